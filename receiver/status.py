@@ -1,6 +1,6 @@
 """The receiver's figures of the last seconds, for its status line."""
 
-import shutil
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from rich.text import Text
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.io.status_line import Part, Symbols, bit_rate, counted, duration, status_text
+from receiver.publish.disk_space import free_and_size_bytes
 
 _RECENT_S = 3.0
 _DISK_EVERY_S = 5.0
@@ -37,11 +38,11 @@ class ReceiverFigures:
     bits_per_second: float
     meshes: int
 
-    def parts(self, free_bytes: int | None) -> list[Part]:
+    def parts(self, free_bytes: float) -> list[Part]:
         """The parts of the status line.
 
         Args:
-            free_bytes: on the disk of the output; None if that is not known.
+            free_bytes: on the disk of the output; NaN if that is not known.
         """
         found = [
             Part(counted(self.sessions, "session"), 0),
@@ -52,7 +53,7 @@ class ReceiverFigures:
         ]
         if self.age_ms is not None:
             found.insert(3, Part(f"age {duration(max(self.age_ms, 0.0))}", 2))
-        if free_bytes is not None:
+        if not math.isnan(free_bytes):
             little = free_bytes < _LITTLE_DISK_BYTES
             found.append(Part(f"{free_bytes / 1e9:.1f} GB free", 2 if little else 6, "yellow" if little else ""))
         return found
@@ -108,7 +109,7 @@ class StatusLine:
 
     Args:
         out: the output directory.
-        free_bytes: on the disk of a directory; raises OSError.
+        disk: free bytes and size of the disk of a directory, NaN where they cannot be read.
     """
 
     def __init__(
@@ -116,11 +117,11 @@ class StatusLine:
         status: ReceiverStatus,
         out: Path,
         clock: Clock = SYSTEM_CLOCK,
-        free_bytes: Callable[[Path], int] = lambda out: shutil.disk_usage(out).free,
+        disk: Callable[[Path], tuple[float, float]] = free_and_size_bytes,
     ) -> None:
         self._status, self._out, self._clock = status, out, clock
-        self._read_free_bytes = free_bytes
-        self._free_bytes: int | None = None
+        self._disk = disk
+        self._free_bytes = math.nan
         self._read_s: float | None = None
 
     def line(self, width: int, symbols: Symbols) -> Text:
@@ -128,8 +129,5 @@ class StatusLine:
         now_s = self._clock.monotonic()
         if self._read_s is None or now_s - self._read_s >= _DISK_EVERY_S:
             self._read_s = now_s
-            try:
-                self._free_bytes = self._read_free_bytes(self._out)
-            except OSError:
-                self._free_bytes = None
+            self._free_bytes, _ = self._disk(self._out)
         return status_text("receiver", self._status.figures().parts(self._free_bytes), width, symbols)

@@ -15,7 +15,7 @@ from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.config import BatchingConfig
 from receiver.engine.fair_executor import FairExecutor
 from receiver.engine.observer import EngineObserver
-from receiver.engine.reconstructor import InferredFrame, Reconstructor
+from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
 from receiver.mesh.skinned_glb import Skeleton
 
 
@@ -74,21 +74,15 @@ class LocalEngine(BatchingEngine):
                 task.add_done_callback(self._extractions.discard)
 
     async def _infer(self, batch: list[PendingPerson]) -> list[InferredFrame | Exception]:
-        """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
+        requests = [part.request for part in batch]
         loop = asyncio.get_running_loop()
         began_s = self._clock.monotonic()
-        try:
-            inferred = await loop.run_in_executor(
-                self._networks, self._reconstructor.infer, [part.request for part in batch]
-            )
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-            return [each for part in batch for each in await self._infer([part])]
-        self._add_pass(len(batch), (self._clock.monotonic() - began_s) * 1e3)
+        stages_ms, inferred = await loop.run_in_executor(self._networks, infer_each, self._reconstructor, requests)
+        if stages_ms:
+            self._add_pass(len(batch), (self._clock.monotonic() - began_s) * 1e3)
         for frame in {part.frame for part in batch}:
-            frame.add_times(inferred[0].stages_ms)
-        return [InferredFrame(each.people, {}) for each in inferred]
+            frame.add_times(stages_ms)
+        return inferred
 
     async def _extract(self, part: PendingPerson, inferred: InferredFrame) -> None:
         try:

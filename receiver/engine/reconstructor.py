@@ -191,6 +191,23 @@ class Reconstructor:
         )
 
 
+def infer_each(
+    reconstructor: Reconstructor, requests: Sequence[ReconstructionRequest]
+) -> tuple[dict[str, float], list[InferredFrame | Exception]]:
+    """The times of a network pass, and what it made of each request.
+
+    If it fails, each request goes through the networks alone, so that one bad frame does not fail the others.
+    """
+    try:
+        inferred = reconstructor.infer(requests)
+    except Exception as error:
+        if len(requests) == 1:
+            return {}, [error]
+        alone = [infer_each(reconstructor, [request]) for request in requests]
+        return next((stages for stages, _ in alone if stages), {}), [each for _, (each,) in alone]
+    return dict(inferred[0].stages_ms), [InferredFrame(each.people, {}) for each in inferred]
+
+
 class _Batch:
     """A batch after the networks; what is needed of each person is copied from the device once.
 

@@ -63,7 +63,7 @@ class SessionLifecycle:
                 time for another live one.
             StreamBroken: the receiver is stopping.
         """
-        owner = SessionOwner.of(identity.subject, hello.session_secret)
+        owner = SessionOwner.from_secret(identity.subject, hello.session_secret)
         while True:
             if self._closed:
                 raise StreamBroken("UNAVAILABLE", "the receiver is stopping")

@@ -80,7 +80,7 @@ class Replay:
             sender,
             recording.facts.live,
             decoder,
-            owner=SessionOwner.of("", secrets.token_bytes(SESSION_SECRET_BYTES)),
+            owner=SessionOwner.from_secret("", secrets.token_bytes(SESSION_SECRET_BYTES)),
             account=_ACCOUNT,
             replayed=True,
         )

@@ -104,7 +104,7 @@ class OneProcess:
         self._watch = watch
         self._sender = FrameSender(detector=TimedDetector(Detector.load(), watch))
         self._reconstructor = Reconstructor.load()
-        self._writer: SessionWriter = out.session("bench", SessionOwner.of("", b""))
+        self._writer: SessionWriter = out.session("bench", SessionOwner.from_secret("", b""))
         self._importance = Importance.load()
         networks = model_hash()
         self._encoder, self._decoder = FrameCodec(networks), FrameCodec(networks)

@@ -24,7 +24,7 @@ def publish_demo(out: Path, frames: int) -> Path:
     """Publishes the clip's first `frames` frames with their surfaces and bodies."""
     system, skeleton = WholeSystem(TrackerConfig()), BodySkin.of(BodyModel.load()).skeleton
     with open_source(CaptureConfig("demo")) as source, SessionDirectory(PublishConfig(out)) as directory:
-        session = directory.session("demo", SessionOwner.of("", b""))
+        session = directory.session("demo", SessionOwner.from_secret("", b""))
         for frame in itertools.islice(source, frames):
             rebuilt = system.rebuild(frame)
             people = tuple(

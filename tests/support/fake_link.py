@@ -129,7 +129,7 @@ class CountingCodec:
 
 def new_session(decoder: FrameDecoder | None = None, account: str = "ipv4:127.0.0.1") -> Session:
     """A session of a sender that proves no identity."""
-    owner = SessionOwner.of("", SECRET)
+    owner = SessionOwner.from_secret("", SECRET)
     return Session(SESSION, "test", False, decoder or CountingCodec(), owner=owner, account=account)
 
 

@@ -14,7 +14,7 @@ from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box, posed_box
 
 FRAMES = 6
-OWNER = SessionOwner.of("", b"")
+OWNER = SessionOwner.from_secret("", b"")
 """The sender of sessions whose owner does not matter."""
 
 
@@ -29,6 +29,11 @@ def write_clip(path: Path) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def frame_record(sequence: int) -> FrameRecord:
+    """A frame without people."""
+    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
 
 
 def person_record() -> PersonRecord:

@@ -32,7 +32,7 @@ def live_session(*, live: bool = True, durable: bool = False, replayed: bool = F
         "camera",
         live,
         FrameCodec(MODEL),
-        owner=SessionOwner.of("studio", b""),
+        owner=SessionOwner.from_secret("studio", b""),
         account="studio",
         durable=durable,
         replayed=replayed,

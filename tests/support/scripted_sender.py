@@ -82,7 +82,7 @@ class ScriptedSender:
             lines=RepeatedLines(logging.getLogger(__name__), clock),
             clock=clock,
         )
-        self.session = session
+        self.session, self.pipeline = session, pipeline
         self.codec = CountingCodec()
         self._server = server
         self._sent, self._received = ClientMessages(), ServerMessages()
@@ -90,9 +90,9 @@ class ScriptedSender:
 
     async def start(self) -> asyncio.Task[bool]:
         await self.session.claim(self.connection.abandon)
-        running = asyncio.create_task(self.connection.run(WELCOME))
+        self.running = asyncio.create_task(self.connection.run(WELCOME))
         assert await self.receive() == WELCOME
-        return running
+        return self.running
 
     def stall(self) -> None:
         """Stops reading: what the receiver writes from now on waits for ever."""

@@ -19,7 +19,7 @@ from common.weights.manifest import read_manifest
 from receiver.diffusion.config import SamplingConfig
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
-from receiver.engine.reconstructor import InferredFrame, Reconstructor
+from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 
@@ -95,7 +95,7 @@ class Replica:
         loop = asyncio.get_running_loop()
         with self._busy.batch():
             requests = [await self._request(work) for work in batch]
-            stages_ms, inferred = await loop.run_in_executor(self._networks, self._infer, requests)
+            stages_ms, inferred = await loop.run_in_executor(self._networks, infer_each, self._reconstructor, requests)
             outcomes = await asyncio.gather(
                 *(loop.run_in_executor(self._surfaces, self._extract, person) for person in inferred)
             )
@@ -122,19 +122,6 @@ class Replica:
         while len(self._objects) > _KEPT_OBJECTS:
             self._objects.popitem(last=False)
         return found
-
-    def _infer(
-        self, requests: Sequence[ReconstructionRequest]
-    ) -> tuple[dict[str, float], list[InferredFrame | Exception]]:
-        """The network pass; if it fails, each person alone, so that one bad frame does not fail the others."""
-        try:
-            inferred = self._reconstructor.infer(requests)
-        except Exception as error:
-            if len(requests) == 1:
-                return {}, [error]
-            alone = [self._infer([request]) for request in requests]
-            return next((stages for stages, _ in alone if stages), {}), [each for _, (each,) in alone]
-        return dict(inferred[0].stages_ms), [InferredFrame(each.people, {}) for each in inferred]
 
     def _extract(self, person: InferredFrame | Exception) -> ReconstructionResult | Exception:
         if isinstance(person, Exception):

@@ -28,8 +28,8 @@ class SessionOwner:
     secret_sha256: bytes
 
     @classmethod
-    def of(cls, subject: str, secret: bytes) -> Self:
-        """The owner that presents this identity and this secret."""
+    def from_secret(cls, subject: str, secret: bytes) -> Self:
+        """The owner that presents this secret under this identity."""
         return cls(subject, hashlib.sha256(secret).digest())
 
     def admits(self, claimant: "SessionOwner") -> bool:

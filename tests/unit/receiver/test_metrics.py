@@ -1,5 +1,7 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,89 +13,24 @@ from receiver.publish.disk_space import free_and_size_bytes
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
+def metrics() -> ReceiverMetrics:
+    return ReceiverMetrics(CollectorRegistry())
 
 
-@pytest.fixture
-def metrics(registry: CollectorRegistry) -> ReceiverMetrics:
-    return ReceiverMetrics(registry)
+def value(metrics: ReceiverMetrics, name: str, **labels: str) -> float:
+    found = metrics.registry.get_sample_value(f"bodywire_receiver_{name}", labels)
+    assert found is not None, name
+    return found
 
 
-def test_frame_received_counts_bytes_by_group(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.frame_received({"root": 12})
-    metrics.frame_received({"root": 10})
-    assert registry.get_sample_value("bodywire_receiver_label_bytes_total", {"group": "root"}) == 22
-    assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": "received"}) == 2
-
-
-def test_frames_by_fate(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+def publish(metrics: ReceiverMetrics) -> None:
     metrics.frame_published(age_ms=120.0, clock_error_ms=3.0)
-    for fate in DropReason:
-        metrics.frame_dropped(fate)
-    for name in ("published", "duplicate", "malformed", "undecodable", "late"):
-        assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": name}) == 1
-    assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_sum") == pytest.approx(0.12)
-    assert registry.get_sample_value("bodywire_receiver_clock_error_seconds") == pytest.approx(0.003)
-
-
-def test_people_left_out_are_counted(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.people_left_out(16)
-    metrics.people_left_out(4)
-    assert registry.get_sample_value("bodywire_receiver_people_left_out_total") == 20
-
-
-def test_unknown_age_is_not_counted_and_a_negative_one_is_zero(
-    metrics: ReceiverMetrics, registry: CollectorRegistry
-) -> None:
-    metrics.frame_published(age_ms=None, clock_error_ms=None)
-    metrics.frame_published(age_ms=-1e9, clock_error_ms=1.0)
-    assert registry.get_sample_value("bodywire_receiver_frames_total", {"fate": "published"}) == 2
-    assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_count") == 1
-    assert registry.get_sample_value("bodywire_receiver_frame_age_seconds_sum") == 0.0
-
-
-def test_peers_count_connections(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.peer_connected()
-    metrics.peer_connected()
-    metrics.peer_left()
-    assert registry.get_sample_value("bodywire_receiver_peers") == 1
-
-
-def test_published_person_counts_scores_and_keypoints(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
     metrics.person_published(0.75, np.full(17, 0.5, np.float32))
-    assert registry.get_sample_value("bodywire_receiver_person_score_sum") == 0.75
-    assert registry.get_sample_value("bodywire_receiver_keypoint_score_count") == 17
-    assert registry.get_sample_value("bodywire_receiver_keypoint_score_bucket", {"le": "0.4"}) == 0
-    assert registry.get_sample_value("bodywire_receiver_keypoint_score_bucket", {"le": "0.5"}) == 17
+    metrics.mesh_published("surface")
+    metrics.people_left_out(16)
 
 
-def test_gauges_are_read_at_each_scrape(metrics: ReceiverMetrics, registry: CollectorRegistry, tmp_path: Path) -> None:
-    metrics.watch_streams(lambda: 3)
-    metrics.watch_queue(lambda: 7)
-    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path))
-    assert registry.get_sample_value("bodywire_receiver_streams") == 3
-    assert registry.get_sample_value("bodywire_receiver_queued_people") == 7
-    free, size = (registry.get_sample_value(f"bodywire_receiver_disk_{name}_bytes") for name in ("free", "size"))
-    assert free is not None
-    assert size is not None
-    assert 0 < free < size
-
-
-def test_disk_that_cannot_be_read_breaks_no_scrape(
-    metrics: ReceiverMetrics, registry: CollectorRegistry, tmp_path: Path
-) -> None:
-    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path / "removed"))
-    assert math.isnan(registry.get_sample_value("bodywire_receiver_disk_free_bytes") or 0.0)
-
-
-def test_every_refusal_exists_before_the_first_one(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    for reason in Refusal:
-        assert registry.get_sample_value("bodywire_receiver_refused_total", {"reason": reason}) == 0
-
-
-def test_engine_reports_batches_retries_and_replicas(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    assert registry.get_sample_value("bodywire_receiver_engine_retries_total") == 0
+def reconstruct(metrics: ReceiverMetrics) -> None:
     metrics.engine_started("ray")
     metrics.replicas_running(3)
     metrics.batch_taken(2)
@@ -101,28 +38,68 @@ def test_engine_reports_batches_retries_and_replicas(metrics: ReceiverMetrics, r
     metrics.batch_retried()
     metrics.person_taken(0.02)
     metrics.person_finished(0.25)
-    for kind, value in (("ray", 1), ("local", 0)):
-        assert registry.get_sample_value("bodywire_receiver_engine", {"kind": kind}) == value
-    assert registry.get_sample_value("bodywire_receiver_engine_replicas") == 3
-    assert registry.get_sample_value("bodywire_receiver_engine_batch_people_bucket", {"le": "2.0"}) == 1
-    assert registry.get_sample_value("bodywire_receiver_engine_batch_people_sum") == 10
-    assert registry.get_sample_value("bodywire_receiver_engine_queue_seconds_sum") == 0.02
-    assert registry.get_sample_value("bodywire_receiver_engine_service_seconds_sum") == 0.25
-    assert registry.get_sample_value("bodywire_receiver_engine_retries_total") == 1
+    metrics.stage_took("diffusion", 25.0)
 
 
-def test_meshes_by_kind(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.mesh_published("surface")
-    assert registry.get_sample_value("bodywire_receiver_meshes_total", {"kind": "surface"}) == 1
+def connect(metrics: ReceiverMetrics) -> None:
+    metrics.peer_connected()
+    metrics.peer_connected()
+    metrics.peer_left()
+    metrics.watch_streams(lambda: 3)
+    metrics.watch_queue(lambda: 7)
 
 
-def test_stage_is_timed(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
+def receive(metrics: ReceiverMetrics) -> None:
+    metrics.frame_received({"root": 12})
+    metrics.frame_received({"root": 10})
+    for fate in DropReason:
+        metrics.frame_dropped(fate)
+
+
+@pytest.mark.parametrize(
+    ("act", "samples"),
+    [
+        (receive, {("label_bytes_total", "group", "root"): 22, ("frames_total", "fate", "received"): 2}),
+        (receive, {("frames_total", "fate", each): 1 for each in ("duplicate", "malformed", "undecodable", "late")}),
+        (publish, {("frames_total", "fate", "published"): 1, ("meshes_total", "kind", "surface"): 1}),
+        (publish, {("frame_age_seconds_sum",): 0.12, ("clock_error_seconds",): 0.003, ("person_score_sum",): 0.75}),
+        (publish, {("keypoint_score_count",): 17, ("people_left_out_total",): 16}),
+        (publish, {("keypoint_score_bucket", "le", "0.4"): 0, ("keypoint_score_bucket", "le", "0.5"): 17}),
+        (reconstruct, {("engine", "kind", "ray"): 1, ("engine", "kind", "local"): 0, ("engine_replicas",): 3}),
+        (reconstruct, {("engine_batch_people_bucket", "le", "2.0"): 1, ("engine_batch_people_sum",): 10}),
+        (reconstruct, {("engine_queue_seconds_sum",): 0.02, ("engine_service_seconds_sum",): 0.25}),
+        (reconstruct, {("engine_retries_total",): 1, ("stage_seconds_sum", "stage", "diffusion"): 0.025}),
+        (connect, {("peers",): 1, ("streams",): 3, ("queued_people",): 7}),
+    ],
+)
+def test_events_are_counted(
+    metrics: ReceiverMetrics, act: Callable[[ReceiverMetrics], None], samples: dict[tuple[Any, ...], float]
+) -> None:
+    act(metrics)
+    for (name, *label), expected in samples.items():
+        assert value(metrics, name, **dict([label] if label else [])) == pytest.approx(expected), name
+
+
+def test_unknown_age_is_not_counted_and_a_negative_one_is_zero(metrics: ReceiverMetrics) -> None:
+    metrics.frame_published(age_ms=None, clock_error_ms=None)
+    metrics.frame_published(age_ms=-1e9, clock_error_ms=1.0)
+    assert value(metrics, "frames_total", fate="published") == 2
+    assert (value(metrics, "frame_age_seconds_count"), value(metrics, "frame_age_seconds_sum")) == (1, 0.0)
+
+
+def test_disk_is_read_at_each_scrape_and_may_be_gone(metrics: ReceiverMetrics, tmp_path: Path) -> None:
+    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path))
+    assert 0 < value(metrics, "disk_free_bytes") < value(metrics, "disk_size_bytes")
+    metrics.watch_disk(lambda: free_and_size_bytes(tmp_path / "removed"))
+    assert math.isnan(value(metrics, "disk_free_bytes"))
+
+
+def test_every_label_exists_before_its_first_event(metrics: ReceiverMetrics) -> None:
+    assert all(value(metrics, "refused_total", reason=reason) == 0 for reason in Refusal)
+    assert value(metrics, "engine_retries_total") == 0
+
+
+def test_stage_is_timed(metrics: ReceiverMetrics) -> None:
     with metrics.stage("decode") as span:
         pass
-    assert registry.get_sample_value("bodywire_receiver_stage_seconds_sum", {"stage": "decode"}) == span.seconds
-
-
-def test_stage_timed_elsewhere_is_recorded(metrics: ReceiverMetrics, registry: CollectorRegistry) -> None:
-    metrics.stage_took("diffusion", 25.0)
-    total = registry.get_sample_value("bodywire_receiver_stage_seconds_sum", {"stage": "diffusion"})
-    assert total == pytest.approx(0.025)
+    assert value(metrics, "stage_seconds_sum", stage="decode") == span.seconds

@@ -57,11 +57,11 @@ def test_line_reads_the_disk_now_and_then(time: FakeClock) -> None:
     asked: list[Path] = []
     free = iter([54_200_000_000, 1_200_000_000])
 
-    def free_bytes(out: Path) -> int:
+    def disk(out: Path) -> tuple[float, float]:
         asked.append(out)
-        return next(free)
+        return next(free), 1e12
 
-    line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), free_bytes)
+    line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), disk)
     shown = "receiver  0 sessions | 0.0 fps | 0 people | labels 0.0 kbit/s | 0 meshes | 54.2 GB free"
     assert line.line(200, ASCII).plain == shown
     time.now_s += 4.9
@@ -73,9 +73,6 @@ def test_line_reads_the_disk_now_and_then(time: FakeClock) -> None:
     assert [span.style for span in little.spans][-1] == "yellow"
 
 
-def test_line_without_a_disk(time: FakeClock) -> None:
-    def gone(out: Path) -> int:
-        raise FileNotFoundError(out)
-
-    line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), gone)
+def test_line_without_a_disk(time: FakeClock, tmp_path: Path) -> None:
+    line = StatusLine(ReceiverStatus(time.clock()), tmp_path / "gone", time.clock())
     assert line.line(200, ASCII).plain.endswith("0 meshes")

@@ -2,17 +2,16 @@ import pytest
 
 from common.clock import Clock
 from receiver.link.admission import SessionLimits, SessionRate
-from receiver.link.auth.ownership import SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
-from tests.support.fake_link import SECRET, CountingCodec
+from tests.support.fake_link import new_session
 
 NOW_S = 100.0
 
 
 async def session(account: str, *, idle_s: float | None = None) -> Session:
     """A session with a stream, or one without for this long."""
-    made = Session(bytes(16), "test", True, CountingCodec(), owner=SessionOwner.of("", SECRET), account=account)
+    made = new_session(account=account)
     made.last_message_s = NOW_S
     if idle_s is None:
         await made.claim(lambda _: None)

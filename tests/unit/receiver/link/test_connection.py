@@ -1,6 +1,7 @@
 import asyncio
 import time
 import zlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -26,22 +27,29 @@ from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle
 from tests.support.scripted_sender import WELCOME, FakePipeline, ScriptedSender
 
 
-async def test_frames_are_handled_in_order_and_acknowledged_when_handled() -> None:
-    pipeline, session = FakePipeline(), new_session()
-    sender = ScriptedSender(session, pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+@pytest.fixture
+async def sender() -> AsyncIterator[ScriptedSender]:
+    """A sender whose stream runs, and ends with the test in good order, unless the test has ended it."""
+    sender = ScriptedSender(new_session(), FakePipeline())
+    await sender.start()
+    yield sender
+    if not sender.running.done():
+        sender.pipeline.gate.set()
+        await sender.write(Drain())
+        assert await sender.running
+
+
+async def test_frames_are_handled_in_order_and_acknowledged_when_handled(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0, 1])
-    assert (pipeline.started, session.next_sequence) == ([0], 0)
-    pipeline.gate.set()
+    assert (sender.pipeline.started, sender.session.next_sequence) == ([0], 0)
+    sender.pipeline.gate.set()
     first, second = await sender.receive_ack(), await sender.receive_ack()
     assert [first.sequence, second.sequence] == [0, 1]
     assert first.status is second.status is AckStatus.DECODED
     assert first.spacing_us == 0
     assert second.spacing_us == second.received_us - first.received_us > 0
-    assert session.next_sequence == 2
-    await sender.write(Drain())
-    assert await running
+    assert sender.session.next_sequence == 2
 
 
 async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -> None:
@@ -59,40 +67,27 @@ async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -
     await running
 
 
-async def test_heartbeats_are_echoed_during_reconstruction() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+async def test_heartbeats_are_echoed_during_reconstruction(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0])
     await sender.write(Heartbeat(1234))
     echo = await sender.receive()
     assert isinstance(echo, Heartbeat)
     assert echo.sent_ns == 1234
-    pipeline.gate.set()
+    sender.pipeline.gate.set()
     assert (await sender.receive_ack()).sequence == 0
-    await sender.write(Drain())
-    assert await running
 
 
-async def test_frame_handled_before_is_a_duplicate() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
+async def test_frame_handled_before_is_a_duplicate(sender: ScriptedSender) -> None:
     frame = sender.frame(0)
     await sender.write(frame)
     await sender.receive_ack()
     await sender.write(frame)
     assert (await sender.receive_ack()).status is AckStatus.DUPLICATE
-    assert (pipeline.done, pipeline.unused) == ([0], [0])
-    await sender.write(Drain())
-    assert await running
+    assert (sender.pipeline.done, sender.pipeline.unused) == ([0], [0])
 
 
-async def test_undecodable_messages_are_rejected_and_end_the_stream() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
+async def test_undecodable_messages_are_rejected_and_end_the_stream(sender: ScriptedSender) -> None:
     await sender.write(FrameMessage(0, b"garbage"))
     rejected = await sender.receive_ack()
     assert (rejected.sequence, rejected.status) == (0, AckStatus.REJECTED)
@@ -102,22 +97,18 @@ async def test_undecodable_messages_are_rejected_and_end_the_stream() -> None:
     await sender.write(Hello(SESSION, "again", 1, MODEL, True, session_secret=SECRET))
     assert (await sender.receive_ack()).reason == "a second Hello on one stream"
     with pytest.raises(StreamBroken, match=r"3 frames in a row rejected.*INVALID_ARGUMENT"):
-        await running
+        await sender.running
     assert not sender.session.in_use
-    assert pipeline.unused == [None, None]
+    assert sender.pipeline.unused == [None, None]
 
 
-async def test_decoded_frame_resets_the_count_of_rejections() -> None:
-    sender = ScriptedSender(new_session(), FakePipeline())
-    running = await sender.start()
+async def test_decoded_frame_resets_the_count_of_rejections(sender: ScriptedSender) -> None:
     for sequence in (0, 2, 4):
         for _ in range(2):
             await sender.write(FrameMessage(sequence, b"garbage"))
             assert (await sender.receive_ack()).status is AckStatus.REJECTED
         await sender.send([sequence + 1])
         assert (await sender.receive_ack()).status is AckStatus.DECODED
-    await sender.write(Drain())
-    assert await running
 
 
 async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded() -> None:
@@ -146,30 +137,24 @@ async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded(
     assert await running
 
 
-async def test_frames_that_are_discarded_with_their_stream_are_not_waiting() -> None:
-    pipeline, session = FakePipeline(), new_session()
-    sender = ScriptedSender(session, pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+async def test_frames_that_are_discarded_with_their_stream_are_not_waiting(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0, 1])
-    (arrival,) = pipeline.arrivals
+    (arrival,) = sender.pipeline.arrivals
     assert arrival.superseded.is_set()
     sender.connection.abandon(StreamBroken("ABORTED", "the session continues elsewhere"))
     assert not arrival.superseded.is_set()
-    pipeline.gate.set()
+    sender.pipeline.gate.set()
     with pytest.raises(StreamBroken, match="ABORTED"):
-        await running
+        await sender.running
 
 
-async def test_sender_that_exceeds_the_window_loses_its_stream() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+async def test_sender_that_exceeds_the_window_loses_its_stream(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0, 1, 2])
     with pytest.raises(StreamBroken, match="more than 2 unacknowledged"):
-        await running
-    pipeline.gate.set()
+        await sender.running
+    sender.pipeline.gate.set()
 
 
 async def test_frame_being_handled_is_finished_before_another_stream_claims_the_session() -> None:
@@ -221,20 +206,17 @@ async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
     assert await continued
 
 
-async def test_evicted_stream_ends_for_the_reason_of_its_eviction() -> None:
-    pipeline, session = FakePipeline(), new_session()
-    sender = ScriptedSender(session, pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+async def test_evicted_stream_ends_for_the_reason_of_its_eviction(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0, 1])
-    closing = asyncio.create_task(session.close(StreamBroken("RESOURCE_EXHAUSTED", "full for now")))
+    closing = asyncio.create_task(sender.session.close(StreamBroken("RESOURCE_EXHAUSTED", "full for now")))
     await settle()
     assert not closing.done()
-    pipeline.gate.set()
+    sender.pipeline.gate.set()
     await closing
-    assert (pipeline.done, session.in_use) == ([0], False)
+    assert (sender.pipeline.done, sender.session.in_use) == ([0], False)
     with pytest.raises(StreamBroken, match="full for now"):
-        await running
+        await sender.running
 
 
 async def test_stream_evicted_before_it_begins() -> None:
@@ -251,18 +233,15 @@ async def test_stream_evicted_before_it_begins() -> None:
     assert not session.in_use
 
 
-async def test_drain_finishes_and_acknowledges_frames_that_have_arrived() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
-    pipeline.gate.clear()
+async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: ScriptedSender) -> None:
+    sender.pipeline.gate.clear()
     await sender.send([0, 1])
     sender.connection.drain()
     await settle()
-    pipeline.gate.set()
+    sender.pipeline.gate.set()
     assert [(await sender.receive_ack()).sequence, (await sender.receive_ack()).sequence] == [0, 1]
     assert await sender.receive() == Drain()
-    assert not await running
+    assert not await sender.running
 
 
 async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
@@ -310,10 +289,7 @@ async def test_blobs_are_delivered_during_reconstruction() -> None:
         await running
 
 
-async def test_signals_arrive_between_the_chunks_of_another_blob() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
+async def test_signals_arrive_between_the_chunks_of_another_blob(sender: ScriptedSender) -> None:
     colours, signal = b"abc", b"de"
     await sender.write(Chunk(1, 0, colours[:1], "colours", 2, 3, zlib.crc32(colours)))
     await sender.write(Chunk(1, 0, signal[:1], "signal", 0, 2, zlib.crc32(signal), signal=True))
@@ -322,28 +298,20 @@ async def test_signals_arrive_between_the_chunks_of_another_blob() -> None:
     answers = [await sender.receive() for _ in range(4)]
     expected = [ChunkAck(1, 1), ChunkAck(1, 1, signal=True), ChunkAck(1, 3), ChunkAck(1, 2, signal=True)]
     assert answers == expected
-    assert pipeline.blobs == [Blob("colours", 2, colours), Blob("signal", 0, signal)]
-    sender.end.break_off()
-    with pytest.raises(StreamBroken):
-        await running
+    assert sender.pipeline.blobs == [Blob("colours", 2, colours), Blob("signal", 0, signal)]
 
 
-async def test_chunks_out_of_order_end_the_stream() -> None:
-    sender = ScriptedSender(new_session(), FakePipeline())
-    running = await sender.start()
+async def test_chunks_out_of_order_end_the_stream(sender: ScriptedSender) -> None:
     await sender.write(Chunk(1, 5, b"abc"))
     with pytest.raises(StreamBroken, match=r"does not follow.*INVALID_ARGUMENT"):
-        await running
+        await sender.running
 
 
-async def test_pipeline_failure_ends_the_stream_with_its_reason() -> None:
-    pipeline = FakePipeline()
-    sender = ScriptedSender(new_session(), pipeline)
-    running = await sender.start()
-    pipeline.failure = OutputError("disk full")
+async def test_pipeline_failure_ends_the_stream_with_its_reason(sender: ScriptedSender) -> None:
+    sender.pipeline.failure = OutputError("disk full")
     await sender.send([0])
     with pytest.raises(StreamBroken, match=r"cannot write its output \(INTERNAL\)"):
-        await running
+        await sender.running
     assert sender.session.next_sequence == 0
 
 
@@ -361,13 +329,8 @@ async def test_arrival_spacing_comes_from_the_monotonic_clock() -> None:
         await running
 
 
-async def test_newest_report_of_the_sender_is_kept() -> None:
-    session = new_session()
-    sender = ScriptedSender(session, FakePipeline())
-    running = await sender.start()
-    assert session.report is None
+async def test_newest_report_of_the_sender_is_kept(sender: ScriptedSender) -> None:
+    assert sender.session.report is None
     newest = SenderReport(2_000_000, 7.0, {"perception": 21.0})
     await sender.write(SenderReport(1_000_000), newest)
-    assert session.report == newest
-    await sender.write(Drain())
-    assert await running
+    assert sender.session.report == newest

@@ -12,7 +12,7 @@ from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame, n
 
 def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Session:
     hello = Hello(bytes([number]) * 16, f"sender {number}", 1, MODEL, live=True, session_secret=SECRET)
-    session = registry.new_session(hello, SessionOwner.of("", SECRET), "account", now_s)
+    session = registry.new_session(hello, SessionOwner.from_secret("", SECRET), "account", now_s)
     registry.add(session)
     return session
 

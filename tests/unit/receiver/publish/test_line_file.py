@@ -110,10 +110,3 @@ def test_sync_skips_what_is_synced(lines: LineFile, monkeypatch: pytest.MonkeyPa
     lines.append(b"second\n", synced=True)
     lines.sync()
     assert len(synced) == 2
-
-
-def test_second_lock_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "frames.jsonl"
-    with LineFile(path, mode=0o600, locked=True), pytest.raises(OutputError, match="another receiver"):
-        LineFile(path, mode=0o600, locked=True)
-    LineFile(path, mode=0o600, locked=True).close()

@@ -13,14 +13,9 @@ import pytest
 
 from common.errors import OutputError
 from receiver.publish.config import PublishConfig
-from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box
-from tests.support.published_session import OWNER, publish
-
-
-def _frame(sequence: int) -> FrameRecord:
-    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
+from tests.support.published_session import OWNER, frame_record, publish
 
 
 def _sequences(out: Path) -> list[int]:
@@ -91,7 +86,7 @@ def test_index_costs_a_fraction_of_the_frames(tmp_path: Path, monkeypatch: pytes
             directory.session(f"{number:032x}", OWNER)
         writer = directory.session(f"{0:032x}", OWNER)
         for sequence in range(3000):
-            writer.append(_frame(sequence))
+            writer.append(frame_record(sequence))
         appended = (tmp_path / "frames.jsonl").stat().st_size + (tmp_path / "sessions.jsonl").stat().st_size
     _, *checkpoints, _ = written  # without those at opening and closing
     assert checkpoints
@@ -102,7 +97,7 @@ def test_reopening_after_a_kill_counts_the_frames_since_the_index(tmp_path: Path
     out, killed = tmp_path / "out", tmp_path / "killed"
     with SessionDirectory(PublishConfig(out)) as directory:
         for sequence in range(40):
-            directory.session("ab"[sequence % 2], OWNER).append(_frame(sequence))
+            directory.session("ab"[sequence % 2], OWNER).append(frame_record(sequence))
         # As after kill -9: what the operating system has now.
         shutil.copytree(out, killed)
     assert json.loads((killed / "index.json").read_text())["sessions"] == []
@@ -114,11 +109,11 @@ def test_removed_index_is_written_again(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         writer = directory.session("a", OWNER)
         (tmp_path / "index.json").unlink()
-        assert writer.append(_frame(0))
+        assert writer.append(frame_record(0))
         assert json.loads((tmp_path / "index.json").read_text())["sessions"][0]["frames"] == 1
 
 
-def test_index_that_cannot_be_written_fails_no_frame(
+def test_index_that_cannot_be_written_fails_noframe_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -128,7 +123,7 @@ def test_index_that_cannot_be_written_fails_no_frame(
         writer = directory.session("a", OWNER)
         (tmp_path / "index.json").unlink()
         monkeypatch.setattr("receiver.publish.session_directory.publish_file", full)
-        assert all(writer.append(_frame(n)) for n in range(5))
+        assert all(writer.append(frame_record(n)) for n in range(5))
         assert len(caplog.messages) == 1
     assert "it is rebuilt when the directory is opened again" in caplog.messages[-1]
     monkeypatch.undo()
@@ -158,11 +153,11 @@ def test_changed_directory_is_noticed_by_the_next_append(
     out = tmp_path / "out"
     directory = SessionDirectory(PublishConfig(out))
     writer = directory.session("a", OWNER, durable=durable)
-    assert writer.append(_frame(0))
+    assert writer.append(frame_record(0))
     change(out)
     for _ in range(2):
         with pytest.raises(OutputError, match=name):
-            writer.append(_frame(1))
+            writer.append(frame_record(1))
         with pytest.raises(OutputError, match=name):
             directory.check()
     if not out.exists():
@@ -190,16 +185,16 @@ def test_file_size_limit(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         writer = directory.session("a", OWNER, durable=True)
-        assert writer.append(_frame(0))
+        assert writer.append(frame_record(0))
         size = (tmp_path / "frames.jsonl").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
         try:
             with pytest.raises(OutputError):
-                writer.append(_frame(1))
+                writer.append(frame_record(1))
             with pytest.raises(OutputError, match="File too large"):
                 writer.write_surface(1, box())
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert list((tmp_path / "meshes").iterdir()) == []
-        assert writer.append(_frame(1))
+        assert writer.append(frame_record(1))
     assert _sequences(tmp_path) == [0, 1]

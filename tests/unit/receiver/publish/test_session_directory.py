@@ -1,6 +1,5 @@
 """The output directory: numbering, crash recovery, durability, bad directories."""
 
-import errno
 import json
 import os
 import signal
@@ -17,14 +16,10 @@ from common.errors import OutputError
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.config import PublishConfig
-from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box, posed_box
-from tests.support.published_session import OWNER
-
-
-def _frame(sequence: int) -> FrameRecord:
-    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
+from tests.support.published_session import OWNER, frame_record
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
@@ -43,7 +38,7 @@ def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: s
         assert session.write_surface(123, box()) == f"meshes/000123.{mesh_format}"
         assert session.write_body(123, body, skeleton) == f"meshes/000123.body.{mesh_format}"
         assert session.write_surface(124, box(), person=2) == f"meshes/000124-p2.{mesh_format}"
-        assert session.append(_frame(123))
+        assert session.append(frame_record(123))
     out = tmp_path / "a" / "out"
     assert [(line["session"], line["seq"]) for line in _lines(out)] == [(1, 123)]
     assert _index(out) == [{"session": 1, "id": "first", "frames": 1, "last_seq": 123}]
@@ -56,7 +51,7 @@ def test_session_writes_numbered_meshes_and_lines(tmp_path: Path, mesh_format: s
 def test_append_writes_a_frame_once(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("a", OWNER)
-        assert [session.append(_frame(n)) for n in (0, 1, 1, 0, 4)] == [True, True, False, False, True]
+        assert [session.append(frame_record(n)) for n in (0, 1, 1, 0, 4)] == [True, True, False, False, True]
         assert session.last_sequence == 4
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 4]
 
@@ -65,46 +60,40 @@ def test_second_session_has_its_own_files(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         first, second = directory.session("a", OWNER), directory.session("b", OWNER)
         paths = [first.write_surface(0, box()), second.write_surface(0, box())]
-        first.append(_frame(0))
-        second.append(_frame(0))
-        first.append(_frame(1))
+        first.append(frame_record(0))
+        second.append(frame_record(0))
+        first.append(frame_record(1))
     assert paths == ["meshes/000000.glb", "meshes/s2-000000.glb"]
     assert [(line["session"], line["seq"]) for line in _lines(tmp_path)] == [(1, 0), (2, 0), (1, 1)]
 
 
 def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a", OWNER).append(_frame(7))
+        directory.session("a", OWNER).append(frame_record(7))
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         again, other = directory.session("a", OWNER), directory.session("b", OWNER)
         assert (again.number, again.last_sequence) == (1, 7)
         assert (other.number, other.last_sequence) == (2, -1)
-        assert not again.append(_frame(7))
+        assert not again.append(frame_record(7))
 
 
 def test_reopening_removes_an_incomplete_line(tmp_path: Path) -> None:
+    (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a", OWNER).append(_frame(n))
+            directory.session("a", OWNER).append(frame_record(n))
     with open(tmp_path / "frames.jsonl", "ab") as file:
         file.write(b'{"seq":3,"session":1,"people":[' + b"x" * 100_000)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a", OWNER).append(_frame(3))
+        assert directory.session("a", OWNER).append(frame_record(3))
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 2, 3]
-
-
-def test_reopening_a_file_of_one_incomplete_line(tmp_path: Path) -> None:
-    (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a", OWNER).last_sequence == -1
-    assert (tmp_path / "frames.jsonl").read_bytes() == b""
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"sessions": [{}]}', b"\xff\xfe"])
 def test_reopening_with_a_damaged_index_rebuilds_it(tmp_path: Path, damaged: bytes) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a", OWNER).append(_frame(n))
+            directory.session("a", OWNER).append(frame_record(n))
     (tmp_path / "index.json").write_bytes(damaged)
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("b", OWNER).number == 2
@@ -114,7 +103,7 @@ def test_reopening_with_a_damaged_index_rebuilds_it(tmp_path: Path, damaged: byt
 def test_reopening_after_frames_were_deleted_counts_again(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for n in range(3):
-            directory.session("a", OWNER).append(_frame(n))
+            directory.session("a", OWNER).append(frame_record(n))
     (tmp_path / "frames.jsonl").unlink()
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a", OWNER).last_sequence == -1
@@ -139,20 +128,7 @@ def test_directory_that_root_cannot_write() -> None:
         SessionDirectory(PublishConfig(Path("/proc/bodywire")))
 
 
-def test_append_on_a_full_disk_truncates_the_partial_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_write = os.write
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        session = directory.session("a", OWNER)
-        session.append(_frame(0))
-        monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:10]))
-        with pytest.raises(OutputError, match=os.strerror(errno.ENOSPC)):
-            session.append(_frame(1))
-        monkeypatch.setattr(os, "write", real_write)
-        assert session.append(_frame(1))
-    assert [line["seq"] for line in _lines(tmp_path)] == [0, 1]
-
-
-def test_wants_meshes_every_third_frame(tmp_path: Path) -> None:
+def test_wants_meshes_every_thirdframe_record(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path, mesh_every=3)) as directory:
         assert [directory.session("a", OWNER).wants_meshes(n) for n in range(4)] == [True, False, False, True]
     with pytest.raises(ValueError, match="mesh-every"):
@@ -165,15 +141,14 @@ from dataclasses import replace
 from pathlib import Path
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
 from tests.support.posed_body import box, posed_box
-from tests.support.published_session import OWNER
-from tests.unit.receiver.publish.test_session_directory import _frame
+from tests.support.published_session import OWNER, frame_record
 
 directory = SessionDirectory(PublishConfig(Path(sys.argv[1])))
 session = directory.session("killed", OWNER)
 for number in range(session.last_sequence + 1, 10**6):
     session.write_surface(number, box())
     session.write_body(number, *posed_box())
-    session.append(_frame(number))
+    session.append(frame_record(number))
     print(number, flush=True)
 """
 
@@ -229,7 +204,7 @@ def test_durable_append_syncs_meshes_then_the_line(
         person = PersonRecord(0, 1.0, nowhere, nowhere, session.write_surface(0, box()), None)
         monkeypatch.setattr(os, "write", seen_write)
         monkeypatch.setattr(os, "fsync", seen_sync)
-        session.append(replace(_frame(0), people=(person,)))
+        session.append(replace(frame_record(0), people=(person,)))
         assert seen == calls
         monkeypatch.undo()
 

@@ -12,27 +12,23 @@ import pytest
 from common.errors import OutputError
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.publish.config import PublishConfig
-from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
+from tests.support.published_session import frame_record
 
-ALICE = SessionOwner.of("token:alice", b"her secret")
-BOB = SessionOwner.of("token:bob", b"his secret")
-ALICE_WITHOUT_SECRET = SessionOwner.of("token:alice", b"a guess")
-
-
-def _frame(sequence: int) -> FrameRecord:
-    return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
+ALICE = SessionOwner.from_secret("token:alice", b"her secret")
+BOB = SessionOwner.from_secret("token:bob", b"his secret")
+ALICE_WITHOUT_SECRET = SessionOwner.from_secret("token:alice", b"a guess")
 
 
 def _records(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (out / "sessions.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("thief", [BOB, ALICE_WITHOUT_SECRET, SessionOwner.of("", b"her secret")])
+@pytest.mark.parametrize("thief", [BOB, ALICE_WITHOUT_SECRET, SessionOwner.from_secret("", b"her secret")])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_session_of_another_owner(tmp_path: Path, thief: SessionOwner, restarted: bool) -> None:
     directory = SessionDirectory(PublishConfig(tmp_path))
-    directory.session("a", ALICE).append(_frame(7))
+    directory.session("a", ALICE).append(frame_record(7))
     if restarted:
         directory.close()
         directory = SessionDirectory(PublishConfig(tmp_path))
@@ -78,8 +74,8 @@ def test_every_truncation_of_the_records_keeps_the_complete_ones(tmp_path: Path)
 
 def test_session_whose_record_is_lost_cannot_be_continued(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a", ALICE).append(_frame(0))
-        directory.session("b", ALICE).append(_frame(0))
+        directory.session("a", ALICE).append(frame_record(0))
+        directory.session("b", ALICE).append(frame_record(0))
     records = (tmp_path / "sessions.jsonl").read_bytes()
     (tmp_path / "sessions.jsonl").write_bytes(records.replace(b'"a"', b'"\xff"'))
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
@@ -92,7 +88,7 @@ def test_session_whose_record_is_lost_cannot_be_continued(tmp_path: Path, caplog
 
 def test_removed_records_give_no_session_away(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a", ALICE).append(_frame(0))
+        directory.session("a", ALICE).append(frame_record(0))
     (tmp_path / "sessions.jsonl").unlink()
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a", BOB).number == 2
@@ -101,7 +97,7 @@ def test_removed_records_give_no_session_away(tmp_path: Path) -> None:
 def _write_version_1(out: Path) -> None:
     """A directory of an earlier version, with frames of two sessions."""
     (out / "meshes").mkdir(parents=True)
-    lines = [_frame(n).to_json(session) for session in (1, 2) for n in range(3)]
+    lines = [frame_record(n).to_json(session) for session in (1, 2) for n in range(3)]
     (out / "frames.jsonl").write_text("\n".join(lines) + "\n")
     sessions = [{"session": n, "id": name, "frames": 3, "last_seq": 2} for n, name in ((1, "a"), (2, "b"))]
     index = {"version": 1, "frames_bytes": (out / "frames.jsonl").stat().st_size, "sessions": sessions}

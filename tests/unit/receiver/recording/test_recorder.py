@@ -40,12 +40,18 @@ def new_session(number: int = 1) -> Session:
 
 
 def record(
-    recorder: FileRecorder, session: Session, frames: Sequence[LabelFrame], lag: int = 1, keys: Sequence[int] = ()
+    recorder: FileRecorder,
+    session: Session,
+    frames: Sequence[LabelFrame],
+    lag: int = 1,
+    keys: Sequence[int] = (),
+    begins: int = 0,
 ) -> list[DecodedFrame]:
     """Decodes and records frames whose acknowledgements arrive `lag` frames late; returns what was decoded."""
     encoder, decoded = FrameCodec(MODEL_HASH), []
-    recorder.session_began(1, session)
     for frame in frames:
+        if frame.sequence == begins:
+            recorder.session_began(1, session)
         encoder.acknowledge(frame.sequence - lag)
         if frame.sequence in keys:
             encoder.reset()
@@ -103,17 +109,8 @@ def test_states_are_recorded_every_ten_seconds(tmp_path: Path) -> None:
 
 
 def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path) -> None:
-    path, session, frames = tmp_path / "talk.bw", new_session(), slow_clip(12)
-    recorder, encoder, decoded = new_recorder(path), FrameCodec(MODEL_HASH), []
-    for frame in frames:
-        encoder.acknowledge(frame.sequence - 2)
-        payload = encoder.encode(frame, FINE_RHO).payload
-        decoded.append(session.decoder.decode(payload, frame.sequence))
-        if frame.sequence == 6:
-            recorder.session_began(1, session)
-        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0))
-    recorder.session_ended(1)
-    recorder.close()
+    path = tmp_path / "talk.bw"
+    decoded = record(new_recorder(path), new_session(), slow_clip(12), lag=2, begins=6)
     found = replayed(path, 0)
     assert list(found) == list(range(7, 12))
     for sequence, frame in found.items():
@@ -138,21 +135,10 @@ def test_recording_goes_on_without_states_that_are_too_large(
 def test_recording_within_a_stream_begins_at_the_first_state_that_is_not_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, session, snapshot = tmp_path / "talk.bw", new_session(), FrameCodec.snapshot
+    path, snapshot = tmp_path / "talk.bw", FrameCodec.snapshot
     sizes = iter([MAX_RECORD_BYTES, 0])
     monkeypatch.setattr(FrameCodec, "snapshot", lambda codec: snapshot(codec) + bytes(next(sizes)))
-    encoder, frames = FrameCodec(MODEL_HASH), slow_clip(40)
-    key = encoder.encode(frames[0], FINE_RHO).payload
-    session.decoder.decode(key, 0)
-    encoder.acknowledge(0)
-    recorder = new_recorder(path)
-    recorder.session_began(1, session)
-    for frame in frames[1:]:
-        payload = encoder.encode(frame, FINE_RHO).payload
-        recorder.frame_decoded(1, session.decoder.decode(payload, frame.sequence), payload, Arrival(0.0))
-        encoder.acknowledge(frame.sequence)
-    recorder.session_ended(1)
-    recorder.close()
+    record(new_recorder(path), new_session(), slow_clip(40), begins=1)
     assert list(replayed(path, 0)) == list(range(22, 40))
 
 
