@@ -104,22 +104,17 @@ def test_changed_slow_group_is_sent_again() -> None:
     assert np.abs(got - recoloured[group_slices()["appearance"]]).max() < 0.2
 
 
-def test_returning_person_keeps_shape() -> None:
-    vector = moving_labels(1, seed=9)[0]
-    frames = [frame_of(t, *([person(vector, 7)] if t < 40 or t > 50 else [])) for t in range(54)]
+def test_new_and_returning_people_need_no_key_frame() -> None:
+    motion = moving_labels(60, seed=11)
+    seen = {1: range(60), 2: range(10, 60), 7: [t for t in range(60) if t < 40 or t > 50]}
+    frames = [frame_of(t, *(person(motion[t], who) for who, times in seen.items() if t in times)) for t in range(60)]
     results = transmit(frames, FINE_RHO)
-    assert results[45][1].frame.people == ()
-    assert "shape" not in results[51][0].bytes_by_group
-    assert "shape" in results[51][1].frame.people[0].labels
-
-
-def test_new_person_needs_no_key_frame() -> None:
-    motion = moving_labels(20, seed=11)
-    frames = [frame_of(t, person(motion[t], 1), *([person(motion[t], 2)] if t > 9 else [])) for t in range(20)]
-    results = transmit(frames, FINE_RHO)
-    assert not results[10][0].key
-    first, second = results[10][1].frame.people
+    assert not any(encoded.key for encoded, _ in results[2:])
+    first, second, _ = results[10][1].frame.people
     assert np.abs(concatenate(first.labels) - concatenate(second.labels))[group_slices()["torso"]].max() < 0.25
+    assert [each.identity for each in results[45][1].frame.people] == [1, 2]
+    assert "shape" not in results[51][0].bytes_by_group, "it is remembered"
+    assert "shape" in results[51][1].frame.people[2].labels
 
 
 def test_unknown_groups_are_absent_until_they_are_sent() -> None:
@@ -207,7 +202,12 @@ def test_key_frame_when_acknowledgements_are_missing() -> None:
     for frame_encoded in encoded:
         decoder.decode(frame_encoded.payload, frame_encoded.sequence)
     encoder.reset()
-    assert encoder.encode(clip(REMEMBERED_FRAMES + 11, seed=16)[-1], FINE_RHO).key
+    last = clip(REMEMBERED_FRAMES + 13, seed=16)[-3:]
+    assert encoder.encode(last[0], FINE_RHO).key
+    encoder.encode(last[1], FINE_RHO)
+    for sequence in (last[0].sequence, 1, 999, -1):  # old and unknown ones are ignored
+        encoder.acknowledge(sequence)
+    assert encoder.encode(last[2], FINE_RHO).reference == last[0].sequence
 
 
 def test_only_few_references_are_kept_between_streams() -> None:
@@ -226,16 +226,6 @@ def test_only_few_references_are_kept_between_streams() -> None:
         decoder.decode(encoder.encode(frames[8], FINE_RHO).payload, 8)
     decoder.keep_only(-1)
     assert decoder.decode(packets[0], 0).frame.sequence == frames[0].sequence
-
-
-def test_acknowledge_ignores_old_and_unknown_sequences() -> None:
-    frames = clip(6, seed=18)
-    encoder = FrameCodec(MODEL_HASH)
-    for frame in frames[:5]:
-        encoder.encode(frame, FINE_RHO)
-    for sequence in (3, 1, 99, -1):
-        encoder.acknowledge(sequence)
-    assert encoder.encode(frames[5], FINE_RHO).reference == 3
 
 
 @pytest.mark.parametrize("people", [1, 3])
