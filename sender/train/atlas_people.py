@@ -1,13 +1,16 @@
 """What programs share that observe the texture atlases of rendered people, with their true poses and masks."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from common.arrays import Image
 from common.body.model import BodyModel
+from common.errors import OutputError
+from common.io.atomic_write import atomic_write
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_view import AtlasCamera, AtlasView
@@ -62,3 +65,30 @@ def view_of(camera: AtlasCamera, picture: TexturePicture, image: Image) -> Atlas
     """What the lit or the unlit image of a picture shows of the atlas."""
     observation = Observation.from_output(image, picture.crop, picture.output)
     return camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
+
+
+def write_files(
+    options: argparse.Namespace, people_per_file: int, suffix: str, content: Callable[[AtlasPeople, range], bytes]
+) -> None:
+    """Renders the people of all files that do not exist.
+
+    Args:
+        options: of `add_people_flags`.
+        people_per_file: the number of people of one file.
+        suffix: of the files.
+        content: of the file of some people.
+
+    Raises:
+        OutputError: a file cannot be written.
+        RendererUnavailable: OpenGL is not available.
+    """
+    torch.set_num_threads(1)
+    people = AtlasPeople(options.split, options.seed, options.count)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for first in range(0, options.count, people_per_file):
+            path = options.out / f"{options.split}-{options.seed}-{first:05d}{suffix}"
+            if not path.exists():
+                atomic_write(path, content(people, range(first, first + people_per_file)))
+    except OSError as error:
+        raise OutputError(f"cannot write {options.out}: {error.strerror or error}") from error

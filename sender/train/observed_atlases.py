@@ -17,18 +17,16 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE
-from common.errors import OutputError, exit_code_of
-from common.io.atomic_write import atomic_write
-from common.synthetic.dataset.split import Split
+from common.errors import exit_code_of
+from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import reduced
 from common.training.flags import parser_of
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
-from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags
+from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags, write_files
 
 SIZE = 128
 SIDES = 8
@@ -46,39 +44,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-class ObservedAtlasSampler:
-    """Makes atlases of rendered people with their true poses and masks.
+def observed_atlases(people: AtlasPeople, person: int) -> tuple[ByteArray, ByteArray]:
+    """What is known (k, s, s, 4) of one person by choice of sides, and the whole (s, s, 4)."""
+    rng = people.rng(person, 2)
+    yaws = rng.uniform(-_LARGEST_TURN, _LARGEST_TURN) + 2 * np.pi / SIDES * np.arange(SIDES)
+    pictures = people.pictures(person, yaws.tolist())
+    lit, unlit = ([people.view(one, getattr(one, light)) for one in pictures] for light in ("lit", "unlit"))
+    choices = choices_of_sides(rng)
+    known = [_joined(people.layout, [lit[side] for side in sides], remove_light=True) for sides in choices]
+    return np.stack(known), _joined(people.layout, unlit, remove_light=False)
 
-    Args:
-        split: whose shapes and poses people have.
-        seed: within the split's seeds.
-        count: people that can be rendered.
 
-    Raises:
-        RendererUnavailable: OpenGL is not available.
-    """
-
-    def __init__(self, split: Split, seed: int, count: int) -> None:
-        self._people = AtlasPeople(split, seed, count)
-
-    def atlases(self, person: int) -> tuple[ByteArray, ByteArray]:
-        """What is known (k, s, s, 4) of one person by choice of sides, and the whole (s, s, 4)."""
-        rng = self._people.rng(person, 2)
-        yaws = rng.uniform(-_LARGEST_TURN, _LARGEST_TURN) + 2 * np.pi / SIDES * np.arange(SIDES)
-        lit: list[AtlasView] = []
-        unlit: list[AtlasView] = []
-        for picture in self._people.pictures(person, yaws.tolist()):
-            for views, image in ((lit, picture.lit), (unlit, picture.unlit)):
-                views.append(self._people.view(picture, image))
-        known = [self._atlas([lit[side] for side in sides], remove_light=True) for sides in choices_of_sides(rng)]
-        return np.stack(known), self._atlas(unlit, remove_light=False)
-
-    def _atlas(self, views: Sequence[AtlasView], *, remove_light: bool) -> ByteArray:
-        memory = AtlasMemory(self._people.layout, KNOWN_WEIGHT, remove_light=remove_light)
-        for view in views:
-            memory.add(view)
-        colours, known = reduced(memory.texture.colours, memory.texture.known, ATLAS_SIZE // SIZE)
-        return np.dstack([colours, np.where(known, 255, 0).astype(np.uint8)])
+def _joined(layout: AtlasLayout, views: Sequence[AtlasView], *, remove_light: bool) -> ByteArray:
+    memory = AtlasMemory(layout, KNOWN_WEIGHT, remove_light=remove_light)
+    for view in views:
+        memory.add(view)
+    colours, known = reduced(memory.texture.colours, memory.texture.known, ATLAS_SIZE // SIZE)
+    return np.dstack([colours, np.where(known, 255, 0).astype(np.uint8)])
 
 
 def choices_of_sides(rng: np.random.Generator) -> list[list[int]]:
@@ -88,26 +70,17 @@ def choices_of_sides(rng: np.random.Generator) -> list[list[int]]:
     return [[0], [any_side], [first, (first + 1) % SIDES], several.tolist()]
 
 
-def write_observed_atlases(options: argparse.Namespace) -> None:
-    """Renders the people of all files that do not exist.
+def npz(people: AtlasPeople, persons: range) -> bytes:
+    """The file of some people."""
+    known, whole = zip(*(observed_atlases(people, person) for person in persons), strict=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, known=np.stack(known), whole=np.stack(whole))
+    return content.getvalue()
 
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    torch.set_num_threads(1)
-    sampler = ObservedAtlasSampler(options.split, options.seed, options.count)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for first in range(0, options.count, _PEOPLE_PER_FILE):
-            path = options.out / f"{options.split}-{options.seed}-{first:05d}.npz"
-            if path.exists():
-                continue
-            known, whole = zip(*map(sampler.atlases, range(first, first + _PEOPLE_PER_FILE)), strict=True)
-            content = io.BytesIO()
-            np.savez_compressed(content, known=np.stack(known), whole=np.stack(whole))
-            atomic_write(path, content.getvalue())
-    except OSError as error:
-        raise OutputError(f"cannot write {options.out}: {error.strerror or error}") from error
+
+def write_observed_atlases(options: argparse.Namespace) -> None:
+    """Renders the people of all files that do not exist; errors as of `write_files`."""
+    write_files(options, _PEOPLE_PER_FILE, ".npz", npz)
 
 
 if __name__ == "__main__":
