@@ -26,12 +26,12 @@ _FRAMES_PER_BATCH = 64
 class Outstanding(LinkObserver):
     """Frames that were given to the link and are not acknowledged.
 
-    Args:
-        on_acknowledged: called for every acknowledged frame.
+    Attributes:
+        changed: set when a frame is acknowledged.
     """
 
-    def __init__(self, on_acknowledged: Callable[[], None] = lambda: None) -> None:
-        self.on_acknowledged = on_acknowledged
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
         self._sequences: set[int] = set()
         self._next = 0
 
@@ -43,7 +43,7 @@ class Outstanding(LinkObserver):
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         if fate is Fate.ACKNOWLEDGED:
             self._sequences.discard(frame.sequence)
-            self.on_acknowledged()
+            self.changed.set()
 
     @property
     def delivered(self) -> int:
@@ -67,11 +67,10 @@ class CompleteDelivery:
         self._spool = spool
         self._outstanding = outstanding
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
-        self._changed = asyncio.Event()
+        self._changed = outstanding.changed
         self._progress = asyncio.Event()
         self._connected = False
         self._task: asyncio.Task[None] | None = None
-        outstanding.on_acknowledged = self._changed.set
 
     async def connect(self) -> None:
         """Starts to connect and to send the frames in the spool; does not wait for the receiver."""

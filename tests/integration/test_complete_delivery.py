@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -13,7 +14,6 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
@@ -80,8 +80,15 @@ class CompleteSender:
         )
         self.delivery = CompleteDelivery(link, self.spool, outstanding)
 
-    async def start(self) -> None:
-        await self.delivery.connect()
+    @classmethod
+    async def started(cls, directory: Path, peer: Address, limit_bytes: float = 1e9) -> Self:
+        sender = cls(directory, peer, limit_bytes)
+        await sender.delivery.connect()
+        return sender
+
+    async def drain(self) -> None:
+        async with asyncio.timeout(20):
+            await self.delivery.drain()
 
     async def capture(self, count: int) -> None:
         for _ in range(count):
@@ -98,96 +105,86 @@ def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sender.spool.spool._FRAMES_PER_SEGMENT", 8)
 
 
-async def stop(server: LinkServer, pipeline: DurablePipeline) -> None:
-    await server.stop()
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Iterator[DurablePipeline]:
+    pipeline = DurablePipeline(tmp_path / "out")
+    yield pipeline
     pipeline.directory.close()
 
 
-async def test_receiver_that_starts_later_gets_every_frame(link: LinkFixture, tmp_path: Path) -> None:
-    pipeline = DurablePipeline(tmp_path / "out")
+async def test_receiver_that_starts_later_gets_every_frame(
+    link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path
+) -> None:
     server, address = await link.server(RecordingPipeline())
     await server.stop()
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address)
     await sender.capture(30)
     assert sender.spool.pending == 30
     await link.server(pipeline, port=address.port)
-    async with asyncio.timeout(20):
-        await sender.delivery.drain()
+    await sender.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(30)]
     assert pipeline.durable == [True]
     assert sender.spool.pending == 0
     await sender.end()
-    pipeline.directory.close()
 
 
 async def test_restarts_of_both_ends(link: LinkFixture, tmp_path: Path) -> None:
     pipeline = DurablePipeline(tmp_path / "out")
     server, address = await link.server(pipeline)
     for _ in range(3):
-        sender = CompleteSender(tmp_path, address)
-        await sender.start()
+        sender = await CompleteSender.started(tmp_path, address)
         await sender.capture(20)
         await pipeline.until_decoded(sender.spool.next_sequence - 7)
         await sender.end()
-        await stop(server, pipeline)
+        await server.stop()
+        pipeline.directory.close()
         pipeline = DurablePipeline(tmp_path / "out")
         server, address = await link.server(pipeline, port=address.port)
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
-    async with asyncio.timeout(20):
-        await sender.delivery.drain()
+    sender = await CompleteSender.started(tmp_path, address)
+    await sender.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(60)]
     await sender.end()
-    await stop(server, pipeline)
-
-
-async def test_restarted_sender_with_everything_delivered_ends_the_session(link: LinkFixture, tmp_path: Path) -> None:
-    pipeline = DurablePipeline(tmp_path / "out")
-    _, address = await link.server(pipeline)
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
-    await sender.capture(5)
-    await pipeline.until_decoded(4)
-    await sender.end()
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
-    async with asyncio.timeout(10):
-        await sender.delivery.drain()
-    assert sender.codec.encoded == []
-    assert (await pipeline.ended.get()).next_sequence == 5
-    await sender.end()
+    await server.stop()
     pipeline.directory.close()
 
 
-async def test_full_spool_blocks_the_source(link: LinkFixture, tmp_path: Path) -> None:
-    pipeline = DurablePipeline(tmp_path / "out")
+async def test_restarted_sender_with_everything_delivered_ends_the_session(
+    link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path
+) -> None:
+    _, address = await link.server(pipeline)
+    sender = await CompleteSender.started(tmp_path, address)
+    await sender.capture(5)
+    await pipeline.until_decoded(4)
+    await sender.end()
+    sender = await CompleteSender.started(tmp_path, address)
+    await sender.drain()
+    assert sender.codec.encoded == []
+    assert (await pipeline.ended.get()).next_sequence == 5
+    await sender.end()
+
+
+async def test_full_spool_blocks_the_source(link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path) -> None:
     _, address = await link.server(pipeline)
     pipeline.gate.clear()
-    sender = CompleteSender(tmp_path, address, limit_bytes=1200)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address, limit_bytes=1200)
     capturing = asyncio.create_task(sender.capture(200))
     async with asyncio.timeout(10):
         while sender.spool.has_room:
             await asyncio.sleep(0.01)
     assert not capturing.done()
     pipeline.gate.set()
-    async with asyncio.timeout(20):
-        await capturing
-        await sender.delivery.drain()
+    await capturing
+    await sender.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(200)]
     await sender.end()
-    pipeline.directory.close()
 
 
 async def test_refusal_ends_the_delivery_and_keeps_the_frames(link: LinkFixture, tmp_path: Path) -> None:
     _, address = await link.server(RecordingPipeline(), model=b"\x07" * 8)
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address)
     with pytest.raises(PeerError, match="different models"):
-        async with asyncio.timeout(10):
-            await sender.capture(1)
-            await sender.delivery.drain()
+        await sender.capture(1)
+        await sender.drain()
     with pytest.raises(PeerError, match="different models"):
         await sender.capture(1)
     assert sender.spool.pending == 1
@@ -196,8 +193,7 @@ async def test_refusal_ends_the_delivery_and_keeps_the_frames(link: LinkFixture,
 
 async def test_full_disk_is_reported(link: LinkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, address = await link.server(RecordingPipeline())
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address)
     await sender.capture(1)
 
     def full(_: object) -> None:
@@ -218,28 +214,22 @@ async def test_unexpected_error_is_raised(link: LinkFixture, tmp_path: Path, mon
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(sender.spool, "take", fail)
-    await sender.start()
+    await sender.delivery.connect()
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        async with asyncio.timeout(10):
-            await sender.capture(1)
-            await sender.delivery.drain()
+        await sender.capture(1)
+        await sender.drain()
     await sender.end()
 
 
-async def test_outdated_spool_is_reported(link: LinkFixture, tmp_path: Path) -> None:
-    pipeline = DurablePipeline(tmp_path / "out")
+async def test_outdated_spool_is_reported(link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path) -> None:
     _, address = await link.server(pipeline)
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address)
     await sender.capture(9)
     await pipeline.until_decoded(8)
     await sender.end()
     for path in (tmp_path / "spool").glob("*.frames"):
         path.unlink()
-    sender = CompleteSender(tmp_path, address)
-    await sender.start()
+    sender = await CompleteSender.started(tmp_path, address)
     with pytest.raises(Exception, match="it is an old copy"):
-        async with asyncio.timeout(10):
-            await sender.delivery.drain()
+        await sender.drain()
     await sender.end()
-    pipeline.directory.close()
