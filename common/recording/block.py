@@ -54,6 +54,9 @@ class BlockHead:
         stored_bytes: size of the zstandard frame.
         raw_bytes: size of its content.
         checksum: CRC-32 of the fields above and the zstandard frame.
+
+    Raises:
+        RecordingError: in every method: the block is cut, damaged or forged.
     """
 
     kind: BlockKind
@@ -80,11 +83,7 @@ class BlockHead:
         return cls(kind, flags, stored, raw, checksum)
 
     def check(self, stored: bytes) -> None:
-        """Checks the CRC-32, and that the zstandard frame has the announced size.
-
-        Raises:
-            RecordingError: the block is cut, damaged or forged.
-        """
+        """Checks the CRC-32, and that the zstandard frame has the announced size."""
         if len(stored) < self.stored_bytes:
             raise RecordingError("a block is cut")
         if _checksum(HEAD.pack(self.kind, self.flags, self.stored_bytes, self.raw_bytes, 0), stored) != self.checksum:
@@ -102,9 +101,6 @@ class BlockHead:
         Args:
             stored: the zstandard frame.
             first_bytes: only so many of the content's first bytes; None for all of it.
-
-        Raises:
-            RecordingError: the zstandard frame is invalid.
         """
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
         wanted = self.raw_bytes if first_bytes is None else min(first_bytes, self.raw_bytes)

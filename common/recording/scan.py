@@ -32,17 +32,16 @@ class BlockFile:
     Args:
         file: its descriptor.
         size: its size in bytes when it was opened; what is appended later is not read.
+
+    Raises:
+        RecordingError: in every method: the file cannot be read, or a block is cut, damaged or forged.
     """
 
     file: int
     size: int
 
     def head(self, offset: int) -> BlockHead:
-        """The head of the block at an offset.
-
-        Raises:
-            RecordingError: it is cut, or announces sizes that it cannot have.
-        """
+        """The head of the block at an offset."""
         head = BlockHead.parse(self.read(offset, HEAD.size))
         if offset + HEAD.size + head.stored_bytes > self.size:
             raise RecordingError("a block is cut")
@@ -53,9 +52,6 @@ class BlockFile:
 
         Args:
             first_bytes: decompress only so many of the content's first bytes.
-
-        Raises:
-            RecordingError: the block is cut, damaged or forged.
         """
         head = self.head(offset)
         stored = self.read(offset + HEAD.size, head.stored_bytes)
@@ -63,11 +59,7 @@ class BlockFile:
         return head, head.content(stored, first_bytes)
 
     def read(self, offset: int, count: int) -> bytes:
-        """Up to so many bytes from an offset.
-
-        Raises:
-            RecordingError: the file cannot be read.
-        """
+        """Up to so many bytes from an offset."""
         try:
             return os.pread(self.file, max(min(count, self.size - offset), 0), offset)
         except OSError as error:

@@ -294,11 +294,7 @@ def encode_client(message: ClientMessage) -> bytes:
 
 
 def decode_client(data: bytes) -> ClientMessage:
-    """The inverse of `encode_client`.
-
-    Raises:
-        MalformedPacket: the bytes are not such a message, or a field is out of range.
-    """
+    """The inverse of `encode_client`; see `ClientMessages.decode`."""
     return ClientMessages().decode(data)
 
 
@@ -308,11 +304,7 @@ def encode_server(message: ServerMessage) -> bytes:
 
 
 def decode_server(data: bytes) -> ServerMessage:
-    """The inverse of `encode_server`.
-
-    Raises:
-        MalformedPacket: the bytes are not such a message, or a field is out of range.
-    """
+    """The inverse of `encode_server`; see `ServerMessages.decode`."""
     return ServerMessages().decode(data)
 
 

@@ -64,7 +64,8 @@ class LinkClient:
     `send` waits for room, and no frame is lost: frames that were unacknowledged when a stream broke are encoded and
     sent again on the next one, from the receiver's last decoded frame on.
 
-    `send`, `drain` and `watch` raise errors of the background task (receiver unreachable, or refusing).
+    `send`, `drain` and `watch` raise errors of the background task (receiver unreachable, or refusing: PeerError),
+    `send` and `post` a ValueError for a blob that is empty or too large.
 
     Args:
         hello: session id, codec, model; the client fills in the fields about resuming.
@@ -141,36 +142,20 @@ class LinkClient:
 
         Args:
             ahead: blobs that the receiver needs with the frame; they are sent right before it.
-
-        Raises:
-            PeerError: the receiver is unreachable or refuses what we send.
-            ValueError: a blob is empty or too large.
         """
         await self._until(lambda: self._delivery.window.has_room)
         self._delivery.offer(frame, ahead)
 
     def post(self, blob: Blob) -> None:
-        """Takes a blob, which is sent in the gaps between frames, or never if there are none.
-
-        Raises:
-            ValueError: the blob is empty or too large.
-        """
+        """Takes a blob, which is sent in the gaps between frames, or never if there are none."""
         self._delivery.post(blob)
 
     async def watch(self) -> None:
-        """Waits until the link ends.
-
-        Raises:
-            PeerError: always: the receiver is unreachable or refuses what we send, or the link was closed.
-        """
+        """Waits until the link ends, and raises why: always a PeerError."""
         await self._until(lambda: False)
 
     async def drain(self) -> None:
-        """Waits until every frame has met its fate, ends the session at the receiver, and closes.
-
-        Raises:
-            PeerError: the receiver is unreachable or refuses what we send.
-        """
+        """Waits until every frame has met its fate, ends the session at the receiver, and closes."""
         try:
             await self._until(lambda: not self._delivery.window.outstanding)
             await self._send_drain()

@@ -80,9 +80,6 @@ class FrameDelivery:
 
         Args:
             ahead: blobs that the receiver needs with the frame; they are sent right before it.
-
-        Raises:
-            ValueError: a blob is empty or too large.
         """
         for blob in ahead:
             check_size(blob)
@@ -96,11 +93,7 @@ class FrameDelivery:
         self.notify()
 
     def post(self, blob: Blob) -> None:
-        """Takes a blob, which is sent in the gaps between frames.
-
-        Raises:
-            ValueError: the blob is empty or too large.
-        """
+        """Takes a blob, which is sent in the gaps between frames."""
         (self._signals if blob.kind == SIGNAL else self._background).post(blob)
 
     def restart(self, welcome: Welcome) -> None:

@@ -81,10 +81,6 @@ class CompleteDelivery:
 
         Args:
             ahead: blobs that belong to the frame. They are posted, because the spool keeps no blobs.
-
-        Raises:
-            PeerError: the receiver refuses what we send.
-            OutputError: the spool cannot be written.
         """
         self._check()
         while not self._spool.has_room:
@@ -104,12 +100,7 @@ class CompleteDelivery:
         return self._spool.pending
 
     async def drain(self) -> None:
-        """Waits until every frame is acknowledged, and ends the session at the receiver.
-
-        Raises:
-            PeerError: the receiver refuses what we send.
-            OutputError: the spool cannot be written.
-        """
+        """Waits until every frame is acknowledged, and ends the session at the receiver."""
         self._check()
         while self._spool.pending or not self._connected:
             await self._until_progress()

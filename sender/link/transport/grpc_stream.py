@@ -23,6 +23,9 @@ class GrpcClientStream:
     Args:
         channel: closed with the stream.
         call: the started call.
+
+    Raises:
+        StreamBroken: in every method: the stream has ended.
     """
 
     def __init__(self, channel: Any, call: Any) -> None:
@@ -31,11 +34,7 @@ class GrpcClientStream:
         self._writing = asyncio.Lock()
 
     async def connected(self) -> None:
-        """Waits until the connection to the peer is established.
-
-        Raises:
-            StreamBroken: it failed.
-        """
+        """Waits until the connection to the peer is established."""
         try:
             await self._call.wait_for_connection()
         except grpc.aio.AioRpcError as error:

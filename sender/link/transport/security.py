@@ -66,6 +66,9 @@ class CredentialFiles:
 
     Args:
         config: names the files.
+
+    Raises:
+        UsageError: in every method: a file cannot be read, is damaged or has expired, or a token would go unencrypted.
     """
 
     def __init__(self, config: SecurityConfig) -> None:
@@ -75,22 +78,14 @@ class CredentialFiles:
         self._token_failure = ""
 
     def credentials(self, peer: Address) -> Credentials | None:
-        """The credentials of a new connection; None if it is not encrypted.
-
-        Raises:
-            UsageError: a file cannot be read, is damaged, has expired, or certificate and key do not match.
-        """
+        """The credentials of a new connection; None if it is not encrypted."""
         if not self._config.encrypts(peer):
             return None
         found = self._files.current()
         return Credentials(found.authority, found.certificate, found.key, self._config.tls_name)
 
     def token(self, peer: Address) -> str | None:
-        """The sender's token; None if it has none.
-
-        Raises:
-            UsageError: the file cannot be read, contains no token, or the token would be sent unencrypted.
-        """
+        """The sender's token; None if it has none."""
         try:
             self._token = read_token(self._config, peer)
             self._token_failure = ""

@@ -29,6 +29,9 @@ class Transport:
 
     Args:
         config: which receivers to trust, and how to authenticate to them.
+
+    Raises:
+        UsageError: in every method: a certificate, key or token cannot be read.
     """
 
     def __init__(self, config: SecurityConfig | None = None) -> None:
@@ -45,11 +48,7 @@ class Transport:
             self._files.token(peer)
 
     async def open(self, peer: Address) -> GrpcClientStream:
-        """Starts to connect; an unreachable peer shows when reading or writing.
-
-        Raises:
-            UsageError: a certificate, key or token cannot be read.
-        """
+        """Starts to connect; an unreachable peer shows when reading or writing."""
         token = self._files.token(peer)
         channel = self.channel(peer)
         metadata = (("authorization", f"Bearer {token}"),) if token else None
@@ -58,11 +57,7 @@ class Transport:
         return GrpcClientStream(channel, call)
 
     def channel(self, peer: Address) -> Any:
-        """A gRPC channel to a peer, not connected yet.
-
-        Raises:
-            UsageError: a certificate or key cannot be read.
-        """
+        """A gRPC channel to a peer, not connected yet."""
         credentials = self._files.credentials(peer)
         if credentials is None:
             return grpc.aio.insecure_channel(str(peer), options=OPTIONS)
@@ -71,11 +66,7 @@ class Transport:
         return grpc.aio.secure_channel(str(peer), trusted, options=(*OPTIONS, *named))
 
     def credentials(self, peer: Address) -> Credentials | None:
-        """TLS credentials of a connection to a peer; None if it is not encrypted.
-
-        Raises:
-            UsageError: a certificate or key cannot be read.
-        """
+        """TLS credentials of a connection to a peer; None if it is not encrypted."""
         return self._files.credentials(peer)
 
     async def reach(self, peer: Address) -> GrpcClientStream:
@@ -86,7 +77,6 @@ class Transport:
 
         Raises:
             StreamBroken: the peer's machine refuses the connection.
-            UsageError: a certificate, key or token cannot be read.
         """
         wait_s = _FIRST_ATTEMPT_S
 
