@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from common.channel.lengths import length_mask
 from common.channel.state import MAX_LENGTH
 from common.imaging.entropy import Statistics
 from common.imaging.layers import Blocks
@@ -92,11 +93,6 @@ def normalised(symbols: Tensor, lengths: Tensor) -> Tensor:
     """Symbols (…, MAX_LENGTH), zero beyond the lengths (…), scaled to mean power 1 within them."""
     energy = torch.view_as_real(symbols).square().sum((-1, -2))
     return symbols * torch.rsqrt(energy / lengths + 1e-12)[..., None]
-
-
-def length_mask(lengths: Tensor) -> Tensor:
-    """(…, MAX_LENGTH) whether a symbol is within its position's length."""
-    return torch.arange(MAX_LENGTH, device=lengths.device) < lengths[..., None]
 
 
 def position_snr_db(snr: Tensor, lengths: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.channel.jscc import position_snr_db
+from common.channel.lengths import scattered
 from common.channel.model import ImageChannel
 from common.channel.physical import Received, complex_normal
-from common.channel.placement import scattered
 from common.imaging.entropy import Statistics
 
 _PERTURBATIONS = 4

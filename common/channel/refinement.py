@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.channel.jscc import length_mask, normalised, position_snr_db
+from common.channel.jscc import normalised, position_snr_db
+from common.channel.lengths import gathered, length_mask, scattered
 from common.channel.model import ImageChannel
 from common.channel.physical import carry
-from common.channel.placement import gathered, scattered
 from common.channel.state import ChannelState
 from common.imaging.entropy import Statistics
 from common.weights.devices import fast_autocast

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from common.arrays import Image
-from common.channel.air import OnAir, bandwidth_ratio, carried, channel_uses, picture_generator
 from common.channel.latent_filter import LatentFilter, estimated_latents
 from common.channel.model import ImageChannel
+from common.channel.physical import bandwidth_ratio, carry_picture, channel_uses, picture_generator
 from common.channel.signal_blob import SignalBlob, Window
 from common.errors import MalformedPacket
 from common.imaging.transforms import as_image
@@ -59,11 +59,11 @@ class SequenceReceiver:
         signal = blob.signal
         if signal.hyper_latents.shape[1] != self._network.config.hyper_latents:
             raise MalformedPacket("a picture of another network")
-        air: OnAir = carried(blob.channel, signal.symbols, blob.seed, blob.sequence)
+        arrived = carry_picture(blob.channel, signal.symbols, blob.seed, blob.sequence)
         statistics = self._network.statistics(signal.hyper_latents, signal.grid)
         generator = picture_generator(blob.seed ^ _OTHER_SEED, blob.sequence)
         with fast_autocast():
-            latents, variance = estimated_latents(self._network, air.received, statistics, blob.lengths, generator)
+            latents, variance = estimated_latents(self._network, arrived.received, statistics, blob.lengths, generator)
         if not (torch.isfinite(latents).all() and torch.isfinite(variance).all()):
             raise MalformedPacket("a picture without finite latents")
         share = 0.0
@@ -76,4 +76,4 @@ class SequenceReceiver:
         with fast_autocast():
             image = as_image(self._network.synthesis(latents))[: signal.size[0], : signal.size[1]]
         uses, ratio = channel_uses(blob.channel, signal), bandwidth_ratio(blob.channel, signal)
-        return SequencePicture(image, air.measured_snr_db, uses, ratio, share)
+        return SequencePicture(image, arrived.measured_snr_db, uses, ratio, share)

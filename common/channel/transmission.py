@@ -13,9 +13,9 @@ from torch import Tensor
 from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
 from common.channel.jscc import position_snr_db
+from common.channel.lengths import gathered, scattered
 from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import Received, capacity_bits
-from common.channel.placement import gathered, scattered
 from common.channel.refinement import Target, refined
 from common.channel.signal import Signal, payload_uses
 from common.channel.state import ChannelState

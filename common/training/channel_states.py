@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from common.channel.jscc import length_mask, position_snr_db
+from common.channel.jscc import position_snr_db
+from common.channel.lengths import length_mask
 from common.channel.model import ImageChannel, Reconstruction, Source
 from common.channel.physical import complex_normal, equalised, from_db, transmitted
 

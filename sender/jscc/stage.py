@@ -20,8 +20,8 @@ from typing import TextIO
 
 from common.arrays import Image
 from common.blobs import SIGNAL, Blob
-from common.channel.air import bandwidth_ratio, channel_uses
 from common.channel.model import ImageChannel
+from common.channel.physical import bandwidth_ratio, channel_uses
 from common.channel.sequence import SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import PREAMBLE_USES, ChannelState

@@ -3,9 +3,16 @@
 import pytest
 import torch
 
-from common.channel.jscc import MIN_SNR_DB, JsccEncoder, length_mask, position_snr_db
-from common.channel.lengths import adapted_lengths, quantised_lengths, uniform_lengths
-from common.channel.placement import gathered, position_order, scattered
+from common.channel.jscc import MIN_SNR_DB, JsccEncoder, position_snr_db
+from common.channel.lengths import (
+    adapted_lengths,
+    gathered,
+    length_mask,
+    position_order,
+    quantised_lengths,
+    scattered,
+    uniform_lengths,
+)
 from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.channel.jscc import length_mask
+from common.channel.lengths import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Source
 from common.imaging.entropy import expected_bits
 from tests.support.tiny_image_channel import TINY, tiny_network

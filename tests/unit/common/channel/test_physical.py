@@ -8,15 +8,18 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from common.channel.air import bandwidth_ratio, carried, channel_uses, preamble
 from common.channel.physical import (
     arrived_packets,
+    bandwidth_ratio,
     capacity_bits,
     carry,
+    carry_picture,
+    channel_uses,
     complex_normal,
     equalised,
     estimated_gains,
     from_db,
+    preamble,
     rayleigh_gains,
     transmitted,
 )
@@ -118,14 +121,14 @@ def test_invalid_setting_is_refused(settings: dict[str, float]) -> None:
 def test_noise_of_a_picture_depends_on_its_seeds_alone() -> None:
     for kind in SESSION_KINDS:
         channel = ChannelState(5.0, kind, pilots=2)
-        first, second = (carried(channel, UNIT_SYMBOLS, 3, 17) for _ in range(2))
+        first, second = (carry_picture(channel, UNIT_SYMBOLS, 3, 17) for _ in range(2))
         assert torch.equal(first.received.symbols, second.received.symbols)
         assert torch.equal(first.received.snr, second.received.snr)
         assert first.measured_snr_db == second.measured_snr_db
         for seed, sequence in ((4, 17), (3, 18)):
-            other = carried(channel, UNIT_SYMBOLS, seed, sequence).received.symbols
+            other = carry_picture(channel, UNIT_SYMBOLS, seed, sequence).received.symbols
             assert not torch.equal(other, first.received.symbols)
-    arrived = carried(ChannelState(5.0), UNIT_SYMBOLS[:2], 3, 17).received.symbols
+    arrived = carry_picture(ChannelState(5.0), UNIT_SYMBOLS[:2], 3, 17).received.symbols
     expected = torch.tensor([[1.0644884, -0.0322939], [0.9333803, -0.0619796]])
     assert torch.allclose(torch.view_as_real(arrived), expected, atol=1e-6), "as earlier versions"
 
@@ -134,7 +137,7 @@ def test_noise_of_a_picture_depends_on_its_seeds_alone() -> None:
 @pytest.mark.parametrize("snr_db", [-1.0, 10.0])
 def test_receiver_measures_the_snr_from_known_symbols(kind: Kind, snr_db: float) -> None:
     channel = ChannelState(snr_db, kind)
-    measured = [carried(channel, UNIT_SYMBOLS[:1], 0, number).measured_snr_db for number in range(400)]
+    measured = [carry_picture(channel, UNIT_SYMBOLS[:1], 0, number).measured_snr_db for number in range(400)]
     found = np.array([each for each in measured if each is not None])
     assert -10 * np.log10(np.mean(10 ** (-found / 10))) == pytest.approx(snr_db, abs=0.2)
     # The deviation of one picture from 64 symbols is about half a decibel.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.blobs import SIGNAL
-from common.channel.air import carried
+from common.channel.physical import carry_picture
 from common.channel.signal_blob import SignalBlob
 from common.errors import OutputError
 from common.frames import Camera
@@ -66,7 +66,7 @@ def test_frame_becomes_symbols_within_the_bandwidth_ratio() -> None:
 def test_equal_seeds_give_equal_symbols_and_noise() -> None:
     first, second = (pictures(stage(), [frame(5, 0.0)], 1)[0] for _ in range(2))
     assert first.encode() == second.encode()
-    arrived = [carried(each.channel, each.signal.symbols, each.seed, each.sequence) for each in (first, second)]
+    arrived = [carry_picture(each.channel, each.signal.symbols, each.seed, each.sequence) for each in (first, second)]
     assert arrived[0].received.symbols.equal(arrived[1].received.symbols)
 
 
