@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
-from common.synthetic.dataset.presets import PARTS, PRESETS, WIDE, DatasetPreset
+from common.synthetic.dataset.presets import PRESETS, WIDE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 
 BATCH = 64
@@ -32,7 +32,6 @@ _MAX_BACKGROUNDS = 200
 _EXAMPLES = """examples:
   python -m common.synthetic.render_shards --out everyday --preset everyday --count 106496
   python -m common.synthetic.render_shards --out everyday --preset everyday --split val --count 4096
-  python -m common.synthetic.render_shards --out no-garments --preset dressed --without garments --seed 3
 """
 
 
@@ -175,16 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default=WIDE.name, help="distribution (default %(default)s)"
     )
-    parser.add_argument("--without", choices=PARTS, help="leave out this part, for ablations")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.size < 32 or options.size % 2 or options.workers < 1:
         parser.error("--count and --workers must be at least 1, --size an even number from 32 up")
-    preset = PRESETS[options.preset]
-    if options.without:
-        preset = preset.without(options.without)
     try:
-        tasks = plan(options.out, options.split, options.seed, options.count, options.size, preset)
+        tasks = plan(options.out, options.split, options.seed, options.count, options.size, PRESETS[options.preset])
     except ValueError as error:
         parser.error(str(error))
     return exit_code_of(parser.prog, lambda: _render_into(options.out, tasks, options.workers))

@@ -8,7 +8,6 @@ people, more bystanders, a wide range of focal lengths.  `WARDROBE` is `DRESSED`
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,6 @@ class DatasetPreset:
         seated: share of captured and blended poses whose legs are replaced by seated ones.
         closeups: share of close-ups of the face among the truncating crops.
         lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.
-        degradations: whether images have blur, noise, compression and other effects of cameras.
-        backgrounds: whether the background is an image instead of one colour.
     """
 
     name: str
@@ -45,8 +42,6 @@ class DatasetPreset:
     seated: float = 0.0
     closeups: float = 0.0
     lenses: tuple[float, float, float] = (2.0, 0.55, 8.0)
-    degradations: bool = True
-    backgrounds: bool = True
 
     def __post_init__(self) -> None:
         if abs(sum(self.recipes) - 1) > 1e-9:
@@ -55,29 +50,6 @@ class DatasetPreset:
         if not all(0 <= share <= 1 for share in (*shares, self.dressed, self.tailored, self.seated, self.closeups)):
             raise ValueError("shares and probabilities must be in 0…1")
 
-    def without(self, part: str) -> Self:
-        """The preset without one of `PARTS`, for ablations.
-
-        Raises:
-            ValueError: there is no such part.
-        """
-        if part not in PARTS:
-            raise ValueError(f"no part {part!r}; the parts are {', '.join(PARTS)}")
-        name = f"{self.name}-without-{part}"
-        if part == "garments":
-            return replace(self, name=name, dressed=0.0)
-        if part == "degradations":
-            return replace(self, name=name, degradations=False)
-        if part == "occluders":
-            return replace(self, name=name, occluders=0.0)
-        if part == "backgrounds":
-            return replace(self, name=name, backgrounds=False)
-        captured, blended, free, wide = self.recipes
-        return replace(self, name=name, recipes=(0.0, 0.0, captured + blended + free, wide))
-
-
-PARTS = ("garments", "degradations", "occluders", "captured", "backgrounds")
-"""What `DatasetPreset.without` can leave out; `captured` are motion-captured poses and blends of them."""
 
 EVERYDAY = DatasetPreset("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = DatasetPreset("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)

@@ -75,12 +75,10 @@ def compose(
         others: people of the same size to draw bystanders and occluders from.
         box: (4,) left, top, right, bottom of the regions that the crop is fitted to, crop units.
         crop_kind: `Framing.kind`; a truncated person is often at the border of the camera's image.
-        preset: probabilities of bystanders and occluders, and whether the background is an image.
+        preset: probabilities of bystanders and occluders.
     """
     size = len(person.colour)
     image = backgrounds.draw(rng, size, size)
-    if not preset.backgrounds:
-        image = np.full((size, size, 3), colour(rng), np.float32)
     if others and rng.random() < preset.bystanders:
         for _ in range(rng.integers(1, 4)):
             image = _bystander(rng, others, rng.uniform(0.3, 1.0)).over(image)

@@ -195,7 +195,7 @@ class SceneMaker:
             layers.append(layer)
         truth = _half_resolution_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
         return {
-            "image": degrade(rng, picture.image) if self._preset.degradations else _as_pixels(picture.image),
+            "image": degrade(rng, picture.image),
             "mask": picture.mask,
             "visible": self._visible(posed, index, rendering, picture.mask),
             "colours": self.renderer.region_colours(figure),
@@ -278,10 +278,6 @@ def _half_resolution_truth(rendering: Rendering, mask: ByteArray, root_depth: fl
         "normal": np.where(on[..., None], np.round(127 * normal), 0).astype(np.int8),
         "material": np.where(on, material, 0).astype(np.uint8),
     }
-
-
-def _as_pixels(image: FloatArray) -> ByteArray:
-    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def _visibility_table() -> tuple[BoolArray, FloatArray]:

@@ -62,11 +62,10 @@ class PerceptionConfig:
 NETWORKS: Mapping[str, PerceptionConfig] = {
     "cpu": PerceptionConfig(),
     "gpu": PerceptionConfig(size=192, grid=12, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
-    "probe": PerceptionConfig(size=128, width=96, depth=4, quarter=24, eighth=48, keypoint_width=48),
 }
 """Sizes by name.
 
-`cpu` ships and is fast on two cores, `gpu` is larger, `probe` is small, for comparing training sets.
+`cpu` ships and is fast on two cores, `gpu` is larger.
 """
 
 

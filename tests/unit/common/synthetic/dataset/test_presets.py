@@ -1,4 +1,4 @@
-"""Dataset presets and their ablations."""
+"""Dataset presets."""
 
 from dataclasses import replace
 
@@ -6,46 +6,8 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.presets import CANDID, DRESSED, PARTS, PRESETS, WIDE, DatasetPreset
-from common.synthetic.motion.poses import RECIPES, PoseSampler
-from common.synthetic.scene.scene import Crops, scene_maker
-
-
-def _crops(preset: DatasetPreset) -> Crops:
-    return scene_maker("train", np.random.default_rng(0), 6, preset).make(11, 12, 64)
-
-
-def test_without_changes_the_preset_and_its_name() -> None:
-    for part in PARTS:
-        ablated = DRESSED.without(part)
-        assert ablated != DRESSED
-        assert part in ablated.name
-    with pytest.raises(ValueError, match="garments, degradations"):
-        DRESSED.without("faces")
-
-
-def test_without_captured_poses() -> None:
-    drawn = PoseSampler("train", 3, preset=WIDE.without("captured")).sample(200).recipe
-    assert {RECIPES[index] for index in drawn} == {"free", "wide"}
-
-
-def test_without_occluders() -> None:
-    assert not _crops(WIDE.without("occluders"))["occluded"].any()
-
-
-def test_without_backgrounds_and_degradations_the_background_has_one_colour() -> None:
-    bare = DatasetPreset("bare", WIDE.recipes, False, 0.6, 1.0, 0.0, 0.0).without("backgrounds").without("degradations")
-    flat = [len(np.unique(image[:4, :4].reshape(-1, 3), axis=0)) == 1 for image in np.asarray(_crops(bare)["image"])]
-    # The corner may show a shadow or the person.
-    assert np.mean(flat) > 0.7
-
-
-@pytest.mark.parametrize("part", ["degradations", "garments"])
-def test_without_keeps_the_truth_of_the_body(part: str) -> None:
-    complete, ablated = _crops(DRESSED), _crops(DRESSED.without(part))
-    for name in ("shape", "curl", "rotation_vectors"):
-        assert np.array_equal(complete[name], ablated[name]), name
-    assert not np.array_equal(complete["image"], ablated["image"])
+from common.synthetic.dataset.presets import CANDID, PRESETS, WIDE
+from common.synthetic.motion.poses import PoseSampler
 
 
 def test_seated_poses_bend_the_legs_and_keep_the_arms() -> None:
