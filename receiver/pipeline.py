@@ -158,7 +158,7 @@ class ReceiverPipeline:
             with self._output.attempt():
                 record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms)
             for observer in self._observers:
-                observer.frame_published(state.writer.number, record, result.people, decoded.frame.camera)
+                observer.frame_published(state.writer.number, record, result.people)
             outcome = FrameOutcome.PUBLISHED
         self._traces.finished(session, frame.sequence, stages_ms, arrival, outcome)
         return outcome

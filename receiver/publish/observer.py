@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
-from common.frames import Camera
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
@@ -26,15 +25,12 @@ class SessionObserver:
     def blob_taken(self, number: int, blob: Blob) -> None:
         """A blob was taken; it counts for the frames that follow."""
 
-    def frame_published(
-        self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson], camera: Camera
-    ) -> None:
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written.
 
         Args:
             record: the frame's line.
             people: in the order of the record's; their arrays must not be changed.
-            camera: of the frame.
         """
 
     def session_ended(self, number: int) -> None:

@@ -14,7 +14,6 @@ from tests.support.demo_clip import demo_picture
 from tests.support.demo_output import publish_demo
 from tests.support.page_server import PageServer
 
-STATIC = Path(__file__).parents[2] / "receiver" / "web" / "static"
 PATIENCE_MS = 60_000
 DESKTOP = {"width": 1280, "height": 800}
 EXPECTED_NOISE = ("GPU stall due to ReadPixels",)
@@ -43,9 +42,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def server(demo_output: Path, picture: bytes) -> Iterator[PageServer]:
-    assert (STATIC / "index.html").is_file(), "the page is not built: make environment"
-    server = PageServer(demo_output, STATIC, picture).start()
+def server(demo_output: Path, picture: bytes, tmp_path: Path) -> Iterator[PageServer]:
+    server = PageServer(demo_output, tmp_path / "accounts", picture).start()
     yield server
     server.stop()
 

@@ -8,6 +8,7 @@ import trimesh
 from playwright.sync_api import Page, expect
 
 from receiver.mesh.glb_reader import GlbReader
+from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import Complaints
 from tests.browser.pictures import distinct_colours, drawn, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
@@ -55,7 +56,7 @@ def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, pic
 
 
 def test_model_wears_its_texture(models: Page, server: PageServer, picture: bytes, tmp_path: Path) -> None:
-    server.accounts.texture = checkered_texture()
+    server.texture = checkered_texture()
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")
     assert checkered_share(drawn(models.locator(".model canvas"))) > 0.01
@@ -73,11 +74,11 @@ def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: Pa
     card.click()
     models.get_by_role("button", name="Delete").click()
     models.get_by_role("button", name="Cancel").click()
-    assert len(server.accounts.models) == 1
+    assert len(server.models) == 1
     models.get_by_role("button", name="Delete").click()
     models.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(card).to_have_count(0)
-    assert server.accounts.models == {}
+    assert server.models == []
 
 
 def test_picture_is_dropped(models: Page, picture: bytes) -> None:
@@ -93,30 +94,23 @@ def test_picture_is_dropped(models: Page, picture: bytes) -> None:
     expect(models.get_by_role("heading", name="dropped.jpg")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("status", "detail"),
-    [
-        (413, "The picture has more than 20 MB. Choose a smaller one."),
-        (415, "This is no picture that can be read. Choose a JPEG, PNG or WebP file."),
-        (422, "Nobody was found in the picture. Choose one that shows a person from head to foot."),
-        (429, "Too many pictures at once. Try again in 30 seconds."),
-        (503, "All workers are busy. Try again in a minute."),
-    ],
-)
-def test_refusal_is_shown(
-    models: Page, server: PageServer, picture: bytes, complaints: Complaints, status: int, detail: str
-) -> None:
+def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, complaints: Complaints) -> None:
     complaints.ignored += ["Failed to load resource"]
-    server.accounts.refusal = (status, detail)
-    choose(models, picture)
-    expect(models.get_by_role("alert")).to_have_text(detail)
-    expect(models.get_by_role("button", name="Choose a picture")).to_be_enabled()
+    for content, error, shown in (
+        (picture[:5000], None, "The picture is damaged or incomplete: export it again."),
+        (picture, PictureRefused("nobody can be seen"), "Nobody can be seen."),
+        (picture, PicturesUnavailable("all workers are busy"), "All workers are busy."),
+    ):
+        server.picture_error = error
+        choose(models, content)
+        expect(models.get_by_role("alert")).to_have_text(shown)
+        expect(models.get_by_role("button", name="Choose a picture")).to_be_enabled()
 
 
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
     choose(models, b"hello", "notes.txt", "text/plain")
     expect(models.get_by_role("alert")).to_contain_text("This is not a picture.")
-    assert server.accounts.models == {}
+    assert server.models == []
 
 
 def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, complaints: Complaints) -> None:
@@ -125,7 +119,7 @@ def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, c
     signed_in.get_by_label("Name", exact=True).fill("ada")
     signed_in.get_by_label("Password").fill("wrong")
     signed_in.get_by_role("button", name="Sign in", exact=True).click()
-    expect(signed_in.get_by_role("alert")).to_have_text("Name or password is wrong. Check both and try again.")
+    expect(signed_in.get_by_role("alert")).to_have_text("The name or the password is wrong.")
     signed_in.get_by_label("Password").fill(PASSWORD)
     signed_in.get_by_role("button", name="Sign in", exact=True).click()
     expect(signed_in.get_by_role("heading", name="ada")).to_be_visible()

@@ -118,7 +118,7 @@ def test_theme_is_chosen_and_remembered(live: Page) -> None:
 def test_view_that_is_left_closes_the_stream(live: Page, server: PageServer) -> None:
     live.keyboard.press("3")
     expect(live.locator("#state")).to_have_attribute("data-state", "idle")
-    while server.viewers > 0:
+    while server.hub.watchers > 0:
         live.wait_for_timeout(20)
     live.keyboard.press("1")
     expect(live.locator("#state")).to_have_attribute("data-state", "live")

@@ -59,7 +59,7 @@ class Page:
             corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
             shown = replace(shown, body=replace(shown.body, texture=MeshTexture(corners, texture)))
         record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
-        self.hub.frame_published(1, record, [shown], CAMERA)
+        self.hub.frame_published(1, record, [shown])
 
     def watch(self, **settings: Any) -> connect:
         return connect(f"ws://{self.address}/live", **settings)

@@ -1,257 +1,226 @@
-"""A receiver for the page alone: the built page, the stream of an output directory, accounts and models in memory."""
+"""The page and everything behind it but senders and networks: people of an output directory are played as live."""
 
 import asyncio
-import contextlib
+import itertools
+import json
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+import numpy as np
+from prometheus_client import CollectorRegistry
 
+from common.blobs import PREVIEW, Blob
+from common.frames import PersonLabels
+from common.io.addresses import Address
+from common.wire.report import SenderReport
+from receiver.engine.engine import ReconstructedPerson
+from receiver.link.auth.config import SecurityConfig
+from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture
-from tests.support.live_messages import (
-    BODY,
-    StoredFrame,
-    frame_message,
-    part_messages,
-    preview_message,
-    read_frames,
-    texture_coordinates_message,
-    texture_message,
-    topology_message,
-)
-from tests.support.page_accounts import PageAccounts
+from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.web.access import Access
+from receiver.web.accounts.config import AccountsConfig
+from receiver.web.app import create_app
+from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.config import WebConfig
+from receiver.web.guards import Guard
+from receiver.web.live.camera_routes import camera_routes
+from receiver.web.live.hub import LiveHub
+from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.metrics import WebMetrics
+from receiver.web.models.config import UploadConfig
+from receiver.web.pictures import STAGES, PicturesUnavailable, ReconstructedPicture
+from receiver.web.server import WebServer
+from receiver.web.service import open_service
+from receiver.web.status import Offer, status_routes
+from tests.support.fake_link import new_session
+from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.web_service import cheap_passwords
 
-POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; connect-src 'self'; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
 SENDERS = ("hall", "studio")
-UNACKNOWLEDGED = 2
+REPORT = SenderReport(stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4)
+FRAME_BYTES = 258
+"""Of all messages of a frame."""
+
+
+@dataclass(frozen=True)
+class PlayedFrame:
+    """A frame of an output directory."""
+
+    record: FrameRecord
+    people: tuple[ReconstructedPerson, ...]
 
 
 class PageServer:
-    """Serves on a free port of the loopback, in a thread of its own.
+    """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
     Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
-        static: the built page.
+        folder: for accounts and models.
         preview: a JPEG picture that the senders share.
-        frames_per_second: of each session.
     """
 
-    def __init__(
-        self, output: Path, static: Path, preview: bytes, *, sessions: int = 1, frames_per_second: float = 20.0
-    ) -> None:
-        self.frames: list[StoredFrame] = read_frames(output)
-        self.accounts = PageAccounts(output, self.frames)
-        self.sessions = sessions
-        self.live = True
+    def __init__(self, output: Path, folder: Path, preview: bytes) -> None:
+        self.frames = _read_frames(output)
+        self.sessions, self.most_frames = 1, sys.maxsize
         self.texture: MeshTexture | None = None
-        self.most_frames = sys.maxsize
-        self.viewers = 0
-        self.acknowledged: list[int] = []
+        self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
-        self._output, self._static, self._preview = output, static, preview
-        self._interval_s = 1.0 / frames_per_second
+        self.picture_error: Exception | None = None
+        self.hub = LiveHub()
+        self._registry = CollectorRegistry()
+        self._metrics = WebMetrics(self._registry)
+        self._output, self._folder, self._preview = output, folder, preview
         self._port = 0
-        self._server: uvicorn.Server | None = None
+        self._stop: Callable[[], object] = lambda: None
         self._thread: threading.Thread | None = None
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    def start(self) -> Self:
-        """Serves on the port of the previous start, if there was one.
+    @property
+    def frames_shown(self) -> float:
+        """How many frames browsers got; none gets a third before it has acknowledged the first."""
+        return self._registry.get_sample_value("bodywire_web_frames_shown_total") or 0.0
 
-        Raises:
-            RuntimeError: it does not start.
-        """
-        config = uvicorn.Config(
-            self._app(), port=self._port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1
-        )
-        self._server = server = uvicorn.Server(config)
-        socket = config.bind_socket()
-        # Browsers that come before the thread runs wait instead of being refused.
-        socket.listen()
-        self._port = socket.getsockname()[1]
-        self._thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    @property
+    def models(self) -> list[Path]:
+        """The folders of models."""
+        return list((self._folder / "models").iterdir())
+
+    def start(self) -> Self:
+        """Serves on the port of the previous start, if there was one."""
+        started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), daemon=True)
         self._thread.start()
+        assert started.wait(60)
         return self
 
     def stop(self) -> None:
         """Drops all connections."""
-        if self._server and self._thread:
-            self._server.should_exit = self._server.force_exit = True
-            self._thread.join(10)
-        self._server = None
+        self._stop()
+        if self._thread:
+            self._thread.join(30)
 
-    def _app(self) -> ASGIApp:
-        routes: list[BaseRoute] = [
-            Route("/", lambda request: FileResponse(self._static / "index.html")),
-            Route("/docs", lambda request: FileResponse(self._static / "docs" / "index.html")),
-            Route("/openapi.json", lambda request: JSONResponse(DESCRIPTION)),
-            Mount("/static", StaticFiles(directory=self._static)),
-            Mount("/meshes", StaticFiles(directory=self._output / "meshes")),
-            Route("/api/status", self._status),
-            Route("/api/sessions", self._stored_sessions),
-            Route("/api/sessions/{number:int}/frames", self._stored_frames),
-            WebSocketRoute("/live", self._live),
-            WebSocketRoute("/camera", self._camera),
-            *self.accounts.routes(),
-        ]
-        return _secured(Starlette(routes=routes))
+    async def reconstruct(
+        self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
+    ) -> ReconstructedPicture:
+        """The people of the last frame, whatever the picture shows."""
+        for stage in STAGES:
+            on_stage(stage)
+        if self.picture_error is not None:
+            raise self.picture_error
+        stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
+        return ReconstructedPicture(640, 480, self._dressed(self.frames[-1]), 112, stages_ms)
 
-    async def _status(self, request: Request) -> Response:
-        offers = {"version": "0.1.0", "live": self.live, "browser_camera": True, "pictures": True}
-        return JSONResponse({**offers, **self.accounts.status(request)})
+    async def _serve(self, started: threading.Event) -> None:
+        stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
+        self.hub = LiveHub()
+        server = WebServer(WebConfig(http=Address("127.0.0.1", self._port)), SecurityConfig())
+        self._port = server.address.port
+        async with open_service(
+            AccountsConfig(),
+            UploadConfig(),
+            self._folder,
+            self,
+            loopback=True,
+            secure=False,
+            metrics=self._metrics,
+            passwords=cheap_passwords(),
+        ) as service:
+            access = Access(self.needs_account, service.identities.account_name)
+            offer = Offer(sign_up=True, browser_camera=True, pictures=True)
+            view = LiveView(self.hub, self._output, watchers=4)
+            app = create_app(
+                [
+                    status_routes(offer, access, service.identities.identify),
+                    live_routes(view, access, self._metrics),
+                    camera_routes(_Cameras(self), access),
+                ]
+            )
+            service.install(app)
+            server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
+            playing = asyncio.create_task(self._play())
+            started.set()
+            await stopped.wait()
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+            await server.stop()
 
-    async def _stored_sessions(self, request: Request) -> Response:
-        last = self.frames[-1].record["seq"]
-        return JSONResponse({"sessions": [{"number": n + 1, "last_seq": last} for n in range(self.sessions)]})
+    async def _play(self) -> None:
+        while not self.hub.watchers:
+            await asyncio.sleep(0.02)
+        links = {number: new_session() for number in range(1, self.sessions + 1)}
+        for number, link in links.items():
+            link.sender, link.live, link.report = SENDERS[number - 1], True, REPORT
+            self.hub.session_began(number, link)
+            self.hub.blob_taken(number, Blob(PREVIEW, 0, self._preview))
+        for frame in itertools.islice(itertools.cycle(self.frames), self.most_frames):
+            for number, link in links.items():
+                link.transferred_bytes += FRAME_BYTES
+                self.hub.frame_published(number, frame.record, self._dressed(frame))
+            await asyncio.sleep(0.05)
 
-    async def _stored_frames(self, request: Request) -> Response:
-        after, limit = int(request.query_params["after"]), int(request.query_params["limit"])
-        records = [frame.record for frame in self.frames if frame.record["seq"] > after]
-        return JSONResponse({"frames": records[:limit]})
-
-    async def _camera(self, socket: WebSocket) -> None:
-        await socket.accept()
-        if self.camera_refusal:
-            await socket.send_json({"type": "refused", "detail": self.camera_refusal})
-            await socket.close()
-            return
-        with contextlib.suppress(WebSocketDisconnect):
-            while True:
-                self.camera_pictures.append(await socket.receive_bytes())
-                await socket.send_json({"type": "ack", "frame": len(self.camera_pictures)})
-
-    async def _live(self, socket: WebSocket) -> None:
-        if not self.live:
-            await socket.close()
-            return
-        await socket.accept()
-        viewer = _Viewer(self, socket, self._interval_s, self._preview)
-        self.viewers += 1
-        with contextlib.suppress(WebSocketDisconnect, asyncio.CancelledError):
-            await viewer.run()
-        self.viewers -= 1
-
-
-class _Viewer:
-    """One connection of the live stream."""
-
-    def __init__(self, server: PageServer, socket: WebSocket, interval_s: float, preview: bytes) -> None:
-        self._server, self._socket, self._interval_s, self._preview = server, socket, interval_s, preview
-        self._watch: dict[str, Any] | None = None
-        self._waiting: set[int] = set()
-        self._sent = self._frames_sent = 0
-        self._coordinates_sent = False
-        self._dressed: set[int] = set()
-
-    async def run(self) -> None:
-        await self._socket.send_json({"type": "hello", "version": "0.1.0"})
-        sessions = [
-            {"number": n + 1, "sender": SENDERS[n], "source": "demo.mp4", "live": True, "connected": True}
-            for n in range(self._server.sessions)
-        ]
-        await self._socket.send_json({"type": "sessions", "sessions": sessions})
-        async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(self._listen())
-            sending = tasks.create_task(self._send())
-            listening.add_done_callback(lambda _: sending.cancel())
-
-    async def _listen(self) -> None:
-        with contextlib.suppress(WebSocketDisconnect):
-            while True:
-                text = await self._socket.receive_json()
-                if text["type"] == "watch":
-                    self._watch = text
-                    self._dressed.clear()
-                else:
-                    self._waiting.discard(text["id"])
-                    self._server.acknowledged.append(text["id"])
-
-    async def _send(self) -> None:
-        frames, topology_sent = self._server.frames, False
-        async for tick in _ticks(self._interval_s):
-            if (watch := self._watch) is None:
-                continue
-            kind = watch["mesh"]
-            if kind == BODY and not topology_sent:
-                await self._socket.send_bytes(topology_message(frames[0].meshes[BODY][0]))
-                topology_sent = True
-            if watch["preview"] and tick % 20 == 0:
-                await self._socket.send_bytes(preview_message(self._preview, 640, 480, 1))
-            for session in range(1, self._server.sessions + 1):
-                if watch["session"] in (None, session) and len(self._waiting) < UNACKNOWLEDGED:
-                    await self._send_frame(frames[(tick + 7 * session) % len(frames)], kind, session)
-
-    async def _send_frame(self, frame: StoredFrame, kind: str, session: int) -> None:
-        if self._frames_sent >= self._server.most_frames:
-            return
-        self._sent += 1
-        self._frames_sent += 1
-        self._waiting.add(self._sent)
-        coloured = kind != BODY or session not in self._dressed
-        await self._socket.send_bytes(frame_message(frame, kind, self._sent, session, colours=coloured))
-        if kind == BODY and session not in self._dressed and (texture := self._server.texture) is not None:
-            await self._dress(frame, session, texture)
-
-    async def _dress(self, frame: StoredFrame, session: int, texture: MeshTexture) -> None:
-        """Sends the texture of everybody in a frame, in parts."""
-        messages = [texture_message(session, person["id"], texture.jpeg) for person in frame.record["people"]]
-        if not self._coordinates_sent:
-            messages.insert(0, texture_coordinates_message(texture.corners))
-        for whole in messages:
-            for part in part_messages(whole, self._sent + 1):
-                self._sent += 1
-                await self._socket.send_bytes(part)
-        self._coordinates_sent = True
-        self._dressed.add(session)
+    def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
+        return tuple(replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people)
 
 
-async def _ticks(interval_s: float) -> AsyncIterator[int]:
-    loop = asyncio.get_running_loop()
-    start, tick = loop.time(), 0
-    while True:
-        yield tick
-        tick = max(tick + 1, int((loop.time() - start) / interval_s))
-        await asyncio.sleep(max(0.0, start + tick * interval_s - loop.time()))
+class _Camera(ChildCamera):
+    """Takes every picture."""
+
+    def __init__(self, server: PageServer) -> None:
+        self._server = server
+
+    async def push(self, jpeg: bytes) -> bool:
+        self._server.camera_pictures.append(jpeg)
+        return True
 
 
-def _secured(app: ASGIApp) -> ASGIApp:
-    """Adds the headers that the receiver sends with every answer."""
+class _Cameras(ChildCameras):
+    def __init__(self, server: PageServer) -> None:
+        self._server = server
 
-    async def secured(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = {b"content-security-policy": POLICY.encode(), b"x-content-type-options": b"nosniff"}
-                message["headers"] = [*message["headers"], *headers.items()]
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return secured
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[ChildCamera]:
+        if self._server.camera_refusal:
+            raise PicturesUnavailable(self._server.camera_refusal)
+        yield _Camera(self._server)
 
 
-DESCRIPTION = {
-    "openapi": "3.1.0",
-    "info": {"title": "Bodywire", "version": "0.1.0"},
-    "paths": {
-        "/upload": {"post": {"summary": "Make a model of a picture", "responses": {"201": {"description": "Made"}}}}
-    },
-}
+def _read_frames(output: Path) -> Sequence[PlayedFrame]:
+    """All frames of an output directory of GLB files."""
+    return [_frame(output, json.loads(line)) for line in (output / "frames.jsonl").read_text().splitlines()]
+
+
+def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
+    records, people = [], []
+    for person in line["people"]:
+        keypoints, joints = (np.array(person[name], np.float32) for name in ("keypoints_2d", "joints_3d"))
+        made = tetrahedron_of(PersonLabels(person["id"], person["score"], {}))
+        body = replace(made.body, mesh=read_mesh(output / person["body"]))
+        surface = read_mesh(output / person["surface"])
+        people.append(replace(made, surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
+        paths = (person["surface"], person["body"])
+        records.append(PersonRecord(person["id"], person["score"], keypoints, joints, *paths))
+    record = FrameRecord(
+        line["seq"],
+        line["source"],
+        line["captured_at"],
+        line["age_ms"],
+        line["clock_error_ms"],
+        line["bytes"],
+        line["rho"],
+        line["stages_ms"],
+        tuple(records),
+    )
+    return PlayedFrame(record, tuple(people))

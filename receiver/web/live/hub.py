@@ -19,7 +19,6 @@ from PIL import Image as Pillow
 
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.frames import Camera
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture
@@ -277,7 +276,6 @@ class LiveHub(SessionObserver):
         number: int,
         record: FrameRecord,
         people: Sequence[ReconstructedPerson],
-        camera: Camera,
     ) -> None:
         """A frame was written."""
         state = self._sessions.get(number)

@@ -38,7 +38,7 @@ class Published:
         record = FrameRecord(
             sequence, source, 0.0, 10.0, 1.0, {"total": 51}, people=(PersonRecord(0, 0.9, points, points),)
         )
-        self.hub.frame_published(number, record, [person], CAMERA)
+        self.hub.frame_published(number, record, [person])
 
 
 def sequences(watcher: Watcher) -> list[tuple[int, int]]:
