@@ -82,23 +82,23 @@ class SurfacePlaces:
     neighbours: sparse.csr_array
 
     @classmethod
-    def of_vertices(cls, template: BodyTemplate) -> Self:
+    def from_vertices(cls, template: BodyTemplate) -> Self:
         """The vertices."""
         index = np.flatnonzero(template.outside)
-        return cls._of(index, template.rest[index], template.region[index], template.weights[index])
+        return cls._from_skin(index, template.rest[index], template.region[index], template.weights[index])
 
     @classmethod
-    def of_texels(cls, template: BodyTemplate, layout: AtlasLayout) -> Self:
+    def from_texels(cls, template: BodyTemplate, layout: AtlasLayout) -> Self:
         """The texels."""
         corners = template.place[layout.corners]
         chosen = ((corners >= 0) & template.outside[corners]).all(axis=1)
         corners, barycentric = corners[chosen], layout.barycentric[chosen]
         positions = np.einsum("nc,ncd->nd", barycentric, template.rest[corners])
         weights = np.einsum("nc,ncj->nj", barycentric, template.weights[corners])
-        return cls._of(layout.texel[chosen].astype(np.int64), positions, layout.region[chosen], weights)
+        return cls._from_skin(layout.texel[chosen].astype(np.int64), positions, layout.region[chosen], weights)
 
     @classmethod
-    def _of(cls, index: IntArray, positions: FloatArray, region: IntArray, weights: FloatArray) -> Self:
+    def _from_skin(cls, index: IntArray, positions: FloatArray, region: IntArray, weights: FloatArray) -> Self:
         seeds = np.stack([_seeds(part, positions, region, weights) for part in PARTS])
         return cls(index, positions, region, seeds, _neighbours(positions))
 

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(options: argparse.Namespace) -> None:
-    edits = Edits.of(options, only_published=options.format in _SEQUENCES)
+    edits = Edits.from_options(options, only_published=options.format in _SEQUENCES)
     if options.format == "usdz":
         check_installed()
     session = _read(options)

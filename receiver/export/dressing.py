@@ -12,10 +12,9 @@ import numpy as np
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import GARMENTS
 from common.body.garments import GarmentTable
-from common.errors import UsageError
 from common.weights.devices import to_numpy
 from receiver.export.character import Character
-from receiver.export.skin_weights import is_of_body_model, load_body_skin
+from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -36,14 +35,11 @@ def parse_garments(texts: list[str]) -> tuple[str, ...]:
 
 
 def dressed(character: Character, garments: tuple[str, ...]) -> Character:
-    """The character in other clothes, put on one after the other.
+    """The character, whose body is the body model's, in other clothes, put on one after the other.
 
     Raises:
-        UsageError: the character's body is not the body model's.
         WeightsError: the table of garments is missing or unreadable.
     """
-    if not is_of_body_model(character.skeleton):
-        raise UsageError(f"--wear: person {character.identity} was recorded with another body model")
     table, skin = GarmentTable.load(), bare_skin(character)
     displacement: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
     for garment in garments:

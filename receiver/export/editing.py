@@ -9,6 +9,7 @@ from common.errors import UsageError
 from receiver.export.character import Character
 from receiver.export.dressing import dressed, parse_garments
 from receiver.export.reshaping import ShapeChange, reshaped
+from receiver.export.skin_weights import is_of_body_model
 from receiver.export.tinting import Tints, parse_tints, tinted
 
 Parsed = TypeVar("Parsed")
@@ -29,7 +30,7 @@ class Edits:
     shape: ShapeChange | None = None
 
     @classmethod
-    def of(cls, options: argparse.Namespace, only_published: bool) -> Self:
+    def from_options(cls, options: argparse.Namespace, only_published: bool) -> Self:
         """The changes of the parsed arguments.
 
         Args:
@@ -57,6 +58,9 @@ class Edits:
         Raises:
             UsageError: a change is not for this character.
         """
+        for flag, wanted in (("--wear", self.garments), ("--tint", self.tints), ("--shape", self.shape)):
+            if wanted and not is_of_body_model(character.skeleton):
+                raise UsageError(f"{flag}: person {character.identity} was recorded with another body model")
         if self.garments:
             character = dressed(character, self.garments)
         if self.tints:

@@ -18,7 +18,7 @@ from common.arrays import Float64Array
 from common.errors import UsageError
 from common.weights.devices import to_numpy
 from receiver.export.character import Character, Motion
-from receiver.export.skin_weights import is_of_body_model, load_body_skin
+from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.triangle_mesh import SurfaceMesh, signed_volume_m3
 
@@ -77,13 +77,13 @@ class _Directions:
 
 
 def reshaped(character: Character, change: ShapeChange) -> Character:
-    """The character with another build. Its lowest joint stays at its height in every frame.
+    """The character, whose body is the body model's, with another build.
+
+    Its lowest joint stays at its height in every frame.
 
     Raises:
-        UsageError: the character's body is not the body model's, or there is no such body in its shape space.
+        UsageError: there is no such body in the shape space.
     """
-    if not is_of_body_model(character.skeleton):
-        raise UsageError(f"--shape: person {character.identity} was recorded with another body model")
     model, skin = load_body_skin()
     directions = _Directions(
         to_numpy(model.rest_vertices)[1:, skin.template.kept].astype(np.float64) * Y_UP,

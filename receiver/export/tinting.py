@@ -17,7 +17,7 @@ from common.errors import UsageError
 from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
-from receiver.export.skin_weights import is_of_body_model, load_body_skin
+from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -55,25 +55,23 @@ def parse_tints(texts: list[str]) -> Tints:
 
 
 def tinted(character: Character, tints: Tints) -> Character:
-    """The character with other colours, in its texture and at its vertices.
+    """The character, whose body is the body model's, with other colours, in its texture and at its vertices.
 
     Raises:
-        UsageError: the character's body is not the body model's, or has no colours.
+        UsageError: the character has no colours.
     """
     mesh, texture = character.mesh, character.texture
-    if not is_of_body_model(character.skeleton):
-        raise UsageError(f"--tint: person {character.identity} was recorded with another body model")
     if mesh.colours is None:
         raise UsageError(f"--tint: person {character.identity} was recorded without colours")
     model, skin = load_body_skin()
     if texture is None:
-        colours = recoloured(mesh.colours, SurfacePlaces.of_vertices(skin.template), tints)
+        colours = recoloured(mesh.colours, SurfacePlaces.from_vertices(skin.template), tints)
         return dataclasses.replace(character, mesh=SurfaceMesh(mesh.vertices, mesh.faces, colours))
     layout = AtlasLayout.of(model)
     atlas = decode_jpeg(texture.jpeg)
     if atlas.shape[:2] != layout.nearest.shape:
         raise UsageError(f"--tint: the texture of person {character.identity} is of another version")
-    texels = recoloured(atlas.reshape(-1, 3), SurfacePlaces.of_texels(skin.template, layout), tints)
+    texels = recoloured(atlas.reshape(-1, 3), SurfacePlaces.from_texels(skin.template, layout), tints)
     atlas = layout.extended(texels.reshape(atlas.shape))
     vertices = np.rint(sample(atlas, texture.corners.coordinates[: len(mesh.vertices)])).astype(np.uint8)
     return dataclasses.replace(

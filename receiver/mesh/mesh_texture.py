@@ -27,7 +27,7 @@ class TextureCorners:
     faces: Int32Array
 
     @classmethod
-    def of(cls, faces: Int32Array, coordinates: FloatArray) -> Self:
+    def from_triangles(cls, faces: Int32Array, coordinates: FloatArray) -> Self:
         """From triangles (F, 3) and the texture coordinates (F, 3, 2) of their corners."""
         keys = np.column_stack([faces.ravel(), np.rint(coordinates.reshape(-1, 2) * 65536).astype(np.int64)])
         _, chosen, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)

@@ -71,7 +71,9 @@ class Painter:
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
         self._layout, self._face = layout, face
-        self._corners = TextureCorners.of(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
+        self._corners = TextureCorners.from_triangles(
+            template.faces, to_numpy(body.texture_coordinates)[template.face_index]
+        )
         self._coordinates = self._corners.coordinates[: len(template)]
         self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
         self._lock = threading.Lock()

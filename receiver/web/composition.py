@@ -100,7 +100,7 @@ async def serve_page(config: PageConfig, backend: Backend) -> AsyncIterator[WebS
         )
         access = Access(config.web.needs_account, service.identities.account_name)
         view = LiveView(backend.hub, config.out, config.web.watchers)
-        offer = Offer(config.accounts.signs_up(loopback=loopback), config.web.browser_camera, pictures=True)
+        offer = Offer(config.accounts.signs_up(loopback=loopback), config.web.browser_camera)
         app = create_app(
             [
                 status_routes(offer, access, service.identities.identify),

@@ -45,7 +45,7 @@ async def open_service(
     accounts: AccountsConfig,
     uploads: UploadConfig,
     out: Path,
-    pictures: PictureReconstructor | None,
+    pictures: PictureReconstructor,
     *,
     loopback: bool,
     secure: bool,
@@ -57,7 +57,6 @@ async def open_service(
 
     Args:
         out: the receiver's output directory, which only one receiver uses.
-        pictures: None if this receiver cannot reconstruct pictures; uploads are answered by 503 then.
         loopback: only this machine can reach the page.
         secure: the page is reached by TLS only.
         metrics: of the page.

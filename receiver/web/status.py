@@ -32,12 +32,10 @@ class Offer:
     Args:
         sign_up: visitors may make accounts.
         browser_camera: it takes cameras of browsers.
-        pictures: it reconstructs uploaded pictures.
     """
 
     sign_up: bool
     browser_camera: bool
-    pictures: bool
 
 
 def status_routes(
@@ -56,7 +54,7 @@ def status_routes(
             sign_up=offer.sign_up,
             live=await access.watcher(request) is not None,
             browser_camera=offer.browser_camera,
-            pictures=offer.pictures,
+            pictures=True,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,
         )

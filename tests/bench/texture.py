@@ -201,7 +201,7 @@ class DemoBench:
 
     def _render(self, skin: FloatArray, atlas: ByteArray) -> ByteArray:
         coordinates = self._bench.body.texture_coordinates.numpy()[self._skin.template.face_index]
-        corners = TextureCorners.of(self._skin.template.faces, coordinates)
+        corners = TextureCorners.from_triangles(self._skin.template.faces, coordinates)
         return render_textured(skin, self._skin.template.faces, corners, atlas, self._camera)
 
     def _posed(self, number: int) -> FloatArray:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.weights.manifest import model_hash
 from receiver.metrics import ReceiverMetrics
-from receiver.web.children import sender_child, tethered
+from receiver.web.children import end_with_parent, sender_child
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames
@@ -245,8 +245,8 @@ async def test_camera_that_cannot_start(bench: Bench) -> None:
 
 PARENT = """
 import os, subprocess, sys
-from receiver.web.children import tethered
-child = subprocess.Popen([sys.executable, "-I", "-S", tethered.__file__, str(os.getpid()), "/bin/sleep", "600"])
+from receiver.web.children import end_with_parent
+child = subprocess.Popen([sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid()), "/bin/sleep", "600"])
 print(child.pid, flush=True)
 child.wait()
 """
@@ -279,7 +279,7 @@ def test_child_ends_with_a_parent_that_is_killed() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
 def test_program_does_not_start_for_a_parent_that_has_ended() -> None:
-    command = [sys.executable, "-I", "-S", str(tethered.__file__), "1", "/bin/echo", "started"]
+    command = [sys.executable, "-I", "-S", str(end_with_parent.__file__), "1", "/bin/echo", "started"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
 

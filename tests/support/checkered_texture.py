@@ -17,7 +17,7 @@ def checkered_texture() -> MeshTexture:
     """Green and magenta squares."""
     body = BodyModel.load()
     template = BodyTemplate.of(body)
-    corners = TextureCorners.of(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
+    corners = TextureCorners.from_triangles(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
     squares = np.add.outer(*[np.arange(ATLAS_SIZE) // _SQUARE_TEXELS] * 2) % 2
     return MeshTexture(corners, encode_jpeg(np.array([_GREEN, _MAGENTA], np.uint8)[squares]))
 

@@ -24,7 +24,7 @@ def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPer
     joints = np.tile(np.array([0.1, 0.2, 3.0], np.float32), (17, 1))
     person = tetrahedron_of(PersonLabels(1, 1.0, {}))
     if textured:
-        corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+        corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
         person = replace(person, body=replace(person.body, texture=MeshTexture(corners, JPEG)))
     return replace(person, surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 

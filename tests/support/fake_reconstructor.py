@@ -23,7 +23,9 @@ TETRAHEDRON = SurfaceMesh(
     np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
 )
-TOPOLOGY = BodyTopology(TETRAHEDRON.faces, TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32)))
+TOPOLOGY = BodyTopology(
+    TETRAHEDRON.faces, TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+)
 SKELETON = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
 
 

@@ -56,7 +56,7 @@ class Page:
             mesh = replace(shown.surface, colours=np.full((4, 3), 90 + sequence, np.uint8))
             shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
         if texture:
-            corners = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+            corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
             shown = replace(shown, body=replace(shown.body, texture=MeshTexture(corners, texture)))
         record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
         self.hub.frame_published(1, record, [shown])

@@ -139,7 +139,7 @@ class PageServer:
             passwords=cheap_passwords(),
         ) as service:
             access = Access(self.needs_account, service.identities.account_name)
-            offer = Offer(sign_up=True, browser_camera=True, pictures=True)
+            offer = Offer(sign_up=True, browser_camera=True)
             view = LiveView(self.hub, self._output, watchers=4)
             app = create_app(
                 [

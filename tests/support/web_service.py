@@ -97,7 +97,7 @@ class Site:
 def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
     access = Access(needs_account, service.identities.account_name)
-    offer = Offer(service.accounts.sign_up_open, browser_camera=False, pictures=service.models.available)
+    offer = Offer(service.accounts.sign_up_open, browser_camera=False)
     view = LiveView(LiveHub(), out, watchers=4)
     status = status_routes(offer, access, service.identities.identify)
     app = create_app([status, live_routes(view, access, metrics), camera_routes(None, access)])
@@ -108,7 +108,7 @@ def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics,
 @asynccontextmanager
 async def open_site(
     out: Path,
-    pictures: PictureReconstructor | None,
+    pictures: PictureReconstructor,
     *,
     accounts: AccountsConfig | None = None,
     uploads: UploadConfig | None = None,

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Self
+from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +12,7 @@ from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Identit
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
 from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
-from receiver.web.accounts.store import MAX_TOKENS, NameTaken, Token, TooManyTokens
+from receiver.web.accounts.store import MAX_TOKENS, NameTaken, TooManyTokens
 from receiver.web.accounts.throttle import TriedTooOften, address_key
 from receiver.web.problems import problem, problems, retry_later
 from receiver.web.small_body import SmallBodyRoute
@@ -51,20 +51,12 @@ class AccountShown(BaseModel):
 class TokenShown(BaseModel):
     """A bearer token in the list."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     id: str
     label: str
     created_at: datetime
     used_at: datetime | None
-
-    @classmethod
-    def of(cls, token: Token) -> Self:
-        used_at = None if token.used_at is None else datetime.fromtimestamp(token.used_at, UTC)
-        return cls(
-            id=token.id,
-            label=token.label,
-            created_at=datetime.fromtimestamp(token.created_at, UTC),
-            used_at=used_at,
-        )
 
 
 class TokensShown(BaseModel):
@@ -139,7 +131,7 @@ async def sign_out(request: Request, response: Response, identity: BrowserWriter
 async def list_tokens(request: Request, identity: BrowserReader) -> TokensShown:
     """Lists the account's bearer tokens, without their secrets."""
     tokens = await identities_of(request).accounts.list_tokens(identity.account)
-    return TokensShown(tokens=[TokenShown.of(token) for token in tokens])
+    return TokensShown(tokens=[TokenShown.model_validate(token) for token in tokens])
 
 
 async def make_token(given: LabelGiven, request: Request, identity: BrowserWriter) -> TokenMade:

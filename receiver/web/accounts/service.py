@@ -140,24 +140,26 @@ class AccountService:
 
     async def account_of_session(self, secret: str) -> Account | None:
         """The account that a cookie signs in; None if it is unknown or has expired."""
-        digest = secrets.secret_hash(secret)
-        if digest is None:
-            return None
-        now = self._clock.wall()
-        found = await self._database.read_async(lambda session: store.find_session(session, digest, now))
-        if found and found[1]:
-            await self._database.write_async(lambda session: store.use_session(session, digest, now))
-        return found[0] if found else None
+        return await self._identified(secret, store.find_session, store.use_session)
 
     async def account_of_token(self, token: str) -> Account | None:
         """The account that a bearer token belongs to; None if it is unknown or was revoked."""
-        digest = secrets.secret_hash(token) if token.startswith(secrets.TOKEN_PREFIX) else None
+        if not token.startswith(secrets.TOKEN_PREFIX):
+            return None
+        return await self._identified(token, store.find_token, store.use_token)
+
+    async def _identified(
+        self,
+        secret: str,
+        find: Callable[[Session, bytes, float], tuple[Account, bool] | None],
+        use: Callable[[Session, bytes, float], None],
+    ) -> Account | None:
+        digest, now = secrets.secret_hash(secret), self._clock.wall()
         if digest is None:
             return None
-        now = self._clock.wall()
-        found = await self._database.read_async(lambda session: store.find_token(session, digest, now))
+        found = await self._database.read_async(lambda session: find(session, digest, now))
         if found and found[1]:
-            await self._database.write_async(lambda session: store.use_token(session, digest, now))
+            await self._database.write_async(lambda session: use(session, digest, now))
         return found[0] if found else None
 
     async def list_tokens(self, account: Account) -> list[Token]:

@@ -1,9 +1,9 @@
 """Takes the frames of the sender process for pictures, and gives each to the job that waits for it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 
 from common.blobs import COLOURS, TEXTURE, Blob
 from common.errors import MalformedPacket
@@ -52,9 +52,14 @@ class PictureFrames:
         self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
         self.arrived = 0
 
-    def expect(self, name: str) -> "Expectation":
-        """Announces a picture, for the time of a `with` block."""
-        return Expectation(self._expected, name)
+    @contextmanager
+    def expect(self, name: str) -> Iterator[asyncio.Future[PictureLabels]]:
+        """Announces a picture, for the time of a `with` block; yields what will have arrived of it."""
+        self._expected[name] = labels = asyncio.get_running_loop().create_future()
+        try:
+            yield labels
+        finally:
+            del self._expected[name]
 
     def fail(self, error: Exception) -> None:
         """Ends all waiting for frames: the sender has ended."""
@@ -102,19 +107,3 @@ class PictureFrames:
 
     async def on_session_end(self, session: Session) -> None:
         """The jobs are told by the end of the process."""
-
-
-class Expectation:
-    """One job's place among those that wait for frames."""
-
-    def __init__(self, expected: dict[str, asyncio.Future[PictureLabels]], name: str) -> None:
-        self._expected = expected
-        self.name = name
-        self.labels: asyncio.Future[PictureLabels] = asyncio.get_running_loop().create_future()
-
-    def __enter__(self) -> Self:
-        self._expected[self.name] = self.labels
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._expected[self.name]

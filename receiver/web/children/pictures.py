@@ -153,10 +153,11 @@ class ChildPictures:
         child = await self._started()
         for last in (False, True):
             process = await child.ready()
-            with self._frames.expect(f"picture {next(self._numbers)}") as expected:
+            name = f"picture {next(self._numbers)}"
+            with self._frames.expect(name) as expected:
                 try:
                     async with PictureSocket(child.socket_path) as connection:
-                        answer = await connection.send(wire.PictureHeader(expected.name), picture)
+                        answer = await connection.send(wire.PictureHeader(name), picture)
                 except ChildEnded:
                     child.lost(process)
                     if last:
@@ -165,7 +166,7 @@ class ChildPictures:
                 if isinstance(answer, wire.PictureRefused):
                     raise PictureRefused(answer.reason)
                 on_stage("perception")
-                labels = await expected.labels
+                labels = await expected
                 on_stage("link")
                 return answer, labels
         raise AssertionError("the second attempt returns or raises")

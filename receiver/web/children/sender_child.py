@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import OutputError
 from receiver.link.frame_handler import FrameHandler
-from receiver.web.children import tethered
+from receiver.web.children import end_with_parent
 from receiver.web.children.internal_link import InternalLink
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class SenderChild:
         """Runs one process to its end; returns how it ended."""
         try:
             self._process = process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", tethered.__file__, str(os.getpid())),
+                *(sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid())),
                 *(*self._command, *flags),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,

@@ -74,19 +74,12 @@ class LiveFrame:
         self.fps = fps
         self.bits_per_second = bits_per_second
         self._people = people
+        self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
     @functools.cached_property
     def record_fields(self) -> Mapping[str, Any]:
         """The record as a JSON object."""
         return self.record.as_dict(self.session)
-
-    @functools.cached_property
-    def _surfaces(self) -> tuple[LiveMesh, ...]:
-        return tuple(_live_mesh(person, "surface") for person in self._people)
-
-    @functools.cached_property
-    def _bodies(self) -> tuple[LiveMesh, ...]:
-        return tuple(_live_mesh(person, "body") for person in self._people)
 
     def topology(self) -> bytes | None:
         """The message with the topology of all bodies; None if the frame shows nobody."""
@@ -97,12 +90,14 @@ class LiveFrame:
 
     def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
         """The people's meshes, most prominent person first."""
-        return self._surfaces if kind == "surface" else self._bodies
+        if kind not in self._meshes:
+            self._meshes[kind] = tuple(_live_mesh(person, kind) for person in self._people)
+        return self._meshes[kind]
 
 
 def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     mesh = person.surface if kind == "surface" else person.body.mesh
-    quantised = QuantisedMesh.of(mesh, fixed_topology=kind == "body")
+    quantised = QuantisedMesh.from_mesh(mesh, fixed_topology=kind == "body")
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes()) or 1
     texture = person.body.texture if kind == "body" else None
     return LiveMesh(person.labels.identity, quantised, checksum, texture)

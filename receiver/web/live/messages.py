@@ -47,7 +47,7 @@ class QuantisedMesh:
     colours: ByteArray | None
 
     @classmethod
-    def of(cls, mesh: SurfaceMesh, *, fixed_topology: bool) -> "QuantisedMesh":
+    def from_mesh(cls, mesh: SurfaceMesh, *, fixed_topology: bool) -> "QuantisedMesh":
         """Quantises a mesh; with a fixed topology its faces are left out."""
         origin = mesh.vertices.min(axis=0)
         # A flat mesh has one step of any size.

@@ -1,5 +1,6 @@
 """Routes of the live view: the stream, and what is on disk."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from starlette.responses import FileResponse
 
 from receiver.web.access import Access
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
+from receiver.web.live.recorded import MESH_NAME, RecordedFrames
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, close
 from receiver.web.metrics import WebMetrics
 from receiver.web.problems import problem, problems
@@ -97,7 +98,12 @@ def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
         """Sessions whose frames are on disk."""
         found = await anyio.to_thread.run_sync(recorded.sessions)
         connected = {state.number for state in view.hub.states() if state.connected}
-        return RecordedSessionsOut(sessions=[_session(session, session.number in connected) for session in found])
+        return RecordedSessionsOut(
+            sessions=[
+                RecordedSessionOut(**dataclasses.asdict(session), connected=session.number in connected)
+                for session in found
+            ]
+        )
 
     @router.get("/api/sessions/{number}/frames", dependencies=[may_watch], responses=problems(401, 422))
     async def frames(
@@ -117,13 +123,3 @@ def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
         if not MESH_NAME.fullmatch(name) or not await anyio.to_thread.run_sync(path.is_file):
             raise problem(404, "there is no such mesh")
         return FileResponse(path, media_type=_MESH_TYPES[path.suffix], headers=_KEPT)
-
-
-def _session(session: RecordedSession, connected: bool) -> RecordedSessionOut:
-    return RecordedSessionOut(
-        number=session.number,
-        frames=session.frames,
-        first_seq=session.first_seq,
-        last_seq=session.last_seq,
-        connected=connected,
-    )

@@ -90,7 +90,7 @@ class ModelShown(BaseModel):
     stages_ms: dict[str, float]
 
     @classmethod
-    def of(cls, model: Model) -> Self:
+    def from_model(cls, model: Model) -> Self:
         summary = model.summary
         folder = f"/models/{summary.id}"
         return cls(
@@ -119,7 +119,7 @@ class ModelListed(BaseModel):
     bytes: int
 
     @classmethod
-    def of(cls, summary: ModelSummary) -> Self:
+    def from_summary(cls, summary: ModelSummary) -> Self:
         return cls(
             id=summary.id,
             name=summary.name,
@@ -180,14 +180,14 @@ async def upload(request: Request, identity: Writer) -> Response:
         model = await job.finished()
     except UploadRefused as error:
         raise _refusal(error) from error
-    shown = ModelShown.of(model).model_dump(mode="json")
+    shown = ModelShown.from_model(model).model_dump(mode="json")
     return JSONResponse(shown, 201, {"Location": f"/api/models/{model.summary.id}"})
 
 
 async def list_models(request: Request, identity: Reader) -> ModelsListed:
     """Lists the account's models."""
     listed = await models_of(request).models(identity.account)
-    return ModelsListed(models=[ModelListed.of(summary) for summary in listed])
+    return ModelsListed(models=[ModelListed.from_summary(summary) for summary in listed])
 
 
 async def show_model(model: ModelId, request: Request, identity: Reader) -> ModelShown:
@@ -195,7 +195,7 @@ async def show_model(model: ModelId, request: Request, identity: Reader) -> Mode
     found = await models_of(request).model(identity.account, model)
     if found is None:
         raise problem(404, "there is no such model")
-    return ModelShown.of(found)
+    return ModelShown.from_model(found)
 
 
 async def delete_model(model: ModelId, request: Request, identity: Writer) -> None:
@@ -251,7 +251,7 @@ async def _progress(job: Job) -> AsyncIterator[str]:
         logger.error("%s", error)
         yield _line({"event": "error", "status": 503, "detail": "the model could not be stored: try again later"})
     else:
-        yield _line({"event": "done", "model": ModelShown.of(model).model_dump(mode="json")})
+        yield _line({"event": "done", "model": ModelShown.from_model(model).model_dump(mode="json")})
 
 
 def _line(event: dict[str, Any]) -> str:

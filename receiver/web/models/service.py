@@ -122,7 +122,7 @@ class ModelService:
     """Takes uploads and keeps their models.
 
     Args:
-        pictures: reconstructs the people; None if this receiver cannot.
+        pictures: reconstructs the people.
         metrics: count uploads and time their stages.
     """
 
@@ -131,7 +131,7 @@ class ModelService:
         config: UploadConfig,
         database: Database,
         files: ModelFiles,
-        pictures: PictureReconstructor | None,
+        pictures: PictureReconstructor,
         clock: Clock,
         metrics: WebMetrics,
     ) -> None:
@@ -141,11 +141,6 @@ class ModelService:
         self._in_work: Counter[int] = Counter()
         self._jobs: set[asyncio.Task[Model]] = set()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
-
-    @property
-    def available(self) -> bool:
-        """Whether pictures can be reconstructed here at all."""
-        return self._pictures is not None
 
     async def close(self) -> None:
         """Gives up the pictures in work."""
@@ -158,10 +153,8 @@ class ModelService:
         """Admits an upload before any of its body is read.
 
         Raises:
-            UploadRefused: 409 too many models, 429 too many uploads, 503 no pictures.
+            UploadRefused: 409 too many models, 429 too many uploads.
         """
-        if self._pictures is None:
-            raise UploadRefused(503, "this receiver does not reconstruct pictures", 60.0)
         wait_s = self._rates.take(str(account.id))
         if wait_s > 0:
             raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)
@@ -247,7 +240,6 @@ class ModelService:
         return model
 
     async def _people(self, picture: CheckedPicture, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        assert self._pictures is not None
         try:
             async with asyncio.timeout(_RECONSTRUCTION_S):
                 return await self._pictures.reconstruct(picture.content, on_stage)

@@ -66,7 +66,7 @@ async def test_cookie_is_for_this_page_only(site: Site) -> None:
 
 
 async def test_cookie_is_bound_to_tls_where_there_is_tls(tmp_path: Path) -> None:
-    async with open_site(tmp_path, None, secure=True) as site:
+    async with open_site(tmp_path, FakePictures(), secure=True) as site:
         answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
         attributes = answer.headers["set-cookie"].split("; ")
         assert attributes[0].startswith("__Host-bodywire_session=")
@@ -113,15 +113,15 @@ async def test_taken_name_is_refused_in_any_case(site: Site) -> None:
 
 
 async def test_sign_up_is_closed_off_the_loopback(tmp_path: Path) -> None:
-    async with open_site(tmp_path, None, loopback=False) as site:
+    async with open_site(tmp_path, FakePictures(), loopback=False) as site:
         answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
         assert answer.status_code == 403 and "administrator" in answer.json()["detail"]
 
 
 async def test_sign_up_can_be_opened_and_closed(tmp_path: Path) -> None:
-    async with open_site(tmp_path / "a", None, loopback=False, accounts=AccountsConfig(sign_up=True)) as site:
+    async with open_site(tmp_path / "a", FakePictures(), loopback=False, accounts=AccountsConfig(sign_up=True)) as site:
         await site.visitor("Anna")
-    async with open_site(tmp_path / "b", None, loopback=True, accounts=AccountsConfig(sign_up=False)) as site:
+    async with open_site(tmp_path / "b", FakePictures(), loopback=True, accounts=AccountsConfig(sign_up=False)) as site:
         answer = await site.client().post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
         assert answer.status_code == 403
 
@@ -333,9 +333,9 @@ async def test_neither_passwords_nor_secrets_are_stored(site: Site) -> None:
 
 async def test_accounts_survive_a_restart(tmp_path: Path) -> None:
     async with AsyncExitStack() as first:
-        site = await first.enter_async_context(open_site(tmp_path, None))
+        site = await first.enter_async_context(open_site(tmp_path, FakePictures()))
         secret = cookie_of(await site.visitor("Anna"))
-    async with open_site(tmp_path, None) as site:
+    async with open_site(tmp_path, FakePictures()) as site:
         again = site.client()
         again.cookies.set("bodywire_session", secret)
         assert await name_of(again) == "Anna"

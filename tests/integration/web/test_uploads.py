@@ -223,12 +223,6 @@ async def test_reconstruction_that_fails_says_why(
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-async def test_receiver_without_pictures_says_so(tmp_path: Path) -> None:
-    async with open_site(tmp_path, None) as site:
-        assert (await upload(await site.visitor("Anna"))).status_code == 503
-        assert site.outcomes == ["unavailable"]
-
-
 async def test_quota_is_a_conflict_until_a_model_is_deleted(tmp_path: Path) -> None:
     async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(account_models=2)) as site:
         anna = await site.visitor("Anna")

@@ -83,7 +83,7 @@ def textured(character: Character, brightness: int) -> Character:
     faces = character.mesh.faces
     places = np.random.default_rng(brightness).random((len(faces), 3, 2)).astype(np.float32)
     jpeg = encode_jpeg(np.full((64, 64, 3), brightness, np.uint8))
-    return dataclasses.replace(character, texture=MeshTexture(TextureCorners.of(faces, places), jpeg))
+    return dataclasses.replace(character, texture=MeshTexture(TextureCorners.from_triangles(faces, places), jpeg))
 
 
 def test_everybody_has_a_texture_of_their_own(characters: list[Character]) -> None:

@@ -9,16 +9,12 @@ import torch
 from common.body.anatomy import GARMENTS, REGIONS
 from common.body.garments import GarmentTable
 from common.body.surface_space import SurfaceSpace
-from common.errors import UsageError
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
 from receiver.export.dressing import bare_skin, dressed, parse_garments
-from receiver.export.recorded_session import read_session
-from receiver.export.rigging import LeftOut, rig
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from tests.support.gltf_validator import validation_issues
-from tests.support.recorded_motion import publish_motion, random_poses
 from tests.support.recorded_person import recorded_person
 
 TEMPLATE = load_body_skin()[1].template
@@ -80,13 +76,6 @@ def test_dressed_character_stands_on_the_floor(character: Character) -> None:
 def test_validator_accepts_other_clothes(character: Character) -> None:
     content = encode_characters([dressed(character, ("dress", "afro"))], "session-1")
     assert validation_issues(content) == []
-
-
-def test_another_body_model_is_refused(tmp_path: Path) -> None:
-    publish_motion(tmp_path, [random_poses(3)])
-    box = rig(0, read_session(tmp_path, 1).people[0], LeftOut())
-    with pytest.raises(UsageError, match="another body model"):
-        dressed(box, ("skirt",))
 
 
 def test_names_are_checked() -> None:

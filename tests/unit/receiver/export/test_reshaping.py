@@ -1,7 +1,5 @@
 """Other builds: the wanted measures, a body of the shape space, feet on the floor."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,13 +9,10 @@ from common.errors import UsageError
 from receiver.body.skinning import BodySkin
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.recorded_session import read_session
 from receiver.export.reshaping import BODY_DENSITY_KG_M3, ShapeChange, reshaped
-from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import signed_volume_m3
 from tests.support.glb_reader import Glb
-from tests.support.recorded_motion import publish_motion, random_poses
 from tests.support.recorded_person import FRAMES, body_parameters, recorded_person
 
 MODEL = BodyModel.load()
@@ -95,13 +90,6 @@ def test_lowest_joint_keeps_its_height(character: Character) -> None:
 def test_impossible_build_is_refused(character: Character, change: ShapeChange) -> None:
     with pytest.raises(UsageError, match="give a smaller change"):
         reshaped(character, change)
-
-
-def test_another_body_model_is_refused(tmp_path: Path) -> None:
-    publish_motion(tmp_path, [random_poses(3)])
-    box = rig(0, read_session(tmp_path, 1).people[0], LeftOut())
-    with pytest.raises(UsageError, match="another body model"):
-        reshaped(box, ShapeChange(height_m=0.05))
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_texture_is_that_of_the_last_frame_that_has_one(tmp_path: Path) -> None:
     bodies = bodies_of(tmp_path)
     assert rig(0, bodies, LeftOut()).texture is None
     places = np.random.default_rng(0).random((len(rest_mesh().faces), 3, 2)).astype(np.float32)
-    corners = TextureCorners.of(rest_mesh().faces, places)
+    corners = TextureCorners.from_triangles(rest_mesh().faces, places)
     for number, brightness in ((1, 40), (2, 160)):
         texture = MeshTexture(corners, encode_jpeg(np.full((32, 32, 3), brightness, np.uint8)), brightness / 200)
         body = dataclasses.replace(random_poses(3)[number].body(), texture=texture)

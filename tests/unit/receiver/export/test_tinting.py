@@ -12,17 +12,14 @@ from common.errors import UsageError
 from common.texture.atlas import AtlasLayout
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
-from receiver.export.recorded_session import read_session
-from receiver.export.rigging import LeftOut, rig
 from receiver.export.skin_weights import load_body_skin
 from receiver.export.tinting import parse_tints, recoloured, tinted
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
 from receiver.texture.painting import Paint
-from tests.support.recorded_motion import publish_motion, random_poses
 from tests.support.recorded_person import recorded_person
 
 MODEL, SKIN = load_body_skin()
-PLACES = SurfacePlaces.of_vertices(SKIN.template)
+PLACES = SurfacePlaces.from_vertices(SKIN.template)
 TOP = PARTS.index("top")
 REGION_RGB = {"face": 180, "hand": 180, "scalp": 30, "chest": 130, "upper_arm": 130, "forearm": 130, "hips": 60}
 
@@ -69,7 +66,7 @@ def painted_person(folder: Path) -> Character:
     atlas[layout.texel] = np.einsum("tc,tcd->td", layout.barycentric, colours[layout.corners]).astype(np.uint8)
     jpeg = encode_jpeg(layout.extended(atlas.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
     coordinates = MODEL.texture_coordinates.numpy()[SKIN.template.face_index]
-    corners = TextureCorners.of(SKIN.template.faces, coordinates)
+    corners = TextureCorners.from_triangles(SKIN.template.faces, coordinates)
     return recorded_person(folder, paint=Paint(MeshTexture(corners, jpeg, 0.25), shaded_colours()))
 
 
@@ -91,13 +88,6 @@ def test_texture_and_vertices_change_together(tmp_path: Path) -> None:
 def test_person_without_colours_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without colours"):
         tinted(recorded_person(tmp_path), parse_tints(["top=#336699"]))
-
-
-def test_another_body_model_is_refused(tmp_path: Path) -> None:
-    publish_motion(tmp_path, [random_poses(3)])
-    box = rig(0, read_session(tmp_path, 1).people[0], LeftOut())
-    with pytest.raises(UsageError, match="another body model"):
-        tinted(box, parse_tints(["top=#336699"]))
 
 
 def test_tints_are_parsed() -> None:

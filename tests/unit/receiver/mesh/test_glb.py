@@ -46,7 +46,7 @@ def test_coloured_files_say_that_the_face_is_invented() -> None:
 
 def textured(unseen_share: float | None) -> tuple[SurfaceMesh, MeshTexture]:
     mesh = box()
-    corners = TextureCorners.of(mesh.faces, np.zeros((len(mesh.faces), 3, 2), np.float32))
+    corners = TextureCorners.from_triangles(mesh.faces, np.zeros((len(mesh.faces), 3, 2), np.float32))
     return mesh, MeshTexture(corners, encode_jpeg(np.full((8, 8, 3), 90, np.uint8)), unseen_share)
 
 

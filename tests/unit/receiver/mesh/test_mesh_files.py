@@ -122,7 +122,7 @@ def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
     mesh = box(lift_m=0.7)
     jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
     coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
-    content = encode_textured(mesh, MeshTexture(TextureCorners.of(mesh.faces, coordinates), jpeg))
+    content = encode_textured(mesh, MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), jpeg))
     textured = GlbReader(content).texture()
     assert textured is not None and textured[1] == jpeg
     (tmp_path / "body.glb").write_bytes(content)

@@ -31,7 +31,7 @@ def coordinates_of(faces: np.ndarray) -> np.ndarray:
 def test_corners_split_vertices_on_seams_only() -> None:
     body, _ = posed_box()
     coordinates = coordinates_of(body.mesh.faces)
-    corners = TextureCorners.of(body.mesh.faces, coordinates)
+    corners = TextureCorners.from_triangles(body.mesh.faces, coordinates)
     np.testing.assert_array_equal(corners.vertex[corners.faces], body.mesh.faces)
     np.testing.assert_allclose(corners.coordinates[corners.faces], coordinates, atol=1e-4)
     np.testing.assert_array_equal(corners.vertex[: len(body.mesh.vertices)], np.arange(len(body.mesh.vertices)))
@@ -40,7 +40,7 @@ def test_corners_split_vertices_on_seams_only() -> None:
 
 def textured_box() -> tuple[bytes, MeshTexture]:
     body, skeleton = posed_box()
-    corners = TextureCorners.of(body.mesh.faces, coordinates_of(body.mesh.faces))
+    corners = TextureCorners.from_triangles(body.mesh.faces, coordinates_of(body.mesh.faces))
     texture = MeshTexture(corners, encode_jpeg(gradient()))
     return encode_body(dataclasses.replace(body, texture=texture), skeleton), texture
 

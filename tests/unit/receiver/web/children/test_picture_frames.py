@@ -40,8 +40,8 @@ async def test_frame_goes_to_its_job_with_its_colours() -> None:
     (packet,) = packets(1, "picture 1")
     with frames.expect("picture 1") as expected, frames.expect("picture 2") as other:
         await frames.on_frame(sender, packet, Arrival(0.0))
-        labels = await expected.labels
-        assert not other.labels.done()
+        labels = await expected
+        assert not other.done()
     assert labels.frame.source == "picture 1" and set(labels.colours) == {3}
     assert set(labels.textures) == {3}
     assert labels.payload_bytes == len(packet.payload) and labels.session is sender
@@ -51,7 +51,7 @@ async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:
     frames, sender = PictureFrames(), session()
     first, second = packets(2, "picture 1")
     with frames.expect("picture 1") as expected:
-        expected.labels.cancel()
+        expected.cancel()
         await frames.on_frame(sender, first, Arrival(0.0))
     await frames.on_frame(sender, second, Arrival(0.0))
     assert frames.arrived == 2
@@ -63,7 +63,7 @@ async def test_colours_of_an_earlier_process_are_forgotten() -> None:
     await frames.on_session(sender)
     with frames.expect("picture 1") as expected:
         await frames.on_frame(sender, next(packets(1, "picture 1")), Arrival(0.0))
-        assert (await expected.labels).colours == {}
+        assert (await expected).colours == {}
 
 
 async def test_packet_that_is_damaged_is_refused() -> None:
@@ -71,7 +71,7 @@ async def test_packet_that_is_damaged_is_refused() -> None:
     packet = next(packets(1, "picture 1"))
     with frames.expect("picture 1") as expected, pytest.raises(ChecksumMismatch):
         await frames.on_frame(sender, FrameMessage(0, packet.payload[:-3]), Arrival(0.0))
-    assert not expected.labels.done()
+    assert not expected.done()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ async def test_all_jobs_fail_with_the_process() -> None:
         frames.fail(ChildEnded("and again"))
         for expected in (first, second):
             with pytest.raises(ChildEnded, match="the sender process has ended"):
-                await expected.labels
+                await expected
 
 
 async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> None:
@@ -109,5 +109,5 @@ async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> N
         frames.on_blob(sender, Blob(TEXTURE, TILES[number].key(3), data))
     with frames.expect("picture 1") as expected:
         await frames.on_frame(sender, next(packets(1, "picture 1")), Arrival(0.0))
-        texture = (await expected.labels).textures[3]
+        texture = (await expected).textures[3]
     assert texture.completion is not None and texture.completion[0, 0, 0] == texture.texture().colours.max()

@@ -37,7 +37,7 @@ def test_vertices_are_within_half_a_step_of_the_mesh() -> None:
     vertices = np.random.default_rng(1).normal([0.1, -0.2, 3.0], 0.5, (500, 3)).astype(np.float32)
     colours = np.random.default_rng(2).integers(0, 256, (500, 3)).astype(np.uint8)
     faces = (np.arange(498)[:, None] + np.arange(3)).astype(np.int32)
-    mesh = QuantisedMesh.of(SurfaceMesh(vertices, faces, colours), fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(SurfaceMesh(vertices, faces, colours), fixed_topology=False)
     header, payload = read(frame_message({"type": "frame", "id": 7}, [(3, mesh, True)]))
     assert header["id"] == 7
     (person,) = header["people"]
@@ -52,7 +52,7 @@ def test_vertices_are_within_half_a_step_of_the_mesh() -> None:
 
 def test_body_brings_neither_faces_nor_known_colours() -> None:
     colours = np.full((4, 3), 9, np.uint8)
-    mesh = QuantisedMesh.of(SurfaceMesh(TETRAHEDRON.vertices, TETRAHEDRON.faces, colours), fixed_topology=True)
+    mesh = QuantisedMesh.from_mesh(SurfaceMesh(TETRAHEDRON.vertices, TETRAHEDRON.faces, colours), fixed_topology=True)
     header, _ = read(frame_message({}, [(0, mesh, False)]))
     assert header["people"][0]["topology"] == "body"
     assert not {"faces", "colours"} & header["people"][0].keys()
@@ -67,7 +67,7 @@ def test_topology_of_a_large_mesh_has_wide_indices() -> None:
 
 def test_flat_mesh_is_quantised() -> None:
     flat = SurfaceMesh((TETRAHEDRON.vertices * [1, 1, 0]).astype(np.float32), TETRAHEDRON.faces)
-    mesh = QuantisedMesh.of(flat, fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(flat, fixed_topology=False)
     assert mesh.vertices[:, 2].tolist() == [0, 0, 0, 0]
 
 
@@ -81,7 +81,7 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
     faces = TETRAHEDRON.faces
     # Each triangle has its own place in the texture, so that every vertex is on a seam.
     coordinates = np.random.default_rng(3).random((len(faces), 3, 2)).astype(np.float32)
-    corners = TextureCorners.of(faces, coordinates)
+    corners = TextureCorners.from_triangles(faces, coordinates)
     header, payload = read(texture_coordinates_message(corners))
     assert header["topology"] == "body"
 
@@ -112,7 +112,7 @@ def test_texture_is_carried_as_it_is_in_parts() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_several_people_are_told_apart(count: int) -> None:
-    mesh = QuantisedMesh.of(TETRAHEDRON, fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(TETRAHEDRON, fixed_topology=False)
     header, payload = read(frame_message({}, [(identity, mesh, True) for identity in range(count)]))
     assert [person["id"] for person in header["people"]] == list(range(count))
     for person in header["people"]:

@@ -10,7 +10,7 @@ from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.web.live.texture_queue import INTERVAL_S, PART_BYTES, TextureQueue
 from tests.support.fake_reconstructor import TETRAHEDRON
 
-CORNERS = TextureCorners.of(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+CORNERS = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
 SESSION = 1
 
 

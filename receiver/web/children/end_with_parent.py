@@ -1,6 +1,6 @@
 """Runs a program that the kernel ends together with its parent, however the parent ends.
 
-    python tethered.py PARENT_PID PROGRAM [ARGUMENT]...
+    python end_with_parent.py PARENT_PID PROGRAM [ARGUMENT]...
 
 A process can ask for this only for itself, so it happens here, between the fork and the program. Nothing but the
 standard library is imported: the parent runs this file by its path, in a bare interpreter.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 _PR_SET_PDEATHSIG = 1
 
 
-def tether(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Asks the kernel to kill this process when its parent ends; ends it at once if the parent has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -24,8 +24,8 @@ def tether(parent: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Tethers this process and becomes the program."""
-    tether(int(arguments[0]))
+    """Binds this process to its parent and becomes the program."""
+    end_with(int(arguments[0]))
     os.execv(arguments[1], list(arguments[1:]))
 
 
