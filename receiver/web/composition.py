@@ -21,7 +21,7 @@ from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard
-from receiver.web.live.camera_routes import camera_routes
+from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.metrics import WebMetrics

@@ -91,26 +91,19 @@ class _Server(uvicorn.Server):
 
 def _bind(config: WebConfig) -> socket.socket:
     """The listening socket; the default port may be replaced by a free one."""
-    address = config.address
-    try:
-        return _listener(address)
-    except OSError as error:
-        if config.http is not None:
-            raise OutputError(
-                f"cannot serve the page on {address} ({error.strerror}): give --http a free host:port, or --no-page"
-            ) from error
-    try:
-        return _listener(Address(DEFAULT_ADDRESS.host, 0))
-    except OSError as error:
-        raise OutputError(f"cannot serve the page ({error.strerror}): give --http host:port, or --no-page") from error
-
-
-def _listener(address: Address) -> socket.socket:
-    listener = bound_socket(address)
-    try:
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+    wanted = [config.address] if config.http is not None else [config.address, Address(DEFAULT_ADDRESS.host, 0)]
+    for address in wanted:
+        try:
+            listener = bound_socket(address)
+            try:
+                listener.listen(_BACKLOG)
+                listener.setblocking(False)
+            except BaseException:
+                listener.close()
+                raise
+            return listener
+        except OSError as error:
+            failure = error
+    raise OutputError(
+        f"cannot serve the page on {config.address} ({failure.strerror}): give --http a free host:port, or --no-page"
+    ) from failure

@@ -41,7 +41,7 @@ from common.text import printable
 from tests.bench import report
 from tests.bench.web_attacks import documented, mutated, pictures, rights, sockets
 from tests.bench.web_attacks.target import Findings, Target, send
-from tests.support.web_server import running_site
+from tests.support.page_server import running_site
 
 REQUESTS, QUICK_REQUESTS = 50_000, 3_000
 _BATCH = 400

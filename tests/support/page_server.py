@@ -5,8 +5,8 @@ import itertools
 import json
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -29,16 +29,17 @@ from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard
-from receiver.web.live.camera_routes import camera_routes
+from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.config import UploadConfig
-from receiver.web.pictures import STAGES, PicturesUnavailable, ReconstructedPicture
+from receiver.web.pictures import STAGES, PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.server import WebServer
 from receiver.web.service import open_service
 from receiver.web.status import Offer, status_routes
 from tests.support.fake_link import new_session
+from tests.support.fake_pictures import FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of
 from tests.support.web_service import cheap_passwords
 
@@ -65,10 +66,20 @@ class PageServer:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
         folder: for accounts and models.
         preview: a JPEG picture that the senders share.
+        pictures: reconstructs uploads; without it, everybody gets the people of the last frame.
+        uploads: their limits.
     """
 
-    def __init__(self, output: Path, folder: Path, preview: bytes) -> None:
+    def __init__(
+        self,
+        output: Path,
+        folder: Path,
+        preview: bytes = b"",
+        pictures: PictureReconstructor | None = None,
+        uploads: UploadConfig | None = None,
+    ) -> None:
         self.frames = _read_frames(output)
+        self._pictures, self._uploads = pictures or self, uploads or UploadConfig()
         self.sessions, self.most_frames = 1, sys.maxsize
         self.texture: MeshTexture | None = None
         self.needs_account = False
@@ -130,9 +141,9 @@ class PageServer:
         self._port = server.address.port
         async with open_service(
             AccountsConfig(),
-            UploadConfig(),
+            self._uploads,
             self._folder,
-            self,
+            self._pictures,
             loopback=True,
             secure=False,
             metrics=self._metrics,
@@ -175,6 +186,18 @@ class PageServer:
         return tuple(replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people)
 
 
+@contextmanager
+def running_site(folder: Path) -> Iterator[str]:
+    """Serves accounts and uploads in a folder, with fakes for what is slow; yields the address."""
+    # No limit of the rate: attacks on what comes after it would not get there.
+    limits = UploadConfig(uploads_per_minute=1e6)
+    server = PageServer(folder / "out", folder, pictures=FakePictures(), uploads=limits).start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
 class _Camera(ChildCamera):
     """Takes every picture."""
 
@@ -198,8 +221,11 @@ class _Cameras(ChildCameras):
 
 
 def _read_frames(output: Path) -> Sequence[PlayedFrame]:
-    """All frames of an output directory of GLB files."""
-    return [_frame(output, json.loads(line)) for line in (output / "frames.jsonl").read_text().splitlines()]
+    """All frames of an output directory of GLB files; none if there is no directory."""
+    path = output / "frames.jsonl"
+    if not path.exists():
+        return []
+    return [_frame(output, json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:

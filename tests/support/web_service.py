@@ -15,7 +15,7 @@ from receiver.web.access import Access
 from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
-from receiver.web.live.camera_routes import camera_routes
+from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import LiveView, live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics

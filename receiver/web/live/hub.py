@@ -176,9 +176,10 @@ class Watcher:
     def watch(self, session: int | None, *, previews: bool) -> None:
         """Chooses a session, or all with None, and begins with its newest frame."""
         self._session, self._wants_previews, self._watches = session, previews, True
-        self._frames = {frame.session: frame for frame in self._hub.newest() if self._chosen(frame.session)}
+        chosen = {number: state for number, state in self._hub.sessions.items() if self._chosen(number)}
+        self._frames = {number: state.newest for number, state in chosen.items() if state.newest is not None}
         self._previews = {
-            preview.session: preview for preview in self._hub.previews() if previews and self._chosen(preview.session)
+            number: preview for number, preview in self._hub.previews.items() if previews and self._chosen(number)
         }
         self._wake.set()
 
@@ -212,7 +213,7 @@ class Watcher:
     def take_sessions(self) -> list[dict[str, object]] | None:
         """The sessions, if they have changed since they were last taken."""
         changed, self._sessions_changed = self._sessions_changed, False
-        return self._hub.descriptions() if changed else None
+        return [state.description() for state in self._hub.sessions.values()] if changed else None
 
     def take_preview(self) -> Preview | None:
         """A preview that was not taken yet."""
@@ -240,8 +241,10 @@ class LiveHub(SessionObserver):
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.clock = clock
-        self._sessions: dict[int, LiveSession] = {}
-        self._previews: dict[int, Preview] = {}
+        self.sessions: dict[int, LiveSession] = {}
+        """Those of this process that are remembered, by number; the newest last."""
+        self.previews: dict[int, Preview] = {}
+        """The newest of each session."""
         self._watchers: set[Watcher] = set()
 
     @property
@@ -261,8 +264,8 @@ class LiveHub(SessionObserver):
 
     def session_began(self, number: int, session: Session) -> None:
         """A session begins, or continues after it had ended."""
-        earlier = self._sessions.pop(number, None)
-        self._sessions[number] = LiveSession(number, session, source=earlier.source if earlier else "")
+        earlier = self.sessions.pop(number, None)
+        self.sessions[number] = LiveSession(number, session, source=earlier.source if earlier else "")
         self._forget_old()
         self._tell_sessions()
 
@@ -273,7 +276,7 @@ class LiveHub(SessionObserver):
         people: Sequence[ReconstructedPerson],
     ) -> None:
         """A frame was written."""
-        state = self._sessions.get(number)
+        state = self.sessions.get(number)
         if state is None:
             return
         frame = LiveFrame(number, record, people, *state.rates(self.clock.monotonic()))
@@ -295,35 +298,15 @@ class LiveHub(SessionObserver):
         except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
             logger.debug("a preview of session %d is no readable JPEG", number)
             return
-        self._previews[number] = preview = Preview(number, width, height, blob.data)
+        self.previews[number] = preview = Preview(number, width, height, blob.data)
         for watcher in self._watchers:
             watcher.offer_preview(preview)
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its newest frame stays visible."""
-        if number in self._sessions:
-            self._sessions[number].connected = False
+        if number in self.sessions:
+            self.sessions[number].connected = False
             self._tell_sessions()
-
-    def session(self, number: int) -> LiveSession | None:
-        """A session of this process."""
-        return self._sessions.get(number)
-
-    def states(self) -> list[LiveSession]:
-        """The sessions of this process that are remembered, the newest last."""
-        return list(self._sessions.values())
-
-    def newest(self) -> list[LiveFrame]:
-        """The newest frame of each session."""
-        return [state.newest for state in self._sessions.values() if state.newest is not None]
-
-    def previews(self) -> list[Preview]:
-        """The newest preview of each session."""
-        return list(self._previews.values())
-
-    def descriptions(self) -> list[dict[str, object]]:
-        """The sessions as browsers are told about them, the newest last."""
-        return [state.description() for state in self._sessions.values()]
 
     def _tell_sessions(self) -> None:
         for watcher in self._watchers:
@@ -331,7 +314,7 @@ class LiveHub(SessionObserver):
 
     def _forget_old(self) -> None:
         """Forgets the sessions that ended first, beyond a number that bounds the memory."""
-        ended = [number for number, state in self._sessions.items() if not state.connected]
+        ended = [number for number, state in self.sessions.items() if not state.connected]
         for number in ended[: max(0, len(ended) - _REMEMBERED_ENDED)]:
-            del self._sessions[number]
-            self._previews.pop(number, None)
+            del self.sessions[number]
+            self.previews.pop(number, None)

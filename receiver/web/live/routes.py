@@ -97,7 +97,7 @@ def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
     async def sessions() -> RecordedSessionsOut:
         """Sessions whose frames are on disk."""
         found = await anyio.to_thread.run_sync(recorded.sessions)
-        connected = {state.number for state in view.hub.states() if state.connected}
+        connected = {state.number for state in view.hub.sessions.values() if state.connected}
         return RecordedSessionsOut(
             sessions=[
                 RecordedSessionOut(**dataclasses.asdict(session), connected=session.number in connected)

@@ -6,11 +6,11 @@ travel parts of textures, one at a time.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from common.text import printable
@@ -24,7 +24,6 @@ _FRAMES_IN_FLIGHT = 2
 _MAX_MESSAGE_CHARACTERS = 1000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455 and IANA's registry)."""
-_MAX_SESSION = 2**53
 
 
 class LiveSocket:
@@ -79,27 +78,20 @@ class LiveSocket:
 
     async def _read(self) -> None:
         while True:
-            self._handle(_parsed(await _received_text(self._websocket)))
+            self._handle(await _received(self._websocket))
 
-    def _handle(self, message: dict[str, Any]) -> None:
-        if message.get("type") == "shown":
-            number = _whole_number(message.get("id"), "id")
-            self._unacknowledged.discard(number)
-            if number == self._unacknowledged_part:
+    def _handle(self, message: "_Shown | _Watch") -> None:
+        if isinstance(message, _Shown):
+            self._unacknowledged.discard(message.id)
+            if message.id == self._unacknowledged_part:
                 self._unacknowledged_part = None
             self._watcher.wake()
-        elif message.get("type") == "watch":
-            session, kind = message.get("session"), message.get("mesh")
-            if kind not in ("surface", "body"):
-                raise _Misunderstood('"mesh" is neither "surface" nor "body"')
-            chosen = None if session is None else _whole_number(session, "session")
+        else:
             # A browser keeps nothing of the people whom it does not show.
             self._colours.clear()
             self._textures.forget()
-            self._kind = kind
-            self._watcher.watch(chosen, previews=message.get("preview") is True)
-        else:
-            raise _Misunderstood('"type" is neither "watch" nor "shown"')
+            self._kind = message.mesh
+            self._watcher.watch(message.session, previews=message.preview)
 
     async def _send(self) -> None:
         while True:
@@ -174,7 +166,7 @@ class LiveSocket:
         return number
 
     def _header(self, frame: LiveFrame) -> dict[str, Any]:
-        session = self._hub.session(frame.session)
+        session = self._hub.sessions.get(frame.session)
         report = session.link.report if session is not None else None
         link = (
             {}
@@ -195,34 +187,43 @@ class LiveSocket:
         }
 
 
+_Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+
+
+class _Shown(BaseModel):
+    """A frame or part was drawn."""
+
+    type: Literal["shown"]
+    id: _Number
+
+
+class _Watch(BaseModel):
+    """What the browser wants to see."""
+
+    type: Literal["watch"]
+    session: _Number | None = None
+    mesh: MeshKind
+    preview: bool = False
+
+
+_MESSAGE: TypeAdapter[_Shown | _Watch] = TypeAdapter(_Shown | _Watch)
+
+
 class _Misunderstood(Exception):
     """A browser sent something that the protocol does not have."""
 
 
-async def _received_text(websocket: WebSocket) -> str:
+async def _received(websocket: WebSocket) -> _Shown | _Watch:
     message = await websocket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005))
     text = message.get("text")
     if not isinstance(text, str) or len(text) > _MAX_MESSAGE_CHARACTERS:
         raise _Misunderstood(f"messages are JSON text of at most {_MAX_MESSAGE_CHARACTERS} characters")
-    return text
-
-
-def _parsed(text: str) -> dict[str, Any]:
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
-        raise _Misunderstood("a message is no JSON object")
-    return message
-
-
-def _whole_number(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_SESSION:
-        raise _Misunderstood(f'"{name}" is no whole number')
-    return value
+        return _MESSAGE.validate_json(text)
+    except ValidationError as error:
+        raise _Misunderstood("a message is neither shown nor watch, or lacks something") from error
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:

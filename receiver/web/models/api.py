@@ -222,22 +222,18 @@ async def _begun(request: Request, models: ModelService, account: Account) -> Jo
     """Admits the upload, reads and checks the picture, and begins to reconstruct it."""
     config, headers, began_s = models.config, request.headers, time.perf_counter()
     try:
-        slot = await models.admit(account)
-        try:
+        with await models.admit(account) as place:
             boundary = check_headers(
                 headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes
             )
             file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
-            return models.start(slot, file.name, await models.check(file.content))
-        except ClientDisconnect as error:
-            slot.release()
-            raise UploadRefused(400, "the connection ended before the picture had arrived") from error
-        except BaseException:
-            slot.release()
-            raise
-    except UploadRefused as error:
-        models.metrics.upload(error.outcome, time.perf_counter() - began_s)
-        raise _refusal(error) from error
+            picture = await models.check(file.content)
+            return models.start(account, place.pop_all(), file.name, picture)
+    except (UploadRefused, ClientDisconnect) as error:
+        left = UploadRefused(400, "the connection ended before the picture had arrived")
+        refused = error if isinstance(error, UploadRefused) else left
+        models.metrics.upload(refused.outcome, time.perf_counter() - began_s)
+        raise _refusal(refused) from error
 
 
 async def _progress(job: Job) -> AsyncIterator[str]:

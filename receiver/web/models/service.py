@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -46,18 +47,6 @@ _RECONSTRUCTION_S = 120.0
 PICTURE = "picture.jpg"
 # What an upload has passed through before the stages of `receiver.web.pictures`.
 PICTURE_STAGE = "picture"
-
-
-class Slot:
-    """One upload in work; `release` may be called twice."""
-
-    def __init__(self, account: Account, release: Callable[[int], None]) -> None:
-        self.account, self._release, self._held = account, release, True
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._release(self.account.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +90,18 @@ class _StageTimer:
         self._began_s = self._stage_began_s = time.perf_counter()
 
     def begin(self, stage: str) -> None:
-        """A stage begins."""
-        self._end_stage()
-        self._stage = stage
-        self._on_stage(stage)
-
-    def end(self) -> float:
-        """The job has ended; returns the seconds that it took."""
-        self._end_stage()
-        return time.perf_counter() - self._began_s
-
-    def _end_stage(self) -> None:
+        """A stage begins, or with an empty name the last one ends."""
         now_s = time.perf_counter()
         if self._stage:
             self._metrics.upload_stage(self._stage, now_s - self._stage_began_s)
-        self._stage_began_s = now_s
+        self._stage, self._stage_began_s = stage, now_s
+        if stage:
+            self._on_stage(stage)
+
+    def end(self) -> float:
+        """The job has ended; returns the seconds that it took."""
+        self.begin("")
+        return self._stage_began_s - self._began_s
 
 
 class ModelService:
@@ -149,8 +135,8 @@ class ModelService:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         self._threads.shutdown()
 
-    async def admit(self, account: Account) -> Slot:
-        """Admits an upload before any of its body is read.
+    async def admit(self, account: Account) -> ExitStack:
+        """Admits an upload before any of its body is read; its place is free again when the answer is closed.
 
         Raises:
             UploadRefused: 409 too many models, 429 too many uploads.
@@ -161,16 +147,12 @@ class ModelService:
         if self._in_work[account.id] >= _OF_ACCOUNT_AT_ONCE or self._in_work.total() >= _AT_ONCE:
             raise UploadRefused(429, "too many uploads at a time: wait until one has finished", 2.0)
         self._in_work[account.id] += 1
-        slot = Slot(account, self._release)
-        try:
-            if await self._database.read_async(lambda session: store.count_models(session, account)) >= (
-                self.config.account_models
-            ):
+        with ExitStack() as place:
+            place.callback(self._release, account.id)
+            kept = await self._database.read_async(lambda session: store.count_models(session, account))
+            if kept >= self.config.account_models:
                 raise self._too_many()
-        except BaseException:
-            slot.release()
-            raise
-        return slot
+            return place.pop_all()
 
     async def check(self, content: bytes) -> CheckedPicture:
         """Checks a picture in a worker thread; see `check_picture`."""
@@ -181,16 +163,16 @@ class ModelService:
             raise UploadRefused(503, "the receiver has too little memory: try again later", 10.0) from error
         return replace(picture, spent_ms=1e3 * (time.perf_counter() - began_s))
 
-    def start(self, slot: Slot, name: str, picture: CheckedPicture) -> Job:
-        """Begins to reconstruct a picture; the slot is released at the end."""
+    def start(self, account: Account, place: ExitStack, name: str, picture: CheckedPicture) -> Job:
+        """Begins to reconstruct a picture; its place is free again at the end."""
         stages: asyncio.Queue[str | None] = asyncio.Queue()
         timer = _StageTimer(stages.put_nowait, self.metrics)
-        task = asyncio.create_task(self._reconstruct(slot.account, name, picture, timer.begin))
+        task = asyncio.create_task(self._reconstruct(account, name, picture, timer.begin))
         self._jobs.add(task)
 
         def done(finished: asyncio.Task[Model]) -> None:
             self._jobs.discard(finished)
-            slot.release()
+            place.close()
             stages.put_nowait(None)
             if not finished.cancelled():
                 self.metrics.upload(_outcome(finished.exception()), timer.end())

@@ -17,7 +17,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
 from tests.support.fake_pictures import picture
-from tests.support.web_server import running_site
+from tests.support.page_server import running_site
 from tests.support.web_service import PASSWORD
 
 EXAMPLES = 60

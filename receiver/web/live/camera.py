@@ -1,18 +1,45 @@
-"""The WebSocket that takes the camera of a browser: JPEGs in, an acknowledgement for each out, latest wins."""
+"""The route that takes cameras of browsers: JPEGs in, an acknowledgement for each out, latest wins."""
 
 import asyncio
 from contextlib import suppress
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
 
-from receiver.web.children.cameras import ChildCamera
-from receiver.web.live.socket import POLICY_VIOLATION, close
+from receiver.web.access import Access
+from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close
 from receiver.web.pictures import PicturesUnavailable
 
 # A browser that sends nothing for so long has gone or sleeps; its sender process is wanted by others.
 _IDLE_S = 30.0
 _JPEG = b"\xff\xd8\xff"
 _GOING_AWAY = 1001
+
+
+def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
+    """The WebSocket `/camera`; without `cameras` it refuses everybody."""
+    router = APIRouter()
+
+    @router.websocket("/camera")
+    async def camera(websocket: WebSocket) -> None:
+        if await access.watcher(websocket) is None:
+            await websocket.close(POLICY_VIOLATION, "sign in to send your camera")
+            return
+        if cameras is None:
+            await websocket.close(POLICY_VIOLATION, "the receiver runs without --browser-camera")
+            return
+        await websocket.accept()
+        try:
+            async with cameras.open() as opened:
+                await websocket.send_json({"type": "ready"})
+                await CameraSocket(websocket, opened).serve()
+        except PicturesUnavailable as error:
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await websocket.send_json({"type": "refused", "detail": str(error)})
+            await close(websocket, TRY_AGAIN_LATER, str(error))
+
+    return router
 
 
 class CameraSocket:
