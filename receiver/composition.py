@@ -198,9 +198,6 @@ def _page(
     if not config.web.page:
         return nullcontext()
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
-    from receiver.web.composition import Backend, PageConfig, serve_page
+    from receiver.web.composition import serve_page
 
-    parts = PageConfig(
-        config.web, config.accounts, config.uploads, config.children, config.security, config.publish.out
-    )
-    return serve_page(parts, Backend(engine, pipeline, hub, metrics, completer))
+    return serve_page(config, engine, pipeline, hub, metrics, completer)

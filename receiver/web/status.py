@@ -1,15 +1,11 @@
 """What the page asks first: what this receiver offers, and who is signed in."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
 from common.version import package_version
 from receiver.web.access import Access
-from receiver.web.accounts.identity import Identity
+from receiver.web.service import UploadService
 
 
 class StatusShown(BaseModel):
@@ -25,35 +21,20 @@ class StatusShown(BaseModel):
     csrf: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the receiver offers to everybody.
-
-    Args:
-        sign_up: visitors may make accounts.
-        browser_camera: it takes cameras of browsers.
-    """
-
-    sign_up: bool
-    browser_camera: bool
-
-
-def status_routes(
-    offer: Offer, access: Access, identify: Callable[[HTTPConnection], Awaitable[Identity | None]]
-) -> APIRouter:
+def status_routes(access: Access, service: UploadService, *, browser_camera: bool) -> APIRouter:
     """The route `/api/status`."""
     router = APIRouter(tags=["status"])
 
     @router.get("/api/status")
     async def status(request: Request) -> StatusShown:
         """What this receiver offers, and who is signed in."""
-        identity = await identify(request)
+        identity = await service.identities.identify(request)
         return StatusShown(
             version=package_version(),
             accounts=True,
-            sign_up=offer.sign_up,
+            sign_up=service.accounts.sign_up_open,
             live=await access.watcher(request) is not None,
-            browser_camera=offer.browser_camera,
+            browser_camera=browser_camera,
             pictures=True,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,

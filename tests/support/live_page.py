@@ -21,7 +21,7 @@ from receiver.web.app import create_app
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
 from tests.support import fake_link
@@ -80,7 +80,7 @@ async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4
     async def account(connection: HTTPConnection) -> str | None:
         return "anna" if connection.headers.get("authorization") in tokens else None
 
-    router = live_routes(LiveView(hub, out, watchers), Access(needs_account, account), metrics)
+    router = live_routes(hub, out, watchers, Access(needs_account, account), metrics)
     server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
     server.start(Guard(create_app([router], static), loopback=True, encrypted=False, metrics=metrics))
     try:

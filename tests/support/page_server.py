@@ -31,13 +31,13 @@ from receiver.web.config import WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import STAGES, PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.server import WebServer
 from receiver.web.service import open_service
-from receiver.web.status import Offer, status_routes
+from receiver.web.status import status_routes
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of
@@ -150,12 +150,10 @@ class PageServer:
             passwords=cheap_passwords(),
         ) as service:
             access = Access(self.needs_account, service.identities.account_name)
-            offer = Offer(sign_up=True, browser_camera=True)
-            view = LiveView(self.hub, self._output, watchers=4)
             app = create_app(
                 [
-                    status_routes(offer, access, service.identities.identify),
-                    live_routes(view, access, self._metrics),
+                    status_routes(access, service, browser_camera=True),
+                    live_routes(self.hub, self._output, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
                 ]
             )

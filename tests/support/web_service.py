@@ -17,12 +17,12 @@ from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import LiveView, live_routes
+from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.service import UploadService, open_service
-from receiver.web.status import Offer, status_routes
+from receiver.web.status import status_routes
 
 HOST = "http://127.0.0.1"
 PASSWORD = "correct horse battery"
@@ -97,10 +97,8 @@ class Site:
 def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
     access = Access(needs_account, service.identities.account_name)
-    offer = Offer(service.accounts.sign_up_open, browser_camera=False)
-    view = LiveView(LiveHub(), out, watchers=4)
-    status = status_routes(offer, access, service.identities.identify)
-    app = create_app([status, live_routes(view, access, metrics), camera_routes(None, access)])
+    status = status_routes(access, service, browser_camera=False)
+    app = create_app([status, live_routes(LiveHub(), out, 4, access, metrics), camera_routes(None, access)])
     service.install(app)
     return app
 

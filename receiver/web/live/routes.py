@@ -1,7 +1,6 @@
 """Routes of the live view: the stream, and what is on disk."""
 
 import dataclasses
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,21 +22,6 @@ _MAX_PAGE = 200
 # A browser may keep a mesh: a published file never changes.
 _KEPT = {"cache-control": "private, max-age=3600"}
 _MESH_TYPES = {".glb": "model/gltf-binary", ".obj": "model/obj", ".ply": "application/octet-stream"}
-
-
-@dataclass(frozen=True, slots=True)
-class LiveView:
-    """What the live routes work on.
-
-    Args:
-        hub: the sessions of this process.
-        out: the output directory.
-        watchers: most browsers at a time.
-    """
-
-    hub: LiveHub
-    out: Path
-    watchers: int
 
 
 class RecordedSessionOut(BaseModel):
@@ -62,42 +46,46 @@ class RecordedFramesOut(BaseModel):
     frames: list[dict[str, Any]]
 
 
-def live_routes(view: LiveView, access: Access, metrics: WebMetrics) -> APIRouter:
-    """The live stream, and sessions, frames and meshes on disk."""
+def live_routes(hub: LiveHub, out: Path, most_watchers: int, access: Access, metrics: WebMetrics) -> APIRouter:
+    """The live stream, and sessions, frames and meshes on disk.
+
+    Args:
+        hub: the sessions of this process.
+        out: the output directory.
+        most_watchers: most browsers at a time.
+    """
     router = APIRouter(tags=["live"])
-    _add_stream(router, view, access, metrics)
-    _add_recorded(router, view, access)
-    return router
+    _add_recorded(router, hub, out, access)
 
-
-def _add_stream(router: APIRouter, view: LiveView, access: Access, metrics: WebMetrics) -> None:
     @router.websocket("/live")
     async def live(websocket: WebSocket) -> None:
         if await access.watcher(websocket) is None:
             await websocket.close(POLICY_VIOLATION, "sign in to watch")
             return
         await websocket.accept()
-        if view.hub.watchers >= view.watchers:
+        if hub.watchers >= most_watchers:
             await close(websocket, TRY_AGAIN_LATER, "too many browsers watch; see --watchers")
             return
-        with view.hub.watcher() as watcher:
+        with hub.watcher() as watcher:
             metrics.watcher_connected()
             try:
                 signed_out = partial(access.until_signed_out, websocket)
-                await LiveSocket(websocket, view.hub, watcher, metrics, signed_out).serve()
+                await LiveSocket(websocket, hub, watcher, metrics, signed_out).serve()
             finally:
                 metrics.watcher_left()
 
+    return router
 
-def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
-    recorded = RecordedFrames(view.out)
+
+def _add_recorded(router: APIRouter, hub: LiveHub, out: Path, access: Access) -> None:
+    recorded = RecordedFrames(out)
     may_watch = Depends(access.may_watch)
 
     @router.get("/api/sessions", dependencies=[may_watch], responses=problems(401, 422))
     async def sessions() -> RecordedSessionsOut:
         """Sessions whose frames are on disk."""
         found = await anyio.to_thread.run_sync(recorded.sessions)
-        connected = {state.number for state in view.hub.sessions.values() if state.connected}
+        connected = {state.number for state in hub.sessions.values() if state.connected}
         return RecordedSessionsOut(
             sessions=[
                 RecordedSessionOut(**dataclasses.asdict(session), connected=session.number in connected)
@@ -119,7 +107,7 @@ def _add_recorded(router: APIRouter, view: LiveView, access: Access) -> None:
     )
     async def mesh(name: str) -> FileResponse:
         """A mesh file."""
-        path = view.out / "meshes" / name
+        path = out / "meshes" / name
         if not MESH_NAME.fullmatch(name) or not await anyio.to_thread.run_sync(path.is_file):
             raise problem(404, "there is no such mesh")
         return FileResponse(path, media_type=_MESH_TYPES[path.suffix], headers=_KEPT)
