@@ -4,7 +4,9 @@ Waiting has long limits, because machines of tests are busy.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
@@ -76,15 +78,24 @@ def complaints() -> Iterator[Complaints]:
     assert said == []
 
 
-@pytest.fixture
-def page(browser: Browser, server: PageServer, complaints: Complaints) -> Iterator[Page]:
-    """A page of a new profile at desktop size; it is closed before the server stops."""
-    context = browser.new_context(viewport=DESKTOP)  # type: ignore[arg-type]
+@contextmanager
+def visit(browser: Browser, complaints: Complaints, **settings: Any) -> Iterator[Page]:
+    """A page of a new profile, at desktop size unless the settings say otherwise."""
+    context = browser.new_context(**{"viewport": DESKTOP, **settings})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints.watch(page)
-    yield page
-    context.close()
+    try:
+        yield page
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: PageServer, complaints: Complaints) -> Iterator[Page]:
+    """A page that is closed before the server stops."""
+    with visit(browser, complaints) as page:
+        yield page
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-import trimesh
 from playwright.sync_api import Browser, Page, WebSocket
 
-from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints
-from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
+from tests.browser.conftest import Complaints, visit
+from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
 from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 from tests.support.demo_clip import fake_camera, looped_clip
@@ -54,20 +52,6 @@ def sending(daemon: RunningReceiver, clip: Path) -> Iterator[None]:
         process.communicate()
 
 
-@contextmanager
-def visit(browser: Browser, url: str, complaints: Complaints) -> Iterator[Page]:
-    """The page in a new profile."""
-    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    complaints.watch(page)
-    page.goto(url)
-    try:
-        yield page
-    finally:
-        context.close()
-
-
 def keep(page: Page, name: str) -> None:
     """A screenshot to look at."""
     picture = page.screenshot()
@@ -89,7 +73,8 @@ def next_frame(page: Page, after: str | None) -> str:
 def test_live_page_shows_a_running_sender(
     browser: Browser, daemon: RunningReceiver, clip: Path, complaints: Complaints
 ) -> None:
-    with sending(daemon, clip), visit(browser, daemon.page, complaints) as page:
+    with sending(daemon, clip), visit(browser, complaints) as page:
+        page.goto(daemon.page)
         shown = [next_frame(page, None)]
         before, panel = scene(page), page.locator(".panel").inner_text()
         while len(shown) < MESHES:
@@ -103,35 +88,6 @@ def test_live_page_shows_a_running_sender(
         page.get_by_role("button", name="Surface", exact=True).click()
         next_frame(page, page.locator(".viewport").first.get_attribute("data-frame"))
         keep(page, "live-surface")
-
-
-def test_visitor_turns_a_photograph_into_a_model(
-    browser: Browser, daemon: RunningReceiver, picture: bytes, complaints: Complaints, tmp_path: Path
-) -> None:
-    with visit(browser, f"{daemon.page}/#account", complaints) as page:
-        page.get_by_label("Name").fill("anna")
-        page.get_by_label("Password").fill("correct horse battery")
-        page.get_by_role("button", name="Sign up").click()
-        page.get_by_role("heading", name="anna").wait_for()
-        page.goto(f"{daemon.page}/#models")
-        page.locator("#picture").set_input_files({"name": "frame.jpg", "mimeType": "image/jpeg", "buffer": picture})
-        page.locator("[data-people='1']").wait_for()
-        canvas = page.locator("#models canvas").first
-        before, box = drawn(canvas), canvas.bounding_box()
-        assert box is not None
-        middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.mouse.move(*middle)
-        page.mouse.down()
-        page.mouse.move(middle[0] + 150, middle[1], steps=5)
-        page.mouse.up()
-        assert differing_share(before, drawn(canvas)) > 0.01, "the model did not turn"
-        keep(page, "model")
-        with page.expect_download() as download:
-            page.get_by_role("link", name="OBJ").first.click()
-        download.value.save_as(tmp_path / "person.obj")
-        mesh = trimesh.load(tmp_path / "person.obj", force="mesh")
-        assert isinstance(mesh, trimesh.Trimesh)
-        assert mesh.is_watertight and 1.0 < float(np.ptp(mesh.vertices, axis=0).max()) < 2.6
 
 
 class Shown:
@@ -154,8 +110,8 @@ def test_slow_browser_slows_no_other(
     with (
         throttled(daemon.page.removeprefix("http://")) as link,
         sending(daemon, clip),
-        visit(browser, "about:blank", complaints) as slow,
-        visit(browser, "about:blank", complaints) as fast,
+        visit(browser, complaints) as slow,
+        visit(browser, complaints) as fast,
     ):
         shown_slow, shown_fast = Shown(slow), Shown(fast)
         slow.goto(f"http://{link.address}")
@@ -177,7 +133,8 @@ def test_camera_of_a_browser_becomes_meshes(
     flags = [*FLAGS, *CAMERA_FLAGS, f"--use-file-for-fake-video-capture={video}"]
     other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
     try:
-        with visit(other, daemon.page, complaints) as page:
+        with visit(other, complaints) as page:
+            page.goto(daemon.page)
             page.get_by_role("button", name="Use this camera").click()
             page.get_by_text("Camera on").wait_for()
             page.wait_for_function(

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from receiver.mesh.glb_reader import GlbReader
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import Complaints
-from tests.browser.pictures import distinct_colours, drawn, scene
+from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
@@ -44,8 +44,15 @@ def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, pic
     models.wait_for_selector(".model[data-people='1']")
     assert distinct_colours(scene(models)) > 200
     assert models.locator(".keypoints circle").count() > 10
-    models.locator(".model canvas").focus()
-    models.keyboard.press("ArrowRight")
+    canvas = models.locator(".model canvas")
+    before, box = drawn(canvas), canvas.bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    models.mouse.move(*middle)
+    models.mouse.down()
+    models.mouse.move(middle[0] + 150, middle[1], steps=5)
+    models.mouse.up()
+    assert differing_share(before, drawn(canvas)) > 0.01, "the model did not turn"
     for ending in ("obj", "glb", "ply"):
         with models.expect_download() as download:
             models.get_by_role("link", name=f"{ending.upper()} of person 1").click()

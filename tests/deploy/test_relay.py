@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -53,6 +54,24 @@ def test_unknown_command(command: list[str]) -> None:
         change(Link(None, 0.0), command)
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def relayed(handler: Handler | None) -> AsyncIterator[tuple[str, int]]:
+    """A relay before a server, or before nobody; yields the relay's address."""
+    with listening(("127.0.0.1", 0)) as unused:
+        target = unused.getsockname()
+    answering = await asyncio.start_server(handler, *target) if handler else None
+    with listening(("127.0.0.1", 0)) as server:
+        relaying = asyncio.create_task(Relay(Link(None, 0.0), target).serve(server))
+        yield server.getsockname()
+        relaying.cancel()
+        await asyncio.gather(relaying, return_exceptions=True)
+    if answering:
+        answering.close()
+
+
 async def test_relay_passes_bytes_in_both_directions_until_both_ends_have_finished() -> None:
     received: list[bytes] = []
 
@@ -62,11 +81,8 @@ async def test_relay_passes_bytes_in_both_directions_until_both_ends_have_finish
         await writer.drain()
         writer.close()
 
-    target = await asyncio.start_server(answer_at_the_end, "127.0.0.1", 0)
-    with listening(("127.0.0.1", 0)) as server:
-        relay = Relay(Link(None, 0.0), target.sockets[0].getsockname())
-        relaying = asyncio.create_task(relay.serve(server))
-        reader, writer = await asyncio.open_connection(*server.getsockname())
+    async with relayed(answer_at_the_end) as address:
+        reader, writer = await asyncio.open_connection(*address)
         sent = bytes(range(256)) * 400
         writer.write(sent)
         writer.write_eof()
@@ -74,9 +90,6 @@ async def test_relay_passes_bytes_in_both_directions_until_both_ends_have_finish
         assert received == [sent]
         writer.close()
         await writer.wait_closed()
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
-    target.close()
 
 
 async def test_connection_that_is_reset_is_reset_at_the_other_end_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,13 +101,10 @@ async def test_connection_that_is_reset_is_reset_at_the_other_end_too(caplog: py
         ended.set()
         writer.close()
 
-    target = await asyncio.start_server(wait_for_the_end, "127.0.0.1", 0)
-    with listening(("127.0.0.1", 0)) as server:
-        relay = Relay(Link(None, 0.0), target.sockets[0].getsockname())
-        relaying = asyncio.create_task(relay.serve(server))
+    async with relayed(wait_for_the_end) as address:
         for _ in range(2):  # it goes on to accept connections
             ended.clear()
-            _, writer = await asyncio.open_connection(*server.getsockname())
+            _, writer = await asyncio.open_connection(*address)
             writer.write(b"something")
             await writer.drain()
             reset = struct.pack("ii", 1, 0)
@@ -102,20 +112,12 @@ async def test_connection_that_is_reset_is_reset_at_the_other_end_too(caplog: py
             writer.transport.abort()
             async with asyncio.timeout(10):
                 await ended.wait()
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
-    target.close()
     assert caplog.records == []
 
 
 async def test_connection_ends_when_the_target_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
-    with listening(("127.0.0.1", 0)) as closed:
-        unreachable = closed.getsockname()
-    with listening(("127.0.0.1", 0)) as server:
-        relaying = asyncio.create_task(Relay(Link(None, 0.0), unreachable).serve(server))
-        reader, writer = await asyncio.open_connection(*server.getsockname())
+    async with relayed(None) as address:
+        reader, writer = await asyncio.open_connection(*address)
         assert await reader.read() == b""
         writer.close()
-        relaying.cancel()
-        await asyncio.gather(relaying, return_exceptions=True)
     assert "cannot reach 127.0.0.1" in capsys.readouterr().err

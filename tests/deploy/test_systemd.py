@@ -44,19 +44,15 @@ def test_unit_is_hardened(unit: Path) -> None:
     assert float(exposure[1]) <= MOST_EXPOSURE
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=name_of)
-def test_options_exist(unit: Path) -> None:
-    program, config = PROGRAMS[name_of(unit)]
-    lines = re.findall(r"^Environment=(\w+)=(.*)$", unit.read_text(), flags=re.MULTILINE)
-    environment = {name: value.replace("%d", "/run/credentials") for name, value in lines}
-    assert len(environment) > 4
-    read_config(config, program, [], environment)
-
-
-@pytest.mark.parametrize("unit", UNITS, ids=name_of)
-def test_both_run_the_installed_program_as_a_user_of_its_own(unit: Path) -> None:
-    text = unit.read_text()
-    assert f"ExecStart=/opt/bodywire/bin/{name_of(unit)}\n" in text
-    assert "DynamicUser=yes\n" in text
-    assert f"StateDirectory=bodywire-{name_of(unit)}\n" in text
-    assert f"EnvironmentFile=-/etc/bodywire/{name_of(unit)}.env\n" in text
+def test_units_run_the_installed_programs_as_users_of_their_own_with_options_that_exist() -> None:
+    for unit in UNITS:
+        name, text = name_of(unit), unit.read_text()
+        program, config = PROGRAMS[name]
+        lines = re.findall(r"^Environment=(\w+)=(.*)$", text, flags=re.MULTILINE)
+        environment = {name: value.replace("%d", "/run/credentials") for name, value in lines}
+        assert len(environment) > 4
+        read_config(config, program, [], environment)
+        assert f"ExecStart=/opt/bodywire/bin/{name}\n" in text
+        assert "DynamicUser=yes\n" in text
+        assert f"StateDirectory=bodywire-{name}\n" in text
+        assert f"EnvironmentFile=-/etc/bodywire/{name}.env\n" in text

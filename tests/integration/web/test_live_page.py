@@ -16,7 +16,6 @@ from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from receiver.link.auth.config import SecurityConfig
 from receiver.web.config import WebConfig
-from receiver.web.page_files import check_built
 from receiver.web.server import WebServer
 from tests.support.live_page import Page, served
 
@@ -315,8 +314,3 @@ def test_page_for_other_machines_wants_encryption() -> None:
         config.check(SecurityConfig())
     config.check(SecurityConfig(insecure=True))
     WebConfig(page=False, http=Address("0.0.0.0", 8080)).check(SecurityConfig())
-
-
-def test_page_that_was_not_built(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="not built"):
-        check_built(tmp_path)

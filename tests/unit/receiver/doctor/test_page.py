@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.doctor.finding import Verdict
-from common.errors import OutputError, UsageError
+from common.errors import OutputError
 from common.io.addresses import Address
 from receiver.doctor import page
 from receiver.link.auth.config import SecurityConfig
@@ -32,11 +32,6 @@ def test_address_that_is_taken() -> None:
         address = Address("127.0.0.1", taken.getsockname()[1])
         finding = page.check_page(WebConfig(http=address), SecurityConfig())
     assert finding.verdict is Verdict.PROBLEM and "--http" in finding.advice
-
-
-def test_page_for_others_without_encryption() -> None:
-    with pytest.raises(UsageError, match="--tls-cert"):
-        page.check_page(WebConfig(http=Address("0.0.0.0", 0)), SecurityConfig())
 
 
 def test_page_that_was_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
         (["1", "--fps", "0"], "--fps"),
         (["1", "--format", "fbx"], "--format"),
         (["1", "--shape", "height=tall"], "no change such as"),
+        (["1", "--shape", "weight=+١kg"], "no change such as"),
+        (["1", "--shape", "height=+5kg"], "no change such as"),
+        (["1", "--shape", "height=+5cm", "--shape", "height=+5cm"], "changed twice"),
         (["1", "--shape", "height=+5cm", "--format", "obj"], "--shape is not for --format obj"),
         (["1", "--shape", "height=+5cm"], "another body model"),
         (["1", "--wear", "kilt"], "'kilt' is no garment: give t-shirt, shirt"),
@@ -148,6 +151,7 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
         (["1", "--wear", "skirt", "--format", "bvh"], "--wear is not for --format bvh, which has no mesh"),
         (["1", "--wear", "skirt"], "another body model"),
         (["1", "--tint", "top=blue"], "give PART=#RRGGBB"),
+        (["1", "--tint", "top=#36"], "give PART=#RRGGBB"),
         (["1", "--tint", "hat=#336699"], "the parts are skin, hair, top, bottom, shoes"),
         (["1", "--tint", "top=#336699", "--tint", "top=#111111"], "top is coloured twice"),
         (["1", "--tint", "top=#336699", "--format", "ply"], "--tint is not for --format ply"),
@@ -161,13 +165,6 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
 def test_refusals(out: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert words in refused(capsys, *arguments)
     assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
-
-
-def test_sessions_without_skeletons_name_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    none = publish_motion(tmp_path / "none", [random_poses(2)], bodies=False)
-    assert "without receiver --no-body" in refused(capsys, "1", "--out", str(none))
-    plain = publish_motion(tmp_path / "plain", [random_poses(2)], mesh_format="obj")
-    assert "--format obj, whose bodies have no skeleton" in refused(capsys, str(plain), "--output", str(tmp_path / "x"))
 
 
 def test_unwritable_folder_is_reported(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

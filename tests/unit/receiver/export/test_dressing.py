@@ -11,7 +11,7 @@ from common.body.garments import GarmentTable
 from common.body.surface_space import SurfaceSpace
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.dressing import bare_skin, dressed, parse_garments
+from receiver.export.dressing import bare_skin, dressed
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from tests.support.gltf_validator import validation_issues
@@ -76,9 +76,3 @@ def test_dressed_character_stands_on_the_floor(character: Character) -> None:
 def test_validator_accepts_other_clothes(character: Character) -> None:
     content = encode_characters([dressed(character, ("dress", "afro"))], "session-1")
     assert validation_issues(content) == []
-
-
-def test_names_are_checked() -> None:
-    assert parse_garments(["skirt", "none"]) == ("skirt", "none")
-    with pytest.raises(ValueError, match=r"'kilt' is no garment: give t-shirt, .* or none"):
-        parse_garments(["kilt"])
