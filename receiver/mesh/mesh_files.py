@@ -31,8 +31,8 @@ def to_y_up(points: FloatArray) -> FloatArray:
     return converted
 
 
-def encode_mesh(mesh: SurfaceMesh, mesh_format: str) -> bytes:
-    """Encodes a mesh in camera space as the bytes of a y-up file.
+def encode_mesh(mesh: SurfaceMesh, mesh_format: str, texture: MeshTexture | None = None) -> bytes:
+    """Encodes a mesh in camera space as the bytes of a y-up file; only GLB files have a texture.
 
     Raises:
         ValueError: the format is not in `MESH_FORMATS`.
@@ -41,13 +41,8 @@ def encode_mesh(mesh: SurfaceMesh, mesh_format: str) -> bytes:
         raise ValueError(f"unknown mesh format {mesh_format!r}; choose one of {', '.join(MESH_FORMATS)}")
     y_up = SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)
     if mesh_format == "glb":
-        return static_mesh_glb(y_up)
+        return static_mesh_glb(y_up, texture)
     return _obj(y_up) if mesh_format == "obj" else _ply(y_up)
-
-
-def encode_textured(mesh: SurfaceMesh, texture: MeshTexture) -> bytes:
-    """Encodes a mesh in camera space as a y-up GLB file with its texture."""
-    return static_mesh_glb(SurfaceMesh(to_y_up(mesh.vertices), mesh.faces), texture)
 
 
 def _obj(mesh: SurfaceMesh) -> bytes:
@@ -78,18 +73,8 @@ def _ply(mesh: SurfaceMesh) -> bytes:
     return "\n".join(header).encode() + vertices.tobytes() + faces.tobytes()
 
 
-def write_mesh(path: Path, mesh: SurfaceMesh) -> None:
-    """Writes a mesh in the format of the path's suffix.
-
-    Raises:
-        OutputError: the file cannot be written.
-        ValueError: the suffix is not in `MESH_FORMATS`.
-    """
-    publish_file(path, encode_mesh(mesh, path.suffix.removeprefix(".")))
-
-
 def read_mesh(path: Path) -> SurfaceMesh:
-    """Reads a file from `write_mesh` or `encode_body` into camera space.
+    """Reads a file from `encode_mesh` or `encode_body` into camera space.
 
     Raises:
         ValueError: the file is missing, unreadable or contains no triangle mesh.

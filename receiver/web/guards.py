@@ -6,6 +6,7 @@ name a host that this server can have, and one that a page sends must come from 
 """
 
 import logging
+from urllib.parse import urlsplit
 
 from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +18,6 @@ from starlette.websockets import WebSocketClose, WebSocketDisconnect
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from receiver.web.metrics import WebMetrics
-from receiver.web.origins import is_cross_origin
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,21 @@ class Guard:
         if self._clock.monotonic() >= self._next_log_s:
             self._next_log_s = self._clock.monotonic() + _ERRORS_LOGGED_EVERY_S
             logger.exception("a request of the page failed: %s", scope.get("path", ""))
+
+
+def is_cross_origin(headers: Headers) -> bool:
+    """Whether `Origin` names another host or port than `Host`, or none; False without `Origin`.
+
+    The scheme is left out: behind a proxy that ends TLS, a server does not know its own.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        sender = urlsplit(origin).netloc.lower()
+    except ValueError:
+        return True
+    return not sender or sender != headers.get("host", "").lower()
 
 
 def _names_loopback(host: str) -> bool:

@@ -38,59 +38,36 @@ class WebMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._define_requests(registry)
-        self._define_live_view(registry)
-        self._define_uploads(registry)
-        self._sign_ins = Counter("bodywire_web_sign_ins", "Attempts to sign in", ["outcome"], registry=registry)
-        self._accounts = Gauge("bodywire_web_accounts", "Accounts that exist", registry=registry)
-        for outcome in SignInOutcome:
-            self._sign_ins.labels(outcome)
+        def counter(name: str, description: str, *labels: str) -> Counter:
+            return Counter(f"bodywire_web_{name}", description, labels, registry=registry)
 
-    def _define_requests(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
-            "bodywire_web_requests", "HTTP requests", ["method", "route", "status"], registry=registry
-        )
-        self._request_seconds = Histogram(
-            "bodywire_web_request_seconds",
-            "From a request's headers to the end of its answer",
-            ["method", "route"],
-            buckets=REQUEST_BUCKETS_S,
-            registry=registry,
-        )
-        # So that the page's own series exist before its first visitor.
+        def gauge(name: str, description: str) -> Gauge:
+            return Gauge(f"bodywire_web_{name}", description, registry=registry)
+
+        def durations(name: str, description: str, *labels: str) -> Histogram:
+            return Histogram(f"bodywire_web_{name}", description, labels, buckets=REQUEST_BUCKETS_S, registry=registry)
+
+        self._requests = counter("requests", "HTTP requests", "method", "route", "status")
+        since_headers = "From a request's headers to the end of its answer"
+        self._request_seconds = durations("request_seconds", since_headers, "method", "route")
+        self._watchers = gauge("watchers", "Browsers that watch the live view")
+        self._shown = counter("frames_shown", "Frames sent to browsers")
+        self._skipped = counter("frames_skipped", "Frames that a browser was too slow for")
+        self._shown_bytes = counter("frame_bytes", "Bytes of frames sent to browsers")
+        self._texture_bytes = counter("texture_bytes", "Bytes of people's textures sent to browsers")
+        self._upload_seconds = durations("upload_seconds", "From the end of an upload to its answer", "outcome")
+        self._upload_stage_seconds = durations("upload_stage_seconds", "Duration of one stage of an upload", "stage")
+        self._sign_ins = counter("sign_ins", "Attempts to sign in", "outcome")
+        self._accounts = gauge("accounts", "Accounts that exist")
+        # So that every series exists before its first event.
         self._requests.labels("GET", "/", "200")
         self._request_seconds.labels("GET", "/")
-
-    def _define_live_view(self, registry: CollectorRegistry) -> None:
-        self._watchers = Gauge("bodywire_web_watchers", "Browsers that watch the live view", registry=registry)
-        self._shown = Counter("bodywire_web_frames_shown", "Frames sent to browsers", registry=registry)
-        self._skipped = Counter(
-            "bodywire_web_frames_skipped", "Frames that a browser was too slow for", registry=registry
-        )
-        self._shown_bytes = Counter("bodywire_web_frame_bytes", "Bytes of frames sent to browsers", registry=registry)
-        self._texture_bytes = Counter(
-            "bodywire_web_texture_bytes", "Bytes of people's textures sent to browsers", registry=registry
-        )
-
-    def _define_uploads(self, registry: CollectorRegistry) -> None:
-        self._upload_seconds = Histogram(
-            "bodywire_web_upload_seconds",
-            "From the end of an upload to its answer",
-            ["outcome"],
-            buckets=REQUEST_BUCKETS_S,
-            registry=registry,
-        )
-        self._upload_stage_seconds = Histogram(
-            "bodywire_web_upload_stage_seconds",
-            "Duration of one stage of an upload",
-            ["stage"],
-            buckets=REQUEST_BUCKETS_S,
-            registry=registry,
-        )
-        for outcome in UploadOutcome:
-            self._upload_seconds.labels(outcome)
+        for upload in UploadOutcome:
+            self._upload_seconds.labels(upload)
         for stage in UPLOAD_STAGES:
             self._upload_stage_seconds.labels(stage)
+        for sign_in in SignInOutcome:
+            self._sign_ins.labels(sign_in)
 
     def request(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """A request was answered.

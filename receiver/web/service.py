@@ -34,7 +34,7 @@ class UploadService:
     identities: Identities
 
     def install(self, app: FastAPI) -> None:
-        """Adds the routes, and what `current_account` looks for."""
+        """Adds the routes, and what their requests look for."""
         app.state.identities, app.state.models = self.identities, self.models
         app.include_router(accounts_api())
         app.include_router(models_api())

@@ -97,9 +97,9 @@ def _token(database: Database, options: argparse.Namespace) -> None:
 
 def _list(database: Database, _: argparse.Namespace) -> None:
     print(_COLUMNS.format("name", "made", "tokens", "models"))
-    for row in database.read(store.list_accounts):
-        made = f"{datetime.fromtimestamp(row.created_at, UTC):%Y-%m-%d}"
-        print(_COLUMNS.format(printable(row.name, 64), made, row.tokens, row.models))
+    for name, created_at, tokens, models in database.read(store.list_accounts):
+        made = f"{datetime.fromtimestamp(created_at, UTC):%Y-%m-%d}"
+        print(_COLUMNS.format(printable(name, 64), made, tokens, models))
 
 
 def _remove(database: Database, options: argparse.Namespace) -> None:
@@ -135,10 +135,10 @@ _ACTIONS: Sequence[tuple[str, Callable[[Database, argparse.Namespace], None], st
 
 
 def _account(database: Database, name: str) -> Account:
-    found = database.read(lambda session: store.find_credentials(session, checked_name(name)))
+    found = database.read(lambda session: store.find_account(session, checked_name(name)))
     if found is None:
         raise UsageError(f"there is no account {printable(name, 64)}: see receiver accounts list")
-    return found.account
+    return Account(found.id, found.name)
 
 
 def _new_password_hash(name: str) -> str:

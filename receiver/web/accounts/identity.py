@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, SignedIn
 from receiver.web.accounts.store import SESSION_MOST_S, Account
-from receiver.web.origins import is_cross_origin
+from receiver.web.guards import is_cross_origin
 from receiver.web.problems import problem
 
 COOKIE = "bodywire_session"
@@ -88,12 +88,6 @@ def identities_of(connection: HTTPConnection) -> Identities:
 async def current_identity(connection: HTTPConnection) -> Identity | None:
     """Who makes a request or opens a WebSocket, for routes that also serve visitors."""
     return await identities_of(connection).identify(connection)
-
-
-async def current_account(connection: HTTPConnection) -> Account | None:
-    """The account behind a request or a WebSocket, or None."""
-    identity = await current_identity(connection)
-    return identity.account if identity else None
 
 
 # These are read by the document only; `Identities.identify` does the work.

@@ -1,7 +1,7 @@
 """Accounts, sessions and tokens: what the page and the programs do with them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -11,9 +11,10 @@ from common.text import printable
 from receiver.web.accounts import secrets, store
 from receiver.web.accounts.names import checked_label, checked_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
-from receiver.web.accounts.store import Account, Token
+from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
 from receiver.web.database.database import Database
+from receiver.web.database.tables import AccountRow, TokenRow
 from receiver.web.metrics import SignInOutcome
 
 logger = logging.getLogger(__name__)
@@ -119,18 +120,19 @@ class AccountService:
         except TriedTooOften:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
-        credentials = await self._credentials(name)
-        encoded = credentials.password_hash if credentials else None
-        right = await self._passwords.verify(encoded, password[: MAX_PASSWORD + 1])
-        if not right or credentials is None or encoded is None:
+        row = await self._find_account(name)
+        right = await self._passwords.verify(row.password_hash if row else None, password[: MAX_PASSWORD + 1])
+        if not right or row is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
             raise WrongPassword
         self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._guard.succeed(key, address)
-        if self._passwords.is_outdated(encoded):
-            await self._renew_hash(credentials.account, password)
-        return await self._begin_session(credentials.account, previous)
+        account = Account(row.id, row.name)
+        if self._passwords.is_outdated(row.password_hash):
+            encoded = await self._passwords.hash(password)
+            await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
+        return await self._begin_session(account, previous)
 
     async def sign_out(self, secret: str) -> None:
         """Ends a session."""
@@ -162,11 +164,11 @@ class AccountService:
             await self._database.write_async(lambda session: use(session, digest, now))
         return found[0] if found else None
 
-    async def list_tokens(self, account: Account) -> list[Token]:
+    async def list_tokens(self, account: Account) -> Sequence[TokenRow]:
         """The account's tokens, newest first."""
         return await self._database.read_async(lambda session: store.list_tokens(session, account))
 
-    async def add_token(self, account: Account, label: str) -> tuple[Token, str]:
+    async def add_token(self, account: Account, label: str) -> tuple[TokenRow, str]:
         """Makes a token; returns it and its secret, which is stored nowhere.
 
         Raises:
@@ -179,16 +181,12 @@ class AccountService:
         """Revokes a token; returns whether the account had it."""
         return await self._database.write_async(lambda session: store.remove_token(session, account, token))
 
-    async def _credentials(self, name: str) -> store.Credentials | None:
+    async def _find_account(self, name: str) -> AccountRow | None:
         try:
             checked_name(name)
         except ValueError:
             return None  # such a name does not exist, and a database may not even be asked for it
-        return await self._database.read_async(lambda session: store.find_credentials(session, name))
-
-    async def _renew_hash(self, account: Account, password: str) -> None:
-        encoded = await self._passwords.hash(password)
-        await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
+        return await self._database.read_async(lambda session: store.find_account(session, name))
 
     async def _begin_session(self, account: Account, previous: str | None) -> SignedIn:
         secret, now = secrets.new_session_secret(), self._clock.wall()
@@ -204,7 +202,7 @@ class AccountService:
         return SignedIn(account, secret)
 
 
-def make_token(session: Session, account: Account, label: str, now: float) -> tuple[Token, str]:
+def make_token(session: Session, account: Account, label: str, now: float) -> tuple[TokenRow, str]:
     """Adds a token of a new secret; see `AccountService.add_token`."""
     secret = secrets.new_token()
     digest = secrets.secret_hash(secret)

@@ -1,9 +1,10 @@
 """Accounts, sessions and tokens in the database. Each method is one part of a transaction."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -37,38 +38,6 @@ class Account:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a password is compared with."""
-
-    account: Account
-    password_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token, without the secret itself.
-
-    Args:
-        created_at, used_at: seconds since the epoch; `used_at` is None before the first use.
-    """
-
-    id: str
-    label: str
-    created_at: float
-    used_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountSummary:
-    """A line of `receiver accounts list`."""
-
-    name: str
-    created_at: float
-    tokens: int
-    models: int
-
-
 def count_accounts(session: Session) -> int:
     """How many accounts there are."""
     return session.scalar(select(func.count()).select_from(AccountRow)) or 0
@@ -89,18 +58,17 @@ def add_account(session: Session, name: str, password_hash: str, now: float) -> 
     return Account(row.id, row.name)
 
 
-def find_credentials(session: Session, name: str) -> Credentials | None:
-    """The account of a name in any case, with its password's hash."""
-    row = session.scalar(select(AccountRow).where(AccountRow.name_key == name_key(name)))
-    return Credentials(Account(row.id, row.name), row.password_hash) if row else None
+def find_account(session: Session, name: str) -> AccountRow | None:
+    """The account of a name in any case."""
+    return session.scalar(select(AccountRow).where(AccountRow.name_key == name_key(name)))
 
 
-def list_accounts(session: Session) -> list[AccountSummary]:
-    """All accounts by name."""
+def list_accounts(session: Session) -> Sequence[Row[str, float, int, int]]:
+    """Name, time, and numbers of tokens and models of all accounts, by name."""
     tokens = select(func.count()).where(TokenRow.account_id == AccountRow.id).scalar_subquery()
     models = select(func.count()).where(ModelRow.account_id == AccountRow.id).scalar_subquery()
-    rows = session.execute(select(AccountRow.name, AccountRow.created_at, tokens, models).order_by(AccountRow.name_key))
-    return [AccountSummary(*row) for row in rows]
+    named = select(AccountRow.name, AccountRow.created_at, tokens, models).order_by(AccountRow.name_key)
+    return session.execute(named).all()
 
 
 def remove_account(session: Session, account: Account) -> list[str]:
@@ -155,7 +123,7 @@ def remove_session(session: Session, token_hash: bytes) -> None:
     session.execute(delete(SessionRow).where(SessionRow.token_hash == token_hash))
 
 
-def add_token(session: Session, account: Account, label: str, token_hash: bytes, now: float) -> Token:
+def add_token(session: Session, account: Account, label: str, token_hash: bytes, now: float) -> TokenRow:
     """Adds a bearer token.
 
     Raises:
@@ -169,7 +137,7 @@ def add_token(session: Session, account: Account, label: str, token_hash: bytes,
         id=secrets.token_hex(8), token_hash=token_hash, account_id=account.id, label=label, created_at=now, used_at=None
     )
     session.add(row)
-    return Token(row.id, label, now, None)
+    return row
 
 
 def find_token(session: Session, token_hash: bytes, now: float) -> tuple[Account, bool] | None:
@@ -187,12 +155,10 @@ def use_token(session: Session, token_hash: bytes, now: float) -> None:
     session.execute(update(TokenRow).where(TokenRow.token_hash == token_hash).values(used_at=now))
 
 
-def list_tokens(session: Session, account: Account) -> list[Token]:
+def list_tokens(session: Session, account: Account) -> Sequence[TokenRow]:
     """The account's tokens, newest first."""
-    rows = session.scalars(
-        select(TokenRow).where(TokenRow.account_id == account.id).order_by(TokenRow.created_at.desc(), TokenRow.id)
-    )
-    return [Token(row.id, row.label, row.created_at, row.used_at) for row in rows]
+    mine = select(TokenRow).where(TokenRow.account_id == account.id)
+    return session.scalars(mine.order_by(TokenRow.created_at.desc(), TokenRow.id)).all()
 
 
 def remove_token(session: Session, account: Account, token: str) -> bool:

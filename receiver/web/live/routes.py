@@ -1,6 +1,6 @@
 """Routes of the live view: the stream, and what is on disk."""
 
-import dataclasses
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from starlette.responses import FileResponse
 
 from receiver.web.access import Access
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.recorded import MESH_NAME, RecordedFrames
+from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, close
 from receiver.web.metrics import WebMetrics
 from receiver.web.problems import problem, problems
@@ -24,13 +24,10 @@ _KEPT = {"cache-control": "private, max-age=3600"}
 _MESH_TYPES = {".glb": "model/gltf-binary", ".obj": "model/obj", ".ply": "application/octet-stream"}
 
 
-class RecordedSessionOut(BaseModel):
-    """A session on disk."""
+@dataclass(frozen=True, slots=True)
+class RecordedSessionOut(RecordedSession):
+    """A session on disk, and whether its sender is connected."""
 
-    number: int
-    frames: int
-    first_seq: int
-    last_seq: int
     connected: bool
 
 
@@ -87,10 +84,7 @@ def _add_recorded(router: APIRouter, hub: LiveHub, out: Path, access: Access) ->
         found = await anyio.to_thread.run_sync(recorded.sessions)
         connected = {state.number for state in hub.sessions.values() if state.connected}
         return RecordedSessionsOut(
-            sessions=[
-                RecordedSessionOut(**dataclasses.asdict(session), connected=session.number in connected)
-                for session in found
-            ]
+            sessions=[RecordedSessionOut(**asdict(session), connected=session.number in connected) for session in found]
         )
 
     @router.get("/api/sessions/{number}/frames", dependencies=[may_watch], responses=problems(401, 422))

@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from common.errors import OutputError
 from receiver.web.accounts.identity import Reader, Writer
 from receiver.web.accounts.store import Account
+from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
 from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name
-from receiver.web.models.store import Model, ModelSummary
 from receiver.web.problems import problem, problems, retry_later
 
 logger = logging.getLogger(__name__)
@@ -90,22 +90,21 @@ class ModelShown(BaseModel):
     stages_ms: dict[str, float]
 
     @classmethod
-    def from_model(cls, model: Model) -> Self:
-        summary = model.summary
-        folder = f"/models/{summary.id}"
+    def from_row(cls, row: ModelRow) -> Self:
+        folder = f"/models/{row.id}"
         return cls(
-            id=summary.id,
-            name=summary.name,
-            created_at=datetime.fromtimestamp(summary.created_at, UTC),
+            id=row.id,
+            name=row.name,
+            created_at=datetime.fromtimestamp(row.created_at, UTC),
             picture=f"{folder}/{PICTURE}",
-            width=model.width,
-            height=model.height,
+            width=row.width,
+            height=row.height,
             people=[
                 PersonShown.model_validate({**person, **_mesh_paths(folder, number, person)})
-                for number, person in enumerate(model.people)
+                for number, person in enumerate(row.people)
             ],
-            bytes=summary.label_bytes,
-            stages_ms=model.stages_ms,
+            bytes=row.label_bytes,
+            stages_ms=row.stages_ms,
         )
 
 
@@ -119,14 +118,9 @@ class ModelListed(BaseModel):
     bytes: int
 
     @classmethod
-    def from_summary(cls, summary: ModelSummary) -> Self:
-        return cls(
-            id=summary.id,
-            name=summary.name,
-            created_at=datetime.fromtimestamp(summary.created_at, UTC),
-            people=summary.people,
-            bytes=summary.label_bytes,
-        )
+    def from_row(cls, row: ModelRow) -> Self:
+        made = datetime.fromtimestamp(row.created_at, UTC)
+        return cls(id=row.id, name=row.name, created_at=made, people=row.people_count, bytes=row.label_bytes)
 
 
 class ModelsListed(BaseModel):
@@ -180,14 +174,14 @@ async def upload(request: Request, identity: Writer) -> Response:
         model = await job.finished()
     except UploadRefused as error:
         raise _refusal(error) from error
-    shown = ModelShown.from_model(model).model_dump(mode="json")
-    return JSONResponse(shown, 201, {"Location": f"/api/models/{model.summary.id}"})
+    shown = ModelShown.from_row(model).model_dump(mode="json")
+    return JSONResponse(shown, 201, {"Location": f"/api/models/{model.id}"})
 
 
 async def list_models(request: Request, identity: Reader) -> ModelsListed:
     """Lists the account's models."""
     listed = await models_of(request).models(identity.account)
-    return ModelsListed(models=[ModelListed.from_summary(summary) for summary in listed])
+    return ModelsListed(models=[ModelListed.from_row(row) for row in listed])
 
 
 async def show_model(model: ModelId, request: Request, identity: Reader) -> ModelShown:
@@ -195,7 +189,7 @@ async def show_model(model: ModelId, request: Request, identity: Reader) -> Mode
     found = await models_of(request).model(identity.account, model)
     if found is None:
         raise problem(404, "there is no such model")
-    return ModelShown.from_model(found)
+    return ModelShown.from_row(found)
 
 
 async def delete_model(model: ModelId, request: Request, identity: Writer) -> None:
@@ -247,7 +241,7 @@ async def _progress(job: Job) -> AsyncIterator[str]:
         logger.error("%s", error)
         yield _line({"event": "error", "status": 503, "detail": "the model could not be stored: try again later"})
     else:
-        yield _line({"event": "done", "model": ModelShown.from_model(model).model_dump(mode="json")})
+        yield _line({"event": "done", "model": ModelShown.from_row(model).model_dump(mode="json")})
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -15,18 +15,19 @@ import numpy as np
 
 from common.clock import Clock
 from receiver.engine.engine import ReconstructedPerson
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, encode_textured
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.database.database import Database
+from receiver.web.database.tables import ModelRow
 from receiver.web.metrics import UploadOutcome, WebMetrics
 from receiver.web.models import store
 from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles, new_model_id
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.store import Model, ModelSummary, TooManyModels
+from receiver.web.models.store import TooManyModels
 from receiver.web.pictures import (
     FILES,
     PictureReconstructor,
@@ -58,10 +59,10 @@ class Job:
         stages: each stage when it begins; None at the end.
     """
 
-    result: asyncio.Task[Model]
+    result: asyncio.Task[ModelRow]
     stages: asyncio.Queue[str | None]
 
-    async def finished(self) -> Model:
+    async def finished(self) -> ModelRow:
         """Waits for the model; a caller that is cancelled does not stop it.
 
         Raises:
@@ -125,7 +126,7 @@ class ModelService:
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
         self._in_work: Counter[int] = Counter()
-        self._jobs: set[asyncio.Task[Model]] = set()
+        self._jobs: set[asyncio.Task[ModelRow]] = set()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
     async def close(self) -> None:
@@ -170,7 +171,7 @@ class ModelService:
         task = asyncio.create_task(self._reconstruct(account, name, picture, timer.begin))
         self._jobs.add(task)
 
-        def done(finished: asyncio.Task[Model]) -> None:
+        def done(finished: asyncio.Task[ModelRow]) -> None:
             self._jobs.discard(finished)
             place.close()
             stages.put_nowait(None)
@@ -180,11 +181,11 @@ class ModelService:
         task.add_done_callback(done)
         return Job(task, stages)
 
-    async def models(self, account: Account) -> list[ModelSummary]:
+    async def models(self, account: Account) -> Sequence[ModelRow]:
         """The account's models, newest first."""
         return await self._database.read_async(lambda session: store.list_models(session, account))
 
-    async def model(self, account: Account, model: str) -> Model | None:
+    async def model(self, account: Account, model: str) -> ModelRow | None:
         """A model of the account, or None."""
         return await self._database.read_async(lambda session: store.find_model(session, account, model))
 
@@ -206,7 +207,7 @@ class ModelService:
 
     async def _reconstruct(
         self, account: Account, name: str, picture: CheckedPicture, on_stage: Callable[[str], None]
-    ) -> Model:
+    ) -> ModelRow:
         result = await self._people(picture, on_stage)
         if not result.people:
             raise UploadRefused(
@@ -216,7 +217,7 @@ class ModelService:
         model = self._described(name, picture, result)
         began_s = time.perf_counter()
         files = await self._in_thread(lambda: _encoded(result.people, picture))
-        await self._in_thread(lambda: self._files.write(model.summary.id, files))
+        await self._in_thread(lambda: self._files.write(model.id, files))
         model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
         await self._publish(account, model)
         return model
@@ -232,23 +233,26 @@ class ModelService:
         except TimeoutError as error:
             raise UploadRefused(503, "the picture took too long: try again later", 30.0) from error
 
-    def _described(self, name: str, picture: CheckedPicture, result: ReconstructedPicture) -> Model:
+    def _described(self, name: str, picture: CheckedPicture, result: ReconstructedPicture) -> ModelRow:
         scale = picture.width / result.width
-        summary = ModelSummary(new_model_id(), name, self._clock.wall(), len(result.people), result.label_bytes)
-        return Model(
-            summary,
-            picture.width,
-            picture.height,
-            [_person(person, scale) for person in result.people],
-            {
+        return ModelRow(
+            id=new_model_id(),
+            name=name,
+            created_at=self._clock.wall(),
+            width=picture.width,
+            height=picture.height,
+            label_bytes=result.label_bytes,
+            people_count=len(result.people),
+            people=[_person(person, scale) for person in result.people],
+            stages_ms={
                 PICTURE_STAGE: _milliseconds(picture.spent_ms),
                 **{stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
             },
         )
 
-    async def _publish(self, account: Account, model: Model) -> None:
+    async def _publish(self, account: Account, model: ModelRow) -> None:
         """Adds the row of a model whose files are written."""
-        identifier, most = model.summary.id, self.config.account_models
+        identifier, most = model.id, self.config.account_models
         try:
             await self._database.write_async(lambda session: store.add_model(session, account, model, most))
         except Exception as error:
@@ -286,7 +290,7 @@ def _encoded(people: Sequence[ReconstructedPerson], picture: CheckedPicture) -> 
         for mesh_format in MESH_FORMATS:
             files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
         if person.body.texture is not None:
-            files[body_name(number)] = encode_textured(person.body.mesh, person.body.texture)
+            files[body_name(number)] = encode_mesh(person.body.mesh, "glb", person.body.texture)
     return files
 
 

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from receiver.web.accounts.config import AccountsConfig
-from receiver.web.accounts.identity import current_account
+from receiver.web.accounts.identity import current_identity
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import PASSWORD, Site, open_site
@@ -351,5 +351,5 @@ async def test_web_socket_has_the_account_of_its_cookie_or_token(site: Site) -> 
         ([], None),
     ):
         connection = HTTPConnection({"type": "websocket", "app": site.app, "headers": headers})
-        account = await current_account(connection)
-        assert (account.name if account else None) == name
+        identity = await current_identity(connection)
+        assert (identity.account.name if identity else None) == name

@@ -4,7 +4,6 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,13 @@ from receiver.web.accounts import store
 from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account, NameTaken
 from receiver.web.database.database import Database, DatabaseUnavailable, open_database, postgres_url
+from receiver.web.database.tables import ModelRow
 from receiver.web.models import store as models
-from receiver.web.models.store import Model, ModelSummary, TooManyModels
+from receiver.web.models.store import TooManyModels
 
 NOW = 1_800_000_000.0
 HASH, OTHER_HASH = b"\x01" * 32, b"\x02" * 32
-MODEL = Model(ModelSummary("0" * 32, "a.jpg", NOW, 1, 51), 640, 480, [{"joints_3d": [[1.0, None]]}], {"queue": 1.5})
+PEOPLE: list[dict[str, object]] = [{"joints_3d": [[1.0, None]]}]
 
 RECEIVERS = 12
 
@@ -30,8 +30,18 @@ def account(database: Database, name: str = "Anna") -> Account:
     return database.write(lambda session: store.add_account(session, name, "hash", NOW))
 
 
-def numbered(number: int) -> Model:
-    return replace(MODEL, summary=replace(MODEL.summary, id=f"{number:032x}", created_at=NOW + number))
+def numbered(number: int) -> ModelRow:
+    return ModelRow(
+        id=f"{number:032x}",
+        name="a.jpg",
+        created_at=NOW + number,
+        width=640,
+        height=480,
+        label_bytes=51,
+        people_count=1,
+        people=PEOPLE,
+        stages_ms={"queue": 1.5},
+    )
 
 
 def test_database_of_an_earlier_version_opens(tmp_path: Path) -> None:
@@ -40,11 +50,13 @@ def test_database_of_an_earlier_version_opens(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "accounts" / "accounts.sqlite3")) as earlier:
         earlier.executescript(Path(__file__).with_name("accounts-0001.sql").read_text())
     with open_database(None, tmp_path) as opened:
-        anna = opened.read(lambda session: store.find_credentials(session, "anna"))
-        assert anna is not None and anna.password_hash == "hash"
-        assert opened.read(lambda session: store.find_session(session, HASH, NOW)) == (anna.account, False)
-        assert opened.read(lambda session: store.find_token(session, OTHER_HASH, NOW)) == (anna.account, True)
-        assert opened.read(lambda session: models.find_model(session, anna.account, MODEL.summary.id)) == MODEL
+        row = opened.read(lambda session: store.find_account(session, "anna"))
+        assert row is not None and row.password_hash == "hash"
+        anna = Account(row.id, row.name)
+        assert opened.read(lambda session: store.find_session(session, HASH, NOW)) == (anna, False)
+        assert opened.read(lambda session: store.find_token(session, OTHER_HASH, NOW)) == (anna, True)
+        model = opened.read(lambda session: models.find_model(session, anna, "0" * 32))
+        assert model is not None and (model.people, model.stages_ms) == (PEOPLE, {"queue": 1.5})
         assert account(opened, "Bert").id == 2
         made = opened.read(_tables)
     with open_database(None, tmp_path / "new") as new:
@@ -66,9 +78,9 @@ def _tables(session: Session) -> dict[str, object]:
 
 def test_account_is_found_by_its_name_in_any_case(database: Database) -> None:
     made = account(database, "Straße")
-    found = database.read(lambda session: store.find_credentials(session, "STRASSE"))
-    assert found is not None and found.account == made and found.password_hash == "hash"
-    assert database.read(lambda session: store.find_credentials(session, "anna")) is None
+    found = database.read(lambda session: store.find_account(session, "STRASSE"))
+    assert found is not None and (found.id, found.name, found.password_hash) == (made.id, "Straße", "hash")
+    assert database.read(lambda session: store.find_account(session, "anna")) is None
 
 
 def test_name_is_taken_in_any_case(database: Database) -> None:
@@ -135,20 +147,23 @@ def test_token_of_another_account_is_not_removed(database: Database) -> None:
     anna, bert = account(database), account(database, "Bert")
     token = database.write(lambda session: store.add_token(session, anna, "a program", HASH, NOW))
     assert not database.write(lambda session: store.remove_token(session, bert, token.id))
-    assert database.read(lambda session: store.list_tokens(session, anna)) == [token]
+    assert [row.id for row in database.read(lambda session: store.list_tokens(session, anna))] == [token.id]
     assert database.write(lambda session: store.remove_token(session, anna, token.id))
     assert database.read(lambda session: store.find_token(session, HASH, NOW)) is None
 
 
 def test_model_comes_back_as_it_was(database: Database) -> None:
     anna, bert = account(database), account(database, "Bert")
-    database.write(lambda session: models.add_model(session, anna, MODEL, 9))
-    database.write(lambda session: models.add_model(session, anna, numbered(1), 9))
-    identifier = MODEL.summary.id
-    assert database.read(lambda session: models.find_model(session, anna, identifier)) == MODEL
+    for number in (0, 1):
+        database.write(lambda session, n=number: models.add_model(session, anna, numbered(n), 9))  # type: ignore[misc]
+    identifier = "0" * 32
+    found = database.read(lambda session: models.find_model(session, anna, identifier))
+    assert found is not None and found.account_id == anna.id
+    for name in ("name", "created_at", "width", "height", "label_bytes", "people_count", "people", "stages_ms"):
+        assert getattr(found, name) == getattr(numbered(0), name), name
     assert database.read(lambda session: models.find_model(session, bert, identifier)) is None
     listed = database.read(lambda session: models.list_models(session, anna))
-    assert listed == [numbered(1).summary, MODEL.summary]
+    assert [(row.id, row.people_count) for row in listed] == [(f"{1:032x}", 1), (identifier, 1)]
     assert not database.write(lambda session: models.remove_model(session, bert, identifier))
     assert database.write(lambda session: models.remove_model(session, anna, identifier))
 

@@ -1,5 +1,4 @@
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +7,7 @@ import trimesh
 
 from common.errors import OutputError
 from receiver.mesh.glb_reader import GlbReader
-from receiver.mesh.mesh_files import (
-    MESH_FORMATS,
-    encode_mesh,
-    encode_textured,
-    publish_file,
-    read_mesh,
-    to_y_up,
-    write_mesh,
-)
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, publish_file, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.stage import SurfaceStage
@@ -24,43 +15,38 @@ from tests.support.posed_body import box
 from tests.support.shapes import sphere
 
 
+def written(folder: Path, mesh: SurfaceMesh, mesh_format: str) -> Path:
+    path = folder / f"surface.{mesh_format}"
+    publish_file(path, encode_mesh(mesh, mesh_format))
+    return path
+
+
 @pytest.mark.parametrize("mesh_format", MESH_FORMATS)
-def test_write_mesh_round_trip(tmp_path: Path, mesh_format: str) -> None:
+def test_closed_mesh_is_read_as_it_was_also_by_readers_that_merge_vertices(tmp_path: Path, mesh_format: str) -> None:
     mesh = SurfaceStage().reconstruct(*sphere())
-    path = tmp_path / f"000001.{mesh_format}"
-    write_mesh(path, mesh)
+    path = written(tmp_path, mesh, mesh_format)
+    assert os.listdir(tmp_path) == [path.name]
     read = read_mesh(path)
     assert is_watertight(read.faces, len(read.vertices))
     assert read.faces.shape == mesh.faces.shape
     np.testing.assert_allclose(read.vertices[read.faces], mesh.vertices[mesh.faces], atol=1e-5)
-    assert os.listdir(tmp_path) == [path.name]
+    merged = trimesh.load(path, force="mesh")
+    assert isinstance(merged, trimesh.Trimesh)
+    assert merged.is_watertight and merged.is_winding_consistent and merged.volume > 0.0
 
 
 @pytest.mark.parametrize("mesh_format", MESH_FORMATS)
-def test_written_mesh_is_watertight_for_a_reader_that_merges_vertices(tmp_path: Path, mesh_format: str) -> None:
-    path = tmp_path / f"surface.{mesh_format}"
-    write_mesh(path, SurfaceStage().reconstruct(*sphere()))
-    read = trimesh.load(path, force="mesh")
-    assert isinstance(read, trimesh.Trimesh)
-    assert read.is_watertight and read.is_winding_consistent and read.volume > 0.0
-
-
-@pytest.mark.parametrize("mesh_format", MESH_FORMATS)
-def test_written_mesh_is_y_up(tmp_path: Path, mesh_format: str) -> None:
-    path = tmp_path / f"surface.{mesh_format}"
-    write_mesh(path, box(lift_m=0.7))
-    read = trimesh.load(path, force="mesh")
-    assert isinstance(read, trimesh.Trimesh)
-    np.testing.assert_allclose(read.bounds.mean(axis=0), [0.1, 0.7, -3.0], atol=1e-5)
-
-
-@pytest.mark.parametrize("mesh_format", ["obj", "ply"])
-def test_written_colours_equal_the_mesh_s(tmp_path: Path, mesh_format: str) -> None:
-    mesh, path = box(colours=True), tmp_path / f"surface.{mesh_format}"
-    write_mesh(path, mesh)
+def test_written_mesh_is_y_up_and_has_its_colours(tmp_path: Path, mesh_format: str) -> None:
+    mesh = box(colours=True, lift_m=0.7)
+    path = written(tmp_path, mesh, mesh_format)
     read = trimesh.load_mesh(path, process=False)
-    assert isinstance(read.visual, trimesh.visual.ColorVisuals) and mesh.colours is not None
-    np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], mesh.colours)
+    np.testing.assert_allclose(read.bounds.mean(axis=0), [0.1, 0.7, -3.0], atol=1e-5)
+    colours = read_mesh(path).colours
+    assert colours is not None and mesh.colours is not None
+    np.testing.assert_allclose(colours.astype(int), mesh.colours.astype(int), atol=1)
+    if mesh_format != "glb":
+        assert isinstance(read.visual, trimesh.visual.ColorVisuals)
+        np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], mesh.colours)
 
 
 def test_to_y_up_is_its_own_inverse_and_keeps_the_winding() -> None:
@@ -101,28 +87,11 @@ def test_publish_file_into_a_missing_directory(tmp_path: Path) -> None:
         publish_file(tmp_path / "missing" / "a.glb", b"x")
 
 
-def test_published_file_is_readable(tmp_path: Path) -> None:
-    publish_file(tmp_path / "a", b"x")
-    assert (tmp_path / "a").stat().st_mode & stat.S_IRUSR
-
-
-@pytest.mark.parametrize("suffix", ["glb", "obj", "ply"])
-def test_colours_round_trip(tmp_path: Path, suffix: str) -> None:
-    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32)
-    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32)
-    colours = np.array([[255, 0, 3], [10, 128, 200], [1, 2, 250], [40, 41, 42]], dtype=np.uint8)
-    path = tmp_path / f"mesh.{suffix}"
-    write_mesh(path, SurfaceMesh(vertices, faces, colours))
-    read = read_mesh(path)
-    assert read.colours is not None
-    np.testing.assert_allclose(read.colours.astype(int), colours.astype(int), atol=1)
-
-
 def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
     mesh = box(lift_m=0.7)
     jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
     coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
-    content = encode_textured(mesh, MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), jpeg))
+    content = encode_mesh(mesh, "glb", MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), jpeg))
     textured = GlbReader(content).texture()
     assert textured is not None and textured[1] == jpeg
     (tmp_path / "body.glb").write_bytes(content)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from receiver.mesh.mesh_files import write_mesh
+from receiver.mesh.mesh_files import encode_mesh, publish_file
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
@@ -72,7 +72,8 @@ def test_summary_with_a_mesh_of_two_components(tmp_path: Path, clip: Path, capsy
     out, first = publish(tmp_path / "out"), box()
     vertices = np.concatenate([first.vertices, first.vertices + np.array([0.8, 0.0, 0.0], np.float32)])
     faces = np.concatenate([first.faces, first.faces + len(first.vertices)])
-    write_mesh(out / "meshes" / "000000.glb", SurfaceMesh(vertices, faces.astype(np.int32)))
+    joined = SurfaceMesh(vertices, faces.astype(np.int32))
+    publish_file(out / "meshes" / "000000.glb", encode_mesh(joined, "glb"))
     assert main([str(out), "--clip", str(clip)]) == 1
     assert "1 meshes are not watertight and connected" in capsys.readouterr().err
 

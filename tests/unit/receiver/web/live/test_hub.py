@@ -49,39 +49,19 @@ def sequences(watcher: Watcher) -> list[tuple[int, int]]:
     return taken
 
 
-def test_slow_watcher_gets_the_newest_frame_only() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        watcher.watch(None, previews=False)
-        for sequence in range(5):
-            published.frame(1, sequence)
-        assert sequences(watcher) == [(1, 4)]
-        assert watcher.take_skipped() == 4
-        assert watcher.take_skipped() == 0
-
-
-def test_each_session_keeps_its_newest_frame() -> None:
+def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> None:
     published = Published()
     for number in (1, 2):
         published.begin(number)
-    with published.hub.watcher() as watcher:
-        watcher.watch(None, previews=False)
+    with published.hub.watcher() as everything, published.hub.watcher() as second:
+        everything.watch(None, previews=False)
+        second.watch(2, previews=False)
         for sequence in range(3):
             published.frame(1, sequence)
             published.frame(2, 10 + sequence)
-        assert sequences(watcher) == [(1, 2), (2, 12)]
-
-
-def test_watcher_of_one_session_sees_no_other() -> None:
-    published = Published()
-    for number in (1, 2):
-        published.begin(number)
-    with published.hub.watcher() as watcher:
-        watcher.watch(2, previews=False)
-        published.frame(1, 0)
-        published.frame(2, 5)
-        assert sequences(watcher) == [(2, 5)]
+        assert sequences(everything) == [(1, 2), (2, 12)]
+        assert [everything.take_skipped(), everything.take_skipped()] == [4, 0]
+        assert sequences(second) == [(2, 12)]
 
 
 def test_watcher_gets_nothing_before_it_has_chosen() -> None:
