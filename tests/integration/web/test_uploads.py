@@ -131,43 +131,31 @@ async def test_visitor_without_account_gets_nothing(site: Site) -> None:
     assert (await nobody.delete(f"/api/models/{model['id']}")).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "..%2f..%2faccounts%2faccounts.sqlite3",
-        "%2e%2e",
-        "person-0.obj%00",
-        "person-0.exe",
-        "picture.jpg%0a",
-        "..\\x",
-        "x" * 500,
-    ],
-)
-async def test_traversal_finds_nothing(file: str, site: Site) -> None:
+async def test_traversal_finds_nothing(site: Site) -> None:
     anna = await site.visitor("Anna")
     model = (await upload(anna)).json()
-    for path in (f"/models/{model['id']}/{file}", f"/models/{file}/picture.jpg", f"/api/models/{file}"):
-        assert (await anna.get(path)).status_code in (404, 422), path
+    database, long = "..%2f..%2faccounts%2faccounts.sqlite3", "x" * 500
+    for file in (database, "%2e%2e", "person-0.obj%00", "person-0.exe", "picture.jpg%0a", "..\\x", long):
+        for path in (f"/models/{model['id']}/{file}", f"/models/{file}/picture.jpg", f"/api/models/{file}"):
+            assert (await anna.get(path)).status_code in (404, 422), path
 
 
-@pytest.mark.parametrize(
-    ("content", "status"),
-    [
+async def test_other_pictures_are_refused(site: Site, pictures: FakePictures) -> None:
+    anna = await site.visitor("Anna")
+    animated = picture(picture_format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))])
+    for content, status in (
         (b"", 415),
         (b"hello", 415),
         (b"\0\0\0\x18ftypheic", 415),
         (picture() + b"PK\x05\x06" + bytes(18), 422),
-        (picture(picture_format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))]), 422),
+        (animated, 422),
         (picture()[:200], 422),
-    ],
-)
-async def test_other_pictures_are_refused(content: bytes, status: int, site: Site, pictures: FakePictures) -> None:
-    anna = await site.visitor("Anna")
-    for headers in (None, JSON_LINES):
-        answer = await upload(anna, content, headers)
-        assert answer.status_code == status and answer.json()["detail"], answer.text
+    ):
+        for headers in (None, JSON_LINES):
+            answer = await upload(anna, content, headers)
+            assert answer.status_code == status and answer.json()["detail"], (content[:20], answer.text)
     assert pictures.received == [] and folders(site) == []
-    assert site.outcomes == ["refused"] * 2
+    assert set(site.outcomes) == {"refused"}
 
 
 async def test_body_of_100_mb_is_refused_early(site: Site) -> None:
