@@ -9,7 +9,7 @@ from tests.rules.sources import Source
 OFFLINE_MODULES = ("common.synthetic", "common.training", "sender.train", "receiver.train", "moderngl")
 """Code that renders training data or trains; the daemons never run it."""
 ROOT_FOLDERS = {"synthetic", "train", "training"}
-"""Folders whose modules need no importer: trainings, and what Alembic loads by its path."""
+"""Folders whose modules need no importer: trainings."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, 
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.errors import MalformedPacket, MissingReference, WireError
-from common.frames import Camera
 from common.picture_codec.key_picture import KeyPicture
 from common.picture_codec.key_picture import encode as encode_picture
 from common.texture.atlas import AtlasLayout, Texture
@@ -174,12 +173,10 @@ class Notes(SessionObserver):
     def session_began(self, number: int, session: Session) -> None:
         self.taken.append(("began", number, session.sender))
 
-    def frame_published(
-        self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson], camera: Camera
-    ) -> None:
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         identities = [person.labels.identity for person in people]
         assert identities == [person.identity for person in record.people]
-        self.taken.append(("frame", number, record.sequence, identities, camera.width))
+        self.taken.append(("frame", number, record.sequence, identities))
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         self.taken.append((blob.kind, number, blob.data))
@@ -199,8 +196,8 @@ async def test_observers_are_notified_in_order(tmp_path: Path) -> None:
         await receiver.pipeline.on_session_end(session)
     assert notes.taken == [
         ("began", 1, "camera"),
-        ("frame", 1, 0, [3], 640),
-        ("frame", 1, 1, [3], 640),
+        ("frame", 1, 0, [3]),
+        ("frame", 1, 1, [3]),
         ("preview", 1, JPEG),
         ("ended", 1),
     ]
