@@ -20,6 +20,8 @@ from typing import Any, Self
 
 import yaml
 
+from tests.netlab.hosts import TRIAL, ip, works
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 _IMAGE = "/srv"
@@ -55,17 +57,11 @@ def allowed() -> bool:
     """Whether this process may make namespaces, bridges and mounts; tries it, since root may not suffice."""
     if os.geteuid() != 0 or any(shutil.which(program) is None for program in ("ip", "nsenter", "setpriv")):
         return False
-    trial = f"bodywire-{os.getpid()}-trial"
-    try:
-        _ip("netns", "add", trial)
-        _ip("-n", trial, "link", "add", "br0", "type", "bridge")
-        _ip("-n", trial, "link", "add", "port0", "type", "veth", "peer", "name", "eth0")
-        _ip("netns", "exec", trial, "mount", "-t", "tmpfs", "tmpfs", _IMAGE)
-        return True
-    except RuntimeError:
-        return False
-    finally:
-        subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
+    return works(
+        ["-n", TRIAL, "link", "add", "br0", "type", "bridge"],
+        ["-n", TRIAL, "link", "add", "port0", "type", "veth", "peer", "name", "eth0"],
+        ["netns", "exec", TRIAL, "mount", "-t", "tmpfs", "tmpfs", _IMAGE],
+    )
 
 
 def read_services(environment: Mapping[str, str], file: Path = COMPOSE) -> dict[str, Any]:
@@ -106,8 +102,8 @@ class ComposeNodes:
     def __enter__(self) -> Self:
         try:
             for name in self._services:
-                _ip("netns", "add", self._namespace(name))
-                _ip("-n", self._namespace(name), "link", "set", "lo", "up")
+                ip("netns", "add", self._namespace(name))
+                ip("-n", self._namespace(name), "link", "set", "lo", "up")
             for number, network in enumerate(self._networks, start=1):
                 self._connect(number, network)
         except BaseException:
@@ -180,17 +176,17 @@ class ComposeNodes:
     def _connect(self, number: int, network: str) -> None:
         """A network is a bridge in a namespace of its own."""
         bridge = self._namespace(f"net{number}")
-        _ip("netns", "add", bridge)
-        _ip("-n", bridge, "link", "add", "br0", "type", "bridge")
-        _ip("-n", bridge, "link", "set", "br0", "up")
+        ip("netns", "add", bridge)
+        ip("-n", bridge, "link", "add", "br0", "type", "bridge")
+        ip("-n", bridge, "link", "set", "br0", "up")
         for name, service in self._services.items():
             if network in service.get("networks", {}):
                 inside, port = f"eth{number}", f"port{list(self._services).index(name)}"
-                _ip("-n", bridge, "link", "add", port, "type", "veth", "peer", "name", inside,
+                ip("-n", bridge, "link", "add", port, "type", "veth", "peer", "name", inside,
                     "netns", self._namespace(name))  # fmt: skip
-                _ip("-n", bridge, "link", "set", port, "master", "br0", "up")
-                _ip("-n", self._namespace(name), "addr", "add", f"{self.address(name, network)}/24", "dev", inside)
-                _ip("-n", self._namespace(name), "link", "set", inside, "up")
+                ip("-n", bridge, "link", "set", port, "master", "br0", "up")
+                ip("-n", self._namespace(name), "addr", "add", f"{self.address(name, network)}/24", "dev", inside)
+                ip("-n", self._namespace(name), "link", "set", inside, "up")
 
     def _popen(self, name: str, command: Sequence[str]) -> subprocess.Popen[str]:
         environment = {
@@ -296,9 +292,3 @@ def _enter_network(namespace: str) -> None:
 def _get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10.0) as answer:
         return str(answer.read().decode())
-
-
-def _ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

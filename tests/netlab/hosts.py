@@ -17,6 +17,7 @@ from tests.netlab.pipe import Shape
 from tests.netlab.relay import DEVICE, shape_to_json
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
+TRIAL = f"bodywire-{os.getpid()}-trial"
 _MTU = 1500
 _EXIT_TIMEOUT_S = 30.0
 # The default of nearly every machine, or else its closest relative, regardless of this machine's setting.
@@ -28,15 +29,20 @@ def allowed() -> bool:
     """Whether this process may make namespaces and network devices; tries it, since root may not suffice."""
     if os.geteuid() != 0 or shutil.which("ip") is None or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return False
-    trial = f"bodywire-{os.getpid()}-trial"
+    return works(["-n", TRIAL, "tuntap", "add", DEVICE, "mode", "tun"])
+
+
+def works(*commands: Sequence[str]) -> bool:
+    """Whether `ip` does what it is asked in the namespace `TRIAL`, which is removed afterwards."""
     try:
-        _ip("netns", "add", trial)
-        _ip("-n", trial, "tuntap", "add", DEVICE, "mode", "tun")
+        ip("netns", "add", TRIAL)
+        for command in commands:
+            ip(*command)
         return True
     except RuntimeError:
         return False
     finally:
-        subprocess.run(["ip", "netns", "del", trial], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", TRIAL], capture_output=True, check=False)
 
 
 def require_hosts() -> None:
@@ -116,12 +122,12 @@ class TwoHosts:
     def __enter__(self) -> Self:
         try:
             for name, address, peer in zip(self._names, ADDRESSES, ADDRESSES[::-1], strict=True):
-                _ip("netns", "add", name)
+                ip("netns", "add", name)
                 inside = ("-n", name)
-                _ip(*inside, "link", "set", "lo", "up")
-                _ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
-                _ip(*inside, "addr", "add", f"{address}/32", "peer", peer, "dev", DEVICE)
-                _ip(*inside, "link", "set", DEVICE, "mtu", str(_MTU), "up")
+                ip(*inside, "link", "set", "lo", "up")
+                ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
+                ip(*inside, "addr", "add", f"{address}/32", "peer", peer, "dev", DEVICE)
+                ip(*inside, "link", "set", DEVICE, "mtu", str(_MTU), "up")
                 _choose_congestion_control(name)
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -159,9 +165,9 @@ class TwoHosts:
     def move(self, host: int, address: str) -> None:
         """Replaces a host's address; connections from the old one receive nothing any more."""
         inside, peer = ("-n", self._names[host]), ("-n", self._names[1 - host])
-        _ip(*inside, "addr", "flush", "dev", DEVICE)
-        _ip(*inside, "addr", "add", f"{address}/32", "peer", ADDRESSES[1 - host], "dev", DEVICE)
-        _ip(*peer, "route", "replace", f"{address}/32", "dev", DEVICE)
+        ip(*inside, "addr", "flush", "dev", DEVICE)
+        ip(*inside, "addr", "add", f"{address}/32", "peer", ADDRESSES[1 - host], "dev", DEVICE)
+        ip(*peer, "route", "replace", f"{address}/32", "dev", DEVICE)
 
     def offered_bytes(self) -> tuple[int, int]:
         """Bytes that host 0 and host 1 have sent since the link began, headers of IP and TCP included."""
@@ -186,7 +192,8 @@ class TwoHosts:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """Runs `ip`; raises RuntimeError with what it prints if it fails."""
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")

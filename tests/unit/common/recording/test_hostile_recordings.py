@@ -132,7 +132,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_mutated_file_is_refused_or_plays_frames_that_were_written(
     small: tuple[Path, bytes], data: st.DataObject
@@ -160,7 +160,7 @@ def test_mutated_file_is_refused_or_plays_frames_that_were_written(
         pass
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_content_of_a_block_decodes_or_is_refused(content: bytes) -> None:
     for decode in (decode_records, decode_blob, lambda each: decode_index(each, 1 << 20)):

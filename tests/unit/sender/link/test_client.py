@@ -113,19 +113,25 @@ async def test_duplicate_is_acknowledged_but_is_no_reference(connected: Connecte
     assert link.codec.encoded == [(0, -1), (1, -1)]
 
 
-async def test_resume_when_receiver_kept_the_session_continues_from_its_state(connected: Connected) -> None:
-    kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
-    link, end = await connected(WELCOME, kept, live=False)
-    await link.send(*range(2))
-    await reply(end, ack(0))
-    end.break_off()
-    end = await link.receiver.stream()
-    assert (link.receiver.hellos[1].resume, link.receiver.hellos[1].resume_from) == (True, 1)
-    await link.client.send(label_frame(2))
-    assert await receive_frame(end) == 2
-    assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
-    assert link.codec.encoded == [(0, -1), (1, -1), (2, 1)]
-    assert link.observer.losses == ["connection reset (UNAVAILABLE)"]
+async def test_resume_continues_only_from_a_common_state(connected: Connected) -> None:
+    for resumed, decodable_from, reference in (
+        (True, 1, 1),
+        # A frame that was never acknowledged here and is not in flight.
+        (True, 7, -1),
+        (False, 1, -1),
+    ):
+        kept = Welcome(True, MODEL, next_sequence=2, resumed=resumed, decodable_from=decodable_from)
+        link, end = await connected(WELCOME, kept, live=False)
+        await link.send(*range(2))
+        await reply(end, ack(0))
+        end.break_off()
+        end = await link.receiver.stream()
+        assert (link.receiver.hellos[1].resume, link.receiver.hellos[1].resume_from) == (True, 1)
+        await link.client.send(label_frame(2))
+        assert await receive_frame(end) == 2
+        assert link.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
+        assert link.codec.encoded == [(0, -1), (1, -1), (2, reference)]
+        assert link.observer.losses == ["connection reset (UNAVAILABLE)"]
 
 
 async def test_resume_when_receiver_is_new_resends_from_a_key_frame(connected: Connected) -> None:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 from common.wire.convert import Hello, Welcome
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
@@ -24,41 +22,6 @@ class Fixture:
         _, again = self.session.encode(frame)
         self.session.window.sent(InFlight(frame, 0.0, 0, 30, None, False))
         return again
-
-
-def test_hello_of_a_reconnect_names_the_oldest_unacknowledged_frame() -> None:
-    fixture = Fixture()
-    for sequence in range(3):
-        fixture.send(sequence)
-    fixture.session.acknowledge(0, decoded=True)
-    assert fixture.session.hello(reconnect=False) == replace(HELLO, resume_from=1)
-    assert fixture.session.hello(reconnect=True).resume
-
-
-def test_decoded_frame_becomes_the_reference_and_a_duplicate_does_not() -> None:
-    for decoded, reference in ((True, 0), (False, -1)):
-        fixture = Fixture()
-        fixture.send(0)
-        assert fixture.session.acknowledge(5, decoded=True) is None
-        assert fixture.session.acknowledge(0, decoded=decoded) is not None
-        fixture.send(1)
-        assert fixture.codec.encoded == [(0, -1), (1, reference)]
-
-
-def test_resume_continues_only_from_a_common_state() -> None:
-    for welcome, reference in (
-        (Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1), 1),
-        (Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=7), -1),
-        (Welcome(True, MODEL, next_sequence=2, resumed=False, decodable_from=1), -1),
-    ):
-        fixture = Fixture()
-        for sequence in range(2):
-            fixture.send(sequence)
-        fixture.session.acknowledge(0, decoded=True)
-        resumption = fixture.session.resume(welcome)
-        assert [frame.sequence for frame in resumption.delivered] == [1]
-        fixture.send(2)
-        assert fixture.codec.encoded[-1] == (2, reference)
 
 
 def test_resume_with_lost_frames_starts_with_a_key_frame() -> None:
