@@ -1,5 +1,7 @@
 """Whether another live session has room: measured use against the engine's capacity."""
 
+import contextlib
+
 import pytest
 
 from common.clock import Clock
@@ -40,14 +42,23 @@ def test_session_beyond_the_capacity_is_refused_with_the_figures() -> None:
     fixture.load.admit()
 
 
-def test_people_of_frames_count() -> None:
-    fixture = begun(50.0, b"a")
-    fixture.stream(6, b"a", people=3)
-    with pytest.raises(StreamRefused):
+@pytest.mark.parametrize(
+    ("capacity", "people", "refusal"),
+    [
+        (50.0, 1, ""),
+        (50.0, 3, "full for now: 1 live sessions use"),
+        (None, 3, ""),
+        (0.0, 1, "no replica"),
+    ],
+)
+def test_capacity_is_one_of_people(capacity: float | None, people: int, refusal: str) -> None:
+    fixture = begun(capacity, b"a")
+    fixture.stream(6, b"a", people=people)
+    with pytest.raises(StreamRefused, match=refusal) if refusal else contextlib.nullcontext():
         fixture.load.admit()
 
 
-def test_first_session_is_admitted_whatever_the_capacity() -> None:
+def test_first_session_is_admitted_by_any_capacity() -> None:
     begun(0.1).load.admit()
 
 
@@ -76,17 +87,6 @@ def test_sessions_near_the_capacity_begin_a_few_at_a_time() -> None:
         fixture.load.admit()
     fixture.stream(2.5, b"a", b"b", b"c", b"d", b"e", b"f")
     fixture.load.admit()
-
-
-def test_nobody_is_refused_while_the_capacity_is_unknown() -> None:
-    fixture = begun(None, b"a")
-    fixture.stream(6, b"a")
-    fixture.load.admit()
-
-
-def test_lost_pool_admits_nobody() -> None:
-    with pytest.raises(StreamRefused, match="no replica"):
-        begun(0.0).load.admit()
 
 
 def test_new_session_counts_like_the_others_until_it_is_measured() -> None:

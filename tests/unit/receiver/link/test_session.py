@@ -17,21 +17,15 @@ def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Sessi
     return session
 
 
-def test_registry_keeps_the_order_of_creation() -> None:
+def test_registry_keeps_the_order_and_removes_only_the_session_itself() -> None:
     registry = SessionRegistry(CountingCodec)
     second, first = _create(registry, 2), _create(registry, 1)
     assert registry.sessions == [second, first]
-    assert registry.find(first.session_id) is first
-    assert registry.find(bytes(16)) is None
-
-
-def test_remove_only_the_session_itself() -> None:
-    registry = SessionRegistry(CountingCodec)
-    old = _create(registry, 1)
-    assert registry.remove(old)
-    new = _create(registry, 1)
-    assert not registry.remove(old)
-    assert registry.sessions == [new]
+    assert registry.find(first.session_id) is first and registry.find(bytes(16)) is None
+    assert registry.remove(first)
+    again = _create(registry, 1)
+    assert not registry.remove(first)
+    assert registry.sessions == [second, again]
 
 
 async def test_expired_are_sessions_without_a_stream() -> None:
@@ -60,11 +54,13 @@ def test_memory_of_rejections_is_bounded() -> None:
     assert sum(not session.has_handled(sequence) for sequence in range(1000)) == 64
 
 
-def test_decode_rejects_the_payload_of_another_frame() -> None:
+def test_decode_rejects_a_cut_packet_and_the_payload_of_another_frame() -> None:
     session, codec = new_session(), CountingCodec()
     payload = codec.encode(label_frame(7)).payload
     with pytest.raises(MalformedPacket, match="frame 8 has the payload of frame 7"):
         session.decode(FrameMessage(8, payload))
+    with pytest.raises(WireError):
+        session.decode(FrameMessage(7, payload[:-1]))
     assert session.decodable_from == -1
     assert session.decode(FrameMessage(7, payload)).frame == label_frame(7)
     assert session.decodable_from == 7
@@ -85,14 +81,6 @@ def test_released_session_keeps_the_newest_state_only() -> None:
         frame = FrameMessage(4 + reference, other.encode(label_frame(4 + reference)).payload)
         with pytest.raises(MissingReference) if refused else contextlib.nullcontext():
             session.decode(frame)
-
-
-def test_decode_rejects_a_cut_packet() -> None:
-    session = new_session(CountingCodec())
-    payload = CountingCodec().encode(label_frame(7)).payload
-    with pytest.raises(WireError):
-        session.decode(FrameMessage(7, payload[:-1]))
-    assert session.decodable_from == -1
 
 
 def test_decode_rejects_a_leap_and_stays_resumable() -> None:

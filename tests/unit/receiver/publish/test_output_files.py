@@ -113,7 +113,7 @@ def test_removed_index_is_written_again(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "index.json").read_text())["sessions"][0]["frames"] == 1
 
 
-def test_index_that_cannot_be_written_fails_noframe_record(
+def test_index_that_cannot_be_written_fails_no_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object, **__: object) -> None:

@@ -18,6 +18,7 @@ from receiver.engine.observer import EngineObserver
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
+from tests.support.fake_link import settle
 from tests.support.fake_pool import FakePool
 from tests.support.fake_reconstructor import SKELETON, label_frame
 
@@ -85,15 +86,16 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def settle() -> None:
-    for _ in range(50):
-        await asyncio.sleep(0)
+async def in_hand(engine: PoolEngine, pool: FakePool, *requests: ReconstructionRequest) -> list[asyncio.Future[Any]]:
+    """Submits requests, and waits until the pool has a batch of them."""
+    before, tasks = len(pool.batches), submit(engine, *requests)
+    await until(lambda: len(pool.batches) > before)
+    return tasks
 
 
 async def test_reconstruct_returns_people_in_order_and_times_of_all_stages() -> None:
     async with running(pool := FakePool()) as engine:
-        (task,) = submit(engine, request("a", people=3))
-        await until(lambda: bool(pool.batches))
+        (task,) = await in_hand(engine, pool, request("a", people=3))
         pool.batches[0].finish()
         result = await task
     assert [person.labels.identity for person in result.people] == [0, 1, 2]
@@ -150,8 +152,7 @@ async def test_people_are_spread_over_idle_replicas() -> None:
 @pytest.mark.parametrize(("busy_s", "people"), [(0.05, 3), (0.07, 2), (0.083, 2), (0.11, 1), (1.0, 1)])
 async def test_slow_replica_gets_small_batches(busy_s: float, people: int) -> None:
     async with running(pool := FakePool()) as engine:
-        (first,) = submit(engine, request("a"))
-        await until(lambda: bool(pool.batches))
+        (first,) = await in_hand(engine, pool, request("a"))
         pool.batches[0].finish(busy_s=busy_s)
         await first
         submit(engine, request("a", people=8))
@@ -172,8 +173,7 @@ async def test_live_people_leave_before_those_of_uploads() -> None:
 
 async def test_lost_batch_is_reconstructed_by_another_replica() -> None:
     async with running(pool := FakePool(running=2, most_replicas=2), observer := Observer()) as engine:
-        (task,) = submit(engine, request("a"))
-        await until(lambda: bool(pool.batches))
+        (task,) = await in_hand(engine, pool, request("a"))
         pool.batches[0].fail()
         await until(lambda: len(pool.batches) == 2)
         pool.batches[1].finish()
@@ -197,8 +197,7 @@ async def test_person_with_whom_every_replica_ends_fails_alone() -> None:
 
 async def test_full_pool_is_asked_again_and_costs_no_attempt() -> None:
     async with running(pool := FakePool(errors=[PoolFull("full")] * 5), observer := Observer()) as engine:
-        (task,) = submit(engine, request("a"))
-        await until(lambda: bool(pool.batches))
+        (task,) = await in_hand(engine, pool, request("a"))
         pool.batches[0].finish()
         await task
     assert observer.retries == 0
@@ -206,8 +205,7 @@ async def test_full_pool_is_asked_again_and_costs_no_attempt() -> None:
 
 async def test_error_of_one_person_fails_that_frame_alone() -> None:
     async with running(pool := FakePool()) as engine:
-        bad, good = submit(engine, request("bad"), request("good"))
-        await until(lambda: bool(pool.batches))
+        bad, good = await in_hand(engine, pool, request("bad"), request("good"))
         pool.batches[0].finish_with(ValueError("too long"), ValueError("not this one"))
         with pytest.raises(ValueError, match="too long"):
             await bad
@@ -217,8 +215,7 @@ async def test_error_of_one_person_fails_that_frame_alone() -> None:
 
 async def test_unexpected_error_reaches_the_caller_without_a_retry() -> None:
     async with running(pool := FakePool(), observer := Observer()) as engine:
-        (task,) = submit(engine, request("a"))
-        await until(lambda: bool(pool.batches))
+        (task,) = await in_hand(engine, pool, request("a"))
         pool.batches[0].fail(TypeError("a bug"))
         with pytest.raises(TypeError, match="a bug"):
             await task
@@ -228,8 +225,7 @@ async def test_unexpected_error_reaches_the_caller_without_a_retry() -> None:
 async def test_lost_pool_keeps_frames_and_lets_late_ones_go(caplog: pytest.LogCaptureFixture) -> None:
     async with running(pool := FakePool(), observer := Observer()) as engine:
         live, begun, complete = request("live"), request("begun"), request("complete")
-        (second,) = submit(engine, begun)
-        await until(lambda: bool(pool.batches))
+        (second,) = await in_hand(engine, pool, begun)
         engine.withdraw(begun)
         await settle()
         assert not second.done(), "a request that has begun is finished"
@@ -254,8 +250,7 @@ async def test_lost_pool_keeps_frames_and_lets_late_ones_go(caplog: pytest.LogCa
 
 async def test_close_while_the_pool_is_lost_fails_what_waits() -> None:
     async with running(pool := FakePool()) as engine:
-        (begun,) = submit(engine, request("begun"))
-        await until(lambda: bool(pool.batches))
+        (begun,) = await in_hand(engine, pool, request("begun"))
         pool.running = 0
         await until(lambda: engine._lost)
         (waiting,) = submit(engine, request("waiting"))
@@ -284,8 +279,7 @@ async def test_capacity_is_that_of_busy_replicas() -> None:
     async with running(pool := FakePool(running=3, most_replicas=3)) as engine:
         await until(lambda: engine._replicas == 3)
         assert engine.capacity() == pytest.approx(3 * 10), "assumed before the first batch"
-        (task,) = submit(engine, request("a"))
-        await until(lambda: bool(pool.batches))
+        (task,) = await in_hand(engine, pool, request("a"))
         pool.batches[0].finish(busy_s=0.1)
         await task
         assert engine.capacity() == pytest.approx(30)
