@@ -92,11 +92,7 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The images of a folder in natural order.
-
-    Raises:
-        SourceError: it cannot be read, or contains no image.
-    """
+    """The images of a folder in natural order; raises SourceError if it cannot be read or contains none."""
     try:
         found = [entry for entry in folder.iterdir() if is_image_path(entry) and entry.is_file()]
     except OSError as error:
@@ -107,11 +103,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _matching_images(pattern: Path) -> list[Path]:
-    """The images that match a glob in natural order.
-
-    Raises:
-        SourceError: nothing matches, or no image.
-    """
+    """The images that match a glob in natural order; raises SourceError if there are none."""
     try:
         matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     except (OSError, ValueError, re.error) as error:

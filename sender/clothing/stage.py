@@ -60,11 +60,7 @@ class ClothingStage:
 
     @classmethod
     def load(cls) -> Self:
-        """With the weights that ship with the package.
-
-        Raises:
-            WeightsError: they are missing or of another version.
-        """
+        """With the shipped weights; raises WeightsError where they are missing or of another version."""
         config = ClothingConfig()
         network = load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config))
         return cls(network, LabelSpace.load(), BodyModel.load())

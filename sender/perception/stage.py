@@ -77,11 +77,7 @@ class PerceptionStage:
 
     @classmethod
     def load(cls, limits: TrackerConfig) -> Self:
-        """With the shipped weights.
-
-        Raises:
-            WeightsError: weights are missing, damaged or of another version.
-        """
+        """With the shipped weights; raises WeightsError where some are missing, damaged or of another version."""
         return cls(Detector.load(), Perception.load(), Verifier.load(), limits)
 
     def reset(self) -> None:

@@ -112,11 +112,7 @@ class KeypointConfidence:
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
-        """Loads the shipped regression.
-
-        Raises:
-            WeightsError: its weights are missing, damaged or of another version.
-        """
+        """The shipped regression; raises WeightsError where its weights are missing, damaged or of another version."""
         net = ConfidenceNet(recorded_config(WEIGHTS_NAME, _KIND, ConfidenceConfig, directory))
         return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
 

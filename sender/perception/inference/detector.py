@@ -184,11 +184,7 @@ class Detector:
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
-        """Loads the shipped network.
-
-        Raises:
-            WeightsError: its weights are missing, damaged or of another version.
-        """
+        """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = DetectorNet(recorded_config(WEIGHTS_NAME, _KIND, DetectorConfig, directory))
         load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
         return cls(net.to(memory_format=torch.channels_last))

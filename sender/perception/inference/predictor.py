@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.arrays import ByteArray
-from common.errors import WeightsError
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PARTS, PerceptionOutput
+from sender.perception.network.output import PerceptionOutput
 
 WEIGHTS_NAME = "perception"
 _KIND = "perception-vit-1"
@@ -25,22 +24,7 @@ _KIND = "perception-vit-1"
 
 def architecture(config: PerceptionConfig) -> dict[str, Any]:
     """The network as the manifest records it: everything that determines the shapes of its weights."""
-    return {"kind": _KIND, "parts": PARTS, **asdict(config)}
-
-
-def config_of(recorded: dict[str, Any]) -> PerceptionConfig:
-    """The network's configuration from the manifest's record.
-
-    Raises:
-        WeightsError: the weights are of another kind of network.
-    """
-    sizes = dict(recorded)
-    if (sizes.pop("kind", None), sizes.pop("parts", None)) != (_KIND, PARTS):
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program: reinstall bodywire")
-    try:
-        return PerceptionConfig(**sizes)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version than this program") from error
+    return {"kind": _KIND, **asdict(config)}
 
 
 class Perception:
@@ -56,13 +40,9 @@ class Perception:
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
-        """Loads the shipped network.
-
-        Raises:
-            WeightsError: its weights are missing, damaged or of another version.
-        """
-        config = config_of(dict(find_entry(WEIGHTS_NAME, directory).architecture))
-        net = load_into(PerceptionNet(config), WEIGHTS_NAME, architecture(config), directory)
+        """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
+        net = PerceptionNet(recorded_config(WEIGHTS_NAME, _KIND, PerceptionConfig, directory))
+        load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @property

@@ -91,11 +91,7 @@ class Verifier:
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
-        """Loads the shipped network.
-
-        Raises:
-            WeightsError: its weights are missing, damaged or of another version.
-        """
+        """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = VerifierNet(recorded_config(WEIGHTS_NAME, _KIND, VerifierConfig, directory))
         return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
 

@@ -43,6 +43,7 @@ class PerceptionConfig:
         quarter: channels of the stem at stride 4.
         eighth: channels of the stem at stride 8.
         keypoint_width: channels of the keypoint head's fused map.
+        parts: body parts with the background, which this version of the program knows.
     """
 
     size: int = 160
@@ -53,8 +54,11 @@ class PerceptionConfig:
     quarter: int = 48
     eighth: int = 96
     keypoint_width: int = 64
+    parts: int = PARTS
 
     def __post_init__(self) -> None:
+        if self.parts != PARTS:
+            raise ValueError(f"a network of {self.parts} body parts: this version has {PARTS}")
         if self.size % 16 or self.width % self.heads or self.depth < 2 or self.grid < 1:
             raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
 

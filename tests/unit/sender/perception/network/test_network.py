@@ -136,8 +136,9 @@ def test_soft_argmax_of_one_cell() -> None:
 
 
 def test_config_and_refinement() -> None:
-    with pytest.raises(ValueError, match="multiple of 16"):
-        PerceptionConfig(size=100)
+    for wrong, reason in (({"size": 100}, "multiple of 16"), ({"parts": 3}, "body parts")):
+        with pytest.raises(ValueError, match=reason):
+            PerceptionConfig(**wrong)
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(Refinement(8).eval()(x), x), "a refinement is the identity at first"
 
