@@ -1,0 +1,250 @@
+"""What each trained network does for its users: figures that are better when lower, on the same rendered people.
+
+A figure is a list with one value for each person, frame or picture.  Every figure loads its networks anew, so that
+their weights can be changed (`tests.support.changed_weights`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from common.arrays import ByteArray, FloatArray, Image
+from common.body.anatomy import ATLAS_SIZE
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.body.surface_space import SurfaceSpace
+from common.channel.diffusion import load_decoder
+from common.channel.physical import carry
+from common.channel.state import ChannelState
+from common.channel.transmission import Completion, Transmitter, decode, load_network
+from common.frames import PersonLabels
+from common.labels import concatenate, group_slices
+from common.picture_codec.weights import load_codecs
+from common.synthetic.dataset.shards import Batch, CropDataset
+from common.texture.atlas import AtlasLayout, Texture
+from receiver.body.skinning import BodySkin
+from receiver.decode.geometry_image import true_levels
+from receiver.decode.stage import DecodeStage
+from receiver.diffusion.stage import DiffusionStage
+from receiver.texture.atlas_completion import AtlasCompletion
+from receiver.train.bodies import in_root_frame, oriented_points, template_order
+from sender.perception.inference.detector import Detector
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.verifier import Verifier
+from sender.semantics.confidence import LIMBS
+from sender.train.atlas_people import AtlasPeople
+from sender.train.detector_frames import FrameComposer
+from sender.train.observed_atlases import SIZE, observed_atlases
+from tests.bench import measures
+from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
+from tests.bench.measures import Surface, centred
+from tests.bench.perceived import CropSender
+
+FRAME_SIZE = 416
+# The detector sees frames at a lower resolution: smaller people are not asked for.
+_LEAST_HEIGHT_PX = 80
+_SNR_DB, _RATE, _QUALITY = 7.0, Fraction(1, 16), 50
+_SAMPLES = 1000
+
+
+class TestPeople:
+    """Rendered crops with the truth, and what is made of them for the figures.
+
+    Args:
+        dataset: of the test split, with clothes.
+        count: people.
+        few: frames, pictures and atlases.
+    """
+
+    __test__ = False
+
+    def __init__(self, dataset: CropDataset, count: int, few: int) -> None:
+        self.dataset, self.few = dataset, few
+        self.batch: Batch = dataset.batch(range(count), TRUTH_FIELDS)
+        self.body, self.space = BodyModel.load(), LabelSpace.load()
+        self.people: list[TruePerson] = Truth(self.body, self.space).people(self.batch)
+
+    @cached_property
+    def perceived(self) -> list[PersonLabels]:
+        """Labels as the sender estimates them, with the weights of the first use."""
+        return [labels for labels, _ in CropSender().predict(self.batch)]
+
+    @cached_property
+    def frames(self) -> list[tuple[ByteArray, FloatArray]]:
+        """Composed frames with the boxes of their people."""
+        composer = FrameComposer([self.dataset], np.random.default_rng(3), FRAME_SIZE, backgrounds=12)
+        return [composer.frame() for _ in range(self.few)]
+
+    @cached_property
+    def negatives(self) -> list[Image]:
+        """Crops without a person, as many as there are people."""
+        composer = FrameComposer([self.dataset], np.random.default_rng(4), Perception.load().size, backgrounds=12)
+        return [composer.negative() for _ in self.people]
+
+    @cached_property
+    def pictures(self) -> list[Image]:
+        """Crops as pictures to transmit."""
+        return [np.asarray(image, np.uint8) for image in self.batch["image"][: self.few]]
+
+    @cached_property
+    def atlases(self) -> list[tuple[Texture, ByteArray]]:
+        """What is known of a person from the front, and the whole atlas (s, s, 4)."""
+        people = AtlasPeople("test", 7, self.few)
+        enlarge = np.ones((ATLAS_SIZE // SIZE, ATLAS_SIZE // SIZE), np.uint8)
+        found = []
+        for person in range(self.few):
+            known, whole = observed_atlases(people, person)
+            front = np.stack([np.kron(channel, enlarge) for channel in np.moveaxis(known[0], -1, 0)], axis=-1)
+            found.append((Texture(np.ascontiguousarray(front[..., :3]), front[..., 3] > 0), whole))
+        return found
+
+
+def perceived_joints(test: TestPeople) -> list[float]:
+    """Mean error of the joints of perceived labels, mm."""
+    found = [labels for labels, _ in CropSender().predict(test.batch)]
+    labels = torch.from_numpy(np.stack([concatenate(person.labels) for person in found]))
+    joints = KeypointKinematics(test.body)(test.space.decode(labels))[0].numpy()
+    return [measures.mean_distance_mm(centred(j), p.keypoints) for j, p in zip(joints, test.people, strict=True)]
+
+
+def perceived_clothes(test: TestPeople) -> list[float]:
+    """Mean distance between the clothes of perceived and true `surface` labels, mm."""
+    space, where = SurfaceSpace.load(), group_slices()["surface"]
+    found = [labels for labels, _ in CropSender().predict(test.batch)]
+    pair = ([person.labels for person in found], [person.labels.labels for person in test.people])
+    shown, true = (space.decode(torch.from_numpy(np.stack([concatenate(p)[where] for p in each]))) for each in pair)
+    return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
+
+
+def confidence_error(test: TestPeople) -> list[float]:
+    """Brier score of the confidence of limbs, whose joints are right within 10 cm."""
+    found = [labels for labels, _ in CropSender().predict(test.batch)]
+    labels = torch.from_numpy(np.stack([concatenate(person.labels) for person in found]))
+    joints = KeypointKinematics(test.body)(test.space.decode(labels))[0].numpy()
+    errors = []
+    for person, joint, true in zip(found, joints, test.people, strict=True):
+        right = np.linalg.norm(centred(joint) - true.keypoints, axis=-1) < 0.1
+        limbs = [(person.confidence[limb] - right[list(points)].mean()) ** 2 for limb, points in LIMBS.items()]
+        errors.append(float(np.mean(limbs)))
+    return errors
+
+
+def missed_people(test: TestPeople) -> list[float]:
+    """Share of the people in each composed frame whom the detector misses or places wrongly."""
+    detector = Detector.load()
+    missed = []
+    for image, boxes in test.frames:
+        detected = np.array([each.box for each in detector.find(image)], np.float32).reshape(-1, 4)
+        shared = box_iou(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
+        large = boxes[:, 3] - boxes[:, 1] >= _LEAST_HEIGHT_PX
+        if large.any():
+            missed.append(float((shared.max(axis=0, initial=0.0)[large] < 0.5).mean()))
+    return missed
+
+
+def wrong_verdicts(test: TestPeople) -> list[float]:
+    """1 for each crop of which the verifier alone is wrong whether it shows a person, else 0."""
+    perception, verifier = Perception.load(), Verifier.load()
+    presence = verifier.presence(perception.observe(list(test.batch["image"])), 0.5)
+    absence = verifier.presence(perception.observe(test.negatives), 0.5)
+    return list(np.concatenate([presence <= 0.5, absence > 0.5]).astype(float))
+
+
+@torch.inference_mode()
+def decoded_places(test: TestPeople) -> list[float]:
+    """Mean distance of the decoded places s_3 of true labels from the body's, mm."""
+    stage, people = DecodeStage.load(), [person.labels for person in test.people]
+    parameters = in_root_frame(stage.read(people).parameters)
+    true = true_levels(oriented_points(test.body, parameters, template_order(test.body)))[2]
+    return list((1000 * (stage.decode(people).s_levels[2] - true)[..., :3].norm(dim=-1).mean(-1)).tolist())
+
+
+@torch.inference_mode()
+def template_distance(people: Sequence[PersonLabels], test: TestPeople) -> list[float]:
+    """Mean Chamfer distance of the displaced template to the clothed truth, relative to the hips, mm."""
+    stage, skin = DecodeStage.load(), BodySkin.of(test.body)
+    decoded, parameters = stage.decode(people), stage.read(people).parameters
+    posed = skin.templates(parameters, DiffusionStage.load().displacements(decoded, [0] * len(people)))
+    keypoints = test.body.coco_keypoints(test.body(parameters).vertices).numpy()
+    distances = []
+    for row, person in enumerate(test.people):
+        mesh = skin.pose(posed, row).mesh
+        surface = Surface(centred(keypoints[row], mesh.vertices), mesh.faces)
+        distances.append(measures.surface_distances(surface, person.surface, _SAMPLES)["chamfer_mm"])
+    return distances
+
+
+def true_template(test: TestPeople) -> list[float]:
+    """`template_distance` of true labels."""
+    return template_distance([person.labels for person in test.people], test)
+
+
+def estimated_template(test: TestPeople) -> list[float]:
+    """`template_distance` of perceived labels."""
+    return template_distance(test.perceived, test)
+
+
+def unseen_colours(test: TestPeople) -> list[float]:
+    """Mean error of the colours that are not known of an atlas, levels of 255."""
+    completion = AtlasCompletion.load(AtlasLayout.of(test.body))
+    errors = []
+    for texture, whole in test.atlases:
+        unseen = (whole[..., 3] > 0) & ~texture.known[:: ATLAS_SIZE // SIZE, :: ATLAS_SIZE // SIZE]
+        errors.append(np.abs(completion.estimate(texture)[unseen].astype(float) - whole[unseen][:, :3]).mean())
+    return errors
+
+
+def _transmitted(test: TestPeople, completion: Completion | None) -> list[float]:
+    network, channel = load_network(), ChannelState(_SNR_DB)
+    errors = []
+    for number, picture in enumerate(test.pictures):
+        signal = Transmitter(network, channel, _RATE).encode(picture)
+        received = carry(channel, signal.symbols, torch.Generator().manual_seed(number))
+        errors.append(_picture_error(decode(network, signal, received, completion), picture))
+    return errors
+
+
+def _picture_error(found: Image, true: Image) -> float:
+    return float(np.sqrt(np.square(found.astype(float) - true).mean()))
+
+
+def transmitted_pictures(test: TestPeople) -> list[float]:
+    """Error of pictures over a channel of 7 dB, root mean square, levels of 255."""
+    return _transmitted(test, None)
+
+
+def completed_pictures(test: TestPeople) -> list[float]:
+    """The same behind the diffusion decoder."""
+    return _transmitted(test, Completion(load_decoder(), 1))
+
+
+def coded_pictures(test: TestPeople) -> list[float]:
+    """Error of pictures of the picture codec at quality 50, root mean square, levels of 255."""
+    codec, _ = load_codecs()
+    return [_picture_error(codec.decode(codec.encode(each, _QUALITY), *each.shape[:2]), each) for each in test.pictures]
+
+
+Figure = Callable[[TestPeople], list[float]]
+FIGURES: Mapping[str, Mapping[str, Figure]] = {
+    "perception": {"joints, estimated, mm": perceived_joints},
+    "detector": {"people missed, share": missed_people},
+    "verifier": {"wrong verdicts, share": wrong_verdicts},
+    "semantics": {"joints, estimated, mm": perceived_joints},
+    "confidence": {"Brier score of limbs": confidence_error},
+    "clothing": {"clothes, estimated, mm": perceived_clothes},
+    "decode": {
+        "places s_3, true labels, mm": decoded_places,
+        "surface, true labels, mm": true_template,
+        "surface, estimated, mm": estimated_template,
+    },
+    "diffusion": {"surface, true labels, mm": true_template, "surface, estimated, mm": estimated_template},
+    "atlas_completion": {"unseen colours, of 255": unseen_colours},
+    "image_channel": {"picture, of 255": transmitted_pictures},
+    "picture_diffusion": {"picture, of 255": completed_pictures},
+    "picture_codec": {"picture, of 255": coded_pictures},
+}
+"""Network → what is measured → how."""
