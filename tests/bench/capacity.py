@@ -13,18 +13,15 @@ Needs root, for the namespaces.
 
 import argparse
 import itertools
-import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from common.errors import OutputError
 from tests.bench import report
+from tests.bench.labels_over_link import send
 from tests.bench.measures import percentile
-from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.hosts import TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
 from tests.netlab.traces import Trace
 
@@ -32,7 +29,6 @@ MBPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 RTT_MS = (10.0, 60.0, 300.0)
 QUICK_MBPS, QUICK_RTT_MS = (0.2, 2.0, 20.0), (10.0, 300.0)
 SECONDS = 13.0
-PORT = 50051
 _SETTLING_S = 5.0
 # Labels at 30 frames a second need 37 kbit/s with their headers, more than 30 % of the thinnest link.
 _FPS, _THIN_MBPS, _THIN_FPS = 30.0, 0.15, 12.0
@@ -48,20 +44,9 @@ def estimate(mbps: float, rtt_ms: float, seconds: float) -> Figures:
     """
     forward, reverse = Shape(Trace.constant(mbps * 1e3), rtt_ms / 2e3), Shape(None, rtt_ms / 2e3)
     fps = _FPS if mbps > _THIN_MBPS else _THIN_FPS
-    with TwoHosts(forward, reverse) as hosts, tempfile.TemporaryDirectory() as folder:
-        address = f"{ADDRESSES[1]}:{PORT}"
-        sink = hosts.run(1, ["tests.netlab.sink", "--listen", address, "--log", str(Path(folder) / "shown.jsonl")])
-        try:
-            if not sink.next_line_starts_with("listening"):
-                raise OutputError("the receiver did not start; see its error above")
-            send = ["tests.netlab.source", "--peer", address, "--seconds", str(seconds), "--fps", str(fps)]
-            output = hosts.run(0, send).rest(timeout_s=seconds + 120)
-        finally:
-            sink.terminate()
+    with TwoHosts(forward, reverse) as hosts:
+        last = send(hosts, seconds, ["--fps", str(fps)]).source[-1]
         offered_bytes, _ = hosts.offered_bytes()
-    if not output:
-        raise OutputError("the sender failed; see its error above")
-    last = json.loads(output.splitlines()[-1])
     return score(last["capacity_bps"], mbps) | {
         "use": offered_bytes * 8e-6 / seconds / mbps,
         "probing": last["probing_bytes"] * 8e-6 / seconds / mbps,

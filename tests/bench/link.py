@@ -16,9 +16,7 @@ size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of 
 """
 
 import argparse
-import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +28,14 @@ from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
 from tests.bench.charts import Line, Panel, draw
+from tests.bench.labels_over_link import send
 from tests.bench.measures import percentile
-from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.hosts import TwoHosts, require_hosts
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 
 POLICIES = ("capacity", "paper", "fixed")
 SECONDS, QUICK_SECONDS = 60.0, 15.0
-PORT = 50051
 FPS = 30.0
 _SAMPLES_HZ = 100.0
 # Time ignored at the start: session set-up and the first estimates.
@@ -137,25 +135,11 @@ def run_policy(policy: str, link: Link) -> Run:
         OutputError: source or sink failed; its error is printed above.
     """
     seconds = link.seconds
-    with TwoHosts(link.forward, link.reverse) as hosts, tempfile.TemporaryDirectory() as folder:
-        log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
-        receive = ["tests.netlab.sink", "--listen", address, "--log", str(log)]
-        send = ["tests.netlab.source", "--peer", address, "--policy", policy, "--seconds", str(seconds)]
-        send += ["--start-at", str(hosts.began_at_s + _STARTING_S)]
-        send += ["--blob-bytes", str(link.blob_bytes)]
-        sink = hosts.run(1, receive)
-        try:
-            if not sink.next_line_starts_with("listening"):
-                raise OutputError("the receiver did not start; see its error above")
-            source = hosts.run(0, send)
-            output = source.rest(timeout_s=seconds + 120)
-            if source.exit_code:
-                raise OutputError(f"the sender ended with exit code {source.exit_code}")
-        finally:
-            sink.terminate()
-        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    frames, blobs = ([entry for entry in entries if ("kind" in entry) == is_blob] for is_blob in (False, True))
-    began_s = json.loads(output.splitlines()[0])["began_at"]
+    with TwoHosts(link.forward, link.reverse) as hosts:
+        start = ["--start-at", str(hosts.began_at_s + _STARTING_S), "--blob-bytes", str(link.blob_bytes)]
+        sent = send(hosts, seconds, ["--policy", policy, *start])
+    frames, blobs = ([entry for entry in sent.sink if ("kind" in entry) == is_blob] for is_blob in (False, True))
+    began_s = sent.source[0]["began_at"]
     captured, shown = (np.array([frame[name] for frame in frames]) - began_s for name in ("captured_at", "shown_at"))
     sent_bytes = sum(frame["bytes"] for frame in frames)
     ages = display_ages(captured, shown, _SETTLING_S, seconds)

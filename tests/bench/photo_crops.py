@@ -5,7 +5,7 @@ A crop is the square around the person's box, as the sender cuts it.
 
 import io
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.arrays import FloatArray, Image
 from common.errors import UsageError
-from common.frames import Camera
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
@@ -39,19 +38,12 @@ class BoxedPeople:
 
     def __init__(self, frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]) -> None:
         self._people: list[tuple[Image, CropBox, AnnotatedPerson]] = []
-        self._cameras: list[Camera] = []
         for frame in frames:
             for person in annotations.get(image_id(frame.source) or -1, []):
                 self._people.append((frame.image, CropBox.around(person.box), person))
-                self._cameras.append(frame.camera)
 
     def __len__(self) -> int:
         return len(self._people)
-
-    def crops(self) -> Iterator[tuple[Image, Camera, CropBox]]:
-        """The photograph, its camera and the crop of each person."""
-        for (image, crop, _), camera in zip(self._people, self._cameras, strict=True):
-            yield image, camera, crop
 
     def perceived(self, perception: Perception) -> list[FloatArray]:
         """Perception's keypoints (17, 2) of each person as in use, pixels of the photograph."""

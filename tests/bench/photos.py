@@ -18,8 +18,7 @@ A second table has the people in their annotated boxes, where detection does not
 ± one standard error over people.  With `--peer PYTHON`, the Python of an environment with `mediapipe`, it has MediaPipe
 Pose on the same crops beside it.
 
-A third table has the silhouettes of their received meshes, with and without clothes, against the mask that perception
-sees (`tests.bench.photo_silhouettes`).  `--held-out` takes only the photographs that are held back from trainings.
+`--held-out` takes only the photographs that are held back from trainings.
 
 With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
@@ -40,7 +39,6 @@ from sender.train.photographs import held_out
 from tests.bench import report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
-from tests.bench.photo_silhouettes import BoxedReconstruction, silhouettes
 from tests.bench.video_figures import Published, video_figures
 from tests.bench.whole_system import Rebuilt, WholeSystem
 
@@ -150,11 +148,7 @@ def _work(options: argparse.Namespace) -> None:
     in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
     if in_boxes:
         print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")
-    fits = silhouettes(BoxedPeople(frames, annotations), BoxedReconstruction()) if in_boxes else {}
-    if fits:
-        print(f"\nSilhouettes in annotated boxes:\n\n{report.table({'bodywire': fits})}")
-    more = {"folder": Path(options.folder).name, "in_boxes": in_boxes, "silhouettes": fits}
-    report.write_json(options, systems, **more)
+    report.write_json(options, systems, folder=Path(options.folder).name, in_boxes=in_boxes)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ with the noise of perception.  Bytes are those of the payload and of the gRPC me
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,10 +46,7 @@ from tests.bench.rates import CodecPair, Rho, as_frame, unconstrained_rho
 SEED = 20_000_100
 RHO_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 F_LEVELS = (0.5, 1.0, 1.5)
-LOST_SHARES = (0.25, 0.5, 0.75)
 QUICK_FRAMES = 60
-# ρ at which groups are lost, and frames at the beginning that are whole.
-_LOSS_RHO, _WHOLE_FRAMES = 0.2, 3
 # Distortion is measured on one frame of so many.
 _FRAME_STRIDE = 10
 _CURL = (0.35, 0.2, 0.35, 0.2)
@@ -161,16 +158,6 @@ def perceived_demo(limit: int | None) -> LabelClip | None:
         report.progress("perceived demo: not run (no person was found)")
         return None
     return LabelClip("demo, perceived", tuple(people))
-
-
-def with_groups_lost(clip: LabelClip, share: float, seed: int) -> LabelClip:
-    """A clip of which each frame behind the first ones lacks a random share of its groups."""
-    rng = np.random.default_rng(seed)
-    people = list(clip.people)
-    for number in range(_WHOLE_FRAMES, len(people)):
-        kept = {name: values for name, values in people[number].labels.items() if rng.random() >= share}
-        people[number] = replace(people[number], labels=kept)
-    return LabelClip(clip.name, tuple(people))
 
 
 def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
@@ -287,10 +274,6 @@ def measure(
     for name in codec_settings(importance, group[0], quick):
         runs = [list(through_codec(clip, codec_settings(importance, clip, quick)[name], networks)) for clip in group]
         systems[name] = _figures(runs, group, distortion)
-    for share in LOST_SHARES[1:2] if quick else LOST_SHARES:
-        lossy = [with_groups_lost(clip, share, SEED + number) for number, clip in enumerate(group)]
-        runs = [list(through_codec(clip, dict.fromkeys(GROUP_NAMES, _LOSS_RHO), networks)) for clip in lossy]
-        systems[f"codec, ρ = {_LOSS_RHO:g}, {share:.0%} of groups lost"] = _figures(runs, group, distortion)
     for bits in (16, 8):
         for packed in (False, True):
             runs = [list(raw(clip, bits, packed)) for clip in group]

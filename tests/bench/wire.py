@@ -28,6 +28,7 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError
 from tests.bench import report
+from tests.bench.labels_over_link import send
 from tests.bench.measures import percentile
 from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
@@ -35,7 +36,6 @@ from tests.support.certificate_authority import Authority
 
 FPS = 30.0
 SECONDS, QUICK_SECONDS = 30.0, 15.0
-PORT = 50051
 RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 25.0)
 # Ignored at the start: key frame, slow groups, first estimates of the link.
 _SETTLING_S = 6.0
@@ -94,25 +94,21 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
     """
     shape = Shape(None, rtt_ms / 2e3)
     with TwoHosts(shape, shape) as hosts, tempfile.TemporaryDirectory() as name:
-        folder, address = Path(name), f"{ADDRESSES[1]}:{PORT}"
+        folder = Path(name)
         authority = Authority.make(folder / "certs")
         certificate, key = authority.issue("receiver", ADDRESSES[1])
-        shown, logged = folder / "shown.jsonl", folder / "packets.jsonl"
-        receive = ["tests.netlab.sink", "--listen", address, "--log", str(shown), "--hold-ms", str(hold_ms)]
-        sink = hosts.run(1, [*receive, "--tls-cert", str(certificate), "--tls-key", str(key)])
+        logged = folder / "packets.jsonl"
         log = hosts.run(0, ["tests.netlab.packet_log", "--log", str(logged)])
         try:
-            if not sink.next_line_starts_with("listening") or not log.next_line_starts_with("ready"):
-                raise OutputError("receiver or packet log did not start; see the error above")
-            send = ["tests.netlab.source", "--peer", address, "--seconds", str(seconds), "--fps", str(FPS)]
-            output = hosts.run(0, [*send, "--tls-ca", str(authority.certificate)]).rest(timeout_s=seconds + 120)
+            if not log.next_line_starts_with("ready"):
+                raise OutputError("the packet log did not start; see its error above")
+            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate)]
+            tls = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+            sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls])
         finally:
-            sink.terminate()
             log.terminate()
-        if not output:
-            raise OutputError("the sender failed; see its error above")
-        began_s = json.loads(output.splitlines()[0])["began_at"] + _SETTLING_S
-        sizes = [json.loads(line)["bytes"] for line in shown.read_text(encoding="utf-8").splitlines()]
+        began_s = sent.source[0]["began_at"] + _SETTLING_S
+        sizes = [line["bytes"] for line in sent.sink]
         intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
         payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
         found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}

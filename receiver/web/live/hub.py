@@ -269,12 +269,7 @@ class LiveHub(SessionObserver):
         self._forget_old()
         self._tell_sessions()
 
-    def frame_published(
-        self,
-        number: int,
-        record: FrameRecord,
-        people: Sequence[ReconstructedPerson],
-    ) -> None:
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written."""
         state = self.sessions.get(number)
         if state is None:
