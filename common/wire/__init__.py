@@ -5,5 +5,5 @@ and are never committed. In a checkout, generate them from the repository's root
 
     python -m grpc_tools.protoc -Iproto --python_out=. --grpc_python_out=. --pyi_out=. proto/common/wire/*.proto
 
-Only `common.wire.convert` and `common.wire.label_frames` import them.
+Only modules of this package import them.
 """

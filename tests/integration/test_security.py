@@ -323,6 +323,8 @@ def test_missing_and_invalid_files_are_named(tmp_path: Path, tokens: Path) -> No
 
 
 def test_token_file_is_private_and_contains_only_hashes(tokens: Path) -> None:
+    with pytest.raises(UsageError, match="has no token for studio"):
+        add_token(tokens, "studio", None, NOW, renew=True)
     token = add_token(tokens, "studio", 1, NOW)
     assert token not in tokens.read_text()
     assert tokens.stat().st_mode & 0o077 == 0
@@ -330,15 +332,10 @@ def test_token_file_is_private_and_contains_only_hashes(tokens: Path) -> None:
         add_token(tokens, "studio", 1, NOW)
     with pytest.raises(UsageError, match="is not a valid name"):
         add_token(tokens, "a b", 1, NOW)
-
-
-def test_renewed_token_replaces_the_old_one_under_its_name(tokens: Path) -> None:
-    with pytest.raises(UsageError, match="has no token for studio"):
-        add_token(tokens, "studio", None, NOW, renew=True)
-    old = add_token(tokens, "studio", None, NOW)
+    # A renewed token replaces the old one under its name.
     revoke_token(tokens, "studio")
     new = add_token(tokens, "studio", None, NOW, renew=True)
     file = TokenFile(tokens)
     assert file.name_of(new) == "studio"
     with pytest.raises(TokenRefused, match="the token is unknown"):
-        file.name_of(old)
+        file.name_of(token)
