@@ -101,7 +101,7 @@ class Run(Generic[Network, Batch]):
     ) -> None:
         self.recipe, self.network = recipe, network.to(recipe.device).train()
         self.progress = Progress()
-        self._checkpoint = checkpoint
+        self._checkpoint, self._curve = checkpoint, checkpoint.with_name("curve.csv")
         self._workers = recipe.workers
         self._optimisers = recipe.optimisers(network)
         self._average = AveragedNetwork(network, recipe.defaults.average_decay)
@@ -151,6 +151,9 @@ class Run(Generic[Network, Batch]):
         torch.manual_seed(seed)
         size = sum(weight.numel() for weight in self.network.parameters())
         self.print(f"{size / 1e6:.2f} M parameters on {recipe.device} {json.dumps(recipe.facts)}")
+        if self._workers.first and not self.progress.steps:
+            with _written(self._curve):
+                self._curve.unlink(missing_ok=True)
         network = self.network
         if options.compile:
             network.compile()
@@ -253,9 +256,8 @@ class Run(Generic[Network, Batch]):
             self._append_to_curve(scores)
 
     def _append_to_curve(self, scores: Mapping[str, float]) -> None:
-        path = self._checkpoint.with_name("curve.csv")
         row = {"steps": self.progress.steps, "minutes": round(self.progress.minutes, 3), **scores}
-        with _written(path), path.open("a", newline="", encoding="utf-8") as file:
+        with _written(self._curve), self._curve.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if not file.tell():
                 writer.writeheader()

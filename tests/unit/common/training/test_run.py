@@ -46,6 +46,7 @@ def test_a_training_learns_and_writes_scores_weights_and_curve(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = ["--export", "--weights", str(tmp_path / "weights")]
+    (tmp_path / "curve.csv").write_text("of an earlier training\n")
     network = train(ToyTraining, flags(tmp_path, "--steps", "60", "--evaluate-minutes", "0", *weights))
     document = scores(tmp_path)
     assert document.pop("minutes") >= 0
