@@ -47,7 +47,7 @@ class BodyTemplate:
     outside: BoolArray
 
     @classmethod
-    def of(cls, model: BodyModel) -> Self:
+    def from_model(cls, model: BodyModel) -> Self:
         """The template of a body model."""
         faces, count = model.faces.cpu().numpy(), len(model.vertex_region)
         kept = np.flatnonzero(largest_component(faces, count))

@@ -53,7 +53,7 @@ class AtlasLayout:
     nearest: IntArray = field(repr=False)
 
     @classmethod
-    def of(cls, body: BodyModel) -> Self:
+    def from_body(cls, body: BodyModel) -> Self:
         """The layout of a baked body."""
         texel, face = body.texel.cpu().numpy(), body.texel_face.cpu().numpy()
         corners = body.faces.cpu().numpy()[face].astype(np.int32)

@@ -39,9 +39,9 @@ class BodySkin:
     points: scipy.sparse.csr_array
 
     @classmethod
-    def of(cls, model: BodyModel) -> Self:
+    def from_model(cls, model: BodyModel) -> Self:
         """Extracts template and skeleton of a body model."""
-        template = BodyTemplate.of(model)
+        template = BodyTemplate.from_model(model)
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
         return cls(model, template, skeleton, _point_weights(template.rest, template.faces, model))
 

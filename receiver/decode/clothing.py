@@ -28,7 +28,7 @@ class Clothing:
     shape: Tensor
 
     @classmethod
-    def of(cls, labels_BL: Tensor, present_BL: Tensor) -> Self:
+    def from_labels(cls, labels_BL: Tensor, present_BL: Tensor) -> Self:
         """From label vectors and the mask of their received entries, both (B, LABEL_SIZE)."""
         slices = group_slices()
         surface = slices["surface"]

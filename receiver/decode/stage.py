@@ -121,7 +121,7 @@ class DecodeStage:
         return DecodedBody(
             s_levels=self.network.decoder(z_prime),
             z_prime=z_prime,
-            clothing=Clothing.of(labels_BL, present_BL),
+            clothing=Clothing.from_labels(labels_BL, present_BL),
             clothes_known=tuple(len(person.labels.get("surface", ())) == SURFACE_SIZE for person in people),
         )
 

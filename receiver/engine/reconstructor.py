@@ -23,8 +23,8 @@ from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin
 from receiver.decode.stage import DecodeStage, LabelledBody
 from receiver.diffusion.config import SamplingConfig
+from receiver.diffusion.displacement_cache import DisplacementCache
 from receiver.diffusion.stage import DiffusionStage
-from receiver.diffusion.worn_displacements import WornDisplacements
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
@@ -73,11 +73,11 @@ class Reconstructor:
         self._decode = decode
         self._diffusion = diffusion
         self._surface = surface
-        self._worn = WornDisplacements(decode, diffusion)
+        self._displacements = DisplacementCache(decode, diffusion)
         self._kinematics = KeypointKinematics(body)
-        self._skin = BodySkin.of(body)
+        self._skin = BodySkin.from_model(body)
         self._colouring = Colouring(body)
-        layout = AtlasLayout.of(body)
+        layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
         self._visible = self._skin.template.outside | self._face.eye_vertices
         self._painter = Painter(body, self._skin.template, layout, self._face)
@@ -128,7 +128,7 @@ class Reconstructor:
         with _timed("decode", stages_ms):
             labelled = self._decode.read(people)
         with _timed("diffusion", stages_ms):
-            displacement = torch.stack([self._worn.of(person) for person in people])
+            displacement = torch.stack([self._displacements.displacement(person) for person in people])
         with _timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, displacement)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])

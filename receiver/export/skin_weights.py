@@ -30,7 +30,7 @@ def is_of_body_model(skeleton: Skeleton) -> bool:
 def load_body_skin() -> tuple[BodyModel, BodySkin]:
     """The body model, and its skin as it is published."""
     model = BodyModel.load()
-    return model, BodySkin.of(model)
+    return model, BodySkin.from_model(model)
 
 
 @functools.cache

@@ -67,7 +67,7 @@ def tinted(character: Character, tints: Tints) -> Character:
     if texture is None:
         colours = recoloured(mesh.colours, SurfacePlaces.from_vertices(skin.template), tints)
         return dataclasses.replace(character, mesh=SurfaceMesh(mesh.vertices, mesh.faces, colours))
-    layout = AtlasLayout.of(model)
+    layout = AtlasLayout.from_body(model)
     atlas = decode_jpeg(texture.jpeg)
     if atlas.shape[:2] != layout.nearest.shape:
         raise UsageError(f"--tint: the texture of person {character.identity} is of another version")

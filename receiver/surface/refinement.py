@@ -30,7 +30,7 @@ class Neighbourhood:
     weights: FloatArray
 
     @classmethod
-    def of(cls, vertices: FloatArray, normals: FloatArray, surfels: Surfels) -> "Neighbourhood":
+    def from_surfels(cls, vertices: FloatArray, normals: FloatArray, surfels: Surfels) -> "Neighbourhood":
         """Finds the points nearest to vertices (V, 3) with unit normals (V, 3).
 
         The weights are Gaussian in the distance, with the distance of the farthest neighbour as the standard deviation,

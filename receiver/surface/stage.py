@@ -13,9 +13,9 @@ from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.isovalue import relative_to_isovalue
 from receiver.surface.refinement import Neighbourhood, refined
 from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, solve_indicator
-from receiver.surface.stretched import sampled
 from receiver.surface.subdivision import DetailedPlaces, subdivided
 from receiver.surface.surfels import Surfels, estimated_areas
+from receiver.surface.triangle_samples import sampled
 
 MINIMUM_POINTS = 16
 
@@ -93,7 +93,7 @@ class SurfaceStage:
         vertices, triangles, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
         if detailed is not None:
             vertices, triangles = subdivided(vertices, triangles, detailed)
-        neighbourhood = Neighbourhood.of(vertices, vertex_normals(vertices, triangles), surfels)
+        neighbourhood = Neighbourhood.from_surfels(vertices, vertex_normals(vertices, triangles), surfels)
         blended = None if colours is None else neighbourhood.blended(colours)
         vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
         # The points differ in noise and density, which one more pair of steps evens out.

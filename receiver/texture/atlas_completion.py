@@ -159,7 +159,7 @@ class CoarseLayout:
     nearest: IntArray
 
     @classmethod
-    def of(cls, layout: AtlasLayout) -> Self:
+    def from_layout(cls, layout: AtlasLayout) -> Self:
         """From the layout of the whole atlas."""
         coarse = layout.squares(_SCALE)
         skin = np.zeros((COMPLETION_SIZE, COMPLETION_SIZE), np.bool_)
@@ -190,7 +190,7 @@ class Condition:
     channels: Tensor
 
     @classmethod
-    def of(cls, layout: CoarseLayout, colours: ByteArray, known: BoolArray) -> Self:
+    def from_colours(cls, layout: CoarseLayout, colours: ByteArray, known: BoolArray) -> Self:
         """From colours (s, s, 3) and known texels (s, s)."""
         seen = known & layout.skin
         texels, covered = colours.reshape(-1, 3).copy(), seen.reshape(-1).copy()
@@ -226,7 +226,7 @@ class AtlasCompletion:
 
     def __init__(self, network: CompletionNetwork, layout: AtlasLayout, steps: int = DEFAULT_STEPS) -> None:
         self._network = network.eval()
-        self._layout = CoarseLayout.of(layout)
+        self._layout = CoarseLayout.from_layout(layout)
         self._joiner = ChartJoiner(self._layout.skin, cuts_of(layout, _SCALE))
         self._steps = steps
 
@@ -242,7 +242,7 @@ class AtlasCompletion:
     def estimate(self, texture: Texture) -> ByteArray:
         """(s, s, 3) uint8 RGB: colours of the whole body, with seams extended; the same for the same texture."""
         colours, known = reduced(texture.colours, texture.known, _SCALE)
-        condition = Condition.of(self._layout, colours, known)
+        condition = Condition.from_colours(self._layout, colours, known)
         generator = torch.Generator().manual_seed(_SEED)
         difference = sample(self._network, condition.channels[None], generator, self._steps)[0]
         estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()

@@ -100,7 +100,7 @@ class _Canvas:
     scalp: IntArray
 
     @classmethod
-    def of(cls, index: IntArray, features: FaceFeatures, region: IntArray) -> Self:
+    def from_features(cls, index: IntArray, features: FaceFeatures, region: IntArray) -> Self:
         """From features and regions of places with indices (N,)."""
         opacities = [opacity * getattr(features, name) for name, opacity, _ in _LAYERS]
         drawn = np.flatnonzero(np.max(opacities, axis=0) > _VISIBLE)
@@ -145,13 +145,13 @@ class FaceDetail:
         self._landmarks = geometry.landmarks
         head = np.flatnonzero(np.isin(layout.region, (REGION_INDEX["face"], REGION_INDEX["scalp"])))
         features = geometry.features(template.place[layout.corners[head]], layout.barycentric[head])
-        self._texels = _Canvas.of(layout.texel[head].astype(np.int64), features, layout.region[head])
-        self._vertices = _Canvas.of(np.arange(len(template)), geometry.at_vertices, template.region)
+        self._texels = _Canvas.from_features(layout.texel[head].astype(np.int64), features, layout.region[head])
+        self._vertices = _Canvas.from_features(np.arange(len(template)), geometry.at_vertices, template.region)
         facial = np.maximum(features.lips, features.brows) > _TONE_OPACITY
         eyes = features.eyes > _TONE_OPACITY
         texels = layout.texel[head]
-        self._skin = _Part.of(texels[facial], _SKIN_DETAIL_SIGMA_TEXELS)
-        self._eyes = _Part.of(texels[eyes], _EYE_DETAIL_SIGMA_TEXELS)
+        self._skin = _Part.from_texels(texels[facial], _SKIN_DETAIL_SIGMA_TEXELS)
+        self._eyes = _Part.from_texels(texels[eyes], _EYE_DETAIL_SIGMA_TEXELS)
         self._in_eyes = np.isin(self._texels.places, texels[eyes])[:, None]
 
     def places(self, vertices: FloatArray) -> DetailedPlaces:
@@ -195,7 +195,7 @@ class _Part:
     sigma_texels: float
 
     @classmethod
-    def of(cls, texels: Int32Array, sigma_texels: float) -> Self:
+    def from_texels(cls, texels: Int32Array, sigma_texels: float) -> Self:
         """From indices into the flat atlas."""
         rows, columns = np.divmod(texels, ATLAS_SIZE)
         window = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)

@@ -84,5 +84,5 @@ def _load() -> tuple[AtlasLayout, Complete]:
     # Imported here: a receiver that gets no textures does not need the network.
     from receiver.texture.atlas_completion import AtlasCompletion
 
-    layout = AtlasLayout.of(BodyModel.load())
+    layout = AtlasLayout.from_body(BodyModel.load())
     return layout, AtlasCompletion.load(layout).estimate

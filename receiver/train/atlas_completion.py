@@ -118,7 +118,7 @@ class Sampler:
     """
 
     def __init__(self, atlases: ObservedAtlases, layout: AtlasLayout) -> None:
-        self._atlases, self._layout = atlases, CoarseLayout.of(layout)
+        self._atlases, self._layout = atlases, CoarseLayout.from_layout(layout)
         self._region = coarse_regions(layout)
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -144,7 +144,7 @@ class Sampler:
         seen, whole = self._atlases.known[person, choice], self._atlases.whole[person]
         known, true = (seen[..., 3] > 0) & ~hidden, (whole[..., 3] > 0) & self._layout.skin
         colours = (seen[..., :3] * factor).clip(0, 255)
-        condition = Condition.of(self._layout, np.rint(colours).astype(np.uint8), known)
+        condition = Condition.from_colours(self._layout, np.rint(colours).astype(np.uint8), known)
         gain = _brightness_gain(colours, whole[..., :3], known & true)
         target = torch.from_numpy((whole[..., :3] * gain).clip(0, 255).astype(np.float32) / 255).permute(2, 0, 1)
         there = torch.from_numpy(true)
@@ -206,7 +206,7 @@ class AtlasCompletionTraining(Recipe[CompletionNetwork, Batch]):
         parser.add_argument("--validation", type=Path, required=True, metavar="DIR", help="atlases of the split val")
 
     def prepare(self) -> CompletionNetwork:
-        layout = AtlasLayout.of(BodyModel.load())
+        layout = AtlasLayout.from_body(BodyModel.load())
         atlases, held_back = ObservedAtlases.read(self.options.data), ObservedAtlases.read([self.options.validation])
         sampler, self._sampler = Sampler(held_back, layout), Sampler(atlases, layout)
         self._validation = [sampler.all_of_choice(choice) for choice in range(held_back.known.shape[1])]

@@ -90,7 +90,7 @@ class DiffusionTraining(Recipe[DiffusionNetwork, Dressed]):
     def step(self, network: DiffusionNetwork, batch: Dressed) -> tuple[Tensor, Mapping[str, Tensor]]:
         with torch.no_grad():
             levels = self._decode(batch.labels, batch.present)
-        clothing = Clothing.of(batch.labels, batch.present)
+        clothing = Clothing.from_labels(batch.labels, batch.present)
         x_0, g = network.basis.encode(batch.field), network.basis.encode(self._space.decode(clothing.entries))
         sigma = noise_levels(x_0[:, 0, 0])
         x = x_0 + sigma[:, None, None] * torch.randn_like(x_0)
@@ -131,7 +131,7 @@ def new_network(outfits: OutfitTable) -> DiffusionNetwork:
     """A network with a basis fitted to outfits."""
     body = BodyModel.load()
     points = body.surface_points(body.rest_vertices[:1])[0][0][template_order(body)]
-    template = BodyTemplate.of(body)
+    template = BodyTemplate.from_model(body)
     # Limbs apart, so that no token joins two of them.
     apart = template.rest + spread_offsets(body.rest_joints[0].numpy())[template.weights.argmax(1)]
     members = token_members(apart)

@@ -53,7 +53,7 @@ class Scorer:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.labels.device)
         fields = []
         for labels, arrived in zip(self.labels.split(_BATCH), present.split(_BATCH), strict=True):
-            clothing = Clothing.of(labels, arrived)
+            clothing = Clothing.from_labels(labels, arrived)
             condition = self.network.condition(self.decode(labels * arrived, arrived), clothing)
             if shuffle:
                 condition = condition[torch.arange(len(labels)).roll(1)]

@@ -92,7 +92,7 @@ class TextureStage:
         self._space = space
         self._body = body
         self._region = body.point_regions().numpy()
-        layout = AtlasLayout.of(body)
+        layout = AtlasLayout.from_body(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
         self._people: dict[int, _PersonTexture] = {}
         self._frame = 0

@@ -43,7 +43,7 @@ class AtlasPeople:
 
     def __init__(self, split: Split, seed: int, count: int) -> None:
         body = BodyModel.load()
-        self.layout = AtlasLayout.of(body)
+        self.layout = AtlasLayout.from_body(body)
         self._camera = AtlasCamera(self.layout, body.faces.numpy(), body.vertex_region.numpy())
         self._seed = SEED_RANGES[split].start + seed
         self._people = TexturePeople(body, self._seed, count, split)

@@ -60,7 +60,7 @@ class Displacement:
 
     def __init__(self, body: BodyModel, space: LabelSpace, surface_space: SurfaceSpace, labels: Tensor) -> None:
         self._body, self._space, self._surface_space, self._labels = body, space, surface_space, labels
-        self._template = BodyTemplate.of(body)
+        self._template = BodyTemplate.from_model(body)
         areas = torch.from_numpy(self._template.areas)
         self._share = areas / areas.sum()
         self._points = self._skin(labels)

@@ -112,7 +112,7 @@ class Truth:
 
     def __init__(self, body: BodyModel, space: LabelSpace) -> None:
         self.body, self.space = body, space
-        self.skin = BodySkin.of(body)
+        self.skin = BodySkin.from_model(body)
 
     @cached_property
     def _clothed(self) -> ClothedTruth:

@@ -166,7 +166,7 @@ def decoded_places(test: TestPeople) -> list[float]:
 @torch.inference_mode()
 def template_distance(people: Sequence[PersonLabels], test: TestPeople) -> list[float]:
     """Mean Chamfer distance of the displaced template to the clothed truth, relative to the hips, mm."""
-    stage, skin = DecodeStage.load(), BodySkin.of(test.body)
+    stage, skin = DecodeStage.load(), BodySkin.from_model(test.body)
     decoded, parameters = stage.decode(people), stage.read(people).parameters
     posed = skin.templates(parameters, DiffusionStage.load().displacements(decoded, [0] * len(people)))
     keypoints = test.body.coco_keypoints(test.body(parameters).vertices).numpy()
@@ -190,7 +190,7 @@ def estimated_template(test: TestPeople) -> list[float]:
 
 def unseen_colours(test: TestPeople) -> list[float]:
     """Mean error of the colours that are not known of an atlas, levels of 255."""
-    completion = AtlasCompletion.load(AtlasLayout.of(test.body))
+    completion = AtlasCompletion.load(AtlasLayout.from_body(test.body))
     errors = []
     for texture, whole in test.atlases:
         unseen = (whole[..., 3] > 0) & ~texture.known[:: ATLAS_SIZE // SIZE, :: ATLAS_SIZE // SIZE]

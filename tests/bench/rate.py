@@ -222,7 +222,7 @@ class Distortion:
 
     def __init__(self, space: LabelSpace) -> None:
         self._space, self._body = space, BodyModel.load()
-        self._skin = BodySkin.of(self._body)
+        self._skin = BodySkin.from_model(self._body)
 
     def of(self, sent: Sequence[Sent], clip: LabelClip) -> Figures:
         """Mean errors over every tenth frame: joints and surface relative to the hips, and the pelvis' position."""

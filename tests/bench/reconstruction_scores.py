@@ -40,7 +40,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self._reconstructor = Reconstructor.load()
-        self._space, self._skin = LabelSpace.load(), BodySkin.of(BodyModel.load())
+        self._space, self._skin = LabelSpace.load(), BodySkin.from_model(BodyModel.load())
 
     def reconstruct(
         self,

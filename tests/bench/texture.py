@@ -57,9 +57,9 @@ class TextureBench:
 
     def __init__(self, count: int, seed: int) -> None:
         self.body = BodyModel.load()
-        self.layout = AtlasLayout.of(self.body)
+        self.layout = AtlasLayout.from_body(self.body)
         self.completion = AtlasCompletion.load(self.layout)
-        self.skin = BodySkin.of(self.body)
+        self.skin = BodySkin.from_model(self.body)
         self.face = FaceDetail(self.body, self.skin.template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
         self._people, self._count = TexturePeople(self.body, seed, count), count

@@ -16,7 +16,7 @@ _SQUARE_TEXELS = 16
 def checkered_texture() -> MeshTexture:
     """Green and magenta squares."""
     body = BodyModel.load()
-    template = BodyTemplate.of(body)
+    template = BodyTemplate.from_model(body)
     corners = TextureCorners.from_triangles(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
     squares = np.add.outer(*[np.arange(ATLAS_SIZE) // _SQUARE_TEXELS] * 2) % 2
     return MeshTexture(corners, encode_jpeg(np.array([_GREEN, _MAGENTA], np.uint8)[squares]))

@@ -22,7 +22,7 @@ STAGES_MS = {"codec": 0.6, "queue": 1.6, "decode": 7.9, "diffusion": 21.0, "body
 
 def publish_demo(out: Path, frames: int) -> Path:
     """Publishes the clip's first `frames` frames with their surfaces and bodies."""
-    system, skeleton = WholeSystem(TrackerConfig()), BodySkin.of(BodyModel.load()).skeleton
+    system, skeleton = WholeSystem(TrackerConfig()), BodySkin.from_model(BodyModel.load()).skeleton
     with open_source(CaptureConfig("demo")) as source, SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo", SessionOwner.from_secret("", b""))
         for frame in itertools.islice(source, frames):

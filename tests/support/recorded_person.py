@@ -36,7 +36,7 @@ def recorded_person(folder: Path, displacement: Tensor | None = None, paint: Pai
         displacement: (V', 3) of what the person wears, rest pose, camera axes, metres.
         paint: the person's colours.
     """
-    skin = BodySkin.of(BodyModel.load())
+    skin = BodySkin.from_model(BodyModel.load())
     worn = None if displacement is None else displacement.expand(FRAMES, -1, -1)
     output = skin.templates(body_parameters(), worn)
     bodies = [BodyAt(0.1 * number, folder / f"{number:06d}.body.glb") for number in range(FRAMES)]

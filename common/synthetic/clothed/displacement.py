@@ -42,7 +42,7 @@ class OutfitDisplacer:
 
     def __init__(self, model: BodyModel, renderer: Renderer, bindings: dict[str, GarmentBinding]) -> None:
         self._renderer, self._bindings = renderer, bindings
-        self.template = BodyTemplate.of(model)
+        self.template = BodyTemplate.from_model(model)
         self._rest = np.ascontiguousarray(model.rest_vertices.cpu().numpy()[:, self.template.kept])
         self._normals = self.template.vertex_normals(self.template.rest)
 

@@ -49,7 +49,7 @@ class BindingStudio:
 
     def __init__(self, model: BodyModel, renderer: Renderer) -> None:
         self._model = model
-        self._canvas, self._template = renderer.canvas, BodyTemplate.of(model)
+        self._canvas, self._template = renderer.canvas, BodyTemplate.from_model(model)
         self._fitter = BindingFitter(self._template)
         self._shells = ShellMaker(renderer, ExposureMeter(renderer.context, _DIRECTIONS, _SIDE))
         self._bare = self._exposure(self._wear())

@@ -54,7 +54,7 @@ class Bodies:
         self.space = LabelSpace.load()
         self._model = BodyModel.load()
         self._kinematics = KeypointKinematics(self._model)
-        self.template = BodyTemplate.of(self._model)
+        self.template = BodyTemplate.from_model(self._model)
         regressor = self._model.regressor[:, torch.from_numpy(self.template.kept)]
         # Eyeballs are not part of the template: the eyes' keypoints are regressed from what is left.
         self._regressor = (regressor / regressor.sum(1, keepdim=True)).numpy()

@@ -222,7 +222,7 @@ class Completions:
     COLOURS = np.full((128, 128, 3), 7, np.uint8)
 
     def __init__(self) -> None:
-        self._layout = AtlasLayout.of(BodyModel.load())
+        self._layout = AtlasLayout.from_body(BodyModel.load())
         self.may_end, self.begun = threading.Event(), threading.Event()
         self.ended: list[int] = []
         self.inpainter = TextureInpainter(lambda: (self._layout, self._estimate))

@@ -14,7 +14,7 @@ from common.body.template import BodyTemplate
 from common.errors import WeightsError
 
 TABLE = GarmentTable.load()
-TEMPLATE = BodyTemplate.of(BodyModel.load())
+TEMPLATE = BodyTemplate.from_model(BodyModel.load())
 REGION = np.array([name.split(".")[0] for name in REGIONS])[TEMPLATE.region]
 SHOULD_BE_THERE = {
     **dict.fromkeys(("t-shirt", "shirt", "pullover", "coat"), "chest"),

@@ -46,7 +46,7 @@ def test_more_entries_leave_less_error() -> None:
 
 
 def test_mirrored_entries_are_the_mirror_image() -> None:
-    space, template = SurfaceSpace.load(), BodyTemplate.of(BodyModel.load())
+    space, template = SurfaceSpace.load(), BodyTemplate.from_model(BodyModel.load())
     entries = torch.randn(2, SURFACE_SIZE, generator=torch.Generator().manual_seed(3))
     image = space.decode(entries)[:, template.mirror] * torch.tensor(MIRROR_SIGNS)
     torch.testing.assert_close(space.decode(space.mirrored(entries)), image, atol=1e-3, rtol=0)

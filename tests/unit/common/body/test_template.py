@@ -13,7 +13,7 @@ def model() -> BodyModel:
 
 @pytest.fixture(scope="module")
 def template(model: BodyModel) -> BodyTemplate:
-    return BodyTemplate.of(model)
+    return BodyTemplate.from_model(model)
 
 
 def test_template_is_closed_and_wound_outwards(template: BodyTemplate) -> None:

@@ -15,7 +15,7 @@ def body() -> BodyModel:
 
 @pytest.fixture(scope="module")
 def layout(body: BodyModel) -> AtlasLayout:
-    return AtlasLayout.of(body)
+    return AtlasLayout.from_body(body)
 
 
 def positions(layout: AtlasLayout, body: BodyModel) -> np.ndarray:

@@ -9,7 +9,7 @@ from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
 from common.training.fit_garments import PATTERNS, fit, soft_weights
 
-TEMPLATE = BodyTemplate.of(BodyModel.load())
+TEMPLATE = BodyTemplate.from_model(BodyModel.load())
 SPACE = SurfaceSpace.load()
 
 

@@ -17,7 +17,7 @@ def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> 
     model, generator = BodyModel.load(), torch.Generator().manual_seed(0)
     rotations = axis_angle_to_matrix(0.4 * torch.randn(2, 22, 3, generator=generator))
     translation = torch.tensor([[0.0, 0.0, 3.0], [0.5, 0.2, 4.0]])
-    skin = BodySkin.of(model)
+    skin = BodySkin.from_model(model)
     with torch.no_grad():
         output = skin.templates(BodyParameters(rotations, torch.full((2, 4), 0.3), torch.zeros(2, 10), translation))
     colours = np.linspace(0.0, 1.0, 3 * (int(model.vertex_region.max()) + 1), dtype=np.float32).reshape(-1, 3)
@@ -35,7 +35,7 @@ def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> 
 
 def test_vertices_take_the_colours_of_the_nearest_points() -> None:
     model = BodyModel.load()
-    skin = BodySkin.of(model)
+    skin = BodySkin.from_model(model)
     with torch.no_grad():
         output = skin.templates(BodyParameters.rest(1))
         bare = model(BodyParameters.rest(1)).vertices
@@ -51,7 +51,7 @@ def test_vertices_take_the_colours_of_the_nearest_points() -> None:
 
 def test_displacements_follow_the_bones() -> None:
     model = BodyModel.load()
-    skin, turned = BodySkin.of(model), BodyParameters.rest(1)
+    skin, turned = BodySkin.from_model(model), BodyParameters.rest(1)
     turned.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, torch.pi / 2]]))
     displacement = torch.tensor([0.02, 0.0, 0.0]).expand(1, len(skin.template), 3)
     with torch.no_grad():

@@ -204,7 +204,7 @@ def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def red_left_blue_right() -> ReceivedTexture:
     """The halves of a body, known all over."""
     body = BodyModel.load()
-    layout = AtlasLayout.of(body)
+    layout = AtlasLayout.from_body(body)
     side = np.einsum("tc,tc->t", layout.barycentric, body.rest_vertices[0, :, 0].numpy()[layout.corners])
     atlas = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
     atlas[layout.texel] = np.where(side[:, None] < 0, [255, 0, 0], [0, 0, 255])

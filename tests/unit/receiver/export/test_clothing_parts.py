@@ -64,7 +64,7 @@ def test_parts_of_one_colour_are_split_by_distance() -> None:
 
 def test_texels_and_vertices_have_the_same_parts() -> None:
     """Sampled at the vertices, the segmentation of an atlas is that of the vertices."""
-    texels = SurfacePlaces.from_texels(TEMPLATE, AtlasLayout.of(load_body_skin()[0]))
+    texels = SurfacePlaces.from_texels(TEMPLATE, AtlasLayout.from_body(load_body_skin()[0]))
     nearest = cKDTree(PLACES.positions).query(texels.positions)[1]
     colours, truth = dressed(0.0)
     assert np.mean(segment(texels, colours[nearest]).argmax(axis=1) == truth[nearest]) > 0.97

@@ -16,7 +16,7 @@ from tests.support.glb_reader import Glb
 from tests.support.recorded_person import FRAMES, body_parameters, recorded_person
 
 MODEL = BodyModel.load()
-SKIN = BodySkin.of(MODEL)
+SKIN = BodySkin.from_model(MODEL)
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,7 @@ def test_session_without_a_readable_body_is_refused(tmp_path: Path) -> None:
 def test_body_model_is_posed_with_all_its_weights(tmp_path: Path) -> None:
     """The published files keep four weights of each vertex; the character reproduces the body model within 0.1 mm."""
     model = BodyModel.load()
-    skin = BodySkin.of(model)
+    skin = BodySkin.from_model(model)
     generator = torch.Generator().manual_seed(7)
     axes = torch.randn(3, 22, 3, generator=generator) * 0.5
     curl = torch.rand(3, 4, generator=generator)

@@ -59,7 +59,7 @@ def test_mean_is_the_colour_that_was_asked_for(code: str) -> None:
 
 def painted_person(folder: Path) -> Character:
     """A person with a texture of the shaded colours."""
-    layout = AtlasLayout.of(MODEL)
+    layout = AtlasLayout.from_body(MODEL)
     colours = np.zeros((int(layout.corners.max()) + 1, 3))
     colours[SKIN.template.kept] = shaded_colours()
     atlas = np.zeros((ATLAS_SIZE**2, 3), np.uint8)

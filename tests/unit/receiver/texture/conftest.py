@@ -14,9 +14,9 @@ def body() -> BodyModel:
 
 @pytest.fixture(scope="module")
 def template(body: BodyModel) -> BodyTemplate:
-    return BodyTemplate.of(body)
+    return BodyTemplate.from_model(body)
 
 
 @pytest.fixture(scope="module")
 def layout(body: BodyModel) -> AtlasLayout:
-    return AtlasLayout.of(body)
+    return AtlasLayout.from_body(body)

@@ -26,7 +26,7 @@ SIDE = COMPLETION_SIZE
 
 @pytest.fixture(scope="module")
 def coarse(layout: AtlasLayout) -> CoarseLayout:
-    return CoarseLayout.of(layout)
+    return CoarseLayout.from_layout(layout)
 
 
 def half_known(layout: AtlasLayout) -> Texture:
@@ -55,7 +55,7 @@ def test_filling_takes_mirror_points_before_surroundings(coarse: CoarseLayout) -
     known[row, column] = True
     colours = np.zeros((SIDE, SIDE, 3), np.uint8)
     colours[row, column] = [250, 10, 30]
-    condition = Condition.of(coarse, colours, known)
+    condition = Condition.from_colours(coarse, colours, known)
     seen, mirrored, skin = condition.channels[3:].numpy() > 0
     assert seen.sum() == 1 and np.array_equal(skin, coarse.skin)
     np.testing.assert_array_equal(np.flatnonzero(mirrored), coarse.mirrored[coarse.mirror == row * SIDE + column])
@@ -67,7 +67,10 @@ def test_colours_that_are_not_known_have_no_influence(coarse: CoarseLayout) -> N
     colours, known = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8), rng.random((SIDE, SIDE)) < 0.3
     other = np.where((known & coarse.skin)[..., None], colours, 7).astype(np.uint8)
     torch.testing.assert_close(
-        Condition.of(coarse, colours, known).channels, Condition.of(coarse, other, known).channels, rtol=0, atol=0
+        Condition.from_colours(coarse, colours, known).channels,
+        Condition.from_colours(coarse, other, known).channels,
+        rtol=0,
+        atol=0,
     )
 
 
@@ -78,7 +81,7 @@ def test_estimate_is_the_joined_sum_of_filling_and_difference(layout: AtlasLayou
     np.testing.assert_array_equal(found, AtlasCompletion(network, layout, steps=2).estimate(texture))
     known = texture.known.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) >= 0.4
     colours = texture.colours[::4, ::4]
-    condition = Condition.of(coarse, colours, known)
+    condition = Condition.from_colours(coarse, colours, known)
     difference = sample(network, condition.channels[None], torch.Generator().manual_seed(1), 2)[0]
     apart = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
     wanted = ChartJoiner(coarse.skin, cuts_of(layout, 4)).joined(apart, colours, known).clip(0, 255)

@@ -18,7 +18,7 @@ GREY = np.full((6, 8, 3), 128, np.uint8)
 
 @pytest.fixture(scope="module")
 def joiner(layout: AtlasLayout) -> ChartJoiner:
-    return ChartJoiner(CoarseLayout.of(layout).skin, cuts_of(layout, SCALE))
+    return ChartJoiner(CoarseLayout.from_layout(layout).skin, cuts_of(layout, SCALE))
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     received = ReceivedTexture()
     for tile in TILES[-16:]:
         received = received.with_tile(tile, encode(tile, whole, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)))
-    skin = BodySkin.of(body)
+    skin = BodySkin.from_model(body)
     painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     paint = painter.paint(received, GREY)
     expected = {region: colours[layout.region == region][0] for region in range(len(REGIONS))}
@@ -157,7 +157,7 @@ def test_estimate_is_painted_and_its_share_is_known(layout: AtlasLayout, body: B
     left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
     tile = TILES[0]
     received = ReceivedTexture().with_tile(tile, encode(tile, np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), left))
-    skin = BodySkin.of(body)
+    skin = BodySkin.from_model(body)
     painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     smooth = painter.paint(received, GREY)
     completed = received.with_completion(estimate((90, 90, 90), ORANGE))

@@ -23,7 +23,7 @@ SIDE = COMPLETION_SIZE
 
 @pytest.fixture(scope="module")
 def layout() -> AtlasLayout:
-    return AtlasLayout.of(BodyModel.load())
+    return AtlasLayout.from_body(BodyModel.load())
 
 
 def people(count: int) -> training.ObservedAtlases:

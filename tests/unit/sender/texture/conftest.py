@@ -11,7 +11,7 @@ from tests.support.synthetic_observation import RenderedPerson, render_person
 
 @pytest.fixture(scope="package")
 def atlas_camera(model: BodyModel) -> AtlasCamera:
-    return AtlasCamera(AtlasLayout.of(model), model.faces.numpy(), model.vertex_region.numpy())
+    return AtlasCamera(AtlasLayout.from_body(model), model.faces.numpy(), model.vertex_region.numpy())
 
 
 @pytest.fixture(scope="package")

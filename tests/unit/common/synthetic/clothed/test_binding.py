@@ -18,7 +18,7 @@ from common.synthetic.clothed.binding import (
 
 @pytest.fixture(scope="module")
 def template() -> BodyTemplate:
-    return BodyTemplate.of(BodyModel.load())
+    return BodyTemplate.from_model(BodyModel.load())
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from tests.unit.common.synthetic.clothed.conftest import Atelier
 
 
 def test_legs_meet_in_the_middle_of_the_skirt(atelier: Atelier) -> None:
-    skirt, template = atelier.wardrobe.skirt, BodyTemplate.of(atelier.model)
+    skirt, template = atelier.wardrobe.skirt, BodyTemplate.from_model(atelier.model)
     binding = load_bindings()[skirt.name]
     moved = template.rest.copy()
     moved[binding.vertices] = binding.targets(skirt.rest)
@@ -21,7 +21,7 @@ def test_legs_meet_in_the_middle_of_the_skirt(atelier: Atelier) -> None:
 
 
 def test_each_leg_stays_on_its_side(atelier: Atelier) -> None:
-    skirt, template = atelier.wardrobe.skirt, BodyTemplate.of(atelier.model)
+    skirt, template = atelier.wardrobe.skirt, BodyTemplate.from_model(atelier.model)
     binding = load_bindings()[skirt.name]
     x = binding.targets(skirt.rest)[:, 0]
     for side, sign in (("L", 1), ("R", -1)):

@@ -99,7 +99,7 @@ async def test_all_jobs_fail_with_the_process() -> None:
 
 
 async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> None:
-    layout = AtlasLayout.of(BodyModel.load())
+    layout = AtlasLayout.from_body(BodyModel.load())
     completer = TextureInpainter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
     frames, sender = PictureFrames(completer), session()
     await frames.on_session(sender)

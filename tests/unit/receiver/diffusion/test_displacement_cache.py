@@ -5,9 +5,9 @@ import torch
 from common.body.surface_space import SURFACE_SIZE
 from common.frames import PersonLabels
 from receiver.decode.stage import DecodeStage
-from receiver.diffusion import worn_displacements
+from receiver.diffusion import displacement_cache
+from receiver.diffusion.displacement_cache import DisplacementCache
 from receiver.diffusion.stage import DiffusionStage
-from receiver.diffusion.worn_displacements import WornDisplacements
 
 
 class CountingStage(DiffusionStage):
@@ -40,33 +40,33 @@ def person(identity: int = 0, surface: float = 0.5, arm: float = 0.0, entries: i
 
 
 def test_a_person_is_sampled_once_whatever_the_pose(decode: DecodeStage, stage: CountingStage) -> None:
-    worn = WornDisplacements(decode, stage)
-    first, moved = worn.of(person()), worn.of(person(arm=1.0))
+    worn = DisplacementCache(decode, stage)
+    first, moved = worn.displacement(person()), worn.displacement(person(arm=1.0))
     assert torch.equal(first, moved) and stage.sampled == 1
 
 
 @pytest.mark.parametrize("other", [person(surface=-0.5), person(identity=3, entries=4), person(entries=23)])
 def test_other_clothes_are_sampled_at_once(decode: DecodeStage, stage: CountingStage, other: PersonLabels) -> None:
-    worn = WornDisplacements(decode, stage)
-    assert not torch.equal(worn.of(person()), worn.of(other)) and stage.sampled == 2
+    worn = DisplacementCache(decode, stage)
+    assert not torch.equal(worn.displacement(person()), worn.displacement(other)) and stage.sampled == 2
 
 
 def test_people_without_labels_wear_something(decode: DecodeStage, stage: CountingStage) -> None:
-    field = WornDisplacements(decode, stage).of(PersonLabels(0, 1.0, {}))
+    field = DisplacementCache(decode, stage).displacement(PersonLabels(0, 1.0, {}))
     assert torch.isfinite(field).all() and float(field.norm(dim=-1).mean()) > 0.002
 
 
 def test_what_was_forgotten_is_sampled_to_the_same(
     decode: DecodeStage, stage: CountingStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worn_displacements, "_REMEMBERED", 2)
-    worn = WornDisplacements(decode, stage)
-    first = worn.of(person())
+    monkeypatch.setattr(displacement_cache, "_REMEMBERED", 2)
+    worn = DisplacementCache(decode, stage)
+    first = worn.displacement(person())
     for value in (1.0, 2.0):
-        worn.of(person(surface=value))
-    assert torch.equal(worn.of(person()), first) and stage.sampled == 4
+        worn.displacement(person(surface=value))
+    assert torch.equal(worn.displacement(person()), first) and stage.sampled == 4
 
 
 def test_too_many_entries_are_refused(decode: DecodeStage, stage: CountingStage) -> None:
     with pytest.raises(ValueError, match="surface"):
-        WornDisplacements(decode, stage).of(person(entries=SURFACE_SIZE + 1))
+        DisplacementCache(decode, stage).displacement(person(entries=SURFACE_SIZE + 1))

@@ -46,20 +46,20 @@ def sampled(surfels: Surfels, faces: Int32Array, longest_m: float) -> tuple[Surf
     """
     a, b, c = (np.take(surfels.points, corner, axis=0) for corner in faces.T)
     squared = np.maximum(np.maximum(_squared(b - a), _squared(c - b)), _squared(a - c))
-    stretched = np.flatnonzero(squared > np.float32(longest_m**2))
-    stretched = stretched[(surfels.areas[faces[stretched]] > 0).all(axis=1)]
-    a, b, c = a[stretched], b[stretched], c[stretched]
+    large = np.flatnonzero(squared > np.float32(longest_m**2))
+    large = large[(surfels.areas[faces[large]] > 0).all(axis=1)]
+    a, b, c = a[large], b[large], c[large]
     cross = np.cross(b - a, c - a)
     twice_area = np.sqrt(_squared(cross))
     normals, areas = cross / np.maximum(twice_area, np.float32(1e-12))[:, None], twice_area / 2
-    taken = np.bincount(faces[stretched].ravel(), np.repeat(areas / 3, 3), len(surfels))
+    taken = np.bincount(faces[large].ravel(), np.repeat(areas / 3, 3), len(surfels))
     left = np.maximum(surfels.areas - taken, 0).astype(np.float32)
-    parts = np.clip(np.rint(np.sqrt(squared[stretched]) / np.float32(longest_m)), 1, _MOST_PARTS).astype(int)
+    parts = np.clip(np.rint(np.sqrt(squared[large]) / np.float32(longest_m)), 1, _MOST_PARTS).astype(int)
     # Each triangle as often as it has samples, and the number of the sample in it.
-    row = np.repeat(np.arange(len(stretched)), parts**2)
+    row = np.repeat(np.arange(len(large)), parts**2)
     number = np.arange(len(row)) - np.repeat(np.cumsum(parts**2) - parts**2, parts**2)
     places = _PLACES[_FIRST_PLACE[parts[row]] + number]
-    corners = faces[stretched[row]]
+    corners = faces[large[row]]
     points = np.einsum("mk,mkd->md", places, surfels.points[corners])
     samples = Surfels(points, normals[row].astype(np.float32), areas[row] / np.square(parts[row]).astype(np.float32))
     return Surfels(surfels.points, surfels.normals, left), Samples(samples, corners, places)

@@ -23,7 +23,7 @@ _REMEMBERED = 128
 _NOTHING = np.zeros(0, np.float32)
 
 
-class WornDisplacements:
+class DisplacementCache:
     """Samples and remembers displacements.
 
     Args:
@@ -34,7 +34,7 @@ class WornDisplacements:
         self._decode, self._diffusion = decode, diffusion
         self._known: OrderedDict[tuple[int, bytes, bytes], Tensor] = OrderedDict()
 
-    def of(self, person: PersonLabels) -> Tensor:
+    def displacement(self, person: PersonLabels) -> Tensor:
         """(V', 3) displacements at rest of a person, metres.
 
         Raises:

@@ -5,8 +5,8 @@ import pytest
 import trimesh
 
 from receiver.surface.stage import SurfaceStage
-from receiver.surface.stretched import sampled
 from receiver.surface.surfels import Surfels
+from receiver.surface.triangle_samples import sampled
 
 TRIANGLES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
 # Two small triangles' width, and eight times as long.
