@@ -87,9 +87,7 @@ def as_db(similarity: float) -> float:
     return -10 * float(np.log10(max(1 - similarity, 1e-6)))
 
 
-def atlas_coder(
-    atlas: ByteArray, encode: Callable[[ByteArray, BoolArray, int], bytes], read: Read, *, with_mask: bool
-) -> Coder:
+def atlas_coder(atlas: ByteArray, encode: Encode, read: Read, *, with_mask: bool) -> Coder:
     """Codes the finest tiles of an atlas.
 
     Args:

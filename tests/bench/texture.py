@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -34,8 +33,6 @@ _SEED = 20_000_007
 _PEOPLE, _QUICK_PEOPLE = 24, 3
 _BYTES = (1_000, 4_000, 16_000, 64_000)
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
-_DEMO = Path(__file__).parents[2] / "sender/capture/data"
-_DEMO_STEP = 5
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,7 @@ class TextureBench:
         self.body = BodyModel.load()
         self.layout = AtlasLayout.from_body(self.body)
         self.completion = AtlasCompletion.load(self.layout)
-        self.skin = BodySkin.from_model(self.body)
-        self.face = FaceDetail(self.body, self.skin.template, self.layout)
+        self.face = FaceDetail(self.body, BodySkin.from_model(self.body).template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
         self._people, self._count = TexturePeople(self.body, seed, count), count
 
