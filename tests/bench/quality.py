@@ -115,7 +115,7 @@ class Evaluation:
                 crop.labels, unconstrained_rho(self._importance, crop.labels), self._model_hash
             )
             found = self._reconstructed(crop, coded, truth)
-            views = TrueViews.of(truth.shell, self._background(crop.image))
+            views = TrueViews.render(truth.shell, self._background(crop.image))
             systems = {
                 name: figures(person, self._receiver.bare(person.labels), truth, views)
                 for name, person in found.items()

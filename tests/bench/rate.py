@@ -224,7 +224,7 @@ class Distortion:
         self._space, self._body = space, BodyModel.load()
         self._skin = BodySkin.from_model(self._body)
 
-    def of(self, sent: Sequence[Sent], clip: LabelClip) -> Figures:
+    def figures(self, sent: Sequence[Sent], clip: LabelClip) -> Figures:
         """Mean errors over every tenth frame: joints and surface relative to the hips, and the pelvis' position."""
         chosen = range(0, len(sent), _FRAME_STRIDE)
         before = self._pose(np.stack([concatenate(clip.people[number].labels) for number in chosen]))
@@ -284,7 +284,7 @@ def measure(
 def _figures(runs: Sequence[Sequence[Sent]], group: Sequence[LabelClip], distortion: Distortion) -> Figures:
     every = [sent for run in runs for sent in run]
     sizes = [sent.size for sent in every]
-    losses = [distortion.of(run, clip) for run, clip in zip(runs, group, strict=True)]
+    losses = [distortion.figures(run, clip) for run, clip in zip(runs, group, strict=True)]
     frames = np.array([len(run) for run in runs])
     figures: Figures = {
         "payload_bytes_median": float(np.median(sizes)),

@@ -83,7 +83,7 @@ class TrueViews:
     pictures: tuple[ByteArray, ...]
 
     @classmethod
-    def of(cls, shell: SurfaceMesh, background: ByteArray) -> Self:
+    def render(cls, shell: SurfaceMesh, background: ByteArray) -> Self:
         """Views of the outer shell, relative to the midpoint of the hips, in its unlit colours under our light."""
         return cls(background, tuple(views_of(shell, background)))
 

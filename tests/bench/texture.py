@@ -43,7 +43,7 @@ class Error:
     relative: float
 
     @classmethod
-    def of(cls, found: Iterable[FloatArray], truth: Iterable[FloatArray]) -> "Error":
+    def between(cls, found: Iterable[FloatArray], truth: Iterable[FloatArray]) -> "Error":
         colours, true = np.concatenate(list(found)), np.concatenate(list(truth))
         factor = true.sum() / max(float(colours.sum()), 1.0)
         return cls(*(float(np.abs(scale * colours - true).mean()) for scale in (1.0, factor)))
@@ -123,7 +123,7 @@ class TextureBench:
         if not sum(selected.sum() for selected in chosen):
             return None
         found = (whole[view.texels[selected]] for view, selected in zip(truth, chosen, strict=True))
-        return Error.of(found, (view.colours[selected] for view, selected in zip(truth, chosen, strict=True)))
+        return Error.between(found, (view.colours[selected] for view, selected in zip(truth, chosen, strict=True)))
 
 
 def _within(memory: AtlasMemory, most_bytes: int) -> list[Tile]:

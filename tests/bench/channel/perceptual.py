@@ -66,7 +66,7 @@ class PerceptualDistance:
     def _gaussians(self, pictures: Sequence[Image]) -> list["_Gaussian"]:
         """Fitted to the features of all positions, of the two finest scales."""
         features = [self.features(each)[:2] for each in pictures]
-        return [_Gaussian.of(torch.cat([_rows(each[scale]) for each in features])) for scale in range(2)]
+        return [_Gaussian.from_rows(torch.cat([_rows(each[scale]) for each in features])) for scale in range(2)]
 
     @torch.inference_mode()
     def features(self, picture: Image) -> list[Tensor]:
@@ -93,7 +93,7 @@ class _Gaussian(NamedTuple):
     covariance: Tensor
 
     @classmethod
-    def of(cls, rows: Tensor) -> Self:
+    def from_rows(cls, rows: Tensor) -> Self:
         """Fitted to vectors (n, C)."""
         return cls(rows.mean(0), torch.cov(rows.T))
 

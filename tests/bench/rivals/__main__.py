@@ -139,7 +139,7 @@ def _work(options: argparse.Namespace) -> None:
         Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
     ]
     done = _all(tasks, options.workers)
-    comparison = Comparison.of([clip.results for clip in done], [clip.uncoded for clip in done])
+    comparison = Comparison.from_clips([clip.results for clip in done], [clip.uncoded for clip in done])
     times = done[0].times
     assert times is not None
     message_bytes = comparison.figures[OURS]["message_bytes"]

@@ -35,7 +35,7 @@ class Comparison:
     sizes: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, clips: Sequence[Sequence[Result]], uncoded: Sequence[Figures]) -> "Comparison":
+    def from_clips(cls, clips: Sequence[Sequence[Result]], uncoded: Sequence[Figures]) -> "Comparison":
         """The means of each setting's results, which are the same settings in every clip."""
         rows: dict[str, list[Figures]] = {}
         for results in clips:

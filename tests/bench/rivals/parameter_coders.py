@@ -98,7 +98,7 @@ class _Previous:
         self._values = {"": np.zeros(FAST_SIZE, np.int64)}
         self._values |= {name: np.zeros(size, np.int64) for name, size in SLOW_SIZES.items()}
 
-    def of(self, mask: int) -> IntArray:
+    def numbers(self, mask: int) -> IntArray:
         """The previous numbers of a frame's groups."""
         return np.concatenate([self._values[name] for name in ("", *_sizes(mask))])
 
@@ -120,7 +120,7 @@ class ZstdCoder:
 
     def encode(self, frame: Numbers) -> bytes:
         mask = _mask(frame)
-        previous = self._previous.of(mask)
+        previous = self._previous.numbers(mask)
         # What a larger change leaves is coded with the next frame.
         change = np.clip(_joined(frame) - previous, _LEAST_CHANGE, -_LEAST_CHANGE - 1).astype("<i2")
         self._previous.keep(_parted(previous + change, mask))
@@ -132,7 +132,7 @@ class ZstdCoder:
         planes: bytes = self._decompressor.decompress(data)
         mask = planes[0]
         change = np.ascontiguousarray(np.frombuffer(planes[1:], np.uint8).reshape(2, -1).T).view("<i2").ravel()
-        frame = _parted(self._previous.of(mask) + change, mask)
+        frame = _parted(self._previous.numbers(mask) + change, mask)
         self._previous.keep(frame)
         return frame
 

@@ -43,7 +43,7 @@ def comparison() -> Comparison:
         Result("JPEG crops", "bad", (400, 400), figures(400, 30.0, perceive_ms=15.0)),
         Result("Draco", "11 bits", (9000, 9000), figures(9000, 1.0)),
     ]
-    return Comparison.of([clip, clip], [{"mpjpe_mm": 80.0}] * 2)
+    return Comparison.from_clips([clip, clip], [{"mpjpe_mm": 80.0}] * 2)
 
 
 def test_rate_is_interpolated_in_its_logarithm_on_the_cheapest_curve() -> None:
