@@ -18,6 +18,8 @@ from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 from tests.support.demo_clip import fake_camera, looped_clip
 from tests.support.throttle import throttled
 
+pytestmark = pytest.mark.slow
+
 MESHES = 5
 SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
 """Folder that keeps the screenshots; without it they are made and thrown away."""

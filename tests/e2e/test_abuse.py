@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.daemons import TIMEOUT_S
+
+pytestmark = pytest.mark.slow
 
 _PER_ATTACK = ("wrong", "unhandled", "hang")
 

@@ -32,6 +32,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.jsonl"
     with receiver(tmp_path / "out", "--log-level", "info") as peer:

@@ -28,6 +28,7 @@ ASK_THE_PAGE = (
 )
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not compose_nodes.allowed(), reason="network namespaces and mounts need root"),
     pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed"),
 ]

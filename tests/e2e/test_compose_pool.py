@@ -15,6 +15,7 @@ from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
 
 pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not compose_nodes.allowed(), reason="network namespaces and mounts need root"),
     pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed"),
 ]

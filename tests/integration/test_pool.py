@@ -77,6 +77,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
+@pytest.mark.slow
 async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit(pool: RayPool) -> None:
     rng = np.random.default_rng(5)
     colours = PointColours(rng.integers(0, 256, (POINTS, 3), np.uint8), rng.random(POINTS) < 0.5)
@@ -104,6 +105,7 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     await engine.close()
 
 
+@pytest.mark.slow
 async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
     engine = PoolEngine(pool, BatchingConfig(batch_people=2))
     await engine.start()
@@ -119,6 +121,7 @@ async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
     await engine.close()
 
 
+@pytest.mark.slow
 async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) -> None:
     metrics = ReceiverMetrics()
     engine = PoolEngine(pool, BatchingConfig(batch_people=2), observer=metrics)
@@ -138,6 +141,7 @@ async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) 
     await engine.close()
 
 
+@pytest.mark.slow
 def test_ray_adds_nothing_to_the_log_of_the_receiver(pool: RayPool) -> None:
     assert not [name for name in vars(logging.makeLogRecord({})) if "ray" in name]
 
@@ -182,6 +186,7 @@ async def run_receiver(*flags: str) -> tuple[int | None, str]:
     return process.returncode, errors.decode()
 
 
+@pytest.mark.slow
 async def test_receivers_use_the_pool_of_a_cluster(pool: RayPool, tmp_path: Path) -> None:
     record(tmp_path / "clip.bw", clip(4, seed=11))
     join = ("--engine", f"ray:{require_ray().get_runtime_context().gcs_address}")

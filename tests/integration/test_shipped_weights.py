@@ -61,6 +61,7 @@ def _figure(name: str, test: TestPeople) -> float:
     return float(np.mean(figure(test)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOORS)
 def test_network_reaches_its_floor_and_zeroed_weights_do_not(name: str, test_people: TestPeople) -> None:
     assert _figure(name, test_people) <= FLOORS[name]
@@ -109,6 +110,7 @@ def _receive(people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> Rec
     return Received(float(np.mean(joints)), float(np.mean(chamfer)), float(np.mean(mask)), all(watertight))
 
 
+@pytest.mark.slow
 def test_perceived_labels_through_codec_and_receiver(test_people: TestPeople) -> None:
     importance, networks = Importance.load(), model_hash()
     perceived = CropSender().predict(test_people.batch)
@@ -122,6 +124,7 @@ def test_perceived_labels_through_codec_and_receiver(test_people: TestPeople) ->
     assert received.watertight
 
 
+@pytest.mark.slow
 def test_receiver_reconstructs_true_labels(test_people: TestPeople) -> None:
     received = _receive([person.labels for person in test_people.people], test_people.people)
     assert received.mpjpe_mm < 10

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.bench.ledger import Faults, audit, records_in, run_fronts, run_pair
 from tests.netlab.durable_sender import captured_at
 
@@ -32,6 +34,7 @@ def test_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     assert records_in(tmp_path) == {"ab": [(0, 1.5)]}
 
 
+@pytest.mark.slow
 def test_no_acknowledged_frame_is_lost_when_either_side_is_killed() -> None:
     outcome = run_pair(3, seed=3)
     assert outcome.kills["receiver"] > 0 < outcome.kills["sender"] and outcome.kills.total() == 3
@@ -39,11 +42,13 @@ def test_no_acknowledged_frame_is_lost_when_either_side_is_killed() -> None:
     assert outcome.frames > 10
 
 
+@pytest.mark.slow
 def test_deliberate_bugs_are_found() -> None:
     assert run_pair(20, 2, "acknowledge-early").faults.lost
     assert run_pair(20, 2, "no-deduplication").faults.duplicated
 
 
+@pytest.mark.slow
 def test_senders_go_on_at_another_receiver_without_loss() -> None:
     outcome = run_fronts(1, seed=1)
     assert outcome.faults == Faults()
