@@ -78,12 +78,12 @@ $(PYTHON):
 
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire into $(VENV); torch and its libraries are large, the first time takes minutes"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --editable .
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
 	$(PYTHON) -m common.body
 	touch $@
 
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[dev]"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	$(PYTHON) -m common.body
 	touch $(VENV)/.runtime $@
