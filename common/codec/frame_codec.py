@@ -212,7 +212,7 @@ class FrameCodec:
         )
         content = _Content(round(frame.captured_at * 1000), scene, frame.people, levels)
         references = self._references(frame.sequence, content.time_ms)
-        writer = SymbolWriter(self._tables)
+        writer = self._writer()
         code_references(writer, references.lags(frame.sequence))
         coded = self._code(writer, frame.sequence, references, content)
         body = writer.finish()
@@ -262,6 +262,10 @@ class FrameCodec:
             bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
             rho_by_person=dict(zip(coded.state.scene.identities, map(_rho, coded.plans), strict=True)),
         )
+
+    def _writer(self) -> SymbolWriter:
+        """Overridden where the tables are fitted, to see the residuals."""
+        return SymbolWriter(self._tables)
 
     def keep_only(self, sequence: int) -> None:
         """Forgets every frame received but this one and a few before it, which may be second references.
