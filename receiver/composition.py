@@ -192,7 +192,7 @@ def _page(
     pipeline: ReceiverPipeline,
     hub: LiveHub,
     metrics: ReceiverMetrics,
-    completer: TextureInpainter | None,
+    inpainter: TextureInpainter | None,
 ) -> "AbstractAsyncContextManager[WebServer | None]":
     """The web page, unless it is switched off."""
     if not config.web.page:
@@ -200,4 +200,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return serve_page(config, engine, pipeline, hub, metrics, completer)
+    return serve_page(config, engine, pipeline, hub, metrics, inpainter)

@@ -29,8 +29,8 @@ from common.imaging.layers import Blocks, upsampling
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
-from common.weights.loader import architecture_of, load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import architecture_of, load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from receiver.texture.chart_joining import ChartJoiner, cuts_of
 
 COMPLETION_SIZE = 128
@@ -261,5 +261,4 @@ def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) 
     Raises:
         WeightsError: the weights are missing, damaged or of another version.
     """
-    config = recorded_config(name, KIND, CompletionConfig, directory)
-    return load_into(CompletionNetwork(config), name, architecture(config), directory)
+    return load_recorded(name, KIND, CompletionConfig, CompletionNetwork, directory)

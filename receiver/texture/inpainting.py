@@ -10,14 +10,14 @@ from common.body.model import BodyModel
 from common.errors import WeightsError
 from common.texture.atlas import AtlasLayout, Texture
 from receiver.texture.config import TextureConfig
-from receiver.texture.received_texture import CompleteLater, ReceivedTexture
+from receiver.texture.received_texture import InpaintLater, ReceivedTexture
 
-Complete = Callable[[Texture], ByteArray]
+Inpaint = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
 
 
 class TextureInpainter:
-    """Completes textures in the threads of its callers; all of them share one network, which the first one loads.
+    """Inpaints textures in the threads of its callers; all of them share one network, which the first one loads.
 
     Args:
         load: the layout of the atlas and the network; raises WeightsError.
@@ -26,12 +26,12 @@ class TextureInpainter:
 
     def __init__(
         self,
-        load: "Callable[[], tuple[AtlasLayout, Complete]] | None" = None,
+        load: "Callable[[], tuple[AtlasLayout, Inpaint]] | None" = None,
         observe: Callable[[float], None] | None = None,
     ) -> None:
         self._load = load or _load
         self._observe = observe
-        self._loaded: tuple[AtlasLayout, Complete] | None = None
+        self._loaded: tuple[AtlasLayout, Inpaint] | None = None
         self._failure: str | None = None
         self._loading = threading.Lock()
 
@@ -41,17 +41,17 @@ class TextureInpainter:
         Raises:
             WeightsError: the weights are missing, damaged or of another version; they are looked for once only.
         """
-        layout, complete = self._network()
+        layout, inpaint = self._network()
         texture = received.texture()
         if texture.known.reshape(-1)[layout.texel].all():
             return None
         began_s = time.perf_counter()
-        completion = complete(texture)
+        estimate = inpaint(texture)
         if self._observe is not None:
             self._observe((time.perf_counter() - began_s) * 1e3)
-        return completion
+        return estimate
 
-    def _network(self) -> tuple[AtlasLayout, Complete]:
+    def _network(self) -> tuple[AtlasLayout, Inpaint]:
         with self._loading:
             if self._failure is not None:
                 raise WeightsError(self._failure)
@@ -69,18 +69,18 @@ def open_inpainter(config: TextureConfig, observe: Callable[[float], None] | Non
     return TextureInpainter(observe=observe) if config.texture_completion == "learned" else None
 
 
-def complete_in_thread(completer: TextureInpainter | None) -> CompleteLater | None:
-    """A `CompleteLater` for a program with one session; None without a completer."""
-    if completer is None:
+def inpaint_in_thread(inpainter: TextureInpainter | None) -> InpaintLater | None:
+    """An `InpaintLater` for a program with one session; None without an inpainter."""
+    if inpainter is None:
         return None
 
-    def complete_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
-        return asyncio.get_running_loop().run_in_executor(None, completer.estimate, received)
+    def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
+        return asyncio.get_running_loop().run_in_executor(None, inpainter.estimate, received)
 
-    return complete_later
+    return inpaint_later
 
 
-def _load() -> tuple[AtlasLayout, Complete]:
+def _load() -> tuple[AtlasLayout, Inpaint]:
     # Imported here: a receiver that gets no textures does not need the network.
     from receiver.texture.atlas_completion import AtlasCompletion
 

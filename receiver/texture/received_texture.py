@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 DecodeLater = Callable[[Tile, bytes], "asyncio.Future[DecodedTile]"]
 """Begins to decode a tile in another thread."""
-CompleteLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
+InpaintLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
 """Begins to estimate a person's `ReceivedTexture.completion` in another thread; None if all their skin is known."""
 
 # People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
@@ -147,8 +147,8 @@ class _Completions:
     the last one began, `_FRAMES_PER_COMPLETION` frames after that at the earliest: most tiles tell little that is new.
     """
 
-    def __init__(self, complete_later: CompleteLater) -> None:
-        self._complete_later = complete_later
+    def __init__(self, inpaint_later: InpaintLater) -> None:
+        self._inpaint_later = inpaint_later
         self._runs: dict[int, _Run] = {}
         self._logged_failure = False
 
@@ -157,7 +157,7 @@ class _Completions:
         for identity, texture in textures.items():
             run = self._runs.get(identity)
             if run is None or run.is_out_of_date(texture, frame):
-                self._runs[identity] = _Run(texture.tiles, frame, self._complete_later(texture))
+                self._runs[identity] = _Run(texture.tiles, frame, self._inpaint_later(texture))
 
     async def wait(self, people: Iterable[int]) -> None:
         """Waits until those of these people that have begun are done."""
@@ -211,12 +211,12 @@ class ReceivedTextures:
 
     Args:
         decode_later: decodes tiles that take long, while frames go on without them; without it, `take` decodes.
-        complete_later: estimates what no camera has seen, while frames go on without it; without it, nothing does.
+        inpaint_later: estimates what no camera has seen, while frames go on without it; without it, nothing does.
     """
 
-    def __init__(self, decode_later: DecodeLater | None = None, complete_later: CompleteLater | None = None) -> None:
+    def __init__(self, decode_later: DecodeLater | None = None, inpaint_later: InpaintLater | None = None) -> None:
         self._decode_later = decode_later
-        self._completions = None if complete_later is None else _Completions(complete_later)
+        self._completions = None if inpaint_later is None else _Completions(inpaint_later)
         self._waiting: deque[_WaitingTile] = deque()
         self._newest: dict[int, ReceivedTexture] = {}
         self._used: dict[int, ReceivedTexture] = {}

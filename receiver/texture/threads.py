@@ -16,12 +16,12 @@ class TextureThreads:
     """Decodes tiles and completes textures beside the frames.
 
     Args:
-        completer: estimates what no camera has seen; without it, that is filled from the surroundings.
+        inpainter: estimates what no camera has seen; without it, that is filled from the surroundings.
     """
 
-    def __init__(self, completer: TextureInpainter | None = None) -> None:
+    def __init__(self, inpainter: TextureInpainter | None = None) -> None:
         self.executor = FairExecutor(_THREADS, "texture")
-        self._completer = completer
+        self._inpainter = inpainter
 
     def textures(self, account: Hashable, session: Hashable) -> ReceivedTextures:
         """The textures of a session that begins."""
@@ -29,14 +29,14 @@ class TextureThreads:
         def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
             return asyncio.ensure_future(self.executor.run(account, session, decode, tile, data))
 
-        completer = self._completer
-        if completer is None:
+        inpainter = self._inpainter
+        if inpainter is None:
             return ReceivedTextures(decode_later)
 
-        def complete_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
-            return asyncio.ensure_future(self.executor.run(account, session, completer.estimate, received))
+        def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
+            return asyncio.ensure_future(self.executor.run(account, session, inpainter.estimate, received))
 
-        return ReceivedTextures(decode_later, complete_later)
+        return ReceivedTextures(decode_later, inpaint_later)
 
     def shutdown(self) -> None:
         """Waits for what runs, and ends the thread."""

@@ -37,7 +37,7 @@ async def serve_page(
     pipeline: FrameHandler,
     hub: LiveHub,
     metrics: ReceiverMetrics,
-    completer: TextureInpainter | None,
+    inpainter: TextureInpainter | None,
 ) -> AsyncIterator[WebServer]:
     """Serves the page until the end of the block.
 
@@ -47,7 +47,7 @@ async def serve_page(
         pipeline: takes the frames of browsers' cameras.
         hub: observes the pipeline.
         metrics: the receiver's; the page's own are in their registry.
-        completer: estimates what uploaded pictures do not show of people, or None.
+        inpainter: estimates what uploaded pictures do not show of people, or None.
 
     Raises:
         UsageError: the database has the schema of a newer version, or its driver is missing.
@@ -59,7 +59,7 @@ async def serve_page(
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
-        pictures = ChildPictures(engine, config.children, metrics=metrics, completer=completer)
+        pictures = ChildPictures(engine, config.children, metrics=metrics, inpainter=inpainter)
         opened.push_async_callback(pictures.close)
         cameras = ChildCameras(pipeline, config.children, metrics=metrics)
         opened.push_async_callback(cameras.close)

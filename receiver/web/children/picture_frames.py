@@ -12,7 +12,7 @@ from common.texture.point_colours import PointColours
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from receiver.texture.inpainting import TextureInpainter, complete_in_thread
+from receiver.texture.inpainting import TextureInpainter, inpaint_in_thread
 from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
 
@@ -42,14 +42,14 @@ class PictureFrames:
     do not have.
 
     Args:
-        completer: estimates what a picture does not show of people; without it, that is filled from the surroundings.
+        inpainter: estimates what a picture does not show of people; without it, that is filled from the surroundings.
     """
 
-    def __init__(self, completer: TextureInpainter | None = None) -> None:
-        self._complete_later = complete_in_thread(completer)
+    def __init__(self, inpainter: TextureInpainter | None = None) -> None:
+        self._inpaint_later = inpaint_in_thread(inpainter)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
         self._colours = ReceivedColours()
-        self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
+        self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
         self.arrived = 0
 
     @contextmanager
@@ -72,7 +72,7 @@ class PictureFrames:
     async def on_session(self, session: Session) -> None:
         self._colours = ReceivedColours()
         self._textures.close()
-        self._textures = ReceivedTextures(decode_in_thread, self._complete_later)
+        self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.

@@ -43,7 +43,7 @@ class ChildPictures:
         engine: shared with the live sessions.
         metrics: count pictures and ends of the process.
         command: starts a sender.
-        completer: see `PictureFrames`.
+        inpainter: see `PictureFrames`.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class ChildPictures:
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
         clock: Clock = SYSTEM_CLOCK,
-        completer: TextureInpainter | None = None,
+        inpainter: TextureInpainter | None = None,
     ) -> None:
         self._engine = engine
         self._config = config or ChildrenConfig()
         self._metrics = metrics or ReceiverMetrics()
         self._command = command
         self._clock = clock
-        self._frames = PictureFrames(completer)
+        self._frames = PictureFrames(inpainter)
         self._child: SenderChild | None = None
         self._starting = asyncio.Lock()
         self._in_sender = asyncio.Semaphore(_IN_SENDER)

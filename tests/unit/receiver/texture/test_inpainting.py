@@ -13,7 +13,7 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
 from receiver.__main__ import PROGRAM
 from receiver.config import ReceiverConfig
-from receiver.texture.inpainting import Complete, TextureInpainter, complete_in_thread, open_inpainter
+from receiver.texture.inpainting import Inpaint, TextureInpainter, inpaint_in_thread, open_inpainter
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 
@@ -25,7 +25,7 @@ class FakeNetwork:
         self.loaded = 0
         self.threads: set[str] = set()
 
-    def load(self) -> tuple[AtlasLayout, Complete]:
+    def load(self) -> tuple[AtlasLayout, Inpaint]:
         self.loaded += 1
         if self._failure is not None:
             raise WeightsError(self._failure)
@@ -48,10 +48,10 @@ def half() -> np.ndarray:
 
 def test_network_is_loaded_once_and_timed(layout: AtlasLayout) -> None:
     network, spent_ms = FakeNetwork(layout), list[float]()
-    completer = TextureInpainter(network.load, spent_ms.append)
+    inpainter = TextureInpainter(network.load, spent_ms.append)
     assert network.loaded == 0
     for shade in (90, 150):
-        completion = completer.estimate(received(shade, half()))
+        completion = inpainter.estimate(received(shade, half()))
         assert completion is not None and np.abs(completion.astype(int) - shade).max() <= 3
     assert network.loaded == 1 and len(spent_ms) == 2
 
@@ -65,16 +65,16 @@ def test_nothing_is_estimated_when_all_skin_is_known(layout: AtlasLayout) -> Non
 
 def test_missing_weights_are_looked_for_once(layout: AtlasLayout) -> None:
     network = FakeNetwork(layout, "no weights")
-    completer = TextureInpainter(network.load)
+    inpainter = TextureInpainter(network.load)
     for _ in range(3):
         with pytest.raises(WeightsError, match="no weights"):
-            completer.estimate(received(90, half()))
+            inpainter.estimate(received(90, half()))
     assert network.loaded == 1
 
 
 async def test_textures_are_completed_in_another_thread(layout: AtlasLayout) -> None:
     network = FakeNetwork(layout)
-    textures = ReceivedTextures(complete_later=complete_in_thread(TextureInpainter(network.load)))
+    textures = ReceivedTextures(inpaint_later=inpaint_in_thread(TextureInpainter(network.load)))
     textures._newest[3] = received(90, half())
     await textures.decoded([3])
     completion = textures.pop([3])[3].completion
@@ -89,6 +89,6 @@ def read(*flags: str) -> ReceiverConfig:
 def test_option_chooses_the_completion() -> None:
     assert isinstance(open_inpainter(read().textures), TextureInpainter)
     assert open_inpainter(read("--texture-completion", "smooth").textures) is None
-    assert complete_in_thread(None) is None
+    assert inpaint_in_thread(None) is None
     with pytest.raises(UsageError, match="texture-completion"):
         read("--texture-completion", "rough")

@@ -126,7 +126,7 @@ def test_completion_reaches_another_process() -> None:
 
 
 class Estimates:
-    """A `CompleteLater` whose results the test gives."""
+    """An `InpaintLater` whose results the test gives."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[ReceivedTexture, asyncio.Future[ByteArray | None]]] = []
@@ -150,7 +150,7 @@ def shade_of(received: ReceivedTexture) -> int | None:
 
 
 async def test_live_frames_go_on_while_a_texture_is_completed(estimates: Estimates) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
     before = [textures.of_next_frame(wait=True)[3] for _ in range(10)]
     assert len(estimates.begun) == 1 and {shade_of(each) for each in before} == {None}
@@ -162,7 +162,7 @@ async def test_live_frames_go_on_while_a_texture_is_completed(estimates: Estimat
 
 
 async def test_texture_is_completed_again_after_new_tiles_but_not_often(estimates: Estimates) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
     textures.of_next_frame(wait=True)
     textures.take(blob(3, 1))
@@ -187,7 +187,7 @@ async def test_texture_is_completed_again_after_new_tiles_but_not_often(estimate
 
 
 async def test_decoded_waits_for_completions_of_the_newest_tiles(estimates: Estimates) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     for identity, number in ((3, 0), (3, 1), (4, 0)):
         textures.take(blob(identity, number))
     waiting = asyncio.ensure_future(textures.decoded([3, 9]))
@@ -207,7 +207,7 @@ async def test_decoded_waits_for_completions_of_the_newest_tiles(estimates: Esti
 
 
 async def test_completion_of_a_person_who_is_gone_is_given_up(estimates: Estimates) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
     textures.of_next_frame(wait=True)
     textures.take(blob(3, data=WITHDRAWN))
@@ -220,7 +220,7 @@ async def test_completion_of_a_person_who_is_gone_is_given_up(estimates: Estimat
 async def test_failed_completions_change_nothing_and_are_logged_once(
     estimates: Estimates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     for identity, error in ((3, WeightsError("no weights")), (4, MemoryError("no room"))):
         textures.take(blob(identity))
         waiting = asyncio.ensure_future(textures.decoded([identity]))
@@ -233,7 +233,7 @@ async def test_failed_completions_change_nothing_and_are_logged_once(
 
 
 async def test_close_gives_up_completions(estimates: Estimates) -> None:
-    textures = ReceivedTextures(complete_later=estimates)
+    textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
     textures.take(blob(4))
     textures.of_next_frame(wait=True)

@@ -100,8 +100,8 @@ async def test_all_jobs_fail_with_the_process() -> None:
 
 async def test_textures_of_a_picture_are_completed_before_its_job_goes_on() -> None:
     layout = AtlasLayout.from_body(BodyModel.load())
-    completer = TextureInpainter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
-    frames, sender = PictureFrames(completer), session()
+    inpainter = TextureInpainter(lambda: (layout, lambda texture: np.full((128, 128, 3), texture.colours.max())))
+    frames, sender = PictureFrames(inpainter), session()
     await frames.on_session(sender)
     left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
     for number, shade in enumerate((90, 200)):
