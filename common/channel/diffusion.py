@@ -19,8 +19,8 @@ from torch.nn import functional
 from common.channel.model import Reconstruction
 from common.imaging.layers import Blocks, upsampling
 from common.imaging.transforms import LATENT_SCALE
-from common.weights.loader import architecture_of, load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import architecture_of, load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "picture_diffusion"
 KIND = "picture_diffusion"
@@ -163,5 +163,4 @@ def load_decoder(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) 
     Raises:
         WeightsError: the weights are missing, damaged or of another version.
     """
-    config = recorded_config(name, KIND, DiffusionDecoderConfig, directory)
-    return load_into(DiffusionDecoder(config), name, architecture(config), directory)
+    return load_recorded(name, KIND, DiffusionDecoderConfig, DiffusionDecoder, directory)

@@ -24,8 +24,8 @@ from common.imaging.entropy import Statistics, rounded
 from common.imaging.grid import hyper_grid
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
-from common.weights.loader import architecture_of, load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import architecture_of, load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"
@@ -43,8 +43,7 @@ def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) 
     Raises:
         WeightsError: the weights are missing, damaged or of another version.
     """
-    config = recorded_config(name, KIND, ImageChannelConfig, directory)
-    return load_into(ImageChannel(config), name, architecture(config), directory)
+    return load_recorded(name, KIND, ImageChannelConfig, ImageChannel, directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common.errors import WeightsError
-from common.weights.manifest import WEIGHTS_DIRECTORY, Storage, WeightsEntry, add_entry, find_entry
+from common.weights.manifest import WEIGHTS_DIRECTORY, Storage, WeightsEntry, add_entry, find_entry, recorded_config
 from common.weights.quantisation import dequantised, quantised
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -24,6 +24,9 @@ class DataclassInstance(Protocol):
     """Any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Config = TypeVar("Config", bound=DataclassInstance)
 
 
 def load_weights(
@@ -74,6 +77,26 @@ def load_into(
     except RuntimeError as error:
         raise WeightsError(f"weights {name!r} are of another version than this program: reinstall bodywire") from error
     return network.eval()
+
+
+def load_recorded(
+    name: str,
+    kind: str,
+    config_type: Callable[..., Config],
+    build: Callable[[Config], Network],
+    directory: Path = WEIGHTS_DIRECTORY,
+) -> Network:
+    """The network of an entry, made from the config that the entry records, with its weights, in evaluation mode.
+
+    Args:
+        name, kind, config_type, directory: as for `recorded_config`.
+        build: makes the network of a config.
+
+    Raises:
+        WeightsError: the entry or its file is missing, damaged, or of another network.
+    """
+    config = recorded_config(name, kind, config_type, directory)
+    return load_into(build(config), name, {"kind": kind, **architecture_of(config)}, directory)
 
 
 def save_weights(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.labels import group_slices
-from common.weights.loader import load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.verifier import log_odds
 from sender.perception.network.output import PerceptionOutput
@@ -113,8 +113,7 @@ class KeypointConfidence:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped regression; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = ConfidenceNet(recorded_config(WEIGHTS_NAME, _KIND, ConfidenceConfig, directory))
-        return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
+        return cls(load_recorded(WEIGHTS_NAME, _KIND, ConfidenceConfig, ConfidenceNet, directory))
 
     @torch.inference_mode()
     def limbs(self, evidence_BLF: Tensor) -> list[dict[str, float]]:

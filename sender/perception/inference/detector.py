@@ -17,8 +17,8 @@ from torchvision.ops import nms
 
 from common.arrays import Box, FloatArray, Image
 from common.weights.devices import fast_autocast
-from common.weights.loader import load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
 
@@ -185,8 +185,7 @@ class Detector:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = DetectorNet(recorded_config(WEIGHTS_NAME, _KIND, DetectorConfig, directory))
-        load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
+        net = load_recorded(WEIGHTS_NAME, _KIND, DetectorConfig, DetectorNet, directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @torch.inference_mode()

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from common.arrays import ByteArray
 from common.weights.devices import fast_autocast
-from common.weights.loader import load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -41,8 +41,7 @@ class Perception:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = PerceptionNet(recorded_config(WEIGHTS_NAME, _KIND, PerceptionConfig, directory))
-        load_into(net, WEIGHTS_NAME, architecture(net.config), directory)
+        net = load_recorded(WEIGHTS_NAME, _KIND, PerceptionConfig, PerceptionNet, directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @property

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.arrays import FloatArray
-from common.weights.loader import load_into
-from common.weights.manifest import WEIGHTS_DIRECTORY, recorded_config
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 
@@ -92,8 +92,7 @@ class Verifier:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = VerifierNet(recorded_config(WEIGHTS_NAME, _KIND, VerifierConfig, directory))
-        return cls(load_into(net, WEIGHTS_NAME, architecture(net.config), directory))
+        return cls(load_recorded(WEIGHTS_NAME, _KIND, VerifierConfig, VerifierNet, directory))
 
     @torch.inference_mode()
     def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:

@@ -24,8 +24,7 @@ from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from common.weights.loader import architecture_of, load_into
-from common.weights.manifest import recorded_config
+from common.weights.loader import architecture_of, load_recorded
 
 KIND = "deepjscc"
 STRIDE = 4
@@ -109,8 +108,7 @@ def load_network(name: str, directory: Path) -> DeepJscc:
     Raises:
         WeightsError: the weights are missing, damaged or of another version.
     """
-    config = recorded_config(name, KIND, DeepJsccConfig, directory)
-    return load_into(DeepJscc(config), name, architecture(config), directory)
+    return load_recorded(name, KIND, DeepJsccConfig, DeepJscc, directory)
 
 
 class DeepJsccTraining(Recipe[DeepJscc, Tensor]):
