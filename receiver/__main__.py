@@ -6,7 +6,7 @@ from typing import NoReturn
 from common.io.configuration import read_config
 from common.io.options import Command, Program
 from common.io.startup import announce, leave, run_program
-from receiver.export.arguments import add_export_arguments
+from receiver.export.command import add_export_arguments
 
 PROGRAM = Program(
     name="receiver",

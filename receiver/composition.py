@@ -33,7 +33,7 @@ from receiver.link.session import SessionRegistry
 from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.disk_space import free_and_size_bytes
+from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder

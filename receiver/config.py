@@ -3,21 +3,32 @@
 from dataclasses import dataclass, field
 
 from common.io.config import LogConfig, MetricsConfig, TracingConfig
+from common.io.options import option
 from common.weights.config import DeviceConfig
 from receiver.diffusion.config import SamplingConfig
-from receiver.engine.config import BatchingConfig
-from receiver.engine.pool.config import EngineConfig
-from receiver.link.auth.config import SecurityConfig
-from receiver.link.config import ListenConfig
+from receiver.engine.config import BatchingConfig, EngineConfig
+from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
-from receiver.sharing import SharingConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.config import TextureConfig
-from receiver.web.accounts.config import AccountsConfig
-from receiver.web.children.config import ChildrenConfig
-from receiver.web.config import WebConfig
-from receiver.web.models.config import UploadConfig
+from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, WebConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SharingConfig:
+    """How senders share the receiver's computing time."""
+
+    peer_people: int = option(16, help="most people of a frame that are reconstructed, those of the highest scores")
+    live_wait_ms: float = option(
+        500.0, help="a live frame that has waited longer is not reconstructed if a newer one has arrived, ms"
+    )
+
+    def __post_init__(self) -> None:
+        if self.peer_people < 1:
+            raise ValueError(f"peer-people must be at least 1, got {self.peer_people}")
+        if not 0 <= self.live_wait_ms <= 60_000:
+            raise ValueError(f"live-wait-ms must lie in 0…60000, got {self.live_wait_ms:g}")
 
 
 @dataclass(frozen=True, slots=True)

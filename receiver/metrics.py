@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from common.arrays import FloatArray
 from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
-from receiver.engine.observer import EngineObserver
+from receiver.engine.engine import EngineObserver
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 

@@ -15,6 +15,7 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.wire.convert import FrameMessage
+from receiver.config import SharingConfig
 from receiver.engine.engine import (
     Priority,
     ReconstructionEngine,
@@ -34,7 +35,6 @@ from receiver.publish.observer import SessionObserver
 from receiver.publish.output_guard import OutputGuard
 from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
-from receiver.sharing import SharingConfig
 from receiver.texture.inpainting import TextureInpainter
 from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTextures

@@ -11,7 +11,7 @@ from rich.text import Text
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.io.status_line import Part, Symbols, bit_rate, counted, duration, status_text
-from receiver.publish.disk_space import free_and_size_bytes
+from receiver.publish.output_files import free_and_size_bytes
 
 _RECENT_S = 3.0
 _DISK_EVERY_S = 5.0

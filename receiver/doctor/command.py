@@ -39,7 +39,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.doctor import machine, networks
     from common.doctor.certificates import check_certificates
     from common.doctor.storage import check_address_free
-    from receiver.doctor import admission, engine, output, page
+    from receiver.doctor import checks
 
     security, listen = config.security, config.listen.listen
     yield named("processors", machine.check_processors)
@@ -47,16 +47,16 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("clock", machine.check_clock)
     yield named("egl", machine.check_egl)
     yield named("certificates", check_certificates, security.tls_cert, security.tls_key, security.tls_ca)
-    yield named("admission", admission.check_admission, security, listen)
-    yield named("output", output.check_output, config.publish)
-    yield named("disk", output.check_disk, config.publish)
+    yield named("admission", checks.check_admission, security, listen)
+    yield named("output", checks.check_output, config.publish)
+    yield named("disk", checks.check_disk, config.publish)
     if config.metrics.metrics is not None:
         yield named("metrics", check_address_free, "metrics", config.metrics.metrics, "--metrics")
-    yield named("page", page.check_page, config.web, security)
+    yield named("page", checks.check_page, config.web, security)
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "receiver")
     if config.engine.kind == "local":
         yield named("device", networks.check_device, config.device)
-    yield named("engine", engine.check_engine, config.engine, config.device)
+    yield named("engine", checks.check_engine, config.engine, config.device)
     yield named("body model", networks.check_body_cache)
     yield named("listen", check_address_free, "listen", listen, "--listen")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from common.clock import Clock
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import (
+    EngineObserver,
     ReconstructedPerson,
     ReconstructionRequest,
     ReconstructionResult,
     RequestWithdrawn,
 )
-from receiver.engine.observer import EngineObserver
 from receiver.engine.priority_queue import PriorityQueue
 
 # A session that asked or was answered within this time is expected to ask again soon.

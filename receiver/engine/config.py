@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from common.errors import UsageError
+from common.io.addresses import Address
 from common.io.options import option
 
 
@@ -17,3 +19,80 @@ class BatchingConfig:
             raise ValueError(f"batch-people must be at least 1, got {self.batch_people}")
         if not 0 <= self.batch_wait_ms <= 1000:
             raise ValueError(f"batch-wait-ms must lie in 0…1000, got {self.batch_wait_ms:g}")
+
+
+_LOCAL, _RAY = "local", "ray"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Where people are reconstructed: in this process, or by the replicas of a pool."""
+
+    engine: str = option(
+        _LOCAL,
+        help="local: in this process; ray: in a pool on this machine; "
+        "ray:HOST:PORT: in the pool of the Ray cluster with this head",
+    )
+    replicas: int = option(1, help="replicas of the pool, the fewest if --max-replicas is more")
+    max_replicas: int | None = option(None, help="most replicas when requests queue up (default: as --replicas)")
+    replica_cpus: float = option(1.0, help="CPU cores that Ray reserves for a replica, and threads that build surfaces")
+    replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves for a replica; 0 computes on the CPU")
+
+    def __post_init__(self) -> None:
+        kind, _, address = self.engine.partition(":")
+        if kind not in (_LOCAL, _RAY) or (kind == _LOCAL and self.engine != _LOCAL):
+            raise ValueError(f"--engine must be local, ray or ray:HOST:PORT, not {self.engine!r}")
+        if ":" in self.engine:
+            try:
+                if "/" in address:
+                    raise ValueError("Ray Client is not supported; write ray:HOST:PORT")
+                Address.parse(address)
+            except ValueError as error:
+                raise ValueError(f"--engine {self.engine}: {error}") from None
+        if self.replicas < 1:
+            raise ValueError(f"--replicas must be at least 1, got {self.replicas}")
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"--max-replicas {self.max_replicas} is less than --replicas {self.replicas}")
+        if not 0 < self.replica_cpus <= 1024:
+            raise ValueError(f"--replica-cpus must lie in 0…1024 and be more than 0, got {self.replica_cpus:g}")
+        if not 0 <= self.replica_gpus <= 64 or (self.replica_gpus > 1 and self.replica_gpus % 1):
+            raise ValueError(f"--replica-gpus must be a share of 0…1 or a whole number, got {self.replica_gpus:g}")
+
+    @property
+    def kind(self) -> str:
+        """`local` or `ray`."""
+        return self.engine.partition(":")[0]
+
+    @property
+    def address(self) -> Address | None:
+        """The head of the Ray cluster to join; None for one on this machine."""
+        address = self.engine.partition(":")[2]
+        return Address.parse(address) if address else None
+
+    @property
+    def most_replicas(self) -> int:
+        """Replicas of the pool when it has grown."""
+        return self.replicas if self.max_replicas is None else self.max_replicas
+
+    @property
+    def replica_device(self) -> str:
+        """Where the networks of a replica run; which GPU that is, Ray chooses."""
+        return "cuda" if self.replica_gpus else "cpu"
+
+    def check(self, device: str) -> None:
+        """Checks the options against the device.
+
+        Args:
+            device: of `--device`.
+
+        Raises:
+            UsageError: the pool has no GPU for the device, or a replica needs one that `--device` excludes.
+        """
+        if self.kind == _LOCAL:
+            return
+        if ":" in device:
+            raise UsageError(f"--device {device}: Ray chooses the GPUs of --engine ray; give --device cuda or auto")
+        if device == "cuda" and not self.replica_gpus:
+            raise UsageError(f"--device {device} with --engine ray needs --replica-gpus above 0")
+        if device == "cpu" and self.replica_gpus:
+            raise UsageError("--replica-gpus reserves GPUs, but --device cpu does not use them")

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.config import BatchingConfig
-from receiver.engine.fair_executor import FairExecutor
-from receiver.engine.observer import EngineObserver
+from receiver.engine.engine import EngineObserver
+from receiver.engine.fair_queue import FairExecutor
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
 from receiver.mesh.skinned_glb import Skeleton
 

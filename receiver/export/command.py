@@ -1,28 +1,17 @@
 """`receiver export`: writes the people of a recorded session as files for animation tools."""
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import UsageError, exit_code_of
+from common.body.anatomy import GARMENTS
+from common.errors import exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
-from common.text import printable
-from receiver.export.animated_glb import encode_characters
-from receiver.export.arguments import add_export_arguments
-from receiver.export.bvh import encode_bvh
-from receiver.export.character import Character
-from receiver.export.destination import check_destination, new_folder, write_file
-from receiver.export.editing import Edits
-from receiver.export.mesh_sequence import write_sequence
-from receiver.export.recorded_session import RecordedSession, read_session
-from receiver.export.rigging import LeftOut, rig
-from receiver.export.usd_scene import check_installed, encode_usdz
 
-_SEQUENCES = ("obj", "ply")
-_SCENES = ("glb", "usdz")
-"""Formats whose files have everybody of the session."""
+FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 
 _EPILOG = """\
 examples:
@@ -46,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         prepare_process()
-        _export(_parser().parse_args(arguments))
+        options = _parser().parse_args(arguments)
+        # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+        from receiver.export.session_export import export_session
+
+        for line in export_session(options):
+            print(line)
 
     return exit_code_of("receiver export", work)
 
@@ -65,98 +59,74 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(options: argparse.Namespace) -> None:
-    edits = Edits.from_options(options, only_published=options.format in _SEQUENCES)
-    if options.format == "usdz":
-        check_installed()
-    session = _read(options)
-    destinations = _destinations(options, session)
-    for path in destinations:
-        check_destination(path, folder=options.format in _SEQUENCES, force=options.force)
-    left_out = LeftOut()
-    if options.format in _SEQUENCES:
-        _write_sequences(destinations, session, options.format, left_out)
-    else:
-        _write_animations(destinations, session, edits, options, left_out)
-    _warn(session, left_out)
+def add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments to a parser."""
+    parser.add_argument(
+        "session",
+        metavar="SESSION",
+        type=Path,
+        help="number of a session in --out, or an output directory that has only one",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        type=Path,
+        default=Path(os.environ.get("BODYWIRE_RECEIVER_OUT", "out")),
+        help="output directory of the receiver (default: out)",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="glb", help="file format (default: glb)")
+    parser.add_argument(
+        "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: session-N.FORMAT here)"
+    )
+    parser.add_argument("--person", metavar="ID", type=int, help="export only the person with this id")
+    parser.add_argument(
+        "--from", metavar="SECONDS", dest="from_s", type=_seconds, default=0.0, help="start here (default: 0)"
+    )
+    parser.add_argument(
+        "--to", metavar="SECONDS", dest="to_s", type=_seconds, default=math.inf, help="end here (default: the end)"
+    )
+    parser.add_argument(
+        "--fps",
+        metavar="NUMBER",
+        type=_rate,
+        help="frames a second of the video that was sent (default: as fast as its frames were read)",
+    )
+    parser.add_argument(
+        "--shape",
+        metavar="CHANGE",
+        action="append",
+        default=[],
+        help="change everybody's build: height=+5cm, weight=-8kg; may be given for both",
+    )
+    parser.add_argument(
+        "--wear",
+        metavar="GARMENT",
+        action="append",
+        default=[],
+        help=f"change everybody's clothes or hair: {', '.join(GARMENTS)}, or none for the bare skin; may be repeated",
+    )
+    parser.add_argument(
+        "--tint",
+        metavar="PART=#RRGGBB",
+        action="append",
+        default=[],
+        help="change a colour of everybody: top=#336699; parts: skin, hair, top, bottom, shoes; may be repeated",
+    )
+    parser.add_argument("--force", action="store_true", help="replace what an earlier export has written")
 
 
-def _read(options: argparse.Namespace) -> RecordedSession:
-    """The part of a session that was asked for."""
-    if options.from_s >= options.to_s:
-        raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
-    text = str(options.session)
-    numbered = text.isascii() and text.isdecimal()
-    if not numbered and not options.session.is_dir():
-        raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
-    directory, number = (options.out, int(text)) if numbered else (options.session, None)
-    session = read_session(directory, number, options.fps)
-    if options.person is not None:
-        session = session.only(options.person)
-    return session.cut(options.from_s, options.to_s)
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a time in seconds from 0 on")
+    return seconds
 
 
-def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapping[Path, Sequence[int]]:
-    """Paths to write, and who is in each."""
-    people = sorted(session.people)
-    sequence = options.format in _SEQUENCES
-    person = "" if options.person is None else f"-p{options.person}"
-    suffix = f"-{options.format}" if sequence else f".{options.format}"
-    path = Path(options.output or f"session-{session.number}{person}{suffix}").absolute()
-    if not path.name or path.name == "..":
-        raise UsageError(f"{path} is no name for a file: give another --output")
-    if options.format in _SCENES or len(people) == 1:
-        return {path: people}
-    stem, ending = (path.name, "") if sequence else (path.stem, path.suffix)
-    return {path.with_name(f"{stem}-p{person}{ending}"): [person] for person in people}
-
-
-def _write_sequences(
-    destinations: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
-) -> None:
-    for path, (person,) in destinations.items():
-        with new_folder(path) as folder:
-            files = write_sequence(folder, session.people[person], mesh_format, left_out)
-        print(f"{path}: {files} files")
-
-
-def _write_animations(
-    destinations: Mapping[Path, Sequence[int]],
-    session: RecordedSession,
-    edits: Edits,
-    options: argparse.Namespace,
-    left_out: LeftOut,
-) -> None:
-    for path, people in destinations.items():
-        characters = [edits.applied(rig(person, session.people[person], left_out)) for person in people]
-        if options.format == "bvh":
-            (character,) = characters
-            write_file(path, encode_bvh(character, options.fps or character.motion.frame_rate))
-        else:
-            encoded = (
-                encode_usdz(characters)
-                if options.format == "usdz"
-                else encode_characters(characters, f"session-{session.number}")
-            )
-            write_file(path, [encoded])
-        print(f"{path}: {_described(characters)}")
-
-
-def _described(characters: Sequence[Character]) -> str:
-    people = "1 person" if len(characters) == 1 else f"{len(characters)} people"
-    frames = sum(len(character.motion) for character in characters)
-    return f"{people}, {frames} poses, {max(character.motion.times_s[-1] for character in characters):.2f} s"
-
-
-def _warn(session: RecordedSession, left_out: LeftOut) -> None:
-    """One line about what could not be exported."""
-    parts = []
-    if left_out.bodies:
-        parts.append(f"{left_out.bodies} of {left_out.seen} bodies ({left_out.reason})")
-    if session.damaged_lines:
-        parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
-    if parts:
-        sys.stderr.write(printable(f"receiver export: left out {' and '.join(parts)}", 2000) + "\n")
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0.001 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 1000 frames a second")
+    return rate
 
 
 if __name__ == "__main__":

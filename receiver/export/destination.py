@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UsageError
 from common.io.atomic_write import atomic_replacement
-from receiver.mesh.mesh_files import output_error
+from receiver.publish.output_files import output_error
 
 _SEQUENCE_FILE = r"frame-\d{6,}\.(?:obj|ply)"
 

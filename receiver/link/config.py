@@ -1,9 +1,12 @@
-"""Options of the link."""
+"""Options of the link: address, security, limits."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.options import option
+from common.wire.certificates import CertificateFiles, check_pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +23,51 @@ class ListenConfig:
     def __post_init__(self) -> None:
         if self.drain_timeout <= 0:
             raise ValueError(f"drain_timeout must be above 0, got {self.drain_timeout:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityConfig:
+    """Which senders are admitted, and how much each may consume."""
+
+    insecure: bool = option(False, help="listen for other machines without encryption")
+    tls_cert: Path | None = option(None, help="certificate of the receiver; deploy/certs makes one")
+    tls_key: Path | None = option(None, help="private key of --tls-cert")
+    tls_ca: Path | None = option(None, help="senders must present a certificate signed by this authority")
+    tokens: Path | None = option(
+        None, help="senders must present a token of this file (python -m receiver.link.auth.tokens)"
+    )
+    max_sessions: int = option(64, help="most sessions at a time; when there are more, senders with few go first")
+    peer_sessions: int = option(64, help="most sessions of one sender at a time")
+    peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
+    peer_messages_per_second: float = option(
+        1000.0,
+        help="most messages per second of one stream; all streams from one address have three times as many together",
+    )
+
+    def __post_init__(self) -> None:
+        check_pair(self.tls_cert, self.tls_key)
+        if self.insecure and self.tls_cert:
+            raise ValueError("--tls-cert asks for encryption, --insecure turns it off: leave one out")
+        if self.tls_ca and not self.tls_cert:
+            raise ValueError("--tls-ca asks senders for certificates, which needs --tls-cert and --tls-key too")
+        if min(self.max_sessions, self.peer_sessions) < 1:
+            raise ValueError("max_sessions and peer_sessions must be above 0")
+        if min(self.peer_bytes_per_second, self.peer_messages_per_second) < 1:
+            raise ValueError("peer_bytes_per_second and peer_messages_per_second must be above 1")
+
+    def check(self, listen: Address) -> None:
+        """Checks the certificates, and that other machines cannot connect unencrypted by accident.
+
+        Raises:
+            UsageError: what is wrong, and what to do about it.
+        """
+        CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca).read()
+        if listen.is_loopback or self.tls_cert:
+            return
+        if not self.insecure:
+            raise UsageError(
+                f"other machines can reach {listen}: give --tls-cert and --tls-key (sh deploy/certs/make-ca.sh and "
+                "issue.sh make them), or --insecure"
+            )
+        if self.tokens:
+            raise UsageError("with --insecure the tokens would be sent unencrypted: leave out --insecure or --tokens")

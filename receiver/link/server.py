@@ -13,15 +13,14 @@ from grpc_reflection.v1alpha import reflection
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
+from common.wire.certificates import CertificateFiles, Certificates
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import Authenticator, host_of
-from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.limits import RateLimits
-from receiver.link.auth.tls import server_credentials
 from receiver.link.auth.tokens import TokenFile
-from receiver.link.config import ListenConfig
+from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import GrpcServerStream
@@ -169,3 +168,36 @@ def _try_to_bind(listen: Address) -> None:
             trial.listen(1)
     except OSError as error:
         raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error
+
+
+def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
+    """TLS credentials of the port, None for no encryption; changed files apply from the next connection on.
+
+    Raises:
+        UsageError: a file cannot be read, is damaged, has expired, or certificate and key do not match.
+    """
+    if config.tls_cert is None:
+        return None
+    files = _ServedFiles(CertificateFiles(config.tls_cert, config.tls_key, config.tls_ca))
+    return grpc.dynamic_ssl_server_credentials(
+        files.read(), files.read_if_changed, require_client_authentication=config.tls_ca is not None
+    )
+
+
+class _ServedFiles:
+    """The certificate files in the form that gRPC asks for."""
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._served: Certificates | None = None
+
+    def read(self) -> Any:
+        """The files' content, for the start of the server."""
+        self._served = served = self._files.current()
+        return grpc.ssl_server_certificate_configuration(
+            [(served.key, served.certificate)], root_certificates=served.authority
+        )
+
+    def read_if_changed(self) -> Any:
+        """Called by gRPC for each connection; None keeps the present content."""
+        return None if self._files.current() is self._served else self.read()

@@ -1,22 +1,61 @@
 """Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
-from common.errors import MalformedPacket
-from common.wire.convert import NO_SEQUENCE, FrameMessage, Hello
+from common.errors import ChecksumMismatch, MalformedPacket
+from common.wire.convert import NO_SEQUENCE, Chunk, FrameMessage, Hello
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
-from receiver.link.blob_assembly import BlobAssembly
 from receiver.link.session_use import Claim, Evict, SessionUse
 
 # Live senders leave gaps, but no gap of two years at 30 frames a second; such a frame would use up the session.
 _MAX_LEAP_FRAMES = 1 << 31
 # A live sender never sends a rejected frame again, so this memory must not grow.
 _REMEMBERED_REJECTIONS = 64
+
+
+class BlobAssembly:
+    """The blobs of one session, over any number of streams; stores at most one unfinished blob."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, int] | None = None
+        self._first: Chunk | None = None
+        self._data = bytearray()
+
+    def add(self, chunk: Chunk) -> Blob | None:
+        """Adds a chunk.
+
+        A blob that is sent again, because its last chunk ack was lost, is not returned again.
+
+        Returns:
+            The blob if this was its last chunk.
+
+        Raises:
+            MalformedPacket: the chunk does not follow the one before.
+            ChecksumMismatch: the blob is complete, but damaged; it is dropped, and the next one may begin.
+        """
+        if chunk.offset == 0:
+            self._first, self._data = chunk, bytearray()
+        first = self._first
+        if first is None or chunk.blob != first.blob or chunk.offset != len(self._data):
+            raise MalformedPacket("a chunk does not follow the one before")
+        if len(self._data) + len(chunk.data) > first.total:
+            raise MalformedPacket("a chunk exceeds the size of its blob")
+        self._data += chunk.data
+        if len(self._data) < first.total:
+            return None
+        data, self._first, self._data = bytes(self._data), None, bytearray()
+        if zlib.crc32(data) != first.checksum:
+            raise ChecksumMismatch(f"blob {first.blob} has a wrong checksum")
+        duplicate = self._last == (first.blob, first.checksum)
+        self._last = first.blob, first.checksum
+        return None if duplicate else Blob(first.kind, first.key, data)
 
 
 class Closable(Protocol):

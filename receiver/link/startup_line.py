@@ -4,7 +4,7 @@ import socket
 from dataclasses import replace
 
 from common.io.addresses import Address
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 
 _ALL_INTERFACES = ("0.0.0.0", "::")
 # An address for documentation (RFC 5737): connecting a UDP socket to it sends nothing but selects the interface.

@@ -12,8 +12,6 @@ import numpy as np
 import trimesh
 
 from common.arrays import ByteArray, FloatArray
-from common.errors import OutputError
-from common.io.atomic_write import atomic_write
 from receiver.mesh.glb import static_mesh_glb
 from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, originals
@@ -102,25 +100,3 @@ def _colours(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
     if visual is None or visual.kind != "vertex":
         return None
     return np.asarray(visual.vertex_colors[:, :3], dtype=np.uint8)
-
-
-def publish_file(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o600) -> None:
-    """Writes a file atomically: readers see either the old or the new content, also after the process was killed.
-
-    Args:
-        synced: also after a loss of power; the content is on the disk when this returns.
-        mode: permissions, less the umask; by default only the owner may read the file.
-
-    Raises:
-        OutputError: the file cannot be written; no partial file remains.
-    """
-    try:
-        atomic_write(path, content, synced=synced, mode=mode)
-    except OSError as error:
-        raise output_error(path, error) from error
-
-
-def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError:
-    """An error with the path, the reason and the remedy; `flag` chooses the path."""
-    reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; free some space or choose another {flag}")

@@ -15,13 +15,13 @@ from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
 from common.channel.transmission import load_network
 from common.errors import MalformedPacket
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
-from receiver.mesh.mesh_files import output_error, publish_file
 from receiver.metrics import ReceiverMetrics
 from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
+from receiver.publish.output_files import output_error, publish_file
 
 logger = logging.getLogger(__name__)
 

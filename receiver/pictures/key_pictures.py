@@ -11,7 +11,7 @@ from common.blobs import Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.picture_codec.key_picture import check, decode
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.session_directory import SessionWriter

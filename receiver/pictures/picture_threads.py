@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 
 from common.errors import MalformedPacket, OutputError, WeightsError
 from common.newest_calls import Call, NewestCalls
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import OutputError
-from receiver.mesh.mesh_files import output_error
+from receiver.publish.output_files import output_error
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,11 @@ from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame
 from common.frames import LabelFrame
 from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
-from receiver.publish.frame_age import age_and_error_ms
-from receiver.publish.frame_record import FrameRecord, PersonRecord, rounded_bytes
+from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
 from receiver.publish.session_directory import SessionWriter
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.

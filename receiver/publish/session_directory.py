@@ -27,12 +27,13 @@ from typing import Self
 from common.errors import OutputError
 from common.io.atomic_write import remove_partial_files
 from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.mesh.mesh_files import encode_mesh, output_error, publish_file
+from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.line_file import LineFile, check_place
+from receiver.publish.output_files import output_error, publish_file
 from receiver.publish.session_records import (
     SessionState,
     encode_index,

@@ -19,8 +19,8 @@ from typing import IO
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
-from receiver.mesh.mesh_files import output_error
 from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
+from receiver.publish.output_files import output_error
 from receiver.publish.session_records import read_index, read_lines, read_records
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ from PIL import ImageDraw, ImageFont
 from common.arrays import FloatArray, Image
 from common.errors import SourceError
 from common.frames import Camera
-from receiver.mesh.mesh_files import publish_file, read_mesh
+from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.render import render
+from receiver.publish.output_files import publish_file
 
 COLUMNS = 8
 _TILE_HEIGHT_PX = 288

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 from common.arrays import ByteArray
 from common.texture.atlas_tiles import DecodedTile, Tile, decode
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.texture.inpainting import TextureInpainter
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 

@@ -1,13 +1,72 @@
 """The application: the page's files and the API."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
+from common.errors import OutputError
 from common.version import package_version
-from receiver.web.page_files import BUILT, page_routes
 from receiver.web.problems import add_problem_handlers
+
+BUILT = Path(__file__).with_name("static")
+"""Where the build puts the page (`setup.py`)."""
+
+# A browser asks each time, and is answered "not modified" without the content.
+_REVALIDATED = "no-cache"
+# Names with a hash of the content never change their content.
+_IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+def check_built(folder: Path = BUILT) -> None:
+    """Checks that the page was built.
+
+    Raises:
+        OutputError: it was not.
+    """
+    if not (folder / "index.html").is_file():
+        raise OutputError(
+            f"the web page is not built ({folder} has no index.html): install Bodywire again, or --no-page"
+        )
+
+
+class _PageFiles(StaticFiles):
+    """The files, with what browsers may keep of them."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        path = Path(full_path)
+        # esbuild appends a hash to the names of bundles: app-7K2QXJ5A.js.
+        hashed = "-" in path.stem and path.suffix in (".js", ".css")
+        response.headers["cache-control"] = _IMMUTABLE if hashed else _REVALIDATED
+        return response
+
+
+def page_routes(folder: Path = BUILT) -> APIRouter:
+    """Routes of the page: `/`, `/docs` and `/static/…`."""
+    router = APIRouter(include_in_schema=False)
+    files = _PageFiles(directory=folder, check_dir=False)
+
+    @router.get("/")
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
+
+    @router.get("/docs")
+    async def documentation(request: Request) -> Response:
+        return await files.get_response("docs/index.html", request.scope)
+
+    @router.get("/static/{name:path}")
+    async def static(request: Request, name: str) -> Response:
+        return await files.get_response(name, request.scope)
+
+    return router
+
 
 DESCRIPTION = """Turns pictures of people into meshes, and shows the people before a sender's camera.
 

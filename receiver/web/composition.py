@@ -12,7 +12,7 @@ from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
-from receiver.web.app import create_app
+from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.guards import Guard
@@ -20,7 +20,6 @@ from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
-from receiver.web.page_files import check_built
 from receiver.web.server import WebServer
 from receiver.web.service import UploadService, open_service
 from receiver.web.status import status_routes

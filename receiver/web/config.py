@@ -1,11 +1,11 @@
-"""Configuration of the receiver's web page."""
+"""Configuration of the web page: page, uploads, accounts, and the senders that it starts."""
 
 from dataclasses import dataclass
 
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.options import option
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 
 DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 
@@ -50,3 +50,68 @@ class WebConfig:
                 f"other machines can reach the page on {self.address}: give --tls-cert and --tls-key (sh "
                 "deploy/certs/make-ca.sh and issue.sh make them), or --insecure behind a proxy that encrypts"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenConfig:
+    """The sender processes that the receiver starts for uploaded pictures and for cameras of browsers."""
+
+    warm_pictures: bool = option(
+        False, help="start the sender for uploaded pictures with the receiver, not with the first picture"
+    )
+    max_pictures: int = option(16, help="most uploaded pictures that are reconstructed or wait at a time")
+    picture_timeout: float = option(30.0, help="seconds until an uploaded picture is given up")
+    max_browser_cameras: int = option(2, help="most cameras of browsers at a time; each has a sender process")
+
+    def __post_init__(self) -> None:
+        if min(self.max_pictures, self.max_browser_cameras) < 1:
+            raise ValueError("max_pictures and max_browser_cameras must be above 0")
+        if not 0 < self.picture_timeout <= 600:
+            raise ValueError(f"picture_timeout must lie in 0…600, got {self.picture_timeout:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadConfig:
+    """Pictures that are uploaded, and the models made of them."""
+
+    upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
+    upload_pixels: int = option(50_000_000, help="most pixels of an uploaded picture")
+    upload_seconds: float = option(60.0, help="time within which a picture must have arrived, in seconds")
+    uploads_per_minute: float = option(60.0, help="most pictures of one account in a minute")
+    account_models: int = option(200, help="most models that one account may keep")
+
+    def __post_init__(self) -> None:
+        if min(self.upload_bytes, self.upload_pixels, self.account_models) < 1:
+            raise ValueError("--upload-bytes, --upload-pixels and --account-models must be at least 1")
+        if self.upload_seconds <= 0 or self.uploads_per_minute <= 0:
+            raise ValueError("--upload-seconds and --uploads-per-minute must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsConfig:
+    """Accounts of the web page."""
+
+    sign_up: bool | None = option(
+        None, help="let visitors of the web page make accounts (default: on the loopback only)"
+    )
+    database: str | None = option(
+        None, help="PostgreSQL URL of accounts and models, postgresql://user@host/name (default: SQLite in --out)"
+    )
+
+    def __post_init__(self) -> None:
+        if self.database is not None:
+            # Imported here: reading the options need not wait for the libraries of the database.
+            from receiver.web.database.database import postgres_url
+
+            postgres_url(self.database)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(sign_up={self.sign_up}, database={'…' if self.database else None})"
+
+    def signs_up(self, *, loopback: bool) -> bool:
+        """Whether visitors may make accounts.
+
+        Args:
+            loopback: only this machine can reach the page.
+        """
+        return loopback if self.sign_up is None else self.sign_up

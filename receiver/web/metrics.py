@@ -4,7 +4,10 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from receiver.web.pictures import UPLOAD_STAGES
+PICTURE_STAGES = ("queue", "perception", "link", "reconstruction")
+"""What an uploaded picture passes through, in this order, before its files are written."""
+FILES = "files"
+UPLOAD_STAGES = (*PICTURE_STAGES, FILES)
 
 # From a static file to the reconstruction of an uploaded picture on a loaded machine.
 REQUEST_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)
@@ -106,7 +109,7 @@ class WebMetrics:
         self._upload_seconds.labels(outcome).observe(seconds)
 
     def upload_stage(self, stage: str, seconds: float) -> None:
-        """An upload passed a stage, one of `receiver.web.pictures.UPLOAD_STAGES`."""
+        """An upload passed a stage, one of `UPLOAD_STAGES`."""
         self._upload_stage_seconds.labels(stage).observe(seconds)
 
     def sign_in(self, outcome: SignInOutcome) -> None:

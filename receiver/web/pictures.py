@@ -9,12 +9,6 @@ from typing import Protocol
 
 from receiver.engine.engine import ReconstructedPerson
 
-STAGES = ("queue", "perception", "link", "reconstruction")
-"""What a picture passes through, in this order, as reported to `on_stage`."""
-FILES = "files"
-UPLOAD_STAGES = (*STAGES, FILES)
-"""The stages of an upload: at the end the files of its model are encoded and written."""
-
 
 class PictureRefused(Exception):
     """The picture cannot be reconstructed; its text says why, for the user."""
@@ -52,7 +46,7 @@ class PictureReconstructor(Protocol):
 
         Args:
             picture: an encoded image, checked and upright (EXIF orientation applied).
-            on_stage: is called with one of `STAGES` when that stage begins.
+            on_stage: is called with one of `receiver.web.metrics.PICTURE_STAGES` when that stage begins.
 
         Raises:
             PictureRefused: it is no readable picture.

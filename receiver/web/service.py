@@ -11,14 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.web.accounts.api import accounts_api
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.identity import Identities
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
+from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.api import models_api
-from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.models.service import ModelService
 from receiver.web.models.store import existing_models

@@ -34,12 +34,10 @@ import torch
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS
 from receiver.diffusion.config import SamplingConfig
-from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.config import BatchingConfig, EngineConfig
+from receiver.engine.engine import EngineObserver, ReconstructionRequest
 from receiver.engine.local import LocalEngine
-from receiver.engine.observer import EngineObserver
 from receiver.engine.pool.cluster import open_pool
-from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor

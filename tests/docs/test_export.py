@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import UsageError
 from common.io.command_line import CommandParser
-from receiver.export.arguments import FORMATS, add_export_arguments
+from receiver.export.command import FORMATS, add_export_arguments
 from tests.docs.test_pages import PAGES
 
 COMMAND = re.compile(r"^    receiver export (.*)$", re.MULTILINE)

@@ -12,8 +12,7 @@ from common.io.telemetry import publish_build
 from common.version import build_versions
 from receiver.link.refusals import Refusal
 from receiver.metrics import ReceiverMetrics
-from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
-from receiver.web.pictures import UPLOAD_STAGES
+from receiver.web.metrics import UPLOAD_STAGES, SignInOutcome, UploadOutcome, WebMetrics
 from sender.metrics import SenderMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")

@@ -29,8 +29,8 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.cameras import ChildCameras
-from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.pictures import ChildPictures
+from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import ReconstructedPicture
 from tests.e2e.daemons import receiver
 from tests.support.demo_clip import demo_picture

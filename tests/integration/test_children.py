@@ -19,11 +19,12 @@ from common.weights.manifest import model_hash
 from receiver.metrics import ReceiverMetrics
 from receiver.web.children import end_with_parent, sender_child
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
-from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.pictures import ACCOUNT, ChildPictures
 from receiver.web.children.sender_child import ChildEnded, SenderChild
-from receiver.web.pictures import STAGES, PictureRefused, PicturesUnavailable
+from receiver.web.config import ChildrenConfig
+from receiver.web.metrics import PICTURE_STAGES
+from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import RecordingPipeline
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
@@ -80,7 +81,7 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     pictures = bench.pictures()
     first = await pictures.reconstruct(picture(2), stages.append)
     second = await pictures.reconstruct(picture(3))
-    assert stages == list(STAGES[:1]) + [stage for stage in STAGES if stage != "queue"]
+    assert stages == list(PICTURE_STAGES[:1]) + [stage for stage in PICTURE_STAGES if stage != "queue"]
     assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
     assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
     one, other = bench.engine.requests

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-import receiver.link.auth.config
+import receiver.link.config
 import sender.link.transport.security
 from common.clock import Clock
 from common.doctor.finding import Finding, Verdict
@@ -29,7 +29,7 @@ from tests.support.certificate_authority import Authority
 from tests.support.fake_link import MODEL, CountingCodec
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
 
-ReceiverSecurity = receiver.link.auth.config.SecurityConfig
+ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig
 ALL_STEPS = ["peer name", "peer tcp", "peer tls", "peer grpc", "peer token", "peer versions", "peer clock"]
 

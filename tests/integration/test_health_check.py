@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from common.wire.health_check import main
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture, RecordingPipeline
 

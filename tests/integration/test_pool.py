@@ -31,10 +31,9 @@ from common.texture.point_colours import PointColours
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
 from receiver.diffusion.config import SamplingConfig
-from receiver.engine.config import BatchingConfig
+from receiver.engine.config import BatchingConfig, EngineConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
-from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-import receiver.link.auth.config
+import receiver.link.config
 import sender.link.transport.security
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
@@ -25,7 +25,7 @@ from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 from tests.support.raw_sender import RawSender
 
-ReceiverSecurity = receiver.link.auth.config.SecurityConfig
+ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig
 
 

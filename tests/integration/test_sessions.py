@@ -14,8 +14,8 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import AckStatus, Drain, Welcome
-from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.tokens import add_token
+from receiver.link.config import SecurityConfig
 from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import Refusal
 from receiver.link.session import SessionRegistry

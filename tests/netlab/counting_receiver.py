@@ -16,7 +16,7 @@ from typing import TextIO
 
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from tests.netlab.programs import FramesOnly, serve

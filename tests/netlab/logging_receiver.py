@@ -17,7 +17,7 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.publish.output_guard import OutputGuard

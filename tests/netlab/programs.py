@@ -12,8 +12,7 @@ from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES
 from common.wire.convert import FrameMessage, Hello
-from receiver.link.auth.config import SecurityConfig
-from receiver.link.config import ListenConfig
+from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.server import LinkServer
 from receiver.link.service import OnUse, unshared

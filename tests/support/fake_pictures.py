@@ -11,7 +11,8 @@ from PIL import Image
 from common.frames import PersonLabels
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.web.pictures import STAGES, ReconstructedPicture
+from receiver.web.metrics import PICTURE_STAGES
+from receiver.web.pictures import ReconstructedPicture
 from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
 from tests.support.posed_body import box
 
@@ -47,7 +48,7 @@ class FakePictures:
     ) -> ReconstructedPicture:
         self.received.append(picture)
         width, height = Image.open(io.BytesIO(picture)).size
-        for stage in STAGES:
+        for stage in PICTURE_STAGES:
             on_stage(stage)
         await self.gate.wait()
         if self.error is not None:

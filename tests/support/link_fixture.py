@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import receiver.link.auth.config
+import receiver.link.config
 import sender.link.transport.security
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -87,7 +87,7 @@ class LinkFixture:
         *,
         port: int = 0,
         model: bytes = MODEL,
-        security: receiver.link.auth.config.SecurityConfig | None = None,
+        security: receiver.link.config.SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,

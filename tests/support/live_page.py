@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.access import Access

@@ -19,22 +19,20 @@ from common.frames import PersonLabels
 from common.io.addresses import Address
 from common.wire.report import SenderReport
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.access import Access
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
-from receiver.web.config import WebConfig
+from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
-from receiver.web.metrics import WebMetrics
-from receiver.web.models.config import UploadConfig
-from receiver.web.pictures import STAGES, PictureReconstructor, PicturesUnavailable, ReconstructedPicture
+from receiver.web.metrics import PICTURE_STAGES, WebMetrics
+from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.server import WebServer
 from receiver.web.service import open_service
 from receiver.web.status import status_routes
@@ -126,7 +124,7 @@ class PageServer:
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
         """The people of the last frame, whatever the picture shows."""
-        for stage in STAGES:
+        for stage in PICTURE_STAGES:
             on_stage(stage)
         if self.picture_error is not None:
             raise self.picture_error

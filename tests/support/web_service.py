@@ -12,14 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from common.clock import Clock
 from receiver.web.access import Access
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
+from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
-from receiver.web.models.config import UploadConfig
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.service import UploadService, open_service
 from receiver.web.status import status_routes

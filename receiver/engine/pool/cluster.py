@@ -18,7 +18,7 @@ from typing import Any
 
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
-from receiver.engine.pool.config import EngineConfig
+from receiver.engine.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
 from receiver.engine.pool.replica import Replica, ReplicaSettings

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.config import BatchingConfig
-from receiver.engine.observer import EngineObserver
+from receiver.engine.engine import EngineObserver
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton
 

@@ -1,12 +1,15 @@
 """HTTP routes of accounts, sessions and tokens."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Message, Receive
 
 from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Identities, Visitor, identities_of
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
@@ -15,7 +18,6 @@ from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
 from receiver.web.accounts.store import MAX_TOKENS, NameTaken, TooManyTokens
 from receiver.web.accounts.throttle import TriedTooOften, address_key
 from receiver.web.problems import problem, problems, retry_later
-from receiver.web.small_body import SmallBodyRoute
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
 
@@ -169,3 +171,41 @@ def _remembered(identities: Identities, response: Response, signed_in: SignedIn)
 
 def _address(request: Request) -> str:
     return address_key(request.client.host if request.client else None)
+
+
+_MAX_BYTES, _MAX_S = 8192, 15.0
+
+
+class SmallBodyRoute(APIRoute):
+    """A route that answers 413 to a body above 8 kB, and 408 to one that takes longer than 15 s."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with a limited body."""
+        handler = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            return await handler(Request(request.scope, _limited(request.receive)))
+
+        return limited
+
+
+def _limited(receive: Receive) -> Receive:
+    deadline_s = asyncio.get_running_loop().time() + _MAX_S
+    total, ended = 0, False
+
+    async def limited() -> Message:
+        nonlocal total, ended
+        if ended:  # what comes now is the end of the connection, for which there is no hurry
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                message = await receive()
+        except TimeoutError as error:
+            raise problem(408, "the request came too slowly: send it again", {"Connection": "close"}) from error
+        total += len(message.get("body", b""))
+        ended = not message.get("more_body", False)
+        if total > _MAX_BYTES:
+            raise problem(413, f"the body is larger than {_MAX_BYTES} bytes: shorten it", {"Connection": "close"})
+        return message
+
+    return limited

@@ -13,9 +13,8 @@ from common.errors import OutputError
 from common.wire.pictures import PictureHeader, PictureRefused
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
-from receiver.web.children.config import ChildrenConfig
-from receiver.web.children.picture_socket import PictureSocket
-from receiver.web.children.sender_child import SENDER, ChildEnded, SenderChild
+from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
+from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import PicturesUnavailable
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,8 @@ from common.io.atomic_write import atomic_write
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import SessionDecoder
-from receiver.link.auth.config import SecurityConfig
 from receiver.link.auth.tokens import add_token
-from receiver.link.config import ListenConfig
+from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.server import LinkServer
 from receiver.link.session import Session, SessionRegistry

@@ -17,10 +17,9 @@ from common.wire import pictures as wire
 from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
 from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.texture.inpainting import TextureInpainter
-from receiver.web.children.config import ChildrenConfig
 from receiver.web.children.picture_frames import PictureFrames, PictureLabels
-from receiver.web.children.picture_socket import PictureSocket
-from receiver.web.children.sender_child import SENDER, ChildEnded, SenderChild
+from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
+from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import PictureRefused, PicturesUnavailable, ReconstructedPicture
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from common.errors import OutputError
-from receiver.mesh.mesh_files import output_error
+from receiver.publish.output_files import output_error
 
 logger = logging.getLogger(__name__)
 

@@ -19,17 +19,16 @@ from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
+from receiver.web.config import UploadConfig
 from receiver.web.database.database import Database
 from receiver.web.database.tables import ModelRow
-from receiver.web.metrics import UploadOutcome, WebMetrics
+from receiver.web.metrics import FILES, UploadOutcome, WebMetrics
 from receiver.web.models import store
-from receiver.web.models.config import UploadConfig
 from receiver.web.models.files import ModelFiles, new_model_id
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.refusals import UploadRefused
 from receiver.web.models.store import TooManyModels
 from receiver.web.pictures import (
-    FILES,
     PictureReconstructor,
     PictureRefused,
     PicturesUnavailable,
@@ -46,7 +45,7 @@ _THREADS = 2
 _BURST = 20
 _RECONSTRUCTION_S = 120.0
 PICTURE = "picture.jpg"
-# What an upload has passed through before the stages of `receiver.web.pictures`.
+# What an upload has passed through before the stages of `receiver.web.metrics`.
 PICTURE_STAGE = "picture"
 
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.identity import current_identity
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
+from receiver.web.config import AccountsConfig
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import PASSWORD, Site, open_site
 
@@ -119,7 +119,7 @@ async def test_sign_ups_of_one_address_are_limited(site: Site) -> None:
 
 
 async def test_slow_and_endless_bodies_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.small_body._MAX_S", 0.01)
+    monkeypatch.setattr("receiver.web.accounts.api._MAX_S", 0.01)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b'{"name":'

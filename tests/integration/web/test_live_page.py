@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.web.config import WebConfig
 from receiver.web.server import WebServer
 from tests.support.live_page import Page, served

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from common.errors import UsageError
 from receiver.web.accounts import store
-from receiver.web.accounts.config import AccountsConfig
 from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account, NameTaken
+from receiver.web.config import AccountsConfig
 from receiver.web.database.database import Database, DatabaseUnavailable, open_database, postgres_url
 from receiver.web.database.tables import ModelRow
 from receiver.web.models import store as models

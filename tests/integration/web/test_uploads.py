@@ -14,9 +14,10 @@ from sqlalchemy import text
 
 from common.errors import OutputError
 from receiver.mesh.glb_reader import GlbReader
+from receiver.web.config import UploadConfig
+from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.models import store
-from receiver.web.models.config import UploadConfig
-from receiver.web.pictures import UPLOAD_STAGES, PictureRefused, PicturesUnavailable
+from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.support.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web_service import Site, open_site
 

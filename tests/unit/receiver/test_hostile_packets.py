@@ -26,7 +26,7 @@ from common.wire.convert import (
     encode_server,
 )
 from receiver.link.session import SenderClock, Session
-from receiver.publish.frame_age import age_and_error_ms
+from receiver.publish.frame_record import age_and_error_ms
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.fake_link import new_session
 from tests.support.label_motion import MODEL_HASH

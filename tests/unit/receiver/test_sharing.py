@@ -16,10 +16,10 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
+from receiver.config import SharingConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.refusals import RepeatedLines
-from receiver.sharing import SharingConfig
 from tests.support.fake_link import FakeEnd, fake_link, settle
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 

@@ -13,7 +13,7 @@ import pytest
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.certificates import CertificateFiles, validity
-from receiver.link.auth.config import SecurityConfig as ReceiverSecurity
+from receiver.link.config import SecurityConfig as ReceiverSecurity
 from sender.link.transport.security import SecurityConfig as SenderSecurity
 from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority

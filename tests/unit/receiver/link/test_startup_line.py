@@ -5,7 +5,7 @@ import pytest
 
 from common.io.addresses import Address
 from receiver.link import startup_line as module
-from receiver.link.auth.config import SecurityConfig
+from receiver.link.config import SecurityConfig
 from receiver.link.startup_line import host_names, startup_line
 
 PEM = Path("receiver.pem")

@@ -7,9 +7,10 @@ import trimesh
 
 from common.errors import OutputError
 from receiver.mesh.glb_reader import GlbReader
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, publish_file, read_mesh, to_y_up
+from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
+from receiver.publish.output_files import publish_file
 from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
 from tests.support.shapes import sphere

@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 from common.blobs import PICTURE, Blob
 from common.errors import MalformedPacket
 from common.picture_codec.key_picture import KeyPicture, encode
-from receiver.engine.fair_executor import FairExecutor
+from receiver.engine.fair_queue import FairExecutor
 from receiver.pictures.key_pictures import KeyPictures
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory

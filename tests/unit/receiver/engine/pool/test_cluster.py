@@ -7,8 +7,8 @@ import pytest
 
 from common.errors import PeerError, UsageError
 from receiver.diffusion.config import SamplingConfig
+from receiver.engine.config import EngineConfig
 from receiver.engine.pool.cluster import _cause, open_pool, require_ray
-from receiver.engine.pool.config import EngineConfig
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.surface.config import SurfaceConfig
 

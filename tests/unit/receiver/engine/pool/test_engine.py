@@ -13,8 +13,7 @@ from common.body.anatomy import POINTS
 from common.clock import Clock
 from common.texture.point_colours import PointColours
 from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import Priority, ReconstructionRequest, RequestWithdrawn
-from receiver.engine.observer import EngineObserver
+from receiver.engine.engine import EngineObserver, Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost

@@ -8,8 +8,8 @@ import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from receiver.web import http_protocol
-from receiver.web.http_protocol import DeadlineProtocol
+from receiver.web import server as web_server
+from receiver.web.server import DeadlineProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -43,20 +43,20 @@ async def connected(port: int) -> AsyncIterator[Connection]:
 
 
 async def test_head_that_never_ends_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(web_server, "HEAD_TIMEOUT_S", 0.2)
     async with serving() as port, connected(port) as (reader, writer):
         writer.write(REQUEST[:-2])
         assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
 async def test_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(web_server, "HEAD_TIMEOUT_S", 0.2)
     async with serving() as port, connected(port) as (reader, _):
         assert await asyncio.wait_for(reader.read(), 10) == b""
 
 
 async def test_second_request_has_a_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(web_server, "HEAD_TIMEOUT_S", 0.3)
     async with serving() as port, connected(port) as (reader, writer):
         writer.write(REQUEST)
         assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
@@ -74,7 +74,7 @@ async def test_complete_heads_are_answered() -> None:
 
 
 async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS", 1)
     async with serving() as port, connected(port) as (first, writer):
         writer.write(REQUEST)
         assert b"200 OK" in await first.readuntil(b"\r\n\r\n")

@@ -11,7 +11,7 @@ from common.body.garments import GarmentTable
 from common.body.surface_space import SurfaceSpace
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.dressing import bare_skin, dressed
+from receiver.export.editing import bare_skin, dressed
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from tests.support.gltf_validator import validation_issues

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from receiver.engine.pool.config import EngineConfig
+from receiver.engine.config import EngineConfig
 
 
 def test_local_is_the_default() -> None:

@@ -1,0 +1,122 @@
+"""The work of `receiver export`: reads a session, and writes its people."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from common.errors import UsageError
+from common.text import printable
+from receiver.export.animated_glb import encode_characters
+from receiver.export.bvh import encode_bvh
+from receiver.export.character import Character
+from receiver.export.destination import check_destination, new_folder, write_file
+from receiver.export.editing import Edits
+from receiver.export.mesh_sequence import write_sequence
+from receiver.export.recorded_session import RecordedSession, read_session
+from receiver.export.rigging import LeftOut, rig
+from receiver.export.usd_scene import check_installed, encode_usdz
+
+_SEQUENCES = ("obj", "ply")
+_SCENES = ("glb", "usdz")
+"""Formats whose files have everybody of the session."""
+
+
+def export_session(options: argparse.Namespace) -> Iterator[str]:
+    """Does what the arguments of `receiver export` say; yields a line for each file or folder when it is written.
+
+    Raises:
+        UsageError: an argument, or what the session has, is wrong.
+        OutputError: a file cannot be written.
+    """
+    edits = Edits.from_options(options, only_published=options.format in _SEQUENCES)
+    if options.format == "usdz":
+        check_installed()
+    session = _read(options)
+    destinations = _destinations(options, session)
+    for path in destinations:
+        check_destination(path, folder=options.format in _SEQUENCES, force=options.force)
+    left_out = LeftOut()
+    if options.format in _SEQUENCES:
+        yield from _write_sequences(destinations, session, options.format, left_out)
+    else:
+        yield from _write_animations(destinations, session, edits, options, left_out)
+    _warn(session, left_out)
+
+
+def _read(options: argparse.Namespace) -> RecordedSession:
+    """The part of a session that was asked for."""
+    if options.from_s >= options.to_s:
+        raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
+    text = str(options.session)
+    numbered = text.isascii() and text.isdecimal()
+    if not numbered and not options.session.is_dir():
+        raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
+    directory, number = (options.out, int(text)) if numbered else (options.session, None)
+    session = read_session(directory, number, options.fps)
+    if options.person is not None:
+        session = session.only(options.person)
+    return session.cut(options.from_s, options.to_s)
+
+
+def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapping[Path, Sequence[int]]:
+    """Paths to write, and who is in each."""
+    people = sorted(session.people)
+    sequence = options.format in _SEQUENCES
+    person = "" if options.person is None else f"-p{options.person}"
+    suffix = f"-{options.format}" if sequence else f".{options.format}"
+    path = Path(options.output or f"session-{session.number}{person}{suffix}").absolute()
+    if not path.name or path.name == "..":
+        raise UsageError(f"{path} is no name for a file: give another --output")
+    if options.format in _SCENES or len(people) == 1:
+        return {path: people}
+    stem, ending = (path.name, "") if sequence else (path.stem, path.suffix)
+    return {path.with_name(f"{stem}-p{person}{ending}"): [person] for person in people}
+
+
+def _write_sequences(
+    destinations: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
+) -> Iterator[str]:
+    for path, (person,) in destinations.items():
+        with new_folder(path) as folder:
+            files = write_sequence(folder, session.people[person], mesh_format, left_out)
+        yield f"{path}: {files} files"
+
+
+def _write_animations(
+    destinations: Mapping[Path, Sequence[int]],
+    session: RecordedSession,
+    edits: Edits,
+    options: argparse.Namespace,
+    left_out: LeftOut,
+) -> Iterator[str]:
+    for path, people in destinations.items():
+        characters = [edits.applied(rig(person, session.people[person], left_out)) for person in people]
+        if options.format == "bvh":
+            (character,) = characters
+            write_file(path, encode_bvh(character, options.fps or character.motion.frame_rate))
+        else:
+            encoded = (
+                encode_usdz(characters)
+                if options.format == "usdz"
+                else encode_characters(characters, f"session-{session.number}")
+            )
+            write_file(path, [encoded])
+        yield f"{path}: {_described(characters)}"
+
+
+def _described(characters: Sequence[Character]) -> str:
+    people = "1 person" if len(characters) == 1 else f"{len(characters)} people"
+    frames = sum(len(character.motion) for character in characters)
+    return f"{people}, {frames} poses, {max(character.motion.times_s[-1] for character in characters):.2f} s"
+
+
+def _warn(session: RecordedSession, left_out: LeftOut) -> None:
+    """One line about what could not be exported."""
+    parts = []
+    if left_out.bodies:
+        parts.append(f"{left_out.bodies} of {left_out.seen} bodies ({left_out.reason})")
+    if session.damaged_lines:
+        parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
+    if parts:
+        sys.stderr.write(printable(f"receiver export: left out {' and '.join(parts)}", 2000) + "\n")
