@@ -33,7 +33,6 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
     """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres.
 
     Args:
-        space: the shape space.
         anny_cache: folder for Anny's own files, 40 MB; None for the one under HOME.
 
     Raises:

@@ -23,7 +23,6 @@ class GarmentTable:
     Args:
         entries: (G, 24) entries of the label group `surface`, which tell the displacement where the weights are not 0.
         weights: (G, V') 255 where a garment replaces what was worn, falling to 0 around it.
-        space: of the entries.
     """
 
     entries: FloatArray

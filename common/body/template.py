@@ -95,8 +95,6 @@ class BodyTemplate:
         """B templates in camera space; `vertices` are theirs, (B, V', 3).
 
         Args:
-            model: the body model of the template.
-            parameters: B bodies.
             displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
         """
         rest, rest_joints = model.rest(parameters.shape)

@@ -50,9 +50,6 @@ class DiffusionDecoder(nn.Module):
 
     The path from the latents to pixels has the layers of the plain decoder's `Synthesis`, so that training can start
     from its weights; what the point adds enters at 1/4, 1/8 and 1/16, and time and channel modulate every block.
-
-    Args:
-        config: sizes.
     """
 
     def __init__(self, config: DiffusionDecoderConfig) -> None:
@@ -90,7 +87,6 @@ class DiffusionDecoder(nn.Module):
         Args:
             between: (B, 3, H, W) x_t.
             plain: (B, 3, H, W) x̂, clipped to 0…1.
-            state: of the plain decoder.
             time: (B,) t, 0…1.
         """
         sixteenth = self._condition(state, time)
@@ -136,8 +132,6 @@ def sample(
     """Pictures (B, 3, H, W), not clipped, by Euler steps along the flow.
 
     Args:
-        network: trained.
-        state: of the plain decoder.
         generator: of the noise at time 1.
         steps: network passes; with one, the result is the mean of what is plausible; with none, the plain picture.
     """

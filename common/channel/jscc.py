@@ -53,13 +53,7 @@ class JsccEncoder(nn.Module):
 
 
 class JsccDecoder(nn.Module):
-    """Received symbols to latents.
-
-    Args:
-        latents: channels of y.
-        width: channels inside.
-        depth: residual blocks.
-    """
+    """Received symbols to latents."""
 
     def __init__(self, latents: int, width: int, depth: int) -> None:
         super().__init__()
@@ -73,7 +67,6 @@ class JsccDecoder(nn.Module):
 
         Args:
             symbols: (B, H, W, MAX_LENGTH) equalised, complex, zero beyond the lengths.
-            statistics: of the latents.
             snr_db: (B, H, W) effective SNR of each position.
             lengths: (B, H, W) complex symbols of each position.
         """

@@ -37,9 +37,7 @@ def estimated_latents(
 
     Args:
         received: the symbols in the order of sending.
-        statistics: of the latents.
         lengths: (1, H/16, W/16) symbols of each position.
-        generator: of the added noise.
     """
     snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
     deviation = received.snr.sqrt() / (1 + received.snr)

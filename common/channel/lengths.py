@@ -18,7 +18,6 @@ def quantised_lengths(weights: Tensor, eta: Tensor | float) -> Tensor:
     """The nearest of `LENGTHS` to η times the weights, same shape as `weights`.
 
     Args:
-        weights: how much each position matters.
         eta: complex symbols per unit of weight; broadcast.
     """
     sizes = torch.tensor(LENGTHS, device=weights.device)

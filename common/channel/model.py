@@ -94,11 +94,7 @@ class Reconstruction(NamedTuple):
 
 
 class ImageChannel(nn.Module):
-    """All networks of the image channel; see the module.
-
-    Args:
-        config: sizes.
-    """
+    """All networks of the image channel; see the module."""
 
     def __init__(self, config: ImageChannelConfig) -> None:
         super().__init__()

@@ -109,7 +109,6 @@ class ReceivedPicture(NamedTuple):
     """What arrived of a picture.
 
     Args:
-        received: its symbols.
         measured_snr_db: mean SNR of the channel from the noise on the preamble; None if that has none.
     """
 
@@ -122,8 +121,6 @@ def carry_picture(channel: ChannelState, symbols: Tensor, seed: int, sequence: i
 
     Args:
         symbols: (n,) complex, of mean power 1.
-        seed: of the session.
-        sequence: of the frame.
     """
     generator = picture_generator(seed, sequence)
     measured = _measured_snr_db(channel, generator)

@@ -45,7 +45,6 @@ def refined(network: ImageChannel, channel: ChannelState, target: Target, symbol
     Args:
         network: that will decode; its weights do not change.
         channel: as the sender believes it to be.
-        target: see there.
         symbols: as the encoder makes them, shape as the result.
         steps: passes forward and back through the decoder.
     """

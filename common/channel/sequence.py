@@ -40,7 +40,6 @@ class SequenceReceiver:
     """Decodes the pictures of one session, with those before as side information.
 
     Args:
-        network: that encoded them.
         sequence: whether they are a sequence; else each is decoded by itself.
     """
 

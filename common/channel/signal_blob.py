@@ -54,9 +54,7 @@ class SignalBlob:
         sequence: of its frame.
         captured_at: seconds since the epoch, on the sender's clock.
         window: what part of the frame it shows.
-        channel: the simulated channel.
         seed: of the noise of the session.
-        signal: symbols, hyper latents and size.
         lengths: (1, height / 16, width / 16) symbols of each position.
     """
 

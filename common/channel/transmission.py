@@ -51,7 +51,6 @@ class Transmitter:
     """The sender's side.
 
     Args:
-        network: trained.
         channel: as the sender believes it to be.
         rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
         margin_db: the hyper latents are coded for an SNR that is lower by this much, so that they arrive on a channel
@@ -103,7 +102,6 @@ class Completion:
     """How the diffusion decoder completes a picture.
 
     Args:
-        network: trained.
         steps: passes of the network.
         seed: of the detail that it invents.
     """
@@ -118,9 +116,7 @@ def decode(network: ImageChannel, signal: Signal, received: Received, completion
     """The picture (H, W, 3) of 8 bits.
 
     Args:
-        network: that encoded.
         signal: all but its symbols is known to the receiver.
-        received: its symbols after the channel.
         completion: by the diffusion decoder; None for the plain decoder alone.
 
     Raises:

@@ -83,12 +83,10 @@ class EncodedFrame:
     """The result of `FrameCodec.encode`.
 
     Args:
-        payload: the packet.
         bytes_by_group: share of each group in the packet, plus `header` (header, check, plans); sums to its length.
         bits_ideal: −Σ log₂ p over all range-coded symbols.
         bits_coded: 8 × the bytes of the range coder's output.
         key: whether it is a key frame, which needs no reference.
-        sequence: sequence number of the frame.
         reference: sequence number of the frame it is predicted from, None in a key frame.
     """
 

@@ -97,7 +97,6 @@ class Scene:
     """What seldom changes from frame to frame.
 
     Args:
-        camera: of the frame.
         source: file name or device, up to 255 bytes in UTF-8.
         identities: of the people, most prominent first.
     """

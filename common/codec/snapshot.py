@@ -65,9 +65,6 @@ def encode_snapshot(frames: Sequence[FrameState], newest: Newest, tables: CodecT
 def decode_snapshot(data: bytes, tables: CodecTables) -> tuple[list[FrameState], Newest]:
     """The inverse of `encode_snapshot`, for untrusted bytes.
 
-    Args:
-        tables: those of the encoder.
-
     Raises:
         MalformedPacket: the bytes are not a snapshot, or their content is out of range.
     """

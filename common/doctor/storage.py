@@ -18,9 +18,6 @@ def check_writable(check: str, folder: Path, flag: str) -> Finding:
     """Whether a folder can be written, or made if it is missing.
 
     The trial file has no name (`O_TMPFILE`), where the file system can do that, and is gone at once.
-
-    Args:
-        flag: the flag that names the folder.
     """
     place = existing_ancestor(folder)
     fault = _fault(place)
@@ -71,9 +68,6 @@ def check_address_free(check: str, address: Address, flag: str) -> Finding:
     """Whether a server can listen on an address.
 
     The trial binds without listening, so that neither a running server nor one that starts now notices it.
-
-    Args:
-        flag: the flag that names the address.
     """
     if address.port == 0:
         return ok(check, f"{address}: the system will choose a port")

@@ -31,7 +31,6 @@ def write_picture(path: Path, picture: Image, comment: str = "") -> None:
     """Writes JPEG if the name ends with .jpg or .jpeg, else PNG.
 
     Args:
-        path: of the file.
         picture: (height, width, 3) RGB.
         comment: is put into the file's metadata: PNG's text `Comment`, JPEG's comment segment.
 

@@ -38,12 +38,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latents (B, latents, H/16, W/16) to pictures (B, 3, H, W), not clipped to 0…1.
-
-    Args:
-        widths: channels at 1/4, 1/8 and 1/16.
-        latents: channels of y.
-    """
+    """Latents (B, latents, H/16, W/16) to pictures (B, 3, H, W), not clipped to 0…1."""
 
     def __init__(self, widths: tuple[int, int, int], latents: int) -> None:
         super().__init__()

@@ -21,7 +21,6 @@ class Address:
         """Parses `host:port`; an IPv6 address needs brackets.
 
         Args:
-            text: the address.
             default: completes `host` and `:port`; without it both parts are required.
 
         Raises:
@@ -77,7 +76,6 @@ class Addresses:
         """Parses `host:port`, or several of them with commas between.
 
         Args:
-            text: the addresses.
             default: its first address completes `host` and `:port`; without it both parts are required.
 
         Raises:

@@ -31,8 +31,6 @@ def atomic_write(path: Path, content: bytes, *, synced: bool = True, mode: int =
     """Replaces a file's content atomically, also if the process is killed.
 
     Args:
-        path: the file.
-        content: its new content.
         synced: also survive a loss of power: wait until the content is on the disk.
         mode: permissions of the new file, less the process's umask.
 

@@ -115,11 +115,7 @@ def _epilog(program: Program) -> str:
 
 
 def completion_script(kind: type[Any], program: Program, shell: str) -> str:
-    """The script for a shell, one of `SHELLS`, to be sourced, or installed where the shell looks for it.
-
-    Args:
-        kind: the configuration of the daemon.
-    """
+    """The script for a shell, one of `SHELLS`, to be sourced, or installed where the shell looks for it."""
     import shtab  # only this needs it
 
     options = {entry.name: entry for entry in options_of(kind)}

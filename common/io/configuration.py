@@ -35,8 +35,6 @@ def read_config(
     """Builds a daemon's configuration, a dataclass of components, from all four sources.
 
     Args:
-        kind: the dataclass.
-        program: the command line.
         arguments: flags without the program's name; by default those of the process.
         environment: environment variables; by default those of the process.
 

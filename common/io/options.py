@@ -36,10 +36,7 @@ class Option:
 
     Args:
         component: the field of the daemon's configuration that it belongs to, which is also its TOML table.
-        name: the field's name.
         kind: the field's type, without `| None`.
-        default: value if it is not configured.
-        help: description.
         bare: see `option`.
     """
 

@@ -28,7 +28,6 @@ class OtlpSink:
     Args:
         url: of the collector; without a path, that of OTLP is appended.
         program: `sender` or `receiver`, which becomes the service's name.
-        version: of the program.
         exporter: sends batches; by default over HTTP to `url`.
     """
 

@@ -4,11 +4,7 @@ from collections import deque
 
 
 class RecentRate:
-    """Amounts per second over a sliding window.
-
-    Args:
-        window_s: length of the window.
-    """
+    """Amounts per second over a sliding window."""
 
     def __init__(self, window_s: float = 3.0) -> None:
         self._window_s = window_s

@@ -77,7 +77,6 @@ class DaemonMetrics:
 
     Args:
         program: `sender` or `receiver`, which the names begin with.
-        stages: of the program.
         frame_fates: what becomes of frames.
         channel_fates: what becomes of the pictures of `--channel`.
         registry: a new one with CPU and memory metrics if not given; daemons in one process do not share it.

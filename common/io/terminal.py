@@ -36,7 +36,6 @@ class Terminal:
     """A stream of lines, with a status line at the end while `showing`.
 
     Args:
-        stream: where everything is written.
         live: whether a status line is shown at all; otherwise `showing` does nothing.
         environment: NO_COLOR turns off colours.
         width: of the terminal in cells.

@@ -34,7 +34,6 @@ class PictureCodec:
 
     Args:
         network: trained, its hyper synthesis in float64.
-        tables: of the same training.
         digest: of the weights.
     """
 

@@ -97,11 +97,7 @@ class HyperSynthesis(nn.Module):
 
 
 class PictureCodecNetwork(nn.Module):
-    """All networks of the picture codec; see the module.
-
-    Args:
-        config: sizes.
-    """
+    """All networks of the picture codec; see the module."""
 
     def __init__(self, config: PictureCodecConfig) -> None:
         super().__init__()

@@ -79,7 +79,6 @@ def save_network(
     """Writes the weights with the tables that they imply.
 
     Args:
-        network: trained.
         mask_ones: of `MaskCodec`.
         recipe, scores, directory: as for `save_weights`.
     """

@@ -19,7 +19,6 @@ class RecordingFacts:
         model: hash of the networks that its labels belong to, hexadecimal (`model_hash`).
         recorded_by: the end that recorded it.
         version: of the package that recorded it.
-        sender: the sender's name.
         live: the sender dropped stale frames.
         began_at: seconds since the epoch on the recorder's clock.
     """

@@ -80,11 +80,7 @@ class Blocks:
 
 
 def find_blocks(file: BlockFile, first: int) -> Blocks:
-    """All blocks of frames and blobs.
-
-    Args:
-        first: the offset of the first block.
-    """
+    """All blocks of frames and blobs."""
     try:
         entries = _from_index(file)
     except RecordingError:

@@ -40,13 +40,9 @@ class Task:
     """One shard.
 
     Args:
-        out: folder of the data set.
         split: split whose identities, poses and seeds are used.
         seed: seed of the data set, from 0 within its split.
-        number: number of the shard.
-        count: images in it.
         size: width of a crop, pixels.
-        preset: distribution of the crops.
     """
 
     out: Path

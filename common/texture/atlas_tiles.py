@@ -116,7 +116,6 @@ def encode(tile: Tile, colours: ByteArray, known: BoolArray, codec: TextureCodec
     """Encodes one tile of an atlas.
 
     Args:
-        tile: which one.
         colours: (S, S, 3) uint8 RGB.
         known: (S, S) bool; colours elsewhere have no influence.
         codec: of the picture at the finest level; coarser ones are always WebP.

@@ -52,12 +52,9 @@ def sent(
     """What the plain decoder makes of pictures after the channel.
 
     Args:
-        network: the image channel.
-        source: of the pictures.
         snr_db: (B,) mean SNR, known to the sender.
         lengths: (B, H, W) complex symbols of each position.
         gains: (B, H, W) of each position, known to the receiver.
-        generator: of the noise.
     """
     symbols = network.encode(source, snr_db[:, None, None].expand(gains.shape), lengths)
     snr = from_db(snr_db)[:, None, None, None]

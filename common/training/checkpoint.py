@@ -47,7 +47,6 @@ def blend(network: nn.Module, other: Mapping[str, Tensor], share: float) -> None
     """Linear interpolation, in place, from a network's weights and buffers to the state of another of its kind.
 
     Args:
-        network: changed in place.
         other: a state dict; integer counters are copied from it.
         share: weight of `other`, 0…1.
     """

@@ -56,10 +56,8 @@ def mixed_crops(
     """Endless batches, of which half the crops are tiles of atlases; all crops of a batch have one size.
 
     Args:
-        photographs: RGB.
         atlases: (512, 512, 4) RGBA.
         batch: crops of 128² pixels in a batch; of larger ones it has fewer.
-        rng: random numbers.
     """
     sides, shares = list(_SIDES_PX), list(_SIDES_PX.values())
     counts = {side: max(2, batch * _REFERENCE_PX**2 // side**2) for side in sides}

@@ -98,7 +98,6 @@ class Fitter:
 
     Args:
         people: number of bodies of the training split that wear each garment.
-        seed: of the choice of people.
     """
 
     def __init__(self, people: int, seed: int) -> None:

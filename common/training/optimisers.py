@@ -14,10 +14,6 @@ class ConvolutionMuon(torch.optim.Muon):
 
     The root mean square of an update relative to the learning rate is that of AdamW (Liu et al. 2025, "Muon is
     scalable").
-
-    Args:
-        weights: of convolutions.
-        lr: peak learning rate.
     """
 
     def __init__(self, weights: Sequence[Tensor], lr: float) -> None:

@@ -82,8 +82,6 @@ class Recipe(ABC, Generic[Network, Batch]):
     """One training.
 
     Args:
-        options: the values of all flags.
-        device: that the network is trained on.
         workers: all processes of the training.
         recorded: the facts in the checkpoint that the training continues from.
     """

@@ -87,10 +87,7 @@ class Run(Generic[Network, Batch]):
     """The steps of a training; the first of several workers also evaluates, saves and prints.
 
     Args:
-        recipe: the training.
         network: to train; the average starts as a copy of its present weights.
-        checkpoint: file to save to.
-        state: the checkpoint to continue from.
 
     Raises:
         UsageError: the checkpoint leaves out something else than the recipe.

@@ -35,9 +35,7 @@ def load_weights(
     """Tensors of one entry, with floating-point ones converted to float32.
 
     Args:
-        name: the entry, for example "perception".
         architecture: the config of the caller's network; None accepts any.
-        directory: folder of the manifest.
 
     Raises:
         WeightsError: the entry or its file is missing, damaged, or of another architecture.
@@ -114,13 +112,7 @@ def save_weights(
 
     Args:
         name: the entry; an existing one of this name is replaced.
-        tensors: the network's state_dict.
-        architecture: see `WeightsEntry`.
-        recipe: see `WeightsEntry`.
-        scores: see `WeightsEntry`.
-        storage: see `WeightsEntry`.
         shared: both ends must have the same weights, so they enter `model_hash`.
-        directory: folder of the manifest.
     """
     suffix = ".safetensors.gz" if storage == "int8" else ".safetensors"
     content = _content(tensors, storage)

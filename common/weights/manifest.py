@@ -37,7 +37,6 @@ class WeightsEntry:
     """A file of weights.
 
     Args:
-        file: its name, in the folder of the manifest.
         sha256: SHA-256 of its bytes, hexadecimal.
         shared: whether both ends must have the same weights.
         architecture: the config of the network; a network with another one refuses the weights.
@@ -99,7 +98,6 @@ def recorded_config(
         name: the entry; its architecture has a `kind` and the fields of the config.
         kind: the kind of network that the caller builds.
         config_type: makes a config of the fields; raises `ValueError` for invalid ones.
-        directory: folder of the manifest.
 
     Raises:
         WeightsError: the entry is missing, or has another kind or other fields.

@@ -188,9 +188,6 @@ def _time(der: bytes, at: int) -> tuple[datetime, int]:
 def certificates_in(text: bytes, name: str) -> list[bytes]:
     """The certificates of a PEM file, DER.
 
-    Args:
-        name: of the file, for the error message.
-
     Raises:
         UsageError: there is none, or one is damaged.
     """

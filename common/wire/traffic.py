@@ -14,7 +14,6 @@ class CountedStream:
     HTTP/2, TLS, TCP and IP are not counted: gRPC does not tell.
 
     Args:
-        stream: the one that is counted.
         count: takes the bytes of each message that was read or written.
     """
 

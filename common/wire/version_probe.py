@@ -19,11 +19,7 @@ _MAX_DIGITS = 20
 
 
 def probe_hello(name: str) -> Hello:
-    """A `Hello` that no receiver accepts.
-
-    Args:
-        name: for the receiver's log.
-    """
+    """A `Hello` that no receiver accepts."""
     session_id, secret = secrets.token_bytes(SESSION_ID_BYTES), secrets.token_bytes(SESSION_SECRET_BYTES)
     return Hello(session_id, name, CODEC_VERSION, _MODEL_HASH, live=False, session_secret=secret)
 

@@ -110,12 +110,7 @@ class Batch:
 
 
 class Sampler:
-    """Makes samples of atlases.
-
-    Args:
-        atlases: people.
-        layout: of the whole atlas.
-    """
+    """Makes samples of atlases."""
 
     def __init__(self, atlases: ObservedAtlases, layout: AtlasLayout) -> None:
         self._atlases, self._layout = atlases, CoarseLayout.from_layout(layout)

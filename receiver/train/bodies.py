@@ -89,10 +89,6 @@ class BodyTable:
     def read(cls, directory: Path, split: Split, places: int, limit: int | None = None) -> Self:
         """The shards of a split, pooled to `places` along the curve.
 
-        Args:
-            limit: maximum number of bodies.
-
-
         Raises:
             SourceError: the directory has no shard of the split.
         """

@@ -23,10 +23,7 @@ class Scorer:
     """Samples the same outfits under different conditions.
 
     Args:
-        network: conditioner, denoiser and basis.
-        space: the linear reconstruction.
         labels: (n, LABEL_SIZE) of dressed people in poses.
-        decode: gives the geometry features.
         truth: (n, V, 3) their displacements, metres.
     """
 
@@ -41,7 +38,6 @@ class Scorer:
         """Displacements (n, V, 3) behind the first `entries` entries of `surface`.
 
         Args:
-            config: sampler and steps.
             entries: length of the prefix that arrives.
             seed: of the noise, the same for all people.
             shuffle: give everyone the u_m of the next person.

@@ -32,11 +32,6 @@ def add_people_flags(parser: argparse.ArgumentParser, count: int, count_help: st
 class AtlasPeople:
     """Rendered people and the camera that observes their atlases.
 
-    Args:
-        split: whose shapes and poses people have.
-        seed: within the split's seeds.
-        count: people that can be rendered.
-
     Raises:
         RendererUnavailable: OpenGL is not available.
     """
@@ -75,8 +70,6 @@ def write_files(
     Args:
         options: of `add_people_flags`.
         people_per_file: the number of people of one file.
-        suffix: of the files.
-        content: of the file of some people.
 
     Raises:
         OutputError: a file cannot be written.

@@ -115,7 +115,6 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
     """The batch with some of its crops replaced by negative ones, which show no person.
 
     Args:
-        batch: crops of people.
         negative_B: bool, which of them to replace.
         image_B3SS: 0…1; images of the negative crops, the other rows are not read.
     """

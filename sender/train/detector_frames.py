@@ -105,8 +105,6 @@ class FrameComposer:
 
     Args:
         datasets: crops to take people from, each data set equally often.
-        rng: of all randomness.
-        size: N.
         backgrounds: number of backgrounds to make first.
         places: draws photographs (N, N, 3) with nobody in them, the background of half of the frames.
     """

@@ -78,7 +78,6 @@ def match(boxes_n4: FloatArray, crowds_m4: FloatArray, found_d4: FloatArray) -> 
     """Assigns detections to people: best score first, each to the person of the largest IoU that is still free.
 
     Args:
-        boxes_n4: the people.
         crowds_m4: boxes of crowds, in which unmatched detections are not counted.
         found_d4: detections, best first.
 

@@ -52,8 +52,6 @@ class Displacement:
     """Mean displacement of the surface of some people, in mm, when their labels change.
 
     Args:
-        body: the body model.
-        space: decodes labels to bodies.
         surface_space: decodes `surface` labels to displacements of the skin.
         labels: (B, LABEL_SIZE).
     """

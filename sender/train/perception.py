@@ -201,8 +201,6 @@ def training_batches(
     """Endless augmented batches; new shards are used as soon as they are finished.
 
     Args:
-        data: folders of shards.
-        size: crops in a batch.
         rng: of their order, of the augmentation and of the negative crops.
         negative: share of the crops that are replaced by negative ones, which show no person.
         side: pixels of a crop.
@@ -248,11 +246,7 @@ def photograph_batches(
 
 
 class MixedLoss:
-    """The loss of one forward pass over rendered crops and photographs.
-
-    Args:
-        rendered: the loss of the rendered crops.
-    """
+    """The loss of one forward pass over rendered crops and photographs."""
 
     def __init__(self, rendered: MultiTaskLoss) -> None:
         self._rendered = rendered

@@ -71,10 +71,8 @@ def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, si
     """A random transform (2, 3) from a photograph's pixels to those of a crop, and whether it mirrors.
 
     Args:
-        rng: of all randomness.
         box: (4,) of the person.
         keypoints_J3: the person's, with labels.
-        size: S.
     """
     box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE else box
     side = CROP_MARGIN * float((box[2:] - box[:2]).max()) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
@@ -107,13 +105,7 @@ def moved(keypoints_J3: FloatArray, matrix_23: Float64Array, mirrored: bool, siz
 
 
 class PhotographCropSampler:
-    """Draws crops of people in photographs at random, each person equally often.
-
-    Args:
-        photographs: the data set.
-        rng: of all randomness.
-        size: S.
-    """
+    """Draws crops of people in photographs at random, each person equally often."""
 
     def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
         self._photographs = photographs

@@ -38,10 +38,7 @@ class PhotographFrames:
     """Draws frames from the photographs of one source at random.
 
     Args:
-        photographs: the data set.
         source: with boxes: `people` or `openimages`.
-        rng: of all randomness.
-        size: N.
     """
 
     def __init__(self, photographs: PhotographDataset, source: Source, rng: Generator, size: int) -> None:
@@ -68,8 +65,6 @@ class PanoramaFrames:
 
     Args:
         photographs: the data set; its source `panoramas`.
-        rng: of all randomness.
-        size: N.
     """
 
     def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
@@ -108,10 +103,7 @@ def placement(rng: Generator, shape: Sequence[int], boxes_n4: FloatArray, size: 
     """A random transform (2, 3) from the pixels of a picture to those of a frame.
 
     Args:
-        rng: of all randomness.
-        shape: height and width of the picture.
         boxes_n4: its people; an enlarged picture shows one of them more often than chance.
-        size: N.
         log_aspect: log of the largest change of width over height.
     """
     height, width = shape
@@ -174,7 +166,6 @@ def perspective(panorama: Image, yaw: float, pitch: float, roll: float, field_of
         pitch: upwards.
         roll: clockwise.
         field_of_view: between opposite sides of the view.
-        size: N.
     """
     height, width = panorama.shape[:2]
     plane = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(field_of_view / 2)

@@ -42,8 +42,6 @@ class Photograph:
     """A photograph with its people; all positions in its pixels.
 
     Args:
-        source: where it comes from.
-        name: of its file.
         image: (H, W, 3) RGB.
         boxes: (n, 4) left, top, right, bottom.
         crowds: (m, 4) boxes that hold a crowd, or may: neither a person nor nobody.
@@ -63,7 +61,6 @@ class PhotographDataset:
 
     Args:
         directory: its `out`.
-        split: which photographs.
 
     Raises:
         SourceError: the folder is missing, damaged or of another format.
@@ -159,7 +156,6 @@ def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
     """Writes the photographs of several sources to `out`, and gives their number.
 
     Args:
-        folders: of each source.
         out: folder to write to; an earlier one is replaced.
         side: longest side of a stored picture in pixels; larger ones are scaled down, panoramas never.
 

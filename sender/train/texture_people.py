@@ -57,12 +57,6 @@ class TexturePicture:
 class TexturePeople:
     """Renders people of one split; the same seed gives the same people.
 
-    Args:
-        body: the parametric body.
-        seed: of the split's range of seeds.
-        count: people that can be rendered.
-        split: whose shapes and poses people have.
-
     Raises:
         RendererUnavailable: OpenGL is not available.
         ValueError: the seed belongs to another split.

@@ -24,11 +24,6 @@ def tailor(garment: Garment, canvas: Canvas, tailoring: Tailoring) -> Garment:
     """An altered garment.
 
     Its first N vertices are those of the original, moved; vertices on the cuts follow.
-
-    Args:
-        garment: the original.
-        canvas: the body.
-        tailoring: the alterations.
     """
     if tailoring == Tailoring():
         return garment

@@ -92,7 +92,6 @@ class Appearance:
         second_colour: (8, 4) second colour, and scale of the pattern per metre.
         direction: (8, 4) unit direction of the pattern in rest space, and its phase.
         finish: (8, 4) gloss, wrinkle amplitude, looseness in metres, grain.
-        borders: borders between the garments.
         eye_colour: (3,) iris.
         lip_colour: (3,) lips.
         noise_seed: seed of the shader's noise, 0…1.

@@ -35,7 +35,6 @@ class SkinBasis:
     Args:
         rest: (11, V, 3) mean vertices, then displacements per unit of each shape coefficient.
         weights: (V, S) skinning weights.
-        canvas: paint coordinates.
     """
 
     rest: FloatArray

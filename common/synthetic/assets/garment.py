@@ -36,8 +36,6 @@ class Garment:
     """A garment over the shape space; it has the paint coordinates of a `Canvas`.
 
     Args:
-        name: name of the pattern.
-        kind: what it covers.
         attachment: (11, N, 3) bound positions: on the mean body, then per unit of each shape coefficient, metres.
         offset: (N, 3) offset from the bound positions, in units of `scale`.
         scale: (11, 3) measure of the body that scales the offset, over the shape space.

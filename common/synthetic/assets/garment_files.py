@@ -49,8 +49,6 @@ class GarmentPattern:
     """A garment bound to the base mesh, independent of the body's shape.
 
     Args:
-        name: name of the file.
-        kind: what it covers.
         corners: (N, 3) vertices of the base mesh.
         barycentric: (N, 3) their weights; they sum to 1 and may be negative.
         offset: (N, 3) offset in camera axes, decimetres on MakeHuman's mean body.

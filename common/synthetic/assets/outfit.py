@@ -60,8 +60,6 @@ def choose_outfit(rng: Generator, wardrobe: Wardrobe, painted: Appearance) -> Ou
     """Samples a suit (85 %), shoes (75 %) and a hat (15 %) or hair; everything else remains painted.
 
     Args:
-        rng: random generator.
-        wardrobe: the available garments.
         painted: the same person in painted clothes, which gives skin tone, hair colour and fabrics.
     """
     if rng.random() >= 0.85:

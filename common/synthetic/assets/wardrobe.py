@@ -24,7 +24,6 @@ class Wardrobe:
         suit: made to measure: a thin layer over the skin from neck to wrists and ankles, to be cut into any top or
             bottom.
         skirt: made to measure, from waist to ankles.
-        canvas: the body that they are fitted to.
     """
 
     garments: dict[Kind, tuple[Garment, ...]]
@@ -48,12 +47,7 @@ class Wardrobe:
 
 
 class GarmentFitter:
-    """Binds garment patterns to the body.
-
-    Args:
-        mesh: the base mesh that the patterns refer to.
-        canvas: paint coordinates of the body.
-    """
+    """Binds garment patterns to the body."""
 
     def __init__(self, mesh: BaseMesh, canvas: Canvas) -> None:
         self._mesh, self._canvas = mesh, canvas

@@ -94,11 +94,7 @@ class OuterSurface:
 
 
 class BindingFitter:
-    """Fits bindings.
-
-    Args:
-        template: the template.
-    """
+    """Fits bindings."""
 
     def __init__(self, template: BodyTemplate) -> None:
         self._template = template
@@ -109,7 +105,6 @@ class BindingFitter:
         """Binds the template to a garment.
 
         Args:
-            garment: the garment on the mean body.
             exposure: (V',) share of the skin around each vertex that is visible beside the garment.
             bare_exposure: (V',) the same without the garment.
         """

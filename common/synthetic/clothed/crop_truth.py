@@ -19,8 +19,6 @@ class ClothingTruth:
     """Computes the fields `surface` and `outfit` of `scene.CROP_FIELDS`.
 
     Args:
-        model: the body.
-        renderer: renders the data set.
         wardrobe: its garments; None if it has painted clothes only.
 
     Raises:

@@ -35,9 +35,7 @@ class OutfitDisplacer:
     """Computes clothed templates.
 
     Args:
-        model: the body.
         renderer: computes the offset of loose painted clothes.
-        bindings: binding of every garment, by name.
     """
 
     def __init__(self, model: BodyModel, renderer: Renderer, bindings: dict[str, GarmentBinding]) -> None:

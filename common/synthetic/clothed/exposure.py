@@ -31,7 +31,6 @@ class Exposure:
         Args:
             faces: (F, 3).
             visible: (F,) pixels that count as visible.
-            count: number of vertices V.
         """
         corners = faces.ravel()
         seen = np.bincount(corners, np.repeat(visible, 3), count)
@@ -43,8 +42,6 @@ class ExposureMeter:
     """Renders triangle meshes from directions that cover the sphere evenly.
 
     Args:
-        context: OpenGL context.
-        directions: number of directions.
         side: pixels of an image; 384 are 6 mm each for a standing person.
     """
 

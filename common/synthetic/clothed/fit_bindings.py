@@ -40,12 +40,7 @@ _DIRECTIONS, _SIDE = 40, 512
 
 
 class BindingStudio:
-    """Dresses the mean body in one garment at a time and binds the template to it.
-
-    Args:
-        model: the body.
-        renderer: renders the body.
-    """
+    """Dresses the mean body in one garment at a time and binds the template to it."""
 
     def __init__(self, model: BodyModel, renderer: Renderer) -> None:
         self._model = model

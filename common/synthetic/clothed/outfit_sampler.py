@@ -25,8 +25,6 @@ class DressedPerson:
 
     Args:
         shape: (10,) coefficients.
-        outfit: what they wear.
-        clothed: the template in that outfit.
     """
 
     shape: FloatArray

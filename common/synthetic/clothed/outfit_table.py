@@ -56,11 +56,6 @@ class OutfitTable:
     def read(cls, directory: Path, split: Split, limit: int | None = None) -> Self:
         """The shards of a split.
 
-        Args:
-            directory: of the table.
-            split: of the people.
-            limit: maximum number of people.
-
         Raises:
             SourceError: the directory has no shard of the split.
         """

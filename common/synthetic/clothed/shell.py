@@ -72,7 +72,6 @@ class ShellMaker:
     """Makes shells of figures.
 
     Args:
-        renderer: renders the figures.
         meter: measures what is visible; by default one of its own.
     """
 

@@ -23,9 +23,6 @@ def bind_legs(binding: GarmentBinding, skirt: Garment, model: BodyModel, templat
 
     Args:
         binding: fitted by registration, good for the hips.
-        skirt: the made skirt.
-        model: the body, for its joints.
-        template: its template.
     """
     parts = [binding]
     bound = np.zeros(len(template), np.bool_)

@@ -21,7 +21,6 @@ class CropDataset:
 
     Args:
         directories: folders of data sets, concatenated in this order.
-        split: split of the shards.
 
     Raises:
         SourceError: there is no shard of the split, or a shard lacks a field.

@@ -67,9 +67,7 @@ class MeshBuffers:
     """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
 
     Args:
-        context: OpenGL context.
         programs: those of the renderer.
-        shape: topology and paint coordinates.
         colour_stride: `colours` samples every n-th vertex.
     """
 

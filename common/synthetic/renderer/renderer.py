@@ -64,9 +64,7 @@ class WornGarment:
     """A posed garment.
 
     Args:
-        garment: the garment.
         vertices: (N, 3) camera space, metres.
-        appearance: its materials.
     """
 
     garment: Garment
@@ -80,8 +78,6 @@ class Figure:
 
     Args:
         vertices: (V, 3) of the body, camera space, metres.
-        appearance: materials of the body.
-        worn: garments.
     """
 
     vertices: FloatArray
@@ -130,9 +126,6 @@ class Renderer:
         """Renders people into one image.
 
         Args:
-            people: the people.
-            view: the camera.
-            light: directional and ambient lights.
             up: (3,) direction of the sky in camera space; by default upwards in the image.
         """
         with self.context:  # another renderer's context may be current

@@ -14,8 +14,6 @@ class BackgroundBank:
     """A fixed set of backgrounds; every draw is a random crop of one, flipped and recoloured.
 
     Args:
-        rng: random generator.
-        count: number of backgrounds.
         size: their width and height, pixels.
     """
 

@@ -69,9 +69,7 @@ def compose(
     """Composites a crop of a person.
 
     Args:
-        rng: random generator.
         person: the person of the ground truth.
-        backgrounds: backgrounds to draw from.
         others: people of the same size to draw bystanders and occluders from.
         box: (4,) left, top, right, bottom of the regions that the crop is fitted to, crop units.
         crop_kind: `Framing.kind`; a truncated person is often at the border of the camera's image.

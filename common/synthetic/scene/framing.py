@@ -69,7 +69,6 @@ def frame_people(rng: Generator, vertices: FloatArray, region: IntArray, preset:
     """Samples a crop for each person: the box of its regions, enlarged by 1.1–1.5, off centre by up to 12 %.
 
     Args:
-        rng: random generator.
         vertices: (B, N, 3) a subset of the body's vertices, relative to the root joint, in the camera's orientation.
         region: (N,) regions of the vertices.
         preset: shares of whole persons and close-ups, and the focal lengths; the other kinds of crops share the rest

@@ -83,7 +83,6 @@ class PosedPeople:
         row: (B,) rows of the shape table.
         vertices: (B, V, 3) metres.
         keypoints: (B, 17, 3) metres.
-        framing: the cameras.
         up: (B, 3) direction of the sky.
         skeletons: B posed skeletons, for the garments.
     """
@@ -100,14 +99,6 @@ class PosedPeople:
 
 class SceneMaker:
     """Renders batches of crops; the same seed, size and backgrounds give the same crops.
-
-    Args:
-        model: the body.
-        motions: captured poses.
-        backgrounds: backgrounds to draw from.
-        split: split of the identities and poses.
-        renderer: shared within a process.
-        preset: distribution of the crops.
 
     A preset with garments loads the wardrobe, which may bake the base mesh (`common.synthetic.assets.base_mesh`).
     """
@@ -242,9 +233,7 @@ def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -
     """A posed person in an outfit.
 
     Args:
-        outfit: what they wear.
         vertices: (V, 3) of the body, camera space, metres.
-        skeleton: the body's.
     """
     worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
     return Figure(vertices, outfit.body, worn)
