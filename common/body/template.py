@@ -19,7 +19,7 @@ from common.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import MIRROR_SIGNS
 from common.body.connectivity import largest_component, vertex_adjacency
 from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
-from common.body.vertex_normals import VertexNormals
+from common.body.triangles import VertexNormals
 
 
 @dataclass(frozen=True, eq=False)

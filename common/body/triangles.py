@@ -22,6 +22,29 @@ def corner_matrix(faces: Int32Array | IntArray, vertex_count: int) -> sparse.csr
     return sparse.csr_array((np.ones(faces.size, np.float32), faces.ravel(), starts), shape=(len(faces), vertex_count))
 
 
+class VertexNormals:
+    """Area-weighted vertex normals of a fixed triangulation, and the areas of its vertices."""
+
+    def __init__(self, faces: IntArray | Int32Array, vertex_count: int) -> None:
+        self._faces = faces
+        self._sum = corner_matrix(faces, vertex_count).T.tocsr()
+
+    def __call__(self, vertices: FloatArray) -> FloatArray:
+        """(V, 3) → (V, 3) unit normals, outward."""
+        return self._units(triangle_normals(vertices, self._faces))
+
+    def with_areas(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Unit normals (V, 3), and a third of the area of the triangles around each vertex (V,), of vertices (V, 3)."""
+        cross = triangle_normals(vertices, self._faces)
+        areas = self._sum @ (np.sqrt(np.einsum("ij,ij->i", cross, cross)) / 6)
+        return self._units(cross), np.asarray(areas, np.float32)
+
+    def _units(self, cross: FloatArray) -> FloatArray:
+        normals = np.asarray(self._sum @ cross, np.float32)
+        length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
+        return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
+
+
 class SurfacePoints(NamedTuple):
     """Random points on a mesh: positions and unit normals (n, 3), triangles (n,) and barycentric weights (n, 3)."""
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from common.arrays import Image
 from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
-from common.channel.jscc import position_snr_db
-from common.channel.lengths import gathered, scattered
+from common.channel.jscc import normalised, position_snr_db
+from common.channel.lengths import gathered, length_mask, scattered
 from common.channel.model import ImageChannel, ImageChannelConfig
-from common.channel.physical import Received, capacity_bits
-from common.channel.refinement import Target, refined
+from common.channel.physical import Received, capacity_bits, carry
 from common.channel.signal import Signal, payload_uses
 from common.channel.state import ChannelState
 from common.errors import SourceError
@@ -55,7 +54,7 @@ class Transmitter:
         rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
         margin_db: the hyper latents are coded for an SNR that is lower by this much, so that they arrive on a channel
             that is worse than believed.
-        refinement: steps of descent on the symbols of each picture (`refinement.refined`); 0 for none.
+        refinement: steps of descent on the symbols of each picture (`refined`); 0 for none.
     """
 
     network: ImageChannel
@@ -150,3 +149,63 @@ def psnr_db(picture: Image, original: Image) -> float:
     """Peak signal-to-noise ratio of 8-bit RGB."""
     error = float(np.square(picture.astype(np.float64) - original).mean())
     return 10 * math.log10(255**2 / max(error, 1e-10))
+
+
+_RATE = 0.05
+_SMALLEST_ERROR = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the symbols are for.
+
+    Args:
+        picture: (1, 3, H', W') original, padded to multiples of 16, 0…1.
+        size: height and width that count, pixels.
+        statistics: of its latents, as the receiver knows them.
+        lengths: (1, H'/16, W'/16) complex symbols of each position.
+    """
+
+    picture: Tensor
+    size: tuple[int, int]
+    statistics: Statistics
+    lengths: Tensor
+
+
+def refined(network: ImageChannel, channel: ChannelState, target: Target, symbols: Tensor, steps: int) -> Tensor:
+    """Symbols (1, H'/16, W'/16, MAX_LENGTH) after `steps` steps of Adam; lengths and power of each position stay.
+
+    The encoder is trained for all pictures; the best symbols for one are found by descent on the decoded picture's
+    error over random noise (after the latent overfitting of NTSCC+, Wang et al. 2023, but on the symbols themselves).
+
+    Args:
+        network: that will decode; its weights do not change.
+        channel: as the sender believes it to be.
+        symbols: as the encoder makes them, shape as the result.
+        steps: passes forward and back through the decoder.
+    """
+    generator = torch.Generator().manual_seed(0)
+    free = torch.view_as_real(symbols).clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([free], lr=_RATE)
+    mask = length_mask(target.lengths)
+    height, width = target.size
+    original = target.picture[..., :height, :width]
+    with torch.enable_grad():
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = _RATE * (1 - step / steps)
+            sent = normalised(torch.view_as_complex(free) * mask, target.lengths)
+            decoded = _decoded(network, channel, target, sent, generator)[..., :height, :width]
+            error = (decoded.float() - original).square().mean()
+            (free.grad,) = torch.autograd.grad((error + _SMALLEST_ERROR).log(), [free])
+            optimiser.step()
+    return normalised(torch.view_as_complex(free.detach()) * mask, target.lengths)
+
+
+def _decoded(
+    network: ImageChannel, channel: ChannelState, target: Target, symbols: Tensor, generator: torch.Generator
+) -> Tensor:
+    received = carry(channel, gathered(symbols, target.lengths), generator)
+    snr_db = position_snr_db(scattered(received.snr, target.lengths), target.lengths)
+    with fast_autocast():
+        sent = scattered(received.symbols, target.lengths)
+        return network.decode(sent, target.statistics, snr_db, target.lengths).pictures

@@ -18,9 +18,8 @@ import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
 from common.codec.orientation import ENTRIES, Rotation, angles_between, entries_of, residual_of, rotated, rotation_of
-from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, steps
-from common.codec.range_coder import SymbolCoder
-from common.codec.rate_distortion import choose_indices
+from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, quantise, steps
+from common.codec.range_coder import SymbolCoder, table_symbols
 from common.codec.tables import SCALES, CodecTables
 from common.frames import MAX_FRAME_SEQUENCE
 from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
@@ -331,3 +330,25 @@ def known_confidence(state: PersonState) -> dict[str, float]:
         for g, name in enumerate(GROUP_NAMES)
         if state.level[g] != UNKNOWN_LEVEL
     }
+
+
+# λ in squared steps a bit.  At a high rate the mean squared error s²/12 falls by a factor of 4 a bit: 2 ln 2 / 12.
+LAMBDA: Final = 0.11
+
+
+def choose_indices(
+    tables: CodecTables, scale: IntArray, shift: IntArray, residual: IntArray, step: IntArray
+) -> IntArray:
+    """Indices (n,) that minimise error² + λ · bits for residuals (n,): the nearest, one closer to zero, or zero.
+
+    Args:
+        scale, shift: (n,) frequency tables and low bits of the entries.
+        residual: (n,) before quantisation.
+        step: (n,) quantiser steps.
+    """
+    nearest = quantise(residual, step)
+    candidates = np.stack([nearest, nearest - np.sign(nearest), np.zeros_like(nearest)])
+    bits = tables.cost_bits[scale, table_symbols(candidates, shift)]
+    cost = ((residual - candidates * step) / step) ** 2 + LAMBDA * bits
+    chosen: IntArray = candidates[cost.argmin(axis=0), np.arange(len(nearest))]
+    return np.where(shift > 0, nearest, chosen)

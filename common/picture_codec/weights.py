@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.arrays import IntArray
 from common.codec.tables import ALPHABET
@@ -88,11 +88,6 @@ def save_network(
     tensors[_MASK_ONES] = torch.from_numpy(mask_ones.astype(np.int32))
     architecture = {"kind": KIND, **architecture_of(network.config)}
     return save_weights(NAME, tensors, architecture, recipe, scores, storage="float16", directory=directory)
-
-
-def size_of(network: nn.Module) -> float:
-    """Millions of parameters."""
-    return sum(each.numel() for each in network.parameters()) / 1e6
 
 
 def _network(directory: Path) -> PictureCodecNetwork:

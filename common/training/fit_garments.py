@@ -23,9 +23,8 @@ from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
 from common.synthetic.assets.alteration import tailor
 from common.synthetic.assets.appearance import Appearance, Borders, sample_appearance
-from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garment import Garment, Tailoring
 from common.synthetic.assets.outfit import Outfit, paint
-from common.synthetic.assets.tailoring import Tailoring
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import PRESETS, WARDROBE
 from common.training.flags import parser_of

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.arrays import ByteArray, Float64Array, IntArray
 from common.channel import transmission
 from common.imaging.entropy import FactorisedPrior, noisy, rounded
 from common.picture_codec import weights
 from common.picture_codec.fixed_point import FixedPointConv
+from common.picture_codec.mask import CONTEXTS, PROBABILITY_BITS, observed_contexts
 from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork, Prediction
+from common.texture.atlas_tiles import TILES, reduced
 from common.training.codec_crops import Crops, mixed_crops, read_atlases
-from common.training.mask_frequencies import mask_frequencies
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import add_picture_flags, read_pictures
 from common.training.recipe import Defaults, Recipe
@@ -168,6 +170,43 @@ def step_loss(network: PictureCodecNetwork, crops: Crops, quality: Tensor) -> tu
     # Every quality has about the same influence.
     loss = ((weight * (dissimilarity + _ERROR_WEIGHT * error) + bpp) * (_REFERENCE_WEIGHT / weight).sqrt()).mean()
     return loss, {"loss": loss, "bpp": bpp.mean(), "dssim": 1e3 * dissimilarity.mean(), "mse": 1e4 * error.mean()}
+
+
+_NEAREST = 4
+_NEIGHBOUR_BITS = 12
+# How many texels the mean of similar contexts counts as.
+_PRIOR_TEXELS = 4.0
+
+
+def mask_frequencies(atlases: Sequence[ByteArray]) -> IntArray:
+    """(CONTEXTS,) of `MaskCodec`, from RGBA atlases (512, 512, 4).
+
+    Contexts that are rare are mixed with all those that have as many known texels among the four nearest and among the
+    others.
+    """
+    texels, ones = np.zeros(CONTEXTS), np.zeros(CONTEXTS)
+    for atlas in atlases:
+        for tile in TILES:
+            _, mask = reduced(atlas[(*tile.area, slice(0, 3))], atlas[(*tile.area, 3)] > 0, tile.scale)
+            if not mask.any() or mask.all():
+                continue
+            for contexts, values in observed_contexts(mask):
+                texels += np.bincount(contexts, minlength=CONTEXTS)
+                ones += np.bincount(contexts, weights=values, minlength=CONTEXTS)
+    kind = _kinds()
+    mean = (np.bincount(kind, weights=ones) + 0.5) / (np.bincount(kind, weights=texels) + 1.0)
+    probability: Float64Array = (ones + _PRIOR_TEXELS * mean[kind]) / (texels + _PRIOR_TEXELS)
+    whole = 1 << PROBABILITY_BITS
+    return np.rint(probability * whole).astype(np.int64).clip(1, whole - 1)
+
+
+def _kinds() -> IntArray:
+    """(CONTEXTS,) number of each context's group of similar ones."""
+    context = np.arange(CONTEXTS)
+    neighbours = context >> np.arange(_NEIGHBOUR_BITS)[:, None] & 1
+    near, far = neighbours[:_NEAREST].sum(axis=0), neighbours[_NEAREST:].sum(axis=0)
+    step = context >> _NEIGHBOUR_BITS
+    return np.asarray((step * (_NEAREST + 1) + near) * (_NEIGHBOUR_BITS - _NEAREST + 1) + far, np.int64)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.report import SenderReport
-from common.wire.stream import MessageStream, StreamBroken
-from common.wire.traffic import CountedStream
+from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from receiver.link.acknowledger import Acknowledger
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
 from receiver.link.receive_queue import WINDOW, ReceivedMessage, ReceiveQueue

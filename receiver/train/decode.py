@@ -10,8 +10,9 @@ Examples:
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +25,11 @@ from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
 from common.weights.loader import architecture_of, load_into
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
+from receiver.decode.mixture import GaussianMixture
 from receiver.decode.network import DecodeConfig, DecodeNetwork
+from receiver.decode.principal_axes import PrincipalAxes
 from receiver.decode.stage import WEIGHTS_NAME
 from receiver.train.bodies import BodyTable, template_order
-from receiver.train.decode_loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 from receiver.train.decode_scores import decode_scores
 from receiver.train.label_dropout import LabelDropoutConfig, drop_labels
 
@@ -122,6 +124,64 @@ class DecodeTraining(Recipe[DecodeNetwork, Bodies]):
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         dropout = {"loss": asdict(LossWeights()), "label_dropout": asdict(LABEL_DROPOUT)}
         return super().manifest_recipe(progress) | dropout
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """L = Σ_i g_i ‖S_i − Ŝ_i‖² + g_KL · KL + g_reg · R(z') (23), with separate weights for the terms of KL and of R.
+
+    The posterior q(z'|y), given *all* labels y, is regularised towards N(0, I).  The learned prior q(z'|y') is given
+    only the *received* labels y'; KL(q(z'|y) ‖ q(z'|y')) makes it cover every body that is consistent with them.  The
+    reconstruction loss applies to a sample of q(z'|y) and to the mode of q(z'|y').
+
+    Args:
+        levels: g_1, g_2, g_3.
+        kl: of KL(q(z'|y) ‖ N(0, I)).
+        kl_arrived: of KL(q(z'|y) ‖ q(z'|y')), which trains the learned prior.
+        diversity: of `diversity_loss`.
+        balance: of `balance_loss`.
+    """
+
+    levels: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    kl: float = 2e-5
+    kl_arrived: float = 1e-4
+    diversity: float = 1e-4
+    balance: float = 3e-3
+
+    def __post_init__(self) -> None:
+        if min(*self.levels, self.kl, self.kl_arrived, self.diversity, self.balance) < 0:
+            raise ValueError("loss weights must not be negative")
+
+
+def level_error(level: PrincipalAxes, truth_BM: Tensor, decoded_BM: Tensor) -> Tensor:
+    """‖S_i − Ŝ_i‖² as a mean over people, patches and channels, in units of (0.1 m)².
+
+    Both arguments are coefficients in the level's orthonormal principal axes, so their distance is that of the patches
+    themselves, apart from the component outside the span of the axes.
+    """
+    squared = ((truth_BM - decoded_BM.float()) * level.deviation).square().sum(-1)
+    return squared.mean() / len(level.mean)
+
+
+def diversity_loss(z_BD: Tensor) -> Tensor:
+    """R(z'): log of the mean Gaussian potential between latents (B, D) of different bodies; lower is more diverse."""
+    batch, dimensions = z_BD.shape
+    norms = z_BD.square().sum(-1)
+    squared = (norms.unsqueeze(0) + norms.unsqueeze(1) - 2 * z_BD @ z_BD.mT) / (2 * dimensions)
+    pairs = ~torch.eye(batch, dtype=torch.bool, device=z_BD.device)
+    return torch.logsumexp(-squared[pairs], dim=0) - torch.log(pairs.sum())
+
+
+def balance_loss(logits_BK: Tensor) -> Tensor:
+    """Second term of R: KL(mean component weights ‖ uniform), nats.  Without it one component takes all bodies."""
+    shares = logits_BK.softmax(-1).mean(0)
+    return (shares * shares.clamp_min(1e-9).log()).sum() + math.log(len(shares))
+
+
+def kl_to_arrived(whole: GaussianMixture, arrived: GaussianMixture, z_BD: Tensor) -> Tensor:
+    """One-sample estimate of KL(q(z'|y) ‖ q(z'|y')) at z' ~ q(z'|y), mean in nats; gradients reach only `arrived`."""
+    z_BD = z_BD.detach()
+    return (whole.log_prob(z_BD).detach() - arrived.log_prob(z_BD)).mean()
 
 
 def write_targets(labels_file: Path, targets_file: Path, network: DecodeNetwork, table: BodyTable) -> None:

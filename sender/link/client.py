@@ -33,8 +33,7 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.report import SenderReport
-from common.wire.stream import MessageStream, StreamBroken
-from common.wire.traffic import CountedStream
+from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from common.arrays import FloatArray, Image, IntArray
-from common.body.vertex_normals import VertexNormals
+from common.body.triangles import VertexNormals
 from common.frames import Camera
 from common.texture.atlas import AtlasLayout
 from sender.perception.inference.crop import CropBox

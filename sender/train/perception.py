@@ -35,24 +35,21 @@ from common.errors import UsageError
 from common.synthetic.dataset.shards import CropDataset
 from common.training.checkpoint import AveragedNetwork, blend, load_checkpoint
 from common.training.recipe import Defaults, Progress, Recipe
-from common.training.run import main
-from common.weights.devices import fast_autocast
+from common.training.run import main, on_device
+from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
 from sender.train.augmentation import augment
-from sender.train.calibration import best_mask_threshold, shift_mask_threshold
 from sender.train.crops import CropBatch, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
-from sender.train.keypoint_loss import keypoint_terms
-from sender.train.keypoint_scores import keypoint_scores
-from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
+from sender.train.multi_task_loss import LossWeights, MultiTaskLoss, keypoint_terms
 from sender.train.photograph_crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
 from sender.train.photograph_frames import PanoramaFrames, before_place
 from sender.train.photographs import PhotographDataset
-from sender.train.scores import evaluate
+from sender.train.scores import evaluate, intersection_over_union, keypoint_scores
 
 # Crops drawn before the shards are listed again.
 _CROPS_PER_LISTING = 16_384
@@ -267,6 +264,40 @@ class MixedLoss:
         share = len(people) / len(images)
         total = 2 * ((1 - share) * loss + share * torch.stack(weighted).sum())
         return total, terms | {f"photographs.{name}": term for name, term in real.items()}
+
+
+_CANDIDATES = torch.linspace(-1.5, 1.5, 25)
+
+
+@torch.no_grad()
+def best_mask_threshold(net: nn.Module, batches: Iterable[CropBatch]) -> float:
+    """The mask logit from which a cell is the person that gives the largest mean IoU.
+
+    A mask head trained on overlap draws uncertain masks too large.
+
+    Args:
+        net: returns a `PerceptionOutput`.
+        batches: crops that it was not trained on.
+    """
+    net.eval()
+    device = device_of(net)
+    total = torch.zeros(len(_CANDIDATES), device=device)
+    for crops in batches:
+        truth = on_device(crops, device)
+        with fast_autocast(device.type):
+            logits: Tensor = net(truth.image).mask_logits
+        person = truth.mask > 0.5
+        total += torch.stack([intersection_over_union(logits > threshold, person).sum() for threshold in _CANDIDATES])
+    return float(_CANDIDATES[total.argmax()])
+
+
+@torch.no_grad()
+def shift_mask_threshold(net: PerceptionNet, threshold: float) -> None:
+    """Subtracts `threshold` from the mask logits, in place; the part logits stay."""
+    bias = net.mask.read.bias
+    assert bias is not None
+    # The first output of the sub-pixel convolution is four channels wide.
+    bias[:4] -= threshold
 
 
 if __name__ == "__main__":

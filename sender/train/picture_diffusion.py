@@ -23,8 +23,15 @@ from common.channel.diffusion import DiffusionDecoder, DiffusionDecoderConfig, s
 from common.channel.model import ImageChannel, Reconstruction
 from common.channel.transmission import load_network
 from common.imaging.entropy import expected_bits
-from common.training.channel_states import random_gains, random_mean_lengths, random_snr_db, sent
-from common.training.image_channel import CROP_PX, mean_length_of, sent_over_awgn
+from common.training.image_channel import (
+    CROP_PX,
+    mean_length_of,
+    random_gains,
+    random_mean_lengths,
+    random_snr_db,
+    sent,
+    sent_over_awgn,
+)
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
 from common.training.recipe import Defaults, Recipe

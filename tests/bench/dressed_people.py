@@ -21,7 +21,6 @@ from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.clothed.crop_truth import ClothingTruth
 from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, check_seed, identity_rows
@@ -32,7 +31,7 @@ from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
-from common.synthetic.scene.scene import worn_figure
+from common.synthetic.scene.scene import ClothingTruth, worn_figure
 from tests.bench.crops import camera_of
 
 SIDES = 8

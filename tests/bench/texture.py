@@ -25,8 +25,7 @@ from receiver.texture.painting import complete
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
-from sender.train.atlas_people import KNOWN_WEIGHT, view_of
-from sender.train.texture_people import TexturePeople, TexturePicture
+from sender.train.atlas_people import KNOWN_WEIGHT, TexturePeople, TexturePicture, view_of
 from tests.bench import report
 
 _SEED = 20_000_007

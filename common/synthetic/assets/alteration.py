@@ -11,10 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.body.vertex_normals import VertexNormals
+from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import Garment
-from common.synthetic.assets.tailoring import ENDLESS, Tailoring
+from common.synthetic.assets.garment import ENDLESS, Garment, Tailoring
 
 _COVER_MARGIN = 0.03
 """Skin stays hidden this far inside a cut, in limb coordinates."""

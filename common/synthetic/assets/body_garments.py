@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.connectivity import neighbour_mean, vertex_adjacency
-from common.body.vertex_normals import VertexNormals
+from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import OUTSIDE, Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind

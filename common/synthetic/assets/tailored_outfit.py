@@ -7,10 +7,9 @@ from numpy.random import Generator
 
 from common.synthetic.assets.alteration import tailor
 from common.synthetic.assets.appearance import BOTTOM, INNER, TOP, Appearance, fabric_colour
-from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garment import Garment, Tailoring
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit, add_accessories, choose_outfit, paint, paint_suit, pick, undressed
-from common.synthetic.assets.tailoring import Tailoring
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.presets import DatasetPreset
 

@@ -11,9 +11,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.synthetic.assets.alteration import tailor
 from common.synthetic.assets.appearance import MATERIALS, Appearance, Borders
-from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garment import TAILORING_SIZE, Garment, Tailoring
 from common.synthetic.assets.outfit import Outfit
-from common.synthetic.assets.tailoring import TAILORING_SIZE, Tailoring
 from common.synthetic.assets.wardrobe import Wardrobe
 
 _GARMENTS = 6

@@ -6,35 +6,109 @@ from all directions (the body under a shirt, the shirt under a jacket) are left 
 
 from dataclasses import dataclass
 
+import moderngl
 import numpy as np
-from numpy.random import Generator
 
-from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.triangles import random_points
-from common.synthetic.clothed.exposure import Exposure, ExposureMeter, visible_pixels
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.synthetic.renderer.mesh_buffers import LayerSurface
-from common.synthetic.renderer.renderer import Figure, Renderer, View
+from common.synthetic.renderer.renderer import Figure, Renderer, set_uniforms
+from common.synthetic.renderer.shaders import TRIANGLE_FRAGMENT, TRIANGLE_VERTEX
 
 MIN_EXPOSURE = 0.04
 """Share of its pixels from all directions that an outer triangle shows at least; 0.5 on a convex surface."""
-_OCCLUSION_TOLERANCE_M = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class ShellSamples:
-    """Points on a shell.
+class Exposure:
+    """What is visible of F triangles, in pixels summed over all directions.
 
     Args:
-        points: (N, 3) metres.
-        normals: (N, 3) outward unit normals.
-        albedo: (N, 3) unlit sRGB colour, 0…1.
-        material: (N,) index into `appearance.MATERIALS`.
+        front: (F,) visible pixels of the front.
+        back: (F,) visible pixels of the back.
+        projected: (F,) expected pixels of one side without occlusion; the front and back of a free triangle have half
+            of it each.
     """
 
-    points: FloatArray
-    normals: FloatArray
-    albedo: FloatArray
-    material: ByteArray
+    front: FloatArray
+    back: FloatArray
+    projected: FloatArray
+
+    def of_vertices(self, faces: IntArray, visible: FloatArray, count: int) -> FloatArray:
+        """(V,) share of the pixels around each vertex that is visible; 0 without a triangle.
+
+        Args:
+            faces: (F, 3).
+            visible: (F,) pixels that count as visible.
+        """
+        corners = faces.ravel()
+        seen = np.bincount(corners, np.repeat(visible, 3), count)
+        drawn = np.bincount(corners, np.repeat(self.projected, 3), count)
+        return np.asarray(np.minimum(seen / np.maximum(drawn, 1e-9), 1), np.float32)
+
+
+class ExposureMeter:
+    """Renders triangle meshes from directions that cover the sphere evenly.
+
+    Args:
+        side: pixels of an image; 384 are 6 mm each for a standing person.
+    """
+
+    def __init__(self, context: moderngl.Context, directions: int = 32, side: int = 384) -> None:
+        self._context, self._side = context, side
+        with context:  # another renderer's context may be current
+            self._program = context.program(vertex_shader=TRIANGLE_VERTEX, fragment_shader=TRIANGLE_FRAGMENT)
+            self._target = context.framebuffer(
+                [context.texture((side, side), 1, dtype="u4")], context.depth_renderbuffer((side, side))
+            )
+        self._rotations = _rotations(directions)
+
+    def measure(self, vertices: FloatArray, faces: IntArray) -> Exposure:
+        """The exposure of the triangles `faces` (F, 3) of `vertices` (N, 3), which hide each other from both sides."""
+        low, high = vertices[faces].min((0, 1)), vertices[faces].max((0, 1))
+        centre, radius = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
+        counts = np.zeros(2 * len(faces) + 2, np.int64)
+        with self._context:
+            positions = self._context.buffer(np.ascontiguousarray(vertices, np.float32).tobytes())
+            index = self._context.buffer(faces.astype(np.int32).tobytes())
+            mesh = self._context.vertex_array(
+                self._program, [(positions, "3f", "position")], index_buffer=index, index_element_size=4
+            )
+            self._target.use()
+            self._context.disable(moderngl.CULL_FACE)
+            self._context.enable(moderngl.DEPTH_TEST)
+            # The framebuffer's rows run downwards, which reverses the winding order.
+            self._context.front_face = "cw"
+            set_uniforms(self._program, {"centre": centre, "scale": 1 / radius})
+            for rotation in self._rotations:
+                self._target.clear()
+                set_uniforms(self._program, {"rotation": rotation.T})
+                mesh.render()
+                pixels = np.frombuffer(self._target.read(components=1, dtype="u4"), np.uint32)
+                counts += np.bincount(pixels, minlength=len(counts))
+            for resource in (mesh, positions, index):
+                resource.release()
+        corners = vertices[faces]
+        areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+        # The mean of |cos| over the sphere is a half.
+        projected = areas * (self._side / (2 * radius)) ** 2 * len(self._rotations) / 2
+        sides = counts[2:].reshape(-1, 2).astype(np.float32)
+        return Exposure(sides[:, 0], sides[:, 1], projected.astype(np.float32))
+
+
+def visible_pixels(exposure: Exposure, two_sided: BoolArray) -> FloatArray:
+    """(F,) pixels of the sides that the renderer draws: the front, and of two-sided triangles (F,) also the back."""
+    return np.asarray(exposure.front + exposure.back * two_sided, np.float32)
+
+
+def _rotations(count: int) -> FloatArray:
+    """(K, 3, 3) rows right, down, forward of views along the directions of a Fibonacci lattice."""
+    step = np.arange(count) + 0.5
+    height, angle = 1 - 2 * step / count, np.pi * (1 + 5**0.5) * step
+    radius = np.sqrt(1 - height**2)
+    forward = np.stack([radius * np.cos(angle), height, radius * np.sin(angle)], 1)
+    right = np.cross(np.array([0.0, 1.0, 0.0]), forward)
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    return np.stack([right, np.cross(forward, right), forward], 1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,27 +119,13 @@ class Shell:
         vertices: (N, 3) metres; some belong to no triangle.
         faces: (F, 3) wound so that the visible side is the front.
         albedo: (N, 3) unlit sRGB colour, 0…1.
-        material: (N,) index into `appearance.MATERIALS`.
-        region: (N,) index into `anatomy.REGIONS`.
         exposure: (N,) visible share of the pixels around each vertex, 0…1.
     """
 
     vertices: FloatArray
     faces: IntArray
     albedo: FloatArray
-    material: ByteArray
-    region: IntArray
     exposure: FloatArray
-
-    def sample(self, count: int, rng: Generator) -> ShellSamples:
-        """`count` points, uniform by area."""
-        points, normals, chosen, weights = random_points(self.vertices, self.faces, count, rng)
-        return ShellSamples(
-            points=points.astype(np.float32),
-            normals=normals.astype(np.float32),
-            albedo=np.einsum("nc,ncd->nd", weights, self.albedo[self.faces[chosen]]).astype(np.float32),
-            material=self.material[self.faces[chosen, weights.argmax(1)]],
-        )
 
 
 class ShellMaker:
@@ -93,8 +153,6 @@ class ShellMaker:
             exposure=shares,
             faces=_outward(faces, exposure, two_sided)[outer],
             albedo=np.concatenate([layer.albedo for layer in layers]),
-            material=np.concatenate([layer.material for layer in layers]),
-            region=np.concatenate([layer.region for layer in layers]),
         )
 
 
@@ -104,23 +162,6 @@ def joined_faces(layers: tuple[LayerSurface, ...]) -> tuple[IntArray, BoolArray]
     faces = [layer.faces + start for layer, start in zip(layers, starts[:-1], strict=True)]
     two_sided = [np.full(len(layer.faces), layer.two_sided) for layer in layers]
     return np.concatenate(faces), np.concatenate(two_sided)
-
-
-def visible_from_camera(points: FloatArray, depth: FloatArray, view: View) -> BoolArray:
-    """(N,) whether the camera sees points (N, 3).
-
-    Args:
-        points: on the shell, camera space.
-        depth: (H, W) camera z of the visible surface in the same view, 0 for the background (`Rendering.depth`).
-        view: the camera.
-    """
-    x, y, z = points.T
-    centre_x, centre_y = view.centre_px or (view.width / 2, view.height / 2)
-    column = np.floor(view.focal_px * x / z + centre_x).astype(np.int64)
-    row = np.floor(view.focal_px * y / z + centre_y).astype(np.int64)
-    inside = (column >= 0) & (column < view.width) & (row >= 0) & (row < view.height) & (z > 0)
-    nearest = depth[np.where(inside, row, 0), np.where(inside, column, 0)]
-    return np.asarray(inside & (nearest > 0) & (z < nearest + _OCCLUSION_TOLERANCE_M))
 
 
 def _outward(faces: IntArray, exposure: Exposure, two_sided: BoolArray) -> IntArray:

@@ -24,7 +24,7 @@ class DatasetPreset:
         occluders: probability of an object in front; that of a person in front is half of it.
         dressed: share of people with garment meshes instead of painted clothes.
         tailored: share of the people with garments whose garments are altered or made to measure
-            (`common.synthetic.assets.tailoring`).
+            (`common.synthetic.assets.garment`).
         seated: share of captured and blended poses whose legs are replaced by seated ones.
         closeups: share of close-ups of the face among the truncating crops.
         lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.

@@ -191,19 +191,6 @@ def read_sources(directory: Path) -> Iterator[Motion]:
             yield read(file)
 
 
-def source_clips(directory: Path, split: Split) -> Iterator[Clip]:
-    """Yields all motions of a split below a folder, whole, at 30 frames a second; poses alone are left out.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_sources`.
-    """
-    for motion in read_sources(directory):
-        if clip_split(motion.name) == split and len(motion.local_rotations) > 1:
-            resampled = resample(motion, CLIP_FPS)
-            turns = _rotation_vectors(resampled.local_rotations).astype(np.float32)
-            yield Clip(motion.name, turns, resampled.root_translation.astype(np.float32), CLIP_FPS)
-
-
 def make_table(motions: list[Motion], out: Path, max_poses: int = _MAX_POSES) -> MotionTable:
     """Selects diverse poses and the contiguous clips, and writes the file."""
     names = [motion.name for motion in motions]

@@ -7,7 +7,7 @@ import moderngl
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.vertex_normals import VertexNormals
+from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 
@@ -19,16 +19,12 @@ class LayerSurface:
     Args:
         vertices: (N, 3) with the offset of loose painted clothes, in the space of the figure, metres.
         albedo: (N, 3) unlit sRGB colour, 0…1.
-        material: (N,) index into `appearance.MATERIALS`.
-        region: (N,) index into `anatomy.REGIONS`.
         faces: (F, 3) the triangles that are drawn.
         two_sided: whether both sides of a triangle are drawn.
     """
 
     vertices: FloatArray
     albedo: FloatArray
-    material: ByteArray
-    region: IntArray
     faces: IntArray
     two_sided: bool
 
@@ -101,7 +97,7 @@ class MeshBuffers:
                 (constants, "3f 4f 1x4 4f", "rest", "limb", "folds"),
             ],
         )
-        self._surfaces = context.buffer(reserve=len(shape.rest) * 28)
+        self._surfaces = context.buffer(reserve=len(shape.rest) * 24)
         self._looseness = context.vertex_array(
             programs.looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")]
         )
@@ -131,10 +127,9 @@ class MeshBuffers:
         """The surface that `draw` draws."""
         self._write(vertices)
         self._surface.transform(self._surfaces, mode=moderngl.POINTS)
-        values = np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 7)
+        values = np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 6)
         drawn = self._shape.faces if faces is None else self._shape.faces[faces]
-        material = np.round(values[:, 6]).astype(np.uint8)
-        return LayerSurface(values[:, :3], values[:, 3:6], material, self._shape.region, drawn, two_sided)
+        return LayerSurface(values[:, :3], values[:, 3:], drawn, two_sided)
 
     def looseness(self) -> Looseness:
         """The offset of loose clothes on the mean body in the rest pose."""

@@ -116,7 +116,7 @@ class Renderer:
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
         self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
-        self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo", "material_index"))
+        self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo"))
         self._looseness = self.context.program(vertex_shader=LOOSENESS, varyings=("looseness",))
         self._body = self._buffers(canvas)
         self._garments: dict[Garment, MeshBuffers] = {}

@@ -234,7 +234,7 @@ void main() {
 """
 )
 
-# Transform feedback over vertices: the surface that VERTEX draws, its unlit colours and materials.
+# Transform feedback over vertices: the surface that VERTEX draws, and its unlit colours.
 SURFACE = (
     """
 #version 330
@@ -245,7 +245,6 @@ in vec4 limb;
 in vec4 folds;
 out vec3 surface;
 out vec3 albedo;
-out float material_index;
 """
     + PAINT
     + LOOSEN
@@ -254,7 +253,6 @@ void main() {
     int m = material(limb, rest);
     surface = position + normal * offset_of(folds, m);
     albedo = painted(m, limb, rest);
-    material_index = float(m);
     gl_Position = vec4(0.0);
 }
 """

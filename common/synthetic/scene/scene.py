@@ -14,13 +14,16 @@ from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from common.body.surface_space import SurfaceSpace
 from common.synthetic.assets.appearance import Appearance, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.clothed.crop_truth import ClothingTruth
+from common.synthetic.clothed.binding import load_bindings
+from common.synthetic.clothed.displacement import OutfitDisplacer
+from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, identity_rows
 from common.synthetic.motion.motion_table import MotionTable, load_table
@@ -227,6 +230,27 @@ class SceneMaker:
         on_limb = allowed[np.arange(len(keypoints)), rendering.part[y, x]]
         close = np.abs(rendering.depth[y, x] - keypoints[:, 2]) < max_distance_m
         return np.asarray(inside & on_limb & close & (mask[mask_y, mask_x] > 0), np.uint8)
+
+
+class ClothingTruth:
+    """Computes the fields `surface` and `outfit` of `scene.CROP_FIELDS`.
+
+    Args:
+        wardrobe: its garments; None if it has painted clothes only.
+
+    Raises:
+        WeightsError: the surface space is missing or unreadable.
+    """
+
+    def __init__(self, model: BodyModel, renderer: Renderer, wardrobe: Wardrobe | None) -> None:
+        self._displacer = OutfitDisplacer(model, renderer, load_bindings())
+        self._space, self._code = SurfaceSpace.load(), OutfitCode(wardrobe)
+
+    def fields(self, outfit: Outfit, shape: FloatArray) -> dict[str, npt.ArrayLike]:
+        """The fields of a person in an outfit, for shape coefficients (10,)."""
+        displacement = torch.from_numpy(self._displacer.displace(outfit, shape).displacement)
+        surface = self._space.encode(displacement[None])[0].numpy()
+        return {"surface": surface.astype(np.float32), "outfit": self._code.encode(outfit)}
 
 
 def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -> Figure:

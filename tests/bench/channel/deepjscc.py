@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common.channel.physical import from_db, transmitted
-from common.training.channel_states import random_snr_db
-from common.training.image_channel import CROP_PX, DISTORTION, crop_losses
+from common.training.image_channel import CROP_PX, DISTORTION, crop_losses, random_snr_db
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
 from common.training.recipe import Defaults, Recipe

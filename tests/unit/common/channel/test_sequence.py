@@ -10,9 +10,8 @@ import torch
 from PIL import Image as Pictures
 
 from common.arrays import Image
-from common.channel.latent_filter import LatentFilter
 from common.channel.model import ImageChannel
-from common.channel.sequence import SequenceReceiver
+from common.channel.sequence import LatentFilter, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, load_network, psnr_db

@@ -87,3 +87,33 @@ def test_weights_are_read_back(tmp_path: Path) -> None:
 def test_psnr_of_a_known_error() -> None:
     grey = np.full((4, 4, 3), 100, np.uint8)
     assert psnr_db(grey + np.uint8(5), grey) == pytest.approx(20 * np.log10(255 / 5))
+
+
+def waves(height: int = 40, width: int = 56) -> Image:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack((rows * 4, columns * 4, rows + columns), axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channel", [ChannelState(10.0), ChannelState(8.0, "rayleigh", block=8)])
+def test_error_falls_at_the_same_channel_uses(channel: ChannelState) -> None:
+    network = load_network()
+    plain = Transmitter(network, channel, Fraction(1, 12))
+    signals = [each.encode(waves()) for each in (plain, replace(plain, refinement=20))]
+    assert len(signals[0].symbols) == len(signals[1].symbols)
+    assert torch.equal(signals[0].hyper_latents, signals[1].hyper_latents)
+    errors = []
+    for signal in signals:
+        received = [carry(channel, signal.symbols, torch.Generator().manual_seed(seed)) for seed in range(50, 58)]
+        decoded = np.stack([decode(network, signal, each) for each in received])
+        errors.append(float(np.square(decoded.astype(np.float64) - waves()).mean()))
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_power_stays_one_and_the_result_is_reproducible() -> None:
+    transmitter = Transmitter(network := tiny_network(), ChannelState(7.0), Fraction(1, 12), refinement=5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first, again = (transmitter.encode(waves()) for _ in range(2))
+    assert torch.equal(first.symbols, again.symbols)
+    assert float(first.symbols.abs().square().mean()) == pytest.approx(1.0, abs=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())

@@ -15,9 +15,9 @@ from common.picture_codec.network import PictureCodecConfig, PictureCodecNetwork
 from common.picture_codec.weights import load_network as load_trained
 from common.training import picture_codec
 from common.training.codec_crops import atlas_crop, mixed_crops, read_atlases
-from common.training.mask_frequencies import mask_frequencies
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import PictureCache
+from common.training.picture_codec import mask_frequencies
 from common.training.run import parse
 from common.training.similarity import ms_ssim
 from tests.bench import ms_ssim as reference

@@ -19,8 +19,7 @@ from common.wire.convert import (
     Hello,
 )
 from common.wire.report import SenderReport
-from common.wire.stream import StreamBroken
-from common.wire.traffic import MESSAGE_PREFIX_BYTES
+from common.wire.stream import MESSAGE_PREFIX_BYTES, StreamBroken
 from receiver.link.session import SenderClock
 from receiver.link.session_use import Claim
 from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle

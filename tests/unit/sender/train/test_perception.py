@@ -1,14 +1,16 @@
 """The loss of rendered crops and photographs, and its inputs."""
 
+from dataclasses import replace
+
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.network.network import PerceptionNet
+from sender.train.crops import CropBatch
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss
+from sender.train.perception import MixedLoss, best_mask_threshold, shift_mask_threshold
 from tests.unit.sender.train.test_augmentation import random_crops
-from tests.unit.sender.train.test_keypoint_loss import crops
-from tests.unit.sender.train.test_multi_task_loss import TINY
+from tests.unit.sender.train.test_multi_task_loss import TINY, crops
 
 
 def test_rendered_crops_are_resampled_with_their_maps() -> None:
@@ -41,3 +43,25 @@ def test_ablation_leaves_the_photographs_of_a_head_out_too() -> None:
     rendered = random_crops(body)
     loss, _ = loss_of(PerceptionNet(TINY), rendered, crops(len(rendered)))
     assert loss.item() == 0
+
+
+def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:
+    """A network whose masks are exact at `threshold`."""
+    torch.manual_seed(0)
+    net, crops = PerceptionNet(TINY).eval(), random_crops(BodyModel.load())
+    with torch.no_grad():
+        logits = net(crops.image).mask_logits
+        net.mask.read.weight[:4] *= 2.0 / logits.std()
+        return net, replace(crops, mask=(net(crops.image).mask_logits > threshold).float())
+
+
+def test_best_threshold_is_found_and_shifted_to_zero() -> None:
+    net, truth = net_and_truth(0.75)
+    threshold = best_mask_threshold(net, [truth, truth])
+    assert abs(threshold - 0.75) < 0.2
+    before = net(truth.image)
+    shift_mask_threshold(net, threshold)
+    after = net(truth.image)
+    torch.testing.assert_close(after.mask_logits, before.mask_logits - threshold, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.part_logits, before.part_logits)
+    assert abs(best_mask_threshold(net, [truth])) < 0.13

@@ -5,10 +5,9 @@ from common.body.model import BodyModel
 from common.synthetic.assets.alteration import tailor
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garment import Garment, Tailoring
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.tailored_outfit import choose_tailored_outfit
-from common.synthetic.assets.tailoring import Tailoring
 from common.synthetic.assets.wardrobe import Wardrobe
 
 

@@ -6,6 +6,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from common.body.anatomy import REGION_INDEX
+from common.body.triangles import random_points
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.tailored_outfit import sample_outfit
@@ -42,7 +43,7 @@ def test_displaced_template_is_closer_to_the_shell_than_the_skin(atelier: Atelie
     bare, clothed = [], []
     for outfit in outfits(atelier, 6):
         shell = shells.make(worn_figure(outfit, atelier.vertices, atelier.skeleton))
-        points = shell.sample(6000, np.random.default_rng(0)).points
+        points = random_points(shell.vertices, shell.faces, 6000, np.random.default_rng(0)).points
         field = displacer.displace(outfit, atelier.skeleton.shape).displacement
         moved = template.posed(atelier.model, atelier.parameters, torch.from_numpy(field)[None]).vertices[0].numpy()
         bare.append(cKDTree(atelier.vertices[template.kept]).query(points)[0].mean())

@@ -6,7 +6,6 @@ from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.dataset.split import SPLITS
-from common.synthetic.motion import motion_table
 from common.synthetic.motion.motion_table import (
     TABLE_FILE,
     _deltas,
@@ -14,10 +13,8 @@ from common.synthetic.motion.motion_table import (
     clips,
     load_table,
     main,
-    source_clips,
 )
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
-from common.synthetic.motion.retarget import Motion
 
 
 def test_table_is_small_and_has_its_licences() -> None:
@@ -87,17 +84,6 @@ def test_deltas_round_trip_over_the_whole_range() -> None:
     values = random.integers(-32768, 32768, size=(50, 4)).astype(np.int16)
     lengths = np.array([20, 1, 29])
     assert np.array_equal(_undo_deltas(_deltas(values, lengths), lengths), values)
-
-
-def test_source_clips_are_whole_motions_of_their_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def motion(name: str, frames: int, fps: float) -> Motion:
-        return Motion(name, np.tile(np.eye(3), (frames, 22, 1, 1)), np.zeros((frames, 3)), fps)
-
-    motions = [motion("cmu/002_08", 121, 60.0), motion("cmu/005_13", 61, 60.0), motion("makehuman/standing03", 1, 1.0)]
-    monkeypatch.setattr(motion_table, "read_sources", lambda _: iter(motions))
-    (clip,) = source_clips(tmp_path, "val")
-    assert clip.name == "cmu/002_08" and clip.fps == 30.0
-    assert clip.rotation_vectors.shape == (61, 22, 3) and clip.root_translation.dtype == np.float32
 
 
 def test_main_without_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

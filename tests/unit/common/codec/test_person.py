@@ -1,8 +1,8 @@
 import numpy as np
 
+from common.codec.person import LAMBDA, choose_indices
 from common.codec.quantiser import quantise
 from common.codec.range_coder import table_symbols
-from common.codec.rate_distortion import LAMBDA, choose_indices
 from common.codec.tables import SCALES, load
 
 

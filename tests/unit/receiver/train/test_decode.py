@@ -5,7 +5,7 @@ import torch
 
 from receiver.decode.mixture import GaussianMixture, cholesky_from_raw
 from receiver.decode.principal_axes import PrincipalAxes, channel_units
-from receiver.train.decode_loss import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
+from receiver.train.decode import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 
 
 def test_level_error_is_the_squared_distance_of_the_patches() -> None:
