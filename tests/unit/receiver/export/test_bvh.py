@@ -51,9 +51,15 @@ def test_gimbal_lock_is_exact_and_silent(tmp_path: Path) -> None:
 
 
 def test_angles_do_not_jump(tmp_path: Path) -> None:
-    """The root of the motion turns all round; its angles go on beyond 180°."""
-    bvh = parsed(character_of(tmp_path, [*random_poses(40, bend_degrees=20.0)]), 20.0)
-    assert np.abs(np.diff(bvh.values[:, 6:], axis=0)).max() < 60
+    """The root turns twice all round, so its angle goes on beyond 180°."""
+    turn_degrees = np.linspace(0.0, 720.0, 41)
+    poses = [
+        Pose(Rotation.from_euler("ZXY", [[0, 0, turn], *[[5, 0, 5]] * 4], degrees=True).as_quat(), np.zeros(3))
+        for turn in turn_degrees
+    ]
+    bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+    assert np.abs(np.diff(bvh.values[:, 3:], axis=0)).max() < 60
+    assert np.ptp(bvh.values[:, 3:6], axis=0).max() == pytest.approx(720.0, abs=1.0)
 
 
 def test_other_rate_interpolates(tmp_path: Path) -> None:

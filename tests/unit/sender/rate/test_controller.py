@@ -67,6 +67,23 @@ def test_state_reports_the_minimum_round_trip() -> None:
     assert rate.state.min_rtt_ms == 12.0
 
 
+def test_one_large_frame_takes_little_room_from_blobs() -> None:
+    """The rate of the source follows the sizes of frames slowly: one key frame is no new rate."""
+
+    def allowed(sizes: list[int]) -> int:
+        rate = RateController(RateConfig(), frame_rate_hz=30.0)
+        for number, size in enumerate(sizes):
+            now_ms = number * 33.0
+            rate.on_sent(number, size, now_ms)
+            rate.on_acknowledged(sample(sequence=number, message_bytes=size), now_ms + 20.0)
+        rate.on_packet_train(PacketTrainSample(100e3, True, 2000), len(sizes) * 33.0)
+        return rate.background_bytes(0, 50_000, len(sizes) * 33.0)
+
+    small, one_large, large = allowed([100] * 30), allowed([100] * 29 + [160]), allowed([160] * 30)
+    assert small > 0 and large < one_large
+    assert small - one_large < 0.35 * (small - large)
+
+
 def test_frame_rate_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="frame_rate_hz"):
         RateController(RateConfig(), frame_rate_hz=0.0)

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.motion.bvh import read_bvh
 from common.synthetic.motion.reference_skeleton import forward_kinematics
-from common.synthetic.motion.retarget import Motion, about_vertical, deepmimic_motion, heading, resample
+from common.synthetic.motion.retarget import Motion, about_vertical, cmu_motion, deepmimic_motion, heading, resample
 
 _BVH = """HIERARCHY
 ROOT hip
@@ -31,6 +31,48 @@ Frame Time: 0.05
 1 2 3 90 0 0 0 0 0
 1 2 3 90 0 90 0 0 0
 """
+
+
+def _cmu_t_pose(path: Path) -> Path:
+    """Two frames of the T-pose on the rig of Character Creator: x to the person's left, y up, z forward."""
+    down, forward = (0, -10, 0), (0, 0, 10)
+
+    def joint(name: str, offset: tuple[float, ...], *children: str) -> str:
+        position = " ".join(map(str, offset))
+        channels = "CHANNELS 3 Zrotation Yrotation Xrotation"
+        body = "\n".join(children) or "End Site\n{\nOFFSET 0 0 1\n}"
+        return f"JOINT CC_Base_{name}\n{{\nOFFSET {position}\n{channels}\n{body}\n}}"
+
+    def limbs(side: str, left: int) -> list[str]:
+        out = (10 * left, 0, 0)
+        fingers = [joint(f"{side}_{name}1", (8 * left, 0, z)) for name, z in (("Mid", 0), ("Index", 2), ("Pinky", -4))]
+        forearm = joint(f"{side}_Forearm", out, joint(f"{side}_Hand", out, *fingers))
+        arm = joint(f"{side}_Clavicle", (2 * left, 5, 0), joint(f"{side}_Upperarm", out, forearm))
+        foot = joint(f"{side}_Foot", down, joint(f"{side}_ToeBase", forward))
+        return [arm, joint(f"{side}_Thigh", (5 * left, 0, 0), joint(f"{side}_Calf", down, foot))]
+
+    joints = [joint("Spine02", (0, 20, 0)), joint("Head", (0, 40, 0)), *limbs("L", 1), *limbs("R", -1)]
+    hip = "CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation"
+    text = "\n".join(["HIERARCHY\nROOT CC_Base_Hip\n{\nOFFSET 0 0 0", hip, *joints, "}"])
+    frame = "0 97.5 0 " + " ".join(["0"] * 3 * (1 + text.count("JOINT")))
+    path.write_text(f"{text}\nMOTION\nFrames: 2\nFrame Time: 0.02\n{frame}\n{frame}\n")
+    return path
+
+
+def test_cmu_t_pose_has_level_arms_and_standing_legs(tmp_path: Path) -> None:
+    motion = cmu_motion(_cmu_t_pose(tmp_path / "1_01.bvh"))
+    assert motion.fps == pytest.approx(50.0)
+    position = forward_kinematics(motion.local_rotations)[0][0]
+
+    def direction(begin: str, end: str) -> np.ndarray:
+        bone = position[JOINT_INDEX[end]] - position[JOINT_INDEX[begin]]
+        return np.asarray(bone / np.linalg.norm(bone))
+
+    for side, left in ((".L", 1.0), (".R", -1.0)):
+        for begin, end in (("upperarm01", "lowerarm01"), ("lowerarm01", "wrist")):
+            assert np.allclose(direction(begin + side, end + side), [left, 0.0, 0.0], atol=1e-6)
+        for begin, end in (("upperleg01", "lowerleg01"), ("lowerleg01", "foot")):
+            assert np.allclose(direction(begin + side, end + side), [0.0, 1.0, 0.0], atol=1e-6)
 
 
 def _deepmimic(tmp_path: Path, **changes: list[float]) -> Motion:
