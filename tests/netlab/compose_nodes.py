@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from shlex import join, quote
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,12 +30,12 @@ _IMAGE = "/srv"
 
 _RELAY = ROOT / "deploy" / "relay"
 _PROGRAMS = {
-    "sender": f"{sys.executable} -m sender",
-    "receiver": f"{sys.executable} -m receiver",
-    "python": sys.executable,
-    "ray": Path(sys.executable).parent / "ray",
-    "rate": _RELAY / "rate",
-    "delay": _RELAY / "delay",
+    "sender": [sys.executable, "-m", "sender"],
+    "receiver": [sys.executable, "-m", "receiver"],
+    "python": [sys.executable],
+    "ray": [str(Path(sys.executable).parent / "ray")],
+    "rate": [str(_RELAY / "rate")],
+    "delay": [str(_RELAY / "delay")],
 }
 """What the images have in their PATH."""
 _OWN_PROCESSES = ("unshare", "--pid", "--fork", "--mount-proc")
@@ -45,7 +46,6 @@ _CLONE_NEWNET = 0x40000000
 _ENTER = """set -eu
 mount -t tmpfs tmpfs /srv
 {mounts}
-mount -t tmpfs -o mode=1777,size=64m tmpfs /tmp
 mount -o remount,bind,ro /srv
 {readonly}
 exec {rights} "$@"
@@ -227,24 +227,30 @@ class ComposeNodes:
         programs, hosts = self._folder / "programs", self._folder / f"{name}.hosts"
         programs.mkdir(exist_ok=True)
         for program, command in _PROGRAMS.items():
-            (programs / program).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (programs / program).write_text(f'#!/bin/sh\nexec {join(command)} "$@"\n')
             (programs / program).chmod(0o755)
         hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{line}\n" for line in self._peers(name)))
-        mounts = [f"mount --bind {hosts} /etc/hosts", *_make_reachable([Path(sys.base_prefix), Path(sys.prefix), ROOT])]
-        for target, source in {f"{_IMAGE}/bin": programs, **self._images}.items():
-            mounts.append(f"mkdir -p {target}; mount --bind {source} {target}; mount -o remount,bind,ro {target}")
+        mounts = [f"mount --bind {quote(str(hosts))} /etc/hosts"]
+
+        def bind(source: Path, target: str, mode: str) -> None:
+            bound = f"mount --bind {quote(str(source))} {target}"
+            mounts.append(f"mkdir -p {target}; {bound}; mount -o remount,bind,{mode} {target}")
+
+        for target, image in {f"{_IMAGE}/bin": programs, **self._images}.items():
+            bind(image, target, "ro")
         for entry in service.get("volumes", ()):
             source, target, mode = entry.split(":")
             folder = self._folder / source
             if not folder.exists():
                 folder.mkdir(mode=0o700)
                 os.chown(folder, *map(int, service["user"].split(":")))
-            mounts.append(f"mkdir -p {target}; mount --bind {folder} {target}; mount -o remount,bind,{mode} {target}")
+            bind(folder, target, mode)
         for entry in service.get("tmpfs", ()):
             target, _, options = entry.partition(":")
             if target != "/tmp":
                 mounts.append(f"mkdir -p {target}; mount -t tmpfs -o {options} tmpfs {target}")
-        return mounts
+        # At the end, because the mounts above come from folders that may lie in /tmp.
+        return [*mounts, *_cover([Path(sys.base_prefix), Path(sys.prefix), ROOT])]
 
     def _peers(self, name: str) -> list[str]:
         """Lines of /etc/hosts: the services of the networks of a service."""
@@ -265,18 +271,24 @@ class ComposeNodes:
             subprocess.run(["ip", "netns", "del", self._namespace(name)], capture_output=True, check=False)
 
 
-def _make_reachable(folders: Sequence[Path]) -> list[str]:
-    """Commands that show folders to other users that are in somebody's private folder, such as Python in /root."""
-    hidden: dict[Path, list[Path]] = {}
+def _cover(folders: Sequence[Path]) -> list[str]:
+    """Commands for an empty /tmp, and empty folders in place of somebody's private ones, such as Python's /root.
+
+    The given folders stay reachable in them, for other users too.
+    """
+    covered: dict[Path, list[Path]] = {Path("/tmp"): []}
     for folder in folders:
-        private = next((parent for parent in reversed(folder.parents) if not parent.stat().st_mode & 0o001), None)
-        if private is not None:
-            hidden.setdefault(private, []).append(folder)
+        above = [
+            parent for parent in reversed(folder.parents) if parent in covered or not parent.stat().st_mode & 0o001
+        ]
+        if above:
+            covered.setdefault(above[0], []).append(folder)
     commands = []
-    for number, (private, inside) in enumerate(hidden.items()):
-        places = {folder: f"{_IMAGE}/hidden/{number}-{position}" for position, folder in enumerate(inside)}
+    for number, (cover, inside) in enumerate(covered.items()):
+        places = {quote(str(folder)): f"{_IMAGE}/hidden/{number}-{position}" for position, folder in enumerate(inside)}
         commands += [f"mkdir -p {place}; mount --bind {folder} {place}" for folder, place in places.items()]
-        commands.append(f"mount -t tmpfs -o mode=755 tmpfs {private}")
+        options = "mode=1777,size=64m" if cover == Path("/tmp") else "mode=755"
+        commands.append(f"mount -t tmpfs -o {options} tmpfs {quote(str(cover))}")
         commands += [f"mkdir -p {folder}; mount --bind {place} {folder}" for folder, place in places.items()]
     return commands
 
