@@ -31,7 +31,6 @@ from common.version import build_versions, package_version
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
-from sender.blob_stage import BlobStage
 from sender.capture.open import open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
@@ -46,20 +45,17 @@ from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.perception.stage import PerceptionStage
-from sender.pipeline import SenderPipeline
+from sender.pipeline import BlobStage, SenderPipeline
 from sender.playback import Playback
-from sender.preview.key_picture import SharedPictures
 from sender.preview.open import Preview, open_preview
-from sender.preview.share import SharedPreview
+from sender.preview.shared import SharedPictures, SharedPreview
 from sender.rate.controller import RateController
 from sender.rated_encoder import RatedEncoder
-from sender.recording.no_peer import NoPeer
-from sender.recording.recorder import RecordedDelivery, SenderRecorder, open_recorder
+from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.open import open_spool
-from sender.spool.spool import Spool
+from sender.spool.spool import Spool, open_spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.traces import SenderTraces
@@ -70,12 +66,8 @@ class Sender:
     """The sender's components, wired.
 
     Args:
-        pipeline: from the source to the delivery.
         delivery: the link, behind the spool if there is one; not connected yet.
-        account: totals of the session.
-        status: figures of the last seconds.
         spool: undelivered frames on disk; None without `--delivery complete`.
-        spool_directory: where they are.
         recorder: None without `--record`.
         jscc: None without `--channel`.
     """
@@ -142,9 +134,6 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     """Sends until the source ends, or until SIGTERM or SIGINT; then waits for the last acknowledgements.
 
     Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
-
-    Args:
-        announce: prints a line of the summary.
 
     Raises:
         BodywireError: see `compose` and `Sender.run`.

@@ -16,11 +16,11 @@ from typing import Literal, Protocol
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
-from common.frames import LabelFrame
-from sender.blob_stage import BlobStage
+from common.frames import LabelFrame, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.labeller import Labeller
 from sender.metrics import SenderMetrics
+from sender.perception.stage import ObservedPerson
 from sender.playback import Playback
 from sender.rate.controller import RateController
 
@@ -28,6 +28,27 @@ from sender.rate.controller import RateController
 _STALLED_S = 1.5
 # Frames in a spool, which may be many, are not lost by stopping.
 _DURABLE_DRAIN_TIMEOUT_S = 1.5
+
+
+class BlobStage(Protocol):
+    """Turns the people of each frame into blobs, or shows them to the user and returns none."""
+
+    @property
+    def timed_as(self) -> str | None:
+        """The stage of `SenderMetrics` that its time belongs to; None if it measures its time itself."""
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Takes a frame and returns the blobs that are due.
+
+        Args:
+            frame: with its sequence number in the session.
+            people: their labels, in the same order.
+        """
+
+    def reset(self) -> None:
+        """Forgets all people, for a new source."""
 
 
 class Delivery(Protocol):
@@ -41,7 +62,7 @@ class Delivery(Protocol):
         """Takes a frame, at once or when there is room. Raises PeerError if the link has failed.
 
         Args:
-            ahead: blobs that the receiver needs with the frame.
+            ahead: blobs that the receiver needs with the frame; they are sent right before it.
         """
 
     def post(self, blob: Blob) -> None:
@@ -56,7 +77,6 @@ class SenderPipeline:
 
     Args:
         stages: make blobs of each frame, in this order.
-        link: where frames and blobs go.
         durable: frames that are not delivered when the sender stops are kept on disk.
     """
 

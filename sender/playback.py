@@ -16,7 +16,6 @@ class Playback:
     Args:
         source: closed with this object.
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
-        realtime: play a file at its own pace.
         media_times: a frame of a video file was captured at its time in the file, counted from now on.
     """
 

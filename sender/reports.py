@@ -14,8 +14,6 @@ class Reporter:
     """Composes a report once a second at most, or behind every picture.
 
     Args:
-        rate: knows the link.
-        metrics: know the stages.
         stills: whether the frames are pictures of their own.
     """
 

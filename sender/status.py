@@ -19,13 +19,7 @@ from sender.rate.controller import RateController
 
 
 class SenderStatus(LinkObserver):
-    """Keeps the figures; the link notifies it, and any thread may read the line.
-
-    Args:
-        rate: has the capacity.
-        metrics: know whether the camera delivers.
-        source: its length is the end of the progress.
-    """
+    """Keeps the figures; the link notifies it, and any thread may read the line."""
 
     def __init__(
         self, rate: RateController, metrics: SenderMetrics, source: FrameSource, clock: Clock = SYSTEM_CLOCK

@@ -15,7 +15,6 @@ class SenderTraces(LinkObserver):
 
     Args:
         tracer: takes the spans; by default none are recorded.
-        session_id: of the session.
     """
 
     def __init__(self, tracer: FrameTracer | None = None, session_id: bytes = b"", clock: Clock = SYSTEM_CLOCK) -> None:

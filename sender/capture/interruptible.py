@@ -19,9 +19,6 @@ class DaemonWorker:
 
     A system call on a pipe without a writer, or on a file server that is gone, cannot be interrupted. So it is made in
     this thread; the caller waits for the result, and that wait ends with `stop` or with a signal's exception.
-
-    Args:
-        name: of the thread.
     """
 
     def __init__(self, name: str) -> None:

@@ -29,7 +29,6 @@ class SocketSource(FrameSource):
     each connection. `close`, from any thread, ends an iteration that waits.
 
     Args:
-        path: of the socket.
         live: whether only the newest frame counts.
         focal_px: of pictures that come without one.
 

@@ -29,7 +29,6 @@ class CapturedFrame:
         media_time_s: seconds since the source's first frame: presentation time in a video file, arrival of a live
             frame, 0 for images.
         image: (H, W, 3) uint8, RGB, upright.
-        camera: intrinsics of the frame.
     """
 
     sequence: int

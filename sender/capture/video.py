@@ -48,7 +48,6 @@ def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
     """A decoded frame as (H, W, 3) RGB with square pixels, rotated by its display matrix, as videos from phones need.
 
     Args:
-        frame: of any pixel format.
         pixel_aspect: width of a pixel over its height; the narrower side is stretched.
 
     Raises:

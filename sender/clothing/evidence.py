@@ -7,8 +7,14 @@ colour is not that of skin.
 Shapes: N = 2048 surface points, F features, T = 128 tokens of 16 neighbouring points, Q = 3 places of a token.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, TOKENS
@@ -17,6 +23,8 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.texture.point_visibility import view_cosine
 
+PICTURE_PX = 112
+"""Side of the crop's picture."""
 # Distances from the skin, along its normal, at which the mask is read, metres.
 PROBES_M = (0.0, 0.025, 0.06, 0.12, 0.2)
 # Visible (cosine), depth difference and its validity, the probes, colour, difference from the face's colour, normal.
@@ -27,6 +35,33 @@ PLACES_M = (0.0, 0.05, 0.12)
 _MAX_DEPTH_DIFFERENCE_M = 0.3
 _DEPTH_UNIT_M = 0.05
 _FACE = REGION_INDEX["face"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClothingViews:
+    """B views, each of one person; `sender.clothing.evidence` computes most of it.
+
+    Args:
+        evidence: (B, 2048, F) at the surface points.
+        places: (B, 128, Q, 2) of the tokens, crop units.
+        picture: (B, 3, P, P) of the crop, RGB 0…1, P = `PICTURE_PX`.
+        maps: (B, 2, P/2, P/2) silhouette and relief.
+        features: (B, FEATURE_SIZE) X of perception.
+    """
+
+    evidence: Tensor
+    places: Tensor
+    picture: Tensor
+    maps: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @classmethod
+    def concatenate(cls, views: Sequence[Self]) -> Self:
+        """Several batches as one."""
+        return cls(*(torch.cat([getattr(view, item.name) for view in views]) for item in fields(cls)))
 
 
 def evidence(
@@ -45,9 +80,6 @@ def evidence(
         normals: (N, 3) outward unit normals.
         root_depth_m: camera z of the root joint.
         picture: (S, S, 3) the crop, RGB 0…1.
-        output: perception's, of this crop alone.
-        crop: where the crop was cut.
-        camera: the frame's.
     """
     cosine = view_cosine(points, normals, camera)
     at = _in_crop(points, crop, camera)

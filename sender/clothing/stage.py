@@ -16,10 +16,9 @@ from common.frames import Camera, PersonLabels
 from common.labels import concatenate
 from common.weights.devices import to_numpy
 from common.weights.loader import architecture_of, load_into
-from sender.clothing.evidence import evidence, silhouette_and_relief, token_positions
+from sender.clothing.evidence import PICTURE_PX, ClothingViews, evidence, silhouette_and_relief, token_positions
 from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
-from sender.clothing.view import PICTURE_PX, ClothingViews
 from sender.perception.stage import ObservedPerson
 from sender.semantics.stage import confidence_of_entries
 
@@ -44,11 +43,6 @@ class ClothingStage:
 
     A person who appears is read at once; then at most one person is read per frame, and each in every fifth frame at
     most, so that the cost does not grow with the number of people.
-
-    Args:
-        network: trained.
-        space: decodes labels to bodies.
-        body: poses the surface points.
     """
 
     def __init__(self, network: ClothingNet, space: LabelSpace, body: BodyModel) -> None:
@@ -76,8 +70,6 @@ class ClothingStage:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            camera: the frame's.
-            observed: the people that perception has tracked.
             people: their other labels, in the same order.
         """
         self._frame += 1

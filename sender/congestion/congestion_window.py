@@ -32,9 +32,6 @@ _STANDING_QUEUE_FRAMES = 4
 class CongestionWindow:
     """The window, in frames.
 
-    Args:
-        most: upper limit of the window.
-
     Raises:
         ValueError: `most` is less than one frame.
     """

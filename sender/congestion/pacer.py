@@ -68,7 +68,6 @@ class BackgroundPacer:
         """How many bytes of blobs may be sent now, right behind a frame.
 
         Args:
-            in_flight_bytes: of blobs, sent and not yet acknowledged.
             capacity_bps: conservative estimate of the capacity; None while it is unknown.
             free_bytes: what frames leave of the capacity, per frame.
             cautious: few bytes are in flight, for the case that the link stalls.

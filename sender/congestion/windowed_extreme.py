@@ -4,11 +4,7 @@ from collections import deque
 
 
 class WindowedExtreme:
-    """The smallest or largest value of the last `window_ms` milliseconds.
-
-    Args:
-        largest: keep the largest value instead of the smallest.
-    """
+    """The smallest or largest value of the last `window_ms` milliseconds."""
 
     def __init__(self, window_ms: float, *, largest: bool = False) -> None:
         self._window_ms = window_ms

@@ -38,11 +38,7 @@ class PeerUnderTest:
     """The receiver that a sender is to reach.
 
     Args:
-        address: as given.
-        transport: with the sender's certificates and token.
-        model_hash: of this end.
         waits_for_receiver: the sender does not end when the receiver cannot be reached (`--delivery complete`).
-        has_token: the sender presents a token.
     """
 
     address: Address

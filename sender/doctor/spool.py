@@ -4,8 +4,7 @@ from common.doctor.finding import Finding, ok, problem
 from common.doctor.storage import check_writable, is_locked
 from common.errors import UsageError
 from sender.spool.config import DeliveryConfig
-from sender.spool.open import spool_content
-from sender.spool.spool import LOCK_FILE, SESSION_FILE, read_session
+from sender.spool.spool import LOCK_FILE, SESSION_FILE, read_session, spool_content
 
 
 def check_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Finding | list[Finding]:

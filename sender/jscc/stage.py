@@ -71,8 +71,6 @@ class JsccStage(LinkObserver):
 
     Args:
         config: with a channel.
-        channel: that of the config.
-        network: trained; by default the shipped one.
 
     Raises:
         WeightsError: the weights are missing or damaged.

@@ -32,7 +32,6 @@ class Views:
     """Chooses the windows of a session.
 
     Args:
-        view: the largest person, or the whole frame.
         side_px: longer side of the pictures.
     """
 

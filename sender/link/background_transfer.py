@@ -31,7 +31,6 @@ class Pacer(Protocol):
         Args:
             in_flight_bytes: of blobs, sent and without a chunk ack.
             blob_bytes: size of the blob that is next or in transfer.
-            signal: it is a signal, whose sender wants it soon.
         """
 
 
@@ -47,7 +46,6 @@ class _Transfer:
 
     Args:
         number: of the blob within the session, from 1.
-        signal: whether it is in the lane of signals.
         sent, acknowledged: bytes, from the first on.
     """
 
@@ -106,8 +104,6 @@ class BackgroundTransfer:
 
         Args:
             receiver_is_new: the receiver has no state of the session.
-            takes_textures: it knows blobs of the kind `TEXTURE`.
-            takes_signals: it knows blobs of the kind `SIGNAL`, and their lane.
         """
         taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
         self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)

@@ -72,7 +72,6 @@ class LinkClient:
         observer: notified of everything, for metrics and rate control.
         pacer: how fast blobs may be sent; without one they are not sent.
         report: called behind each frame; returns a report that is due. Receivers of older versions get none.
-        rng: jitter of the backoff.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
     """
 
@@ -137,11 +136,7 @@ class LinkClient:
         return welcome
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame; returns at once if live, else when there is room for it.
-
-        Args:
-            ahead: blobs that the receiver needs with the frame; they are sent right before it.
-        """
+        """Takes a frame; returns at once if live, else when there is room for it."""
         await self._until(lambda: self._delivery.window.has_room)
         self._delivery.offer(frame, ahead)
 

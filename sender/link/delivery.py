@@ -14,15 +14,14 @@ from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
-from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
 
+# After a frame that waited for the window, this many frames are acknowledged at once: a second at 30 frames a second.
+_PROMPT_FRAMES = 30
 logger = logging.getLogger(__name__)
-
 _DECODED = (AckStatus.DECODED, AckStatus.LATE)
-
 # A receiver that rejects this many frames in a row, or one frame this often, will reject the next one too: key frames
 # are among them.
 _MAX_REJECTIONS = 8
@@ -34,13 +33,39 @@ _MAX_DRAIN_S = 30.0
 _CLOCK_TOLERANCE_MS = 1000.0
 
 
+class DelayedAcknowledgement:
+    """Decides frame by frame, in the order in which they leave, whose acknowledgement may wait for that of the next.
+
+    An acknowledgement costs nearly as many bytes on the wire as a frame, most of them headers.  One that arrives a
+    frame later makes the next frame a few bytes longer, because it is predicted from an older one; and it keeps a place
+    in the window for longer.  So every second one may wait, as long as the window has room for it.
+    """
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Resets the state for a new stream."""
+        self._prompt_left = 0
+        self._delayed = False
+
+    def may_wait(self, *, held_back: bool, room: int, wanted_soon: bool) -> bool:
+        """Whether the acknowledgement of the frame that leaves now may wait.
+
+        Args:
+            held_back: the frame had to wait for room in the window.
+            room: how many more frames may leave before one is acknowledged.
+            wanted_soon: something else than the next frame depends on this acknowledgement.
+        """
+        self._prompt_left = _PROMPT_FRAMES if held_back else max(self._prompt_left - 1, 0)
+        self._delayed = not (self._delayed or self._prompt_left or wanted_soon or room < 1)
+        return self._delayed
+
+
 class FrameDelivery:
     """Takes frames and blobs, and hands out the messages to send; every frame meets exactly one fate.
 
     Args:
-        session: the frames owed and the encoder's state.
-        max_window: upper limit of the congestion window.
-        observer: notified of every frame.
         pacer: how fast blobs may be sent; without one they are not.
 
     Attributes:
@@ -76,11 +101,7 @@ class FrameDelivery:
         await self._changed.wait()
 
     def offer(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame; in a live session it replaces the one that waits.
-
-        Args:
-            ahead: blobs that the receiver needs with the frame; they are sent right before it.
-        """
+        """Takes a frame; in a live session it replaces the one that waits."""
         for blob in ahead:
             check_size(blob)
         if self._session.live:

@@ -46,8 +46,6 @@ class SenderSession:
     """One session, over any number of streams.
 
     Args:
-        hello: session id, codec and model; the fields about resuming are filled in per stream.
-        encoder: encodes each frame when it leaves, never earlier.
         window: how many frames may be unacknowledged at first.
     """
 

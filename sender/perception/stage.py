@@ -15,10 +15,9 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box, predict_in_boxes, refine_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.drift import Evidence
-from sender.perception.tracking.pose_similarity import ImagePose
+from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker
 
 # At each of its two scales.
@@ -58,14 +57,7 @@ class ObservedPerson:
 
 
 class PerceptionStage:
-    """Detects people in some frames and tracks them in between.
-
-    Args:
-        detector: proposes boxes in whole frames.
-        perception: predicts people in crops.
-        verifier: decides whether a crop shows a person.
-        limits: how many people are tracked.
-    """
+    """Detects people in some frames and tracks them in between."""
 
     def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, limits: TrackerConfig) -> None:
         self._detector = detector

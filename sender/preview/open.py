@@ -69,7 +69,6 @@ def open_preview(target: str, camera: str, source: FrameSource) -> Preview:
     Args:
         target: `window`, a path with the suffix of a video, or any other path for a folder.
         camera: the value of `--camera`, which must not be overwritten.
-        source: the source of the frames; gives the frame rate.
 
     Raises:
         UsageError: the preview would overwrite the source.

@@ -28,7 +28,6 @@ class RateState:
         delay_ms: D(t) (16); None before the first acknowledgement.
         min_rtt_ms: the minimum round trip of the last 10 s; None before the first acknowledgement.
         capacity: drives f under `--policy capacity`.
-        f: the link stress in (17).
     """
 
     bandwidth_bps: float | None
@@ -101,9 +100,6 @@ class RateController:
     def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
         """ρ by group for the next frame (17).
 
-        Args:
-            importance: ω by group.
-
         Raises:
             ValueError: no group, or a negative importance.
         """
@@ -118,10 +114,6 @@ class RateController:
         """ρ by group for the next frame under `--policy capacity`: as many bits as f leaves, where they help most.
 
         f = 0 allows the finest levels that the labels' uncertainty justifies, f = 2 the bits of the coarsest level.
-
-        Args:
-            weights: of the groups' errors.
-            uncertainty_mm: of the groups' labels.
         """
         table, config = rate_distortion(), self._config
         coarsest_bits, finest_bits = table.bounds_bits
@@ -137,9 +129,7 @@ class RateController:
         a share 1 − f of the blob, the share of labels of no importance in (17).
 
         Args:
-            in_flight_bytes: of blobs, sent and not yet acknowledged.
             blob_bytes: size of the blob that is next or in transfer.
-            signal: it is a signal.
         """
         if self._config.policy != "capacity":
             return int((1 - min(self._f(), 1.0)) * blob_bytes)

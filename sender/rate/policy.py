@@ -76,9 +76,6 @@ class BudgetController:
     """Finds the f at which the source's bit rate fits the capacity: integral control on the logarithm of their ratio.
 
     f rises fast and falls slowly. While the link was never seen full, f falls: quality rises with spare capacity.
-
-    Args:
-        initial_f: f before anything is measured.
     """
 
     _RISE_PER_S = 3.0

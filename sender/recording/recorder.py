@@ -4,7 +4,7 @@ The recording has a chain of packets of its own: every captured frame is in it, 
 link drops or compresses. A key frame every ten seconds is where a replay can begin.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,6 +23,34 @@ from sender.recording.config import RecordConfig
 _KEY_EVERY_US: Final = 10_000_000
 # Labels of a person and what holds them, while a frame waits for the disk.
 _FRAME_BYTES: Final = 4096
+
+
+class NoPeer:
+    """Takes every frame at once, and sends nothing."""
+
+    def __init__(self, on_frame: Callable[[LabelFrame], None]) -> None:
+        self._on_frame = on_frame
+
+    @property
+    def outstanding(self) -> int:
+        """No frame waits."""
+        return 0
+
+    async def connect(self) -> None:
+        """There is nothing to connect to."""
+
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        """Takes a frame."""
+        self._on_frame(frame)
+
+    def post(self, blob: Blob) -> None:
+        """Takes a blob."""
+
+    async def drain(self) -> None:
+        """Every frame was taken."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 class SenderRecorder:
@@ -75,11 +103,7 @@ class SenderRecorder:
 
 
 class RecordedDelivery:
-    """Records everything on its way to a `Delivery`.
-
-    Args:
-        delivery: where it goes.
-    """
+    """Records everything on its way to a `Delivery`."""
 
     def __init__(self, delivery: Delivery, recorder: SenderRecorder) -> None:
         self._delivery = delivery
@@ -113,7 +137,6 @@ def open_recorder(config: RecordConfig, facts: RecordingFacts, rho: float) -> It
 
     Args:
         facts: of the recording; its model is that of the codec.
-        rho: compression of every group.
 
     Raises:
         OutputError: the file exists, or cannot be created.

@@ -70,11 +70,7 @@ def evidence(output: PerceptionOutput, projected_BK2: Tensor, sigma_BE: Tensor, 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceConfig:
-    """Sizes, as the manifest records them.
-
-    Args:
-        evidence: F.
-    """
+    """Sizes, as the manifest records them."""
 
     evidence: int = EVIDENCE
 
@@ -101,11 +97,7 @@ class ConfidenceNet(nn.Module):
 
 
 class KeypointConfidence:
-    """Estimates how likely the keypoints of each limb are right.
-
-    Args:
-        net: the fitted regression.
-    """
+    """Estimates how likely the keypoints of each limb are right."""
 
     def __init__(self, net: ConfidenceNet) -> None:
         self.net = net.eval().requires_grad_(False)

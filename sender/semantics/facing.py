@@ -51,7 +51,6 @@ class FacingResolver:
         """One person's labels (LABEL_SIZE,): their own, or with an earlier frame's pose if they are turned too far.
 
         Args:
-            identity: of the person.
             time_s: of the frame, on the source's clock.
             labels: in the camera space of the frame.
         """

@@ -68,12 +68,7 @@ def _target(output: PerceptionOutput, row: int) -> Target:
 
 
 class Refiner:
-    """Refines label entries against keypoints.
-
-    Args:
-        space: decodes labels to bodies.
-        kinematics: from bodies to keypoints.
-    """
+    """Refines label entries against keypoints."""
 
     def __init__(self, space: LabelSpace, kinematics: KeypointKinematics) -> None:
         self._space = space

@@ -62,9 +62,6 @@ class SemanticsStage:
     """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
 
     Args:
-        network: the trained CVAE.
-        space: encodes and decodes labels.
-        refiner: fits the labels to the keypoints.
         smoother: smooths the labels over time, if given.
         confidence: estimates the confidence of limbs; without it, theirs too is that of the label entries.
     """
@@ -89,7 +86,6 @@ class SemanticsStage:
         """With the shipped weights.
 
         Args:
-            smoothing: of the labels over time; none if not given.
             calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
 
         Raises:
@@ -121,8 +117,6 @@ class SemanticsStage:
         """Labels of the people in a frame, in their order.
 
         Args:
-            observed: from the perception stage.
-            camera: the frame's.
             time_s: when the frame was captured, on the source's clock; images, which have no time, are not smoothed.
         """
         if not observed:

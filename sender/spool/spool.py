@@ -15,20 +15,22 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.codec.packet import CODEC_VERSION
 from common.errors import MalformedPacket, OutputError, UsageError
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write, remove_partial_files
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
+from sender.capture.cameras import without_credentials
+from sender.spool.config import DeliveryConfig
 from sender.spool.segment import SegmentWriter, read_segment
 
 logger = logging.getLogger(__name__)
-
 SESSION_FILE, LOCK_FILE = "session.json", "lock"
 _VERSION = 1
 _SUFFIX = ".frames"
@@ -56,7 +58,6 @@ class _Segment:
     Args:
         first: sequence of its first frame.
         after: one after the sequence of its last frame.
-        size_bytes: size of the file.
     """
 
     path: Path
@@ -295,6 +296,27 @@ class Spool:
             raise OutputError(
                 f"the spool {self._directory}: {reason}; free some space or give another --spool"
             ) from error
+
+
+@contextmanager
+def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterator[Spool | None]:
+    """Opens the spool of a source; None unless delivery is complete.
+
+    Raises:
+        UsageError: another sender uses the spool, or it contains frames of another source.
+        OutputError: the spool cannot be written or read.
+    """
+    if config.delivery != "complete":
+        yield None
+        return
+    with closing(Spool(config.spool, spool_content(camera, model_hash), config.spool_limit_mb * 1e6)) as spool:
+        yield spool
+
+
+def spool_content(camera: str, model_hash: bytes) -> SpoolContent:
+    """What the spool of a source, as given on the command line, contains."""
+    source = str(Path(camera).resolve()) if os.path.exists(camera) else without_credentials(camera)
+    return SpoolContent(source, CODEC_VERSION, model_hash)
 
 
 def _frames_of(segment: _Segment) -> Iterator[LabelFrame]:

@@ -33,10 +33,8 @@ class AtlasMemory:
     """The colours of one person's texels, without the light on them.
 
     Args:
-        layout: of the atlas.
         known_weight: from which a texel's colour is known.
         remove_light: divide the estimated shading out of what is observed.
-        codec: of the tiles.
     """
 
     def __init__(

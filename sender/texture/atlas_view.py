@@ -42,7 +42,6 @@ class AtlasCamera:
     """Takes `AtlasView`s.
 
     Args:
-        layout: of the atlas.
         faces: (F, 3) triangles of the body, of which the layout's `face` are indices.
         region: (V,) body region of each vertex.
     """
@@ -63,7 +62,6 @@ class AtlasCamera:
             crop: the person's part of it.
             observation: says which pixels show the person, and which body regions.
             vertices: (V, 3) of the posed body, camera space, metres.
-            camera: the frame's.
         """
         normals = self._normals(vertices)
         pixels = camera.project(vertices)

@@ -83,10 +83,8 @@ class PointColourMemory:
         """Adds one observation.
 
         Args:
-            observation: of the person.
             points: (2048, 3) surface points, camera space, metres.
             normals: (2048, 3) outward unit normals.
-            camera: the frame's.
         """
         pixels = camera.project(points)
         weights = view_cosine(points, normals, camera) * observation.weight_at(pixels, self._region)

@@ -26,7 +26,6 @@ def view_cosine(points: FloatArray, normals: FloatArray, camera: Camera) -> Floa
     Args:
         points: (N, 3) of a closed surface, camera space, metres.
         normals: (N, 3) outward unit normals.
-        camera: the frame's.
     """
     distance = np.maximum(np.linalg.norm(points, axis=1), 1e-6)
     cosine = -np.einsum("nd,nd->n", points, normals) / distance

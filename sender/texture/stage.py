@@ -47,12 +47,9 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        memory: the colours of points.
-        atlas: the texture atlas.
         tiles: those to be encoded and sent.
         seen_at: number of the frame in which the person was last tracked.
         observed_at: number of the last frame that was added to `memory`; at first, one that makes the next one due.
-        sent: whether colours were sent.
     """
 
     memory: PointColourMemory
@@ -70,9 +67,6 @@ class TextureStage:
     the number of people.
 
     Args:
-        space: decodes labels to bodies.
-        body: poses the surface.
-        codec: of the atlas's tiles.
         stills: every frame is a picture of its own: everybody's colours come with it, and nothing is remembered.
 
     Raises:

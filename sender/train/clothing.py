@@ -34,10 +34,9 @@ from common.synthetic.dataset.split import Split
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.weights.loader import architecture_of, load_into
-from sender.clothing.evidence import PROBES_M
+from sender.clothing.evidence import PICTURE_PX, PROBES_M, ClothingViews
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
-from sender.clothing.view import PICTURE_PX, ClothingViews
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput

@@ -127,11 +127,7 @@ class ClockOffset:
 
 
 class ClockComparison:
-    """Compares the clocks of both ends by heartbeats, which report the estimate to the receiver.
-
-    Args:
-        clock: the sender's; its wall clock is compared.
-    """
+    """Compares the clocks of both ends by heartbeats, which report the estimate to the receiver."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -31,8 +31,6 @@ class Keepalive:
 
     Args:
         interval_s: most seconds between keepalives.
-        standby: makes the connection that replaces a silent stream.
-        observer: notified of loss and recovery, packet trains and one-way delays.
     """
 
     def __init__(

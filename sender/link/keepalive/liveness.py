@@ -33,8 +33,6 @@ class Liveness(Generic[T]):
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
     Args:
-        interval_s: between heartbeats.
-        standby: opens the standby connection.
         on_lost: called once when the receiver is lost, with the reason.
         on_recovered: called when the stream is answered again after `on_lost`.
     """
@@ -74,7 +72,6 @@ class Liveness(Generic[T]):
         Args:
             sent_ns: departure of the message that it answers.
             answered_ns: when it left the receiver; None while the clock offset is unknown.
-            now_ns: the present.
         """
         suspected_since_ns = self._silent_since_ns + int(_SUSPECT_AFTER_POLLS * self._poll_s * 1e9)
         left_late = answered_ns is not None and answered_ns >= suspected_since_ns

@@ -70,8 +70,6 @@ class Connector:
 
     Args:
         peers: receivers that share their sessions.
-        transport: opens connections and diagnoses failures.
-        rng: jitter of the backoff.
         connect_timeout_s: how long to try to reach the receiver for the first time.
         reconnect_timeout_s: how long to try without progress after a stream was lost, or while the receiver is full.
     """
@@ -131,9 +129,6 @@ class Connector:
 
         There was a receiver at this address before, so anything else that answers there is ignored until the time is
         over.
-
-        Args:
-            reason: why the stream was lost.
 
         Raises:
             PeerError: the time without progress is over, or the receiver refuses the session.

@@ -66,7 +66,6 @@ class PeerCertificate:
     Args:
         name: its common name.
         authority: common name of the authority that signed it.
-        valid_until: end of its validity.
     """
 
     name: str

@@ -22,7 +22,6 @@ class GrpcClientStream:
 
     Args:
         channel: closed with the stream.
-        call: the started call.
 
     Raises:
         StreamBroken: in every method: the stream has ended.

@@ -64,9 +64,6 @@ class CredentialFiles:
 
     Once they were valid, a change to something invalid is logged, and the content before it stays in use.
 
-    Args:
-        config: names the files.
-
     Raises:
         UsageError: in every method: a file cannot be read, is damaged or has expired, or a token would go unencrypted.
     """

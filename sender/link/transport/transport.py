@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
+import struct
 from typing import Any
 
 import grpc
@@ -14,9 +16,12 @@ from common.wire.stream import StreamBroken
 from sender.link.transport.diagnosis import diagnose_clear, diagnose_encrypted
 from sender.link.transport.grpc_stream import OPTIONS, GrpcClientStream
 from sender.link.transport.happy_eyeballs import happy_eyeballs
-from sender.link.transport.reachability_probe import reachability_probe
 from sender.link.transport.security import CredentialFiles, Credentials, SecurityConfig
 
+# TCP retransmits a lost SYN after a second; a new connection sends one at once.
+_PROBE_INTERVAL_S = 0.1
+_PROBE_TIMEOUT_S = 1.0
+_LINGER_RESET = struct.pack("ii", 1, 0)
 # How long an attempt may take before another one is started beside it: the first, while it is unknown whether the
 # network is up; later ones, started because a probe was answered; and any, while probes are not answered.
 _FIRST_ATTEMPT_S, _LATER_ATTEMPT_S, _UNREACHABLE_ATTEMPT_S = 0.2, 0.5, 10.0
@@ -24,11 +29,42 @@ _CONNECT_TIMEOUT_S = 20.0
 _NETWORK_DOWN = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
+async def reachability_probe(peer: Address) -> None:
+    """Returns as soon as the peer's machine answers, with or without a server on the port."""
+    loop = asyncio.get_running_loop()
+    probes: set[asyncio.Task[bool]] = set()
+    try:
+        while True:
+            probes.add(asyncio.create_task(_answers(peer)))
+            started_s = loop.time()
+            done, probes = await asyncio.wait(probes, timeout=_PROBE_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+            if any(probe.result() for probe in done):
+                return
+            # Without a route a probe fails at once, and so would the next one.
+            await asyncio.sleep(started_s + _PROBE_INTERVAL_S - loop.time())
+    finally:
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+
+async def _answers(peer: Address) -> bool:
+    """Whether the machine at an address accepts or refuses a connection."""
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(peer.host, peer.port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    # A reset is one packet; an orderly end would take several on a network that has just recovered.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    writer.transport.abort()
+    return True
+
+
 class Transport:
     """Opens streams to receivers; certificates and token are read again when they change.
-
-    Args:
-        config: which receivers to trust, and how to authenticate to them.
 
     Raises:
         UsageError: in every method: a certificate, key or token cannot be read.

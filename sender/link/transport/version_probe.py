@@ -34,9 +34,7 @@ async def probe_versions(
     """Compares versions and clocks; the clocks over the shortest of a few round trips.
 
     Args:
-        model_hash: of this end.
         timeout_s: for each of the streams.
-        name: what the sender calls itself.
 
     Raises:
         StreamBroken: the receiver refuses the sender, or the connection is lost.

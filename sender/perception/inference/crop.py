@@ -25,13 +25,7 @@ _MIN_SIDE_PX = 16
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A square in the frame; it may extend beyond the frame's border.
-
-    Args:
-        left: of its first pixel.
-        top: of its first pixel.
-        side: in pixels.
-    """
+    """A square of pixels in the frame; it may extend beyond the frame's border."""
 
     left: int
     top: int
@@ -86,8 +80,6 @@ def to_frame(in_crop: BodyParameters, crop: CropBox, camera: Camera) -> BodyPara
     Args:
         in_crop: orientation and translation in the crop's camera, with the distance that belongs to the nominal focal
             length `camera.focal_px / crop.side`; the off-axis stretch is corrected here.
-        crop: where the crop was cut.
-        camera: the frame's.
     """
     to_frame_33 = ray_rotation(crop, camera).to(in_crop.translation)
     rotations = torch.cat([to_frame_33 @ in_crop.rotations[:, :1], in_crop.rotations[:, 1:]], dim=1)

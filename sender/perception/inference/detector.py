@@ -152,7 +152,6 @@ def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50)
     Args:
         heat_HW: probabilities.
         boxes_4HW: the box that each cell predicts.
-        threshold: least probability.
         limit: most local maxima, before non-maximum suppression.
     """
     neighbourhood_max = functional.max_pool2d(heat_HW[None, None], 3, stride=1, padding=1)[0, 0]
@@ -172,10 +171,6 @@ class Detector:
     """Proposes boxes of people in a frame.
 
     Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
-
-    Args:
-        net: the trained network.
-        threshold: least score of a proposal.
     """
 
     def __init__(self, net: DetectorNet, threshold: float = _PROPOSAL_SCORE) -> None:
@@ -193,7 +188,6 @@ class Detector:
         """Proposals in a frame (H, W, 3) uint8 RGB, highest score first; boxes are clipped to the frame.
 
         Args:
-            image: the frame.
             scales: `USUAL`, `LARGER` or `BOTH`.
         """
         sides = [_CELL_PX * round(scale * self.net.config.size / _CELL_PX) for scale in scales]

@@ -32,11 +32,7 @@ _MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
 
 
 class FlipAugmentation(nn.Module):
-    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, from 2 B passes of the network.
-
-    Args:
-        net: the network.
-    """
+    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, from 2 B passes of the network."""
 
     def __init__(self, net: PerceptionNet) -> None:
         super().__init__()

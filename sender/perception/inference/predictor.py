@@ -28,11 +28,7 @@ def architecture(config: PerceptionConfig) -> dict[str, Any]:
 
 
 class Perception:
-    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation.
-
-    Args:
-        net: the trained network.
-    """
+    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation."""
 
     def __init__(self, net: PerceptionNet) -> None:
         self.net = net.eval().requires_grad_(False)

@@ -30,7 +30,6 @@ class BoxPredictions:
     """Perception's predictions in boxes of a frame.
 
     Args:
-        crops: the crop of each box.
         output: the predictions, one row per crop.
     """
 
@@ -48,9 +47,6 @@ def predict_in_boxes(
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
 
     Args:
-        perception: predicts crops.
-        image: the frame.
-        boxes: of the people.
         thorough: with zoom augmentation, in three times the time.
 
     Raises:

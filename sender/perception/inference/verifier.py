@@ -80,11 +80,7 @@ class VerifierNet(nn.Module):
 
 
 class Verifier:
-    """Estimates whether crops show a person, from perception's output.
-
-    Args:
-        net: the trained network.
-    """
+    """Estimates whether crops show a person, from perception's output."""
 
     def __init__(self, net: VerifierNet) -> None:
         self.net = net.eval().requires_grad_(False)

@@ -74,11 +74,7 @@ NETWORKS: Mapping[str, PerceptionConfig] = {
 
 
 class PerceptionNet(nn.Module):
-    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput`.
-
-    Args:
-        config: sizes; `PerceptionConfig()` is the net that ships.
-    """
+    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput`."""
 
     def __init__(self, config: PerceptionConfig) -> None:
         super().__init__()

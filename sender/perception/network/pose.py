@@ -62,8 +62,6 @@ class PoseHead(nn.Module):
     Args:
         channels: C_i of each scale, finest first.
         token: width of the task token.
-        keypoint_features: features per keypoint.
-        keypoints: number of keypoints.
         geometry: number of geometric inputs (positions, depths, standard deviations).
         summary: width of the weighted statistics, which the semantics stage reads too.
     """

@@ -32,7 +32,6 @@ class TaskPositionEncoding(nn.Module):
     PE(p) is added to the patches before the trunk; each head adds PE_task(p) of its own task to the trunk's patches.
 
     Args:
-        channels: C.
         grid: side of the patch grid that the encoding is learned on, in patches; other grids are interpolated.
         tasks: T, the number of heads.
     """
@@ -57,11 +56,8 @@ class TaskMask(nn.Module):
     """M_task of all blocks, as an additive mask for timm's attention.
 
     Args:
-        blocks: number of trunk blocks.
-        heads: attention heads in each.
         head_size: d, the width of one attention head.
         grid: side of the patch grid that the bias is learned on, in patches.
-        tasks: T.
     """
 
     def __init__(self, blocks: int, heads: int, head_size: int, grid: int, tasks: int) -> None:

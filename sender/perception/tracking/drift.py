@@ -45,7 +45,6 @@ class Evidence:
     """What perception knows about a box, besides its prediction.
 
     Args:
-        box: refined by perception.
         presence: probability of a person, from the verifier.
         cells: cells of a grid over the crop with located keypoints.
         coverage: share of the frame that the box covers.
@@ -106,7 +105,6 @@ class DriftDetector:
         nobody_frames: frames in a row in which perception showed nobody.
         contradictions: searches in a row of the detector that did not confirm the box, since the person was clear.
         search_due: whether the detector must search in the next frame.
-        last: of the last frame.
     """
 
     clear_box: Box | None = None

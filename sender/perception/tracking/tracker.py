@@ -13,10 +13,9 @@ from common.arrays import Box
 from common.frames import IDENTITIES
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
-from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
 from sender.perception.tracking.drift import DriftDetector
-from sender.perception.tracking.pose_similarity import ImagePose
+from sender.perception.tracking.similarity import Appearance, ImagePose
 
 # Appearances at a larger distance (mean colour difference, 0…1) belong to different people.
 _MAX_APPEARANCE_DISTANCE = 0.12
@@ -53,10 +52,7 @@ class Candidate:
     """A person without a track: a new one, or one whose track was lost.
 
     Args:
-        box: refined by perception.
         score: probability that the box shows a person.
-        appearance: colours of the body's regions.
-        image_pose: keypoints in the frame.
     """
 
     box: Box
@@ -71,13 +67,9 @@ class Track:
 
     Args:
         identity: 0…255, reused as late as possible.
-        box: the last one.
         velocity: (4,) of the box, pixels a frame.
         unseen_frames: since the person was last seen.
         remembered: appearance, averaged over time.
-        appearance: the last one.
-        image_pose: the last one.
-        drift: whether the box still shows the person.
     """
 
     identity: int
@@ -120,9 +112,6 @@ class Tracker:
 
     In each frame: `advance`, then `compare`, `unmatched` and `add_tracks` if the detector has run, then `observe` for
     each track that is `seen`, then `drop_drifted` and `resolve_id_switches`.
-
-    Args:
-        config: limits.
     """
 
     def __init__(self, config: TrackerConfig) -> None:

@@ -126,7 +126,7 @@ def test_reachability_probe_returns_soon_after_an_outage() -> None:
         program = (
             "import asyncio, time\n"
             "from common.io.addresses import Address\n"
-            "from sender.link.transport.reachability_probe import reachability_probe\n"
+            "from sender.link.transport.transport import reachability_probe\n"
             "started = time.time()\n"
             f"asyncio.run(reachability_probe(Address({ADDRESSES[1]!r}, 9)))\n"
             "print(started, time.time())\n"

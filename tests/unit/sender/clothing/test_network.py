@@ -5,10 +5,8 @@ import torch
 
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.crop_encoder import GARMENTS
-from sender.clothing.evidence import FEATURES, PLACES_M
-from sender.clothing.network import ClothingConfig, ClothingNet
-from sender.clothing.view import PICTURE_PX, ClothingViews
+from sender.clothing.evidence import FEATURES, PICTURE_PX, PLACES_M, ClothingViews
+from sender.clothing.network import GARMENTS, ClothingConfig, ClothingNet
 from sender.perception.network.output import FEATURE_SIZE
 
 TINY = ClothingConfig(width=32, heads=2, depth=1)

@@ -4,8 +4,7 @@ from pathlib import Path
 from common.doctor.finding import Finding, Verdict, run_check
 from sender.doctor.spool import check_spool
 from sender.spool.config import DeliveryConfig
-from sender.spool.open import spool_content
-from sender.spool.spool import Spool
+from sender.spool.spool import Spool, spool_content
 
 MODEL = b"\x01" * 8
 

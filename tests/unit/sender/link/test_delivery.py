@@ -6,7 +6,7 @@ from common.blobs import Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
-from sender.link.delivery import FrameDelivery
+from sender.link.delivery import DelayedAcknowledgement, FrameDelivery
 from sender.link.observer import Fate
 from sender.link.session import SenderSession
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
@@ -136,3 +136,22 @@ async def test_every_second_acknowledgement_of_live_frames_may_wait_unless_blobs
             waits += [sequence] if (await fixture.delivery.next_message()).may_wait else []
             fixture.delivery.on_acknowledgement(ack(sequence))
         assert waits == expected, (live, blobs)
+
+
+def test_every_second_acknowledgement_may_wait_with_room_for_the_next_frame() -> None:
+    delayed = DelayedAcknowledgement()
+    waits = [delayed.may_wait(held_back=False, room=1, wanted_soon=False) for _ in range(6)]
+    assert waits == [True, False] * 3
+    assert not delayed.may_wait(held_back=False, room=0, wanted_soon=False)
+    assert not delayed.may_wait(held_back=False, room=1, wanted_soon=True)
+    assert delayed.may_wait(held_back=False, room=1, wanted_soon=False)
+
+
+def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window() -> None:
+    delayed = DelayedAcknowledgement()
+    waits = [delayed.may_wait(held_back=number == 0, room=3, wanted_soon=False) for number in range(60)]
+    assert not any(waits[:30])
+    assert waits[30:] == [True, False] * 15
+    delayed.may_wait(held_back=True, room=3, wanted_soon=False)
+    delayed.restart()
+    assert delayed.may_wait(held_back=False, room=3, wanted_soon=False)

@@ -16,8 +16,7 @@ from common.labels import GROUPS
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from sender.recording.config import RecordConfig
-from sender.recording.no_peer import NoPeer
-from sender.recording.recorder import RecordedDelivery, open_recorder
+from sender.recording.recorder import NoPeer, RecordedDelivery, open_recorder
 from tests.support.label_motion import MODEL_HASH, clip
 from tests.support.recordings import FACTS
 

@@ -7,9 +7,8 @@ import torch
 
 from common.body.anatomy import POINTS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.evidence import FEATURES
+from sender.clothing.evidence import FEATURES, ClothingViews
 from sender.clothing.network import ClothingEstimate
-from sender.clothing.view import ClothingViews
 from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, entry_loss, hidden
 from tests.unit.sender.clothing.test_network import HALF, views
 

@@ -4,9 +4,8 @@ import pytest
 from common.arrays import Box
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
-from sender.perception.tracking.appearance import Appearance
 from sender.perception.tracking.boxes import intersection_over_union, prominence
-from sender.perception.tracking.pose_similarity import ImagePose
+from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Tracker
 
 

@@ -1,12 +1,13 @@
-"""One small, sharp picture of each person for the receiver: `--share-picture`."""
+"""Pictures for the people who watch the receiver: `--share-preview` and `--share-picture`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from common.arrays import FloatArray
-from common.blobs import PICTURE, Blob
+from common.arrays import FloatArray, Image
+from common.blobs import PICTURE, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import PersonLabels
 from common.picture_codec.key_picture import KeyPicture, encode
@@ -14,6 +15,12 @@ from common.picture_codec.weights import load_codecs
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
 
+LONGEST_SIDE_PX = 160
+MAX_JPEG_BYTES = 3000
+BYTES_PER_S = 4000.0
+_PREVIEW_INTERVAL_S = 0.5
+# Tried in this order until the picture is small enough; noise may be too large at all of them.
+_QUALITIES = (55, 40, 25, 10)
 SIDE_PX = 192
 """Pixels along a side of a picture; a smaller crop is sent as it is."""
 _MIN_SIDE_PX = 64
@@ -27,6 +34,43 @@ _MIN_INTERVAL_S = 10.0
 _FORGET_AFTER_FRAMES = 300
 
 
+class SharedPreview:
+    """Makes a picture as often as a budget of bytes a second permits."""
+
+    timed_as = "preview"
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._due_s = -float("inf")
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """The frame as a JPEG of at most `MAX_JPEG_BYTES`; none while none is due."""
+        now_s = self._clock.monotonic()
+        if now_s < self._due_s:
+            return []
+        jpeg = small_jpeg(frame.image)
+        self._due_s = now_s + max(_PREVIEW_INTERVAL_S, (len(jpeg) if jpeg else 0) / BYTES_PER_S)
+        return [Blob(PREVIEW, 0, jpeg)] if jpeg else []
+
+    def reset(self) -> None:
+        """The budget of bytes is that of the session."""
+
+
+def small_jpeg(image: Image) -> bytes | None:
+    """A frame (H, W, 3) uint8 RGB scaled down to `LONGEST_SIDE_PX`; None if no quality makes it small enough."""
+    height, width = image.shape[:2]
+    scale = min(LONGEST_SIDE_PX / max(height, width), 1.0)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    for quality in _QUALITIES:
+        encoded, jpeg = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, quality))
+        if encoded and len(jpeg) <= MAX_JPEG_BYTES:
+            return np.asarray(jpeg, np.uint8).tobytes()
+    return None
+
+
 @dataclass(slots=True)
 class _Person:
     """What was seen of a person.
@@ -35,7 +79,6 @@ class _Person:
         seen_at: number of the last frame.
         steady: frames in a row in which a picture was due.
         appearance: labels at the picture sent last; None before the first.
-        sent_s: when it was sent.
     """
 
     seen_at: int
