@@ -57,7 +57,6 @@ def score(estimates: Sequence[tuple[float, float | None]], mbps: float) -> Figur
     """Scores estimates over time; a missing estimate counts as 0 Mbit/s.
 
     Args:
-        estimates: (seconds, bit/s) each.
         mbps: the true capacity, Mbit/s.
     """
     estimates_mbps = np.array([(bps or 0.0) / 1e6 for at_s, bps in estimates if at_s >= _SETTLING_S])

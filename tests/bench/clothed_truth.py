@@ -14,9 +14,6 @@ from common.synthetic.scene.scene import worn_figure
 class ClothedTruth:
     """Makes the outer shells of posed people.
 
-    Args:
-        body: the body.
-
     Raises:
         RendererUnavailable: OpenGL is missing.
     """
@@ -30,8 +27,6 @@ class ClothedTruth:
         """The shell of one body of a batch, camera space, metres.
 
         Args:
-            posed: of the body model.
-            row: of the body in the batch.
             shape: (10,) its coefficients.
             outfit: its code (7, 167), see `outfit_code`.
         """

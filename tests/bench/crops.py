@@ -89,7 +89,6 @@ class TruePerson:
         bare: the same triangles, for distances.
         surface: the outer shell, with clothes and hair, about the hips too; the bare body if the batch has no `outfit`.
         shell: the same in its unlit colours.
-        camera: the crop's.
         mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
         depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
         whole: all keypoints lie within the crop, and nothing occludes the person.

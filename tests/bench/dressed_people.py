@@ -46,8 +46,6 @@ class SidePicture:
     """One person from one side.
 
     Args:
-        image: (S, S, 3) uint8 RGB, the crop.
-        camera: the crop's.
         parameters: the true body, one row, camera space.
     """
 
@@ -77,7 +75,6 @@ class DressedPeople:
     """Renders people of the test split; the same seed gives the same people.
 
     Args:
-        body: the body.
         preset: distribution of poses, clothes and pictures.
         seed: from 0 within the test split.
         size: side of the pictures, pixels.
@@ -102,7 +99,6 @@ class DressedPeople:
         """People one after the other.
 
         Args:
-            count: how many.
             changing_pose: every picture has another pose.
         """
         poses = PoseSampler("test", self._seed, load_table(), self._preset).sample(count * SIDES)

@@ -62,7 +62,6 @@ class Testbed:
     """Both hosts with their programs and logs.
 
     Args:
-        hosts: entered.
         folder: for the logs; contains the labels.
         live: whether the sender drops stale frames.
     """
@@ -152,7 +151,6 @@ class Failure:
 
     Args:
         duration_s: from `begin` to `end`.
-        times: number of repetitions, without and with `--quick`.
         outage: all packets are lost meanwhile.
         live: the sender drops stale frames; otherwise no frame may be lost.
         detected_by: the end that reports its peer as lost, `source` or `sink`.

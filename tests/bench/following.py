@@ -65,7 +65,6 @@ class ClipScore:
     """Counts of one clip, as in the module's docstring.
 
     Args:
-        frames: all frames.
         visible: frames in which the person is to be followed.
         followed: of them, those with a box of sufficient overlap.
         lost: of them, those without a box.

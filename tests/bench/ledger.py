@@ -168,7 +168,6 @@ class Receiver(Program):
     """A receiver at an address of its own.
 
     Args:
-        out: its output directory.
         flags: of `tests.netlab.durable_receiver`.
     """
 
@@ -184,7 +183,6 @@ class Sender(Program):
     """A sender with a spool and a ledger of acknowledged frames.
 
     Args:
-        folder: for both.
         peers: the receivers, in the order in which it names them.
     """
 

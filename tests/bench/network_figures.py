@@ -56,7 +56,6 @@ class TestPeople:
 
     Args:
         dataset: of the test split, with clothes.
-        count: people.
         few: frames, pictures and atlases.
     """
 

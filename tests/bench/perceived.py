@@ -32,10 +32,7 @@ class PerceivedCrop:
     """What the sender makes of one crop.
 
     Args:
-        labels: of the person in it.
         heads: scores of the mask and depth heads (`head_scores`).
-        image: the crop.
-        camera: the crop's.
         person: as perception sees them.
     """
 
@@ -120,7 +117,6 @@ class FrameSender:
     """Perception and semantics on whole frames, called as in the sender's pipeline.
 
     Args:
-        limits: how many people are tracked; one if not given.
         detector: finds people in whole frames; default: with the shipped weights.
 
     Raises:

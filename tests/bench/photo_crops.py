@@ -32,7 +32,6 @@ class BoxedPeople:
     """The annotated people of some photographs, each in the crop around their box.
 
     Args:
-        frames: the photographs.
         annotations: by image id.
     """
 

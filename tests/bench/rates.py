@@ -62,12 +62,7 @@ def as_frame(person: PersonLabels, sequence: int = 0, camera: Camera = _ANY_CAME
 
 @dataclass(frozen=True)
 class Passed:
-    """A frame that was encoded and decoded.
-
-    Args:
-        encoded: the encoder's result.
-        frame: the decoder's result.
-    """
+    """A frame that was encoded and decoded."""
 
     encoded: EncodedFrame
     frame: LabelFrame

@@ -53,8 +53,6 @@ class Receiver:
         """Reconstructs people independently.
 
         Args:
-            people: their labels.
-            camera: the frame's.
             textures: by identity.
             colours: of surface points by identity.
             people_in_frame: number of people in the whole frame, which sets the resolution, if these are a part.
@@ -119,7 +117,6 @@ def surface_figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: Surfac
     """Distances of the surface, the displaced template and the skinned body from the clothed truth.
 
     Args:
-        found: the reconstruction.
         bare: `Receiver.bare` of its labels.
         truth: the outer shell relative to the midpoint of the hips.
     """

@@ -49,7 +49,6 @@ class Match:
     """The person of a frame whose mesh overlaps the mask most.
 
     Args:
-        identity: its track id.
         iou: of its silhouette with the mask.
         bare_iou: the same of its body without clothes.
         keypoints: (17, 2) pixels, as published.

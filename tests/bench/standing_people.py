@@ -29,10 +29,6 @@ _BLUR_PX = 1.2
 class StandingPeople:
     """Renders people; the same seed and number give the same picture.
 
-    Args:
-        body: the body.
-        seed: of identities, clothes, light and rooms.
-
     Raises:
         RendererUnavailable: OpenGL is not available.
     """

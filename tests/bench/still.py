@@ -47,13 +47,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What moved between two successive frames, metres.
-
-    Args:
-        template: (V',) of the template's vertices.
-        surface: (V,) of the surface's vertices.
-        joints: (17,) of the joints.
-    """
+    """What moved between two successive frames, metres."""
 
     template: Float64Array
     surface: Float64Array

@@ -48,8 +48,6 @@ class TiltedClip:
     """One clip.
 
     Args:
-        kind: what the person does.
-        camera: of every frame.
         encoded: T frames as JPEG.
         boxes: (T, 4) of the person's pixels in the frame if nothing hid them, pixels; NaN outside the frame.
         visible: (T,) share of the person that is in the frame and not hidden.

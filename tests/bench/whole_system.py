@@ -18,13 +18,7 @@ from tests.bench.reconstruction_scores import Receiver
 
 @dataclass(frozen=True)
 class Sent:
-    """One frame that has passed sender and codec.
-
-    Args:
-        observed: the people as perception saw them.
-        labels: as the sender wrote them.
-        arrived: as the receiver read them.
-    """
+    """One frame that has passed sender and codec."""
 
     observed: Sequence[ObservedPerson]
     labels: LabelFrame
@@ -36,7 +30,6 @@ class Rebuilt:
     """One frame at both ends.
 
     Args:
-        observed: the people as perception saw them.
         camera: the frame's, as it arrived.
         people: as the receiver rebuilt them from what arrived.
     """
@@ -50,9 +43,6 @@ class WholeSystem:
     """All stages of both daemons, with the codec of one session between them.
 
     `receiver` is the receiving part.
-
-    Args:
-        limits: how many people are tracked.
 
     Raises:
         WeightsError: weights are missing or of another version.

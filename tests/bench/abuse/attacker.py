@@ -49,7 +49,6 @@ class Attacker:
     """Runs attacks until a time is over.
 
     Args:
-        families: names from `FAMILIES`.
         seed: decides which attacks, and everything in them.
     """
 

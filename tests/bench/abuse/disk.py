@@ -15,9 +15,6 @@ class Disk:
     """A directory on a small file system of its own, in memory, where this process may mount one.
 
     Elsewhere a full disk is imitated by a limit on the size of the receiver's files.
-
-    Args:
-        path: is created.
     """
 
     def __init__(self, path: Path) -> None:

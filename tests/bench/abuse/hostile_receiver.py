@@ -64,7 +64,6 @@ class Stream:
     """One stream of a sender.
 
     Args:
-        context: gRPC's.
         model: what an honest Welcome would name.
     """
 

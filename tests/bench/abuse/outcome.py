@@ -76,7 +76,6 @@ class Entry:
 
     Args:
         at: when the attack ended, seconds since the epoch.
-        seed: repeats the attack.
     """
 
     at: float
@@ -89,11 +88,7 @@ class Entry:
 
 
 class Journal:
-    """A file with one line of JSON per attack.
-
-    Args:
-        path: is created, or appended to.
-    """
+    """A file with one line of JSON per attack."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

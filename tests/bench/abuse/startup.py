@@ -62,11 +62,7 @@ def outcome_of(bed: Testbed, process: Watched, started: bool, *, may_start: bool
 
 
 def _start(bed: Testbed, command: list[str], cache: Path | None = None) -> tuple[Watched, bool]:
-    """Starts a receiver; returns it, and whether it listens.
-
-    Args:
-        cache: directory of the body model's cache, if it is not the usual one.
-    """
+    """Starts a receiver; returns it, and whether it listens."""
     process = bed.start("receiver", *command, environment={"BODYWIRE_CACHE": str(cache)} if cache else None)
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while process.exit_code is None and time.monotonic() < deadline_s:

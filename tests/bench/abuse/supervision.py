@@ -26,7 +26,6 @@ class Alarm:
     """A place on stderr that shows a bug.
 
     Args:
-        process: the name of the process.
         excerpt: the line and those behind it.
     """
 
@@ -45,7 +44,6 @@ class Watched:
     """A process in a group of its own.
 
     Args:
-        name: for the report.
         command: arguments of `python`.
         folder: gets its output and errors, as files.
         nice: added to its niceness: attackers must not take the processor from those whom they attack.

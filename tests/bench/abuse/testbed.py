@@ -61,7 +61,6 @@ class Testbed:
     """A receiver with TLS and several accounts, and two honest senders: one live, one with complete delivery.
 
     Args:
-        folder: empty.
         disk: for the receiver's output.
         rng: for ports.
         patience: factor of the time limits, above 1 on machines that are busy with other work.

@@ -49,11 +49,7 @@ class DeepJsccConfig:
 
 
 class DeepJscc(nn.Module):
-    """Five convolutions to symbols, five transposed ones back, each with PReLU; it knows nothing of the channel.
-
-    Args:
-        config: sizes.
-    """
+    """Five convolutions to symbols, five transposed ones back, each with PReLU; it knows nothing of the channel."""
 
     def __init__(self, config: DeepJsccConfig) -> None:
         super().__init__()

@@ -40,7 +40,6 @@ class Condition:
     """Circumstances of a transmission.
 
     Args:
-        channel: as it is.
         rate: bandwidth ratio that must not be exceeded.
         believed_db: SNR that the sender assumes; None for the true one.
     """

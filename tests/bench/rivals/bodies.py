@@ -92,7 +92,6 @@ class Reference:
     """The bodies of a clip that every system is compared with, and the true joints.
 
     Args:
-        bodies: the body model.
         labels: (T, LABEL_SIZE) uncompressed.
         truth: (T, 17, 3) true keypoints, metres.
     """

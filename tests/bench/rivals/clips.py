@@ -28,7 +28,6 @@ class RivalClip:
     Args:
         name: tells it from others.
         pictures: T frames (H, W, 3) RGB.
-        camera: of the frames.
         truth: (T, 17, 3) true keypoints in camera space, metres.
     """
 

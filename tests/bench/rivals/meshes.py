@@ -39,7 +39,6 @@ class SentMeshes:
     """Meshes at the receiver.
 
     Args:
-        sizes: bytes of each mesh.
         skins: (n, V', 3) as decoded, in the template's order.
         encode_ms, decode_ms: mean time of a mesh.
     """

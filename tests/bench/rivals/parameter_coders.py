@@ -145,7 +145,6 @@ class StaticTables:
         taps: (2, FAST_SIZE) weights of the last frame and the one before it.
         tables: the codec's, with frequencies of these residuals.
         scale, shift: (FAST_SIZE,) row and low bits of each number, as in `CodecTables.scale_of`.
-        bits: of a number.
     """
 
     taps: Float64Array

@@ -89,7 +89,6 @@ def quantised(labels: FloatArray, fast: Float64Array, bits: int) -> list[Numbers
     Args:
         labels: (T, LABEL_SIZE), of which the slow groups are sent as they are.
         fast: (T, FAST_SIZE) parameters.
-        bits: of a number.
     """
     step, top = slow_step(bits), 2 ** (bits - 1) - 1
     rule = SlowGroups(step)

@@ -30,9 +30,7 @@ class Still:
     """How crops are encoded.
 
     Args:
-        format: Pillow's name of it.
         scale: the crop has 1 / scale of perception's input size.
-        quality: 0…100.
     """
 
     format: str
@@ -83,8 +81,6 @@ class SentCrops:
     """Crops of a clip at the receiver.
 
     Args:
-        sizes: bytes of each crop.
-        pictures: as decoded.
         encode_ms, decode_ms: mean time of a crop.
     """
 
@@ -135,8 +131,6 @@ class CropReceiver:
         Args:
             crops: received, one a frame.
             people: who is seen where; what perception made of the uncompressed frame is replaced.
-            camera: of the whole frames.
-            fps: frames a second.
         """
         self._semantics.reset()
         began_s = time.perf_counter()

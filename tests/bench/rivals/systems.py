@@ -55,7 +55,6 @@ class Result:
     """One setting of a system on one clip.
 
     Args:
-        family: the system.
         setting: its name in tables, the system's included.
         sizes: bytes of each frame; of each chosen frame where frames do not depend on others.
         figures: bytes, errors and times.

@@ -21,7 +21,6 @@ class VideoCodec:
     """An encoder, its live settings, and the decoder of its streams.
 
     Args:
-        name: as in tables.
         encoder, decoder: FFmpeg's names.
         options: of the encoder; the constant rate factor is added.
         signature_filter: FFmpeg's filter that removes the encoder's signature (up to 2 kB of supplemental

@@ -28,12 +28,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who has signed up.
-
-    Args:
-        cookie: the header that a browser sends.
-        token: a bearer token.
-    """
+    """Who has signed up."""
 
     name: str
     cookie: str
@@ -69,7 +64,6 @@ class Target:
     Args:
         attackers: accounts of their own.
         canary: name of the victim's model.
-        model: its id.
     """
 
     url: str
