@@ -49,11 +49,7 @@ BlobHandler = Callable[[Blob], None]
 
 @dataclass(slots=True)
 class _SessionState:
-    """What the next frame of a session depends on, and what was logged about it.
-
-    Args:
-        blob_handlers: by kind of blob.
-    """
+    """What the next frame of a session depends on, and what was logged about it."""
 
     writer: SessionWriter
     textures: ReceivedTextures
@@ -67,8 +63,6 @@ class ReceiverPipeline:
     """Decodes, reconstructs and publishes the frames of all sessions; sessions share the engine fairly.
 
     Args:
-        observers: notified of what is taken and published.
-        load: counts the people of live sessions.
         inpainter: estimates what no camera has seen of people; without it, that is filled from the surroundings.
     """
 

@@ -108,7 +108,6 @@ class StatusLine:
     """Draws the status line of a receiver.
 
     Args:
-        out: the output directory.
         disk: free bytes and size of the disk of a directory, NaN where they cannot be read.
     """
 

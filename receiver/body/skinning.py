@@ -27,9 +27,6 @@ class BodySkin:
     """What all published bodies share, and how they are posed.
 
     Args:
-        model: the body model.
-        template: its outer mesh.
-        skeleton: joints and skinning weights.
         points: (V', 2048) sparse, rows sum to 1: weight of each surface point in a vertex's colour.
     """
 
@@ -49,7 +46,6 @@ class BodySkin:
         """B templates in camera space; `vertices` are theirs, (B, V', 3).
 
         Args:
-            parameters: B bodies.
             displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
         """
         return self.template.posed(self.model, parameters, displacement)
@@ -74,8 +70,6 @@ class BodySkin:
         """Selects one body of a batch and colours it.
 
         Args:
-            output: of `templates`.
-            index: of the body in the batch.
             region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if any other is given.
             point_colours: (2048, 3) RGB 0…1 of the body's surface points; ignored if `paint` is given.
             paint: of the person, from a texture atlas.

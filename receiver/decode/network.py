@@ -175,7 +175,6 @@ class DecodeNetwork(nn.Module):
     """Encoder and decoder together.
 
     Args:
-        config: sizes.
         point_order: (2048,) curve order of the template's points (`geometry_image.curve_order`); stored with the
             weights, because it defines the patches of the features.
     """

@@ -19,12 +19,7 @@ def channel_units(like: Tensor) -> Tensor:
 
 
 class PrincipalAxes(nn.Module):
-    """s = mean + axes · (deviation ⊙ coefficients): fitted to the training bodies once, then fixed.
-
-    Args:
-        patches: N.
-        axes: M.
-    """
+    """s = mean + axes · (deviation ⊙ coefficients): fitted to the training bodies once, then fixed."""
 
     mean: Tensor
     axes: Tensor

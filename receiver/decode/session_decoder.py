@@ -71,9 +71,6 @@ def _newest(frames: FloatArray) -> FloatArray:
 class SessionDecoder:
     """The packets of a session to labels that do not flicker.
 
-    Args:
-        model_hash: of both ends' networks.
-
     Raises:
         WeightsError: the codec's tables are missing or damaged.
     """

@@ -85,12 +85,7 @@ def load_network() -> DecodeNetwork:
 
 
 class DecodeStage:
-    """Decodes `PersonLabels` into a `LabelledBody` and a `DecodedBody`; keeps no state between frames.
-
-    Args:
-        network: trained.
-        label_space: maps label entries to body parameters and colours.
-    """
+    """Decodes `PersonLabels` into a `LabelledBody` and a `DecodedBody`; keeps no state between frames."""
 
     def __init__(self, network: DecodeNetwork, label_space: LabelSpace) -> None:
         self.network = network.eval()

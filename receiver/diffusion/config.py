@@ -13,14 +13,7 @@ Sampler = Literal["ddim", "consistency_multistep", "heun", "paper"]
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """Settings of the displacement sampler.
-
-    Args:
-        sampler: `ddim`, `consistency_multistep` or `heun` with the trained denoiser; `paper` is eq. 26 and 27, for
-            comparison.
-        steps: denoising steps; people of whom all `surface` labels are known need one.
-        sigma_start: standard deviation of the initial noise, in standard deviations of the displacements.
-    """
+    """Settings of the displacement sampler."""
 
     sampler: Sampler = option(
         "ddim", help="displacement sampler: ddim, consistency_multistep, heun, or paper (eq. 26, 27)"

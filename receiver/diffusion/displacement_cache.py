@@ -24,22 +24,14 @@ _NOTHING = np.zeros(0, np.float32)
 
 
 class DisplacementCache:
-    """Samples and remembers displacements.
-
-    Args:
-        decode, diffusion: the stages that sample.
-    """
+    """Samples and remembers displacements."""
 
     def __init__(self, decode: DecodeStage, diffusion: DiffusionStage) -> None:
         self._decode, self._diffusion = decode, diffusion
         self._known: OrderedDict[tuple[int, bytes, bytes], Tensor] = OrderedDict()
 
     def displacement(self, person: PersonLabels) -> Tensor:
-        """(V', 3) displacements at rest of a person, metres.
-
-        Raises:
-            ValueError: a label group is too long.
-        """
+        """(V', 3) displacements at rest of a person, metres. Raises ValueError if a label group is too long."""
         surface, shape = (np.asarray(person.labels.get(name, _NOTHING), np.float32) for name in _GROUPS)
         key = (person.identity, surface.tobytes(), shape.tobytes())
         if key not in self._known:

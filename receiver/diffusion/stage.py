@@ -93,13 +93,7 @@ def load_network() -> DiffusionNetwork:
 
 
 class DiffusionStage:
-    """Samples displacements; keeps no state between frames.
-
-    Args:
-        network: trained.
-        space: maps `surface` labels to displacements, linearly.
-        sampling: sampler and steps.
-    """
+    """Samples displacements; keeps no state between frames."""
 
     def __init__(self, network: DiffusionNetwork, space: SurfaceSpace, sampling: SamplingConfig | None = None) -> None:
         self.network = network.eval()
@@ -120,7 +114,6 @@ class DiffusionStage:
         """Samples the people of a frame in one batch: (B, V, 3) displacements of the template at rest, metres.
 
         Args:
-            decoded: from the decode stage.
             identities: of the people.  A person's noise is that of the identity, so it is the same in every frame and
                 does not depend on the other people.
 

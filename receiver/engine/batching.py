@@ -98,13 +98,7 @@ class Room:
 
 
 class BatchingEngine(ABC):
-    """The part of a `ReconstructionEngine` before its networks; belongs to the event loop that first calls it.
-
-    Args:
-        config: batch limits.
-        clock: times requests.
-        observer: notified of batches.
-    """
+    """The part of a `ReconstructionEngine` before its networks; belongs to the event loop that first calls it."""
 
     def __init__(self, config: BatchingConfig | None, clock: Clock, observer: EngineObserver | None) -> None:
         self._config = config or BatchingConfig()
@@ -133,8 +127,6 @@ class BatchingEngine(ABC):
         """See `ReconstructionEngine.reconstruct`.
 
         Raises:
-            RequestWithdrawn: `withdraw` was called in time.
-            ValueError: a label group of the frame is unknown or too long.
             ReplicaLost: of an engine in front of a pool: every replica that tried has ended.
             RuntimeError: the engine is closed.
         """

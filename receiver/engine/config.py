@@ -82,9 +82,6 @@ class EngineConfig:
     def check(self, device: str) -> None:
         """Checks the options against the device.
 
-        Args:
-            device: of `--device`.
-
         Raises:
             UsageError: the pool has no GPU for the device, or a replica needs one that `--device` excludes.
         """

@@ -55,12 +55,10 @@ class ReconstructionRequest:
     Args:
         account: the key of whom the session belongs to; accounts share an engine equally.
         session: the session's key; the sessions of an account share equally what the account gets.
-        frame: the decoded labels.
         colours: colours of surface points by identity; a person without them has the colours of the body regions.
             Pass the same objects until others arrive: preparing one takes two milliseconds.
         textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
-        priority: of the session.
     """
 
     account: Hashable
@@ -87,7 +85,6 @@ class ReconstructedPerson:
     """One person of a frame, in camera space (x right, y down, z forward), metres.
 
     Args:
-        labels: the decoded labels.
         surface: the watertight mesh around the displaced template.
         body: the displaced template, skinned: fixed topology and vertex order.
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.

@@ -191,12 +191,7 @@ _Result = TypeVar("_Result")
 
 
 class FairExecutor:
-    """Runs functions in threads; accounts take turns, then the sessions of each account.
-
-    Args:
-        threads: how many functions run at a time.
-        name: of the threads.
-    """
+    """Runs functions in threads; accounts take turns, then the sessions of each account."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)

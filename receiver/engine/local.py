@@ -24,9 +24,7 @@ class LocalEngine(BatchingEngine):
 
     Args:
         reconstructor: the networks; used by one thread at a time, its surface stage by several.
-        config: batch limits.
         surface_workers: threads that build surfaces; by default as many as there are cores, four at most.
-        observer: notified of batches; this process is one replica.
     """
 
     def __init__(

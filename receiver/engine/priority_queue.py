@@ -14,12 +14,7 @@ _LOWER_EVERY = 8
 
 
 class PriorityQueue(Generic[Job]):
-    """A `FairQueue` for each priority; the jobs of the highest leave first, but for one in eight.
-
-    Args:
-        key: account and session of a job.
-        priority: of a job.
-    """
+    """A `FairQueue` for each priority; the jobs of the highest leave first, but for one in eight."""
 
     def __init__(self, key: Callable[[Job], tuple[Hashable, Hashable]], priority: Callable[[Job], Priority]) -> None:
         self._key, self._priority = key, priority

@@ -66,7 +66,6 @@ class Reconstructor:
 
     Args:
         decode, diffusion, surface: the stages; the networks of the first two are on the same device as `body`.
-        body: skins bodies.
     """
 
     def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:

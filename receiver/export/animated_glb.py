@@ -23,7 +23,6 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
 
     Args:
         characters: at least one.
-        animation: name of the animation.
     """
     writer = GlbWriter()
     nodes: list[Node] = []

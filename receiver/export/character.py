@@ -56,12 +56,10 @@ class Character:
     """A person, ready for animation.
 
     Args:
-        identity: the person's id in the session.
         skeleton: joints, and the skinning weights of the mesh.
         offsets: (J, 3) position of each joint in the rest pose relative to its parent, metres; the root's is above the
             origin, so that the lowest vertex of the mesh is at y = 0.
         mesh: in the rest pose, y up; the joints' frames are aligned with the axes.
-        motion: of the joints.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
     """
 

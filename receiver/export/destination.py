@@ -24,8 +24,6 @@ def check_destination(path: Path, *, folder: bool, force: bool) -> None:
     """Checks that an export may write to a path.
 
     Args:
-        path: of the file, or of the folder of a sequence.
-        folder: whether it is a folder.
         force: an existing file, or an existing folder of an earlier sequence, may be replaced.
 
     Raises:
@@ -47,8 +45,6 @@ def write_file(path: Path, parts: Iterable[bytes], *, synced: bool = True) -> No
     """Writes a file that only the user can read, or nothing.
 
     Args:
-        path: of the file.
-        parts: its content.
         synced: wait until it is on the disk.
 
     Raises:

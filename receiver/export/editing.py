@@ -29,7 +29,6 @@ class Edits:
 
     Args:
         garments: of `--wear`, in the order in which they are put on.
-        tints: of `--tint`.
         shape: of `--shape`; None for everybody's own.
     """
 
@@ -42,7 +41,6 @@ class Edits:
         """The changes of the parsed arguments.
 
         Args:
-            options: of the command line.
             only_published: the format has the meshes as they were published, which cannot be changed.
 
         Raises:
@@ -61,11 +59,7 @@ class Edits:
         )
 
     def applied(self, character: Character) -> Character:
-        """The character with all changes.
-
-        Raises:
-            UsageError: a change is not for this character.
-        """
+        """The character with all changes. Raises UsageError if a change is not for this character."""
         for flag, wanted in (("--wear", self.garments), ("--tint", self.tints), ("--shape", self.shape)):
             if wanted and not is_of_body_model(character.skeleton):
                 raise UsageError(f"{flag}: person {character.identity} was recorded with another body model")
@@ -89,11 +83,7 @@ NOTHING = "none"
 
 
 def parse_garments(texts: list[str]) -> tuple[str, ...]:
-    """Checks the names of garments.
-
-    Raises:
-        ValueError: there is no such garment.
-    """
+    """Checks the names of garments. Raises ValueError if there is no such garment."""
     for text in texts:
         if text != NOTHING and text not in GARMENTS:
             raise ValueError(f"{text!r} is no garment: give {', '.join(GARMENTS)} or {NOTHING}")

@@ -22,9 +22,7 @@ def write_sequence(folder: Path, bodies: Sequence[BodyAt], mesh_format: str, lef
     """Writes the bodies of a person into an empty folder, numbered from 0 without gaps.
 
     Args:
-        folder: an existing folder.
         bodies: in order of time.
-        mesh_format: `obj` or `ply`.
         left_out: counts the bodies that cannot be read, or have other faces than the first one.
 
     Returns:

@@ -30,7 +30,6 @@ class RecordedSession:
     """The bodies of a session, or of a part of it.
 
     Args:
-        number: of the session in its directory.
         people: bodies of each person, by identity, in order of time; nobody's list is empty.
         damaged_lines: number of lines of `frames.jsonl` that could not be read.
     """
@@ -63,11 +62,7 @@ class RecordedSession:
         return RecordedSession(self.number, kept, self.damaged_lines)
 
     def only(self, person: int) -> "RecordedSession":
-        """The bodies of one person.
-
-        Raises:
-            UsageError: there is nobody with this identity.
-        """
+        """The bodies of one person. Raises UsageError if there is nobody with this identity."""
         if person not in self.people:
             known = ", ".join(map(str, sorted(self.people)))
             raise UsageError(f"session {self.number} has nobody with the id {person}; it has {known}")
@@ -92,7 +87,6 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
     frames follow each other at the median interval.
 
     Args:
-        directory: that a receiver published into.
         number: of the session; None for the only one in the directory.
         frame_rate: frames a second of the video that was sent; None for the times at which its frames were read.
 

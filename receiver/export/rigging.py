@@ -57,7 +57,6 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character
     """Makes a character of a person's bodies, whose meshes are read for two frames only.
 
     Args:
-        identity: the person's id.
         bodies: in order of time.
         left_out: counts the bodies that cannot be read, or are of another skeleton than the first one.
 

@@ -34,11 +34,7 @@ Tints = Mapping[str, tuple[int, int, int]]
 
 
 def parse_tints(texts: list[str]) -> Tints:
-    """Of texts such as `top=#336699`.
-
-    Raises:
-        ValueError: a text is something else, or a part is named twice.
-    """
+    """Of texts such as `top=#336699`. Raises ValueError if a text is something else, or a part is named twice."""
     tints: dict[str, tuple[int, int, int]] = {}
     for text in texts:
         found = _TINT.fullmatch(text)

@@ -49,11 +49,7 @@ def encode_usdz(characters: Sequence[Character]) -> bytes:
 
 
 def check_installed() -> None:
-    """Checks that `usd-core` can be imported.
-
-    Raises:
-        UsageError: it cannot.
-    """
+    """Checks that `usd-core` can be imported. Raises UsageError if it cannot."""
     try:
         import pxr.UsdSkel  # noqa: F401
     except ImportError as error:

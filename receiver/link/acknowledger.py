@@ -35,11 +35,7 @@ class Acknowledger:
         self._waits = asyncio.Event()
 
     async def answer(self, message: ReceivedMessage, status: AckStatus, reason: str) -> None:
-        """Answers a frame that was handled, now or with the next one.
-
-        Raises:
-            StreamBroken: the stream has ended.
-        """
+        """Answers a frame that was handled, now or with the next one. Raises StreamBroken if the stream has ended."""
         if not self._waiting:
             self._waiting_since_s = self._clock.monotonic()
         self._waiting.append((message, status, reason))
@@ -50,11 +46,7 @@ class Acknowledger:
             await self.flush()
 
     async def flush(self) -> None:
-        """Sends the answers that wait.
-
-        Raises:
-            StreamBroken: the stream has ended.
-        """
+        """Sends the answers that wait. Raises StreamBroken if the stream has ended."""
         self._waits.clear()
         if self._waiting:
             now_s, waiting, self._waiting = self._clock.monotonic(), self._waiting, []

@@ -19,12 +19,7 @@ _FAIR_DIFFERENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """Limits on the number of sessions.
-
-    Args:
-        total: of all senders.
-        per_account: of one sender.
-    """
+    """Limits on the number of sessions."""
 
     total: int
     per_account: int
@@ -80,11 +75,7 @@ class SessionRate:
         self._restored_s: dict[str, float] = {}
 
     def take(self, account: str) -> None:
-        """Counts a session that an account begins.
-
-        Raises:
-            StreamRefused: it begins sessions too often.
-        """
+        """Counts a session that an account begins. Raises StreamRefused if it begins sessions too often."""
         now_s = self._clock.monotonic()
         if len(self._restored_s) >= _MAX_ACCOUNTS:
             self._restored_s = {name: at_s for name, at_s in self._restored_s.items() if at_s > now_s}

@@ -50,9 +50,6 @@ class _SilenceDetector:
     """Marks a session as silent while its sender sends nothing.
 
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
-
-    Args:
-        timeout_s: silence after which the session is marked.
     """
 
     def __init__(self, session: Session, timeout_s: float, clock: Clock) -> None:
@@ -70,11 +67,7 @@ class _SilenceDetector:
             logger.warning("%s sends again on the same stream", self._session.sender)
 
     async def watch(self) -> None:
-        """Polls until the stream is to be ended.
-
-        Raises:
-            StreamBroken: always.
-        """
+        """Polls until the stream is to be ended. Always raises StreamBroken."""
         silent_polls = 0
         while silent_polls < _TIMEOUTS_BEFORE_END * _POLLS_PER_TIMEOUT:
             self._received = False
@@ -97,7 +90,6 @@ class Connection:
         rejections: this many rejected frames in a row end the stream.
         silence_s: silence after which the sender is considered gone (`Session.silent`); after ten times as long its
             stream ends. The session is kept.
-        lines: takes what is logged about refused frames and blobs, of all connections.
     """
 
     def __init__(

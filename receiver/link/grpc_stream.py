@@ -56,12 +56,7 @@ class _WriteDeadline:
 
 
 class GrpcServerStream:
-    """One call of `SemanticLink.Stream`; a sender that does not read loses it.
-
-    Args:
-        context: the stream's gRPC context.
-        rate_limiter: slows down reading.
-    """
+    """One call of `SemanticLink.Stream`; a sender that does not read loses it."""
 
     def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
         self._context = context

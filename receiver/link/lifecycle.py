@@ -28,8 +28,6 @@ class SessionLifecycle:
     """Finds, begins and ends sessions; the handler sees each begin once and end once.
 
     Args:
-        handler: notified of sessions that begin and end.
-        limits: how many sessions there may be.
         admit_live: raises StreamRefused if there is no computing time for another live session.
     """
 

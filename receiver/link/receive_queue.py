@@ -35,11 +35,7 @@ class ReceivedMessage:
 
 
 class ReceiveQueue:
-    """Queue between the reader and the worker of a stream.
-
-    Args:
-        window: most unacknowledged frames; a sender that exceeds it loses the stream.
-    """
+    """Queue between the reader and the worker of a stream."""
 
     def __init__(self, window: int, clock: Clock) -> None:
         self._window, self._clock = window, clock
@@ -51,11 +47,7 @@ class ReceiveQueue:
         self._superseded = asyncio.Event()
 
     def put(self, frame: FrameMessage | None, reason: str = "") -> None:
-        """Appends a message; see `ReceivedMessage`.
-
-        Raises:
-            StreamBroken: too many frames are unacknowledged.
-        """
+        """Appends a message; see `ReceivedMessage`. Raises StreamBroken if too many frames are unacknowledged."""
         if self._unacknowledged >= self._window:
             raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
         self._unacknowledged += 1

@@ -58,9 +58,6 @@ class RepeatedLines:
     """Writes the first of equal log lines, and then at most one per minute with the number of those left out.
 
     Memory is bounded: of more than 256 kinds of lines the ones longest unused are forgotten.
-
-    Args:
-        log: takes the lines.
     """
 
     def __init__(self, log: logging.Logger, clock: Clock) -> None:
@@ -82,11 +79,7 @@ class RepeatedLines:
 
 
 class RefusalLog:
-    """Counts refused streams and logs them, one line per kind and sender in a minute.
-
-    Args:
-        on_refused: counts a refusal in the metrics.
-    """
+    """Counts refused streams and logs them, one line per kind and sender in a minute."""
 
     def __init__(self, clock: Clock, on_refused: Callable[[Refusal], None]) -> None:
         self._lines = RepeatedLines(logger, clock)

@@ -46,10 +46,7 @@ class LinkServer:
     """Accepts the streams of senders and passes their frames to `handler`.
 
     Args:
-        registry: the sessions.
         model_hash, codec_version: senders must have the same.
-        security: which senders are admitted.
-        on_refused: counts refused streams.
         admit_live: raises StreamRefused if there is no computing time for another live session.
         on_use: see `StreamService`.
 

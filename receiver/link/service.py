@@ -44,11 +44,6 @@ class StreamService:
     """Serves every stream from its first message to its status.
 
     Args:
-        handshake: checks versions and answers Hello.
-        lifecycle: the sessions.
-        authenticator: identifies senders.
-        refusals: notified of refused streams.
-        new_connection: makes the connection of a session and a stream.
         on_use: called when a stream has claimed its session, before Welcome; may set `Session.lease`, raise
             `Session.next_sequence`, and raise StreamRefused.
     """
@@ -77,11 +72,7 @@ class StreamService:
         self._stopping = False
 
     async def serve(self, stream: MessageStream, context: Any) -> None:
-        """Serves one stream, and ends it with its gRPC status.
-
-        Args:
-            context: the stream's gRPC context.
-        """
+        """Serves one stream, and ends it with its gRPC status."""
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)

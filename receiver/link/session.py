@@ -115,7 +115,6 @@ class Session:
         account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
-        blobs: reassembles blobs.
         signals: reassembles those in the lane of signals.
         replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
@@ -155,11 +154,7 @@ class Session:
         return self._use.active
 
     async def claim(self, evict: Evict) -> Claim:
-        """Takes the session for a stream; a stream that uses it finishes its present frame first.
-
-        Args:
-            evict: makes the new user release the session as soon as it can.
-        """
+        """Takes the session for a stream; a stream that uses it finishes its present frame first."""
         answer = await self._use.claim(evict)
         if answer is Claim.GRANTED:
             self.silent = False
@@ -212,7 +207,6 @@ class SessionRegistry:
     """All sessions, by id, in the order in which they began.
 
     Args:
-        new_decoder: makes the decoder of a new session.
         keep_s: how long a session is kept after its sender's last message.
     """
 

@@ -12,12 +12,7 @@ _ELSEWHERE = ("192.0.2.1", 9)
 
 
 def startup_line(bound: Address, security: SecurityConfig) -> str:
-    """The address, whom it serves, and what to run next.
-
-    Args:
-        bound: where the receiver listens, with the port that the system chose.
-        security: how it is protected.
-    """
+    """The address, whom it serves, and what to run next."""
     if bound.is_loopback:
         return (
             f"listening on {bound} (this machine only); to take senders from other machines: "

@@ -47,10 +47,8 @@ class BodyFile:
     """A whole body.
 
     Args:
-        pose: of its skeleton.
         mesh: posed, y up, without the copies of vertices on seams of the texture.
         skeleton: with the skinning weights of the file.
-        texture: of the mesh, or None.
     """
 
     pose: LocalPose
@@ -74,11 +72,7 @@ def read_pose(path: Path) -> LocalPose:
 
 
 def read_body(path: Path) -> BodyFile:
-    """Reads a body.
-
-    Raises:
-        ValueError: the file is missing, cut, or no skinned body.
-    """
+    """Reads a body. Raises ValueError if the file is missing, cut, or no skinned body."""
     try:
         return _body(GlbReader(path.read_bytes()))
     except _DAMAGES as error:

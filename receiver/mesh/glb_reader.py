@@ -28,11 +28,7 @@ def document_bytes(head: bytes, file_bytes: int) -> int:
 
 
 class GlbReader:
-    """A whole file; methods raise KeyError, IndexError, TypeError, ValueError or struct.error for a damaged one.
-
-    Args:
-        content: of the file.
-    """
+    """A whole file; methods raise KeyError, IndexError, TypeError, ValueError or struct.error for a damaged one."""
 
     def __init__(self, content: bytes) -> None:
         end = HEAD_BYTES + document_bytes(content[:HEAD_BYTES], len(content))

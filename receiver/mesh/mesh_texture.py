@@ -70,20 +70,12 @@ def encode_jpeg(image: ByteArray) -> bytes:
 
 
 def sample_jpeg(jpeg: bytes, coordinates: FloatArray) -> ByteArray:
-    """(N, 3) colours of a picture at texture coordinates (N, 2).
-
-    Raises:
-        ValueError: it is no picture.
-    """
+    """(N, 3) colours of a picture at texture coordinates (N, 2). Raises ValueError if it is no picture."""
     return np.rint(sample(decode_jpeg(jpeg), coordinates)).astype(np.uint8)
 
 
 def decode_jpeg(jpeg: bytes) -> ByteArray:
-    """JPEG → (H, W, 3) RGB.
-
-    Raises:
-        ValueError: it is no picture.
-    """
+    """JPEG → (H, W, 3) RGB. Raises ValueError if it is no picture."""
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("the texture is no picture")

@@ -35,7 +35,6 @@ def render(
     Args:
         mesh: in camera space, metres; drawn in a neutral colour if it has none.
         camera: the image's size and focal length.
-        background: RGB.
         onto: image to draw over instead of the background; it is not modified.
 
     Raises:

@@ -37,7 +37,6 @@ class _Sequence:
     """The pictures of one session.
 
     Args:
-        number: of the session in the output directory.
         receiver: made with the first picture.
         measured: sum and number of the noise powers that were measured.
     """
@@ -51,11 +50,7 @@ class _Sequence:
 
 
 class ChannelPictures:
-    """Decodes and writes the pictures of all sessions in a thread; of those that wait, the newest of a session counts.
-
-    Args:
-        config: of the output directory.
-    """
+    """Decodes and writes the pictures of all sessions in a thread; of a session's that wait, the newest counts."""
 
     def __init__(self, config: PublishConfig, metrics: ReceiverMetrics) -> None:
         self._config = config
@@ -66,9 +61,6 @@ class ChannelPictures:
 
     def take(self, session: Session, number: int, blob: Blob) -> None:
         """Takes a blob of the kind `SIGNAL`; one that turns out not to decode is dropped with a log line.
-
-        Args:
-            number: of the session in the output directory.
 
         Raises:
             MalformedPacket: the blob is none of a picture.

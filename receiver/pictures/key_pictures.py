@@ -20,11 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class KeyPictures:
-    """Decodes and writes key pictures in threads; of a person's pictures that wait, the newest counts.
-
-    Args:
-        threads: where they are decoded.
-    """
+    """Decodes and writes key pictures in threads; of a person's pictures that wait, the newest counts."""
 
     def __init__(self, threads: FairExecutor) -> None:
         self._threads = PictureThreads(threads)

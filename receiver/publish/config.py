@@ -12,16 +12,7 @@ _SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
 
 @dataclass(frozen=True, slots=True)
 class PublishConfig:
-    """The output files of the receiver.
-
-    Args:
-        out: output directory, created if missing.
-        format: mesh file format.
-        mesh_every: write meshes for every n-th frame of a session; its line in `frames.jsonl` is always written.
-        body: write the skinned body beside the surface.
-        share_output: other users may read what is written, except `sessions.jsonl`.
-        share_sessions: see `receiver.publish.shared_sessions`.
-    """
+    """The output files of the receiver."""
 
     out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
     format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")

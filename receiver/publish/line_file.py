@@ -22,7 +22,6 @@ class LineFile:
     A line that could not be written or synced completely is removed, at the latest before the next one is appended.
 
     Args:
-        path: created if it is missing.
         mode: permissions of a new file, less the umask.
         locked: refuse a file that another process has opened in this way.
 
@@ -86,11 +85,7 @@ class LineFile:
             self._synced_bytes = self.size_bytes
 
     def sync(self) -> None:
-        """Waits until all lines are on the disk.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Waits until all lines are on the disk. Raises OutputError if they cannot be written."""
         if self._synced_bytes < self.size_bytes:
             try:
                 os.fsync(self._descriptor)

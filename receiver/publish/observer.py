@@ -29,7 +29,6 @@ class SessionObserver:
         """A frame was written.
 
         Args:
-            record: the frame's line.
             people: in the order of the record's; their arrays must not be changed.
         """
 

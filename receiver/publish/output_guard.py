@@ -15,11 +15,7 @@ _SETTLED_S = 2.0
 
 
 class OutputGuard:
-    """Spaces out the attempts to write while they fail, and logs one line when that begins and one when it ends.
-
-    Args:
-        clock: monotonic time.
-    """
+    """Spaces out the attempts to write while they fail, and logs one line when that begins and one when it ends."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -20,12 +20,7 @@ _THREADS = 2
 
 
 class FramePublisher:
-    """Writes the frames of all sessions in threads that the sessions share fairly.
-
-    Args:
-        skeleton: of every body.
-        with_bodies: write bodies beside surfaces.
-    """
+    """Writes the frames of all sessions in threads that the sessions share fairly."""
 
     def __init__(self, skeleton: Skeleton, metrics: ReceiverMetrics, clock: Clock, *, with_bodies: bool) -> None:
         self._skeleton = skeleton

@@ -112,7 +112,6 @@ class SessionDirectory:
 
         Args:
             identifier: the session's id, hexadecimal.
-            owner: what the sender has presented.
             durable: the session's record, and each frame's meshes and then its line, are synced to disk.
 
         Raises:
@@ -148,8 +147,6 @@ class SessionDirectory:
         """Appends a frame's line; returns False if the session already has this frame or a later one.
 
         Args:
-            number: the session's number.
-            record: the frame.
             durable: sync meshes and line to disk first.
 
         Raises:
@@ -306,7 +303,6 @@ class SessionWriter:
         """Writes a surface and returns its path relative to the directory.
 
         Args:
-            sequence: the frame's sequence number.
             mesh: in camera space.
             person: its identity, if the frame shows several people.
 

@@ -55,11 +55,7 @@ class RecordConfig:
     )
 
     def check(self) -> None:
-        """Checks that a recording can be created.
-
-        Raises:
-            OutputError: the file exists, or its folder does not.
-        """
+        """Checks that a recording can be created. Raises OutputError if the file exists, or its folder does not."""
         if self.record is None:
             return
         if _is_folder(self.record):

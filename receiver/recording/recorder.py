@@ -31,7 +31,6 @@ class FileRecorder(SessionObserver):
     """Records each session to a file of its own.
 
     Args:
-        config: names the files.
         codec, model, version: of this installation (`RecordingFacts`).
     """
 
@@ -92,11 +91,7 @@ class FileRecorder(SessionObserver):
 
 
 class _SessionRecording:
-    """The recording of one session: decides where decoding can begin.
-
-    Args:
-        decoder: of the session, whose states are recorded.
-    """
+    """The recording of one session: decides where decoding can begin."""
 
     def __init__(self, background: BackgroundRecording, decoder: FrameDecoder) -> None:
         self.background = background

@@ -29,9 +29,6 @@ _FRAMES_PER_TURN = 30
 def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractContextManager[Recording | None]":
     """Opens the recording; None if there is none to replay.
 
-    Args:
-        codec, model: of this installation.
-
     Raises:
         RecordingError: the file is no recording, or of another codec version or other networks.
         UsageError: the recording ends before the replay would begin.
@@ -54,8 +51,6 @@ class Replay:
 
     Args:
         recording: open, and of this installation's codec and networks.
-        handler: takes the frames.
-        decoder: new.
     """
 
     def __init__(

@@ -86,7 +86,6 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
     """Renders all people of a frame as the sender's camera saw them, on white.
 
     Args:
-        directory: the published session.
         record: of the frame; None if it was not received.
         kind: of mesh, `surface` or `body`.
         source: the input frame (H, W, 3), of which only the size matters.

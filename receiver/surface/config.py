@@ -12,13 +12,8 @@ class SurfaceConfig:
     """Settings of the surface reconstruction.
 
     Args:
-        grid_resolution: grid nodes along the person's longest side, including padding.
-        adaptive_resolution: whether people who are small in the picture, or share it with others, get fewer nodes.
-        grid_padding: empty grid nodes on every side.
         normal_sigma_voxels: standard deviation of the Gaussian that smooths the normals, besides the splat's own 0.5;
             larger values suppress noise and merge fingers.
-        taubin_iterations: pairs of smoothing steps; 0 disables smoothing.
-        fft_workers: threads of the FFT.
     """
 
     grid_resolution: int = option(80, help="grid nodes along the person's longest side")

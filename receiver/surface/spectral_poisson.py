@@ -80,7 +80,6 @@ class Stencil:
 
     Args:
         points: (N, 3); they are moved into the grid where they lie outside.
-        grid: the grid.
     """
 
     def __init__(self, points: FloatArray, grid: Grid) -> None:
@@ -146,7 +145,6 @@ def solve_indicator(divergence: FloatArray, sigma_voxels: float, workers: int = 
     Args:
         divergence: (X, Y, Z) of the field of outward normals, per voxel.
         sigma_voxels: standard deviation of the Gaussian that smooths the field.
-        workers: threads of the FFT.
 
     Returns:
         (X, Y, Z) float32 of zero mean, in arbitrary units; only its level sets are meaningful.

@@ -44,7 +44,6 @@ class SurfaceStage:
 
         Args:
             size_px: length of the person's longest side in the picture.
-            people: number of people in the frame.
         """
         limit = self.config.grid_resolution
         if not self.config.adaptive_resolution:

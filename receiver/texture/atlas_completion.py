@@ -55,7 +55,6 @@ class CompletionConfig:
         widths: channels at 1/2, 1/4 and 1/8 of s.
         blocks: residual blocks at each of them, on the way down and on the way up.
         attentions: layers of attention at 1/8.
-        heads: of attention.
     """
 
     widths: tuple[int, int, int] = (48, 96, 192)
@@ -69,7 +68,6 @@ class Attention(nn.Module):
 
     Args:
         channels: C, a multiple of the heads.
-        heads: of attention.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -92,11 +90,7 @@ class Attention(nn.Module):
 
 
 class CompletionNetwork(nn.Module):
-    """Estimates scaled differences from the smooth filling, from a point on the way to them.
-
-    Args:
-        config: sizes.
-    """
+    """Estimates scaled differences from the smooth filling, from a point on the way to them."""
 
     def __init__(self, config: CompletionConfig) -> None:
         super().__init__()
@@ -219,8 +213,6 @@ class AtlasCompletion:
     """The trained network, for one person at a time; may be used by several threads.
 
     Args:
-        network: trained.
-        layout: of the atlas.
         steps: network passes.
     """
 
@@ -256,9 +248,5 @@ def architecture(config: CompletionConfig) -> dict[str, Any]:
 
 
 def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> CompletionNetwork:
-    """The trained network.
-
-    Raises:
-        WeightsError: the weights are missing, damaged or of another version.
-    """
+    """The trained network. Raises WeightsError if the weights are missing, damaged or of another version."""
     return load_recorded(name, KIND, CompletionConfig, CompletionNetwork, directory)

@@ -82,7 +82,6 @@ def cuts_of(layout: AtlasLayout, scale: int) -> IntArray:
     """(n, 2) small texels that show the surroundings of the same vertex, but are apart in the atlas: flat indices.
 
     Args:
-        layout: of the whole atlas.
         scale: texels of the layout along a side of a small one.
     """
     size = len(layout.nearest) // scale

@@ -131,13 +131,7 @@ class _Canvas:
 
 
 class FaceDetail:
-    """Draws faces on atlases and on the template's vertices.
-
-    Args:
-        body: its layout of the atlas and its eyes.
-        template: of this body.
-        layout: of the atlas.
-    """
+    """Draws faces on atlases and on the template's vertices."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout) -> None:
         geometry = FaceGeometry(body, template)

@@ -88,12 +88,7 @@ class FaceFeatures:
 
 
 class FaceGeometry:
-    """Landmarks of the template's face, from which features are computed.
-
-    Args:
-        body: its eyes.
-        template: of this body.
-    """
+    """Landmarks of the template's face, from which features are computed."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate) -> None:
         loops: Int32Array = template.place[body.eyes.cpu().numpy()]

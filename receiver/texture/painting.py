@@ -60,14 +60,7 @@ class Paint:
 
 
 class Painter:
-    """Paints people; paint is cached by the identity of the `ReceivedTexture` object.
-
-    Args:
-        body: its texture coordinates.
-        template: its outer mesh.
-        layout: of its atlas.
-        face: what is drawn where an atlas shows no face.
-    """
+    """Paints people; paint is cached by the identity of the `ReceivedTexture` object."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
         self._layout, self._face = layout, face
@@ -157,7 +150,6 @@ def complete(
     """(S, S, 3) uint8 RGB: a whole atlas, with seams extended beyond the skin.
 
     Args:
-        layout: of the atlas.
         texture: what is known of it.
         region_colours: (R, 3) in 0…1.
         completion: (c, c, 3) uint8 RGB, estimated colours of all texels, with seams extended beyond the skin; None for

@@ -20,12 +20,7 @@ ACCOUNTLESS = ""
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Decides who may watch.
-
-    Args:
-        needs_account: whether watching needs an account.
-        account_name: the name of the account that a request belongs to, None without one.
-    """
+    """Decides who may watch."""
 
     needs_account: bool
     account_name: Callable[[HTTPConnection], Awaitable[str | None]]
@@ -43,10 +38,6 @@ class Access:
             await asyncio.sleep(_RECHECK_EVERY_S)
 
     async def may_watch(self, request: Request) -> None:
-        """A dependency of routes.
-
-        Raises:
-            HTTPException: 401.
-        """
+        """A dependency of routes. Raises HTTPException (401)."""
         if await self.watcher(request) is None:
             raise HTTPException(401, "sign in to watch", {"www-authenticate": "Bearer"})

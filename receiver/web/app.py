@@ -23,11 +23,7 @@ _IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def check_built(folder: Path = BUILT) -> None:
-    """Checks that the page was built.
-
-    Raises:
-        OutputError: it was not.
-    """
+    """Checks that the page was built. Raises OutputError if it was not."""
     if not (folder / "index.html").is_file():
         raise OutputError(
             f"the web page is not built ({folder} has no index.html): install Bodywire again, or --no-page"
@@ -74,12 +70,7 @@ Sign in on the page, or send a token: `Authorization: Bearer bw_…`."""
 
 
 def create_app(routers: Sequence[APIRouter], files: Path = BUILT) -> FastAPI:
-    """The application, to be served behind a `Guard`.
-
-    Args:
-        routers: the API.
-        files: folder of the built page.
-    """
+    """The application, to be served behind a `Guard`."""
     # FastAPI's own pages of documentation load scripts from elsewhere; /docs is one of the page's files.
     app = FastAPI(title="Bodywire", version=package_version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
     add_problem_handlers(app)

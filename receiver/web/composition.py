@@ -41,10 +41,6 @@ async def serve_page(
     """Serves the page until the end of the block.
 
     Args:
-        config: the receiver's.
-        engine: reconstructs uploaded pictures too.
-        pipeline: takes the frames of browsers' cameras.
-        hub: observes the pipeline.
         metrics: the receiver's; the page's own are in their registry.
         inpainter: estimates what uploaded pictures do not show of people, or None.
 

@@ -109,9 +109,5 @@ class AccountsConfig:
         return f"{type(self).__name__}(sign_up={self.sign_up}, database={'…' if self.database else None})"
 
     def signs_up(self, *, loopback: bool) -> bool:
-        """Whether visitors may make accounts.
-
-        Args:
-            loopback: only this machine can reach the page.
-        """
+        """Whether visitors may make accounts."""
         return loopback if self.sign_up is None else self.sign_up

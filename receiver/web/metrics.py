@@ -34,11 +34,7 @@ class SignInOutcome(StrEnum):
 
 
 class WebMetrics:
-    """Counters, gauges and histograms of the page, the live view, uploads and accounts.
-
-    Args:
-        registry: the receiver's (`ReceiverMetrics.registry`).
-    """
+    """Counters, gauges and histograms of the page, the live view, uploads and accounts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, description: str, *labels: str) -> Counter:
@@ -78,7 +74,6 @@ class WebMetrics:
         Args:
             method: of HTTP; one that HTTP does not define counts as `other`, because clients choose it.
             route: the template, such as `/api/models/{id}`, never the path; None if no route matched.
-            status: of the answer.
             seconds: from its headers to the end of the answer.
         """
         method, route = method if method in _METHODS else "other", route or _UNMATCHED

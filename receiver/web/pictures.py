@@ -23,7 +23,6 @@ class ReconstructedPicture:
     """The people of one picture.
 
     Args:
-        width, height: of the picture, pixels.
         people: most prominent first; empty if nobody was found.
         label_bytes: size of the packet that the labels travelled in.
         stages_ms: milliseconds by stage, the sender's and the engine's.

@@ -57,8 +57,6 @@ async def open_service(
     Args:
         out: the receiver's output directory, which only one receiver uses.
         loopback: only this machine can reach the page.
-        secure: the page is reached by TLS only.
-        metrics: of the page.
         passwords: hashes passwords; tests take a cheap one.
 
     Raises:

@@ -36,11 +36,7 @@ _ERROR_LINE = re.compile(r"[A-Za-z_.]*(Error|Exception|Missing|Mismatch)\b.*: ")
 
 
 def require_ray() -> Any:
-    """The module `ray`, with Serve.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+    """The module `ray`, with Serve. Raises UsageError if it is not installed."""
     # Ray reads these when it is imported: it reports nothing to its makers, and replicas do not yield to other programs
     # of the machine more than the receiver does.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -64,8 +60,6 @@ class RayPool:
 
     Args:
         ray: the module, connected to a cluster.
-        handle: of the deployment.
-        facts: of its replicas.
         most_replicas: how many there may be.
     """
 
@@ -133,11 +127,7 @@ def open_pool(config: EngineConfig, settings: ReplicaSettings) -> Iterator[RayPo
 
 
 def running_replicas(ray: Any) -> int:
-    """How many replicas take batches; 0 if there is no pool.
-
-    Raises:
-        Exception: the cluster does not answer.
-    """
+    """How many replicas take batches; 0 if there is no pool. Raises Exception if the cluster does not answer."""
     application = ray.serve.status().applications.get(APPLICATION)
     if application is None or DEPLOYMENT not in application.deployments:
         return 0
@@ -231,11 +221,7 @@ def _deployed(ray: Any, config: EngineConfig, settings: ReplicaSettings) -> Any:
 
 
 def _wait_for_replica(ray: Any) -> None:
-    """Waits until a replica has loaded its networks.
-
-    Raises:
-        PeerError: Serve has given up, or it takes too long.
-    """
+    """Waits until a replica has loaded its networks. Raises PeerError if Serve has given up, or it takes too long."""
     began_s = reported_s = time.monotonic()
     while not running_replicas(ray):
         status = ray.serve.status().applications.get(APPLICATION)

@@ -79,11 +79,6 @@ class PoolEngine(BatchingEngine):
     """A `ReconstructionEngine` in front of a pool.
 
     While the pool has no replica, requests wait, and those that are withdrawn end at once, also if they had begun.
-
-    Args:
-        pool: takes batches.
-        config: batch limits.
-        observer: notified of batches, retries and replicas.
     """
 
     def __init__(

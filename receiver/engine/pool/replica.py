@@ -34,9 +34,7 @@ class ReplicaSettings:
     """The options of the receiver that replicas need.
 
     Args:
-        sampling, surface: of the stages.
         device: `cpu` or `cuda`, where the replica runs.
-        threads: that build surfaces.
     """
 
     sampling: SamplingConfig
@@ -64,12 +62,7 @@ class ReplicaSettings:
 
 
 class Replica:
-    """Reconstructs batches, two at a time: while the surfaces of one are built, the networks run on the other.
-
-    Args:
-        settings: options.
-        load: makes the reconstructor.
-    """
+    """Reconstructs batches, two at a time: while the surfaces of one are built, the networks run on the other."""
 
     def __init__(
         self, settings: ReplicaSettings, load: Callable[[ReplicaSettings], Reconstructor] = ReplicaSettings.load

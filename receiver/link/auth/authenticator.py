@@ -43,9 +43,6 @@ class Authenticator:
     def authenticate(self, context: Any) -> PeerIdentity:
         """Identifies the sender of a stream.
 
-        Args:
-            context: the stream's gRPC context.
-
         Raises:
             TokenRefused: a token is required, and the sender presents none or an invalid one.
         """

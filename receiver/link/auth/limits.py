@@ -10,11 +10,7 @@ _STREAMS_AT_FULL_RATE_PER_HOST = 3
 
 
 class TokenBucket:
-    """A rate with a burst of one second.
-
-    Args:
-        per_second: the rate, in any unit.
-    """
+    """A rate with a burst of one second."""
 
     def __init__(self, per_second: float, clock: Clock) -> None:
         self._rate, self._clock = per_second, clock
@@ -33,7 +29,6 @@ class RateLimiter:
 
     Args:
         data: bytes of the stream.
-        messages: numbers of messages: of the stream, and of all streams from its address.
     """
 
     def __init__(self, data: TokenBucket, *messages: TokenBucket) -> None:
@@ -51,9 +46,6 @@ class RateLimits:
 
     Messages are limited too, because a small one costs the event loop as much as a large one, and at each address,
     because one sender may open many streams.
-
-    Args:
-        bytes_per_second, messages_per_second: most of one stream.
     """
 
     def __init__(self, bytes_per_second: float, messages_per_second: float, clock: Clock) -> None:

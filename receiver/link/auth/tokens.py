@@ -48,7 +48,6 @@ class TokenFile:
 
     Args:
         path: made by `python -m receiver.link.auth.tokens`.
-        clock: for expiry.
 
     Raises:
         UsageError: the file cannot be read or is not a token file.

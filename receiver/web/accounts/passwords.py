@@ -81,11 +81,7 @@ def check_password(password: str, name: str) -> None:
 
 
 class PasswordHasher:
-    """Hashes and verifies passwords in few threads, which bounds the memory that attackers can make it use.
-
-    Args:
-        hasher: with the cost of a hash; tests take cheap ones.
-    """
+    """Hashes and verifies passwords in few threads, which bounds the memory that attackers can make it use."""
 
     def __init__(self, hasher: argon2.PasswordHasher | None = None) -> None:
         self._hasher = hasher or argon2.PasswordHasher(
@@ -105,11 +101,7 @@ class PasswordHasher:
         return self._hasher.hash(_bytes(password))
 
     async def hash(self, password: str) -> str:
-        """The encoded hash.
-
-        Raises:
-            PasswordsBusy: too many others wait.
-        """
+        """The encoded hash. Raises PasswordsBusy if too many others wait."""
         return await self._in_thread(lambda: self.hash_now(password))
 
     async def verify(self, encoded: str | None, password: str) -> bool:

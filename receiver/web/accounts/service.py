@@ -49,13 +49,7 @@ class SignedIn:
 
 
 class AccountService:
-    """What visitors do with accounts.
-
-    Args:
-        sign_up: whether visitors may make accounts.
-        passwords: hashes and verifies them.
-        on_sign_in: is called for each attempt.
-    """
+    """What visitors do with accounts."""
 
     def __init__(
         self,

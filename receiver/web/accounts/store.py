@@ -27,12 +27,7 @@ class TooManyTokens(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account.
-
-    Args:
-        id: its number in the database.
-        name: as it is shown.
-    """
+    """An account."""
 
     id: int
     name: str
@@ -44,11 +39,7 @@ def count_accounts(session: Session) -> int:
 
 
 def add_account(session: Session, name: str, password_hash: str, now: float) -> Account:
-    """Adds an account.
-
-    Raises:
-        NameTaken: there is one of this name, perhaps in other case.
-    """
+    """Adds an account. Raises NameTaken if there is one of this name, perhaps in other case."""
     row = AccountRow(name=name, name_key=name_key(name), password_hash=password_hash, created_at=now)
     session.add(row)
     try:
@@ -124,11 +115,7 @@ def remove_session(session: Session, token_hash: bytes) -> None:
 
 
 def add_token(session: Session, account: Account, label: str, token_hash: bytes, now: float) -> TokenRow:
-    """Adds a bearer token.
-
-    Raises:
-        TooManyTokens: the account has as many as it may have.
-    """
+    """Adds a bearer token. Raises TooManyTokens if the account has as many as it may have."""
     lock_account(session, account)
     count = session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0
     if count >= MAX_TOKENS:

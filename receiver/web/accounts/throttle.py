@@ -38,7 +38,6 @@ class KeyedRates:
     Args:
         per_minute: tries that each key gets back in a minute.
         burst: tries that a key has at first.
-        capacity: number of keys that are remembered.
     """
 
     def __init__(self, per_minute: float, burst: int, clock: Clock, capacity: int = _KEYS) -> None:
@@ -74,7 +73,6 @@ class Lockout:
         allowed: failures without a lock.
         first_s, most_s: duration of the first lock, and of the longest.
         forget_s: time after the last failure after which all of them are forgotten.
-        capacity: number of keys that are remembered.
     """
 
     def __init__(
@@ -143,11 +141,7 @@ class SignInGuard:
         self._addresses = Lockout(30, clock, first_s=30.0, most_s=hour_s, forget_s=hour_s)
 
     def begin(self, account: str, address: str) -> None:
-        """Counts a try.
-
-        Raises:
-            TriedTooOften: it is not accepted, and not counted either.
-        """
+        """Counts a try. Raises TriedTooOften if it is not accepted, and not counted either."""
         pair = f"{address} {account}"
         wait_s = max(self._pairs.wait_s(pair), self._accounts.wait_s(account), self._addresses.wait_s(address))
         if wait_s > 0:

@@ -34,13 +34,7 @@ class _Frame:
 
 
 class ChildCamera:
-    """The sender process of one browser's camera; open it with `ChildCameras.open`.
-
-    Args:
-        handler: takes its frames.
-        metrics: count ends of the process.
-        command: starts a sender.
-    """
+    """The sender process of one browser's camera; open it with `ChildCameras.open`."""
 
     def __init__(
         self,
@@ -144,13 +138,7 @@ def _fail(frame: _Frame) -> None:
 
 
 class ChildCameras:
-    """The cameras of all browsers.
-
-    Args:
-        handler: the receiver's pipeline.
-        metrics: count ends of the processes.
-        command: starts a sender.
-    """
+    """The cameras of all browsers."""
 
     def __init__(
         self,

@@ -29,7 +29,6 @@ class InternalLink:
 
     Args:
         name: of the sender, as it is shown; `token:` and this name, with hyphens, is the account of its sessions.
-        handler: takes the frames.
         folder: private to this process; gets the token's files.
         on_session: called when the sender has connected.
     """
@@ -49,11 +48,7 @@ class InternalLink:
         )
 
     async def start(self) -> Address:
-        """Starts to listen on a free port of the loopback.
-
-        Raises:
-            OutputError: there is none.
-        """
+        """Starts to listen on a free port of the loopback. Raises OutputError if there is none."""
         return await self._server.start()
 
     async def stop(self) -> None:

@@ -39,9 +39,6 @@ class ChildPictures:
     """A `PictureReconstructor`; its sender process is started with the first picture, or by `start` if it is warm.
 
     Args:
-        engine: shared with the live sessions.
-        metrics: count pictures and ends of the process.
-        command: starts a sender.
         inpainter: see `PictureFrames`.
     """
 

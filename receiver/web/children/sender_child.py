@@ -55,11 +55,8 @@ class SenderChild:
     Args:
         name: of the sender: letters and spaces.
         source: `socket` for pictures, `socket+live` for a camera.
-        handler: takes its frames.
-        flags: further flags of the sender.
         on_end: called when the process has ended.
         restarts: whether another one is started then.
-        command: what is run, before the flags.
     """
 
     def __init__(
@@ -249,21 +246,13 @@ _GONE = "the sender process has ended"
 
 
 class PictureSocket:
-    """A connection to a sender; an asynchronous context manager.
-
-    Args:
-        path: of the sender's socket.
-    """
+    """A connection to a sender; an asynchronous context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def __aenter__(self) -> Self:
-        """Connects.
-
-        Raises:
-            ChildEnded: nobody listens.
-        """
+        """Connects. Raises ChildEnded if nobody listens."""
         try:
             self._reader, self._writer = await asyncio.open_unix_connection(self._path)
         except OSError as error:

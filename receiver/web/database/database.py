@@ -64,7 +64,6 @@ class Database:
     """An open database with the schema of this version; a context manager.
 
     Args:
-        engine: of SQLAlchemy.
         name: how messages name the database; without password.
 
     Raises:
@@ -178,10 +177,6 @@ def _make_tables(connection: Connection, name: str) -> None:
     """Makes the tables in a new database, one process at a time.
 
     SQLite locks with the transaction, which must be one that writes; PostgreSQL gets a lock until its end.
-
-    Args:
-        connection: within a transaction.
-        name: names the database in messages.
 
     Raises:
         UsageError: the schema is of a newer version.

@@ -39,8 +39,6 @@ class LiveMesh:
     """A mesh ready to be sent.
 
     Args:
-        identity: of the person.
-        mesh: the person's.
         colours_checksum: of the colours of its vertices; 0 without colours.
         texture: of a body, or None.
     """
@@ -56,7 +54,6 @@ class LiveFrame:
 
     Args:
         session: number of the session in the output directory.
-        record: its line in `frames.jsonl`.
         fps: published frames of the session per second.
         bits_per_second: of all messages between sender and receiver.
     """
@@ -108,7 +105,6 @@ class LiveSession:
     """A session of this receiver process.
 
     Args:
-        number: in the output directory.
         link: the session at the link: sender, clock and its last report.
         source: of the newest frame.
         connected: whether it has not ended.

@@ -33,8 +33,6 @@ class RecordedSession:
     """A session on disk.
 
     Args:
-        number: of the session.
-        frames: number of its lines.
         first_seq, last_seq: sequence number of its first and its last line.
     """
 

@@ -44,13 +44,7 @@ class RecordedFramesOut(BaseModel):
 
 
 def live_routes(hub: LiveHub, out: Path, most_watchers: int, access: Access, metrics: WebMetrics) -> APIRouter:
-    """The live stream, and sessions, frames and meshes on disk.
-
-    Args:
-        hub: the sessions of this process.
-        out: the output directory.
-        most_watchers: most browsers at a time.
-    """
+    """The live stream, and sessions, frames and meshes on disk."""
     router = APIRouter(tags=["live"])
     _add_recorded(router, hub, out, access)
 

@@ -23,7 +23,6 @@ class UploadedFile:
 
     Args:
         name: its file name, to show; no path.
-        content: its bytes.
     """
 
     name: str
@@ -56,7 +55,6 @@ async def read_upload(
     """Reads a form up to its end; no more than the limit is ever in memory.
 
     Args:
-        chunks: the body as it arrives.
         max_seconds: time for all of it; none of its pauses may be longer than 15 s.
 
     Raises:

@@ -55,7 +55,6 @@ class Job:
 
     Args:
         result: the stored model, or `UploadRefused`.
-        stages: each stage when it begins; None at the end.
     """
 
     result: asyncio.Task[ModelRow]
@@ -105,12 +104,7 @@ class _StageTimer:
 
 
 class ModelService:
-    """Takes uploads and keeps their models.
-
-    Args:
-        pictures: reconstructs the people.
-        metrics: count uploads and time their stages.
-    """
+    """Takes uploads and keeps their models."""
 
     def __init__(
         self,
