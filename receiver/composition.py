@@ -30,7 +30,6 @@ from receiver.link.live_load import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.link.service import unshared
 from receiver.link.session import SessionRegistry
-from receiver.link.startup_line import startup_line
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
@@ -38,7 +37,7 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
-from receiver.status import StatusLine
+from receiver.status import StatusLine, startup_line
 from receiver.texture.inpainting import TextureInpainter, open_inpainter
 from receiver.traces import ReceiverTraces
 from receiver.web.live.hub import LiveHub

@@ -28,17 +28,15 @@ from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.pictures.channel_pictures import ChannelPictures
-from receiver.pictures.key_pictures import KeyPictures
-from receiver.pictures.previews import check_preview
+from receiver.pictures.key_pictures import KeyPictures, check_preview
 from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.observer import SessionObserver
-from receiver.publish.output_guard import OutputGuard
+from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
-from receiver.texture.inpainting import TextureInpainter
+from receiver.texture.inpainting import TextureInpainter, TextureThreads
 from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTextures
-from receiver.texture.threads import TextureThreads
 from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)

@@ -1,21 +1,28 @@
-"""The receiver's figures of the last seconds, for its status line."""
+"""What the receiver says on its terminal: where it listens, and the figures of the last seconds."""
 
 import math
+import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.text import Text
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.io.addresses import Address
 from common.io.recent import RecentRate
 from common.io.status_line import Part, Symbols, bit_rate, counted, duration, status_text
+from receiver.link.config import SecurityConfig
 from receiver.publish.output_files import free_and_size_bytes
 
 _RECENT_S = 3.0
 _DISK_EVERY_S = 5.0
 _LITTLE_DISK_BYTES = 2e9
+
+_ALL_INTERFACES = ("0.0.0.0", "::")
+# An address for documentation (RFC 5737): connecting a UDP socket to it sends nothing but selects the interface.
+_ELSEWHERE = ("192.0.2.1", 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +137,40 @@ class StatusLine:
             self._read_s = now_s
             self._free_bytes, _ = self._disk(self._out)
         return status_text("receiver", self._status.figures().parts(self._free_bytes), width, symbols)
+
+
+def startup_line(bound: Address, security: SecurityConfig) -> str:
+    """The address, whom it serves, and what to run next."""
+    if bound.is_loopback:
+        return (
+            f"listening on {bound} (this machine only); to take senders from other machines: "
+            "receiver --listen 0.0.0.0:50051 with --tls-cert and --tls-key (see docs/security.md), or with --insecure"
+        )
+    protection = "encrypted" if security.tls_cert else "not encrypted"
+    names = host_names() if bound.host in _ALL_INTERFACES else [bound.host]
+    reached = [str(replace(bound, host=name)) for name in names]
+    also = f" (also reachable as {', '.join(reached[1:])})" if reached[1:] else ""
+    return (
+        f"listening on {bound} ({protection}); to send from another machine: "
+        f"sender --camera 0 --peer {reached[0]}{_sender_flags(security)}{also}"
+    )
+
+
+def _sender_flags(security: SecurityConfig) -> str:
+    if security.tls_cert is None:
+        return " --insecure"
+    flags = " --tls-ca ca.pem"
+    if security.tls_ca:
+        flags += " --tls-cert NAME.pem --tls-key NAME.key"
+    return flags + (" --token-file FILE" if security.tokens else "")
+
+
+def host_names() -> list[str]:
+    """This machine's address on the network that leads outside, if there is one, and its host name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ELSEWHERE)
+            addresses = [str(probe.getsockname()[0])]
+        except OSError:
+            addresses = []
+    return [*addresses, socket.gethostname()]

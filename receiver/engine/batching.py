@@ -17,7 +17,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
-from receiver.engine.priority_queue import PriorityQueue
+from receiver.engine.fair_queue import PriorityQueue
 
 # A session that asked or was answered within this time is expected to ask again soon.
 _ACTIVE_S = 0.5

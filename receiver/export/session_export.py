@@ -5,17 +5,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from common.errors import UsageError
 from common.text import printable
 from receiver.export.animated_glb import encode_characters
 from receiver.export.bvh import encode_bvh
 from receiver.export.character import Character
-from receiver.export.destination import check_destination, new_folder, write_file
+from receiver.export.destination import check_destination, new_folder, sequence_file, write_file
 from receiver.export.editing import Edits
-from receiver.export.mesh_sequence import write_sequence
-from receiver.export.recorded_session import RecordedSession, read_session
+from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.export.usd_scene import check_installed, encode_usdz
+from receiver.mesh.body_file import read_body
+from receiver.mesh.mesh_files import encode_mesh, to_y_up
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _SEQUENCES = ("obj", "ply")
 _SCENES = ("glb", "usdz")
@@ -120,3 +124,44 @@ def _warn(session: RecordedSession, left_out: LeftOut) -> None:
         parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
     if parts:
         sys.stderr.write(printable(f"receiver export: left out {' and '.join(parts)}", 2000) + "\n")
+
+
+def write_sequence(folder: Path, bodies: Sequence[BodyAt], mesh_format: str, left_out: LeftOut) -> int:
+    """Writes the bodies of a person into an empty folder, numbered from 0 without gaps.
+
+    Args:
+        bodies: in order of time.
+        left_out: counts the bodies that cannot be read, or have other faces than the first one.
+
+    Returns:
+        the number of files.
+
+    Raises:
+        UsageError: none of the bodies can be read.
+        OutputError: a file cannot be written.
+    """
+    written = 0
+    for mesh in _meshes(bodies, left_out):
+        content = encode_mesh(SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours), mesh_format)
+        write_file(folder / sequence_file(written, mesh_format), [content], synced=False)
+        written += 1
+    if not written:
+        raise UsageError(f"none of the {len(bodies)} bodies can be read: {left_out.reason}")
+    return written
+
+
+def _meshes(bodies: Sequence[BodyAt], left_out: LeftOut) -> Iterator[SurfaceMesh]:
+    """The meshes that can be read, y up."""
+    faces = None
+    for body in bodies:
+        left_out.seen += 1
+        try:
+            mesh = read_body(body.path).mesh
+        except ValueError as error:
+            left_out.add(error)
+            continue
+        faces = mesh.faces if faces is None else faces
+        if np.array_equal(mesh.faces, faces):
+            yield mesh
+        else:
+            left_out.add(f"{body.path} has other faces")

@@ -19,9 +19,8 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
-from receiver.link.acknowledger import Acknowledger
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
-from receiver.link.receive_queue import WINDOW, ReceivedMessage, ReceiveQueue
+from receiver.link.receive_queue import WINDOW, Acknowledger, ReceivedMessage, ReceiveQueue
 from receiver.link.refusals import RepeatedLines
 from receiver.link.session import SenderClock, Session
 

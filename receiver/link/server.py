@@ -18,12 +18,11 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import Authenticator, host_of
-from receiver.link.auth.limits import RateLimits
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
-from receiver.link.grpc_stream import GrpcServerStream
+from receiver.link.grpc_stream import GrpcServerStream, RateLimits
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines

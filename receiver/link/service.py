@@ -21,8 +21,7 @@ from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines, StreamRefused
-from receiver.link.session import Session
-from receiver.link.session_use import Claim
+from receiver.link.session import Claim, Session
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from receiver.mesh.glb import Node
-from receiver.mesh.glb_reader import HEAD_BYTES, GlbReader, document_bytes
+from receiver.mesh.glb import HEAD_BYTES, GlbReader, Node, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh

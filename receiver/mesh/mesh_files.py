@@ -12,8 +12,7 @@ import numpy as np
 import trimesh
 
 from common.arrays import ByteArray, FloatArray
-from receiver.mesh.glb import static_mesh_glb
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader, static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture, originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
 

@@ -1,4 +1,4 @@
-"""Key pictures of people, written beside a session's other files (`sender --share-picture`)."""
+"""Pictures of a session: key pictures of people (`sender --share-picture`), and previews (`--share-preview`)."""
 
 import io
 import json
@@ -7,7 +7,7 @@ from functools import partial
 
 from PIL import Image as Pictures
 
-from common.blobs import Blob
+from common.blobs import MAX_PREVIEW_BYTES, Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.picture_codec.key_picture import check, decode
@@ -17,6 +17,8 @@ from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.session_directory import SessionWriter
 
 logger = logging.getLogger(__name__)
+
+_JPEG_BEGIN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class KeyPictures:
@@ -66,3 +68,17 @@ def write_picture(writer: SessionWriter, blob: Blob) -> None:
         "bytes": len(blob.data),
     }
     writer.write_picture(blob.key, content.getvalue(), (json.dumps(about) + "\n").encode())
+
+
+def check_preview(blob: Blob) -> None:
+    """Checks the size and the first and last bytes of a preview.
+
+    It is not decoded: a browser's decoder is made for pictures of strangers.
+
+    Raises:
+        MalformedPacket: it is too large, or no JPEG.
+    """
+    if len(blob.data) > MAX_PREVIEW_BYTES:
+        raise MalformedPacket(f"a preview of {len(blob.data)} bytes; previews have up to {MAX_PREVIEW_BYTES}")
+    if not (blob.data.startswith(_JPEG_BEGIN) and blob.data.endswith(_JPEG_END)):
+        raise MalformedPacket("the preview is no JPEG")

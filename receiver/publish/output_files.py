@@ -1,11 +1,21 @@
-"""Files of the output directory, and the room on its disk."""
+"""Files of the output directory: written atomically, left alone while that fails, and the room on their disk."""
 
+import logging
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from common.clock import Clock
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 1.0
+# On a disk that is nearly full, small writes succeed between large ones that fail.
+_SETTLED_S = 2.0
 
 
 def free_and_size_bytes(directory: Path) -> tuple[float, float]:
@@ -37,3 +47,58 @@ def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError
     """An error with the path, the reason and the remedy; `flag` chooses the path."""
     reason = error.strerror or str(error)
     return OutputError(f"cannot write {path}: {reason}; free some space or choose another {flag}")
+
+
+class OutputGuard:
+    """Spaces out the attempts to write while they fail, and logs one line when that begins and one when it ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failure: OutputError | None = None
+        self._paused = False
+        self._began_s = self._failed_s = self._next_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+        self._refused = 0
+
+    def check(self) -> None:
+        """Passes if the last attempt succeeded, or if another one is due.
+
+        Raises:
+            OutputError: the last attempt failed a short time ago.
+        """
+        if self._failure is None or not self._paused:
+            return
+        now_s = self._clock.monotonic()
+        if now_s < self._next_s:
+            self._refused += 1
+            raise OutputError(str(self._failure)) from self._failure.__cause__
+        # This attempt is the only one until the pause is over again.
+        self._next_s = now_s + self._pause_s
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """The context of an attempt to write; passes all errors on."""
+        try:
+            yield
+        except OutputError as error:
+            self._fail(error)
+            raise
+        self._succeed()
+
+    def _fail(self, error: OutputError) -> None:
+        now_s = self._clock.monotonic()
+        if self._failure is None:
+            self._began_s, self._pause_s, self._refused = now_s, _FIRST_PAUSE_S, 0
+            logger.error("%s; senders wait until it can be written", error)
+        else:
+            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
+        self._failure, self._paused = error, True
+        self._refused += 1
+        self._failed_s, self._next_s = now_s, now_s + self._pause_s
+
+    def _succeed(self) -> None:
+        self._paused = False
+        if self._failure is not None and self._clock.monotonic() - self._failed_s >= _SETTLED_S:
+            self._failure = None
+            spent_s = self._failed_s - self._began_s
+            logger.warning("the output can be written again; for %.1f s it refused %d frames", spent_s, self._refused)

@@ -10,12 +10,10 @@ from common.arrays import ByteArray, FloatArray, Int32Array
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.config import LARGEST_RESOLUTION, LEAST_RESOLUTION, SurfaceConfig
 from receiver.surface.extract import largest_component, march, taubin_smooth
-from receiver.surface.isovalue import relative_to_isovalue
 from receiver.surface.refinement import Neighbourhood, refined
-from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, solve_indicator
+from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, relative_to_isovalue, solve_indicator
 from receiver.surface.subdivision import DetailedPlaces, subdivided
-from receiver.surface.surfels import Surfels, estimated_areas
-from receiver.surface.triangle_samples import sampled
+from receiver.surface.surfels import Surfels, estimated_areas, sampled
 
 MINIMUM_POINTS = 16
 

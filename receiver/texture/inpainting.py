@@ -1,19 +1,26 @@
-"""Estimates the colours of skin and clothes that no camera has seen, with a network that is loaded on demand."""
+"""Estimates the colours of skin and clothes that no camera has seen, with a network that is loaded on demand.
+
+Textures of all sessions are decoded and completed in one thread, which sessions share fairly.
+"""
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
 from common.texture.atlas import AtlasLayout, Texture
+from common.texture.atlas_tiles import DecodedTile, Tile, decode
+from receiver.engine.fair_queue import FairExecutor
 from receiver.texture.config import TextureConfig
-from receiver.texture.received_texture import InpaintLater, ReceivedTexture
+from receiver.texture.received_texture import InpaintLater, ReceivedTexture, ReceivedTextures
 
 Inpaint = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
+
+_THREADS = 1
 
 
 class TextureInpainter:
@@ -86,3 +93,34 @@ def _load() -> tuple[AtlasLayout, Inpaint]:
 
     layout = AtlasLayout.from_body(BodyModel.load())
     return layout, AtlasCompletion.load(layout).estimate
+
+
+class TextureThreads:
+    """Decodes tiles and completes textures beside the frames.
+
+    Args:
+        inpainter: estimates what no camera has seen; without it, that is filled from the surroundings.
+    """
+
+    def __init__(self, inpainter: TextureInpainter | None = None) -> None:
+        self.executor = FairExecutor(_THREADS, "texture")
+        self._inpainter = inpainter
+
+    def textures(self, account: Hashable, session: Hashable) -> ReceivedTextures:
+        """The textures of a session that begins."""
+
+        def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
+            return asyncio.ensure_future(self.executor.run(account, session, decode, tile, data))
+
+        inpainter = self._inpainter
+        if inpainter is None:
+            return ReceivedTextures(decode_later)
+
+        def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
+            return asyncio.ensure_future(self.executor.run(account, session, inpainter.estimate, received))
+
+        return ReceivedTextures(decode_later, inpaint_later)
+
+    def shutdown(self) -> None:
+        """Waits for what runs, and ends the thread."""
+        self.executor.shutdown()

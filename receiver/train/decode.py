@@ -26,8 +26,7 @@ from common.training.run import main
 from common.weights.loader import architecture_of, load_into
 from receiver.decode.geometry_image import LEVEL_SIZES, true_levels
 from receiver.decode.mixture import GaussianMixture
-from receiver.decode.network import DecodeConfig, DecodeNetwork
-from receiver.decode.principal_axes import PrincipalAxes
+from receiver.decode.network import DecodeConfig, DecodeNetwork, PrincipalAxes
 from receiver.decode.stage import WEIGHTS_NAME
 from receiver.train.bodies import BodyTable, template_order
 from receiver.train.decode_scores import decode_scores

@@ -21,8 +21,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
-from receiver.web.service import UploadService, open_service
-from receiver.web.status import status_routes
+from receiver.web.service import UploadService, open_service, status_routes
 
 logger = logging.getLogger(__name__)
 

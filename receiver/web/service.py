@@ -6,10 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.version import package_version
+from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import Identities
 from receiver.web.accounts.passwords import PasswordHasher
@@ -82,3 +85,38 @@ def _recovered_files(out: Path, database: Database) -> ModelFiles:
     files = ModelFiles(models_folder(out))
     files.recover(lambda models: database.read(lambda session: existing_models(session, models)))
     return files
+
+
+class StatusShown(BaseModel):
+    """What this receiver offers to this visitor."""
+
+    version: str
+    accounts: bool
+    sign_up: bool
+    live: bool
+    browser_camera: bool
+    pictures: bool
+    account: str | None
+    csrf: str | None
+
+
+def status_routes(access: Access, service: UploadService, *, browser_camera: bool) -> APIRouter:
+    """The route `/api/status`."""
+    router = APIRouter(tags=["status"])
+
+    @router.get("/api/status")
+    async def status(request: Request) -> StatusShown:
+        """What this receiver offers, and who is signed in."""
+        identity = await service.identities.identify(request)
+        return StatusShown(
+            version=package_version(),
+            accounts=True,
+            sign_up=service.accounts.sign_up_open,
+            live=await access.watcher(request) is not None,
+            browser_camera=browser_camera,
+            pictures=True,
+            account=identity.account.name if identity else None,
+            csrf=identity.csrf if identity else None,
+        )
+
+    return router

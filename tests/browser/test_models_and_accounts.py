@@ -7,7 +7,7 @@ import pytest
 import trimesh
 from playwright.sync_api import Page, expect
 
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import Complaints
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene

@@ -13,7 +13,7 @@ import trimesh
 from PIL import Image
 
 from common.labels import GROUP_NAMES
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import RunningReceiver, receiver, run
 

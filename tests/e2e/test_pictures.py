@@ -23,7 +23,7 @@ from common.wire.pictures import (
 )
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig

@@ -144,7 +144,7 @@ async def _deliver_through(ends: Ends, begin: Switch, end: Switch, caplog: pytes
 def quick_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Logs the end of a state at once."""
     with pytest.MonkeyPatch.context() as context:
-        context.setattr("receiver.publish.output_guard._SETTLED_S", 0.0)
+        context.setattr("receiver.publish.output_files._SETTLED_S", 0.0)
         yield
 
 

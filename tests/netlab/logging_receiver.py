@@ -20,7 +20,7 @@ from common.wire.convert import FrameMessage
 from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from receiver.publish.output_guard import OutputGuard
+from receiver.publish.output_files import OutputGuard
 from tests.netlab.programs import FramesOnly, serve
 
 _POLL_S = 0.01

@@ -34,8 +34,7 @@ from receiver.web.live.routes import live_routes
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.server import WebServer
-from receiver.web.service import open_service
-from receiver.web.status import status_routes
+from receiver.web.service import open_service, status_routes
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of

@@ -20,8 +20,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.pictures import PictureReconstructor
-from receiver.web.service import UploadService, open_service
-from receiver.web.status import status_routes
+from receiver.web.service import UploadService, open_service, status_routes
 
 HOST = "http://127.0.0.1"
 PASSWORD = "correct horse battery"

@@ -13,7 +13,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from common.errors import OutputError
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.models import store

@@ -27,8 +27,7 @@ from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import SessionObserver
-from receiver.texture.inpainting import TextureInpainter
-from receiver.texture.threads import TextureThreads
+from receiver.texture.inpainting import TextureInpainter, TextureThreads
 from tests.support.running_receiver import RunningReceiver, live_session, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)

@@ -20,8 +20,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import MESSAGE_PREFIX_BYTES, StreamBroken
-from receiver.link.session import SenderClock
-from receiver.link.session_use import Claim
+from receiver.link.session import Claim, SenderClock
 from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle
 from tests.support.scripted_sender import WELCOME, FakePipeline, ScriptedSender
 

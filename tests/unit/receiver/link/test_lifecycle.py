@@ -15,8 +15,7 @@ from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session, SessionRegistry
-from receiver.link.session_use import Claim
+from receiver.link.session import Claim, Session, SessionRegistry
 from tests.support.fake_link import MODEL, CountingCodec, settle
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
 

@@ -1,9 +1,16 @@
+"""Answers leave at once, with the next one, or after a while, and in order."""
+
+import asyncio
+
 import pytest
 
 from common.clock import Clock
-from common.wire.convert import FrameMessage
+from common.wire.convert import NO_SEQUENCE, Acknowledgement, Acknowledgements, AckStatus, FrameMessage, ServerMessages
 from common.wire.stream import StreamBroken
-from receiver.link.receive_queue import ReceiveQueue
+from receiver.link import receive_queue
+from receiver.link.frame_handler import Arrival
+from receiver.link.receive_queue import Acknowledger, ReceivedMessage, ReceiveQueue
+from tests.support.fake_link import fake_link, settle
 
 
 def frame(sequence: int) -> FrameMessage:
@@ -52,3 +59,97 @@ async def test_frame_is_superseded_by_frames_only_and_not_after_they_are_discard
     queue.discard()
     assert not superseded.is_set()
     assert await queue.take() is None
+
+
+class Fixture:
+    """An acknowledger whose clock the test sets, and what the sender reads."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.end, server = fake_link()
+        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0))
+        self._received = ServerMessages()
+
+    async def answer(
+        self, sequence: int, *, may_wait: bool = False, status: AckStatus = AckStatus.DECODED, reason: str = ""
+    ) -> None:
+        message = ReceivedMessage(
+            FrameMessage(sequence, b"p", may_wait), "", Arrival(100.0), 10**15 + sequence, sequence
+        )
+        await self.acknowledger.answer(message, status, reason)
+
+    async def read(self) -> tuple[Acknowledgement, ...]:
+        message = self._received.decode(await self.end.read() or b"")
+        assert isinstance(message, Acknowledgements)
+        return message.frames
+
+    @property
+    def silent(self) -> bool:
+        return self.end._inbox.empty()
+
+
+async def test_answer_leaves_at_once_with_the_time_that_the_frame_was_held() -> None:
+    fixture = Fixture()
+    fixture.now_s = 100.02
+    await fixture.answer(7)
+    assert await fixture.read() == (Acknowledgement(7, AckStatus.DECODED, 10**15 + 7, 7, 19_999),)
+
+
+async def test_answer_that_may_wait_leaves_with_the_next_one() -> None:
+    fixture = Fixture()
+    await fixture.answer(7, may_wait=True)
+    assert fixture.silent
+    fixture.now_s = 100.033
+    await fixture.answer(9)
+    first, second = await fixture.read()
+    assert (first.sequence, second.sequence, first.spacing_us) == (7, 9, 7)
+    # The wait is part of the time held, so that round trips leave it out.
+    assert first.hold_us == pytest.approx(33_000, abs=1)
+
+
+@pytest.mark.parametrize("status", [AckStatus.REJECTED, AckStatus.DUPLICATE])
+async def test_bad_news_does_not_wait(status: AckStatus) -> None:
+    fixture = Fixture()
+    await fixture.answer(7, may_wait=True, status=status, reason="a reason")
+    assert [(ack.sequence, ack.status) for ack in await fixture.read()] == [(7, status)]
+
+
+async def test_message_that_is_no_frame_is_answered_at_once() -> None:
+    fixture = Fixture()
+    await fixture.answer(7, may_wait=True)
+    message = ReceivedMessage(None, "", Arrival(100.0), 10**15, 1)
+    await fixture.acknowledger.answer(message, AckStatus.REJECTED, "x" * 9999)
+    assert [ack.sequence for ack in await fixture.read()] == [7, NO_SEQUENCE]
+
+
+async def test_sender_that_lets_every_answer_wait_gets_them_all() -> None:
+    fixture = Fixture()
+    for sequence in range(150):
+        await fixture.answer(sequence, may_wait=True)
+    await fixture.acknowledger.flush()
+    assert [len(await fixture.read()) for _ in range(3)] == [64, 64, 22]
+
+
+async def test_answer_waits_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive_queue, "_LONGEST_WAIT_S", 0.001)
+    fixture = Fixture()
+    running = asyncio.create_task(fixture.acknowledger.run())
+    await fixture.answer(7, may_wait=True)
+    await settle()
+    assert fixture.silent
+    fixture.now_s += 0.002
+    async with asyncio.timeout(10):
+        assert [ack.sequence for ack in await fixture.read()] == [7]
+    running.cancel()
+
+
+async def test_run_ends_with_the_stream() -> None:
+    fixture = Fixture()
+    fixture.end.break_off()
+    fixture.acknowledger._waiting_since_s = -1.0
+    await fixture.answer(7, may_wait=True)
+    fixture.now_s += 1.0
+    async with asyncio.timeout(10):
+        await fixture.acknowledger.run()
+    with pytest.raises(StreamBroken):
+        await fixture.answer(8)

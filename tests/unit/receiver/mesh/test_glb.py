@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from receiver.mesh.glb import GlbWriter, static_mesh_glb
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader, GlbWriter, static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.support.glb_reader import Glb

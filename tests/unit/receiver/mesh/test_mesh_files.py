@@ -6,7 +6,7 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.glb import GlbReader
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight

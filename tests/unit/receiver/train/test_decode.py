@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from receiver.decode.mixture import GaussianMixture, cholesky_from_raw
-from receiver.decode.principal_axes import PrincipalAxes, channel_units
+from receiver.decode.network import PrincipalAxes, channel_units
 from receiver.train.decode import LossWeights, balance_loss, diversity_loss, kl_to_arrived, level_error
 
 
