@@ -36,12 +36,13 @@ demo: environment
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
 # Beside each other: tests with daemons wait more than they compute. Tests of one file share fixtures and stay in one
-# process; those with daemons, which take longest, come first. Exit code 5 of pytest means that TEST_FLAGS select none.
+# process; those with daemons, which take longest, come first. Each daemon would compile all modules again where Python is
+# told not to keep bytecode. Exit code 5 of pytest means that TEST_FLAGS select none.
 test: system-packages development
 	@$(MAKE) --no-print-directory --jobs=2 static-checks tests
 
 tests: development
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 # Whole pools, compose files, campaigns of attacks and kills, and the networks' floors: nightly, and before a release.
 test-slow: system-packages development
