@@ -64,15 +64,15 @@ def configuration_page() -> str:
 
 def _program(program: Program, config: type[Any]) -> list[str]:
     options = options_of(config)
-    lines = [f"## {program.name}", "", "| flag | default | meaning |", "|---|---|---|"]
+    lines = [f"## {program.name}", "", "| flag and default | meaning |", "|---|---|"]
     for component in dict.fromkeys(entry.component for entry in options):
-        lines.append(f"| **[{component}]** | | |")
+        lines.append(f"| **[{component}]** | |")
         lines += [_row(entry) for entry in options if entry.component == component]
     return [*lines, ""]
 
 
 def _row(entry: Option) -> str:
-    return f"| `{entry.flag}` | {_values(entry)} | {entry.help.replace('|', chr(92) + '|')} |"
+    return f"| `{entry.flag}` {_values(entry)} | {entry.help.replace('|', chr(92) + '|')} |"
 
 
 def _values(entry: Option) -> str:
