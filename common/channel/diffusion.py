@@ -10,7 +10,6 @@ plausible, and invented.
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch.nn import functional
 from common.channel.model import Reconstruction
 from common.imaging.layers import Blocks, upsampling
 from common.imaging.transforms import LATENT_SCALE
-from common.weights.loader import architecture_of, load_recorded
+from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "picture_diffusion"
@@ -144,11 +143,6 @@ def sample(
         clean = network(between, plain, state, plain.new_full((len(plain),), now))
         between = clean + (between - clean) * (then / now)
     return between
-
-
-def architecture(config: DiffusionDecoderConfig) -> dict[str, Any]:
-    """What the manifest records of a network."""
-    return {"kind": KIND, **architecture_of(config)}
 
 
 def load_decoder(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> DiffusionDecoder:

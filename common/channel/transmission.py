@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +22,12 @@ from common.imaging.entropy import Statistics, rounded
 from common.imaging.grid import hyper_grid
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
-from common.weights.loader import architecture_of, load_recorded
+from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"
 _OTHER_WEIGHTS = "the signal was encoded with other weights: encode the picture again"
-
-
-def architecture(config: ImageChannelConfig) -> dict[str, Any]:
-    """What the manifest records of a network."""
-    return {"kind": KIND, **architecture_of(config)}
 
 
 def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> ImageChannel:

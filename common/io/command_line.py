@@ -23,6 +23,22 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
 
+def parser_of(program: str, document: str) -> argparse.ArgumentParser:
+    """A parser whose help begins with a module's docstring and ends with the examples at the docstring's end.
+
+    Args:
+        program: what to type, for example "python -m sender.train.detector".
+        document: the docstring; its last part begins with a line "Examples:".
+    """
+    description, _, examples = document.partition("\nExamples:\n")
+    return argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser:
     """The parser of a program's flags, which raises UsageError.
 

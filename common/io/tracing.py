@@ -12,7 +12,6 @@ both ends trace the same frames if `--trace-share` is the same; otherwise the sm
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Protocol, Self
 
 ROOT = "frame"
@@ -112,9 +111,7 @@ class FrameTracer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

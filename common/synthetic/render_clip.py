@@ -1,7 +1,12 @@
-"""Renders a clip of one person in front of a fixed camera, with ground truth: `python -m common.synthetic.render_clip`.
+"""Renders a video of one synthetic person who moves in front of a fixed camera, with ground truth.
 
 It writes `NAME.mp4` and `NAME.truth.npz`: keypoints_2d (T, 17, 2) in pixels, joints_3d (T, 17, 3) in camera space,
 metres, rotation_vectors (T, 22, 3), curl (4,), translation (T, 3), shape (10,), focal_px.
+
+Examples:
+  python -m common.synthetic.render_clip --out sender/capture/data/demo.mp4
+  python -m common.synthetic.render_clip --out jump.mp4 --motion deepmimic/jump --seconds 4
+  python -m common.synthetic.render_clip --out other-person.mp4 --seed 9
 """
 
 import argparse
@@ -19,6 +24,7 @@ from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, UsageError, exit_code_of
+from common.io.command_line import parser_of
 from common.synthetic.assets.appearance import Light, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
@@ -31,11 +37,6 @@ FOCAL_PX = 1.2 * WIDTH
 _CAMERA_HEIGHT_M = 1.05
 _MARGIN_PX = 24
 _CURL = (0.35, 0.2, 0.35, 0.2)
-_EXAMPLES = """examples:
-  python -m common.synthetic.render_clip --out sender/capture/data/demo.mp4
-  python -m common.synthetic.render_clip --out jump.mp4 --motion deepmimic/jump --seconds 4
-  python -m common.synthetic.render_clip --out other-person.mp4 --seed 9
-"""
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,7 @@ def write_truth(path: Path, motion: PlacedMotion, rotation_vectors: FloatArray) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.synthetic.render_clip",
-        description="Render a video of one synthetic person who moves in front of a fixed camera, and\n"
-        "write the ground truth of every frame to a file beside it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.synthetic.render_clip", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="video to write, .mp4")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip (default %(default)s)")
     parser.add_argument("--motion", default="cmu/002_06", help="clip of the test split (default %(default)s)")

@@ -1,11 +1,14 @@
-"""Renders data sets of synthetic people: `python -m common.synthetic.render_shards --out DIR --split train --count N`.
+"""Renders a data set of synthetic people with ground truth, as shards of NumPy arrays.
 
 A data set is a folder of shards `<split>-<number>/`, each with one `.npy` file per field of
 `common.synthetic.scene.scene.CROP_FIELDS`.  A shard is written atomically and an existing one is kept, so an
 interrupted run can be continued.  The same split, seed, size and preset give the same images.
+
+Examples:
+  python -m common.synthetic.render_shards --out everyday --preset everyday --count 106496
+  python -m common.synthetic.render_shards --out everyday --preset everyday --split val --count 4096
 """
 
-import argparse
 import ctypes
 import multiprocessing
 import os
@@ -20,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import OutputError, exit_code_of
+from common.io.command_line import parser_of
 from common.synthetic.dataset.presets import PRESETS, WIDE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 
@@ -29,10 +33,6 @@ SHARD = 4096
 """Images in a shard."""
 _SEEDS_PER_DATASET = 10_000
 _MAX_BACKGROUNDS = 200
-_EXAMPLES = """examples:
-  python -m common.synthetic.render_shards --out everyday --preset everyday --count 106496
-  python -m common.synthetic.render_shards --out everyday --preset everyday --split val --count 4096
-"""
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,7 @@ def plan(out: Path, split: Split, seed: int, count: int, size: int, preset: Data
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.synthetic.render_shards",
-        description="Render a data set of synthetic people with ground truth, as shards of NumPy arrays.\n"
-        "Existing shards are kept, so an interrupted run can be continued.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.synthetic.render_shards", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--split", choices=SPLITS, default="train", help="default %(default)s")
     parser.add_argument("--count", type=int, default=SHARD, help="number of images (default %(default)s)")

@@ -36,8 +36,8 @@ from common.codec.range_coder import SymbolWriter, table_symbols
 from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, CodecTables, save, to_frequencies
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
-from common.training.flags import parser_of
 
 logger = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ from common.body.anatomy import GARMENTS, GARMENTS_FILE, REGIONS
 from common.body.connectivity import neighbour_mean
 from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
+from common.io.command_line import parser_of
 from common.synthetic.assets.alteration import tailor
 from common.synthetic.assets.appearance import Appearance, Borders, sample_appearance
 from common.synthetic.assets.garment import Garment, Tailoring
 from common.synthetic.assets.outfit import Outfit, paint
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import PRESETS, WARDROBE
-from common.training.flags import parser_of
 
 _TOP, _BOTTOM = ("chest", "upper_arm", "forearm"), ("hips", "thigh", "shin")
 _FEET, _HEAD = ("foot",), ("scalp",)

@@ -14,6 +14,7 @@ from common.arrays import Float64Array, IntArray
 from common.body.anatomy import POINTS, TOKENS
 from common.body.model import BodyModel
 from common.texture.point_colours import POINT_ORDER_FILE
+from common.training.surface_points import halved
 
 
 def point_order(positions: Float64Array) -> IntArray:
@@ -23,20 +24,8 @@ def point_order(positions: Float64Array) -> IntArray:
     (`common.training.surface_points`); each token is divided further, so that every aligned run of 2, 4, 8, … points
     is compact.
     """
-    size = POINTS // TOKENS
-    tokens = positions.reshape(TOKENS, size, 3)
-    return np.concatenate([index * size + kd_tree_order(token) for index, token in enumerate(tokens)])
-
-
-def kd_tree_order(positions: Float64Array) -> IntArray:
-    """Order of 2^k positions (2^k, 3): split at the median of the longest side, then each half likewise."""
-    count = len(positions)
-    if count == 1:
-        return np.zeros(1, dtype=np.int64)
-    longest = int(np.argmax(np.ptp(positions, axis=0)))
-    ranked = np.argsort(positions[:, longest], kind="stable")
-    halves = ranked[: count // 2], ranked[count // 2 :]
-    return np.concatenate([half[kd_tree_order(positions[half])] for half in halves])
+    tokens = np.arange(POINTS).reshape(TOKENS, -1)
+    return np.concatenate([point for token in tokens for point in halved(positions, token, len(token))])
 
 
 def mean_body_points() -> Float64Array:

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from common.body.anatomy import SHAPE_SIZE, SHAPE_SPACE_FILE
 from common.body.bake import bake
-from common.training.flags import parser_of
+from common.io.command_line import parser_of
 from common.training.surface_points import surface_places
 
 Array = npt.NDArray[Any]

@@ -20,10 +20,10 @@ from common.arrays import FloatArray, IntArray
 from common.body.anatomy import MIRROR_SIGNS, SURFACE_SPACE_FILE
 from common.body.surface_space import SURFACE_SIZE, TENSORS, SurfaceSpace
 from common.body.template import BodyTemplate
+from common.io.command_line import parser_of
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import PRESETS, WARDROBE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, Split
-from common.training.flags import parser_of
 
 _PREFIXES = (0, 4, 8, 16, 24)
 

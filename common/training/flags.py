@@ -5,25 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.io.command_line import parser_of
 from common.training.recipe import Recipe
 from common.weights.config import DeviceConfig
 from common.weights.manifest import WEIGHTS_DIRECTORY
-
-
-def parser_of(program: str, document: str) -> argparse.ArgumentParser:
-    """A parser whose help begins with a module's docstring and ends with the examples at the docstring's end.
-
-    Args:
-        program: what to type, for example "python -m sender.train.detector".
-        document: the docstring; its last part begins with a line "Examples:".
-    """
-    description, _, examples = document.partition("\nExamples:\n")
-    return argparse.ArgumentParser(
-        prog=program,
-        description=description,
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.ArgumentParser:

@@ -14,7 +14,6 @@ Examples:
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
 class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
     """Distortion after random channels; of a few crops also the rate and the distortion of rounded latents."""
 
-    name = transmission.WEIGHTS_NAME
+    name, kind = transmission.WEIGHTS_NAME, transmission.KIND
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
     removals = ("lengths", "snr", "hyperprior")
 
@@ -124,9 +123,6 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
                 pictures = sent_over_awgn(network, crops, snr_db, BASE_RATE).pictures
             scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), crops)[1].mean())
         return scores
-
-    def architecture(self, network: ImageChannel) -> Mapping[str, Any]:
-        return transmission.architecture(network.config)
 
     def weights_name(self, network: ImageChannel) -> str:
         return "_without_".join((self.name, *sorted(self.options.without)))

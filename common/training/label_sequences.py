@@ -21,10 +21,10 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, exit_code_of
+from common.io.command_line import parser_of
 from common.labels import group_slices
 from common.synthetic.dataset.split import SPLITS, Split
 from common.synthetic.motion.motion_table import Clip, clips
-from common.training.flags import parser_of
 
 _JITTER_SIGMAS: Final = (0.0, 0.04)
 # Gain of the low-pass filter at rest, at 30 frames a second.

@@ -88,6 +88,8 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     name: ClassVar[str]
     """Of the checkpoint, and of the exported weights."""
+    kind: ClassVar[str] = ""
+    """Of the network, where the manifest records one."""
     storage: ClassVar[Storage] = "int8"
     """Of the exported weights."""
     defaults: ClassVar[Defaults]
@@ -151,7 +153,8 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     def architecture(self, network: Network) -> Mapping[str, Any]:
         """What the manifest records of the network."""
-        return architecture_of(network.config)  # type: ignore[arg-type]
+        kind = {"kind": self.kind} if self.kind else {}
+        return kind | architecture_of(network.config)  # type: ignore[arg-type]
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         """What the manifest records of the training."""

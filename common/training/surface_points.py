@@ -28,8 +28,8 @@ def surface_places(
     candidates, _, chosen, barycentric = random_points(vertices, faces, 40_000, generator)
     spread = _farthest_points(candidates, POINTS)
     dominant = weights.argmax(1)[faces[chosen[spread], barycentric[spread].argmax(1)]]
-    order = _halve(candidates[spread] + spread_offsets(joints)[dominant], np.arange(POINTS), POINTS // TOKENS)
-    kept = spread[order]
+    tokens = halved(candidates[spread] + spread_offsets(joints)[dominant], np.arange(POINTS), TOKENS)
+    kept = spread[np.concatenate(tokens)]
     return faces[chosen[kept]], barycentric[kept]
 
 
@@ -53,10 +53,15 @@ def spread_offsets(joints: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return offsets
 
 
-def _halve(points: npt.NDArray[Any], members: npt.NDArray[Any], leaf: int) -> npt.NDArray[Any]:
-    if len(members) <= leaf:
-        return members
-    axis = np.ptp(points[members], axis=0).argmax()
-    ordered = members[np.argsort(points[members, axis], kind="stable")]
-    middle = len(ordered) // 2
-    return np.concatenate([_halve(points, ordered[:middle], leaf), _halve(points, ordered[middle:], leaf)])
+def halved(points: npt.NDArray[Any], members: npt.NDArray[Any], parts: int) -> list[npt.NDArray[Any]]:
+    """The leaves of a balanced k-d tree: `members` of points (N, 3), halved along the longest side, and so on.
+
+    Args:
+        parts: number of leaves, a power of 2.
+    """
+    if parts == 1:
+        return [members]
+    longest = np.ptp(points[members], axis=0).argmax()
+    ranked = members[np.argsort(points[members, longest], kind="stable")]
+    middle = len(ranked) // 2
+    return [*halved(points, ranked[:middle], parts // 2), *halved(points, ranked[middle:], parts // 2)]

@@ -15,7 +15,7 @@ Shapes: B people, s = `COMPLETION_SIZE`, S = `ATLAS_SIZE`.
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from common.imaging.layers import Blocks, upsampling
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
-from common.weights.loader import architecture_of, load_recorded
+from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from receiver.texture.chart_joining import ChartJoiner, cuts_of
 
@@ -240,11 +240,6 @@ class AtlasCompletion:
         estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
         whole = np.rint(self._joiner.joined(estimate, colours, known)).clip(0, 255).astype(np.uint8)
         return np.asarray(whole.reshape(-1, 3)[self._layout.nearest])
-
-
-def architecture(config: CompletionConfig) -> dict[str, Any]:
-    """What the manifest records of a network."""
-    return {"kind": KIND, **architecture_of(config)}
 
 
 def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> CompletionNetwork:

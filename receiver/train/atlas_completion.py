@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -192,7 +192,7 @@ def step_loss(network: nn.Module, batch: Batch) -> Tensor:
 class AtlasCompletionTraining(Recipe[CompletionNetwork, Batch]):
     """Squared error of the clean difference at random times."""
 
-    name = atlas_completion.WEIGHTS_NAME
+    name, kind = atlas_completion.WEIGHTS_NAME, atlas_completion.KIND
     defaults = Defaults(minutes=62.0, batch=16, rate=2e-3, warm_share=0.03, average_decay=0.995, log_every=50)
 
     @classmethod
@@ -231,9 +231,6 @@ class AtlasCompletionTraining(Recipe[CompletionNetwork, Batch]):
                 errors = (found - batch.difference).abs().mean(1, keepdim=True)
                 scores[f"error_sides_{choice}_steps_{steps}"] = float(255 * DIFFERENCE * errors[unknown].mean())
         return scores
-
-    def architecture(self, network: CompletionNetwork) -> Mapping[str, Any]:
-        return atlas_completion.architecture(network.config)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, exit_code_of
+from common.io.command_line import parser_of
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split
 from common.synthetic.motion.poses import PoseSampler
-from common.training.flags import parser_of
 from receiver.decode.geometry_image import curve_order, pool
 
 SHARD = 4096

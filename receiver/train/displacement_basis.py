@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import Float64Array, FloatArray, IntArray
+from common.arrays import FloatArray, IntArray
+from common.training.surface_points import halved
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
 
 # Least standard deviation of a coefficient: skin that no garment covers keeps still, and division stays finite.
@@ -20,21 +21,13 @@ def token_members(rest_V3: FloatArray) -> IntArray:
     Args:
         rest_V3: the template at rest with its limbs apart, metres.
     """
-    tokens = _halved(rest_V3.astype(np.float64), np.arange(len(rest_V3)), DISPLACEMENT_TOKENS)
+    leaves = halved(rest_V3.astype(np.float64), np.arange(len(rest_V3)), DISPLACEMENT_TOKENS)
+    tokens = [np.sort(leaf) for leaf in leaves]
     width = max(len(token) for token in tokens)
     members = np.full((len(tokens), width), len(rest_V3), dtype=np.int64)
     for row, token in enumerate(tokens):
         members[row, : len(token)] = token
     return members
-
-
-def _halved(positions: Float64Array, vertices: IntArray, parts: int) -> list[IntArray]:
-    if parts == 1:
-        return [np.sort(vertices)]
-    longest = int(np.ptp(positions[vertices], axis=0).argmax())
-    ranked = vertices[np.argsort(positions[vertices, longest], kind="stable")]
-    middle = len(ranked) // 2
-    return [*_halved(positions, ranked[:middle], parts // 2), *_halved(positions, ranked[middle:], parts // 2)]
 
 
 def covering_patch(rest_V3: FloatArray, members_TM: IntArray, patches_N3: FloatArray) -> IntArray:

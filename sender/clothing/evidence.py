@@ -7,9 +7,7 @@ colour is not that of skin.
 Shapes: N = 2048 surface points, F features, T = 128 tokens of 16 neighbouring points, Q = 3 places of a token.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, TOKENS
 from common.frames import Camera
+from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.texture.point_visibility import view_cosine
@@ -38,7 +37,7 @@ _FACE = REGION_INDEX["face"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClothingViews:
+class ClothingViews(TensorRows):
     """B views, each of one person; `sender.clothing.evidence` computes most of it.
 
     Args:
@@ -54,14 +53,6 @@ class ClothingViews:
     picture: Tensor
     maps: Tensor
     features: Tensor
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @classmethod
-    def concatenate(cls, views: Sequence[Self]) -> Self:
-        """Several batches as one."""
-        return cls(*(torch.cat([getattr(view, item.name) for view in views]) for item in fields(cls)))
 
 
 def evidence(

@@ -8,9 +8,9 @@ Shapes: B people, L = 5 limbs, F numbers of evidence, K = 17 keypoints, E label 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from sender.perception.inference.verifier import log_odds
 from sender.perception.network.output import PerceptionOutput
 
 WEIGHTS_NAME: Final = "confidence"
-_KIND: Final = "confidence-logistic-1"
+KIND: Final = "confidence-logistic-1"
 RIGHT_WITHIN: Final = 0.1
 """Error of a keypoint that is right, over the longer side of the person's box."""
 
@@ -34,7 +34,7 @@ LIMBS: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """Label group → its keypoints."""
 
-_KIND_OF_LIMB: Final = (0, 1, 1, 2, 2)
+KIND_OF_LIMB: Final = (0, 1, 1, 2, 2)
 KINDS: Final = 3
 EVIDENCE: Final = 5
 # Label entries of a limb whose deviation counts: the leading ones move it most.
@@ -91,7 +91,7 @@ class ConfidenceNet(nn.Module):
 
     def forward(self, evidence_BLF: Tensor) -> Tensor:
         standardised = (evidence_BLF - self.mean) / self.scale
-        kinds = list(_KIND_OF_LIMB)
+        kinds = list(KIND_OF_LIMB)
         log_odds_BL: Tensor = (standardised * self.weight[kinds]).sum(dim=-1) + self.bias[kinds]
         return log_odds_BL
 
@@ -105,15 +105,10 @@ class KeypointConfidence:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped regression; raises WeightsError where its weights are missing, damaged or of another version."""
-        return cls(load_recorded(WEIGHTS_NAME, _KIND, ConfidenceConfig, ConfidenceNet, directory))
+        return cls(load_recorded(WEIGHTS_NAME, KIND, ConfidenceConfig, ConfidenceNet, directory))
 
     @torch.inference_mode()
     def limbs(self, evidence_BLF: Tensor) -> list[dict[str, float]]:
         """For each person, label group → probability 0…1, of the groups in `LIMBS`."""
         probability = self.net(evidence_BLF).sigmoid().tolist()
         return [dict(zip(LIMBS, row, strict=True)) for row in probability]
-
-
-def architecture(config: ConfidenceConfig) -> dict[str, Any]:
-    """The regression as the manifest records it."""
-    return {"kind": _KIND, **asdict(config)}

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image as Pictures
 
 from common.errors import exit_code_of
+from common.io.command_line import parser_of
 from common.texture.atlas import Texture
-from common.training.flags import parser_of
 from sender.texture.atlas_memory import AtlasMemory
 from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags, write_files
 

@@ -31,6 +31,7 @@ from common.frames import Camera
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
+from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.weights.loader import architecture_of, load_into
@@ -65,7 +66,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredViews:
+class StoredViews(TensorRows):
     """What the network sees of single views, and the truth; quantised, because a data set is as large as the memory.
 
     Args:
@@ -88,9 +89,6 @@ class StoredViews:
     material: Tensor
     normal: Tensor
 
-    def __len__(self) -> int:
-        return len(self.features)
-
     @classmethod
     def from_views(cls, views: ClothingViews, truth: Truth) -> Self:
         return cls(
@@ -104,19 +102,11 @@ class StoredViews:
             truth.normal,
         )
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        return cls(*(torch.cat([getattr(part, item.name) for part in parts]) for item in fields(cls)))
-
-    def pick(self, index: Tensor) -> tuple[ClothingViews, Truth]:
-        views = ClothingViews(
-            self.evidence[index].float(),
-            self.places[index].float(),
-            self.picture[index].float() / _BYTE,
-            self.maps[index].float() / _MAP_UNIT,
-            self.features[index],
-        )
-        return views, Truth(self.entries[index], self.material[index].long(), self.normal[index].float() / 127)
+    def restored(self) -> tuple[ClothingViews, Truth]:
+        """What `from_views` was given, up to rounding."""
+        picture, maps = self.picture.float() / _BYTE, self.maps.float() / _MAP_UNIT
+        views = ClothingViews(self.evidence.float(), self.places.float(), picture, maps, self.features)
+        return views, Truth(self.entries, self.material.long(), self.normal.float() / 127)
 
 
 def observe(
@@ -201,7 +191,7 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
         while True:
-            yield self._train.pick(torch.from_numpy(rng.integers(len(self._train), size=count)))
+            yield self._train[torch.from_numpy(rng.integers(len(self._train), size=count))].restored()
 
     def step(self, network: ClothingNet, batch: tuple[ClothingViews, Truth]) -> tuple[Tensor, Mapping[str, Tensor]]:
         views, truth = batch
@@ -216,7 +206,7 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         """Mean displacement errors (mm) of single views against the linear space's own field, calibration, normals."""
         means, variances, right, cosines = [], [], [], []
         for index in torch.arange(len(self._val)).split(256):
-            seen, truth = on_device(self._val.pick(index), self.device)
+            seen, truth = on_device(self._val[index].restored(), self.device)
             estimate = network(seen)
             means.append(estimate.mean)
             variances.append(estimate.log_variance.exp())

@@ -12,7 +12,7 @@ Examples:
 """
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +23,24 @@ from torch.nn import functional
 from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
+from common.io.command_line import parser_of
 from common.labels import group_slices
-from common.training.flags import add_result_flags, parser_of
+from common.tensor_rows import TensorRows
+from common.training.flags import add_result_flags
 from common.training.run import write_json
-from common.weights.loader import save_weights
+from common.weights.loader import architecture_of, save_weights
 from sender.capture.source import DEFAULT_FOCAL_RATIO
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import ObservedPerson
 from sender.semantics.confidence import (
+    KIND,
     LIMBS,
     RIGHT_WITHIN,
     WEIGHTS_NAME,
     ConfidenceConfig,
     ConfidenceNet,
-    architecture,
 )
 from sender.semantics.stage import SemanticsStage, confidence_of_entries
 from sender.train.photograph_crops import people_of
@@ -55,7 +57,7 @@ _BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Limbs:
+class Limbs(TensorRows):
     """Limbs of people with what is known of them; N of them, all kinds in turn.
 
     Args:
@@ -71,10 +73,6 @@ class Limbs:
     counted: Tensor
     own: Tensor
     photograph: Tensor
-
-    def people(self, rows: Tensor) -> "Limbs":
-        """Some of the people."""
-        return Limbs(*(getattr(self, item.name)[rows] for item in fields(self)))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -129,7 +127,7 @@ def gather(photographs: PhotographDataset, views: int, seed: int) -> Limbs:
         if not np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
             continue
         found += [observer.limbs(item, person, jittered(rng, item.boxes[person]), index) for _ in range(views)]
-    return Limbs(*(torch.cat([getattr(limbs, item.name) for limbs in found]) for item in fields(Limbs)))
+    return Limbs.concatenate(found)
 
 
 def jittered(rng: np.random.Generator, box: Box) -> Box:
@@ -185,7 +183,7 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     limbs = gather(PhotographDataset(options.photographs, "val"), options.views, options.seed)
     fitted = limbs.photograph % 2 == 0
-    net, test = fit(limbs.people(fitted), options.seed), limbs.people(~fitted)
+    net, test = fit(limbs[fitted], options.seed), limbs[~fitted]
     probability = net(test.evidence).sigmoid()
     scores = scores_of(probability, test)
     scores |= {f"{name}_of_labels": value for name, value in scores_of(test.own, test).items()}
@@ -197,7 +195,7 @@ def train(options: argparse.Namespace) -> None:
     write_json(options.json or options.out / "scores.json", {"scores": scores, "reliability": table})
     if options.export:
         recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
-        kind = architecture(net.config)
+        kind = {"kind": KIND, **architecture_of(net.config)}
         tensors = net.state_dict()
         entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
         print(f"wrote {options.weights / entry.file}")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.tensor_rows import TensorRows
 from sender.perception.inference.predictor import as_images, resized
 
 # Crop units: outside of the crop, also when it is mirrored.
@@ -22,7 +23,7 @@ _OUTSIDE = -9.0
 
 
 @dataclass(frozen=True, slots=True)
-class CropBatch:
+class CropBatch(TensorRows):
     """Crops and their ground truth, rendered by `common.synthetic`; metres, crop units, in the crop's camera.
 
     Args:
@@ -54,9 +55,6 @@ class CropBatch:
     shape: Tensor
     extent: Tensor
     person: Tensor
-
-    def __len__(self) -> int:
-        return len(self.image)
 
     @property
     def relative_joints(self) -> Tensor:

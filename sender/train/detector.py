@@ -27,7 +27,7 @@ from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
-from sender.perception.inference.detector import WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet, architecture
+from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
 from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
 from sender.train.detector_scores import composed_scores, photograph_scores
 from sender.train.photograph_frames import PanoramaFrames, PhotographFrames
@@ -42,7 +42,7 @@ _SCORED_BATCHES = 8
 class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
     """Heat map of people's centres, and boxes around them."""
 
-    name = WEIGHTS_NAME
+    name, kind = WEIGHTS_NAME, KIND
     defaults = Defaults(12.0, batch=32, rate=1.5e-3, seed=0, threads=2, largest_norm=5.0, only_exports=True)
 
     @classmethod
@@ -73,7 +73,7 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
                 raise UsageError(
                     f"--refinements {config.refinements}: the package's weights have {recorded.refinements}"
                 )
-            net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME, architecture(recorded))})
+            net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME)})
         return net
 
     def optimisers(self, network: DetectorNet) -> Sequence[torch.optim.Optimizer]:
@@ -114,9 +114,6 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         if self.options.photographs:
             scores |= photograph_scores(network, PhotographDataset(self.options.photographs, "val"), self._size)
         return scores
-
-    def architecture(self, network: DetectorNet) -> Mapping[str, Any]:
-        return architecture(network.config)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         config, before = self.facts["config"], self.facts["before"]

@@ -1,7 +1,7 @@
 """L_multi = Σ λ_task L_task (paper eq. 7): the loss terms of each head, and one weight per head."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Self, TypeVar
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
 from sender.train.photograph_crops import PhotographCrops
-
-Crops = TypeVar("Crops", PerceptionOutput, CropBatch)
 
 HEAT_SIGMA_CELLS = 1.2
 
@@ -53,7 +51,7 @@ class MultiTaskLoss:
 
     def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its terms (before λ) for the log."""
-        positive, people = of_people(output, truth.person), of_people(truth, truth.person)
+        positive, people = output[truth.person], truth[truth.person]
         terms = {
             **{f"keypoints.{name}": term for name, term in heat_terms(output, truth).items()},
             **{f"keypoints.{name}": term for name, term in joint_terms(positive, people).items()},
@@ -110,11 +108,6 @@ def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
 def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
     """(B, J) 1 where a keypoint lies in the crop."""
     return ((keypoints_BJ2 >= 0) & (keypoints_BJ2 <= 1)).all(dim=-1).float()
-
-
-def of_people(crops: Crops, person_B: Tensor) -> Crops:
-    """The crops that show a person."""
-    return replace(crops, **{item.name: getattr(crops, item.name)[person_B] for item in fields(crops)})
 
 
 def heat_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:

@@ -21,9 +21,9 @@ import numpy as np
 from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import exit_code_of
+from common.io.command_line import parser_of
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import reduced
-from common.training.flags import parser_of
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
 from sender.train.atlas_people import KNOWN_WEIGHT, AtlasPeople, add_people_flags, write_files

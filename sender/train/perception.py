@@ -40,7 +40,7 @@ from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.flip_augmentation import FlipAugmentation
-from sender.perception.inference.predictor import WEIGHTS_NAME, architecture, as_images
+from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
 from sender.train.augmentation import augment
 from sender.train.crops import CropBatch, crop_batch, with_negatives
@@ -64,7 +64,7 @@ Crops = tuple[CropBatch, PhotographCrops | None]
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     """The losses of all heads, on rendered crops and photographs."""
 
-    name = WEIGHTS_NAME
+    name, kind = WEIGHTS_NAME, KIND
     defaults = Defaults(
         60.0, batch=32, rate=8e-4, seed=0, threads=2, largest_norm=2.0, evaluate_minutes=6.0, only_exports=True
     )
@@ -168,9 +168,6 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         validation = validation_batches(self.options.data, self._size)
         self._threshold = best_mask_threshold(FlipAugmentation(network), validation)
         shift_mask_threshold(network, self._threshold)
-
-    def architecture(self, network: PerceptionNet) -> Mapping[str, Any]:
-        return architecture(network.config)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         options = self.options

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
-from common.training.flags import parser_of
+from common.io.command_line import parser_of
 from sender.train.photographs import Source, add_source_flags, held_out, read_json, source_folders
 
 _HEADER = ("source", "name", "licence", "address")

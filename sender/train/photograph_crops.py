@@ -13,6 +13,7 @@ from torch import Tensor
 from common.arrays import BoolArray, Float64Array, FloatArray, Image
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
+from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
 from sender.perception.inference.predictor import as_images
 from sender.train.photograph_frames import randomly_grey, warped
@@ -35,7 +36,7 @@ _LOWER = np.array([name.endswith(("hip", "knee", "ankle")) for name in COCO_KEYP
 
 
 @dataclass(frozen=True, slots=True)
-class PhotographCrops:
+class PhotographCrops(TensorRows):
     """Crops of photographs with the labelled keypoints of one person each; positions in crop units.
 
     Args:
@@ -51,9 +52,6 @@ class PhotographCrops:
     labelled: Tensor
     visible: Tensor
     unlabelled_hidden: Tensor
-
-    def __len__(self) -> int:
-        return len(self.image)
 
 
 def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:

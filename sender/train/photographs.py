@@ -24,7 +24,7 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray, Image
 from common.errors import SourceError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_replacement
-from common.training.flags import parser_of
+from common.io.command_line import parser_of
 from common.training.run import write_json
 
 Source = Literal["people", "openimages", "panoramas"]

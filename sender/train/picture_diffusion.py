@@ -12,7 +12,6 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +95,7 @@ def new_network(channel: ImageChannel) -> DiffusionDecoder:
 class PictureDiffusionTraining(Recipe[DiffusionDecoder, Tensor]):
     """Error and feature distance of originals that are estimated at random times."""
 
-    name = diffusion.WEIGHTS_NAME
+    name, kind = diffusion.WEIGHTS_NAME, diffusion.KIND
     defaults = Defaults(minutes=80.0, batch=16, rate=2e-3, warm_share=0.03, average_decay=0.995, log_every=50)
 
     @classmethod
@@ -140,9 +139,6 @@ class PictureDiffusionTraining(Recipe[DiffusionDecoder, Tensor]):
                     distance = self._features.distance(pictures, crops)
                     scores[f"features_at_{snr_db:g}_steps_{steps}"] = float(distance)
         return scores
-
-    def architecture(self, network: DiffusionDecoder) -> Mapping[str, Any]:
-        return diffusion.architecture(network.config)
 
 
 @torch.no_grad()

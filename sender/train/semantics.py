@@ -16,9 +16,9 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
+from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Progress, Recipe, Stateful
 from common.training.run import main, on_device
 from common.weights.loader import load_into
@@ -66,23 +67,13 @@ class LossWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(TensorRows):
     """Features (N, F), label entries (N, E), landmarks (N, 39, 3) and focal lengths (N,)."""
 
     features: Tensor
     entries: Tensor
     landmarks: Tensor
     focal: Tensor
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def pick(self, index: Tensor) -> Self:
-        return type(self)(self.features[index], self.entries[index], self.landmarks[index], self.focal[index])
-
-    def joined(self, other: Self) -> Self:
-        pairs = ((getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
-        return type(self)(*(torch.cat(pair) for pair in pairs))
 
 
 def true_parameters(batch: Batch) -> BodyParameters:
@@ -108,8 +99,7 @@ def observe(
             parts.append(Samples(semantic_features(space, observed), entries, landmarks(kinematics, body), focal))
         if start // batch % 50 == 0:
             print(f"features {start}/{len(dataset)}", flush=True)
-    names = ("features", "entries", "landmarks", "focal")
-    return Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    return Samples.concatenate(parts)
 
 
 def landmarks(kinematics: KeypointKinematics, parameters: BodyParameters) -> Tensor:
@@ -179,8 +169,8 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         val = samples("val")
         # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
         half = len(val) // 2
-        pool, val = val.pick(torch.arange(half)), val.pick(torch.arange(half, len(val)))
-        return (pool if self.options.steps == 0 else samples("train").joined(pool)), val
+        pool, val = val[:half], val[half:]
+        return (pool if self.options.steps == 0 else Samples.concatenate([samples("train"), pool])), val
 
     def optimisers(self, network: SemanticCVAE) -> Sequence[torch.optim.Optimizer]:
         weights, rate = network.parameters(), self.options.rate
@@ -191,7 +181,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Samples]:
         while True:
-            yield self._pool.pick(torch.from_numpy(rng.integers(len(self._pool), size=count)))
+            yield self._pool[torch.from_numpy(rng.integers(len(self._pool), size=count))]
 
     def step(self, network: SemanticCVAE, batch: Samples) -> tuple[Tensor, Mapping[str, Tensor]]:
         model, weights, y = network, LossWeights(), batch.entries

@@ -41,10 +41,10 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
 from sender.perception.inference.verifier import (
     EVIDENCE,
+    KIND,
     WEIGHTS_NAME,
     VerifierConfig,
     VerifierNet,
-    architecture,
     evidence,
     log_odds,
 )
@@ -92,7 +92,7 @@ class Proposals(NamedTuple):
 class VerifierTraining(Recipe[VerifierNet, Proposals]):
     """Cross-entropy of the posterior, whose prior is the detector's score."""
 
-    name = WEIGHTS_NAME
+    name, kind = WEIGHTS_NAME, KIND
     storage = "float32"
     defaults = Defaults(10.0, batch=256, rate=2e-3, seed=0, threads=2, warm_share=0.3, average_decay=0.99)
 
@@ -116,7 +116,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
         net = VerifierNet(VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
-        return load_into(net, WEIGHTS_NAME, architecture(net.config)) if options.shipped else net
+        return load_into(net, WEIGHTS_NAME, self.architecture(net)) if options.shipped else net
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
         return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]

@@ -1,16 +1,15 @@
-"""Reads MakeHuman garments and packs them into the wardrobe file of the package.
+"""Packs MakeHuman garments into the wardrobe file of the package.
 
-    python -m common.synthetic.assets.garment_files --source DIR --out common/synthetic/data/wardrobe.npz
-
-DIR has `clothes/*/*.mhclo`, `hair/*/*.mhclo` and the OBJ files beside them.  In the mhclo format, a vertex of a garment
-is bound to three vertices of MakeHuman's base mesh, with an offset that scales with the body:
+The source has `clothes/*/*.mhclo`, `hair/*/*.mhclo` and the OBJ files beside them.  In the mhclo format, a vertex of a
+garment is bound to three vertices of MakeHuman's base mesh, with an offset that scales with the body:
 
     p = w₁ v₁ + w₂ v₂ + w₃ v₃ + s ∘ o,   s_axis = |v_a − v_b|_axis / l_axis
 
-Shapes: N vertices of a garment, F triangles.
+Examples:
+  python -m common.synthetic.assets.garment_files --source makehuman
+  python -m common.synthetic.assets.garment_files --source makehuman --out wardrobe.npz
 """
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,15 +20,11 @@ import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import SourceError, exit_code_of
+from common.io.command_line import parser_of
 
 WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
 BASE_VERTICES = 19_158
 """Vertices of MakeHuman's base mesh, including its helper geometry."""
-
-_EXAMPLES = """examples:
-  python -m common.synthetic.assets.garment_files --source makehuman
-  python -m common.synthetic.assets.garment_files --source makehuman --out wardrobe.npz
-"""
 
 # From MakeHuman's axes (y up, facing +z) to a camera's.
 _AXES = np.array([1.0, -1.0, -1.0], np.float32)
@@ -46,7 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class GarmentPattern:
-    """A garment bound to the base mesh, independent of the body's shape.
+    """A garment of N vertices and F triangles, bound to the base mesh, independent of the body's shape.
 
     Args:
         corners: (N, 3) vertices of the base mesh.
@@ -212,12 +207,7 @@ def _unpack_pattern(key: str, stored: dict[str, npt.NDArray[np.generic]]) -> Gar
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.synthetic.assets.garment_files",
-        description="Pack MakeHuman garments into the wardrobe file of the package.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.synthetic.assets.garment_files", __doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with clothes/ and hair/")
     parser.add_argument("--out", type=Path, default=WARDROBE_FILE, help="file to write (default: that of the package)")
     options = parser.parse_args(arguments)

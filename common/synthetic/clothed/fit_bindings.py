@@ -7,7 +7,6 @@ Examples:
   python -m common.synthetic.clothed.fit_bindings --garment made_skirt
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from common.body.anatomy import JOINT_INDEX, REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.errors import exit_code_of
+from common.io.command_line import parser_of
 from common.synthetic.assets.appearance import Appearance, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.body_garments import SKIRT_COLUMNS, SKIRT_NAME, SKIRT_ROWS
@@ -134,11 +134,7 @@ def _plain() -> Appearance:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.synthetic.clothed.fit_bindings",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.synthetic.clothed.fit_bindings", __doc__)
     parser.add_argument("--out", type=Path, default=BINDINGS_FILE, help="file to write (default: that of the package)")
     parser.add_argument(
         "--garment", action="append", metavar="NAME", help="fit this one only, keep the others in --out"
@@ -150,9 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         canvas = Canvas.from_model(model)
         studio = BindingStudio(model, Renderer(canvas))
         bindings = load_bindings(options.out) if options.garment else {}
-        for garment in [
-            item for item in Wardrobe.load(canvas).all() if not options.garment or item.name in options.garment
-        ]:
+        for garment in Wardrobe.load(canvas).all():
+            if options.garment and garment.name not in options.garment:
+                continue
             bindings[garment.name] = studio.fit(garment)
             print(f"{garment.name}: {len(bindings[garment.name].vertices)} vertices of the template", flush=True)
         save_bindings(bindings, options.out)

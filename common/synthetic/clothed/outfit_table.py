@@ -25,6 +25,7 @@ import torch
 from common.arrays import ByteArray, FloatArray
 from common.body.surface_space import SurfaceSpace
 from common.errors import OutputError, SourceError, exit_code_of
+from common.io.command_line import parser_of
 from common.synthetic.clothed.outfit_sampler import DressedPerson, OutfitSampler
 from common.synthetic.dataset.presets import PRESETS, WARDROBE
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
@@ -101,13 +102,7 @@ def write_shard(directory: Path, table: OutfitTable) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     program = "python -m common.synthetic.clothed.outfit_table"
-    description, _, examples = (__doc__ or "").partition("\nExamples:\n")
-    parser = argparse.ArgumentParser(
-        program,
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(program, __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
     parser.add_argument(
         "--split", choices=SPLITS, default="train", help="whose shapes and seeds (default: %(default)s)"

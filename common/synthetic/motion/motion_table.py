@@ -1,12 +1,13 @@
-"""The table of captured poses and clips in the package, and the command that writes it.
+"""Retargets motion capture to the body's joints, selects diverse poses and writes the motion table of the package.
 
-    python -m common.synthetic.motion.motion_table --source DIR --out common/synthetic/data/motions.npz
+The source has `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`,
+`makehuman/poses`); their licences are in `data/LICENSES.md`.
 
-DIR has `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`, `makehuman/poses`).
-The licences of the sources are in `data/LICENSES.md`.
+Examples:
+  python -m common.synthetic.motion.motion_table --source motions
+  python -m common.synthetic.motion.motion_table --source motions --out motions.npz
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
+from common.io.command_line import parser_of
 from common.synthetic.dataset.split import Split, clip_split
 from common.synthetic.motion.retarget import (
     Motion,
@@ -45,11 +47,6 @@ _MIN_POSE_DISTANCE = 0.02
 _MAX_HIP_ANGLE = 2.4
 _MAX_FOOT_ANGLE = 1.6
 _RELAXED_FOOT = np.array([0.4, 0.0, 0.0])
-
-_EXAMPLES = """examples:
-  python -m common.synthetic.motion.motion_table --source motions
-  python -m common.synthetic.motion.motion_table --source motions --out motions.npz
-"""
 
 # Source clip, first and last second of the contiguous clips, which the demo and the codec's statistics use.
 _CLIPS: tuple[tuple[str, float, float], ...] = (
@@ -275,12 +272,7 @@ def _farthest_point_sampling(features: FloatArray, max_count: int) -> IntArray:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        "python -m common.synthetic.motion.motion_table",
-        description="Retarget motion capture to the body's joints, select diverse poses and write the\nmotion table.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("python -m common.synthetic.motion.motion_table", __doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with cmu, deepmimic and makehuman motions")
     parser.add_argument("--out", type=Path, default=TABLE_FILE, help="file to write (default: that of the package)")
     options = parser.parse_args(arguments)

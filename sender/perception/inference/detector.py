@@ -6,7 +6,7 @@ Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from sender.perception.network.stem import Refinement, Residual, convolution
 
 WEIGHTS_NAME = "detector"
 STRIDE = 8
-_KIND = "detector-centre-1"
+KIND = "detector-centre-1"
 LETTERBOX_GREY = 114
 _NMS_IOU = 0.5
 # The sides of frames are multiples of this, the largest stride.
@@ -180,7 +180,7 @@ class Detector:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = load_recorded(WEIGHTS_NAME, _KIND, DetectorConfig, DetectorNet, directory)
+        net = load_recorded(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @torch.inference_mode()
@@ -213,8 +213,3 @@ class Detector:
 def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:
     """Boxes at least one pixel wide and high."""
     return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
-
-
-def architecture(config: DetectorConfig) -> dict[str, Any]:
-    """The network as the manifest records it."""
-    return {"kind": _KIND, **asdict(config)}

@@ -1,9 +1,8 @@
 """Runs the trained perception network: crops → `PerceptionOutput`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,12 +18,7 @@ from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
 WEIGHTS_NAME = "perception"
-_KIND = "perception-vit-1"
-
-
-def architecture(config: PerceptionConfig) -> dict[str, Any]:
-    """The network as the manifest records it: everything that determines the shapes of its weights."""
-    return {"kind": _KIND, **asdict(config)}
+KIND = "perception-vit-1"
 
 
 class Perception:
@@ -37,7 +31,7 @@ class Perception:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = load_recorded(WEIGHTS_NAME, _KIND, PerceptionConfig, PerceptionNet, directory)
+        net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         return cls(net.to(memory_format=torch.channels_last))
 
     @property

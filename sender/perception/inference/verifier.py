@@ -7,9 +7,9 @@ and, if it is trained on photographs too, the statistics of its trunk, but none 
 Shapes: B crops, J = 17 keypoints.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 WEIGHTS_NAME = "verifier"
 UNCERTAINTIES = 4 * KEYPOINTS + (PARTS - 1) + 5
 EVIDENCE = UNCERTAINTIES + SUMMARY
-_KIND = "verifier-mlp-1"
+KIND = "verifier-mlp-1"
 
 
 def evidence(output: PerceptionOutput) -> Tensor:
@@ -88,7 +88,7 @@ class Verifier:
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        return cls(load_recorded(WEIGHTS_NAME, _KIND, VerifierConfig, VerifierNet, directory))
+        return cls(load_recorded(WEIGHTS_NAME, KIND, VerifierConfig, VerifierNet, directory))
 
     @torch.inference_mode()
     def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
@@ -105,8 +105,3 @@ class Verifier:
 def log_odds(probability: Tensor) -> Tensor:
     """Log odds of probabilities, which are clamped to 0.02…0.98."""
     return torch.logit(probability, eps=0.02)
-
-
-def architecture(config: VerifierConfig) -> dict[str, Any]:
-    """The network as the manifest records it."""
-    return {"kind": _KIND, **asdict(config)}

@@ -3,14 +3,14 @@
 Shapes: B crops, J = 17 COCO keypoints, R = 22 joints, P body parts (background included), S the crop's side.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from common.body.anatomy import REGIONS
+from common.tensor_rows import TensorRows
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.pose import CAMERA, CURL, ROTATIONS, SHAPE
 
@@ -57,7 +57,7 @@ FEATURE_SIZE: int = sum(size for _, size in _SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
-class PerceptionOutput:
+class PerceptionOutput(TensorRows):
     """The heads' predictions for B crops; lengths in metres, image positions in crop units (0…1), colours 0…1.
 
     Args:
@@ -107,18 +107,6 @@ class PerceptionOutput:
     region_colours: Tensor
     region_area: Tensor
     summary: Tensor
-
-    @classmethod
-    def concatenate(cls, outputs: Sequence[Self]) -> Self:
-        """Several batches as one."""
-        return cls(*(torch.cat([getattr(output, item.name) for output in outputs]) for item in fields(cls)))
-
-    def __len__(self) -> int:
-        return len(self.keypoints_2d)
-
-    def __getitem__(self, rows: slice) -> Self:
-        """Some of the crops."""
-        return type(self)(*(getattr(self, item.name)[rows] for item in fields(self)))
 
     def split(self) -> list[Self]:
         """One batch of one for each crop."""

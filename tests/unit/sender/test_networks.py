@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from common.errors import WeightsError
-from common.weights.loader import save_weights
+from common.weights.loader import architecture_of, save_weights
 from sender.perception.inference import detector, predictor, verifier
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.semantics import confidence
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
-NETWORKS: list[tuple[Any, Any, nn.Module]] = [
+NETWORKS: list[tuple[Any, Any, Any]] = [
     (detector, detector.Detector, detector.DetectorNet(detector.DetectorConfig(size=64, width=8))),
     (predictor, predictor.Perception, PerceptionNet(TINY)),
     (verifier, verifier.Verifier, verifier.VerifierNet(verifier.VerifierConfig(hidden=5))),
@@ -24,10 +24,10 @@ NETWORKS: list[tuple[Any, Any, nn.Module]] = [
 
 
 @pytest.mark.parametrize(("module", "user", "net"), NETWORKS, ids=lambda value: getattr(value, "__name__", ""))
-def test_load(tmp_path: Path, module: Any, user: Any, net: nn.Module) -> None:
+def test_load(tmp_path: Path, module: Any, user: Any, net: Any) -> None:
     for weight in net.parameters():
         nn.init.normal_(weight)
-    recorded = module.architecture(net.config)
+    recorded = {"kind": module.KIND, **architecture_of(net.config)}
     save_weights(module.WEIGHTS_NAME, net.state_dict(), recorded, {}, {}, storage="float32", directory=tmp_path)
     loaded = user.load(tmp_path).net.state_dict()
     for name, weights in net.state_dict().items():

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from common.channel.diffusion import (
+    KIND,
     SOURCE_NOISE,
     WEIGHTS_NAME,
     DiffusionDecoder,
     DiffusionDecoderConfig,
-    architecture,
     load_decoder,
     sample,
     start,
@@ -24,7 +24,7 @@ from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode
 from common.errors import WeightsError
-from common.weights.loader import save_weights
+from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import TINY, tiny_network
 
@@ -111,8 +111,15 @@ def test_picture_of_any_size_is_completed() -> None:
 
 def test_weights_come_back_and_those_of_another_kind_are_refused(tmp_path: Path) -> None:
     network = tiny_decoder()
+    recorded = {"kind": KIND, **architecture_of(network.config)}
     save_weights(
-        WEIGHTS_NAME, network.state_dict(), architecture(network.config), {}, {}, storage="float32", directory=tmp_path
+        WEIGHTS_NAME,
+        network.state_dict(),
+        recorded,
+        {},
+        {},
+        storage="float32",
+        directory=tmp_path,
     )
     loaded = load_decoder(directory=tmp_path)
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())

@@ -12,15 +12,15 @@ from common.arrays import Image
 from common.channel.physical import Received, capacity_bits, carry
 from common.channel.state import ChannelState
 from common.channel.transmission import (
+    KIND,
     WEIGHTS_NAME,
     Transmitter,
-    architecture,
     decode,
     load_network,
     psnr_db,
 )
 from common.errors import SourceError, UsageError
-from common.weights.loader import save_weights
+from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_image_channel import TINY, tiny_network
 
 AWGN = ChannelState(10.0)
@@ -78,7 +78,16 @@ def test_too_low_rate_is_refused() -> None:
 
 def test_weights_are_read_back(tmp_path: Path) -> None:
     network = tiny_network()
-    save_weights(WEIGHTS_NAME, network.state_dict(), architecture(TINY), {}, {}, storage="float32", directory=tmp_path)
+    recorded = {"kind": KIND, **architecture_of(TINY)}
+    save_weights(
+        WEIGHTS_NAME,
+        network.state_dict(),
+        recorded,
+        {},
+        {},
+        storage="float32",
+        directory=tmp_path,
+    )
     again = load_network(directory=tmp_path)
     assert again.config == TINY
     assert torch.equal(again.decoder.enter.weight, network.decoder.enter.weight)

@@ -5,12 +5,13 @@ import pytest
 
 from common.texture import point_colours
 from common.training import fit_point_order
-from common.training.fit_point_order import kd_tree_order, mean_body_points
+from common.training.fit_point_order import mean_body_points
+from common.training.surface_points import halved
 
 
-def test_kd_tree_order_splits_the_longest_side() -> None:
+def test_points_are_halved_along_the_longest_side() -> None:
     positions = np.array([[30.0, 0, 0], [0, 1, 0], [31, 1, 0], [0, 0, 0]])
-    assert kd_tree_order(positions).tolist() == [3, 1, 0, 2]
+    assert np.concatenate(halved(positions, np.arange(4), 4)).tolist() == [3, 1, 0, 2]
 
 
 def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(

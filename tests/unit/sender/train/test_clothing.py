@@ -59,7 +59,7 @@ def test_views_survive_storage() -> None:
     stored = StoredViews.from_views(
         given, replace(true, material=true.material.byte(), normal=(true.normal * 127).char())
     )
-    seen, back = StoredViews.concatenate([stored, stored]).pick(torch.tensor([1, 2]))
+    seen, back = StoredViews.concatenate([stored, stored])[torch.tensor([1, 2])].restored()
     for name, tolerance in (("evidence", 5e-3), ("places", 1e-3), ("picture", 2e-3), ("maps", 0.013), ("features", 0)):
         found, wanted = getattr(seen, name), getattr(given, name)[[1, 0]]
         torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)

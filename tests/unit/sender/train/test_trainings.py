@@ -16,6 +16,7 @@ from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.clothing.stage import ClothingStage
 from sender.perception.inference.detector import Detector
+from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import NETWORKS
 from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import ENTRIES
@@ -156,4 +157,4 @@ def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: py
     assert scores["false_per_frame"] < 0.3
     false = ((val.score >= 0.35) & (val.person < 0.5)).sum() / 100
     assert scores["false_per_frame_detector"] == pytest.approx(float(false), abs=1e-4)
-    assert load_weights("verifier", directory=tmp_path / "weights").keys() == network.state_dict().keys()
+    assert Verifier.load(tmp_path / "weights").net.state_dict().keys() == network.state_dict().keys()

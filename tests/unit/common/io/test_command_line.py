@@ -1,6 +1,6 @@
-"""Help texts and flags of the trainings."""
+"""Help texts of programs."""
 
-from common.training.flags import parser_of
+from common.io.command_line import parser_of
 
 DOCUMENT = """Trains something.
 

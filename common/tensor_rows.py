@@ -1,0 +1,29 @@
+"""Dataclasses of tensors whose first axes count the same things."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class TensorRows:
+    """What a dataclass has whose fields all are tensors (N, …): a length, some of its rows, and several as one."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self._columns()[0])
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        return type(self)(*(column[rows] for column in self._columns()))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Several batches as one."""
+        return cls(*map(torch.cat, zip(*(part._columns() for part in parts), strict=True)))
+
+    def _columns(self) -> list[Tensor]:
+        dataclass: Any = self
+        return [getattr(self, item.name) for item in fields(dataclass)]
