@@ -23,6 +23,7 @@ from common.arrays import IntArray
 from common.codec.frame_state import (
     NO_REFERENCES,
     REMEMBERED_FRAMES,
+    SLOW_GROUPS,
     FrameReferences,
     FrameState,
     Newest,
@@ -30,8 +31,8 @@ from common.codec.frame_state import (
     newest_groups,
     state_seal,
     to_frame,
+    with_newer,
 )
-from common.codec.newer_groups import SLOW_GROUPS, with_newer
 from common.codec.packet import (
     CODEC_VERSION,
     KEY,

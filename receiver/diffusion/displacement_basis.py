@@ -2,7 +2,7 @@
 
 A token is a patch of about 52 neighbouring vertices; head and hands have more tokens than their area, because the mesh
 is denser there.  Its basis are the principal components of the displacements of its vertices over many outfits
-(`receiver.train.displacement_basis`).  Coefficients are divided by their standard deviations, so that noise of one σ is
+(`receiver.train.diffusion`).  Coefficients are divided by their standard deviations, so that noise of one σ is
 as large as the natural variation of clothes: bare hands hardly move, hair and hems do.
 
 Shapes: B people, V vertices of the template, T = 256 tokens, M vertices of a token (padded), K coefficients.

@@ -14,7 +14,7 @@ from receiver.decode.clothing import Clothing
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.config import SamplingConfig
 from receiver.diffusion.stage import DiffusionNetwork, sample_coefficients, unknown_share
-from receiver.train.decode_scores import MILLIMETRES
+from receiver.train.decode import MILLIMETRES
 
 _BATCH = 32
 

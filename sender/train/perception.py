@@ -42,8 +42,7 @@ from common.weights.manifest import read_manifest
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_images
 from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
-from sender.train.augmentation import augment
-from sender.train.crops import CropBatch, crop_batch, with_negatives
+from sender.train.crops import CropBatch, augment, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss, keypoint_terms
 from sender.train.photograph_crops import PhotographCrops, PhotographCropSampler, crops_in_boxes

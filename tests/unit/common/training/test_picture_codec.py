@@ -17,9 +17,8 @@ from common.training import picture_codec
 from common.training.codec_crops import atlas_crop, mixed_crops, read_atlases
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import PictureCache
-from common.training.picture_codec import mask_frequencies
+from common.training.picture_codec import mask_frequencies, ms_ssim
 from common.training.run import parse
-from common.training.similarity import ms_ssim
 from tests.bench import ms_ssim as reference
 from tests.support.training_examples import flags_of_examples, train_on_gpu
 

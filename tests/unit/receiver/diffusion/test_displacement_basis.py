@@ -1,7 +1,7 @@
 import torch
 
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS, DisplacementBasis
-from receiver.train.displacement_basis import covering_patch, fit_basis, token_members
+from receiver.train.diffusion import covering_patch, fit_basis, token_members
 
 VERTICES = 2600
 

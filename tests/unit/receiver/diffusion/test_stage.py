@@ -6,7 +6,7 @@ from receiver.decode.clothing import Clothing
 from receiver.decode.stage import DecodedBody
 from receiver.diffusion.config import SamplingConfig
 from receiver.diffusion.stage import DiffusionNetwork, DiffusionStage, unknown_share
-from receiver.train.displacement_basis import covering_patch, fit_basis, token_members
+from receiver.train.diffusion import covering_patch, fit_basis, token_members
 from tests.unit.receiver.diffusion.test_condition import TINY, clothing, levels
 
 FIELDS = ("entries", "present", "shape")

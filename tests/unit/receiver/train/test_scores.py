@@ -10,9 +10,9 @@ from common.synthetic.clothed.outfit_table import OutfitTable
 from receiver.decode.network import DecodeNetwork
 from receiver.diffusion.stage import DiffusionNetwork
 from receiver.train.bodies import BodyTable, pack
-from receiver.train.decode_scores import decode_scores, place_error_mm, shuffled_group
+from receiver.train.decode import decode_scores, place_error_mm, shuffled_group
+from receiver.train.diffusion import fit_basis, token_members
 from receiver.train.diffusion_scores import diffusion_scores
-from receiver.train.displacement_basis import fit_basis, token_members
 from receiver.train.label_dropout import LabelDropoutConfig
 from tests.support.outfit_tables import DETAIL_M, outfit_table
 from tests.unit.receiver.decode import test_network

@@ -29,7 +29,7 @@ from sender.train.scores import (
     relative_errors,
     standard_error,
 )
-from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_crops import random_crops
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -9,7 +9,7 @@ from sender.perception.network.network import PerceptionNet
 from sender.train.crops import CropBatch
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
 from sender.train.perception import MixedLoss, best_mask_threshold, shift_mask_threshold
-from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_multi_task_loss import TINY, crops
 
 

@@ -34,7 +34,7 @@ from sender.train import (
 from sender.train.detector import DetectorTraining
 from tests.support.photograph_sources import write_photographs
 from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.test_augmentation import random_crops
+from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_detector_frames import bar_people
 from tests.unit.sender.train.test_multi_task_loss import TINY
 from tests.unit.sender.train.test_verifier import examples

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.codec.newer_groups import SLOW_GROUPS, with_newer
+from common.codec.frame_state import SLOW_GROUPS, with_newer
 from common.codec.person import PersonState, unknown_person
 from common.codec.tables import load
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices

@@ -5,8 +5,7 @@ import torch
 
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
-from sender.train.augmentation import jitter_colours, mirror, occlude_rectangles, select
-from sender.train.crops import CropBatch, with_negatives
+from sender.train.crops import CropBatch, jitter_colours, mirror, occlude_rectangles, select, with_negatives
 
 
 @pytest.fixture(scope="module")
