@@ -36,28 +36,23 @@ def test_half_precision_is_loaded_as_float32(tmp_path: Path) -> None:
     assert (tmp_path / "net.safetensors").stat().st_size < 400
 
 
-def test_missing_manifest(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no trained weights"):
-        load_weights("net", None, tmp_path)
-
-
-def test_missing_entry(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "architecture", "removed", "match"),
+    [
+        ("net", None, "manifest.json", "no trained weights"),
+        ("other", None, None, "'other' are missing"),
+        ("net", None, "net.safetensors", "cannot be read .*: No such file"),
+        ("net", {"width": 8}, None, "another version"),
+    ],
+)
+def test_missing_or_other_weights(
+    tmp_path: Path, name: str, architecture: dict[str, int] | None, removed: str | None, match: str
+) -> None:
     save(tmp_path)
-    with pytest.raises(WeightsError, match="'other' are missing"):
-        load_weights("other", None, tmp_path)
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    save(tmp_path)
-    (tmp_path / "net.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"cannot be read .*: No such file"):
-        load_weights("net", None, tmp_path)
-
-
-def test_other_architecture(tmp_path: Path) -> None:
-    save(tmp_path)
-    with pytest.raises(WeightsError, match="another version"):
-        load_weights("net", {"width": 8}, tmp_path)
+    if removed:
+        (tmp_path / removed).unlink()
+    with pytest.raises(WeightsError, match=match):
+        load_weights(name, architecture, tmp_path)
 
 
 def test_damaged_file(tmp_path: Path) -> None:
