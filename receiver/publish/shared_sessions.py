@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -41,6 +42,7 @@ class SharedSessions:
     def __init__(self, out: Path) -> None:
         self._out = out.resolve()
         self._leases = self._out.parent / _LEASES
+        self._skipped: set[Path] = set()
         try:
             self._leases.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         except OSError as error:
@@ -113,8 +115,22 @@ class SharedSessions:
         except OSError as error:
             raise output_error(self._out.parent, error) from error
         for folder in folders:
-            if (folder / "sessions.jsonl").is_file() and (folder / "frames.jsonl").is_file():
-                yield folder
+            try:
+                found = folder.lstat()
+                if not stat.S_ISDIR(found.st_mode):
+                    continue
+                if found.st_uid != os.geteuid():
+                    self._skip(folder, "belongs to another user")
+                elif (folder / "sessions.jsonl").is_file() and (folder / "frames.jsonl").is_file():
+                    yield folder
+            except OSError as error:
+                self._skip(folder, error.strerror or str(error))
+
+    def _skip(self, folder: Path, reason: str) -> None:
+        """Leaves out a folder that cannot be one of the service's own; its frames, if any, count as not recorded."""
+        if folder not in self._skipped:
+            self._skipped.add(folder)
+            logger.warning("sessions in %s are not shared: %s; give each receiver's folder to one user", folder, reason)
 
 
 def _owners(folder: Path, identifier: str) -> list[SessionOwner]:

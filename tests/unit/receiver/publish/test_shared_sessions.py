@@ -69,6 +69,36 @@ def test_folder_beside_that_is_no_output_is_ignored(tmp_path: Path) -> None:
     assert SharedSessions(tmp_path / "a").last_sequence(IDENTIFIER) == -1
 
 
+def test_folder_of_somebody_else_is_left_out_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's folder is not believed, and one that cannot be read does not end all sessions."""
+    for name in ("b", "c", "d"):
+        with directory(tmp_path, name) as other:
+            record(other, *range({"b": 9, "c": 7, "d": 2}[name]))
+    (tmp_path / "e").symlink_to(tmp_path / "b")
+    looked_at, is_file, lstat = tmp_path / "c", Path.is_file, Path.lstat
+
+    def is_readable_file(path: Path) -> bool:
+        if path.parent == looked_at:
+            raise PermissionError(13, "Permission denied")
+        return is_file(path)
+
+    def of_a_stranger(path: Path) -> os.stat_result:
+        found = lstat(path)
+        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:])) if path.name == "b" else found
+
+    monkeypatch.setattr(Path, "is_file", is_readable_file)
+    monkeypatch.setattr(Path, "lstat", of_a_stranger)
+    shared = SharedSessions(tmp_path / "a")
+    for _ in range(3):
+        assert shared.last_sequence(IDENTIFIER) == 1
+        shared.check_owner(IDENTIFIER, OWNER)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert any("Permission denied" in line for line in said) and any("another user" in line for line in said)
+
+
 def test_other_sender_cannot_take_a_session_at_another_receiver(tmp_path: Path) -> None:
     with directory(tmp_path, "a") as first, directory(tmp_path, "b") as second:
         record(first, 0)
