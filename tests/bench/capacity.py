@@ -69,7 +69,6 @@ def score(estimates: Sequence[tuple[float, float | None]], mbps: float) -> Figur
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("capacity", __doc__, 1)
     parser.add_argument(
         "--mbps", type=float, nargs="+", help=f"capacities, Mbit/s (default: {' '.join(map(str, MBPS))})"

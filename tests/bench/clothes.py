@@ -40,7 +40,6 @@ from tests.bench.measures import Surface, centred, mean_by_key, ratio_of_means
 from tests.bench.perceived import CropSender
 from tests.bench.reconstruction_scores import Receiver, surface_figures
 
-COUNT, QUICK_COUNT = 240, 24
 VIEWS = (1, 2, 4, SIDES)
 GROUP = "surface"
 _PROGRESS_STEP = 10
@@ -121,11 +120,8 @@ def _summary(rows: Sequence[Figures]) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("clothes", __doc__, crops.SEED)
-    parser.add_argument(
-        "--count", type=report.at_least(1), help=f"number of people (default: {COUNT}, {QUICK_COUNT} with --quick)"
-    )
+    report.add_amount(parser, "--count", "number of people", 240, 24, report.at_least(1))
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default=DRESSED.name, help="data set preset (default: %(default)s)"
     )
@@ -135,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    count = options.count or (QUICK_COUNT if options.quick else COUNT)
+    count = options.count
     bench, body = ClothesBench(), BodyModel.load()
     chosen = PRESETS[options.preset]
     preset = replace(chosen, whole=1.0) if options.whole else chosen

@@ -18,12 +18,18 @@ from common.errors import OutputError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
 from common.synthetic import render_shards
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garment import PosedSkeleton
+from common.synthetic.assets.wardrobe import Wardrobe
+from common.synthetic.clothed.outfit_code import OutfitCode
+from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch
+from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.scene.scene import worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.semantics import true_parameters
-from tests.bench.clothed_truth import ClothedTruth
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 
@@ -31,6 +37,31 @@ TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit", "surface")
 """Fields of a batch with which `Truth` knows the clothes."""
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
+
+
+class ClothedTruth:
+    """Makes the outer shells of posed people.
+
+    Raises:
+        RendererUnavailable: OpenGL is missing.
+    """
+
+    def __init__(self, body: BodyModel) -> None:
+        canvas = Canvas.from_model(body)
+        self._body, self._code = body, OutfitCode(Wardrobe.load(canvas))
+        self._shells = ShellMaker(Renderer(canvas))
+
+    def shell(self, posed: BodyOutput, row: int, shape: FloatArray, outfit: FloatArray) -> Shell:
+        """The shell of one body of a batch, camera space, metres.
+
+        Args:
+            shape: (10,) its coefficients.
+            outfit: its code (7, 167), see `outfit_code`.
+        """
+        rest = self._body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
+        positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
+        skeleton = PosedSkeleton(shape, rest, positions, rotations)
+        return self._shells.make(worn_figure(self._code.decode(outfit), posed.vertices[row].numpy(), skeleton))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:

@@ -35,7 +35,7 @@ from tests.bench.measures import percentile
 from tests.bench.rate import demo_truth
 from tests.netlab.recording import FPS, record, write
 
-SENDERS, MINUTES, QUICK_MINUTES = 50, 10.0, 1.5
+SENDERS = 50
 # Processes that the senders share, except for the one that is stopped.
 _PROCESSES = 2
 _STARTING_S = 6.0
@@ -174,18 +174,15 @@ def evaluate(measured: Measurements) -> dict[str, Figures]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("crowded", __doc__, 1)
     parser.add_argument("--senders", type=int, default=SENDERS, help="number of senders (default: %(default)s)")
-    parser.add_argument(
-        "--minutes", type=float, help=f"duration (default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)"
-    )
+    report.add_amount(parser, "--minutes", "duration", 10.0, 1.5, float)
     parser.add_argument("--pass-through", action="store_true", help="the receiver does not decode")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    seconds = 60 * (options.minutes or (QUICK_MINUTES if options.quick else MINUTES))
+    seconds = 60 * options.minutes
     people = demo_truth(LabelSpace.load(), options.seed).people
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -163,7 +163,6 @@ def _check(figures: report.Figures) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("export", __doc__, 0)
     parser.add_argument("--session", type=Path, metavar="OUT", help="a receiver's output with one session")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="keep Blender's renderings here")

@@ -280,7 +280,6 @@ _LOST = ("disconnected", "left")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("failures", __doc__, 1)
     parser.add_argument("--kbps", type=float, default=400.0, help="capacity in each direction (default: %(default)s)")
     parser.add_argument(

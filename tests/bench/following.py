@@ -204,7 +204,6 @@ def measure(renderer: ClipRenderer, seed: int, count: int, folder: Path) -> list
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("following", __doc__, 7)
     parser.add_argument("--panoramas", type=Path, metavar="DIR", help="panoramas to place people before")
     add_clips_flag(parser, "following")

@@ -45,8 +45,6 @@ from tests.bench import report
 from tests.netlab.durable_receiver import BUGS
 from tests.netlab.durable_sender import captured_at
 
-KILLS, QUICK_KILLS = 200, 20
-FRONT_KILLS, QUICK_FRONT_KILLS = 20, 4
 _CONTROL_KILLS = 40
 FRONTS, SENDERS, _FPS = 3, 4, 25.0
 # Time until a kill, in multiples of the time to start both and deliver a frame, which depends on the machine's load.
@@ -349,19 +347,15 @@ def _judge_end(outcome: Outcome, receivers: Sequence[Receiver], senders: Sequenc
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if records are wrong or a deliberate fault was not found."""
     parser = report.flags("ledger", __doc__, 1)
-    parser.add_argument("--kills", type=int, help=f"of the pair (default: {KILLS}, {QUICK_KILLS} with --quick)")
-    parser.add_argument(
-        "--front-kills", type=int, help=f"of fronts (default: {FRONT_KILLS}, {QUICK_FRONT_KILLS} with --quick)"
-    )
+    report.add_amount(parser, "--kills", "of the pair", 200, 20)
+    report.add_amount(parser, "--front-kills", "of fronts", 20, 4)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    kills = options.kills or (QUICK_KILLS if options.quick else KILLS)
-    front_kills = options.front_kills or (QUICK_FRONT_KILLS if options.quick else FRONT_KILLS)
     honest = {
-        "one receiver": partial(run_pair, kills, options.seed),
-        "three fronts": partial(run_fronts, front_kills, options.seed),
+        "one receiver": partial(run_pair, options.kills, options.seed),
+        "three fronts": partial(run_fronts, options.front_kills, options.seed),
     }
     faulty = {bug: partial(run_pair, _CONTROL_KILLS, options.seed, bug) for bug in BUGS}
     faulty["nothing shared"] = partial(run_fronts, _CONTROL_KILLS, options.seed, shared=False)

@@ -35,7 +35,6 @@ from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 
 POLICIES = ("capacity", "paper", "fixed")
-SECONDS, QUICK_SECONDS = 60.0, 15.0
 FPS = 30.0
 _SAMPLES_HZ = 100.0
 # Time ignored at the start: session set-up and the first estimates.
@@ -223,7 +222,6 @@ def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("link", __doc__, 1)
     parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
     parser.add_argument(
@@ -246,17 +244,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to run (default: all)"
     )
-    parser.add_argument(
-        "--seconds", type=float, help=f"duration of a run (default: {SECONDS:g}, {QUICK_SECONDS:g} with --quick)"
-    )
+    report.add_amount(parser, "--seconds", "duration of a run", 60.0, 15.0, float)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (PNG or SVG)")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     require_hosts()
-    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    delay_s = options.delay_ms / 1e3
+    seconds, delay_s = options.seconds, options.delay_ms / 1e3
     # Programs take some seconds to start: they all start sending at the same time of the link.
     out_s = _STARTING_S + seconds / 3
     outages = ((out_s, out_s + options.outage),) if options.outage else ()

@@ -112,7 +112,6 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("moving", __doc__, 7)
     add_clips_flag(parser, "moving")
     return report.run(parser, _work, arguments)

@@ -93,7 +93,6 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("perception", __doc__, 0)
     return report.run(parser, _work, arguments)
 

@@ -117,7 +117,6 @@ def compare_in_boxes(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("photos", __doc__, 0)
     parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
     parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")

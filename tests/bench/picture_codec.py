@@ -33,7 +33,6 @@ from tests.bench import report
 from tests.bench.ms_ssim import ms_ssim, similarities
 
 _CROP_PX = 256
-_MOST, _QUICK_MOST = 24, 2
 _FINEST = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
 _WEBP_QUALITIES = (20, 40, 60, 72, 80, 90)
 _LEARNED_QUALITIES = (0, 20, 40, 60, 80, 100)
@@ -250,18 +249,17 @@ def print_curves(found: dict[str, dict[str, list[Point]]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("picture_codec", __doc__, 0)
     parser.add_argument("--atlases", type=Path, nargs="+", default=[], metavar="DIR", help="RGBA atlases")
     parser.add_argument("--pictures", type=Path, nargs="+", default=[], metavar="DIR", help="folders of pictures")
-    parser.add_argument("--most", type=int, help=f"pictures of each set (default: {_MOST}, {_QUICK_MOST} with --quick)")
+    report.add_amount(parser, "--most", "pictures of each set", 24, 2)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     if not options.atlases and not options.pictures:
         raise UsageError("name --atlases, --pictures or both")
-    found = measure(options.atlases, options.pictures, options.most or (_QUICK_MOST if options.quick else _MOST))
+    found = measure(options.atlases, options.pictures, options.most)
     print(f"{report.machine_line()}\n")
     print_curves(found)
     curves = {

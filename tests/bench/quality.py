@@ -51,7 +51,6 @@ from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import through_key_frame, unconstrained_rho
 from tests.bench.reconstruction_scores import VIEW, Receiver, TrueViews, figures
 
-COUNT, QUICK_COUNT = 1000, 120
 CHUNK = 8
 WORKERS = 2
 RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "truth_pose", "mean_body")
@@ -222,9 +221,8 @@ def notes_on(preset: DatasetPreset) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("quality", __doc__, crops.SEED)
-    parser.add_argument("--count", type=int, help=f"number of images (default: {COUNT}, {QUICK_COUNT} with --quick)")
+    report.add_amount(parser, "--count", "number of images", 1000, 120)
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default=EVERYDAY.name, help="data set preset (default: %(default)s)"
     )
@@ -232,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    count = options.count or (QUICK_COUNT if options.quick else COUNT)
+    count = options.count
     # Loads the weights before the workers do, so that missing ones are reported once.
     size = Evaluation().size
     began = time.monotonic()

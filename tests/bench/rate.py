@@ -318,7 +318,6 @@ _MAIN_KEYS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("rate", __doc__, SEED)
     return report.run(parser, _work, arguments)
 

@@ -14,7 +14,6 @@ from tests.bench import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     return report.run(report.flags("recorded", __doc__, 0), _work, arguments)
 
 

@@ -158,15 +158,14 @@ def seek_ms(path: Path, position_us: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("recording", __doc__, 0)
-    parser.add_argument("--kills", type=int, help="of a writer (default: 50, 5 with --quick)")
-    parser.add_argument("--minutes", type=float, help="of the long file (default: 120, 2 with --quick)")
+    report.add_amount(parser, "--kills", "of a writer", 50, 5)
+    report.add_amount(parser, "--minutes", "of the long file", 120.0, 2.0, float)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    kills, minutes = options.kills or (5 if options.quick else 50), options.minutes or (2 if options.quick else 120)
+    kills, minutes = options.kills, options.minutes
     rng = random.Random(options.seed)
     random.seed(options.seed)
     chunks = [chunk(people) for people in (1, 2, 3)]

@@ -143,7 +143,6 @@ def removal_table(removals: Mapping[tuple[str, str], Removal]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("removals", __doc__, 7)
 
     def work(options: argparse.Namespace) -> None:

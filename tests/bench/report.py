@@ -51,11 +51,22 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+def add_amount(
+    parser: argparse.ArgumentParser, flag: str, what: str, full: float, quick: float, kind: Callable[[str], float] = int
+) -> None:
+    """Adds a flag for how much is measured: without it, `run` takes `full`, or `quick` with `--quick`."""
+    parser.add_argument(flag, type=kind, help=f"{what} (default: {full:g}, {quick:g} with --quick)")
+    amounts = parser.get_default("amounts") or {}
+    parser.set_defaults(amounts={**amounts, flag.removeprefix("--").replace("-", "_"): (full, quick)})
+
+
 def run(
     parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
 ) -> int:
     """Runs a bench with its flags on one thread and returns its exit code; our own errors become one line on stderr."""
     options = parser.parse_args(arguments)
+    for name, amount in (parser.get_default("amounts") or {}).items():
+        setattr(options, name, getattr(options, name) or amount[options.quick])
     # The networks are small, and several benches start worker processes: more threads would compete for the cores.
     torch.set_num_threads(1)
     return exit_code_of(options.bench, lambda: work(options))

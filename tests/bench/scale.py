@@ -199,7 +199,6 @@ def batch_shares(sizes: Counter[int]) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("scale", __doc__, 1)
     return report.run(parser, _work, arguments)
 

@@ -135,7 +135,6 @@ def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match |
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("silhouettes", __doc__, 0)
     parser.add_argument("--folder", type=Path, required=True, help="frames NAME.jpg and masks NAME.png")
     parser.add_argument("--max-people", type=int, default=1, help="people tracked at once (default: %(default)s)")

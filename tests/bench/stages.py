@@ -254,7 +254,6 @@ def _figures_of_records(out: Path) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("stages", __doc__, 0)
     parser.add_argument("--daemons", action="store_true", help="also play it through both daemons over loopback")
     return report.run(parser, _work, arguments)

@@ -29,7 +29,6 @@ from sender.train.atlas_people import KNOWN_WEIGHT, TexturePeople, TexturePictur
 from tests.bench import report
 
 _SEED = 20_000_007
-_PEOPLE, _QUICK_PEOPLE = 24, 3
 _BYTES = (1_000, 4_000, 16_000, 64_000)
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
 
@@ -149,18 +148,16 @@ def figures(errors: dict[str, list[Error]]) -> dict[str, report.Figures]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("texture", __doc__, _SEED)
-    parser.add_argument(
-        "--people", type=report.at_least(1), help=f"number (default: {_PEOPLE}, {_QUICK_PEOPLE} with --quick)"
-    )
+    report.add_amount(parser, "--people", "number", 24, 3, report.at_least(1))
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    people = options.people or (_QUICK_PEOPLE if options.quick else _PEOPLE)
-    bench = TextureBench(people, options.seed)
-    report.publish(options, figures(bench.measure()), f"{people} people, seed {options.seed}, errors of colours 0…255")
+    bench = TextureBench(options.people, options.seed)
+    report.publish(
+        options, figures(bench.measure()), f"{options.people} people, seed {options.seed}, errors of colours 0…255"
+    )
 
 
 if __name__ == "__main__":

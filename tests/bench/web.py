@@ -186,7 +186,6 @@ def page_figures(page: str) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("web", __doc__, 0)
     return report.run(parser, _work, arguments)
 

@@ -43,7 +43,6 @@ from tests.bench.web_attacks import documented, mutated, pictures, rights, socke
 from tests.bench.web_attacks.target import Findings, Target, send
 from tests.support.page_server import running_site
 
-REQUESTS, QUICK_REQUESTS = 50_000, 3_000
 _BATCH = 400
 _SHOWN_FAULTS = 30
 _FRAME_GAP_S = 5.0
@@ -160,21 +159,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 with any fault."""
     parser = report.flags("web_abuse", __doc__, 1)
     parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
-    parser.add_argument("--requests", type=int, help=f"number (default: {REQUESTS}, {QUICK_REQUESTS} with --quick)")
+    report.add_amount(parser, "--requests", "number", 50_000, 3_000)
     parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="watch /live meanwhile; needs a running sender")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    requests = options.requests or (QUICK_REQUESTS if options.quick else REQUESTS)
     with _address(options.url) as url:
         began_s = time.monotonic()
         target = Target.prepare(url, options.seed)
         watcher = Watcher(target) if options.live else None
         if watcher:
             watcher.start()
-        found = run(target, requests, options.seed, options.workers)
+        found = run(target, options.requests, options.seed, options.workers)
         faults = [fault for findings in found.values() for fault in findings.faults]
         faults += (watcher.stop() if watcher else []) + check_victim(target)
     print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")

@@ -35,7 +35,6 @@ from tests.netlab.pipe import Shape
 from tests.support.certificate_authority import Authority
 
 FPS = 30.0
-SECONDS, QUICK_SECONDS = 30.0, 15.0
 RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 25.0)
 # Ignored at the start: key frame, slow groups, first estimates of the link.
 _SETTLING_S = 6.0
@@ -116,19 +115,18 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("wire", __doc__, 1)
     parser.add_argument("--rtt-ms", type=float, nargs="+", default=RTT_MS, help="round trips (default: %(default)s)")
     parser.add_argument(
         "--hold-ms", type=float, nargs="+", default=HOLD_MS, help="reconstruction times (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, help=f"per link (default: {SECONDS:g}, {QUICK_SECONDS:g} if --quick)")
+    report.add_amount(parser, "--seconds", "per link", 30.0, 15.0, float)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     require_hosts()
-    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    seconds = options.seconds
     systems: dict[str, Figures] = {}
     for rtt_ms in options.rtt_ms:
         for hold_ms in options.hold_ms:

@@ -33,7 +33,6 @@ from tests.bench.abuse.outcome import table
 from tests.bench.abuse.testbed import Testbed, open_testbed
 from tests.bench.abuse.verdict import Verdict, excerpts, judge, medians_kb
 
-MINUTES, QUICK_MINUTES = 20.0, 1.0
 _SHORT_MINUTES = 3.0
 _SHORT_PATIENCE = 5.0
 _MOST_CHARACTERS = 1000
@@ -69,7 +68,7 @@ def _rows(attacks: dict[str, dict[str, float]]) -> list[list[str]]:
 
 
 def _work(options: argparse.Namespace) -> None:
-    minutes = options.minutes or (QUICK_MINUTES if options.quick else MINUTES)
+    minutes = options.minutes
     short = minutes < _SHORT_MINUTES
     with open_testbed(random.Random(options.seed), _SHORT_PATIENCE if short else 1.0) as bed:
         if options.repeat:
@@ -122,9 +121,7 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 if a criterion does not hold."""
     parser = report.flags("abuse", __doc__, 1)
-    parser.add_argument(
-        "--minutes", type=float, help=f"duration (default: {MINUTES:g}, {QUICK_MINUTES:g} with --quick)"
-    )
+    report.add_amount(parser, "--minutes", "duration", 20.0, 1.0, float)
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the journal and the logs of all processes")
     parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED", help="run one attack of a journal again")
     # The processes started here must not outlive this one.

@@ -184,7 +184,6 @@ def _start_again(options: argparse.Namespace, skip: int, seconds: float) -> NoRe
 
 
 def main() -> None:
-    """The command line."""
     parser = argparse.ArgumentParser("python -m tests.bench.abuse.cameras")
     parser.add_argument("--folder", type=Path, required=True, help="for the odd files; made if missing")
     parser.add_argument("--journal", type=Path, required=True)

@@ -149,7 +149,6 @@ def panels(figures: Mapping[str, Figures]) -> list[Panel]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("channel", __doc__, 1)
     parser.add_argument("--pictures", type=Path, required=True, metavar="DIR", help="folder of test pictures")
     parser.add_argument(

@@ -140,7 +140,6 @@ def sheet(people: Sequence[Image], pictures: Mapping[tuple[str, int], Sequence[I
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("channel.people", __doc__, 1)
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="folder of test photographs")
     parser.add_argument(

@@ -81,7 +81,6 @@ def measured(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("channel.sequence", __doc__, 0)
     parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP", help="videos or folders of JPEG files")
     parser.add_argument("--channel", nargs="+", default=["awgn:1dB", "awgn:4dB", "awgn:10dB"], help="(%(default)s)")

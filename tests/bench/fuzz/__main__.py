@@ -68,7 +68,6 @@ def fuzz(name: str, seconds: int, seed: int, out: Path) -> tuple[dict[str, float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("fuzz", __doc__, 1)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS), help="only these")
     parser.add_argument("--minutes", type=float, help=f"of each target (default: {_MINUTES:g})")

@@ -114,7 +114,6 @@ def _results(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     parser = report.flags("rivals", __doc__, 20_000_100)
     add_clips_flag(parser, "moving")
     parser.add_argument(

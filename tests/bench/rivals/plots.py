@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.bench.charts import Line, Panel, draw
-from tests.bench.rivals.comparison import Comparison
-from tests.bench.rivals.equal_rate import frontier
+from tests.bench.rivals.comparison import Comparison, frontier
 from tests.bench.rivals.scenarios import FRAMES, Row
 from tests.bench.rivals.systems import OURS, PARAMETERS
 

@@ -3,8 +3,7 @@
 import pytest
 
 from tests.bench.rivals.bodies import Figures
-from tests.bench.rivals.comparison import Comparison, equal_rates, ratio_bound, summary
-from tests.bench.rivals.equal_rate import EqualRate, equal_rate, frontier
+from tests.bench.rivals.comparison import Comparison, EqualRate, equal_rate, equal_rates, frontier, ratio_bound, summary
 from tests.bench.rivals.plots import bandwidth_panels, curves, models_panels
 from tests.bench.rivals.scenarios import (
     DELAY_MS,
