@@ -297,7 +297,6 @@ def _blob_stages(
 def _jscc_stage(
     config: SenderConfig, source: FrameSource, metrics: SenderMetrics
 ) -> AbstractContextManager[JsccStage | None]:
-    """The stage of `--channel`."""
     channel = config.channel.state
     if channel is None:
         return nullcontext()

@@ -34,7 +34,6 @@ class Labeller:
             return observed, self._clothing.label(frame.image, frame.camera, observed, people)
 
     def reset(self) -> None:
-        """Forgets all people, for a new source."""
         self._perception.reset()
         self._semantics.reset()
         self._clothing.reset()

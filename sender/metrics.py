@@ -27,26 +27,6 @@ class DropReason(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but rejected by the receiver
 
 
-class StagePasses:
-    """Sums of the durations of passes, from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._passes: dict[str, tuple[int, float]] = {}
-
-    def add(self, stage: str, duration_ms: float) -> None:
-        """Adds a pass."""
-        with self._lock:
-            passes, sum_ms = self._passes.get(stage, (0, 0.0))
-            self._passes[stage] = passes + 1, sum_ms + duration_ms
-
-    def take_means_ms(self) -> dict[str, float]:
-        """Mean durations by stage; the sums begin anew."""
-        with self._lock:
-            taken, self._passes = self._passes, {}
-        return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
-
-
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
 
 
@@ -55,7 +35,9 @@ class SenderMetrics(DaemonMetrics):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("sender", STAGES, _FATES, CHANNEL_FATES, registry)
-        self._passes = StagePasses()
+        # Number and summed duration of the passes of each stage; stages run in several threads.
+        self._passes: dict[str, tuple[int, float]] = {}
+        self._lock = Lock()
         self._rho = self._gauge("rho", "Compression ρ of a label group (eq. 17)", "group", GROUP_NAMES)
         self._spooled = self._gauge("spooled_frames", "Undelivered frames in the spool on disk")
         self._people = self._gauge("people", "People in the newest frame")
@@ -93,11 +75,15 @@ class SenderMetrics(DaemonMetrics):
         """Times one pass: `with metrics.stage("perception") as span:`; afterwards, `span.ms` is the duration."""
         with super().stage(name) as span:
             yield span
-        self._passes.add(name, span.ms)
+        with self._lock:
+            passes, sum_ms = self._passes.get(name, (0, 0.0))
+            self._passes[name] = passes + 1, sum_ms + span.ms
 
     def take_stage_means_ms(self) -> dict[str, float]:
         """Mean duration of the passes since the last call, by stage; stages without a pass are left out."""
-        return self._passes.take_means_ms()
+        with self._lock:
+            taken, self._passes = self._passes, {}
+        return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
 
     def frame_offered(self, people: Sequence[PersonLabels]) -> None:
         """Counts a frame that was labelled and is given to the link, with the people in it."""

@@ -106,7 +106,6 @@ class PictureService:
         self._connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves one connection to its end."""
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:

@@ -60,7 +60,6 @@ class ClothingStage:
         return cls(network, LabelSpace.load(), BodyModel.load())
 
     def reset(self) -> None:
-        """Forgets all people, for a new source."""
         self._wearers.clear()
 
     def label(
@@ -140,5 +139,4 @@ class ClothingStage:
 
 
 def _batch(values: FloatArray) -> Tensor:
-    """A batch of one."""
     return torch.from_numpy(np.ascontiguousarray(values))[None]

@@ -100,7 +100,6 @@ class CapacityEstimator:
         self._short_message_delay_ms.update(one_way_ms, now_ms)
 
     def at(self, now_ms: float) -> Capacity:
-        """The estimate as of now."""
         measured_bps, lower_bps = self._median_bps(now_ms), self._lower_bound.at(now_ms)
         if measured_bps is not None:
             return Capacity(measured_bps, True, self._last_queue_ms)

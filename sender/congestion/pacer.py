@@ -41,7 +41,6 @@ class BackgroundPacer:
         self._in_flight.clear()
 
     def sent(self, sequence: int, payload_bytes: int, now_ms: float) -> None:
-        """Records the departure of a frame."""
         self._in_flight[sequence] = (now_ms, wire_bytes(payload_bytes))
 
     def acknowledged(self, sample: LinkSample, now_ms: float) -> None:

@@ -43,7 +43,6 @@ class PaperDelay:
         self._round_trips: deque[tuple[float, float]] = deque()
 
     def update(self, sample: LinkSample, now_ms: float) -> None:
-        """Adds an acknowledged frame."""
         self._round_trips.append((now_ms, sample.round_trip_time_ms))
         while self._round_trips[0][0] < now_ms - _DELAY_WINDOW_MS:
             self._round_trips.popleft()

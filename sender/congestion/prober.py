@@ -59,7 +59,6 @@ class Prober:
         self._frequent_left = _FREQUENT_TRAINS
 
     def frame_sent(self, message_bytes: int, now_ms: float) -> None:
-        """Records the departure of a frame."""
         if self._last_frame_ms is not None:
             spacing_ms = max(now_ms - self._last_frame_ms, 1.0)
             weight = _SMOOTHING ** (spacing_ms / _SMOOTHING_FRAME_MS)
@@ -93,7 +92,6 @@ class Prober:
         return message_sizes(self._expected_bps)
 
     def sent(self, heartbeats: Sequence[Heartbeat], sizes: Sequence[int], now_ms: float) -> None:
-        """Records the departure of a train."""
         self._awaited = {heartbeat.sent_ns: size for heartbeat, size in zip(heartbeats, sizes, strict=True)}
         self._arrivals = []
         self._train_sent_ms = now_ms
@@ -102,7 +100,6 @@ class Prober:
         self._next_ms, self._next_rare_ms = now_ms + pause, now_ms + max(pause, rare_pause)
 
     def _due_ms(self, now_ms: float) -> float:
-        """When the next train is due."""
         blobs = now_ms - self._blob_sent_ms < _BLOBS_LATELY_MS
         ample = self._expected_bps >= _AMPLE_CAPACITY * self._frames_bps
         return self._next_ms if blobs or self._frequent_left or not ample else self._next_rare_ms

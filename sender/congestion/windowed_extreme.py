@@ -13,7 +13,6 @@ class WindowedExtreme:
         self._candidates: deque[tuple[float, float]] = deque()
 
     def update(self, value: float, now_ms: float) -> float:
-        """Adds a value and returns the extreme."""
         signed = self._sign * value
         while self._candidates and self._candidates[-1][1] >= signed:
             self._candidates.pop()
@@ -27,7 +26,6 @@ class WindowedExtreme:
         return self._sign * self._candidates[0][1] if self._candidates else None
 
     def clear(self) -> None:
-        """Drops all values."""
         self._candidates.clear()
 
     def _drop_old(self, now_ms: float) -> None:

@@ -107,7 +107,6 @@ class JsccStage(LinkObserver):
         self._taken = welcome.takes_signals
 
     def reset(self) -> None:
-        """Another source."""
         self._views.reset()
         self.due_s = -float("inf")
 
@@ -133,7 +132,6 @@ class JsccStage(LinkObserver):
         return regular_s if regular_s > now_s else now_s + interval_s
 
     def summary(self) -> str:
-        """What was sent, in a line."""
         totals = self._totals
         if not totals.pictures:
             return f"encoded no pictures for {self._config.channel}"

@@ -123,7 +123,6 @@ class BackgroundTransfer:
             self._transfer = None
 
     def received(self, chunk_ack: ChunkAck) -> None:
-        """Handles the acknowledgement of a chunk."""
         transfer = self._transfer
         if transfer is None or chunk_ack.blob != transfer.number:
             return

@@ -193,7 +193,6 @@ class FrameDelivery:
                 self._observer.blob_bytes_sent(len(chunk.data))
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
-        """Handles the acknowledgement of a chunk."""
         (self._signals if chunk_ack.signal else self._background).received(chunk_ack)
 
     def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:

@@ -60,7 +60,6 @@ class SendWindow:
 
     @property
     def has_room(self) -> bool:
-        """Whether a frame may be offered now."""
         return self._live or self._waiting is None
 
     @property

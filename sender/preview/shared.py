@@ -104,7 +104,6 @@ class SharedPictures:
         self._frame = 0
 
     def reset(self) -> None:
-        """Forgets all people, for a new source."""
         self._people.clear()
 
     def update(

@@ -75,11 +75,9 @@ class RateController:
         self._pacer.restart()
 
     def on_sent(self, sequence: int, payload_bytes: int, now_ms: float) -> None:
-        """Records the departure of a frame."""
         self._pacer.sent(sequence, payload_bytes, now_ms)
 
     def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> None:
-        """Adds the measurement of a packet train."""
         self._capacity = self._capacity_estimator.on_packet_train(measurement, now_ms)
 
     def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
@@ -87,7 +85,6 @@ class RateController:
         self._capacity_estimator.on_one_way_delay(one_way_ms, now_ms)
 
     def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
-        """Adds the measurement of an acknowledged frame."""
         self._pacer.acknowledged(sample, now_ms)
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
@@ -144,7 +141,6 @@ class RateController:
 
     @property
     def state(self) -> RateState:
-        """The present state, for metrics and logs."""
         return RateState(
             self._bandwidth.bandwidth_bps, self._delay.delay_ms, self._min_rtt_ms, self._capacity, self._f()
         )

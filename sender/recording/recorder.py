@@ -33,14 +33,12 @@ class NoPeer:
 
     @property
     def outstanding(self) -> int:
-        """No frame waits."""
         return 0
 
     async def connect(self) -> None:
         """There is nothing to connect to."""
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame."""
         self._on_frame(frame)
 
     def post(self, blob: Blob) -> None:
@@ -122,12 +120,10 @@ class RecordedDelivery:
         await self._delivery.send(frame, ahead)
 
     def post(self, blob: Blob) -> None:
-        """Records a blob and passes it on."""
         self._recorder.blob(blob)
         self._delivery.post(blob)
 
     async def drain(self) -> None:
-        """Waits until every frame is acknowledged or dropped."""
         await self._delivery.drain()
 
 

@@ -40,7 +40,6 @@ class FacingResolver:
         self._people: dict[int, _Facing] = {}
 
     def reset(self) -> None:
-        """Forgets all identities."""
         self._people.clear()
 
     def forget(self, identity: int) -> None:

@@ -94,7 +94,6 @@ class LabelSmoother:
         self._facing = FacingResolver()
 
     def reset(self) -> None:
-        """Forgets all identities."""
         self._states.clear()
         self._facing.reset()
 

@@ -105,7 +105,6 @@ class SemanticsStage:
         return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
 
     def reset(self) -> None:
-        """Forgets all identities, for a new source."""
         self._colours.clear()
         if self._smoother is not None:
             self._smoother.reset()

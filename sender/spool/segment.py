@@ -27,7 +27,6 @@ class SegmentWriter(AppendFile):
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
 
     def append(self, record: bytes) -> None:
-        """Adds a record; see `AppendFile.append`."""
         framed = _HEAD.pack(len(record), zlib.crc32(record)) + record
         super().append(self._compressor.compress(framed) + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
 

@@ -104,7 +104,6 @@ class Spool:
 
     @property
     def has_room(self) -> bool:
-        """Whether a frame may be appended."""
         written = self._writer.size_bytes if self._writer else 0
         return written + self._sealed_bytes < self._limit_bytes
 

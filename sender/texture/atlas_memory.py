@@ -61,7 +61,6 @@ class AtlasMemory:
         self._interval = _FIRST_INTERVAL
 
     def add(self, view: AtlasView) -> None:
-        """Adds one observation."""
         self._observations += 1
         if not len(view.texels):
             return

@@ -95,7 +95,6 @@ class TextureStage:
         self._empty_update = encode(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 
     def reset(self) -> None:
-        """Forgets all people, for a new source."""
         for identity in list(self._people):
             self._forget(identity)
 

@@ -119,13 +119,11 @@ class Testbed:
             raise OutputError(f"the sender ended with exit code {self.sender.exit_code}")
 
     def close(self) -> None:
-        """Kills the running programs."""
         for program in self._programs:
             if program.exit_code is None:
                 program.kill()
 
     def log(self, end: str) -> list[Line]:
-        """The log of `source` or `sink`."""
         return [json.loads(line) for line in (self._folder / end).read_text(encoding="utf-8").splitlines()]
 
 

@@ -165,7 +165,6 @@ def follow(clip: TiltedClip, stage: PerceptionStage) -> list[Box | None]:
 
 
 def summary(scores: Sequence[ClipScore]) -> dict[str, float]:
-    """Figures over clips."""
     total = {item.name: sum(getattr(score, item.name) for score in scores) for item in fields(ClipScore)
              if item.name != "refound"}  # fmt: skip
     shown = [score for score in scores if score.visible]

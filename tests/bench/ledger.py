@@ -72,7 +72,6 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        """Whether there is any fault."""
         return bool(self.lost or self.duplicated or self.misplaced or self.wrong)
 
 
@@ -137,7 +136,6 @@ class Program:
             raise OutputError(f"{self._command[2]} ended by itself, with exit code {ended}")
 
     def close(self) -> None:
-        """Kills the process, if there is one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -214,7 +212,6 @@ class Outcome:
     faults: Faults = field(default_factory=Faults)
 
     def figures(self) -> dict[str, float]:
-        """The row of the table."""
         times_ms = self.failovers_ms or [float("nan")]
         return {
             "receiver_kills": self.kills["receiver"],

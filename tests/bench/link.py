@@ -111,7 +111,6 @@ def oracle(shape: Shape, seconds: float) -> tuple[Float64Array, Float64Array]:
 
 
 def figures(ages: Ages) -> Figures:
-    """Percentiles of display age."""
     return {f"age_p{share}_ms": 1e3 * percentile(ages.age_s, share) for share in (50, 95, 99)}
 
 

@@ -55,12 +55,10 @@ class MovingClip:
         return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
-        """Writes the clip to a file, atomically."""
         save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a clip that `save` wrote."""
         with np.load(path) as file:
             return cls(str(file["kind"]), str(file["motion"]), frames_in(file), file["joints_3d"])  # type: ignore[arg-type]
 

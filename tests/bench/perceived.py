@@ -56,12 +56,10 @@ class CropSender:
 
     @property
     def size(self) -> int:
-        """Pixels of a crop."""
         return self._perception.size
 
     @property
     def network(self) -> PerceptionNet:
-        """The perception network."""
         return self._perception.net
 
     def predict(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:

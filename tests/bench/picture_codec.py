@@ -234,7 +234,6 @@ def _middle(picture: Image) -> Image:
 
 
 def print_curves(found: dict[str, dict[str, list[Point]]]) -> None:
-    """Prints curves and ratios."""
     for name, curves in found.items():
         print(f"{name}\n  {'codec':18} quality     bytes  MS-SSIM dB  PSNR dB  encode ms  decode ms")
         for codec, points in curves.items():

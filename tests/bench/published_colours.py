@@ -27,14 +27,12 @@ class PublishedColours:
         self._textures, self._points = ReceivedTextures(), dict[int, PointColours]()
 
     def reset(self) -> None:
-        """Forgets all people, for a new source."""
         self._stage.reset()
         self._textures, self._points = ReceivedTextures(), {}
 
     def update(
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> None:
-        """Takes the colours of the next picture."""
         if self._stills:
             self.reset()
         self._take(self._stage.update(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, people))

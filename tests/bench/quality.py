@@ -103,7 +103,6 @@ class Evaluation:
 
     @property
     def size(self) -> int:
-        """Side of a crop in pixels."""
         return self._sender.size
 
     def rows(self, batch: Batch) -> Iterator[Row]:

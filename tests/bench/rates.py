@@ -56,7 +56,6 @@ def unconstrained_rho(importance: Importance, person: PersonLabels) -> dict[str,
 
 
 def as_frame(person: PersonLabels, sequence: int = 0, camera: Camera = _ANY_CAMERA) -> LabelFrame:
-    """A frame with one person."""
     return LabelFrame(sequence, "bench", sequence / FPS, camera, (person,))
 
 
@@ -69,7 +68,6 @@ class Passed:
 
     @property
     def size(self) -> int:
-        """Bytes of the packet."""
         return len(self.encoded.payload)
 
 

@@ -130,7 +130,6 @@ def measure(name: str, figure: Figure, test: TestPeople) -> Removal:
 
 
 def removal_table(removals: Mapping[tuple[str, str], Removal]) -> str:
-    """A row for each network and figure."""
     rows = [["network", "figure", "shipped", "shuffled", "difference", "", "MB", "ms", "lines"]]
     for (name, figure), found in removals.items():
         size = (WEIGHTS_DIRECTORY / find_entry(name).file).stat().st_size / 1e6

@@ -110,7 +110,6 @@ class OneProcess:
         self._encoder, self._decoder = FrameCodec(networks), FrameCodec(networks)
 
     def run(self, frames: Sequence[CapturedFrame]) -> None:
-        """Processes the frames in order."""
         for captured in frames:
             with self._watch.time("age"):
                 with self._watch.time("perception"):
@@ -205,7 +204,6 @@ def _free_port() -> int:
 
 
 def _counter(port: int, name: str) -> float:
-    """A counter of the receiver's metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))

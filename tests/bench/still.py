@@ -119,7 +119,6 @@ class Movement:
 
 
 def figures(movements: Sequence[Movement]) -> Figures:
-    """Figures of one clip."""
     found: Figures = {}
     for name in ("template", "surface", "joints"):
         moved = [1000 * getattr(movement, name) for movement in movements]

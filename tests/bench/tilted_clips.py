@@ -68,13 +68,11 @@ class TiltedClip:
         return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
-        """Writes the clip to a file, atomically."""
         camera = np.array([self.camera.width, self.camera.height, self.camera.focal_px])
         save_clip(path, self.encoded, kind=self.kind, camera=camera, boxes=self.boxes, visible=self.visible)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads a clip that `save` wrote."""
         with np.load(path) as file:
             width, height, focal_px = file["camera"].tolist()
             camera = Camera(int(width), int(height), focal_px)

@@ -29,32 +29,26 @@ class HeartbeatSchedule:
         self._unanswered_frames = 0
 
     def frame_sent(self, now_s: float) -> None:
-        """Records the departure of a frame."""
         self._sent_s = now_s
         self._unanswered_frames += 1
 
     def frame_answered(self) -> None:
-        """Records the receiver's answer to a frame."""
         self._unanswered_frames = max(self._unanswered_frames - 1, 0)
 
     def heartbeat_sent(self, now_s: float) -> None:
-        """Records the departure of a heartbeat."""
         self._sent_s = self._heartbeat_s = now_s
         self._echo_pending = True
 
     def message_received(self, now_s: float) -> None:
-        """Records the arrival of any message."""
         if now_s - self._received_s >= self._interval_s:
             self._silence_ended_s = now_s
         self._received_s = now_s
 
     def echo_received(self, now_s: float) -> None:
-        """Records the echo of a heartbeat."""
         self.message_received(now_s)
         self._echo_pending = False
 
     def due(self, now_s: float) -> bool:
-        """Whether to send a heartbeat now."""
         # A pending heartbeat suffices, unless a message arrived after it: then it cannot reveal a silence that began
         # with that message.
         if self._echo_pending and self._heartbeat_s > self._received_s:

@@ -73,7 +73,6 @@ class Keepalive:
         return self._send_heartbeats(stream), self._send_packet_trains(stream), self._liveness.watch()
 
     def on_message(self) -> None:
-        """Handles the arrival of any message."""
         self._schedule.message_received(self._clock.monotonic())
 
     def on_acknowledgement(self, ack: Acknowledgement, sent_ns: int | None) -> None:
@@ -86,7 +85,6 @@ class Keepalive:
         self._note_answer(sent_ns or 0, (ack.received_us + ack.hold_us) * 1000)
 
     def on_echo(self, echo: Heartbeat) -> None:
-        """Handles the echo of a heartbeat."""
         self._note_answer(echo.sent_ns, echo.received_ns)
         self._schedule.echo_received(self._clock.monotonic())
         if echo.received_ns:
@@ -107,7 +105,6 @@ class Keepalive:
         self._prober.blob_sent(self._clock.monotonic_ms())
 
     def on_sample(self, sample: LinkSample) -> None:
-        """Handles the measurement of an acknowledged frame."""
         self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
     async def _send_heartbeats(self, stream: MessageStream) -> None:

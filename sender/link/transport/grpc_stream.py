@@ -40,7 +40,6 @@ class GrpcClientStream:
             raise _broken(error) from error
 
     async def read(self) -> bytes | None:
-        """See `MessageStream.read`."""
         try:
             data = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -48,7 +47,6 @@ class GrpcClientStream:
         return None if data is grpc.aio.EOF else bytes(data)
 
     async def write(self, data: bytes) -> None:
-        """See `MessageStream.write`."""
         async with self._writing:
             try:
                 await self._call.write(data)

@@ -39,7 +39,6 @@ class SecurityConfig:
             raise ValueError("--tls-ca and --tls-cert ask for encryption, --insecure turns it off: leave one out")
 
     def encrypts(self, peer: Address) -> bool:
-        """Whether the link to a receiver is encrypted."""
         return not self.insecure and not (peer.is_loopback and self.tls_ca is None and self.tls_cert is None)
 
 

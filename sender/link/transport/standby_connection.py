@@ -32,12 +32,10 @@ class StandbyConnection(Generic[T]):
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an open connection."""
         return self._done and self._opening is not None and self._opening.exception() is None
 
     @property
     def failed(self) -> bool:
-        """Whether opening a connection failed."""
         return self._done and not self.is_open
 
     @property

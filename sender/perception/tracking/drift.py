@@ -91,7 +91,6 @@ class Evidence:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the person is certain."""
         probable = self.presence >= _CLEAR_PRESENCE and self.fill >= _MIN_FILL
         return probable and self.cells >= _CLEAR_CELLS and not self.is_nobody
 
@@ -114,7 +113,6 @@ class DriftDetector:
     last: Evidence | None = None
 
     def observe(self, evidence: Evidence) -> None:
-        """Takes perception's evidence of a frame."""
         self.search_due = not evidence.is_clear and self._may_have_drifted(evidence)
         self.nobody_frames = self.nobody_frames + 1 if evidence.is_nobody else 0
         if evidence.is_clear:

@@ -97,7 +97,6 @@ def _save_videos(folder: Path) -> None:
 
 
 def make_sources(folder: Path) -> None:
-    """Creates a folder of odd files."""
     folder.mkdir()
     _save_images(folder)
     _save_videos(folder)

@@ -65,7 +65,6 @@ class Campaign:
         self.course = Course()
 
     def run(self) -> Course:
-        """Runs the campaign to its end."""
         bed, course = self._bed, self.course
         until_s = time.monotonic() + self._seconds
         if bed.until_progress(60.0) is None:

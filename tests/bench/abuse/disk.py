@@ -40,7 +40,6 @@ class Disk:
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (self._largest_file(), resource.RLIM_INFINITY))
 
     def empty(self, pid: int) -> None:
-        """Gives the space back."""
         if self._mounted:
             self._mount("-o", f"remount,size={_SIZE_MB}m", str(self.path))
         else:

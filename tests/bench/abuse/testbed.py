@@ -94,7 +94,6 @@ class Testbed:
         self._monitor.start()
 
     def close(self) -> None:
-        """Kills what runs."""
         self._closing.set()
         for process in self.processes:
             if process.exit_code is None:
@@ -172,7 +171,6 @@ class Testbed:
         return receiver
 
     def restart_receiver(self) -> None:
-        """Starts the receiver again after it has ended."""
         self.receiver = self.start_receiver()
 
     def _start_live(self) -> Watched:
@@ -191,7 +189,6 @@ class Testbed:
 
     @property
     def live_log(self) -> Path:
-        """Events of the live sender."""
         return self.folder / "live.log"
 
     @property
@@ -264,7 +261,6 @@ class Testbed:
         return (int(last[-1].split()[1]) if last else None), "; ".join(problems)
 
     def _watch(self) -> None:
-        """The monitor's thread."""
         while not self._closing.wait(_SAMPLE_S):
             pid = self.receiver.pid
             rss_kb = resident_kb(pid)

@@ -170,7 +170,6 @@ class Verdict:
 
     @property
     def failed(self) -> list[Criterion]:
-        """The criteria that do not hold."""
         return [criterion for criterion in self.criteria if criterion.holds is not None and not criterion.holds]
 
 
@@ -235,6 +234,5 @@ def _describe(found: Any) -> list[str]:
 
 
 def excerpts(alarms: Iterable[Alarm]) -> list[str]:
-    """One excerpt for each cause."""
     by_cause = {(alarm.process, alarm.cause): alarm.excerpt for alarm in alarms}
     return [f"--- {process}: {cause}\n{text}" for (process, cause), text in by_cause.items()]

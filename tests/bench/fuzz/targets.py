@@ -68,7 +68,6 @@ class Packets:
         self._sequence = len(self._packets)
 
     def seeds(self) -> Iterator[bytes]:
-        """The clip's packets."""
         return iter(self._packets)
 
     def bodies(self) -> Iterator[bytes]:
@@ -131,7 +130,6 @@ class Recordings:
 
 
 def colours() -> Iterator[bytes]:
-    """Colours of seen points."""
     rng = np.random.default_rng(1)
     rgb = rng.integers(0, 256, (POINTS, 3)).astype(np.uint8)
     for share in (0.0, 0.02, 1.0):
@@ -170,7 +168,6 @@ def index() -> Iterator[bytes]:
 
 
 def targets() -> Mapping[str, Target]:
-    """All targets by name."""
     packets, recordings = Packets(), Recordings()
     decoder, *_ = stream()
     return {

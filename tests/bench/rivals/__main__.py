@@ -97,7 +97,6 @@ def _clip(task: Task) -> RivalClip:
 
 
 def measure(task: Task) -> Done:
-    """All systems on one clip."""
     torch.set_num_threads(1)
     systems = _systems(task.quick)
     clip = perceive(_clip(task), systems.sender, systems.bodies)

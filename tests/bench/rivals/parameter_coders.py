@@ -42,13 +42,9 @@ _FITTED_SEED: Final = 3
 class Coder(Protocol):
     """One end of a stream of frames."""
 
-    def encode(self, frame: Numbers) -> bytes:
-        """The next frame's bytes."""
-        ...
+    def encode(self, frame: Numbers) -> bytes: ...
 
-    def decode(self, data: bytes) -> Numbers:
-        """The next frame from its bytes."""
-        ...
+    def decode(self, data: bytes) -> Numbers: ...
 
 
 def _mask(frame: Numbers) -> int:

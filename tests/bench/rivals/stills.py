@@ -91,7 +91,6 @@ class SentCrops:
 
 
 def through_stills(still: Still, crops: Sequence[Image]) -> SentCrops:
-    """Encodes and decodes crops."""
     began_s = time.perf_counter()
     files = [still.encode(crop) for crop in crops]
     encoded_s = time.perf_counter()

@@ -93,7 +93,6 @@ class Systems:
         self._fitted: dict[tuple[int, int], StaticTables] = {}
 
     def measure(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
-        """The settings of a family."""
         if family == OURS:
             return self._ours(clip)
         if family in PARAMETERS:

@@ -51,7 +51,6 @@ _VALUES = (
 
 
 def attack(target: Target, seed: int, count: int) -> Findings:
-    """Sends `count` requests."""
     rng, findings = random.Random(seed), Findings()
     for _ in range(count):
         request = _request(rng, target)

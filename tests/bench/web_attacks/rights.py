@@ -8,7 +8,6 @@ from tests.bench.web_attacks.target import PASSWORD, Findings, Target, Unanswere
 
 
 def attack(target: Target, seed: int, count: int) -> Findings:
-    """Makes `count` attempts."""
     rng, findings = random.Random(seed), Findings()
     for _ in range(count):
         try:

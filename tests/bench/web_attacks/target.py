@@ -48,12 +48,10 @@ class Visitor:
 
     @property
     def browser(self) -> dict[str, str]:
-        """Headers of the page."""
         return {"Cookie": self.cookie, "X-CSRF-Token": self.csrf}
 
     @property
     def program(self) -> dict[str, str]:
-        """Headers of a program."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
@@ -86,7 +84,6 @@ class Target:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
         parts = urlsplit(self.url)
         return parts.hostname or "127.0.0.1", parts.port or 80
 
