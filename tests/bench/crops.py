@@ -20,12 +20,13 @@ from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
+from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.renderer.renderer import Figure, Renderer
 from common.synthetic.scene.scene import worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -37,6 +38,13 @@ TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit", "surface")
 """Fields of a batch with which `Truth` knows the clothes."""
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
+
+
+def worn_body(body: BodyModel, outfit: Outfit, posed: BodyOutput, row: int, shape: FloatArray) -> Figure:
+    """One body of a batch in an outfit; `shape` are its coefficients (10,)."""
+    rest = body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
+    positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
+    return worn_figure(outfit, posed.vertices[row].numpy(), PosedSkeleton(shape, rest, positions, rotations))
 
 
 class ClothedTruth:
@@ -58,10 +66,7 @@ class ClothedTruth:
             shape: (10,) its coefficients.
             outfit: its code (7, 167), see `outfit_code`.
         """
-        rest = self._body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
-        positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
-        skeleton = PosedSkeleton(shape, rest, positions, rotations)
-        return self._shells.make(worn_figure(self._code.decode(outfit), posed.vertices[row].numpy(), skeleton))
+        return self._shells.make(worn_body(self._body, self._code.decode(outfit), posed, row, shape))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:

@@ -12,13 +12,11 @@ import torch
 from numpy.random import Generator
 
 from common.arrays import FloatArray, Image
-from common.body.model import BodyModel, BodyOutput, BodyParameters
+from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
 from common.synthetic.assets.appearance import Light, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.assets.outfit import Outfit
 from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.shell import Shell, ShellMaker
@@ -31,8 +29,8 @@ from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
-from common.synthetic.scene.scene import ClothingTruth, worn_figure
-from tests.bench.crops import camera_of
+from common.synthetic.scene.scene import ClothingTruth
+from tests.bench.crops import camera_of, worn_body
 
 SIDES = 8
 """Pictures of a person, 45° of turn about the vertical apart."""
@@ -126,7 +124,7 @@ class DressedPeople:
             posed = self._body(parameters)
             keypoints = self._body.coco_keypoints(posed.vertices[:1])[0].numpy()
         up = -tilt[:, 1].numpy()
-        figures = [self._figure(outfit, posed, shape, side) for side in range(SIDES)]
+        figures = [worn_body(self._body, outfit, posed, side, shape.numpy()) for side in range(SIDES)]
         images, layers = [], []
         for side, figure in enumerate(figures):
             image, layer = self._picture(rng, figure, light, up, framing, side, others)
@@ -145,13 +143,6 @@ class DressedPeople:
         framing = frame_people(rng, vertices, self._renderer.canvas.region[self._box_vertices], self._preset)
         moved = torch.from_numpy(framing.translation)
         return BodyParameters(at_origin.rotations, at_origin.curl, at_origin.shape, moved), framing
-
-    def _figure(self, outfit: Outfit, posed: BodyOutput, shape: torch.Tensor, row: int) -> Figure:
-        rest = self._body.rest_joints_of(shape[None])[0].numpy()
-        positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
-        return worn_figure(
-            outfit, posed.vertices[row].numpy(), PosedSkeleton(shape.numpy(), rest, positions, rotations)
-        )
 
     def _picture(
         self,

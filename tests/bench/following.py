@@ -34,9 +34,9 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.boxes import intersection_over_union
+from sender.perception.tracking.boxes import area, intersection, intersection_over_union
 from tests.bench import measures, report
-from tests.bench.clip_frames import add_clips_flag
+from tests.bench.clip_frames import add_clips_flag, decoded
 from tests.bench.tilted_clips import KINDS, ClipRenderer, TiltedClip
 
 CLIPS, QUICK_CLIPS = 50, 10
@@ -117,15 +117,14 @@ def _overlap(true: Box, box: Box | None) -> float:
 
 
 def _area(box: Box | None) -> float:
-    return 0.0 if box is None or not np.isfinite(box).all() else float(np.prod(np.maximum(box[2:] - box[:2], 0)))
+    return 0.0 if box is None or not np.isfinite(box).all() else area(box)
 
 
 def _coverage(true: Box, box: Box | None) -> float:
     """Share of the true box that a box covers."""
     if box is None or not np.isfinite(true).all():
         return 0.0
-    size = np.minimum(true[2:], box[2:]) - np.maximum(true[:2], box[:2])
-    return float(np.prod(np.maximum(size, 0))) / max(_area(true), 1.0)
+    return intersection(true, box) / max(area(true), 1.0)
 
 
 def _runs(flags: BoolArray) -> list[int]:
@@ -158,7 +157,7 @@ def follow(clip: TiltedClip, stage: PerceptionStage) -> list[Box | None]:
     stage.reset()
     limit = np.array([clip.camera.width, clip.camera.height] * 2, np.float32)
     boxes: list[Box | None] = []
-    for image in clip.frames():
+    for image in decoded(clip.encoded):
         people = stage.process(image, clip.camera)
         boxes.append(np.clip(person_box(people[0].output, people[0].crop), 0, limit) if people else None)
     return boxes

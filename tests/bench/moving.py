@@ -22,14 +22,11 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
-from tests.bench.clip_frames import add_clips_flag
+from tests.bench.clip_frames import add_clips_flag, decoded
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
 
 CLIPS, QUICK_CLIPS = 30, 6
@@ -80,7 +77,7 @@ class MovingSender:
     """
 
     def __init__(self) -> None:
-        self._perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), TrackerConfig(1))
+        self._perception = PerceptionStage.load(TrackerConfig(1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
         self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
 
@@ -89,7 +86,7 @@ class MovingSender:
         self._perception.reset()
         self._semantics["bodywire"].reset()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS}
-        for index, image in enumerate(clip.frames()):
+        for index, image in enumerate(decoded(clip.encoded)):
             observed = self._perception.process(image, CAMERA)
             self._semantics["per frame"].reset()
             for name, semantics in self._semantics.items():

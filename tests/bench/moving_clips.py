@@ -4,7 +4,6 @@ The motions and identities are those of the test split.  In every third clip the
 A clip is rendered once and kept as a file.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -12,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 
-from common.arrays import ByteArray, FloatArray, Image
+from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
@@ -21,8 +20,7 @@ from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
 from common.synthetic.renderer.renderer import Renderer
-from common.synthetic.scene.degradations import add_sensor_noise
-from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
+from tests.bench.clip_frames import encoded_with_noise, frames_in, save_clip
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
@@ -45,14 +43,6 @@ class MovingClip:
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
-
-    def frames(self) -> Iterator[Image]:
-        """The decoded frames (H, W, 3) RGB.
-
-        Raises:
-            SourceError: a frame is damaged.
-        """
-        return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
         save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d)
@@ -97,8 +87,7 @@ class MovingClipRenderer:
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
         jpegs = []
         for picture in draw(self._renderer, placed, int(rng.integers(1 << 31))):
-            noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
-            jpegs.append(encoded(noisy))
+            jpegs.append(encoded_with_noise(rng, picture))
         return MovingClip(kind, motion.name, tuple(jpegs), placed.keypoints.astype(np.float32))
 
 

@@ -102,11 +102,17 @@ class TestPeople:
         return found
 
 
-def perceived_joints(test: TestPeople) -> list[float]:
-    """Mean error of the joints of perceived labels, mm."""
+def _perceived(test: TestPeople) -> tuple[list[PersonLabels], FloatArray]:
+    """Labels as the sender estimates them, and the joints (N, 17, 3) of their bodies, metres."""
     found = [labels for labels, _ in CropSender().predict(test.batch)]
     labels = torch.from_numpy(np.stack([concatenate(person.labels) for person in found]))
     joints = KeypointKinematics(test.body)(test.space.decode(labels))[0].numpy()
+    return found, joints
+
+
+def perceived_joints(test: TestPeople) -> list[float]:
+    """Mean error of the joints of perceived labels, mm."""
+    _, joints = _perceived(test)
     return [measures.mean_distance_mm(centred(j), p.keypoints) for j, p in zip(joints, test.people, strict=True)]
 
 
@@ -121,9 +127,7 @@ def perceived_clothes(test: TestPeople) -> list[float]:
 
 def confidence_error(test: TestPeople) -> list[float]:
     """Brier score of the confidence of limbs, whose joints are right within 10 cm."""
-    found = [labels for labels, _ in CropSender().predict(test.batch)]
-    labels = torch.from_numpy(np.stack([concatenate(person.labels) for person in found]))
-    joints = KeypointKinematics(test.body)(test.space.decode(labels))[0].numpy()
+    found, joints = _perceived(test)
     errors = []
     for person, joint, true in zip(found, joints, test.people, strict=True):
         right = np.linalg.norm(centred(joint) - true.keypoints, axis=-1) < 0.1

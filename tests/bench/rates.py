@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from common.codec.bit_allocation import load as load_rate_distortion
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.decode.session_decoder import SessionDecoder
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
-from sender.rate.policy import MAX_F, RateConfig
+from sender.rate.policy import RateConfig
 
 FPS = 30.0
 ACKNOWLEDGEMENT_LAG = 2
@@ -25,8 +24,8 @@ Rho = Mapping[str, float]
 
 
 @lru_cache(maxsize=1)
-def unconstrained_f() -> float:
-    """f to which the default rate control converges on a link that is never full: ten seconds of small frames."""
+def _unconstrained() -> RateController:
+    """Default rate control after ten seconds of small frames on a link that is never full."""
     controller = RateController(RateConfig(), FPS)
     spacing_ms = 1000.0 / FPS
     for number in range(round(_IDLE_S * FPS)):
@@ -44,15 +43,12 @@ def unconstrained_f() -> float:
             server_received_ns=round((now_ms + 1) * 1e6),
         )
         controller.on_acknowledged(sample, now_ms)
-    return controller.state.f
+    return controller
 
 
 def unconstrained_rho(importance: Importance, person: PersonLabels) -> dict[str, float]:
-    """ρ by group for a person at `unconstrained_f`."""
-    table, f = load_rate_distortion(), unconstrained_f()
-    coarsest_bits, finest_bits = table.bounds_bits
-    budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (f / MAX_F)
-    return table.allocate(budget_bits, importance.shifts(person), table.finest(importance.uncertainty_mm(person)))
+    """ρ by group for a person on a link that is never full."""
+    return _unconstrained().allocate(importance.shifts(person), importance.uncertainty_mm(person))
 
 
 def as_frame(person: PersonLabels, sequence: int = 0, camera: Camera = _ANY_CAMERA) -> LabelFrame:
@@ -72,21 +68,15 @@ class Passed:
 
 
 class CodecPair:
-    """Both ends of a session; acknowledgements are `lag` frames late.
+    """Both ends of a session; acknowledgements are `ACKNOWLEDGEMENT_LAG` frames late."""
 
-    Args:
-        model_hash: 8 bytes.
-        lag: most unacknowledged frames.
-    """
-
-    def __init__(self, model_hash: bytes, lag: int = ACKNOWLEDGEMENT_LAG) -> None:
+    def __init__(self, model_hash: bytes) -> None:
         self._encoder, self._decoder = FrameCodec(model_hash), SessionDecoder(model_hash)
         self._unacknowledged: deque[int] = deque()
-        self._lag = lag
 
     def send(self, frame: LabelFrame, rho: Rho) -> Passed:
         """Encodes one frame, and decodes it as a receiver does."""
-        while len(self._unacknowledged) >= self._lag:
+        while len(self._unacknowledged) >= ACKNOWLEDGEMENT_LAG:
             self._encoder.acknowledge(self._unacknowledged.popleft())
         encoded = self._encoder.encode(frame, rho)
         decoded = self._decoder.decode(encoded.payload, frame.sequence)

@@ -6,11 +6,9 @@ the sum of its stages.  `--daemons` also plays the clip through the two daemons 
 """
 
 import argparse
-import re
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +36,7 @@ from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from tests.bench import report
+from tests.bench.abuse.supervision import Watched
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rates import unconstrained_rho
@@ -171,28 +170,26 @@ def through_daemons() -> Figures:
     """Figures of the demo clip from `sender` to `receiver` over loopback, at full speed.
 
     Raises:
-        PeerError: a daemon did not start or exited with an error.
+        OutputError: the receiver did not start.
+        PeerError: the sender exited with an error.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        out, log = Path(folder) / "out", Path(folder) / "receiver.log"
-        began = time.monotonic()
-        with open(log, "wb") as file:
-            command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--out", str(out)]
-            command += ["--metrics", f"127.0.0.1:{(port := _free_port())}"]
-            receiver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryDirectory() as name:
+        folder, port, began = Path(name), _free_port(), time.monotonic()
+        command = ["-m", "receiver", "--listen", "127.0.0.1:0", "--metrics", f"127.0.0.1:{port}"]
+        receiver = Watched("receiver", [*command, "--out", str(folder / "out")], folder)
         try:
-            address = _address(receiver, log)
+            peer = receiver.until_output("listening on ", _START_TIMEOUT_S).split()[2]
             started_s = time.monotonic() - began
-            command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", address]
-            sent = _run(command)
-            if sent.returncode:
-                raise PeerError(f"the sender exited with code {sent.returncode}: {_last_line(sent.stderr)}")
+            sender = Watched("sender", ["-m", "sender", "--camera", "demo", "--peer", peer], folder)
+            if sender.wait(_RUN_TIMEOUT_S) is None or sender.exit_code:
+                sender.kill()
+                raise PeerError(f"the sender ended with exit code {sender.exit_code}: {sender.errors[-500:]}")
             wall_s = time.monotonic() - began - started_s
             blob_bytes = _counter(port, "bodywire_receiver_bulk_bytes_total")
         finally:
-            receiver.send_signal(signal.SIGTERM)
-            receiver.wait(timeout=_START_TIMEOUT_S)
-        found = _figures_of_records(out)
+            receiver.signal(signal.SIGTERM)
+            receiver.wait(_START_TIMEOUT_S)
+        found = _figures_of_records(folder / "out")
         blobs = {"blob_bytes_per_frame": blob_bytes / found["frames"]}
         return found | blobs | {"receiver_start_s": started_s, "wall_s": wall_s}
 
@@ -207,30 +204,6 @@ def _counter(port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
         lines = answer.read().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise PeerError(f"the sender did not finish within {_RUN_TIMEOUT_S:.0f} s") from error
-
-
-def _address(receiver: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that the receiver prints when it listens."""
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        printed = log.read_text(errors="replace")
-        if found := re.search(r"listening on (\S+:\d+)", printed):
-            return found.group(1)
-        if receiver.poll() is not None:
-            raise PeerError(f"the receiver exited with code {receiver.returncode}: {_last_line(printed)}")
-        time.sleep(0.05)
-    raise PeerError(f"the receiver did not start within {_START_TIMEOUT_S:.0f} s")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def _figures_of_records(out: Path) -> Figures:

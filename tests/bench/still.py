@@ -28,7 +28,6 @@ from common.arrays import Float64Array, Image
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.tailored_outfit import choose_tailored_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.split import identity_rows
@@ -36,12 +35,12 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FPS, HEIGHT, WIDTH, place_motion
 from common.synthetic.renderer.renderer import Renderer, View
 from common.synthetic.scene.backgrounds import make_room
-from common.synthetic.scene.scene import worn_figure
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from tests.bench import report
 from tests.bench.clip_frames import decoded, encoded
+from tests.bench.crops import worn_body
 from tests.bench.measures import Surface, mean_by_key, percentile
 from tests.bench.moving_clips import CAMERA, turned
 from tests.bench.whole_system import WholeSystem
@@ -76,11 +75,8 @@ class StandingPeople:
         placed = place_motion(self._body, self._pose(rng), int(rng.choice(self._rows)))
         with torch.inference_mode():
             posed = self._body(placed.parameters)
-            rest = self._body.rest_joints_of(placed.parameters.shape)[0].numpy()
-        shape = placed.parameters.shape[0].numpy()
         outfit = choose_tailored_outfit(rng, self._wardrobe, sample_appearance(rng))
-        skeleton = PosedSkeleton(shape, rest, posed.joint_positions[0].numpy(), posed.joint_rotations[0].numpy())
-        figure = worn_figure(outfit, posed.vertices[0].numpy(), skeleton)
+        figure = worn_body(self._body, outfit, posed, 0, placed.parameters.shape[0].numpy())
         view = View(2 * WIDTH, 2 * HEIGHT, 2 * CAMERA.focal_px)
         rendering = self._renderer.render([figure], view, sample_light(rng))
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -5,7 +5,7 @@ before a view of a panorama or a rendered background, with the roll and pitch of
 and kept as a file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from common.arrays import BoolArray, Box, ByteArray, FloatArray, Image
+from common.arrays import BoolArray, Box, ByteArray, FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError
@@ -26,9 +26,8 @@ from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_background
-from common.synthetic.scene.degradations import add_sensor_noise
 from sender.train.photograph_frames import perspective
-from tests.bench.clip_frames import decoded, encoded, frames_in, save_clip
+from tests.bench.clip_frames import encoded_with_noise, frames_in, save_clip
 
 Kind = Literal["through", "approach", "hidden", "spot", "return"]
 KINDS: tuple[Kind, ...] = ("through", "approach", "hidden", "spot", "return")
@@ -58,14 +57,6 @@ class TiltedClip:
     encoded: tuple[ByteArray, ...]
     boxes: FloatArray
     visible: FloatArray
-
-    def frames(self) -> Iterator[Image]:
-        """The decoded frames (H, W, 3) RGB.
-
-        Raises:
-            SourceError: a frame is damaged.
-        """
-        return decoded(self.encoded)
 
     def save(self, path: Path) -> None:
         camera = np.array([self.camera.width, self.camera.height, self.camera.focal_px])
@@ -130,8 +121,7 @@ class ClipRenderer:
             if kind == "hidden":
                 hidden = hidden_columns(index, mask)
                 picture[hidden] = board[: camera.height, : camera.width][hidden]
-            noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
-            jpegs.append(encoded(noisy))
+            jpegs.append(encoded_with_noise(rng, picture))
             boxes.append(box_of(mask))
             shown = float((mask & ~hidden).sum() / max(mask.sum(), 1))
             visible.append(shown * _inside_share(body, camera))

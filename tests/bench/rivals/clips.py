@@ -14,6 +14,7 @@ from common.synthetic.render_clip import FPS
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
+from tests.bench.clip_frames import decoded
 from tests.bench.moving_clips import CAMERA, MovingClipRenderer
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rivals.bodies import Bodies, Reference
@@ -59,7 +60,7 @@ def rendered_clip(renderer: MovingClipRenderer, seed: int, number: int, folder: 
         SourceError: a frame of the file is damaged.
     """
     clip = renderer.clip(seed, number, folder)
-    return RivalClip(f"rendered {number}", tuple(clip.frames()), CAMERA, clip.joints_3d)
+    return RivalClip(f"rendered {number}", tuple(decoded(clip.encoded)), CAMERA, clip.joints_3d)
 
 
 def captured_frames(name: str, pictures: Sequence[Image], camera: Camera) -> list[CapturedFrame]:
