@@ -10,10 +10,11 @@ Examples:
   python -m common.synthetic.assets.garment_files --source makehuman --out wardrobe.npz
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -172,37 +173,42 @@ def distinct(patterns: Iterable[GarmentPattern]) -> list[GarmentPattern]:
 
 
 def pack(patterns: Sequence[GarmentPattern], path: Path) -> None:
-    """Writes garments to a file, in 16-bit numbers with an error of micrometres."""
-    arrays = {
-        f"{item.kind}/{item.name}/{field}": getattr(item, field).astype(dtype)
-        for item in patterns
-        for field, dtype in _PACKED.items()
-    }
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    """Writes garments to a file, with an error of micrometres."""
+    save_packed({f"{item.kind}/{item.name}": item for item in patterns}, _PACKED, path)
 
 
 def unpack(path: Path = WARDROBE_FILE) -> list[GarmentPattern]:
     """The garments that `pack` wrote."""
+    patterns = []
+    for key, arrays in load_packed(_PACKED, path).items():
+        kind, _, name = key.partition("/")
+        patterns.append(GarmentPattern(kind=Kind(kind), name=name, **arrays))
+    return patterns
+
+
+def save_packed(items: Mapping[str, object], dtypes: Mapping[str, type[np.generic]], path: Path) -> None:
+    """Writes the array attributes `dtypes` of named items, mostly in 16-bit numbers."""
+    arrays = {
+        f"{name}/{field}": getattr(item, field).astype(dtype)
+        for name, item in items.items()
+        for field, dtype in dtypes.items()
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def load_packed(fields: Iterable[str], path: Path) -> dict[str, dict[str, Any]]:
+    """The attributes that `save_packed` wrote, in int64 and float32, by the sorted names of the items."""
     with np.load(path) as stored:
         names = sorted({name.rpartition("/")[0] for name in stored.files})
-        return [_unpack_pattern(name, {key: stored[f"{name}/{key}"] for key in _PACKED}) for name in names]
+        return {name: {field: _widened(field, stored[f"{name}/{field}"]) for field in fields} for name in names}
 
 
-def _unpack_pattern(key: str, stored: dict[str, npt.NDArray[np.generic]]) -> GarmentPattern:
-    kind, _, name = key.partition("/")
-    barycentric = stored["barycentric"].astype(np.float32)
-    return GarmentPattern(
-        name=name,
-        kind=Kind(kind),
-        corners=stored["corners"].astype(np.int64),
-        # In half precision the weights sum to 1 ± 0.001, which would displace a vertex by a millimetre.
-        barycentric=barycentric / barycentric.sum(1, keepdims=True),
-        offset=stored["offset"].astype(np.float32),
-        scale_pairs=stored["scale_pairs"].astype(np.int64),
-        scale_lengths=stored["scale_lengths"].astype(np.float32),
-        faces=stored["faces"].astype(np.int64),
-        hidden=stored["hidden"].astype(np.int64),
-    )
+def _widened(field: str, packed: npt.NDArray[np.generic]) -> IntArray | FloatArray:
+    if packed.dtype == np.uint16:
+        return packed.astype(np.int64)
+    values = packed.astype(np.float32)
+    # In half precision the weights sum to 1 ± 0.001, which would displace a vertex by a millimetre.
+    return values / values.sum(1, keepdims=True) if field == "barycentric" else values
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import cg
@@ -22,6 +21,7 @@ from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
 from common.body.triangles import random_points
+from common.synthetic.assets.garment_files import load_packed, save_packed
 from common.synthetic.clothed.shell import MIN_EXPOSURE
 
 BINDINGS_FILE = Path(__file__).resolve().parent.parent / "data" / "bindings.npz"
@@ -193,20 +193,13 @@ def _oriented(
 
 
 def save_bindings(bindings: dict[str, GarmentBinding], path: Path) -> None:
-    """Writes bindings by the name of the garment, in 16-bit numbers, with errors below 0.1 mm."""
-    arrays = {
-        f"{name}/{field}": getattr(binding, field).astype(dtype)
-        for name, binding in bindings.items()
-        for field, dtype in _PACKED.items()
-    }
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    """Writes bindings by the name of the garment, with errors below 0.1 mm."""
+    save_packed(bindings, _PACKED, path)
 
 
 def load_bindings(path: Path = BINDINGS_FILE) -> dict[str, GarmentBinding]:
     """The bindings that `save_bindings` wrote, by the name of the garment."""
-    with np.load(path) as stored:
-        names = sorted({name.rpartition("/")[0] for name in stored.files})
-        return {name: _unpack({field: stored[f"{name}/{field}"] for field in _PACKED}) for name in names}
+    return {name: GarmentBinding(**arrays) for name, arrays in load_packed(_PACKED, path).items()}
 
 
 _PACKED: dict[str, type[np.generic]] = {
@@ -215,14 +208,3 @@ _PACKED: dict[str, type[np.generic]] = {
     "barycentric": np.float16,
     "offset": np.float16,
 }
-
-
-def _unpack(stored: dict[str, npt.NDArray[np.generic]]) -> GarmentBinding:
-    barycentric = stored["barycentric"].astype(np.float32)
-    return GarmentBinding(
-        stored["vertices"].astype(np.int64),
-        stored["corners"].astype(np.int64),
-        # In half precision the weights sum to 1 ± 0.001.
-        barycentric / barycentric.sum(1, keepdims=True),
-        stored["offset"].astype(np.float32),
-    )
