@@ -10,7 +10,6 @@ Shapes: B people, N patches, C = 6 channels (mean position in metres, mean of th
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from common.arrays import Float64Array, IntArray
@@ -58,10 +57,3 @@ def true_levels(cloud_BNC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """S_1, S_2, S_3 of oriented points, or of finer patches, in curve order."""
     s_1, s_2, s_3 = (pool(cloud_BNC, patches) for patches in LEVEL_SIZES)
     return s_1, s_2, s_3
-
-
-def inverse_order(order: Tensor) -> Tensor:
-    """The inverse of the permutation `order`."""
-    inverse = torch.empty_like(order)
-    inverse[order] = torch.arange(len(order), device=order.device)
-    return inverse

@@ -24,14 +24,12 @@ class LocalEngine(BatchingEngine):
 
     Args:
         reconstructor: the networks; used by one thread at a time, its surface stage by several.
-        surface_workers: threads that build surfaces; by default as many as there are cores, four at most.
     """
 
     def __init__(
         self,
         reconstructor: Reconstructor,
         config: BatchingConfig | None = None,
-        surface_workers: int | None = None,
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
@@ -39,7 +37,7 @@ class LocalEngine(BatchingEngine):
         self._observer.replicas_running(1)
         self._reconstructor = reconstructor
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
-        self._surfaces = FairExecutor(surface_workers or min(4, os.cpu_count() or 1), "surface")
+        self._surfaces = FairExecutor(min(4, os.cpu_count() or 1), "surface")
         self._extractions: set[asyncio.Task[None]] = set()
 
     @property

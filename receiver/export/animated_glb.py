@@ -19,11 +19,7 @@ _CONSTANT = {"rotation": 1e-6, "translation": 1e-5}
 
 
 def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
-    """Encodes a GLB file.
-
-    Args:
-        characters: at least one.
-    """
+    """Encodes a GLB file (`characters`: at least one)."""
     writer = GlbWriter()
     nodes: list[Node] = []
     scene: list[int] = []

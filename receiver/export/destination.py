@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UsageError
 from common.io.atomic_write import atomic_replacement
-from receiver.publish.output_files import output_error
+from receiver.publish.output_files import output_errors
 
 _SEQUENCE_FILE = r"frame-\d{6,}\.(?:obj|ply)"
 
@@ -50,17 +50,15 @@ def write_file(path: Path, parts: Iterable[bytes], *, synced: bool = True) -> No
     Raises:
         OutputError: it cannot be written.
     """
-    try:
-        with (
-            atomic_replacement(path) as partial,
-            open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
-        ):
-            file.writelines(parts)
-            if synced:
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError as error:
-        raise output_error(path, error, "--output") from error
+    with (
+        output_errors(path, "--output"),
+        atomic_replacement(path) as partial,
+        open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
+    ):
+        file.writelines(parts)
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -72,7 +70,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made.
     """
     partial, replaced = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial") for _ in range(2))
-    try:
+    with output_errors(path, "--output"):
         partial.mkdir(mode=0o700)
         try:
             yield partial
@@ -82,5 +80,3 @@ def new_folder(path: Path) -> Iterator[Path]:
         finally:
             for leftover in (partial, replaced):
                 shutil.rmtree(leftover, ignore_errors=True)
-    except OSError as error:
-        raise output_error(path, error, "--output") from error

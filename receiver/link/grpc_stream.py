@@ -32,11 +32,7 @@ class TokenBucket:
 
 
 class RateLimiter:
-    """Slows down the reading of one stream.
-
-    Args:
-        data: bytes of the stream.
-    """
+    """Slows down the reading of one stream (`data`: bytes of the stream)."""
 
     def __init__(self, data: TokenBucket, *messages: TokenBucket) -> None:
         self._data, self._messages = data, messages

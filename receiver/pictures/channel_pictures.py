@@ -21,7 +21,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
-from receiver.publish.output_files import output_error, publish_file
+from receiver.publish.output_files import output_errors, publish_file
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +113,8 @@ class ChannelPictures:
 
     def _write(self, number: int, signal: SignalBlob, picture: SequencePicture, durable: bool) -> None:
         folder, mode = self._config.out / "channel", self._config.file_mode
-        try:
+        with output_errors(folder):
             folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
-        except OSError as error:
-            raise output_error(folder, error) from error
         content = io.BytesIO()
         Pictures.fromarray(picture.image).save(content, "PNG")
         name = f"s{number}-{signal.sequence:06d}.png"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import OutputError
-from receiver.publish.output_files import output_error
+from receiver.publish.output_files import output_error, output_errors
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,8 @@ class LineFile:
     def __init__(self, path: Path, *, mode: int, locked: bool = False) -> None:
         self.path = path
         self._incomplete = False
-        try:
+        with output_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
-        except OSError as error:
-            raise output_error(path, error) from error
         try:
             if locked:
                 self._lock()
@@ -87,10 +85,8 @@ class LineFile:
     def sync(self) -> None:
         """Waits until all lines are on the disk. Raises OutputError if they cannot be written."""
         if self._synced_bytes < self.size_bytes:
-            try:
+            with output_errors(self.path):
                 os.fsync(self._descriptor)
-            except OSError as error:
-                raise output_error(self.path, error) from error
             self._synced_bytes = self.size_bytes
 
     def check(self) -> None:
@@ -100,12 +96,10 @@ class LineFile:
             OutputError: another program has moved, removed, replaced or changed it.
         """
         check_place(self.path, self._descriptor)
-        try:
+        with output_errors(self.path):
             if self._incomplete:
                 self._remove_incomplete()
             size_bytes = os.fstat(self._descriptor).st_size
-        except OSError as error:
-            raise output_error(self.path, error) from error
         if size_bytes != self.size_bytes:
             raise OutputError(
                 f"{self.path} has {size_bytes} bytes instead of {self.size_bytes}: another program has changed it; "

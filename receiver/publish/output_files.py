@@ -37,10 +37,17 @@ def publish_file(path: Path, content: bytes, *, synced: bool = True, mode: int =
     Raises:
         OutputError: the file cannot be written; no partial file remains.
     """
-    try:
+    with output_errors(path):
         atomic_write(path, content, synced=synced, mode=mode)
+
+
+@contextmanager
+def output_errors(path: Path, flag: str = "--out") -> Iterator[None]:
+    """Turns an OSError of the block into an OutputError; `flag` chooses the path."""
+    try:
+        yield
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(path, error, flag) from error
 
 
 def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError:

@@ -33,7 +33,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.line_file import LineFile, check_place
-from receiver.publish.output_files import output_error, publish_file
+from receiver.publish.output_files import output_errors, publish_file
 from receiver.publish.session_records import (
     SessionState,
     encode_index,
@@ -78,12 +78,10 @@ class SessionDirectory:
                 LineFile(config.out / "frames.jsonl", mode=config.file_mode, locked=True)
             )
             self._records = opened.enter_context(LineFile(config.out / "sessions.jsonl", mode=PRIVATE_FILE))
-            try:
+            with output_errors(config.out):
                 self._meshes = os.open(self._meshes_path, _FOLDER)
                 opened.callback(os.close, self._meshes)
                 self._take_over()
-            except OSError as error:
-                raise output_error(config.out, error) from error
             self._opened: ExitStack | None = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -232,10 +230,8 @@ class SessionDirectory:
 
     def _sync(self, folder: int) -> None:
         """Syncs a folder's entries to disk."""
-        try:
+        with output_errors(self.config.out):
             os.fsync(folder)
-        except OSError as error:
-            raise output_error(self.config.out, error) from error
 
     def _checkpoint(self) -> None:
         """Rewrites the index if enough was appended since, or if it was removed."""
@@ -267,12 +263,10 @@ class SessionDirectory:
 
 def _create(config: PublishConfig) -> None:
     """Creates the directory; an existing one keeps its permissions, with a warning if they are wide."""
-    try:
+    with output_errors(config.out):
         for folder in (config.out, config.out / "meshes"):
             folder.mkdir(parents=True, exist_ok=True, mode=config.folder_mode)
         mode = stat.S_IMODE(config.out.stat().st_mode)
-    except OSError as error:
-        raise output_error(config.out, error) from error
     if mode & 0o022:
         logger.warning("other users of this machine can replace files in %s: chmod go-w %s", config.out, config.out)
     elif mode & 0o055 and not config.share_output:
@@ -324,10 +318,8 @@ class SessionWriter:
             OutputError: a file cannot be written.
         """
         folder, mode = self._config.out / "pictures", self._config.file_mode
-        try:
+        with output_errors(folder):
             folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
-        except OSError as error:
-            raise output_error(folder, error) from error
         for suffix, content in ((".png", png), (".json", about)):
             publish_file(folder / f"s{self.number}-p{person}{suffix}", content, synced=self._durable, mode=mode)
 

@@ -21,7 +21,7 @@ from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
-from receiver.publish.output_files import output_error
+from receiver.publish.output_files import output_error, output_errors
 from receiver.publish.session_records import read_index, read_lines, read_records
 
 logger = logging.getLogger(__name__)
@@ -43,10 +43,8 @@ class SharedSessions:
         self._out = out.resolve()
         self._leases = self._out.parent / _LEASES
         self._skipped: set[Path] = set()
-        try:
+        with output_errors(self._leases):
             self._leases.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(self._leases, error) from error
 
     def check_owner(self, identifier: str, owner: SessionOwner) -> None:
         """Checks that no other receiver has the session from another sender.
@@ -68,10 +66,8 @@ class SharedSessions:
             OutputError: the lease cannot be opened.
         """
         path = self._leases / f"{identifier}.lease"
-        try:
+        with output_errors(path):
             lease = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE), "r+b")
-        except OSError as error:
-            raise output_error(path, error) from error
         try:
             fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -110,10 +106,8 @@ class SharedSessions:
             session.next_sequence = recorded + 1
 
     def _others(self) -> Iterator[Path]:
-        try:
+        with output_errors(self._out.parent):
             folders = sorted(path for path in self._out.parent.iterdir() if path != self._out)
-        except OSError as error:
-            raise output_error(self._out.parent, error) from error
         for folder in folders:
             try:
                 found = folder.lstat()
@@ -134,16 +128,14 @@ class SharedSessions:
 
 
 def _owners(folder: Path, identifier: str) -> list[SessionOwner]:
-    try:
+    with output_errors(folder):
         states = read_records(folder / "sessions.jsonl").values()
-    except OSError as error:
-        raise output_error(folder, error) from error
     return [state.owner for state in states if state.identifier == identifier and state.owner is not None]
 
 
 def _last_sequence(folder: Path, identifier: str) -> int:
     lines = folder / "frames.jsonl"
-    try:
+    with output_errors(folder):
         numbers = {
             number
             for number, state in read_records(folder / "sessions.jsonl").items()
@@ -161,6 +153,4 @@ def _last_sequence(folder: Path, identifier: str) -> int:
         index = read_index(folder / "index.json", size_bytes)
         last = [state.last_sequence for number, state in index.sessions.items() if number in numbers]
         last += [sequence for number, sequence in read_lines(lines, index.frames_bytes) if number in numbers]
-    except OSError as error:
-        raise output_error(folder, error) from error
     return max(last, default=-1)

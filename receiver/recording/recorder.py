@@ -5,10 +5,10 @@ decoder's state is recorded too: a replay can begin there.
 """
 
 import logging
+import time
 from functools import partial
 
 from common.blobs import NOT_RECORDED, Blob
-from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
 from common.recording.background import BackgroundRecording
@@ -34,18 +34,9 @@ class FileRecorder(SessionObserver):
         codec, model, version: of this installation (`RecordingFacts`).
     """
 
-    def __init__(
-        self,
-        config: RecordConfig,
-        *,
-        codec: int,
-        model: str,
-        version: str,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
+    def __init__(self, config: RecordConfig, *, codec: int, model: str, version: str) -> None:
         self._config = config
         self._codec, self._model, self._version = codec, model, version
-        self._clock = clock
         self._sessions: dict[int, _SessionRecording] = {}
         self._ending: list[_SessionRecording] = []
 
@@ -53,9 +44,7 @@ class FileRecorder(SessionObserver):
         if number in self._sessions:
             return
         sender = "".join(each for each in session.sender if each.isprintable())[:MAX_TEXT_CHARACTERS]
-        facts = RecordingFacts(
-            self._codec, self._model, "receiver", self._version, sender, session.live, self._clock.wall()
-        )
+        facts = RecordingFacts(self._codec, self._model, "receiver", self._version, sender, session.live, time.time())
         try:
             writer = RecordingWriter(self._config.path_of(number), facts)
         except OutputError as error:
@@ -67,7 +56,7 @@ class FileRecorder(SessionObserver):
     def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
         recording = self._sessions.get(number)
         if recording is not None:
-            arrived_s = self._clock.wall() - max(self._clock.monotonic() - arrival.at_s, 0.0)
+            arrived_s = time.time() - max(time.monotonic() - arrival.at_s, 0.0)
             recording.add(decoded, payload, round(arrived_s * 1e6))
 
     def blob_taken(self, number: int, blob: Blob) -> None:

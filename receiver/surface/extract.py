@@ -13,6 +13,8 @@ from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 _CLEARANCE = 2e-3
 # Isovalues to try, as offsets in standard deviations of the field.
 _ISOVALUE_OFFSETS = (0.0, 0.01, -0.01, 0.03, -0.03)
+# λ, the step towards the mean of the neighbours, and μ, the one away from it; −μ > λ.
+_TAUBIN_STEPS = (0.5, -0.53)
 
 
 def march(indicator: FloatArray, level: float) -> tuple[FloatArray, Int32Array]:
@@ -72,17 +74,13 @@ def _most_voluminous(vertices: FloatArray, faces: Int32Array, component_of_face:
     return int(np.argmax(np.bincount(component_of_face, weights=volumes, minlength=count)))
 
 
-def taubin_smooth(
-    vertices: FloatArray, faces: Int32Array, iterations: int, shrink: float = 0.5, inflate: float = -0.53
-) -> FloatArray:
+def taubin_smooth(vertices: FloatArray, faces: Int32Array, iterations: int) -> FloatArray:
     """Smooths a closed mesh without shrinking it (Taubin, A Signal Processing Approach to Fair Surface Design, 1995).
 
     Args:
         vertices: (V, 3).
         faces: (F, 3).
         iterations: number of pairs of a shrinking and an inflating step.
-        shrink: λ, the step towards the mean of the neighbours.
-        inflate: μ, the (negative) step away from it; −μ > λ.
     """
     if not iterations:
         return vertices
@@ -90,7 +88,7 @@ def taubin_smooth(
     corners = corner_matrix(faces, len(vertices))
     counts = np.bincount(faces.ravel(), minlength=len(vertices)).astype(np.float32)[:, None]
     for _ in range(iterations):
-        for step in (shrink, inflate):
+        for step in _TAUBIN_STEPS:
             # Each neighbour is a corner of two of a vertex's faces, and the vertex itself one of all of them.
             sums = corners.T @ (corners @ smooth)
             smooth = smooth + np.float32(0.5 * step) * (sums / counts - 3 * smooth)

@@ -210,11 +210,7 @@ def sample(network: CompletionNetwork, condition: Tensor, generator: torch.Gener
 
 
 class AtlasCompletion:
-    """The trained network, for one person at a time; may be used by several threads.
-
-    Args:
-        steps: network passes.
-    """
+    """The trained network, for one person at a time; may be used by several threads (`steps`: network passes)."""
 
     def __init__(self, network: CompletionNetwork, layout: AtlasLayout, steps: int = DEFAULT_STEPS) -> None:
         self._network = network.eval()

@@ -6,6 +6,7 @@ name a host that this server can have, and one that a page sends must come from 
 """
 
 import logging
+import time
 from urllib.parse import urlsplit
 
 from h11 import LocalProtocolError
@@ -15,7 +16,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
-from common.clock import SYSTEM_CLOCK, Clock
 from common.io.addresses import Address
 from receiver.web.metrics import WebMetrics
 
@@ -62,15 +62,13 @@ class Guard:
         metrics: count each request when its answer has been sent, or its client has gone.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, loopback: bool, encrypted: bool, metrics: WebMetrics, clock: Clock = SYSTEM_CLOCK
-    ) -> None:
-        self._app, self._loopback, self._metrics, self._clock = app, loopback, metrics, clock
+    def __init__(self, app: ASGIApp, *, loopback: bool, encrypted: bool, metrics: WebMetrics) -> None:
+        self._app, self._loopback, self._metrics = app, loopback, metrics
         self._headers = _SECURITY_HEADERS | (_STRICT_TRANSPORT if encrypted else {})
         self._next_log_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began_s, status = self._clock.monotonic(), 0
+        began_s, status = time.monotonic(), 0
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -98,7 +96,7 @@ class Guard:
             if scope["type"] == "http":
                 # Routing has put the route there; its path is the template.
                 route = getattr(scope.get("route"), "path", None)
-                self._metrics.request(scope["method"], route, status or 500, self._clock.monotonic() - began_s)
+                self._metrics.request(scope["method"], route, status or 500, time.monotonic() - began_s)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
@@ -119,8 +117,8 @@ class Guard:
         return None
 
     def _log_failure(self, scope: Scope) -> None:
-        if self._clock.monotonic() >= self._next_log_s:
-            self._next_log_s = self._clock.monotonic() + _ERRORS_LOGGED_EVERY_S
+        if time.monotonic() >= self._next_log_s:
+            self._next_log_s = time.monotonic() + _ERRORS_LOGGED_EVERY_S
             logger.exception("a request of the page failed: %s", scope.get("path", ""))
 
 

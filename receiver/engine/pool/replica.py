@@ -31,11 +31,7 @@ _HANGS_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """The options of the receiver that replicas need.
-
-    Args:
-        device: `cpu` or `cuda`, where the replica runs.
-    """
+    """The options of the receiver that replicas need (`device`: `cpu` or `cuda`, where the replica runs)."""
 
     sampling: SamplingConfig
     surface: SurfaceConfig

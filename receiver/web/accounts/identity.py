@@ -35,11 +35,7 @@ class Identity:
 
 
 class Identities:
-    """Finds out who makes a request, and remembers it in the browser.
-
-    Args:
-        secure: the page is reached by TLS only.
-    """
+    """Finds out who makes a request, and remembers it in the browser (`secure`: the page is reached by TLS only)."""
 
     def __init__(self, accounts: AccountService, *, secure: bool) -> None:
         self.accounts, self._secure = accounts, secure

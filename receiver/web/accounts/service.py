@@ -34,11 +34,7 @@ class SignUpClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A new session.
-
-    Args:
-        secret: for the cookie.
-    """
+    """A new session (`secret`: for the cookie)."""
 
     account: Account
     secret: str

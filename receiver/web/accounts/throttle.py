@@ -116,11 +116,7 @@ class Lockout:
 
 
 class TriedTooOften(Exception):
-    """Too many tries.
-
-    Args:
-        wait_s: seconds until the next one is accepted.
-    """
+    """Too many tries (`wait_s`: seconds until the next one is accepted)."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"too many attempts: try again in {max(round(wait_s), 1)} s")

@@ -9,9 +9,9 @@ frames do not reach the receiver's pipeline.
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 
-from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
@@ -49,14 +49,12 @@ class ChildPictures:
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
-        clock: Clock = SYSTEM_CLOCK,
         inpainter: TextureInpainter | None = None,
     ) -> None:
         self._engine = engine
         self._config = config or ChildrenConfig()
         self._metrics = metrics or ReceiverMetrics()
         self._command = command
-        self._clock = clock
         self._frames = PictureFrames(inpainter)
         self._child: SenderChild | None = None
         self._starting = asyncio.Lock()
@@ -78,7 +76,7 @@ class ChildPictures:
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
         """See `PictureReconstructor.reconstruct`."""
-        began_s, fate = self._clock.monotonic(), PictureFate.UNAVAILABLE
+        began_s, fate = time.monotonic(), PictureFate.UNAVAILABLE
         try:
             reconstructed = await self._within_limits(picture, on_stage)
             fate = PictureFate.RECONSTRUCTED
@@ -86,7 +84,7 @@ class ChildPictures:
             fate = PictureFate.REFUSED
             raise
         finally:
-            self._metrics.picture_answered(fate, self._clock.monotonic() - began_s)
+            self._metrics.picture_answered(fate, time.monotonic() - began_s)
         return reconstructed
 
     async def _within_limits(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
@@ -117,11 +115,11 @@ class ChildPictures:
         self._fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        began_s = self._clock.monotonic()
+        began_s = time.monotonic()
         on_stage("queue")
         async with self._in_sender:
             accepted, labels = await self._labels_of(picture, on_stage)
-        arrived_s = self._clock.monotonic()
+        arrived_s = time.monotonic()
         on_stage("reconstruction")
         request = ReconstructionRequest(
             ACCOUNT,

@@ -27,11 +27,7 @@ POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 
 
 class LiveSocket:
-    """Serves one WebSocket that was admitted.
-
-    Args:
-        signed_out: ends when its browser may no longer watch.
-    """
+    """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer watch)."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from common.errors import OutputError
-from receiver.publish.output_files import output_error
+from receiver.publish.output_files import output_error, output_errors
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,8 @@ class ModelFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        try:
+        with output_errors(folder):
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(folder, error) from error
 
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
         """Writes the files of a new model; they and the marker are on the disk when this returns.
@@ -113,10 +111,8 @@ class ModelFiles:
         Raises:
             OutputError: the folder cannot be read.
         """
-        try:
+        with output_errors(self._folder):
             names = os.listdir(self._folder)
-        except OSError as error:
-            raise output_error(self._folder, error) from error
         pending = [match.group(1) for match in map(_MARKER.fullmatch, names) if match]
         kept = set(existing(pending)) if pending else set()
         for model in pending:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from receiver.decode.geometry_image import curve_order, halving_order, inverse_order, pool, true_levels
+from receiver.decode.geometry_image import curve_order, halving_order, pool, true_levels
 
 
 def test_halving_order_groups_neighbours_in_runs_of_four() -> None:
@@ -32,9 +32,3 @@ def test_true_levels_of_points_and_of_patches_agree() -> None:
     for a, b in zip(from_points, from_patches, strict=True):
         torch.testing.assert_close(a, b)
     torch.testing.assert_close(from_points[2][0, 0], cloud[0, :4].mean(0))
-
-
-def test_inverse_order_inverts() -> None:
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
-    values = torch.arange(64)
-    assert torch.equal(values[order][inverse_order(order)], values)
