@@ -69,11 +69,7 @@ def _newest(frames: FloatArray) -> FloatArray:
 
 
 class SessionDecoder:
-    """The packets of a session to labels that do not flicker.
-
-    Raises:
-        WeightsError: the codec's tables are missing or damaged.
-    """
+    """Packets of a session to labels that do not flicker. Raises WeightsError if the codec's tables are unusable."""
 
     def __init__(self, model_hash: bytes) -> None:
         self._codec = FrameCodec(model_hash)

@@ -75,11 +75,7 @@ def arrived_vectors(people: Sequence[PersonLabels]) -> tuple[Tensor, Tensor]:
 
 
 def load_network() -> DecodeNetwork:
-    """Loads the network with the weights that ship with the package.
-
-    Raises:
-        WeightsError: the weights are missing or of another version.
-    """
+    """The network with the package's weights. Raises WeightsError if they are missing or of another version."""
     config = DecodeConfig()
     return load_into(DecodeNetwork(config, torch.arange(POINTS)), WEIGHTS_NAME, architecture_of(config))
 
@@ -93,11 +89,7 @@ class DecodeStage:
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
-        """Loads the stage with the weights that ship with the package, on `device`.
-
-        Raises:
-            WeightsError: the weights are missing or of another version.
-        """
+        """With the package's weights, on `device`. Raises WeightsError if they are missing or of another version."""
         return cls(load_network().to(device), LabelSpace.load().to(device))
 
     @torch.inference_mode()

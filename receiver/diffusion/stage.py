@@ -78,11 +78,7 @@ def architecture(network: DiffusionNetwork) -> dict[str, Any]:
 
 
 def load_network() -> DiffusionNetwork:
-    """Loads the network with the weights that ship with the package.
-
-    Raises:
-        WeightsError: the weights are missing or of another version.
-    """
+    """The network with the package's weights. Raises WeightsError if they are missing or of another version."""
     recorded = find_entry(WEIGHTS_NAME).architecture
     try:
         basis = DisplacementBasis.empty(recorded["vertices"], recorded["token_vertices"])
@@ -102,11 +98,7 @@ class DiffusionStage:
 
     @classmethod
     def load(cls, sampling: SamplingConfig | None = None, device: torch.device = CPU) -> Self:
-        """Loads the stage with the weights that ship with the package, on `device`.
-
-        Raises:
-            WeightsError: the weights are missing or of another version.
-        """
+        """With the package's weights, on `device`. Raises WeightsError if they are missing or of another version."""
         return cls(load_network().to(device), SurfaceSpace.load().to(device), sampling)
 
     @torch.inference_mode()

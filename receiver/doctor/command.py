@@ -25,11 +25,7 @@ _PROGRAM = DoctorProgram(
 
 
 def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
-    """The checks of a configuration, in the order in which the receiver would come upon the problems.
-
-    Raises:
-        UsageError: the configuration is wrong.
-    """
+    """The checks in the order in which the receiver would come upon the problems. Raises UsageError for its options."""
     # Imported here, after the checks of the packages; what needs the networks' library, after the flags are read.
     from common.io.configuration import read_config
     from receiver.config import ReceiverConfig

@@ -98,28 +98,16 @@ class Reconstructor:
         surface: SurfaceConfig | None = None,
         device: torch.device = CPU,
     ) -> Self:
-        """With the weights that ship with the package.
-
-        Raises:
-            WeightsError: they are missing or of another version.
-        """
+        """With the package's weights. Raises WeightsError if they are missing or of another version."""
         body = BodyModel.load().to(device)
         return cls(DecodeStage.load(device), DiffusionStage.load(sampling, device), SurfaceStage(surface), body)
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
-        """One frame from labels to meshes, in the calling thread.
-
-        Raises:
-            ValueError: a label group of the frame is unknown or too long.
-        """
+        """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""
         return self.extract(self.infer([request])[0])
 
     def infer(self, requests: Sequence[ReconstructionRequest]) -> list[InferredFrame]:
-        """The networks and the skinning for everybody in all frames, in one batch.
-
-        Raises:
-            ValueError: a label group of a frame is unknown or too long.
-        """
+        """Networks and skinning for everybody in all frames, in one batch. Raises ValueError as `reconstruct`."""
         people = [person for request in requests for person in request.frame.people]
         if not people:
             return [InferredFrame((), {}) for _ in requests]

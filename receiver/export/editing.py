@@ -91,11 +91,7 @@ def parse_garments(texts: list[str]) -> tuple[str, ...]:
 
 
 def dressed(character: Character, garments: tuple[str, ...]) -> Character:
-    """The character, whose body is the body model's, in other clothes, put on one after the other.
-
-    Raises:
-        WeightsError: the table of garments is missing or unreadable.
-    """
+    """The character, of the body model's body, in other clothes, put on in this order. Raises WeightsError."""
     table, skin = GarmentTable.load(), bare_skin(character)
     displacement: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
     for garment in garments:

@@ -39,11 +39,7 @@ class RecordedSession:
     damaged_lines: int = 0
 
     def cut(self, from_s: float, to_s: float) -> "RecordedSession":
-        """The part between two times, with its own clock, which starts at `from_s`.
-
-        Raises:
-            UsageError: there is no body in it.
-        """
+        """The part between two times, on a clock that starts at `from_s`. Raises UsageError if it has no body."""
         people = {
             person: [
                 BodyAt(max(body.time_s - from_s, 0.0), body.path)
@@ -161,11 +157,7 @@ def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:
 
 
 def _check_bodies(number: int, lines: _Lines, people: Mapping[int, Sequence[BodyAt]]) -> None:
-    """Checks that there are bodies, and that they have a skeleton.
-
-    Raises:
-        UsageError: there are none, or they are plain meshes.
-    """
+    """Raises UsageError if there are no bodies, or plain meshes without a skeleton."""
     if not people:
         if not any(lines.bodies):
             raise UsageError(f"session {number} has {len(lines.bodies)} frames, which show nobody: nothing to export")

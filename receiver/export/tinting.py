@@ -51,11 +51,7 @@ def parse_tints(texts: list[str]) -> Tints:
 
 
 def tinted(character: Character, tints: Tints) -> Character:
-    """The character, whose body is the body model's, with other colours, in its texture and at its vertices.
-
-    Raises:
-        UsageError: the character has no colours.
-    """
+    """The character, of the body model's body, with other colours. Raises UsageError if it has no colours."""
     mesh, texture = character.mesh, character.texture
     if mesh.colours is None:
         raise UsageError(f"--tint: person {character.identity} was recorded without colours")

@@ -56,11 +56,7 @@ class SecurityConfig:
             raise ValueError("peer_bytes_per_second and peer_messages_per_second must be above 1")
 
     def check(self, listen: Address) -> None:
-        """Checks the certificates, and that other machines cannot connect unencrypted by accident.
-
-        Raises:
-            UsageError: what is wrong, and what to do about it.
-        """
+        """Checks the certificates. Raises UsageError also if other machines could connect unencrypted by accident."""
         CertificateFiles(self.tls_cert, self.tls_key, self.tls_ca).read()
         if listen.is_loopback or self.tls_cert:
             return

@@ -19,12 +19,7 @@ _MAX_PENDING = 128
 
 
 async def receive_hello(stream: MessageStream) -> Hello:
-    """Waits for the first message of a stream.
-
-    Raises:
-        StreamRefused: it is not Hello.
-        StreamBroken: the stream ended.
-    """
+    """The first message of a stream. Raises StreamRefused if it is not Hello, StreamBroken if the stream ended."""
     data = await stream.read()
     if data is None:
         raise StreamBroken("CANCELLED", "the sender ended the stream")

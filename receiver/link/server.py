@@ -94,11 +94,7 @@ class LinkServer:
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
-        """Starts to listen; returns the address, with the port that was chosen.
-
-        Raises:
-            OutputError: the port is in use or may not be used.
-        """
+        """Starts to listen; returns the address with the chosen port. Raises OutputError if the port cannot be used."""
         listen = self._config.listen
         _try_to_bind(listen)
         self._server = grpc.aio.server(options=_options(self._security.max_sessions))

@@ -148,11 +148,7 @@ class FrameDecoder(Protocol):
     """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
-        """Decodes the packet of a frame.
-
-        Raises:
-            WireError: the packet must not be decoded; the state stays as it was.
-        """
+        """Decodes a packet. Raises WireError if it must not be decoded; the state stays as it was then."""
 
     def keep_only(self, sequence: int) -> None:
         """Forgets the states of all frames but this one."""

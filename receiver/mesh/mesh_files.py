@@ -71,11 +71,7 @@ def _ply(mesh: SurfaceMesh) -> bytes:
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
-    """Reads a file from `encode_mesh` or `encode_body` into camera space.
-
-    Raises:
-        ValueError: the file is missing, unreadable or contains no triangle mesh.
-    """
+    """Reads a file of a triangle mesh into camera space. Raises ValueError if it is missing or no such file."""
     try:
         loaded = trimesh.load_mesh(path, process=False)
     except Exception as error:  # trimesh passes on any exception of its parsers

@@ -84,11 +84,7 @@ def skeleton_from_dense(
 
 
 def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
-    """Encodes a GLB file with one skinned mesh, y up.
-
-    Raises:
-        ValueError: the numbers of joints or vertices of body and skeleton differ.
-    """
+    """A GLB file with one skinned mesh, y up. Raises ValueError if body and skeleton differ in joints or vertices."""
     if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
         raise ValueError("body and skeleton do not match in number of joints or vertices")
     writer = GlbWriter()

@@ -90,11 +90,7 @@ class LineFile:
             self._synced_bytes = self.size_bytes
 
     def check(self) -> None:
-        """Checks that the file is still at its path and has exactly the lines that were appended.
-
-        Raises:
-            OutputError: another program has moved, removed, replaced or changed it.
-        """
+        """Raises OutputError if another program has moved, removed, replaced or changed the file."""
         check_place(self.path, self._descriptor)
         with output_errors(self.path):
             if self._incomplete:
@@ -137,11 +133,7 @@ class LineFile:
 
 
 def check_place(path: Path, descriptor: int) -> None:
-    """Checks that a path still names an open file or folder; takes about 2 µs.
-
-    Raises:
-        OutputError: it was moved, removed or replaced.
-    """
+    """Raises OutputError if what is open was moved, removed or replaced at its path; takes about 2 µs."""
     opened = os.fstat(descriptor)
     try:
         present = os.stat(path)

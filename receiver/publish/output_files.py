@@ -68,11 +68,7 @@ class OutputGuard:
         self._refused = 0
 
     def check(self) -> None:
-        """Passes if the last attempt succeeded, or if another one is due.
-
-        Raises:
-            OutputError: the last attempt failed a short time ago.
-        """
+        """Raises OutputError if the last attempt failed, and the next one is not due."""
         if self._failure is None or not self._paused:
             return
         now_s = self._clock.monotonic()

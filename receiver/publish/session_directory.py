@@ -166,11 +166,7 @@ class SessionDirectory:
         return True
 
     def check(self) -> None:
-        """Checks that no other program has moved, removed, replaced or changed the files.
-
-        Raises:
-            OutputError: one has.
-        """
+        """Raises OutputError if another program has moved, removed, replaced or changed the files."""
         with self._lock:
             self._check_others()
             self._lines.check()
@@ -312,11 +308,7 @@ class SessionWriter:
         return self._write(self._stem(sequence, person) + ".body", content)
 
     def write_picture(self, person: int, png: bytes, about: bytes) -> None:
-        """Writes a person's key picture, and what is known about it, in place of an earlier one.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
+        """Writes a person's key picture, and what is known about it, over an earlier one. Raises OutputError."""
         folder, mode = self._config.out / "pictures", self._config.file_mode
         with output_errors(folder):
             folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
@@ -324,11 +316,7 @@ class SessionWriter:
             publish_file(folder / f"s{self.number}-p{person}{suffix}", content, synced=self._durable, mode=mode)
 
     def append(self, record: FrameRecord) -> bool:
-        """Appends the frame's line to `frames.jsonl`; returns False if it is already there.
-
-        Raises:
-            OutputError: the line cannot be written.
-        """
+        """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""
         return self._directory.append(self.number, record, durable=self._durable)
 
     def _stem(self, sequence: int, person: int | None) -> str:

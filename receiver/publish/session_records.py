@@ -67,11 +67,7 @@ def encode_record(state: SessionState) -> bytes:
 
 
 def read_records(path: Path) -> dict[int, SessionState]:
-    """The sessions in `sessions.jsonl` by number; a session's last line counts.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The sessions in `sessions.jsonl` by number; a session's last line counts. Raises OSError."""
     sessions: dict[int, SessionState] = {}
     for line in path.read_bytes().splitlines():
         try:

@@ -47,12 +47,7 @@ class SharedSessions:
             self._leases.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
     def check_owner(self, identifier: str, owner: SessionOwner) -> None:
-        """Checks that no other receiver has the session from another sender.
-
-        Raises:
-            NotOwner: one has.
-            OutputError: a directory cannot be read.
-        """
+        """Raises NotOwner if another receiver has the session from another sender; OutputError if it cannot be read."""
         for folder in self._others():
             for recorded_owner in _owners(folder, identifier):
                 if not recorded_owner.admits(owner):
@@ -79,11 +74,7 @@ class SharedSessions:
         return lease
 
     def last_sequence(self, identifier: str) -> int:
-        """The highest sequence number of a session that another receiver has recorded, −1 if none has; now on disk.
-
-        Raises:
-            OutputError: a directory cannot be read.
-        """
+        """The highest sequence number that others have of a session, or −1; now on disk. Raises OutputError."""
         return max((_last_sequence(folder, identifier) for folder in self._others()), default=-1)
 
     async def use(self, session: Session) -> None:

@@ -40,11 +40,7 @@ class Clip:
 
 
 def read_clip(path: Path) -> Clip:
-    """Decodes a video and keeps at most `COLUMNS` evenly spread frames.
-
-    Raises:
-        SourceError: the file is missing, is not a video or has no frames.
-    """
+    """Decodes a video and keeps at most `COLUMNS` evenly spread frames. Raises SourceError if it has none."""
     try:
         frame_count = sum(1 for _ in _decode(path))
         selected = set(spread(frame_count, COLUMNS))
@@ -115,11 +111,7 @@ def caption(text: str, width: int, height: int) -> Image:
 
 
 def write_contact_sheet(directory: Path, records: Sequence[Record], clip: Clip) -> Path:
-    """Writes `contact-sheet.png` into the directory: one column per frame with input, surface and body.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Writes `contact-sheet.png`: a column per frame with input, surface and body. Raises OutputError."""
     by_sequence = {int(record["seq"]): record for record in records}
     columns = [_column(directory, by_sequence.get(n), image, n) for n, image in sorted(clip.frames.items())]
     sheet = np.concatenate(columns, axis=1)

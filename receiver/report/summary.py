@@ -61,11 +61,7 @@ class MeshCheck:
 
 
 def read_frames(directory: Path) -> list[Record]:
-    """Reads the frames of the last session in a directory, ordered by sequence number.
-
-    Raises:
-        UsageError: `frames.jsonl` is missing or invalid.
-    """
+    """The frames of the last session by sequence number. Raises UsageError if `frames.jsonl` is missing or invalid."""
     path = directory / "frames.jsonl"
     try:
         lines: list[Record] = [json.loads(line) for line in path.read_text().splitlines()]

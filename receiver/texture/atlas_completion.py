@@ -220,11 +220,7 @@ class AtlasCompletion:
 
     @classmethod
     def load(cls, layout: AtlasLayout) -> Self:
-        """With the package's weights, on the CPU.
-
-        Raises:
-            WeightsError: the weights are missing, damaged or of another version.
-        """
+        """With the package's weights, on the CPU. Raises WeightsError if they are missing, damaged or outdated."""
         return cls(load_network(), layout)
 
     def estimate(self, texture: Texture) -> ByteArray:

@@ -20,11 +20,7 @@ class ReceivedColours:
         return self._colours
 
     def take(self, blob: Blob) -> None:
-        """Takes a blob of the kind `COLOURS`, whose key is a person's identity.
-
-        Raises:
-            MalformedPacket: it does not decode, or the identity is out of range.
-        """
+        """Takes a blob of the kind `COLOURS`. Raises MalformedPacket if it does not decode, or for its identity."""
         if blob.key >= IDENTITIES:
             raise MalformedPacket(f"colours of person {blob.key}; identities end at {IDENTITIES - 1}")
         # A new mapping: a request in the engine refers to the old one.

@@ -52,11 +52,7 @@ class ReceivedTexture:
     _coarse: list[Texture] = field(default_factory=list, repr=False)
 
     def with_tile(self, tile: Tile, data: bytes) -> Self:
-        """With a tile that has arrived, in place of an earlier one; without it, if it is withdrawn.
-
-        Raises:
-            MalformedPacket: it does not decode.
-        """
+        """With a tile in place of an earlier one; without it, if it is withdrawn. Raises MalformedPacket."""
         return self.with_decoded(tile, decode(tile, data))
 
     def with_decoded(self, tile: Tile, decoded: DecodedTile) -> Self:

@@ -40,11 +40,7 @@ class WebConfig:
         return not self.address.is_loopback
 
     def check(self, security: SecurityConfig) -> None:
-        """Checks that no password is sent unencrypted by accident.
-
-        Raises:
-            UsageError: what is wrong, and what to do about it.
-        """
+        """Raises UsageError if a password could be sent unencrypted by accident."""
         if self.page and self.needs_account and not security.tls_cert and not security.insecure:
             raise UsageError(
                 f"other machines can reach the page on {self.address}: give --tls-cert and --tls-key (sh "

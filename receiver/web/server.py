@@ -25,11 +25,7 @@ _BACKLOG = 128
 
 
 class WebServer:
-    """Serves an application; the address is taken on construction, so that a busy port is an error at once.
-
-    Raises:
-        OutputError: the address cannot be used.
-    """
+    """Serves an application; takes the address on construction. Raises OutputError if it cannot be used."""
 
     def __init__(self, config: WebConfig, security: SecurityConfig) -> None:
         self._security = security

@@ -135,11 +135,7 @@ def running_replicas(ray: Any) -> int:
 
 
 def check_cores(config: EngineConfig) -> None:
-    """Checks that this machine can hold the replicas; a cluster elsewhere may get more machines.
-
-    Raises:
-        UsageError: it cannot.
-    """
+    """Raises UsageError if this machine cannot hold the replicas; a cluster elsewhere may get more machines."""
     cores = os.cpu_count() or 1
     wanted = config.most_replicas * config.replica_cpus
     if config.address is None and wanted > cores:
@@ -179,11 +175,7 @@ def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
 
 
 def reach(address: Address) -> None:
-    """Finds out at once what Ray takes a minute for, and reports in many lines.
-
-    Raises:
-        PeerError: nothing answers at the address.
-    """
+    """Raises PeerError if nothing answers at an address: Ray takes a minute to find out, and reports many lines."""
     try:
         socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S).close()
     except OSError as error:

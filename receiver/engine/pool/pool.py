@@ -91,12 +91,7 @@ class Pool(Protocol):
         """Makes an object available to replicas until the reference is dropped."""
 
     def reconstruct(self, batch: Sequence[PersonWork]) -> Awaitable[BatchDone]:
-        """Reconstructs a batch in any replica; waits while the pool has none.
-
-        Raises:
-            ReplicaLost: the replica has ended.
-            PoolFull: too many batches wait.
-        """
+        """Waits for a replica for a batch. Raises ReplicaLost if it has ended, PoolFull if too many wait."""
 
     async def replicas(self) -> int:
         """How many replicas take batches now."""

@@ -41,11 +41,7 @@ class Authenticator:
         self._tokens = tokens
 
     def authenticate(self, context: Any) -> PeerIdentity:
-        """Identifies the sender of a stream.
-
-        Raises:
-            TokenRefused: a token is required, and the sender presents none or an invalid one.
-        """
+        """Identifies the sender of a stream. Raises TokenRefused without a valid token, where one is required."""
         if self._tokens is None:
             return PeerIdentity(_certificate_subject(context), host_of(context.peer()))
         presented = dict(context.invocation_metadata() or ()).get("authorization", "")
@@ -55,11 +51,7 @@ class Authenticator:
         return PeerIdentity(f"token:{self._tokens.name_of(token)}", host_of(context.peer()), token)
 
     def check(self, identity: PeerIdentity) -> None:
-        """Checks whether a sender is still admitted.
-
-        Raises:
-            TokenRefused: its token has expired or was revoked since.
-        """
+        """Checks a sender again. Raises TokenRefused if its token has expired or was revoked since."""
         if self._tokens is not None and identity.token is not None:
             self._tokens.name_of(identity.token)
 

@@ -59,11 +59,7 @@ class TokenFile:
         self._entries = _read(path)
 
     def name_of(self, token: str) -> str:
-        """The sender to whom a token belongs.
-
-        Raises:
-            TokenRefused: the token is unknown, has expired or was revoked.
-        """
+        """The sender of a token. Raises TokenRefused if the token is unknown, has expired or was revoked."""
         self._refresh()
         digest = hashlib.sha256(token.encode()).digest()
         for entry in self._entries:

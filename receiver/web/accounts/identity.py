@@ -110,11 +110,7 @@ _Csrf = Annotated[
 
 
 async def check_origin(request: Request) -> None:
-    """Refuses what a browser sends for another site: without a session there is no CSRF token to ask for.
-
-    Raises:
-        HTTPException: 403.
-    """
+    """Raises 403 for what a browser sends for another site: without a session there is no CSRF token to ask for."""
     if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or is_cross_origin(request.headers):
         raise problem(403, "another site has sent this request: use the page of the receiver itself")
 

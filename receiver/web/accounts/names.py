@@ -32,11 +32,7 @@ def name_key(text: str) -> str:
 
 
 def checked_label(text: str) -> str:
-    """The label of a token, normalised by NFKC.
-
-    Raises:
-        ValueError: it is empty, too long, or has characters that do not print.
-    """
+    """The label of a token, normalised by NFKC. Raises ValueError if it is empty, too long, or does not print."""
     label = unicodedata.normalize("NFKC", text[: 4 * MAX_LABEL]).strip()
     if not 1 <= len(label) <= MAX_LABEL or not label.isprintable():
         raise ValueError(f"a label has 1 to {MAX_LABEL} characters that print")

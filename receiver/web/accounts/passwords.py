@@ -105,11 +105,7 @@ class PasswordHasher:
         return await self._in_thread(lambda: self.hash_now(password))
 
     async def verify(self, encoded: str | None, password: str) -> bool:
-        """Whether a password has this hash; takes as long for None, the hash of nobody.
-
-        Raises:
-            PasswordsBusy: too many others wait.
-        """
+        """Whether a password has this hash; takes as long for None, nobody's. Raises PasswordsBusy if too many wait."""
         return await self._in_thread(lambda: self._verify(encoded, password))
 
     def is_outdated(self, encoded: str) -> bool:

@@ -58,12 +58,7 @@ class ChildCamera:
         self._sending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Starts the process, and waits until it takes frames.
-
-        Raises:
-            ChildEnded: it has ended.
-            OutputError: it cannot be started.
-        """
+        """Starts the process, and waits until it takes frames. Raises ChildEnded or OutputError if it does not."""
         await self._child.start()
         await self._child.ready()
         self._sending = asyncio.create_task(self._send_frames(), name="browser camera")
@@ -157,11 +152,7 @@ class ChildCameras:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ChildCamera]:
-        """A camera, for the time of an `async with` block.
-
-        Raises:
-            PicturesUnavailable: there are too many, or the process cannot be started.
-        """
+        """A camera for a block. Raises PicturesUnavailable if there are too many, or the process cannot be started."""
         if self._closed or len(self._open) >= self._limit:
             raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
         camera = ChildCamera(self._handler, metrics=self._metrics, command=self._command)

@@ -75,11 +75,7 @@ class PictureFrames:
         self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        """Decodes a frame; it is acknowledged at once, so that the pictures behind it do not wait.
-
-        Raises:
-            WireError: the packet must not be used.
-        """
+        """Decodes a frame and acknowledges it at once, for the pictures behind it. Raises WireError if it is wrong."""
         labels = session.decode(frame).frame
         self.arrived += 1
         identities = [person.identity for person in labels.people]
@@ -92,11 +88,7 @@ class PictureFrames:
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Keeps colours for their frame.
-
-        Raises:
-            MalformedPacket: the blob is of another kind, does not decode, or its identity is out of range.
-        """
+        """Keeps colours or a tile for their frame. Raises MalformedPacket if the blob must not be used."""
         handlers = {COLOURS: self._colours.take, TEXTURE: self._textures.take}
         if blob.kind not in handlers:
             raise MalformedPacket("its kind is unknown")

@@ -64,11 +64,7 @@ class ChildPictures:
         self._closed = False
 
     async def start(self) -> None:
-        """Starts the sender process if it is to be warm; does not wait until it is.
-
-        Raises:
-            PicturesUnavailable: it cannot be started.
-        """
+        """Starts the sender process if it is to be warm, without waiting. Raises PicturesUnavailable if it cannot."""
         if self._config.warm_pictures:
             await self._started()
 

@@ -93,11 +93,7 @@ class SenderChild:
         return self._folder / "pictures.sock"
 
     async def start(self) -> None:
-        """Starts the process, without waiting until it is ready; to be called once.
-
-        Raises:
-            OutputError: no port of the loopback is free, or no temporary folder can be written.
-        """
+        """Starts the process once. Raises OutputError if no port is free, or no folder can be written."""
         try:
             # Only this user may enter it.
             self._folder = Path(tempfile.mkdtemp(prefix="bodywire-"))
@@ -112,11 +108,7 @@ class SenderChild:
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     async def ready(self) -> int:
-        """Waits until a process takes pictures; returns its number.
-
-        Raises:
-            ChildEnded: it has ended before it could, or the last one has ended.
-        """
+        """Waits until a process takes pictures; returns its number. Raises ChildEnded if it ends before."""
         if self._ended:
             raise ChildEnded("the sender process has ended")
         if self._connected:
@@ -265,11 +257,7 @@ class PictureSocket:
         self._writer.close()
 
     async def send(self, header: PictureHeader, image: bytes) -> PictureAnswer:
-        """Sends a picture and waits for the answer.
-
-        Raises:
-            ChildEnded: the connection has ended, or its answer makes no sense.
-        """
+        """Sends a picture; returns the answer. Raises ChildEnded if the connection ends, or it makes no sense."""
         try:
             message = encode_picture(header, image)
         except MalformedPacket as error:

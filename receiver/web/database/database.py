@@ -132,11 +132,7 @@ class Database:
         self._engine.dispose()
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """Runs a transaction that changes nothing, in this thread.
-
-        Raises:
-            DatabaseUnavailable: the database does not answer.
-        """
+        """Runs a transaction that changes nothing, in this thread. Raises DatabaseUnavailable if there is no answer."""
         with self._transaction(writes=False) as session:
             return work(session)
 

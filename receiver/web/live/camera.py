@@ -56,11 +56,7 @@ class CameraSocket:
         self._failure: PicturesUnavailable | None = None
 
     async def serve(self) -> None:
-        """Takes frames until the browser leaves, sends something else, or falls silent.
-
-        Raises:
-            PicturesUnavailable: the sender process has ended.
-        """
+        """Takes frames until the browser leaves, sends something else, or falls silent. Raises PicturesUnavailable."""
         number = 0
         try:
             while self._failure is None:

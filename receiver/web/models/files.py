@@ -55,11 +55,7 @@ class ModelFiles:
             folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
 
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
-        """Writes the files of a new model; they and the marker are on the disk when this returns.
-
-        Raises:
-            OutputError: a file cannot be written; nothing of the model remains.
-        """
+        """Writes a new model; files and marker are on the disk then. Raises OutputError, and nothing of it remains."""
         folder = self._folder / model
         try:
             self._mark(model)

@@ -30,11 +30,7 @@ class UploadedFile:
 
 
 def check_headers(content_type: str, content_length: str | None, max_bytes: int) -> bytes:
-    """Refuses what the headers alone rule out; returns the boundary between the parts.
-
-    Raises:
-        UploadRefused: 413 too long, 415 no multipart form, 400 malformed.
-    """
+    """The boundary between the parts. Raises UploadRefused: 413 too long, 415 no multipart form, 400 malformed."""
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
         raise UploadRefused(415, f"send the picture as the field {FIELD} of a form: Content-Type: multipart/form-data")
@@ -126,11 +122,7 @@ def _too_large(max_bytes: int) -> UploadRefused:
 
 
 def _shown_name(given: bytes) -> str:
-    """A file name as it is shown in the list of models; it never names a file here.
-
-    Raises:
-        UploadRefused: it is a path.
-    """
+    """A file name to show in the list of models; it never names a file here. Raises UploadRefused for a path."""
     name = given.decode("utf-8", "replace").strip()
     if any(part in name for part in ("/", "\\", "\0", "..")):
         raise UploadRefused(422, "the file name is a path: send the name only")

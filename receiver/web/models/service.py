@@ -130,11 +130,7 @@ class ModelService:
         self._threads.shutdown()
 
     async def admit(self, account: Account) -> ExitStack:
-        """Admits an upload before any of its body is read; its place is free again when the answer is closed.
-
-        Raises:
-            UploadRefused: 409 too many models, 429 too many uploads.
-        """
+        """Admits an upload until the result is closed. Raises UploadRefused: 409 too many models, 429 uploads."""
         wait_s = self._rates.take(str(account.id))
         if wait_s > 0:
             raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)

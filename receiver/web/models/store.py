@@ -19,11 +19,7 @@ def count_models(session: Session, account: Account) -> int:
 
 
 def add_model(session: Session, account: Account, model: ModelRow, most: int) -> None:
-    """Adds a model whose files are on the disk.
-
-    Raises:
-        TooManyModels: the account keeps as many as it may, or was removed meanwhile.
-    """
+    """Adds a model whose files are on disk. Raises TooManyModels also if the account was removed meanwhile."""
     lock_account(session, account)
     if session.get(AccountRow, account.id) is None or count_models(session, account) >= most:
         raise TooManyModels
