@@ -102,10 +102,7 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
     def frame_published(
         self, age_ms: float | None, clock_error_ms: float | None, *, session: int = 1, people: int = 0
     ) -> None:
-        """A frame's meshes and its line in `frames.jsonl` are written.
-
-        An unknown age is not counted; one below zero, within the error of the clocks, counts as zero.
-        """
+        """A frame was written; an unknown age is not counted, and one below zero, an error of clocks, is zero."""
         self._frames.labels("published").inc()
         if age_ms is not None:
             self._age.observe(max(age_ms, 0.0) / 1e3)
@@ -113,12 +110,7 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         self._clock_error.set(float("nan") if clock_error_ms is None else clock_error_ms / 1e3)
 
     def person_published(self, score: float, keypoint_scores: FloatArray) -> None:
-        """One person of a frame is published.
-
-        Args:
-            score: probability that it is a person, 0…1.
-            keypoint_scores: (17,) 0…1.
-        """
+        """One person of a frame is published, with the probability of a person and (17,) of keypoints, 0…1."""
         self._scores.observe(score)
         for keypoint_score in keypoint_scores:
             self._keypoint_scores.observe(float(keypoint_score))
@@ -126,12 +118,7 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
     def channel_picture_decoded(
         self, uses: int, bandwidth_ratio: float, snr_db: float, measured_snr_db: float | None
     ) -> None:
-        """A picture came over the simulated channel.
-
-        Args:
-            snr_db: that the sender has chosen.
-            measured_snr_db: from its known symbols; None if they had no noise.
-        """
+        """A picture came over the channel; `measured_snr_db` is None if its known symbols had no noise."""
         self._count_channel_picture("decoded", uses, bandwidth_ratio)
         self._channel_snr.labels("configured").set(snr_db)
         self._channel_snr.labels("measured").set(math.nan if measured_snr_db is None else measured_snr_db)

@@ -46,11 +46,7 @@ class ReceiverFigures:
     meshes: int
 
     def parts(self, free_bytes: float) -> list[Part]:
-        """The parts of the status line.
-
-        Args:
-            free_bytes: on the disk of the output; NaN if that is not known.
-        """
+        """The parts of the status line, with the free bytes on the disk of the output, NaN if not known."""
         found = [
             Part(counted(self.sessions, "session"), 0),
             Part(f"{self.frames_per_second:.1f} fps", 1),
@@ -112,11 +108,7 @@ class ReceiverStatus:
 
 
 class StatusLine:
-    """Draws the status line of a receiver.
-
-    Args:
-        disk: free bytes and size of the disk of a directory, NaN where they cannot be read.
-    """
+    """Draws the status line of a receiver; `disk` gives free bytes and size of a directory's disk, or NaN."""
 
     def __init__(
         self,

@@ -9,11 +9,7 @@ from receiver.link.session import Session
 
 
 class ReceiverTraces:
-    """Traces the frames of all sessions, on the clocks of their senders.
-
-    Args:
-        tracer: takes the spans; by default none are recorded.
-    """
+    """Traces the frames of all sessions, on the clocks of their senders; by default into nothing."""
 
     def __init__(self, tracer: FrameTracer | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._tracer = tracer or FrameTracer("receiver")

@@ -24,11 +24,7 @@ _POINTS_PER_VERTEX = 4
 
 @dataclass(frozen=True, eq=False)
 class BodySkin:
-    """What all published bodies share, and how they are posed.
-
-    Args:
-        points: (V', 2048) sparse, rows sum to 1: weight of each surface point in a vertex's colour.
-    """
+    """How all published bodies are posed; `points` (V', 2048), sparse: weights of surface points in a vertex's colour."""
 
     model: BodyModel
     template: BodyTemplate
@@ -43,19 +39,11 @@ class BodySkin:
         return cls(model, template, skeleton, _point_weights(template.rest, template.faces, model))
 
     def templates(self, parameters: BodyParameters, displacement: Tensor | None = None) -> BodyOutput:
-        """B templates in camera space; `vertices` are theirs, (B, V', 3).
-
-        Args:
-            displacement: (B, V', 3) in the rest pose, camera axes, metres; None for the bare body.
-        """
+        """(B, V', 3) templates in camera space; `displacement` (B, V', 3) at rest, camera axes, metres, or None."""
         return self.template.posed(self.model, parameters, displacement)
 
     def skeleton_with(self, influences: int) -> Skeleton:
-        """The skeleton with more than the four weights of each vertex that `skeleton` has.
-
-        Args:
-            influences: weights of each vertex, a multiple of 4.
-        """
+        """The skeleton with as many weights of each vertex as `influences`, a multiple of 4."""
         return skeleton_from_dense(SKELETON, np.array(self.model.parents), self.template.weights, influences)
 
     def pose(

@@ -27,10 +27,7 @@ _TIME_SMOOTHING = 0.8
 
 
 class PendingFrame:
-    """A request in the engine, and what is known of its result.
-
-    `begun` is whether people of it are being reconstructed, `withdrawn` whether its caller has given it up.
-    """
+    """A request in the engine, whether people of it have `begun`, and whether its caller has `withdrawn` it."""
 
     def __init__(self, request: ReconstructionRequest, submitted_s: float) -> None:
         self.request = request

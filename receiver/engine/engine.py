@@ -130,10 +130,7 @@ class ReconstructionEngine(Protocol):
         """
 
     def withdraw(self, request: ReconstructionRequest) -> None:
-        """Gives up a request that waits; one whose reconstruction has begun is finished.
-
-        The session's next request takes its place in the queue.
-        """
+        """Gives up a request that waits; the session's next one takes its place in the queue."""
 
     async def close(self) -> None:
         """Finishes the requests that have been accepted, then frees the workers."""

@@ -155,11 +155,7 @@ class FairQueue(Generic[Job]):
         self._length += 1
 
     def take(self, may_leave: Callable[[Hashable, Hashable], bool] = lambda account, session: True) -> Job | None:
-        """Removes and returns the next job; None if there is none.
-
-        Args:
-            may_leave: whether a job of this account and session may be taken now; others leave instead.
-        """
+        """Removes and returns the next job whose account and session `may_leave`; None if there is none."""
         for account in self._shares.in_order():
             owner = self._accounts[account]
             for session in owner.shares.in_order():
@@ -172,10 +168,7 @@ class FairQueue(Generic[Job]):
         return None
 
     def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
-        """Removes the jobs of a session for which `unwanted` is true.
-
-        If none is left, the session's next job takes the place of the first one.
-        """
+        """Removes the `unwanted` jobs of a session; its next one takes the place of the first if none is left."""
         owner = self._accounts.get(account)
         if owner is None or not (removed := owner.remove(session, unwanted)):
             return

@@ -20,11 +20,7 @@ from receiver.mesh.skinned_glb import Skeleton
 
 
 class LocalEngine(BatchingEngine):
-    """A `ReconstructionEngine` in this process.
-
-    Args:
-        reconstructor: the networks; used by one thread at a time, its surface stage by several.
-    """
+    """A `ReconstructionEngine` in this process: one thread runs the networks, several the surfaces."""
 
     def __init__(
         self,

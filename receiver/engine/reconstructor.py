@@ -62,11 +62,7 @@ class InferredFrame:
 
 
 class Reconstructor:
-    """The receiver's networks and the body on one device, without any state of a session.
-
-    Args:
-        decode, diffusion, surface: the stages; the networks of the first two are on the same device as `body`.
-    """
+    """The networks and the body on one device, without any state of a session."""
 
     def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:
         self._decode = decode
@@ -181,10 +177,7 @@ class Reconstructor:
 def infer_each(
     reconstructor: Reconstructor, requests: Sequence[ReconstructionRequest]
 ) -> tuple[dict[str, float], list[InferredFrame | Exception]]:
-    """The times of a network pass, and what it made of each request.
-
-    If it fails, each request goes through the networks alone, so that one bad frame does not fail the others.
-    """
+    """Times of a network pass, and its results; if it fails, each request goes alone, so that one fails no other."""
     try:
         inferred = reconstructor.infer(requests)
     except Exception as error:
@@ -220,10 +213,7 @@ def _timed(stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
 
 
 def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
-    """(17, 3) pixels and scores of keypoints (17, 3) in camera space; those behind the camera score 0.
-
-    The score of a keypoint is the confidence of its label group.
-    """
+    """(17, 3) pixels and confidence of keypoints (17, 3) in camera space; 0 for those behind the camera."""
     confidence = np.array([person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS])
     scores = np.where(joints_3d[:, 2] > NEAR_M, confidence, 0.0)
     return np.concatenate([camera.project(joints_3d), scores[:, None]], axis=1).astype(np.float32)

@@ -20,12 +20,7 @@ _NO_CORNERS = TextureCorners(np.empty(0, np.int64), np.empty((0, 2), np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BodyTopology:
-    """What all posed bodies of a reconstructor have in common.
-
-    Args:
-        faces: (F, 3) triangles of their meshes.
-        corners: of their textures.
-    """
+    """What all posed bodies of a reconstructor have in common: triangles (F, 3), and corners of their textures."""
 
     faces: Int32Array
     corners: TextureCorners

@@ -65,12 +65,7 @@ class ShapeChange:
 
 @dataclass(frozen=True, slots=True)
 class _Directions:
-    """Displacements in the rest pose for one standard deviation of each of ten coefficients, metres, y up.
-
-    Args:
-        vertices: (10, V, 3).
-        joints: (10, J, 3), relative to the origin of the body model.
-    """
+    """Displacements at rest for one standard deviation of ten coefficients: (10, V, 3), (10, J, 3) metres, y up."""
 
     vertices: Float64Array
     joints: Float64Array

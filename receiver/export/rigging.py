@@ -99,10 +99,7 @@ def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
 
 
 def _by_suitability(translations: FloatArray, rotations: FloatArray) -> Iterator[int]:
-    """Frames by how well they represent the person's shape; of those with the best shape, straight limbs come first.
-
-    The inverse of a blend of rotations is the worse conditioned the more a joint is bent.
-    """
+    """Frames by how typical their shape is, then by straight limbs: bent joints make the inverse ill-conditioned."""
     bones = translations[:, 1:]
     if not bones.shape[1]:
         yield from range(len(bones) - 1, -1, -1)

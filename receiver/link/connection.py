@@ -167,11 +167,7 @@ class Connection:
             logger.debug("the last frame of a stream of %s failed", self._session.sender, exc_info=worker.exception())
 
     def abandon(self, reason: StreamBroken) -> None:
-        """Releases the session after the present frame; later arrivals are dropped without acknowledgement.
-
-        Args:
-            reason: what `run` raises.
-        """
+        """Releases the session after the present frame; `run` raises `reason`, and later arrivals are dropped."""
         self._abandoned = self._abandoned or reason
         self._queue.discard()
         self._stop_reading.set()

@@ -64,10 +64,7 @@ class RateLimits:
 
 
 class _WriteDeadline:
-    """Cancels a write that takes too long.
-
-    One timer watches many writes: `asyncio.timeout` for each of them costs as much as parsing a frame.
-    """
+    """Cancels a write that is too long, by one timer: `asyncio.timeout` for each costs as much as parsing a frame."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

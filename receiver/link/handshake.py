@@ -97,11 +97,7 @@ class PendingHandshakes:
 
 
 class Handshake:
-    """Checks the versions of senders, and answers them.
-
-    Args:
-        model_hash, codec_version: senders must have the same.
-    """
+    """Checks the versions of senders, which must be the receiver's, and answers them."""
 
     def __init__(self, *, model_hash: bytes, codec_version: int) -> None:
         self._model_hash = model_hash

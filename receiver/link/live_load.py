@@ -45,11 +45,7 @@ class _Use:
 
 
 class LiveLoad:
-    """What live sessions use of an engine.
-
-    Args:
-        capacity: people per second that the engine can do; None if it is not known, and then nobody is refused.
-    """
+    """What live sessions use of an engine; nobody is refused while its `capacity`, people per second, is unknown."""
 
     def __init__(self, capacity: Callable[[], float | None] = lambda: None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._capacity = capacity
@@ -60,10 +56,7 @@ class LiveLoad:
 
     @property
     def people_per_second(self) -> float:
-        """What all live sessions use.
-
-        One that has just begun counts like the mean of the others, or 15 if all have just begun.
-        """
+        """What all live sessions use; new ones count like the mean of the others, or 15 if there are no others."""
         known = self._known_rates()
         return len(self._sessions) * (sum(known) / len(known) if known else _ASSUMED_PEOPLE_PER_SECOND)
 
@@ -113,11 +106,7 @@ class LiveLoad:
             self._sessions[session_id].add(people, self._clock.monotonic())
 
     def waited(self, *, delayed: bool) -> None:
-        """A frame of a live session has come out of the engine, or was dropped.
-
-        Args:
-            delayed: it had waited so long that the engine must have been full.
-        """
+        """A frame of a live session was dropped or reconstructed; `delayed` if the engine must have been full."""
         self._delays.add(delayed, self._clock.monotonic())
 
     def ended(self, session_id: bytes) -> None:

@@ -48,11 +48,7 @@ class SessionUse:
         return self._evict is not None
 
     async def claim(self, evict: Evict) -> Claim:
-        """Waits until the present stream has finished its frame, and takes the session over.
-
-        Args:
-            evict: called when the session is to be released again.
-        """
+        """Waits for the present stream's frame, and takes the session over; `evict` is called to release it again."""
         if self._closed:
             return Claim.CLOSED
         if self._evict is None:
@@ -162,12 +158,7 @@ class FrameDecoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SenderClock:
-    """Offset of the receiver's clock from the sender's.
-
-    Args:
-        offset_s: the receiver's clock minus the sender's.
-        error_s: error bound of the offset.
-    """
+    """Offset of the receiver's clock from the sender's, and its error bound."""
 
     offset_s: float
     error_s: float
@@ -279,11 +270,7 @@ class Session:
 
 
 class SessionRegistry:
-    """All sessions, by id, in the order in which they began.
-
-    Args:
-        keep_s: how long a session is kept after its sender's last message.
-    """
+    """All sessions, by id, in the order in which they began; kept for `keep_s` after the sender's last message."""
 
     def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0) -> None:
         self._new_decoder = new_decoder

@@ -107,10 +107,7 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
 def add_skinned_triangles(
     writer: GlbWriter, mesh: SurfaceMesh, texture: MeshTexture | None, skeleton: Skeleton
 ) -> Node:
-    """Appends a y-up mesh with its appearance and skinning weights, and returns its primitive.
-
-    The weights are a pair of attributes for every four influences.
-    """
+    """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive."""
     primitive = writer.add_triangles(mesh, texture)
     if texture is not None:
         skeleton = skeleton.at(texture.corners.vertex)
@@ -138,11 +135,7 @@ def joint_nodes(
     quaternions: FloatArray | Float64Array,
     first: int,
 ) -> list[Node]:
-    """One node per joint, with translations (J, 3) and quaternions (J, 4) relative to its parent.
-
-    Args:
-        first: number of the root's node.
-    """
+    """One node per joint, from number `first` on, with (J, 3) and quaternions (J, 4) relative to its parent."""
     nodes: list[Node] = []
     for joint, name in enumerate(skeleton.names):
         children = [first + int(child) for child in np.flatnonzero(skeleton.parents == joint)]

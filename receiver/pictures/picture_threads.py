@@ -10,11 +10,7 @@ from receiver.link.session import Session
 
 
 class PictureThreads:
-    """Makes calls in threads that sessions share fairly; of a session's calls that wait under a key, the newest.
-
-    Args:
-        threads: not ended by this object.
-    """
+    """Calls functions in threads that sessions share fairly; of those of a key that wait, the newest."""
 
     def __init__(self, threads: FairExecutor) -> None:
         self._threads = threads
@@ -22,11 +18,7 @@ class PictureThreads:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, session: Session, key: Hashable, call: Call, refuse: Callable[[Exception], None]) -> bool:
-        """Takes a call, at once; returns whether it has replaced one that waited.
-
-        Args:
-            refuse: is told a MalformedPacket, OutputError or WeightsError of the call.
-        """
+        """Takes a call; returns whether it replaces one that waited. `refuse` gets errors of bytes, files, weights."""
 
         async def run(newest: Call) -> None:
             try:

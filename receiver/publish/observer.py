@@ -26,11 +26,7 @@ class SessionObserver:
         """A blob was taken; it counts for the frames that follow."""
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
-        """A frame was written.
-
-        Args:
-            people: in the order of the record's; their arrays must not be changed.
-        """
+        """A frame was written; `people` are in the order of the record's, and must not be changed."""
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its files stay."""

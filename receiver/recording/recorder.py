@@ -28,11 +28,7 @@ _MAX_FRAMES_PER_ENTRY = 3000
 
 
 class FileRecorder(SessionObserver):
-    """Records each session to a file of its own.
-
-    Args:
-        codec, model, version: of this installation (`RecordingFacts`).
-    """
+    """Records each session to a file of its own, with the codec, model and version of this installation."""
 
     def __init__(self, config: RecordConfig, *, codec: int, model: str, version: str) -> None:
         self._config = config

@@ -47,11 +47,7 @@ def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractCon
 
 
 class Replay:
-    """One replay of a recording, as a new session of the output directory.
-
-    Args:
-        recording: open, and of this installation's codec and networks.
-    """
+    """One replay of an open recording of this installation's networks, as a new session of the output directory."""
 
     def __init__(
         self,

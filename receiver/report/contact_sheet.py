@@ -28,12 +28,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """A few frames of a video.
-
-    Args:
-        frame_count: frames in the whole video.
-        frames: frame number → (H, W, 3) RGB, evenly spread over the video.
-    """
+    """Of a video of `frame_count` frames, some by number, evenly spread: (H, W, 3) RGB."""
 
     frame_count: int
     frames: dict[int, Image]
@@ -67,10 +62,7 @@ def spread(count: int, columns: int) -> list[int]:
 
 
 def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, height: int) -> float:
-    """Least-squares focal length, pixels, that projects the joints (17, 3) onto the keypoints (17, 3).
-
-    `frames.jsonl` does not contain the camera that the sender assumed.
-    """
+    """Least-squares focal length, pixels, of joints (17, 3) at keypoints (17, 3): records have no camera."""
     rays = (joints_3d[:, :2] / joints_3d[:, 2:]).ravel()
     pixels = (keypoints_2d[:, :2] - np.array([width / 2.0, height / 2.0])).ravel()
     focal_px = float(rays @ pixels / max(float(rays @ rays), 1e-9))

@@ -52,10 +52,7 @@ class DetailedPlaces:
 
 
 def subdivided(vertices: FloatArray, faces: Int32Array, places: DetailedPlaces) -> tuple[FloatArray, Int32Array]:
-    """Vertices (V', 3), of which the first V are the given ones (V, 3), and triangles (F', 3) with short edges.
-
-    An edge is halved up to four times.
-    """
+    """Vertices (V', 3), first the given (V, 3), and triangles (F', 3) with edges halved up to four times."""
     near = _near(vertices, faces, places)
     done, left = [faces[~near]], faces[near]
     for _ in range(_MOST_PASSES):

@@ -48,10 +48,7 @@ class Surfels:
         )
 
     def subdivided(self, spacing_m: float) -> "Surfels":
-        """Splits large surfels into k × k smaller ones on their tangent planes, at most `spacing_m` apart, k ≤ 4.
-
-        The splat of points that lie farther apart than the voxels of a grid would have gaps.
-        """
+        """Splits large surfels into k × k smaller ones, k ≤ 4, at most `spacing_m` apart, so that no splat has gaps."""
         side = np.clip(np.ceil(np.sqrt(self.areas) / np.float32(spacing_m)), 1, _MAXIMUM_SIDE).astype(int)
         parts = [self._split(side == k, k) for k in range(1, _MAXIMUM_SIDE + 1) if (side == k).any()]
         return parts[0].joined(*parts[1:])
@@ -84,10 +81,7 @@ def tangents(normals: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def estimated_areas(points: FloatArray) -> FloatArray:
-    """(N,) areas in square metres of points (N, 3) of unknown density.
-
-    The area is that of the disc that reaches the eighth neighbour, divided by the number of points on it.
-    """
+    """(N,) areas, m², of points (N, 3): the disc to the eighth neighbour, by the number of points on it."""
     count = min(_NEIGHBOURS, len(points) - 1)
     distance, _ = cKDTree(points).query(points, k=[count + 1])
     area = np.pi * np.square(distance[:, 0]) / (count + 0.5)

@@ -68,12 +68,7 @@ class Colouring:
         self._cached_blend = functools.lru_cache(IDENTITIES)(self._blend)
 
     def colours(self, observed: PointColours, region_colours: FloatArray) -> FloatArray:
-        """(2048, 3) colours in 0…1 of one person's points.
-
-        Args:
-            observed: the most recently received colours of the person.
-            region_colours: (R, 3) in 0…1 of this frame.
-        """
+        """(2048, 3) colours in 0…1 of a person, of observed points and of this frame's (R, 3) regions in 0…1."""
         return self._cached_blend(observed).over(region_colours[self._point_region])
 
     def _blend(self, observed: PointColours) -> ColourBlend:

@@ -159,12 +159,7 @@ class FaceDetail:
         return self._vertices.with_drawn(colours, self._vertices.draw(colours))
 
     def on_atlas(self, atlas: ByteArray, known: BoolArray) -> ByteArray:
-        """(S, S, 3) atlas with a face, as far as it has none.
-
-        Args:
-            atlas: (S, S, 3) whole.
-            known: (S, S) which of its texels were received.
-        """
+        """The whole atlas (S, S, 3) with a face, as far as the received texels, `known` (S, S), show none."""
         flat, canvas = atlas.reshape(-1, 3), self._texels
         drawn = canvas.draw(flat)
         detailed = canvas.with_drawn(flat, drawn).reshape(atlas.shape)

@@ -96,11 +96,7 @@ def _load() -> tuple[AtlasLayout, Inpaint]:
 
 
 class TextureThreads:
-    """Decodes tiles and completes textures beside the frames.
-
-    Args:
-        inpainter: estimates what no camera has seen; without it, that is filled from the surroundings.
-    """
+    """Decodes tiles and completes textures beside the frames; without an inpainter, from the surroundings."""
 
     def __init__(self, inpainter: TextureInpainter | None = None) -> None:
         self.executor = FairExecutor(_THREADS, "texture")

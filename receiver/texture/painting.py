@@ -48,12 +48,7 @@ _BORDER_SIGMA_TEXELS, _BORDER_STEP = 8.0, 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Paint:
-    """The colours of one person.
-
-    Args:
-        texture: of the skin.
-        vertices: (V', 3) uint8 RGB of the skin's vertices.
-    """
+    """The colours of one person: of the skin, and (V', 3) uint8 RGB of its vertices."""
 
     texture: MeshTexture
     vertices: ByteArray
@@ -77,12 +72,7 @@ class Painter:
         return self._corners
 
     def paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
-        """The colours of one person.
-
-        Args:
-            received: what has arrived of the atlas.
-            region_colours: (R, 3) in 0…1.
-        """
+        """The colours of one person, from the atlas that has arrived and the regions' (R, 3) in 0…1."""
         with self._lock:
             cached = self._cache.get(received)
         if cached is not None and np.abs(cached[1] - region_colours).max() < _REGION_CHANGE:

@@ -56,12 +56,7 @@ def require_ray() -> Any:
 
 
 class RayPool:
-    """A `Pool` of Serve's replicas; `open_pool` makes one.
-
-    Args:
-        ray: the module, connected to a cluster.
-        most_replicas: how many there may be.
-    """
+    """A `Pool` of Serve's replicas, of which there may be `most_replicas`; `open_pool` makes one."""
 
     def __init__(self, ray: Any, handle: Any, facts: PoolFacts, most_replicas: int) -> None:
         self._ray = ray

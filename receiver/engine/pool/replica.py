@@ -122,11 +122,7 @@ class Replica:
 
 
 class BusyTime:
-    """How long a replica has had work: the time during which at least one batch is in hand.
-
-    Args:
-        clock: monotonic, seconds.
-    """
+    """How long a replica has had work: for how many seconds of `clock` at least one batch was in hand."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

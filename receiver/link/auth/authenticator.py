@@ -31,11 +31,7 @@ class PeerIdentity:
 
 
 class Authenticator:
-    """Identifies senders, and refuses those without a valid token.
-
-    Args:
-        tokens: the valid tokens; None admits every sender that TLS admitted.
-    """
+    """Identifies senders; without `tokens`, each that TLS has admitted."""
 
     def __init__(self, tokens: TokenFile | None) -> None:
         self._tokens = tokens

@@ -19,11 +19,7 @@ CSRF_HEADER = "X-CSRF-Token"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes a request.
-
-    Args:
-        session: the secret of the session; None if a bearer token proves the identity.
-    """
+    """Who makes a request, by the secret of a session; None if a bearer token proves it."""
 
     account: Account
     session: str | None = None

@@ -36,11 +36,7 @@ _WAITING_STAGE = "capture"
 
 
 class ChildPictures:
-    """A `PictureReconstructor`; its sender process is started with the first picture, or by `start` if it is warm.
-
-    Args:
-        inpainter: see `PictureFrames`.
-    """
+    """A `PictureReconstructor`; its sender process starts with the first picture, or by `start` if it is warm."""
 
     def __init__(
         self,
@@ -191,11 +187,7 @@ class ChildPictures:
 
 
 def _stages_ms(until_labels_ms: float, labels: PictureLabels, result: ReconstructionResult) -> Mapping[str, float]:
-    """Milliseconds by stage: the sender's, as it has just reported them, and the engine's; the rest is waiting.
-
-    Args:
-        until_labels_ms: from the beginning to the arrival of the labels.
-    """
+    """Milliseconds by stage: the sender's last report, the engine's; the rest until the labels is waiting."""
     report = labels.session.report
     reported = dict(report.stages_ms) if report else {}
     reported.pop(_WAITING_STAGE, None)

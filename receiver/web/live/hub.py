@@ -36,12 +36,7 @@ _REMEMBERED_ENDED = 64
 
 @dataclass(frozen=True, slots=True)
 class LiveMesh:
-    """A mesh ready to be sent.
-
-    Args:
-        colours_checksum: of the colours of its vertices; 0 without colours.
-        texture: of a body, or None.
-    """
+    """A mesh ready to be sent; the checksum of its colours is 0 without any, and only bodies have a texture."""
 
     identity: int
     mesh: QuantisedMesh
@@ -151,11 +146,7 @@ class Preview:
 
 
 class Watcher:
-    """What one browser has not been sent yet: the newest frame and preview of each session, once it has chosen.
-
-    Args:
-        hub: for frames that were published before the watcher came.
-    """
+    """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
 
     def __init__(self, hub: "LiveHub") -> None:
         self._hub = hub
@@ -229,11 +220,7 @@ class Watcher:
 
 
 class LiveHub(SessionObserver):
-    """The sessions of this process, and who watches them.
-
-    Args:
-        clock: times the frames, and paces what is sent beside them.
-    """
+    """The sessions of this process, and who watches them; `clock` times frames and paces what is beside them."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.clock = clock

@@ -98,22 +98,14 @@ def topology_message(faces: Int32Array, vertex_count: int) -> bytes:
 
 
 def frame_message(header: Mapping[str, Any], people: Sequence[tuple[int, QuantisedMesh, bool]]) -> bytes:
-    """One frame.
-
-    Args:
-        header: what is said of the frame beside its people.
-        people: identity and mesh of each, and whether its colours are sent.
-    """
+    """One frame: a header, and identity and mesh of each person, and whether their colours are sent."""
     payload = Payload()
     entries = [_person(payload, *person) for person in people]
     return payload.message({**header, "people": entries})
 
 
 def texture_coordinates_message(corners: TextureCorners) -> bytes:
-    """Where the triangles of all bodies are in their textures.
-
-    Of the triangles only the corners are sent at which a copy of a vertex takes its place.
-    """
+    """Where the triangles of all bodies are in textures, as the corners at which a vertex's copy takes its place."""
     payload = Payload()
     vertex_count = int(corners.vertex.max()) + 1
     corner_vertices = corners.faces.ravel()

@@ -43,11 +43,7 @@ class RecordedSession:
 
 
 class RecordedFrames:
-    """Reads the lines of an output directory; safe to use from several threads.
-
-    Args:
-        out: the directory; a missing file is one without lines.
-    """
+    """Reads the lines of an output directory, none if the file is missing; safe to use from several threads."""
 
     def __init__(self, out: Path) -> None:
         self._path = out / "frames.jsonl"

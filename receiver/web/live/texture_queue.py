@@ -32,11 +32,7 @@ class Part:
 
 @dataclass(slots=True)
 class _Sent:
-    """The newest texture of a person that a browser has been sent, or is being sent.
-
-    Args:
-        complete: whether the browser has it, or an earlier one.
-    """
+    """The texture of a person that a browser is being sent; `complete` if it has it, or an earlier one."""
 
     checksum: int
     began_s: float
@@ -93,12 +89,7 @@ class TextureQueue:
         self._allowance_bytes = min(PART_BYTES, self._allowance_bytes + size_bytes // _FRAME_SHARE)
 
     def next_part(self, now_s: float, *, idle: bool) -> Part | None:
-        """The next part, if one may be sent now.
-
-        Args:
-            now_s: monotonic time.
-            idle: whether no frame is on its way.
-        """
+        """The next part, if one may be sent at monotonic time `now_s`; `idle` if no frame is on its way."""
         if not idle and self._allowance_bytes < PART_BYTES:
             return None
         if self._transfer is None:

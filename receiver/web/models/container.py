@@ -211,10 +211,7 @@ def _vp8l_size(body: bytes) -> tuple[int, int]:
 
 
 def _refuse_polyglot(content: bytes, end: int) -> None:
-    """Refuses a file that other programs would open as a document, an archive or a program.
-
-    Cameras append previews, depth maps and short films to a JPEG: these are dropped with everything behind the picture.
-    """
+    """Refuses documents, archives and programs beside a picture; films that cameras append are dropped."""
     behind = content[end:]
     if (
         b"%PDF-" in content[:_PDF_WITHIN]

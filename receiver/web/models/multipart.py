@@ -19,11 +19,7 @@ _NAMELESS = "picture"
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """The field `image`.
-
-    Args:
-        name: its file name, to show; no path.
-    """
+    """The field `image`: its file name, to show, which is no path, and its bytes."""
 
     name: str
     content: bytes

@@ -51,11 +51,7 @@ PICTURE_STAGE = "picture"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A picture that is being reconstructed; it is finished also when its client is gone.
-
-    Args:
-        result: the stored model, or `UploadRefused`.
-    """
+    """A picture that is being reconstructed, also when its client is gone, to a model or `UploadRefused`."""
 
     result: asyncio.Task[ModelRow]
     stages: asyncio.Queue[str | None]
