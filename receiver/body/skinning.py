@@ -24,7 +24,7 @@ _POINTS_PER_VERTEX = 4
 
 @dataclass(frozen=True, eq=False)
 class BodySkin:
-    """How all published bodies are posed; `points` (V', 2048), sparse: weights of surface points in a vertex's colour."""
+    """How all published bodies are posed; `points` (V', 2048), sparse: share of surface points in a vertex's colour."""
 
     model: BodyModel
     template: BodyTemplate
