@@ -179,7 +179,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         resources.enter_context(_metrics_server(config.metrics, metrics))
         rate = RateController(config.rate, source.fps)
         hello = _hello(networks, config.delivery.is_live(camera=source.live), spool)
-        recorder = resources.enter_context(open_recorder(config.recording, _facts(hello), config.rate.rho_min))
+        recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
         jscc = resources.enter_context(_jscc_stage(config, source, metrics))

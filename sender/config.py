@@ -1,6 +1,7 @@
 """The sender's configuration, by component. Nothing here imports a library that takes time."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from common.blobs import TextureCodec
 from common.io.config import LogConfig, MetricsConfig, TracingConfig
@@ -12,7 +13,6 @@ from sender.link.transport.security import SecurityConfig
 from sender.perception.config import TrackingConfig
 from sender.preview.config import PreviewConfig
 from sender.rate.policy import RateConfig
-from sender.recording.config import RecordConfig
 from sender.semantics.config import SmoothingConfig
 from sender.spool.config import DeliveryConfig
 
@@ -33,6 +33,13 @@ class AppearanceConfig:
         "learned",
         help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Recording of what is sent."""
+
+    record: Path | None = option(None, help="record to this file; without --peer nothing is sent")
 
 
 @dataclass(frozen=True, slots=True)

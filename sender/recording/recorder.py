@@ -6,6 +6,7 @@ link drops or compresses. A key frame every ten seconds is where a replay can be
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from common.blobs import NOT_RECORDED, Blob
@@ -18,7 +19,6 @@ from common.recording.facts import RecordingFacts
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from sender.pipeline import Delivery
-from sender.recording.config import RecordConfig
 
 _KEY_EVERY_US: Final = 10_000_000
 # Labels of a person and what holds them, while a frame waits for the disk.
@@ -128,7 +128,7 @@ class RecordedDelivery:
 
 
 @contextmanager
-def open_recorder(config: RecordConfig, facts: RecordingFacts, rho: float) -> Iterator[SenderRecorder | None]:
+def open_recorder(path: Path | None, facts: RecordingFacts, rho: float) -> Iterator[SenderRecorder | None]:
     """The recorder; None without `--record`.
 
     Args:
@@ -137,11 +137,11 @@ def open_recorder(config: RecordConfig, facts: RecordingFacts, rho: float) -> It
     Raises:
         OutputError: the file exists, or cannot be created.
     """
-    if config.record is None:
+    if path is None:
         yield None
         return
     codec = FrameCodec(bytes.fromhex(facts.model), progressive=False)
-    recorder = SenderRecorder(RecordingWriter(config.record, facts), codec, rho)
+    recorder = SenderRecorder(RecordingWriter(path, facts), codec, rho)
     try:
         yield recorder
     finally:
