@@ -21,14 +21,7 @@ def sequence_file(number: int, mesh_format: str) -> str:
 
 
 def check_destination(path: Path, *, folder: bool, force: bool) -> None:
-    """Checks that an export may write to a path.
-
-    Args:
-        force: an existing file, or an existing folder of an earlier sequence, may be replaced.
-
-    Raises:
-        UsageError: it may not.
-    """
+    """Raises UsageError if an export may not write to a path; `force` lets it replace an earlier one."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {path.absolute().parent}: create it, or give another --output")
     if not os.path.lexists(path):
@@ -42,14 +35,7 @@ def check_destination(path: Path, *, folder: bool, force: bool) -> None:
 
 
 def write_file(path: Path, parts: Iterable[bytes], *, synced: bool = True) -> None:
-    """Writes a file that only the user can read, or nothing.
-
-    Args:
-        synced: wait until it is on the disk.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Writes a file that only the user can read, or nothing; on the disk if `synced`. Raises OutputError."""
     with (
         output_errors(path, "--output"),
         atomic_replacement(path) as partial,

@@ -72,13 +72,7 @@ class _Directions:
 
 
 def reshaped(character: Character, change: ShapeChange) -> Character:
-    """The character, whose body is the body model's, with another build.
-
-    Its lowest joint stays at its height in every frame.
-
-    Raises:
-        UsageError: there is no such body in the shape space.
-    """
+    """The character with another build; its lowest joint stays. Raises UsageError if its body has no shape space."""
     model, skin = load_body_skin()
     directions = _Directions(
         to_numpy(model.rest_vertices)[1:, skin.template.kept].astype(np.float64) * Y_UP,

@@ -17,14 +17,7 @@ from receiver.mesh.triangle_mesh import vertex_normals
 
 
 def encode_usdz(characters: Sequence[Character]) -> bytes:
-    """Encodes a USDZ file; a time code is a frame at the median rate of the first character.
-
-    Args:
-        characters: at least one.
-
-    Raises:
-        UsageError: `usd-core` is not installed.
-    """
+    """A USDZ file, with the median rate of the first character. Raises UsageError if `usd-core` is not installed."""
     check_installed()
     from pxr import Sdf, Usd, UsdGeom, UsdUtils
 

@@ -125,14 +125,7 @@ class Connection:
         return self._handling
 
     async def run(self, welcome: Welcome) -> bool:
-        """Sends Welcome and serves until the stream ends.
-
-        Returns:
-            True if the sender drained: the session is over.
-
-        Raises:
-            StreamBroken: the stream ended in any other way, or is to be ended, with code and reason.
-        """
+        """Serves until the sender has drained (True), or `drain` was called. Raises StreamBroken at any other end."""
         self._worker = worker = asyncio.create_task(self._work(), name="link worker")
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")

@@ -66,13 +66,7 @@ class LiveLoad:
         return [rate for rate in rates if rate is not None]
 
     def admit(self) -> None:
-        """Checks that there is room for another live session, which will need as much as the mean of the others.
-
-        There is none while frames of live sessions are delayed. The first session is always admitted.
-
-        Raises:
-            StreamRefused: there is none.
-        """
+        """Raises StreamRefused if another session has no room, or live frames are delayed; the first one always has."""
         capacity = self._capacity()
         if capacity is None:
             return

@@ -40,13 +40,7 @@ _CODES = {
 
 
 class StreamRefused(StreamBroken):
-    """A stream is refused before its session is used.
-
-    Args:
-        refusal: the kind, which determines the gRPC status.
-        reason: for the sender.
-        detail: for the log only.
-    """
+    """A stream is refused before its session is used, with a reason for the sender and a detail for the log."""
 
     def __init__(self, refusal: Refusal, reason: str, detail: str = "") -> None:
         super().__init__(_CODES[refusal], reason)

@@ -48,13 +48,7 @@ class KeyPictures:
 
 
 def write_picture(writer: SessionWriter, blob: Blob) -> None:
-    """Decodes a key picture and writes it as PNG, with a JSON file of what is known about it.
-
-    Raises:
-        MalformedPacket: it does not decode.
-        WeightsError: the picture codec's weights are missing or damaged.
-        OutputError: a file cannot be written.
-    """
+    """Writes a key picture as PNG, with a JSON file. Raises MalformedPacket, WeightsError, OutputError."""
     picture = decode(blob.data)
     content = io.BytesIO()
     Pictures.fromarray(picture.image).save(content, "PNG")
@@ -71,13 +65,7 @@ def write_picture(writer: SessionWriter, blob: Blob) -> None:
 
 
 def check_preview(blob: Blob) -> None:
-    """Checks the size and the first and last bytes of a preview.
-
-    It is not decoded: a browser's decoder is made for pictures of strangers.
-
-    Raises:
-        MalformedPacket: it is too large, or no JPEG.
-    """
+    """Raises MalformedPacket if a preview is too large or no JPEG; its decoder is the browser's, made for strangers."""
     if len(blob.data) > MAX_PREVIEW_BYTES:
         raise MalformedPacket(f"a preview of {len(blob.data)} bytes; previews have up to {MAX_PREVIEW_BYTES}")
     if not (blob.data.startswith(_JPEG_BEGIN) and blob.data.endswith(_JPEG_END)):

@@ -58,15 +58,7 @@ class LineFile:
             self._descriptor = -1
 
     def append(self, line: bytes, *, synced: bool) -> None:
-        """Appends a line, with its newline.
-
-        Args:
-            synced: wait until this line and all before it are on the disk.
-
-        Raises:
-            OutputError: the line cannot be written or synced, or the file was moved or changed. The line does not
-                count, and may be appended again.
-        """
+        """Appends a line; `synced`: with all before it. Raises OutputError: it does not count, and may be repeated."""
         self.check()
         try:
             if os.write(self._descriptor, line) < len(line):

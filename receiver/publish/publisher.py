@@ -39,14 +39,7 @@ class FramePublisher:
         result: ReconstructionResult,
         stages_ms: dict[str, float],
     ) -> FrameRecord:
-        """Writes a frame in its session's turn.
-
-        Args:
-            stages_ms: times of the earlier stages; gets that of `publish`.
-
-        Raises:
-            OutputError: a file cannot be written.
-        """
+        """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError."""
         people: list[PersonRecord] = []
         spent_ms = 0.0
 

@@ -53,13 +53,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class SessionDirectory:
-    """An output directory, locked by one receiver at a time; a context manager.
-
-    `shared` are the sessions that it shares with the directories beside it; None if it shares none.
-
-    Raises:
-        OutputError: the directory cannot be created, written or read, or another receiver has locked it.
-    """
+    """An output directory, locked by one receiver at a time; a context manager. Raises OutputError if it cannot be."""
 
     def __init__(self, config: PublishConfig) -> None:
         self.config = config

@@ -117,13 +117,7 @@ def read_index(path: Path, lines_bytes: int) -> Index:
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Session and sequence number of each line of `frames.jsonl` from byte `start`; other lines are skipped.
-
-    A last line without its end is still being written, or was left by a receiver that was killed; it does not count.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Session and sequence number of each whole line of `frames.jsonl` from byte `start`. Raises OSError."""
     with open(path, "rb") as file:
         file.seek(start)
         for line in file:

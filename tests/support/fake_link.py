@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -136,6 +136,13 @@ def new_session(decoder: FrameDecoder | None = None, account: str = "ipv4:127.0.
 def label_frame(sequence: int) -> LabelFrame:
     """A frame without people."""
     return LabelFrame(sequence, "fake", 1.0 + sequence, Camera(64, 64, 64.0), ())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Gives other tasks their turns until a condition holds, for 10 s at most."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def settle() -> None:

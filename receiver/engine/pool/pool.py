@@ -63,13 +63,7 @@ class BatchDone:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """What all replicas of a pool have in common.
-
-    Args:
-        build: versions, weights and options that results depend on.
-        skeleton: that every posed body refers to.
-        topology: of every posed body, which answers leave out.
-    """
+    """What replicas have in common: versions, weights and options; and what their answers leave out of every body."""
 
     build: str
     skeleton: Skeleton

@@ -44,14 +44,7 @@ class _Entry:
 
 
 class TokenFile:
-    """The valid tokens, as listed in the file at present.
-
-    Args:
-        path: made by `python -m receiver.link.auth.tokens`.
-
-    Raises:
-        UsageError: the file cannot be read or is not a token file.
-    """
+    """The valid tokens, as listed in the file at present. Raises UsageError if it is no readable token file."""
 
     def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self._path, self._clock = path, clock

@@ -1,7 +1,7 @@
 """The engine in this process: batches across sessions, fair order, isolated failures, clean shutdown."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,6 +10,7 @@ from common.clock import Clock
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import LocalEngine
+from tests.support.fake_link import until
 from tests.support.fake_reconstructor import FakeReconstructor, label_frame
 
 
@@ -34,12 +35,6 @@ def request(
 
 def sessions(reconstructor: FakeReconstructor) -> list[list[str]]:
     return [[str(each.session) for each in batch] for batch in reconstructor.batches]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def submit(engine: LocalEngine, *requests: ReconstructionRequest) -> list[asyncio.Task[object]]:

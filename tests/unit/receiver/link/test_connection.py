@@ -21,7 +21,7 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from common.wire.stream import MESSAGE_PREFIX_BYTES, StreamBroken
 from receiver.link.session import Claim, SenderClock
-from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle, until
 from tests.support.scripted_sender import WELCOME, FakePipeline, ScriptedSender
 
 
@@ -245,9 +245,7 @@ async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: 
 async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
     sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.01)
     running = await sender.start()
-    async with asyncio.timeout(10):
-        while not sender.session.silent:
-            await asyncio.sleep(0.001)
+    await until(lambda: sender.session.silent)
     assert sender.session.in_use
     with pytest.raises(StreamBroken, match="no message"):
         await running
@@ -257,9 +255,7 @@ async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
 async def test_stream_continues_after_a_stall() -> None:
     sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.02)
     running = await sender.start()
-    async with asyncio.timeout(10):
-        while not sender.session.silent:
-            await asyncio.sleep(0.001)
+    await until(lambda: sender.session.silent)
     await sender.send([0])
     assert (await sender.receive_ack()).sequence == 0
     assert not sender.session.silent

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from receiver.engine.engine import EngineObserver, Priority, ReconstructionReque
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
-from tests.support.fake_link import settle
+from tests.support.fake_link import settle, until
 from tests.support.fake_pool import FakePool
 from tests.support.fake_reconstructor import SKELETON, label_frame
 
@@ -77,12 +77,6 @@ def request(source: str, people: int = 1, priority: Priority = Priority.LIVE, **
 
 def submit(engine: PoolEngine, *requests: ReconstructionRequest) -> list[asyncio.Future[Any]]:
     return [asyncio.ensure_future(engine.reconstruct(each)) for each in requests]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def in_hand(engine: PoolEngine, pool: FakePool, *requests: ReconstructionRequest) -> list[asyncio.Future[Any]]:
