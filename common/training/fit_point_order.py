@@ -13,6 +13,7 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.body.anatomy import POINTS, TOKENS
 from common.body.model import BodyModel
+from common.io.command_line import parser_of
 from common.texture.point_colours import POINT_ORDER_FILE
 from common.training.surface_points import halved
 
@@ -35,9 +36,11 @@ def mean_body_points() -> Float64Array:
     return points
 
 
-def main(file: Path = POINT_ORDER_FILE) -> None:
-    """Writes the order."""
-    np.savez_compressed(file, order=point_order(mean_body_points()).astype(np.uint16))
+def main(arguments: list[str] | None = None) -> None:
+    parser = parser_of("python -m common.training.fit_point_order", __doc__)
+    parser.add_argument("--out", type=Path, default=POINT_ORDER_FILE, help="file to write (default: the package's)")
+    options = parser.parse_args(arguments)
+    np.savez_compressed(options.out, order=point_order(mean_body_points()).astype(np.uint16))
 
 
 if __name__ == "__main__":

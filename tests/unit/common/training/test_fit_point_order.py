@@ -18,7 +18,7 @@ def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "order.npz"
-    fit_point_order.main(file)
+    fit_point_order.main(["--out", str(file)])
     shipped = point_colours.point_order()
     monkeypatch.setattr(point_colours, "POINT_ORDER_FILE", file)
     fitted = point_colours.point_order.__wrapped__()
@@ -28,3 +28,11 @@ def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(
     apart = np.linalg.norm(points[fitted] - points[shipped], axis=1)
     assert np.percentile(apart, 97) < 0.01
     assert apart.max() < 0.3
+
+
+def test_help_writes_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(np, "savez_compressed")
+    with pytest.raises(SystemExit) as stopped:
+        fit_point_order.main(["--help"])
+    assert stopped.value.code == 0
+    assert "--out" in capsys.readouterr().out
