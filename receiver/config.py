@@ -19,10 +19,8 @@ from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, We
 class SharingConfig:
     """How senders share the receiver's computing time."""
 
-    peer_people: int = option(16, help="most people of a frame that are reconstructed, those of the highest scores")
-    live_wait_ms: float = option(
-        500.0, help="a live frame that has waited longer is not reconstructed if a newer one has arrived, ms"
-    )
+    peer_people: int = option(16, help="most people reconstructed in a frame, highest scores first")
+    live_wait_ms: float = option(500.0, help="longest wait of a live frame once a newer one has arrived, ms")
 
     def __post_init__(self) -> None:
         if self.peer_people < 1:

@@ -21,17 +21,17 @@ from sender.spool.config import DeliveryConfig
 class PlaybackConfig:
     """How a video file is played."""
 
-    realtime: bool = option(False, help="play a video file at its own pace instead of as fast as the link takes it")
+    realtime: bool = option(False, help="play a video at its own pace, not as fast as the link permits")
 
 
 @dataclass(frozen=True, slots=True)
 class AppearanceConfig:
     """What is sent of people's appearance."""
 
-    colours: bool = option(True, help="learn the colours of people's surface and send them beside the frames")
+    colours: bool = option(True, help="learn and send the colours of people's surface")
     texture_codec: TextureCodec = option(
         "learned",
-        help="codec of the finest textures: learned (fewer bytes) or webp (for receivers of earlier versions)",
+        help="codec of the finest textures; webp: for receivers of earlier versions",
     )
 
 

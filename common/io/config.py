@@ -14,7 +14,7 @@ from common.io.tracing import FrameTracer
 class MetricsConfig:
     """Address of the metrics server."""
 
-    metrics: Address | None = option(None, help="serve Prometheus metrics at this address, host:port")
+    metrics: Address | None = option(None, help="serve Prometheus metrics at host:port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,9 @@ class TracingConfig:
 
     traces: str | None = option(
         None,
-        help="send OpenTelemetry traces of frames to this collector (OTLP over HTTP), such as http://127.0.0.1:4318",
+        help="send OpenTelemetry traces to this collector (OTLP over HTTP), such as http://127.0.0.1:4318",
     )
-    trace_share: float = option(
-        0.05, help="share of the frames that are traced, 0 to 1; should be the same at both ends"
-    )
+    trace_share: float = option(0.05, help="share of frames traced, 0 to 1; the same at both ends")
 
     def __post_init__(self) -> None:
         if not 0 <= self.trace_share <= 1:
@@ -64,10 +62,8 @@ def _is_http(url: str) -> bool:
 class LogConfig:
     """What a daemon writes to stderr."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = option(
-        "info", help="lowest level of the records that are shown"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = option("info", help="lowest level shown")
     log_format: Literal["auto", "text", "json"] = option(
-        "auto", help="text, or json: one object a line; auto: text on a terminal, json elsewhere"
+        "auto", help="json: one object a line; auto: text on a terminal, otherwise json"
     )
-    status: bool = option(True, help="show a status line below the log, on a terminal that gets text")
+    status: bool = option(True, help="show a status line on a terminal")

@@ -14,7 +14,7 @@ class DeviceConfig:
         device: `auto` (the first CUDA GPU, else the CPU), `cpu`, `cuda` or `cuda:N`.
     """
 
-    device: str = option("auto", help="where networks run: auto (a GPU where there is one), cpu, cuda or cuda:N")
+    device: str = option("auto", help="where networks run: auto (a GPU if present), cpu, cuda or cuda:N")
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

@@ -15,9 +15,7 @@ Sampler = Literal["ddim", "consistency_multistep", "heun", "paper"]
 class SamplingConfig:
     """Settings of the displacement sampler."""
 
-    sampler: Sampler = option(
-        "ddim", help="displacement sampler: ddim, consistency_multistep, heun, or paper (eq. 26, 27)"
-    )
+    sampler: Sampler = option("ddim", help="displacement sampler; paper: eq. 26, 27")
     steps: int = option(2, help="denoising steps for people whose clothes are not fully known")
     sigma_start: float = option(4.0, help="initial noise, in standard deviations of the displacements")
 

@@ -11,8 +11,8 @@ from common.io.options import option
 class BatchingConfig:
     """How requests of concurrent sessions are batched."""
 
-    batch_people: int = option(8, help="most people that one network pass reconstructs")
-    batch_wait_ms: float = option(3.0, help="longest time that a frame waits for frames of other sessions, ms")
+    batch_people: int = option(8, help="most people in one pass of the networks")
+    batch_wait_ms: float = option(3.0, help="longest wait for frames of other sessions, ms")
 
     def __post_init__(self) -> None:
         if self.batch_people < 1:
@@ -30,13 +30,12 @@ class EngineConfig:
 
     engine: str = option(
         _LOCAL,
-        help="local: in this process; ray: in a pool on this machine; "
-        "ray:HOST:PORT: in the pool of the Ray cluster with this head",
+        help="local: this process; ray: a pool on this machine; ray:HOST:PORT: of that cluster",
     )
-    replicas: int = option(1, help="replicas of the pool, the fewest if --max-replicas is more")
+    replicas: int = option(1, help="replicas of the pool; with --max-replicas the fewest")
     max_replicas: int | None = option(None, help="most replicas when requests queue up (default: as --replicas)")
-    replica_cpus: float = option(1.0, help="CPU cores that Ray reserves for a replica, and threads that build surfaces")
-    replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves for a replica; 0 computes on the CPU")
+    replica_cpus: float = option(1.0, help="CPU cores that Ray reserves per replica; threads for surfaces")
+    replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves per replica; 0: CPU")
 
     def __post_init__(self) -> None:
         kind, _, address = self.engine.partition(":")

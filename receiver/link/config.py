@@ -15,10 +15,10 @@ class ListenConfig:
 
     listen: Address = option(
         Address("127.0.0.1", 50051),
-        help="address to listen on; a missing host or port is the default's, port 0 picks a free one",
+        help="address to listen on; port 0 picks a free one",
         bare=True,
     )
-    drain_timeout: float = option(10.0, help="seconds to finish the frames that have arrived when the receiver stops")
+    drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
 
     def __post_init__(self) -> None:
         if self.drain_timeout <= 0:
@@ -32,16 +32,14 @@ class SecurityConfig:
     insecure: bool = option(False, help="listen for other machines without encryption")
     tls_cert: Path | None = option(None, help="certificate of the receiver; deploy/certs makes one")
     tls_key: Path | None = option(None, help="private key of --tls-cert")
-    tls_ca: Path | None = option(None, help="senders must present a certificate signed by this authority")
-    tokens: Path | None = option(
-        None, help="senders must present a token of this file (python -m receiver.link.auth.tokens)"
-    )
-    max_sessions: int = option(64, help="most sessions at a time; when there are more, senders with few go first")
+    tls_ca: Path | None = option(None, help="senders need a certificate of this authority")
+    tokens: Path | None = option(None, help="senders need a token of this file (python -m receiver.link.auth.tokens)")
+    max_sessions: int = option(64, help="most sessions; above, senders with few go first")
     peer_sessions: int = option(64, help="most sessions of one sender at a time")
-    peer_bytes_per_second: float = option(4e6, help="most bytes per second of one stream; more are read more slowly")
+    peer_bytes_per_second: float = option(4e6, help="most bytes per second of a stream; more are read more slowly")
     peer_messages_per_second: float = option(
         1000.0,
-        help="most messages per second of one stream; all streams from one address have three times as many together",
+        help="most messages per second of a stream; three times that of an address",
     )
 
     def __post_init__(self) -> None:

@@ -14,12 +14,12 @@ _SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
 class PublishConfig:
     """The output files of the receiver."""
 
-    out: Path = option(Path("out"), help="output directory for meshes and frames.jsonl")
-    format: Literal["glb", "obj", "ply"] = option("glb", help="mesh format: glb, obj or ply")
+    out: Path = option(Path("out"), help="output directory")
+    format: Literal["glb", "obj", "ply"] = option("glb", help="format of the meshes")
     mesh_every: int = option(1, help="write meshes for every n-th frame")
     body: bool = option(True, help="write the skinned body beside the surface")
     share_output: bool = option(False, help="let other users of this machine read the output")
-    share_sessions: bool = option(False, help="share sessions with the receivers whose --out lies beside this one's")
+    share_sessions: bool = option(False, help="share sessions with receivers whose --out lies beside this one's")
 
     def __post_init__(self) -> None:
         if self.mesh_every < 1:

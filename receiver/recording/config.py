@@ -16,8 +16,8 @@ class ReplayConfig:
     """A recording in place of senders; the receiver ends with it."""
 
     replay: Path | None = option(None, help="recording to replay instead of listening for senders")
-    speed: str = option("1", help="pace of the replay: 1 as captured, 2 twice as fast, max as fast as this machine can")
-    from_: str = option("00:00:00", help="where the replay begins: seconds, MM:SS or HH:MM:SS")
+    speed: str = option("1", help="pace: 1 as captured, 2 twice as fast, max: as fast as possible")
+    from_: str = option("00:00:00", help="start: seconds, MM:SS or HH:MM:SS")
 
     def __post_init__(self) -> None:
         try:
@@ -50,8 +50,7 @@ class RecordConfig:
 
     record: Path | None = option(
         None,
-        help="record sessions: the first to this file, further ones to NAME-2.bw, NAME-3.bw…; in a directory, session "
-        "N to session-N.bw",
+        help="record sessions to FILE.bw, FILE-2.bw, …, or to session-N.bw in a directory",
     )
 
     def check(self) -> None:

@@ -17,13 +17,9 @@ class SurfaceConfig:
     """
 
     grid_resolution: int = option(80, help="grid nodes along the person's longest side")
-    adaptive_resolution: bool = option(
-        True, help="fewer grid nodes for people who are small in the picture or share it with others"
-    )
+    adaptive_resolution: bool = option(True, help="fewer grid nodes for small people, or several in a picture")
     grid_padding: int = option(4, help="empty grid nodes on every side")
-    normal_sigma_voxels: float = option(
-        0.0, help="standard deviation of the Gaussian that smooths the normals, in voxels"
-    )
+    normal_sigma_voxels: float = option(0.0, help="Gaussian that smooths the normals: standard deviation, voxels")
     taubin_iterations: int = option(2, help="pairs of smoothing steps on the mesh")
     fft_workers: int = option(1, help="threads of the Poisson solver's FFT")
 

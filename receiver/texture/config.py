@@ -11,5 +11,5 @@ class TextureConfig:
     """The receiver's textures of people."""
 
     texture_completion: Literal["learned", "smooth"] = option(
-        "learned", help="what no camera has seen of a person: estimated by a network, or filled from the surroundings"
+        "learned", help="colours that no camera has seen: by a network, or from the surroundings"
     )

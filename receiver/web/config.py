@@ -19,11 +19,9 @@ class WebConfig:
     """
 
     page: bool = option(True, help="serve the web page")
-    http: Address | None = option(
-        None, help="address of the web page, host:port (default: 127.0.0.1:8080, or a free port if that one is taken)"
-    )
+    http: Address | None = option(None, help="address of the page, host:port (default: 127.0.0.1:8080, or a free port)")
     watchers: int = option(16, help="most browsers that watch at a time")
-    browser_camera: bool = option(False, help="let those who may watch send the camera of their browser")
+    browser_camera: bool = option(False, help="let watchers send the camera of their browser")
 
     def __post_init__(self) -> None:
         if self.watchers < 1:
@@ -52,12 +50,10 @@ class WebConfig:
 class ChildrenConfig:
     """The sender processes that the receiver starts for uploaded pictures and for cameras of browsers."""
 
-    warm_pictures: bool = option(
-        False, help="start the sender for uploaded pictures with the receiver, not with the first picture"
-    )
-    max_pictures: int = option(16, help="most uploaded pictures that are reconstructed or wait at a time")
+    warm_pictures: bool = option(False, help="start the sender for uploads at once, not with the first picture")
+    max_pictures: int = option(16, help="most uploaded pictures in work or waiting at a time")
     picture_timeout: float = option(30.0, help="seconds until an uploaded picture is given up")
-    max_browser_cameras: int = option(2, help="most cameras of browsers at a time; each has a sender process")
+    max_browser_cameras: int = option(2, help="most cameras of browsers at a time, each a sender process")
 
     def __post_init__(self) -> None:
         if min(self.max_pictures, self.max_browser_cameras) < 1:
@@ -72,9 +68,9 @@ class UploadConfig:
 
     upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
     upload_pixels: int = option(50_000_000, help="most pixels of an uploaded picture")
-    upload_seconds: float = option(60.0, help="time within which a picture must have arrived, in seconds")
+    upload_seconds: float = option(60.0, help="seconds within which a picture must have arrived")
     uploads_per_minute: float = option(60.0, help="most pictures of one account in a minute")
-    account_models: int = option(200, help="most models that one account may keep")
+    account_models: int = option(200, help="most models of one account")
 
     def __post_init__(self) -> None:
         if min(self.upload_bytes, self.upload_pixels, self.account_models) < 1:
@@ -87,9 +83,7 @@ class UploadConfig:
 class AccountsConfig:
     """Accounts of the web page."""
 
-    sign_up: bool | None = option(
-        None, help="let visitors of the web page make accounts (default: on the loopback only)"
-    )
+    sign_up: bool | None = option(None, help="let visitors make accounts (default: on the loopback only)")
     database: str | None = option(
         None, help="PostgreSQL URL of accounts and models, postgresql://user@host/name (default: SQLite in --out)"
     )

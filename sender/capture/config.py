@@ -12,10 +12,9 @@ class CaptureConfig:
 
     camera: str = option(
         "demo",
-        help="device index or path, video, image, folder or glob of images, rtsp:// URL, demo, or socket:PATH and "
-        "socket+live:PATH for pictures and frames that other programs send",
+        help="camera number or device, video, image, folder, glob, rtsp:// URL, demo, socket[+live]:PATH",
     )
-    focal_px: float | None = option(None, help="focal length in pixels; 1.2 times the longer side if not given")
+    focal_px: float | None = option(None, help="focal length in pixels (default: 1.2 times the longer side)")
 
     def __post_init__(self) -> None:
         if not self.camera:

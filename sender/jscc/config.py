@@ -20,20 +20,14 @@ _TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORE
 class JsccConfig:
     """Pictures over a simulated noisy channel, for studies."""
 
-    channel: str | None = option(
-        None, help="send pictures over a simulated channel beside the labels: awgn:10dB or rayleigh:10dB"
-    )
-    channel_rate: str = option("1/16", help="bandwidth ratio: channel uses per colour value of a pixel, at most")
-    channel_pilots: int = option(
-        0, help="pilots in each fading block of 64 symbols under rayleigh; 0: the receiver knows the gains"
-    )
-    channel_view: View = option("person", help="what is sent: the largest person, or the whole frame")
-    channel_side: int = option(256, help="longer side of the pictures, pixels: a multiple of 16")
-    channel_fps: float = option(5.0, help="pictures per second of the source, at most")
-    channel_seed: int = option(0, help="of noise and fading")
-    channel_report: Path | None = option(
-        None, help="write one JSON line per picture with its PSNR, from a simulation of the receiver"
-    )
+    channel: str | None = option(None, help="send pictures over a simulated channel: awgn:10dB or rayleigh:10dB")
+    channel_rate: str = option("1/16", help="bandwidth ratio: most channel uses per colour value of a pixel")
+    channel_pilots: int = option(0, help="pilots per fading block of 64 symbols; 0: the receiver knows the gains")
+    channel_view: View = option("person", help="send the largest person, or the whole frame")
+    channel_side: int = option(256, help="longer side of the pictures, pixels, a multiple of 16")
+    channel_fps: float = option(5.0, help="most pictures per second of the source")
+    channel_seed: int = option(0, help="seed of noise and fading")
+    channel_report: Path | None = option(None, help="write a JSON line per picture, with its simulated PSNR")
 
     def __post_init__(self) -> None:
         rate = self.rate

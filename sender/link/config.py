@@ -18,13 +18,11 @@ class LinkConfig:
     Several receivers with shared sessions are fronts of one service: a session goes on at any of them.
     """
 
-    peer: Addresses = option(_DEFAULT_PEER, help="the receiver, host:port, or several with shared sessions")
-    window: int = option(
-        8, help="most unacknowledged frames; congestion control keeps fewer, about a bandwidth-delay product"
-    )
-    connect_timeout: float = option(5.0, help="seconds to try to reach the receiver at the start")
+    peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
+    window: int = option(8, help="most unacknowledged frames")
+    connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(
-        120.0, help="seconds to try again after the connection was lost, until a frame is acknowledged"
+        120.0, help="seconds to reach it again after a loss, until it acknowledges a frame"
     )
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
 

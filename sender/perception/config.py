@@ -33,8 +33,7 @@ class TrackingConfig:
 
     max_people: int | None = option(
         None,
-        help="people tracked at once, the most prominent first; by default one before a live camera, and up to 8 in "
-        "images and videos, those with at least 0.4 of the tallest person's height",
+        help="most people tracked (default: live camera 1, otherwise up to 8, at least 0.4 of the tallest)",
     )
 
     def __post_init__(self) -> None:

@@ -10,14 +10,10 @@ class PreviewConfig:
     """Where perception's output is shown, and what the receiver may show."""
 
     preview: str | None = option(
-        None, help="show mask, keypoints and depth: window, a video to write (.mp4, .avi, .mkv), or a folder for images"
+        None, help="show mask, keypoints and depth: window, a video (.mp4, .avi, .mkv), or a folder"
     )
-    share_preview: bool = option(
-        False, help="send the receiver a small picture of what the camera sees, once or twice a second, up to 4 kB/s"
-    )
-    share_picture: bool = option(
-        False, help="send the receiver one small, sharp picture of each person, and another when their clothes change"
-    )
+    share_preview: bool = option(False, help="send small pictures of what the camera sees, up to 4 kB/s")
+    share_picture: bool = option(False, help="send a small, sharp picture of each person, again after new clothes")
 
     def __post_init__(self) -> None:
         if self.preview == "":

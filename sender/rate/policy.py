@@ -22,7 +22,7 @@ class RateConfig:
     """How the state of the link determines the compression."""
 
     policy: Literal["capacity", "paper", "fixed"] = option(
-        "capacity", help="what determines the compression: the measured capacity, the paper's eq. 18, or a fixed value"
+        "capacity", help="compression by measured capacity, by the paper's eq. 18, or fixed"
     )
     rho_min: float = option(0.0, help="compression of the most important labels, 0 (fine) to 1 (coarse)")
     rho_max: float = option(1.0, help="compression of the least important labels on the worst link")

@@ -9,9 +9,7 @@ from common.io.options import option
 class SmoothingConfig:
     """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
 
-    smoothing: float = option(
-        1.0, help="smoothing of the labels over time; 0 is none, larger values remove more jitter"
-    )
+    smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 10.0:

@@ -14,11 +14,10 @@ class DeliveryConfig:
 
     delivery: Literal["live", "complete"] | None = option(
         None,
-        help="live: stale frames are dropped; complete: every frame arrives, possibly later, also after restarts of "
-        "either side (default: live for a camera; a file waits for the receiver)",
+        help="live: newest frames only; complete: every frame, also after restarts (default: live for cameras)",
     )
     spool: Path = option(Path("spool"), help="directory for undelivered frames under --delivery complete")
-    spool_limit_mb: float = option(1000.0, help="size of the spool in megabytes from which on the source waits")
+    spool_limit_mb: float = option(1000.0, help="megabytes in the spool at which the source waits")
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.spool_limit_mb) and self.spool_limit_mb > 0):

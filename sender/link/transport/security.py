@@ -23,15 +23,11 @@ class SecurityConfig:
     """Which receivers to trust, and how to authenticate to them."""
 
     insecure: bool = option(False, help="send to another machine without encryption")
-    tls_ca: Path | None = option(
-        None, help="certificate authority of the receiver's certificate (default: those of the system)"
-    )
-    tls_cert: Path | None = option(None, help="certificate of this sender, for receivers that ask for one")
+    tls_ca: Path | None = option(None, help="authority of the receiver's certificate (default: the system's)")
+    tls_cert: Path | None = option(None, help="certificate of this sender, if the receiver asks for one")
     tls_key: Path | None = option(None, help="private key of --tls-cert")
-    tls_name: str | None = option(
-        None, help="name in the receiver's certificate, if it differs from the host in --peer"
-    )
-    token_file: Path | None = option(None, help="file with the token of this sender, for receivers that ask for one")
+    tls_name: str | None = option(None, help="name in the receiver's certificate, if not the host of --peer")
+    token_file: Path | None = option(None, help="file with this sender's token, if the receiver asks for one")
 
     def __post_init__(self) -> None:
         check_pair(self.tls_cert, self.tls_key)
