@@ -102,6 +102,16 @@ for (const [response, text] of refusals) {
   });
 }
 
+test("what a changed network has broken is read again, but not sent again", async (context) => {
+  const broken = () => Promise.reject(new TypeError("fetch failed"));
+  const fetch = context.mock.method(globalThis, "fetch", async () => new Response('{"sessions": []}'));
+  fetch.mock.mockImplementationOnce(broken, 0);
+  assert.deepEqual(await new Api().get("/api/sessions"), { sessions: [] });
+  fetch.mock.mockImplementationOnce(broken, 2);
+  await assert.rejects(new Api().delete("/api/models/1"), RequestError);
+  assert.equal(fetch.mock.callCount(), 3);
+});
+
 test("a receiver that does not answer is reported", async (context) => {
   context.mock.method(globalThis, "fetch", () => Promise.reject(new TypeError("fetch failed")));
   await assert.rejects(new Api().status(), /The receiver does not answer\. Check/);

@@ -45,9 +45,11 @@ export class Api {
   async request(method: string, path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
     if (method !== "GET" && this.#csrf) headers.set("X-CSRF-Token", this.#csrf);
+    const ask = () => fetch(path, { ...init, method, headers, credentials: "same-origin" });
     let response: Response;
     try {
-      response = await fetch(path, { ...init, method, headers, credentials: "same-origin" });
+      // A device that changes its network breaks what it is loading; reading twice does no harm.
+      response = await (method === "GET" ? ask().catch(ask) : ask());
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new RequestError(0, UNREACHABLE);
