@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
+from receiver.web.accounts.throttle import address_key
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class WebServer:
         config = uvicorn.Config(
             app,
             http=DeadlineProtocol,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=_MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             lifespan="off",
@@ -95,6 +97,8 @@ def _bind(config: WebConfig) -> socket.socket:
             try:
                 listener.listen(_BACKLOG)
                 listener.setblocking(False)
+                # What a client leaves unread in the kernel, below TLS and after a close too.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(2e3 * WRITE_TIMEOUT_S))
             except BaseException:
                 listener.close()
                 raise
@@ -108,35 +112,106 @@ def _bind(config: WebConfig) -> socket.socket:
 
 HEAD_TIMEOUT_S = 10.0
 """For the whole head of a request, from its first byte or the connection's begin on."""
-MAX_CONNECTIONS = 256
-"""More connections are closed at once: each holds a descriptor that senders may need."""
+WRITE_TIMEOUT_S, WRITE_BYTES = 20.0, 10_000
+"""A client must take so much of what waits for it, or all, each time."""
+MAX_CONNECTIONS, MAX_OF_ADDRESS = 256, 64
+"""With more, the one that has let the server wait longest is closed: each holds a descriptor that senders may need."""
 
 
-class DeadlineProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol with a deadline for heads and a limit of connections."""
+class _WriteDeadline(asyncio.Protocol):
+    """Ends connections whose clients do not read."""
+
+    transport: asyncio.Transport
+    _write_check: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Paused as soon as anything waits: a closed connection lives until its client has taken that.
+        self.transport.set_write_buffer_limits(high=1, low=0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_check()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_progress()
+
+    def resume_writing(self) -> None:
+        self._stop_check()
+        super().resume_writing()
+
+    def _expect_progress(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_check = asyncio.get_running_loop().call_later(WRITE_TIMEOUT_S, self._check_progress, waiting)
+
+    def _stop_check(self) -> None:
+        if self._write_check is not None:
+            self._write_check.cancel()
+            self._write_check = None
+
+    def _check_progress(self, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting > 0 and waiting > before - WRITE_BYTES:
+            self.transport.abort()
+        elif waiting:
+            self._expect_progress()
+
+
+class WebSocketProtocol(_WriteDeadline, WebSocketsSansIOProtocol):
+    """uvicorn's WebSockets, with a deadline for what their clients read."""
+
+    def handle_ping(self) -> None:
+        """Answers a ping, unless answers wait already: a client that only asks would fill the memory."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+
+class DeadlineProtocol(_WriteDeadline, H11Protocol):
+    """uvicorn's HTTP/1.1 protocol with deadlines for heads and for reading, and limits of connections."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._deadline: asyncio.TimerHandle | None = None
+        self._heard_s = self.loop.time()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
         self._expect_head()
+        self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_arrived()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self.cycle
+        before, self._heard_s = self.cycle, self.loop.time()
         super().data_received(data)
         if self.cycle is not before or self.transport.get_protocol() is not self:
             self._head_arrived()
         elif self._waits_for_head() and self._deadline is None:
             self._expect_head()
+
+    def _make_room(self) -> None:
+        mine = [each for each in self.connections if _address(each) == _address(self)]
+        if len(mine) > MAX_OF_ADDRESS:
+            self._close_one(mine)
+        elif len(self.connections) > MAX_CONNECTIONS:
+            self._close_one(self.connections)
+
+    def _close_one(self, connections: Iterable[Any]) -> None:
+        """Closes the connection whose client has been silent longest, perhaps this one."""
+        waiting = [each for each in connections if isinstance(each, DeadlineProtocol) and each._waits_for_client()]
+        closed = min(waiting, key=lambda each: each._heard_s)
+        closed.transport.abort()
+        self.connections.discard(closed)
+
+    def _waits_for_client(self) -> bool:
+        """Whether its client should say something or read; no browser sends the next request before the answer."""
+        unasked = bool(self.conn.trailing_data[0])
+        return unasked or self._waits_for_head() or self.cycle.more_body or self.flow.write_paused
 
     def _waits_for_head(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -153,3 +228,7 @@ class DeadlineProtocol(H11Protocol):
         self._deadline = None
         if self._waits_for_head() and not self.transport.is_closing():
             self.transport.close()
+
+
+def _address(connection: Any) -> str:
+    return address_key(connection.client[0] if connection.client else None)

@@ -6,7 +6,7 @@ Several processes send 50,000 requests and messages (`--requests`) of these fami
     mutated      methods, paths, headers and bodies at random, path traversal, malformed HTTP
     pictures     decompression bombs, polyglots, damaged files, paths as names, bodies of 100 MB
     rights       CSRF, session fixation, other accounts' models, guessed secrets, brute force
-    slow         100 connections of a byte now and then, with honest requests beside them
+    slow         260 connections that read nothing, with a byte now and then, and honest requests beside them
     sockets      /live and /camera without rights, and messages at random
 
 A status of 5xx is a fault, except 503 with Retry-After, which is counted; so are an answer that does not come within

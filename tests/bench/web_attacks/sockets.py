@@ -1,4 +1,4 @@
-"""Connections that stay: requests of a byte a second, and WebSockets with messages at random."""
+"""Connections that stay: requests of a byte a second, answers never read, and WebSockets with messages at random."""
 
 import json
 import random
@@ -11,19 +11,21 @@ from websockets.typing import Origin
 
 from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, Unanswered, send
 
-_LORIS = 100
+_LORIS = 260
 # An honest request beside the slow ones: longer means that they hold everybody up.
 _PATIENCE_S = 5.0
 _STARTS = (
     b"GET /api/status HTTP/1.1\r\nHost: a\r\nX-Slow: ",
     b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
     b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 99\r\n\r\n",
+    # Never read: the answers fill the buffers of both ends.
+    200 * b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
 )
 _INTERNAL_ERROR = 1011
 
 
 def slow(target: Target, seed: int, count: int) -> Findings:
-    """Holds 100 connections open and sends a byte on each now and then, `count` bytes in all."""
+    """Holds 260 connections open, reads nothing, and sends a byte on each now and then, `count` bytes in all."""
     rng, findings = random.Random(seed), Findings()
     connections: list[socket.socket] = []
     try:
@@ -45,7 +47,10 @@ def slow(target: Target, seed: int, count: int) -> Findings:
 
 def _opened(target: Target, rng: random.Random) -> list[socket.socket]:
     try:
-        connection = socket.create_connection(target.address, TIMEOUT_S)
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(target.address)
         connection.sendall(rng.choice(_STARTS))
     except OSError:
         return []  # refused for now, as it may be

@@ -1,34 +1,77 @@
-"""Connections that send a request's head slowly, or are too many."""
+"""Connections that send a request's head slowly, do not read, or are too many."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from receiver.web import server as web_server
-from receiver.web.server import DeadlineProtocol
+from receiver.web.server import DeadlineProtocol, WebSocketProtocol
+from tests.support.fake_link import until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """A large answer at `/large`, a WebSocket, and a greeting."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    else:
+        large = scope["path"] == "/large"
+        await PlainTextResponse(bytes(20_000_000) if large else "hello")(scope, receive, send)
+
+
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[int]:
-    """A server with the protocol; yields its port."""
+async def running() -> AsyncIterator[uvicorn.Server]:
+    """A server with the protocols."""
     config = uvicorn.Config(
-        PlainTextResponse("hello"), port=0, http=DeadlineProtocol, lifespan="off", log_config=None, access_log=False
+        application,
+        port=0,
+        http=DeadlineProtocol,
+        ws=WebSocketProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
     await server.startup()
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server
     finally:
         await server.shutdown()
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    """A running server; yields its port."""
+    async with running() as server:
+        yield port_of(server)
+
+
+def port_of(server: uvicorn.Server) -> int:
+    port: int = server.servers[0].sockets[0].getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def silent(server: uvicorn.Server, request: bytes) -> Iterator[socket.socket]:
+    """A client with a tiny buffer that sends a request and never reads."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", port_of(server)))
+        client.sendall(request)
+        yield client
 
 
 @contextlib.asynccontextmanager
@@ -73,11 +116,64 @@ async def test_complete_heads_are_answered() -> None:
             assert await reader.readexactly(5) == b"hello"
 
 
-async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "MAX_CONNECTIONS", 1)
-    async with serving() as port, connected(port) as (first, writer):
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_client_that_reads_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch, keep_alive: bool) -> None:
+    monkeypatch.setattr(web_server, "WRITE_TIMEOUT_S", 0.2)
+    close = b"" if keep_alive else b"Connection: close\r\n"
+    request = REQUEST.replace(b" / ", b" /large ")[:-2] + close + b"\r\n"
+    async with running() as server:
+        with silent(server, request):
+            await until(lambda: bool(server.server_state.connections))
+            await until(lambda: not server.server_state.connections)
+
+
+async def test_client_that_reads_slowly_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "WRITE_TIMEOUT_S", 0.3)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server), limit=1000)
+        writer.write(REQUEST.replace(b" / ", b" /large "))
+        received = 0
+        while received < 20_000_000:
+            received += len(await reader.read(400_000))
+            await asyncio.sleep(0.02)
+        writer.close()
+
+
+async def test_pings_of_a_client_that_reads_nothing_fill_no_memory() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    head += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    async with running() as server:
+        with silent(server, head) as client:
+            await until(lambda: any(isinstance(each, WebSocketProtocol) for each in server.server_state.connections))
+            (connection,) = server.server_state.connections
+            ping = b"\x89\xfd\0\0\0\0" + bytes(125)
+            for _ in range(200):
+                await asyncio.get_running_loop().run_in_executor(None, client.sendall, 1000 * ping)
+            assert connection.transport.get_write_buffer_size() < 200_000
+
+
+async def test_too_many_connections_close_the_one_that_is_silent_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MAX_OF_ADDRESS", 2)
+    async with serving() as port, connected(port) as (silent, _), connected(port) as (first, writer):
         writer.write(REQUEST)
         assert b"200 OK" in await first.readuntil(b"\r\n\r\n")
-        async with connected(port) as (second, _):
+        async with connected(port) as (second, other):
+            other.write(REQUEST)
+            assert b"200 OK" in await second.readuntil(b"\r\n\r\n")
             with contextlib.suppress(ConnectionResetError):
-                assert await asyncio.wait_for(second.read(), 10) == b""
+                assert await asyncio.wait_for(silent.read(), 10) == b""
+            writer.write(REQUEST)
+            assert await first.readexactly(5) == b"hello"
+            assert b"200 OK" in await first.readuntil(b"\r\n\r\n")
+
+
+async def test_silent_connections_leave_the_page_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS", 8)
+    async with running() as server, contextlib.AsyncExitStack() as attack:
+        for number in range(40):
+            attack.enter_context(silent(server, REQUEST.replace(b" / ", b" /large ") if number % 2 else b""))
+            await asyncio.sleep(0)
+        async with connected(port_of(server)) as (reader, writer):
+            writer.write(REQUEST)
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert len(server.server_state.connections) <= 9
