@@ -30,7 +30,7 @@ class EngineConfig:
 
     engine: str = option(
         _LOCAL,
-        help="local: this process; ray: a pool on this machine; ray:HOST:PORT: of that cluster",
+        help="local: this process; ray: pool on this machine; ray:HOST:PORT: pool of that cluster",
     )
     replicas: int = option(1, help="replicas of the pool; with --max-replicas the fewest")
     max_replicas: int | None = option(None, help="most replicas when requests queue up (default: as --replicas)")

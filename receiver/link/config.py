@@ -39,7 +39,7 @@ class SecurityConfig:
     peer_bytes_per_second: float = option(4e6, help="most bytes per second of a stream; more are read more slowly")
     peer_messages_per_second: float = option(
         1000.0,
-        help="most messages per second of a stream; three times that of an address",
+        help="most messages per second of a stream; an address may have three times that",
     )
 
     def __post_init__(self) -> None:

@@ -21,9 +21,7 @@ class LinkConfig:
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
     window: int = option(8, help="most unacknowledged frames")
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
-    reconnect_timeout: float = option(
-        120.0, help="seconds to reach it again after a loss, until it acknowledges a frame"
-    )
+    reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
 
     @property

@@ -14,7 +14,7 @@ class DeliveryConfig:
 
     delivery: Literal["live", "complete"] | None = option(
         None,
-        help="live: newest frames only; complete: every frame, also after restarts (default: live for cameras)",
+        help="live: newest frames; complete: all, also after restarts (default: cameras live, files wait)",
     )
     spool: Path = option(Path("spool"), help="directory for undelivered frames under --delivery complete")
     spool_limit_mb: float = option(1000.0, help="megabytes in the spool at which the source waits")
