@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -216,13 +217,15 @@ async def _begun(request: Request, models: ModelService, account: Account) -> Jo
     """Admits the upload, reads and checks the picture, and begins to reconstruct it."""
     config, headers, began_s = models.config, request.headers, time.perf_counter()
     try:
-        with await models.admit(account) as place:
+        async with models.admit(account):
             boundary = check_headers(
                 headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes
             )
             file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
-            picture = await models.check(file.content)
-            return models.start(account, place.pop_all(), file.name, picture)
+            with ExitStack() as place:
+                place.enter_context(models.work(account))
+                picture = await models.check(file.content)
+                return models.start(account, place.pop_all(), file.name, picture)
     except (UploadRefused, ClientDisconnect) as error:
         left = UploadRefused(400, "the connection ended before the picture had arrived")
         refused = error if isinstance(error, UploadRefused) else left

@@ -5,9 +5,9 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# In work at a time: each holds its body and picture in memory.
-_AT_ONCE, _OF_ACCOUNT_AT_ONCE = 16, 6
+# On their way and in work at a time: each holds its body, and then its picture, in memory.
+_ARRIVING, _IN_WORK, _OF_ACCOUNT = 64, 16, 6
 _THREADS = 2
 _BURST = 20
 _RECONSTRUCTION_S = 120.0
@@ -99,6 +99,29 @@ class _StageTimer:
         return self._stage_began_s - self._began_s
 
 
+class Places:
+    """Places for accounts, `each` for one of them; when half are taken, only accounts without one get another."""
+
+    def __init__(self, most: int, each: int) -> None:
+        self._most, self._each, self._taken = most, each, Counter[int]()
+
+    def check(self, account: Account) -> None:
+        """Raises UploadRefused (429) if there is no place."""
+        total, own = self._taken.total(), self._taken[account.id]
+        if total >= self._most or own >= (self._each if 2 * total < self._most else 1):
+            raise UploadRefused(429, "too many uploads at a time: wait until one has finished", 2.0)
+
+    @contextmanager
+    def take(self, account: Account) -> Iterator[None]:
+        """Takes a place for a block. Raises UploadRefused (429)."""
+        self.check(account)
+        self._taken[account.id] += 1
+        try:
+            yield
+        finally:
+            self._taken -= Counter([account.id])
+
+
 class ModelService:
     """Takes uploads and keeps their models."""
 
@@ -114,7 +137,7 @@ class ModelService:
         self.config, self.metrics = config, metrics
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
-        self._in_work: Counter[int] = Counter()
+        self._arriving, self._in_work = Places(_ARRIVING, _OF_ACCOUNT), Places(_IN_WORK, _OF_ACCOUNT)
         self._jobs: set[asyncio.Task[ModelRow]] = set()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
@@ -125,20 +148,22 @@ class ModelService:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         self._threads.shutdown()
 
-    async def admit(self, account: Account) -> ExitStack:
-        """Admits an upload until the result is closed. Raises UploadRefused: 409 too many models, 429 uploads."""
+    @asynccontextmanager
+    async def admit(self, account: Account) -> AsyncIterator[None]:
+        """Admits a body until the block ends. Raises UploadRefused: 409 too many models, 429 uploads."""
         wait_s = self._rates.take(str(account.id))
         if wait_s > 0:
             raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)
-        if self._in_work[account.id] >= _OF_ACCOUNT_AT_ONCE or self._in_work.total() >= _AT_ONCE:
-            raise UploadRefused(429, "too many uploads at a time: wait until one has finished", 2.0)
-        self._in_work[account.id] += 1
-        with ExitStack() as place:
-            place.callback(self._release, account.id)
+        self._in_work.check(account)
+        with self._arriving.take(account):
             kept = await self._database.read_async(lambda session: store.count_models(session, account))
             if kept >= self.config.account_models:
                 raise self._too_many()
-            return place.pop_all()
+            yield
+
+    def work(self, account: Account) -> AbstractContextManager[None]:
+        """The place of a picture that has arrived. Raises UploadRefused (429) if there is none."""
+        return self._in_work.take(account)
 
     async def check(self, content: bytes) -> CheckedPicture:
         """Checks a picture in a worker thread; see `check_picture`."""
@@ -249,11 +274,6 @@ class ModelService:
 
     def _too_many(self) -> UploadRefused:
         return UploadRefused(409, f"the account keeps {self.config.account_models} models: delete one first")
-
-    def _release(self, account: int) -> None:
-        self._in_work[account] -= 1
-        if self._in_work[account] <= 0:
-            del self._in_work[account]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -18,6 +18,7 @@ from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.models import store
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
+from tests.support.fake_link import until
 from tests.support.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web_service import Site, open_site
 
@@ -243,6 +244,41 @@ async def test_floods_are_refused(site: Site, pictures: FakePictures) -> None:
     pictures.gate.set()
     assert {(await task).status_code for task in held} == {201}
     assert (await upload(anna)).status_code == 201  # there is room again
+
+
+async def test_bodies_that_do_not_arrive_keep_nobody_from_uploading(site: Site) -> None:
+    begun, never = asyncio.Semaphore(0), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        begun.release()
+        yield b"--b\r\n"
+        await never.wait()
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    attackers = [await site.visitor(f"attacker-{number}") for number in range(3)]
+    held = [
+        asyncio.create_task(attacker.post("/upload", content=body(), headers=headers))
+        for attacker in attackers
+        for _ in range(6)
+    ]
+    for _ in held:
+        await begun.acquire()
+    assert (await upload(await site.visitor("Anna"))).status_code == 201
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_accounts_with_many_pictures_leave_places_to_others(site: Site, pictures: FakePictures) -> None:
+    pictures.gate.clear()
+    attackers = [await site.visitor(f"attacker-{number}") for number in range(3)]
+    held = [asyncio.create_task(upload(attacker)) for attacker in attackers for _ in range(6)]
+    await until(lambda: len(pictures.received) == 9 and sum(task.done() for task in held) == 9)
+    anna = asyncio.create_task(upload(await site.visitor("Anna")))
+    await until(lambda: len(pictures.received) == 10)
+    pictures.gate.set()
+    assert (await anna).status_code == 201
+    assert sorted([(await task).status_code for task in held]) == [201] * 9 + [429] * 9
 
 
 async def test_uploads_in_a_minute_are_limited(tmp_path: Path) -> None:
