@@ -9,7 +9,7 @@ import functools
 import io
 import logging
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,10 +145,15 @@ class Preview:
     jpeg: bytes
 
 
+Visitor = tuple[bool, str]
+"""Who watches: whether with an account, and its name or otherwise the address."""
+
+
 class Watcher:
     """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
 
-    def __init__(self, hub: "LiveHub") -> None:
+    def __init__(self, hub: "LiveHub", visitor: Visitor) -> None:
+        self.visitor, self.displaced = visitor, asyncio.Event()
         self._hub = hub
         self._session: int | None = None
         self._watches = False
@@ -228,22 +233,38 @@ class LiveHub(SessionObserver):
         """Those of this process that are remembered, by number; the newest last."""
         self.previews: dict[int, Preview] = {}
         """The newest of each session."""
-        self._watchers: set[Watcher] = set()
+        self._watchers: list[Watcher] = []
 
     @property
     def watchers(self) -> int:
         """How many browsers watch."""
         return len(self._watchers)
 
+    def make_room(self, visitor: Visitor, most: int) -> bool:
+        """Whether there is a place for one more, perhaps taken from another watcher.
+
+        Whoever has an account takes it from whoever has none, and otherwise from whoever has two places more.
+        """
+        watchers = [watcher for watcher in self._watchers if not watcher.displaced.is_set()]
+        if len(watchers) < most:
+            return True
+        places = Counter(watcher.visitor for watcher in watchers)
+        youngest = max(reversed(watchers), key=lambda watcher: (not watcher.visitor[0], places[watcher.visitor]))
+        mine, theirs = (visitor[0], -places[visitor]), (youngest.visitor[0], 2 - places[youngest.visitor])
+        if mine < theirs:
+            return False
+        youngest.displaced.set()
+        return True
+
     @contextmanager
-    def watcher(self) -> Iterator[Watcher]:
+    def watcher(self, visitor: Visitor = (False, "")) -> Iterator[Watcher]:
         """A watcher, until the block ends."""
-        watcher = Watcher(self)
-        self._watchers.add(watcher)
+        watcher = Watcher(self, visitor)
+        self._watchers.append(watcher)
         try:
             yield watcher
         finally:
-            self._watchers.discard(watcher)
+            self._watchers.remove(watcher)
 
     def session_began(self, number: int, session: Session) -> None:
         """A session begins, or continues after it had ended."""

@@ -21,6 +21,8 @@ from receiver.web.live.texture_queue import TextureQueue
 from receiver.web.metrics import WebMetrics
 
 _FRAMES_IN_FLIGHT = 2
+# Until the first message: a silent browser takes the place of another.
+_CHOICE_S = 10.0
 _MAX_MESSAGE_CHARACTERS = 1000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455 and IANA's registry)."""
@@ -51,12 +53,13 @@ class LiveSocket:
         self._unacknowledged_part: int | None = None
 
     async def serve(self) -> None:
-        """Sends until the browser leaves, says something that is not understood, or has signed out."""
+        """Sends until the browser leaves, loses its place, says nothing that is understood, or has signed out."""
         await self._websocket.send_json({"type": "hello", "version": package_version()})
         reading = asyncio.create_task(self._read(), name="live socket reader")
         sending = asyncio.create_task(self._send(), name="live socket writer")
         leaving = asyncio.create_task(self._signed_out(), name="live socket sign-out")
-        tasks = (reading, sending, leaving)
+        displaced = asyncio.create_task(self._watcher.displaced.wait(), name="live socket place")
+        tasks = (reading, sending, leaving, displaced)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -65,6 +68,8 @@ class LiveSocket:
             await asyncio.gather(*tasks, return_exceptions=True)
         if leaving in done:
             await close(self._websocket, POLICY_VIOLATION, "signed out")
+        elif displaced in done:
+            await close(self._websocket, TRY_AGAIN_LATER, "others need the place; see --watchers")
         for task in done:
             error = task.exception()
             if error is not None and not isinstance(error, (WebSocketDisconnect, _Misunderstood)):
@@ -73,6 +78,11 @@ class LiveSocket:
                 await close(self._websocket, POLICY_VIOLATION, str(error))
 
     async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(_CHOICE_S):
+                self._handle(await _received(self._websocket))
+        except TimeoutError as error:
+            raise _Misunderstood("nothing was chosen to be watched") from error
         while True:
             self._handle(await _received(self._websocket))
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,35 @@ async def test_too_many_watchers_are_told_so(tmp_path: Path) -> None:
             with pytest.raises(ConnectionClosed) as closed:
                 await second.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
+
+
+async def refused(browser: ClientConnection) -> int | None:
+    """The code with which a WebSocket is closed."""
+    with pytest.raises(ConnectionClosed) as closed:
+        async with asyncio.timeout(5):
+            while True:
+                await browser.recv()
+    return closed.value.rcvd and closed.value.rcvd.code
+
+
+async def test_places_are_for_accounts_first_and_shared_between_addresses(tmp_path: Path) -> None:
+    with_account = {"additional_headers": {"authorization": "Bearer bw_anna"}}
+    async with served(tmp_path, watchers=4) as page, AsyncExitStack() as opened:
+        first = [await opened.enter_async_context(page.watch()) for _ in range(4)]
+        elsewhere = [await opened.enter_async_context(page.watch(local_addr=("127.0.0.2", 0))) for _ in range(2)]
+        assert [await refused(browser) for browser in reversed(first[2:])] == [1013, 1013]
+        third = await opened.enter_async_context(page.watch(local_addr=("127.0.0.2", 0)))
+        assert await refused(third) == 1013
+        accounts = [await opened.enter_async_context(page.watch(**with_account)) for _ in range(4)]
+        assert [await refused(browser) for browser in (*first[:2], *elsewhere)] == [1013] * 4
+        assert await refused(await opened.enter_async_context(page.watch())) == 1013
+        assert [json.loads(await browser.recv())["type"] for browser in accounts] == ["hello"] * 4
+
+
+async def test_browser_that_chooses_nothing_loses_its_place(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.live.socket._CHOICE_S", 0.05)
+    async with page.watch() as browser:
+        assert await refused(browser) == 1008
 
 
 async def test_page_that_needs_an_account(tmp_path: Path) -> None:
