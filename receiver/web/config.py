@@ -1,5 +1,6 @@
 """Configuration of the web page: page, uploads, accounts, and the senders that it starts."""
 
+import ipaddress
 from dataclasses import dataclass
 
 from common.errors import UsageError
@@ -15,17 +16,27 @@ class WebConfig:
     """The web page.
 
     On the loopback everybody on this machine may watch. At any other address the page wants TLS (`--tls-cert`) or
-    `--insecure`, and only signed-in accounts see anything.
+    `--insecure`, and there and behind a proxy only signed-in accounts see anything.
     """
 
     page: bool = option(True, help="serve the web page")
     http: Address | None = option(None, help="address of the page, host:port (default: 127.0.0.1:8080, or a free port)")
+    trusted_proxy: str | None = option(
+        None,
+        help="address or network of the proxy before the page, or several with commas: who comes through it needs an "
+        "account, and has the address and scheme that its X-Forwarded-For and X-Forwarded-Proto say",
+    )
     watchers: int = option(16, help="most browsers that watch at a time")
     browser_camera: bool = option(False, help="let watchers send the camera of their browser")
 
     def __post_init__(self) -> None:
         if self.watchers < 1:
             raise ValueError(f"watchers must be at least 1, got {self.watchers}")
+        for proxy in (self.trusted_proxy or "127.0.0.1").split(","):
+            try:
+                ipaddress.ip_network(proxy.strip())
+            except ValueError as error:
+                raise ValueError(f"--trusted-proxy {proxy.strip()}: give an address or network, 10.0.0.0/8") from error
 
     @property
     def address(self) -> Address:
@@ -35,11 +46,11 @@ class WebConfig:
     @property
     def needs_account(self) -> bool:
         """Whether watching needs an account."""
-        return not self.address.is_loopback
+        return not self.address.is_loopback or self.trusted_proxy is not None
 
     def check(self, security: SecurityConfig) -> None:
         """Raises UsageError if a password could be sent unencrypted by accident."""
-        if self.page and self.needs_account and not security.tls_cert and not security.insecure:
+        if self.page and not self.address.is_loopback and not security.tls_cert and not security.insecure:
             raise UsageError(
                 f"other machines can reach the page on {self.address}: give --tls-cert and --tls-key (sh "
                 "deploy/certs/make-ca.sh and issue.sh make them), or --insecure behind a proxy that encrypts"

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -30,7 +31,7 @@ class WebServer:
     """Serves an application; takes the address on construction. Raises OutputError if it cannot be used."""
 
     def __init__(self, config: WebConfig, security: SecurityConfig) -> None:
-        self._security = security
+        self._security, self._proxy = security, config.trusted_proxy
         self._socket = _bind(config)
         host, port = config.address.host, int(self._socket.getsockname()[1])
         self.address = Address(host, port)
@@ -60,7 +61,8 @@ class WebServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=self._proxy is not None,
+            forwarded_allow_ips=self._proxy,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
@@ -195,8 +197,10 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
             self._expect_head()
 
     def _make_room(self) -> None:
-        mine = [each for each in self.connections if _address(each) == _address(self)]
-        if len(mine) > MAX_OF_ADDRESS:
+        app, own = self.config.loaded_app, _address(self)
+        mine = [each for each in self.connections if _address(each) == own]
+        proxied = isinstance(app, ProxyHeadersMiddleware) and own in app.trusted_hosts
+        if len(mine) > MAX_OF_ADDRESS and not proxied:
             self._close_one(mine)
         elif len(self.connections) > MAX_CONNECTIONS:
             self._close_one(self.connections)

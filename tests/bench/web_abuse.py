@@ -4,10 +4,10 @@ Several processes send 50,000 requests and messages (`--requests`) of these fami
 
     documented   derived by Schemathesis from /openapi.json, valid and broken
     mutated      methods, paths, headers and bodies at random, path traversal, malformed HTTP
-    pictures     decompression bombs, polyglots, damaged files, paths as names, bodies of 100 MB
-    rights       CSRF, session fixation, other accounts' models, guessed secrets, brute force
+    pictures     decompression bombs, polyglots, damaged files, paths as names, bodies of 100 MB or held back
+    rights       CSRF, session fixation, other accounts' models, guessed secrets, brute force, locking others out
     slow         260 connections that read nothing, with a byte now and then, and honest requests beside them
-    sockets      /live and /camera without rights, and messages at random
+    sockets      /live and /camera without rights or silent, and messages at random
 
 A status of 5xx is a fault, except 503 with Retry-After, which is counted; so are an answer that does not come within
 30 s, an attack that is accepted, an answer that shows a secret or a name of another account, and one that the document

@@ -116,7 +116,11 @@ async def sign_in(given: NameAndPassword, request: Request, response: Response, 
     try:
         async with _attempt():
             signed_in = await identities.accounts.sign_in(
-                given.name, given.password, _address(request), visitor.session if visitor else None
+                given.name,
+                given.password,
+                _address(request),
+                visitor.session if visitor else None,
+                request.cookies.get(identities.browser_cookie, ""),
             )
     except WrongPassword as error:
         raise problem(401, "the name or the password is wrong") from error

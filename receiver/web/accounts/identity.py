@@ -13,7 +13,8 @@ from receiver.web.accounts.store import SESSION_MOST_S, Account
 from receiver.web.guards import is_cross_origin
 from receiver.web.problems import problem
 
-COOKIE = "bodywire_session"
+COOKIE, BROWSER_COOKIE = "bodywire_session", "bodywire_browser"
+_BROWSER_S = 365 * 86_400
 CSRF_HEADER = "X-CSRF-Token"
 
 
@@ -36,7 +37,8 @@ class Identities:
     def __init__(self, accounts: AccountService, *, secure: bool) -> None:
         self.accounts, self._secure = accounts, secure
         # Browsers accept this prefix only over TLS, for all paths, and from this very host.
-        self.cookie = f"__Host-{COOKIE}" if secure else COOKIE
+        prefix = "__Host-" if secure else ""
+        self.cookie, self.browser_cookie = prefix + COOKIE, prefix + BROWSER_COOKIE
 
     async def identify(self, connection: HTTPConnection) -> Identity | None:
         """The identity behind a request or a WebSocket; None if there is none, or if what proves it is not valid."""
@@ -55,19 +57,17 @@ class Identities:
         return identity.account.name if identity else None
 
     def remember(self, response: Response, signed_in: SignedIn) -> None:
-        """Sets the cookie of a new session."""
-        response.set_cookie(
-            self.cookie,
-            signed_in.secret,
-            max_age=int(SESSION_MOST_S),
-            path="/",
-            secure=self._secure,
-            httponly=True,
-            samesite="strict",
-        )
+        """Sets the cookies of a new session, and of a browser that is known from now on."""
+        for name, value, lasts_s in (
+            (self.cookie, signed_in.secret, int(SESSION_MOST_S)),
+            (self.browser_cookie, signed_in.browser, _BROWSER_S),
+        ):
+            response.set_cookie(
+                name, value, max_age=lasts_s, path="/", secure=self._secure, httponly=True, samesite="strict"
+            )
 
     def forget(self, response: Response) -> None:
-        """Removes the cookie."""
+        """Removes the session's cookie; the browser stays known."""
         response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
 
 

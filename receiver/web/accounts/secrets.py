@@ -28,6 +28,22 @@ def secret_hash(secret: str) -> bytes | None:
     return hashlib.sha256(secret.encode()).digest()
 
 
+def browser_proof(password_hash: str, browser: str = "") -> str:
+    """What a browser keeps that has signed in: its random name, and a proof by the account's password hash."""
+    browser = browser or secrets.token_urlsafe(_BYTES // 2)
+    proof = hmac.digest(password_hash.encode(), b"bodywire browser " + browser.encode(), "sha256")
+    return f"{browser}.{urlsafe_b64encode(proof).decode().rstrip('=')}"
+
+
+def proven_browser(given: str, password_hash: str) -> str | None:
+    """The name of a browser that has signed in to an account since its password was set; None for another."""
+    browser = given.partition(".")[0]
+    valid = (
+        given.isascii() and len(given) <= 2 * _MOST_CHARACTERS and same(given, browser_proof(password_hash, browser))
+    )
+    return browser if valid and browser else None
+
+
 def csrf_token(session_secret: str) -> str:
     """The CSRF token of a session: who has only this one, or the database, cannot make the other."""
     digest = hmac.digest(session_secret.encode(), b"bodywire csrf", "sha256")

@@ -34,10 +34,11 @@ class SignUpClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A new session (`secret`: for the cookie)."""
+    """A new session (`secret`: for the cookie; `browser`: for the cookie by which the browser stays known)."""
 
     account: Account
     secret: str
+    browser: str
 
     @property
     def csrf(self) -> str:
@@ -89,40 +90,45 @@ class AccountService:
         now = self._clock.wall()
         account = await self._database.write_async(lambda session: store.add_account(session, name, encoded, now))
         logger.info("account %s signed up from %s", printable(account.name, 100), printable(address, 100))
-        return await self._begin_session(account, previous)
+        return await self._begin_session(account, encoded, previous)
 
-    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
+    async def sign_in(
+        self, name: str, password: str, address: str, previous: str | None = None, browser: str = ""
+    ) -> SignedIn:
         """Begins a session; its secret is new in any case, and the browser's previous session ends.
 
-        A wrong password and an unknown name take the same time and give the same error.
+        A wrong password and an unknown name take the same time and give the same error. Only its own failures lock a
+        browser out that has signed in before.
 
         Args:
             previous: secret of the session that the browser has presented.
+            browser: `SignedIn.browser` of an earlier time.
 
         Raises:
             WrongPassword: or there is no such account.
             TriedTooOften, PasswordsBusy: later.
         """
-        key = name_key(name)
+        key, row = name_key(name), await self._find_account(name)
+        known = secrets.proven_browser(browser, row.password_hash) if row else None
+        source = f"browser {known}" if known else address
         try:
-            _pay(self._sign_ins, address)
-            self._guard.begin(key, address)
+            _pay(self._sign_ins, source)
+            self._guard.begin(key, source, known=known is not None)
         except TriedTooOften:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
-        row = await self._find_account(name)
         right = await self._passwords.verify(row.password_hash if row else None, password[: MAX_PASSWORD + 1])
         if not right or row is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
             raise WrongPassword
         self._on_sign_in(SignInOutcome.SUCCEEDED)
-        self._guard.succeed(key, address)
-        account = Account(row.id, row.name)
-        if self._passwords.is_outdated(row.password_hash):
+        self._guard.succeed(key, source)
+        account, encoded = Account(row.id, row.name), row.password_hash
+        if self._passwords.is_outdated(encoded):
             encoded = await self._passwords.hash(password)
             await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
-        return await self._begin_session(account, previous)
+        return await self._begin_session(account, encoded, previous)
 
     async def sign_out(self, secret: str) -> None:
         """Ends a session."""
@@ -178,7 +184,7 @@ class AccountService:
             return None  # such a name does not exist, and a database may not even be asked for it
         return await self._database.read_async(lambda session: store.find_account(session, name))
 
-    async def _begin_session(self, account: Account, previous: str | None) -> SignedIn:
+    async def _begin_session(self, account: Account, password_hash: str, previous: str | None) -> SignedIn:
         secret, now = secrets.new_session_secret(), self._clock.wall()
         digest, old = secrets.secret_hash(secret), secrets.secret_hash(previous or "")
         assert digest is not None
@@ -189,7 +195,7 @@ class AccountService:
             store.add_session(session, account, digest, now)
 
         await self._database.write_async(work)
-        return SignedIn(account, secret)
+        return SignedIn(account, secret, secrets.browser_proof(password_hash))
 
 
 def make_token(session: Session, account: Account, label: str, now: float) -> tuple[TokenRow, str]:

@@ -127,7 +127,8 @@ class SignInGuard:
     """Refuses to try passwords on and on.
 
     Failures count for the account from one address, for the account from anywhere, and for the address. An attacker who
-    keeps failing locks the account first for their own address; only many addresses lock it for its owner.
+    keeps failing locks the account first for their own address; only many addresses lock it for its owner, and nobody
+    locks it for a browser in which the owner has signed in before: that has failures of its own.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -136,18 +137,23 @@ class SignInGuard:
         self._accounts = Lockout(50, clock, first_s=30.0, most_s=hour_s / 4, forget_s=hour_s)
         self._addresses = Lockout(30, clock, first_s=30.0, most_s=hour_s, forget_s=hour_s)
 
-    def begin(self, account: str, address: str) -> None:
-        """Counts a try. Raises TriedTooOften if it is not accepted, and not counted either."""
-        pair = f"{address} {account}"
-        wait_s = max(self._pairs.wait_s(pair), self._accounts.wait_s(account), self._addresses.wait_s(address))
+    def begin(self, account: str, source: str, *, known: bool = False) -> None:
+        """Counts a try. Raises TriedTooOften if it is not accepted, and not counted either.
+
+        Args:
+            source: the address, or a browser that is `known` to belong to the account's owner.
+        """
+        counted = [(self._pairs, f"{source} {account}")]
+        if not known:
+            counted += [(self._accounts, account), (self._addresses, source)]
+        wait_s = max(lockout.wait_s(key) for lockout, key in counted)
         if wait_s > 0:
             raise TriedTooOften(wait_s)
-        self._pairs.count(pair)
-        self._accounts.count(account)
-        self._addresses.count(address)
+        for lockout, key in counted:
+            lockout.count(key)
 
-    def succeed(self, account: str, address: str) -> None:
+    def succeed(self, account: str, source: str) -> None:
         """The try was the owner's. Own successes do not pay for failures at the accounts of others."""
-        self._pairs.clear(f"{address} {account}")
+        self._pairs.clear(f"{source} {account}")
         self._accounts.clear(account)
-        self._addresses.refund(address)
+        self._addresses.refund(source)

@@ -59,7 +59,7 @@ class LiveSocket:
         sending = asyncio.create_task(self._send(), name="live socket writer")
         leaving = asyncio.create_task(self._signed_out(), name="live socket sign-out")
         displaced = asyncio.create_task(self._watcher.displaced.wait(), name="live socket place")
-        tasks = (reading, sending, leaving, displaced)
+        tasks: tuple[asyncio.Task[Any], ...] = (reading, sending, leaving, displaced)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

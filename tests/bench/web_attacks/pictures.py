@@ -1,24 +1,28 @@
 """Uploads that are bombs, polyglots, damaged, too large, or named like paths."""
 
+import contextlib
 import random
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 
-from tests.bench.web_attacks.target import Answer, Findings, Target, Unanswered, exchange, request_bytes
+from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, Unanswered, exchange, request_bytes
 from tests.support.fake_pictures import picture
 
 _HUGE = 100_000_000
 
 
 def attack(target: Target, seed: int, count: int) -> Findings:
-    """Sends `count` uploads, one in 50 of them with a body of 100 MB."""
+    """Sends `count` uploads, one in 50 of them with a body of 100 MB, another beside bodies that are held back."""
     rng, findings = random.Random(seed), Findings()
     for number in range(count):
         attacker = rng.choice(target.attackers)
         name, content, allowed = rng.choice(KINDS)(rng)
         try:
-            if number % 50 == 0:
+            if number % 50 == 1:
+                _held(target, findings)
+            elif number % 50 == 0:
                 findings.check(target, "100 MB", _huge(target, attacker.program, rng.random() < 0.5), allowed=False)
             else:
                 answer = exchange(target, _form(name, content, attacker.program))
@@ -32,6 +36,19 @@ def _form(name: str, content: bytes, headers: dict[str, str]) -> bytes:
     head = f'--b\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'.encode()
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     return request_bytes("POST", "/upload", {**headers, **kind}, head + content + b"\r\n--b--\r\n", "127.0.0.1")
+
+
+def _held(target: Target, findings: Findings) -> None:
+    """Bodies that do not arrive, of as many accounts as there are, and an honest upload beside them."""
+    with contextlib.ExitStack() as opened:
+        for attacker in 6 * target.attackers:
+            connection = opened.enter_context(socket.create_connection(target.address, TIMEOUT_S))
+            connection.sendall(_form("a.jpg", picture(), attacker.program)[:-20])
+            findings.sent += 1
+        answer = exchange(target, _form("a.jpg", picture(), target.honest.program))
+    findings.check(target, "upload beside bodies that do not arrive", answer)
+    if answer.status == 429:
+        findings.faults.append(f"held bodies keep others from uploading: {answer.body[:200]!r}")
 
 
 def _huge(target: Target, headers: dict[str, str], chunked: bool) -> Answer:

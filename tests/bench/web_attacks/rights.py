@@ -97,6 +97,19 @@ def _brute_force(rng: random.Random, target: Target, findings: Findings) -> None
     findings.check(target, "brute force", send(target, "POST", "/api/session", {}, body), allowed=False)
 
 
+def _locked_out(rng: random.Random, target: Target, findings: Findings) -> None:
+    """Wrong passwords of an honest visitor, who then signs in with the browser of before."""
+    own = target.honest
+    for _ in range(6):
+        wrong = {"name": own.name, "password": f"guess {rng.random()}"}
+        findings.check(target, "guess", send(target, "POST", "/api/session", {}, wrong), allowed=False)
+    answer = send(target, "POST", "/api/session", {"Cookie": own.known}, {"name": own.name, "password": PASSWORD})
+    findings.check(target, "honest sign-in", answer)
+    # Many at a time from the same browser may have to wait.
+    if answer.status not in (200, 429):
+        findings.faults.append(f"an honest visitor is locked out: {answer.status} {answer.body[:200]!r}")
+
+
 ATTEMPTS: Sequence[Callable[[random.Random, Target, Findings], None]] = (
-    *(_csrf, _other_model, _listing, _fixation, _guessed, _brute_force),
+    *(_csrf, _other_model, _listing, _fixation, _guessed, _brute_force, _locked_out),
 )

@@ -1,9 +1,11 @@
 """Connections that stay: requests of a byte a second, answers never read, and WebSockets with messages at random."""
 
+import contextlib
 import json
 import random
 import socket
 import time
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -45,6 +47,22 @@ def slow(target: Target, seed: int, count: int) -> Findings:
     return findings
 
 
+def _watched(target: Target, findings: Findings) -> None:
+    """Silent watchers from everywhere, and an honest one with an account."""
+    url = target.url.replace("http", "ws", 1) + "/live"
+    settings: dict[str, Any] = {"proxy": None, "open_timeout": TIMEOUT_S, "close_timeout": 0}
+    with contextlib.ExitStack() as opened:
+        for _ in range(20):
+            with contextlib.suppress(OSError, InvalidHandshake):
+                opened.enter_context(connect(url, **settings))
+                findings.sent += 1
+        with connect(url, additional_headers=target.honest.program, **settings) as honest:
+            try:
+                honest.recv(timeout=TIMEOUT_S)
+            except ConnectionClosed as error:
+                findings.faults.append(f"silent watchers take the place of an account: {error}")
+
+
 def _opened(target: Target, rng: random.Random) -> list[socket.socket]:
     try:
         connection = socket.socket()
@@ -81,6 +99,7 @@ def _honest(target: Target, findings: Findings) -> None:
 def web_sockets(target: Target, seed: int, count: int) -> Findings:
     """Opens /live and /camera with and without rights and sends messages at random, `count` in all."""
     rng, findings = random.Random(seed), Findings()
+    _watched(target, findings)
     while findings.sent < count:
         path = rng.choice(("/live", "/camera"))
         own = rng.choice(target.attackers)

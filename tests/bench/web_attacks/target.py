@@ -28,12 +28,13 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who has signed up."""
+    """Who has signed up (`known`: the cookie of a browser that has signed in before)."""
 
     name: str
     cookie: str
     csrf: str
     token: str
+    known: str = ""
 
     @classmethod
     def sign_up(cls, url: str, name: str) -> Self:
@@ -43,8 +44,8 @@ class Visitor:
             answer.raise_for_status()
             csrf = answer.json()["csrf"]
             made = client.post("/api/tokens", json={"label": "bench"}, headers={"X-CSRF-Token": csrf})
-            cookie = "; ".join(f"{key}={value}" for key, value in client.cookies.items())
-        return cls(name, cookie, csrf, made.json()["token"])
+            cookies = {key.rpartition("_")[2]: f"{key}={value}" for key, value in client.cookies.items()}
+        return cls(name, cookies["session"], csrf, made.json()["token"], cookies["browser"])
 
     @property
     def browser(self) -> dict[str, str]:
@@ -62,6 +63,7 @@ class Target:
     Args:
         attackers: accounts of their own.
         canary: name of the victim's model.
+        honest: who signs in, uploads and watches beside the attacks.
     """
 
     url: str
@@ -69,6 +71,7 @@ class Target:
     attackers: tuple[Visitor, ...]
     canary: str
     model: str
+    honest: Visitor
 
     @classmethod
     def prepare(cls, url: str, seed: int) -> Self:
@@ -80,7 +83,7 @@ class Target:
         answer = httpx.post(f"{url}/upload", files=files, headers=victim.program, timeout=120)
         # A receiver that cannot reconstruct pictures still has to keep the victim's token and account.
         model = answer.json()["id"] if answer.status_code == 201 else "0" * 32
-        return cls(url, victim, attackers, canary, model)
+        return cls(url, victim, attackers, canary, model, Visitor.sign_up(url, f"honest-{seed}"))
 
     @property
     def address(self) -> tuple[str, int]:

@@ -173,6 +173,23 @@ async def test_brute_force_is_locked_out_and_the_owner_is_not(site: Site) -> Non
     assert (await sign_in(attacker)).status_code == 200
 
 
+async def test_attackers_lock_no_browser_out_that_has_signed_in_before(site: Site) -> None:
+    owner = await site.visitor("Anna")
+    await owner.delete("/api/session")
+    del owner.headers["X-CSRF-Token"]
+    for number in range(60):
+        await sign_in(site.client(f"203.0.113.{number}"), "anna", "wrong password")
+    for _ in range(30):
+        await sign_in(site.client(), "bert", "wrong password")
+    assert (await sign_in(site.client())).status_code == 429, "a browser that is not known"
+    assert (await sign_in(owner)).status_code == 200
+    thief = site.client()
+    thief.cookies.update(owner.cookies)
+    del thief.cookies["bodywire_session"]
+    assert (await sign_in(thief, "bert")).status_code == 429, "known to another account only"
+    assert [(await sign_in(thief, "anna", "wrong password")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+
+
 async def test_unknown_name_is_locked_out_like_a_known_one(site: Site) -> None:
     attacker = site.client(EVIL)
     assert [(await sign_in(attacker, "nobody")).status_code for _ in range(7)] == [401] * 5 + [429] * 2

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -231,13 +233,14 @@ async def test_too_many_watchers_are_told_so(tmp_path: Path) -> None:
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
 
 
-async def refused(browser: ClientConnection) -> int | None:
+async def refused(browser: ClientConnection) -> int:
     """The code with which a WebSocket is closed."""
     with pytest.raises(ConnectionClosed) as closed:
         async with asyncio.timeout(5):
             while True:
                 await browser.recv()
-    return closed.value.rcvd and closed.value.rcvd.code
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
 
 
 async def test_places_are_for_accounts_first_and_shared_between_addresses(tmp_path: Path) -> None:
@@ -336,6 +339,28 @@ async def test_frames_and_meshes_on_disk(page: Page) -> None:
 async def test_busy_port_is_an_error_unless_it_is_the_default(page: Page) -> None:
     with pytest.raises(OutputError, match="give --http a free host:port"):
         WebServer(WebConfig(http=page.address), SecurityConfig())
+
+
+@pytest.mark.parametrize(("proxy", "host"), [("127.0.0.1", "192.0.2.9"), ("127.0.0.2", "127.0.0.1")])
+async def test_only_a_trusted_proxy_says_where_requests_come_from(proxy: str, host: str) -> None:
+    async def client(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    server = WebServer(WebConfig(http=Address("127.0.0.1", 0), trusted_proxy=proxy), SecurityConfig())
+    server.start(client)
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as visitor:
+            headers = {"X-Forwarded-For": "203.0.113.1, 192.0.2.9"}
+            assert (await visitor.get("/", headers=headers)).text == host
+    finally:
+        await server.stop()
+
+
+def test_page_behind_a_proxy_is_for_accounts() -> None:
+    assert not WebConfig().needs_account
+    assert WebConfig(trusted_proxy="127.0.0.1, 10.0.0.0/8").needs_account
+    with pytest.raises(ValueError, match=r"--trusted-proxy proxy\.example"):
+        WebConfig(trusted_proxy="10.0.0.1,proxy.example")
 
 
 def test_page_for_other_machines_wants_encryption() -> None:

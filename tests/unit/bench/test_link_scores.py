@@ -147,7 +147,7 @@ def test_raw_numbers_repeat_slow_groups_by_the_codecs_rule() -> None:
 
 def test_answers_of_the_page_that_are_faults() -> None:
     victim = Visitor("victim", "bodywire_session=s3cret-cookie", "s3cret-csrf", "bw_s3cret-token")
-    target = Target("http://127.0.0.1:1", victim, (), "canary-1.jpg", "0" * 32)
+    target = Target("http://127.0.0.1:1", victim, (), "canary-1.jpg", "0" * 32, victim)
 
     def faults(answer: Answer, *, allowed: bool = True) -> list[str]:
         findings = Findings()

@@ -23,3 +23,13 @@ def test_csrf_token_belongs_to_its_session() -> None:
     assert secrets.csrf_token(one) == secrets.csrf_token(one) != secrets.csrf_token(other)
     assert secrets.same(secrets.csrf_token(one), secrets.csrf_token(one))
     assert not secrets.same("\ud800ä", secrets.csrf_token(one))
+
+
+def test_browser_is_known_to_the_account_that_it_signed_in_to() -> None:
+    proof = secrets.browser_proof("$argon2id$one")
+    assert secrets.proven_browser(proof, "$argon2id$one") == proof.partition(".")[0]
+    for given, password_hash in (
+        *((proof, "$argon2id$two"), (proof[:-1], "$argon2id$one"), ("", "$argon2id$one"), ("ä.b", "$argon2id$one")),
+        (secrets.browser_proof("$argon2id$one", "." + proof), "$argon2id$one"),
+    ):
+        assert secrets.proven_browser(given, password_hash) is None
