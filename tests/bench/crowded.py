@@ -33,6 +33,7 @@ from common.errors import OutputError
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.rate import demo_truth
+from tests.netlab.programs import module_command
 from tests.netlab.recording import FPS, record, write
 
 SENDERS = 50
@@ -70,10 +71,19 @@ class Measurements:
 
 def start_module(stack: ExitStack, *command: str) -> subprocess.Popen[str]:
     """Runs `python -m` with these arguments until the stack is left."""
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(module_command(*command), stdout=subprocess.PIPE, text=True)
     stack.callback(process.communicate)
     stack.callback(process.kill)
     return process
+
+
+def start_receiver(stack: ExitStack, log: Path, *flags: str) -> tuple[subprocess.Popen[str], str]:
+    """Runs `tests.netlab.counting_receiver` until the stack is left; returns its process and address."""
+    receiver = start_module(
+        stack, "tests.netlab.counting_receiver", "--listen", "127.0.0.1:0", "--log", str(log), *flags
+    )
+    assert receiver.stdout is not None
+    return receiver, receiver.stdout.readline().removeprefix("listening on ").strip()
 
 
 def last_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any]:
@@ -98,11 +108,7 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurem
     with ExitStack() as stack:
         flags = [] if decode else ["--pass-through"]
         log = folder / "receiver"
-        receiver = start_module(
-            stack, "tests.netlab.counting_receiver", "--listen", "127.0.0.1:0", "--log", str(log), *flags
-        )
-        assert receiver.stdout is not None
-        peer = receiver.stdout.readline().removeprefix("listening on ").strip()
+        receiver, peer = start_receiver(stack, log, *flags)
         begin_s = time.time() + _STARTING_S
         shares = [1, *(len(part) for part in np.array_split(np.arange(senders - 1), _PROCESSES))]
         logs = [folder / f"senders-{number}.npy" for number in range(len(shares))]
@@ -124,7 +130,7 @@ def run(senders: int, seconds: float, folder: Path, *, decode: bool) -> Measurem
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if begin_s <= line["at"] <= begin_s + seconds]
     memory, processor = (np.array([[line["at"], line[name]] for line in lines]) for name in ("rss_kb", "cpu_s"))
-    pairs = np.concatenate([np.load(path) for path in logs[1:]])
+    pairs = np.concatenate([np.load(path)[:, :2] for path in logs[1:]])
     return Measurements(pairs, stopped, sent, counters, memory, processor)
 
 

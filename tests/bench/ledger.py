@@ -44,6 +44,7 @@ from common.errors import OutputError
 from tests.bench import report
 from tests.netlab.durable_receiver import BUGS
 from tests.netlab.durable_sender import captured_at
+from tests.netlab.programs import module_command
 
 _CONTROL_KILLS = 40
 FRONTS, SENDERS, _FPS = 3, 4, 25.0
@@ -105,7 +106,7 @@ class Program:
     """A module of `tests.netlab` as a process that can be killed and started again."""
 
     def __init__(self, *command: str) -> None:
-        self._command = [sys.executable, "-m", *command]
+        self._name, self._command = command[0], module_command(*command)
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -121,7 +122,7 @@ class Program:
         assert self._process is not None and self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.startswith(prefix):
-            raise OutputError(f"{self._command[2]} did not start; its error is above")
+            raise OutputError(f"{self._name} did not start; its error is above")
         return line.removeprefix(prefix).strip()
 
     def kill(self) -> None:
@@ -133,7 +134,7 @@ class Program:
         ended = self._process.poll() if self._process is not None else None
         self.close()
         if ended is not None:
-            raise OutputError(f"{self._command[2]} ended by itself, with exit code {ended}")
+            raise OutputError(f"{self._name} ended by itself, with exit code {ended}")
 
     def close(self) -> None:
         process, self._process = self._process, None
@@ -154,9 +155,9 @@ class Program:
             output, _ = process.communicate(timeout=_DELIVERY_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise OutputError(f"{self._command[2]} did not finish within {_DELIVERY_TIMEOUT_S:g} s") from None
+            raise OutputError(f"{self._name} did not finish within {_DELIVERY_TIMEOUT_S:g} s") from None
         if process.returncode or not output:
-            raise OutputError(f"{self._command[2]} ended with exit code {process.returncode}")
+            raise OutputError(f"{self._name} ended with exit code {process.returncode}")
         return output.splitlines()[-1]
 
 
@@ -259,7 +260,7 @@ def started(
                 program.close()
 
 
-def run_pair(kills: int, seed: int, bug: str | None = None) -> Outcome:
+def run_pair(kills: int, seed: int | str, bug: str | None = None) -> Outcome:
     """Kills a sender and its receiver and audits, until the kills are over or a fault is found.
 
     Raises:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -73,9 +74,8 @@ def resident_kb() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-async def run(listen: Address, log: TextIO, decode: bool) -> None:
+async def run(listen: Address, log: TextIO, decode: bool, security: SecurityConfig) -> None:
     counts = CountingPipeline(decode)
-    security = SecurityConfig(max_sessions=_CAPACITY, peer_sessions=_CAPACITY)
     await serve(listen, counts, security, beside=counts.report(log))
     totals = {name: getattr(counts, name) for name in ("frames", "missing", "again", "broken")}
     print(json.dumps(totals), flush=True)
@@ -86,9 +86,16 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--pass-through", action="store_true", help="do not decode the frames")
+    parser.add_argument(
+        "--certificates", type=Path, metavar="DIR", help="mutual TLS: ca.pem, receiver.pem, receiver.key"
+    )
     options = parser.parse_args()
+    security = SecurityConfig(max_sessions=_CAPACITY, peer_sessions=_CAPACITY)
+    if options.certificates is not None:
+        names = {"tls_ca": "ca.pem", "tls_cert": "receiver.pem", "tls_key": "receiver.key"}
+        security = replace(security, **{name: options.certificates / file for name, file in names.items()})
     with open(options.log, "w", encoding="utf-8") as log:
-        asyncio.run(run(options.listen, log, not options.pass_through))
+        asyncio.run(run(options.listen, log, not options.pass_through, security))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What the senders and receivers for netlab's hosts have in common."""
 
 import asyncio
+import os
 import secrets
 import signal
+import sys
 from collections.abc import Coroutine
 
 from common.blobs import Blob
@@ -17,6 +19,7 @@ from receiver.link.frame_handler import FrameHandler
 from receiver.link.server import LinkServer
 from receiver.link.service import OnUse, unshared
 from receiver.link.session import Session, SessionRegistry
+from receiver.web.children import end_with_parent
 
 MODEL = bytes(8)
 
@@ -49,6 +52,12 @@ class FramesOnly:
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
 
     async def on_session_end(self, session: Session) -> None: ...
+
+
+def module_command(*command: str) -> list[str]:
+    """The command line of `python -m` with these arguments; its process ends with this one, also after SIGKILL."""
+    bound = (sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid()))
+    return [*bound, sys.executable, "-m", *command]
 
 
 def terminated() -> asyncio.Event:

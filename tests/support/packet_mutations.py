@@ -4,7 +4,13 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
+import numpy as np
+
 from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.packet import code_references, seal
+from common.codec.range_coder import SymbolReader
+from common.codec.tables import load
+from common.labels import FAST_GROUPS
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 
 Mutation = Callable[[bytearray, Random, Sequence[bytes]], None]
@@ -78,3 +84,23 @@ def mutated(number: int, rng: Random, packets: Sequence[bytes]) -> tuple[int, by
     data = bytearray(packets[sequence])
     KINDS[number % len(KINDS)](data, rng, packets)
     return sequence, bytes(data)
+
+
+def same(decoded: DecodedFrame, truth: DecodedFrame) -> bool:
+    """Whether the frames have equal fast groups; of the slow ones, a decoder shows the newest that it has."""
+    found, wanted = decoded.frame.people, truth.frame.people
+    return [person.identity for person in found] == [person.identity for person in wanted] and all(
+        np.array_equal(person.labels[name], other.labels[name])
+        for person, other in zip(found, wanted, strict=True)
+        for name in FAST_GROUPS
+    )
+
+
+def with_right_check(decoder: FrameCodec, body: bytes, sequence: int) -> bytes:
+    """The packet of a body, with the check that belongs to it here, so that its content is what decides.
+
+    Raises:
+        WireError: the body has no references, or some that the decoder does not have.
+    """
+    lags = code_references(SymbolReader(load(), body), None)
+    return seal(body, decoder._seed(sequence, decoder._find_references(sequence, lags)))

@@ -17,8 +17,7 @@ import numpy as np
 from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE, POINTS
 from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CHECK_SIZE, code_references, seal
-from common.codec.range_coder import SymbolReader
+from common.codec.packet import CHECK_SIZE
 from common.codec.snapshot import decode_snapshot
 from common.codec.tables import load
 from common.errors import MalformedPacket, RecordingError, WireError
@@ -37,7 +36,7 @@ from common.recording.records import (
     encode_records,
 )
 from common.texture import atlas_tiles, point_colours
-from tests.support.packet_mutations import stream
+from tests.support.packet_mutations import stream, with_right_check
 
 _INDEX_END: Final = 10_000
 
@@ -86,9 +85,7 @@ class Packets:
 
     def decode_sealed(self, body: bytes) -> None:
         """Decodes a body with the check that belongs to it, so that its content is what decides."""
-        decoder = self._fresh()
-        lags = code_references(SymbolReader(load(), body), None)
-        self.decode(seal(body, decoder._seed(self._sequence, decoder._find_references(self._sequence, lags))))
+        self.decode(with_right_check(self._decoder, body, self._sequence))
 
     def _fresh(self) -> FrameCodec:
         decoder = copy.copy(self._decoder)
