@@ -90,9 +90,12 @@ def last_line(process: subprocess.Popen[str], timeout_s: float) -> dict[str, Any
     """The JSON object in the last line that a program prints, when it has ended.
 
     Raises:
-        OutputError: it ended with another exit code than 0.
+        OutputError: it does not end in time, or with another exit code than 0.
     """
-    output, _ = process.communicate(timeout=timeout_s)
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise OutputError(f"a program did not end within {timeout_s:g} s") from None
     if process.returncode:
         raise OutputError(f"a program ended with exit code {process.returncode}; see its error above")
     last: dict[str, Any] = json.loads(output.splitlines()[-1])
