@@ -6,7 +6,8 @@ Each plays the recording through a link of its own, loses nothing, and starts at
 `--encode` it decodes the recording before and encodes it again, in a loop of `--frames`; with `--live` it drops stale
 frames, too.  `--log` gets an array with one row per acknowledged frame: when it was due (seconds since the epoch),
 seconds from then to the acknowledgement, number of the sender.  One line of JSON on standard output gives for each
-sender the number of its frames, the seconds of its first handshake, and the times of all its handshakes.
+sender the numbers of its frames and of those whose fate is known, the seconds of its first handshake, and the times
+of all its handshakes.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from common.wire.convert import Welcome
 from sender.congestion.samples import LinkSample
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
-from sender.link.observer import LinkObserver
+from sender.link.observer import Fate, LinkObserver
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from tests.netlab.programs import MODEL, FixedRate, new_hello
@@ -62,12 +63,16 @@ class Stopwatch(LinkObserver):
     def __init__(self, number: int, rows: "array[float]") -> None:
         self._number, self._rows = number, rows
         self.connected_at: list[float] = []
+        self.frames_ended = 0
 
     def connected(self, welcome: Welcome) -> None:
         self.connected_at.append(time.time())
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         self._rows.extend((frame.captured_at, time.time() - frame.captured_at, self._number))
+
+    def ended(self, frame: LabelFrame, fate: Fate) -> None:
+        self.frames_ended += 1
 
 
 async def play(link: LinkClient, frames: int, begin_s: float, fps: float, people: People) -> tuple[int, float]:
@@ -127,7 +132,8 @@ async def run(options: argparse.Namespace) -> None:
     np.save(options.log, np.frombuffer(rows).reshape(-1, 3))
     sent, connect_s = zip(*played, strict=True)
     connected_at = [stopwatch.connected_at for stopwatch in stopwatches]
-    print(json.dumps({"sent": sent, "connect_s": connect_s, "connected_at": connected_at}), flush=True)
+    ended = [stopwatch.frames_ended for stopwatch in stopwatches]
+    print(json.dumps({"sent": sent, "ended": ended, "connect_s": connect_s, "connected_at": connected_at}), flush=True)
 
 
 def main() -> None:

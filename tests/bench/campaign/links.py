@@ -123,14 +123,16 @@ class Soak:
                         lines[f"{name}_{key}"].append((self._began_at, self._minute, value))
             for name, group in groups.items():
                 printed, log = group.finish()
-                counts |= {f"{name}_sent": sum(printed["sent"]), f"{name}_skipped": sum(printed["sent"]) - len(log)}
+                sent, ended = sum(printed["sent"]), sum(printed["ended"])
+                counts |= {f"{name}_sent": sent, f"{name}_skipped": ended - len(log), f"{name}_lost": sent - ended}
                 for number, minute in enumerate(range(first, self._minute + 1), 1):
                     ages_ms = 1e3 * log[np.digitize(log[:, 0], marks) == number, 1]
                     for share in (50, 95) if ages_ms.size else ():
                         age = (self._began_at, minute, round(percentile(ages_ms, share), 3))
                         lines[f"{name}_age_p{share}_ms"].append(age)
-        silent = [f"{name}: no frame was acknowledged" for name in groups if f"{name}_age_p50_ms" not in lines]
-        return Piece(minutes, counts, lines=dict(lines), faults=silent)
+        faults = [f"{name}: no frame was acknowledged" for name in groups if f"{name}_age_p50_ms" not in lines]
+        faults += [f"{name}: frames without a fate" for name in groups if counts[f"{name}_lost"]]
+        return Piece(minutes, counts, lines=dict(lines), faults=faults)
 
 
 def mutual_tls(senders: int, seconds: float, _: str, folder: Path) -> Piece:
