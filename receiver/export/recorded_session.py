@@ -1,6 +1,7 @@
 """The bodies of one session, as the `frames.jsonl` of an output directory names them."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,18 @@ from typing import Any
 import numpy as np
 
 from common.errors import UsageError
+from common.io.regular_file import open_regular
 from common.text import printable
 
 _MIN_STEP_S = 1e-3
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
 _FALLBACK_STEP_S = 1 / 30
+# A frame of a hundred people has a tenth of this.
+_MAX_LINE_BYTES = 4_000_000
+# Seconds since the epoch, in the year 5138, and frames that a session may have: more cannot be times of an animation.
+_MAX_TIME_S, _MAX_SEQUENCE = 1e11, 2**40
+_BODY = re.compile(r"meshes/[^/\0]*[^/\0.][^/\0]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,8 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
     Raises:
         UsageError: the directory has no such session, or the session has no skinned bodies.
     """
+    if (directory / "meshes").is_symlink():
+        raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
     lines = _read_lines(directory, number)
     if number is None:
         if len(lines.numbers) != 1:
@@ -109,11 +118,13 @@ def _read_lines(directory: Path, number: int | None) -> _Lines:
     lines = _Lines()
     path = directory / "frames.jsonl"
     try:
-        with open(path, "rb") as file:
-            for line in file:
+        with open_regular(path) as file:
+            while line := file.readline(_MAX_LINE_BYTES):
                 # A receiver that runs may be writing the last one.
                 if line.endswith(b"\n"):
                     _add_line(lines, line, number)
+                elif len(line) == _MAX_LINE_BYTES:
+                    raise UsageError(f"{path} has a line of more than {_MAX_LINE_BYTES} bytes: no receiver wrote it")
     except FileNotFoundError as error:
         raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
     except OSError as error:
@@ -126,8 +137,8 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         record: Any = json.loads(line)
         session, sequence, captured_at = int(record["session"]), int(record["seq"]), float(record["captured_at"])
         bodies = [(int(person["id"]), _path(person["body"])) for person in record["people"]]
-        if not np.isfinite(captured_at):
-            raise ValueError("the time of capture is not finite")
+        if not (abs(captured_at) <= _MAX_TIME_S and 0 <= sequence <= _MAX_SEQUENCE):
+            raise ValueError("no such frame can have been captured")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         lines.damaged += 1
         return
@@ -139,9 +150,10 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
 
 
 def _path(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and "\0" not in value):
+    """The path of a body below the directory, as a receiver writes it."""
+    if value is None or (isinstance(value, str) and _BODY.fullmatch(value)):
         return value
-    raise ValueError("a path is neither text nor null")
+    raise ValueError("a path is neither that of a body nor null")
 
 
 def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:

@@ -70,7 +70,7 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character
             try:
                 body = read_body(poses.bodies[index].path)
             except ValueError as error:
-                logger.debug("%s", error)
+                left_out.reason = left_out.reason or str(error)
                 continue
             times_s = np.array([body.time_s for body in poses.bodies])
             motion = _strictly_increasing(Motion(times_s, rotations, translations[:, 0]))

@@ -8,15 +8,22 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
+from common.io.regular_file import open_regular
 from receiver.mesh.glb import HEAD_BYTES, GlbReader, Node, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
+# A body has 15,000 vertices, 130 joints and a texture: 1 MB, of which the document has 40 kB.
+_MAX_BYTES, _MAX_DOCUMENT_BYTES = 64_000_000, 1_000_000
+_MAX_JOINTS, _MAX_NAME_CHARACTERS = 256, 100
+_MAX_DISTANCE_M = 1e5
 # What reading the JSON of a damaged file raises.
 _DAMAGES = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError),
@@ -63,9 +70,11 @@ def read_pose(path: Path) -> LocalPose:
         ValueError: the file is missing, cut, or no skinned body.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read(document_bytes(file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size))
-        return _pose(json.loads(text))
+        with open_regular(path, _MAX_BYTES) as file:
+            size_bytes = document_bytes(file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size)
+            if size_bytes > _MAX_DOCUMENT_BYTES:
+                raise ValueError(f"its document has {size_bytes} bytes")
+            return _pose(json.loads(file.read(size_bytes)))
     except _DAMAGES as error:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
 
@@ -73,13 +82,16 @@ def read_pose(path: Path) -> LocalPose:
 def read_body(path: Path) -> BodyFile:
     """Reads a body. Raises ValueError if the file is missing, cut, or no skinned body."""
     try:
-        return _body(GlbReader(path.read_bytes()))
+        with open_regular(path, _MAX_BYTES) as file:
+            return _body(GlbReader(file.read()))
     except _DAMAGES as error:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
 
 
 def _pose(document: Node) -> LocalPose:
     joints = document["skins"][0]["joints"]
+    if not 0 < len(joints) <= _MAX_JOINTS:
+        raise ValueError(f"it has {len(joints)} joints")
     index = {node: joint for joint, node in enumerate(joints)}
     nodes = [document["nodes"][node] for node in joints]
     parents = [-1] * len(joints)
@@ -91,9 +103,17 @@ def _pose(document: Node) -> LocalPose:
     translations = np.array([node["translation"] for node in nodes], np.float64).reshape(len(joints), 3)
     rotations = np.array([node["rotation"] for node in nodes], np.float64).reshape(len(joints), 4)
     lengths = np.linalg.norm(rotations, axis=1, keepdims=True)
-    if not (np.isfinite(translations).all() and np.isfinite(lengths).all() and (lengths > 0.5).all()):
-        raise ValueError("its pose has numbers that are not finite, or no rotation")
-    return LocalPose(tuple(node["name"] for node in nodes), tuple(parents), translations, rotations / lengths)
+    if not (_near(translations) and np.isfinite(lengths).all() and (lengths > 0.5).all()):
+        raise ValueError("its pose has numbers that are not finite, or too large, or no rotation")
+    names = tuple(node["name"] for node in nodes)
+    if not all(isinstance(name, str) and name and len(name) <= _MAX_NAME_CHARACTERS for name in names):
+        raise ValueError("its joints have no names")
+    return LocalPose(names, tuple(parents), translations, rotations / lengths)
+
+
+def _near(points: npt.NDArray[np.floating[Any]]) -> bool:
+    """Whether all coordinates are finite, and so small that animation tools can show them."""
+    return bool((np.abs(points) <= _MAX_DISTANCE_M).all())
 
 
 def _body(file: GlbReader) -> BodyFile:
@@ -104,8 +124,8 @@ def _body(file: GlbReader) -> BodyFile:
     pose = _pose(file.document)
     if not len(faces) or faces.max() >= len(vertices) or joints.max() >= len(pose.names):
         raise ValueError("its mesh has no faces, or names vertices or joints that do not exist")
-    if not (np.isfinite(vertices).all() and np.isfinite(weights).all()):
-        raise ValueError("its mesh has numbers that are not finite")
+    if not (_near(vertices) and (weights >= 0).all() and np.isfinite(weights).all() and weights.any(axis=1).all()):
+        raise ValueError("its mesh has numbers that are not finite, or too large, or vertices that no joint moves")
     parents: IntArray = np.array(pose.parents, np.int64)
     skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
     colours, textured = file.colours(), file.texture()

@@ -1,15 +1,18 @@
 """Textures of meshes: a picture, and where in it each corner of each triangle is."""
 
+import io
 from dataclasses import dataclass
 from typing import Self
 
 import cv2
 import numpy as np
+from PIL import Image as Picture
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.texture.atlas import sample
 
 _JPEG_QUALITY = 90
+_MAX_PIXELS = 4096**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +78,13 @@ def sample_jpeg(jpeg: bytes, coordinates: FloatArray) -> ByteArray:
 
 
 def decode_jpeg(jpeg: bytes) -> ByteArray:
-    """JPEG → (H, W, 3) RGB. Raises ValueError if it is no picture."""
+    """JPEG → (H, W, 3) RGB. Raises ValueError if it is no picture, or too large for a texture."""
+    try:
+        with Picture.open(io.BytesIO(jpeg), formats=("JPEG",)) as head:
+            if head.width * head.height > _MAX_PIXELS:
+                raise ValueError(f"the texture has {head.width} × {head.height} pixels")
+    except (OSError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise ValueError("the texture is no picture") from error
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError("the texture is no picture")

@@ -56,8 +56,7 @@ class ExportFailed(BodywireError):
 
 def repeated(session: Path, out: Path) -> Path:
     """A session of `LONG_FRAMES` frames that repeats the bodies of another one, without copying them."""
-    out.mkdir()
-    (out / "meshes").symlink_to((session / "meshes").resolve())
+    shutil.copytree(session / "meshes", out / "meshes", copy_function=os.link)
     lines = [json.loads(line) for line in (session / "frames.jsonl").read_text().splitlines()]
     with open(out / "frames.jsonl", "w", encoding="utf-8") as file:
         for number in range(LONG_FRAMES):

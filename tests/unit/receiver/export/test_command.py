@@ -97,6 +97,12 @@ def test_damaged_bodies_are_left_out_in_one_line(
         np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), [0.0, 0.1, 0.2, 0.25], atol=1e-6)
 
 
+def test_bodies_without_a_mesh_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (out / "meshes").glob("*-p0.body.glb"):
+        path.write_bytes(path.read_bytes().replace(b"WEIGHTS_0", b"WEIGHTS_9"))
+    assert "can be read: cannot read a skinned body from" in refused(capsys, "1", "--person", "0")
+
+
 def test_existing_file_is_kept_without_force(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("session-1.glb").write_text("mine")
     assert "give --force" in refused(capsys, "1")

@@ -1,6 +1,7 @@
 """Reading a session: its times, its people, and what is wrong with a directory."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ def write_lines(out: Path, lines: list[dict[str, Any] | str]) -> Path:
 def line(seq: int, captured_at: float, people: tuple[int, ...] = (0,), session: int = 1, body: bool = True) -> Any:
     bodies = [{"id": person, "body": f"meshes/{seq}-p{person}.glb" if body else None} for person in people]
     return {"seq": seq, "session": session, "captured_at": captured_at, "people": bodies}
+
+
+def body_at(path: str) -> Any:
+    return {**line(2, 50.0), "people": [{"id": 0, "body": path}]}
 
 
 def times(session: RecordedSession, person: int = 0) -> list[float]:
@@ -68,6 +73,8 @@ def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) 
         "\0\n",
         "[" * 100_000 + "\n",
         json.dumps(line(2, float("nan"))) + "\n",
+        *(json.dumps(line(seq, time)) + "\n" for seq, time in ((2, 1e308), (2, -1e12), (10**400, 50.0), (-1, 50.0))),
+        *(json.dumps(body_at(path)) + "\n" for path in ("/dev/zero", "../a.glb", "meshes/..", "meshes/../../a.glb")),
     ]
     out = write_lines(tmp_path, [line(0, 50.0), *damaged, line(1, 50.1), '{"seq": 2, "ses'])
     session = read_session(out, 1)
@@ -110,3 +117,26 @@ def test_session_without_bodies_names_the_flags(tmp_path: Path) -> None:
     plain["people"][0]["body"] = "meshes/000000.body.obj"
     with pytest.raises(UsageError, match="with receiver --format obj"):
         read_session(write_lines(tmp_path, [plain]), 1)
+
+
+def test_lines_that_are_no_file_of_a_receiver(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match=r"frames\.jsonl: it is not a regular file"):
+        read_session(tmp_path, 1)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match=r"frames\.jsonl: it is a link"):
+        read_session(tmp_path, 1)
+    path.unlink()
+    with open(path, "wb") as file:
+        file.truncate(10**11)
+    with pytest.raises(UsageError, match=r"frames\.jsonl has a line of more than"):
+        read_session(tmp_path, 1)
+
+
+def test_linked_folder_of_bodies_is_refused(tmp_path: Path) -> None:
+    out = write_lines(tmp_path / "out", [line(0, 50.0)])
+    (out / "meshes").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match=r"out/meshes is a link: put the folder"):
+        read_session(out, 1)

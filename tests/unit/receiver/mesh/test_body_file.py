@@ -1,4 +1,9 @@
+import json
+import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,11 +54,63 @@ def test_cut_file_is_refused(tmp_path: Path, content: bytes, share: float) -> No
             read(path)
 
 
-def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.glb", tmp_path):
+def test_what_is_no_regular_file_of_a_body_is_refused(tmp_path: Path, content: bytes) -> None:
+    linked, pipe, large = (tmp_path / f"{name}.glb" for name in ("linked", "pipe", "large"))
+    (tmp_path / "body").write_bytes(content)
+    linked.symlink_to(tmp_path / "body")
+    os.mkfifo(pipe)
+    large.write_bytes(struct.pack("<4sIIII", b"glTF", 2, 2**32 - 1, 2**32 - 21, 0x4E4F534A))
+    os.truncate(large, 2**32 - 1)
+    for path in (tmp_path / "missing.glb", linked, pipe, large, tmp_path):
         for read in (read_pose, read_body):
             with pytest.raises(ValueError, match="cannot read a skinned body"):
                 read(path)
+
+
+def with_document(content: bytes, change: Callable[[Any], object]) -> bytes:
+    (length,) = struct.unpack_from("<I", content, 12)
+    document = json.loads(content[20 : 20 + length])
+    change(document)
+    text, rest = json.dumps(document).encode(), content[20 + length :]
+    return struct.pack("<4sIIII", b"glTF", 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A) + text + rest
+
+
+def array_bytes(content: bytes, attribute: str) -> slice:
+    (length,) = struct.unpack_from("<I", content, 12)
+    document = json.loads(content[20 : 20 + length])
+    accessor = document["meshes"][0]["primitives"][0]["attributes"][attribute]
+    view = document["bufferViews"][document["accessors"][accessor]["bufferView"]]
+    first = 28 + length + view["byteOffset"]
+    return slice(first, first + view["byteLength"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["nodes"][document["skins"][0]["joints"][2]].update(translation=[3e38, 0, 0]),
+        lambda document: [node.update(name=7) for node in document["nodes"]],
+        lambda document: [node.update(name="x" * 1000) for node in document["nodes"]],
+        lambda document: document.update(padding="x" * 2_000_000),
+        lambda document: document["skins"][0].update(joints=[]),
+    ],
+)
+def test_poses_that_no_tool_could_show_are_refused(
+    tmp_path: Path, content: bytes, change: Callable[[Any], object]
+) -> None:
+    path = tmp_path / "hostile.glb"
+    path.write_bytes(with_document(content, change))
+    with pytest.raises(ValueError, match="cannot read a skinned body"):
+        read_pose(path)
+
+
+@pytest.mark.parametrize("attribute", ["POSITION", "WEIGHTS_0"])
+def test_meshes_that_no_tool_could_show_are_refused(tmp_path: Path, content: bytes, attribute: str) -> None:
+    path, hostile, part = tmp_path / "hostile.glb", bytearray(content), array_bytes(content, attribute)
+    wrong = struct.pack("<4f", 3e38, 3e38, -3e38, 3e38) if attribute == "POSITION" else bytes(16)
+    hostile[part.start : part.start + 16] = wrong
+    path.write_bytes(hostile)
+    with pytest.raises(ValueError, match="numbers that are not finite, or too large, or vertices"):
+        read_body(path)
 
 
 @pytest.mark.parametrize("mesh_format", ["glb", "obj", "ply"])

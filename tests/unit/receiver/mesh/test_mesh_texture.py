@@ -4,6 +4,7 @@ import dataclasses
 import io
 
 import numpy as np
+import pytest
 import trimesh
 from PIL import Image as Picture
 
@@ -92,6 +93,14 @@ def test_read_files_have_no_seams(tmp_path) -> None:  # type: ignore[no-untyped-
     np.testing.assert_array_equal(read.faces, body.mesh.faces)
     np.testing.assert_array_equal(file.mesh.faces, body.mesh.faces)
     np.testing.assert_array_equal(file.skeleton.vertex_joints, skeleton.vertex_joints)
+
+
+def test_picture_that_is_too_large_for_a_texture_is_not_decoded() -> None:
+    encoded = bytearray(encode_jpeg(gradient()))
+    frame = encoded.index(b"\xff\xc0")
+    encoded[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(ValueError, match=r"65535 × 65535 pixels|no picture"):
+        sample_jpeg(bytes(encoded), np.zeros((1, 2), np.float32))
 
 
 def test_sample_jpeg_is_what_was_encoded() -> None:
