@@ -35,6 +35,8 @@ _MAX_MESSAGE_CHARACTERS = 2000
 
 _SHORTAGES = {errno.ENOMEM: "memory", errno.EMFILE: "file descriptors", errno.ENFILE: "file descriptors"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# No space would help.
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 # What the dynamic linker, torch and `threading` say where they raise no MemoryError.
 _SHORTAGE_WORDS = (
     *("cannot allocate memory", "can't allocate memory", "failed to map segment", "not enough memory"),
@@ -108,6 +110,13 @@ class WeightsError(BodywireError):
     """Trained weights are missing, damaged, or of another version."""
 
     exit_code = 6
+
+
+def disk_remedy(error: OSError, elsewhere: str) -> str:
+    """What to do about a file that cannot be written; `elsewhere` says how to choose another place."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "close other programs, or raise the limit of open files (ulimit -n)"
+    return elsewhere if error.errno in _FORBIDDEN else f"free some space or {elsewhere}"
 
 
 def exit_code_of(program: str, work: Callable[[], object]) -> int:

@@ -21,7 +21,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pictures.picture_threads import PictureThreads
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
-from receiver.publish.output_files import output_errors, publish_file
+from receiver.publish.output_files import opened_folder, publish_file
 
 logger = logging.getLogger(__name__)
 
@@ -113,15 +113,14 @@ class ChannelPictures:
 
     def _write(self, number: int, signal: SignalBlob, picture: SequencePicture, durable: bool) -> None:
         folder, mode = self._config.out / "channel", self._config.file_mode
-        with output_errors(folder):
-            folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
         content = io.BytesIO()
         Pictures.fromarray(picture.image).save(content, "PNG")
         name = f"s{number}-{signal.sequence:06d}.png"
-        publish_file(folder / name, content.getvalue(), synced=durable, mode=mode)
         line = json.dumps(_facts(name, signal, picture)) + "\n"
-        with LineFile(folder / f"s{number}.jsonl", mode=mode) as lines:
-            lines.append(line.encode(), synced=durable)
+        with opened_folder(folder, self._config.folder_mode) as opened:
+            publish_file(folder / name, content.getvalue(), synced=durable, mode=mode, folder=opened)
+            with LineFile(folder / f"s{number}.jsonl", mode=mode, folder=opened) as lines:
+                lines.append(line.encode(), synced=durable)
 
 
 def _facts(name: str, signal: SignalBlob, picture: SequencePicture) -> dict[str, object]:

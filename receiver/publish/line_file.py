@@ -24,16 +24,18 @@ class LineFile:
     Args:
         mode: permissions of a new file, less the umask.
         locked: refuse a file that another process has opened in this way.
+        folder: the path's folder, opened.
 
     Raises:
         OutputError: the file cannot be opened, read or changed, or another process has locked it.
     """
 
-    def __init__(self, path: Path, *, mode: int, locked: bool = False) -> None:
+    def __init__(self, path: Path, *, mode: int, locked: bool = False, folder: int | None = None) -> None:
         self.path = path
         self._incomplete = False
         with output_errors(path):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(path.name if folder is not None else path, flags, mode, dir_fd=folder)
         try:
             if locked:
                 self._lock()
@@ -128,7 +130,7 @@ def check_place(path: Path, descriptor: int) -> None:
     """Raises OutputError if what is open was moved, removed or replaced at its path; takes about 2 µs."""
     opened = os.fstat(descriptor)
     try:
-        present = os.stat(path)
+        present = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
         found = "was moved or removed"
     except OSError as error:

@@ -4,11 +4,11 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.clock import Clock
-from common.errors import OutputError
+from common.errors import OutputError, disk_remedy
 from common.io.atomic_write import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -27,18 +27,40 @@ def free_and_size_bytes(directory: Path) -> tuple[float, float]:
     return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
 
-def publish_file(path: Path, content: bytes, *, synced: bool = True, mode: int = 0o600) -> None:
+def publish_file(
+    path: Path, content: bytes, *, synced: bool = True, mode: int = 0o600, folder: int | None = None
+) -> None:
     """Writes a file atomically: readers see either the old or the new content, also after the process was killed.
 
     Args:
         synced: also after a loss of power; the content is on the disk when this returns.
         mode: permissions, less the umask; by default only the owner may read the file.
+        folder: the path's folder, opened.
 
     Raises:
         OutputError: the file cannot be written; no partial file remains.
     """
     with output_errors(path):
-        atomic_write(path, content, synced=synced, mode=mode)
+        atomic_write(path, content, synced=synced, mode=mode, folder=folder)
+
+
+@contextmanager
+def opened_folder(path: Path, mode: int) -> Iterator[int]:
+    """A folder of the output, created if missing, as a handle: what replaces it later is not written through.
+
+    Raises:
+        OutputError: it cannot be created or opened, or is a link.
+    """
+    with output_errors(path):
+        with suppress(FileExistsError):
+            path.mkdir(mode=mode)
+        if path.is_symlink():
+            raise OutputError(f"{path} is a link: put the folder that it leads to in its place, or link all of --out")
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -53,7 +75,7 @@ def output_errors(path: Path, flag: str = "--out") -> Iterator[None]:
 def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError:
     """An error with the path, the reason and the remedy; `flag` chooses the path."""
     reason = error.strerror or str(error)
-    return OutputError(f"cannot write {path}: {reason}; free some space or choose another {flag}")
+    return OutputError(f"cannot write {path}: {reason}; {disk_remedy(error, f'choose another {flag}')}")
 
 
 class OutputGuard:

@@ -33,7 +33,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.line_file import LineFile, check_place
-from receiver.publish.output_files import output_errors, publish_file
+from receiver.publish.output_files import opened_folder, output_errors, publish_file
 from receiver.publish.session_records import (
     SessionState,
     encode_index,
@@ -72,9 +72,10 @@ class SessionDirectory:
                 LineFile(config.out / "frames.jsonl", mode=config.file_mode, locked=True)
             )
             self._records = opened.enter_context(LineFile(config.out / "sessions.jsonl", mode=PRIVATE_FILE))
+            self._meshes = opened.enter_context(opened_folder(self._meshes_path, config.folder_mode))
             with output_errors(config.out):
-                self._meshes = os.open(self._meshes_path, _FOLDER)
-                opened.callback(os.close, self._meshes)
+                self._out = os.open(config.out, _FOLDER)
+                opened.callback(os.close, self._out)
                 self._take_over()
             self._opened: ExitStack | None = opened.pop_all()
 
@@ -131,6 +132,15 @@ class SessionDirectory:
                 self._records.sync()
         return SessionWriter(self, state.number, durable)
 
+    def meshes(self) -> int:
+        """The folder of the meshes, opened. Raises OutputError if it was moved, removed or replaced."""
+        try:
+            check_place(self._meshes_path, self._meshes)
+        except OutputError:
+            self.check()  # a directory that was moved as a whole is the better explanation
+            raise
+        return self._meshes
+
     def last_sequence(self, number: int) -> int:
         """The highest recorded sequence number of a session, −1 before its first frame."""
         return self._sessions[number].last_sequence
@@ -174,16 +184,12 @@ class SessionDirectory:
         """Removes partial files of a killed receiver, and reads the sessions."""
         if stat.S_IMODE(self._records.path.stat().st_mode) != PRIVATE_FILE:
             self._records.path.chmod(PRIVATE_FILE)
-        for folder in (self.config.out, self._meshes_path):
+        for folder in (self._out, self._meshes):
             remove_partial_files(folder)
         self._read_sessions()
         self._write_index()
         # The files' names have to be on the disk before a durable session begins.
-        out = os.open(self.config.out, _FOLDER)
-        try:
-            self._sync(out)
-        finally:
-            os.close(out)
+        self._sync(self._out)
 
     def _read_sessions(self) -> None:
         """Sessions from their records; frames from the index, completed from the lines that were written after it."""
@@ -241,7 +247,7 @@ class SessionDirectory:
         self._records.sync()
         self._lines.sync()
         content = encode_index(self._lines.size_bytes, self._sessions.values())
-        publish_file(self._index_path, content, mode=self.config.file_mode)
+        publish_file(self._index_path, content, mode=self.config.file_mode, folder=self._out)
         self._index_failed = False
         self._indexed_bytes = self._appended_bytes
         self._index_every_bytes = max(_INDEX_EVERY_BYTES, _FRAME_BYTES_PER_INDEX_BYTE * len(content))
@@ -254,8 +260,7 @@ class SessionDirectory:
 def _create(config: PublishConfig) -> None:
     """Creates the directory; an existing one keeps its permissions, with a warning if they are wide."""
     with output_errors(config.out):
-        for folder in (config.out, config.out / "meshes"):
-            folder.mkdir(parents=True, exist_ok=True, mode=config.folder_mode)
+        config.out.mkdir(parents=True, exist_ok=True, mode=config.folder_mode)
         mode = stat.S_IMODE(config.out.stat().st_mode)
     if mode & 0o022:
         logger.warning("other users of this machine can replace files in %s: chmod go-w %s", config.out, config.out)
@@ -304,10 +309,10 @@ class SessionWriter:
     def write_picture(self, person: int, png: bytes, about: bytes) -> None:
         """Writes a person's key picture, and what is known about it, over an earlier one. Raises OutputError."""
         folder, mode = self._config.out / "pictures", self._config.file_mode
-        with output_errors(folder):
-            folder.mkdir(exist_ok=True, mode=self._config.folder_mode)
-        for suffix, content in ((".png", png), (".json", about)):
-            publish_file(folder / f"s{self.number}-p{person}{suffix}", content, synced=self._durable, mode=mode)
+        with opened_folder(folder, self._config.folder_mode) as opened:
+            for suffix, content in ((".png", png), (".json", about)):
+                path = folder / f"s{self.number}-p{person}{suffix}"
+                publish_file(path, content, synced=self._durable, mode=mode, folder=opened)
 
     def append(self, record: FrameRecord) -> bool:
         """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""
@@ -321,9 +326,5 @@ class SessionWriter:
         relative = f"meshes/{stem}.{self._config.format}"
         path, mode = self._config.out / relative, self._config.file_mode
         # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
-        try:
-            publish_file(path, content, synced=self._durable, mode=mode)
-        except OutputError:
-            self._directory.check()  # a folder that was moved is the better explanation
-            raise
+        publish_file(path, content, synced=self._durable, mode=mode, folder=self._directory.meshes())
         return relative

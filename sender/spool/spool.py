@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from common.codec.packet import CODEC_VERSION
-from common.errors import MalformedPacket, OutputError, UsageError
+from common.errors import MalformedPacket, OutputError, UsageError, disk_remedy
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write, remove_partial_files
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
@@ -292,9 +292,8 @@ class Spool:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
-            raise OutputError(
-                f"the spool {self._directory}: {reason}; free some space or give another --spool"
-            ) from error
+            remedy = disk_remedy(error, "give another --spool")
+            raise OutputError(f"the spool {self._directory}: {reason}; {remedy}") from error
 
 
 @contextmanager

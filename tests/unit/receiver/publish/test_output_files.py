@@ -1,5 +1,6 @@
 """Files of the output directory: permissions, the cost of the index, syncing, and changes by other programs."""
 
+import errno
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import pytest
 from common.clock import Clock
 from common.errors import OutputError
 from receiver.publish.config import PublishConfig
-from receiver.publish.output_files import OutputGuard
+from receiver.publish.output_files import OutputGuard, output_error
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.posed_body import box
 from tests.support.published_session import OWNER, frame_record, publish
@@ -167,6 +168,46 @@ def test_changed_directory_is_noticed_by_the_next_append(
             writer.write_surface(1, box())
     assert writer.last_sequence == 0
     directory.close()
+
+
+@pytest.mark.parametrize("name", ["meshes", "pictures"])
+def test_folder_swapped_for_a_link_is_not_written_through(tmp_path: Path, name: str) -> None:
+    out, private = tmp_path / "out", tmp_path / "private"
+    private.mkdir()
+    with SessionDirectory(PublishConfig(out)) as directory:
+        writer = directory.session("a", OWNER)
+        writer.write_picture(0, b"png", b"{}")
+        (out / name).rename(out / "aside")
+        (out / name).symlink_to(private)
+        with pytest.raises(OutputError, match=rf"out/{name} (was replaced|is a link)"):
+            writer.write_surface(1, box()) if name == "meshes" else writer.write_picture(0, b"png", b"{}")
+        assert list(private.iterdir()) == []
+        (out / name).unlink()
+        (out / "aside").rename(out / name)
+
+
+@pytest.mark.parametrize("name", ["meshes", "frames.jsonl", "sessions.jsonl"])
+def test_links_in_the_directory_are_refused_at_the_start(tmp_path: Path, name: str) -> None:
+    out, private = tmp_path / "out", tmp_path / "private"
+    out.mkdir()
+    (private.mkdir if name == "meshes" else private.touch)()
+    (out / name).symlink_to(private)
+    with pytest.raises(OutputError, match=rf"{name}.* link"):
+        SessionDirectory(PublishConfig(out))
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EMFILE, "close other programs, or raise the limit of open files (ulimit -n)"),
+        (errno.ENFILE, "close other programs, or raise the limit of open files (ulimit -n)"),
+        (errno.EROFS, "choose another --out"),
+        (errno.ENOSPC, "free some space or choose another --out"),
+    ],
+)
+def test_remedy_fits_the_reason(number: int, remedy: str) -> None:
+    error = output_error(Path("out"), OSError(number, os.strerror(number)))
+    assert str(error) == f"cannot write out: {os.strerror(number)}; {remedy}"
 
 
 @pytest.mark.parametrize("durable", [False, True])
