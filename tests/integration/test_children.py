@@ -181,7 +181,7 @@ async def test_full_disk_fails_pictures(bench: Bench, monkeypatch: pytest.Monkey
 
     pictures = bench.pictures()
     with monkeypatch.context() as disk:
-        disk.setattr("receiver.web.children.sender_child.tempfile.mkdtemp", full)
+        disk.setattr("common.io.private_folder.tempfile.mkdtemp", full)
         with pytest.raises(PicturesUnavailable, match="cannot be started"):
             await pictures.reconstruct(picture(1))
     assert len((await pictures.reconstruct(picture(1))).people) == 1

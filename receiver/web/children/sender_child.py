@@ -9,15 +9,14 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from common.errors import MalformedPacket, OutputError
+from common.io.private_folder import PrivateFolder
 from common.wire.pictures import (
     ANSWER_PREFIX,
     MAX_ANSWER_BYTES,
@@ -76,7 +75,7 @@ class SenderChild:
         self._restarts = restarts
         self._source = source
         self._command = (*command, "--log-level", "warning", "--log-format", "text", *flags)
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
         self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
@@ -90,14 +89,13 @@ class SenderChild:
     def socket_path(self) -> Path:
         """Where the process takes pictures, once it was started."""
         assert self._folder is not None
-        return self._folder / "pictures.sock"
+        return self._folder.path / "pictures.sock"
 
     async def start(self) -> None:
         """Starts the process once. Raises OutputError if no port is free, or no folder can be written."""
         try:
-            # Only this user may enter it.
-            self._folder = Path(tempfile.mkdtemp(prefix="bodywire-"))
-            self._link = link = InternalLink(self._name, self._handler, self._folder, self._on_connected)
+            self._folder = PrivateFolder()
+            self._link = link = InternalLink(self._name, self._handler, self._folder.path, self._on_connected)
         except OSError as error:
             raise OutputError(f"cannot write temporary files: {error.strerror}") from error
         address = await link.start()
@@ -143,7 +141,7 @@ class SenderChild:
         if link is not None:
             await link.stop()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     async def _supervise(self, flags: Sequence[str]) -> None:
         failed_starts = 0
@@ -167,6 +165,7 @@ class SenderChild:
 
     async def _run(self, flags: Sequence[str]) -> str:
         """Runs one process to its end; returns how it ended."""
+        assert self._folder is not None
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid())),
@@ -178,7 +177,7 @@ class SenderChild:
                 # An interrupt on the terminal is for the receiver, which ends the child in good order.
                 start_new_session=True,
                 # Not where the receiver was started: Python would look there for modules.
-                cwd=self._folder,
+                cwd=self._folder.path,
                 env=_environment(os.environ),
             )
         except OSError as error:
