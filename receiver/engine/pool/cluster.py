@@ -9,15 +9,18 @@ import asyncio
 import logging
 import os
 import re
+import secrets
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from common.errors import PeerError, UsageError
+from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address
+from common.io.atomic_write import atomic_write
+from common.io.private_folder import PrivateFolder
 from receiver.engine.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
@@ -26,6 +29,7 @@ from receiver.engine.pool.replica import Replica, ReplicaSettings
 logger = logging.getLogger(__name__)
 
 APPLICATION, DEPLOYMENT = "bodywire", "people"
+_LOOPBACK = "127.0.0.1"
 _CONNECT_TIMEOUT_S = 5.0
 _START_TIMEOUT_S, _START_POLL_S, _START_REPORT_S = 600.0, 0.2, 15.0
 _FACTS_TIMEOUT_S = 60.0
@@ -103,10 +107,13 @@ def open_pool(config: EngineConfig, settings: ReplicaSettings) -> Iterator[RayPo
         UsageError: Ray is not installed, the machine is too small for the replicas, or a pool that is there has other
             networks or options.
         PeerError: the cluster cannot be reached, or its replicas do not start.
+        OutputError: no temporary files can be written for a cluster on this machine.
     """
     check_cores(config)
-    ray = require_ray()
-    with _connected(ray, config):
+    with ExitStack() as opened:
+        own = None if config.address else opened.enter_context(_own_cluster())
+        ray = require_ray()
+        opened.enter_context(_connected(ray, config, own))
         handle = _deployed(ray, config, settings)
         _wait_for_replica(ray)
         try:
@@ -141,8 +148,31 @@ def check_cores(config: EngineConfig) -> None:
 
 
 @contextmanager
-def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
-    """Connects this process to a cluster, which it starts if the options name none."""
+def _own_cluster() -> Iterator[dict[str, Any]]:
+    """The arguments of a cluster on this machine, which only this user reaches; call before Ray is imported.
+
+    It listens on the loopback, and demands a token that lies, as its sessions do, in a private folder.
+    """
+    try:
+        folder = PrivateFolder()
+    except OSError as error:
+        raise OutputError(f"cannot write temporary files: {error.strerror}; set TMPDIR to another folder") from error
+    try:
+        token = folder.path / "token"
+        atomic_write(token, secrets.token_hex(32).encode(), mode=0o600)
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+        # Otherwise Ray takes an address that other machines reach in place of the loopback's, on Linux too.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        # Ray lets everybody into its folders, but not through the one around them.
+        yield {"_node_ip_address": _LOOPBACK, "_temp_dir": str(folder.path / "ray"), "include_dashboard": False}
+    finally:
+        folder.remove()
+
+
+@contextmanager
+def _connected(ray: Any, config: EngineConfig, own: Mapping[str, Any] | None) -> Iterator[None]:
+    """Connects this process to a cluster, which it starts with the arguments `own` if the options name none."""
     address = config.address
     if address is not None:
         reach(address)
@@ -151,9 +181,9 @@ def _connected(ray: Any, config: EngineConfig) -> Iterator[None]:
         ray.init(
             address=str(address) if address else "local",
             namespace=APPLICATION,
-            include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            **(own or {}),
         )
     except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
         where = f"join the Ray cluster at {address}" if address else "start Ray on this machine"

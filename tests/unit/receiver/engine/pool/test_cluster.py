@@ -2,6 +2,9 @@
 
 import os
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,28 @@ def test_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
         open_pool(config, SETTINGS),
     ):
         pass
+
+
+def test_own_cluster_is_for_this_user_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: dict[str, Any] = {}
+
+    def init(**arguments: Any) -> None:
+        token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+        started.update(arguments, token=token, modes=[path.stat().st_mode & 0o777 for path in (token, token.parent)])
+        raise RuntimeError("no cluster in this test")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # Restored at the end: the function under test sets them.
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setattr("receiver.engine.pool.cluster.require_ray", lambda: SimpleNamespace(init=init))
+    with pytest.raises(PeerError, match="no cluster in this test"), open_pool(EngineConfig(engine="ray"), SETTINGS):
+        pass
+    assert started["_node_ip_address"] == "127.0.0.1" and started["include_dashboard"] is False
+    assert os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" not in os.environ
+    assert Path(started["_temp_dir"]).parent == started["token"].parent
+    assert started["modes"] == [0o600, 0o700]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
