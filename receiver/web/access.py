@@ -1,7 +1,8 @@
 """Who may see what people before a sender's camera do.
 
-On the loopback everybody may: who is on this machine reaches the senders' port as well. At any other address a request
-must belong to an account, by a cookie of the page or a token.
+On the loopback whoever opens the address that the receiver has printed: its token tells the receiver's user from others
+on this machine, who cannot read it. At any other address, and behind a proxy, a request must belong to an account, by a
+cookie of the page or a token of the account.
 """
 
 import asyncio
@@ -11,8 +12,13 @@ from dataclasses import dataclass
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse, Response
+
+from receiver.web.accounts.secrets import same
 
 _RECHECK_EVERY_S = 10.0
+# What proxies add: who comes through one is not on this machine.
+_FORWARDED = ("forwarded", "via", "x-real-ip")
 
 ACCOUNTLESS = ""
 """Name of a watcher who needs no account."""
@@ -20,19 +26,38 @@ ACCOUNTLESS = ""
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Decides who may watch."""
+    """Decides who may watch (`token`: of the printed address; empty if it has none)."""
 
     needs_account: bool
     account_name: Callable[[HTTPConnection], Awaitable[str | None]]
+    token: str = ""
 
     async def watcher(self, connection: HTTPConnection) -> str | None:
         """Under which name a connection may watch; None if it may not."""
         name = await self.account_name(connection)
-        return name or (None if self.needs_account else ACCOUNTLESS)
+        return name or (ACCOUNTLESS if self.is_local(connection) else None)
+
+    def is_local(self, connection: HTTPConnection) -> bool:
+        """Whether a connection needs no account: not forwarded, and with the token."""
+        headers = connection.headers
+        if self.needs_account or any(name.startswith("x-forwarded") or name in _FORWARDED for name in headers):
+            return False
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        given = (connection.cookies.get(_cookie(connection), ""), connection.query_params.get("token", ""), bearer)
+        return not self.token or any(same(one, self.token) for one in given)
+
+    def entered(self, request: Request) -> Response | None:
+        """For who opens the printed address: a cookie instead of the token, which no history then keeps."""
+        if not self.token or not same(request.query_params.get("token", ""), self.token):
+            return None
+        response = RedirectResponse("/", 303)
+        secure = request.url.scheme == "https"
+        response.set_cookie(_cookie(request), self.token, secure=secure, httponly=True, samesite="strict")
+        return response
 
     async def until_signed_out(self, connection: HTTPConnection) -> None:
         """Waits until a connection that may watch may no longer: its session ended, or its token was revoked."""
-        if not self.needs_account:
+        if self.is_local(connection):
             await asyncio.Event().wait()
         while await self.watcher(connection) is not None:
             await asyncio.sleep(_RECHECK_EVERY_S)
@@ -40,4 +65,19 @@ class Access:
     async def may_watch(self, request: Request) -> None:
         """A dependency of routes. Raises HTTPException (401)."""
         if await self.watcher(request) is None:
-            raise HTTPException(401, "sign in to watch", {"www-authenticate": "Bearer"})
+            detail = "sign in to watch" if self.needs_account else f"{_OPEN}, or sign in, to watch"
+            raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
+
+    async def may_sign_up(self, request: Request) -> None:
+        """A dependency of routes. Raises HTTPException (403)."""
+        if not self.needs_account and not self.is_local(request):
+            raise HTTPException(403, f"{_OPEN} to make an account")
+
+
+_OPEN = "open the address that the receiver has printed"
+
+
+def _cookie(connection: HTTPConnection) -> str:
+    """Cookies are of a host and all its ports, on which other receivers may serve."""
+    server = connection.scope.get("server") or ("", None)
+    return f"bodywire_page_{server[1] or 0}"

@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from common.errors import OutputError
 from common.version import package_version
+from receiver.web.access import Access
 from receiver.web.problems import add_problem_handlers
 
 BUILT = Path(__file__).with_name("static")
@@ -44,14 +45,14 @@ class _PageFiles(StaticFiles):
         return response
 
 
-def page_routes(folder: Path = BUILT) -> APIRouter:
+def page_routes(access: Access, folder: Path = BUILT) -> APIRouter:
     """Routes of the page: `/`, `/docs` and `/static/…`."""
     router = APIRouter(include_in_schema=False)
     files = _PageFiles(directory=folder, check_dir=False)
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        return await files.get_response("index.html", request.scope)
+        return access.entered(request) or await files.get_response("index.html", request.scope)
 
     @router.get("/docs")
     async def documentation(request: Request) -> Response:
@@ -69,11 +70,11 @@ DESCRIPTION = """Turns pictures of people into meshes, and shows the people befo
 Sign in on the page, or send a token: `Authorization: Bearer bw_…`."""
 
 
-def create_app(routers: Sequence[APIRouter], files: Path = BUILT) -> FastAPI:
+def create_app(routers: Sequence[APIRouter], access: Access, files: Path = BUILT) -> FastAPI:
     """The application, to be served behind a `Guard`."""
     # FastAPI's own pages of documentation load scripts from elsewhere; /docs is one of the page's files.
     app = FastAPI(title="Bodywire", version=package_version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
     add_problem_handlers(app)
-    for router in (*routers, page_routes(files)):
+    for router in (*routers, page_routes(access, files)):
         app.include_router(router)
     return app

@@ -68,15 +68,16 @@ async def serve_page(
                 metrics=web_metrics,
             )
         )
-        access = Access(config.web.needs_account, service.identities.account_name)
+        access = Access(config.web.needs_account, service.identities.account_name, server.token)
         app = create_app(
             [
                 status_routes(access, service, browser_camera=camera_allowed),
                 live_routes(hub, config.publish.out, config.web.watchers, access, web_metrics),
                 camera_routes(cameras if camera_allowed else None, access),
-            ]
+            ],
+            access,
         )
-        service.install(app)
+        service.install(app, access)
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics))
         await pictures.start()
         counting = asyncio.create_task(_count_accounts(service, web_metrics), name="count of accounts")

@@ -1,6 +1,8 @@
 """Configuration of the web page: page, uploads, accounts, and the senders that it starts."""
 
 import ipaddress
+import re
+import secrets
 from dataclasses import dataclass
 
 from common.errors import UsageError
@@ -8,6 +10,7 @@ from common.io.addresses import Address
 from common.io.options import option
 from receiver.link.config import SecurityConfig
 
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 
 
@@ -15,12 +18,17 @@ DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 class WebConfig:
     """The web page.
 
-    On the loopback everybody on this machine may watch. At any other address the page wants TLS (`--tls-cert`) or
-    `--insecure`, and there and behind a proxy only signed-in accounts see anything.
+    On the loopback whoever has the printed address may watch. At any other address the page wants TLS (`--tls-cert`)
+    or `--insecure`, and there and behind a proxy only signed-in accounts see anything.
     """
 
     page: bool = option(True, help="serve the web page")
     http: Address | None = option(None, help="address of the page, host:port (default: 127.0.0.1:8080, or a free port)")
+    http_token: str = option(
+        "auto",
+        help="secret in the page's address on the loopback: auto makes one at each start, with none everybody on this "
+        "machine may watch; otherwise 16 characters and more",
+    )
     trusted_proxy: str | None = option(
         None,
         help="address or network of the proxy before the page, or several with commas: who comes through it needs an "
@@ -32,6 +40,8 @@ class WebConfig:
     def __post_init__(self) -> None:
         if self.watchers < 1:
             raise ValueError(f"watchers must be at least 1, got {self.watchers}")
+        if self.http_token not in ("auto", "none") and not _TOKEN.fullmatch(self.http_token):
+            raise ValueError("--http-token: give auto, none, or 16 to 128 letters, digits, - and _")
         for proxy in (self.trusted_proxy or "127.0.0.1").split(","):
             try:
                 ipaddress.ip_network(proxy.strip())
@@ -47,6 +57,12 @@ class WebConfig:
     def needs_account(self) -> bool:
         """Whether watching needs an account."""
         return not self.address.is_loopback or self.trusted_proxy is not None
+
+    def new_token(self) -> str:
+        """What the page's address has to carry; empty if nothing."""
+        if self.needs_account or self.http_token == "none":
+            return ""
+        return secrets.token_urlsafe(24) if self.http_token == "auto" else self.http_token
 
     def check(self, security: SecurityConfig) -> None:
         """Raises UsageError if a password could be sent unencrypted by accident."""

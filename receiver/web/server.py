@@ -34,7 +34,7 @@ class WebServer:
         self._security, self._proxy = security, config.trusted_proxy
         self._socket = _bind(config)
         host, port = config.address.host, int(self._socket.getsockname()[1])
-        self.address = Address(host, port)
+        self.address, self.token = Address(host, port), config.new_token()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -45,8 +45,9 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """The page's address for a browser."""
-        return f"{'https' if self.encrypted else 'http'}://{self.address}/"
+        """The page's address for a browser, with its token."""
+        token = f"?token={self.token}" if self.token else ""
+        return f"{'https' if self.encrypted else 'http'}://{self.address}/{token}"
 
     def start(self, app: ASGIApp) -> None:
         """Begins to serve, in the running event loop."""

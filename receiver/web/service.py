@@ -35,10 +35,10 @@ class UploadService:
     models: ModelService
     identities: Identities
 
-    def install(self, app: FastAPI) -> None:
+    def install(self, app: FastAPI, access: Access) -> None:
         """Adds the routes, and what their requests look for."""
         app.state.identities, app.state.models = self.identities, self.models
-        app.include_router(accounts_api())
+        app.include_router(accounts_api(access.may_sign_up))
         app.include_router(models_api())
 
 
@@ -111,7 +111,7 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
         return StatusShown(
             version=package_version(),
             accounts=True,
-            sign_up=service.accounts.sign_up_open,
+            sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
             live=await access.watcher(request) is not None,
             browser_camera=browser_camera,
             pictures=True,

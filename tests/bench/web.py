@@ -48,7 +48,8 @@ def served(out: Path) -> Iterator[tuple[str, str]]:
     Raises:
         OutputError: it does not start.
     """
-    command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--out", str(out)]
+    command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--out", str(out)]
+    command += ["--http", "127.0.0.1:0", "--http-token", "none"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None

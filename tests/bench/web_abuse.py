@@ -15,8 +15,8 @@ does not describe. At the end the victim's account and model must be as they wer
 meanwhile and must get a frame at least every 5 s: a sender has to be running.
 
 Without --url it serves accounts and uploads itself, with a fake in place of the sender. Sign-up must be open, and the
-receiver be a fresh one, with --uploads-per-minute 1000000: otherwise most bombs end at that limit, as the attacks on
-passwords do soon at theirs. The exit code is 1 with any fault.
+receiver be a fresh one, with --http-token none and --uploads-per-minute 1000000: otherwise most bombs end at that
+limit, as the attacks on passwords do soon at theirs. The exit code is 1 with any fault.
 """
 
 import argparse

@@ -33,7 +33,7 @@ class RunningReceiver:
 @contextmanager
 def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[RunningReceiver]:
     """A receiver on a free port of the loopback; killed at the end of the block. It has a page if `--http` is given."""
-    page = () if "--http" in flags else ("--no-page",)
+    page = ("--http-token", "none") if "--http" in flags else ("--no-page",)
     command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *page, *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -43,7 +43,7 @@ def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[Ru
             _, errors = process.communicate(timeout=TIMEOUT_S)
             raise AssertionError(f"the receiver did not start (exit code {process.returncode}): {errors}")
         # "page: http://HOST:PORT/"
-        url = "" if page else process.stdout.readline().split()[1].rstrip("/")
+        url = "" if "--no-page" in page else process.stdout.readline().split()[1].rstrip("/")
         yield RunningReceiver(process, line.split()[2], url)
     finally:
         process.kill()

@@ -66,7 +66,9 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4) -> AsyncIterator[Page]:
+async def served(
+    folder: Path, *, needs_account: bool = False, watchers: int = 4, token: str = "none"
+) -> AsyncIterator[Page]:
     static = folder / "static"
     static.mkdir()
     (static / "index.html").write_text("<title>Bodywire</title>")
@@ -80,9 +82,10 @@ async def served(folder: Path, *, needs_account: bool = False, watchers: int = 4
     async def account(connection: HTTPConnection) -> str | None:
         return "anna" if connection.headers.get("authorization") in tokens else None
 
-    router = live_routes(hub, out, watchers, Access(needs_account, account), metrics)
-    server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
-    server.start(Guard(create_app([router], static), loopback=True, encrypted=False, metrics=metrics))
+    server = WebServer(WebConfig(http=Address("127.0.0.1", 0), http_token=token), SecurityConfig())
+    access = Access(needs_account, account, server.token)
+    router = live_routes(hub, out, watchers, access, metrics)
+    server.start(Guard(create_app([router], access, static), loopback=True, encrypted=False, metrics=metrics))
     try:
         yield Page(hub, registry, server.address, out, tokens)
     finally:

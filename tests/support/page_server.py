@@ -134,7 +134,7 @@ class PageServer:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         self.hub = LiveHub()
-        server = WebServer(WebConfig(http=Address("127.0.0.1", self._port)), SecurityConfig())
+        server = WebServer(WebConfig(http=Address("127.0.0.1", self._port), http_token="none"), SecurityConfig())
         self._port = server.address.port
         async with open_service(
             AccountsConfig(),
@@ -152,9 +152,10 @@ class PageServer:
                     status_routes(access, service, browser_camera=True),
                     live_routes(self.hub, self._output, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
-                ]
+                ],
+                access,
             )
-            service.install(app)
+            service.install(app, access)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
             playing = asyncio.create_task(self._play())
             started.set()

@@ -92,12 +92,14 @@ class Site:
         return client
 
 
-def create_app_for_tests(service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool) -> FastAPI:
+def create_app_for_tests(
+    service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool, token: str = ""
+) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
-    access = Access(needs_account, service.identities.account_name)
+    access = Access(needs_account, service.identities.account_name, token)
     status = status_routes(access, service, browser_camera=False)
-    app = create_app([status, live_routes(LiveHub(), out, 4, access, metrics), camera_routes(None, access)])
-    service.install(app)
+    app = create_app([status, live_routes(LiveHub(), out, 4, access, metrics), camera_routes(None, access)], access)
+    service.install(app, access)
     return app
 
 
@@ -110,8 +112,9 @@ async def open_site(
     uploads: UploadConfig | None = None,
     loopback: bool = True,
     secure: bool = False,
+    token: str = "",
 ) -> AsyncIterator[Site]:
-    """The page on a clock that stands still."""
+    """The page on a clock that stands still (`token`: of its address)."""
     clock = ManualClock()
     metrics = NotedOutcomes()
     async with open_service(
@@ -126,7 +129,7 @@ async def open_site(
         clock=clock.clock(),
     ) as service:
         site = Site(
-            create_app_for_tests(service, out, metrics, needs_account=not loopback),
+            create_app_for_tests(service, out, metrics, needs_account=not loopback, token=token),
             service,
             clock,
             out,

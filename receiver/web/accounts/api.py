@@ -1,12 +1,12 @@
 """HTTP routes of accounts, sessions and tokens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message, Receive
@@ -75,11 +75,15 @@ class TokenMade(BaseModel):
     token: str
 
 
-def accounts_api() -> APIRouter:
+def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter:
     """The routes `/api/accounts`, `/api/session` and `/api/tokens`."""
     api = APIRouter(prefix="/api", route_class=SmallBodyRoute)
     api.post(
-        "/accounts", status_code=201, tags=["accounts"], responses=problems(400, 403, 408, 409, 413, 422, 429, 503)
+        "/accounts",
+        status_code=201,
+        tags=["accounts"],
+        dependencies=[Depends(may_sign_up)],
+        responses=problems(400, 403, 408, 409, 413, 422, 429, 503),
     )(sign_up)
     api.post("/session", tags=["accounts"], responses=problems(400, 401, 403, 408, 413, 422, 429, 503))(sign_in)
     api.delete("/session", status_code=204, tags=["accounts"], responses=problems(401, 403, 422, 503))(sign_out)

@@ -195,6 +195,20 @@ async def test_unknown_name_is_locked_out_like_a_known_one(site: Site) -> None:
     assert [(await sign_in(attacker, "nobody")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
 
 
+async def test_stranger_on_this_machine_makes_no_account(tmp_path: Path) -> None:
+    token = "a-secret-of-the-address"
+    async with open_site(tmp_path, FakePictures(), token=token) as site:
+        stranger = site.client()
+        assert (await sign_up(stranger)).status_code == 403
+        assert not (await stranger.get("/api/status")).json()["sign_up"]
+        assert not (await stranger.get("/api/status")).json()["live"]
+        owner = site.client()
+        assert (await owner.get("/", params={"token": token})).status_code == 303
+        assert (await sign_up(owner)).status_code == 201
+        assert (await sign_in(stranger)).status_code == 200
+        assert (await stranger.get("/api/status")).json()["live"], "signed in"
+
+
 async def test_session_is_new_at_each_sign_in_and_the_old_one_ends(site: Site) -> None:
     anna = await site.visitor("Anna")
     before = cookie_of(anna)

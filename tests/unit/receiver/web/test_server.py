@@ -38,6 +38,7 @@ async def running() -> AsyncIterator[uvicorn.Server]:
         port=0,
         http=DeadlineProtocol,
         ws=WebSocketProtocol,
+        proxy_headers=False,
         lifespan="off",
         log_config=None,
         access_log=False,

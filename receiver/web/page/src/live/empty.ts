@@ -18,10 +18,12 @@ export class EmptyMessage {
   }
 
   #signIn(): void {
+    const local = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
+    const forAccounts = "From another machine the live view is for accounts of this receiver only.";
     fill(
       this.element,
       h("h1", {}, "Sign in to watch"),
-      h("p", { class: "soft" }, "From another machine the live view is for accounts of this receiver only."),
+      h("p", { class: "soft" }, local ? "Or open the address that the receiver has printed." : forAccounts),
       h("a", { class: "button primary", href: "#account" }, "Sign in"),
     );
   }
