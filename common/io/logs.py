@@ -1,18 +1,23 @@
-"""Set-up of logging to stderr, one line per record; the command lines call it."""
+"""Logging to stderr, one line per record: its set-up, which command lines call, and lines that others can repeat."""
 
 import json
 import logging
 import os
 import sys
+from collections import OrderedDict
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Any
 
+from common.clock import SYSTEM_CLOCK, Clock
 from common.io.config import LogConfig
 from common.io.terminal import Terminal, is_interactive
 from common.text import printable
 
 _MAX_MESSAGE_CHARACTERS = 4000
 _MAX_EXTRA_CHARACTERS = 1000
+_INTERVAL_S = 60.0
+_KEYS = 256
 # What every record has; other attributes come from a call's `extra`.
 _USUAL_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -86,3 +91,27 @@ def start_logging(config: LogConfig, program: str) -> Terminal:
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     return terminal
+
+
+class RepeatedLines:
+    """Writes the first of equal log lines, and then at most one per minute with the number of those left out.
+
+    Memory is bounded: of more than 256 kinds of lines the ones longest unused are forgotten.
+    """
+
+    def __init__(self, log: logging.Logger, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._log, self._clock = log, clock
+        self._lines: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+
+    def write(self, level: int, key: Hashable, text: str) -> None:
+        """Writes a line, or counts it if one with the same key was written less than a minute ago."""
+        now_s = self._clock.monotonic()
+        written_s, left_out = self._lines.pop(key, (-_INTERVAL_S, 0))
+        if now_s - written_s < _INTERVAL_S:
+            self._lines[key] = written_s, left_out + 1
+            return
+        more = f" ({left_out} more since the last such line)" if left_out else ""
+        self._log.log(level, "%s%s", text, more)
+        self._lines[key] = now_s, 0
+        while len(self._lines) > _KEYS:
+            self._lines.popitem(last=False)

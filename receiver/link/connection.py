@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from common.clock import Clock
 from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, OutputError, WireError
+from common.io.logs import RepeatedLines
 from common.wire.convert import (
     AckStatus,
     Chunk,
@@ -21,7 +22,6 @@ from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
 from receiver.link.receive_queue import WINDOW, Acknowledger, ReceivedMessage, ReceiveQueue
-from receiver.link.refusals import RepeatedLines
 from receiver.link.session import SenderClock, Session
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ class _SilenceDetector:
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
     """
 
-    def __init__(self, session: Session, timeout_s: float, clock: Clock) -> None:
+    def __init__(self, session: Session, timeout_s: float, clock: Clock, lines: RepeatedLines) -> None:
         self._session = session
+        self._lines = lines
         self._timeout_s = timeout_s
         self._clock = clock
         self._received = False
@@ -63,7 +64,7 @@ class _SilenceDetector:
         self._session.last_message_s = self._clock.monotonic()
         if self._session.silent:
             self._session.silent = False
-            logger.warning("%s sends again on the same stream", self._session.sender)
+            self._log("sends", f"{self._session.sender} sends again on the same stream")
 
     async def watch(self) -> None:
         """Polls until the stream is to be ended. Always raises StreamBroken."""
@@ -74,8 +75,11 @@ class _SilenceDetector:
             silent_polls = 0 if self._received else silent_polls + 1
             if silent_polls == _POLLS_PER_TIMEOUT:
                 self._session.silent = True
-                logger.warning("no message from %s in %g s", self._session.sender, self._timeout_s)
+                self._log("silent", f"no message from {self._session.sender} in {self._timeout_s:g} s")
         raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_TIMEOUTS_BEFORE_END * self._timeout_s:g} s")
+
+    def _log(self, kind: str, text: str) -> None:
+        self._lines.write(logging.WARNING, (kind, self._session.account), text)
 
 
 class Connection:
@@ -109,7 +113,7 @@ class Connection:
         self._rejections = rejections
         self._lines = lines
         self._clock = clock
-        self._silence = _SilenceDetector(session, silence_s, clock)
+        self._silence = _SilenceDetector(session, silence_s, clock, lines)
         self._messages = ClientMessages()
         self._queue = ReceiveQueue(window, clock)
         self._acknowledger = Acknowledger(self._stream, clock)

@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable
 
 from common.clock import Clock
+from common.io.logs import RepeatedLines
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
 from receiver.link.admission import SessionLimits, SessionRate
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import FrameHandler
-from receiver.link.refusals import Refusal, RepeatedLines, StreamRefused
+from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session, SessionRegistry
 
 logger = logging.getLogger(__name__)

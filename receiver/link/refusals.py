@@ -1,17 +1,14 @@
 """Streams that are refused: why, and the bounded log of them."""
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from enum import StrEnum
 
 from common.clock import Clock
+from common.io.logs import RepeatedLines
 from common.wire.stream import StreamBroken
 
 logger = logging.getLogger(__name__)
-
-_INTERVAL_S = 60.0
-_KEYS = 256
 
 
 class Refusal(StrEnum):
@@ -46,30 +43,6 @@ class StreamRefused(StreamBroken):
         super().__init__(_CODES[refusal], reason)
         self.refusal = refusal
         self.detail = detail
-
-
-class RepeatedLines:
-    """Writes the first of equal log lines, and then at most one per minute with the number of those left out.
-
-    Memory is bounded: of more than 256 kinds of lines the ones longest unused are forgotten.
-    """
-
-    def __init__(self, log: logging.Logger, clock: Clock) -> None:
-        self._log, self._clock = log, clock
-        self._lines: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
-
-    def write(self, level: int, key: Hashable, text: str) -> None:
-        """Writes a line, or counts it if one with the same key was written less than a minute ago."""
-        now_s = self._clock.monotonic()
-        written_s, left_out = self._lines.pop(key, (-_INTERVAL_S, 0))
-        if now_s - written_s < _INTERVAL_S:
-            self._lines[key] = written_s, left_out + 1
-            return
-        more = f" ({left_out} more since the last such line)" if left_out else ""
-        self._log.log(level, "%s%s", text, more)
-        self._lines[key] = now_s, 0
-        while len(self._lines) > _KEYS:
-            self._lines.popitem(last=False)
 
 
 class RefusalLog:

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
+from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
@@ -25,7 +26,7 @@ from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import GrpcServerStream, RateLimits
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
-from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines
+from receiver.link.refusals import Refusal, RefusalLog
 from receiver.link.service import OnUse, StreamService, unshared
 from receiver.link.session import SessionRegistry
 

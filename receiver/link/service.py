@@ -12,6 +12,7 @@ import grpc
 
 from common.clock import Clock
 from common.errors import BodywireError, OutputError
+from common.io.logs import RepeatedLines
 from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
 from common.wire.version_probe import is_probe
@@ -20,7 +21,7 @@ from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
-from receiver.link.refusals import Refusal, RefusalLog, RepeatedLines, StreamRefused
+from receiver.link.refusals import Refusal, RefusalLog, StreamRefused
 from receiver.link.session import Claim, Session
 
 logger = logging.getLogger(__name__)

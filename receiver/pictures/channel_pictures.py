@@ -15,6 +15,7 @@ from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
 from common.channel.transmission import load_network
 from common.errors import MalformedPacket
+from common.io.logs import RepeatedLines
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -57,6 +58,7 @@ class ChannelPictures:
         self._metrics = metrics
         self._executor = FairExecutor(1, "channel")
         self._threads = PictureThreads(self._executor)
+        self._lines = RepeatedLines(logger)
         self._sequences: dict[bytes, _Sequence] = {}
 
     def take(self, session: Session, number: int, blob: Blob) -> None:
@@ -74,7 +76,9 @@ class ChannelPictures:
 
         def refuse(error: Exception) -> None:
             self._metrics.channel_picture_dropped("refused")
-            logger.warning("dropped a picture of the channel of %s: %s", session.sender, error)
+            self._lines.write(
+                logging.WARNING, session.account, f"dropped a picture of the channel of {session.sender}: {error}"
+            )
 
         if self._threads.put(session, SIGNAL, partial(self._decode, sequence, blob, session.durable), refuse):
             self._metrics.channel_picture_dropped("replaced")

@@ -10,6 +10,7 @@ from PIL import Image as Pictures
 from common.blobs import MAX_PREVIEW_BYTES, Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
+from common.io.logs import RepeatedLines
 from common.picture_codec.key_picture import check, decode
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
@@ -26,6 +27,7 @@ class KeyPictures:
 
     def __init__(self, threads: FairExecutor) -> None:
         self._threads = PictureThreads(threads)
+        self._lines = RepeatedLines(logger)
 
     def take(self, session: Session, writer: SessionWriter, blob: Blob) -> None:
         """Takes a blob of the kind `PICTURE`; one that turns out not to decode is dropped with a log line.
@@ -38,7 +40,9 @@ class KeyPictures:
         check(blob.data)
 
         def refuse(error: Exception) -> None:
-            logger.warning("dropped a picture of a person of %s: %s", session.sender, error)
+            self._lines.write(
+                logging.WARNING, session.account, f"dropped a picture of a person of {session.sender}: {error}"
+            )
 
         self._threads.put(session, blob.key, partial(write_picture, writer, blob), refuse)
 

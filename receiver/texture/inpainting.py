@@ -4,6 +4,7 @@ Textures of all sessions are decoded and completed in one thread, which sessions
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -11,11 +12,14 @@ from collections.abc import Callable, Hashable
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
+from common.io.logs import RepeatedLines
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import DecodedTile, Tile, decode
 from receiver.engine.fair_queue import FairExecutor
 from receiver.texture.config import TextureConfig
 from receiver.texture.received_texture import InpaintLater, ReceivedTexture, ReceivedTextures
+
+logger = logging.getLogger(__name__)
 
 Inpaint = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
@@ -101,6 +105,7 @@ class TextureThreads:
     def __init__(self, inpainter: TextureInpainter | None = None) -> None:
         self.executor = FairExecutor(_THREADS, "texture")
         self._inpainter = inpainter
+        self._lines = RepeatedLines(logger)
 
     def textures(self, account: Hashable, session: Hashable) -> ReceivedTextures:
         """The textures of a session that begins."""
@@ -108,14 +113,17 @@ class TextureThreads:
         def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
             return asyncio.ensure_future(self.executor.run(account, session, decode, tile, data))
 
+        def refused(error: Exception) -> None:
+            self._lines.write(logging.WARNING, account, f"dropped a tile of a texture of {account}: {error}")
+
         inpainter = self._inpainter
         if inpainter is None:
-            return ReceivedTextures(decode_later)
+            return ReceivedTextures(decode_later, refused=refused)
 
         def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
             return asyncio.ensure_future(self.executor.run(account, session, inpainter.estimate, received))
 
-        return ReceivedTextures(decode_later, inpaint_later)
+        return ReceivedTextures(decode_later, inpaint_later, refused)
 
     def shutdown(self) -> None:
         """Waits for what runs, and ends the thread."""

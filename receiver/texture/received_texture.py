@@ -208,10 +208,17 @@ class ReceivedTextures:
     Args:
         decode_later: decodes tiles that take long, while frames go on without them; without it, `take` decodes.
         inpaint_later: estimates what no camera has seen, while frames go on without it; without it, nothing does.
+        refused: is told of tiles that turn out not to decode.
     """
 
-    def __init__(self, decode_later: DecodeLater | None = None, inpaint_later: InpaintLater | None = None) -> None:
+    def __init__(
+        self,
+        decode_later: DecodeLater | None = None,
+        inpaint_later: InpaintLater | None = None,
+        refused: Callable[[Exception], None] = lambda error: logger.warning("dropped a tile of a texture: %s", error),
+    ) -> None:
         self._decode_later = decode_later
+        self._refused = refused
         self._completions = None if inpaint_later is None else _Completions(inpaint_later)
         self._waiting: deque[_WaitingTile] = deque()
         self._newest: dict[int, ReceivedTexture] = {}
@@ -277,7 +284,7 @@ class ReceivedTextures:
             try:
                 self._place(waiting.tile, waiting.identity, waiting.decoded.result())
             except (MalformedPacket, WeightsError) as error:
-                logger.warning("dropped a tile of a texture: %s", error)
+                self._refused(error)
 
     def _place(self, tile: Tile, identity: int, decoded: DecodedTile) -> None:
         texture = self._newest.get(identity, ReceivedTexture()).with_decoded(tile, decoded)

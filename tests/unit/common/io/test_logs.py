@@ -6,8 +6,9 @@ from datetime import datetime
 
 import pytest
 
+from common.clock import Clock
 from common.io.config import LogConfig
-from common.io.logs import start_logging
+from common.io.logs import RepeatedLines, start_logging
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +90,25 @@ def test_no_status_line_without_a_terminal(capsys: pytest.CaptureFixture[str]) -
     with terminal.showing(lambda width, symbols: pytest.fail("drawn")):
         terminal.redraw()
     assert capsys.readouterr().err == ""
+
+
+def test_equal_lines_are_written_once_a_minute_with_their_number(caplog: pytest.LogCaptureFixture) -> None:
+    now_s = 0.0
+    lines = RepeatedLines(logging.getLogger("test"), Clock(lambda: now_s, lambda: 0.0))
+    for _ in range(1000):
+        lines.write(logging.WARNING, "a", "the disk is full")
+    lines.write(logging.WARNING, "b", "something else")
+    now_s = 61.0
+    lines.write(logging.WARNING, "a", "the disk is full")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the disk is full",
+        "something else",
+        "the disk is full (999 more since the last such line)",
+    ]
+
+
+def test_memory_of_lines_is_bounded() -> None:
+    lines = RepeatedLines(logging.getLogger("test"), Clock(lambda: 0.0, lambda: 0.0))
+    for number in range(10_000):
+        lines.write(logging.DEBUG, number, "line")
+    assert len(lines._lines) == 256

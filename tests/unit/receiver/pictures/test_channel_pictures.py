@@ -102,9 +102,10 @@ async def test_hostile_pictures_are_refused_or_dropped(
             pictures.take(session, SESSION, Blob(SIGNAL, 0, good.data[:40]))
         strong = good.data[:-2] + np.array(90.0, ">f2").tobytes()
         with caplog.at_level(logging.WARNING):
-            pictures.take(session, SESSION, Blob(SIGNAL, 0, strong))
-            await pictures.finish()
-        assert "dropped a picture" in caplog.text and count(registry, "refused") == 2
+            for _ in range(5):
+                pictures.take(session, SESSION, Blob(SIGNAL, 0, strong))
+                await pictures.finish()
+        assert caplog.text.count("dropped a picture") == 1 and count(registry, "refused") == 6
         # The next one is taken all the same.
         pictures.take(session, SESSION, good)
     assert count(registry, "decoded") == 1

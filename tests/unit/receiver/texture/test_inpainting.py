@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from common.arrays import ByteArray
+from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import UsageError, WeightsError
 from common.io.configuration import read_config
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas_tiles import LEARNED_VERSION, TILES, encode
 from receiver.__main__ import PROGRAM
 from receiver.config import ReceiverConfig
-from receiver.texture.inpainting import Inpaint, TextureInpainter, inpaint_in_thread, open_inpainter
+from receiver.texture.inpainting import Inpaint, TextureInpainter, TextureThreads, inpaint_in_thread, open_inpainter
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 
@@ -92,3 +93,13 @@ def test_option_chooses_the_completion() -> None:
     assert inpaint_in_thread(None) is None
     with pytest.raises(UsageError, match="texture-completion"):
         read("--texture-completion", "rough")
+
+
+async def test_flood_of_tiles_that_do_not_decode_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    threads = TextureThreads()
+    textures = threads.textures("token:camera", b"session")
+    for _ in range(5):
+        textures.take(Blob(TEXTURE, TILES[-1].key(0), bytes([LEARNED_VERSION]) + b"hostile"))
+        await textures.decoded([])
+    threads.shutdown()
+    assert caplog.text.count("dropped a tile of a texture of token:camera") == 1
