@@ -101,7 +101,12 @@ def read_arrays(path: Path) -> Arrays | None:
         # Without O_NONBLOCK, a pipe of this name would block.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not _is_trusted(os.fstat(file.fileno()), path.parent.stat()):
-                logger.warning("the body model's cache %s is not used: another user may have made it", path)
+                logger.warning(
+                    "the body model's cache %s is not used: another user may have made it; remove it, and let only "
+                    "this user write %s",
+                    path,
+                    path.parent,
+                )
                 return None
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
@@ -118,8 +123,11 @@ def read_arrays(path: Path) -> Arrays | None:
 
 def save_arrays(path: Path, arrays: Arrays) -> None:
     """Writes a cache file atomically; several processes may bake at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_replacement(path) as partial, open(partial, "wb") as file:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    with (
+        atomic_replacement(path) as partial,
+        open(partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file,
+    ):
         np.savez(file, allow_pickle=False, **arrays)
 
 
@@ -133,8 +141,15 @@ def _saving_failure(path: Path, arrays: Arrays) -> str | None:
 
 
 def _is_trusted(file: os.stat_result, folder: os.stat_result) -> bool:
-    """Whether a file is regular, and of this user, of root, or of the owner of its folder."""
-    return stat.S_ISREG(file.st_mode) and file.st_uid in (0, os.geteuid(), folder.st_uid)
+    """Whether a file is regular, and only this user or root can have written it, or put it into its folder."""
+    written_by_others = _is_writable_by_others(file) or (
+        _is_writable_by_others(folder) and not folder.st_mode & stat.S_ISVTX
+    )
+    return stat.S_ISREG(file.st_mode) and {file.st_uid, folder.st_uid} <= {0, os.geteuid()} and not written_by_others
+
+
+def _is_writable_by_others(status: os.stat_result) -> bool:
+    return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid not in (0, os.getegid())))
 
 
 def _temporary_directory() -> Path | None:

@@ -149,6 +149,24 @@ def test_file_of_another_user_is_not_used(
     assert any("is not used: another user may have made it" in line for line in warnings())
 
 
+@pytest.mark.parametrize(("path", "mode", "used"), [("file", 0o666, False), ("", 0o777, False), ("", 0o1777, True)])
+def test_file_that_others_can_write_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, path: str, mode: int, used: bool
+) -> None:
+    before = os.umask(0)
+    try:
+        load_arrays()
+    finally:
+        os.umask(before)
+    done = bakes(monkeypatch)
+    assert_baked(load_arrays())
+    assert done == []
+    (cache_file() if path else folder).chmod(mode)
+    done = bakes(monkeypatch)
+    assert_baked(load_arrays())
+    assert (done == []) is used
+
+
 def test_link_to_a_file_of_this_user_is_used(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     load_arrays()
     path = cache_file()
