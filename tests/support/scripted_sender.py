@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from common.blobs import Blob
 from common.clock import Clock
 from common.errors import MalformedPacket
+from common.io.logs import RepeatedLines
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
@@ -21,7 +22,6 @@ from common.wire.convert import (
 )
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.refusals import RepeatedLines
 from receiver.link.session import Session
 from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common.io.logs import RepeatedLines
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
@@ -19,7 +20,6 @@ from common.wire.convert import (
 from receiver.config import SharingConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.refusals import RepeatedLines
 from tests.support.fake_link import FakeEnd, fake_link, settle
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 
