@@ -36,7 +36,10 @@ _MAX_MESSAGE_CHARACTERS = 2000
 _SHORTAGES = {errno.ENOMEM: "memory", errno.EMFILE: "file descriptors", errno.ENFILE: "file descriptors"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # No space would help.
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_FORBIDDEN = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.EFBIG),
+)
 # What the dynamic linker, torch and `threading` say where they raise no MemoryError.
 _SHORTAGE_WORDS = (
     *("cannot allocate memory", "can't allocate memory", "failed to map segment", "not enough memory"),

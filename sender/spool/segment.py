@@ -11,12 +11,16 @@ from pathlib import Path
 import zstandard
 
 from common.io.append_file import AppendFile
+from common.io.regular_file import open_regular
 
 _HEAD = struct.Struct("<II")
 _LEVEL = 3
-_CHUNK_BYTES = 4096
+# A thousand times as much at most comes out of it.
+_CHUNK_BYTES = 1024
 # Far above any record written; a larger length is damage.
 _MAX_RECORD_BYTES = 1 << 20
+# Of a file, on the disk and decompressed; 256 frames of a hundred people have a tenth of it.
+_MAX_BYTES = 1 << 28
 
 
 class SegmentWriter(AppendFile):
@@ -35,13 +39,16 @@ def read_segment(path: Path) -> list[bytes]:
     """The complete records of a file, up to the first truncation or damage.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is not regular, or is larger than any that is written.
     """
-    data, content = path.read_bytes(), bytearray()
+    with open_regular(path, _MAX_BYTES) as file:
+        data, content = file.read(), bytearray()
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     try:
         for start in range(0, len(data), _CHUNK_BYTES):
             content += decompressor.decompress(data[start : start + _CHUNK_BYTES])
+            if len(content) > _MAX_BYTES:
+                break
     except zstandard.ZstdError:
         pass  # the content before the damage is used
     records, start = [], 0

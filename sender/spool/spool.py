@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import secrets
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import MalformedPacket, OutputError, UsageError, disk_remedy
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write, remove_partial_files
+from common.io.regular_file import open_regular
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.capture.cameras import without_credentials
@@ -34,7 +36,9 @@ logger = logging.getLogger(__name__)
 SESSION_FILE, LOCK_FILE = "session.json", "lock"
 _VERSION = 1
 _SUFFIX = ".frames"
+_SEGMENT = re.compile(rf"([0-9]{{12}}){re.escape(_SUFFIX)}")
 _FRAMES_PER_SEGMENT = 256
+_MAX_SESSION_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,8 @@ class Spool:
 
     def _find_segments(self) -> None:
         """Finds the files of an earlier sender; the last one may be truncated."""
-        firsts = sorted(int(path.stem) for path in self._directory.glob(f"*{_SUFFIX}"))
+        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self._directory))
+        firsts = sorted(int(name[1]) for name in names if name)
         self.next_sequence = firsts[0] if firsts else 0
         self._taken = self._delivered = self.next_sequence
         for number, first in enumerate(firsts):
@@ -334,14 +339,15 @@ def read_session(directory: Path, content: SpoolContent) -> tuple[bytes, bytes]:
     """
     path = directory / SESSION_FILE
     try:
-        document = json.loads(path.read_bytes())
+        with open_regular(path, _MAX_SESSION_BYTES) as file:
+            document = json.loads(file.read())
         session_id, secret = bytes.fromhex(document["session"]), bytes.fromhex(document.get("secret", ""))
         source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
         if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
             raise ValueError(path)
         if len(secret) not in (0, SESSION_SECRET_BYTES):
             raise ValueError(path)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise UsageError(f"{path} cannot be read: remove {directory}, or give another --spool") from None
     if source != content.source:
         raise UsageError(

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from sender.spool.segment import SegmentWriter, read_segment
 
@@ -69,3 +70,16 @@ def test_file_is_private_and_never_overwritten(path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError):
         SegmentWriter(path)
+
+
+def test_bombs_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.spool.segment._MAX_BYTES", 1 << 20)
+    bomb = tmp_path / "bomb"
+    bomb.write_bytes(zstandard.ZstdCompressor().compress(bytes(1 << 26)))
+    assert len(read_segment(bomb)) < 1 << 22
+    os.truncate(bomb, 1 << 40)
+    with pytest.raises(OSError, match="more than"):
+        read_segment(bomb)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_segment(tmp_path / "pipe")

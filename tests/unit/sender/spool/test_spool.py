@@ -242,3 +242,12 @@ def test_unusable_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file")
     with pytest.raises(OutputError, match="give another --spool"):
         spool_in(tmp_path)
+
+
+def test_files_with_foreign_names_are_left_alone(tmp_path: Path) -> None:
+    spool_in(tmp_path).close()
+    for name in ("notes.frames", "٣.frames", f"{'9' * 100}.frames", "-00000000001.frames"):
+        (tmp_path / "spool" / name).touch()
+    spool = spool_in(tmp_path)
+    assert spool.resumed and spool.next_sequence == 0
+    spool.close()
