@@ -78,7 +78,8 @@ async def serve_page(
             access,
         )
         service.install(app, access)
-        server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics))
+        hosts = config.web.hosts
+        server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         await pictures.start()
         counting = asyncio.create_task(_count_accounts(service, web_metrics), name="count of accounts")
         opened.callback(counting.cancel)

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import secrets
+import socket
 from dataclasses import dataclass
 
 from common.errors import UsageError
@@ -24,6 +25,11 @@ class WebConfig:
 
     page: bool = option(True, help="serve the web page")
     http: Address | None = option(None, help="address of the page, host:port (default: 127.0.0.1:8080, or a free port)")
+    http_host: str | None = option(
+        None,
+        help="name by which browsers reach a public page without TLS, or several with commas "
+        "(default: this machine's own; addresses always count)",
+    )
     http_token: str = option(
         "auto",
         help="secret in the page's address on the loopback: auto makes one at each start, with none everybody on this "
@@ -57,6 +63,13 @@ class WebConfig:
     def needs_account(self) -> bool:
         """Whether watching needs an account."""
         return not self.address.is_loopback or self.trusted_proxy is not None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names that the page has beside addresses."""
+        names = (self.http_host or "").split(",")
+        own = ("localhost", socket.gethostname(), self.address.host)
+        return frozenset(name.strip().lower() for name in (*names, *own))
 
     def new_token(self) -> str:
         """What the page's address has to carry; empty if nothing."""

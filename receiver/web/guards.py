@@ -5,8 +5,10 @@ to it, and by changing its own DNS entry to this address it becomes the same sit
 name a host that this server can have, and one that a page sends must come from a page of this server.
 """
 
+import ipaddress
 import logging
 import time
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from h11 import LocalProtocolError
@@ -59,11 +61,16 @@ class Guard:
     Args:
         loopback: the server listens on the loopback: only names of the loopback are hosts of it.
         encrypted: it speaks TLS, and browsers are to insist on it.
+        hosts: names of the server, if others than this machine reach it without TLS; addresses always count.
         metrics: count each request when its answer has been sent, or its client has gone.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback: bool, encrypted: bool, metrics: WebMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, loopback: bool, encrypted: bool, metrics: WebMetrics, hosts: Collection[str] = ()
+    ) -> None:
         self._app, self._loopback, self._metrics = app, loopback, metrics
+        # Over TLS the certificate has the names; nobody else's page can be of one of them.
+        self._hosts = None if encrypted else hosts
         self._headers = _SECURITY_HEADERS | (_STRICT_TRANSPORT if encrypted else {})
         self._next_log_s = 0.0
 
@@ -111,6 +118,8 @@ class Guard:
         headers = Headers(scope=scope)
         if self._loopback and not _names_loopback(headers.get("host", "")):
             return "this page is for its own machine only: open it as http://127.0.0.1 with its port"
+        if not self._loopback and self._hosts is not None and not _is_named(headers.get("host", ""), self._hosts):
+            return "this page does not have the name that the request has for it: its administrator gives --http-host"
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if changes and is_cross_origin(headers):
             return "the request comes from a page of another site"
@@ -135,6 +144,19 @@ def is_cross_origin(headers: Headers) -> bool:
     except ValueError:
         return True
     return not sender or sender != headers.get("host", "").lower()
+
+
+def _is_named(host: str, names: Collection[str]) -> bool:
+    """Whether `Host` is an address, which no other site's DNS entry can be, or one of the names."""
+    try:
+        name = Address.parse(host, Address("", 80)).host.lower()
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name.removesuffix(".") in names
+    return True
 
 
 def _names_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.web.accounts import store
-from receiver.web.accounts.names import checked_name
+from receiver.web.accounts.names import checked_name, checked_new_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
 from receiver.web.accounts.service import make_token
 from receiver.web.accounts.store import Account
@@ -77,7 +77,7 @@ def _work(options: argparse.Namespace) -> None:
 
 
 def _add(database: Database, options: argparse.Namespace) -> None:
-    name = checked_name(options.name)
+    name = checked_new_name(options.name)
     encoded = _new_password_hash(name)
     try:
         account = database.write(lambda session: store.add_account(session, name, encoded, SYSTEM_CLOCK.wall()))

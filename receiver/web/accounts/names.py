@@ -8,6 +8,10 @@ MIN_NAME, MAX_NAME, MAX_LABEL = 2, 64, 64
 _NAME = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
 
 
+# What Chinese, Japanese and Korean are written in, as the names of characters begin; it counts as one script.
+_EAST_ASIAN = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO")
+
+
 def checked_name(text: str) -> str:
     """A name as it is shown: normalised by NFKC, without surrounding space.
 
@@ -19,6 +23,15 @@ def checked_name(text: str) -> str:
         raise ValueError(f"a name has {MIN_NAME} to {MAX_NAME} characters")
     if not _NAME.fullmatch(name):
         raise ValueError("a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
+    return name
+
+
+def checked_new_name(text: str) -> str:
+    """A name for a new account. Raises ValueError as `checked_name`, and for letters of several scripts."""
+    name = checked_name(text)
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in name if letter.isalpha()}
+    if len({"CJK" if script in _EAST_ASIAN else script for script in scripts}) > 1:
+        raise ValueError("a name has letters of one script: those of others look the same")
     return name
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from common.clock import Clock
 from common.text import printable
 from receiver.web.accounts import secrets, store
-from receiver.web.accounts.names import checked_label, checked_name, name_key
+from receiver.web.accounts.names import checked_label, checked_name, checked_new_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
@@ -83,7 +83,7 @@ class AccountService:
         """
         if not self.sign_up_open:
             raise SignUpClosed
-        name = checked_name(name)
+        name = checked_new_name(name)
         check_password(password, name)
         _pay(self._sign_ups, address)
         encoded = await self._passwords.hash(password)

@@ -1,7 +1,13 @@
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 
-from receiver.web.guards import is_cross_origin
+from common.io.addresses import Address
+from receiver.web.config import WebConfig
+from receiver.web.guards import Guard, is_cross_origin
+from receiver.web.metrics import WebMetrics
 
 
 def headers(origin: str | None, host: str = "studio.example:8080") -> Headers:
@@ -19,6 +25,25 @@ def test_page_of_the_server_and_programs_are_not_cross_origin(origin: str | None
 )
 def test_other_hosts_ports_and_opaque_origins_are_cross_origin(origin: str) -> None:
     assert is_cross_origin(headers(origin))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *((host, 200) for host in ("studio.example", "STUDIO.example.:8080", "192.0.2.1:8080", "[2001:db8::1]:8080")),
+        *((host, 403) for host in ("evil.example", "192.0.2.1.evil.example", "studio.example.evil", "", "[::1")),
+    ],
+)
+async def test_public_page_without_tls_wants_one_of_its_names(host: str, status: int) -> None:
+    async def answered(**settings: bool) -> int:
+        metrics = WebMetrics(CollectorRegistry())
+        app = Guard(PlainTextResponse("page"), loopback=False, metrics=metrics, hosts=config.hosts, **settings)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            return (await client.get("http://127.0.0.1/", headers={"host": host})).status_code
+
+    config = WebConfig(http=Address("0.0.0.0", 8080), http_host="hall.example, Studio.Example")
+    assert await answered(encrypted=False) == status
+    assert await answered(encrypted=True) == 200
 
 
 def test_garbage_is_cross_origin_and_no_error() -> None:

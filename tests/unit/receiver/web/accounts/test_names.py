@@ -1,6 +1,6 @@
 import pytest
 
-from receiver.web.accounts.names import MAX_NAME, checked_label, checked_name, name_key
+from receiver.web.accounts.names import MAX_NAME, checked_label, checked_name, checked_new_name, name_key
 
 
 @pytest.mark.parametrize("name", ["Anna", "anna.b", "a1", "Ünal", "李明", "anna@example.org", "a" * MAX_NAME])
@@ -28,6 +28,18 @@ def test_name_is_kept(name: str) -> None:
 def test_other_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="a name has"):
         checked_name(name)
+
+
+@pytest.mark.parametrize("name", ["аnna", "Αnna", "annа", "李a"])
+def test_new_name_has_one_script(name: str) -> None:
+    with pytest.raises(ValueError, match="letters of one script"):
+        checked_new_name(name)
+    assert checked_name(name) == name, "who has such a name signs in"
+
+
+@pytest.mark.parametrize("name", ["Anna", "Анна", "anna-2", "Ünal", "ひらカナ漢字", "東京タワー", "한국", "ａｎｎａ"])
+def test_new_name_of_one_script_is_kept(name: str) -> None:
+    assert checked_new_name(name)
 
 
 def test_name_is_normalised() -> None:

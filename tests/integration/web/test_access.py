@@ -1,0 +1,90 @@
+"""Who may watch: the token of the printed address, and proxies before the page."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from websockets.exceptions import InvalidStatus
+
+from common.io.addresses import Address
+from receiver.link.config import SecurityConfig
+from receiver.web.config import WebConfig
+from receiver.web.server import WebServer
+from tests.support.live_page import served
+
+TOKEN = "a-secret-of-the-address"
+
+
+async def test_loopback_page_is_for_who_has_its_address(tmp_path: Path) -> None:
+    async with served(tmp_path, token=TOKEN) as page:
+        port = page.address.port
+        (page.out / "meshes" / "000003.glb").write_bytes(b"glTF")
+        for headers in ({}, {"cookie": f"bodywire_page_{port}=x"}, {"authorization": "Bearer x"}):
+            async with httpx.AsyncClient(base_url=page.url, headers=headers) as stranger:
+                assert (await stranger.get("/")).status_code == 200
+                for path in ("/meshes/000003.glb", "/api/sessions?token=", "/api/sessions/1/frames?token=x"):
+                    answer = await stranger.get(path)
+                    assert answer.status_code == 401 and "address that the receiver has printed" in answer.text
+            with pytest.raises(InvalidStatus):
+                await page.watch(additional_headers=headers)
+        async with httpx.AsyncClient(base_url=page.url, follow_redirects=True) as browser:
+            opened = await browser.get(f"/?token={TOKEN}")
+            assert opened.status_code == 200 and "token" not in str(opened.url)
+            assert (await browser.get("/meshes/000003.glb")).content == b"glTF"
+            cookie = f"bodywire_page_{port}={browser.cookies[f'bodywire_page_{port}']}"
+        async with page.watch(additional_headers={"cookie": cookie}) as watching:
+            assert json.loads(await watching.recv())["type"] == "hello"
+        async with httpx.AsyncClient(base_url=page.url) as program:
+            bearer = {"authorization": f"Bearer {TOKEN}"}
+            assert (await program.get("/meshes/000003.glb", headers=bearer)).content == b"glTF"
+            assert (await program.get(f"/meshes/000003.glb?token={TOKEN}")).content == b"glTF"
+            account = {"authorization": "Bearer bw_anna"}
+            assert (await program.get("/meshes/000003.glb", headers=account)).content == b"glTF"
+
+
+@pytest.mark.parametrize("token", [TOKEN, "none"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"])
+async def test_who_comes_through_a_proxy_is_not_local(tmp_path: Path, token: str, header: str) -> None:
+    async with served(tmp_path, token=token) as page, httpx.AsyncClient(base_url=page.url) as visitor:
+        query = f"?token={TOKEN}"
+        assert (await visitor.get(f"/api/sessions{query}")).status_code == 200
+        assert (await visitor.get(f"/api/sessions{query}", headers={header: "127.0.0.1"})).status_code == 401
+
+
+def test_address_of_the_page_has_its_token() -> None:
+    def url(http: str, token: str = "auto", proxy: str | None = None) -> str:
+        server = WebServer(WebConfig(http=Address.parse(http), http_token=token, trusted_proxy=proxy), SecurityConfig())
+        server._socket.close()
+        return server.url
+
+    assert len({url("127.0.0.1:0").partition("token=")[2] for _ in range(2)} - {""}) == 2
+    assert url("127.0.0.1:0", TOKEN).endswith(f"/?token={TOKEN}")
+    for address in (url("127.0.0.1:0", "none"), url("0.0.0.0:0"), url("127.0.0.1:0", proxy="10.0.0.1")):
+        assert "token" not in address
+    with pytest.raises(ValueError, match="16 to 128"):
+        WebConfig(http_token="short")
+
+
+@pytest.mark.parametrize(("proxy", "host"), [("127.0.0.1", "192.0.2.9"), ("127.0.0.2", "127.0.0.1")])
+async def test_only_a_trusted_proxy_says_where_requests_come_from(proxy: str, host: str) -> None:
+    async def client(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+
+    server = WebServer(WebConfig(http=Address("127.0.0.1", 0), trusted_proxy=proxy), SecurityConfig())
+    server.start(client)
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as visitor:
+            headers = {"X-Forwarded-For": "203.0.113.1, 192.0.2.9"}
+            assert (await visitor.get("/", headers=headers)).text == host
+    finally:
+        await server.stop()
+
+
+def test_page_behind_a_proxy_is_for_accounts() -> None:
+    assert not WebConfig().needs_account
+    assert WebConfig(trusted_proxy="127.0.0.1, 10.0.0.0/8").needs_account
+    with pytest.raises(ValueError, match=r"--trusted-proxy proxy\.example"):
+        WebConfig(trusted_proxy="10.0.0.1,proxy.example")
