@@ -50,8 +50,9 @@ class JsonFormatter(logging.Formatter):
             "message": printable(record.getMessage().strip(), _MAX_MESSAGE_CHARACTERS),
         }
         # Libraries such as Ray add attributes of their own to every record; theirs begin with an underscore.
-        extra = {name: value for name, value in vars(record).items() if not name.startswith("_")}
-        fields |= {name: _plain(value) for name, value in extra.items() if name not in {*fields, *_USUAL_ATTRIBUTES}}
+        left_out = _USUAL_ATTRIBUTES | fields.keys()
+        extra = {name: value for name, value in vars(record).items() if name not in left_out}
+        fields |= {name: _plain(value) for name, value in extra.items() if not name.startswith("_")}
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             fields["exception"] = "\n".join(printable(line, _MAX_MESSAGE_CHARACTERS) for line in trace.splitlines())
