@@ -8,18 +8,23 @@
 A model exists when the database has its row. A marker is made before the first file is written or the row is removed,
 and removed when files and row agree. What a killed process leaves is a marker: without the row, its files are removed
 at the next start; with the row, the files are whole, because they are on the disk before the row is.
+
+Everything is opened relative to its folder, and no link is followed: one in the place of `models` leads nowhere.
 """
 
+import errno
 import logging
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Mapping
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import OutputError
-from receiver.publish.output_files import output_error, output_errors
+from receiver.publish.output_files import opened_folder, output_error, output_errors
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +32,9 @@ MODEL_ID = r"[0-9a-f]{32}"
 _FILE = re.compile(r"person-\d{1,3}\.(?:obj|glb|ply|body\.glb)|picture\.jpg")
 _MARKER = re.compile(rf"\.({MODEL_ID})\.pending")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK, a pipe in the place of a file would block.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def new_model_id() -> str:
@@ -46,53 +54,58 @@ class ModelFiles:
         folder: created if missing, readable for the process's user only.
 
     Raises:
-        OutputError: it cannot be created.
+        OutputError: it cannot be created, or is a link.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with output_errors(folder):
-            folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        with self._opened():
+            pass
 
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
         """Writes a new model; files and marker are on the disk then. Raises OutputError, and nothing of it remains."""
-        folder = self._folder / model
-        try:
-            self._mark(model)
-            folder.mkdir(mode=_FOLDER_MODE)
-            for name, content in files.items():
-                assert _FILE.fullmatch(name)
-                _write_synced(folder / name, content)
-            _sync_folder(folder)
-            _sync_folder(self._folder)
-        except OSError as error:
-            self.remove(model)
-            raise output_error(folder, error) from error
+        with self._opened() as models:
+            try:
+                _mark(model, models)
+                os.mkdir(model, _FOLDER_MODE, dir_fd=models)
+                with _folder(model, models) as folder:
+                    for name, content in files.items():
+                        assert _FILE.fullmatch(name)
+                        _write_synced(name, content, folder)
+                    os.fsync(folder)
+                os.fsync(models)
+            except OSError as error:
+                _remove(model, models)
+                raise output_error(self._folder / model, error) from error
 
     def settle(self, model: str) -> None:
         """The row of a model that was written is committed."""
-        self._marker(model).unlink(missing_ok=True)
+        with self._opened() as models:
+            _unmark(model, models)
 
     def prepare_removal(self, model: str) -> None:
         """Call before the row is removed; `remove` follows. On a full disk the marker is left out."""
         try:
-            self._mark(model)
-            _sync_folder(self._folder)
+            with self._opened() as models:
+                _mark(model, models)
+                os.fsync(models)
         except OSError as error:
             logger.warning("%s", output_error(self._folder / model, error))
 
     def remove(self, model: str) -> None:
         """Removes the files of a model without a row; what cannot be removed is left to the next start."""
-        shutil.rmtree(self._folder / model, ignore_errors=True)
-        if not (self._folder / model).exists():
-            self._marker(model).unlink(missing_ok=True)
+        with self._opened() as models:
+            _remove(model, models)
 
     def read(self, model: str, name: str) -> bytes | None:
         """The content of a file; None if there is no such file, or no file of a model can have this name."""
         if not re.fullmatch(MODEL_ID, model) or not _FILE.fullmatch(name):
             return None
         try:
-            return (self._folder / model / name).read_bytes()
+            with _folder(self._folder) as models, _folder(model, models) as folder:
+                return _content(name, folder)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -107,8 +120,8 @@ class ModelFiles:
         Raises:
             OutputError: the folder cannot be read.
         """
-        with output_errors(self._folder):
-            names = os.listdir(self._folder)
+        with self._opened() as models, output_errors(self._folder):
+            names = os.listdir(models)
         pending = [match.group(1) for match in map(_MARKER.fullmatch, names) if match]
         kept = set(existing(pending)) if pending else set()
         for model in pending:
@@ -121,24 +134,53 @@ class ModelFiles:
             logger.warning("removed the files of %d uploads that were not finished", removed)
         return removed
 
-    def _marker(self, model: str) -> Path:
-        return self._folder / f".{model}.pending"
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        with opened_folder(self._folder, _FOLDER_MODE) as models:
+            yield models
 
-    def _mark(self, model: str) -> None:
-        _write_synced(self._marker(model), b"", exclusive=False)
+
+@contextmanager
+def _folder(path: str | Path, parent: int | None = None) -> Iterator[int]:
+    """A folder as a handle. Raises OSError, also for a link."""
+    descriptor = os.open(path, _FOLDER, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _write_synced(path: Path, content: bytes, *, exclusive: bool = True) -> None:
+def _marker(model: str) -> str:
+    return f".{model}.pending"
+
+
+def _mark(model: str, models: int) -> None:
+    _write_synced(_marker(model), b"", models, exclusive=False)
+
+
+def _unmark(model: str, models: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(_marker(model), dir_fd=models)
+
+
+def _remove(model: str, models: int) -> None:
+    shutil.rmtree(model, ignore_errors=True, dir_fd=models)
+    try:
+        os.stat(model, dir_fd=models, follow_symlinks=False)
+    except FileNotFoundError:
+        _unmark(model, models)
+
+
+def _content(name: str, folder: int) -> bytes:
+    with open(os.open(name, _READ, dir_fd=folder), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read()
+
+
+def _write_synced(name: str, content: bytes, folder: int, *, exclusive: bool = True) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_EXCL if exclusive else 0)
-    with open(os.open(path, flags, _FILE_MODE), "wb") as file:
+    with open(os.open(name, flags, _FILE_MODE, dir_fd=folder), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,48 @@ def test_symbolic_links_are_not_followed_for_writing(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         files.write(model, FILES)
     assert (tmp_path / "victim").read_text() == "untouched"
+
+
+@pytest.mark.parametrize("linked", ["models", "model", "file"])
+def test_symbolic_links_are_not_followed_for_reading(tmp_path: Path, linked: str) -> None:
+    model, stranger, own = new_model_id(), tmp_path / "stranger", tmp_path / "models"
+    files = ModelFiles(own)
+    ModelFiles(stranger).write(model, FILES)
+    if linked == "models":
+        own.rmdir()
+        own.symlink_to(stranger)
+    elif linked == "model":
+        (own / model).symlink_to(stranger / model)
+    else:
+        (own / model).mkdir()
+        (own / model / "picture.jpg").symlink_to(stranger / model / "picture.jpg")
+    with pytest.raises(OutputError, match="cannot read"):
+        files.read(model, "picture.jpg")
+
+
+def test_linked_folder_is_not_written_or_removed_through(tmp_path: Path) -> None:
+    model, stranger = new_model_id(), tmp_path / "stranger"
+    files = ModelFiles(tmp_path / "models")
+    ModelFiles(stranger).write(model, FILES)
+    before = names(stranger)
+    (tmp_path / "models").rmdir()
+    (tmp_path / "models").symlink_to(stranger)
+    for change in (
+        lambda: files.write(new_model_id(), FILES),
+        lambda: files.remove(model),
+        lambda: files.settle(model),
+        lambda: files.prepare_removal(model),
+        lambda: files.recover(nobody),
+        lambda: ModelFiles(tmp_path / "models"),
+    ):
+        with pytest.raises(OutputError, match="is a link"):
+            change()
+    assert names(stranger) == before
+
+
+def test_pipe_in_the_place_of_a_file_does_not_block(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    (tmp_path / model).mkdir()
+    os.mkfifo(tmp_path / model / "picture.jpg")
+    with pytest.raises(OutputError, match="not a regular file"):
+        files.read(model, "picture.jpg")
