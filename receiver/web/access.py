@@ -15,6 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from receiver.web.accounts.secrets import same
+from receiver.web.accounts.throttle import address_key
+from receiver.web.places import Visitor
 
 _RECHECK_EVERY_S = 10.0
 # What proxies add: who comes through one is not on this machine.
@@ -31,6 +33,12 @@ class Access:
     needs_account: bool
     account_name: Callable[[HTTPConnection], Awaitable[str | None]]
     token: str = ""
+
+    async def visitor(self, connection: HTTPConnection) -> Visitor | None:
+        """Who may watch or send a camera, for places that visitors share; None if they may not."""
+        name = await self.watcher(connection)
+        address = address_key(connection.client and connection.client.host)
+        return None if name is None else (True, name) if name else (False, address)
 
     async def watcher(self, connection: HTTPConnection) -> str | None:
         """Under which name a connection may watch; None if it may not."""

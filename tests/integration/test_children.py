@@ -25,6 +25,8 @@ from receiver.web.children.sender_child import ChildEnded, SenderChild
 from receiver.web.config import ChildrenConfig
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
+from receiver.web.places import Visitor
+from tests.support.fake_link import until
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import RecordingPipeline
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
@@ -234,6 +236,53 @@ async def test_cameras_are_limited(bench: Bench) -> None:
                 pass
     async with cameras.open():
         pass
+
+
+async def test_one_visitor_does_not_keep_others_from_their_cameras(bench: Bench) -> None:
+    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=2))
+    async with AsyncExitStack() as stranger:
+        held = [await stranger.enter_async_context(cameras.open((False, "192.0.2.1"))) for _ in range(2)]
+        opening = asyncio.create_task(open_and_push(cameras, (False, "192.0.2.2")))
+        await until(lambda: held[1].displaced.is_set())
+        assert not held[0].displaced.is_set()
+        await stranger.aclose()  # as its socket does
+        assert await opening
+        assert bench.pipeline.opened == 3
+
+
+async def test_cameras_are_for_accounts_first(bench: Bench) -> None:
+    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1))
+    async with cameras.open((False, "192.0.2.1")) as stranger:
+        opening = asyncio.create_task(open_and_push(cameras, (True, "anna")))
+        await stranger.displaced.wait()
+    assert await opening
+    async with cameras.open((True, "anna")) as own:
+        for other in ((False, "192.0.2.1"), (True, "bob")):
+            with pytest.raises(PicturesUnavailable, match="are in use"):
+                async with cameras.open(other):
+                    pass
+        assert not own.displaced.is_set()
+
+
+async def test_visitor_who_begins_again_and_again_has_to_wait(bench: Bench) -> None:
+    cameras = bench.cameras(command=ENDS_AT_ONCE)
+
+    async def begin(visitor: str) -> str:
+        with pytest.raises(PicturesUnavailable) as refused:
+            async with cameras.open((True, visitor)):
+                pass
+        return str(refused.value)
+
+    reasons = [await begin("anna") for _ in range(7)]
+    assert all("cannot be started" in reason for reason in reasons[:6])
+    assert "too often: try again in" in reasons[6]
+    assert "cannot be started" in await begin("bob")
+
+
+async def open_and_push(cameras: ChildCameras, visitor: Visitor) -> bool:
+    """Whether a frame of a new camera is taken."""
+    async with cameras.open(visitor) as camera:
+        return await camera.push(picture(1))
 
 
 async def test_camera_that_cannot_start(bench: Bench) -> None:

@@ -18,8 +18,10 @@ from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.access import Access
 from receiver.web.app import create_app
+from receiver.web.children.cameras import ChildCameras
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard
+from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
@@ -64,10 +66,18 @@ class Page:
     def watch(self, **settings: Any) -> connect:
         return connect(f"ws://{self.address}/live", **settings)
 
+    def camera(self, **settings: Any) -> connect:
+        return connect(f"ws://{self.address}/camera", **settings)
+
 
 @contextlib.asynccontextmanager
 async def served(
-    folder: Path, *, needs_account: bool = False, watchers: int = 4, token: str = "none"
+    folder: Path,
+    *,
+    needs_account: bool = False,
+    watchers: int = 4,
+    token: str = "none",
+    cameras: ChildCameras | None = None,
 ) -> AsyncIterator[Page]:
     static = folder / "static"
     static.mkdir()
@@ -84,8 +94,8 @@ async def served(
 
     server = WebServer(WebConfig(http=Address("127.0.0.1", 0), http_token=token), SecurityConfig())
     access = Access(needs_account, account, server.token)
-    router = live_routes(hub, out, watchers, access, metrics)
-    server.start(Guard(create_app([router], access, static), loopback=True, encrypted=False, metrics=metrics))
+    routers = [live_routes(hub, out, watchers, access, metrics), camera_routes(cameras, access)]
+    server.start(Guard(create_app(routers, access, static), loopback=True, encrypted=False, metrics=metrics))
     try:
         yield Page(hub, registry, server.address, out, tokens)
     finally:

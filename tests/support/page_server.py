@@ -33,6 +33,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
+from receiver.web.places import Visitor
 from receiver.web.server import WebServer
 from receiver.web.service import open_service, status_routes
 from tests.support.fake_link import new_session
@@ -198,7 +199,7 @@ class _Camera(ChildCamera):
     """Takes every picture."""
 
     def __init__(self, server: PageServer) -> None:
-        self._server = server
+        self._server, self.displaced = server, asyncio.Event()
 
     async def push(self, jpeg: bytes) -> bool:
         self._server.camera_pictures.append(jpeg)
@@ -210,7 +211,7 @@ class _Cameras(ChildCameras):
         self._server = server
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[ChildCamera]:
+    async def open(self, visitor: Visitor = (False, "")) -> AsyncIterator[ChildCamera]:
         if self._server.camera_refusal:
             raise PicturesUnavailable(self._server.camera_refusal)
         yield _Camera(self._server)

@@ -5,17 +5,22 @@ browser ─ JPEG ─→ sender process ─ internal link ─→ receiver's pipel
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
+from common.io.logs import RepeatedLines
 from common.wire.pictures import PictureHeader, PictureRefused
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
+from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import PicturesUnavailable
+from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,8 @@ CAMERA_NAME = "browser camera"
 """Sender and source of these sessions."""
 
 _START_TIMEOUT_S = 60.0
+# Of one visitor: a start costs seconds of a core.
+_STARTS_PER_MINUTE, _STARTS_AT_ONCE = 6.0, 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,10 +46,12 @@ class ChildCamera:
     def __init__(
         self,
         handler: FrameHandler,
+        visitor: Visitor = (False, ""),
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
     ) -> None:
+        self.visitor, self.displaced = visitor, asyncio.Event()
         self._metrics = metrics or ReceiverMetrics()
         self._child = SenderChild(
             CAMERA_NAME,
@@ -52,6 +61,7 @@ class ChildCamera:
             restarts=False,
             command=command,
         )
+        self._lines = RepeatedLines(logger)
         self._newest: _Frame | None = None
         self._changed = asyncio.Event()
         self._ended = False
@@ -108,7 +118,8 @@ class ChildCamera:
             _fail(frame)
             raise
         if isinstance(answer, PictureRefused):
-            logger.info("a frame of a browser's camera was refused: %s", answer.reason)
+            text = f"a frame of a browser's camera was refused: {answer.reason}"
+            self._lines.write(logging.INFO, "refused", text)
         _settle(frame, not isinstance(answer, PictureRefused))
 
     def _on_child_end(self) -> None:
@@ -133,7 +144,7 @@ def _fail(frame: _Frame) -> None:
 
 
 class ChildCameras:
-    """The cameras of all browsers."""
+    """The cameras of all browsers; their places are shared between visitors, of whom each may start some a minute."""
 
     def __init__(
         self,
@@ -142,24 +153,33 @@ class ChildCameras:
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._handler = handler
         self._metrics = metrics or ReceiverMetrics()
         self._limit = (config or ChildrenConfig()).max_browser_cameras
         self._command = command
-        self._open: set[ChildCamera] = set()
+        self._starts = KeyedRates(_STARTS_PER_MINUTE, _STARTS_AT_ONCE, clock)
+        self._open: list[ChildCamera] = []
+        self._left = asyncio.Condition()
         self._closed = False
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[ChildCamera]:
-        """A camera for a block. Raises PicturesUnavailable if there are too many, or the process cannot be started."""
-        if self._closed or len(self._open) >= self._limit:
-            raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
-        camera = ChildCamera(self._handler, metrics=self._metrics, command=self._command)
-        self._open.add(camera)
+    async def open(self, visitor: Visitor = (False, "")) -> AsyncIterator[ChildCamera]:
+        """A camera for a block, which has to end soon when it is displaced.
+
+        Raises:
+            PicturesUnavailable: there are too many, or of this visitor, or the process cannot be started.
+        """
+        self._admit(visitor)
+        camera = ChildCamera(self._handler, visitor, metrics=self._metrics, command=self._command)
+        self._open.append(camera)
         try:
             try:
                 async with asyncio.timeout(_START_TIMEOUT_S):
+                    # The process of a camera that was displaced for this one still has the memory.
+                    async with self._left:
+                        await self._left.wait_for(lambda: self._open.index(camera) < self._limit)
                     await camera.start()
             except (ChildEnded, OutputError, TimeoutError) as error:
                 raise PicturesUnavailable("the process for this camera cannot be started: try again later") from error
@@ -168,9 +188,18 @@ class ChildCameras:
             try:
                 await camera.close()
             finally:
-                self._open.discard(camera)
+                self._open.remove(camera)
+                async with self._left:
+                    self._left.notify_all()
 
     async def close(self) -> None:
         """Ends all cameras."""
         self._closed = True
         await asyncio.gather(*(camera.close() for camera in self._open))
+
+    def _admit(self, visitor: Visitor) -> None:
+        wait_s = self._starts.take(str(visitor))
+        if wait_s > 0:
+            raise PicturesUnavailable(f"this camera was begun too often: try again in {math.ceil(wait_s)} s")
+        if self._closed or not make_room(self._open, visitor, self._limit):
+            raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")

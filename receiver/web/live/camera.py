@@ -1,7 +1,10 @@
 """The route that takes cameras of browsers: JPEGs in, an acknowledgement for each out, latest wins."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -9,12 +12,16 @@ from starlette.websockets import WebSocketDisconnect
 from receiver.web.access import Access
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close
+from receiver.web.models.container import read_container
+from receiver.web.models.refusals import UploadRefused
 from receiver.web.pictures import PicturesUnavailable
 
 # A browser that sends nothing for so long has gone or sleeps; its sender process is wanted by others.
 _IDLE_S = 30.0
 _JPEG = b"\xff\xd8\xff"
 _GOING_AWAY = 1001
+# The page sends 640 × 480. The time between two frames leaves the event loop to others.
+_MOST_PIXELS, _FRAME_S, _MOST_PUSHED = 4_000_000, 0.01, 4
 
 
 def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
@@ -23,7 +30,8 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
 
     @router.websocket("/camera")
     async def camera(websocket: WebSocket) -> None:
-        if await access.watcher(websocket) is None:
+        visitor = await access.visitor(websocket)
+        if visitor is None:
             await websocket.close(POLICY_VIOLATION, "sign in to send your camera")
             return
         if cameras is None:
@@ -31,9 +39,9 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
             return
         await websocket.accept()
         try:
-            async with cameras.open() as opened:
+            async with cameras.open(visitor) as opened:
                 await websocket.send_json({"type": "ready"})
-                await CameraSocket(websocket, opened).serve()
+                await CameraSocket(websocket, opened, partial(access.until_signed_out, websocket)).serve()
         except PicturesUnavailable as error:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await websocket.send_json({"type": "refused", "detail": str(error)})
@@ -43,36 +51,60 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
 
 
 class CameraSocket:
-    """Serves one WebSocket that was admitted.
+    """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer send).
 
     A frame is acknowledged, `{"type": "ack", "frame": n, "taken": …}` with n counted from 1, when the sender process
     has taken it or when a newer one has replaced it; a browser that waits for that sends as fast as the process takes.
+    One that does not wait, or does not read, is read more slowly than it sends.
     """
 
-    def __init__(self, websocket: WebSocket, camera: ChildCamera) -> None:
+    def __init__(
+        self, websocket: WebSocket, camera: ChildCamera, signed_out: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._websocket = websocket
         self._camera = camera
+        self._signed_out = signed_out
         self._pushing: set[asyncio.Task[None]] = set()
         self._failure: PicturesUnavailable | None = None
 
     async def serve(self) -> None:
-        """Takes frames until the browser leaves, sends something else, or falls silent. Raises PicturesUnavailable."""
-        number = 0
+        """Takes frames until the browser leaves, sends something else, falls silent, or loses its place or rights.
+
+        Raises:
+            PicturesUnavailable: the sender process has ended.
+        """
+        taking = asyncio.create_task(self._take_frames(), name="browser camera socket")
+        leaving = asyncio.create_task(self._signed_out(), name="browser camera sign-out")
+        displaced = asyncio.create_task(self._camera.displaced.wait(), name="browser camera place")
+        tasks: tuple[asyncio.Task[Any], ...] = (taking, leaving, displaced)
         try:
-            while self._failure is None:
-                jpeg = await self._next_picture()
-                if jpeg is None:
-                    return
-                number += 1
-                task = asyncio.create_task(self._push(number, jpeg), name="browser camera frame")
-                self._pushing.add(task)
-                task.add_done_callback(self._pushing.discard)
-                # Lets the frame take the place of one that waits before the next message is read.
-                await asyncio.sleep(0)
-            raise self._failure
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in self._pushing:
+            for task in (*tasks, *self._pushing):
                 task.cancel()
+            await asyncio.gather(*tasks, *self._pushing, return_exceptions=True)
+        if leaving in done:
+            await close(self._websocket, POLICY_VIOLATION, "signed out")
+        elif displaced in done:
+            await close(self._websocket, TRY_AGAIN_LATER, "others need the place; see --max-browser-cameras")
+        for task in done:
+            await task
+
+    async def _take_frames(self) -> None:
+        number = 0
+        while self._failure is None:
+            jpeg = await self._next_picture()
+            if jpeg is None:
+                return
+            number += 1
+            task = asyncio.create_task(self._push(number, jpeg), name="browser camera frame")
+            self._pushing.add(task)
+            task.add_done_callback(self._pushing.discard)
+            # Lets the frame take the place of one that waits before the next message is read.
+            await asyncio.sleep(_FRAME_S)
+            while len(self._pushing) > _MOST_PUSHED:
+                await asyncio.wait(self._pushing, return_when=asyncio.FIRST_COMPLETED)
+        raise self._failure
 
     async def _next_picture(self) -> bytes | None:
         """The next message; None when the camera ends."""
@@ -88,6 +120,9 @@ class CameraSocket:
         if not isinstance(jpeg, bytes) or not jpeg.startswith(_JPEG):
             await close(self._websocket, POLICY_VIOLATION, "messages are JPEG pictures")
             return None
+        if (reason := _unusual(jpeg)) is not None:
+            await close(self._websocket, POLICY_VIOLATION, reason)
+            return None
         return jpeg
 
     async def _push(self, number: int, jpeg: bytes) -> None:
@@ -99,3 +134,14 @@ class CameraSocket:
             return
         with suppress(RuntimeError, WebSocketDisconnect):
             await self._websocket.send_json({"type": "ack", "frame": number, "taken": taken})
+
+
+def _unusual(jpeg: bytes) -> str | None:
+    """Why a frame is none of a camera: it would take the sender process much memory or time to decode it."""
+    try:
+        container = read_container(jpeg)
+    except UploadRefused as error:
+        return error.detail
+    if container.width * container.height > _MOST_PIXELS:
+        return f"a frame has at most {_MOST_PIXELS / 1e6:g} million pixels"
+    return None

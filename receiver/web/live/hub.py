@@ -9,7 +9,7 @@ import functools
 import io
 import logging
 import zlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.web.live.messages import QuantisedMesh, topology_message
+from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
 
@@ -145,10 +146,6 @@ class Preview:
     jpeg: bytes
 
 
-Visitor = tuple[bool, str]
-"""Who watches: whether with an account, and its name or otherwise the address."""
-
-
 class Watcher:
     """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
 
@@ -241,20 +238,8 @@ class LiveHub(SessionObserver):
         return len(self._watchers)
 
     def make_room(self, visitor: Visitor, most: int) -> bool:
-        """Whether there is a place for one more, perhaps taken from another watcher.
-
-        Whoever has an account takes it from whoever has none, and otherwise from whoever has two places more.
-        """
-        watchers = [watcher for watcher in self._watchers if not watcher.displaced.is_set()]
-        if len(watchers) < most:
-            return True
-        places = Counter(watcher.visitor for watcher in watchers)
-        youngest = max(reversed(watchers), key=lambda watcher: (not watcher.visitor[0], places[watcher.visitor]))
-        mine, theirs = (visitor[0], -places[visitor]), (youngest.visitor[0], 2 - places[youngest.visitor])
-        if mine < theirs:
-            return False
-        youngest.displaced.set()
-        return True
+        """Whether there is a place for one more, perhaps taken from another watcher."""
+        return make_room(self._watchers, visitor, most)
 
     @contextmanager
     def watcher(self, visitor: Visitor = (False, "")) -> Iterator[Watcher]:

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from starlette.responses import FileResponse
 
 from receiver.web.access import Access
-from receiver.web.accounts.throttle import address_key
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, LiveSocket, close
@@ -51,12 +50,11 @@ def live_routes(hub: LiveHub, out: Path, most_watchers: int, access: Access, met
 
     @router.websocket("/live")
     async def live(websocket: WebSocket) -> None:
-        name = await access.watcher(websocket)
-        if name is None:
+        visitor = await access.visitor(websocket)
+        if visitor is None:
             await websocket.close(POLICY_VIOLATION, "sign in to watch")
             return
         await websocket.accept()
-        visitor = (True, name) if name else (False, address_key(websocket.client and websocket.client.host))
         if not hub.make_room(visitor, most_watchers):
             await close(websocket, TRY_AGAIN_LATER, "too many browsers watch; see --watchers")
             return
