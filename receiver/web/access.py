@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from receiver.web.accounts.secrets import same
 from receiver.web.accounts.throttle import address_key
+from receiver.web.guards import is_encrypted
 from receiver.web.places import Visitor
 
 _RECHECK_EVERY_S = 10.0
@@ -59,8 +60,8 @@ class Access:
         if not self.token or not same(request.query_params.get("token", ""), self.token):
             return None
         response = RedirectResponse("/", 303)
-        secure = request.url.scheme == "https"
-        response.set_cookie(_cookie(request), self.token, secure=secure, httponly=True, samesite="strict")
+        name, secure = _cookie(request), is_encrypted(request)
+        response.set_cookie(name, self.token, secure=secure, httponly=True, samesite="strict")
         return response
 
     async def until_signed_out(self, connection: HTTPConnection) -> None:

@@ -64,7 +64,6 @@ async def serve_page(
                 config.publish.out,
                 pictures,
                 loopback=loopback,
-                secure=server.encrypted,
                 metrics=web_metrics,
             )
         )

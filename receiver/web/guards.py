@@ -1,4 +1,5 @@
-"""What every request passes through: which host it names, where it comes from, headers of the answer, and its count.
+"""What every request passes through: which host it names, where it comes from, how many there are of one address,
+headers of the answer, and its count.
 
 A page of another site can make a browser send requests here. It cannot read the answers, but a WebSocket would be open
 to it, and by changing its own DNS entry to this address it becomes the same site (DNS rebinding). So a request must
@@ -8,17 +9,19 @@ name a host that this server can have, and one that a page sends must come from 
 import ipaddress
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.io.addresses import Address
+from receiver.web.accounts.throttle import address_key
 from receiver.web.metrics import WebMetrics
 
 logger = logging.getLogger(__name__)
@@ -50,17 +53,21 @@ _SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 _STRICT_TRANSPORT = {"strict-transport-security": "max-age=31536000"}
+MOST_OF_ADDRESS = 64
+"""Requests and WebSockets of one client at a time: behind a proxy, connections do not tell clients apart."""
+_WAIT_S = 5
 
 
 class Guard:
     """An application behind the checks of its requests.
 
-    Requests that name a foreign host, or that a page of another site sends, are refused. Answers get headers that tell
-    browsers what the page may do. A handler that fails by a bug is answered by 500 without details, and logged.
+    Requests that name a foreign host, or that a page of another site sends, are refused, as are too many of one client.
+    Answers get headers that tell browsers what the page may do, over TLS that they are to insist on it. A handler that
+    fails by a bug is answered by 500 without details, and logged.
 
     Args:
         loopback: the server listens on the loopback: only names of the loopback are hosts of it.
-        encrypted: it speaks TLS, and browsers are to insist on it.
+        encrypted: it speaks TLS itself.
         hosts: names of the server, if others than this machine reach it without TLS; addresses always count.
         metrics: count each request when its answer has been sent, or its client has gone.
     """
@@ -71,18 +78,19 @@ class Guard:
         self._app, self._loopback, self._metrics = app, loopback, metrics
         # Over TLS the certificate has the names; nobody else's page can be of one of them.
         self._hosts = None if encrypted else hosts
-        self._headers = _SECURITY_HEADERS | (_STRICT_TRANSPORT if encrypted else {})
+        self._in_progress = Counter[str]()
         self._next_log_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s, status = time.monotonic(), 0
+        added = _SECURITY_HEADERS | (_STRICT_TRANSPORT if is_encrypted(HTTPConnection(scope)) else {})
 
         async def guarded(message: Message) -> None:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in added.items():
                     headers.setdefault(name, value)
             try:
                 await send(message)
@@ -90,8 +98,11 @@ class Guard:
                 # uvicorn has answered 400 itself, because the body of the request breaks HTTP.
                 logger.debug("an answer to malformed HTTP is dropped: %s", error)
 
+        client = scope.get("client")
+        address = address_key(client and client[0])
+        self._in_progress[address] += 1
         try:
-            await self._answer(scope, receive, guarded)
+            await self._answer(scope, receive, guarded, busy=self._in_progress[address] > MOST_OF_ADDRESS)
         except (WebSocketDisconnect, ClientDisconnect):
             logger.debug("a client has left before its answer")
         except Exception:
@@ -100,19 +111,21 @@ class Guard:
                 answer = {"detail": "the server failed at this request; its log says why"}
                 await JSONResponse(answer, 500)(scope, receive, guarded)
         finally:
+            self._in_progress -= Counter([address])
             if scope["type"] == "http":
                 # Routing has put the route there; its path is the template.
                 route = getattr(scope.get("route"), "path", None)
                 self._metrics.request(scope["method"], route, status or 500, time.monotonic() - began_s)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope)
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, *, busy: bool) -> None:
+        refusal = "too many requests at a time: try again later" if busy else self._refusal(scope)
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose(_POLICY_VIOLATION, refusal)(scope, receive, send)
         else:
-            await JSONResponse({"detail": refusal}, 403)(scope, receive, send)
+            status, headers = (429, {"retry-after": str(_WAIT_S), "connection": "close"}) if busy else (403, {})
+            await JSONResponse({"detail": refusal}, status, headers)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
@@ -129,6 +142,11 @@ class Guard:
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _ERRORS_LOGGED_EVERY_S
             logger.exception("a request of the page failed: %s", scope.get("path", ""))
+
+
+def is_encrypted(connection: HTTPConnection) -> bool:
+    """Whether the browser speaks TLS: with this server, or as a trusted proxy says with that."""
+    return connection.scope.get("scheme") in ("https", "wss")
 
 
 def is_cross_origin(headers: Headers) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
-from receiver.web.accounts.throttle import address_key
+from receiver.web.accounts.throttle import address_key, unmapped
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 
 logger = logging.getLogger(__name__)
@@ -122,13 +123,16 @@ MAX_CONNECTIONS, MAX_OF_ADDRESS = 256, 64
 
 
 class _WriteDeadline(asyncio.Protocol):
-    """Ends connections whose clients do not read."""
+    """Ends connections whose clients do not read, and knows clients by the address that `--trusted-proxy` has."""
 
     transport: asyncio.Transport
+    client: tuple[str, int] | None
     _write_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.client:
+            self.client = unmapped(self.client[0]), self.client[1]
         # Paused as soon as anything waits: a closed connection lives until its client has taken that.
         self.transport.set_write_buffer_limits(high=1, low=0)
 
@@ -164,6 +168,12 @@ class _WriteDeadline(asyncio.Protocol):
 class WebSocketProtocol(_WriteDeadline, WebSocketsSansIOProtocol):
     """uvicorn's WebSockets, with a deadline for what their clients read."""
 
+    heard_s = -math.inf
+
+    def waits_for_client(self) -> bool:
+        """Whether only its client's answer to the end is missing."""
+        return self.close_sent
+
     def handle_ping(self) -> None:
         """Answers a ping, unless answers wait already: a client that only asks would fill the memory."""
         if self.writable.is_set():
@@ -178,7 +188,7 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._deadline: asyncio.TimerHandle | None = None
-        self._heard_s = self.loop.time()
+        self.heard_s = self.loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -190,7 +200,7 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before, self._heard_s = self.cycle, self.loop.time()
+        before, self.heard_s = self.cycle, self.loop.time()
         super().data_received(data)
         if self.cycle is not before or self.transport.get_protocol() is not self:
             self._head_arrived()
@@ -200,7 +210,7 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
     def _make_room(self) -> None:
         app, own = self.config.loaded_app, _address(self)
         mine = [each for each in self.connections if _address(each) == own]
-        proxied = isinstance(app, ProxyHeadersMiddleware) and own in app.trusted_hosts
+        proxied = isinstance(app, ProxyHeadersMiddleware) and self.client and self.client[0] in app.trusted_hosts
         if len(mine) > MAX_OF_ADDRESS and not proxied:
             self._close_one(mine)
         elif len(self.connections) > MAX_CONNECTIONS:
@@ -208,12 +218,11 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
 
     def _close_one(self, connections: Iterable[Any]) -> None:
         """Closes the connection whose client has been silent longest, perhaps this one."""
-        waiting = [each for each in connections if isinstance(each, DeadlineProtocol) and each._waits_for_client()]
-        closed = min(waiting, key=lambda each: each._heard_s)
+        closed = min((each for each in connections if each.waits_for_client()), key=lambda each: each.heard_s)
         closed.transport.abort()
         self.connections.discard(closed)
 
-    def _waits_for_client(self) -> bool:
+    def waits_for_client(self) -> bool:
         """Whether its client should say something or read; no browser sends the next request before the answer."""
         unasked = bool(self.conn.trailing_data[0])
         return unasked or self._waits_for_head() or self.cycle.more_body or self.flow.write_paused

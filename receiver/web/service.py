@@ -50,7 +50,6 @@ async def open_service(
     pictures: PictureReconstructor,
     *,
     loopback: bool,
-    secure: bool,
     metrics: WebMetrics | None = None,
     passwords: PasswordHasher | None = None,
     clock: Clock = SYSTEM_CLOCK,
@@ -78,7 +77,7 @@ async def open_service(
         service = AccountService(
             database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
         )
-        yield UploadService(service, models, Identities(service, secure=secure))
+        yield UploadService(service, models, Identities(service))
 
 
 def _recovered_files(out: Path, database: Database) -> ModelFiles:

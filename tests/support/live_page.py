@@ -78,6 +78,7 @@ async def served(
     watchers: int = 4,
     token: str = "none",
     cameras: ChildCameras | None = None,
+    http: str = "127.0.0.1:0",
 ) -> AsyncIterator[Page]:
     static = folder / "static"
     static.mkdir()
@@ -92,7 +93,7 @@ async def served(
     async def account(connection: HTTPConnection) -> str | None:
         return "anna" if connection.headers.get("authorization") in tokens else None
 
-    server = WebServer(WebConfig(http=Address("127.0.0.1", 0), http_token=token), SecurityConfig())
+    server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
     access = Access(needs_account, account, server.token)
     routers = [live_routes(hub, out, watchers, access, metrics), camera_routes(cameras, access)]
     server.start(Guard(create_app(routers, access, static), loopback=True, encrypted=False, metrics=metrics))

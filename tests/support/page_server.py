@@ -143,7 +143,6 @@ class PageServer:
             self._folder,
             self._pictures,
             loopback=True,
-            secure=False,
             metrics=self._metrics,
             passwords=cheap_passwords(),
         ) as service:

@@ -77,10 +77,10 @@ class Site:
     outcomes: list[str]
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
-    def client(self, host: str = "127.0.0.1") -> httpx.AsyncClient:
+    def client(self, host: str = "127.0.0.1", url: str = HOST) -> httpx.AsyncClient:
         """A browser or program at an address, without cookies."""
         transport = httpx.ASGITransport(self.app, client=(host, 40_000))
-        self.clients.append(httpx.AsyncClient(transport=transport, base_url=HOST))
+        self.clients.append(httpx.AsyncClient(transport=transport, base_url=url))
         return self.clients[-1]
 
     async def visitor(self, name: str, host: str = "127.0.0.1") -> httpx.AsyncClient:
@@ -111,7 +111,6 @@ async def open_site(
     accounts: AccountsConfig | None = None,
     uploads: UploadConfig | None = None,
     loopback: bool = True,
-    secure: bool = False,
     token: str = "",
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still (`token`: of its address)."""
@@ -123,7 +122,6 @@ async def open_site(
         out,
         pictures,
         loopback=loopback,
-        secure=secure,
         metrics=metrics,
         passwords=cheap_passwords(),
         clock=clock.clock(),

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message, Receive
 
-from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Identities, Visitor, identities_of
+from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Visitor, identities_of
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
 from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
@@ -111,7 +111,7 @@ async def sign_up(given: NameAndPassword, request: Request, response: Response, 
         raise problem(409, "this name is taken: choose another one, or sign in") from error
     except ValueError as error:
         raise problem(422, str(error)) from error
-    return _remembered(identities, response, signed_in)
+    return _remembered(request, response, signed_in)
 
 
 async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
@@ -124,18 +124,18 @@ async def sign_in(given: NameAndPassword, request: Request, response: Response, 
                 given.password,
                 _address(request),
                 visitor.session if visitor else None,
-                request.cookies.get(identities.browser_cookie, ""),
+                identities.browser(request),
             )
     except WrongPassword as error:
         raise problem(401, "the name or the password is wrong") from error
-    return _remembered(identities, response, signed_in)
+    return _remembered(request, response, signed_in)
 
 
 async def sign_out(request: Request, response: Response, identity: BrowserWriter) -> None:
     """Ends the browser's session."""
     identities = identities_of(request)
     await identities.accounts.sign_out(identity.session or "")
-    identities.forget(response)
+    identities.forget(request, response)
 
 
 async def list_tokens(request: Request, identity: BrowserReader) -> TokensShown:
@@ -171,8 +171,8 @@ async def _attempt() -> AsyncIterator[None]:
         raise retry_later(429, "many people are signing in: try again in a few seconds", 5.0) from error
 
 
-def _remembered(identities: Identities, response: Response, signed_in: SignedIn) -> AccountShown:
-    identities.remember(response, signed_in)
+def _remembered(request: Request, response: Response, signed_in: SignedIn) -> AccountShown:
+    identities_of(request).remember(request, response, signed_in)
     response.headers["Cache-Control"] = "no-store"
     return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf)
 

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, SignedIn
 from receiver.web.accounts.store import SESSION_MOST_S, Account
-from receiver.web.guards import is_cross_origin
+from receiver.web.guards import is_cross_origin, is_encrypted
 from receiver.web.problems import problem
 
 COOKIE, BROWSER_COOKIE = "bodywire_session", "bodywire_browser"
@@ -32,13 +32,10 @@ class Identity:
 
 
 class Identities:
-    """Finds out who makes a request, and remembers it in the browser (`secure`: the page is reached by TLS only)."""
+    """Finds out who makes a request, and remembers it in the browser."""
 
-    def __init__(self, accounts: AccountService, *, secure: bool) -> None:
-        self.accounts, self._secure = accounts, secure
-        # Browsers accept this prefix only over TLS, for all paths, and from this very host.
-        prefix = "__Host-" if secure else ""
-        self.cookie, self.browser_cookie = prefix + COOKIE, prefix + BROWSER_COOKIE
+    def __init__(self, accounts: AccountService) -> None:
+        self.accounts = accounts
 
     async def identify(self, connection: HTTPConnection) -> Identity | None:
         """The identity behind a request or a WebSocket; None if there is none, or if what proves it is not valid."""
@@ -47,7 +44,7 @@ class Identities:
             scheme, _, token = authorization.partition(" ")
             found = await self.accounts.account_of_token(token.strip()) if scheme.lower() == "bearer" else None
             return Identity(found) if found else None
-        secret = connection.cookies.get(self.cookie)
+        secret = connection.cookies.get(_name(COOKIE, connection))
         account = await self.accounts.account_of_session(secret) if secret else None
         return Identity(account, secret) if account else None
 
@@ -56,19 +53,28 @@ class Identities:
         identity = await self.identify(connection)
         return identity.account.name if identity else None
 
-    def remember(self, response: Response, signed_in: SignedIn) -> None:
-        """Sets the cookies of a new session, and of a browser that is known from now on."""
-        for name, value, lasts_s in (
-            (self.cookie, signed_in.secret, int(SESSION_MOST_S)),
-            (self.browser_cookie, signed_in.browser, _BROWSER_S),
-        ):
-            response.set_cookie(
-                name, value, max_age=lasts_s, path="/", secure=self._secure, httponly=True, samesite="strict"
-            )
+    def browser(self, connection: HTTPConnection) -> str:
+        """What a browser has that is known, or nothing."""
+        return connection.cookies.get(_name(BROWSER_COOKIE, connection), "")
 
-    def forget(self, response: Response) -> None:
+    def remember(self, request: Request, response: Response, signed_in: SignedIn) -> None:
+        """Sets the cookies of a new session, and of a browser that is known from now on."""
+        for cookie, value, lasts_s in (
+            (COOKIE, signed_in.secret, int(SESSION_MOST_S)),
+            (BROWSER_COOKIE, signed_in.browser, _BROWSER_S),
+        ):
+            name, secure = _name(cookie, request), is_encrypted(request)
+            response.set_cookie(name, value, lasts_s, path="/", secure=secure, httponly=True, samesite="strict")
+
+    def forget(self, request: Request, response: Response) -> None:
         """Removes the session's cookie; the browser stays known."""
-        response.delete_cookie(self.cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
+        name, secure = _name(COOKIE, request), is_encrypted(request)
+        response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
+
+
+def _name(cookie: str, connection: HTTPConnection) -> str:
+    # Browsers accept this prefix only over TLS, for all paths, and from this very host.
+    return f"__Host-{cookie}" if is_encrypted(connection) else cookie
 
 
 def identities_of(connection: HTTPConnection) -> Identities:

@@ -1,6 +1,8 @@
 """Who may watch: the token of the printed address, and proxies before the page."""
 
 import json
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -54,6 +56,41 @@ async def test_who_comes_through_a_proxy_is_not_local(tmp_path: Path, token: str
         assert (await visitor.get(f"/api/sessions{query}", headers={header: "127.0.0.1"})).status_code == 401
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+async def test_page_on_the_ipv6_loopback(tmp_path: Path) -> None:
+    async with served(tmp_path, token=TOKEN, http="[::1]:0") as page:
+        assert page.url == f"http://[::1]:{page.address.port}"
+        async with httpx.AsyncClient(base_url=page.url, follow_redirects=True) as browser:
+            assert (await browser.get(f"/?token={TOKEN}")).status_code == 200
+            assert (await browser.get("/api/sessions")).status_code == 200
+            for host, status in (("localhost:8080", 200), ("[::1]", 200), ("[::2]:8080", 403), ("evil.example", 403)):
+                assert (await browser.get("/api/sessions", headers={"host": host})).status_code == status, host
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        async with page.watch(additional_headers=bearer, origin=page.url) as watching:
+            assert json.loads(await watching.recv())["type"] == "hello"
+        with pytest.raises(InvalidStatus):
+            await page.watch(additional_headers=bearer, origin="http://[::2]")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+@pytest.mark.parametrize(("trusted", "host"), [("127.0.0.1", "192.0.2.9"), ("192.0.2.1", "127.0.0.1")])
+async def test_proxy_is_trusted_on_all_addresses_too(trusted: str, host: str) -> None:
+    assert await seen_by_the_page("[::]:0", trusted, "127.0.0.1") == f"http {host}"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "given", "scheme"),
+    [
+        *(("127.0.0.1", proto, "http") for proto in ("http", "", "ftp", "https, http")),
+        ("127.0.0.1", "https", "https"),
+        ("192.0.2.1", "https", "http"),
+    ],
+)
+async def test_only_a_trusted_proxy_says_that_a_browser_speaks_tls(trusted: str, given: str, scheme: str) -> None:
+    seen = await seen_by_the_page("127.0.0.1:0", trusted, "127.0.0.1", {"X-Forwarded-Proto": given})
+    assert seen.partition(" ")[0] == scheme
+
+
 def test_address_of_the_page_has_its_token() -> None:
     def url(http: str, token: str = "auto", proxy: str | None = None) -> str:
         server = WebServer(WebConfig(http=Address.parse(http), http_token=token, trusted_proxy=proxy), SecurityConfig())
@@ -68,19 +105,25 @@ def test_address_of_the_page_has_its_token() -> None:
         WebConfig(http_token="short")
 
 
-@pytest.mark.parametrize(("proxy", "host"), [("127.0.0.1", "192.0.2.9"), ("127.0.0.2", "127.0.0.1")])
-async def test_only_a_trusted_proxy_says_where_requests_come_from(proxy: str, host: str) -> None:
-    async def client(scope: Scope, receive: Receive, send: Send) -> None:
-        await PlainTextResponse(scope["client"][0])(scope, receive, send)
+async def seen_by_the_page(http: str, trusted: str, client: str, more: Mapping[str, str] | None = None) -> str:
+    """Scheme and client of a request by a proxy on this machine."""
 
-    server = WebServer(WebConfig(http=Address("127.0.0.1", 0), trusted_proxy=proxy), SecurityConfig())
-    server.start(client)
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(f"{scope['scheme']} {scope['client'][0]}")(scope, receive, send)
+
+    server = WebServer(WebConfig(http=Address.parse(http), trusted_proxy=trusted), SecurityConfig(insecure=True))
+    server.start(echo)
     try:
-        async with httpx.AsyncClient(base_url=server.url) as visitor:
-            headers = {"X-Forwarded-For": "203.0.113.1, 192.0.2.9"}
-            assert (await visitor.get("/", headers=headers)).text == host
+        async with httpx.AsyncClient(base_url=f"http://{client}:{server.address.port}") as proxy:
+            headers = {"X-Forwarded-For": "203.0.113.1, 192.0.2.9", **(more or {})}
+            return (await proxy.get("/", headers=headers)).text
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize(("trusted", "host"), [("127.0.0.1", "192.0.2.9"), ("127.0.0.2", "127.0.0.1")])
+async def test_only_a_trusted_proxy_says_where_requests_come_from(trusted: str, host: str) -> None:
+    assert await seen_by_the_page("127.0.0.1:0", trusted, "127.0.0.1") == f"http {host}"
 
 
 def test_page_behind_a_proxy_is_for_accounts() -> None:

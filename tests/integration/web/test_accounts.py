@@ -13,7 +13,7 @@ from receiver.web.accounts.identity import current_identity
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from receiver.web.config import AccountsConfig
 from tests.support.fake_pictures import FakePictures
-from tests.support.web_service import PASSWORD, Site, open_site
+from tests.support.web_service import HOST, PASSWORD, Site, open_site
 
 EVIL = "203.0.113.9"
 
@@ -63,8 +63,10 @@ async def sign_up(client: httpx.AsyncClient, name: object = "Anna", password: st
 
 async def test_cookie_is_for_this_page_only_and_bound_to_tls_where_there_is_tls(tmp_path: Path) -> None:
     for secure, prefix in ((False, ""), (True, "__Host-")):
-        async with open_site(tmp_path / str(secure), FakePictures(), secure=secure) as site:
-            answer = await sign_up(site.client())
+        async with open_site(tmp_path / str(secure), FakePictures()) as site:
+            client = site.client(url=HOST.replace("http", "https") if secure else HOST)
+            answer = await sign_up(client)
+            assert await name_of(client) == "Anna"
         attributes = answer.headers["set-cookie"].split("; ")
         assert attributes[0].startswith(f"{prefix}bodywire_session=")
         assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes) and ("Secure" in attributes) == secure

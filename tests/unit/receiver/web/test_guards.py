@@ -1,13 +1,17 @@
+import asyncio
+
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard, is_cross_origin
 from receiver.web.metrics import WebMetrics
+from tests.support.fake_link import settle
 
 
 def headers(origin: str | None, host: str = "studio.example:8080") -> Headers:
@@ -50,3 +54,36 @@ def test_garbage_is_cross_origin_and_no_error() -> None:
     for origin in ("http://[", "http://[::1", "http://[1.2.3.4]", "\0", "//"):
         assert is_cross_origin(headers(origin, host="[")), origin
     assert is_cross_origin(Headers({"origin": "null"})), "an origin without host matches no missing host"
+
+
+async def test_one_client_has_so_many_requests_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.guards.MOST_OF_ADDRESS", 2)
+    answer = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer.wait()
+        await PlainTextResponse("page")(scope, receive, send)
+
+    app = Guard(application, loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
+
+    async def status(host: str) -> tuple[int, str | None]:
+        transport = httpx.ASGITransport(app, client=(host, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            answered = await client.get("/")
+            return answered.status_code, answered.headers.get("retry-after")
+
+    waiting = [asyncio.create_task(status(f"2001:db8:1:2::{number}")) for number in range(2)]
+    await settle()
+    assert await status("2001:db8:1:2:3::1") == (429, "5")
+    other = asyncio.create_task(status("2001:db8:1:3::1"))
+    await settle()
+    answer.set()
+    assert await asyncio.gather(*waiting, other) == [(200, None)] * 3
+    assert await status("2001:db8:1:2:3::1") == (200, None)
+
+
+@pytest.mark.parametrize(("scheme", "insists"), [("http", False), ("https", True)])
+async def test_browsers_insist_on_tls_where_they_have_it(scheme: str, insists: bool) -> None:
+    app = Guard(PlainTextResponse("page"), loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"{scheme}://127.0.0.1") as client:
+        assert ("strict-transport-security" in (await client.get("/")).headers) is insists

@@ -10,11 +10,16 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from common.io.addresses import Address, bound_socket
 from receiver.web import server as web_server
 from receiver.web.server import DeadlineProtocol, WebSocketProtocol
 from tests.support.fake_link import until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -31,14 +36,14 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[uvicorn.Server]:
+async def running(host: str = "127.0.0.1", proxy: str | None = None) -> AsyncIterator[uvicorn.Server]:
     """A server with the protocols."""
     config = uvicorn.Config(
         application,
-        port=0,
         http=DeadlineProtocol,
         ws=WebSocketProtocol,
-        proxy_headers=False,
+        proxy_headers=proxy is not None,
+        forwarded_allow_ips=proxy,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -46,11 +51,12 @@ async def running() -> AsyncIterator[uvicorn.Server]:
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
-    await server.startup()
+    listener = bound_socket(Address(host, 0))
+    await server.startup([listener])
     try:
         yield server
     finally:
-        await server.shutdown()
+        await server.shutdown([listener])
 
 
 @contextlib.asynccontextmanager
@@ -141,10 +147,8 @@ async def test_client_that_reads_slowly_gets_everything(monkeypatch: pytest.Monk
 
 
 async def test_pings_of_a_client_that_reads_nothing_fill_no_memory() -> None:
-    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    head += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     async with running() as server:
-        with silent(server, head) as client:
+        with silent(server, UPGRADE) as client:
             await until(lambda: any(isinstance(each, WebSocketProtocol) for each in server.server_state.connections))
             (connection,) = server.server_state.connections
             ping = b"\x89\xfd\0\0\0\0" + bytes(125)
@@ -178,3 +182,37 @@ async def test_silent_connections_leave_the_page_open(monkeypatch: pytest.Monkey
             writer.write(REQUEST)
             assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert len(server.server_state.connections) <= 9
+
+
+async def test_websockets_that_do_not_answer_their_end_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "MAX_CONNECTIONS", 4)
+    async with running() as server, contextlib.AsyncExitStack() as attack:
+        for _ in range(4):
+            attack.enter_context(silent(server, UPGRADE))
+        await until(lambda: [each.handshake_complete for each in web_sockets(server)] == 4 * [True])
+        for connection in web_sockets(server):
+            await connection.send({"type": "websocket.close", "code": 1013})
+        async with connected(port_of(server)) as (reader, writer):
+            writer.write(REQUEST)
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+
+
+def web_sockets(server: uvicorn.Server) -> list[WebSocketProtocol]:
+    return [each for each in server.server_state.connections if isinstance(each, WebSocketProtocol)]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+@pytest.mark.parametrize(("host", "address"), [("::1", "::1"), ("::", "127.0.0.1")])
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_proxy_has_the_connections_of_all_its_clients_over_ipv6_too(
+    monkeypatch: pytest.MonkeyPatch, host: str, address: str, trusted: bool
+) -> None:
+    monkeypatch.setattr(web_server, "MAX_OF_ADDRESS", 2)
+    proxy = address if trusted else "192.0.2.1"
+    async with running(host, proxy) as server, contextlib.AsyncExitStack() as opened:
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection(address, port_of(server))
+            opened.callback(writer.close)
+            writer.write(REQUEST)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert len(server.server_state.connections) == (4 if trusted else 2)

@@ -13,6 +13,7 @@ from tests.support.web_service import ManualClock
         ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
         ("testclient", "testclient"),
+        ("x" * 60_000, "x" * 64),
         (None, ""),
     ],
 )
