@@ -94,10 +94,11 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
         """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""
         self._count_frame("received", bytes_by_group)
-        self.status.frame_received(sum(bytes_by_group.values()))
 
-    def blob_bytes_received(self, size: int) -> None:
-        self._blob_bytes.inc(size)
+    def link_bytes(self, purpose: str, size: int) -> None:
+        """See `DaemonMetrics.link_bytes`."""
+        super().link_bytes(purpose, size)
+        self.status.transferred(size)
 
     def frame_published(
         self, age_ms: float | None, clock_error_ms: float | None, *, session: int = 1, people: int = 0

@@ -103,6 +103,7 @@ class ReceiverPipeline:
             with self._output.attempt():
                 writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
             self._sessions[session.session_id] = self._new_state(session, writer)
+            session.traffic.report_to(self._metrics.link_bytes)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             for observer in self._observers:
                 observer.session_began(writer.number, session)
@@ -161,7 +162,6 @@ class ReceiverPipeline:
         Raises:
             MalformedPacket: the blob does not decode, its kind is unknown, or its identity is out of range.
         """
-        self._metrics.blob_bytes_received(len(blob.data))
         state = self._sessions[session.session_id]
         handler = state.blob_handlers.get(blob.kind)
         if handler is None:

@@ -34,7 +34,7 @@ class ReceiverFigures:
         frames_per_second: that were published, of all sessions.
         people: in the newest frames of the sessions together.
         age_ms: of the newest frame when it was published; None before the first, and while it is not known.
-        bits_per_second: labels that have arrived.
+        bits_per_second: everything on the links of all sessions, in both directions.
         meshes: written since the start.
     """
 
@@ -51,7 +51,7 @@ class ReceiverFigures:
             Part(counted(self.sessions, "session"), 0),
             Part(f"{self.frames_per_second:.1f} fps", 1),
             Part(counted(self.people, "person", "people"), 3),
-            Part(f"labels {bit_rate(self.bits_per_second)}", 5),
+            Part(f"links {bit_rate(self.bits_per_second)}", 5),
             Part(counted(self.meshes, "mesh", "meshes"), 4),
         ]
         if self.age_ms is not None:
@@ -77,9 +77,9 @@ class ReceiverStatus:
         with self._lock:
             self._sessions += by
 
-    def frame_received(self, payload_bytes: int) -> None:
+    def transferred(self, size: int) -> None:
         with self._lock:
-            self._bytes.add(payload_bytes, self._clock.monotonic())
+            self._bytes.add(size, self._clock.monotonic())
 
     def frame_published(self, session: int, people: int, age_ms: float | None) -> None:
         now_s = self._clock.monotonic()

@@ -31,6 +31,7 @@ from common.version import build_versions, package_version
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
+from common.wire.traffic import Traffic
 from sender.capture.open import open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
@@ -75,6 +76,7 @@ class Sender:
     pipeline: SenderPipeline
     delivery: LinkClient | CompleteDelivery | NoPeer
     account: LinkAccount
+    traffic: Traffic
     status: SenderStatus
     spool: Spool | None
     spool_directory: Path
@@ -118,8 +120,8 @@ class Sender:
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
         account = self.account
-        sent = f"sent {account.acknowledged_frames} frames, {account.payload_bytes} bytes of labels"
-        lines = [] if isinstance(self.delivery, NoPeer) else [f"{sent}, {account.blob_bytes} bytes of colours"]
+        sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
+        lines = [] if isinstance(self.delivery, NoPeer) else [sent]
         if self.jscc is not None:
             lines.append(self.jscc.summary())
         if self.recorder is not None:
@@ -184,7 +186,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         traces = SenderTraces(tracer, hello.session_id)
         jscc = resources.enter_context(_jscc_stage(config, source, metrics))
         preview = resources.enter_context(_preview(config, source))
-        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source)
+        traffic = Traffic(metrics.link_bytes)
+        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
         observers = [account, status, traces] if jscc is None else [account, status, traces, jscc]
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
@@ -194,7 +197,9 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             codec = FrameCodec(networks, progressive=not source.stills)
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
             report = Reporter(rate, metrics, stills=source.stills).due
-            delivery = _deliver(config.link, hello, encoder, observers, rate, report, transport, spool, metrics)
+            delivery = _deliver(
+                config.link, hello, encoder, observers, rate, report, transport, spool, metrics, traffic
+            )
         pipeline = SenderPipeline(
             Playback(
                 source,
@@ -211,7 +216,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics,
             durable=spool is not None,
         )
-        yield Sender(pipeline, delivery, account, status, spool, config.delivery.spool, recorder, jscc)
+        yield Sender(pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc)
 
 
 def _transport(config: SenderConfig) -> Transport:
@@ -236,6 +241,7 @@ def _deliver(
     transport: Transport,
     spool: Spool | None,
     metrics: SenderMetrics,
+    traffic: Traffic,
 ) -> LinkClient | CompleteDelivery:
     """The link, behind the spool if there is one."""
     outstanding = Outstanding()
@@ -247,6 +253,8 @@ def _deliver(
         pacer=rate,
         report=report,
         transport=transport,
+        probes=rate.needs_capacity,
+        traffic=traffic,
     )
     delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
     metrics.watch_link(lambda: link.window, lambda: delivery.outstanding)

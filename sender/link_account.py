@@ -26,8 +26,6 @@ class LinkAccount(LinkObserver):
         self._clock = clock
         self.acknowledged_frames = 0
         self.payload_bytes = 0
-        self.probing_bytes = 0
-        self.blob_bytes = 0
 
     def connected(self, welcome: Welcome) -> None:
         self._rate.on_connected()
@@ -50,12 +48,7 @@ class LinkAccount(LinkObserver):
         state = self._rate.state
         self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0, state.f)
 
-    def blob_bytes_sent(self, data_bytes: int) -> None:
-        self.blob_bytes += data_bytes
-        self._metrics.blob_bytes_sent(data_bytes)
-
     def probed(self, measurement: PacketTrainSample) -> None:
-        self.probing_bytes += measurement.wire_bytes
         self._rate.on_packet_train(measurement, self._clock.monotonic_ms())
 
     def one_way_delay(self, one_way_ms: float) -> None:

@@ -100,9 +100,6 @@ class SenderMetrics(DaemonMetrics):
         """Counts a sent frame; `bytes_by_group` may have keys that are no label group, such as `header`."""
         self._count_frame("sent", bytes_by_group)
 
-    def blob_bytes_sent(self, size: int) -> None:
-        self._blob_bytes.inc(size)
-
     def frame_acknowledged(self, round_trip_ms: float) -> None:
         self._frames.labels("acknowledged").inc()
         self._round_trip.observe(round_trip_ms / 1e3)

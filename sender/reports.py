@@ -38,4 +38,5 @@ class Reporter:
             round_trip_ms=None if state.delay_ms is None else min(state.delay_ms, MAX_TIME_MS),
             # An idle source waits in `capture` for hours.
             stages_ms={stage: min(means_ms[stage], MAX_TIME_MS) for stage in REPORTED_STAGES if stage in means_ms},
+            capacity_at_least=bool(state.capacity.bps) and not state.capacity.measured,
         )

@@ -10,6 +10,7 @@ from common.frames import LabelFrame
 from common.io.recent import RecentRate
 from common.io.status_line import Part, Progress, Symbols, bit_rate, counted, duration, status_text
 from common.wire.convert import Welcome
+from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
 from sender.congestion.samples import LinkSample
 from sender.link.observer import LinkObserver
@@ -22,14 +23,20 @@ class SenderStatus(LinkObserver):
     """Keeps the figures; the link notifies it, and any thread may read the line."""
 
     def __init__(
-        self, rate: RateController, metrics: SenderMetrics, source: FrameSource, clock: Clock = SYSTEM_CLOCK
+        self,
+        rate: RateController,
+        metrics: SenderMetrics,
+        source: FrameSource,
+        traffic: Traffic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._rate = rate
         self._metrics = metrics
         self._source = source
+        self._traffic = traffic
         self._clock = clock
         self._lock = threading.Lock()
-        self._acknowledged, self._payload, self._transferred = RecentRate(), RecentRate(), RecentRate()
+        self._acknowledged, self._payload = RecentRate(), RecentRate()
         self._connected: bool | None = False
         self._people = 0
         self._round_trip_ms: float | None = None
@@ -47,10 +54,6 @@ class SenderStatus(LinkObserver):
         with self._lock:
             self._payload.add(len(encoded.payload), self._clock.monotonic())
             self._people = len(frame.people)
-
-    def transferred(self, message_bytes: int) -> None:
-        with self._lock:
-            self._transferred.add(message_bytes, self._clock.monotonic())
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         with self._lock:
@@ -86,9 +89,10 @@ class SenderStatus(LinkObserver):
         yield Part(f"{self._acknowledged.per_second(now_s):.1f} fps", 1)
         if (frame_bytes := self._payload.mean(now_s)) is not None:
             yield Part(f"labels {frame_bytes:.0f} B/frame", 3)
-        yield Part(bit_rate(8 * self._transferred.per_second(now_s)), 2)
-        if (capacity_bps := self._rate.state.capacity.bps) is not None:
-            yield Part(f"capacity {bit_rate(capacity_bps)}", 5)
+        yield Part(f"link {bit_rate(self._traffic.recent_bps)}", 2)
+        capacity = self._rate.state.capacity
+        if capacity.bps is not None:
+            yield Part(f"capacity {'' if capacity.measured else 'at least '}{bit_rate(capacity.bps)}", 5)
         if self._round_trip_ms is not None:
             yield Part(f"round trip {duration(self._round_trip_ms)}", 6)
         yield Part(counted(self._people, "person", "people"), 3)

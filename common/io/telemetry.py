@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES
+from common.wire.traffic import PURPOSES
 
 _Metric = TypeVar("_Metric", Counter, Gauge)
 
@@ -96,7 +97,9 @@ class DaemonMetrics:
         self._stages = StageTimes(registry, f"{self._prefix}stage_seconds", stages)
         self._frames = self._counter("frames", "Frames by fate", "fate", frame_fates)
         self._bytes = self._counter("label_bytes", "Payload bytes by label group", "group", ("header", *GROUP_NAMES))
-        self._blob_bytes = self._counter("bulk_bytes", "Bytes of blobs, in the gaps between frames")
+        self._link_bytes = self._counter(
+            "link_bytes", "Bytes on the link, both ways, by what they are for", "purpose", PURPOSES
+        )
         self._scores = self._histogram(
             "person_score", "Probability that a person is one, one value per person and frame", SCORE_BUCKETS
         )
@@ -107,6 +110,10 @@ class DaemonMetrics:
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
         """Times one pass: `with metrics.stage("codec") as span:`; afterwards, `span.ms` is the duration."""
         return self._stages.stage(name)
+
+    def link_bytes(self, purpose: str, size: int) -> None:
+        """Counts bytes on the link (`common.wire.traffic.Traffic`)."""
+        self._link_bytes.labels(purpose).inc(size)
 
     def frame_dropped(self, fate: str) -> None:
         """Counts a frame by the reason why it goes no further."""

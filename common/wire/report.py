@@ -18,6 +18,7 @@ class SenderReport:
 
     Args:
         capacity_bps: estimated capacity of the link, bits a second; None while it is unknown.
+        capacity_at_least: the link was never seen full: `capacity_bps` is a lower bound.
         round_trip_ms: the delay that the sender measures, without the receiver's own time; None while it is unknown.
         stages_ms: mean milliseconds of the passes through `REPORTED_STAGES` since the last report; those that did not
             run are left out.
@@ -26,6 +27,7 @@ class SenderReport:
     capacity_bps: int | None = None
     round_trip_ms: float | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
+    capacity_at_least: bool = False
 
     def __post_init__(self) -> None:
         require(self.capacity_bps is None or 0 < self.capacity_bps <= MAX_CAPACITY_BPS, "a capacity is up to 10^12")
@@ -40,7 +42,9 @@ def report_to_proto(report: SenderReport) -> pb.SenderReport:
     """As a protobuf message; every time that is known is at least 1 µs, because 0 means unknown."""
     stages = {f"{stage}_us": _microseconds(time_ms) for stage, time_ms in report.stages_ms.items()}
     round_trip_us = 0 if report.round_trip_ms is None else _microseconds(report.round_trip_ms)
-    return pb.SenderReport(capacity_bps=report.capacity_bps or 0, round_trip_us=round_trip_us, **stages)
+    message = pb.SenderReport(round_trip_us=round_trip_us, **stages)  # type: ignore[arg-type]  # stages are integers
+    message.capacity_bps, message.capacity_at_least = report.capacity_bps or 0, report.capacity_at_least
+    return message
 
 
 def report_from_proto(report: pb.SenderReport) -> SenderReport:
@@ -54,6 +58,7 @@ def report_from_proto(report: pb.SenderReport) -> SenderReport:
         capacity_bps=report.capacity_bps or None,
         round_trip_ms=report.round_trip_us / 1e3 or None,
         stages_ms={stage: time_us / 1e3 for stage, time_us in stages_us.items() if time_us},
+        capacity_at_least=report.capacity_at_least,
     )
 
 

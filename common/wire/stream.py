@@ -3,12 +3,14 @@
 The transport is gRPC; the tests have a fake one.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 from common.errors import PeerError
+from common.io.tcp_info import TcpConnection
 from common.text import printable
 from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
+from common.wire.traffic import Purposes, Traffic
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
@@ -55,31 +57,35 @@ class MessageStream(Protocol):
             StreamBroken: the stream has ended.
         """
 
-
-# Compression flag and length of a gRPC message.
-MESSAGE_PREFIX_BYTES = 5
+    def tcp_connections(self) -> Sequence[TcpConnection]:
+        """The connections of this process that carry the stream, as far as the system tells."""
 
 
 class CountedStream:
-    """A stream whose messages are counted in both directions: labels, blobs, heartbeats, acknowledgements, reports.
-
-    HTTP/2, TLS, TCP and IP are not counted: gRPC does not tell.
+    """A stream whose messages are counted, in both directions, by what they are for.
 
     Args:
-        count: takes the bytes of each message that was read or written.
+        sends: whether this end is the sender's.
     """
 
-    def __init__(self, stream: MessageStream, count: Callable[[int], None]) -> None:
-        self._stream, self._count = stream, count
+    def __init__(self, stream: MessageStream, traffic: Traffic, *, sends: bool) -> None:
+        purposes = Purposes()
+        self._stream, self._traffic = stream, traffic
+        ends = purposes.from_sender, purposes.from_receiver
+        self._written_for, self._read_for = ends if sends else ends[::-1]
 
     async def read(self) -> bytes | None:
         """See `MessageStream.read`."""
         data = await self._stream.read()
         if data is not None:
-            self._count(len(data) + MESSAGE_PREFIX_BYTES)
+            self._traffic.count(self._read_for(data), len(data))
         return data
 
     async def write(self, data: bytes) -> None:
         """See `MessageStream.write`."""
         await self._stream.write(data)
-        self._count(len(data) + MESSAGE_PREFIX_BYTES)
+        self._traffic.count(self._written_for(data), len(data))
+
+    def tcp_connections(self) -> Sequence[TcpConnection]:
+        """See `MessageStream.tcp_connections`."""
+        return self._stream.tcp_connections()

@@ -108,7 +108,7 @@ class Connection:
         silence_s: float = _SILENCE_S,
     ) -> None:
         self._session = session
-        self._stream = CountedStream(stream, self._count)
+        self._stream = CountedStream(stream, session.traffic, sends=False)
         self._handler = handler
         self._rejections = rejections
         self._lines = lines
@@ -136,6 +136,8 @@ class Connection:
         stop = asyncio.create_task(self._stop_reading.wait())
         silence = asyncio.create_task(self._silence.watch(), name="link silence detector")
         flush = asyncio.create_task(self._acknowledger.run(), name="link acknowledger")
+        watch = self._session.traffic.watch(self._stream.tcp_connections)
+        traffic = asyncio.create_task(watch, name="link traffic")
         try:
             await self._stream.write(encode_server(welcome))
             await asyncio.wait((reader, worker, stop, silence), return_when=asyncio.FIRST_COMPLETED)
@@ -154,9 +156,9 @@ class Connection:
         finally:
             # The present frame is handled to its end: the session's state must stay consistent.
             self.abandon(StreamBroken("CANCELLED", "the stream has ended"))
-            for task in (reader, stop, silence, flush):
+            for task in (reader, stop, silence, flush, traffic):
                 task.cancel()
-            await asyncio.gather(reader, stop, silence, flush, return_exceptions=True)
+            await asyncio.gather(reader, stop, silence, flush, traffic, return_exceptions=True)
 
     def _release(self, worker: asyncio.Task[None]) -> None:
         self._session.release()
@@ -258,9 +260,6 @@ class Connection:
         self._rejected_in_a_row = 0
         self._session.handled(frame.sequence)
         return AckStatus.LATE if outcome is FrameOutcome.LATE else AckStatus.DECODED, ""
-
-    def _count(self, message_bytes: int) -> None:
-        self._session.transferred_bytes += message_bytes
 
     def _wall_ns(self) -> int:
         return int(self._clock.wall() * 1e9)

@@ -1,12 +1,15 @@
 """The gRPC server end of a `MessageStream`, with limits on what one sender may send in a second."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 import grpc
 
 from common.clock import Clock
+from common.io.tcp_info import TcpConnection, TcpConnections
 from common.wire.stream import StreamBroken
 
 # What the receiver sends in this time fits the buffers between the ends, unless the sender does not read at all.
@@ -14,6 +17,7 @@ _WRITE_TIMEOUT_S = 10.0
 
 # The streams of 64 sessions at 30 frames a second, with their keepalives, stay below this.
 _STREAMS_AT_FULL_RATE_PER_HOST = 3
+_CONNECTIONS = TcpConnections()
 
 
 class TokenBucket:
@@ -122,6 +126,11 @@ class GrpcServerStream:
             return None
         await self._rate_limiter.acquire(len(data))
         return bytes(data)
+
+    def tcp_connections(self) -> Sequence[TcpConnection]:
+        """See `MessageStream.tcp_connections`."""
+        host, _, port = unquote(self._context.peer().partition(":")[2]).rpartition(":")
+        return _CONNECTIONS.from_host(host.strip("[]"), int(port)) if port.isdigit() else ()
 
     async def write(self, data: bytes) -> None:
         """See `MessageStream.write`."""

@@ -13,6 +13,7 @@ from common.errors import ChecksumMismatch, MalformedPacket
 from common.wire.convert import NO_SEQUENCE, Chunk, FrameMessage, Hello
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
+from common.wire.traffic import Traffic
 from receiver.link.auth.ownership import SessionOwner
 
 # Live senders leave gaps, but no gap of two years at 30 frames a second; such a frame would use up the session.
@@ -184,7 +185,7 @@ class Session:
         signals: reassembles those in the lane of signals.
         replayed: the frames come from a recording: none is late, and their age says nothing.
         report: what the sender has reported last about itself and its link.
-        transferred_bytes: of all messages, in both directions.
+        traffic: the account of its bytes.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
 
@@ -204,7 +205,7 @@ class Session:
     signals: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
     report: SenderReport | None = None
-    transferred_bytes: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
     lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)

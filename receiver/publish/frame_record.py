@@ -72,6 +72,7 @@ class FrameRecord:
         stages_ms: milliseconds spent in each stage.
         people: most prominent first.
         left_out: number of people that were sent but not reconstructed.
+        link_bytes: everything on the session's link so far, in both directions; None without a link.
     """
 
     sequence: int
@@ -84,6 +85,7 @@ class FrameRecord:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     people: tuple[PersonRecord, ...] = ()
     left_out: int = 0
+    link_bytes: int | None = None
 
     def to_json(self, session: int) -> str:
         """The line without its newline; `session` is the session's number in the output directory."""
@@ -105,6 +107,8 @@ class FrameRecord:
         }
         if self.left_out:
             line["left_out"] = self.left_out
+        if self.link_bytes is not None:
+            line["link_bytes"] = self.link_bytes
         return line
 
 

@@ -95,6 +95,7 @@ class FramePublisher:
             stages_ms=stages_ms,
             people=tuple(people),
             left_out=len(labels.people) - len(people),
+            link_bytes=session.traffic.total_bytes or None,
         )
         writer.append(record)
         self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(people))

@@ -41,7 +41,7 @@ class Capacity:
 
 
 class CapacityEstimator:
-    """Median of recent measurements, cut as soon as a standing queue is detected.
+    """Median of recent measurements, of the precise ones if there are any, cut as soon as a standing queue is detected.
 
     There are three kinds of measurement. Packet trains are timed message by message at the receiver
     (`on_packet_train`). A long frame that was sent on its own took, beyond the one-way delay of a short message, its
@@ -54,7 +54,7 @@ class CapacityEstimator:
     """
 
     def __init__(self) -> None:
-        self._measured: deque[tuple[float, float]] = deque(maxlen=_MEDIAN_MEASUREMENTS)
+        self._measured: deque[_Measurement] = deque(maxlen=_MEDIAN_MEASUREMENTS)
         self._lower_bound = WindowedExtreme(_WINDOW_MS, largest=True)
         self._frame_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
         self._short_message_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
@@ -90,7 +90,7 @@ class CapacityEstimator:
     def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> Capacity:
         """Adds the measurement of a packet train and returns the estimate."""
         if measurement.resolved:
-            self._add(measurement.bps, now_ms)
+            self._add(measurement.bps, now_ms, precise=measurement.precise)
         else:
             self._lower_bound.update(measurement.bps, now_ms)
         return self.at(now_ms)
@@ -107,13 +107,14 @@ class CapacityEstimator:
 
     def lower_quartile_bps(self, now_ms: float) -> float | None:
         """Lower quartile of the measurements of the last second; the estimate if there were none."""
-        recent = sorted(bps for at_ms, bps in self._measured if at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
+        recent = sorted(each.bps for each in self._measured if each.at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
 
     def _median_bps(self, now_ms: float) -> float | None:
-        while self._measured and self._measured[0][0] < now_ms - _WINDOW_MS:
+        while self._measured and self._measured[0].at_ms < now_ms - _WINDOW_MS:
             self._measured.popleft()
-        return median(bps for _, bps in self._measured) if self._measured else None
+        precise = [each.bps for each in self._measured if each.precise]
+        return median(precise or [each.bps for each in self._measured]) if self._measured else None
 
     def _transmission_ms(self, bits: float, now_ms: float) -> float:
         """Transmission time of a frame; 0 while the capacity is unknown."""
@@ -137,12 +138,19 @@ class CapacityEstimator:
             self._lower_bound.clear()
         self._add(delivered_bps, now_ms)
 
-    def _add(self, bps: float, now_ms: float) -> None:
-        self._measured.append((now_ms, bps))
+    def _add(self, bps: float, now_ms: float, *, precise: bool = True) -> None:
+        self._measured.append(_Measurement(now_ms, bps, precise))
 
     def _delivered_bps(self) -> float:
         spacing_ms = sum(arrival.spacing_ms for arrival in self._recent)
         return sum(arrival.bits for arrival in self._recent) / spacing_ms * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    at_ms: float
+    bps: float
+    precise: bool
 
 
 @dataclass(frozen=True, slots=True)

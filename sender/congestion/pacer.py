@@ -8,7 +8,8 @@ observed.
 
 from collections import deque
 
-from sender.congestion.samples import LinkSample, wire_bytes
+from common.wire.traffic import wire_bytes
+from sender.congestion.samples import LinkSample
 from sender.congestion.windowed_extreme import WindowedExtreme
 
 _MIN_RTT_WINDOW_MS = 10_000.0

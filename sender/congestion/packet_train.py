@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sender.congestion.samples import wire_bytes
+from common.wire.traffic import wire_bytes
 
 # Arrival times are read by a process among others: shorter spacings cannot be measured.
 _CLOCK_RESOLUTION_MS = 3.0
@@ -18,9 +18,8 @@ _DURATION_MS = 10.0
 _LEAST_BYTES, _MOST_BYTES = 40, 10_000
 # Most of the capacity that trains may use, and the shortest time between two.
 _SHARE, _INTERVAL_MS = 0.04, 350.0
-# The same where a new measurement matters little: most bytes for each byte of frames, and the longest time between two
-# trains; estimates expire after twice as long.
-_RARE_SHARE, _RARE_INTERVAL_MS = 0.25, 8000.0
+# Spacings from here on are exact to a few percent.
+_PRECISE_MS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,21 @@ class PacketTrainSample:
 
     Args:
         bps: bits per second, headers included.
-        resolved: the spacing was long enough for the clocks; otherwise `bps` is only a lower bound.
-        wire_bytes: size of the whole train on the link, headers included.
+        spacing_ms: what the last message took to arrive.
     """
 
     bps: float
-    resolved: bool
-    wire_bytes: int
+    spacing_ms: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the spacing was long enough for the clocks; otherwise `bps` is only a lower bound."""
+        return self.spacing_ms >= _CLOCK_RESOLUTION_MS
+
+    @property
+    def precise(self) -> bool:
+        """Whether the clocks' resolution matters little."""
+        return self.spacing_ms >= _PRECISE_MS
 
 
 def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> PacketTrainSample:
@@ -48,9 +55,7 @@ def measure(arrivals_ms: Sequence[float], message_bytes: Sequence[int]) -> Packe
         message_bytes: (N,) their sizes, without headers.
     """
     spacing_ms = arrivals_ms[-1] - arrivals_ms[-2]
-    sizes = [wire_bytes(size) for size in message_bytes]
-    bps = 8e3 * sizes[-1] / max(spacing_ms, _CLOCK_RESOLUTION_MS)
-    return PacketTrainSample(bps, spacing_ms >= _CLOCK_RESOLUTION_MS, sum(sizes))
+    return PacketTrainSample(8e3 * wire_bytes(message_bytes[-1]) / max(spacing_ms, _CLOCK_RESOLUTION_MS), spacing_ms)
 
 
 def message_sizes(expected_bps: float) -> tuple[int, ...]:
@@ -63,17 +68,4 @@ def message_sizes(expected_bps: float) -> tuple[int, ...]:
 
 def pause_ms(messages: Sequence[int], expected_bps: float) -> float:
     """Time from a train to the next, so that trains do not delay frames."""
-    return max(_INTERVAL_MS, _wire_bits(messages) / (_SHARE * expected_bps) * 1e3)
-
-
-def rare_pause_ms(messages: Sequence[int], frames_bps: float) -> float:
-    """Time from a train to the next while a new measurement matters little.
-
-    Args:
-        frames_bps: bits a second of the frames, headers included; above 0.
-    """
-    return min(_wire_bits(messages) / (_RARE_SHARE * frames_bps) * 1e3, _RARE_INTERVAL_MS)
-
-
-def _wire_bits(messages: Sequence[int]) -> int:
-    return 8 * sum(map(wire_bytes, messages))
+    return max(_INTERVAL_MS, 8e3 * sum(map(wire_bytes, messages)) / (_SHARE * expected_bps))

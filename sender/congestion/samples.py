@@ -1,17 +1,8 @@
 """What one acknowledged frame measured of the link: the input of every estimator."""
 
-import math
 from dataclasses import dataclass
 
-# Headers of gRPC and HTTP/2 around a message, and of TCP and IP around each packet.
-_MESSAGE_HEADER_BYTES, _PACKET_HEADER_BYTES = 18, 52
-_SEGMENT_BYTES = 1448
-
-
-def wire_bytes(message_bytes: int) -> int:
-    """Approximate size of a message on the link, headers included."""
-    total = message_bytes + _MESSAGE_HEADER_BYTES
-    return total + _PACKET_HEADER_BYTES * math.ceil(total / _SEGMENT_BYTES)
+from common.wire.traffic import wire_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,22 @@ class BackgroundTransfer:
                 self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
             self._transfer = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the blob in transfer, or of the next one, that may be sent."""
+        if self._pacer is None:
+            return 0
+        if self._transfer is not None:
+            return len(self._transfer.blob.data) - self._transfer.sent
+        first = self._first_waiting()
+        return 0 if first is None else len(self._waiting[first].data)
+
+    def take(self, most_bytes: int) -> Chunk:
+        """The next chunk for a packet train, which sends as many bytes in any case; there are `waiting_bytes`."""
+        transfer = self._transfer = self._transfer or self._next_transfer()
+        assert transfer is not None
+        return transfer.next_chunk(most_bytes)
+
     def chunks(self, now_ms: float) -> Iterator[Chunk]:
         """The chunks to send behind the frame that has just left."""
         transfer = self._transfer = self._transfer or self._next_transfer()
@@ -161,13 +177,16 @@ class BackgroundTransfer:
                 yield transfer.next_chunk(MAX_CHUNK_BYTES)
 
     def _next_transfer(self) -> _Transfer | None:
-        taken = [key for key in self._waiting if self._takes(key)]
-        if not taken:
+        first = self._first_waiting()
+        if first is None:
             return None
         self._number += 1
-        # The first one that waits, but the colours of people before their textures, and both before a picture of them.
-        first = min(taken, key=lambda key: _ORDER.get(key[0], 0))
         return _Transfer(self._number, self._waiting.pop(first), self._signals)
+
+    def _first_waiting(self) -> tuple[str, int] | None:
+        """The first one that waits, but the colours of people before their textures, and both before a picture."""
+        taken = filter(self._takes, self._waiting)
+        return min(taken, key=lambda key: _ORDER.get(key[0], 0), default=None)
 
     def _takes(self, key: tuple[str, int]) -> bool:
         return key[0] not in self._withheld

@@ -34,6 +34,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
+from common.wire.traffic import Traffic
 from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
@@ -73,6 +74,8 @@ class LinkClient:
         pacer: how fast blobs may be sent; without one they are not sent.
         report: called behind each frame; returns a report that is due. Receivers of older versions get none.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
+        traffic: the account of the session's bytes.
+        probes: something depends on the link's capacity, so that it may be measured (`LinkConfig.probe_kbit`).
     """
 
     def __init__(
@@ -87,8 +90,11 @@ class LinkClient:
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
+        probes: bool = True,
+        traffic: Traffic | None = None,
     ) -> None:
         self._config = config
+        self._traffic = traffic or Traffic()
         self._observer = observer or LinkObserver()
         self._connector = Connector(
             config.peer.each,
@@ -104,6 +110,8 @@ class LinkClient:
             self._connector.standby,
             self._observer,
             clock,
+            self._delivery,
+            1e3 * config.probe_kbit if probes else 0.0,
         )
         self._report = report
         self._takes_reports = False
@@ -225,8 +233,14 @@ class LinkClient:
 
     async def _serve(self, stream: ClientStream) -> str:
         """Runs one stream to its end and returns why it ended."""
-        counted = CountedStream(stream, self._observer.transferred)
-        work = (self._read(counted), self._write(counted), self._delivery.watch_pause(), *self._keepalive.run(counted))
+        counted = CountedStream(stream, self._traffic, sends=True)
+        work = (
+            self._read(counted),
+            self._write(counted),
+            self._delivery.watch_pause(),
+            self._traffic.watch(stream.tcp_connections),
+            *self._keepalive.run(counted),
+        )
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -284,7 +298,6 @@ class LinkClient:
     async def _write_chunks(self, stream: MessageStream, chunks: Iterator[Chunk]) -> None:
         for chunk in chunks:
             await stream.write(encode_client(chunk))
-            self._keepalive.on_blob_sent()
 
 
 async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:

@@ -22,6 +22,7 @@ class LinkConfig:
     window: int = option(8, help="most unacknowledged frames")
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
+    probe_kbit: float = option(5.0, help="most kbit/s of padding that measures the capacity; 0 for none")
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
 
     @property
@@ -38,3 +39,5 @@ class LinkConfig:
             raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
         if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
             raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
+        if not 0 <= self.probe_kbit < math.inf:
+            raise ValueError(f"probe_kbit {self.probe_kbit} is not a number of at least 0")

@@ -181,16 +181,26 @@ class FrameDelivery:
 
     def chunks_ahead(self, sequence: int) -> Iterator[Chunk]:
         """The blobs to send right before the frame of this number."""
-        for chunk in self._background.ahead(self._ahead.get(sequence, ())):
-            yield chunk
-            self._observer.blob_bytes_sent(len(chunk.data))
+        return self._background.ahead(self._ahead.get(sequence, ()))
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
         for lane in (self._background, self._signals):
-            for chunk in lane.chunks(self._clock.monotonic_ms()):
-                yield chunk
-                self._observer.blob_bytes_sent(len(chunk.data))
+            yield from lane.chunks(self._clock.monotonic_ms())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of blobs of one lane that wait."""
+        return self._fuller_lane.waiting_bytes
+
+    def take_chunk(self, most_bytes: int) -> Chunk | None:
+        """The next chunk for a packet train, of at most so many bytes; None if no blob waits."""
+        lane = self._fuller_lane
+        return lane.take(most_bytes) if lane.waiting_bytes else None
+
+    @property
+    def _fuller_lane(self) -> BackgroundTransfer:
+        return max(self._background, self._signals, key=lambda lane: lane.waiting_bytes)
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
         (self._signals if chunk_ack.signal else self._background).received(chunk_ack)

@@ -35,12 +35,6 @@ class LinkObserver:
     def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
         """A frame was encoded and is about to be sent; `again` if it was sent before."""
 
-    def blob_bytes_sent(self, data_bytes: int) -> None:
-        """A chunk of a blob, of this size, was sent."""
-
-    def transferred(self, message_bytes: int) -> None:
-        """A message of any kind was sent or received."""
-
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """A frame was acknowledged, which measured the link."""
 

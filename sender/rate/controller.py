@@ -103,6 +103,11 @@ class RateController:
         return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
 
     @property
+    def needs_capacity(self) -> bool:
+        """Whether the policy depends on the capacity, which is then worth measuring."""
+        return self._config.policy == "capacity"
+
+    @property
     def allocates_bits(self) -> bool:
         """Whether the policy allocates bits (`allocate`); the others set ρ by equation (17) (`rho`)."""
         return self._config.policy == "capacity"

@@ -185,7 +185,7 @@ def through_daemons() -> Figures:
                 sender.kill()
                 raise PeerError(f"the sender ended with exit code {sender.exit_code}: {sender.errors[-500:]}")
             wall_s = time.monotonic() - began - started_s
-            blob_bytes = _counter(port, "bodywire_receiver_bulk_bytes_total")
+            blob_bytes = _counter(port, 'bodywire_receiver_link_bytes_total{purpose="colours"}')
         finally:
             receiver.signal(signal.SIGTERM)
             receiver.wait(_START_TIMEOUT_S)

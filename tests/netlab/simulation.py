@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from common.wire.convert import Heartbeat
+from common.wire.traffic import wire_bytes
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.prober import Prober
-from sender.congestion.samples import LinkSample, wire_bytes
+from sender.congestion.samples import LinkSample
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.netlab.pipe import Pipe, Shape
@@ -134,7 +135,6 @@ class Simulation:
         )
         if size:
             self._background_in_flight += size
-            self.prober.blob_sent(now_s * 1e3)
             arrival_s = self._offer(size + _MESSAGE_OVERHEAD_BYTES, now_s)
             self.background.append((arrival_s, size))
             self._at(arrival_s + self.forward.delay_s, lambda _: self._chunk_received(size))
@@ -143,10 +143,11 @@ class Simulation:
         self._background_in_flight -= size
 
     def _packet_train(self, now_s: float) -> None:
-        sizes = self.prober.packet_train(now_s * 1e3)
+        sizes = self.prober.packet_train(now_s * 1e3, self.background_bytes)
         heartbeats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
         if sizes:
-            self.prober.sent(heartbeats, sizes, now_s * 1e3)
+            data_bytes = min(sum(sizes), self.background_bytes)
+            self.prober.sent(heartbeats, sizes, sum(map(wire_bytes, sizes)) - data_bytes, now_s * 1e3)
         for heartbeat, size in zip(heartbeats, sizes, strict=True):
             self._send_heartbeat(heartbeat, size, now_s)
 

@@ -17,6 +17,7 @@ from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
+from common.wire.traffic import PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -41,13 +42,14 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     rate = RateController(RateConfig(policy=options.policy))
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
-    account = LinkAccount(rate, metrics)
+    account, traffic = LinkAccount(rate, metrics), Traffic()
     link = LinkClient(
         LinkConfig(peer=options.peer, connect_timeout=30.0),
         new_hello("source", options.model, live=True),
         encoder,
         observer=account,
         pacer=rate,
+        traffic=traffic,
         transport=Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca)),
     )
     await link.connect()
@@ -67,7 +69,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     counters = {
         "acknowledged": account.acknowledged_frames,
         "payload_bytes": account.payload_bytes,
-        "probing_bytes": account.probing_bytes,
+        "probing_bytes": traffic.by_purpose().get(PROBING, 0),
     }
     print(json.dumps({**counters, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 

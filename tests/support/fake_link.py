@@ -2,13 +2,14 @@
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
+from common.io.tcp_info import TcpConnection
 from common.wire.convert import ClientMessages, ServerMessages
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
@@ -44,6 +45,9 @@ class FakeEnd:
         if self._broken is not None:
             raise self._broken
         self.other._inbox.put_nowait(data)
+
+    def tcp_connections(self) -> Sequence[TcpConnection]:
+        return ()
 
     async def close(self) -> None:
         """Ends the stream as a cancelled gRPC call does."""

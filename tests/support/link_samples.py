@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from sender.congestion.samples import LinkSample, wire_bytes
+from common.wire.traffic import wire_bytes
+from sender.congestion.samples import LinkSample
 
 
 def sample(

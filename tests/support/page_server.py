@@ -18,6 +18,7 @@ from common.blobs import PREVIEW, Blob
 from common.frames import PersonLabels
 from common.io.addresses import Address
 from common.wire.report import SenderReport
+from common.wire.traffic import LABELS
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.config import SecurityConfig
 from receiver.mesh.mesh_files import read_mesh
@@ -174,7 +175,7 @@ class PageServer:
             self.hub.blob_taken(number, Blob(PREVIEW, 0, self._preview))
         for frame in itertools.islice(itertools.cycle(self.frames), self.most_frames):
             for number, link in links.items():
-                link.transferred_bytes += FRAME_BYTES
+                link.traffic.count(LABELS, FRAME_BYTES)
                 self.hub.frame_published(number, frame.record, self._dressed(frame))
             await asyncio.sleep(0.05)
 

@@ -51,7 +51,6 @@ class LiveFrame:
     Args:
         session: number of the session in the output directory.
         fps: published frames of the session per second.
-        bits_per_second: of all messages between sender and receiver.
     """
 
     def __init__(
@@ -60,12 +59,10 @@ class LiveFrame:
         record: FrameRecord,
         people: Sequence[ReconstructedPerson],
         fps: float,
-        bits_per_second: float,
     ) -> None:
         self.session = session
         self.record = record
         self.fps = fps
-        self.bits_per_second = bits_per_second
         self._people = people
         self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
@@ -111,7 +108,7 @@ class LiveSession:
     source: str = ""
     connected: bool = True
     newest: LiveFrame | None = None
-    published: deque[tuple[float, int]] = field(default_factory=deque)
+    published: deque[float] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
         """What browsers are told about it."""
@@ -123,17 +120,13 @@ class LiveSession:
             "connected": self.connected,
         }
 
-    def rates(self, now_s: float) -> tuple[float, float]:
-        """Counts a frame published now; returns frames and bits per second over the last two seconds."""
-        self.published.append((now_s, self.link.transferred_bytes))
-        while now_s - self.published[0][0] > _RATE_WINDOW_S:
+    def rate(self, now_s: float) -> float:
+        """Counts a frame published now; returns frames per second over the last two seconds."""
+        self.published.append(now_s)
+        while now_s - self.published[0] > _RATE_WINDOW_S:
             self.published.popleft()
-        first_s, first_bytes = self.published[0]
-        if now_s <= first_s:
-            return 0.0, 0.0
-        return (len(self.published) - 1) / (now_s - first_s), 8 * (self.link.transferred_bytes - first_bytes) / (
-            now_s - first_s
-        )
+        elapsed_s = now_s - self.published[0]
+        return (len(self.published) - 1) / elapsed_s if elapsed_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +256,7 @@ class LiveHub(SessionObserver):
         state = self.sessions.get(number)
         if state is None:
             return
-        frame = LiveFrame(number, record, people, *state.rates(self.clock.monotonic()))
+        frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()))
         state.newest = frame
         if state.source != record.source:
             state.source = record.source

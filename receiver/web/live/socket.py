@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from common.text import printable
 from common.version import package_version
+from common.wire.traffic import Traffic
 from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
 from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
 from receiver.web.live.texture_queue import TextureQueue
@@ -179,6 +180,7 @@ class LiveSocket:
             if report is None
             else {
                 "capacity_bps": report.capacity_bps,
+                "capacity_at_least": report.capacity_at_least,
                 "round_trip_ms": report.round_trip_ms,
                 "sender_stages_ms": dict(report.stages_ms),
             }
@@ -189,8 +191,17 @@ class LiveSocket:
             "record": frame.record_fields,
             "fps": round(frame.fps, 2),
             "link": link,
-            "bits_per_second": round(frame.bits_per_second),
+            "traffic": {} if session is None else _traffic(session.link.traffic),
         }
+
+
+def _traffic(traffic: Traffic) -> dict[str, int]:
+    """Everything on the link of a session, in both directions."""
+    return {
+        "bits_per_second": round(traffic.recent_bps),
+        "mean_bits_per_second": round(traffic.mean_bps),
+        "bytes": traffic.total_bytes,
+    }
 
 
 _Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]

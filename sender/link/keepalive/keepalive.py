@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from common.clock import Clock
-from common.wire.convert import Acknowledgement, Heartbeat, Welcome, encode_client
+from common.wire.convert import MAX_CHUNK_BYTES, Acknowledgement, Chunk, Heartbeat, Welcome, encode_client
 from common.wire.stream import MessageStream
+from common.wire.traffic import MESSAGE_HEADER_BYTES, wire_bytes
 from sender.congestion.prober import Prober, padded
 from sender.congestion.samples import LinkSample
 from sender.link.keepalive.clock_offset import ClockComparison
@@ -24,6 +26,19 @@ _POLLS_PER_INTERVAL = 4
 # Between a frame and the packet train behind it: by then the receiver has decoded the frame, and the next one has not
 # been captured.
 _TRAIN_DELAY_S = 0.01
+# Of a chunk's message, besides its data: the first one has kind, key, size and checksum.
+_CHUNK_FIELDS_BYTES = 48
+
+
+class Filling(Protocol):
+    """Waiting blobs, as packet trains use them (`sender.link.delivery.FrameDelivery`)."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of blobs that wait."""
+
+    def take_chunk(self, most_bytes: int) -> Chunk | None:
+        """The next chunk, of at most so many bytes; None if no blob waits."""
 
 
 class Keepalive:
@@ -31,6 +46,8 @@ class Keepalive:
 
     Args:
         interval_s: most seconds between keepalives.
+        filling: what packet trains carry before they are padded.
+        probe_bps: most bits per second of padding; 0 sends no packet trains.
     """
 
     def __init__(
@@ -39,13 +56,16 @@ class Keepalive:
         standby: StandbyConnection[ClientStream],
         observer: LinkObserver,
         clock: Clock,
+        filling: Filling,
+        probe_bps: float,
     ) -> None:
+        self._filling = filling
         self._interval_s = interval_s
         self._observer = observer
         self._clock = clock
         self._schedule = HeartbeatSchedule(interval_s)
         self._clocks = ClockComparison(clock)
-        self._prober = Prober()
+        self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()
         self._liveness = Liveness(interval_s, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
@@ -100,10 +120,6 @@ class Keepalive:
         self._prober.frame_sent(message_bytes, self._clock.monotonic_ms())
         self._frame_left.set()
 
-    def on_blob_sent(self) -> None:
-        """Handles the departure of a part of a blob."""
-        self._prober.blob_sent(self._clock.monotonic_ms())
-
     def on_sample(self, sample: LinkSample) -> None:
         self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
@@ -127,20 +143,31 @@ class Keepalive:
             await self._frame_left.wait()
             await asyncio.sleep(_TRAIN_DELAY_S)
             now_ms = self._clock.monotonic_ms()
-            sizes = self._prober.packet_train(now_ms)
-            if not sizes:
-                continue
-            bare = self._clocks.heartbeat()
-            bare_bytes = len(encode_client(bare))
+            sizes = self._prober.packet_train(now_ms, self._filling.waiting_bytes)
+            if sizes:
+                for message in self._packet_train(sizes, now_ms):
+                    await stream.write(message)
+
+    def _packet_train(self, sizes: Sequence[int], now_ms: float) -> list[bytes]:
+        """The messages of a train: up to each heartbeat so many bytes, of chunks as far as blobs wait."""
+        bare = self._clocks.heartbeat()
+        bare_bytes = len(encode_client(bare))
+        heartbeats, messages = [], []
+        padding_bytes = 0
+        for index, size in enumerate(sizes):
+            left = size
+            most_data_bytes = min(size - bare_bytes - MESSAGE_HEADER_BYTES - _CHUNK_FIELDS_BYTES, MAX_CHUNK_BYTES)
+            if most_data_bytes > 0 and (chunk := self._filling.take_chunk(most_data_bytes)) is not None:
+                messages.append(encode_client(chunk))
+                left -= len(messages[-1]) + MESSAGE_HEADER_BYTES
             # Echoes are matched by their time of sending: the heartbeats of a train differ by a nanosecond.
-            train = [
-                padded(replace(bare, sent_ns=bare.sent_ns + index), size, bare_bytes)
-                for index, size in enumerate(sizes)
-            ]
-            self._prober.sent(train, sizes, now_ms)
-            for heartbeat in train:
-                self._schedule.heartbeat_sent(self._clock.monotonic())
-                await stream.write(encode_client(heartbeat))
+            heartbeat = padded(replace(bare, sent_ns=bare.sent_ns + index), left, bare_bytes)
+            heartbeats.append(heartbeat)
+            messages.append(encode_client(heartbeat))
+            padding_bytes += wire_bytes(len(messages[-1]))
+            self._schedule.heartbeat_sent(self._clock.monotonic())
+        self._prober.sent(heartbeats, sizes, padding_bytes, now_ms)
+        return messages
 
     def _note_answer(self, sent_ns: int, receiver_ns: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)

@@ -1,10 +1,12 @@
 """The gRPC client end of a `MessageStream`."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
+from common.io.tcp_info import TcpConnection, TcpConnections
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 
 OPTIONS = (
@@ -12,6 +14,8 @@ OPTIONS = (
     # Channels of one process share gRPC's backoff by default; the delays between our attempts are our own.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+_CONNECTIONS = TcpConnections()
 
 # gRPC's message when a stream ends during a write, before the reason has arrived.
 _WRITING_FAILED = "Internal error from Core"
@@ -22,14 +26,16 @@ class GrpcClientStream:
 
     Args:
         channel: closed with the stream.
+        port: of the peer.
 
     Raises:
         StreamBroken: in every method: the stream has ended.
     """
 
-    def __init__(self, channel: Any, call: Any) -> None:
+    def __init__(self, channel: Any, call: Any, port: int) -> None:
         self._channel = channel
         self._call = call
+        self._port = port
         self._writing = asyncio.Lock()
 
     async def connected(self) -> None:
@@ -56,6 +62,10 @@ class GrpcClientStream:
                 # The call ended earlier; its status is known by now.
                 code, details = await self._call.code(), await self._call.details()
                 raise StreamBroken(code.name, details or "the stream has ended") from error
+
+    def tcp_connections(self) -> Sequence[TcpConnection]:
+        """See `MessageStream.tcp_connections`; standby connections to the same port are among them."""
+        return _CONNECTIONS.to_port(self._port)
 
     async def trailing_metadata(self) -> tuple[tuple[str, Any], ...]:
         """Waits until the receiver has ended the call; what it has sent with the status, empty if it was cut off."""

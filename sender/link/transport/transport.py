@@ -90,7 +90,7 @@ class Transport:
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         # Without (de)serialisers messages stay bytes: `common.wire.convert` checks what arrives.
         call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
-        return GrpcClientStream(channel, call)
+        return GrpcClientStream(channel, call, peer.port)
 
     def channel(self, peer: Address) -> Any:
         """A gRPC channel to a peer, not connected yet."""

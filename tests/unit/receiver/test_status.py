@@ -33,7 +33,7 @@ def test_figures_of_two_sessions(time: FakeClock) -> None:
     status.sessions_changed(1)
     for _ in range(60):
         for session, people in ((1, 2), (2, 1)):
-            status.frame_received(50)
+            status.transferred(50)
             status.frame_published(session, people, 107.0)
             status.mesh_published()
         time.now_s += 0.1
@@ -69,7 +69,7 @@ def test_line_reads_the_disk_now_and_then(time: FakeClock) -> None:
         return next(free), 1e12
 
     line = StatusLine(ReceiverStatus(time.clock()), Path("out"), time.clock(), disk)
-    shown = "receiver  0 sessions | 0.0 fps | 0 people | labels 0.0 kbit/s | 0 meshes | 54.2 GB free"
+    shown = "receiver  0 sessions | 0.0 fps | 0 people | links 0.0 kbit/s | 0 meshes | 54.2 GB free"
     assert line.line(200, ASCII).plain == shown
     time.now_s += 4.9
     assert line.line(200, ASCII).plain == shown

@@ -10,6 +10,7 @@ from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
+from common.wire.traffic import Traffic
 from sender.composition import Sender
 from sender.importance.importance import Importance
 from sender.link.observer import Fate
@@ -49,7 +50,7 @@ class FakeDelivery:
 
 def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    return Sender(delivery, delivery, account, account, spool, Path("spool"))  # type: ignore[arg-type]
+    return Sender(delivery, delivery, account, Traffic(), account, spool, Path("spool"))  # type: ignore[arg-type]
 
 
 def frame_of(*people: PersonLabels) -> LabelFrame:
@@ -114,7 +115,7 @@ async def test_spool_session_ends_when_source_ended_and_all_is_delivered(
 
 
 def test_summary_reports_undelivered_frames() -> None:
-    sent = "sent 0 frames, 0 bytes of labels, 0 bytes of colours"
+    sent = "sent 0 frames: nothing on the link"
     assert sender_of(FakeDelivery(), FakeSpool(0)).summary() == [sent]
     waiting = "3 frames wait in spool and will be sent when the sender is started again"
     assert sender_of(FakeDelivery(), FakeSpool(3)).summary() == [sent, waiting]

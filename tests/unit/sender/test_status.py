@@ -7,7 +7,9 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.status_line import ASCII
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import Welcome
+from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
+from sender.congestion.packet_train import PacketTrainSample
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
@@ -37,7 +39,9 @@ class Testbed:
                 return testbed.length
 
         clock = Clock(lambda: self.now_s, lambda: self.now_s)
-        self.status = SenderStatus(RateController(RateConfig()), self.metrics, Source(), clock)
+        self.rate = RateController(RateConfig())
+        self.traffic = Traffic(clock=clock)
+        self.status = SenderStatus(self.rate, self.metrics, Source(), self.traffic, clock)
 
     def deliver(self, sequence: int, people: int = 1) -> None:
         """A frame that was captured 80 ms ago is sent and acknowledged."""
@@ -45,7 +49,7 @@ class Testbed:
         crowd = tuple(PersonLabels(identity, 0.9, labels) for identity in range(people))
         frame = LabelFrame(sequence, "clip", self.now_s - 0.08, Camera(8, 8, 10.0), crowd)
         self.status.sent(frame, CountedPayload(bytes(50), False), again=False)
-        self.status.transferred(150)
+        self.traffic.count(LABELS, 80)
         self.status.acknowledged(frame, sample(rtt_ms=12.0, sequence=sequence))
 
     @property
@@ -60,7 +64,7 @@ def test_figures_of_the_last_seconds() -> None:
         bed.deliver(sequence, people=2)
         bed.now_s += 0.1
     assert bed.line == (
-        "sender  connected | 10.0 fps | labels 50 B/frame | 12 kbit/s | round trip 12 ms | 2 people | age 180 ms"
+        "sender  connected | 10.0 fps | labels 50 B/frame | link 12 kbit/s | round trip 12 ms | 2 people | age 180 ms"
     )
 
 
@@ -72,11 +76,12 @@ def test_age_grows_while_nothing_is_acknowledged() -> None:
     assert bed.line.startswith("sender  no receiver | 0.0 fps | ") and bed.line.endswith("age 5.1 s")
 
 
-def test_all_messages_count_as_traffic() -> None:
+def test_the_capacity_is_a_lower_bound_until_it_was_measured() -> None:
     bed = Testbed()
-    bed.status.transferred(3000)
-    bed.now_s += 3.0
-    assert "8.0 kbit/s" in bed.line
+    bed.rate.on_packet_train(PacketTrainSample(2.5e6, 1.0), 0.0)
+    assert "capacity at least 2.5 Mbit/s" in bed.line
+    bed.rate.on_packet_train(PacketTrainSample(1e6, 10.0), 0.0)
+    assert "capacity 1.0 Mbit/s" in bed.line
 
 
 def test_progress_of_a_file_counts_what_an_earlier_run_has_delivered() -> None:
@@ -106,7 +111,7 @@ def test_line() -> None:
     bed.now_s += 1.0
     line = bed.status.line(200, ASCII).plain
     assert line == (
-        "sender  connected | 1/4 frames | #####--------------- | 1.0 fps | labels 50 B/frame | 1.2 kbit/s | "
+        "sender  connected | 1/4 frames | #####--------------- | 1.0 fps | labels 50 B/frame | link 1.2 kbit/s | "
         "round trip 12 ms | 1 person | age 1.1 s"
     )
     assert bed.status.line(30, ASCII).plain == "sender  1/4 frames | 1.0 fps"

@@ -52,7 +52,7 @@ test("what is not sent is empty or null", () => {
   const frame = decodeMessage(message({ ...FRAME, people: [] }));
   assert.ok(frame.type === "frame");
   assert.deepEqual(frame.link, {});
-  assert.equal(frame.bitsPerSecond, 0);
+  assert.equal(frame.traffic, null);
 });
 
 test("texture coordinates have indices of their width", () => {

@@ -19,7 +19,8 @@ from common.wire.convert import (
     Hello,
 )
 from common.wire.report import SenderReport
-from common.wire.stream import MESSAGE_PREFIX_BYTES, StreamBroken
+from common.wire.stream import StreamBroken
+from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.session import Claim, SenderClock
 from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle, until
 from tests.support.scripted_sender import WELCOME, FakePipeline, ScriptedSender
@@ -59,8 +60,11 @@ async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -
     assert session.clock is None
     await sender.write(Heartbeat(1235, 0, -2_500_000_000, 4_000_000, b"padding"))
     assert session.clock == SenderClock(-2.5, 0.004)
-    # A welcome, two heartbeats and an answer, each with its prefix.
-    assert session.transferred_bytes > 4 * MESSAGE_PREFIX_BYTES + len(b"padding") + 3 * 8
+    counted = session.traffic.by_purpose()
+    # A padded heartbeat probes; the other and both answers keep the link alive.
+    assert counted[PROBING] > len(b"padding")
+    assert counted[HEARTBEATS] > 3 * 8
+    assert session.traffic.total_bytes == sum(counted.values())
     await sender.write(Drain())
     await running
 

@@ -42,14 +42,21 @@ def test_packet_trains_measure_a_hardly_used_link() -> None:
     _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
     # One arrival in five was time-stamped late.
     for number, bps in enumerate((2.02e6, 1.99e6, 0.9e6, 2.0e6, 2.01e6)):
-        capacity = estimator.on_packet_train(PacketTrainSample(bps, True, 2000), 1000.0 + number * 300.0)
+        capacity = estimator.on_packet_train(PacketTrainSample(bps, 10.0), 1000.0 + number * 300.0)
     assert capacity.measured
     assert capacity.bps == pytest.approx(2e6, rel=0.01)
 
 
 def test_unresolved_packet_train_gives_a_lower_bound() -> None:
-    capacity = CapacityEstimator().on_packet_train(PacketTrainSample(30e6, False, 2000), 0.0)
+    capacity = CapacityEstimator().on_packet_train(PacketTrainSample(30e6, 1.0), 0.0)
     assert (capacity.bps, capacity.measured) == (30e6, False)
+
+
+def test_precise_trains_outweigh_imprecise_ones() -> None:
+    estimator = CapacityEstimator()
+    for bps, spacing_ms in ((1.4e6, 4.0), (2.0e6, 10.0), (1.5e6, 4.0)):
+        capacity = estimator.on_packet_train(PacketTrainSample(bps, spacing_ms), 0.0)
+    assert capacity.bps == 2.0e6
 
 
 def test_long_frames_measure_a_link_that_is_not_full() -> None:
@@ -72,7 +79,7 @@ def test_lower_quartile_of_the_last_second() -> None:
     estimator = CapacityEstimator()
     assert estimator.lower_quartile_bps(0.0) is None
     for number, bps in enumerate((8e6, 2e6, 2e6, 8e6, 8e6, 2e6, 8e6, 8e6)):
-        estimator.on_packet_train(PacketTrainSample(bps, True, 2000), number * 100.0)
+        estimator.on_packet_train(PacketTrainSample(bps, 10.0), number * 100.0)
     assert estimator.at(800.0).bps == pytest.approx(8e6)
     assert estimator.lower_quartile_bps(800.0) == pytest.approx(2e6)
     assert estimator.lower_quartile_bps(5000.0) == pytest.approx(8e6)

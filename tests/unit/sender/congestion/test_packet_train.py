@@ -1,7 +1,7 @@
 import pytest
 
+from common.wire.traffic import wire_bytes
 from sender.congestion.packet_train import measure, message_sizes, pause_ms
-from sender.congestion.samples import wire_bytes
 
 RATES = [20e3, 100e3, 1e6, 5e6, 20e6]
 
@@ -16,12 +16,13 @@ def test_measure_uses_the_spacing_of_the_last_two_messages() -> None:
     measurement = measure([9.0, 10.0, 20.0], [40, 400, 1000])
     assert measurement.resolved
     assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.010)
-    assert measurement.wire_bytes == wire_bytes(40) + wire_bytes(400) + wire_bytes(1000)
+    assert measurement.precise
 
 
 def test_measure_below_the_clock_resolution_gives_a_lower_bound() -> None:
     measurement = measure([0.0, 0.1], [40, 1000])
     assert not measurement.resolved
+    assert not measure([0.0, 5.0], [40, 1000]).precise
     assert measurement.bps == pytest.approx(wire_bytes(1000) * 8 / 0.003)
 
 

@@ -2,7 +2,7 @@
 
 import type { App } from "../shell/app.ts";
 import { h, setText } from "../shell/dom.ts";
-import type { FrameRecord, LinkReport } from "../protocol/messages.ts";
+import type { FrameRecord, LinkReport, Traffic } from "../protocol/messages.ts";
 import { ByteChart } from "./byte-chart.ts";
 import { ByteHistory } from "./history.ts";
 import { LABELS } from "./labels.ts";
@@ -16,13 +16,13 @@ export interface Figures {
   link: LinkReport;
   /** Null for frames from the disk. */
   fps: number | null;
-  /** Of all messages between sender and receiver. */
-  bitsPerSecond: number;
+  /** Null for frames from the disk. */
+  traffic: Traffic | null;
 }
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
-const LIVE_TITLE = "Sent now";
+const LIVE_TITLE = "On the link now";
 
 interface LabelRow {
   row: HTMLElement;
@@ -112,16 +112,23 @@ export class Panel {
   #refresh(time: number): void {
     this.#chart.draw(this.#history, time);
     const figures = this.#latest;
-    const { record, link, fps } = figures ?? { record: null, link: {} as LinkReport, fps: null };
+    const { record, link, fps, traffic } = figures ?? {
+      record: null,
+      link: {} as LinkReport,
+      fps: null,
+      traffic: null,
+    };
     const labelBits = 8 * this.#history.recent(time) * (fps ?? 0);
     const recorded = record !== null && fps === null;
     setText(this.#title, recorded ? "This frame" : LIVE_TITLE);
     const size = record ? fileSize(record.bytes["total"] ?? 0) : "–";
-    setText(this.#rate, figures?.bitsPerSecond ? bitrate(figures.bitsPerSecond) : recorded ? size : "–");
-    setText(this.#labelRate, recorded || !figures ? "" : `of which labels ${bitrate(labelBits)}`);
+    setText(this.#rate, traffic ? bitrate(traffic.bits_per_second) : recorded ? size : "–");
+    const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
+    setText(this.#labelRate, recorded || !figures ? "" : `of which labels ${bitrate(labelBits)}${mean}`);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
-    setText(this.#capacity, link.capacity_bps ? bitrate(link.capacity_bps) : "–");
+    const atLeast = link.capacity_at_least ? "≥ " : "";
+    setText(this.#capacity, link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : "–");
     setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
     setText(this.#total, record ? size : "");
     this.#refreshLabels(record);

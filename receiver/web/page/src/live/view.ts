@@ -141,9 +141,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
       this.#connection.shown(frame.id);
       return;
     }
-    const { record, link, fps, bitsPerSecond } = frame;
+    const { record, link, fps, traffic } = frame;
     if (frame.session === this.#picker.measured) {
-      this.#panel.add({ record, link, fps, bitsPerSecond }, performance.now() / 1e3);
+      this.#panel.add({ record, link, fps, traffic }, performance.now() / 1e3);
     }
     this.#draw(frame, this.#stage!);
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
@@ -171,7 +171,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     stage.moved();
     this.#preview.hidden = true;
     this.#viewport.dataset["frame"] = String(frame.record.seq);
-    this.#panel.add({ record: frame.record, link: {}, fps: null, bitsPerSecond: 0 }, performance.now() / 1e3);
+    this.#panel.add({ record: frame.record, link: {}, fps: null, traffic: null }, performance.now() / 1e3);
     this.#showState();
   }
 

@@ -1,6 +1,6 @@
 /** Reads the binary messages of the live stream into typed arrays that share the message's memory. */
 
-import type { BinaryMessage, FrameRecord, Indices, LinkReport, LivePerson, Vector } from "./messages.ts";
+import type { BinaryMessage, FrameRecord, Indices, LinkReport, LivePerson, Traffic, Vector } from "./messages.ts";
 
 /** The receiver sent something that this page does not understand. */
 export class ProtocolError extends Error {}
@@ -28,7 +28,7 @@ interface FrameHeader {
   record: FrameRecord;
   fps: number;
   link?: LinkReport;
-  bits_per_second?: number;
+  traffic?: Traffic;
   people: PersonHeader[];
 }
 
@@ -82,7 +82,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
         record: header.record,
         fps: header.fps,
         link: header.link ?? {},
-        bitsPerSecond: header.bits_per_second ?? 0,
+        traffic: header.traffic ?? null,
         people: header.people.map((person) => decodePerson(person, payload)),
       };
     case "texture": {

@@ -32,8 +32,17 @@ export interface FrameRecord {
 /** What the sender last reported about itself and its link. */
 export interface LinkReport {
   capacity_bps?: number | null;
+  /** The link was never seen full: its capacity is a lower bound. */
+  capacity_at_least?: boolean;
   round_trip_ms?: number | null;
   sender_stages_ms?: Readonly<Record<string, number | null>>;
+}
+
+/** Everything on the link of a session, in both directions, headers of TCP and IP included. */
+export interface Traffic {
+  bits_per_second: number;
+  mean_bits_per_second: number;
+  bytes: number;
 }
 
 export interface SessionInfo {
@@ -76,8 +85,8 @@ export interface LiveFrame {
   record: FrameRecord;
   fps: number;
   link: LinkReport;
-  /** Of all messages between sender and receiver. */
-  bitsPerSecond: number;
+  /** Null if the receiver does not tell. */
+  traffic: Traffic | null;
   people: LivePerson[];
 }
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.clock import Clock
-from common.wire.convert import Heartbeat, decode_client
+from common.wire.convert import Chunk, Heartbeat, decode_client
+from common.wire.traffic import MESSAGE_HEADER_BYTES
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import FakeEnd, fake_link
@@ -23,6 +24,17 @@ class Observer(RecordingObserver):
         self.one_way_delays_ms.append(one_way_ms)
 
 
+class Filling:
+    """Waiting blobs: at first none."""
+
+    waiting_bytes = 0
+
+    def take_chunk(self, most_bytes: int) -> Chunk | None:
+        size = min(most_bytes, self.waiting_bytes)
+        self.waiting_bytes -= size
+        return Chunk(1, 1000, bytes(size)) if size else None
+
+
 class Fixture:
     """A keepalive with heartbeats every 4 ms, and the receiver's end of its stream."""
 
@@ -30,8 +42,14 @@ class Fixture:
         self.observer = Observer()
         client, self.end = fake_link()
         self._never = asyncio.Event()
+        self.filling = Filling()
         self.keepalive = Keepalive(
-            0.004, StandbyConnection(self._reach), self.observer, Clock(time.monotonic, lambda: 1000.0)
+            0.004,
+            StandbyConnection(self._reach),
+            self.observer,
+            Clock(time.monotonic, lambda: 1000.0),
+            self.filling,
+            5000.0,
         )
         self.keepalive.restart(WELCOME)
         self.tasks = [asyncio.ensure_future(work) for work in self.keepalive.run(client)]
@@ -96,3 +114,33 @@ async def test_cancel_while_the_first_echo_arrives_ends_every_task(fixture: Fixt
         task.cancel()
     _, running = await asyncio.wait(fixture.tasks, timeout=1)
     assert not running
+
+
+async def test_waiting_blobs_take_the_place_of_padding(fixture: Fixture) -> None:
+    fixture.filling.waiting_bytes = 10_000
+    data_bytes = padding_bytes = 0
+    while not data_bytes:
+        fixture.keepalive.on_frame_sent(80)
+        data = await fixture.end.read()
+        assert data is not None
+        message = decode_client(data)
+        if isinstance(message, Heartbeat):
+            # The first train is too short for this link, and for a chunk.
+            fixture.answer(message, received_ns=10**18)
+            padding_bytes += len(message.padding)
+        else:
+            assert isinstance(message, Chunk)
+            data_bytes += len(message.data)
+    assert data_bytes > 100
+    assert padding_bytes < 100
+
+
+async def test_a_train_has_the_same_bytes_with_blobs_as_without(fixture: Fixture) -> None:
+    for waiting_bytes in (0, 300, 10_000):
+        fixture.filling.waiting_bytes = waiting_bytes
+        messages = fixture.keepalive._packet_train((40, 235, 940), 0.0)
+        decoded = [decode_client(message) for message in messages]
+        assert sum(isinstance(message, Heartbeat) for message in decoded) == 3
+        assert sum(isinstance(message, Chunk) for message in decoded) == (2 if waiting_bytes else 0)
+        headers_bytes = MESSAGE_HEADER_BYTES * (len(messages) - 3)
+        assert sum(map(len, messages)) + headers_bytes == pytest.approx(40 + 235 + 940, abs=12)

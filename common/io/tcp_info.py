@@ -1,0 +1,102 @@
+"""What this process's TCP connections have carried, as the kernel counts it."""
+
+import os
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.clock import SYSTEM_CLOCK, Clock
+
+# struct tcp_info (linux/tcp.h): tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in; tcpi_bytes_sent, retransmissions too.
+_RECEIVED_AND_SEGMENTS, _RECEIVED_AT = struct.Struct("=QII"), 128
+_SENT, _SENT_AT = struct.Struct("=Q"), 200
+_INFO_BYTES = _SENT_AT + _SENT.size
+_FOLDER = "/proc/self/fd"
+# IPv4 or IPv6, and TCP with time stamps.
+_HEADER_BYTES, _HEADER_V6_BYTES = 52, 72
+_KEPT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TcpConnection:
+    """One connection of this process.
+
+    Args:
+        number: of its socket, unique while the process runs.
+        remote: host and port of the other end.
+        sent_bytes, received_bytes: above TCP, retransmissions included.
+        ip_bytes: in both directions, headers of TCP and IP and pure acknowledgements included.
+    """
+
+    number: int
+    remote: tuple[str, int]
+    sent_bytes: int
+    received_bytes: int
+    ip_bytes: int
+
+
+class TcpConnections:
+    """The connections of this process; none where the system does not tell (any but Linux).
+
+    The list is read again after half a second at the earliest, since it takes a system call per open file.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_s = -float("inf")
+        self._found: Sequence[TcpConnection] = ()
+
+    def from_host(self, host: str, port: int) -> list[TcpConnection]:
+        """Those whose other end has this numeric address and port."""
+        return [connection for connection in self._all() if connection.remote == (host, port)]
+
+    def to_port(self, port: int) -> list[TcpConnection]:
+        """Those whose other end has this port."""
+        return [connection for connection in self._all() if connection.remote[1] == port]
+
+    def _all(self) -> Sequence[TcpConnection]:
+        with self._lock:
+            now_s = self._clock.monotonic()
+            if now_s - self._read_s >= _KEPT_S:
+                self._found, self._read_s = _read_all(), now_s
+            return self._found
+
+
+def _read_all() -> list[TcpConnection]:
+    try:
+        numbers = [int(name) for name in os.listdir(_FOLDER)]
+    except OSError:
+        return []
+    return [found for number in numbers if (found := _read(number)) is not None]
+
+
+def _read(number: int) -> TcpConnection | None:
+    try:
+        status = os.fstat(number)
+        if not stat.S_ISSOCK(status.st_mode):
+            return None
+        # Not another reference to the connection: `detach` leaves the file to its owner.
+        opened = socket.socket(fileno=number)
+    except OSError:
+        return None
+    try:
+        if opened.type != socket.SOCK_STREAM or opened.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        host, port = opened.getpeername()[:2]
+        info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    except (OSError, AttributeError):
+        return None
+    finally:
+        opened.detach()
+    if len(info) < _INFO_BYTES:
+        return None
+    received, sent_segments, received_segments = _RECEIVED_AND_SEGMENTS.unpack_from(info, _RECEIVED_AT)
+    (sent,) = _SENT.unpack_from(info, _SENT_AT)
+    mapped = host.startswith("::ffff:")
+    header_bytes = _HEADER_V6_BYTES if ":" in host and not mapped else _HEADER_BYTES
+    ip_bytes = sent + received + header_bytes * (sent_segments + received_segments)
+    return TcpConnection(status.st_ino, (host.removeprefix("::ffff:"), port), sent, received, ip_bytes)

@@ -1,0 +1,172 @@
+"""The account of a link's bytes: what for, in both directions, down to the IP packets.
+
+Messages are counted by purpose as they are written and read.  What carries them (gRPC, HTTP/2, TLS, TCP and IP,
+retransmissions and pure acknowledgements) is measured: the kernel counts the bytes and segments of each connection.
+Between two such readings, and where there are none, it is estimated from the messages.
+"""
+
+import asyncio
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.recent import RecentRate
+from common.io.tcp_info import TcpConnection
+from common.wire import semantic_link_pb2 as pb
+from common.wire.convert import MAX_PARSED_BYTES
+
+LABELS: Final = "labels"
+ACKNOWLEDGEMENTS: Final = "acknowledgements"
+HEARTBEATS: Final = "heartbeats"
+PROBING: Final = "probing"
+REPORTS: Final = "reports"
+OTHER: Final = "other"
+TRANSPORT: Final = "transport"
+_BLOBS: Final = {COLOURS: "colours", TEXTURE: "colours", PREVIEW: "preview", PICTURE: "pictures", SIGNAL: "channel"}
+# By the number of the field of `ClientMessage` and `ServerMessage`.
+_HEARTBEAT, _CHUNK = 3, 5
+_FROM_SENDER: Final = {2: LABELS, _HEARTBEAT: HEARTBEATS, 6: REPORTS}
+_FROM_RECEIVER: Final = {_HEARTBEAT: HEARTBEATS, 5: ACKNOWLEDGEMENTS, 6: ACKNOWLEDGEMENTS}
+_OVERHEAD: Final = (ACKNOWLEDGEMENTS, HEARTBEATS, PROBING, REPORTS, OTHER, TRANSPORT)
+PURPOSES: Final = (LABELS, *dict.fromkeys(_BLOBS.values()), *_OVERHEAD)
+"""What bytes are for: messages by what they carry, then what carries the messages."""
+
+# Headers of gRPC and HTTP/2 around a message, and of TCP with time stamps and IP around each packet.
+MESSAGE_HEADER_BYTES: Final = 18
+_PACKET_HEADER_BYTES: Final = 52
+_SEGMENT_BYTES: Final = 1448
+_READING_INTERVAL_S: Final = 1.0
+
+
+def wire_bytes(message_bytes: int) -> int:
+    """Approximate size of a message on the link, headers included."""
+    total = message_bytes + MESSAGE_HEADER_BYTES
+    return total + _PACKET_HEADER_BYTES * math.ceil(total / _SEGMENT_BYTES)
+
+
+class Traffic:
+    """The bytes of one session, over any number of streams; any thread may read them.
+
+    Args:
+        on_bytes: called with a purpose and bytes, whenever they are counted.
+    """
+
+    def __init__(
+        self, on_bytes: Callable[[str, int], None] = lambda purpose, size: None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._on_bytes = on_bytes
+        self._clock = clock
+        self._began_s: float | None = None
+        self._recent = RecentRate()
+        self._lock = threading.Lock()
+        self._bytes: Counter[str] = Counter()
+        self._connections: dict[int, int] = {}
+        self._estimated_bytes = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Everything so far, IP headers included."""
+        with self._lock:
+            return self._bytes.total() + self._estimated_bytes
+
+    @property
+    def recent_bps(self) -> float:
+        """Everything in the last three seconds, bits per second."""
+        with self._lock:
+            return 8 * self._recent.per_second(self._clock.monotonic())
+
+    @property
+    def mean_bps(self) -> float:
+        """Everything since the first message, bits per second."""
+        elapsed_s = 0.0 if self._began_s is None else self._clock.monotonic() - self._began_s
+        return 8 * self.total_bytes / elapsed_s if elapsed_s > 0 else 0.0
+
+    def by_purpose(self) -> Mapping[str, int]:
+        """Bytes so far of each purpose that has any, `PURPOSES` in their order."""
+        with self._lock:
+            found = {**self._bytes, TRANSPORT: self._bytes[TRANSPORT] + self._estimated_bytes}
+        return {purpose: found[purpose] for purpose in PURPOSES if found.get(purpose)}
+
+    def summary(self) -> str:
+        """The account in one line."""
+        parts = ", ".join(f"{purpose} {size:,}" for purpose, size in self.by_purpose().items())
+        return f"{self.total_bytes:,} bytes on the link ({parts})" if parts else "nothing on the link"
+
+    def count(self, purpose: str, message_bytes: int) -> None:
+        """Counts a message."""
+        with self._lock:
+            self._bytes[purpose] += message_bytes
+            self._estimated_bytes += wire_bytes(message_bytes) - message_bytes
+            self._add_recent(wire_bytes(message_bytes))
+        self._on_bytes(purpose, message_bytes)
+
+    def measured(self, connections: Sequence[TcpConnection]) -> None:
+        """Takes a reading of the connections that carry the session now; none if the system does not tell."""
+        with self._lock:
+            transport = self._bytes[TRANSPORT] + self._estimated_bytes
+            self._connections |= {connection.number: connection.ip_bytes for connection in connections}
+            if connections:
+                messages = self._bytes.total() - self._bytes[TRANSPORT]
+                transport = max(sum(self._connections.values()) - messages, self._bytes[TRANSPORT])
+            self._add_recent(transport - self._bytes[TRANSPORT] - self._estimated_bytes)
+            more = transport - self._bytes[TRANSPORT]
+            self._bytes[TRANSPORT], self._estimated_bytes = transport, 0
+        self._on_bytes(TRANSPORT, more)
+
+    def _add_recent(self, size: int) -> None:
+        now_s = self._clock.monotonic()
+        self._began_s = now_s if self._began_s is None else self._began_s
+        self._recent.add(size, now_s)
+
+    def report_to(self, on_bytes: Callable[[str, int], None]) -> None:
+        """Reports what was counted so far, and from now on whatever is counted."""
+        self._on_bytes = on_bytes
+        for purpose, size in self._bytes.items():
+            on_bytes(purpose, size)
+
+    async def watch(self, connections: Callable[[], Sequence[TcpConnection]]) -> None:
+        """Takes a reading each second, and a last one when it is cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(_READING_INTERVAL_S)
+                self.measured(connections())
+        finally:
+            self.measured(connections())
+
+
+class Purposes:
+    """Tells the purposes of the messages of one stream, in their order: only the first chunk of a blob has its kind."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[bool, str] = {}
+
+    def from_sender(self, data: bytes) -> str:
+        """The purpose of a message that a sender has written; `OTHER` if it is malformed."""
+        field = _field(data)
+        if field not in (_HEARTBEAT, _CHUNK) or len(data) > MAX_PARSED_BYTES:
+            return _FROM_SENDER.get(field, OTHER)
+        try:
+            message = pb.ClientMessage.FromString(data)
+        except DecodeError:
+            return OTHER
+        if field == _HEARTBEAT:
+            return PROBING if message.heartbeat.padding else HEARTBEATS
+        chunk = message.chunk
+        if chunk.kind:
+            self._kinds[chunk.signal] = chunk.kind
+        return _BLOBS.get(self._kinds.get(chunk.signal, ""), OTHER)
+
+    def from_receiver(self, data: bytes) -> str:
+        """The purpose of a message that a receiver has written."""
+        return _FROM_RECEIVER.get(_field(data), OTHER)
+
+
+def _field(data: bytes) -> int:
+    """The number of the field that a message begins with."""
+    return data[0] >> 3 if data else 0

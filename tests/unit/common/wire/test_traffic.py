@@ -1,0 +1,106 @@
+import pytest
+
+from common.clock import Clock
+from common.io.tcp_info import TcpConnection
+from common.wire.convert import (
+    Acknowledgement,
+    Acknowledgements,
+    AckStatus,
+    Chunk,
+    ChunkAck,
+    Drain,
+    FrameMessage,
+    Heartbeat,
+    encode_client,
+    encode_server,
+)
+from common.wire.report import SenderReport
+from common.wire.traffic import PURPOSES, TRANSPORT, Purposes, Traffic, wire_bytes
+
+
+def connection(number: int, ip_bytes: int) -> TcpConnection:
+    return TcpConnection(number, ("127.0.0.1", 50051), 0, 0, ip_bytes)
+
+
+def test_every_message_of_a_sender_has_its_purpose() -> None:
+    purposes = Purposes()
+    messages = {
+        "labels": FrameMessage(7, b"labels"),
+        "heartbeats": Heartbeat(1),
+        "probing": Heartbeat(1, padding=bytes(50)),
+        "reports": SenderReport(),
+        "other": Drain(),
+    }
+    for purpose, message in messages.items():
+        assert purposes.from_sender(encode_client(message)) == purpose
+
+
+def test_later_chunks_are_for_what_the_first_one_is_for() -> None:
+    purposes = Purposes()
+    for kind, purpose in (("colours", "colours"), ("texture", "colours"), ("preview", "preview"), ("new", "other")):
+        assert purposes.from_sender(encode_client(Chunk(1, 0, b"ab", kind, 0, 4))) == purpose
+        assert purposes.from_sender(encode_client(Chunk(1, 2, b"cd"))) == purpose
+    # Signals have a lane of their own.
+    purposes.from_sender(encode_client(Chunk(1, 0, b"ab", "signal", 0, 4, signal=True)))
+    purposes.from_sender(encode_client(Chunk(2, 0, b"ab", "picture", 0, 4)))
+    assert purposes.from_sender(encode_client(Chunk(1, 2, b"cd", signal=True))) == "channel"
+    assert purposes.from_sender(encode_client(Chunk(2, 2, b"cd"))) == "pictures"
+
+
+def test_every_message_of_a_receiver_has_its_purpose() -> None:
+    purposes = Purposes()
+    acknowledgements = Acknowledgements((Acknowledgement(0, AckStatus.DECODED, 0, 0, 0),))
+    for message in (acknowledgements, ChunkAck(1, 2)):
+        assert purposes.from_receiver(encode_server(message)) == "acknowledgements"
+    assert purposes.from_receiver(encode_server(Heartbeat(1))) == "heartbeats"
+    assert purposes.from_receiver(encode_server(Drain())) == "other"
+
+
+@pytest.mark.parametrize("data", [b"", b"\x2a\x7f", b"\x1a\xff\xff", b"\xff" * 40, b"\x2a" + bytes(2_000_000)])
+def test_malformed_messages_are_counted_too(data: bytes) -> None:
+    assert Purposes().from_sender(data) in PURPOSES
+    assert Purposes().from_receiver(data) in PURPOSES
+
+
+def test_transport_is_estimated_until_it_is_measured() -> None:
+    reported: list[tuple[str, int]] = []
+    traffic = Traffic(lambda purpose, size: reported.append((purpose, size)))
+    traffic.count("labels", 100)
+    assert traffic.total_bytes == wire_bytes(100)
+    traffic.measured([connection(1, 500)])
+    assert traffic.total_bytes == 500
+    assert traffic.by_purpose() == {"labels": 100, TRANSPORT: 400}
+    # Another stream, over another connection; the first one has ended.
+    traffic.count("labels", 100)
+    traffic.measured([connection(2, 300)])
+    assert traffic.total_bytes == 800
+    assert sum(size for _, size in reported) == 800
+
+
+def test_without_readings_the_estimate_stays() -> None:
+    traffic = Traffic()
+    traffic.count("labels", 2000)
+    traffic.measured([])
+    assert traffic.total_bytes == wire_bytes(2000) == 2000 + 18 + 2 * 52
+
+
+def test_transport_never_shrinks() -> None:
+    traffic = Traffic()
+    traffic.count("labels", 100)
+    traffic.measured([connection(1, 500)])
+    traffic.count("labels", 1000)
+    traffic.measured([connection(1, 600)])
+    assert traffic.by_purpose()[TRANSPORT] == 400
+
+
+def test_rates_are_of_everything() -> None:
+    now_s = [0.0]
+    traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
+    for _ in range(100):
+        now_s[0] += 0.1
+        traffic.count("labels", 30)
+    assert traffic.recent_bps == pytest.approx(8000.0, rel=0.05)
+    now_s[0] += 10.0
+    assert traffic.recent_bps == 0.0
+    assert traffic.mean_bps == pytest.approx(4000.0, rel=0.05)
+    assert "labels 3,000" in traffic.summary()
