@@ -10,7 +10,7 @@ few; padding has a budget of its own, and once the link is known to carry many t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from common.wire.convert import Heartbeat
@@ -105,27 +105,28 @@ class Prober:
         busy = self._frames_bps > _MAX_FRAME_SHARE * self._expected_bps
         if busy and self._expected_bps > _INITIAL_EXPECTED_BPS:
             return ()
-        if now_ms < self._train_sent_ms + self._pause(blobs=useful_bytes > 0):
+        sizes, padded_sizes = message_sizes(self._expected_bps), message_sizes(self._padded_bps)
+        if now_ms < self._train_sent_ms + self._pause(blobs=useful_bytes >= sum(padded_sizes)):
             return ()
-        sizes = message_sizes(self._expected_bps)
-        if useful_bytes < sum(sizes):
-            sizes = message_sizes(self._padded_bps)
-            if sum(map(wire_bytes, sizes)) - useful_bytes > self._padding.left(now_ms):
-                return ()
-        return sizes
+        if useful_bytes >= sum(sizes):
+            return sizes
+        affordable = sum(map(wire_bytes, padded_sizes)) - useful_bytes <= self._padding.left(now_ms)
+        return padded_sizes if affordable else ()
 
-    def sent(self, heartbeats: Sequence[Heartbeat], sizes: Sequence[int], padding_bytes: int, now_ms: float) -> None:
-        """Records the departure of a train.
+    def sent(self, sizes: Mapping[int, int], now_ms: float) -> None:
+        """Records that a train is about to leave.
 
         Args:
-            sizes: of the messages between the heartbeat before and each heartbeat, itself included.
-            padding_bytes: of all heartbeats, with their headers.
+            sizes: by the time of sending of each heartbeat, bytes since the one before, itself included.
         """
-        self._awaited = {heartbeat.sent_ns: size for heartbeat, size in zip(heartbeats, sizes, strict=True)}
+        self._awaited = dict(sizes)
         self._arrivals = []
         self._train_sent_ms = now_ms
-        self._pause_ms = pause_ms(sizes, self._expected_bps)
-        self._padding.spend(padding_bytes, now_ms)
+        self._pause_ms = pause_ms(tuple(sizes.values()), self._expected_bps)
+
+    def padded(self, heartbeat_bytes: int, now_ms: float) -> None:
+        """Records the departure of a heartbeat of a train, of this size with its headers."""
+        self._padding.spend(heartbeat_bytes, now_ms)
 
     @property
     def _padded_bps(self) -> float:

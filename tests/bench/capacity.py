@@ -4,7 +4,8 @@ Two hosts (network namespaces) are connected by a link of constant capacity, ove
 One runs a live source of labels, the other a receiver without reconstruction.  For each link, after five seconds:
 
     estimate_mbps       median of the sender's estimates, one per frame
-    error_p50, _p95     percentiles of their relative error
+    error_p50, _p95     percentiles of their relative error; a lower bound has none unless it is too high
+    at_least            share of them that are lower bounds
     use                 share of the capacity used by all that the sender sent, headers included
     probing             share of the capacity used by packet trains
 
@@ -53,18 +54,23 @@ def estimate(mbps: float, rtt_ms: float, seconds: float) -> Figures:
     }
 
 
-def score(estimates: Sequence[tuple[float, float | None]], mbps: float) -> Figures:
+def score(estimates: Sequence[tuple[float, float | None, bool]], mbps: float) -> Figures:
     """Scores estimates over time; a missing estimate counts as 0 Mbit/s.
 
     Args:
+        estimates: seconds, bits per second, whether they were measured or are a lower bound.
         mbps: the true capacity, Mbit/s.
     """
-    estimates_mbps = np.array([(bps or 0.0) / 1e6 for at_s, bps in estimates if at_s >= _SETTLING_S])
-    error = np.abs(estimates_mbps / mbps - 1)
+    settled = [(bps, measured) for at_s, bps, measured in estimates if at_s >= _SETTLING_S]
+    estimates_mbps = np.array([(bps or 0.0) / 1e6 for bps, _ in settled])
+    bounds = np.array([bps is not None and not measured for bps, measured in settled])
+    error = estimates_mbps / mbps - 1
+    error = np.where(bounds, np.maximum(error, 0.0), np.abs(error))
     return {
         "estimate_mbps": percentile(estimates_mbps, 50),
         "error_p50": percentile(error, 50),
         "error_p95": percentile(error, 95),
+        "at_least": float(bounds.mean()),
     }
 
 

@@ -51,11 +51,12 @@ async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link
     await client.connect()
     async with asyncio.timeout(10):
         for sequence in range(1000):
-            if len(observer.packet_trains) >= 4:
+            # The first is too short for the loopback; the second finds that it carries more than frames could use.
+            if len(observer.packet_trains) >= 2:
                 break
             await client.send(label_frame(sequence))
             await asyncio.sleep(0.02)
-    assert len(observer.packet_trains) == 4
+    assert len(observer.packet_trains) == 2
     assert all(measurement.bps > 0 for measurement in observer.packet_trains)
     assert observer.losses == []
 

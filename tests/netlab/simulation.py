@@ -147,7 +147,8 @@ class Simulation:
         heartbeats = [Heartbeat(int(now_s * 1e9) + index) for index in range(len(sizes))]
         if sizes:
             data_bytes = min(sum(sizes), self.background_bytes)
-            self.prober.sent(heartbeats, sizes, sum(map(wire_bytes, sizes)) - data_bytes, now_s * 1e3)
+            self.prober.sent({each.sent_ns: size for each, size in zip(heartbeats, sizes, strict=True)}, now_s * 1e3)
+            self.prober.padded(sum(map(wire_bytes, sizes)) - data_bytes, now_s * 1e3)
         for heartbeat, size in zip(heartbeats, sizes, strict=True):
             self._send_heartbeat(heartbeat, size, now_s)
 

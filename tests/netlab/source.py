@@ -37,7 +37,8 @@ CAMERA = Camera(640, 480, 600.0)
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:
     """A live source for `--seconds`: a frame at every tick, without waiting for the one before.
 
-    Prints when it started and, at the end, its counters and the estimated capacity: (seconds, bit/s) per frame.
+    Prints when it started and, at the end, its counters and the estimated capacity: (seconds, bit/s, whether it is no
+    lower bound) per frame.
     """
     rate = RateController(RateConfig(policy=options.policy))
     metrics = SenderMetrics()
@@ -56,7 +57,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     await asyncio.sleep(max(0.0, options.start_at - time.time()))
     began_s, wall_s = time.monotonic(), time.time()
     print(json.dumps({"began_at": wall_s}), flush=True)
-    estimates: list[tuple[float, float | None]] = []
+    estimates: list[tuple[float, float | None, bool]] = []
     for sequence in range(int(options.seconds * options.fps)):
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
         frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[sequence % len(people)],))
@@ -64,7 +65,8 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         if options.blob_bytes:
             link.post(Blob("noise", 0, secrets.token_bytes(options.blob_bytes)))
         await link.send(frame)
-        estimates.append((sequence / options.fps, rate.state.capacity.bps))
+        capacity = rate.state.capacity
+        estimates.append((sequence / options.fps, capacity.bps, capacity.measured))
     await link.close()
     counters = {
         "acknowledged": account.acknowledged_frames,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -148,26 +148,27 @@ class Keepalive:
                 for message in self._packet_train(sizes, now_ms):
                     await stream.write(message)
 
-    def _packet_train(self, sizes: Sequence[int], now_ms: float) -> list[bytes]:
-        """The messages of a train: up to each heartbeat so many bytes, of chunks as far as blobs wait."""
+    def _packet_train(self, sizes: Sequence[int], now_ms: float) -> Iterator[bytes]:
+        """The messages of a train: up to each heartbeat so many bytes, of chunks as far as blobs wait.
+
+        A chunk is taken when it is written, because others may be written between two messages of a train.
+        """
         bare = self._clocks.heartbeat()
         bare_bytes = len(encode_client(bare))
-        heartbeats, messages = [], []
-        padding_bytes = 0
-        for index, size in enumerate(sizes):
+        # Echoes are matched by their time of sending: the heartbeats of a train differ by a nanosecond.
+        times_ns = [bare.sent_ns + index for index in range(len(sizes))]
+        self._prober.sent(dict(zip(times_ns, sizes, strict=True)), now_ms)
+        for sent_ns, size in zip(times_ns, sizes, strict=True):
             left = size
             most_data_bytes = min(size - bare_bytes - MESSAGE_HEADER_BYTES - _CHUNK_FIELDS_BYTES, MAX_CHUNK_BYTES)
             if most_data_bytes > 0 and (chunk := self._filling.take_chunk(most_data_bytes)) is not None:
-                messages.append(encode_client(chunk))
-                left -= len(messages[-1]) + MESSAGE_HEADER_BYTES
-            # Echoes are matched by their time of sending: the heartbeats of a train differ by a nanosecond.
-            heartbeat = padded(replace(bare, sent_ns=bare.sent_ns + index), left, bare_bytes)
-            heartbeats.append(heartbeat)
-            messages.append(encode_client(heartbeat))
-            padding_bytes += wire_bytes(len(messages[-1]))
+                data = encode_client(chunk)
+                left -= len(data) + MESSAGE_HEADER_BYTES
+                yield data
+            heartbeat = encode_client(padded(replace(bare, sent_ns=sent_ns), left, bare_bytes))
+            self._prober.padded(wire_bytes(len(heartbeat)), now_ms)
             self._schedule.heartbeat_sent(self._clock.monotonic())
-        self._prober.sent(heartbeats, sizes, padding_bytes, now_ms)
-        return messages
+            yield heartbeat
 
     def _note_answer(self, sent_ns: int, receiver_ns: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)

@@ -44,9 +44,10 @@ def test_oracle_sends_every_frame_on_a_fast_link_and_the_newest_on_a_slow_one() 
 
 
 def test_error_of_the_capacity_leaves_out_the_start() -> None:
-    early, late = [(1.0, 9e9), (2.0, None)], [(6.0, 1.1e6), (7.0, 0.9e6), (8.0, 1.1e6)]
+    early = [(1.0, 9e9, True), (2.0, None, False)]
+    late = [(6.0, 1.1e6, True), (7.0, 0.9e6, True), (8.0, 1.1e6, True)]
     assert score([*early, *late], 1.0)["error_p50"] == pytest.approx(0.1)
-    assert score([(6.0, None)] * 3, 1.0)["error_p50"] == pytest.approx(1.0)
+    assert score([(6.0, None, False)] * 3, 1.0)["error_p50"] == pytest.approx(1.0)
 
 
 def test_bytes_are_counted_by_direction_and_divided_by_the_frames_of_an_interval(tmp_path: Path) -> None:
@@ -167,3 +168,9 @@ def test_answers_of_the_page_that_are_faults() -> None:
     for family, (_, share) in FAMILIES.items():
         assert sum(count for name, _, count in planned if name == family) == round(10_000 * share)
     assert batches(10_000, 1) == planned != batches(10_000, 2)
+
+
+def test_a_lower_bound_is_wrong_only_if_it_is_too_high() -> None:
+    found = score([(6.0, 0.5e6, False), (7.0, 1.2e6, False)], 1.0)
+    assert found["error_p50"] == pytest.approx(0.1)
+    assert found["at_least"] == 1.0

@@ -8,6 +8,7 @@ from common.wire.convert import (
     AckStatus,
     Chunk,
     ChunkAck,
+    ClientMessage,
     Drain,
     FrameMessage,
     Heartbeat,
@@ -24,7 +25,7 @@ def connection(number: int, ip_bytes: int) -> TcpConnection:
 
 def test_every_message_of_a_sender_has_its_purpose() -> None:
     purposes = Purposes()
-    messages = {
+    messages: dict[str, ClientMessage] = {
         "labels": FrameMessage(7, b"labels"),
         "heartbeats": Heartbeat(1),
         "probing": Heartbeat(1, padding=bytes(50)),

@@ -47,7 +47,8 @@ class Link:
     def _packet_train(self, sizes: tuple[int, ...], useful_bytes: int, now_ms: float) -> None:
         heartbeats = [Heartbeat(int(now_ms * 1e6) + index) for index in range(len(sizes))]
         padding_bytes = max(sum(map(wire_bytes, sizes)) - useful_bytes, len(sizes) * wire_bytes(30))
-        self.prober.sent(heartbeats, sizes, padding_bytes, now_ms)
+        self.prober.sent({each.sent_ns: size for each, size in zip(heartbeats, sizes, strict=True)}, now_ms)
+        self.prober.padded(padding_bytes, now_ms)
         self.padding.append((now_ms, padding_bytes))
         for index, (heartbeat, size) in enumerate(zip(heartbeats, sizes, strict=True)):
             arrives_ms = self._transmit(size, now_ms) + 0.2 * (index % 2) + 1e6
@@ -119,7 +120,7 @@ def test_unexpected_echoes_are_ignored() -> None:
     prober = Prober()
     sizes = prober.packet_train(0.0)
     heartbeats = [Heartbeat(index + 1) for index in range(len(sizes))]
-    prober.sent(heartbeats, sizes, sum(sizes), 0.0)
+    prober.sent({each.sent_ns: 40 for each in heartbeats}, 0.0)
     assert prober.echoed(Heartbeat(99, 5), 10.0) is None
     prober.restart()
     assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5), 10.0) is None for heartbeat in heartbeats)
@@ -128,7 +129,7 @@ def test_unexpected_echoes_are_ignored() -> None:
 def test_lost_train_times_out() -> None:
     prober = Prober()
     sizes = prober.packet_train(0.0)
-    prober.sent([Heartbeat(index + 1) for index in range(len(sizes))], sizes, sum(sizes), 0.0)
+    prober.sent({index + 1: size for index, size in enumerate(sizes)}, 0.0)
     assert prober.packet_train(1500.0) == ()
     assert prober.packet_train(2500.0)
 
