@@ -130,11 +130,14 @@ def table(records: Sequence[Record], surfaces: Sequence[MeshCheck], bodies: Sequ
     """The summary as two columns of text."""
     total_bytes = [record["bytes"]["total"] for record in records]
     ages = [record["age_ms"] for record in records if record["age_ms"] is not None]
+    links_bytes = [record["link_bytes"] for record in records if record.get("link_bytes") is not None]
     rows = [
         ("frames", f"{len(records)}"),
         ("frames a second", f"{frames_per_second(records):.1f}"),
-        ("bytes a frame, median", f"{_percentile(total_bytes, 50):.0f}"),
-        ("bytes a frame, p95", f"{_percentile(total_bytes, 95):.0f}"),
+        ("everything on the link, bytes", f"{max(links_bytes):,}" if links_bytes else "unknown"),
+        ("labels, bytes", f"{sum(total_bytes):,}"),
+        ("labels, bytes a frame, median", f"{_percentile(total_bytes, 50):.0f}"),
+        ("labels, bytes a frame, p95", f"{_percentile(total_bytes, 95):.0f}"),
         ("age p50, ms", f"{_percentile(ages, 50):.0f}"),
         ("age p95, ms", f"{_percentile(ages, 95):.0f}"),
         ("watertight surfaces", _share(surfaces)),

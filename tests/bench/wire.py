@@ -11,6 +11,8 @@ intervals of ten frames, and divided by ten, because one message may acknowledge
     both_bytes_median    median of their sum
     *_mean               the same as means: with packet trains, which are sent now and then
     *_packets            mean number of IP packets a frame
+    counted_bytes        everything in both directions, packet by packet, from start to end
+    account_error        relative error of the sender's own account (`common.wire.traffic`) of the same
 
 Needs root, for the namespaces.
 """
@@ -111,7 +113,10 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
         intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
         payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
         found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}
-        return found | figures(Packets.read(logged), began_s, intervals)
+        packets = Packets.read(logged)
+        counted_bytes = float(packets.size.sum())
+        found |= {"counted_bytes": counted_bytes, "account_error": sent.source[-1]["link_bytes"] / counted_bytes - 1}
+        return found | figures(packets, began_s, intervals)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

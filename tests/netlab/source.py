@@ -72,6 +72,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         "acknowledged": account.acknowledged_frames,
         "payload_bytes": account.payload_bytes,
         "probing_bytes": traffic.by_purpose().get(PROBING, 0),
+        "link_bytes": traffic.total_bytes,
     }
     print(json.dumps({**counters, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 
