@@ -230,6 +230,8 @@ class ReceiverPipeline:
             state.colours.newest,
             state.textures.of_next_frame(wait=session.real_time),
             priority=_priority(session),
+            surfaces=state.writer.wants_meshes(labels.sequence)
+            or any(observer.shows_surfaces(state.writer.number) for observer in self._observers),
         )
         if not may_drop:
             return await self._engine.reconstruct(request)

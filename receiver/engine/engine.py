@@ -4,9 +4,10 @@ A request carries all that its result depends on, so an engine keeps no state of
 and a replay call the same engine, in this process or elsewhere.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Protocol
 
 from common.arrays import FloatArray
@@ -59,6 +60,9 @@ class ReconstructionRequest:
             Pass the same objects until others arrive: preparing one takes two milliseconds.
         textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
+        still: a picture, not a frame of a stream: surfaces are solved in the pose, so that they do not pass through
+            themselves.
+        surfaces: whether somebody waits for the surfaces; otherwise each is made if it is asked for.
     """
 
     account: Hashable
@@ -68,10 +72,12 @@ class ReconstructionRequest:
     textures: Mapping[int, ReceivedTexture] = field(default_factory=dict)
     split_from: int | None = None
     priority: Priority = Priority.LIVE
+    still: bool = False
+    surfaces: bool = True
 
     @property
     def people_in_frame(self) -> int:
-        """Number of people in the whole frame, which sets the resolution of their surfaces."""
+        """Number of people in the whole frame, which sets the resolution of the surfaces of a still."""
         return len(self.frame.people) if self.split_from is None else self.split_from
 
     def part(self, number: int) -> "ReconstructionRequest":
@@ -80,22 +86,27 @@ class ReconstructionRequest:
         return replace(self, frame=frame, split_from=self.people_in_frame)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReconstructedPerson:
     """One person of a frame, in camera space (x right, y down, z forward), metres.
 
     Args:
-        surface: the watertight mesh around the displaced template.
+        made_surface: the watertight mesh around the displaced template, or a function that makes it.
         body: the displaced template, skinned: fixed topology and vertex order.
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
         joints_3d: (17, 3) metres.
     """
 
     labels: PersonLabels
-    surface: SurfaceMesh
+    made_surface: SurfaceMesh | Callable[[], SurfaceMesh]
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
+
+    @cached_property
+    def surface(self) -> SurfaceMesh:
+        """The watertight mesh around the displaced template."""
+        return self.made_surface if isinstance(self.made_surface, SurfaceMesh) else self.made_surface()
 
 
 @dataclass(frozen=True, slots=True)

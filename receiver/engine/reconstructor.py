@@ -6,9 +6,10 @@ surfaces of one frame on the CPU.
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -30,6 +31,7 @@ from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.config import SurfaceConfig
+from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
 from receiver.texture.colouring import Colouring
 from receiver.texture.face_detail import FaceDetail
@@ -42,12 +44,12 @@ class _InferredPerson:
 
     Args:
         pixels_per_metre: scale of the picture at the root joint.
-        people_in_frame: number of people in the whole frame.
+        request: that the person is of.
     """
 
     labels: PersonLabels
     pixels_per_metre: float
-    people_in_frame: int
+    request: ReconstructionRequest
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
@@ -67,15 +69,14 @@ class Reconstructor:
     def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:
         self._decode = decode
         self._diffusion = diffusion
-        self._surface = surface
         self._displacements = DisplacementCache(decode, diffusion)
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.from_model(body)
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
-        self._visible = self._skin.template.outside | self._face.eye_vertices
         self._painter = Painter(body, self._skin.template, layout, self._face)
+        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, self._face, diffusion.space.mean)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -125,7 +126,7 @@ class Reconstructor:
         ]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
-        """Builds the surfaces of one frame from its templates."""
+        """Makes the surfaces of one frame from its templates."""
         stages_ms = dict(frame.stages_ms)
         with _timed("surface", stages_ms):
             people = tuple(
@@ -154,24 +155,18 @@ class Reconstructor:
         return _InferredPerson(
             labels,
             request.frame.camera.focal_px / max(float(batch.depth_m[row]), NEAR_M),
-            request.people_in_frame,
+            request,
             self._skin.pose(batch.output, row, region_colours, point_colours, paint, self._face),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
         )
 
-    def _surface_of(self, person: _InferredPerson) -> SurfaceMesh:
-        """The watertight mesh around the outer vertices of the displaced template."""
-        template, mesh = self._skin.template, person.body.mesh
-        normals, areas = template.vertex_normals.with_areas(mesh.vertices)
-        size_px = person.pixels_per_metre * float(np.ptp(mesh.vertices, axis=0).max())
-        resolution = self._surface.resolution(size_px, person.people_in_frame)
-        # Points without an area, which line the mouth and the eye sockets, are ignored.
-        areas = np.where(self._visible, areas, 0)
-        places = self._face.places(mesh.vertices)
-        return self._surface.reconstruct(
-            mesh.vertices, normals, areas, mesh.colours, resolution, places, template.faces
-        )
+    def _surface_of(self, person: _InferredPerson) -> SurfaceMesh | Callable[[], SurfaceMesh]:
+        """The watertight mesh around the displaced template, made now if somebody waits for it."""
+        request = person.request
+        if request.still:
+            return self._surfaces.solved(person.body, person.pixels_per_metre, request.people_in_frame)
+        return self._surfaces.carried(person.body) if request.surfaces else partial(self._surfaces.carried, person.body)
 
 
 def infer_each(

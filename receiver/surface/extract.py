@@ -1,10 +1,11 @@
 """Indicator function → watertight mesh: marching cubes (28), largest connected component, Taubin smoothing."""
 
 import numpy as np
+import scipy.sparse
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
-from common.body.connectivity import vertex_components
+from common.body.connectivity import neighbour_mean, vertex_adjacency, vertex_components
 from common.body.triangles import corner_matrix
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
@@ -93,3 +94,13 @@ def taubin_smooth(vertices: FloatArray, faces: Int32Array, iterations: int) -> F
             sums = corners.T @ (corners @ smooth)
             smooth = smooth + np.float32(0.5 * step) * (sums / counts - 3 * smooth)
     return smooth
+
+
+def taubin_smoothing(faces: Int32Array, vertex_count: int, iterations: int) -> scipy.sparse.csr_array:
+    """(V, V) the matrix whose product with vertices is `taubin_smooth`."""
+    identity = scipy.sparse.eye_array(vertex_count, dtype=np.float32, format="csr")
+    mean = scipy.sparse.csr_array(neighbour_mean(vertex_adjacency(faces, vertex_count)))
+    smoothing = identity
+    for step in iterations * _TAUBIN_STEPS:
+        smoothing = smoothing + np.float32(step) * (mean @ smoothing - smoothing)
+    return scipy.sparse.csr_array(smoothing)

@@ -27,7 +27,7 @@ def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPer
     if textured:
         corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
         person = replace(person, body=replace(person.body, texture=MeshTexture(corners, JPEG)))
-    return replace(person, surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
+    return replace(person, made_surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 
 
 class FakePictures:

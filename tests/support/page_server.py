@@ -232,7 +232,7 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
         made = tetrahedron_of(PersonLabels(person["id"], person["score"], {}))
         body = replace(made.body, mesh=read_mesh(output / person["body"]))
         surface = read_mesh(output / person["surface"])
-        people.append(replace(made, surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
+        people.append(replace(made, made_surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
         paths = (person["surface"], person["body"])
         records.append(PersonRecord(person["id"], person["score"], keypoints, joints, *paths))
     record = FrameRecord(

@@ -199,6 +199,7 @@ class PoolEngine(BatchingEngine):
             request.people_in_frame,
             self._shared.reference((*owner, "colours"), request.colours.get(person.identity)),
             self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
+            request.still,
         )
 
     def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:

@@ -37,12 +37,14 @@ class PersonWork:
         people_in_frame: number of people of the whole frame.
         colours: of the person's `PointColours`, if any.
         texture: of the person's `ReceivedTexture`, if any.
+        still: as in the request.
     """
 
     frame: LabelFrame
     people_in_frame: int
     colours: Reference | None = None
     texture: Reference | None = None
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ class ChildPictures:
             colours=labels.colours,
             textures=labels.textures,
             priority=Priority.UPLOAD,
+            still=True,
         )
         result = await self._engine.reconstruct(request)
         stages_ms = _stages_ms((arrived_s - began_s) * 1e3, labels, result)

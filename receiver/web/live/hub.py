@@ -10,13 +10,15 @@ import io
 import logging
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from PIL import Image as Pillow
 
+from common.arrays import Int32Array
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructedPerson
@@ -24,7 +26,7 @@ from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.web.live.messages import QuantisedMesh, topology_message
+from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh, topology_message
 from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class LiveMesh:
 
     identity: int
     mesh: QuantisedMesh
+    faces: Int32Array
     colours_checksum: int
     texture: MeshTexture | None
 
@@ -71,12 +74,12 @@ class LiveFrame:
         """The record as a JSON object."""
         return self.record.as_dict(self.session)
 
-    def topology(self) -> bytes | None:
-        """The message with the topology of all bodies; None if the frame shows nobody."""
-        if not self._people:
-            return None
-        mesh = self._people[0].body.mesh
-        return topology_message(mesh.faces, len(mesh.vertices))
+    def topologies(self, kind: MeshKind) -> Mapping[str, Callable[[], bytes]]:
+        """Names of the topologies of its meshes, and functions that make their messages."""
+        meshes = {each.mesh.topology: each for each in self.meshes(kind)}
+        return {
+            name: partial(topology_message, name, each.faces, len(each.mesh.vertices)) for name, each in meshes.items()
+        }
 
     def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
         """The people's meshes, most prominent person first."""
@@ -87,10 +90,12 @@ class LiveFrame:
 
 def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     mesh = person.surface if kind == "surface" else person.body.mesh
-    quantised = QuantisedMesh.from_mesh(mesh, fixed_topology=kind == "body")
-    checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes()) or 1
+    # Surfaces have one topology too, but it follows from the options and the arithmetic of who makes them.
+    topology = BODY_TOPOLOGY if kind == "body" else f"surface-{zlib.crc32(mesh.faces.tobytes()):08x}"
+    quantised = QuantisedMesh.from_mesh(mesh, topology)
+    checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes(), zlib.crc32(topology.encode())) or 1
     texture = person.body.texture if kind == "body" else None
-    return LiveMesh(person.labels.identity, quantised, checksum, texture)
+    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture)
 
 
 @dataclass(slots=True)
@@ -152,12 +157,13 @@ class Watcher:
         self._sessions_changed = True
         self._wake = asyncio.Event()
         self._wake.set()  # the sessions are waiting already
-        self._wants_previews = False
+        self._wants_previews = self._wants_surfaces = False
         self._skipped = 0
 
-    def watch(self, session: int | None, *, previews: bool) -> None:
+    def watch(self, session: int | None, *, previews: bool, surfaces: bool = True) -> None:
         """Chooses a session, or all with None, and begins with its newest frame."""
         self._session, self._wants_previews, self._watches = session, previews, True
+        self._wants_surfaces = surfaces
         chosen = {number: state for number, state in self._hub.sessions.items() if self._chosen(number)}
         self._frames = {number: state.newest for number, state in chosen.items() if state.newest is not None}
         self._previews = {
@@ -210,6 +216,10 @@ class Watcher:
         skipped, self._skipped = self._skipped, 0
         return skipped
 
+    def shows_surface(self, session: int) -> bool:
+        """Whether it shows the surfaces of a session's people."""
+        return self._wants_surfaces and self._chosen(session)
+
     def _chosen(self, session: int) -> bool:
         return self._watches and (self._session is None or self._session == session)
 
@@ -250,6 +260,10 @@ class LiveHub(SessionObserver):
         self.sessions[number] = LiveSession(number, session, source=earlier.source if earlier else "")
         self._forget_old()
         self._tell_sessions()
+
+    def shows_surfaces(self, number: int) -> bool:
+        """Whether a browser watches the session's surfaces."""
+        return any(watcher.shows_surface(number) for watcher in self._watchers)
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written."""

@@ -5,8 +5,9 @@
     payload     arrays, little-endian; the header gives each one's offset in the payload, a multiple of four
 
 A vertex is three uint16 on a grid over its mesh's bounding box: position = origin + scale · number, metres in camera
-space. For a person the grid's step is below 0.04 mm. Bodies have one topology, which is sent once; surfaces bring their
-faces. What belongs to textures is sent in parts, which a browser puts together to whole messages.
+space. For a person the grid's step is below 0.04 mm. Bodies have one topology, and so have surfaces: each is sent once,
+before the first frame that needs it. What belongs to textures is sent in parts, which a browser puts together to whole
+messages.
 """
 
 import json
@@ -36,25 +37,24 @@ class QuantisedMesh:
         origin: (3,) metres; the smallest coordinates.
         scale: (3,) metres per step.
         vertices: (V, 3) uint16.
-        faces: (F, 3); None if the topology is known to the browser.
+        topology: name of the triangles.
         colours: (V, 3) uint8 RGB, or None.
     """
 
     origin: FloatArray
     scale: FloatArray
     vertices: np.ndarray[Any, np.dtype[np.uint16]]
-    faces: Int32Array | None
+    topology: str
     colours: ByteArray | None
 
     @classmethod
-    def from_mesh(cls, mesh: SurfaceMesh, *, fixed_topology: bool) -> "QuantisedMesh":
-        """Quantises a mesh; with a fixed topology its faces are left out."""
+    def from_mesh(cls, mesh: SurfaceMesh, topology: str) -> "QuantisedMesh":
+        """Quantises a mesh, whose faces are those of a topology with this name."""
         origin = mesh.vertices.min(axis=0)
         # A flat mesh has one step of any size.
         scale = np.maximum(mesh.vertices.max(axis=0) - origin, 1e-6) / _STEPS
         vertices = np.rint((mesh.vertices - origin) / scale).astype("<u2")
-        faces = None if fixed_topology else mesh.faces
-        return cls(origin, scale, vertices, faces, mesh.colours)
+        return cls(origin, scale, vertices, topology, mesh.colours)
 
 
 class Payload:
@@ -85,12 +85,12 @@ def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
     return struct.pack("<I", len(text)) + text + payload
 
 
-def topology_message(faces: Int32Array, vertex_count: int) -> bytes:
-    """The topology of all bodies: (F, 3) faces over `vertex_count` vertices."""
+def topology_message(name: str, faces: Int32Array, vertex_count: int) -> bytes:
+    """A topology that meshes have in common: (F, 3) faces over `vertex_count` vertices."""
     payload = Payload()
     header = {
         "type": "topology",
-        "name": BODY_TOPOLOGY,
+        "name": name,
         "vertices": vertex_count,
         "faces": _add_indices(payload, faces, vertex_count),
     }
@@ -146,13 +146,11 @@ def preview_message(session: int, width: int, height: int, jpeg: bytes) -> bytes
 def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "id": identity,
-        "topology": BODY_TOPOLOGY if mesh.faces is None else None,
+        "topology": mesh.topology,
         "origin": [round(float(value), 6) for value in mesh.origin],
         "scale": [float(value) for value in mesh.scale],
         "vertices": payload.add(mesh.vertices),
     }
-    if mesh.faces is not None:
-        entry["faces"] = _add_indices(payload, mesh.faces, len(mesh.vertices))
     if with_colours and mesh.colours is not None:
         entry["colours"] = payload.add(mesh.colours)
     return entry

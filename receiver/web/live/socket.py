@@ -46,7 +46,7 @@ class LiveSocket:
         self._metrics = metrics
         self._signed_out = signed_out
         self._kind: MeshKind = "surface"
-        self._topology_sent = False
+        self._topologies: set[str] = set()
         self._colours: dict[int, dict[int, int]] = {}
         self._next_id = 1
         self._unacknowledged: set[int] = set()
@@ -98,7 +98,7 @@ class LiveSocket:
             self._colours.clear()
             self._textures.forget()
             self._kind = message.mesh
-            self._watcher.watch(message.session, previews=message.preview)
+            self._watcher.watch(message.session, previews=message.preview, surfaces=message.mesh == "surface")
 
     async def _send(self) -> None:
         while True:
@@ -137,9 +137,10 @@ class LiveSocket:
 
     async def _send_frame(self, frame: LiveFrame) -> None:
         kind = self._kind
-        if kind == "body" and not self._topology_sent and (topology := frame.topology()) is not None:
-            self._topology_sent = True
-            await self._websocket.send_bytes(topology)
+        for name, message_of in frame.topologies(kind).items():
+            if name not in self._topologies:
+                self._topologies.add(name)
+                await self._websocket.send_bytes(message_of())
         number = self._number()
         self._unacknowledged.add(number)
         message = frame_message({"id": number, **self._header(frame)}, self._people(frame, kind))
@@ -156,8 +157,8 @@ class LiveSocket:
         """
         session, meshes = frame.session, frame.meshes(kind)
         self._textures.offer(session, {mesh.identity: mesh.texture for mesh in meshes if mesh.texture is not None})
-        # A surface has other vertices in each frame; a browser forgets people who are not in a frame.
-        had = {} if kind == "surface" else self._colours.get(session, {})
+        # A browser forgets people who are not in a frame.
+        had = self._colours.get(session, {})
         self._colours[session] = has = {
             mesh.identity: had[mesh.identity] if mesh.texture and mesh.identity in had else mesh.colours_checksum
             for mesh in meshes

@@ -73,6 +73,7 @@ async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
         assert session["number"] == 1 and session["connected"]
         await browser.send(WATCH)
         page.publish(4)
+        assert (await next_frame(browser))["type"] == "topology"
         header = await next_frame(browser)
         assert header["record"]["seq"] == 4 and header["record"]["bytes"] == {"total": 51}
         assert header["people"][0]["vertices"]["count"] == 4
@@ -83,6 +84,7 @@ async def test_browser_that_acknowledges_nothing_gets_two_frames_and_then_the_ne
     page.publish(0)
     async with page.watch() as browser:
         await browser.send(WATCH)
+        assert (await next_frame(browser))["type"] == "topology"
         assert (await next_frame(browser))["record"]["seq"] == 0
         page.publish(1)
         assert (await next_frame(browser))["record"]["seq"] == 1
@@ -99,7 +101,7 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
 
     async def coloured(browser: ClientConnection, kind: str) -> bool:
         header = await next_frame(browser)
-        while (header["type"], bool(header.get("people", [{}])[0].get("topology"))) != ("frame", kind == "body"):
+        while header["type"] != "frame" or not header["people"][0]["topology"].startswith(kind):
             header = await next_frame(browser)
         await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
         return "colours" in header["people"][0]
@@ -186,14 +188,18 @@ async def test_slow_browser_gets_one_part_at_a_time(page: Page) -> None:
         assert received == ["part", "frame", "frame"]
 
 
-async def test_body_topology_comes_once(page: Page) -> None:
-    page.publish(0)
+@pytest.mark.parametrize("kind", ["body", "surface"])
+async def test_topology_and_colours_come_once(page: Page, kind: str) -> None:
+    page.publish(0, coloured=True)
     async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
-        assert (await next_frame(browser))["type"] == "topology"
-        assert (await next_frame(browser))["people"][0]["topology"] == "body"
-        page.publish(1)
-        assert (await next_frame(browser))["type"] == "frame"
+        await browser.send(json.dumps({"type": "watch", "session": 1, "mesh": kind, "preview": False}))
+        topology, frame = await next_frame(browser), await next_frame(browser)
+        assert topology["type"] == "topology" and topology["name"].startswith(kind)
+        (person,) = frame["people"]
+        assert person["topology"] == topology["name"] and "colours" in person
+        page.publish(0, coloured=True)
+        frame = await next_frame(browser)
+        assert frame["type"] == "frame" and not {"faces", "colours"} & frame["people"][0].keys()
 
 
 @pytest.mark.parametrize(

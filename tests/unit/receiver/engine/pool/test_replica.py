@@ -1,6 +1,7 @@
 """One replica: people fail alone, objects are fetched once, busy time, a batch that hangs."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def replica_with(reconstructor: FakeReconstructor) -> Replica:
     return Replica(SETTINGS, lambda _: reconstructor)  # type: ignore[arg-type, return-value]
 
 
-def work(source: str, identity: int = 0, **more: FakeReference) -> PersonWork:
+def work(source: str, identity: int = 0, **more: Any) -> PersonWork:
     return PersonWork(label_frame(0, identity, source=source), 3, **more)
 
 

@@ -37,22 +37,23 @@ def test_vertices_are_within_half_a_step_of_the_mesh() -> None:
     vertices = np.random.default_rng(1).normal([0.1, -0.2, 3.0], 0.5, (500, 3)).astype(np.float32)
     colours = np.random.default_rng(2).integers(0, 256, (500, 3)).astype(np.uint8)
     faces = (np.arange(498)[:, None] + np.arange(3)).astype(np.int32)
-    mesh = QuantisedMesh.from_mesh(SurfaceMesh(vertices, faces, colours), fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(SurfaceMesh(vertices, faces, colours), "surface")
     header, payload = read(frame_message({"type": "frame", "id": 7}, [(3, mesh, True)]))
     assert header["id"] == 7
     (person,) = header["people"]
-    assert person["id"] == 3 and person["topology"] is None
+    assert person["id"] == 3 and person["topology"] == "surface"
     decoded = np.array(person["origin"]) + np.array(person["scale"]) * array(payload, person["vertices"], "<u2")
     step = np.ptp(vertices, axis=0) / 65535
     assert np.abs(decoded - vertices).max() < step.max() / 2 + 1e-6
-    assert person["faces"]["type"] == "u16"
-    np.testing.assert_array_equal(array(payload, person["faces"], "<u2"), faces)
+    topology, payload_of_faces = read(topology_message("surface", faces, 500))
+    assert topology["name"] == "surface" and topology["faces"]["type"] == "u16"
+    np.testing.assert_array_equal(array(payload_of_faces, topology["faces"], "<u2"), faces)
     np.testing.assert_array_equal(array(payload, person["colours"], "u1"), colours)
 
 
-def test_body_brings_neither_faces_nor_known_colours() -> None:
+def test_mesh_brings_neither_faces_nor_known_colours() -> None:
     colours = np.full((4, 3), 9, np.uint8)
-    mesh = QuantisedMesh.from_mesh(SurfaceMesh(TETRAHEDRON.vertices, TETRAHEDRON.faces, colours), fixed_topology=True)
+    mesh = QuantisedMesh.from_mesh(SurfaceMesh(TETRAHEDRON.vertices, TETRAHEDRON.faces, colours), "body")
     header, _ = read(frame_message({}, [(0, mesh, False)]))
     assert header["people"][0]["topology"] == "body"
     assert not {"faces", "colours"} & header["people"][0].keys()
@@ -60,14 +61,14 @@ def test_body_brings_neither_faces_nor_known_colours() -> None:
 
 def test_topology_of_a_large_mesh_has_wide_indices() -> None:
     faces = np.array([[0, 1, 70_000]], np.int32)
-    header, payload = read(topology_message(faces, 70_001))
+    header, payload = read(topology_message("body", faces, 70_001))
     assert header["vertices"] == 70_001 and header["faces"]["type"] == "u32"
     np.testing.assert_array_equal(array(payload, header["faces"], "<u4"), faces)
 
 
 def test_flat_mesh_is_quantised() -> None:
     flat = SurfaceMesh((TETRAHEDRON.vertices * [1, 1, 0]).astype(np.float32), TETRAHEDRON.faces)
-    mesh = QuantisedMesh.from_mesh(flat, fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(flat, "surface")
     assert mesh.vertices[:, 2].tolist() == [0, 0, 0, 0]
 
 
@@ -112,7 +113,7 @@ def test_texture_is_carried_as_it_is_in_parts() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_several_people_are_told_apart(count: int) -> None:
-    mesh = QuantisedMesh.from_mesh(TETRAHEDRON, fixed_topology=False)
+    mesh = QuantisedMesh.from_mesh(TETRAHEDRON, "surface")
     header, payload = read(frame_message({}, [(identity, mesh, True) for identity in range(count)]))
     assert [person["id"] for person in header["people"]] == list(range(count))
     for person in header["people"]:

@@ -1,0 +1,121 @@
+"""A closed mesh that follows the template: solved once, with arms and legs apart, and carried into every pose.
+
+Each vertex has a place on the template, barycentric in its nearest triangle, and an offset from it.  The place moves
+with the template, shape and clothes included; the offset turns with the bones.  Triangles, and the order of the
+vertices, are the same for everybody in every frame.
+
+Shapes: N vertices of the mesh, F its triangles; V' vertices of the template, F' triangles of it, S bones.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import scipy.sparse
+from scipy.spatial import cKDTree
+
+from common.arrays import ByteArray, FloatArray, Int32Array
+from common.body.triangles import triangle_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.surface.extract import taubin_smoothing
+
+# Triangles whose centroids are nearest to a vertex: the nearest triangle is among them.
+_CANDIDATES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PosedTemplate:
+    """A template in one pose, and how its vertices follow the bones.
+
+    Args:
+        vertices: (V', 3) metres.
+        rotations: (S, 3, 3) of the bones, from the rest pose.
+        weights: (V', S) skinning weights.
+        faces: (F', 3) the triangles that a surface may lie on.
+    """
+
+    vertices: FloatArray
+    rotations: FloatArray
+    weights: FloatArray
+    faces: Int32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceBinding:
+    """A mesh bound to the template.
+
+    Args:
+        faces: (F, 3) triangles of the mesh, wound outwards.
+        places: (N, V') sparse; barycentric coordinates of each vertex's place.
+        followed: (N, V') sparse; as `places`, smoothed along the mesh.
+        weights: (N, S) skinning weights at the places.
+        offsets: (N, 3) from what is followed to the vertices in the rest pose, metres.
+    """
+
+    faces: Int32Array
+    places: scipy.sparse.csr_array
+    followed: scipy.sparse.csr_array
+    weights: FloatArray
+    offsets: FloatArray
+
+    @classmethod
+    def bind(cls, mesh: SurfaceMesh, template: PosedTemplate, smoothing_iterations: int) -> Self:
+        """Binds a closed mesh to the template that it was solved around.
+
+        Args:
+            smoothing_iterations: pairs of Taubin steps, which even out noise of the template.
+        """
+        places = _places(mesh, template)
+        followed = scipy.sparse.csr_array(
+            taubin_smoothing(mesh.faces, len(mesh.vertices), smoothing_iterations) @ places
+        )
+        weights = np.asarray(places @ template.weights, np.float32)
+        offsets = mesh.vertices - followed @ template.vertices
+        turned = np.linalg.solve(_blended(weights, template.rotations), offsets[..., None])[..., 0]
+        return cls(mesh.faces, places, followed, weights, turned.astype(np.float32))
+
+    def carried(self, vertices: FloatArray, rotations: FloatArray) -> FloatArray:
+        """The mesh's vertices (N, 3) on a posed template (V', 3) with bones (S, 3, 3)."""
+        turned = (_blended(self.weights, rotations) @ self.offsets[..., None])[..., 0]
+        return np.asarray(self.followed @ vertices + turned, np.float32)
+
+    def coloured(self, colours: ByteArray) -> ByteArray:
+        """(N, 3) colours of the mesh's vertices from those of the template (V', 3)."""
+        return np.asarray(np.rint(self.places @ colours.astype(np.float32)), np.uint8)
+
+
+def _blended(weights: FloatArray, rotations: FloatArray) -> FloatArray:
+    """(N, 3, 3) mean rotations of bones (S, 3, 3), weighted by (N, S)."""
+    return np.asarray(weights @ rotations.reshape(len(rotations), 9), np.float32).reshape(-1, 3, 3)
+
+
+def _places(mesh: SurfaceMesh, template: PosedTemplate) -> scipy.sparse.csr_array:
+    """(N, V') barycentric coordinates of each vertex in the nearest triangle that faces the same way."""
+    corners = template.vertices[template.faces]
+    _, near = cKDTree(corners.mean(axis=1)).query(mesh.vertices, _CANDIDATES)
+    coordinates = _barycentric(mesh.vertices[:, None], corners[near])
+    distances = np.linalg.norm(np.einsum("nck,nckd->ncd", coordinates, corners[near]) - mesh.vertices[:, None], axis=2)
+    cosines = np.einsum(
+        "ncd,nd->nc",
+        triangle_normals(template.vertices, template.faces)[near],
+        vertex_normals(mesh.vertices, mesh.faces),
+    )
+    rows = np.arange(len(near))
+    # Where none faces the same way, the nearest one is taken.
+    best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=1)
+    starts = np.arange(0, 3 * len(near) + 1, 3)
+    vertices = template.faces[near[rows, best]]
+    shape = len(mesh.vertices), len(template.vertices)
+    return scipy.sparse.csr_array((coordinates[rows, best].ravel(), vertices.ravel(), starts), shape=shape)
+
+
+def _barycentric(points: FloatArray, corners: FloatArray) -> FloatArray:
+    """Coordinates (…, 3) of points (…, 3) projected onto triangles (…, 3, 3), moved into them."""
+    start, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
+    along, across, offset = along - start, across - start, points - start
+    aa, ac, cc = ((one * other).sum(-1) for one, other in ((along, along), (along, across), (across, across)))
+    pa, pc = (offset * along).sum(-1), (offset * across).sum(-1)
+    area = np.maximum(aa * cc - ac * ac, np.float32(1e-18))
+    second, third = (cc * pa - ac * pc) / area, (aa * pc - ac * pa) / area
+    inside = np.stack([1 - second - third, second, third], axis=-1).clip(0, None)
+    return np.asarray(inside / inside.sum(axis=-1, keepdims=True), np.float32)

@@ -1,0 +1,84 @@
+"""The surfaces of people: one closed mesh for everybody, carried by the template, or solved anew in a pose.
+
+The mesh is the surface of the mean person in the mean clothes, solved with arms and legs apart so that nothing touches.
+What people differ in, shape and clothes, moves the template, and so the mesh.  A mesh for each person and outfit is not
+closer to the clothed truth, and would change whenever the labels of clothes do.
+
+Where limbs touch, a carried mesh passes through itself.  One that is solved in the pose does not, but takes thirty
+times as long and has other vertices in each frame: `tests.bench.surfaces` compares them.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray
+from common.body.anatomy import JOINTS
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.body.template import BodyTemplate
+from common.weights.devices import device_of, to_numpy
+from receiver.mesh.skinned_glb import PosedBody
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.binding import PosedTemplate, SurfaceBinding
+from receiver.surface.stage import SurfaceStage
+from receiver.texture.face_detail import FaceDetail
+
+# Turns about the camera's z axis, from the rest pose, whose arms are half raised.  With higher arms the skin above the
+# shoulders is folded: between raised by 20 degrees and hanging down, edges there stretch 14 times; so, 1.5 times.
+_SPREAD_DEG = {"upperarm01.L": -10.0, "upperarm01.R": 10.0, "upperleg01.L": -10.0, "upperleg01.R": 10.0}
+
+
+class PeopleSurfaces:
+    """Makes the surfaces of posed templates.
+
+    Args:
+        clothes: (V', 3) mean displacement at rest of what people wear, metres.
+    """
+
+    def __init__(
+        self, stage: SurfaceStage, body: BodyModel, template: BodyTemplate, face: FaceDetail, clothes: Tensor
+    ) -> None:
+        self._stage, self._template, self._face = stage, template, face
+        self._visible = template.outside | face.eye_vertices
+        self._binding = self._bound(body, clothes)
+
+    def carried(self, body: PosedBody) -> SurfaceMesh:
+        """The mesh that all people have in common, on a posed template: a millisecond."""
+        vertices = self._binding.carried(body.mesh.vertices, body.joint_rotations)
+        colours = None if body.mesh.colours is None else self._binding.coloured(body.mesh.colours)
+        return SurfaceMesh(vertices, self._binding.faces, colours)
+
+    def solved(self, body: PosedBody, pixels_per_metre: float, people_in_frame: int) -> SurfaceMesh:
+        """The surface around the outer vertices of a posed template, which never passes through itself.
+
+        Args:
+            pixels_per_metre: scale of the picture at the person.
+            people_in_frame: number of people in the picture.
+        """
+        size_px = pixels_per_metre * float(np.ptp(body.mesh.vertices, axis=0).max())
+        return self._solved(body.mesh, self._stage.resolution(size_px, people_in_frame))
+
+    def _solved(self, template: SurfaceMesh, resolution: int | None = None) -> SurfaceMesh:
+        normals, areas = self._template.vertex_normals.with_areas(template.vertices)
+        # Points without an area, which line the mouth and the eye sockets, are ignored.
+        areas = np.where(self._visible, areas, 0)
+        places = self._face.places(template.vertices)
+        faces = self._template.faces
+        return self._stage.reconstruct(template.vertices, normals, areas, template.colours, resolution, places, faces)
+
+    def _bound(self, body: BodyModel, clothes: Tensor) -> SurfaceBinding:
+        device = device_of(body)
+        turns = torch.zeros(1, len(JOINTS), 3)
+        for joint, degrees in _SPREAD_DEG.items():
+            turns[0, JOINTS.index(joint), 2] = np.deg2rad(degrees)
+        rest = BodyParameters.rest()
+        spread = axis_angle_to_matrix(turns), rest.curl, rest.shape, rest.translation
+        parameters = BodyParameters(*(tensor.to(device) for tensor in spread))
+        with torch.inference_mode():
+            posed = self._template.posed(body, parameters, clothes[None].to(device))
+        vertices: FloatArray = to_numpy(posed.vertices[0])
+        visible = self._template.faces[self._visible[self._template.faces].all(axis=1)]
+        template = PosedTemplate(vertices, to_numpy(posed.joint_rotations[0]), self._template.weights, visible)
+        mesh = self._solved(SurfaceMesh(vertices, self._template.faces))
+        return SurfaceBinding.bind(mesh, template, min(1, self._stage.config.taubin_iterations))

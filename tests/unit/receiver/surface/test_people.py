@@ -1,0 +1,76 @@
+"""Surfaces of people in the networks' absence: the bare body in random poses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.anatomy import JOINTS
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.body.surface_space import SurfaceSpace
+from common.texture.atlas import AtlasLayout
+from receiver.body.skinning import BodySkin
+from receiver.mesh.skinned_glb import PosedBody
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.people import PeopleSurfaces
+from receiver.surface.stage import SurfaceStage
+from receiver.texture.face_detail import FaceDetail
+from tests.bench.measures import Surface, is_watertight_piece, surface_distances
+
+PEOPLE = 4
+
+
+@pytest.fixture(scope="module")
+def skin() -> BodySkin:
+    return BodySkin.from_model(BodyModel.load())
+
+
+@pytest.fixture(scope="module")
+def surfaces(skin: BodySkin) -> PeopleSurfaces:
+    face = FaceDetail(skin.model, skin.template, AtlasLayout.from_body(skin.model))
+    return PeopleSurfaces(SurfaceStage(), skin.model, skin.template, face, SurfaceSpace.load().mean)
+
+
+@pytest.fixture(scope="module")
+def bodies(skin: BodySkin) -> list[PosedBody]:
+    generator = torch.Generator().manual_seed(3)
+    rotations = axis_angle_to_matrix(0.2 * torch.randn(PEOPLE, 22, 3, generator=generator))
+    rest = BodyParameters.rest(PEOPLE)
+    shape = torch.randn(PEOPLE, 10, generator=generator)
+    with torch.inference_mode():
+        output = skin.templates(BodyParameters(rotations, rest.curl, shape, rest.translation))
+    return [skin.pose(output, row) for row in range(PEOPLE)]
+
+
+def measured(mesh: SurfaceMesh) -> Surface:
+    return Surface(mesh.vertices, mesh.faces)
+
+
+def test_carried_surface_is_one_watertight_piece_near_the_solved_one(
+    surfaces: PeopleSurfaces, bodies: list[PosedBody]
+) -> None:
+    for body in bodies:
+        carried, solved = surfaces.carried(body), surfaces.solved(body, 300.0, 1)
+        assert is_watertight_piece(carried.vertices, carried.faces)
+        assert surface_distances(measured(carried), measured(solved))["chamfer_mm"] < 3
+
+
+def test_everybody_has_the_same_triangles(surfaces: PeopleSurfaces, bodies: list[PosedBody]) -> None:
+    first, *others = (surfaces.carried(body) for body in bodies)
+    assert all(other.faces is first.faces for other in others)
+
+
+@pytest.mark.parametrize("arms_deg", [0, 35], ids=["half raised", "hanging"])
+def test_no_edge_is_stretched_where_arms_and_shoulders_fold(
+    surfaces: PeopleSurfaces, skin: BodySkin, arms_deg: float
+) -> None:
+    turns = torch.zeros(1, len(JOINTS), 3)
+    for joint, sign in (("upperarm01.L", 1), ("upperarm01.R", -1)):
+        turns[0, JOINTS.index(joint), 2] = sign * np.deg2rad(arms_deg)
+    pose = replace(BodyParameters.rest(), rotations=axis_angle_to_matrix(turns))
+    with torch.inference_mode():
+        mesh = surfaces.carried(skin.pose(skin.templates(pose)))
+    lengths = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[:, [0, 1, 2, 0]]], axis=1), axis=2)
+    assert lengths.max() < 0.06
