@@ -23,8 +23,11 @@ from common.body.anatomy import SHAPE_SPACE_FILE
 from common.body.bake import BAKE_VERSION, Arrays, bake
 from common.errors import OutputError, WeightsError
 from common.io.atomic_write import atomic_replacement
+from common.io.regular_file import open_regular
 
 _DIGEST = "sha256"
+# Several times as large as it is.
+_MAX_BYTES = 100_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +101,7 @@ def _load_arrays(path: Path) -> Arrays:
 def read_arrays(path: Path) -> Arrays | None:
     """The arrays of a cache file; None if it is missing, or damaged, or another user may have made it."""
     try:
-        # Without O_NONBLOCK, a pipe of this name would block.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open_regular(path, _MAX_BYTES, follow_links=True) as file:
             if not _is_trusted(os.fstat(file.fileno()), path.parent.stat()):
                 logger.warning(
                     "the body model's cache %s is not used: another user may have made it; remove it, and let only "
@@ -141,11 +143,11 @@ def _saving_failure(path: Path, arrays: Arrays) -> str | None:
 
 
 def _is_trusted(file: os.stat_result, folder: os.stat_result) -> bool:
-    """Whether a file is regular, and only this user or root can have written it, or put it into its folder."""
+    """Whether only this user or root can have written a file, or put it into its folder."""
     written_by_others = _is_writable_by_others(file) or (
         _is_writable_by_others(folder) and not folder.st_mode & stat.S_ISVTX
     )
-    return stat.S_ISREG(file.st_mode) and {file.st_uid, folder.st_uid} <= {0, os.geteuid()} and not written_by_others
+    return {file.st_uid, folder.st_uid} <= {0, os.geteuid()} and not written_by_others
 
 
 def _is_writable_by_others(status: os.stat_result) -> bool:

@@ -24,6 +24,7 @@ from common.io.command_line import command_parser
 from common.io.options import Option, Program, options_of
 
 T = TypeVar("T")
+_MAX_BYTES = 1_000_000
 
 
 def read_config(
@@ -55,11 +56,15 @@ def read_config(
 
 def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:  # also a pipe, such as <(…) of a shell
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UsageError(f"the configuration file {path} has more than {_MAX_BYTES} bytes")
+        tables = tomllib.loads(content.decode())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise UsageError(f"cannot read the configuration file {path}: {reason}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"the configuration file {path} is not TOML: {error}") from error
     known = {(entry.component, entry.name): entry for entry in options}
     values: dict[Option, Any] = {}

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final, Self, TypeVar
 
 from common.blobs import Blob
 from common.errors import RecordingError
+from common.io.regular_file import open_regular
 from common.recording.block import (
     ENTRY_POINT,
     HEAD,
@@ -163,7 +163,7 @@ class Recording:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._file = open_regular(path, follow_links=True)
         except OSError as error:
             raise RecordingError(f"cannot open the recording {path}: {error.strerror}") from error
         try:
@@ -180,9 +180,7 @@ class Recording:
 
     def close(self) -> None:
         """Closes the file; safe to call twice."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._file.close()
 
     @property
     def facts(self) -> RecordingFacts:
@@ -246,10 +244,7 @@ class Recording:
                 yield from self._records_of(entry)
 
     def _open(self) -> None:
-        status = os.fstat(self._file)
-        if not stat.S_ISREG(status.st_mode):
-            raise RecordingError("it is not a file")
-        file = BlockFile(self._file, status.st_size)
+        file = BlockFile(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
         magic = file.read(0, len(MAGIC))
         if magic[:-1] != MAGIC[:-1]:
             raise RecordingError("it is no Bodywire recording")

@@ -1,10 +1,10 @@
 """Certificates and keys in PEM files: read, checked, and read again when they change, without a restart."""
 
+import errno
 import logging
 import os
 import re
 import ssl
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common.errors import UsageError
+from common.io.regular_file import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +113,11 @@ def read_pem(path: Path, flag: str) -> bytes:
         UsageError: the file cannot be read, or is not a PEM file.
     """
     try:
-        # Without O_NONBLOCK, a FIFO would block until another program opens it.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            kind = os.fstat(file.fileno()).st_mode
-            text = file.read(_MAX_BYTES + 1) if stat.S_ISREG(kind) else b""
+        text = read_regular(path, _MAX_BYTES, follow_links=True)
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG):
+            raise UsageError(f"{flag}: {path} is not a file of at most {_MAX_BYTES} bytes: give a PEM file") from error
         raise UsageError(f"{flag}: cannot read {path}: {error.strerror}") from error
-    if not stat.S_ISREG(kind) or len(text) > _MAX_BYTES:
-        raise UsageError(f"{flag}: {path} is not a file of at most {_MAX_BYTES} bytes: give a PEM file")
     if not text.strip():
         raise UsageError(f"{flag}: {path} is empty; deploy/certs/issue.sh makes a PEM file")
     if text.startswith(_DER_SEQUENCES):

@@ -1,7 +1,6 @@
 """The bodies of one session, as the `frames.jsonl` of an output directory names them."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from common.errors import UsageError
 from common.io.regular_file import open_regular
 from common.text import printable
+from receiver.publish.frame_record import mesh_path
 
 _MIN_STEP_S = 1e-3
 # `frames.jsonl` has microseconds.
@@ -21,7 +21,6 @@ _FALLBACK_STEP_S = 1 / 30
 _MAX_LINE_BYTES = 4_000_000
 # Seconds since the epoch, in the year 5138, and frames that a session may have: more cannot be times of an animation.
 _MAX_TIME_S, _MAX_SEQUENCE = 1e11, 2**40
-_BODY = re.compile(r"meshes/[^/\0]*[^/\0.][^/\0]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
     try:
         record: Any = json.loads(line)
         session, sequence, captured_at = int(record["session"]), int(record["seq"]), float(record["captured_at"])
-        bodies = [(int(person["id"]), _path(person["body"])) for person in record["people"]]
+        bodies = [(int(person["id"]), mesh_path(person["body"])) for person in record["people"]]
         if not (abs(captured_at) <= _MAX_TIME_S and 0 <= sequence <= _MAX_SEQUENCE):
             raise ValueError("no such frame can have been captured")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
@@ -147,13 +146,6 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         lines.sequences.append(sequence)
         lines.captured_at.append(captured_at)
         lines.bodies.append(bodies)
-
-
-def _path(value: object) -> str | None:
-    """The path of a body below the directory, as a receiver writes it."""
-    if value is None or (isinstance(value, str) and _BODY.fullmatch(value)):
-        return value
-    raise ValueError("a path is neither that of a body nor null")
 
 
 def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:

@@ -5,6 +5,7 @@ In memory, meshes are in camera space: x right, y down, z forward.  Files are y 
 is at the origin and looks along −z.  Units are metres.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 import trimesh
 
 from common.arrays import ByteArray, FloatArray
+from common.io.regular_file import read_regular
 from receiver.mesh.glb import GlbReader, static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture, originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
+_MAX_BYTES = 256_000_000
 
 # Factors of the axes between camera space and y up; a rotation and its own inverse.
 Y_UP = np.array([1.0, -1.0, -1.0], dtype=np.float32)
@@ -71,15 +74,20 @@ def _ply(mesh: SurfaceMesh) -> bytes:
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
-    """Reads a file of a triangle mesh into camera space. Raises ValueError if it is missing or no such file."""
+    """Reads a file of a triangle mesh into camera space. Raises ValueError if it is missing, a link or no such."""
     try:
-        loaded = trimesh.load_mesh(path, process=False)
+        return _mesh(read_regular(path, _MAX_BYTES), path.suffix)
     except Exception as error:  # trimesh passes on any exception of its parsers
         raise ValueError(f"cannot read a mesh from {path}: {error}") from error
+
+
+def _mesh(content: bytes, suffix: str) -> SurfaceMesh:
+    # Without its path, trimesh opens no other file that it names.
+    loaded = trimesh.load_mesh(BytesIO(content), suffix.removeprefix("."), process=False)
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
-        raise ValueError(f"{path} contains no triangle mesh")
+        raise ValueError("it contains no triangle mesh")
     vertices, faces = loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32)
-    colours = _colours(path, loaded)
+    colours = GlbReader(content).colours() if suffix == ".glb" else _colours(loaded)
     if loaded.visual is not None and loaded.visual.kind == "texture":
         original = originals(vertices)
         count, faces = int(original.max()) + 1, original[faces].astype(np.int32)
@@ -87,10 +95,8 @@ def read_mesh(path: Path) -> SurfaceMesh:
     return SurfaceMesh(to_y_up(vertices), faces, colours)
 
 
-def _colours(path: Path, loaded: trimesh.Trimesh) -> ByteArray | None:
-    """(V, 3) vertex colours; read separately for GLB, because trimesh ignores them if the mesh has a material."""
-    if path.suffix == ".glb":
-        return GlbReader(path.read_bytes()).colours()
+def _colours(loaded: trimesh.Trimesh) -> ByteArray | None:
+    """(V, 3) vertex colours of a format without materials: where a mesh has one, trimesh ignores them."""
     visual: Any = loaded.visual
     if visual is None or visual.kind != "vertex":
         return None

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
 
 
 _DECIMALS = 4
+_MESH = re.compile(r"meshes/[^/\0]*[^/\0.][^/\0]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,17 @@ class FrameRecord:
 def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray) -> dict[str, Any]:
     """Keypoints and joints, (17, 3) each, as the JSON object that all outputs have of them."""
     return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d)}
+
+
+def mesh_path(value: object) -> str | None:
+    """Checks a `surface` or `body` of a line that somebody else may have written.
+
+    Raises:
+        ValueError: it is neither null nor the path of a file in `meshes`.
+    """
+    if value is None or (isinstance(value, str) and _MESH.fullmatch(value)):
+        return value
+    raise ValueError("a path is neither that of a mesh nor null")
 
 
 def _person(person: PersonRecord) -> dict[str, Any]:

@@ -26,9 +26,11 @@ from typing import Any
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_write
+from common.io.regular_file import read_regular
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_BYTES = 32
+_MAX_BYTES = 10_000_000
 
 
 class TokenRefused(Exception):
@@ -83,11 +85,11 @@ class TokenFile:
 
 def _read(path: Path) -> tuple[_Entry, ...]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(read_regular(path, _MAX_BYTES, follow_links=True).decode())
         return tuple(_entry(name, table) for name, table in tables.items())
     except OSError as error:
         raise UsageError(f"--tokens: cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"--tokens: {path} is not a token file: {error}") from error
 
 

@@ -100,7 +100,8 @@ def read_token(config: SecurityConfig, peer: Address) -> str | None:
     if path is None:
         return None
     try:
-        token = path.read_text(encoding="ascii").strip()
+        with open(path, encoding="ascii") as file:  # also a pipe, such as <(…) of a shell
+            token = file.read(2 * _MAX_TOKEN_CHARACTERS).strip()
     except OSError as error:
         raise UsageError(f"--token-file: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:

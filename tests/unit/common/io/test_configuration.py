@@ -136,6 +136,8 @@ def test_wrong_environment_is_named() -> None:
         ("window = 3", r"unknown option \[window\] window"),
         ("window", "is not TOML"),
         ("\udcff", "not UTF-8"),
+        ("a = " + "[" * 100_000, "is not TOML"),
+        ("#" * 1_000_001, "has more than 1000000 bytes"),
     ],
 )
 def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -143,6 +145,11 @@ def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=message):
         read("--config", str(file))
+
+
+def test_configuration_file_without_end_is_not_read_to_it() -> None:
+    with pytest.raises(UsageError, match="/dev/full has more than 1000000 bytes"):
+        read(environment={"BODYWIRE_SENDER_CONFIG": "/dev/full"})
 
 
 def test_flag_without_a_value_is_the_default() -> None:

@@ -1,6 +1,7 @@
 """Forged, cut and damaged recordings are refused, whatever they announce, and never take much memory."""
 
 import contextlib
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -59,8 +60,11 @@ def test_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_missing_file_folder_and_pipe_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="No such file"):
         Recording(tmp_path / "talk.bw")
-    with pytest.raises(RecordingError, match="not a file"):
+    with pytest.raises(RecordingError, match="Is a directory"):
         Recording(tmp_path)
+    os.mkfifo(tmp_path / "pipe.bw")
+    with pytest.raises(RecordingError, match="not a regular file"):
+        Recording(tmp_path / "pipe.bw")
 
 
 def test_announced_sizes_beyond_the_limit_are_refused_before_anything_is_read() -> None:

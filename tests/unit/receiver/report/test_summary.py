@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -98,3 +99,56 @@ def test_help_begins_with_the_purpose_and_ends_with_examples(capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert shown.startswith("Checks a published session")
     assert shown[shown.index("examples:") :].count("python -m receiver.report.summary") == 3
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "../secret.glb", "meshes/../../secret.glb", "meshes/a/b.glb", 7])
+def test_summary_reads_meshes_of_the_directory_alone(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], path: object
+) -> None:
+    out = publish(tmp_path / "out")
+    lines = (out / "frames.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    record["people"][0]["surface"] = path
+    (out / "frames.jsonl").write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "a path is neither that of a mesh nor null" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"people": [{}]},
+        {"people": 7},
+        {"bytes": []},
+        {"captured_at": "x"},
+        {"captured_at": 1e999},
+        {"age_ms": []},
+        {"stages_ms": {"surface": "x"}},
+        {"seq": 1e999},
+    ],
+)
+def test_summary_of_forged_records(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    out = publish(tmp_path / "out")
+    record = json.loads((out / "frames.jsonl").read_text().splitlines()[0]) | change
+    (out / "frames.jsonl").write_text(json.dumps(record) + "\n")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_summary_follows_no_links_and_reads_no_pipes(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = publish(tmp_path / "out")
+    mesh = out / "meshes" / "000002.glb"
+    mesh.rename(tmp_path / "elsewhere.glb")
+    mesh.symlink_to(tmp_path / "elsewhere.glb")
+    (out / "meshes" / "000003.glb").unlink()
+    os.mkfifo(out / "meshes" / "000003.glb")
+    assert main([str(out), "--clip", str(clip)]) == 1
+    assert "2 meshes are not watertight" in capsys.readouterr().err
+    (out / "meshes").rename(tmp_path / "meshes")
+    (out / "meshes").symlink_to(tmp_path / "meshes")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "is a link" in capsys.readouterr().err
