@@ -99,8 +99,10 @@ class FrameTracer:
         else:
             span_id = _derived(trace, f"{self._program} {name} {began_s!r}")
             parent_id = root if parent is None else parent
-        ends_s = max(began_s, ended_s)
-        self._sink.export(FrameSpan(trace, span_id, parent_id, name, began_s, ends_s, attributes or {}))
+        # A clock may be stepped, or its offset forged; a span that begins before 1970 would cost others theirs.
+        begins_s = max(began_s, 0.0)
+        ends_s = max(begins_s, ended_s)
+        self._sink.export(FrameSpan(trace, span_id, parent_id, name, begins_s, ends_s, attributes or {}))
         return span_id
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from common.io.regular_file import read_regular
 logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 1_000_000
+_RETRY_S = 60.0
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 # Tags of ASN.1: the explicit version of a certificate, and the two kinds of time.
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
@@ -45,6 +47,7 @@ class CertificateFiles:
     Args:
         certificate, key, authority: the values of `--tls-cert`, `--tls-key` and `--tls-ca`.
         now: the time at which certificates have to be valid.
+        monotonic: seconds.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class CertificateFiles:
         key: Path | None,
         authority: Path | None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         check_pair(certificate, key)
         self._certificate, self._key, self._authority = certificate, key, authority
-        self._now = now
+        self._now, self._monotonic = now, monotonic
+        self._retry_s = float("inf")
         self._stamps: tuple[object, ...] | None = None
         self._valid: Certificates | None = None
 
@@ -66,7 +71,7 @@ class CertificateFiles:
         Raises:
             UsageError: a file cannot be read, is damaged or encrypted, has expired, or does not fit the other one.
         """
-        self._stamps = self._current_stamps()
+        self._stamps, self._retry_s = self._current_stamps(), float("inf")
         now = self._now()
         certificate = read_pem(self._certificate, "--tls-cert") if self._certificate else None
         key = read_pem(self._key, "--tls-key") if self._key else None
@@ -85,18 +90,22 @@ class CertificateFiles:
     def current(self) -> Certificates:
         """The newest valid content: the same object until a file changes.
 
-        A change to something invalid is logged once, and the content before it stays.
+        A change to something invalid is logged once, and the content before it stays.  It is tried again every minute:
+        a certificate may be invalid because the clock is wrong.
 
         Raises:
             UsageError: as `read`, if there was no valid content yet.
         """
         if self._valid is None:
             return self.read()
-        if self._current_stamps() != self._stamps:
+        changed = self._current_stamps() != self._stamps
+        if changed or self._monotonic() >= self._retry_s:
             try:
                 return self.read()
             except (OSError, UsageError) as error:
-                logger.warning("the certificates before the change stay in use: %s", error)
+                level = logging.WARNING if changed else logging.DEBUG
+                logger.log(level, "the certificates before the change stay in use: %s", error)
+                self._retry_s = self._monotonic() + _RETRY_S
         return self._valid
 
     def _current_stamps(self) -> tuple[object, ...]:

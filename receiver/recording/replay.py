@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _ACCOUNT = "replay"
 _FRAMES_PER_TURN = 30
+# A longer pause between two frames, or one that goes back, is left out: the clock was stepped, or nobody was there.
+_LONGEST_PAUSE_US = 60_000_000
 
 
 def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractContextManager[Recording | None]":
@@ -64,6 +66,7 @@ class Replay:
         self._clock = clock
         self._factor, self._from_us = config.factor, recording.began_us + config.from_us
         self._first: tuple[float, int] | None = None
+        self._last_us = 0
         self._played = self._refused = 0
         sender = recording.facts.sender[:MAX_NAME_CHARACTERS]
         self._session = Session(
@@ -128,7 +131,9 @@ class Replay:
         if self._first is None:
             # Numbers begin anywhere: where a recording or a part of it begins.
             self._session.next_sequence = max(self._session.next_sequence, frame.sequence)
-        if frame.captured_us < self._from_us or self._session.has_handled(frame.sequence):
+        # Behind the first one, only a clock that was set back has earlier times.
+        too_early = self._first is None and frame.captured_us < self._from_us
+        if too_early or self._session.has_handled(frame.sequence):
             self._session.decode(message)
         else:
             await self._until_due(frame.captured_us, stop)
@@ -141,8 +146,9 @@ class Replay:
     async def _until_due(self, captured_us: int, stop: asyncio.Event) -> None:
         """Waits for the time of a frame; one that comes late is played at once, and none is dropped."""
         now_s = self._clock.monotonic()
-        if self._first is None:
+        if self._first is None or not 0 <= captured_us - self._last_us <= _LONGEST_PAUSE_US:
             self._first = now_s, captured_us
+        self._last_us = captured_us
         if self._factor is None:
             return
         first_s, first_us = self._first

@@ -75,7 +75,7 @@ def read_frames(directory: Path) -> list[Record]:
         return sorted((line for line in lines if line["session"] == last), key=lambda line: int(line["seq"]))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the directory that a receiver published into") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 

@@ -22,6 +22,8 @@ _WINDOW_MS = 16_000.0
 _QUEUE_MS = 15.0
 # Window of the minimum one-way delay.
 _FLOOR_WINDOW_MS = 30_000.0
+# A clock was stepped if offsets that two round trips allow are farther apart: NTP slews what is less.
+_CLOCK_STEP_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,13 @@ class CapacityEstimator:
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._last_queue_ms = 0.0
         self._last_rtt_ms = 0.0
+        self._one_way_ms: tuple[float, float] | None = None
 
     def update(self, sample: LinkSample, now_ms: float) -> Capacity:
         """Adds an acknowledged frame and returns the estimate."""
         previous_rtt_ms, self._last_rtt_ms = self._last_rtt_ms, sample.round_trip_time_ms
+        if self._clock_was_stepped(sample):
+            self._forget_delays()
         if sample.wire_bytes < _LONG_FRAME_BYTES:
             self.on_one_way_delay(sample.one_way_ms, now_ms)
         self._last_queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
@@ -109,6 +114,18 @@ class CapacityEstimator:
         """Lower quartile of the measurements of the last second; the estimate if there were none."""
         recent = sorted(each.bps for each in self._measured if each.at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
+
+    def _clock_was_stepped(self, sample: LinkSample) -> bool:
+        """Whether one-way delays jump by more than a round trip: the way there takes some share of it."""
+        before = self._one_way_ms
+        self._one_way_ms = low_ms, high_ms = sample.one_way_ms - sample.round_trip_time_ms, sample.one_way_ms
+        return before is not None and max(low_ms - before[1], before[0] - high_ms) > _CLOCK_STEP_MS
+
+    def _forget_delays(self) -> None:
+        self._frame_delay_ms.clear()
+        self._short_message_delay_ms.clear()
+        self._gradient.restart()
+        self._recent.clear()
 
     def _median_bps(self, now_ms: float) -> float | None:
         while self._measured and self._measured[0].at_ms < now_ms - _WINDOW_MS:

@@ -78,7 +78,7 @@ class ClockOffset:
         if low_s > high_s:
             return  # a clock was stepped during the round trip
         sample = _Sample(received_s, low_s, high_s)
-        if self._contradicts(sample):
+        if self._contradicts(sample) or self._was_set_back(sample):
             self._samples.clear()
         if not self._samples or sample.at_s - self._bucket_began_s >= _BUCKET_S:
             self._samples.append(sample)
@@ -112,6 +112,10 @@ class ClockOffset:
             return False
         apart_s = abs(sample.middle_s - expected.offset_s)
         return apart_s > sample.width_s / 2 + expected.error_s + 1e-3
+
+    def _was_set_back(self, sample: _Sample) -> bool:
+        """Whether our clock was stepped; with the receiver's, on one machine, their offset does not tell."""
+        return bool(self._samples) and sample.at_s < self._samples[-1].at_s - _MAX_ROUND_TRIP_S
 
     def _fit_drift(self) -> tuple[float, float]:
         """Fits a line through the samples, weighted by 1 / round trip; returns the drift and its error."""

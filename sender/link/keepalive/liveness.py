@@ -75,7 +75,8 @@ class Liveness(Generic[T]):
         """
         suspected_since_ns = self._silent_since_ns + int(_SUSPECT_AFTER_POLLS * self._poll_s * 1e9)
         left_late = answered_ns is not None and answered_ns >= suspected_since_ns
-        if self._suspected and sent_ns < self._silent_since_ns and not left_late:
+        stepped_back = now_ns < self._silent_since_ns
+        if self._suspected and sent_ns < self._silent_since_ns and not (left_late or stepped_back):
             return
         self._answered = True
         self._silent_since_ns = now_ns

@@ -57,6 +57,12 @@ def test_span_of_stepped_clocks_does_not_end_before_it_begins() -> None:
     assert sink.times() == {ROOT: (2.0, 2.0)} and sink.closed
 
 
+def test_span_of_a_forged_clock_does_not_begin_before_1970() -> None:
+    sink = RecordedSpans()
+    FrameTracer("receiver", sink).record(SESSION, 0, ROOT, -4e9, -3e9)
+    assert sink.times() == {ROOT: (0.0, 0.0)}
+
+
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "common.io.otlp", None)
     with TracingConfig().start("sender", "0") as tracer:

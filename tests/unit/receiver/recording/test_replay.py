@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,30 +126,48 @@ async def test_replays_are_sessions_of_their_own(tmp_path: Path) -> None:
     assert [line["session"] for line in receiver.lines()] == [1] * 5 + [2] * 5
 
 
+class Waits(list[float]):
+    """The waits of a replay, whose time passes at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = Clock(monotonic=lambda: self._now_s, wall=lambda: 0.0)
+        self._now_s, waits = 50.0, self
+
+        class Waited:
+            """In place of `asyncio.timeout`."""
+
+            def __init__(self, delay_s: float) -> None:
+                waits.append(delay_s)
+                waits._now_s += delay_s
+
+            async def __aenter__(self) -> None:
+                raise TimeoutError
+
+            async def __aexit__(self, *_: object) -> None: ...
+
+        monkeypatch.setattr("receiver.recording.replay.asyncio.timeout", Waited)
+
+
 async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
-    now_s, waits = 50.0, list[float]()
-
-    class Waited:
-        """In place of `asyncio.timeout`: the time passes at once."""
-
-        def __init__(self, delay_s: float) -> None:
-            nonlocal now_s
-            waits.append(delay_s)
-            now_s += delay_s
-
-        async def __aenter__(self) -> None:
-            raise TimeoutError
-
-        async def __aexit__(self, *_: object) -> None: ...
-
-    monkeypatch.setattr("receiver.recording.replay.asyncio.timeout", Waited)
-    clock = Clock(monotonic=lambda: now_s, wall=lambda: 0.0)
+    waits = Waits(monkeypatch)
+    clock = waits.clock
     await replay(tmp_path / "talk.bw", tmp_path / "out", clock=clock, speed="1")
     assert waits == pytest.approx([0.5] * 8)
     waits.clear()
     await replay(tmp_path / "talk.bw", tmp_path / "twice", clock=clock, speed="2", from_="2")
     assert waits == pytest.approx([0.25] * 4)
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+async def test_step_of_the_senders_clock_is_no_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    frames = [replace(frame, captured_at=frame.captured_at + step_s * (frame.sequence > 3)) for frame in slow_clip(9)]
+    write_clip(tmp_path / "talk.bw", frames, state_every=100)
+    waits = Waits(monkeypatch)
+    await replay(tmp_path / "talk.bw", tmp_path / "out", clock=waits.clock, speed="1")
+    assert waits == pytest.approx([0.5] * 7)
 
 
 async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
@@ -129,3 +131,16 @@ def test_gap_between_streams_is_not_congestion() -> None:
         estimator.update(sample(one_way_ms=10.0 + 30.0 * number), number * 33.0)
     estimator.update(sample(one_way_ms=100.0, sent_spacing_ms=None, arrival_spacing_ms=None), 40_000.0)
     assert not estimator.update(sample(one_way_ms=100.0), 40_033.0).measured
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_step_of_a_clock_is_neither_a_queue_nor_a_capacity(hours: int) -> None:
+    link, estimator = FakeBottleneck(4e6), CapacityEstimator()
+    _run(link, estimator, 0.0, 10, 300)
+    before = _run(link, estimator, 330.0, 30, 8000)
+    for number in range(90):
+        measured, now_ms = link.send(1320.0 + number * 33.0, 300 if number % 6 == 0 else 8000)
+        measured = replace(measured, server_received_ns=measured.server_received_ns + hours * 3600 * 10**9)
+        capacity = estimator.update(measured, now_ms)
+        assert capacity.queue_ms < 20.0
+        assert capacity.bps == pytest.approx(before.bps, rel=0.1)

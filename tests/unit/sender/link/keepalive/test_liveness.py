@@ -152,3 +152,13 @@ async def test_loss_is_reported_once_per_stream() -> None:
     fixture.liveness.report_loss("cut again")
     assert fixture.reports == ["cut", "cut again"]
     await fixture.end()
+
+
+async def test_answer_counts_when_the_clock_was_set_back_during_the_silence() -> None:
+    fixture = Fixture()
+    fixture.liveness.on_answer(3600 * 10**9, None, 3600 * 10**9)
+    await fixture.until_reported()
+    fixture.liveness.on_answer(99, None, 100)
+    await fixture.until_reported(2)
+    assert fixture.reports[1] == "recovered"
+    await fixture.end()
