@@ -8,6 +8,8 @@ from common.io.addresses import Address
 from common.io.options import option
 from common.wire.certificates import CertificateFiles, check_pair
 
+_MOST_SESSIONS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class ListenConfig:
@@ -50,6 +52,8 @@ class SecurityConfig:
             raise ValueError("--tls-ca asks senders for certificates, which needs --tls-cert and --tls-key too")
         if min(self.max_sessions, self.peer_sessions) < 1:
             raise ValueError("max_sessions and peer_sessions must be above 0")
+        if self.max_sessions > _MOST_SESSIONS:
+            raise ValueError(f"max_sessions must be at most {_MOST_SESSIONS}, got {self.max_sessions}")
         if min(self.peer_bytes_per_second, self.peer_messages_per_second) < 1:
             raise ValueError("peer_bytes_per_second and peer_messages_per_second must be above 1")
 

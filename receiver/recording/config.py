@@ -54,18 +54,31 @@ class RecordConfig:
     )
 
     def check(self) -> None:
-        """Checks that a recording can be created. Raises OutputError if the file exists, or its folder does not."""
+        """Checks that a recording can be created.
+
+        Raises:
+            OutputError: the file exists, or its folder does not or cannot be written.
+        """
         if self.record is None:
             return
-        if _is_folder(self.record):
+        try:
+            self._check(self.record)
+        except OSError as error:
+            raise OutputError(f"cannot record to {self.record}: {error.strerror}") from error
+
+    def _check(self, record: Path) -> None:
+        folder = record if _is_folder(record) else record.absolute().parent
+        if folder == record:
             try:
-                self.record.mkdir(parents=True, exist_ok=True, mode=0o700)
+                record.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
-                raise OutputError(f"cannot create the folder {self.record}: {error.strerror}") from error
-        elif self.record.exists():
-            raise OutputError(f"{self.record} exists: remove it, or give --record another name")
-        elif not self.record.absolute().parent.is_dir():
-            raise OutputError(f"{self.record} cannot be created: its folder does not exist")
+                raise OutputError(f"cannot create the folder {record}: {error.strerror}") from error
+        elif record.exists():
+            raise OutputError(f"{record} exists: remove it, or give --record another name")
+        elif not folder.is_dir():
+            raise OutputError(f"{record} cannot be created: its folder does not exist")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"nothing can be written to {folder}: give --record another place")
 
     def path_of(self, session_number: int) -> Path:
         """A path that no file has yet, for a session of the output directory."""

@@ -178,7 +178,8 @@ class Spool:
         """Unlocks the directory; undelivered frames stay. Safe to call twice."""
         if self._lock >= 0:
             try:
-                self._close_writer()
+                with self._reported():
+                    self._close_writer()
             finally:
                 os.close(self._lock)
                 self._lock = -1

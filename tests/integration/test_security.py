@@ -301,6 +301,7 @@ def test_contradictory_options_are_refused() -> None:
         (lambda: ReceiverSecurity(tls_ca=Path("x")), "needs --tls-cert"),
         (lambda: ReceiverSecurity(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
         (lambda: ReceiverSecurity(peer_sessions=0), "above 0"),
+        (lambda: ReceiverSecurity(max_sessions=10**30), "at most 100000"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -175,13 +175,21 @@ def test_further_sessions_have_names_of_their_own(tmp_path: Path) -> None:
         assert all((tmp_path / name).exists() for name in names)
 
 
-def test_existing_file_and_missing_folder_are_refused_at_the_start(tmp_path: Path) -> None:
+def test_places_that_cannot_be_written_are_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "talk.bw").touch()
     with pytest.raises(OutputError, match="exists: remove it, or give --record another name"):
         RecordConfig(tmp_path / "talk.bw").check()
     with pytest.raises(OutputError, match="its folder does not exist"):
         RecordConfig(tmp_path / "nowhere" / "talk.bw").check()
     RecordConfig(None).check()
+    with pytest.raises(OutputError, match="File name too long"):
+        RecordConfig(tmp_path / ("a" * 5000)).check()
+    monkeypatch.setattr("receiver.recording.config.os.access", lambda *_: False)
+    for read_only in (tmp_path / "new.bw", tmp_path):
+        with pytest.raises(OutputError, match="nothing can be written to"):
+            RecordConfig(read_only).check()
 
 
 def test_full_disk_ends_the_recording_and_not_the_session(

@@ -1,5 +1,6 @@
 """The spool across restarts, full disks and truncated files."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -251,3 +252,22 @@ def test_files_with_foreign_names_are_left_alone(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     assert spool.resumed and spool.next_sequence == 0
     spool.close()
+
+
+def test_disk_that_becomes_read_only_is_reported_at_the_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(frame(0))
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("write", "fsync"):
+        monkeypatch.setattr(f"common.io.append_file.os.{name}", refuse)
+    with pytest.raises(OutputError, match="Read-only file system; give another --spool"):
+        spool.append(frame(1))
+    with pytest.raises(OutputError, match="Read-only file system; give another --spool"):
+        spool.close()
+    monkeypatch.undo()
+    spool_in(tmp_path).close()
