@@ -9,7 +9,7 @@ import math
 from sender.congestion.byte_budget import ByteBudget
 
 # Of the budget: the rest is for what is counted late, such as pure acknowledgements of TCP.
-_USED_SHARE = 0.95
+_USED_SHARE = 0.92
 # Share that blobs may use over this time; a chunk is not tiny.
 _BLOB_SHARE, _BLOB_WINDOW_MS = 0.25, 2000.0
 # The longest pause after more bytes than the budget has, such as those of a handshake.

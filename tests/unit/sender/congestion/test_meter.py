@@ -25,7 +25,7 @@ def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kb
             meter.spend(250, now_ms)
             bits += 2000
             assert meter.frame_wait_ms(now_ms) > 0
-    assert 0.93 < bits / 60e3 / budget_kbit < 1.0
+    assert 0.9 < bits / 60e3 / budget_kbit < 1.0
     spacing_ms = np.diff(sent_ms)
     assert spacing_ms.max() < 2 * spacing_ms.min()
 
