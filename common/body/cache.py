@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -23,6 +22,7 @@ from common.body.anatomy import SHAPE_SPACE_FILE
 from common.body.bake import BAKE_VERSION, Arrays, bake
 from common.errors import OutputError, WeightsError
 from common.io.atomic_write import atomic_replacement
+from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
 from common.io.regular_file import open_regular
 
 _DIGEST = "sha256"
@@ -30,21 +30,6 @@ _DIGEST = "sha256"
 _MAX_BYTES = 100_000_000
 
 logger = logging.getLogger(__name__)
-
-
-def cache_directory() -> Path:
-    """`$BODYWIRE_CACHE`, or `~/.cache/bodywire`; without a home directory, a private one for temporary files.
-
-    Raises:
-        OutputError: there is none.
-    """
-    try:
-        return Path(os.environ.get("BODYWIRE_CACHE") or "~/.cache/bodywire").expanduser()
-    except RuntimeError as error:
-        temporary = _temporary_directory()
-        if temporary is None:
-            raise OutputError("there is no directory for a cache: set HOME or BODYWIRE_CACHE") from error
-        return temporary
 
 
 def cache_file() -> Path:
@@ -78,7 +63,7 @@ def _load_arrays(path: Path) -> Arrays:
     stored = read_arrays(path)
     if stored is not None:
         return stored
-    temporary = _temporary_directory()
+    temporary = temporary_directory()
     replacement = temporary / path.name if temporary else None
     stored = read_arrays(replacement) if replacement else None
     if stored is not None:
@@ -102,7 +87,7 @@ def read_arrays(path: Path) -> Arrays | None:
     """The arrays of a cache file; None if it is missing, or damaged, or another user may have made it."""
     try:
         with open_regular(path, _MAX_BYTES, follow_links=True) as file:
-            if not _is_trusted(os.fstat(file.fileno()), path.parent.stat()):
+            if not is_trusted(file, path):
                 logger.warning(
                     "the body model's cache %s is not used: another user may have made it; remove it, and let only "
                     "this user write %s",
@@ -140,30 +125,6 @@ def _saving_failure(path: Path, arrays: Arrays) -> str | None:
     except OSError as error:
         return f"{error.filename or path}: {error.strerror or error}"
     return None
-
-
-def _is_trusted(file: os.stat_result, folder: os.stat_result) -> bool:
-    """Whether only this user or root can have written a file, or put it into its folder."""
-    written_by_others = _is_writable_by_others(file) or (
-        _is_writable_by_others(folder) and not folder.st_mode & stat.S_ISVTX
-    )
-    return {file.st_uid, folder.st_uid} <= {0, os.geteuid()} and not written_by_others
-
-
-def _is_writable_by_others(status: os.stat_result) -> bool:
-    return bool(status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid not in (0, os.getegid())))
-
-
-def _temporary_directory() -> Path | None:
-    """A folder for temporary files that no other user can write; None if there is none."""
-    try:
-        path = Path(tempfile.gettempdir()) / f"bodywire-{os.geteuid()}"
-        path.mkdir(mode=0o700, exist_ok=True)
-        status = path.lstat()
-    except OSError:
-        return None
-    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-    return path if private else None
 
 
 def _digest(arrays: Arrays) -> npt.NDArray[np.uint8]:

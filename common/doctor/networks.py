@@ -10,7 +10,8 @@ from common.doctor.finding import Finding, failure, ok, problem, warning
 from common.errors import BodywireError, WeightsError
 from common.version import version_line
 from common.weights.config import DeviceConfig
-from common.weights.devices import resolve_device
+from common.weights.devices import computes_in_bf16, resolve_device
+from common.weights.inference import runtime
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 
 _GIGABYTE = 1e9
@@ -57,5 +58,5 @@ def check_device(config: DeviceConfig) -> Finding:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return ok("device", f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB")
-    fast = "with" if torch.cpu._is_avx512_bf16_supported() else "without"
-    return ok("device", f"the CPU, {fast} instructions for bf16, one thread for the networks")
+    fast = "with" if computes_in_bf16() else "without"
+    return ok("device", f"the CPU by {runtime(device)}, {fast} instructions for bf16, one thread for the networks")

@@ -45,5 +45,9 @@ def fast_autocast(device: str = "cpu", *, wanted: bool = True) -> torch.autocast
 
     Emulated bf16 is slower than float32, so a CPU without AVX-512 BF16 stays in float32.
     """
-    fast = device != "cpu" or bool(torch.cpu._is_avx512_bf16_supported())
-    return torch.autocast(device, torch.bfloat16, enabled=wanted and fast)
+    return torch.autocast(device, torch.bfloat16, enabled=wanted and (device != "cpu" or computes_in_bf16()))
+
+
+def computes_in_bf16() -> bool:
+    """Whether this machine's CPU has instructions for bf16."""
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -25,6 +25,7 @@ from common.io.atomic_write import atomic_write
 
 Config = TypeVar("Config")
 Storage = Literal["int8", "float16", "float32"]
+Precision = Literal["bf16", "float32"]
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
@@ -43,6 +44,8 @@ class WeightsEntry:
         recipe: how to train it again: data, seeds, steps.
         scores: measured quality, with units in the names.
         storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights.
+        precision: the lowest in which the network scores as in float32 on its validation data; it is used where the
+            machine computes in it (`common.weights.inference`).
     """
 
     file: str
@@ -52,6 +55,7 @@ class WeightsEntry:
     recipe: Mapping[str, Any]
     scores: Mapping[str, Any]
     storage: Storage = "float16"
+    precision: Precision = "float32"
 
 
 def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry]:

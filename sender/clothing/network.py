@@ -132,7 +132,7 @@ class ClothingNet(nn.Module):
             x = block(x)
         x = self.norm(x)
         # Four attention pools over the tokens, and the token of the whole person.
-        pools = self.score(x[:, :-1]).softmax(dim=1).mT @ x[:, :-1]
+        pools = self.score(x[:, :-1]).softmax(dim=1).transpose(1, 2) @ x[:, :-1]
         numbers = self.leave(torch.cat([pools.flatten(1), x[:, -1]], dim=-1)).float()
         mean, log_variance = numbers.chunk(2, dim=-1)
         return ClothingEstimate(mean, log_variance.clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE), garment_logits, normals)

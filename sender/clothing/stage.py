@@ -7,18 +7,30 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.arrays import FloatArray, Image
+from common.body.anatomy import POINTS, TOKENS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import concatenate
-from common.weights.devices import to_numpy
+from common.weights.devices import CPU, to_numpy
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
-from sender.clothing.evidence import PICTURE_PX, ClothingViews, evidence, silhouette_and_relief, token_positions
+from common.weights.manifest import find_entry
+from sender.clothing.evidence import (
+    FEATURES,
+    PICTURE_PX,
+    PLACES_M,
+    ClothingViews,
+    evidence,
+    silhouette_and_relief,
+    token_positions,
+)
 from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
+from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
 from sender.semantics.stage import confidence_of_entries
 
@@ -38,6 +50,28 @@ class _Wearer:
     read_at: int | None = None
 
 
+# One view: the inputs of `_Reader`.
+_EXAMPLE = (
+    torch.zeros(1, POINTS, FEATURES),
+    torch.zeros(1, TOKENS, len(PLACES_M), 2),
+    torch.zeros(1, 3, PICTURE_PX, PICTURE_PX),
+    torch.zeros(1, 2, PICTURE_PX // 2, PICTURE_PX // 2),
+    torch.zeros(1, FEATURE_SIZE),
+)
+
+
+class _Reader(nn.Module):
+    """The network as a function of tensors: what `ClothingViews` has → mean and log-variance."""
+
+    def __init__(self, network: ClothingNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
+        estimate: ClothingEstimate = self.network(ClothingViews(*views))
+        return estimate.mean, estimate.log_variance
+
+
 class ClothingStage:
     """Reads the clothes of every tracked person.
 
@@ -45,19 +79,23 @@ class ClothingStage:
     most, so that the cost does not grow with the number of people.
     """
 
-    def __init__(self, network: ClothingNet, space: LabelSpace, body: BodyModel) -> None:
-        self._network = network.eval().requires_grad_(False)
+    def __init__(
+        self, network: ClothingNet, space: LabelSpace, body: BodyModel, reader: NetworkInUse | None = None
+    ) -> None:
+        self._network = reader or NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)
         self._space = space
         self._body = body
         self._wearers: dict[int, _Wearer] = {}
         self._frame = 0
 
     @classmethod
-    def load(cls) -> Self:
+    def load(cls, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing or of another version."""
         config = ClothingConfig()
         network = load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config))
-        return cls(network, LabelSpace.load(), BodyModel.load())
+        precision = find_entry(WEIGHTS_NAME).precision
+        reader = in_use(_Reader(network), _EXAMPLE, WEIGHTS_NAME, precision, device)
+        return cls(network, LabelSpace.load(), BodyModel.load(), reader)
 
     def reset(self) -> None:
         self._wearers.clear()
@@ -125,8 +163,11 @@ class ClothingStage:
     @torch.inference_mode()
     def read(self, views: ClothingViews) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, 24) of single views."""
-        estimate: ClothingEstimate = self._network(views)
-        return estimate.mean, estimate.log_variance.exp()
+        mean, log_variance = (
+            output.cpu()
+            for output in self._network(views.evidence, views.places, views.picture, views.maps, views.features)
+        )
+        return mean, log_variance.exp()
 
     def _dressed(self, person: PersonLabels) -> PersonLabels:
         mean, sigma = self._wearers[person.identity].memory.estimate

@@ -9,7 +9,6 @@ and key again, except previews.
 Signals, of which there is always a next one, have a lane of their own, in which they wait for no other blob.
 """
 
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,19 +148,14 @@ class BackgroundTransfer:
         assert transfer is not None
         return transfer.next_chunk(most_bytes)
 
-    def chunks(self, now_ms: float, most_bytes: float = math.inf) -> Iterator[Chunk]:
-        """The chunks to send behind the frame that has just left.
-
-        Args:
-            most_bytes: what the link's budget allows.
-        """
+    def chunks(self, now_ms: float) -> Iterator[Chunk]:
+        """The chunks to send behind the frame that has just left."""
         transfer = self._transfer = self._transfer or self._next_transfer()
         if transfer is None or self._pacer is None:
             return
         size = len(transfer.blob.data)
         in_flight = transfer.sent - transfer.acknowledged
-        paced_bytes = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
-        allowed = int(min(paced_bytes, most_bytes))
+        allowed = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
             allowed -= len(chunk.data)

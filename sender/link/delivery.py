@@ -1,7 +1,6 @@
 """Delivery of frames: which frame leaves next, how many are in flight, and the fate of each."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +12,6 @@ from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, C
 from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
-from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
 from sender.link.observer import Fate, LinkObserver
@@ -69,26 +67,18 @@ class FrameDelivery:
 
     Args:
         pacer: how fast blobs may be sent; without one they are not.
-        meter: of everything on the link.
 
     Attributes:
         window: the frames that have not met their fate.
     """
 
     def __init__(
-        self,
-        session: SenderSession,
-        max_window: int,
-        observer: LinkObserver,
-        pacer: Pacer | None,
-        meter: Meter,
-        clock: Clock,
+        self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer | None, clock: Clock
     ) -> None:
         self._session = session
         self.window = session.window
         self._max_window = max_window
         self._observer = observer
-        self._meter = meter
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
@@ -167,7 +157,8 @@ class FrameDelivery:
 
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
-        frame = await self._next_frame()
+        while self._paused.is_set() or (frame := self.window.ready()) is None:
+            await self.change()
         encoded, again = self._session.encode(frame)
         now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
@@ -183,20 +174,6 @@ class FrameDelivery:
         )
         return FrameMessage(frame.sequence, encoded.payload, may_wait)
 
-    async def _next_frame(self) -> LabelFrame:
-        """Waits until window and meter let a frame leave; in a live session it is then the newest one."""
-        while True:
-            frame = None if self._paused.is_set() else self.window.ready()
-            if frame is None:
-                await self.change()
-                continue
-            wait_ms = self._meter.frame_wait_ms(self._clock.monotonic_ms())
-            if wait_ms <= 0:
-                return frame
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_ms / 1e3):
-                    await self.change()
-
     def sent_ns(self, sequence: int) -> int | None:
         """When a frame in flight was sent, nanoseconds since the epoch; None if it is not in flight."""
         in_flight = self.window.find(sequence)
@@ -209,10 +186,7 @@ class FrameDelivery:
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
         for lane in (self._background, self._signals):
-            now_ms = self._clock.monotonic_ms()
-            for chunk in lane.chunks(now_ms, self._meter.blob_bytes(now_ms)):
-                self._meter.blob_sent(len(chunk.data), now_ms)
-                yield chunk
+            yield from lane.chunks(self._clock.monotonic_ms())
 
     @property
     def waiting_bytes(self) -> int:

@@ -6,13 +6,14 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_into
 from common.weights.manifest import find_entry
 from sender.perception.inference.crop import to_frame
@@ -58,17 +59,29 @@ class Fit:
     evidence: Tensor
 
 
+class Predictor(nn.Module):
+    """The CVAE in use: features X (B, F) → mean and standard deviation (B, E) of the label entries."""
+
+    def __init__(self, network: SemanticCVAE) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return moments(self.network(features))
+
+
 class SemanticsStage:
     """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
 
     Args:
+        network: `Predictor` in use.
         smoother: smooths the labels over time, if given.
         confidence: estimates the confidence of limbs; without it, theirs too is that of the label entries.
     """
 
     def __init__(
         self,
-        network: SemanticCVAE,
+        network: NetworkInUse,
         space: LabelSpace,
         refiner: Refiner,
         smoother: LabelSmoother | None = None,
@@ -77,7 +90,7 @@ class SemanticsStage:
         self._refiner = refiner
         self._smoother = smoother
         self._confidence = confidence
-        self._network = network.eval().requires_grad_(False)
+        self._network = network
         self._space = space
         self._colours: dict[int, RegionColours] = {}
 
@@ -98,7 +111,9 @@ class SemanticsStage:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
         if config.feature_size != FEATURE_SIZE:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
-        network = load_into(SemanticCVAE(config), WEIGHTS_NAME)
+        predictor = Predictor(load_into(SemanticCVAE(config), WEIGHTS_NAME))
+        example = (torch.zeros(1, config.feature_size),)
+        network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
@@ -138,7 +153,7 @@ class SemanticsStage:
     def fit(self, observed: Sequence[ObservedPerson], camera: Camera) -> Fit:
         """The bodies that fit what perception saw of B ≥ 1 people, before any smoothing."""
         output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = moments(self._network(semantic_features(self._space, output)))
+        entries, sigma = self._network(semantic_features(self._space, output))
         focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
         entries = self._refiner.refine(entries, sigma, output, focal)
         in_crop = body_in_crop(self._space, entries, focal)

@@ -11,11 +11,11 @@ import torch
 
 import common.synthetic
 from common.arrays import BoolArray, ByteArray, FloatArray
-from common.body.cache import cache_directory
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
+from common.io.cache_folder import cache_directory
 from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas

@@ -79,7 +79,8 @@ def watch_parts(net: PerceptionNet, verifier: Verifier, watch: Stopwatch) -> Non
 def measure(frames: Iterator[CapturedFrame]) -> Figures:
     """Figures of all frames through the stage, called as in the sender."""
     watch = Stopwatch()
-    perception, verifier = Perception.load(), Verifier.load()
+    # By PyTorch, which alone can tell the parts apart.
+    perception, verifier = Perception(Perception.load().net), Verifier.load()
     watch_parts(perception.net, verifier, watch)
     stage = PerceptionStage(TimedDetector(Detector.load(), watch), perception, verifier, TrackerConfig(max_people=1))
     seen = count = 0

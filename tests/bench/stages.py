@@ -79,7 +79,7 @@ class TimedDetector(Detector):
     """Records the time of each detection; it is also part of perception's time."""
 
     def __init__(self, detector: Detector, watch: Stopwatch) -> None:
-        super().__init__(detector.net, detector.threshold)
+        super().__init__(detector.net, detector.threshold, detector.networks)
         self._watch = watch
 
     def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:

@@ -287,7 +287,7 @@ def _cover(folders: Sequence[Path]) -> list[str]:
     for number, (cover, inside) in enumerate(covered.items()):
         places = {quote(str(folder)): f"{_IMAGE}/hidden/{number}-{position}" for position, folder in enumerate(inside)}
         commands += [f"mkdir -p {place}; mount --bind {folder} {place}" for folder, place in places.items()]
-        options = "mode=1777,size=64m" if cover == Path("/tmp") else "mode=755"
+        options = "mode=1777,size=192m" if cover == Path("/tmp") else "mode=755"
         commands.append(f"mount -t tmpfs -o {options} tmpfs {quote(str(cover))}")
         commands += [f"mkdir -p {folder}; mount --bind {place} {folder}" for folder, place in places.items()]
     return commands

@@ -3,7 +3,7 @@
 Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -16,9 +16,10 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from common.arrays import Box, FloatArray, Image
-from common.weights.devices import fast_autocast
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
-from common.weights.manifest import WEIGHTS_DIRECTORY
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
 
@@ -171,17 +172,33 @@ class Detector:
     """Proposes boxes of people in a frame.
 
     Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
+
+    Args:
+        networks: the network in use, by the side of the letterboxed frame; other sides run by PyTorch on the CPU.
     """
 
-    def __init__(self, net: DetectorNet, threshold: float = _PROPOSAL_SCORE) -> None:
+    def __init__(
+        self,
+        net: DetectorNet,
+        threshold: float = _PROPOSAL_SCORE,
+        networks: Mapping[int, NetworkInUse] | None = None,
+    ) -> None:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
+        self.networks = networks or {}
+        self._plain = NetworkInUse(self.net, "bf16", CPU)
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
-        return cls(net.to(memory_format=torch.channels_last))
+        net = net.to(memory_format=torch.channels_last)
+        precision = find_entry(WEIGHTS_NAME, directory).precision
+        networks = {
+            side: in_use(net, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, precision, device)
+            for side in (_side(net.config, scale) for scale in BOTH)
+        }
+        return cls(net, networks=networks)
 
     @torch.inference_mode()
     def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
@@ -190,7 +207,7 @@ class Detector:
         Args:
             scales: `USUAL`, `LARGER` or `BOTH`.
         """
-        sides = [_CELL_PX * round(scale * self.net.config.size / _CELL_PX) for scale in scales]
+        sides = [_side(self.net.config, scale) for scale in scales]
         at_scales = [self._found(image, side) for side in sides]
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         if len(sides) > 1:
@@ -204,10 +221,15 @@ class Detector:
         """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
         square, letterbox = letterboxed(image, side)
         batch = torch.from_numpy(square).permute(2, 0, 1)[None].float().div_(255.0)
-        with fast_autocast():
-            heat, boxes = self.net(batch.contiguous(memory_format=torch.channels_last))
+        network = self.networks.get(side, self._plain)
+        heat, boxes = (output.cpu() for output in network(batch.contiguous(memory_format=torch.channels_last)))
         found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
         return letterbox.to_pixels(found), scores
+
+
+def _side(config: DetectorConfig, scale: float) -> int:
+    """Side of the letterboxed frame at a scale, pixels."""
+    return _CELL_PX * round(scale * config.size / _CELL_PX)
 
 
 def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:

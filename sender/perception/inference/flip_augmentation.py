@@ -42,12 +42,13 @@ class FlipAugmentation(nn.Module):
         count = len(image_B3SS)
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
         output = self.net(both.contiguous(memory_format=torch.channels_last))
-        return self.with_peaks(mean([output[:count], mirrored(output[count:])]))
+        return with_peaks(self.net, mean([output[:count], mirrored(output[count:])]))
 
-    def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
-        """The output with its keypoints at the highest peaks of its heat maps."""
-        attention = self.net.keypoints.attend(average.heat_logits.float())
-        return replace(average, keypoints_2d=peak_positions(attention))
+
+def with_peaks(net: PerceptionNet, average: PerceptionOutput) -> PerceptionOutput:
+    """The output with its keypoints at the highest peaks of its heat maps."""
+    attention = net.keypoints.attend(average.heat_logits.float())
+    return replace(average, keypoints_2d=peak_positions(attention))
 
 
 def mirrored(output: PerceptionOutput) -> PerceptionOutput:

@@ -1,19 +1,21 @@
 """Runs the trained perception network: crops → `PerceptionOutput`."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from common.arrays import ByteArray
-from common.weights.devices import fast_autocast
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
-from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.perception.inference.flip_augmentation import FlipAugmentation
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from sender.perception.inference.flip_augmentation import mean, mirrored, with_peaks
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
@@ -21,18 +23,38 @@ WEIGHTS_NAME = "perception"
 KIND = "perception-vit-1"
 
 
-class Perception:
-    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation."""
+class _PlainOutputs(nn.Module):
+    """The network with the fields of its output as a tuple."""
 
     def __init__(self, net: PerceptionNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image_B3SS: Tensor) -> tuple[Tensor, ...]:
+        output = self.net(image_B3SS)
+        return tuple(getattr(output, field.name) for field in fields(output))
+
+
+class Perception:
+    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation.
+
+    Args:
+        net: trained.
+        network: the same network in use; by default by PyTorch on the CPU.
+    """
+
+    def __init__(self, net: PerceptionNet, network: NetworkInUse | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._flip_augmentation = FlipAugmentation(self.net)
+        self._network = network or NetworkInUse(_PlainOutputs(self.net), "bf16", CPU)
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
-        return cls(net.to(memory_format=torch.channels_last))
+        net = net.to(memory_format=torch.channels_last)
+        example = (torch.zeros(1, 3, net.config.size, net.config.size),)
+        precision = find_entry(WEIGHTS_NAME, directory).precision
+        return cls(net, in_use(_PlainOutputs(net), example, WEIGHTS_NAME, precision, device))
 
     @property
     def size(self) -> int:
@@ -49,14 +71,15 @@ class Perception:
         shapes = {crop.shape for crop in crops}
         if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
-        with fast_autocast():
-            output: PerceptionOutput = self._flip_augmentation(resized(as_images(np.stack(crops)), self.size))
-        return output
+        images = resized(as_images(np.stack(crops)), self.size)
+        both = torch.cat([images, images.flip(-1)]).contiguous(memory_format=torch.channels_last)
+        seen = PerceptionOutput(*(output.cpu() for output in self._network(both)))
+        return self.with_peaks(mean([seen[: len(crops)], mirrored(seen[len(crops) :])]))
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
         """A mean of predictions, with its keypoints at the highest peaks of its heat maps."""
-        return self._flip_augmentation.with_peaks(average)
+        return with_peaks(self.net, average)
 
 
 def resized(images_BCHW: Tensor, side: int) -> Tensor:

@@ -13,8 +13,10 @@ import pytest
 from common.body import __main__ as command
 from common.body import cache
 from common.body.bake import Arrays
-from common.body.cache import cache_directory, cache_file, load_arrays, read_arrays
+from common.body.cache import cache_file, load_arrays, read_arrays
 from common.errors import OutputError, WeightsError
+from common.io import cache_folder
+from common.io.cache_folder import cache_directory
 
 BAKED: Arrays = {
     "weights": np.arange(600, dtype=np.float32).reshape(20, 30),
@@ -215,10 +217,10 @@ def test_temporary_directory_of_another_user_is_not_used(tmp_path: Path) -> None
     path = tmp_path / "tmp" / f"bodywire-{os.geteuid()}"
     path.mkdir(mode=0o777)
     path.chmod(0o777)
-    assert cache._temporary_directory() is None
+    assert cache_folder.temporary_directory() is None
     path.rmdir()
     path.symlink_to(tmp_path)
-    assert cache._temporary_directory() is None
+    assert cache_folder.temporary_directory() is None
 
 
 def test_user_without_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_user_without_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr(Path, "expanduser", unknown)
     assert cache_directory() == tmp_path / "tmp" / f"bodywire-{os.geteuid()}"
     assert_baked(load_arrays())
-    monkeypatch.setattr(cache, "_temporary_directory", lambda: None)
+    monkeypatch.setattr(cache_folder, "temporary_directory", lambda: None)
     with pytest.raises(OutputError, match="there is no directory for a cache: set HOME or BODYWIRE_CACHE"):
         load_arrays()
 

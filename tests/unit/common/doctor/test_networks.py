@@ -40,7 +40,7 @@ def test_versions_are_those_of_the_command_line() -> None:
 
 
 def test_device() -> None:
-    assert networks.check_device(DeviceConfig("cpu")).found.startswith("the CPU, with")
+    assert networks.check_device(DeviceConfig("cpu")).found.startswith("the CPU by ")
     (finding,) = run_check("device", lambda: networks.check_device(DeviceConfig("cuda:99")))
     assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 2)
 

@@ -1,0 +1,169 @@
+"""Networks as graphs of OpenVINO, compiled for this machine's CPU.
+
+    module ─ trace ─ graph ─┬─ maps: up to the last convolutions, in bf16 where the network's score permits
+                            └─ readout: what is computed from the maps, in float32
+
+Positions, standard deviations and variances are differences of nearly equal numbers, which bf16 destroys: PyTorch's
+autocast computes them in float32, OpenVINO's precision hint alone would not.
+
+Imports OpenVINO, so that only `common.weights.inference` may import it.
+"""
+
+import hashlib
+import io
+import struct
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import openvino
+import torch
+from openvino import opset13
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+from torch import Tensor, nn
+
+from common.weights.manifest import Precision
+
+_CPU = "CPU"
+_HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
+_CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
+_LENGTHS = struct.Struct("<QQ")
+_DIGEST_BYTES = 32
+
+# One for the process, for ever.  Each has a CPU plugin, which on Linux gives the thread a stack of its own for signal
+# handlers, and at its end puts back the one that it found.  With two plugins, that may be one that is freed by now, and
+# the next signal that is handled, SIGTERM or SIGINT, ends the process.
+_core = openvino.Core()
+
+
+class CompiledGraph:
+    """A network compiled for the CPU, for inputs of fixed shapes.
+
+    Args:
+        maps, readout: OpenVINO's compiled models; the second reads what the first returns.
+    """
+
+    def __init__(self, maps: Any, readout: Any) -> None:
+        self._maps, self._readout = maps, readout
+
+    def request(self) -> "GraphRequest":
+        """What runs the graph; of one thread at a time."""
+        return GraphRequest(self._maps, self._readout)
+
+    def serialised(self) -> bytes:
+        """The compiled graph with a checksum; only this version of OpenVINO on such a processor reads it."""
+        parts = []
+        for model in (self._maps, self._readout):
+            stream = io.BytesIO()
+            model.export_model(stream)
+            parts.append(stream.getvalue())
+        content = _LENGTHS.pack(*map(len, parts)) + b"".join(parts)
+        return hashlib.sha256(content).digest() + content
+
+    @classmethod
+    def deserialised(cls, stored: bytes, precision: Precision, threads: int) -> "CompiledGraph":
+        """The inverse of `serialised`; the other arguments are those of `compile_graph`.
+
+        Raises:
+            ValueError: `stored` is damaged.
+        """
+        content = stored[_DIGEST_BYTES:]
+        if len(content) < _LENGTHS.size or hashlib.sha256(content).digest() != stored[:_DIGEST_BYTES]:
+            raise ValueError("its checksum differs")
+        start = _LENGTHS.size
+        end = start + _LENGTHS.unpack_from(content)[0]
+        return cls(
+            _core.import_model(io.BytesIO(content[start:end]), _CPU, _options(precision, threads)),
+            _core.import_model(io.BytesIO(content[end:]), _CPU, _options("float32", threads)),
+        )
+
+
+class GraphRequest:
+    """Runs a compiled graph without the interpreter's lock."""
+
+    def __init__(self, maps: Any, readout: Any) -> None:
+        self._maps, self._readout = maps.create_infer_request(), readout.create_infer_request()
+        for index in range(len(readout.inputs)):
+            self._readout.set_input_tensor(index, self._maps.get_output_tensor(index))
+
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The network's outputs, for inputs of the shapes that it was compiled for."""
+        self._maps.infer([tensor.detach().contiguous().numpy() for tensor in inputs], share_inputs=True)
+        self._readout.infer()
+        count = len(self._readout.model_outputs)
+        return tuple(torch.from_numpy(self._readout.get_output_tensor(index).data.copy()) for index in range(count))
+
+
+def compile_graph(network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int) -> CompiledGraph:
+    """Compiles a network for the shapes of example inputs.
+
+    Args:
+        network: tensors → a tuple of tensors.
+
+    Raises:
+        RuntimeError: OpenVINO cannot convert the network.
+    """
+    maps, readout = _divided(_converted(network, example))
+    return CompiledGraph(
+        _core.compile_model(maps, _CPU, _options(precision, threads)),
+        _core.compile_model(readout, _CPU, _options("float32", threads)),
+    )
+
+
+def processor() -> str:
+    """What a compiled graph depends on besides the network: the version of OpenVINO, and the processor."""
+    capabilities = _core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES")
+    return " ".join([openvino.get_version(), _core.get_property(_CPU, "FULL_DEVICE_NAME"), *sorted(capabilities)])
+
+
+def _options(precision: Precision, threads: int) -> dict[str, str | int | bool]:
+    return {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:
+    """The graph of a network.
+
+    Not by `openvino.convert_model`, which does the same and reports its use to OpenVINO's authors.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about shapes that become constants, as they should
+        traced = torch.jit.trace(network, tuple(example), check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced, example_input=tuple(example))
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        graph = frontend.convert(frontend.load(decoder))
+    graph.reshape({port: list(tensor.shape) for port, tensor in zip(graph.inputs, example, strict=True)})
+    return graph
+
+
+def _divided(graph: Any) -> tuple[Any, Any]:
+    """The graph up to the convolutions that no other follows, and the rest; without convolutions, all is rest."""
+    operations = graph.get_ordered_ops()
+    maps: set[str] = set()
+    for operation in reversed(operations):
+        name = operation.get_friendly_name()
+        if operation.get_type_name() in _CONVOLUTIONS or name in maps:
+            maps |= {name, *(value.get_node().get_friendly_name() for value in operation.input_values())}
+    # Inputs are no weights; without a convolution, they still enter the first part, which hands them on.
+    maps |= {operation.get_friendly_name() for operation in graph.get_parameters()}
+    borders, inputs = [], []
+    for operation in operations:
+        if operation.get_friendly_name() not in maps or operation.get_type_name() == "Constant":
+            continue
+        for output in operation.outputs():
+            readers = [
+                reader for reader in output.get_target_inputs() if reader.get_node().get_friendly_name() not in maps
+            ]
+            if readers:
+                parameter = opset13.parameter(output.get_partial_shape(), output.get_element_type())
+                for reader in readers:
+                    reader.replace_source_output(parameter.output(0))
+                borders.append(output)
+                inputs.append(parameter)
+    readout = openvino.Model(graph.get_results(), inputs, "readout")
+    return openvino.Model([opset13.result(output) for output in borders], graph.get_parameters(), "maps"), readout

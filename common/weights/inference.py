@@ -1,0 +1,191 @@
+"""Networks in use: by PyTorch on a GPU, by OpenVINO on the CPU, or there too by PyTorch where OpenVINO is missing.
+
+A network is compiled once for a machine.  The file in the cache's folder is named after the weights, the code of the
+network, the version of OpenVINO, the processor, the precision and the number of threads, and is trusted as the baked
+body is (`common.io.cache_folder`).
+"""
+
+import hashlib
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import OutputError
+from common.io.atomic_write import atomic_write
+from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
+from common.io.regular_file import open_regular
+from common.weights.devices import CPU, computes_in_bf16, fast_autocast
+from common.weights.manifest import Precision
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from common.weights.graph import CompiledGraph, GraphRequest
+
+_FORMAT = 1
+"""Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
+
+# At its import already, OpenVINO reports to its authors where it finds this package, which is installed with it.
+sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
+
+logger = logging.getLogger(__name__)
+
+
+class NetworkInUse:
+    """A trained network that only predicts: tensors of B rows → tensors of B rows, floating-point ones in float32.
+
+    Inputs may be on any device, outputs are on the network's.
+
+    Args:
+        network: tensors → a tuple of tensors; in evaluation mode, on its device.
+        precision: of matrix products and convolutions, where the machine computes in it.
+        compiled: the same network by OpenVINO for one row; None to run it by PyTorch.
+    """
+
+    def __init__(
+        self, network: nn.Module, precision: Precision, device: torch.device, compiled: "CompiledGraph | None" = None
+    ) -> None:
+        self._network, self._precision, self._device = network, precision, device
+        self._compiled = compiled
+        self._requests = threading.local()
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if self._compiled is not None:
+            rows = [self._request().run([one[row : row + 1] for one in inputs]) for row in range(len(inputs[0]))]
+            return rows[0] if len(rows) == 1 else tuple(map(torch.cat, zip(*rows, strict=True)))
+        with fast_autocast(self._device.type, wanted=self._precision == "bf16"):
+            outputs = self._network(*(tensor.to(self._device) for tensor in inputs))
+        return tuple(output.float() if output.is_floating_point() else output for output in outputs)
+
+    def _request(self) -> "GraphRequest":
+        """This thread's own, so that threads do not wait for each other."""
+        request: GraphRequest | None = getattr(self._requests, "request", None)
+        if request is None:
+            assert self._compiled is not None
+            request = self._requests.request = self._compiled.request()
+        return request
+
+
+def in_use(
+    network: nn.Module,
+    example: Sequence[Tensor],
+    name: str,
+    precision: Precision = "float32",
+    device: torch.device = CPU,
+) -> NetworkInUse:
+    """A network for use on a device, which it is moved to.
+
+    Args:
+        network: tensors → a tuple of tensors.
+        example: inputs of one row.
+        name: of the network in the log and the cache.
+        precision: the one that the network's score permits, which its manifest records.
+    """
+    network = network.eval().requires_grad_(False).to(device)
+    compiled = None
+    if device.type == "cpu":
+        permitted: Precision = precision if computes_in_bf16() else "float32"
+        compiled = _compiled(network, example, name, permitted)
+    return NetworkInUse(network, precision, device, compiled)
+
+
+def runtime(device: torch.device) -> str:
+    """What runs networks on a device, for users."""
+    return "OpenVINO" if device.type == "cpu" and _has_openvino() else "PyTorch"
+
+
+@lru_cache(maxsize=1)
+def _has_openvino() -> bool:
+    return find_spec("openvino") is not None
+
+
+def _compiled(network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision) -> "CompiledGraph | None":
+    """The network from the cache, or else compiled and stored there; None where OpenVINO cannot run it."""
+    if not _has_openvino():
+        return None
+    try:
+        from common.weights import graph
+    except (ImportError, RuntimeError, OSError) as error:
+        logger.warning("OpenVINO cannot be used, so that networks run slower: %s", error)
+        return None
+    threads = torch.get_num_threads()
+    try:
+        name_of_file = f"network-{name}-{_key(network, example, precision, threads, graph.processor())}.openvino"
+        for folder in _folders():
+            stored = _read(folder / name_of_file)
+            if stored is not None:
+                try:
+                    return graph.CompiledGraph.deserialised(stored, precision, threads)
+                except (ValueError, RuntimeError) as error:
+                    logger.warning("the compiled network %s cannot be used: %s", folder / name_of_file, error)
+        _announce()
+        compiled = graph.compile_graph(network, example, precision, threads)
+        _store(name_of_file, compiled.serialised())
+        return compiled
+    # OpenVINO has no common class of errors.
+    except Exception as error:
+        logger.warning("OpenVINO cannot run the network %s, which is slower without it: %s", name, error)
+        return None
+
+
+def _key(network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int, processor: str) -> str:
+    """All that a compiled network depends on, as 16 hexadecimal digits."""
+    digest = hashlib.sha256(f"{_FORMAT} {precision} {threads} {processor} ".encode())
+    digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
+    for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
+        digest.update(Path(file).read_bytes())
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _folders() -> list[Path]:
+    """The folders that may have compiled networks, the first of which can be written first."""
+    found = []
+    with suppress(OutputError):
+        found.append(cache_directory())
+    temporary = temporary_directory()
+    return found if temporary is None or temporary in found else [*found, temporary]
+
+
+def _read(path: Path) -> bytes | None:
+    """A file of the cache; None if it is missing, or another user may have made it."""
+    try:
+        with open_regular(path, follow_links=True) as file:
+            if is_trusted(file, path):
+                return file.read()
+    except OSError:
+        return None
+    logger.warning("the compiled network %s is not used: another user may have made it; remove it", path)
+    return None
+
+
+def _store(name: str, content: bytes) -> None:
+    """Writes a file into the first folder that can be written."""
+    failures = []
+    for folder in _folders():
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            atomic_write(folder / name, content, synced=False, mode=0o644)
+            return
+        except OSError as error:
+            failures.append(str(error))
+    logger.warning("compiled networks cannot be cached, so that every start takes longer: %s", "; ".join(failures))
+
+
+@lru_cache(maxsize=1)
+def _announce() -> None:
+    """Says once why this start takes longer."""
+    logger.info("compiling the networks for this processor, once: the next start is faster")

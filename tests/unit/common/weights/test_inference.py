@@ -1,0 +1,190 @@
+"""Networks in use: compiled, cached, by PyTorch where OpenVINO is missing, and on a device."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common.weights import inference
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use, runtime
+from common.weights.manifest import Precision
+from tests.support.pretended_gpu import is_on_gpu, on_gpu, pretended_gpu
+
+
+class Tiny(nn.Module):
+    """Maps, and a position that is read from them: a difference of nearly equal numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("places", torch.linspace(0, 1, 64))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.convolution(image)
+        attention = maps.flatten(2).softmax(dim=-1)
+        places = self.get_buffer("places")
+        return maps, attention @ places.square() - (attention @ places).square()
+
+
+EXAMPLE = (torch.zeros(1, 3, 8, 8),)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("BODYWIRE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    inference._announce.cache_clear()
+    return tmp_path / "cache"
+
+
+def network() -> Tiny:
+    torch.manual_seed(0)
+    return Tiny()
+
+
+def outputs(used: NetworkInUse) -> tuple[Tensor, ...]:
+    return used(torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
+
+
+def plain() -> tuple[Tensor, ...]:
+    return outputs(NetworkInUse(network().eval(), "float32", CPU))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_compiled_network_predicts_as_pytorch(precision: Precision) -> None:
+    for _ in range(2):  # compiled, then from the cache
+        used = in_use(network(), EXAMPLE, "tiny", precision)
+        maps, variance = outputs(used)
+        assert maps.shape == (3, 4, 8, 8)
+        torch.testing.assert_close(maps, plain()[0], atol=2e-2 if precision == "bf16" else 1e-5, rtol=0)
+        torch.testing.assert_close(variance, plain()[1], atol=2e-3 if precision == "bf16" else 1e-5, rtol=0)
+
+
+def test_compiled_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("openvino")
+    with caplog.at_level(logging.INFO):
+        in_use(network(), EXAMPLE, "tiny")
+        (file,) = folder.iterdir()
+        written = file.stat().st_mtime_ns
+        in_use(network(), EXAMPLE, "tiny")
+    assert [path.stat().st_mtime_ns for path in folder.iterdir()] == [written]
+    assert [record.getMessage() for record in caplog.records] == [
+        "compiling the networks for this processor, once: the next start is faster"
+    ]
+
+
+def test_other_weights_are_compiled_again(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    other = network()
+    nn.init.zeros_(other.convolution.weight)
+    for one in (network(), other):
+        in_use(one, EXAMPLE, "tiny")
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_damaged_file_is_replaced(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("openvino")
+    in_use(network(), EXAMPLE, "tiny")
+    (file,) = folder.iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + b"damage...")
+    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
+    assert file.read_bytes() != content[:-9] + b"damage..."
+    assert "its checksum differs" in caplog.text
+
+
+def test_file_that_others_can_write_is_not_used(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("openvino")
+    in_use(network(), EXAMPLE, "tiny")
+    (file,) = folder.iterdir()
+    file.chmod(0o666)
+    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
+    assert "is not used: another user may have made it" in caplog.text
+
+
+def test_second_folder_is_written_without_a_word(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("openvino")
+    folder.write_text("no folder")
+    in_use(network(), EXAMPLE, "tiny")
+    assert len(list((folder.parent / f"bodywire-{os.geteuid()}").iterdir())) == 1
+    assert not caplog.records
+
+
+def test_no_folder_can_be_written(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    folder.write_text("no folder")
+    monkeypatch.setattr(inference, "temporary_directory", lambda: None)
+    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
+    assert "compiled networks cannot be cached, so that every start takes longer: " in caplog.text
+
+
+def test_without_openvino(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
+    inference._has_openvino.cache_clear()
+    try:
+        assert runtime(CPU) == "PyTorch"
+        torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
+    finally:
+        inference._has_openvino.cache_clear()
+    assert not folder.exists()
+
+
+SIGNALLED = """
+import gc, os, signal
+from tests.unit.common.weights.test_inference import EXAMPLE, network
+from common.weights.inference import in_use
+
+arrived = []
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, _: arrived.append(number))
+networks = [in_use(network(), EXAMPLE, name) for name in ("one", "other")]
+while networks:
+    del networks[0]
+    gc.collect()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+assert arrived == 2 * [signal.SIGTERM, signal.SIGINT], arrived
+"""
+
+
+def test_signals_arrive_after_compiled_networks_are_gone(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_openvino_reports_nothing_to_its_authors() -> None:
+    pytest.importorskip("openvino")
+    in_use(network(), EXAMPLE, "tiny")
+    loaded = [name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module]
+    assert not loaded
+    assert "openvino.tools.ovc.telemetry_stub" in sys.modules
+
+
+def test_broken_openvino(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no rule for operation")
+
+    graph = pytest.importorskip("common.weights.graph")
+    monkeypatch.setattr(graph, "compile_graph", fail)
+    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
+    assert "OpenVINO cannot run the network tiny, which is slower without it: no rule" in caplog.text
+
+
+def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    with pretended_gpu(monkeypatch) as gpu:
+        model = network()
+        used = in_use(model, EXAMPLE, "tiny", "float32", gpu)
+        assert on_gpu(model)
+        assert all(is_on_gpu(output) for output in outputs(used))
+    assert not folder.exists()
