@@ -131,6 +131,14 @@ def encode(tile: Tile, colours: ByteArray, known: BoolArray, codec: TextureCodec
     return webp_tile(picture, mask, _QUALITY[tile.level])
 
 
+def encode_level(tile: Tile, picture: ByteArray, mask: BoolArray, codec: TextureCodec) -> bytes:
+    if not mask.any():
+        return WITHDRAWN
+    if codec == "learned":
+        return learned_tile(picture, mask, (61, 61, 61, 30)[tile.level])
+    return webp_tile(picture, mask, _QUALITY[tile.level])
+
+
 def webp_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
     """A tile of version 1: colours (n, n, 3) and known texels (n, n)."""
     rgba = np.dstack([colours, np.where(known, 255, 0).astype(np.uint8)])

@@ -80,6 +80,11 @@ class AtlasMemory:
         self._weights[texels], self._best[texels] = total, best
 
     @property
+    def means(self) -> FloatArray:
+        """(T, 3) colours of the texels, 0…255; undefined where unknown."""
+        return self._means
+
+    @property
     def known(self) -> BoolArray:
         """(T,) whether each texel's colour is known."""
         return self._weights >= self._known_weight
