@@ -77,6 +77,14 @@ class AtlasLayout:
         """(T,) the corner of its triangle that each texel is closest to."""
         return _closest_vertex(self.corners, self.barycentric)
 
+    def areas(self, body: BodyModel) -> FloatArray:
+        """(T,) m² of the body at rest that each texel shows."""
+        corners = body.rest_vertices[0].cpu().numpy()[body.faces.cpu().numpy()]
+        edges = corners[:, 1:] - corners[:, :1]
+        area = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
+        texels = np.bincount(self.face, minlength=len(area))
+        return np.asarray((area / np.maximum(texels, 1))[self.face], np.float32)
+
     def squares(self, side: int) -> IntArray:
         """(T,) the square of `side` × `side` texels that each lies in, counted in rows from the upper left."""
         rows, columns = np.divmod(self.texel.astype(np.int64), ATLAS_SIZE)

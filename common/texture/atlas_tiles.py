@@ -124,18 +124,24 @@ def encode(tile: Tile, colours: ByteArray, known: BoolArray, codec: TextureCodec
         WeightsError: the picture codec's weights are missing or damaged.
     """
     picture, mask = reduced(colours[tile.area], known[tile.area], tile.scale)
-    if not mask.any():
-        return WITHDRAWN
-    if codec == "learned" and tile.level == _FINEST:
-        return learned_tile(picture, mask, _LEARNED_QUALITY)
-    return webp_tile(picture, mask, _QUALITY[tile.level])
+    return encode_picture(tile, picture, mask, codec if tile.level == _FINEST else "webp", _LEARNED_QUALITY)
 
 
-def encode_level(tile: Tile, picture: ByteArray, mask: BoolArray, codec: TextureCodec) -> bytes:
+def encode_picture(tile: Tile, picture: ByteArray, mask: BoolArray, codec: TextureCodec, quality: int) -> bytes:
+    """Encodes a tile from its own texels.
+
+    Args:
+        picture: (n, n, 3) uint8 RGB.
+        mask: (n, n) bool, the known ones.
+        quality: of the picture codec.
+
+    Raises:
+        WeightsError: see `encode`.
+    """
     if not mask.any():
         return WITHDRAWN
     if codec == "learned":
-        return learned_tile(picture, mask, (61, 61, 61, 30)[tile.level])
+        return learned_tile(picture, mask, quality)
     return webp_tile(picture, mask, _QUALITY[tile.level])
 
 

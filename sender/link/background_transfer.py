@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 _ORDER = {TEXTURE: 1, PICTURE: 2, PREVIEW: 3}
@@ -80,7 +80,7 @@ class BackgroundTransfer:
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
-        # Kinds that the receiver does not know.
+        # Kinds that the receiver does not know, or has no use for.
         self._withheld = frozenset({TEXTURE, SIGNAL})
 
     @property
@@ -105,7 +105,8 @@ class BackgroundTransfer:
         Args:
             receiver_is_new: the receiver has no state of the session.
         """
-        taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
+        # The colours of points are for receivers without textures.
+        taken = {COLOURS: not takes_textures, TEXTURE: takes_textures, SIGNAL: takes_signals}
         self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)
         self._send_again()
         if receiver_is_new:

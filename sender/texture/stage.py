@@ -3,9 +3,8 @@
 Two descriptions of the same colours: 2,048 points of the surface, a few kilobytes, and the tiles of a texture atlas.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
 from sender.texture.observation import Observation
 from sender.texture.point_colour_memory import PointColourMemory
+from sender.texture.tile_schedule import TileSchedule
 
 _OBSERVE_EVERY_FRAMES = 5
 # The first observation is so many frames after a person's first frame.  The detector, which runs in every fifth frame,
@@ -37,8 +37,6 @@ _FORGET_AFTER_FRAMES = 300
 # Weight from which a point's colour is known in a picture: no better view of it will come.
 _KNOWN_IN_PICTURE_WEIGHT = 0.2
 _KNOWN_IN_PICTURE_TEXEL_WEIGHT = 0.02
-# Encoding all tiles at once would delay a frame.
-_TILES_PER_FRAME: dict[TextureCodec, int] = {"webp": 2, "learned": 1}
 _FINEST_TILES = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
 
 
@@ -47,16 +45,15 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        tiles: those to be encoded and sent.
         seen_at: number of the frame in which the person was last tracked.
         observed_at: number of the last frame that was added to `memory`; at first, one that makes the next one due.
     """
 
     memory: PointColourMemory
     atlas: AtlasMemory
+    tiles: TileSchedule
     seen_at: int
     observed_at: int
-    tiles: Iterator[tuple[Tile, bytes]] = field(default_factory=lambda: iter(()))
     sent: bool = False
 
 
@@ -87,6 +84,7 @@ class TextureStage:
         self._body = body
         self._region = body.point_regions().numpy()
         layout = AtlasLayout.from_body(body)
+        self._areas = layout.areas(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
         self._people: dict[int, _PersonTexture] = {}
         self._frame = 0
@@ -111,17 +109,20 @@ class TextureStage:
         self._frame += 1
         for person in observed:
             if person.identity not in self._people:
-                atlas = AtlasMemory(self._atlas_camera.layout, codec=self._codec)
-                points = PointColourMemory(self._region)
-                due = self._frame + _FIRST_OBSERVATION_FRAMES
-                texture = _PersonTexture(points, atlas, self._frame, due - _OBSERVE_EVERY_FRAMES)
-                self._people[person.identity] = texture
+                self._people[person.identity] = self._unknown()
             self._people[person.identity].seen_at = self._frame
         for identity, texture in list(self._people.items()):
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
         withdrawn, self._to_withdraw = self._to_withdraw, []
-        return withdrawn + self._observe(frame, observed, people) + self._next_tiles()
+        return withdrawn + self._observe(frame, observed, people) + self._next_tile()
+
+    def _unknown(self) -> _PersonTexture:
+        """The texture of somebody who was not seen before."""
+        layout = self._atlas_camera.layout
+        atlas, due = AtlasMemory(layout), self._frame + _FIRST_OBSERVATION_FRAMES
+        tiles = TileSchedule(layout, atlas, self._areas, self._codec)
+        return _PersonTexture(PointColourMemory(self._region), atlas, tiles, self._frame, due - _OBSERVE_EVERY_FRAMES)
 
     def _from_picture(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -133,10 +134,10 @@ class TextureStage:
         updates = []
         for person, labels in zip(observed, people, strict=True):
             memory = PointColourMemory(self._region, _KNOWN_IN_PICTURE_WEIGHT)
-            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT, codec=self._codec)
+            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT)
             self._add(memory, atlas, frame, person, labels)
             updates.append(Blob(COLOURS, person.identity, encode(*memory.take())))
-            updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
+            updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES, self._codec))
         return updates
 
     def _observe(
@@ -155,18 +156,17 @@ class TextureStage:
         texture = self._people[person.identity]
         texture.observed_at = self._frame
         self._add(texture.memory, texture.atlas, frame, person, people[row])
-        texture.tiles = itertools.chain(texture.tiles, texture.atlas.updates())
+        texture.tiles.observed()
         if not texture.memory.worth_sending:
             return []
         texture.sent = True
         return [Blob(COLOURS, person.identity, encode(*texture.memory.take()))]
 
-    def _next_tiles(self) -> list[Blob]:
-        """The next tiles of somebody who has some to send."""
+    def _next_tile(self) -> list[Blob]:
+        """The next tile of somebody who has one to send: encoding several would delay a frame."""
         for identity, texture in self._people.items():
-            tiles = list(itertools.islice(texture.tiles, _TILES_PER_FRAME[self._codec]))
-            if tiles:
-                return _blobs(identity, tiles)
+            if (tile := texture.tiles.next()) is not None:
+                return _blobs(identity, [tile])
         return []
 
     def _add(
@@ -195,7 +195,7 @@ class TextureStage:
         texture = self._people.pop(identity)
         if texture.sent:
             self._to_withdraw.append(Blob(COLOURS, identity, self._empty_update))
-        self._to_withdraw += _blobs(identity, texture.atlas.withdrawals())
+        self._to_withdraw += _blobs(identity, texture.tiles.withdrawals())
 
 
 def _blobs(identity: int, tiles: Iterable[tuple[Tile, bytes]]) -> list[Blob]:

@@ -67,7 +67,7 @@ async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture)
     relay = await link.relay(address)
     client, _ = link.client(relay.address, pacer=ConstantPacer(200))
     await client.connect()
-    blobs = [Blob("colours", key, secrets.token_bytes(3000)) for key in range(3)]
+    blobs = [Blob("noise", key, secrets.token_bytes(3000)) for key in range(3)]
     for blob in blobs:
         client.post(blob)
     await send_all(client, 0, 20)

@@ -139,11 +139,11 @@ def test_blobs_ahead_of_a_frame_are_sent_whole_and_the_transfer_begins_again() -
 def test_order_of_kinds() -> None:
     transfer = Transfer(100)
     transfer.restart(takes_textures=True)
-    posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, PICTURE, TEXTURE, COLOURS)] + [Blob(PREVIEW, 0, b"newest")]
+    posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, PICTURE, TEXTURE, "new")] + [Blob(PREVIEW, 0, b"newest")]
     assert transfer.deliver(*posted) == [posted[3], posted[2], posted[1], posted[4]]
 
 
-def test_textures_wait_for_a_receiver_that_takes_them() -> None:
+def test_points_have_colours_for_receivers_without_textures_and_textures_wait_for_others() -> None:
     transfer, tile, colours = Transfer(3), Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
     assert list(transfer.ahead([tile])) == []
     assert transfer.deliver(tile, colours) == [colours] and transfer.idle
@@ -153,7 +153,7 @@ def test_textures_wait_for_a_receiver_that_takes_them() -> None:
     transfer.restart()
     assert transfer.deliver(colours) == [colours]
     transfer.restart(takes_textures=True)
-    assert not transfer.idle and transfer.deliver() == [tile]
+    assert not transfer.idle and transfer.deliver(colours) == [tile] and transfer.idle
 
 
 def test_signals_have_a_lane_of_their_own_for_receivers_that_know_it() -> None:

@@ -61,16 +61,7 @@ def test_mean_of_views(layout: AtlasLayout, views: list[tuple[float, float]], le
     assert texture.known.all() and texture.known.shape == (ATLAS_SIZE, ATLAS_SIZE), "it extends beyond the skin"
 
 
-def test_light_noise_is_not_sent_again(layout: AtlasLayout) -> None:
-    memory, rng = AtlasMemory(layout, remove_light=False), np.random.default_rng(0)
-    sent = []
-    for _ in range(60):
-        memory.add(flat_view(layout, 100 + rng.normal(0, 3)))
-        sent.append(len(list(memory.updates())))
-    assert sum(count > 0 for count in sent) == 1
-
-
 def test_nothing_seen_is_nothing_known(layout: AtlasLayout) -> None:
     memory, empty = AtlasMemory(layout), np.zeros((0, 3), np.float32)
     memory.add(AtlasView(np.zeros(0, np.int64), empty, empty[:, 0], empty))
-    assert not memory.known.any() and list(memory.updates()) == []
+    assert not memory.known.any()

@@ -139,30 +139,29 @@ def tiles_of(
     return [[(*Tile.of_key(blob.key), blob.data) for blob in blobs if blob.kind == TEXTURE] for blobs in sent]
 
 
-def test_tiles_come_coarse_first_and_few_at_a_time(texture_stage: TextureStage, front: RenderedPerson) -> None:
+def test_the_whole_body_comes_first_and_few_tiles_at_a_time(texture_stage: TextureStage, front: RenderedPerson) -> None:
     sent = tiles_of(texture_stage, front, 5, 40)
-    assert max(map(len, sent)) <= 2
+    assert max(map(len, sent)) == 1
     tiles = [entry for frame in sent for entry in frame]
     assert {identity for _, identity, _ in tiles} == {5}
-    first = [tile for tile, _, _ in tiles][: len(TILES)]
-    assert [tile.level for tile in first] == sorted(tile.level for tile in first) and first[0] == TILES[0]
+    assert [tile.level for tile, _, _ in tiles].count(1) == 1 == tiles[0][0].level
+    assert len({tile.level for tile, _, _ in tiles}) > 1
     # Everything that shows the person fits in a few dozen kilobytes.
-    assert 5_000 < sum(len(data) for _, _, data in tiles) < 80_000
+    assert 3_000 < sum(len(data) for _, _, data in tiles) < 40_000
 
 
 def test_learned_tiles_arrive_with_the_same_colours_in_fewer_bytes(model: BodyModel, front: RenderedPerson) -> None:
     received, sizes = [], []
     codecs: tuple[TextureCodec, ...] = ("webp", "learned")
     for codec in codecs:
-        sent = tiles_of(TextureStage(SPACE, model, codec), front, 5, 40)
-        assert max(map(len, sent)) <= (2 if codec == "webp" else 1)
-        texture, first = ReceivedTexture(), [entry for frame in sent for entry in frame][: len(TILES)]
-        for tile, _, data in first:
-            texture = texture.with_tile(tile, data)
+        texture, size = ReceivedTexture(), 0
+        for frame in tiles_of(TextureStage(SPACE, model, codec), front, 5, 60):
+            for tile, _, data in frame:
+                texture, size = texture.with_tile(tile, data), size + len(data)
         received.append(texture.texture())
-        sizes.append(sum(len(data) for _, _, data in first))
-    np.testing.assert_array_equal(received[0].known, received[1].known)
-    known = received[0].known
+        sizes.append(size)
+    known = received[0].known & received[1].known
+    assert known.sum() > 0.95 * max(texture.known.sum() for texture in received)
     difference = received[0].colours[known].astype(float) - received[1].colours[known]
     assert np.abs(difference).mean() < 6 and sizes[1] < 0.9 * sizes[0]
 
