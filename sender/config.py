@@ -31,7 +31,7 @@ class AppearanceConfig:
     colours: bool = option(True, help="learn and send the colours of people's surface")
     texture_codec: TextureCodec = option(
         "learned",
-        help="codec of the finest textures; webp: for receivers of earlier versions",
+        help="codec of textures; webp: for receivers of earlier versions",
     )
 
 

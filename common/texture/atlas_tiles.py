@@ -1,8 +1,7 @@
 """Codec for the texture atlas: tiles of four resolutions, each a picture of some hundred to some thousand bytes.
 
 A tile is a square of up to 128 texels of the atlas, or of the atlas reduced to 64, 128 or 256 texels.  Every tile can
-be decoded on its own; where tiles overlap, the finest one counts.  The coarse tiles come first, and a tile is sent
-again when its colours have changed.
+be decoded on its own; where tiles overlap, the finest one counts.  A tile is sent again when its colours have changed.
 
 Layout: a version byte, then the picture; a tile without a picture withdraws what was sent before.
 

@@ -3,7 +3,8 @@
 Dressed people of the test split (seed 20,000,007) with their true pose and mask, seen from one side or from eight.
 The truth is the same picture without light.  A light's brightness cannot be told from a person's, so each error is
 given as it is and, as "relative", after one factor of brightness per person.  Colours are 0…255, errors are means over
-texels and channels.
+texels and channels.  "streamed": the sides come one after the other, round after round, and the receiver has the tiles
+that a sender has chosen by then; `bytes_mean` is their size.
 """
 
 import argparse
@@ -25,11 +26,13 @@ from receiver.texture.painting import complete
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
+from sender.texture.tile_schedule import TileSchedule
 from sender.train.atlas_people import KNOWN_WEIGHT, TexturePeople, TexturePicture, view_of
 from tests.bench import report
 
 _SEED = 20_000_007
-_BYTES = (1_000, 4_000, 16_000, 64_000)
+# Rounds of the eight sides, and frames from one observation to the next.
+_ROUNDS, _FRAMES = (1, 2, 6), 5
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
 
 
@@ -57,6 +60,8 @@ class TextureBench:
         self.face = FaceDetail(self.body, BodySkin.from_model(self.body).template, self.layout)
         self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
         self._people, self._count = TexturePeople(self.body, seed, count), count
+        self._areas = self.layout.areas(self.body)
+        self._bytes: dict[str, list[int]] = {}
 
     def measure(self) -> dict[str, list[Error]]:
         """Errors of everybody by what was measured."""
@@ -74,12 +79,39 @@ class TextureBench:
                     self._add(errors, what, memory, (truth[:sides], truth[sides:]))
                     if light and sides == 1:
                         self._add(errors, f"{what}, completed", memory, ([], truth[sides:]), self.completion)
-            for most in _BYTES:
-                tiles = _within(memory, most)
-                error = self._error(self._received(memory, tiles), truth, memory, known=True)
-                if error:
-                    errors.setdefault(f"eight sides, {most // 1000} kB", []).append(error)
+            self._stream(lit, truth, errors)
         return errors
+
+    def _stream(self, lit: Sequence[AtlasView], truth: Sequence[AtlasView], errors: dict[str, list[Error]]) -> None:
+        """Adds what a receiver has of a person that turns, after some rounds."""
+        memory = AtlasMemory(self.layout, KNOWN_WEIGHT)
+        schedule = TileSchedule(self.layout, memory, self._areas, "learned")
+        received, size = ReceivedTexture(), 0
+        for turn in range(1, max(_ROUNDS) + 1):
+            for view in lit:
+                memory.add(view)
+                schedule.observed()
+                for _ in range(_FRAMES):
+                    if (sent := schedule.next()) is not None:
+                        received, size = received.with_tile(*sent), size + len(sent[1])
+            if turn in _ROUNDS:
+                whole = self.whole(received.texture()).reshape(-1, 3)[self.layout.texel].astype(np.float32)
+                if error := self._error(whole, truth, memory, known=True):
+                    name = f"streamed, {turn} rounds"
+                    errors.setdefault(name, []).append(error)
+                    self._bytes.setdefault(name, []).append(size)
+
+    def figures(self) -> dict[str, report.Figures]:
+        """Mean errors and bytes by what was measured."""
+        return {
+            name: {
+                "error_mean": float(np.mean([error.plain for error in own])),
+                "relative_mean": float(np.mean([error.relative for error in own])),
+                "bytes_mean": float(np.mean(self._bytes.get(name, [float("nan")]))),
+                "people": float(len(own)),
+            }
+            for name, own in self.measure().items()
+        }
 
     def _add(
         self,
@@ -124,29 +156,6 @@ class TextureBench:
         return Error.between(found, (view.colours[selected] for view, selected in zip(truth, chosen, strict=True)))
 
 
-def _within(memory: AtlasMemory, most_bytes: int) -> list[Tile]:
-    """The tiles that are sent first and have at most so many bytes together."""
-    tiles, spent = [], 0
-    for tile, data in memory.encoded(list(TILES)):
-        spent += len(data)
-        if spent > most_bytes:
-            break
-        tiles.append(tile)
-    return tiles
-
-
-def figures(errors: dict[str, list[Error]]) -> dict[str, report.Figures]:
-    """Mean errors by what was measured."""
-    return {
-        name: {
-            "error_mean": float(np.mean([error.plain for error in own])),
-            "relative_mean": float(np.mean([error.relative for error in own])),
-            "people": float(len(own)),
-        }
-        for name, own in errors.items()
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("texture", __doc__, _SEED)
     report.add_amount(parser, "--people", "number", 24, 3, report.at_least(1))
@@ -155,9 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     bench = TextureBench(options.people, options.seed)
-    report.publish(
-        options, figures(bench.measure()), f"{options.people} people, seed {options.seed}, errors of colours 0…255"
-    )
+    report.publish(options, bench.figures(), f"{options.people} people, seed {options.seed}, errors of colours 0…255")
 
 
 if __name__ == "__main__":
