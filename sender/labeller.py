@@ -28,7 +28,9 @@ class Labeller:
     def label(self, frame: CapturedFrame) -> tuple[Sequence[ObservedPerson], tuple[PersonLabels, ...]]:
         """The people that perception has tracked, and their labels in the same order."""
         with self._metrics.stage("perception"), self._traces.stage(frame.sequence, "perception"):
-            observed = self._perception.process(frame.image, frame.camera)
+            # Views that take turns need the means that smoothing makes of them.
+            time_s = frame.media_time_s if self._semantics.smooths else None
+            observed = self._perception.process(frame.image, frame.camera, time_s)
         with self._metrics.stage("semantics"), self._traces.stage(frame.sequence, "semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
             return observed, self._clothing.label(frame.image, frame.camera, observed, people)

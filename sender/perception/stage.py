@@ -19,6 +19,7 @@ from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker
+from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
 
 # At each of its two scales.
 _DETECT_EVERY_FRAMES = 10
@@ -37,6 +38,8 @@ _BOX_GROWTH = 2.0
 _BOX_GAIN = 0.6
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
 _BOX_DEAD_BAND = 0.04
+# In frames that follow each other within this time, the two views take turns.
+_TURN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,14 @@ class ObservedPerson:
         score: probability that this is a person, 0…1.
         crop: the part of the frame that perception read.
         output: perception's predictions there, a batch of one.
+        view: how perception saw the crop.
     """
 
     identity: int
     score: float
     crop: CropBox
     output: PerceptionOutput
+    view: View = "both"
 
 
 class PerceptionStage:
@@ -66,6 +71,9 @@ class PerceptionStage:
         self._tracker = Tracker(limits)
         self._rejected_boxes: list[Box] = []
         self._frames = 0
+        self._time_s: float | None = None
+        self._view: View = "plain"
+        self._boxes = ViewTurns()
 
     @classmethod
     def load(cls, limits: TrackerConfig) -> Self:
@@ -76,17 +84,23 @@ class PerceptionStage:
         """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()
         self._frames = 0
+        self._time_s = None
+        self._boxes.reset()
 
-    def process(self, image: Image, camera: Camera) -> tuple[ObservedPerson, ...]:
+    def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
 
         Args:
             camera: the frame's; its size is the image's.
+            time_s: on the source's clock; None where it has none.  Where frames follow each other fast, each is seen
+                in one view, by turns.
         """
         self._tracker.advance()
         self._detect(image, camera)
         self._frames += 1
-        people = self._observe(image, self._tracker.seen)
+        follows = time_s is not None and self._time_s is not None and 0.0 < time_s - self._time_s <= _TURN_S
+        self._time_s = time_s
+        people = self._observe(image, self._tracker.seen, self._next_view(follows))
         self._tracker.drop_drifted()
         self._tracker.resolve_id_switches()
         seen = {track.identity for track in self._tracker.seen}
@@ -147,14 +161,22 @@ class PerceptionStage:
     def _is_rejected(self, box: Box) -> bool:
         return any(intersection_over_union(box, rejected) >= _REJECTED_IOU for rejected in self._rejected_boxes)
 
-    def _observe(self, image: Image, tracks: Sequence[Track]) -> list[ObservedPerson]:
+    def _next_view(self, follows: bool) -> View:
+        """Of everybody in a frame; both for people who are new, whose first frame would else be off."""
+        if not follows or any(track.identity not in self._boxes for track in self._tracker.seen):
+            return "both"
+        self._view = OTHER[self._view]
+        return self._view
+
+    def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
         """Predicts the people in the tracks' boxes and updates the tracks."""
         if not tracks:
             return []
         height, width = image.shape[:2]
         expected = [track.expected_box() for track in tracks]
         # A photograph is a source's only frame: nothing corrects it later, and nothing waits for it.
-        predictions = predict_in_boxes(self._perception, image, expected, thorough=self._frames == 1)
+        thorough = self._frames == 1
+        predictions = predict_in_boxes(self._perception, image, expected, view=view, thorough=thorough)
         presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
         people = []
         for track, old, presence, crop, output in zip(
@@ -162,11 +184,11 @@ class PerceptionStage:
         ):
             refined = person_box(output, crop)
             track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
-            box = smoothed_box(old, refined)
+            box = smoothed_box(old, self._boxes.mean(track.identity, view, refined))
             self._tracker.observe(
                 track, box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop)
             )
-            people.append(ObservedPerson(track.identity, presence, crop, output))
+            people.append(ObservedPerson(track.identity, presence, crop, output, view))
         return people
 
 

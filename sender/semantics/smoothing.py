@@ -19,6 +19,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from sender.perception.tracking.view_turns import View, ViewTurns
 from sender.semantics.facing import FacingResolver
 
 _ROOT = group_slices()["root"]
@@ -92,16 +93,19 @@ class LabelSmoother:
         self._strength = strength
         self._states: dict[int, _FilterState] = {}
         self._facing = FacingResolver()
+        self._views = ViewTurns()
 
     def reset(self) -> None:
         self._states.clear()
         self._facing.reset()
+        self._views.reset()
 
-    def smooth(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
+    def smooth(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
         """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` and `surface` pass unchanged.
 
         Args:
             time_s: of the frame, on the source's clock; the filter starts again if it does not advance.
+            view: of the person that the labels are from.
 
         Raises:
             ValueError: `labels` is not a whole label vector.
@@ -113,8 +117,9 @@ class LabelSmoother:
             zeros = np.zeros_like(labels)
             self._states[identity] = _FilterState(time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),))
             self._facing.forget(identity)
-            return self._facing.resolve(identity, time_s, labels)
-        labels = self._facing.resolve(identity, time_s, labels)
+            self._views.forget(identity)
+            return self._views.mean(identity, view, self._facing.resolve(identity, time_s, labels))
+        labels = self._views.mean(identity, view, self._facing.resolve(identity, time_s, labels))
         step_s = time_s - state.time_s
         state.add(labels, step_s)
         value = labels.copy()

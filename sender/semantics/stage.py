@@ -119,6 +119,11 @@ class SemanticsStage:
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
 
+    @property
+    def smooths(self) -> bool:
+        """Whether labels are smoothed over time."""
+        return self._smoother is not None
+
     def reset(self) -> None:
         self._colours.clear()
         if self._smoother is not None:
@@ -143,7 +148,7 @@ class SemanticsStage:
         labels = self._space.encode(bodies, colours)
         if self._smoother is not None:
             people = zip(observed, labels.numpy(), strict=True)
-            smoothed = [self._smoother.smooth(person.identity, time_s, row) for person, row in people]
+            smoothed = [self._smoother.smooth(person.identity, time_s, row, person.view) for person, row in people]
             labels = torch.from_numpy(np.stack(smoothed))
         confidence = self._confidence.limbs(fit.evidence) if self._confidence else [{} for _ in observed]
         return tuple(

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arrays import BoolArray, Box, FloatArray, Image
+from common.synthetic.render_clip import FPS
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
@@ -157,8 +158,8 @@ def follow(clip: TiltedClip, stage: PerceptionStage) -> list[Box | None]:
     stage.reset()
     limit = np.array([clip.camera.width, clip.camera.height] * 2, np.float32)
     boxes: list[Box | None] = []
-    for image in decoded(clip.encoded):
-        people = stage.process(image, clip.camera)
+    for index, image in enumerate(decoded(clip.encoded)):
+        people = stage.process(image, clip.camera, index / FPS)
         boxes.append(np.clip(person_box(people[0].output, people[0].crop), 0, limit) if people else None)
     return boxes
 

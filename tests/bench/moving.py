@@ -3,6 +3,8 @@
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire    (as the sender works)
                                            └─ semantics, each frame alone ─── per frame
 
+Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
+
 Errors are relative to the midpoint of the hips, in the camera's axes.  `acceleration_error_mm` is the mean error of the
 second difference of a keypoint's position in time.  `side_in_front` is the share of frames in which the line between
 the hips points to the true side, less than 90° off: a person who is taken for their own back has it reversed.
@@ -87,7 +89,7 @@ class MovingSender:
         self._semantics["bodywire"].reset()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS}
         for index, image in enumerate(decoded(clip.encoded)):
-            observed = self._perception.process(image, CAMERA)
+            observed = self._perception.process(image, CAMERA, index / _FPS)
             self._semantics["per frame"].reset()
             for name, semantics in self._semantics.items():
                 people = semantics.label(observed, CAMERA, index / _FPS)

@@ -139,7 +139,7 @@ class FrameSender:
             self._semantics.reset()
             self._clothing.reset()
             self._source = captured.source
-        return self._perception.process(captured.image, captured.camera)
+        return self._perception.process(captured.image, captured.camera, captured.media_time_s)
 
     def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:
         """Semantics and clothes of one frame."""

@@ -86,7 +86,7 @@ def measure(frames: Iterator[CapturedFrame]) -> Figures:
     seen = count = 0
     for frame in map(enlarged, frames):
         with watch.time("perception"):
-            seen += bool(stage.process(frame.image, frame.camera))
+            seen += bool(stage.process(frame.image, frame.camera, frame.media_time_s))
         count += 1
     for values in watch.spent_ms.values():
         del values[: min(WARM_UP, len(values) - 1)]

@@ -18,6 +18,7 @@ from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.inference.flip_augmentation import mean, mirrored, with_peaks
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.view_turns import View
 
 WEIGHTS_NAME = "perception"
 KIND = "perception-vit-1"
@@ -36,7 +37,7 @@ class _PlainOutputs(nn.Module):
 
 
 class Perception:
-    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation.
+    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation where both views are wanted.
 
     Args:
         net: trained.
@@ -62,7 +63,7 @@ class Perception:
         return self.net.config.size
 
     @torch.inference_mode()
-    def observe(self, crops: Sequence[ByteArray]) -> PerceptionOutput:
+    def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
         """Predicts square crops (S, S, 3) uint8 RGB as one batch; those of another side than `size` are resampled.
 
         Raises:
@@ -72,9 +73,12 @@ class Perception:
         if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
         images = resized(as_images(np.stack(crops)), self.size)
-        both = torch.cat([images, images.flip(-1)]).contiguous(memory_format=torch.channels_last)
-        seen = PerceptionOutput(*(output.cpu() for output in self._network(both)))
-        return self.with_peaks(mean([seen[: len(crops)], mirrored(seen[len(crops) :])]))
+        views = {"both": [images, images.flip(-1)], "plain": [images], "mirrored": [images.flip(-1)]}[view]
+        batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        seen = PerceptionOutput(*(output.cpu() for output in self._network(batch)))
+        if view == "both":
+            return self.with_peaks(mean([seen[: len(crops)], mirrored(seen[len(crops) :])]))
+        return self.with_peaks(seen if view == "plain" else mirrored(seen))
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:

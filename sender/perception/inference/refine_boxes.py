@@ -11,6 +11,7 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.view_turns import View
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
 # keypoints' box.
@@ -42,12 +43,13 @@ class BoxPredictions:
 
 
 def predict_in_boxes(
-    perception: Perception, image: Image, boxes: Sequence[Box], *, thorough: bool = False
+    perception: Perception, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
 ) -> BoxPredictions:
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
 
     Args:
-        thorough: with zoom augmentation, in three times the time.
+        view: how the network sees each crop.
+        thorough: with zoom augmentation and both views, in six times the time of one view.
 
     Raises:
         ValueError: there is no box.
@@ -55,7 +57,7 @@ def predict_in_boxes(
     crops = tuple(CropBox.around(box) for box in boxes)
     if thorough:
         return BoxPredictions(crops, predict_zoomed(perception, image, crops))
-    return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops]))
+    return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops], view))
 
 
 def refine_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:

@@ -17,13 +17,16 @@ FRAME = CapturedFrame(5, "clip.mp4", 1000.0, 0.2, np.zeros((8, 8, 3), np.uint8),
 class FakeStage:
     """Perception and semantics, or clothing, which adds a label group."""
 
+    smooths: bool = True
     resets: int = 0
+    times: list[float | None] = field(default_factory=list)
     calls: list[object] = field(default_factory=list)
 
     def reset(self) -> None:
         self.resets += 1
 
-    def process(self, image: object, camera: Camera) -> tuple[str]:
+    def process(self, image: object, camera: Camera, time_s: float | None) -> tuple[str]:
+        self.times.append(time_s)
         return ("somebody",)
 
     def label(self, *arguments: object) -> tuple[PersonLabels, ...]:
@@ -44,5 +47,13 @@ def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_tr
     ]
     for stage in ("perception", "semantics"):
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == 1
+    assert networks.times == [0.2]
     labeller.reset()
     assert (networks.resets, clothing.resets) == (2, 1)
+
+
+def test_without_smoothing_each_frame_is_perceived_for_itself() -> None:
+    networks = FakeStage(smooths=False)
+    traces = SenderTraces(FrameTracer("sender", RecordedSpans()), bytes(16))
+    Labeller(networks, networks, FakeStage(), SenderMetrics(), traces).label(FRAME)  # type: ignore[arg-type]
+    assert networks.times == [None]

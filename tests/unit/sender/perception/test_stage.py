@@ -24,6 +24,7 @@ from sender.perception.inference.zoom_augmentation import ZOOMS
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, smoothed_box
+from sender.perception.tracking.view_turns import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(320, 240, 400.0)
@@ -58,8 +59,8 @@ class BlockDetector(Detector):
 class BlockPerception(Perception):
     """Predicts a person with located keypoints on bright pixels, and none on dark ones."""
 
-    def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
-        output = super().observe(crops)
+    def observe(self, crops: Sequence[Image], view: View = "both") -> PerceptionOutput:
+        output = super().observe(crops, view)
         masks = torch.from_numpy(np.stack([(crop[::2, ::2] > 0).any(axis=2) for crop in crops]))
         positions = torch.full_like(output.keypoints_2d, 0.5)
         for row, mask in enumerate(masks):
@@ -196,9 +197,9 @@ def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
     class CountingPerception(BlockPerception):
         calls = 0
 
-        def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
+        def observe(self, crops: Sequence[Image], view: View = "both") -> PerceptionOutput:
             self.calls += 1
-            return super().observe(crops)
+            return super().observe(crops, view)
 
     perception = CountingPerception(PerceptionNet(TINY))
     stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig())
@@ -214,14 +215,42 @@ def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
     assert [*calls, perception.calls] == [2 + len(ZOOMS), 1, 1, 2 + len(ZOOMS)]
 
 
+@pytest.mark.parametrize(
+    ("step_s", "views"),
+    [
+        (0.04, ["both", "mirrored", "plain", "mirrored", "both"]),
+        (0.2, ["both"] * 5),
+        (0.0, ["both"] * 5),
+        (None, ["both"] * 5),
+    ],
+)
+def test_views_take_turns_in_a_stream_until_somebody_new_comes(step_s: float | None, views: list[View]) -> None:
+    class WatchedPerception(BlockPerception):
+        def observe(self, crops: Sequence[Image], view: View = "both") -> PerceptionOutput:
+            asked.append(view)
+            return super().observe(crops, view)
+
+    asked: list[View] = []
+    stage = PerceptionStage(BlockDetector(), WatchedPerception(PerceptionNet(TINY)), BlockVerifier(), TrackerConfig())
+    seen = []
+    for number in range(5):
+        if number == 4:
+            stage.reset()
+        time_s = None if step_s is None else step_s * number
+        (person,) = stage.process(with_person(100), CAMERA, time_s)
+        assert person.view == asked[-1]
+        seen.append(person.view)
+    assert seen == views
+
+
 class UnlocatedPerception(BlockPerception):
     """Locates no keypoint, as on furniture; from the second crop on, its mask covers the crop, so that boxes grow."""
 
     calls = 0
 
-    def observe(self, crops: Sequence[Image]) -> PerceptionOutput:
+    def observe(self, crops: Sequence[Image], view: View = "both") -> PerceptionOutput:
         self.calls += 1
-        output = super().observe(crops)
+        output = super().observe(crops, view)
         if self.calls <= GROWS_AFTER_CALLS:
             return output
         return replace(

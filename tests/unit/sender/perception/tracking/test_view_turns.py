@@ -1,0 +1,63 @@
+"""Means over two views that take turns: exact in steady motion, and steady at rest."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
+
+BIAS = np.array([0.5, -0.25, 0.0], np.float32)
+SIGNS = {"both": 0, "plain": 1, "mirrored": -1}
+
+
+def seen(truth: FloatArray, view: View) -> FloatArray:
+    return np.asarray(truth + SIGNS[view] * BIAS, np.float32)
+
+
+def means(velocity: float, frames: int = 6) -> list[FloatArray]:
+    """Of somebody who moves steadily; both views in the first frame."""
+    turns = ViewTurns()
+    view: View = "both"
+    found = []
+    for number in range(frames):
+        found.append(turns.mean(3, view, seen(np.full(3, velocity * number, np.float32), view)))
+        view = "plain" if view == "both" else OTHER[view]
+    return found
+
+
+def test_person_at_rest_does_not_move() -> None:
+    np.testing.assert_allclose(means(0.0), np.zeros((6, 3)), atol=1e-6)
+
+
+def test_person_in_steady_motion_is_where_both_views_show_them() -> None:
+    np.testing.assert_allclose(means(0.2)[3:], 0.2 * np.arange(3, 6)[:, None] * np.ones(3), atol=1e-6)
+
+
+def test_frame_in_both_views_is_taken_as_it_is_and_the_next_foreseen() -> None:
+    turns = ViewTurns()
+    view: View = "plain"
+    for number in range(5):
+        view = OTHER[view]
+        turns.mean(3, view, seen(np.full(3, 0.2 * number, np.float32), view))
+    both = np.full(3, 1.0, np.float32)
+    assert turns.mean(3, "both", both) is both
+    np.testing.assert_allclose(turns.mean(3, "plain", seen(np.full(3, 1.2, np.float32), "plain")), 1.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("forget", [ViewTurns.reset, lambda turns: turns.forget(3)])
+def test_somebody_else_of_the_same_identity(forget: Callable[[ViewTurns], None]) -> None:
+    turns = ViewTurns()
+    turns.mean(3, "plain", BIAS)
+    assert 3 in turns
+    assert 4 not in turns
+    forget(turns)
+    assert 3 not in turns
+    assert turns.mean(3, "mirrored", -BIAS).tolist() == (-BIAS).tolist()
+
+
+def test_view_that_comes_twice_since_a_frame_was_missed() -> None:
+    turns = ViewTurns()
+    turns.mean(3, "plain", BIAS)
+    assert turns.mean(3, "plain", 2 * BIAS).tolist() == (2 * BIAS).tolist()
