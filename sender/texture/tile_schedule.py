@@ -7,6 +7,7 @@ than the camera resolves differs little from a coarser one, and so never is.
 """
 
 from collections import Counter
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -31,13 +32,14 @@ _FACE_WEIGHT = 3.0
 _TILE_BYTES, _TEXEL_BYTES = 40.0, (0.12, 0.12, 0.11, 0.08)
 # Fewer texels say little about the bytes that one takes.
 _LEAST_TEXELS = 200
-# Observations before the first tile, and growth and limit of the pause between two versions of a tile.
-_FIRST_INTERVAL, _INTERVAL_GROWTH, _MAX_INTERVAL = 3, 2, 96
+# Observations before the first tile, and from one plan to the next; growth and limit of the pause between two versions
+# of a tile.
+_FIRST_INTERVAL, _PLAN_INTERVAL, _INTERVAL_GROWTH, _MAX_INTERVAL = 3, 2, 2, 96
 # Bytes at once, and for each observation.
 _MOST_BYTES, _BYTES_PER_OBSERVATION = 3500.0, 333.0
 # The whole body comes first, in one tile; later tiles are of these levels, a finer one beside four of the coarser.
 _FIRST_LEVEL, _COARSE, _FINE = 1, 2, 3
-_LEVELS = (_FIRST_LEVEL, _COARSE, _FINE)
+_THIRDS = np.full(3, 1 / 3, np.float32)
 # The picture codec's quality at each level.
 _QUALITY = (61, 61, 61, 30)
 # Ragged edges of what is known cost more than they show, in texels.
@@ -61,7 +63,7 @@ class TileSchedule:
         faces = layout.region[self._samples] == REGION_INDEX["face"]
         weight = areas[self._samples] * np.where(faces, _FACE_WEIGHT, 1.0)
         self._weight = weight / weight.sum()
-        self._tile_of = {level: self._tiles_of_samples(level) for level in _LEVELS}
+        self._tile_of = {level: self._tiles_of_samples(level) for level in (_FIRST_LEVEL, _COARSE, _FINE)}
         # What the receiver has of each sample: its colour, and the level of the tile that it is from, or −1.
         self._received = np.zeros((len(self._samples), 3), np.float32)
         self._level = np.full(len(self._samples), -1)
@@ -74,11 +76,11 @@ class TileSchedule:
         self._atlas: _Atlas | None = None
 
     def observed(self) -> None:
-        """Plans anew, after an observation was added to the memory."""
+        """Takes note of an observation that was added to the memory; after some of them, plans anew."""
         self._observations += 1
         self._allowance = min(self._allowance + _BYTES_PER_OBSERVATION, _MOST_BYTES)
-        self._plan = []
-        if self._observations < _FIRST_INTERVAL or not self._memory.known.any():
+        too_early = (self._observations - _FIRST_INTERVAL) % _PLAN_INTERVAL or self._observations < _FIRST_INTERVAL
+        if too_early or not self._memory.known.any():
             return
         self._atlas = _Atlas(self._layout, self._memory)
         first = [tile for tile in TILES if tile.level == _FIRST_LEVEL]
@@ -133,7 +135,7 @@ class TileSchedule:
         gains, texels = np.zeros(len(TILES)), np.zeros(len(TILES))
         known, colours = atlas.known[self._samples], atlas.means[self._samples]
         now = np.where(self._level >= 0, _error(colours, self._received), _UNKNOWN_ERROR)
-        for level in _LEVELS:
+        for level in (_COARSE, _FINE):
             after = np.hypot(_error(colours, atlas.at(level, self._samples)), _CODING_ERROR)
             gain = np.where(known & (self._level <= level), (_visible(now) - _visible(after)) * self._weight, 0)
             gains += np.bincount(self._tile_of[level], gain, minlength=len(TILES))
@@ -164,8 +166,6 @@ class _Atlas:
         values[layout.texel, :3] = np.rint(self.means.clip(0, 255))
         values[layout.texel, 3] = self.known
         self._values = values.reshape(ATLAS_SIZE, ATLAS_SIZE, 4)
-        extended = layout.extended(self._values[..., 3:])[..., 0].astype(np.float32)
-        self._mask: BoolArray = cv2.GaussianBlur(extended, (0, 0), _EDGE_SIGMA) > 0.5
         self._levels: dict[int, ByteArray] = {}
 
     def at(self, level: int, texels: IntArray) -> FloatArray:
@@ -179,6 +179,12 @@ class _Atlas:
         centres = np.stack([columns, rows], axis=1).astype(np.float32) + np.float32(0.5)
         return sample(self._levels[level], centres / np.float32(ATLAS_SIZE))
 
+    @cached_property
+    def _mask(self) -> BoolArray:
+        """(S, S) where the receiver is told to know the colours."""
+        extended = self._layout.extended(self._values[..., 3:])[..., 0].astype(np.float32)
+        return np.asarray(cv2.GaussianBlur(extended, (0, 0), _EDGE_SIGMA) > 0.5)
+
     def encoded(self, tile: Tile, codec: TextureCodec) -> bytes:
         colours, known = self._values[tile.area][..., :3], self._values[tile.area][..., 3] > 0
         picture, inside = reduced(colours, known, tile.scale)
@@ -191,7 +197,7 @@ def _samples_per_texel(level: int) -> float:
 
 
 def _error(found: FloatArray, wanted: FloatArray) -> FloatArray:
-    return np.asarray(np.abs(found - wanted).mean(axis=1))
+    return np.asarray(np.abs(found - wanted) @ _THIRDS)  # faster than a mean along the short axis
 
 
 def _visible(error: FloatArray) -> FloatArray:
