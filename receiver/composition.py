@@ -18,7 +18,7 @@ from common.io.tracing import FrameTracer
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
-from common.weights.manifest import model_hash
+from common.weights.manifest import check_files, model_hash
 from receiver.config import ReceiverConfig
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.engine.local import LocalEngine
@@ -71,6 +71,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     config.engine.check(config.device.device)
     if config.replay.replay and config.recording.record:
         raise UsageError("--replay and --record exclude each other: the recording is there already")
+    check_files()
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()

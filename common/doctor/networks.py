@@ -1,6 +1,5 @@
 """Checks of the trained networks and of the device that they run on."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -12,27 +11,17 @@ from common.version import version_line
 from common.weights.config import DeviceConfig
 from common.weights.devices import computes_in_bf16, resolve_device
 from common.weights.inference import runtime
-from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
+from common.weights.manifest import WEIGHTS_DIRECTORY, damaged_files, read_manifest
 
 _GIGABYTE = 1e9
 
 
 def check_weights(directory: Path = WEIGHTS_DIRECTORY) -> Finding:
     """Whether each file of the manifest is there with its checksum; raises WeightsError without a manifest."""
-    entries = read_manifest(directory)
-    faults, size = [], 0
-    for entry in entries.values():
-        try:
-            content = (directory / entry.file).read_bytes()
-        except OSError as error:
-            faults.append(f"{entry.file} cannot be read ({error.strerror})")
-            continue
-        size += len(content)
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            faults.append(f"{entry.file} is damaged or of another version")
-    if faults:
+    if faults := damaged_files(directory):
         return problem("weights", "; ".join(faults), "reinstall bodywire", WeightsError)
-    return ok("weights", f"{len(entries)} files, {size / 1e6:.0f} MB, checksums match")
+    sizes = [(directory / entry.file).stat().st_size for entry in read_manifest(directory).values()]
+    return ok("weights", f"{len(sizes)} files, {sum(sizes) / 1e6:.0f} MB, checksums match")
 
 
 def check_versions(program: str) -> Finding:

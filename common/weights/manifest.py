@@ -118,6 +118,34 @@ def recorded_config(
     raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire")
 
 
+def damaged_files(directory: Path = WEIGHTS_DIRECTORY) -> list[str]:
+    """What is wrong with files of the manifest, one sentence each.
+
+    Raises:
+        WeightsError: as `read_manifest`.
+    """
+    faults = []
+    for entry in read_manifest(directory).values():
+        try:
+            content = (directory / entry.file).read_bytes()
+        except OSError as error:
+            faults.append(f"{entry.file} cannot be read ({error.strerror})")
+            continue
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            faults.append(f"{entry.file} is damaged or of another version")
+    return faults
+
+
+def check_files(directory: Path = WEIGHTS_DIRECTORY) -> None:
+    """Checks all files of the manifest, for programs that load some of them only when they are needed.
+
+    Raises:
+        WeightsError: a file is missing, damaged or of another version.
+    """
+    if faults := damaged_files(directory):
+        raise WeightsError(f"weights: {'; '.join(faults)}: reinstall bodywire")
+
+
 def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -> None:
     """Writes a file of weights and its entry, each atomically; an existing entry of this name is replaced."""
     directory.mkdir(parents=True, exist_ok=True)

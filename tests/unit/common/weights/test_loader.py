@@ -9,7 +9,7 @@ import torch
 from common.body import label_space
 from common.errors import WeightsError
 from common.weights.loader import load_weights, save_weights
-from common.weights.manifest import Storage, model_hash, read_manifest
+from common.weights.manifest import Storage, check_files, model_hash, read_manifest
 
 TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
 ARCHITECTURE = {"width": 4, "taps": [1, 2]}
@@ -63,6 +63,21 @@ def test_damaged_file(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(WeightsError, match="checksum differs"):
         load_weights("net", None, tmp_path)
+
+
+def test_a_damaged_file_is_found_without_loading_it(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        save(tmp_path, name)
+    check_files(tmp_path)
+    path = tmp_path / read_manifest(tmp_path)["second"].file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"second.* is damaged or of another version: reinstall"):
+        check_files(tmp_path)
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"second.* cannot be read"):
+        check_files(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage " * 999, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", None])
