@@ -179,7 +179,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
         resources.enter_context(_metrics_server(config.metrics, metrics))
-        rate = RateController(config.rate, source.fps)
+        rate = RateController(config.rate, source.fps, config.link.budget_bps)
         hello = _hello(networks, config.delivery.is_live(camera=source.live), spool)
         recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
@@ -196,7 +196,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             # No later frame refines what a picture shows.
             codec = FrameCodec(networks, progressive=not source.stills)
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
-            report = Reporter(rate, metrics, stills=source.stills).due
+            report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
             delivery = _deliver(
                 config.link, hello, encoder, observers, rate, report, transport, spool, metrics, traffic
             )

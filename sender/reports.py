@@ -5,7 +5,6 @@ from common.wire.report import MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, S
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 
-_INTERVAL_S = 1.0
 # So that each picture comes with its own times.
 _STILLS_INTERVAL_S = 0.0
 
@@ -15,14 +14,21 @@ class Reporter:
 
     Args:
         stills: whether the frames are pictures of their own.
+        interval_s: at least between two reports of a stream.
     """
 
     def __init__(
-        self, rate: RateController, metrics: SenderMetrics, *, stills: bool = False, clock: Clock = SYSTEM_CLOCK
+        self,
+        rate: RateController,
+        metrics: SenderMetrics,
+        *,
+        stills: bool = False,
+        interval_s: float = 1.0,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._rate = rate
         self._metrics = metrics
-        self._interval_s = _STILLS_INTERVAL_S if stills else _INTERVAL_S
+        self._interval_s = _STILLS_INTERVAL_S if stills else interval_s
         self._clock = clock
         self._last_s = -float("inf")
 

@@ -42,6 +42,8 @@ MESSAGE_HEADER_BYTES: Final = 18
 _PACKET_HEADER_BYTES: Final = 52
 _SEGMENT_BYTES: Final = 1448
 _READING_INTERVAL_S: Final = 1.0
+# Messages between two readings that show what one takes.
+_ENOUGH_MESSAGES: Final = 3
 
 
 def wire_bytes(message_bytes: int) -> int:
@@ -68,6 +70,8 @@ class Traffic:
         self._bytes: Counter[str] = Counter()
         self._connections: dict[int, int] = {}
         self._estimated_bytes = 0
+        self._on_wire_bytes: Callable[[float], None] = lambda size: None
+        self._messages, self._surplus_bytes = 0, 0.0
 
     @property
     def total_bytes(self) -> int:
@@ -103,32 +107,46 @@ class Traffic:
         with self._lock:
             self._bytes[purpose] += message_bytes
             self._estimated_bytes += wire_bytes(message_bytes) - message_bytes
-            self._add_recent(wire_bytes(message_bytes))
+            self._messages += 1
+            self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes)
         self._on_bytes(purpose, message_bytes)
 
     def measured(self, connections: Sequence[TcpConnection]) -> None:
         """Takes a reading of the connections that carry the session now; none if the system does not tell."""
         with self._lock:
             transport = self._bytes[TRANSPORT] + self._estimated_bytes
+            known = self._connections.keys() >= {connection.number for connection in connections}
             self._connections |= {connection.number: connection.ip_bytes for connection in connections}
             if connections:
                 messages = self._bytes.total() - self._bytes[TRANSPORT]
                 transport = max(sum(self._connections.values()) - messages, self._bytes[TRANSPORT])
-            self._add_recent(transport - self._bytes[TRANSPORT] - self._estimated_bytes)
             more = transport - self._bytes[TRANSPORT]
+            self._correct(more - self._estimated_bytes, learn=known and bool(connections))
             self._bytes[TRANSPORT], self._estimated_bytes = transport, 0
         self._on_bytes(TRANSPORT, more)
 
-    def _add_recent(self, size: int) -> None:
+    def _correct(self, surplus_bytes: float, *, learn: bool) -> None:
+        """Corrects what messages were estimated to take, and, without handshakes, the estimate of later ones."""
+        self._add_recent(surplus_bytes - self._messages * self._surplus_bytes)
+        if learn and self._messages >= _ENOUGH_MESSAGES:
+            self._surplus_bytes = surplus_bytes / self._messages
+        self._messages = 0
+
+    def _add_recent(self, size: float) -> None:
         now_s = self._clock.monotonic()
         self._began_s = now_s if self._began_s is None else self._began_s
         self._recent.add(size, now_s)
+        self._on_wire_bytes(size)
 
     def report_to(self, on_bytes: Callable[[str, int], None]) -> None:
         """Reports what was counted so far, and from now on whatever is counted."""
         self._on_bytes = on_bytes
         for purpose, size in self._bytes.items():
             on_bytes(purpose, size)
+
+    def report_wire_bytes_to(self, on_wire_bytes: Callable[[float], None]) -> None:
+        """Reports what every message takes with its headers, as far as is known, and corrections of it."""
+        self._on_wire_bytes = on_wire_bytes
 
     async def watch(self, connections: Callable[[], Sequence[TcpConnection]]) -> None:
         """Takes a reading each second, and a last one when it is cancelled."""

@@ -9,6 +9,7 @@ and key again, except previews.
 Signals, of which there is always a next one, have a lane of their own, in which they wait for no other blob.
 """
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -80,8 +81,9 @@ class BackgroundTransfer:
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
-        # Kinds that the receiver does not know, or has no use for.
+        # Kinds that the receiver does not know.
         self._withheld = frozenset({TEXTURE, SIGNAL})
+        self._superfluous: str | None = None
 
     @property
     def idle(self) -> bool:
@@ -105,9 +107,10 @@ class BackgroundTransfer:
         Args:
             receiver_is_new: the receiver has no state of the session.
         """
-        # The colours of points are for receivers without textures.
-        taken = {COLOURS: not takes_textures, TEXTURE: takes_textures, SIGNAL: takes_signals}
+        taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
         self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)
+        # The colours of points would only be painted over, except in pictures of their own (`ahead`).
+        self._superfluous = COLOURS if takes_textures else None
         self._send_again()
         if receiver_is_new:
             self._waiting = self._delivered | self._waiting
@@ -149,14 +152,19 @@ class BackgroundTransfer:
         assert transfer is not None
         return transfer.next_chunk(most_bytes)
 
-    def chunks(self, now_ms: float) -> Iterator[Chunk]:
-        """The chunks to send behind the frame that has just left."""
+    def chunks(self, now_ms: float, most_bytes: float = math.inf) -> Iterator[Chunk]:
+        """The chunks to send behind the frame that has just left.
+
+        Args:
+            most_bytes: what the link's budget allows.
+        """
         transfer = self._transfer = self._transfer or self._next_transfer()
         if transfer is None or self._pacer is None:
             return
         size = len(transfer.blob.data)
         in_flight = transfer.sent - transfer.acknowledged
-        allowed = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
+        paced_bytes = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
+        allowed = int(min(paced_bytes, most_bytes))
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
             allowed -= len(chunk.data)
@@ -170,7 +178,7 @@ class BackgroundTransfer:
         if blobs:
             self._send_again()
         for blob in blobs:
-            if not self._takes((blob.kind, blob.key)):
+            if blob.kind in self._withheld:
                 continue
             self._number += 1
             transfer = _Transfer(self._number, blob, self._signals)
@@ -190,4 +198,4 @@ class BackgroundTransfer:
         return min(taken, key=lambda key: _ORDER.get(key[0], 0), default=None)
 
     def _takes(self, key: tuple[str, int]) -> bool:
-        return key[0] not in self._withheld
+        return key[0] not in self._withheld and key[0] != self._superfluous

@@ -35,6 +35,7 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from common.wire.traffic import Traffic
+from sender.congestion.meter import Meter
 from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
@@ -103,15 +104,18 @@ class LinkClient:
             connect_timeout_s=config.connect_timeout,
             reconnect_timeout_s=config.reconnect_timeout,
         )
+        meter = Meter(config.budget_bps)
+        self._traffic.report_wire_bytes_to(lambda size: meter.spend(size, clock.monotonic_ms()))
         self._session = SenderSession(hello, encoder, config.window)
-        self._delivery = FrameDelivery(self._session, config.window, self._observer, pacer, clock)
+        self._delivery = FrameDelivery(self._session, config.window, self._observer, pacer, meter, clock)
         self._keepalive = Keepalive(
-            config.heartbeat_interval_ms / 1e3,
+            config.heartbeat_interval_s,
             self._connector.standby,
             self._observer,
             clock,
             self._delivery,
-            1e3 * config.probe_kbit if probes else 0.0,
+            meter,
+            config.probe_bps if probes else 0.0,
         )
         self._report = report
         self._takes_reports = False

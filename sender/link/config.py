@@ -9,6 +9,14 @@ from common.io.options import option
 from common.wire.convert import MAX_WINDOW
 
 _DEFAULT_PEER = Addresses((Address("127.0.0.1", 50051),))
+# A frame with its answer every second.
+_LEAST_BUDGET_KBIT = 3.0
+# Budgets below it leave more time between messages beside frames, since each costs about as much as a frame.
+_UNHURRIED_BPS = 50_000.0
+# Receivers report a sender that is silent for 1.25 s.
+_MOST_INTERVAL_S = 1.1
+# Share of the budget that padding may take.
+_PROBE_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,7 @@ class LinkConfig:
     window: int = option(8, help="most unacknowledged frames")
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
+    budget_kbit: float | None = option(None, help="most kbit/s of everything, both ways; labels come first")
     probe_kbit: float = option(5.0, help="most kbit/s of padding that measures the capacity; 0 for none")
     heartbeat_interval_ms: float = option(200.0, help="most milliseconds between keepalives")
 
@@ -29,6 +38,27 @@ class LinkConfig:
     def names_peer(self) -> bool:
         """Whether a receiver was configured, be it the default one."""
         return self.peer is not _DEFAULT_PEER
+
+    @property
+    def budget_bps(self) -> float:
+        """Most bits per second of everything on the link; infinite without `--budget-kbit`."""
+        return math.inf if self.budget_kbit is None else 1e3 * self.budget_kbit
+
+    @property
+    def probe_bps(self) -> float:
+        """Most bits per second of padding."""
+        return min(1e3 * self.probe_kbit, _PROBE_SHARE * self.budget_bps)
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """Most seconds between keepalives, within the budget."""
+        interval_s = self.heartbeat_interval_ms / 1e3
+        return max(min(self.pause_factor * interval_s, _MOST_INTERVAL_S), interval_s)
+
+    @property
+    def pause_factor(self) -> float:
+        """How many times longer a small budget makes the pauses between heartbeats and between reports."""
+        return max(_UNHURRIED_BPS / self.budget_bps, 1.0)
 
     def without_timeouts(self) -> Self:
         """The same configuration, without limits on the time to connect."""
@@ -39,5 +69,7 @@ class LinkConfig:
             raise ValueError(f"window {self.window} is not between 1 and {MAX_WINDOW}")
         if min(self.connect_timeout, self.reconnect_timeout, self.heartbeat_interval_ms) <= 0:
             raise ValueError("connect_timeout, reconnect_timeout and heartbeat_interval_ms must be above 0")
+        if self.budget_kbit is not None and not _LEAST_BUDGET_KBIT <= self.budget_kbit < math.inf:
+            raise ValueError(f"budget_kbit {self.budget_kbit} is not a number of at least {_LEAST_BUDGET_KBIT:g}")
         if not 0 <= self.probe_kbit < math.inf:
             raise ValueError(f"probe_kbit {self.probe_kbit} is not a number of at least 0")

@@ -1,6 +1,7 @@
 """Delivery of frames: which frame leaves next, how many are in flight, and the fate of each."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, C
 from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
+from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
 from sender.link.observer import Fate, LinkObserver
@@ -67,18 +69,26 @@ class FrameDelivery:
 
     Args:
         pacer: how fast blobs may be sent; without one they are not.
+        meter: of everything on the link.
 
     Attributes:
         window: the frames that have not met their fate.
     """
 
     def __init__(
-        self, session: SenderSession, max_window: int, observer: LinkObserver, pacer: Pacer | None, clock: Clock
+        self,
+        session: SenderSession,
+        max_window: int,
+        observer: LinkObserver,
+        pacer: Pacer | None,
+        meter: Meter,
+        clock: Clock,
     ) -> None:
         self._session = session
         self.window = session.window
         self._max_window = max_window
         self._observer = observer
+        self._meter = meter
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
@@ -157,8 +167,7 @@ class FrameDelivery:
 
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
-        while self._paused.is_set() or (frame := self.window.ready()) is None:
-            await self.change()
+        frame = await self._next_frame()
         encoded, again = self._session.encode(frame)
         now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
@@ -174,6 +183,20 @@ class FrameDelivery:
         )
         return FrameMessage(frame.sequence, encoded.payload, may_wait)
 
+    async def _next_frame(self) -> LabelFrame:
+        """Waits until window and meter let a frame leave; in a live session it is then the newest one."""
+        while True:
+            frame = None if self._paused.is_set() else self.window.ready()
+            if frame is None:
+                await self.change()
+                continue
+            wait_ms = self._meter.frame_wait_ms(self._clock.monotonic_ms())
+            if wait_ms <= 0:
+                return frame
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1e3):
+                    await self.change()
+
     def sent_ns(self, sequence: int) -> int | None:
         """When a frame in flight was sent, nanoseconds since the epoch; None if it is not in flight."""
         in_flight = self.window.find(sequence)
@@ -186,7 +209,10 @@ class FrameDelivery:
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
         for lane in (self._background, self._signals):
-            yield from lane.chunks(self._clock.monotonic_ms())
+            now_ms = self._clock.monotonic_ms()
+            for chunk in lane.chunks(now_ms, self._meter.blob_bytes(now_ms)):
+                self._meter.blob_sent(len(chunk.data), now_ms)
+                yield chunk
 
     @property
     def waiting_bytes(self) -> int:

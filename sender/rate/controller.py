@@ -1,5 +1,6 @@
 """Feeds the estimators of the link and turns their state into a compression rate ρ per label group."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,16 +44,18 @@ class RateController:
     Args:
         frame_rate_hz: frame rate of the source; None measures it from the frames offered, which is right for a live
             source. A file waits for the link, so its rate must be given.
+        budget_bps: most that leaves, whatever the source's rate.
 
     Raises:
         ValueError: `frame_rate_hz` is not above 0.
     """
 
-    def __init__(self, config: RateConfig, frame_rate_hz: float | None = None) -> None:
+    def __init__(self, config: RateConfig, frame_rate_hz: float | None = None, budget_bps: float = math.inf) -> None:
         if frame_rate_hz is not None and frame_rate_hz <= 0:
             raise ValueError(f"frame_rate_hz {frame_rate_hz} is not above 0")
         self._config = config
         self._frame_rate_hz = frame_rate_hz
+        self._budget_bps = budget_bps
         self._offered_ms: deque[float] = deque()
         self._bandwidth = PaperBandwidth()
         self._delay = PaperDelay()
@@ -161,8 +164,9 @@ class RateController:
         return link_stress(bandwidth_bps, delay_ms)
 
     def _source_bps(self) -> float:
-        """Bit rate of the source at the present size of a frame, headers included."""
-        return 0.0 if self._wire_bytes is None else self._wire_bytes * 8 * self._source_frame_rate_hz()
+        """Bit rate of the source at the present size of a frame, headers included; at most the budget."""
+        source_bps = 0.0 if self._wire_bytes is None else self._wire_bytes * 8 * self._source_frame_rate_hz()
+        return min(source_bps, self._budget_bps)
 
     def _source_frame_rate_hz(self) -> float:
         if self._frame_rate_hz is not None:

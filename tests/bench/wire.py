@@ -30,7 +30,7 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError
 from tests.bench import report
-from tests.bench.labels_over_link import send
+from tests.bench.labels_over_link import Sent, send
 from tests.bench.measures import percentile
 from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
@@ -87,8 +87,8 @@ def figures(packets: Packets, begin_s: float, intervals: int) -> Figures:
     return found | {"wire_packets": float(count[:, 0].mean()), "back_packets": float(count[:, 1].mean())}
 
 
-def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
-    """Runs sender and receiver over one link.
+def send_encrypted(rtt_ms: float, hold_ms: float, seconds: float, *source_flags: str) -> tuple[Sent, Packets]:
+    """Runs sender and receiver over one link without limit.
 
     Raises:
         OutputError: a program failed; its error is printed above.
@@ -103,20 +103,25 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
         try:
             if not log.next_line_starts_with("ready"):
                 raise OutputError("the packet log did not start; see its error above")
-            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate)]
+            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate), *source_flags]
             tls = ["--tls-cert", str(certificate), "--tls-key", str(key)]
             sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls])
         finally:
             log.terminate()
-        began_s = sent.source[0]["began_at"] + _SETTLING_S
-        sizes = [line["bytes"] for line in sent.sink]
-        intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
-        payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
-        found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}
-        packets = Packets.read(logged)
-        counted_bytes = float(packets.size.sum())
-        found |= {"counted_bytes": counted_bytes, "account_error": sent.source[-1]["link_bytes"] / counted_bytes - 1}
-        return found | figures(packets, began_s, intervals)
+        return sent, Packets.read(logged)
+
+
+def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
+    """Measures one link."""
+    sent, packets = send_encrypted(rtt_ms, hold_ms, seconds)
+    began_s = sent.source[0]["began_at"] + _SETTLING_S
+    sizes = [line["bytes"] for line in sent.sink]
+    intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
+    payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
+    found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}
+    counted_bytes = float(packets.size.sum())
+    found |= {"counted_bytes": counted_bytes, "account_error": sent.source[-1]["link_bytes"] / counted_bytes - 1}
+    return found | figures(packets, began_s, intervals)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

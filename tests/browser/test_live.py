@@ -83,9 +83,8 @@ def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
 def test_page_opens_with_the_body_and_remembers_the_surface(live: Page) -> None:
     body, surface = (live.get_by_role("button", name=name, exact=True) for name in ("Body", "Surface"))
     expect(body).to_have_attribute("aria-pressed", "true")
-    for _ in range(3):
-        wait_for_change(live)
-    assert distinct_colours(scene(live)) > 200
+    # The camera glides to the person: a slow machine takes some frames for it.
+    assert any(wait_for_change(live) and distinct_colours(scene(live)) > 200 for _ in range(30))
     surface.click()
     live.reload()
     live.wait_for_selector(".viewport[data-frame]")

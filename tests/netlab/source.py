@@ -17,7 +17,7 @@ from common.body.label_space import LabelSpace
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
-from common.wire.traffic import PROBING, Traffic
+from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -40,12 +40,13 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     Prints when it started and, at the end, its counters and the estimated capacity: (seconds, bit/s, whether it is no
     lower bound) per frame.
     """
-    rate = RateController(RateConfig(policy=options.policy))
+    config = LinkConfig(peer=options.peer, connect_timeout=30.0, budget_kbit=options.budget_kbit)
+    rate = RateController(RateConfig(policy=options.policy), budget_bps=config.budget_bps)
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
     account, traffic = LinkAccount(rate, metrics), Traffic()
     link = LinkClient(
-        LinkConfig(peer=options.peer, connect_timeout=30.0),
+        config,
         new_hello("source", options.model, live=True),
         encoder,
         observer=account,
@@ -71,6 +72,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     counters = {
         "acknowledged": account.acknowledged_frames,
         "payload_bytes": account.payload_bytes,
+        "blob_bytes": traffic.by_purpose().get(OTHER, 0),
         "probing_bytes": traffic.by_purpose().get(PROBING, 0),
         "link_bytes": traffic.total_bytes,
     }
@@ -86,6 +88,7 @@ def main() -> None:
         "--start-at", type=float, default=0.0, help="when the first frame is captured, seconds since the epoch"
     )
     parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--budget-kbit", type=float, help="as the sender's option")
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")

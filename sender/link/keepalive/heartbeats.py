@@ -6,7 +6,8 @@ would only delay the first frame after the stall.  After a while a single heartb
 busy with a frame echoes it at once.
 """
 
-_CLOCK_COMPARISON_INTERVAL_S = 1.0
+# Heartbeat intervals from one comparison of the clocks to the next, and the least time.
+_COMPARISON_INTERVALS, _LEAST_COMPARISON_INTERVAL_S = 5.0, 1.0
 # Heartbeat intervals of silence after which a heartbeat finds out whether a receiver that owes an answer is only busy.
 _BUSY_RECEIVER_INTERVALS = 4.0
 
@@ -20,6 +21,7 @@ class HeartbeatSchedule:
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
+        self._comparison_interval_s = max(_COMPARISON_INTERVALS * interval_s, _LEAST_COMPARISON_INTERVAL_S)
         self.restart()
 
     def restart(self) -> None:
@@ -60,4 +62,4 @@ class HeartbeatSchedule:
 
     def _comparison_due(self, now_s: float) -> bool:
         # After one silence another may follow soon, in which this heartbeat would only delay frames.
-        return now_s - max(self._heartbeat_s, self._silence_ended_s) >= _CLOCK_COMPARISON_INTERVAL_S
+        return now_s - max(self._heartbeat_s, self._silence_ended_s) >= self._comparison_interval_s

@@ -11,6 +11,7 @@ from common.clock import Clock
 from common.wire.convert import MAX_CHUNK_BYTES, Acknowledgement, Chunk, Heartbeat, Welcome, encode_client
 from common.wire.stream import MessageStream
 from common.wire.traffic import MESSAGE_HEADER_BYTES, wire_bytes
+from sender.congestion.meter import Meter
 from sender.congestion.prober import Prober, padded
 from sender.congestion.samples import LinkSample
 from sender.link.keepalive.clock_offset import ClockComparison
@@ -47,6 +48,7 @@ class Keepalive:
     Args:
         interval_s: most seconds between keepalives.
         filling: what packet trains carry before they are padded.
+        meter: of everything on the link.
         probe_bps: most bits per second of padding; 0 sends no packet trains.
     """
 
@@ -57,9 +59,11 @@ class Keepalive:
         observer: LinkObserver,
         clock: Clock,
         filling: Filling,
+        meter: Meter,
         probe_bps: float,
     ) -> None:
         self._filling = filling
+        self._meter = meter
         self._interval_s = interval_s
         self._observer = observer
         self._clock = clock
@@ -144,7 +148,7 @@ class Keepalive:
             await asyncio.sleep(_TRAIN_DELAY_S)
             now_ms = self._clock.monotonic_ms()
             sizes = self._prober.packet_train(now_ms, self._filling.waiting_bytes)
-            if sizes:
+            if sizes and self._meter.blob_bytes(now_ms) >= sum(sizes):
                 for message in self._packet_train(sizes, now_ms):
                     await stream.write(message)
 
@@ -164,9 +168,11 @@ class Keepalive:
             if most_data_bytes > 0 and (chunk := self._filling.take_chunk(most_data_bytes)) is not None:
                 data = encode_client(chunk)
                 left -= len(data) + MESSAGE_HEADER_BYTES
+                self._meter.blob_sent(len(chunk.data), now_ms)
                 yield data
             heartbeat = encode_client(padded(replace(bare, sent_ns=sent_ns), left, bare_bytes))
             self._prober.padded(wire_bytes(len(heartbeat)), now_ms)
+            self._meter.blob_sent(len(heartbeat), now_ms)
             self._schedule.heartbeat_sent(self._clock.monotonic())
             yield heartbeat
 

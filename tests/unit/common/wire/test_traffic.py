@@ -85,6 +85,21 @@ def test_without_readings_the_estimate_stays() -> None:
     assert traffic.total_bytes == wire_bytes(2000) == 2000 + 18 + 2 * 52
 
 
+def test_estimates_are_learnt_from_readings_without_handshakes() -> None:
+    wire: list[float] = []
+    traffic = Traffic()
+    traffic.report_wire_bytes_to(wire.append)
+    ip_bytes = 5000  # of a handshake
+    for _ in range(3):
+        for _ in range(4):
+            traffic.count("labels", 20)
+            ip_bytes += 150
+        traffic.measured([connection(1, ip_bytes)])
+    assert wire[:4] == [wire_bytes(20)] * 4 and wire[4] == pytest.approx(5000 + 4 * (150 - wire_bytes(20)))
+    assert wire[10:] == [pytest.approx(150.0)] * 4 + [pytest.approx(0.0)]
+    assert sum(wire) == pytest.approx(traffic.total_bytes) == ip_bytes
+
+
 def test_transport_never_shrinks() -> None:
     traffic = Traffic()
     traffic.count("labels", 100)

@@ -279,9 +279,22 @@ async def test_reconnect_waits_for_a_full_receiver(connected: Connected, caplog:
 
 
 def test_config_out_of_range() -> None:
-    for wrong in ({"window": 0}, {"window": 65}, {"connect_timeout": 0.0}, {"heartbeat_interval_ms": 0.0}):
+    for wrong in (
+        {"window": 0},
+        {"window": 65},
+        {"connect_timeout": 0.0},
+        {"heartbeat_interval_ms": 0.0},
+        {"budget_kbit": 2.9},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             LinkConfig(**wrong)
+
+
+def test_a_small_budget_leaves_heartbeats_more_time() -> None:
+    usual, small, smallest = (LinkConfig(budget_kbit=budget) for budget in (None, 20.0, 3.0))
+    assert usual.heartbeat_interval_s == 0.2 < small.heartbeat_interval_s < smallest.heartbeat_interval_s < 1.25
+    assert usual.probe_bps == 5000.0 and small.probe_bps == 1000.0
+    assert LinkConfig(budget_kbit=3.0, heartbeat_interval_ms=3000.0).heartbeat_interval_s == 3.0
 
 
 async def keys_before_frame(end: FakeEnd) -> tuple[list[int], int]:

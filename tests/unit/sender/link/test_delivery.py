@@ -1,4 +1,5 @@
 import asyncio
+import math
 
 import pytest
 
@@ -6,6 +7,7 @@ from common.blobs import Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
+from sender.congestion.meter import Meter
 from sender.link.delivery import DelayedAcknowledgement, FrameDelivery
 from sender.link.observer import Fate
 from sender.link.session import SenderSession
@@ -19,13 +21,14 @@ WELCOME = Welcome(True, MODEL, window=2)
 class Fixture:
     """A delivery whose clock the test sets."""
 
-    def __init__(self, *, live: bool) -> None:
+    def __init__(self, *, live: bool, budget_bps: float = math.inf) -> None:
         self.now_s = 100.0
+        self.meter = Meter(budget_bps)
         self.observer = RecordingObserver()
         self.codec = CountingCodec()
         session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
-        clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
-        self.delivery = FrameDelivery(session, 8, self.observer, ConstantPacer(3), clock)
+        self.clock = clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
+        self.delivery = FrameDelivery(session, 8, self.observer, ConstantPacer(3), self.meter, clock)
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> int:
@@ -43,6 +46,30 @@ async def test_next_message_waits_for_a_frame() -> None:
     assert (message.sequence, message.may_wait) == (3, False)
     assert fixture.delivery.sent_ns(3) == 1_000_000_100_000_000_000
     assert fixture.delivery.sent_ns(2) is None
+
+
+async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
+    fixture = Fixture(live=True, budget_bps=8e6)
+    fixture.meter.spend(20_000, fixture.clock.monotonic_ms())  # 21 ms
+    fixture.delivery.offer(label_frame(0))
+    waiting = asyncio.create_task(fixture.delivery.next_message())
+    await settle()
+    assert not waiting.done()
+    fixture.delivery.offer(label_frame(1))
+    await asyncio.sleep(0.03)
+    assert not waiting.done()  # the fixture's clock stands
+    fixture.now_s += 0.03
+    assert (await waiting).sequence == 1
+    assert fixture.observer.fates == [(0, Fate.SUPERSEDED)]
+
+
+def test_within_a_budget_blobs_take_their_share() -> None:
+    fixture = Fixture(live=True, budget_bps=8000.0)
+    fixture.delivery.post(Blob("colours", 0, bytes(2)))
+    fixture.meter.blob_sent(300, fixture.clock.monotonic_ms())
+    assert not list(fixture.delivery.chunks())
+    fixture.now_s += 2.0
+    assert [chunk.data for chunk in fixture.delivery.chunks()] == [bytes(2)]
 
 
 async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drains() -> None:

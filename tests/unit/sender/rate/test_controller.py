@@ -125,6 +125,18 @@ def test_labels_that_fill_the_link_leave_nothing_for_blobs() -> None:
     assert rate.background_bytes(0, 50_000, 300.0) == 0
 
 
+def test_a_budget_leaves_the_capacity_beyond_it_to_blobs() -> None:
+    free = []
+    for budget_bps in (math.inf, 10e3):
+        rate = RateController(RateConfig(), frame_rate_hz=30.0, budget_bps=budget_bps)
+        for number in range(8):
+            rate.on_sent(number, 220, number * 33.0)
+            rate.on_acknowledged(sample(sequence=number, message_bytes=220), number * 33.0 + 20.0)
+        rate.on_packet_train(PacketTrainSample(100e3, 10.0), 300.0)
+        free.append(rate.background_bytes(0, 50_000, 300.0))
+    assert free == [0, 125]
+
+
 def test_other_policies_send_a_share_of_each_blob() -> None:
     rate = RateController(RateConfig(policy="fixed", fixed_f=0.25))
     assert rate.background_bytes(100_000, 20_000, 0.0) == 15_000

@@ -23,6 +23,8 @@ export interface Figures {
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
 const LIVE_TITLE = "On the link now";
+/** Of a session whose sender pauses or has left. */
+const IDLE_TITLE = "On the link, on average";
 
 interface LabelRow {
   row: HTMLElement;
@@ -120,11 +122,14 @@ export class Panel {
     };
     const labelBits = 8 * this.#history.recent(time) * (fps ?? 0);
     const recorded = record !== null && fps === null;
-    setText(this.#title, recorded ? "This frame" : LIVE_TITLE);
+    const idle = traffic !== null && traffic.bits_per_second === 0;
+    setText(this.#title, recorded ? "This frame" : idle ? IDLE_TITLE : LIVE_TITLE);
     const size = record ? fileSize(record.bytes["total"] ?? 0) : "–";
-    setText(this.#rate, traffic ? bitrate(traffic.bits_per_second) : recorded ? size : "–");
+    const now = traffic && bitrate(idle ? traffic.mean_bits_per_second : traffic.bits_per_second);
+    setText(this.#rate, now ?? (recorded ? size : "–"));
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
-    setText(this.#labelRate, recorded || !figures ? "" : `of which labels ${bitrate(labelBits)}${mean}`);
+    const parts = idle ? "nothing now" : `of which labels ${bitrate(labelBits)}${mean}`;
+    setText(this.#labelRate, recorded || !figures ? "" : parts);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     const atLeast = link.capacity_at_least ? "≥ " : "";

@@ -9,6 +9,7 @@ import pytest
 from common.clock import Clock
 from common.wire.convert import Chunk, Heartbeat, decode_client
 from common.wire.traffic import MESSAGE_HEADER_BYTES
+from sender.congestion.meter import Meter
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import FakeEnd, fake_link
@@ -49,6 +50,7 @@ class Fixture:
             self.observer,
             Clock(time.monotonic, lambda: 1000.0),
             self.filling,
+            Meter(),
             5000.0,
         )
         self.keepalive.restart(WELCOME)

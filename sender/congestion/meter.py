@@ -1,0 +1,53 @@
+"""Holds everything that a link carries below a rate, in both directions, as `--budget-kbit` asks.
+
+Frames leave evenly spaced: whatever else leaves or arrives delays the next one, so that with a smaller budget fewer of
+them leave, each as precise as before.  Blobs and packet trains have a share of the budget.
+"""
+
+import math
+
+from sender.congestion.byte_budget import ByteBudget
+
+# Of the budget: the rest is for what is counted late, such as pure acknowledgements of TCP.
+_USED_SHARE = 0.92
+# Share that blobs may use over this time; a chunk is not tiny.
+_BLOB_SHARE, _BLOB_WINDOW_MS = 0.25, 2000.0
+# The longest pause after more bytes than the budget has, such as those of a handshake.
+_MOST_PAUSE_MS = 1000.0
+# Of a chunk besides its data: headers and the answer; and the least data that is worth them.
+_CHUNK_BYTES, _LEAST_DATA_BYTES = 190, 60
+
+
+class Meter:
+    """Decides when a frame may leave, and how many bytes of blobs; times are milliseconds of one monotonic clock.
+
+    Args:
+        budget_bps: bits per second on average over a second, to within a frame, headers of TCP and IP included;
+            infinite for no limit.
+    """
+
+    def __init__(self, budget_bps: float = math.inf) -> None:
+        self._limits = math.isfinite(budget_bps)
+        self._used_bps = _USED_SHARE * budget_bps
+        self._blobs = ByteBudget(_BLOB_SHARE * budget_bps, _BLOB_WINDOW_MS)
+        self._free_ms = -math.inf
+
+    def spend(self, wire_bytes: float, now_ms: float) -> None:
+        """Records bytes on the link, in either direction; below 0 if it were fewer than recorded."""
+        if self._limits:
+            free_ms = max(self._free_ms, now_ms) + 8e3 * wire_bytes / self._used_bps
+            self._free_ms = min(free_ms, now_ms + _MOST_PAUSE_MS)
+
+    def blob_sent(self, data_bytes: float, now_ms: float) -> None:
+        """Records a part of a blob, or a message of a packet train, besides `spend`."""
+        if self._limits:
+            self._blobs.spend(data_bytes + _CHUNK_BYTES, now_ms)
+
+    def frame_wait_ms(self, now_ms: float) -> float:
+        """Time until the next frame may leave."""
+        return max(self._free_ms - now_ms, 0.0)
+
+    def blob_bytes(self, now_ms: float) -> float:
+        """Bytes of data of blobs that may leave now, behind a frame."""
+        data_bytes = self._blobs.left(now_ms) - _CHUNK_BYTES
+        return data_bytes if data_bytes >= _LEAST_DATA_BYTES else 0.0

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from sender.congestion.meter import Meter
+
+
+def test_without_a_budget_nothing_waits() -> None:
+    meter = Meter()
+    for _ in range(100):
+        meter.spend(1e6, 0.0)
+        meter.blob_sent(1e6, 0.0)
+    assert meter.frame_wait_ms(0.0) == 0.0
+    assert meter.blob_bytes(0.0) == float("inf")
+
+
+@pytest.mark.parametrize("budget_kbit", [5.0, 50.0])
+def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kbit: float) -> None:
+    meter, sent_ms, bits = Meter(1e3 * budget_kbit), [], 0.0
+    for now_ms in range(60_000):
+        if now_ms % 1000 == 0:
+            meter.spend(100, now_ms)
+            bits += 800
+        if meter.frame_wait_ms(now_ms) == 0.0:
+            sent_ms.append(now_ms)
+            meter.spend(250, now_ms)
+            bits += 2000
+            assert meter.frame_wait_ms(now_ms) > 0
+    assert 0.9 < bits / 60e3 / budget_kbit < 1.0
+    spacing_ms = np.diff(sent_ms)
+    assert spacing_ms.max() < 2 * spacing_ms.min()
+
+
+def test_blobs_have_a_share() -> None:
+    meter, data_bytes = Meter(20_000.0), 0.0
+    for now_ms in range(0, 60_000, 33):
+        if now := meter.blob_bytes(now_ms):
+            meter.blob_sent(now, now_ms)
+            data_bytes += now
+    # A quarter of 2500 bytes a second, headers and answers included.
+    assert 0.5 * 625 < data_bytes / 60 < 625
+
+
+def test_a_debt_ends_within_a_second() -> None:
+    meter = Meter(5000.0)
+    meter.spend(50_000, 0.0)
+    assert meter.frame_wait_ms(0.0) == 1000.0
+    assert meter.frame_wait_ms(1000.0) == 0.0
+
+
+def test_fewer_bytes_than_recorded_shorten_the_wait() -> None:
+    meter = Meter(8000.0)
+    meter.spend(500, 0.0)
+    before_ms = meter.frame_wait_ms(0.0)
+    meter.spend(-300, 0.0)
+    assert 0 < meter.frame_wait_ms(0.0) < 0.5 * before_ms
