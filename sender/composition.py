@@ -42,6 +42,7 @@ from sender.labeller import Labeller
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
+from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
@@ -219,16 +220,31 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         yield Sender(pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc)
 
 
-def _transport(config: SenderConfig) -> Transport:
-    """The security of the link; options that need a link are refused without one."""
+def _transport(config: SenderConfig) -> StreamOpener:
+    """The transport of the link; options that need a link are refused without one."""
     transport = Transport(config.security)
     if not config.only_records:
         transport.check(*config.link.peer.each)
+        if config.link.transport == "quic":
+            return _quic_transport(transport, config.link)
     elif config.delivery.delivery == "complete":
         raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
     elif config.channel.channel is not None:
         raise UsageError("--channel needs --peer: without it, --record sends nothing")
     return transport
+
+
+def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
+    """Raises UsageError if it is not installed, or a connection would not be encrypted."""
+    try:
+        from sender.link.transport.quic_transport import QuicTransport  # needs an extra
+    except ImportError as error:
+        raise UsageError(
+            '--transport quic needs aioquic, which is not installed: pip install "bodywire[quic]"'
+        ) from error
+    quic = QuicTransport(transport)
+    quic.check(*config.peer.each)
+    return quic
 
 
 def _deliver(
@@ -238,7 +254,7 @@ def _deliver(
     observers: Sequence[LinkObserver],
     rate: RateController,
     report: Callable[[], SenderReport | None],
-    transport: Transport,
+    transport: StreamOpener,
     spool: Spool | None,
     metrics: SenderMetrics,
     traffic: Traffic,

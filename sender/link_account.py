@@ -14,6 +14,7 @@ _FATES = {
     Fate.LATE: DropReason.LATE,
     Fate.SUPERSEDED: DropReason.REPLACED,
     Fate.REJECTED: DropReason.UNACKNOWLEDGED,
+    Fate.LOST: DropReason.UNACKNOWLEDGED,
 }
 
 

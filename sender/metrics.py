@@ -24,7 +24,7 @@ class DropReason(StrEnum):
     UNREADABLE = "unreadable"  # a file of a folder that is no readable image
     EMPTY = "empty"  # without people; sent all the same
     LATE = "late"  # decoded by the receiver, which did not reconstruct it in time
-    UNACKNOWLEDGED = "unacknowledged"  # sent, but rejected by the receiver
+    UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver
 
 
 _FATES = ("offered", "sent", "acknowledged", *DropReason)

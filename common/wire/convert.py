@@ -220,9 +220,13 @@ class ClientMessages:
     """The messages of one stream from sender to receiver; each end has an instance.
 
     Frames are relative to the frame before: they are decoded in the order in which they were encoded.
+
+    Args:
+        lossy: some frames may not arrive, or in another order: each is encoded as the first of a stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lossy: bool = False) -> None:
+        self._lossy = lossy
         self._position = Position()
 
     def encode(self, message: ClientMessage) -> bytes:
@@ -230,7 +234,7 @@ class ClientMessages:
         match message:
             case FrameMessage():
                 out = pb.ClientMessage(frame=frame_to_proto(message, self._position))
-                self._position = self._position.behind_frame(message)
+                self._advance(message)
             case SenderReport():
                 out = pb.ClientMessage(report=report_to_proto(message))
             case _:
@@ -248,27 +252,36 @@ class ClientMessages:
         kind = message.WhichOneof("kind")
         if kind == "frame":
             frame = frame_from_proto(message.frame, self._position)
-            self._position = self._position.behind_frame(frame)
+            self._advance(frame)
             return frame
         if kind == "report":
             return report_from_proto(message.report)
         plain: ClientMessage = _from_proto(message, kind)
         return plain
 
+    def _advance(self, frame: FrameMessage) -> None:
+        if not self._lossy:
+            self._position = self._position.behind_frame(frame)
+
 
 class ServerMessages:
     """The messages of one stream from receiver to sender; each end has an instance.
 
     Acknowledgements are relative to the one before: they are decoded in the order in which they were encoded.
+
+    Args:
+        lossy: some messages may not arrive, or in another order: each is encoded as the first of a stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lossy: bool = False) -> None:
+        self._lossy = lossy
         self._position = Position()
 
     def encode(self, message: ServerMessage) -> bytes:
         """Serialises the next message."""
         if isinstance(message, Acknowledgements):
-            coded, self._position = acknowledgements_to_proto(message, self._position)
+            coded, position = acknowledgements_to_proto(message, self._position)
+            self._advance(position)
             return pb.ServerMessage(acknowledgements=coded).SerializeToString()
         return pb.ServerMessage(**_to_proto(message)).SerializeToString()
 
@@ -282,10 +295,15 @@ class ServerMessages:
         message = _parse(pb.ServerMessage(), data)
         kind = message.WhichOneof("kind")
         if kind == "acknowledgements":
-            acks, self._position = acknowledgements_from_proto(message.acknowledgements.frames, self._position)
+            acks, position = acknowledgements_from_proto(message.acknowledgements.frames, self._position)
+            self._advance(position)
             return acks
         plain: ServerMessage = _from_proto(message, kind)
         return plain
+
+    def _advance(self, position: Position) -> None:
+        if not self._lossy:
+            self._position = position
 
 
 def encode_client(message: ClientMessage) -> bytes:

@@ -1,16 +1,15 @@
-"""Interface of a transport: whole messages in order, and an error when the stream breaks.
+"""Interface of a transport: whole messages, and an error when the stream breaks.
 
-The transport is gRPC; the tests have a fake one.
+The transports are gRPC and QUIC; the tests have a fake one.
 """
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from common.errors import PeerError
-from common.io.tcp_info import TcpConnection
 from common.text import printable
 from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
-from common.wire.traffic import Purposes, Traffic
+from common.wire.traffic import CarryingConnection, Purposes, Traffic
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
@@ -43,6 +42,10 @@ class StreamBroken(PeerError):
 class MessageStream(Protocol):
     """One end of a bidirectional stream of messages. Reading and writing may overlap; so may several writes."""
 
+    @property
+    def lossy(self) -> bool:
+        """Whether messages that are written as droppable may be lost or arrive in another order; others never are."""
+
     async def read(self) -> bytes | None:
         """The next message, or None when the peer has ended the stream in good order.
 
@@ -50,14 +53,17 @@ class MessageStream(Protocol):
             StreamBroken: the stream ended otherwise.
         """
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
         """Gives a message to the transport; waits while its buffers are full.
+
+        Args:
+            droppable: the message may be lost rather than be late; without effect unless `lossy`.
 
         Raises:
             StreamBroken: the stream has ended.
         """
 
-    def tcp_connections(self) -> Sequence[TcpConnection]:
+    def connections(self) -> Sequence[CarryingConnection]:
         """The connections of this process that carry the stream, as far as the system tells."""
 
 
@@ -74,6 +80,11 @@ class CountedStream:
         ends = purposes.from_sender, purposes.from_receiver
         self._written_for, self._read_for = ends if sends else ends[::-1]
 
+    @property
+    def lossy(self) -> bool:
+        """See `MessageStream.lossy`."""
+        return self._stream.lossy
+
     async def read(self) -> bytes | None:
         """See `MessageStream.read`."""
         data = await self._stream.read()
@@ -81,11 +92,11 @@ class CountedStream:
             self._traffic.count(self._read_for(data), len(data))
         return data
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
         """See `MessageStream.write`."""
-        await self._stream.write(data)
+        await self._stream.write(data, droppable=droppable)
         self._traffic.count(self._written_for(data), len(data))
 
-    def tcp_connections(self) -> Sequence[TcpConnection]:
-        """See `MessageStream.tcp_connections`."""
-        return self._stream.tcp_connections()
+    def connections(self) -> Sequence[CarryingConnection]:
+        """See `MessageStream.connections`."""
+        return self._stream.connections()

@@ -10,14 +10,13 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
 from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
-from common.io.tcp_info import TcpConnection
 from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import MAX_PARSED_BYTES
 
@@ -44,6 +43,18 @@ _SEGMENT_BYTES: Final = 1448
 _READING_INTERVAL_S: Final = 1.0
 # Messages between two readings that show what one takes.
 _ENOUGH_MESSAGES: Final = 3
+
+
+class CarryingConnection(Protocol):
+    """A connection that carries messages (`common.io.tcp_info.TcpConnection`, `common.wire.quic`)."""
+
+    @property
+    def number(self) -> int:
+        """Unique while the process runs."""
+
+    @property
+    def ip_bytes(self) -> int:
+        """What it has carried in both directions, all headers included."""
 
 
 def wire_bytes(message_bytes: int) -> int:
@@ -111,7 +122,7 @@ class Traffic:
             self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes)
         self._on_bytes(purpose, message_bytes)
 
-    def measured(self, connections: Sequence[TcpConnection]) -> None:
+    def measured(self, connections: Sequence[CarryingConnection]) -> None:
         """Takes a reading of the connections that carry the session now; none if the system does not tell."""
         with self._lock:
             transport = self._bytes[TRANSPORT] + self._estimated_bytes
@@ -148,7 +159,7 @@ class Traffic:
         """Reports what every message takes with its headers, as far as is known, and corrections of it."""
         self._on_wire_bytes = on_wire_bytes
 
-    async def watch(self, connections: Callable[[], Sequence[TcpConnection]]) -> None:
+    async def watch(self, connections: Callable[[], Sequence[CarryingConnection]]) -> None:
         """Takes a reading each second, and a last one when it is cancelled."""
         try:
             while True:

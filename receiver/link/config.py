@@ -20,6 +20,7 @@ class ListenConfig:
         help="address to listen on; port 0 picks a free one",
         bare=True,
     )
+    quic: bool = option(False, help="take senders over QUIC too, on the UDP port of the same number (with --tls-cert)")
     drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
 
     def __post_init__(self) -> None:

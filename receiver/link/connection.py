@@ -114,9 +114,10 @@ class Connection:
         self._lines = lines
         self._clock = clock
         self._silence = _SilenceDetector(session, silence_s, clock, lines)
-        self._messages = ClientMessages()
-        self._queue = ReceiveQueue(window, clock)
-        self._acknowledger = Acknowledger(self._stream, clock)
+        lossy = stream.lossy and session.real_time
+        self._messages = ClientMessages(lossy=lossy)
+        self._queue = ReceiveQueue(window, clock, lossy=lossy)
+        self._acknowledger = Acknowledger(self._stream, clock, lossy=lossy)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -136,7 +137,7 @@ class Connection:
         stop = asyncio.create_task(self._stop_reading.wait())
         silence = asyncio.create_task(self._silence.watch(), name="link silence detector")
         flush = asyncio.create_task(self._acknowledger.run(), name="link acknowledger")
-        watch = self._session.traffic.watch(self._stream.tcp_connections)
+        watch = self._session.traffic.watch(self._stream.connections)
         traffic = asyncio.create_task(watch, name="link traffic")
         try:
             await self._stream.write(encode_server(welcome))
@@ -196,7 +197,8 @@ class Connection:
             if isinstance(message, Heartbeat):
                 if message.clock_error_ns:
                     self._session.clock = SenderClock(message.clock_offset_ns / 1e9, message.clock_error_ns / 1e9)
-                await self._stream.write(encode_server(replace(message, received_ns=received_ns, padding=b"")))
+                echo = encode_server(replace(message, received_ns=received_ns, padding=b""))
+                await self._stream.write(echo, droppable=True)
             elif isinstance(message, FrameMessage):
                 self._queue.put(message)
             elif isinstance(message, Chunk):

@@ -110,6 +110,8 @@ class _WriteDeadline:
 class GrpcServerStream:
     """One call of `SemanticLink.Stream`; a sender that does not read loses it."""
 
+    lossy = False
+
     def __init__(self, context: Any, rate_limiter: RateLimiter) -> None:
         self._context = context
         self._rate_limiter = rate_limiter
@@ -127,12 +129,12 @@ class GrpcServerStream:
         await self._rate_limiter.acquire(len(data))
         return bytes(data)
 
-    def tcp_connections(self) -> Sequence[TcpConnection]:
-        """See `MessageStream.tcp_connections`."""
+    def connections(self) -> Sequence[TcpConnection]:
+        """See `MessageStream.connections`."""
         host, _, port = unquote(self._context.peer().partition(":")[2]).rpartition(":")
         return _CONNECTIONS.from_host(host.strip("[]"), int(port)) if port.isdigit() else ()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
         """See `MessageStream.write`."""
         async with self._writing:
             self._deadline.begin()

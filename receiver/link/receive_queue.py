@@ -25,6 +25,8 @@ _CLOCK_STEP_US = 1000
 
 # Longer than between two frames, and shorter than a sender would notice when no further frame comes.
 _LONGEST_WAIT_S = 0.05
+# As many answers as one message has in steady state.
+_REPEATED = 2
 _MAY_WAIT = (AckStatus.DECODED, AckStatus.LATE)
 
 
@@ -48,10 +50,16 @@ class ReceivedMessage:
 
 
 class ReceiveQueue:
-    """Queue between the reader and the worker of a stream."""
+    """Queue between the reader and the worker of a stream.
 
-    def __init__(self, window: int, clock: Clock) -> None:
-        self._window, self._clock = window, clock
+    Args:
+        window: most messages that are not handled.
+        lossy: above it the oldest one that waits is dropped, instead of ending the stream: a sender that has given
+            frames up as lost sends others, and all may arrive at once.
+    """
+
+    def __init__(self, window: int, clock: Clock, *, lossy: bool = False) -> None:
+        self._window, self._clock, self._lossy = window, clock, lossy
         self._queue: asyncio.Queue[ReceivedMessage | None] = asyncio.Queue()
         self._unacknowledged = 0
         self._frames_waiting = 0
@@ -61,7 +69,7 @@ class ReceiveQueue:
 
     def put(self, frame: FrameMessage | None, reason: str = "") -> None:
         """Appends a message; see `ReceivedMessage`. Raises StreamBroken if too many frames are unacknowledged."""
-        if self._unacknowledged >= self._window:
+        if self._unacknowledged >= self._window and not (self._lossy and self._drop_oldest()):
             raise StreamBroken("INVALID_ARGUMENT", f"more than {self._window} unacknowledged frames")
         self._unacknowledged += 1
         self._last = self._received(frame, reason)
@@ -81,6 +89,15 @@ class ReceiveQueue:
         expected_us = last.received_us + spacing_us
         stepped = abs(wall_us - expected_us) > _CLOCK_STEP_US
         return ReceivedMessage(frame, reason, arrival, wall_us if stepped else expected_us, spacing_us)
+
+    def _drop_oldest(self) -> bool:
+        """Removes the message that has waited longest; returns whether there is one."""
+        if self._queue.empty():
+            return False
+        dropped = self._queue.get_nowait()
+        self._unacknowledged -= 1
+        self._frames_waiting -= dropped is not None and dropped.frame is not None
+        return True
 
     async def take(self) -> ReceivedMessage | None:
         """Waits for the next message and removes it; None at the end."""
@@ -109,11 +126,16 @@ class ReceiveQueue:
 
 
 class Acknowledger:
-    """The answers of one stream, in the order of `answer`; `run` runs beside it."""
+    """The answers of one stream, in the order of `answer`; `run` runs beside it.
 
-    def __init__(self, stream: MessageStream, clock: Clock) -> None:
-        self._stream, self._clock = stream, clock
-        self._messages = ServerMessages()
+    Args:
+        lossy: the answers may be lost, so each message repeats the last ones of the message before.
+    """
+
+    def __init__(self, stream: MessageStream, clock: Clock, *, lossy: bool = False) -> None:
+        self._stream, self._clock, self._lossy = stream, clock, lossy
+        self._messages = ServerMessages(lossy=lossy)
+        self._repeated: tuple[Acknowledgement, ...] = ()
         self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting_since_s = 0.0
         self._waits = asyncio.Event()
@@ -135,7 +157,10 @@ class Acknowledger:
         if self._waiting:
             now_s, waiting, self._waiting = self._clock.monotonic(), self._waiting, []
             answers = tuple(_acknowledgement(*answer, now_s) for answer in waiting)
-            await self._stream.write(self._messages.encode(Acknowledgements(answers)))
+            message = Acknowledgements((*self._repeated, *answers)[-MAX_WINDOW:])
+            if self._lossy:
+                self._repeated = answers[-_REPEATED:]
+            await self._stream.write(self._messages.encode(message), droppable=self._lossy)
 
     async def run(self) -> None:
         """Sends answers whose next one does not come, until cancelled or the stream ends."""

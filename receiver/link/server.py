@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import OutputError
+from common.errors import OutputError, UsageError
 from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
@@ -92,6 +92,7 @@ class LinkServer:
         self._rate_limits = RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock)
         self._health = health.aio.HealthServicer()
         self._server: Any = None
+        self._quic: Any = self._quic_listener() if config.quic else None
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
@@ -115,6 +116,12 @@ class LinkServer:
         except RuntimeError as error:
             raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
         await self._server.start()
+        if self._quic is not None:
+            try:
+                await self._quic.start(Address(listen.host, port))
+            except OutputError:
+                await self._server.stop(None)
+                raise
         self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
         for service in ("", STREAM_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -129,9 +136,23 @@ class LinkServer:
             # No further stream begins from here on; the streams of other services do not delay the end.
             stopping = asyncio.create_task(self._server.stop(self._config.drain_timeout + _LAST_WORDS_S))
             await self._service.stop(self._config.drain_timeout)
+            if self._quic is not None:
+                await self._quic.stop()
             await self._server.stop(_LAST_WORDS_S)
             await stopping
         await self._lifecycle.close()
+
+    def _quic_listener(self) -> Any:
+        """Serves the same streams over QUIC. Raises UsageError if that is not possible."""
+        security = self._security
+        if security.tls_cert is None:
+            raise UsageError("--quic encrypts always: give --tls-cert and --tls-key")
+        try:
+            from receiver.link.quic_server import QuicListener  # needs an extra
+        except ImportError as error:
+            raise UsageError('--quic needs aioquic, which is not installed: pip install "bodywire[quic]"') from error
+        files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
+        return QuicListener(files, self._service.serve, self._rate_limits, _most_connections(security.max_sessions))
 
     async def _serve(self, _: Any, context: Any) -> None:
         limiter = self._rate_limits.of_stream(host_of(context.peer()))
@@ -150,8 +171,12 @@ def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         ("grpc.max_connection_idle_ms", _IDLE_TIMEOUT_MS),
         ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
-        ("grpc.max_allowed_incoming_connections", _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS),
+        ("grpc.max_allowed_incoming_connections", _most_connections(max_sessions)),
     )
+
+
+def _most_connections(max_sessions: int) -> int:
+    return _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS
 
 
 def _try_to_bind(listen: Address) -> None:

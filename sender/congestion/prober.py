@@ -30,7 +30,7 @@ _CEILING_BPS, _CEILING_TRAIN_BPS = 2.5e6, 0.75e6
 # The mean rate of padding, with its headers, over this time.
 PROBE_BPS, _PROBE_WINDOW_MS = 5000.0, 10_000.0
 _PAUSE_AFTER_UNRESOLVED_MS = 100.0
-# Echoes are lost only with their stream; after this time they are not expected any more.
+# Echoes are lost with their stream, or over QUIC; after this time they are not expected any more.
 _ECHO_TIMEOUT_MS = 2000.0
 # A frame of this size measures the link as well as a train does.
 _LONG_FRAME_BYTES = 3000

@@ -121,6 +121,7 @@ class LinkClient:
         self._takes_reports = False
         self._peer: Address | None = None
         self._stream: ClientStream | None = None
+        self._lossy = False
         self._stopping = False
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
@@ -232,7 +233,8 @@ class LinkClient:
         self._stream = stream
         self._takes_reports = welcome.takes_reports
         self._keepalive.restart(welcome)
-        self._delivery.restart(welcome)
+        self._lossy = stream.lossy and self._session.real_time
+        self._delivery.restart(welcome, lossy=self._lossy)
         self._observer.connected(welcome)
 
     async def _serve(self, stream: ClientStream) -> str:
@@ -242,7 +244,8 @@ class LinkClient:
             self._read(counted),
             self._write(counted),
             self._delivery.watch_pause(),
-            self._traffic.watch(stream.tcp_connections),
+            self._delivery.watch_losses(),
+            self._traffic.watch(stream.connections),
             *self._keepalive.run(counted),
         )
         tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
@@ -263,12 +266,12 @@ class LinkClient:
             await stream.close()
 
     async def _read(self, stream: MessageStream) -> None:
-        messages = ServerMessages()
+        messages = ServerMessages(lossy=self._lossy)
         while (data := await stream.read()) is not None:
             self._keepalive.on_message()
             message = messages.decode(data)
             if isinstance(message, Acknowledgements):
-                for ack in message.frames:
+                for ack in self._delivery.new(message.frames):
                     self._on_acknowledgement(ack)
             elif isinstance(message, Heartbeat):
                 self._keepalive.on_echo(message)
@@ -287,12 +290,12 @@ class LinkClient:
             self._keepalive.on_sample(sample)
 
     async def _write(self, stream: MessageStream) -> None:
-        messages = ClientMessages()
+        messages = ClientMessages(lossy=self._lossy)
         while True:
             frame = await self._delivery.next_message()
             await self._write_chunks(stream, self._delivery.chunks_ahead(frame.sequence))
             message = messages.encode(frame)
-            await stream.write(message)
+            await stream.write(message, droppable=self._lossy)
             self._delivery.notify()
             self._keepalive.on_frame_sent(len(message))
             if self._takes_reports and (report := self._report()) is not None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 from common.io.addresses import Address, Addresses
 from common.io.options import option
@@ -27,6 +27,7 @@ class LinkConfig:
     """
 
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
+    transport: Literal["grpc", "quic"] = option("grpc", help="quic: fewer bytes, to a receiver with --quic")
     window: int = option(8, help="most unacknowledged frames")
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")

@@ -16,6 +16,7 @@ from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
+from sender.link.losses import Losses
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import InFlight
 from sender.link.session import SenderSession
@@ -31,6 +32,7 @@ _MAX_REJECTIONS = 8
 _MAX_UNEXPECTED_IN_A_ROW = MAX_WINDOW
 # A receiver that drains ends the stream when it has handled the frames that have arrived.
 _MAX_DRAIN_S = 30.0
+_LOSS_POLL_S = 0.02
 # How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
 _CLOCK_TOLERANCE_MS = 1000.0
 
@@ -96,7 +98,10 @@ class FrameDelivery:
         self._delayed_acknowledgement = DelayedAcknowledgement()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
+        self._lossy = False
+        self._losses = Losses()
         self._last_sent_s: float | None = None
+        self._last_answered_s: float | None = None
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
         self._ahead: dict[int, tuple[Blob, ...]] = {}
@@ -127,8 +132,15 @@ class FrameDelivery:
         """Takes a blob, which is sent in the gaps between frames."""
         (self._signals if blob.kind == SIGNAL else self._background).post(blob)
 
-    def restart(self, welcome: Welcome) -> None:
-        """Resets the state for a new stream."""
+    def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
+        """Resets the state for a new stream.
+
+        Args:
+            lossy: frames and their acknowledgements may be lost on it.
+        """
+        self._lossy = lossy
+        self._losses.restart()
+        self._last_answered_s = None
         self._last_sent_s = None
         self._unexpected = 0
         self._paused.clear()
@@ -231,6 +243,30 @@ class FrameDelivery:
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
         (self._signals if chunk_ack.signal else self._background).received(chunk_ack)
 
+    def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
+        """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""
+        if not self._lossy:
+            return acks
+        new = [ack for ack in acks if self.window.find(ack.sequence) is not None]
+        sequences = {ack.sequence for ack in new}
+        for lost in self._losses.answered(sequences, self.window.in_flight, self._clock.monotonic()):
+            self._give_up(lost)
+        return new
+
+    async def watch_losses(self) -> None:
+        """Gives up frames of a full window that nothing answers, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOSS_POLL_S if self._lossy else _MAX_DRAIN_S)
+            if self._lossy and not self.window.room:
+                overdue = self._losses.overdue(self.window.in_flight, self._clock.monotonic())
+                if overdue is not None:
+                    self._give_up(overdue)
+
+    def _give_up(self, lost: InFlight) -> None:
+        self.window.acknowledged(lost.frame.sequence)
+        self._finish(lost.frame, Fate.LOST)
+        self.notify()
+
     def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:
         """Handles the answer to a frame.
 
@@ -290,18 +326,26 @@ class FrameDelivery:
         self._session.finish(frame)
         self._observer.ended(frame, fate)
 
+    def _sent_spacing_ms(self, in_flight: InFlight) -> float | None:
+        """Since the frame was sent that arrived before this one."""
+        last_s, self._last_answered_s = self._last_answered_s, in_flight.sent_at_s
+        if not self._lossy:
+            return in_flight.sent_spacing_ms
+        return None if last_s is None else (in_flight.sent_at_s - last_s) * 1e3
+
     def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
         # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
         total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
         hold_ms = min(ack.hold_us / 1e3, total_ms + _CLOCK_TOLERANCE_MS)
-        longest_spacing_ms = total_ms + (in_flight.sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
+        sent_spacing_ms = self._sent_spacing_ms(in_flight)
+        longest_spacing_ms = total_ms + (sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
         spacing_ms = min(ack.spacing_us / 1e3, longest_spacing_ms) if ack.spacing_us else None
         return LinkSample(
             sequence=ack.sequence,
             message_bytes=in_flight.message_bytes,
             round_trip_time_ms=max(total_ms - hold_ms, 0.0),
             hold_ms=hold_ms,
-            sent_spacing_ms=in_flight.sent_spacing_ms,
+            sent_spacing_ms=sent_spacing_ms,
             arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,
             client_sent_ns=in_flight.sent_ns,

@@ -18,6 +18,7 @@ class Fate(Enum):
     LATE = "late"
     SUPERSEDED = "superseded"
     REJECTED = "rejected"
+    LOST = "lost"  # by the link, or its acknowledgement
 
 
 class LinkObserver:

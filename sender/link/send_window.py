@@ -98,6 +98,11 @@ class SendWindow:
         """How many frames may be sent before another one is acknowledged."""
         return max(self.size - len(self._in_flight), 0)
 
+    @property
+    def in_flight(self) -> tuple[InFlight, ...]:
+        """The frames in flight, in the order in which they were sent first."""
+        return tuple(self._in_flight.values())
+
     def find(self, sequence: int) -> InFlight | None:
         """The frame in flight with this number, if there is one."""
         return self._in_flight.get(sequence)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.e2e.daemons import receiver, run
@@ -12,7 +13,8 @@ from tests.e2e.daemons import receiver, run
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 
 
-def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("receives", "sends"), [([], []), (["--quic"], ["--transport", "quic"])], ids=["grpc", "quic"])
+def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path, receives: list[str], sends: list[str]) -> None:
     certs, image, token = tmp_path / "certs", tmp_path / "grey.png", tmp_path / "token"
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(image)
     for script, *more in (["make-ca.sh"], ["issue.sh", "receiver", "127.0.0.1"], ["issue.sh", "camera"]):
@@ -32,20 +34,13 @@ def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path) -> None:
         pair = ["--tls-cert", str(certs / f"{name}.pem"), "--tls-key", str(certs / f"{name}.key")]
         return [*pair, "--tls-ca", str(certs / "ca.pem")]
 
-    with receiver(tmp_path / "out", *tls_flags("receiver"), "--tokens", str(tmp_path / "tokens.toml")) as running:
-        sent = run(
-            "sender",
-            "--camera",
-            str(image),
-            "--peer",
-            running.address,
-            *tls_flags("camera"),
-            "--token-file",
-            str(token),
-        )
+    accepted = (*tls_flags("receiver"), "--tokens", str(tmp_path / "tokens.toml"), *receives)
+    with receiver(tmp_path / "out", *accepted) as running:
+        flags = ["--camera", str(image), "--peer", running.address, *tls_flags("camera"), *sends]
+        sent = run("sender", *flags, "--token-file", str(token))
         assert sent.returncode == 0, sent.stderr
         assert "sent 1 frames" in sent.stdout
-        refused = run("sender", "--camera", str(image), "--peer", running.address, *tls_flags("camera"))
+        refused = run("sender", *flags)
         assert refused.returncode == 4
         assert "give --token-file" in refused.stderr
         code, errors = running.terminate()

@@ -9,9 +9,9 @@ from typing import Self
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
-from common.io.tcp_info import TcpConnection
 from common.wire.convert import ClientMessages, ServerMessages
 from common.wire.stream import StreamBroken
+from common.wire.traffic import CarryingConnection
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import FrameDecoder, Session
 
@@ -28,6 +28,7 @@ class FakeEnd:
     """
 
     other: Self
+    lossy = False
 
     def __init__(self) -> None:
         self.from_client, self.from_server = ClientMessages(), ServerMessages()
@@ -41,12 +42,12 @@ class FakeEnd:
             raise item
         return item
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
         if self._broken is not None:
             raise self._broken
         self.other._inbox.put_nowait(data)
 
-    def tcp_connections(self) -> Sequence[TcpConnection]:
+    def connections(self) -> Sequence[CarryingConnection]:
         return ()
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
+from common.wire.traffic import Traffic
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
@@ -23,6 +24,7 @@ from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.session import FrameEncoder
+from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
 from tests.support.fake_link import MODEL, CountingCodec, label_frame
 from tests.support.scripted_receiver import RecordingObserver
@@ -86,6 +88,7 @@ class LinkFixture:
         registry: SessionRegistry | None = None,
         *,
         port: int = 0,
+        quic: bool = False,
         model: bytes = MODEL,
         security: receiver.link.config.SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
@@ -93,7 +96,7 @@ class LinkFixture:
         clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
         server = LinkServer(
-            ListenConfig(listen=Address(LOOPBACK, port), drain_timeout=2.0),
+            ListenConfig(listen=Address(LOOPBACK, port), quic=quic, drain_timeout=2.0),
             pipeline,
             registry or SessionRegistry(CountingCodec),
             model_hash=model,
@@ -125,17 +128,22 @@ class LinkFixture:
         pacer: Pacer | None = None,
         report: Callable[[], SenderReport | None] = lambda: None,
         security: sender.link.transport.security.SecurityConfig | None = None,
+        transport: StreamOpener | None = None,
+        durable: bool = False,
+        traffic: Traffic | None = None,
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
+        secret = secrets.token_bytes(32)
         client = LinkClient(
             LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
-            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, session_secret=secrets.token_bytes(32)),
+            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, durable=durable, session_secret=secret),
             encoder or CountingCodec(),
             observer=observer,
             pacer=pacer,
             report=report,
+            traffic=traffic,
             rng=random.Random(1),
-            transport=Transport(security),
+            transport=transport or Transport(security),
         )
         self._stack.push_async_callback(client.close)
         return client, observer

@@ -97,7 +97,7 @@ class ScriptedSender:
     def stall(self) -> None:
         """Stops reading: what the receiver writes from now on waits for ever."""
 
-        async def write(_: bytes) -> None:
+        async def write(_: bytes, *, droppable: bool = False) -> None:
             await asyncio.Event().wait()
 
         self._server.write = write  # type: ignore[method-assign, assignment]

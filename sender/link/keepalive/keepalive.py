@@ -128,7 +128,7 @@ class Keepalive:
         self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
     async def _send_heartbeats(self, stream: MessageStream) -> None:
-        await stream.write(encode_client(self._clocks.heartbeat()))
+        await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
         # The echo of the first heartbeat gives the clock offset; the second, at once, reports it to the receiver.
         # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the result (gh-86296).
         with contextlib.suppress(TimeoutError):
@@ -137,7 +137,7 @@ class Keepalive:
         while True:
             if self._schedule.due(self._clock.monotonic()):
                 self._schedule.heartbeat_sent(self._clock.monotonic())
-                await stream.write(encode_client(self._clocks.heartbeat()))
+                await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
             await asyncio.sleep(self._interval_s / _POLLS_PER_INTERVAL)
 
     async def _send_packet_trains(self, stream: MessageStream) -> None:
@@ -149,11 +149,11 @@ class Keepalive:
             now_ms = self._clock.monotonic_ms()
             sizes = self._prober.packet_train(now_ms, self._filling.waiting_bytes)
             if sizes and self._meter.blob_bytes(now_ms) >= sum(sizes):
-                for message in self._packet_train(sizes, now_ms):
-                    await stream.write(message)
+                for message, droppable in self._packet_train(sizes, now_ms):
+                    await stream.write(message, droppable=droppable)
 
-    def _packet_train(self, sizes: Sequence[int], now_ms: float) -> Iterator[bytes]:
-        """The messages of a train: up to each heartbeat so many bytes, of chunks as far as blobs wait.
+    def _packet_train(self, sizes: Sequence[int], now_ms: float) -> Iterator[tuple[bytes, bool]]:
+        """The messages of a train, and whether each may be lost: up to each heartbeat so many bytes, of waiting blobs.
 
         A chunk is taken when it is written, because others may be written between two messages of a train.
         """
@@ -169,12 +169,12 @@ class Keepalive:
                 data = encode_client(chunk)
                 left -= len(data) + MESSAGE_HEADER_BYTES
                 self._meter.blob_sent(len(chunk.data), now_ms)
-                yield data
+                yield data, False
             heartbeat = encode_client(padded(replace(bare, sent_ns=sent_ns), left, bare_bytes))
             self._prober.padded(wire_bytes(len(heartbeat)), now_ms)
             self._meter.blob_sent(len(heartbeat), now_ms)
             self._schedule.heartbeat_sent(self._clock.monotonic())
-            yield heartbeat
+            yield heartbeat, True
 
     def _note_answer(self, sent_ns: int, receiver_ns: int) -> None:
         now_ns = int(self._clock.wall() * 1e9)

@@ -32,6 +32,8 @@ class GrpcClientStream:
         StreamBroken: in every method: the stream has ended.
     """
 
+    lossy = False
+
     def __init__(self, channel: Any, call: Any, port: int) -> None:
         self._channel = channel
         self._call = call
@@ -52,7 +54,7 @@ class GrpcClientStream:
             raise _broken(error) from error
         return None if data is grpc.aio.EOF else bytes(data)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
         async with self._writing:
             try:
                 await self._call.write(data)
@@ -63,8 +65,8 @@ class GrpcClientStream:
                 code, details = await self._call.code(), await self._call.details()
                 raise StreamBroken(code.name, details or "the stream has ended") from error
 
-    def tcp_connections(self) -> Sequence[TcpConnection]:
-        """See `MessageStream.tcp_connections`; standby connections to the same port are among them."""
+    def connections(self) -> Sequence[TcpConnection]:
+        """See `MessageStream.connections`; standby connections to the same port are among them."""
         return _CONNECTIONS.to_port(self._port)
 
     async def trailing_metadata(self) -> tuple[tuple[str, Any], ...]:

@@ -105,6 +105,10 @@ class Transport:
         """TLS credentials of a connection to a peer; None if it is not encrypted."""
         return self._files.credentials(peer)
 
+    def token(self, peer: Address) -> str | None:
+        """The sender's token; None if it has none."""
+        return self._files.token(peer)
+
     async def reach(self, peer: Address) -> GrpcClientStream:
         """Opens a stream over an established connection, as soon as the peer's network is reachable.
 

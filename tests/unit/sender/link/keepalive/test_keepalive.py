@@ -140,8 +140,10 @@ async def test_waiting_blobs_take_the_place_of_padding(fixture: Fixture) -> None
 async def test_a_train_has_the_same_bytes_with_blobs_as_without(fixture: Fixture) -> None:
     for waiting_bytes in (0, 300, 10_000):
         fixture.filling.waiting_bytes = waiting_bytes
-        messages = list(fixture.keepalive._packet_train((40, 235, 940), 0.0))
+        train = list(fixture.keepalive._packet_train((40, 235, 940), 0.0))
+        messages = [message for message, _ in train]
         decoded = [decode_client(message) for message in messages]
+        assert [droppable for _, droppable in train] == [isinstance(message, Heartbeat) for message in decoded]
         assert sum(isinstance(message, Heartbeat) for message in decoded) == 3
         assert sum(isinstance(message, Chunk) for message in decoded) == (2 if waiting_bytes else 0)
         headers_bytes = MESSAGE_HEADER_BYTES * (len(messages) - 3)

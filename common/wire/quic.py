@@ -1,0 +1,357 @@
+"""Messages over QUIC (RFC 9000): what may be lost in datagrams (RFC 9221), everything else on one stream, in order.
+
+An item on the stream is a variable-length integer, its length times four plus its kind, and its content.
+
+`aioquic` has no public way to send acknowledgements together with data, to see what waits to be sent, or to ask senders
+for certificates: all uses of its internals are in this module.
+"""
+
+import asyncio
+import ipaddress
+import itertools
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.buffer import encode_uint_var
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    DatagramFrameReceived,
+    HandshakeCompleted,
+    QuicEvent,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.quic.packet import QuicErrorCode
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from common.wire.convert import MAX_PARSED_BYTES
+from common.wire.stream import StreamBroken
+from common.wire.traffic import CarryingConnection
+
+# A shorter packet for each frame; several connections of one address still differ.
+RECEIVER_ID_BYTES, SENDER_ID_BYTES = 8, 2
+MAX_DATAGRAM_BYTES = 1100
+_ALPN = "bodywire"
+_STREAM = 0
+_IDLE_TIMEOUT_S = 30.0
+# Acknowledgements of packets ride with those of frames, which may wait for 50 ms; those of long packets, which belong
+# to blobs and packet trains, open the peer's congestion window.
+_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.06, 0.002
+_LONG_PACKET_BYTES = 600
+# A datagram that waits for the congestion window behind so many others is out of date.
+_MAX_DATAGRAMS_OUT = 32
+# Of a peer that sends faster than it is read, and of one that does not acknowledge.
+_MAX_DATAGRAMS_IN, _MAX_BYTES_IN, _MAX_BYTES_OUT = 256, 8_388_608, 4_194_304
+_MAX_HEAD_BYTES = 8
+# TLS alerts are reported as errors from 0x100 on (RFC 9001, section 4.8).
+_TLS_ALERTS = range(0x100, 0x200)
+_BAD_CERTIFICATE = 0x100 + 42
+_CODE = re.compile("[A-Z_]{1,32}")
+# Of UDP and IPv4 or IPv6.
+_HEADER_BYTES, _HEADER_V6_BYTES = 28, 48
+# The kernel numbers sockets from 1 on.
+_NUMBERS = itertools.count(-1, -1)
+
+
+class Item(IntEnum):
+    """What is on the stream."""
+
+    MESSAGE = 0
+    STATUS = 1  # the last item: gRPC's name of a status, a space, and the reason
+    TOKEN = 2  # the sender's first item, if it has a token
+
+
+def configuration(*, is_sender: bool) -> QuicConfiguration:
+    """The settings of one end, without certificates."""
+    return QuicConfiguration(
+        is_client=is_sender,
+        alpn_protocols=[_ALPN],
+        connection_id_length=SENDER_ID_BYTES if is_sender else RECEIVER_ID_BYTES,
+        idle_timeout=_IDLE_TIMEOUT_S,
+        max_datagram_frame_size=65_536,
+    )
+
+
+def request_certificate(connection: Any) -> None:
+    """Makes a receiver's new connection ask the sender for a certificate, which is not checked yet."""
+    initialize = connection._initialize
+
+    def requesting(peer_cid: bytes) -> None:
+        initialize(peer_cid)
+        connection.tls._request_client_certificate = True
+
+    connection._initialize = requesting
+
+
+class _Unpaced:
+    """Frames leave when they are encoded, and packet trains at once: the link paces itself."""
+
+    def next_send_time(self, now: float) -> None: ...
+
+    def update_after_send(self, now: float) -> None: ...
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None: ...
+
+
+class _CountedTransport(asyncio.BaseTransport):
+    """Sends the packets of one connection."""
+
+    def __init__(self, transport: asyncio.DatagramTransport, connection: "QuicConnectionOfMessages") -> None:
+        super().__init__()
+        self._transport, self._connection = transport, connection
+
+    def sendto(self, data: bytes, addr: Any) -> None:
+        self._connection.carried(data, addr)
+        self._transport.sendto(data, addr)
+
+
+class QuicConnectionOfMessages(QuicConnectionProtocol):
+    """One connection: its messages until the transport reads them, and how it ended.
+
+    Attributes:
+        token: that the peer has sent; empty if none.
+        number: see `common.wire.traffic.CarryingConnection`.
+        ip_bytes: see there.
+    """
+
+    def __init__(self, quic: QuicConnection, stream_handler: Any = None) -> None:
+        super().__init__(quic, stream_handler)
+        internals: Any = quic
+        internals._loss._pacer = _Unpaced()
+        self.token = ""
+        self.number, self.ip_bytes = next(_NUMBERS), 0
+        self._received = bytearray()
+        self._messages: deque[bytes] = deque()
+        self._datagrams: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._changed = asyncio.Event()
+        self._handshaken = False
+        self._finished = False
+        self._broken: StreamBroken | None = None
+        # aioquic logs every connection that fails.
+        logging.getLogger("quic").setLevel(logging.CRITICAL)
+
+    @property
+    def broken(self) -> StreamBroken | None:
+        """Why the connection has ended; None while it has not."""
+        return self._broken
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """Address and port of the other end."""
+        host, port = self._quic._network_paths[0].addr[:2]
+        return str(host), int(port)
+
+    @property
+    def certificate(self) -> Any:
+        """The peer's certificate, whose key it has proved to have; None without one."""
+        return self._quic.tls._peer_certificate
+
+    def verify_certificate(self, authority: bytes) -> None:
+        """Checks a sender's certificate: dates, chain and purpose.
+
+        Args:
+            authority: the certificates that may have signed it, PEM.
+
+        Raises:
+            StreamBroken: it is missing or not trusted.
+        """
+        if self.certificate is None:
+            raise StreamBroken("UNAUTHENTICATED", "a certificate is required: give --tls-cert and --tls-key")
+        try:
+            tls.verify_certificate(self.certificate, self._quic.tls._peer_certificate_chain, cadata=authority)
+            purposes = self.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+            trusted = ExtendedKeyUsageOID.CLIENT_AUTH in purposes
+        except x509.ExtensionNotFound:
+            trusted = True
+        except (tls.Alert, ValueError):
+            trusted = False
+        if not trusted:
+            raise StreamBroken("UNAUTHENTICATED", "--tls-cert is not valid: it expired, or another authority signed it")
+
+    async def handshaken(self) -> None:
+        """Waits for the end of the handshake. Raises StreamBroken if it fails."""
+        while not self._handshaken:
+            await self._change()
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(_CountedTransport(transport, self))
+
+    def carried(self, data: bytes | str, addr: Any) -> None:
+        """Counts a packet, sent or received; addresses of IPv6 have four parts."""
+        self.ip_bytes += len(data) + (_HEADER_BYTES if len(addr) == 2 else _HEADER_V6_BYTES)
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Handles a packet."""
+        self.carried(data, addr)
+        internals: Any = self._quic
+        internals._ack_delay = _ACK_DELAY_S
+        if len(data) >= _LONG_PACKET_BYTES:
+            internals._ack_delay = _LONG_PACKET_ACK_DELAY_S
+            space = internals._spaces.get(tls.Epoch.ONE_RTT)
+            if space is not None and space.ack_at is not None:
+                space.ack_at = min(space.ack_at, self._loop.time() + _LONG_PACKET_ACK_DELAY_S)
+        super().datagram_received(data, addr)
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        match event:
+            case DatagramFrameReceived():
+                self._datagrams.append(event.data)
+                while len(self._datagrams) > _MAX_DATAGRAMS_IN:
+                    self._datagrams.popleft()
+            case StreamDataReceived(stream_id=stream) if stream == _STREAM:
+                self._received += event.data
+                self._take_items()
+                self._finished = self._finished or event.end_stream
+            case StreamDataReceived() | StreamReset():
+                self.fail(StreamBroken("INVALID_ARGUMENT", "a connection has one stream, which is not reset"))
+            case HandshakeCompleted():
+                # The peer acknowledges as late as this end does.
+                self._quic._loss.max_ack_delay = _ACK_DELAY_S
+                self._handshaken = True
+            case ConnectionTerminated():
+                code = "UNAUTHENTICATED" if event.error_code in _TLS_ALERTS else "UNAVAILABLE"
+                self._end(StreamBroken(code, event.reason_phrase or "the connection has ended"))
+        self._changed.set()
+
+    def error_received(self, exc: Exception) -> None:
+        """The machine of the peer has no such port."""
+        if isinstance(exc, ConnectionRefusedError):
+            self._end(StreamBroken("UNAVAILABLE", "Connection refused"))
+
+    def finish(self, status: StreamBroken | None) -> None:
+        """Ends the stream: with a status, or in good order."""
+        if self._broken is None and status is not None:
+            self.send(Item.STATUS, f"{status.code} {status.reason}".encode(), last=True)
+        elif self._broken is None:
+            self._quic.send_stream_data(_STREAM, b"", end_stream=True)
+            self.transmit()
+
+    def fail(self, reason: StreamBroken) -> None:
+        """Ends the connection at once; `read` and `write` raise the reason."""
+        self._end(reason)
+        refused = reason.code == "UNAUTHENTICATED"
+        self.close(_BAD_CERTIFICATE if refused else QuicErrorCode.NO_ERROR, reason.reason)
+
+    def _end(self, reason: StreamBroken) -> None:
+        self._broken = self._broken or reason
+        self._changed.set()
+
+    def _take_items(self) -> None:
+        while self._broken is None and (head := _head(self._received)) is not None:
+            size, length, kind = head
+            if length > MAX_PARSED_BYTES:
+                return self.fail(StreamBroken("INVALID_ARGUMENT", f"a message of {length} bytes"))
+            if len(self._received) < size + length:
+                return None
+            content = bytes(self._received[size : size + length])
+            del self._received[: size + length]
+            self._take(kind, content)
+        return None
+
+    def _take(self, kind: int, content: bytes) -> None:
+        if kind == Item.MESSAGE:
+            self._messages.append(content)
+            self._waiting_bytes += len(content)
+            if self._waiting_bytes > _MAX_BYTES_IN:
+                self.fail(StreamBroken("RESOURCE_EXHAUSTED", "messages arrive faster than they are read"))
+        elif kind == Item.STATUS:
+            code, _, reason = content.decode("utf-8", "replace").partition(" ")
+            self._end(StreamBroken(code if _CODE.fullmatch(code) else "UNKNOWN", reason))
+        elif kind == Item.TOKEN and not self._messages:
+            self.token = content.decode("ascii", "replace")
+        else:
+            self.fail(StreamBroken("INVALID_ARGUMENT", "an unknown item on the stream"))
+
+    async def take(self) -> bytes | None:
+        """The next message; None when the peer has finished in good order. Raises StreamBroken."""
+        while True:
+            if self._messages:
+                self._waiting_bytes -= len(self._messages[0])
+                return self._messages.popleft()
+            if self._datagrams:
+                return self._datagrams.popleft()
+            if self._finished and self._broken is None:
+                return None
+            await self._change()
+
+    async def _change(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        self._changed.clear()
+        await self._changed.wait()
+
+    def send(self, kind: Item, content: bytes, *, droppable: bool = False, last: bool = False) -> None:
+        """Sends an item, in a datagram if it may be lost and fits one. Raises StreamBroken."""
+        if self._broken is not None:
+            raise self._broken
+        space = self._quic._spaces[tls.Epoch.ONE_RTT]
+        if space.ack_at is not None:
+            space.ack_at = 0.0
+        if droppable and len(content) <= MAX_DATAGRAM_BYTES:
+            waiting = self._quic._datagrams_pending
+            while len(waiting) >= _MAX_DATAGRAMS_OUT:
+                waiting.popleft()
+            self._quic.send_datagram_frame(content)
+        else:
+            self._quic.send_stream_data(_STREAM, encode_uint_var(len(content) << 2 | kind) + content, last)
+        self.transmit()
+        stream = self._quic._streams.get(_STREAM)
+        if stream is not None and len(stream.sender._buffer) > _MAX_BYTES_OUT:
+            self.fail(StreamBroken("DEADLINE_EXCEEDED", "the peer does not read"))
+
+
+def _head(data: bytearray) -> tuple[int, int, int] | None:
+    """Size of the first item's head, length of its content, and its kind; None until the head has arrived."""
+    if not data or len(data) < 1 << (data[0] >> 6):
+        return None
+    buffer = Buffer(data=bytes(data[:_MAX_HEAD_BYTES]))
+    head = buffer.pull_uint_var()
+    return buffer.tell(), head >> 2, head & 3
+
+
+class QuicStream:
+    """A `MessageStream` that may lose and reorder what is written as droppable.
+
+    Args:
+        on_close: called once when this end closes it.
+    """
+
+    lossy = True
+
+    def __init__(self, connection: QuicConnectionOfMessages, on_close: Callable[[], None] = lambda: None) -> None:
+        self._connection = connection
+        self._on_close = on_close
+
+    async def read(self) -> bytes | None:
+        """See `MessageStream.read`."""
+        return await self._connection.take()
+
+    async def write(self, data: bytes, *, droppable: bool = False) -> None:
+        """See `MessageStream.write`."""
+        self._connection.send(Item.MESSAGE, data, droppable=droppable)
+
+    def connections(self) -> Sequence[CarryingConnection]:
+        """See `MessageStream.connections`."""
+        return (self._connection,)
+
+    async def close(self) -> None:
+        """Ends the stream and its connection in any state."""
+        self._connection.fail(StreamBroken("CANCELLED", "closed"))
+        self._on_close()
+
+
+def peer_name(host: str, port: int) -> str:
+    """An address as gRPC writes it: `ipv4:10.0.0.7:40112`, `ipv6:[2001:db8::1]:40112`."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return f"ipv4:{address}:{port}" if address.version == 4 else f"ipv6:[{address}]:{port}"

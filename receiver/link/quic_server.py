@@ -1,0 +1,200 @@
+"""QUIC beside gRPC: the streams of senders on the UDP port of the same number, with the same certificates."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+from weakref import WeakSet
+
+import grpc
+from aioquic import tls
+from aioquic.asyncio.server import QuicServer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from cryptography.x509.oid import NameOID
+
+from common.errors import OutputError
+from common.io.addresses import Address
+from common.wire.certificates import CertificateFiles, Certificates
+from common.wire.quic import (
+    QuicConnectionOfMessages,
+    QuicStream,
+    configuration,
+    peer_name,
+    request_certificate,
+)
+from common.wire.stream import StreamBroken
+from receiver.link.auth.authenticator import host_of
+from receiver.link.grpc_stream import RateLimiter, RateLimits
+
+logger = logging.getLogger(__name__)
+
+_HANDSHAKE_TIMEOUT_S = 10.0
+_LONG_HEADER = b"\x80"
+# For the status of a stream to arrive, sent again if need be.
+_LAST_WORDS_S = 1.0
+
+Serve = Callable[[QuicStream, "QuicContext"], Coroutine[Any, Any, None]]
+"""Serves one stream to its end (`receiver.link.service.StreamService.serve`)."""
+
+
+class QuicContext:
+    """What the service asks of a call: as `grpc.aio.ServicerContext`."""
+
+    def __init__(self, connection: QuicConnectionOfMessages, peer: str) -> None:
+        self._connection, self._peer = connection, peer
+        self.end: StreamBroken | None = None
+
+    def peer(self) -> str:
+        """The sender's address, as gRPC writes it."""
+        return self._peer
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """The name in the sender's certificate; empty without one."""
+        certificate = self._connection.certificate
+        if certificate is None:
+            return {}
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return {"x509_common_name": [str(name.value).encode() for name in names]}
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """The sender's token."""
+        token = self._connection.token
+        return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def set_trailing_metadata(self, metadata: object) -> None:
+        """Only senders that ask for versions read them, and these use gRPC."""
+
+    async def abort(self, code: grpc.StatusCode, reason: str) -> None:
+        """Ends the stream with a status."""
+        self.end = StreamBroken(code.name, reason)
+
+
+class LimitedQuicStream(QuicStream):
+    """A stream whose messages are limited as those of gRPC."""
+
+    def __init__(self, connection: QuicConnectionOfMessages, limiter: RateLimiter) -> None:
+        super().__init__(connection)
+        self._limiter = limiter
+
+    async def read(self) -> bytes | None:
+        """See `MessageStream.read`."""
+        data = await super().read()
+        if data is not None:
+            await self._limiter.acquire(len(data))
+        return data
+
+
+class _NoRoom(Exception):
+    """There are too many connections."""
+
+
+class _Socket(QuicServer):
+    """The UDP port: takes at most so many connections, each with the newest certificates; validates addresses first."""
+
+    def __init__(self, files: CertificateFiles, most: int, begin: Callable[[QuicConnectionOfMessages], None]) -> None:
+        self._files, self._most, self._begin = files, most, begin
+        self._served: Certificates | None = None
+        self._accepted: WeakSet[QuicConnectionOfMessages] = WeakSet()
+        super().__init__(configuration=self._settings(), create_protocol=self._accept, retry=True)
+
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        """Handles a packet; one that aioquic does not understand in an unforeseen way is dropped."""
+        try:
+            if isinstance(data, bytes) and data[:1] >= _LONG_HEADER:
+                self._configuration = self._settings()
+            super().datagram_received(data, addr)
+        except _NoRoom:
+            logger.debug("no room for another QUIC connection, from %s", addr)
+        except Exception as error:
+            logger.debug("dropped a QUIC packet of %s: %r", addr, error)
+
+    def _settings(self) -> QuicConfiguration:
+        files = self._files.current()
+        if files is not self._served:
+            assert files.certificate is not None
+            assert files.key is not None
+            settings = configuration(is_sender=False)
+            chain = tls.load_pem_x509_certificates(files.certificate)
+            settings.certificate, settings.certificate_chain = chain[0], chain[1:]
+            settings.private_key = tls.load_pem_private_key(files.key)
+            self._served, self._settings_served = files, settings
+        return self._settings_served
+
+    def _accept(self, connection: QuicConnection, stream_handler: object = None) -> QuicConnectionOfMessages:
+        if len(self._accepted) >= self._most:
+            raise _NoRoom
+        if self._files.current().authority is not None:
+            request_certificate(connection)
+        accepted = QuicConnectionOfMessages(connection)
+        self._accepted.add(accepted)
+        self._begin(accepted)
+        return accepted
+
+
+class QuicListener:
+    """Serves senders over QUIC.
+
+    Args:
+        files: certificate and key of the receiver; with an authority, senders need certificates of it.
+        most: connections at a time.
+    """
+
+    def __init__(self, files: CertificateFiles, serve: Serve, limits: RateLimits, most: int) -> None:
+        self._files, self._serve, self._limits, self._most = files, serve, limits, most
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socket: _Socket | None = None
+
+    async def start(self, listen: Address) -> None:
+        """Opens the port. Raises OutputError if it cannot be used."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, self._socket = await loop.create_datagram_endpoint(
+                lambda: _Socket(self._files, self._most, self._begin), local_addr=(listen.host, listen.port)
+            )
+        except OSError as error:
+            raise OutputError(
+                f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port"
+            ) from error
+
+    async def stop(self) -> None:
+        """Closes the port; the streams have ended before."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=_LAST_WORDS_S)
+        for task in self._tasks:
+            task.cancel()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _begin(self, connection: QuicConnectionOfMessages) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(connection), name="link QUIC connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, connection: QuicConnectionOfMessages) -> None:
+        try:
+            async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+                await connection.handshaken()
+            await self._serve_stream(connection)
+            # The status has to arrive, and is sent again if need be.
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await connection.wait_closed()
+        except (StreamBroken, TimeoutError) as error:
+            logger.debug("a QUIC connection ended: %s", error)
+        finally:
+            connection.fail(StreamBroken("CANCELLED", "the stream has ended"))
+
+    async def _serve_stream(self, connection: QuicConnectionOfMessages) -> None:
+        host, port = connection.peer
+        context = QuicContext(connection, peer_name(host, port))
+        authority = self._files.current().authority
+        try:
+            if authority is not None:
+                connection.verify_certificate(authority)
+        except StreamBroken as refused:
+            # gRPC says as little of a sender without a certificate.
+            logger.debug("refused %s: %s", context.peer(), refused.reason)
+            connection.fail(refused)
+            return
+        await self._serve(LimitedQuicStream(connection, self._limits.of_stream(host_of(context.peer()))), context)
+        connection.finish(context.end)

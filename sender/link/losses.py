@@ -1,0 +1,69 @@
+"""Which frames in flight are lost, over a transport that may lose frames and their acknowledgements.
+
+The receiver answers frames in the order in which they arrive.  So an answer shows that the frames before it were lost
+or arrived too late, or that their answers were lost: they are given up.  Without any answer the oldest frame of a full
+window is given up after a time like TCP's retransmission timeout (RFC 6298), which doubles from the third one on: a
+fresh frame can leave and show whether the link is back.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sender.link.send_window import InFlight
+
+# What an acknowledgement may wait for the next one, with some reserve.
+_ACK_DELAY_S = 0.06
+_INITIAL_TIMEOUT_S = 0.5
+# A small packet that often costs nothing, and finds the end of an outage soon.
+_MAX_TIMEOUT_S = 0.5
+_DEVIATIONS = 4.0
+
+
+class Losses:
+    """Of one session, over any number of streams; times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Resets the state for a new stream."""
+        self._mean_s: float | None = None
+        self._deviation_s = 0.0
+        self._given_up = 0
+        self._last_s = 0.0
+
+    def answered(self, sequences: Collection[int], in_flight: Sequence[InFlight], now_s: float) -> list[InFlight]:
+        """Handles answers to frames in flight; returns those that were sent before the last of them, without one."""
+        times_s = {frame.frame.sequence: frame.sent_at_s for frame in in_flight}
+        known = [times_s[sequence] for sequence in sequences if sequence in times_s]
+        if not known:
+            return []
+        newest_s = max(known)
+        self._learn(now_s - newest_s)
+        self._given_up = 0
+        return [item for item in in_flight if item.sent_at_s < newest_s and item.frame.sequence not in sequences]
+
+    def overdue(self, in_flight: Sequence[InFlight], now_s: float) -> InFlight | None:
+        """The frame of a full window to be given up now, if none of it was answered for too long."""
+        if not in_flight:
+            return None
+        oldest = min(in_flight, key=lambda item: item.sent_at_s)
+        if now_s - max(oldest.sent_at_s, self._last_s) < self._timeout_s:
+            return None
+        self._given_up += 1
+        self._last_s = now_s
+        return oldest
+
+    @property
+    def _timeout_s(self) -> float:
+        if self._mean_s is None:
+            return _INITIAL_TIMEOUT_S
+        base_s = self._mean_s + _DEVIATIONS * self._deviation_s + _ACK_DELAY_S
+        longest_s = max(base_s, _MAX_TIMEOUT_S)
+        return float(min(base_s * 2.0 ** max(self._given_up - 2, 0), longest_s))
+
+    def _learn(self, answered_s: float) -> None:
+        if self._mean_s is None:
+            self._mean_s, self._deviation_s = answered_s, answered_s / 2
+            return
+        self._deviation_s += (abs(answered_s - self._mean_s) - self._deviation_s) / 4
+        self._mean_s += (answered_s - self._mean_s) / 8

@@ -1,0 +1,110 @@
+"""Opens QUIC connections to receivers (`--transport quic`)."""
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+from aioquic import tls
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+
+from common.errors import UsageError
+from common.io.addresses import Address
+from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream, configuration
+from common.wire.stream import StreamBroken
+from sender.link.transport.transport import Transport, reachability_probe
+
+_HANDSHAKE_TIMEOUT_S = 5.0
+# A first packet has 1,200 bytes, which a stalled link would carry before all frames: a connection beside another one
+# waits for the answer to a small packet, unless only UDP reaches the receiver.
+_MAX_PROBE_S = 3.0
+
+
+class QuicTransport:
+    """A `StreamOpener` that encrypts always; `transport` has the certificates and the token, and diagnoses.
+
+    Raises:
+        UsageError: in every method: a certificate, key or token cannot be read, or the connection is not encrypted.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._open_streams = 0
+
+    def check(self, *peers: Address) -> None:
+        """Refuses peers whose connections are not encrypted."""
+        for peer in peers:
+            self._configuration(peer)
+
+    async def reach(self, peer: Address) -> QuicStream:
+        """See `StreamOpener.reach`."""
+        if self._open_streams:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_MAX_PROBE_S):
+                    await reachability_probe(peer)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+                    return await self._connect(peer)
+
+    async def diagnose(self, peer: Address) -> str | None:
+        """See `StreamOpener.diagnose`."""
+        found = await self._transport.diagnose(peer)
+        if found is not None:
+            return found
+        try:
+            async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(peer.host, peer.port)
+            writer.close()
+        except (OSError, TimeoutError):
+            return None
+        return f"the receiver at {peer} takes no QUIC: start it with --quic, or leave out --transport quic here"
+
+    async def _connect(self, peer: Address) -> QuicStream:
+        settings, token = self._configuration(peer), self._transport.token(peer)
+        loop = asyncio.get_running_loop()
+        try:
+            found: Any = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)
+            transport, connection = await loop.create_datagram_endpoint(
+                lambda: QuicConnectionOfMessages(QuicConnection(configuration=settings)), remote_addr=found[0][4][:2]
+            )
+        except OSError as error:
+            raise StreamBroken("UNAVAILABLE", error.strerror or str(error)) from error
+        self._open_streams += 1
+        stream = QuicStream(connection, lambda: self._closed(transport))
+        try:
+            await _shake_hands(connection, transport.get_extra_info("peername"))
+            if token is not None:
+                connection.send(Item.TOKEN, token.encode("ascii"))
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    def _closed(self, transport: asyncio.DatagramTransport) -> None:
+        if not transport.is_closing():
+            self._open_streams -= 1
+            transport.close()
+
+    def _configuration(self, peer: Address) -> QuicConfiguration:
+        credentials = self._transport.credentials(peer)
+        if credentials is None:
+            raise UsageError("--transport quic encrypts always: give --tls-ca, and leave out --insecure")
+        settings = configuration(is_sender=True)
+        settings.server_name = credentials.name or peer.host
+        settings.cadata = credentials.authority
+        if credentials.certificate is not None and credentials.key is not None:
+            chain = tls.load_pem_x509_certificates(credentials.certificate)
+            settings.certificate, settings.certificate_chain = chain[0], chain[1:]
+            settings.private_key = tls.load_pem_private_key(credentials.key)
+        return settings
+
+
+async def _shake_hands(connection: QuicConnectionOfMessages, peer: Any) -> None:
+    """Raises StreamBroken as for a receiver that cannot be reached, which is then diagnosed."""
+    connection.connect(peer)
+    try:
+        await connection.handshaken()
+    except StreamBroken as error:
+        raise StreamBroken("UNAVAILABLE", error.reason) from error

@@ -1,0 +1,265 @@
+"""The link over QUIC: complete and lossy sessions, certificates, tokens, refusals, and packets of strangers."""
+
+import asyncio
+import random
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import receiver.link.config
+import sender.link.transport.security
+from common.blobs import Blob
+from common.errors import OutputError, PeerError, UsageError
+from common.io.addresses import Address
+from common.wire.traffic import Traffic
+from receiver.link.auth.tokens import add_token, revoke_token
+from receiver.link.session import SessionRegistry
+from sender.link.client import LinkClient
+from sender.link.observer import Fate
+from sender.link.transport.quic_transport import QuicTransport
+from sender.link.transport.transport import Transport
+from tests.support.certificate_authority import Authority
+from tests.support.fake_link import CountingCodec, label_frame
+from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
+from tests.support.link_samples import ConstantPacer
+from tests.support.lossy_relay import LossyRelay
+from tests.support.scripted_receiver import RecordingObserver
+
+ReceiverSecurity = receiver.link.config.SecurityConfig
+SenderSecurity = sender.link.transport.security.SecurityConfig
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority.make(tmp_path_factory.mktemp("ours") / "certs")
+    authority.issue("receiver", "127.0.0.1")
+    authority.issue("elsewhere", "studio.example")
+    authority.issue("camera")
+    return authority
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority.make(tmp_path_factory.mktemp("others") / "certs")
+    authority.issue("camera")
+    return authority
+
+
+def at_receiver(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
+    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
+
+
+def at_sender(authority: Authority, signed_by: Authority | None = None, **more: Any) -> SenderSecurity:
+    if signed_by is not None:
+        more |= {"tls_cert": signed_by.folder / "camera.pem", "tls_key": signed_by.folder / "camera.key"}
+    return SenderSecurity(tls_ca=authority.certificate, **more)
+
+
+def client(
+    link: LinkFixture, address: Address, security: SenderSecurity, **more: Any
+) -> tuple[LinkClient, RecordingObserver]:
+    return link.client(address, transport=QuicTransport(Transport(security)), **{"connect_timeout": 3.0, **more})
+
+
+async def deliver(link: LinkFixture, receives: ReceiverSecurity, sends: SenderSecurity) -> list[int]:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=receives, quic=True)
+    sending, _ = client(link, address, sends)
+    await sending.connect()
+    await send_all(sending, 0, 20)
+    await sending.drain()
+    return pipeline.decoded
+
+
+async def test_every_frame_of_a_file_arrives_in_order(link: LinkFixture, ours: Authority) -> None:
+    assert await deliver(link, at_receiver(ours), at_sender(ours)) == list(range(20))
+    named = at_sender(ours, tls_name="studio.example")
+    assert await deliver(link, at_receiver(ours, "elsewhere"), named) == list(range(20))
+
+
+async def test_mutual_tls(link: LinkFixture, ours: Authority, others: Authority) -> None:
+    receives = at_receiver(ours, tls_ca=ours.certificate)
+    assert await deliver(link, receives, at_sender(ours, ours)) == list(range(20))
+    for sends, reason in (
+        (at_sender(ours, others), "refused the connection: --tls-cert is not valid"),
+        (at_sender(ours), "refused the connection: a certificate is required"),
+    ):
+        with pytest.raises(PeerError, match=reason):
+            await deliver(link, receives, sends)
+
+
+async def test_certificate_is_the_identity(link: LinkFixture, ours: Authority) -> None:
+    registry = SessionRegistry(CountingCodec)
+    receives = at_receiver(ours, tls_ca=ours.certificate)
+    _, address = await link.server(RecordingPipeline(), registry, security=receives, quic=True)
+    sending, _ = client(link, address, at_sender(ours, ours))
+    await sending.connect()
+    assert [session.account for session in registry.sessions] == ["certificate:camera"]
+
+
+async def test_receiver_that_is_not_trusted(link: LinkFixture, ours: Authority, others: Authority) -> None:
+    with pytest.raises(PeerError, match=r"is not valid: .*; give the authority that signed it as --tls-ca"):
+        await deliver(link, at_receiver(ours), at_sender(others))
+    with pytest.raises(PeerError, match="is not valid"):
+        await deliver(link, at_receiver(ours, "elsewhere"), at_sender(ours))
+
+
+async def test_tokens(link: LinkFixture, ours: Authority, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    token = add_token(tokens, "camera", 1, datetime.now(UTC))
+    (tmp_path / "token").write_text(token)
+    receives, sends = at_receiver(ours, tokens=tokens), at_sender(ours, token_file=tmp_path / "token")
+    assert await deliver(link, receives, sends) == list(range(20))
+    with pytest.raises(PeerError, match="a token is required"):
+        await deliver(link, receives, at_sender(ours))
+    _, address = await link.server(RecordingPipeline(), security=receives, quic=True)
+    sending, _ = client(link, address, sends)
+    await sending.connect()
+    revoke_token(tokens, "camera")
+    with pytest.raises(PeerError, match="revoked"):
+        await sending.watch()
+
+
+async def test_receiver_without_quic(link: LinkFixture, ours: Authority) -> None:
+    _, address = await link.server(RecordingPipeline(), security=at_receiver(ours))
+    sending, _ = client(link, address, at_sender(ours))
+    with pytest.raises(PeerError, match="takes no QUIC: start it with --quic"):
+        await sending.connect()
+
+
+async def test_unencrypted_and_taken_ports_are_refused(link: LinkFixture, ours: Authority) -> None:
+    with pytest.raises(UsageError, match="--transport quic encrypts always"):
+        QuicTransport(Transport(SenderSecurity())).check(Address("127.0.0.1", 1))
+    with pytest.raises(UsageError, match="--quic encrypts always"):
+        await link.server(RecordingPipeline(), quic=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(OutputError, match="cannot listen on UDP"):
+            await link.server(RecordingPipeline(), port=taken.getsockname()[1], security=at_receiver(ours), quic=True)
+
+
+async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, ours: Authority) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
+    rng = random.Random(5)
+    relay = LossyRelay(address)
+    sending, observer = client(link, await relay.start(), at_sender(ours), live=True, pacer=ConstantPacer(500))
+    await sending.connect()
+    relay.loses = lambda number, forward: rng.random() < 0.2
+    sending.post(Blob("noise", 1, bytes(3000)))
+    for sequence in range(150):
+        await sending.send(label_frame(sequence))
+        await asyncio.sleep(0.025)
+    relay.loses = lambda number, forward: False
+    await sending.drain()
+    await relay.stop()
+    fates = dict(observer.fates)
+    assert len(observer.fates) == len(fates) == 150
+    assert {Fate.ACKNOWLEDGED, Fate.LOST} <= set(fates.values()) <= {*Fate} - {Fate.REJECTED}
+    # Frames are decoded at most once, in order, and what was acknowledged was decoded.
+    assert pipeline.decoded == sorted(set(pipeline.decoded))
+    assert {sequence for sequence, fate in fates.items() if fate is Fate.ACKNOWLEDGED} <= set(pipeline.decoded)
+    assert len(pipeline.decoded) > 75
+    assert [blob.data for blob in pipeline.blobs] == [bytes(3000)]
+    assert observer.losses == []
+
+
+async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None:
+    registry, pipeline = SessionRegistry(CountingCodec), RecordingPipeline()
+    _, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
+    relay = LossyRelay(address)
+    traffic = Traffic()
+    sending, _ = client(link, await relay.start(), at_sender(ours), live=True, traffic=traffic)
+    await sending.connect()
+    session = registry.sessions[0]
+    for sequence in range(30):
+        await sending.send(label_frame(sequence))
+        await asyncio.sleep(0.02)
+    await sending.drain()
+    await sending.close()
+    await asyncio.sleep(0.1)
+    await relay.stop()
+    assert traffic.total_bytes == pytest.approx(relay.ip_bytes, rel=0.03)
+    # The packets that validate the address belong to no connection yet.
+    assert session.traffic.total_bytes == pytest.approx(relay.ip_bytes - 1500, rel=0.03)
+
+
+async def test_complete_session_loses_nothing_on_a_lossy_path(link: LinkFixture, ours: Authority) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
+    rng = random.Random(7)
+    relay = LossyRelay(address, lambda number, forward: rng.random() < 0.1)
+    sending, _ = client(link, await relay.start(), at_sender(ours), live=True, durable=True)
+    await sending.connect()
+    for sequence in range(40):
+        await sending.send(label_frame(sequence))
+        await pipeline.until_decoded(sequence)
+    await sending.drain()
+    await relay.stop()
+    assert pipeline.decoded == list(range(40))
+
+
+async def test_live_session_goes_on_after_an_outage_on_the_same_connection(link: LinkFixture, ours: Authority) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
+    relay = LossyRelay(address)
+    sending, observer = client(link, await relay.start(), at_sender(ours), live=True)
+    await sending.connect()
+    loop = asyncio.get_running_loop()
+    began_s, sequence = loop.time(), 0
+    while loop.time() < began_s + 2.0:
+        relay.loses = lambda number, forward: 0.5 < loop.time() - began_s < 0.9
+        await sending.send(label_frame(sequence))
+        sequence += 1
+        await asyncio.sleep(0.02)
+    await sending.drain()
+    await relay.stop()
+    assert observer.connections == 1
+    assert max(pipeline.decoded) >= sequence - 2
+
+
+async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFixture, ours: Authority) -> None:
+    registry, pipeline = SessionRegistry(CountingCodec), RecordingPipeline()
+    first, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
+    sending, observer = client(link, address, at_sender(ours), live=True)
+    await sending.connect()
+    await sending.send(label_frame(0))
+    await pipeline.until_decoded(0)
+    await first.stop()
+    await link.server(pipeline, security=at_receiver(ours), quic=True, port=address.port)
+    await sending.send(label_frame(1))
+    await pipeline.until_decoded(1)
+    assert observer.connections == 2
+
+
+async def test_packets_of_strangers_change_nothing(link: LinkFixture, ours: Authority) -> None:
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
+    sending, _ = client(link, address, at_sender(ours))
+    await sending.connect()
+    rng = random.Random(3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for number in range(2000):
+            size = rng.choice((1, 20, 40, 1200, 1500))
+            head = bytes([rng.choice((0x00, 0x40, 0x80, 0xC0, 0xE0, 0xFF))]) + rng.choice((b"\0\0\0\1", b"\0\0\0\0"))
+            stranger.sendto(head + rng.randbytes(size), (address.host, address.port))
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+    await send_all(sending, 0, 20)
+    await sending.drain()
+    assert pipeline.decoded == list(range(20))
+
+
+async def test_connections_are_limited(link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", -1)
+    security = replace(at_receiver(ours), max_sessions=1)
+    _, address = await link.server(RecordingPipeline(), security=security, quic=True)
+    sending, _ = client(link, address, at_sender(ours))
+    await sending.connect()
+    second, _ = client(link, address, at_sender(ours), connect_timeout=0.7)
+    with pytest.raises(PeerError):
+        await second.connect()

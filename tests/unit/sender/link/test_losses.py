@@ -1,0 +1,56 @@
+import itertools
+
+from sender.link.losses import Losses
+from sender.link.send_window import InFlight
+from tests.support.fake_link import label_frame
+
+
+def in_flight(**sent_s: float) -> list[InFlight]:
+    """Frames in flight, by `f` and their number."""
+    return [InFlight(label_frame(int(name[1:])), at_s, 0, 30, None, False) for name, at_s in sent_s.items()]
+
+
+def numbers(lost: list[InFlight]) -> list[int]:
+    return [item.frame.sequence for item in lost]
+
+
+def test_answer_gives_up_the_frames_before_it_but_not_those_behind() -> None:
+    flying = in_flight(f0=0.0, f1=0.03, f2=0.06, f3=0.09)
+    assert numbers(Losses().answered({2}, flying, 0.15)) == [0, 1]
+    assert numbers(Losses().answered({0, 1}, flying, 0.15)) == []
+    assert numbers(Losses().answered({7}, flying, 0.15)) == [], "answered before"
+
+
+def test_oldest_frame_is_given_up_after_what_answers_took() -> None:
+    losses = Losses()
+    for index in range(40):
+        losses.answered({index}, in_flight(**{f"f{index}": float(index)}), index + 0.1)
+    flying = in_flight(f50=60.0, f51=60.03)
+    assert losses.overdue(flying, 60.12) is None
+    overdue = losses.overdue(flying, 60.2)
+    assert overdue is flying[0]
+    assert losses.overdue(flying[1:], 60.22) is None, "one at a time"
+    assert losses.overdue([], 99.0) is None
+
+
+def test_time_doubles_without_any_answer_up_to_half_a_second() -> None:
+    losses = Losses()
+    losses.answered({0}, in_flight(f0=0.0), 0.02)
+    gave_up_s: list[float] = []
+    now_s, flying = 1.0, in_flight(f1=1.0)
+    while len(gave_up_s) < 8:
+        now_s += 0.001
+        if losses.overdue(flying, now_s) is not None:
+            gave_up_s.append(now_s)
+            flying = in_flight(f1=now_s)
+    waits_s = [later - earlier for earlier, later in itertools.pairwise(gave_up_s)]
+    assert waits_s == sorted(waits_s)
+    assert max(waits_s) < 0.52
+    losses.answered({1}, in_flight(f1=now_s), now_s + 0.02)
+    assert losses.overdue(in_flight(f2=now_s + 0.1), now_s + 0.35) is not None
+
+
+def test_frames_of_a_link_that_answered_nothing_yet_wait_half_a_second() -> None:
+    losses = Losses()
+    assert losses.overdue(in_flight(f0=0.0), 0.45) is None
+    assert losses.overdue(in_flight(f0=0.0), 0.55) is not None
