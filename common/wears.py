@@ -1,0 +1,124 @@
+"""What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each.
+
+A posterior travels as a type of the method of types: its probabilities are rounded to multiples of 1/15 that sum to
+one, and the number of that composition among all is written.  All attributes together take `WEARS_BYTES`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from common.arrays import FloatArray
+
+VALUES: Mapping[str, tuple[str, ...]] = {
+    # medium: chin to shoulders; hidden: beneath headwear.
+    "hair": ("bald", "short", "medium", "long", "tied", "hidden"),
+    # cap: visors too; scarf: veils and bandanas too.
+    "headwear": ("none", "cap", "helmet", "hat", "beanie", "hood", "scarf"),
+    # Of the outermost upper garment: the arms beneath a vest may be covered.
+    "sleeve": ("bare", "sleeveless", "short", "long"),
+    # jacket: to the hips, opens or is thick; coat: below the hips.
+    "layer": ("top", "jacket", "coat", "vest", "dress", "robe", "none"),
+    "bottom": ("trousers", "knee", "shorts", "skirt_short", "skirt_long", "brief"),
+    "top_fit": ("tight", "regular", "loose"),
+    "bottom_fit": ("tight", "regular", "loose"),
+    # boots: ski boots and skates too.
+    "shoes": ("barefoot", "sandals", "shoes", "boots"),
+}
+"""The values of each attribute."""
+
+_GRAINS = 15
+
+
+def _compositions(grains: int, parts: int) -> int:
+    """Number of ways to write `grains` as an ordered sum of `parts` numbers from 0 on."""
+    return math.comb(grains + parts - 1, parts - 1) if parts else int(grains == 0)
+
+
+_RADICES: Mapping[str, int] = {name: _compositions(_GRAINS, len(values)) for name, values in VALUES.items()}
+WEARS_BYTES = (math.prod(_RADICES.values()).bit_length() + 7) // 8
+"""Size of an encoded posterior: 12 bytes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wears:
+    """The posterior over the values of each attribute of one person.
+
+    Args:
+        posterior: attribute → probabilities of `VALUES[attribute]`, which sum to one.
+
+    Raises:
+        ValueError: an attribute is missing, has another number of values, or its probabilities do not sum to one.
+    """
+
+    posterior: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        for name, values in VALUES.items():
+            shares = self.posterior.get(name)
+            if shares is None or shares.shape != (len(values),):
+                raise ValueError(f"attribute {name!r} needs the probabilities of {', '.join(values)}")
+            if not (np.all(shares >= 0) and abs(float(shares.sum()) - 1) < 1e-3):
+                raise ValueError(f"the probabilities of {name!r} must not be negative and sum to one, got {shares}")
+
+    def likeliest(self) -> dict[str, tuple[str, float]]:
+        """Attribute → its likeliest value and that value's probability."""
+        best = {name: int(shares.argmax()) for name, shares in self.posterior.items()}
+        return {name: (VALUES[name][row], float(self.posterior[name][row])) for name, row in best.items()}
+
+    def encode(self) -> bytes:
+        """`WEARS_BYTES` bytes, big-endian."""
+        number = 0
+        for name, radix in _RADICES.items():
+            number = number * radix + _rank(_grains(self.posterior[name]))
+        return number.to_bytes(WEARS_BYTES, "big")
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The posterior of `encode`, rounded to 1/15.
+
+        Raises:
+            ValueError: the data has another length or is not of `encode`.
+        """
+        number = int.from_bytes(data, "big")
+        if len(data) != WEARS_BYTES or number >= math.prod(_RADICES.values()):
+            raise ValueError(f"what a person wears takes {WEARS_BYTES} bytes of a range, got {data[:32].hex()}")
+        posterior: dict[str, FloatArray] = {}
+        for name, radix in reversed(list(_RADICES.items())):
+            number, rank = divmod(number, radix)
+            posterior[name] = np.divide(_composition(rank, len(VALUES[name])), _GRAINS, dtype=np.float32)
+        return cls({name: posterior[name] for name in VALUES})
+
+
+def _grains(shares: FloatArray) -> list[int]:
+    """Probabilities as numbers of grains that sum to `_GRAINS`, by largest remainder."""
+    exact = np.asarray(shares, np.float64) / float(shares.sum()) * _GRAINS
+    counts = np.floor(exact).astype(int)
+    for row in np.argsort(counts - exact, kind="stable")[: _GRAINS - int(counts.sum())]:
+        counts[row] += 1
+    return [int(count) for count in counts]
+
+
+def _rank(counts: list[int]) -> int:
+    """The number of a composition in lexicographic order."""
+    rank, left = 0, sum(counts)
+    for row, count in enumerate(counts):
+        parts_after = len(counts) - row - 1
+        rank += sum(_compositions(left - smaller, parts_after) for smaller in range(count))
+        left -= count
+    return rank
+
+
+def _composition(rank: int, parts: int) -> list[int]:
+    """The inverse of `_rank`."""
+    counts, left = [], _GRAINS
+    for parts_after in range(parts - 1, -1, -1):
+        count = 0
+        while rank >= (below := _compositions(left - count, parts_after)):
+            rank, count = rank - below, count + 1
+        counts.append(count)
+        left -= count
+    return counts

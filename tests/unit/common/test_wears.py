@@ -1,0 +1,61 @@
+"""Posteriors of what people wear, as bytes."""
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from common.wears import VALUES, WEARS_BYTES, Wears
+
+
+def sure(**values: str) -> Wears:
+    """Certain of the first value of each attribute, or of the given one."""
+    return Wears(
+        {
+            name: np.eye(len(all_), dtype=np.float32)[all_.index(values.get(name, all_[0]))]
+            for name, all_ in VALUES.items()
+        }
+    )
+
+
+def drawn(seed: int) -> dict[str, FloatArray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.dirichlet(np.full(len(values), 0.3)).astype(np.float32) for name, values in VALUES.items()}
+
+
+def test_posteriors_take_a_dozen_bytes() -> None:
+    assert WEARS_BYTES == 12
+    assert len(sure().encode()) == WEARS_BYTES
+
+
+def test_decoded_posteriors_differ_by_less_than_a_grain() -> None:
+    for seed in range(200):
+        posterior = drawn(seed)
+        decoded = Wears.decode(Wears(posterior).encode()).posterior
+        for name in VALUES:
+            assert np.abs(decoded[name] - posterior[name]).max() < 1 / 15, (seed, name)
+            assert decoded[name].sum() == pytest.approx(1)
+
+
+def test_what_was_decoded_encodes_to_the_same_bytes() -> None:
+    for seed in range(50):
+        data = Wears(drawn(seed)).encode()
+        assert Wears.decode(data).encode() == data
+
+
+def test_likeliest_values_survive_the_bytes() -> None:
+    wears = sure(hair="tied", layer="coat", shoes="boots")
+    assert Wears.decode(wears.encode()).likeliest() == wears.likeliest()
+    assert wears.likeliest()["layer"] == ("coat", 1.0)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * (WEARS_BYTES - 1), b"\0" * (WEARS_BYTES + 1), b"\xff" * WEARS_BYTES])
+def test_bytes_that_nobody_encoded_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="what a person wears"):
+        Wears.decode(data)
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.5, 0.2, 0.2], [1.5, -0.5, 0.0]])
+def test_posteriors_that_are_none_are_refused(shares: list[float]) -> None:
+    posterior = {**sure().posterior, "top_fit": np.array(shares, np.float32)}
+    with pytest.raises(ValueError, match="top_fit"):
+        Wears(posterior)
