@@ -3,7 +3,8 @@
 `EVERYDAY` resembles a camera in a room or a street: upright people, mostly complete, more from the front than from
 behind, in captured poses.  `WIDE` covers the whole range of poses and crops.  Both paint clothes on the bare body.
 `DRESSED` uses garment meshes.  `CANDID` resembles photographs that people take of each other: closer, more seated
-people, more bystanders, a wide range of focal lengths.  `WARDROBE` is `DRESSED` with tailored garments.
+people, more bystanders, a wide range of focal lengths.  `WARDROBE` is `DRESSED` with tailored garments.  `KINDS` shows
+each kind of hair and clothes of `common.wears` often, and names them.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class DatasetPreset:
             (`common.synthetic.assets.garment`).
         seated: share of captured and blended poses whose legs are replaced by seated ones.
         closeups: share of close-ups of the face among the truncating crops.
+        kinds: everybody wears an outfit of known kinds (`common.synthetic.kinds`).
         lenses: median focal length in crop widths, standard deviation of its logarithm, and the longest.
     """
 
@@ -41,6 +43,7 @@ class DatasetPreset:
     tailored: float = 0.0
     seated: float = 0.0
     closeups: float = 0.0
+    kinds: bool = False
     lenses: tuple[float, float, float] = (2.0, 0.55, 8.0)
 
     def __post_init__(self) -> None:
@@ -68,4 +71,6 @@ CANDID = DatasetPreset(
     lenses=(2.5, 0.8, 55.0),
 )
 WARDROBE = replace(DRESSED, name="wardrobe", dressed=0.9, tailored=0.8)
-PRESETS: Mapping[str, DatasetPreset] = {preset.name: preset for preset in (EVERYDAY, WIDE, DRESSED, CANDID, WARDROBE)}
+KINDS = replace(CANDID, name="kinds", dressed=1.0, whole=0.65, closeups=0.08, kinds=True)
+_ALL = (EVERYDAY, WIDE, DRESSED, CANDID, WARDROBE, KINDS)
+PRESETS: Mapping[str, DatasetPreset] = {preset.name: preset for preset in _ALL}

@@ -26,6 +26,7 @@ from common.synthetic.clothed.displacement import OutfitDisplacer
 from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, identity_rows
+from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment, cloth_of
@@ -33,6 +34,7 @@ from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
+from common.wears import possible
 
 Crops = dict[str, npt.NDArray[np.generic]]
 """Field → (N, …), as documented in `CROP_FIELDS`."""
@@ -58,9 +60,10 @@ CROP_FIELDS: dict[str, str] = {
     "outfit": "float32 (7, 167) garments and appearance (`common.synthetic.clothed.outfit_code`)",
     "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
     "material": "uint8 (S/2, S/2) 0 off the mask, 1 + index into `appearance.MATERIALS`",
+    "kinds": "uint8 (8,) for each attribute of `common.wears.VALUES` the values that are possible, as bits",
 }
-OPTIONAL_FIELDS: frozenset[str] = frozenset({"surface", "outfit", "normal", "material"})
-"""Fields that data sets of earlier versions lack."""
+OPTIONAL_FIELDS: frozenset[str] = frozenset({"surface", "outfit", "normal", "material", "kinds"})
+"""Fields that data sets of earlier versions or of some presets lack."""
 
 # A keypoint is visible if its pixel shows one of these regions, at most this far (m) from the joint in depth.
 _VISIBLE_ON: dict[str, tuple[tuple[str, ...], float]] = {
@@ -125,7 +128,8 @@ class SceneMaker:
         self._box_vertices = np.unique(renderer.canvas.faces)[::19]
         self._box_regions = region[self._box_vertices]
         self._visible_on = _visibility_table()
-        self._clothing = ClothingTruth(model, renderer, self._wardrobe)
+        self._kinds = KindSampler(self._wardrobe) if preset.kinds and self._wardrobe else None
+        self._clothing = None if self._kinds else ClothingTruth(model, renderer, self._wardrobe)
 
     def make(self, seed: int, count: int, size: int = 128) -> Crops:
         """`count` crops of `size` × `size` pixels: the fields of `CROP_FIELDS` with a leading axis.
@@ -195,14 +199,22 @@ class SceneMaker:
             "colours": self.renderer.region_colours(figure),
             "occluded": np.uint8(picture.occluded),
             **truth,
-            **self._clothing.fields(outfit, posed.skeletons[index].shape),
+            **self._worn(outfit, posed.skeletons[index].shape),
         }
 
     def _dress(self, rng: Generator, painted: Appearance) -> Outfit:
         """Garments or painted clothes."""
+        if self._kinds is not None:
+            return self._kinds.sample(rng, painted)
         if self._wardrobe is None:
             return Outfit(painted, ())
         return sample_outfit(rng, self._wardrobe, painted, self._preset)
+
+    def _worn(self, outfit: Outfit, shape: FloatArray) -> dict[str, npt.ArrayLike]:
+        """The fields that describe the outfit: its kinds where they are known, else its geometry."""
+        if isinstance(outfit, KindOutfit):
+            return {"kinds": possible(outfit.kinds)}
+        return self._clothing.fields(outfit, shape) if self._clothing else {}
 
     def _truth(self, posed: PosedPeople) -> Crops:
         framing = posed.framing

@@ -1,0 +1,298 @@
+"""Samples outfits of known kinds: what `common.wears` names, each value often enough to learn it.
+
+A kind is a set of values: the length of a sleeve between two values is compatible with both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+
+from common.synthetic.assets.alteration import tailor
+from common.synthetic.assets.appearance import (
+    BOTTOM,
+    HAIR,
+    INNER,
+    PATTERNS,
+    SKIN,
+    TOP,
+    Appearance,
+    fabric_colour,
+)
+from common.synthetic.assets.base_mesh import BaseMesh
+from common.synthetic.assets.body_garments import SkinBasis
+from common.synthetic.assets.garment import ENDLESS, Garment, Tailoring
+from common.synthetic.assets.garment_files import Kind
+from common.synthetic.assets.outfit import Outfit, paint, pick, undressed
+from common.synthetic.assets.wardrobe import Wardrobe
+from common.synthetic.kinds.headwear import beneath, made_headwear
+
+Kinds = Mapping[str, frozenset[str]]
+"""Attribute → the values that are compatible with what a person wears."""
+
+_NOWHERE = -99.0
+_LAST_SLEEVE, _LAST_LEG = 1.85, 1.88
+_LAYERS = {"top": 0.42, "jacket": 0.21, "coat": 0.09, "vest": 0.07, "dress": 0.11, "robe": 0.03, "none": 0.07}
+_SLEEVES = {"bare": 0.1, "sleeveless": 0.24, "short": 0.34, "long": 0.32}
+_BOTTOMS = {"trousers": 0.4, "knee": 0.16, "shorts": 0.19, "skirt_short": 0.11, "skirt_long": 0.08, "brief": 0.06}
+_HAIR = {"bald": 0.1, "short": 0.36, "medium": 0.18, "long": 0.18, "tied": 0.18}
+_HEADWEAR = {"none": 0.45, "cap": 0.15, "helmet": 0.12, "hat": 0.09, "beanie": 0.09, "hood": 0.05, "scarf": 0.05}
+_SHOES = {"barefoot": 0.2, "sandals": 0.15, "shoes": 0.38, "boots": 0.27}
+_FITS = {"tight": 0.25, "regular": 0.4, "loose": 0.35}
+_LOOSE_M = {"tight": (-0.003, 0.002), "regular": (0.005, 0.011), "loose": (0.015, 0.032)}
+# Along the leg (0 hip, 1 knee, 2 ankle), by value.
+_LEG_ENDS = {
+    "trousers": (1.6, _LAST_LEG),
+    "knee": (0.85, 1.3),
+    "shorts": (0.22, 0.72),
+    "skirt_short": (0.3, 0.95),
+    "skirt_long": (1.25, 1.85),
+    "brief": (0.02, 0.08),
+}
+# Along the arm (0 shoulder, 1 elbow, 2 wrist).
+_SLEEVE_ENDS = {"sleeveless": (0.0, 0.12), "short": (0.3, 0.95), "long": (1.55, _LAST_SLEEVE)}
+_LONG_HAIR = {"long": ("long01",), "tied": ("ponytail01", "braid01"), "medium": ("bob01", "bob02")}
+
+Piece = tuple[Garment, Appearance]
+
+
+@dataclass(frozen=True, eq=False)
+class KindOutfit(Outfit):
+    """An outfit, and what it is."""
+
+    kinds: Kinds
+
+
+class KindSampler:
+    """Draws outfits of all kinds, from the wardrobe and from garments made to measure."""
+
+    def __init__(self, wardrobe: Wardrobe) -> None:
+        self._wardrobe = wardrobe
+        mesh, canvas = BaseMesh.load(), wardrobe.canvas
+        self._skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
+        self._hair = {garment.name: garment for garment in wardrobe.garments[Kind.HAIR]}
+
+    def sample(self, rng: Generator, painted: Appearance) -> KindOutfit:
+        """One outfit.
+
+        Args:
+            painted: the same person in painted clothes, which gives skin tone, hair colour and fabrics.
+        """
+        layer, bottom = _drawn(rng, _LAYERS), _drawn(rng, _BOTTOMS)
+        if layer in ("dress", "robe"):
+            bottom = "skirt_long" if layer == "robe" or rng.random() < 0.35 else "skirt_short"
+        sleeve = _sleeve(rng, layer)
+        fits = _drawn(rng, _FITS), _drawn(rng, _FITS)
+        body = undressed(painted)
+        pieces: list[Piece] = []
+        below = self._bottom(rng, painted, bottom, fits[1])
+        above, body = self._above(rng, painted, body, layer, sleeve, fits[0], below)
+        if layer in ("dress", "robe"):
+            # One fabric from the shoulders down.
+            below = [(garment, above[0][1]) for garment, _ in below] if above else below
+        pieces += below + above
+        shoes, worn, body = self._shoes(rng, painted, body)
+        head, hair, headwear, body = self._head(rng, painted, body)
+        kinds = {
+            "hair": hair,
+            "headwear": frozenset({headwear}),
+            "sleeve": frozenset({sleeve}),
+            "layer": frozenset({layer}),
+            "bottom": frozenset({bottom}),
+            "top_fit": _fit(fits[0], known=layer not in ("none", "robe", "coat") and bool(above)),
+            "bottom_fit": _fit(fits[1], known=layer not in ("coat", "robe") and bottom != "brief"),
+            "shoes": frozenset({shoes}),
+        }
+        return KindOutfit(body, tuple(pieces + worn + head), kinds)
+
+    def _above(
+        self,
+        rng: Generator,
+        painted: Appearance,
+        body: Appearance,
+        layer: str,
+        sleeve: str,
+        fit: str,
+        below: Sequence[Piece],
+    ) -> tuple[list[Piece], Appearance]:
+        """The upper garments, and the body with what is painted on it."""
+        if layer == "none":
+            return [], body
+        if sleeve == "bare":
+            # A tube top, painted: cloth of the torso below the arms.
+            level = rng.uniform(0.55, 0.75)
+            top = replace(painted.borders, sleeve_end=-1.0, neckline=level, neckline_depth=0.0, jacket_gap=0.0)
+            hem = 0.1 if layer == "dress" or rng.random() < 0.5 else rng.uniform(0.3, 0.45)
+            borders = replace(body.borders, **{name: getattr(top, name) for name in ("sleeve_end", "neckline")})
+            borders = replace(borders, neckline_depth=0.0, top_hem=hem, jacket_gap=0.0, top_leg_end=0.0)
+            return [], replace(body, borders=borders)
+        low, high = _LOOSE_M[fit]
+        open_share = {"jacket": 0.6, "vest": 0.5, "coat": 0.5, "robe": 0.1}.get(layer, 0.03)
+        opening = rng.uniform(0.01, 0.07) if rng.random() < open_share else 0.0
+        thick = {"jacket": 0.008, "coat": 0.014, "vest": 0.008}.get(layer, 0.0)
+        hem = {"dress": 0.05, "robe": 0.05, "coat": 0.02}.get(layer, rng.uniform(-0.12, 0.15))
+        upper = Tailoring(
+            loose_m=rng.uniform(low, high) + thick,
+            sleeve_flare_m=rng.uniform(0, 0.02) if rng.random() < 0.3 else 0.0,
+            sleeve_end=rng.uniform(*_SLEEVE_ENDS[sleeve]),
+            hem=hem,
+            opening_m=opening,
+        )
+        whole = layer in ("top", "jacket") and rng.random() < 0.4
+        garment = pick(rng, self._wardrobe.garments[Kind.SUIT]) if whole else self._wardrobe.suit
+        fabric = _fabric(rng, painted, TOP, 0.3 if layer == "jacket" else 1.0)
+        pieces = [(tailor(garment, self._wardrobe.canvas, _rounded(upper)), fabric)]
+        if layer == "coat":
+            tails = Tailoring(
+                loose_m=upper.loose_m + 0.004,
+                leg_flare_m=rng.uniform(0, 0.06),
+                leg_end=rng.uniform(0.4, 1.5),
+                waist=0.08,
+                opening_m=opening,
+            )
+            pieces.append((tailor(self._wardrobe.skirt, self._wardrobe.canvas, _rounded(tails)), fabric))
+        if opening or layer in ("vest", "jacket", "coat"):
+            body = self._shirt(rng, painted, body, layer)
+        return pieces, body
+
+    @staticmethod
+    def _shirt(rng: Generator, painted: Appearance, body: Appearance, layer: str) -> Appearance:
+        """What is under an open front; under a vest the arms may be covered."""
+        sleeve_end = body.borders.sleeve_end
+        if layer == "vest" and rng.random() < 0.65:
+            sleeve_end = rng.choice([rng.uniform(0.3, 0.9), 1.9])
+        borders = replace(
+            body.borders, neckline=painted.borders.neckline, top_hem=0.0, sleeve_end=sleeve_end, jacket_gap=0.0
+        )
+        base, second = body.base_colour.copy(), body.second_colour.copy()
+        base[TOP] = [*fabric_colour(rng), 0]
+        return replace(body, borders=borders, base_colour=base, second_colour=second)
+
+    def _bottom(self, rng: Generator, painted: Appearance, bottom: str, fit: str) -> list[Piece]:
+        low, high = _LOOSE_M[fit]
+        skirt = bottom.startswith("skirt")
+        tailoring = Tailoring(
+            loose_m=rng.uniform(low, high),
+            leg_flare_m=(rng.uniform(0.0, 0.12) if skirt and fit == "loose" else 0.0)
+            + (rng.uniform(0, 0.04) if rng.random() < 0.25 else 0.0),
+            leg_end=rng.uniform(*_LEG_ENDS[bottom]),
+            waist=rng.uniform(0.2, 0.3) if bottom != "brief" else rng.uniform(0.1, 0.25),
+        )
+        suits = [item for item in self._wardrobe.garments[Kind.SUIT] if item.limb[:, 1].max() > 1.7]
+        whole = not skirt and bottom != "brief" and rng.random() < 0.4
+        garment = self._wardrobe.skirt if skirt else pick(rng, suits) if whole else self._wardrobe.suit
+        return [(tailor(garment, self._wardrobe.canvas, _rounded(tailoring)), _fabric(rng, painted, BOTTOM))]
+
+    def _shoes(self, rng: Generator, painted: Appearance, body: Appearance) -> tuple[str, list[Piece], Appearance]:
+        value = _drawn(rng, _SHOES)
+        borders = replace(body.borders, shoe_top=ENDLESS, sock_top=ENDLESS)
+        if value == "barefoot":
+            return value, [], replace(body, borders=borders)
+        if value == "shoes" and rng.random() < 0.75:
+            socks = rng.uniform(1.4, 1.9) if rng.random() < 0.5 else ENDLESS
+            shoe = (pick(rng, self._wardrobe.garments[Kind.SHOES]), paint(painted, Kind.SHOES))
+            return value, [shoe], replace(body, borders=replace(borders, sock_top=socks))
+        if value == "sandals":
+            # Straps: stripes of the sole's colour on skin.
+            base, second = body.base_colour.copy(), body.second_colour.copy()
+            base[3, 3], second[3] = PATTERNS.index("stripes"), [*body.base_colour[SKIN, :3], rng.uniform(18, 40)]
+            direction = body.direction.copy()
+            direction[3, :3] = [0.0, 0.3, 0.954]
+            strapped = replace(borders, shoe_top=rng.uniform(1.93, 2.0))
+            body = replace(body, borders=strapped, base_colour=base, second_colour=second, direction=direction)
+            return value, [], body
+        finish = body.finish.copy()
+        finish[3, 2] = rng.uniform(0.004, 0.012) + (rng.uniform(0.0, 0.012) if value == "boots" else 0.0)
+        top = rng.uniform(1.25, 1.82) if value == "boots" else rng.uniform(1.9, 1.97)
+        return value, [], replace(body, borders=replace(borders, shoe_top=top), finish=finish)
+
+    def _head(
+        self, rng: Generator, painted: Appearance, body: Appearance
+    ) -> tuple[list[Piece], frozenset[str], str, Appearance]:
+        """Hair and headwear: their pieces, the compatible values of hair, that of headwear, and the body."""
+        hair, headwear = _drawn(rng, _HAIR), _drawn(rng, _HEADWEAR)
+        pieces, body = self._hair_pieces(rng, painted, body, hair, headwear)
+        if headwear == "none":
+            return pieces, frozenset({hair}), headwear, body
+        covering = headwear in ("hood", "scarf")
+        if covering:
+            pieces = []
+        colours = painted.base_colour.copy()
+        colours[HAIR] = [*fabric_colour(rng), rng.choice([0, 0, 0, 1, 6])]
+        hat = replace(paint(painted, Kind.HAT), base_colour=colours)
+        if headwear == "hat" and rng.random() < 0.3:
+            made = [pick(rng, self._wardrobe.garments[Kind.HAT])]
+        else:
+            made = made_headwear(rng, self._skin, headwear)
+        pieces = pieces + [(garment, hat) for garment in made]
+        if covering:
+            return pieces, frozenset({"hidden"}), headwear, body
+        # Short hair beneath shows a little or not at all.
+        seen = {"bald": {"bald", "short", "hidden"}, "short": {"short", "hidden"}}.get(hair, {hair})
+        return pieces, frozenset(seen), headwear, body
+
+    def _hair_pieces(
+        self, rng: Generator, painted: Appearance, body: Appearance, hair: str, headwear: str
+    ) -> tuple[list[Piece], Appearance]:
+        borders, finish = replace(body.borders, hair_length=ENDLESS), body.finish.copy()
+        finish[HAIR, 2] = 0.0
+        if hair == "bald":
+            bald = replace(borders, hairline_front=-2.0, hairline_side=-2.0, hairline_back=-2.0)
+            return [], replace(body, borders=bald, finish=finish)
+        borders = replace(borders, hairline_front=rng.uniform(-0.72, -0.45))
+        base = body.base_colour.copy()
+        base[HAIR] = painted.base_colour[HAIR]
+        if painted.borders.hairline_front <= -1.0 or base[HAIR, 3] in (1, 6):
+            base[HAIR] = [*rng.uniform(0.03, 0.35, 3), PATTERNS.index("denim")]
+        shade = replace(painted, base_colour=base)
+        if hair == "short":
+            side, back = rng.uniform(-0.25, 0.1), rng.uniform(0.1, 0.6)
+            borders = replace(borders, hairline_side=side, hairline_back=back)
+            names = [name for name in self._hair if name.startswith(("short", "afro"))]
+            meshed = headwear == "none" and rng.random() < 0.6
+            finish[HAIR, 2] = 0.0 if meshed else rng.uniform(0.002, 0.014)
+            pieces = [(self._hair[str(rng.choice(names))], paint(shade, Kind.HAIR))] if meshed else []
+            return pieces, replace(body, borders=borders, finish=finish, base_colour=base)
+        borders = replace(borders, hairline_side=0.2, hairline_back=0.8, beard=0.0)
+        garment = self._hair[str(rng.choice(_LONG_HAIR[hair]))]
+        if headwear != "none":
+            garment = beneath(garment, self._wardrobe.canvas, headwear)
+        pieces = [(garment, paint(shade, Kind.HAIR))] if len(garment.faces) else []
+        return pieces, replace(body, borders=borders, finish=finish, base_colour=base)
+
+
+def _sleeve(rng: Generator, layer: str) -> str:
+    if layer == "none":
+        return "bare"
+    if layer == "vest":
+        return "sleeveless"
+    if layer in ("coat", "robe"):
+        return "long"
+    if layer == "jacket":
+        return "long" if rng.random() < 0.9 else "short"
+    return _drawn(rng, _SLEEVES)
+
+
+def _fit(value: str, *, known: bool) -> frozenset[str]:
+    return frozenset({value} if known else _FITS)
+
+
+def _drawn(rng: Generator, shares: Mapping[str, float]) -> str:
+    weights = np.array(list(shares.values()))
+    return list(shares)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+
+
+def _fabric(rng: Generator, painted: Appearance, material: int, wrinkles: float = 1.0) -> Appearance:
+    """A garment of one material, with random wrinkles."""
+    fabric = paint(painted, Kind.SUIT)
+    finish, base = fabric.finish.copy(), fabric.base_colour.copy()
+    finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0) * wrinkles
+    if np.array_equal(base[material], painted.base_colour[SKIN]):
+        base[material] = [*fabric_colour(rng), 0]
+    top_hem = _NOWHERE if material == TOP else ENDLESS
+    return replace(fabric, finish=finish, base_colour=base, borders=replace(fabric.borders, top_hem=top_hem))
+
+
+def _rounded(tailoring: Tailoring) -> Tailoring:
+    return Tailoring.from_array(tailoring.as_array())
