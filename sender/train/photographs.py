@@ -114,14 +114,14 @@ def read_people(directory: Path) -> Iterator[Photograph]:
         people = annotations.get(entry["id"], [])
         boxes = np.array([person["bbox"] for person in people], np.float32).reshape(-1, 4)
         keypoints = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, 17, 3)
-        image = _read_image(directory / "images" / entry["file_name"])
+        image = read_image(directory / "images" / entry["file_name"])
         yield Photograph("people", entry["file_name"], image, _corners(boxes), _corners(boxes[:0]), keypoints)
 
 
 def read_openimages(directory: Path) -> Iterator[Photograph]:
     """Photographs with person boxes: `boxes.json`, name → [x, y, w, h] in 0…1."""
     for name, listed in sorted(read_json(directory / "boxes.json").items()):
-        image = _read_image(directory / f"{name}.jpg")
+        image = read_image(directory / f"{name}.jpg")
         height, width = image.shape[:2]
         boxes = _corners(np.array(listed, np.float32).reshape(-1, 4))
         crowd = is_crowd(boxes)
@@ -145,7 +145,7 @@ def read_panoramas(directory: Path) -> Iterator[Photograph]:
     """Equirectangular pictures without people."""
     nobody = np.zeros((0, 4), np.float32)
     for path in sorted(directory.glob("*.jpg")):
-        image = _read_image(path)
+        image = read_image(path)
         yield Photograph("panoramas", path.stem, image, nobody, nobody, np.zeros((0, 17, 3), np.float32))
 
 
@@ -205,7 +205,12 @@ def _corners(boxes_n4: FloatArray) -> FloatArray:
     return np.concatenate([boxes_n4[:, :2], boxes_n4[:, :2] + boxes_n4[:, 2:]], axis=1)
 
 
-def _read_image(path: Path) -> Image:
+def read_image(path: Path) -> Image:
+    """A picture (H, W, 3) RGB.
+
+    Raises:
+        SourceError: it is missing or damaged.
+    """
     image = cv2.imread(str(path))
     if image is None:
         raise SourceError(f"{path} is missing or is no picture")

@@ -30,6 +30,7 @@ from sender.train import (
     picture_diffusion,
     semantics,
     verifier,
+    wears,
 )
 from sender.train.detector import DetectorTraining
 from tests.support.photograph_sources import write_photographs
@@ -48,6 +49,7 @@ def test_examples_parse() -> None:
         assert commands, module.__name__
         for flags in commands:
             assert parse(recipe_of(module), flags).data, module.__name__
+    assert all(parse(recipe_of(wears), flags).people for flags in flags_of_examples(wears)[1:])
     other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits)
     for module in other:
         assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__

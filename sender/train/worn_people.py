@@ -1,0 +1,178 @@
+"""People whose kinds of hair and clothes are known, in photographs and rendered.
+
+The photographs are those of `sender.train.photographs` (source `people`), judged by eye in `wears.tsv`; the pictures
+that are held back there are never trained on.  One pass of perception gives their keypoints, mask and features,
+which are kept; rendered people have the true ones.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import Box, ByteArray, Image
+from common.body.anatomy import REGIONS
+from common.errors import SourceError
+from common.io.atomic_write import atomic_replacement
+from common.synthetic.dataset.shards import CropDataset
+from common.tensor_rows import TensorRows
+from common.wears import UNKNOWN, VALUES, possible
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
+from sender.train.photographs import held_out, read_image, read_json
+from sender.wears.evidence import PICTURE_PX
+
+WornSplit = Literal["train", "val", "test"]
+"""`test` are the pictures that `sender.train.photographs` holds back; `val`, a tenth of the others."""
+_VAL_SHARE = 0.1
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPerson:
+    """A person of a photograph, and what was judged.
+
+    Args:
+        photograph: name of the file.
+        box: (4,) left, top, right, bottom, pixels.
+        kinds: (8,) possible values as bits (`common.wears.possible`).
+    """
+
+    photograph: str
+    box: Box
+    kinds: ByteArray
+
+
+@dataclass(frozen=True, slots=True)
+class WornPeople(TensorRows):
+    """N people as perception sees them.
+
+    Args:
+        picture: (N, S, S, 3) uint8 crops.
+        mask: (N, H, H) uint8 probability of the person, in 1/255.
+        keypoints: (N, 17, 3) in crop units, and the probability that each is visible.
+        features: (N, X) half precision, NaN where perception has not seen the picture.
+        kinds: (N, 8) uint8 possible values as bits.
+    """
+
+    picture: Tensor
+    mask: Tensor
+    keypoints: Tensor
+    features: Tensor
+    kinds: Tensor
+
+    @classmethod
+    def from_output(cls, pictures: Sequence[Image], output: PerceptionOutput, kinds: ByteArray) -> Self:
+        mask = (255 * output.mask_logits.float().sigmoid()).round().byte()
+        keypoints = torch.cat([output.keypoints_2d, output.visible_logit.sigmoid()[..., None]], dim=-1)
+        features = output.features().half()
+        return cls(torch.from_numpy(np.stack(pictures)), mask, keypoints.float(), features, torch.from_numpy(kinds))
+
+
+def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPerson]]:
+    """The judged people of one split, by photograph.
+
+    Raises:
+        SourceError: `wears.tsv` or the annotations are missing or damaged.
+    """
+    document = read_json(directory / "keypoints.json")
+    names = {entry["id"]: entry["file_name"] for entry in document["images"]}
+    annotations = {entry["id"]: entry for entry in document["annotations"]}
+    held_back = held_out(list(names.values()))
+    found: dict[str, list[JudgedPerson]] = {}
+    for row in _rows(directory / "wears.tsv"):
+        annotation = annotations[int(row["annotation_id"])]
+        name = names[annotation["image_id"]]
+        if _split(name, held_back) == split:
+            left, top, width, height = annotation["bbox"]
+            box = np.array([left, top, left + width, top + height], np.float32)
+            kinds = possible({attribute: [row[attribute]] for attribute in VALUES})
+            found.setdefault(name, []).append(JudgedPerson(name, box, kinds))
+    return found
+
+
+def observed_photographs(directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
+    """One pass of perception over the annotated boxes of the judged people."""
+    parts = []
+    for name, people in judged_people(directory, split).items():
+        image = read_image(directory / "images" / name)
+        crops = [CropBox.around(person.box) for person in people]
+        output = perception.observe([crop.cut(image, perception.size) for crop in crops])
+        pictures = [crop.cut(image, PICTURE_PX) for crop in crops]
+        parts.append(WornPeople.from_output(pictures, output, np.stack([person.kinds for person in people])))
+    return WornPeople.concatenate(parts)
+
+
+def rendered_people(directories: Sequence[Path]) -> WornPeople:
+    """Rendered crops with their true keypoints and masks, without features; what cannot be seen is unknown."""
+    dataset = CropDataset(directories, "train")
+    names = ("image", "kinds", "visible", "keypoints_2d", "mask", "part")
+    parts = []
+    for start in range(0, len(dataset), _BATCH):
+        truth = dataset.batch(np.arange(start, min(start + _BATCH, len(dataset))), names)
+        kinds = hidden_unknown(np.asarray(truth["kinds"], np.uint8), np.asarray(truth["part"], np.uint8))
+        visible = np.asarray(truth["visible"], np.float32)[..., None]
+        keypoints = np.concatenate([np.asarray(truth["keypoints_2d"], np.float32), visible], axis=-1)
+        mask = np.ascontiguousarray(np.asarray(truth["mask"], np.uint8)[:, ::3, ::3])
+        features = torch.full((len(kinds), FEATURE_SIZE), torch.nan, dtype=torch.float16)
+        image, known = torch.from_numpy(np.asarray(truth["image"], np.uint8)), torch.from_numpy(kinds)
+        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known))
+    return WornPeople.concatenate(parts)
+
+
+# The regions of the body of which one has to be visible to judge an attribute, by the start of their names.
+_SEEN_ON = {
+    "hair": ("face", "scalp"),
+    "headwear": ("face", "scalp"),
+    "sleeve": ("upper_arm", "forearm"),
+    "layer": ("chest",),
+    "bottom": ("thigh", "shin"),
+    "top_fit": ("chest",),
+    "bottom_fit": ("thigh", "shin"),
+    "shoes": ("foot",),
+}
+# Share of the crop's cells that such regions cover at least.
+_LEAST_SEEN = 0.0012
+
+
+def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
+    """The kinds (B, 8), with all values possible where the regions that show the attribute are hidden."""
+    everything = possible({name: [UNKNOWN] for name in VALUES})
+    out = kinds_BA.copy()
+    for row, name in enumerate(VALUES):
+        regions = [1 + index for index, region in enumerate(REGIONS) if region.startswith(_SEEN_ON[name])]
+        seen = np.isin(part_BHH, regions).mean(axis=(1, 2)) >= _LEAST_SEEN
+        out[~seen, row] = everything[row]
+    return out
+
+
+def cached(path: Path, make: Callable[[], WornPeople]) -> WornPeople:
+    """The people, from `path` if they were observed before."""
+    if not path.exists():
+        people = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_replacement(path) as partial:
+            torch.save([getattr(people, item.name) for item in fields(people)], partial)
+    return WornPeople(*torch.load(path, mmap=True))
+
+
+def _split(name: str, held_back: frozenset[str]) -> WornSplit:
+    if name in held_back:
+        return "test"
+    digest = hashlib.sha256(f"wears {name}".encode()).digest()
+    return "val" if digest[0] < 256 * _VAL_SHARE else "train"
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file, delimiter="\t")
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,87 @@
+"""Accumulates what the views of one person say of hair and clothes.
+
+The views of a clip repeat each other's errors: n of them count as n / (1 + 0.8 (n − 1)) independent ones, at most 1.25.
+A view whose posterior is spread out shows little of an attribute and counts little.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from common.arrays import FloatArray
+from common.wears import VALUES, Wears
+
+_SHARED_ERROR = 0.8
+# Views that the mean covers, because light and clothes change.
+_MEMORY_VIEWS = 12.0
+# Weight of a view that shows nothing, over that of one that is sure.
+_LEAST_WEIGHT = 0.05
+_LEAST_SHARE = 1e-3
+# An attribute has changed if so many views in a row contradict the memory: both would be right with less than this
+# probability.
+_CONTRADICTION, _CONTRADICTING_VIEWS = 0.08, 4
+
+
+@dataclass(slots=True)
+class _Attribute:
+    """What is known of one attribute.
+
+    Args:
+        mean: (V,) weighted mean of the logarithms of the posteriors.
+        weight: sum of the weights in it.
+        views: number of views that it covers.
+        contradicting: views in a row that contradict it.
+    """
+
+    mean: FloatArray
+    weight: float = 0.0
+    views: float = 0.0
+    contradicting: int = 0
+
+    def add(self, shares: FloatArray) -> None:
+        if self.views and float(self.posterior @ shares) < _CONTRADICTION:
+            self.contradicting += 1
+            if self.contradicting < _CONTRADICTING_VIEWS:
+                return
+            self.weight, self.views = 0.0, 0.0
+        self.contradicting = 0
+        logs = np.log(np.maximum(shares, _LEAST_SHARE))
+        certainty = 1 + float((shares * logs).sum()) / np.log(len(shares))
+        added = _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * max(certainty, 0.0)
+        if self.views >= _MEMORY_VIEWS:
+            self.weight *= (_MEMORY_VIEWS - 1) / _MEMORY_VIEWS
+        self.views = min(self.views + 1, _MEMORY_VIEWS)
+        self.weight += added
+        self.mean = self.mean + np.float32(added / self.weight) * (logs.astype(np.float32) - self.mean)
+
+    @property
+    def posterior(self) -> FloatArray:
+        """(V,) of all views."""
+        independent = self.views / (1 + _SHARED_ERROR * max(self.views - 1, 0))
+        scores = np.exp(independent * (self.mean - self.mean.max()))
+        return np.asarray(scores / scores.sum(), np.float32)
+
+
+def _unknown() -> dict[str, _Attribute]:
+    return {name: _Attribute(np.zeros(len(values), np.float32)) for name, values in VALUES.items()}
+
+
+@dataclass(slots=True)
+class WearsMemory:
+    """What one person wears."""
+
+    attributes: dict[str, _Attribute] = field(default_factory=_unknown)
+
+    def add(self, posterior: Mapping[str, FloatArray]) -> None:
+        """Adds the posterior of one view.
+
+        A view that contradicts what is known of an attribute is left out, unless it is the last of several in a row.
+        """
+        for name, known in self.attributes.items():
+            known.add(posterior[name])
+
+    @property
+    def wears(self) -> Wears:
+        """The posterior of all views; uniform before the first."""
+        return Wears({name: known.posterior for name, known in self.attributes.items()})

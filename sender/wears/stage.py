@@ -1,0 +1,161 @@
+"""The wears stage: reads what hair and clothes every tracked person wears, and returns what is worth sending."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.arrays import FloatArray, Image
+from common.blobs import WEARS, Blob
+from common.frames import PersonLabels
+from common.wears import VALUES, WITHDRAWN, Wears
+from common.weights.devices import CPU, to_numpy
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import architecture_of, load_into
+from common.weights.manifest import find_entry
+from sender.capture.source import CapturedFrame
+from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.stage import ObservedPerson
+from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, worn_view
+from sender.wears.memory import WearsMemory
+from sender.wears.network import WearsConfig, WearsNet, by_attribute
+
+WEIGHTS_NAME = "wears"
+_READ_EVERY_FRAMES = 15
+# The first reading is so many frames after a person's first frame, when detector, clothes and colours have had theirs.
+_FIRST_READING_FRAMES = 3
+# Longer than the tracker keeps the identity of a lost person.
+_FORGET_AFTER_FRAMES = 300
+# A posterior is sent again if a value's probability has moved by this, or another value is the likeliest.
+_WORTH_SENDING = 0.2
+
+# One view: the inputs of `_Reader`.
+_EXAMPLE = (
+    torch.zeros(1, len(PARTS), 4, PART_PX, PART_PX),
+    torch.zeros(1, COLOUR_FEATURES),
+    torch.zeros(1, FEATURE_SIZE),
+)
+
+
+@dataclass(slots=True)
+class _Wearer:
+    """One person, the frames of the last sight and of the last reading, and what was sent."""
+
+    seen_at: int
+    read_at: int
+    memory: WearsMemory = field(default_factory=WearsMemory)
+    sent: Wears | None = None
+
+
+class _Reader(nn.Module):
+    """The network as a function of tensors: what `WornViews` has, of photographs → logits."""
+
+    def __init__(self, network: WearsNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, parts: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor]:
+        photographs = torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device)
+        return (self.network(WornViews(parts, colours, features), photographs),)
+
+
+class WearsReader:
+    """Reads single views."""
+
+    def __init__(self, network: WearsNet, reader: NetworkInUse | None = None) -> None:
+        self._network = reader or NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)
+
+    @classmethod
+    def load(cls, device: torch.device = CPU) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing or of another version."""
+        config = WearsConfig()
+        network = load_into(WearsNet(config), WEIGHTS_NAME, architecture_of(config))
+        precision = find_entry(WEIGHTS_NAME).precision
+        return cls(network, in_use(_Reader(network.eval()), _EXAMPLE, WEIGHTS_NAME, precision, device))
+
+    @torch.inference_mode()
+    def read(self, image: Image, person: ObservedPerson) -> Mapping[str, FloatArray]:
+        """Attribute → the probabilities of its values, from one person in a frame (H, W, 3) uint8 RGB."""
+        view = worn_view(image, person.crop, person.output)
+        (logits,) = self._network(view.parts, view.colours, view.features)
+        shares = (part[0].float().softmax(dim=0) for part in by_attribute(logits.cpu()))
+        return {name: to_numpy(each) for name, each in zip(VALUES, shares, strict=True)}
+
+
+class WearsStage:
+    """Keeps what every tracked person wears.
+
+    At most one person is read per frame, and each in every fifteenth at most, so that the cost does not grow with the
+    number of people.
+
+    Args:
+        stills: every frame is a picture of its own: what everybody wears comes with it, and nothing is remembered.
+    """
+
+    timed_as = "wears"
+
+    def __init__(self, reader: WearsReader, *, stills: bool = False) -> None:
+        self._reader = reader
+        self._stills = stills
+        self._wearers: dict[int, _Wearer] = {}
+        self._frame = 0
+        self._to_withdraw: list[Blob] = []
+
+    def reset(self) -> None:
+        for identity in list(self._wearers):
+            self._forget(identity)
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Takes one frame and returns the posteriors that have changed.
+
+        What was sent is withdrawn when the person is forgotten, because the identity may be given to another person.
+        """
+        if self._stills:
+            readings = [(person.identity, self._reader.read(frame.image, person)) for person in observed]
+            return [Blob(WEARS, identity, Wears(posterior).encode()) for identity, posterior in readings]
+        self._frame += 1
+        for person in observed:
+            first = self._frame + _FIRST_READING_FRAMES - _READ_EVERY_FRAMES
+            self._wearers.setdefault(person.identity, _Wearer(self._frame, first)).seen_at = self._frame
+        for identity, wearer in list(self._wearers.items()):
+            if self._frame - wearer.seen_at > _FORGET_AFTER_FRAMES:
+                self._forget(identity)
+        withdrawn, self._to_withdraw = self._to_withdraw, []
+        return withdrawn + self._read(frame, observed)
+
+    def _read(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
+        """Reads the person whose last reading is the oldest, if one is due."""
+        due = [
+            (self._wearers[person.identity].read_at, row)
+            for row, person in enumerate(observed)
+            if self._frame - self._wearers[person.identity].read_at >= _READ_EVERY_FRAMES
+        ]
+        if not due:
+            return []
+        person = observed[min(due)[1]]
+        wearer = self._wearers[person.identity]
+        wearer.read_at = self._frame
+        wearer.memory.add(self._reader.read(frame.image, person))
+        wears = wearer.memory.wears
+        if wearer.sent is not None and not worth_sending(wearer.sent, wears):
+            return []
+        wearer.sent = wears
+        return [Blob(WEARS, person.identity, wears.encode())]
+
+    def _forget(self, identity: int) -> None:
+        if self._wearers.pop(identity).sent is not None:
+            self._to_withdraw.append(Blob(WEARS, identity, WITHDRAWN))
+
+
+def worth_sending(sent: Wears, wears: Wears) -> bool:
+    """Whether a posterior differs enough from the one that the receiver has."""
+    for name, shares in wears.posterior.items():
+        before = sent.posterior[name]
+        if shares.argmax() != before.argmax() or float(np.abs(shares - before).max()) >= _WORTH_SENDING:
+            return True
+    return False

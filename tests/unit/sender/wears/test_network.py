@@ -1,0 +1,44 @@
+"""The network of what people wear, untrained."""
+
+import torch
+
+from common.wears import VALUES
+from sender.perception.network.output import FEATURE_SIZE
+from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews
+from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute
+
+
+def views(people: int, seed: int = 0) -> WornViews:
+    torch.manual_seed(seed)
+    parts = torch.rand(people, len(PARTS), 4, PART_PX, PART_PX)
+    return WornViews(parts, torch.randn(people, COLOUR_FEATURES), torch.randn(people, FEATURE_SIZE))
+
+
+def network() -> WearsNet:
+    torch.manual_seed(1)
+    return WearsNet(WearsConfig(token=8, hidden=16)).eval()
+
+
+def test_logits_of_each_attribute() -> None:
+    logits = network()(views(3), torch.tensor([0, 1, 0]))
+    assert logits.shape == (3, LOGITS)
+    assert [part.shape[1] for part in by_attribute(logits)] == [len(values) for values in VALUES.values()]
+
+
+def test_unknown_features_count_as_the_mean() -> None:
+    net, seen = network(), views(2)
+    unknown = WornViews(seen.parts, seen.colours, torch.full_like(seen.features, torch.nan))
+    mean = WornViews(seen.parts, seen.colours, net.mean_X.expand(2, -1))
+    source = torch.zeros(2, dtype=torch.long)
+    torch.testing.assert_close(net(unknown, source), net(mean, source))
+
+
+@torch.no_grad()
+def test_attribute_can_be_answered_by_its_frequency() -> None:
+    net, source = network(), torch.zeros(2, dtype=torch.long)
+    before = by_attribute(net(views(2), source))
+    usual = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    net.answer_with(list(VALUES).index("sleeve"), usual)
+    after = dict(zip(VALUES, by_attribute(net(views(2), source)), strict=True))
+    torch.testing.assert_close(after["sleeve"], usual.expand(2, -1))
+    torch.testing.assert_close(after["hair"], before[0])

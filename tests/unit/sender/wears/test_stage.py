@@ -1,0 +1,80 @@
+"""Who is read when, and what is sent, with scripted readings."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray, Image
+from common.blobs import WEARS, Blob
+from common.wears import VALUES, WITHDRAWN, Wears
+from sender.perception.stage import ObservedPerson
+from sender.wears.stage import WearsReader, WearsStage
+
+FRAME = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8)))
+
+
+class ScriptedReader:
+    """Says what `long` is, the probability of a long sleeve, and records who was read."""
+
+    def __init__(self) -> None:
+        self.long = 0.7
+        self.read_people: list[int] = []
+
+    def read(self, image: Image, person: ObservedPerson) -> Mapping[str, FloatArray]:
+        self.read_people.append(person.identity)
+        posterior = {name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()}
+        rest = (1 - self.long) / 3
+        return {**posterior, "sleeve": np.array([rest, rest, rest, self.long], np.float32)}
+
+
+@pytest.fixture
+def reader() -> ScriptedReader:
+    return ScriptedReader()
+
+
+def update(stage: WearsStage, *identities: int) -> list[Blob]:
+    observed = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in identities]
+    return stage.update(FRAME, observed, [])
+
+
+def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    read_in = []
+    for frame in range(40):
+        before = len(reader.read_people)
+        update(stage, 3, 5)
+        assert len(reader.read_people) <= before + 1
+        read_in += [frame] * (len(reader.read_people) - before)
+    assert reader.read_people == [3, 5, 3, 5, 3, 5]
+    assert read_in == [3, 4, 18, 19, 33, 34]
+
+
+def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    sent = [blob for _ in range(100) for blob in update(stage, 3)]
+    assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
+    value, share = Wears.decode(sent[0].data).likeliest()["sleeve"]
+    assert value == "long" and share == pytest.approx(0.7, abs=0.07)
+    reader.long = 0.01
+    changed = [blob for _ in range(100) for blob in update(stage, 3)]
+    assert changed and Wears.decode(changed[-1].data).likeliest()["sleeve"][0] != "long"
+
+
+def test_lost_person_is_withdrawn(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    for _ in range(5):
+        update(stage, 3)
+    blobs = [blob for _ in range(310) for blob in update(stage)]
+    assert blobs == [Blob(WEARS, 3, WITHDRAWN)]
+    stage.reset()
+    assert not update(stage)
+
+
+def test_still_has_what_everybody_wears(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader), stills=True)
+    for _ in range(2):
+        assert [blob.key for blob in update(stage, 3, 5)] == [3, 5]
+    assert reader.read_people == [3, 5, 3, 5]
