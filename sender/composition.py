@@ -61,6 +61,7 @@ from sender.spool.spool import Spool, open_spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.traces import SenderTraces
+from sender.wears.stage import WearsReader, WearsStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +314,7 @@ def _blob_stages(
         SharedPreview() if shared.share_preview else None,
         # A picture with people in it is no session whose people stay.
         SharedPictures() if shared.share_picture and not source.stills else None,
+        WearsStage(WearsReader.load(), stills=source.stills),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Literal, Protocol
 
-from common.blobs import Blob
+from common.blobs import WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
@@ -132,7 +132,9 @@ class SenderPipeline:
         while (frame := await self._capture(workers, stopped)) is not None:
             labels, blobs = await loop.run_in_executor(workers, self._process, frame)
             # A picture has no later frame whose gaps could carry the colours of its people.
-            ahead, later = (blobs, []) if self._playback.stills else ([], blobs)
+            # What people wear is so small that it never waits for a gap.
+            ahead = [blob for blob in blobs if self._playback.stills or blob.kind == WEARS]
+            later = [blob for blob in blobs if blob not in ahead]
             for blob in later:
                 self._link.post(blob)
             self._rate.on_offered(self._clock.monotonic_ms())

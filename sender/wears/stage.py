@@ -88,8 +88,8 @@ class WearsReader:
 class WearsStage:
     """Keeps what every tracked person wears.
 
-    At most one person is read per frame, and each in every fifteenth at most, so that the cost does not grow with the
-    number of people.
+    In a picture, or the first frame of a source, everybody is read.  Later at most one person is read per frame, and
+    each in every fifteenth at most, so that the cost does not grow with the number of people.
 
     Args:
         stills: every frame is a picture of its own: what everybody wears comes with it, and nothing is remembered.
@@ -129,15 +129,17 @@ class WearsStage:
         return withdrawn + self._read(frame, observed)
 
     def _read(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
-        """Reads the person whose last reading is the oldest, if one is due."""
+        """Reads everybody in the first frame, later the person whose last reading is the oldest, if one is due."""
         due = [
             (self._wearers[person.identity].read_at, row)
             for row, person in enumerate(observed)
-            if self._frame - self._wearers[person.identity].read_at >= _READ_EVERY_FRAMES
+            if frame.media_time_s == 0 or self._frame - self._wearers[person.identity].read_at >= _READ_EVERY_FRAMES
         ]
-        if not due:
-            return []
-        person = observed[min(due)[1]]
+        rows = [row for _, row in sorted(due)]
+        most = len(rows) if frame.media_time_s == 0 else 1
+        return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row])]
+
+    def _read_person(self, frame: CapturedFrame, person: ObservedPerson) -> list[Blob]:
         wearer = self._wearers[person.identity]
         wearer.read_at = self._frame
         wearer.memory.add(self._reader.read(frame.image, person))

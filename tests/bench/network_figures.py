@@ -24,21 +24,29 @@ from common.channel.transmission import Completion, Transmitter, decode, load_ne
 from common.frames import PersonLabels
 from common.labels import concatenate, group_slices
 from common.picture_codec.weights import load_codecs
+from common.synthetic.dataset.presets import KINDS
 from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.dataset.split import SEED_RANGES
+from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
+from common.wears import VALUES
 from receiver.body.skinning import BodySkin
 from receiver.decode.geometry_image import true_levels
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.texture.atlas_completion import AtlasCompletion
 from receiver.train.bodies import in_root_frame, oriented_points, template_order
+from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
+from sender.perception.stage import ObservedPerson
 from sender.semantics.confidence import LIMBS
 from sender.train.atlas_people import AtlasPeople
 from sender.train.detector_frames import FrameComposer
 from sender.train.observed_atlases import SIZE, observed_atlases
+from sender.train.worn_people import hidden_unknown
+from sender.wears.stage import WearsReader
 from tests.bench import measures
 from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
 from tests.bench.measures import Surface, centred
@@ -49,6 +57,7 @@ FRAME_SIZE = 416
 _LEAST_HEIGHT_PX = 80
 _SNR_DB, _RATE, _QUALITY = 7.0, Fraction(1, 16), 50
 _SAMPLES = 1000
+_KIND_PEOPLE, _KIND_PX = 48, 192
 
 
 class TestPeople:
@@ -232,6 +241,23 @@ def coded_pictures(test: TestPeople) -> list[float]:
 
 
 Figure = Callable[[TestPeople], list[float]]
+
+
+def misread_kinds(test: TestPeople) -> list[float]:
+    """Of each rendered person in an outfit of known kinds, the share of the attributes that are read wrongly."""
+    scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
+    crops = scenes.make(SEED_RANGES["test"].start + 77, _KIND_PEOPLE, _KIND_PX)
+    images = [np.asarray(image, np.uint8) for image in crops["image"]]
+    reader, seen = WearsReader.load(), Perception.load().observe(images).split()
+    known = hidden_unknown(np.asarray(crops["kinds"], np.uint8), np.asarray(crops["part"], np.uint8))
+    wrong = []
+    for image, output, bits in zip(images, seen, known, strict=True):
+        read = reader.read(image, ObservedPerson(0, 1.0, CropBox(0, 0, _KIND_PX), output))
+        rows = zip(bits.tolist(), VALUES, strict=True)
+        wrong.append(float(np.mean([not each >> int(read[name].argmax()) & 1 for each, name in rows])))
+    return wrong
+
+
 FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "perception": {"joints, estimated, mm": perceived_joints},
     "detector": {"people missed, share": missed_people},
@@ -239,6 +265,7 @@ FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "semantics": {"joints, estimated, mm": perceived_joints},
     "confidence": {"Brier score of limbs": confidence_error},
     "clothing": {"clothes, estimated, mm": perceived_clothes},
+    "wears": {"kinds misread, share": misread_kinds},
     "decode": {
         "places s_3, true labels, mm": decoded_places,
         "surface, true labels, mm": true_template,

@@ -40,6 +40,7 @@ SOURCES = {
     "semantics": ("sender/semantics/cvae.py",),
     "confidence": ("sender/semantics/confidence.py",),
     "clothing": ("sender/clothing/*.py",),
+    "wears": ("sender/wears/*.py",),
     "decode": tuple(
         f"receiver/decode/{module}.py" for module in ("geometry_image", "mixture", "network", "principal_axes", "stage")
     ),

@@ -38,6 +38,7 @@ FLOORS = {
     "semantics": 200.0,
     "confidence": 0.3,
     "clothing": 7.0,
+    "wears": 0.6,
     "decode": 40.0,
     "diffusion": 7.0,
     "atlas_completion": 24.0,

@@ -13,7 +13,8 @@ from common.wears import VALUES, WITHDRAWN, Wears
 from sender.perception.stage import ObservedPerson
 from sender.wears.stage import WearsReader, WearsStage
 
-FRAME = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8)))
+FRAME = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_time_s=1.0))
+PICTURE = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_time_s=0.0))
 
 
 class ScriptedReader:
@@ -61,6 +62,14 @@ def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedRe
     reader.long = 0.01
     changed = [blob for _ in range(100) for blob in update(stage, 3)]
     assert changed and Wears.decode(changed[-1].data).likeliest()["sleeve"][0] != "long"
+
+
+def test_everybody_in_a_picture_is_read(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    people = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in (3, 5)]
+    for _ in range(2):
+        stage.reset()
+        assert [blob.key for blob in stage.update(PICTURE, people, []) if blob.data != WITHDRAWN] == [3, 5]
 
 
 def test_lost_person_is_withdrawn(reader: ScriptedReader) -> None:

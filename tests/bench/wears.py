@@ -1,0 +1,139 @@
+"""What people wear, read from one view each in photographs that nobody was trained on.
+
+    people, right        judged people, share of them read rightly
+    standard_error       of `right`
+    majority             share of the value that is most frequent among these people
+    balanced             mean over the values of the share read rightly; `values`: how many occur
+    calibration_error    expected, ten bins
+
+`annotated` reads the annotated boxes; `product` is what the whole sender sees, in which a judged person counts if one
+of the people found has a box around the keypoints that overlaps the annotated box (IoU ≥ 0.4); `found` is their share.
+
+Examples:
+  python -m tests.bench.wears --photographs data/people
+  python -m tests.bench.wears --photographs data/people --quick
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.arrays import Box, FloatArray, Image
+from common.frames import Camera
+from common.wears import VALUES
+from sender.capture.source import DEFAULT_FOCAL_RATIO
+from sender.perception.config import TrackingConfig
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.train.photographs import read_image
+from sender.train.worn_people import JudgedPerson, judged_people
+from sender.wears.stage import WearsReader
+from tests.bench import report
+
+_QUICK = 25
+_LEAST_OVERLAP = 0.4
+_BINS = 10
+
+Reading = tuple[Mapping[str, FloatArray], JudgedPerson]
+
+
+def annotated(
+    reader: WearsReader, perception: Perception, image: Image, people: Sequence[JudgedPerson]
+) -> list[Reading]:
+    """Readings in the annotated boxes."""
+    seen = predict_in_boxes(perception, image, [person.box for person in people])
+    rows = zip(people, seen.crops, seen.output.split(), strict=True)
+    return [(reader.read(image, ObservedPerson(0, 1.0, crop, output)), person) for person, crop, output in rows]
+
+
+def product(reader: WearsReader, stage: PerceptionStage, image: Image, people: Sequence[JudgedPerson]) -> list[Reading]:
+    """Readings of the people whom the sender finds in a picture."""
+    height, width = image.shape[:2]
+    stage.reset()
+    found = stage.process(image, Camera(width, height, DEFAULT_FOCAL_RATIO * max(width, height)))
+    readings = []
+    for person in people:
+        overlaps = [overlap(person.box, keypoint_box(each)) for each in found]
+        if overlaps and max(overlaps) >= _LEAST_OVERLAP:
+            readings.append((reader.read(image, found[int(np.argmax(overlaps))]), person))
+    return readings
+
+
+def keypoint_box(person: ObservedPerson) -> Box:
+    """(4,) around the keypoints that are in the crop, pixels."""
+    places = person.output.keypoints_2d[0].float().numpy()
+    pixels = person.crop.to_pixels(places[person.output.visible_logit[0].numpy() > 0] if len(places) else places)
+    if not len(pixels):
+        return np.zeros(4, np.float32)
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    # Keypoints are inside the outline: half a head beyond them.
+    margin = 0.06 * float((high - low).max())
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes (4,)."""
+    shared = np.clip(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0, None).prod()
+    areas = [float((box[2:] - box[:2]).prod()) for box in (first, second)]
+    return float(shared / max(sum(areas) - shared, 1e-6))
+
+
+def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:
+    """Figures of one attribute, of the people of whom it was judged."""
+    row, values = list(VALUES).index(name), VALUES[name]
+    bits = [int(person.kinds[row]) for _, person in readings]
+    judged = [number for number, each in enumerate(bits) if each.bit_count() == 1]
+    truth = np.array([bits[number].bit_length() - 1 for number in judged])
+    shares = np.stack([readings[number][0][name] for number in judged])
+    right = shares.argmax(axis=1) == truth
+    counts = np.bincount(truth, minlength=len(values))
+    recalls = [float(right[truth == value].mean()) for value in np.flatnonzero(counts)]
+    return {
+        "people": float(len(truth)),
+        "right": float(right.mean()),
+        "standard_error": float(np.sqrt(right.mean() * (1 - right.mean()) / len(right))),
+        "majority": float(counts.max() / counts.sum()),
+        "balanced": float(np.mean(recalls)),
+        "values": float(len(recalls)),
+        "calibration_error": calibration_error(shares.max(axis=1), right.astype(np.float32)),
+    }
+
+
+def calibration_error(stated: FloatArray, right: FloatArray) -> float:
+    """Mean difference between stated probability and share of right answers, over bins."""
+    bins = np.minimum((stated * _BINS).astype(int), _BINS - 1)
+    gaps = [abs(float((stated - right)[bins == number].sum())) for number in range(_BINS)]
+    return sum(gaps) / len(stated)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = report.flags("wears", __doc__, 0)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder with images, keypoints and wears.tsv")
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    reader, perception = WearsReader.load(), Perception.load()
+    stage = PerceptionStage.load(TrackingConfig().limits(live=False))
+    held_back = list(judged_people(options.photographs, "test").items())[: _QUICK if options.quick else None]
+    in_boxes: list[Reading] = []
+    of_product: list[Reading] = []
+    for name, people in held_back:
+        image = read_image(options.photographs / "images" / name)
+        in_boxes += annotated(reader, perception, image, people)
+        of_product += product(reader, stage, image, people)
+    systems = {
+        f"{how} {name}": figures(readings, name)
+        for how, readings in (("annotated", in_boxes), ("product", of_product))
+        for name in VALUES
+    }
+    found = len(of_product) / max(len(in_boxes), 1)
+    report.publish(options, systems, f"{len(in_boxes)} people, {found:.0%} found by the sender", found_share=found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
