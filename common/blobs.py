@@ -16,6 +16,8 @@ PREVIEW = "preview"
 MAX_PREVIEW_BYTES = 16_384
 PICTURE = "picture"
 """Kind of blob: a small, sharp picture of a person (`common.picture_codec.key_picture`), with the identity as key."""
+WEARS = "wears"
+"""Kind of blob: what a person wears (`common.wears`), with the identity as key."""
 SIGNAL = "signal"
 """Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal_blob`), with 0 as key.
 

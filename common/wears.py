@@ -5,13 +5,13 @@ one, and the number of that composition among all is written.  All attributes to
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from common.arrays import FloatArray
+from common.arrays import ByteArray, FloatArray
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     # medium: chin to shoulders; hidden: beneath headwear.
@@ -29,6 +29,29 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "shoes": ("barefoot", "sandals", "shoes", "boots"),
 }
 """The values of each attribute."""
+
+WITHDRAWN = b"\0"
+"""In place of an encoded posterior: the identity belongs to nobody any more."""
+
+UNKNOWN = "?"
+"""Where an attribute of a label cannot be seen."""
+
+
+def possible(kinds: Mapping[str, Iterable[str]]) -> ByteArray:
+    """(8,) for each attribute the values that are possible, as bits; all of them where none is given or `UNKNOWN` is.
+
+    Raises:
+        ValueError: a value is not in `VALUES`.
+    """
+    rows = np.zeros(len(VALUES), np.uint8)
+    for row, (name, values) in enumerate(VALUES.items()):
+        seen = set(kinds.get(name, ()))
+        if strangers := seen - {*values, UNKNOWN}:
+            raise ValueError(f"{name} is one of {', '.join(values)}, not {', '.join(sorted(strangers))}")
+        known = range(len(values)) if not seen or UNKNOWN in seen else [values.index(value) for value in seen]
+        rows[row] = sum(1 << index for index in known)
+    return rows
+
 
 _GRAINS = 15
 

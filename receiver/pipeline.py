@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
+from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.config import SharingConfig
 from receiver.engine.engine import (
@@ -38,6 +39,7 @@ from receiver.texture.inpainting import TextureInpainter, TextureThreads
 from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTextures
 from receiver.traces import ReceiverTraces
+from receiver.wears.received import ReceivedWears
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class _SessionState:
     writer: SessionWriter
     textures: ReceivedTextures
     colours: ReceivedColours
+    wears: ReceivedWears
     blob_handlers: Mapping[str, BlobHandler]
     logged_late: bool = False
     logged_left_out: bool = False
@@ -114,15 +117,16 @@ class ReceiverPipeline:
 
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
         textures = self._texture_threads.textures(session.account, session.session_id)
-        colours = ReceivedColours()
+        colours, wears = ReceivedColours(), ReceivedWears()
         handlers: Mapping[str, BlobHandler] = {
             COLOURS: colours.take,
             TEXTURE: textures.take,
+            WEARS: wears.take,
             PREVIEW: check_preview,
             PICTURE: partial(self._key_pictures.take, session, writer),
             SIGNAL: partial(self._channel_pictures.take, session, writer.number),
         }
-        return _SessionState(writer, textures, colours, handlers)
+        return _SessionState(writer, textures, colours, wears, handlers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -140,7 +144,8 @@ class ReceiverPipeline:
         for observer in self._observers:
             observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
-        result = await self._reconstruct(session, state, decoded.frame, arrival)
+        wears = state.wears.newest
+        result = await self._reconstruct(session, state, decoded.frame, arrival, wears)
         if result is None:
             self._drop_late(session, state)
             outcome = FrameOutcome.LATE
@@ -149,7 +154,7 @@ class ReceiverPipeline:
                 self._metrics.stage_took(stage, spent_ms)
             stages_ms.update(result.stages_ms)
             with self._output.attempt():
-                record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms)
+                record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms, wears)
             for observer in self._observers:
                 observer.frame_published(state.writer.number, record, result.people)
             outcome = FrameOutcome.PUBLISHED
@@ -214,7 +219,12 @@ class ReceiverPipeline:
         return decoded
 
     async def _reconstruct(
-        self, session: Session, state: _SessionState, labels: LabelFrame, arrival: Arrival
+        self,
+        session: Session,
+        state: _SessionState,
+        labels: LabelFrame,
+        arrival: Arrival,
+        wears: Mapping[int, Wears],
     ) -> ReconstructionResult | None:
         """The people of a frame; None if it is late, at once or while it waits for the engine."""
         may_drop = _priority(session) is Priority.LIVE
@@ -232,6 +242,7 @@ class ReceiverPipeline:
             priority=_priority(session),
             surfaces=state.writer.wants_meshes(labels.sequence)
             or any(observer.shows_surfaces(state.writer.number) for observer in self._observers),
+            wears=wears,
         )
         if not may_drop:
             return await self._engine.reconstruct(request)

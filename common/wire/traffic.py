@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE
+from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, WEARS
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
@@ -27,7 +27,14 @@ PROBING: Final = "probing"
 REPORTS: Final = "reports"
 OTHER: Final = "other"
 TRANSPORT: Final = "transport"
-_BLOBS: Final = {COLOURS: "colours", TEXTURE: "colours", PREVIEW: "preview", PICTURE: "pictures", SIGNAL: "channel"}
+_BLOBS: Final = {
+    WEARS: "wears",
+    COLOURS: "colours",
+    TEXTURE: "colours",
+    PREVIEW: "preview",
+    PICTURE: "pictures",
+    SIGNAL: "channel",
+}
 # By the number of the field of `ClientMessage` and `ServerMessage`.
 _HEARTBEAT, _CHUNK = 3, 5
 _FROM_SENDER: Final = {2: LABELS, _HEARTBEAT: HEARTBEATS, 6: REPORTS}

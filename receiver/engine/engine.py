@@ -13,6 +13,7 @@ from typing import Protocol
 from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.texture.point_colours import PointColours
+from common.wears import Wears
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.texture.received_texture import ReceivedTexture
@@ -59,6 +60,7 @@ class ReconstructionRequest:
         colours: colours of surface points by identity; a person without them has the colours of the body regions.
             Pass the same objects until others arrive: preparing one takes two milliseconds.
         textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
+        wears: by identity what people wear, as far as it is known.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
         still: a picture, not a frame of a stream: surfaces are solved in the pose, so that they do not pass through
             themselves.
@@ -74,6 +76,7 @@ class ReconstructionRequest:
     priority: Priority = Priority.LIVE
     still: bool = False
     surfaces: bool = True
+    wears: Mapping[int, Wears] = field(default_factory=dict)
 
     @property
     def people_in_frame(self) -> int:

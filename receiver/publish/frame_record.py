@@ -43,6 +43,7 @@ class PersonRecord:
         joints_3d: (17, 3) metres in camera space (x right, y down, z forward).
         surface: path of the surface mesh relative to the output directory, or None.
         body: path of the body mesh relative to the output directory, or None.
+        wears: attribute → likeliest value and its probability (`common.wears`); empty while nothing is known.
     """
 
     identity: int
@@ -51,6 +52,7 @@ class PersonRecord:
     joints_3d: FloatArray
     surface: str | None = None
     body: str | None = None
+    wears: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -132,12 +134,14 @@ def mesh_path(value: object) -> str | None:
 
 def _person(person: PersonRecord) -> dict[str, Any]:
     """A person as a JSON object."""
+    known = {name: [value, _number(share)] for name, (value, share) in person.wears.items()}
     return {
         "id": person.identity,
         "score": _number(person.score),
         **pose_as_dict(person.keypoints_2d, person.joints_3d),
         "surface": person.surface,
         "body": person.body,
+        **({"wears": known} if known else {}),
     }
 
 

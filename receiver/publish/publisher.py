@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame
 from common.frames import LabelFrame
+from common.wears import Wears
 from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
@@ -38,15 +39,20 @@ class FramePublisher:
         decoded: DecodedFrame,
         result: ReconstructionResult,
         stages_ms: dict[str, float],
+        wears: Mapping[int, Wears],
     ) -> FrameRecord:
-        """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError."""
+        """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError.
+
+        Args:
+            wears: by identity what people wear, as far as it is known.
+        """
         people: list[PersonRecord] = []
         spent_ms = 0.0
 
         def write(part: Sequence[ReconstructedPerson]) -> None:
             nonlocal spent_ms
             began_s = time.perf_counter()
-            people.extend(self._write_person(writer, decoded.frame, person) for person in part)
+            people.extend(self._write_person(writer, decoded.frame, person, wears) for person in part)
             spent_ms += (time.perf_counter() - began_s) * 1e3
 
         def write_last() -> FrameRecord:
@@ -101,8 +107,15 @@ class FramePublisher:
         self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(people))
         return record
 
-    def _write_person(self, writer: SessionWriter, labels: LabelFrame, person: ReconstructedPerson) -> PersonRecord:
+    def _write_person(
+        self,
+        writer: SessionWriter,
+        labels: LabelFrame,
+        person: ReconstructedPerson,
+        wears: Mapping[int, Wears],
+    ) -> PersonRecord:
         surface = body = None
+        worn = wears.get(person.labels.identity)
         self._metrics.person_published(person.labels.score, person.keypoints_2d[:, 2])
         number = person.labels.identity if len(labels.people) > 1 else None
         if writer.wants_meshes(labels.sequence):
@@ -112,5 +125,11 @@ class FramePublisher:
                 body = writer.write_body(labels.sequence, person.body, self._skeleton, number)
                 self._metrics.mesh_published("body")
         return PersonRecord(
-            person.labels.identity, person.labels.score, person.keypoints_2d, person.joints_3d, surface, body
+            person.labels.identity,
+            person.labels.score,
+            person.keypoints_2d,
+            person.joints_3d,
+            surface,
+            body,
+            worn.likeliest() if worn else {},
         )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from common.labels import GROUP_NAMES
+from common.wears import VALUES
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
@@ -46,6 +47,14 @@ def test_page_describes_every_key(example: dict[str, Any]) -> None:
     assert set(example) == set(SCHEMA["required"])
 
 
+def test_schema_and_page_name_what_people_wear() -> None:
+    schema = SCHEMA["$defs"]["person"]["properties"]["wears"]
+    assert tuple(schema["required"]) == tuple(VALUES)
+    for name, values in VALUES.items():
+        assert tuple(schema["properties"][name]["prefixItems"][0]["enum"]) == values
+        assert f"| `{name}` | {', '.join(f'`{value}`' for value in values)} |" in PAGE
+
+
 def test_schema_names_the_label_groups() -> None:
     assert tuple(SCHEMA["$defs"]["label_group"]["enum"]) == GROUP_NAMES
 
@@ -57,7 +66,11 @@ def test_written_record_is_valid(
     tmp_path: Path, people: int, left_out: int, age_ms: float | None, clock_error_ms: float | None
 ) -> None:
     points = np.linspace(0, 1, 51, dtype=np.float32).reshape(17, 3)
-    persons = [PersonRecord(number, 0.9, points, -points, f"meshes/000005-p{number}.glb") for number in range(people)]
+    worn = {name: (values[-1], 1.0) for name, values in VALUES.items()}
+    persons = [
+        PersonRecord(number, 0.9, points, -points, f"meshes/000005-p{number}.glb", None, worn if number else {})
+        for number in range(people)
+    ]
     record = FrameRecord(
         sequence=5,
         source="clip.mp4",

@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 
 from common.arrays import IntArray
-from common.blobs import COLOURS, SIGNAL, TEXTURE
+from common.blobs import COLOURS, SIGNAL, TEXTURE, WEARS
 from common.codec.frame_codec import FrameCodec, _Coded, _Content
 from common.codec.frame_state import FrameReferences, FrameState, to_frame
 from common.codec.packet import CHECK_SIZE, References, Scene, code_references, seal
@@ -327,15 +327,15 @@ def _chunk(rng: np.random.Generator) -> Any:
     names = ("blob", "offset", "key", "total", "checksum")
     numbers: dict[str, Any] = {name: _count32(rng) for name in names}
     numbers["signal"] = bool(rng.integers(2))
-    kind = _pick(rng, ("", COLOURS, TEXTURE, SIGNAL, _text(rng)))
+    kind = _pick(rng, ("", COLOURS, TEXTURE, WEARS, SIGNAL, _text(rng)))
     return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **numbers))
 
 
 def _colours(rng: np.random.Generator) -> Any:
     """A whole blob in one chunk, with the right checksum."""
-    data = next(hostile_blobs(rng))[:16_384]
+    kind = _pick(rng, (COLOURS, TEXTURE, WEARS))
+    data = rng.bytes(int(rng.integers(1, 16))) if kind == WEARS else next(hostile_blobs(rng))[:16_384]
     number, key = int(rng.integers(1, 2**32)), int(rng.integers(300))
-    kind = _pick(rng, (COLOURS, TEXTURE))
     chunk = pb.Chunk(blob=number, data=data, kind=kind, key=key, total=len(data), checksum=zlib.crc32(data))
     return pb.ClientMessage(chunk=chunk)
 

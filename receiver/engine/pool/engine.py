@@ -200,6 +200,7 @@ class PoolEngine(BatchingEngine):
             self._shared.reference((*owner, "colours"), request.colours.get(person.identity)),
             self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
             request.still,
+            request.wears.get(person.identity),
         )
 
     def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from common.errors import BodywireError
 from common.frames import LabelFrame
+from common.wears import Wears
 from receiver.engine.engine import ReconstructionResult
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import Skeleton
@@ -38,6 +39,7 @@ class PersonWork:
         colours: of the person's `PointColours`, if any.
         texture: of the person's `ReceivedTexture`, if any.
         still: as in the request.
+        wears: what the person wears, if it is known.
     """
 
     frame: LabelFrame
@@ -45,6 +47,7 @@ class PersonWork:
     colours: Reference | None = None
     texture: Reference | None = None
     still: bool = False
+    wears: Wears | None = None
 
 
 @dataclass(frozen=True, slots=True)

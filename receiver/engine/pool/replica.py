@@ -98,7 +98,10 @@ class Replica:
             colours = {person.identity: cast(PointColours, await self._object(work.colours))}
         if work.texture is not None:
             textures = {person.identity: cast(ReceivedTexture, await self._object(work.texture))}
-        return ReconstructionRequest(None, None, work.frame, colours, textures, work.people_in_frame, still=work.still)
+        wears = {} if work.wears is None else {person.identity: work.wears}
+        return ReconstructionRequest(
+            None, None, work.frame, colours, textures, work.people_in_frame, still=work.still, wears=wears
+        )
 
     async def _object(self, reference: Reference) -> object:
         """The object that a reference refers to: the same one each time, as long as it is kept."""

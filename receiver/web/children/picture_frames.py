@@ -5,16 +5,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from common.blobs import COLOURS, TEXTURE, Blob
+from common.blobs import COLOURS, TEXTURE, WEARS, Blob
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
+from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.texture.inpainting import TextureInpainter, inpaint_in_thread
 from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
+from receiver.wears.received import ReceivedWears
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class PictureLabels:
     Args:
         colours: of its people's surface points, by identity.
         textures: of its people, by identity.
+        wears: what they wear, by identity.
         payload_bytes: size of the packet.
         session: the sender's; its report may still come.
     """
@@ -31,6 +34,7 @@ class PictureLabels:
     frame: LabelFrame
     colours: dict[int, PointColours]
     textures: Mapping[int, ReceivedTexture]
+    wears: Mapping[int, Wears]
     payload_bytes: int
     session: Session
 
@@ -48,7 +52,7 @@ class PictureFrames:
     def __init__(self, inpainter: TextureInpainter | None = None) -> None:
         self._inpaint_later = inpaint_in_thread(inpainter)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
-        self._colours = ReceivedColours()
+        self._colours, self._wears = ReceivedColours(), ReceivedWears()
         self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
         self.arrived = 0
 
@@ -70,7 +74,7 @@ class PictureFrames:
                 labels.exception()
 
     async def on_session(self, session: Session) -> None:
-        self._colours = ReceivedColours()
+        self._colours, self._wears = ReceivedColours(), ReceivedWears()
         self._textures.close()
         self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
 
@@ -81,15 +85,15 @@ class PictureFrames:
         identities = [person.identity for person in labels.people]
         colours = self._colours.pop(identities)
         await self._textures.decoded(identities)
-        textures = self._textures.pop(identities)
+        textures, wears = self._textures.pop(identities), self._wears.pop(identities)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():
-            expected.set_result(PictureLabels(labels, colours, textures, len(frame.payload), session))
+            expected.set_result(PictureLabels(labels, colours, textures, wears, len(frame.payload), session))
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Keeps colours or a tile for their frame. Raises MalformedPacket if the blob must not be used."""
-        handlers = {COLOURS: self._colours.take, TEXTURE: self._textures.take}
+        handlers = {COLOURS: self._colours.take, TEXTURE: self._textures.take, WEARS: self._wears.take}
         if blob.kind not in handlers:
             raise MalformedPacket("its kind is unknown")
         handlers[blob.kind](blob)

@@ -119,6 +119,7 @@ class ChildPictures:
             labels.frame,
             colours=labels.colours,
             textures=labels.textures,
+            wears=labels.wears,
             priority=Priority.UPLOAD,
             still=True,
         )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.wears import VALUES, WEARS_BYTES, Wears
+from common.wears import VALUES, WEARS_BYTES, Wears, possible
 
 
 def sure(**values: str) -> Wears:
@@ -59,3 +59,10 @@ def test_posteriors_that_are_none_are_refused(shares: list[float]) -> None:
     posterior = {**sure().posterior, "top_fit": np.array(shares, np.float32)}
     with pytest.raises(ValueError, match="top_fit"):
         Wears(posterior)
+
+
+def test_possible_values_are_bits() -> None:
+    bits = dict(zip(VALUES, possible({"sleeve": ["short", "long"], "shoes": ["?"]}).tolist(), strict=True))
+    assert bits["sleeve"] == 0b1100 and bits["shoes"] == 0b1111 and bits["hair"] == 0b111111
+    with pytest.raises(ValueError, match="sleeve is one of bare, sleeveless, short, long, not blue"):
+        possible({"sleeve": ["blue"]})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.arrays import ByteArray
-from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, Blob
+from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.errors import MalformedPacket, MissingReference, WireError
@@ -20,6 +20,7 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
+from common.wears import VALUES, Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority, ReconstructedPerson
 from receiver.link.live_load import LiveLoad
@@ -149,6 +150,19 @@ def test_rounded_bytes_keep_the_total() -> None:
     assert rounded_bytes({"root": 10.4, "header": 20.6}, 31.0) == {"total": 31, "root": 10, "header": 21}
 
 
+async def test_line_has_what_people_wear_once_it_has_arrived(receiver: RunningReceiver) -> None:
+    session, messages = await receiver.begin(), packets(2)
+    await receiver.handle(session, next(messages))
+    shares = {name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()}
+    long = np.array([0, 0, 0.2, 0.8], np.float32)
+    receiver.pipeline.on_blob(session, Blob(WEARS, 3, Wears({**shares, "sleeve": long}).encode()))
+    await receiver.handle(session, next(messages))
+    assert [set(request.wears) for request in receiver.engine.requests] == [set(), {3}]
+    before, after = (line["people"][0] for line in receiver.lines())
+    assert before["id"] == after["id"] == 3 and "wears" not in before
+    assert after["wears"]["sleeve"] == ["long", 0.8] and set(after["wears"]) == set(VALUES)
+
+
 async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) -> None:
     session = await receiver.begin()
     on_blob, messages = receiver.pipeline.on_blob, packets(4)
@@ -165,6 +179,8 @@ async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) 
         (Blob(COLOURS, 3, colours[:-1]), "."),
         (Blob(COLOURS, 256, colours), "person 256"),
         (Blob(TEXTURE, key, tile[:-5]), "."),
+        (Blob(WEARS, 3, b"?"), "takes 12 bytes"),
+        (Blob(WEARS, 256, bytes(12)), "person 256"),
         (Blob(PREVIEW, 0, b"\x89PNG a picture \xff\xd9"), "no JPEG"),
         (Blob(PREVIEW, 0, JPEG[:-1]), "no JPEG"),
         (Blob(PREVIEW, 0, JPEG[:-2] + bytes(MAX_PREVIEW_BYTES) + JPEG[-2:]), "previews have up to 16384"),

@@ -38,7 +38,13 @@ def test_every_message_of_a_sender_has_its_purpose() -> None:
 
 def test_later_chunks_are_for_what_the_first_one_is_for() -> None:
     purposes = Purposes()
-    for kind, purpose in (("colours", "colours"), ("texture", "colours"), ("preview", "preview"), ("new", "other")):
+    for kind, purpose in (
+        ("colours", "colours"),
+        ("wears", "wears"),
+        ("texture", "colours"),
+        ("preview", "preview"),
+        ("new", "other"),
+    ):
         assert purposes.from_sender(encode_client(Chunk(1, 0, b"ab", kind, 0, 4))) == purpose
         assert purposes.from_sender(encode_client(Chunk(1, 2, b"cd"))) == purpose
     # Signals have a lane of their own.

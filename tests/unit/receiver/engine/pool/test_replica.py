@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 
 from common.texture.point_colours import PointColours
+from common.wears import VALUES, Wears
 from receiver.diffusion.config import SamplingConfig
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
@@ -49,6 +51,13 @@ async def test_object_is_fetched_once_and_stays_the_same() -> None:
     first, second, third = (batch[0].colours[7] for batch in reconstructor.batches)
     assert first is second is not third
     assert reference.fetched == 1
+
+
+async def test_replica_is_told_what_the_person_wears() -> None:
+    replica = replica_with(reconstructor := FakeReconstructor())
+    worn = Wears({name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()})
+    await replica.reconstruct([work("a", 7, wears=worn), work("b", 8)])
+    assert [request.wears for request in reconstructor.batches[0]] == [{7: worn}, {}]
 
 
 async def test_replica_says_what_its_results_depend_on() -> None:

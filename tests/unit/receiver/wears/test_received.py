@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from common.blobs import WEARS, Blob
+from common.errors import MalformedPacket
+from common.wears import VALUES, WEARS_BYTES, WITHDRAWN, Wears
+from receiver.wears.received import ReceivedWears
+
+
+def blob(identity: int, first: float = 1.0) -> Blob:
+    shares = {name: np.array([first, 1 - first, *[0] * (len(values) - 2)]) for name, values in VALUES.items()}
+    return Blob(WEARS, identity, Wears({name: values.astype(np.float32) for name, values in shares.items()}).encode())
+
+
+def test_newest_replaces_and_earlier_mapping_stays() -> None:
+    received = ReceivedWears()
+    received.take(blob(3))
+    before = received.newest
+    received.take(blob(3, 0.2))
+    assert before[3].likeliest()["sleeve"] == ("bare", 1.0)
+    assert received.newest[3].likeliest()["sleeve"] == ("sleeveless", pytest.approx(0.8))
+
+
+def test_withdrawn_identity_wears_nothing_known() -> None:
+    received = ReceivedWears()
+    received.take(blob(3))
+    received.take(blob(4))
+    received.take(Blob(WEARS, 3, WITHDRAWN))
+    assert set(received.newest) == {4}
+    assert set(received.pop([4, 5])) == {4} and not received.newest
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        Blob(WEARS, 256, blob(0).data),
+        Blob(WEARS, 0, blob(0).data[:-1]),
+        Blob(WEARS, 0, blob(0).data + b"\0"),
+        Blob(WEARS, 0, b"\xff" * WEARS_BYTES),
+    ],
+)
+def test_malformed(malformed: Blob) -> None:
+    received = ReceivedWears()
+    with pytest.raises(MalformedPacket):
+        received.take(malformed)
+    assert not received.newest
