@@ -30,6 +30,7 @@ from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, R
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
@@ -69,9 +70,10 @@ class Reconstructor:
     def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:
         self._decode = decode
         self._diffusion = diffusion
-        self._displacements = DisplacementCache(decode, diffusion)
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.from_model(body)
+        outfits = Guidance.load(self._skin.template, diffusion.space)
+        self._displacements = DisplacementCache(decode, diffusion, outfits)
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
@@ -112,7 +114,9 @@ class Reconstructor:
         with _timed("decode", stages_ms):
             labelled = self._decode.read(people)
         with _timed("diffusion", stages_ms):
-            displacement = torch.stack([self._displacements.displacement(person) for person in people])
+            worn = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
+            fields = [self._displacements.displacement(*pair) for pair in zip(people, worn, strict=True)]
+            displacement = torch.stack(fields)
         with _timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, displacement)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])

@@ -7,6 +7,8 @@ template is coarse there, and the hem would run in a zigzag.
 Shapes: V' vertices of the template.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray
@@ -17,11 +19,12 @@ from receiver.outfits.mixture import OutfitLatent
 from receiver.outfits.shells import FITS, Shells
 
 # A garment lies so far over what is beneath, and its hem is so much thicker.
+_LEAST_M = 0.003
 _OVER_M, _HEM_M = 0.007, 0.004
 # Part of the distance between vertices within which they move onto a hem.
 _SNAP = 0.55
 _COLLAR, _COLLAR_M = 0.07, 0.007
-_NECK_DEPTH = 0.1
+_NECK_DEPTH, _NAPE = 0.1, 0.03
 _CLOSED_BELOW = -0.12
 _FOLD_M = 0.0022
 _FLAT = 0.45
@@ -34,7 +37,21 @@ _HAIR = {
 }
 _SHOES = ("shoes.shoes01", "shoes.shoes02", "shoes.shoes03")
 _OPEN_LAYERS = ("jacket", "coat", "vest", "robe")
+_WHOLE_HEAD = ("helmet", "hood", "scarf")
 _LONG_LAYERS = ("coat", "robe")
+
+
+@dataclass(frozen=True, eq=False)
+class Outfit:
+    """An outfit on the template.
+
+    Args:
+        displacement: (V', 3) at rest from skin to the outermost layer, camera axes, metres.
+        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear or shoes.
+    """
+
+    displacement: FloatArray
+    cloth: BoolArray
 
 
 class Dresser:
@@ -54,8 +71,8 @@ class Dresser:
         self._clothed = ~np.isin(region, [REGION_INDEX[name] for name in bare]) & (self._torso < 1.12)
         self._ground_m = float(self._rest[self._foot, 1].max())
 
-    def dress(self, latent: OutfitLatent) -> FloatArray:
-        """(V', 3) displacement at rest from skin to the outermost layer, camera axes, metres."""
+    def dress(self, latent: OutfitLatent) -> "Outfit":
+        """The outfit of z'."""
         worn = _Worn(self._normals, len(self._rest))
         over_boots = latent.kinds["shoes"] != "boots" or latent.z_prime["bottom"]["fit"] > 1.3
         if over_boots:
@@ -66,7 +83,14 @@ class Dresser:
         self._tops(worn, latent)
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
-        return np.asarray(worn.field + worn.slide, np.float32)
+        return Outfit(np.asarray(worn.field + worn.slide, np.float32), worn.loose > 0)
+
+    def moved(self, outfit: "Outfit", change: FloatArray) -> FloatArray:
+        """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
+        field = outfit.displacement + change * outfit.cloth[:, None]
+        height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
+        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * outfit.cloth
+        return np.asarray(field + self._normals * lift[:, None], np.float32)
 
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         kind, z = latent.kinds["bottom"], latent.z_prime["bottom"]
@@ -113,21 +137,25 @@ class Dresser:
         elif layer != "dress":
             edge |= self._edge(self._torso, torso_hem, ~self._on_arm)
             self._hem(worn, self._torso, torso_hem, ~self._on_arm & self._clothed)
-        self._hem(worn, self._torso, collar, ~self._on_arm & self._clothed & (self._torso > 0.7))
+        self._hem(worn, self._torso, collar, ~self._on_arm & self._clothed & (np.abs(self._rest[:, 0]) < 0.09))
         field = field + self._normals * (_COLLAR_M * (trunk & (self._torso > collar - _COLLAR)))[:, None]
         worn.put(inside & ~opened, field, edge, loose=z["fit"], over=layer != "dress")
 
     def _collar(self, neckline: float) -> FloatArray:
         """(V',) up to where the top reaches up the torso: lower in the middle of the front."""
         dip = np.clip(1 - np.abs(self._rest[:, 0]) / 0.08, 0, 1) * self._front
-        return np.asarray(neckline - _NECK_DEPTH * dip, np.float32)
+        # Shoulders are as high as the neck.
+        beside = np.clip((np.abs(self._rest[:, 0]) - 0.06) / 0.05, 0, 1)
+        return np.asarray(neckline - _NECK_DEPTH * dip + 0.3 * beside + _NAPE * ~self._front, np.float32)
 
     def _opening(self, half_width_m: float, collar: FloatArray) -> BoolArray:
         """(V',) whether an open front leaves the vertex free; it widens towards the hem."""
         if half_width_m <= 0:
             return np.zeros(len(self._rest), np.bool_)
         width = half_width_m * np.clip(1.5 - self._torso, 0.4, 1.6)
-        return np.asarray(self._front & ~self._on_arm & (self._torso > _CLOSED_BELOW) & (np.abs(self._rest[:, 0]) < width))
+        return np.asarray(
+            self._front & ~self._on_arm & (self._torso > _CLOSED_BELOW) & (np.abs(self._rest[:, 0]) < width)
+        )
 
     def _shoes(self, worn: "_Worn", latent: OutfitLatent) -> None:
         kind, z = latent.kinds["shoes"], latent.z_prime["shoes"]
@@ -147,17 +175,17 @@ class Dresser:
     def _sole(self, worn: "_Worn", sole_m: float) -> None:
         """Flattens what is beneath the feet, and widens it: a person stands on the soles."""
         position = self._rest + worn.field
-        low = self._foot & (position[:, 1] > self._ground_m - 0.012)
+        low = self._foot & (position[:, 1] > self._ground_m - 0.028)
         beneath = low & (self._normals[:, 1] > _FLAT)
         worn.field[beneath, 1] = self._ground_m + sole_m - self._rest[beneath, 1]
         outwards = self._normals * np.array([1, 0, 1], np.float32)
         worn.field[low & ~beneath] += 0.004 * outwards[low & ~beneath]
-        worn.field[low & ~beneath, 1] += 0.6 * sole_m
+        worn.field[low & ~beneath, 1] += 0.5 * sole_m
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:
         hair, headwear, z = latent.kinds["hair"], latent.kinds["headwear"], latent.z_prime["hair"]
         styles = _HAIR.get(hair, ())
-        if styles:
+        if styles and headwear not in _WHOLE_HEAD:
             field = self._shells.fields[_quantile(styles, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             scale = z["volume"] if hair in ("short", "medium") else 1.0
@@ -221,9 +249,7 @@ class _Worn:
         self.field, self.slide = np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32)
         self.loose = np.zeros(count, np.float32)
 
-    def put(
-        self, inside: BoolArray, field: FloatArray, edge: BoolArray, loose: float = 0.0, over: bool = True
-    ) -> None:
+    def put(self, inside: BoolArray, field: FloatArray, edge: BoolArray, loose: float = 0.0, over: bool = True) -> None:
         """Puts a garment over what is beneath."""
         height, beneath = (np.einsum("vd,vd->v", each, self._normals) for each in (field, self.field))
         covered = np.linalg.norm(self.field, axis=1) > 1e-3

@@ -132,7 +132,7 @@ _OPENINGS = {"jacket": (0.028, 0.014), "coat": (0.028, 0.014), "vest": (0.035, 0
 _FIT = {"tight": (0.15, 0.12), "regular": (1.0, 0.2), "loose": (1.8, 0.15)}
 _NECKLINES = {"sleeveless": (0.93, 0.03), "bare": (0.8, 0.02)}
 _SHAFTS = {"barefoot": (2.0, 0.0), "sandals": (2.0, 0.0), "shoes": (1.93, 0.015), "boots": (1.5, 0.12)}
-_SOLES = {"barefoot": (0.0, 0.0), "sandals": (0.014, 0.003), "shoes": (0.018, 0.004), "boots": (0.024, 0.005)}
+_SOLES = {"barefoot": (0.0, 0.0), "sandals": (0.010, 0.002), "shoes": (0.010, 0.002), "boots": (0.013, 0.002)}
 # Looser tops are longer and fall lower; wide trousers are longer.
 _CORRELATIONS = {("top", "fit", "hem"): -0.5, ("bottom", "fit", "leg_end"): 0.3, ("bottom", "fit", "flare"): 0.6}
 

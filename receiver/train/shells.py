@@ -66,11 +66,16 @@ _NORMAL_ROUNDS, _FILLING_ROUNDS = 6, 200
 _HAIR_M = {"afro01": 0.030, "long01": 0.012, "bob01": 0.014, "bob02": 0.014, "ponytail01": 0.008, "braid01": 0.008}
 _SHORT_HAIR_M = 0.014
 _HAIR_ROUNDS = 3
+# Ears are farther from the middle than this share of the head's half width.
+_EARS, _FLATTENING_ROUNDS = 0.7, 300
+_OVER_EARS = ("bob01", "bob02", "long01", "braid01")
+_BROW_M, _FACE_Z_M = 0.085, -0.06
 _SKIRTS = {"straight": 0.015, "wide": 0.11}
-_HATS, _SHOES = ("fedora",), ("shoes01", "shoes02", "shoes03")
+_SHOES = ("shoes01", "shoes02", "shoes03")
 # Twice the overlap of the two halves of a skirt in the middle.
 _OVERLAP_M = 0.008
 _CROTCH_M = 0.045
+_TOE_ROUNDS, _LEATHER_M = 12, 0.002
 
 
 class ShellMaker:
@@ -164,6 +169,7 @@ class ShellMaker:
         """(V', 3) displacement of hair, with at least its volume on the scalp."""
         field = self._worn(name).astype(np.float64)
         moved = np.linalg.norm(field, axis=1) > 1e-3
+        self._free_face(field, moved)
         least = _HAIR_M.get(name, _SHORT_HAIR_M)
         # A hairline that is no wall: the volume grows over three rings.
         share = moved.astype(np.float64)
@@ -172,16 +178,42 @@ class ShellMaker:
         for _ in range(_HAIR_ROUNDS):
             field[moved] = (0.5 * field + 0.5 * (self._mean @ field))[moved]
         height = np.einsum("vd,vd->v", field, self.normals)
+        if name in _OVER_EARS:
+            self._cover_ears(field, moved)
         scalp = moved & (self.limb[:, 2] > 1.1)
         field += self.normals * (np.maximum(least * share - height, 0) * scalp)[:, None]
         return field.astype(np.float32)
+
+    def _cover_ears(self, field: Float64Array, moved: BoolArray) -> None:
+        """Flattens the ears beneath hair, which lies over them."""
+        rest, head = self.template.rest, self.limb[:, 3] > 0
+        side = np.abs(rest[:, 0]) > _EARS * float(np.abs(rest[head, 0]).max())
+        ears = head & side & (moved | (self._mean @ moved.astype(np.float64) > 0))
+        position = rest + field
+        for _ in range(_FLATTENING_ROUNDS):
+            position[ears] = (self._mean @ position)[ears]
+        field[ears] = (position - rest)[ears]
+
+    def _free_face(self, field: Float64Array, moved: BoolArray) -> None:
+        """No hair hangs over the eyes: the template is too dense there to bear it."""
+        rest, head = self.template.rest, self.limb[:, 3] > 0
+        brow_m = float(rest[head, 1].min()) + _BROW_M
+        face = moved & head & (rest[:, 2] < _FACE_Z_M) & (rest[:, 1] > brow_m)
+        field[face], moved[face] = 0, False
 
     def shoes(self, name: str) -> FloatArray:
         """(V', 3) displacement of shoes, symmetric."""
         field = self._worn(name)
         mirrored = field[self.template.mirror] * np.array([-1, 1, 1], np.float32)
         longer = np.linalg.norm(mirrored, axis=1) > np.linalg.norm(field, axis=1)
-        return np.where(longer[:, None], mirrored, field).astype(np.float32)
+        field = np.where(longer[:, None], mirrored, field).astype(np.float64)
+        moved = np.linalg.norm(field, axis=1) > 1e-3
+        position = self.template.rest + field
+        for _ in range(_TOE_ROUNDS):
+            position[moved] = (self._mean @ position)[moved]
+            height = np.einsum("vd,vd->v", position - self.template.rest, self.normals)
+            position[moved] += (self.normals * np.maximum(_LEATHER_M - height, 0)[:, None])[moved]
+        return (position - self.template.rest).astype(np.float32)
 
     def _bare_skin(self) -> BoolArray:
         return np.isin(self.template.region, [REGION_INDEX[name] for name in _BARE])
@@ -214,8 +246,14 @@ class ShellMaker:
             normals = self._mean @ normals
         normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
         position = rest + normals * (least_m * inside)[:, None]
+        # Among itself and across the limb: what is beside the cloth, or nothing, would draw its ends in.
+        share = np.maximum(self._mean @ inside.astype(np.float64), 1e-9)[:, None]
+        along = self.axes().astype(np.float64)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
         for _ in range(rounds):
-            position = np.where(inside[:, None], self._mean @ position, rest)
+            step = (self._mean @ (position * inside[:, None])) / share - position
+            step -= along * np.einsum("vd,vd->v", step, along)[:, None]
+            position = np.where(inside[:, None], position + step, rest)
             height = np.einsum("vd,vd->v", position - rest, normals)
             position += normals * (np.maximum(least_m - height, 0) * inside)[:, None]
         return (position - rest).astype(np.float32)
@@ -238,7 +276,6 @@ def main() -> None:
     shells |= {f"skirt.{name}": maker.skirt(flare_m) for name, flare_m in _SKIRTS.items()}
     hair = [garment.name for garment in maker.wardrobe.all() if garment.kind.value == "hair"]
     shells |= {f"hair.{name}": maker.hair(name) for name in hair}
-    shells |= {f"hat.{name}": maker._worn(name) for name in _HATS}
     shells |= {f"shoes.{name}": maker.shoes(name) for name in _SHOES}
     stored = {name: np.rint(field / STEP_M).astype(np.int16) for name, field in shells.items()}
     np.savez_compressed(arguments.out, limb=maker.limb.astype(np.float16), axes=maker.axes(), **stored)
