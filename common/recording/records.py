@@ -91,7 +91,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
 def decode_records(content: bytes) -> list[Record]:
     """The inverse of `encode_records`, for untrusted bytes. Raises RecordingError if the content is inconsistent."""
     reader = VarintReader(content)
-    heads = _heads(reader, content)
+    heads = _heads(reader)
     sizes = [size for *_, size in heads]
     if sum(sizes) != len(content) - reader.position:
         raise RecordingError("a block has another size than its records")
@@ -111,13 +111,11 @@ def first_captured_us(content: bytes) -> int | None:
     Raises:
         RecordingError: the content is inconsistent.
     """
-    heads = _heads(VarintReader(content), content, until_frame=True)
+    heads = _heads(VarintReader(content), until_frame=True)
     return heads[-1][2] if heads and heads[-1][0] is not RecordKind.STATE else None
 
 
-def _heads(
-    reader: VarintReader, content: bytes, *, until_frame: bool = False
-) -> list[tuple[RecordKind, int, int, int, int]]:
+def _heads(reader: VarintReader, *, until_frame: bool = False) -> list[tuple[RecordKind, int, int, int, int]]:
     """Kind, sequence, capture time, arrival time and size of each record, or of those up to the first frame."""
     count = reader.varint()
     if not 1 <= count <= MAX_RECORDS:
