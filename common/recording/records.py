@@ -70,11 +70,7 @@ Record = RecordedFrame | RecordedState
 
 
 def encode_records(records: Sequence[Record]) -> bytes:
-    """The content of a block of frames.
-
-    Raises:
-        ValueError: there are too many records, or one is too large.
-    """
+    """The content of a block of frames. Raises ValueError if there are too many records, or one is too large."""
     if len(records) > MAX_RECORDS or any(len(_data(record)) > MAX_RECORD_BYTES for record in records):
         raise ValueError(f"a block has up to {MAX_RECORDS} records of up to {MAX_RECORD_BYTES} bytes")
     metadata = bytearray()
@@ -93,11 +89,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
 
 
 def decode_records(content: bytes) -> list[Record]:
-    """The inverse of `encode_records`, for untrusted bytes.
-
-    Raises:
-        RecordingError: the content is inconsistent.
-    """
+    """The inverse of `encode_records`, for untrusted bytes. Raises RecordingError if the content is inconsistent."""
     reader = VarintReader(content)
     heads = _heads(reader, content)
     sizes = [size for *_, size in heads]
