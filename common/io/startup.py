@@ -50,7 +50,7 @@ def prepare_process() -> None:
     open_standard_streams()
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # NumPy's matrix products are small: a second thread mostly spins, and took more time than all of the receiver's work.
+    # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     check_limits()
 
