@@ -22,6 +22,10 @@ class TensorRows:
     def __getitem__(self, rows: slice | Tensor) -> Self:
         return type(self)(*(column[rows] for column in self._columns()))
 
+    def to(self, device: torch.device) -> Self:
+        """The same rows on a device."""
+        return type(self)(*(column.to(device) for column in self._columns()))
+
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Several batches as one."""

@@ -28,6 +28,7 @@ from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
 from common.version import build_versions, package_version
+from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
@@ -166,8 +167,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     Everything that was opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, a certificate, key or token cannot be read, or `--traces` lacks its
-            package.
+        UsageError: options contradict each other, a certificate, key or token cannot be read, this machine lacks the
+            GPU of `--device`, or `--traces` lacks its package.
         SourceError: the source cannot be opened.
         OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
@@ -296,8 +297,10 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
-    perception = PerceptionStage.load(config.tracking.limits(live=source.live))
-    return Labeller(perception, SemanticsStage.load(config.smoothing), ClothingStage.load(), metrics, traces)
+    device = resolve_device(config.device.device)
+    perception = PerceptionStage.load(config.tracking.limits(live=source.live), device)
+    semantics = SemanticsStage.load(config.smoothing, device)
+    return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
 
 
 def _blob_stages(

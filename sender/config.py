@@ -6,6 +6,7 @@ from pathlib import Path
 from common.blobs import TextureCodec
 from common.io.config import LogConfig, MetricsConfig, TracingConfig
 from common.io.options import option
+from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
 from sender.jscc.config import JsccConfig
 from sender.link.config import LinkConfig
@@ -48,6 +49,7 @@ class SenderConfig:
 
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from common.arrays import Box, Image
 from common.frames import Camera
+from common.weights.devices import CPU
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
@@ -76,9 +78,9 @@ class PerceptionStage:
         self._boxes = ViewTurns()
 
     @classmethod
-    def load(cls, limits: TrackerConfig) -> Self:
+    def load(cls, limits: TrackerConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where some are missing, damaged or of another version."""
-        return cls(Detector.load(), Perception.load(), Verifier.load(), limits)
+        return cls(Detector.load(device=device), Perception.load(device=device), Verifier.load(), limits)
 
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
