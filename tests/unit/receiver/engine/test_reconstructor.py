@@ -177,6 +177,13 @@ def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
     np.testing.assert_allclose(clothed.joints_3d, plain.joints_3d, atol=1e-5)
 
 
+def test_processor_time_of_each_stage_is_told() -> None:
+    worked: dict[str, float] = {}
+    result = Reconstructor.load(worked=worked.__setitem__).reconstruct(ReconstructionRequest("account", "a", frame(0)))
+    assert worked.keys() == result.stages_ms.keys() == {"decode", "diffusion", "body", "surface"}
+    assert all(seconds > 0 for seconds in worked.values())
+
+
 @contextmanager
 def fake_gpu() -> Iterator[torch.device]:
     """A GPU in name only: torch tracks devices and shapes without computing; tensors of two devices do not mix."""
