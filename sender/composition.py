@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.config import MetricsConfig
 from common.io.logs import start_logging
+from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
@@ -73,6 +74,7 @@ class Sender:
         spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
         jscc: None without `--channel`.
+        metrics: of all components.
     """
 
     pipeline: SenderPipeline
@@ -84,6 +86,7 @@ class Sender:
     spool_directory: Path
     recorder: SenderRecorder | None = None
     jscc: JsccStage | None = None
+    metrics: SenderMetrics = field(default_factory=SenderMetrics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -120,7 +123,7 @@ class Sender:
             await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     def summary(self) -> list[str]:
-        """Lines for the user: what was sent and recorded, and what is still in the spool."""
+        """Lines for the user: what was sent and recorded, what is still in the spool, and where the time went."""
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
@@ -131,7 +134,7 @@ class Sender:
         if self.spool is not None and self.spool.pending:
             waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
-        return lines
+        return lines + self.metrics.profile_table()
 
 
 def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
@@ -146,6 +149,7 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
     with compose(config) as sender:
+        sender.metrics.profile = Profile() if config.profiling.profile else None
         asyncio.run(_run_until_signal(sender, terminal))
         for line in sender.summary():
             announce(line)
@@ -218,7 +222,9 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics,
             durable=spool is not None,
         )
-        yield Sender(pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc)
+        yield Sender(
+            pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc, metrics
+        )
 
 
 def _transport(config: SenderConfig) -> StreamOpener:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.blobs import TextureCodec
-from common.io.config import LogConfig, MetricsConfig, TracingConfig
+from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
@@ -61,6 +61,7 @@ class SenderConfig:
     link: LinkConfig = field(default_factory=LinkConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profiling: ProfileConfig = field(default_factory=ProfileConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
