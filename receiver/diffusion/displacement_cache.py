@@ -6,8 +6,8 @@ of their confidence: what is unsure is generated, not taken for known.
 
 Displacements are a function of a person's identity, `wears`, `surface` and `shape` alone: the condition u_m is computed
 from the body in the mean pose.  The template is skinned with the displacements, so the pose would add nothing: on 128
-validation outfits the error with all `surface` entries is 3.64 mm with u_m of random poses, and the same to 0.01 mm with
-that of the mean pose.  These labels change rarely, and an outfit or the networks take 20 ms, so results are kept.
+validation outfits the error with all `surface` entries is 3.64 mm with u_m of random poses, and the same to 0.01 mm
+with that of the mean pose.  These labels change rarely, and an outfit or the networks take 20 ms, so results are kept.
 Everybody is sampled alone, so that results do not depend on who else is in the batch.
 """
 
