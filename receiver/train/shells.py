@@ -113,7 +113,7 @@ class ShellMaker:
         outward = np.stack([np.sin(angles), np.cos(angles)], 1)
         between = outward @ outward.T
         centre = np.array([0.0, float(np.median(position[trunk, 2]))])
-        radii = []
+        radii: list[Float64Array] = []
         for level in _SLICES:
             near = position[body & (np.abs(torso - level) < 0.04)][:, [0, 2]] - centre
             support = (near @ outward.T).max(0)

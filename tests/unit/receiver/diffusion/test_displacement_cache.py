@@ -60,7 +60,9 @@ def test_a_person_is_sampled_once_whatever_the_pose(
 
 
 @pytest.mark.parametrize("other", [person(surface=-0.5), person(identity=3)])
-def test_other_clothes_are_sampled_at_once(decode: DecodeStage, stage: CountingStage, other: PersonLabels) -> None:
+def test_other_clothes_are_sampled_at_once(
+    decode: DecodeStage, stage: CountingStage, outfits: Guidance, other: PersonLabels
+) -> None:
     worn = DisplacementCache(decode, stage, outfits)
     assert not torch.equal(worn.displacement(person()), worn.displacement(other)) and stage.sampled == 2
 
