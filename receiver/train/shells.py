@@ -256,7 +256,7 @@ class ShellMaker:
             position = np.where(inside[:, None], position + step, rest)
             height = np.einsum("vd,vd->v", position - rest, normals)
             position += normals * (np.maximum(least_m - height, 0) * inside)[:, None]
-        return (position - rest).astype(np.float32)
+        return np.asarray(position - rest, np.float32)
 
 
 def _bare() -> Appearance:
