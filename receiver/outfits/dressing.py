@@ -27,7 +27,8 @@ _COLLAR, _COLLAR_M = 0.07, 0.007
 _NECK_DEPTH, _NAPE = 0.1, 0.03
 _CLOSED_BELOW = -0.12
 _FOLD_M = 0.0022
-_FLAT = 0.45
+# Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
+_SOLE_M, _RIM_M, _FOOT_END_M = 0.028, 0.004, 0.035
 _SHORT = ("hair.short01", "hair.short02", "hair.short03", "hair.short04")
 _HAIR = {
     "short": _SHORT,
@@ -70,6 +71,7 @@ class Dresser:
         bare = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
         self._clothed = ~np.isin(region, [REGION_INDEX[name] for name in bare]) & (self._torso < 1.12)
         self._ground_m = float(self._rest[self._foot, 1].max())
+        self._beside_foot = self._away_from_feet()
 
     def dress(self, latent: OutfitLatent) -> "Outfit":
         """The outfit of z'."""
@@ -84,6 +86,17 @@ class Dresser:
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
         return Outfit(np.asarray(worn.field + worn.slide, np.float32), worn.loose > 0)
+
+    def _away_from_feet(self) -> FloatArray:
+        """(V', 3) horizontal unit vectors from the middle line of each foot; 0 elsewhere."""
+        away = np.zeros_like(self._rest)
+        for side in (-1, 1):
+            foot = self._foot & (np.sign(self._rest[:, 0]) == side)
+            position = self._rest[foot]
+            middle = np.clip(position[:, 2], position[:, 2].min() + _FOOT_END_M, position[:, 2].max() - _FOOT_END_M)
+            offset = np.stack([position[:, 0] - position[:, 0].mean(), 0 * middle, position[:, 2] - middle], 1)
+            away[foot] = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
+        return away
 
     def moved(self, outfit: "Outfit", change: FloatArray) -> FloatArray:
         """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
@@ -173,14 +186,11 @@ class Dresser:
         self._sole(worn, z["sole_m"])
 
     def _sole(self, worn: "_Worn", sole_m: float) -> None:
-        """Flattens what is beneath the feet, and widens it: a person stands on the soles."""
-        position = self._rest + worn.field
-        low = self._foot & (position[:, 1] > self._ground_m - 0.028)
-        beneath = low & (self._normals[:, 1] > _FLAT)
-        worn.field[beneath, 1] = self._ground_m + sole_m - self._rest[beneath, 1]
-        outwards = self._normals * np.array([1, 0, 1], np.float32)
-        worn.field[low & ~beneath] += 0.004 * outwards[low & ~beneath]
-        worn.field[low & ~beneath, 1] += 0.5 * sole_m
+        """A person stands on the soles, which are wider than the foot."""
+        above = self._ground_m - (self._rest + worn.field)[:, 1]
+        share = np.clip(1 - above / _SOLE_M, 0, 1) * self._foot
+        worn.field[:, 1] += sole_m * share
+        worn.field += (_RIM_M * (share > 0))[:, None] * self._beside_foot
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:
         hair, headwear, z = latent.kinds["hair"], latent.kinds["headwear"], latent.z_prime["hair"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import map_coordinates
+from scipy.spatial import ConvexHull
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX, REGION_INDEX
@@ -75,7 +76,9 @@ _SHOES = ("shoes01", "shoes02", "shoes03")
 # Twice the overlap of the two halves of a skirt in the middle.
 _OVERLAP_M = 0.008
 _CROTCH_M = 0.045
-_TOE_ROUNDS, _LEATHER_M = 12, 0.002
+# Shoes reach so high up the foot, and fade out over so much of it; their middle line, and its distance from the ends.
+_ANKLE_M, _FADE_M, _MIDDLE_M, _FOOT_END_M, _LEATHER_M = 0.085, 0.025, 0.035, 0.035, 0.004
+_BENEATH_M = 0.02
 
 
 class ShellMaker:
@@ -202,18 +205,48 @@ class ShellMaker:
         field[face], moved[face] = 0, False
 
     def shoes(self, name: str) -> FloatArray:
-        """(V', 3) displacement of shoes, symmetric."""
+        """(V', 3) displacement of shoes, symmetric: the convex hull of each foot, which bridges the toes."""
         field = self._worn(name)
         mirrored = field[self.template.mirror] * np.array([-1, 1, 1], np.float32)
         longer = np.linalg.norm(mirrored, axis=1) > np.linalg.norm(field, axis=1)
-        field = np.where(longer[:, None], mirrored, field).astype(np.float64)
-        moved = np.linalg.norm(field, axis=1) > 1e-3
-        position = self.template.rest + field
-        for _ in range(_TOE_ROUNDS):
-            position[moved] = (self._mean @ position)[moved]
-            height = np.einsum("vd,vd->v", position - self.template.rest, self.normals)
-            position[moved] += (self.normals * np.maximum(_LEATHER_M - height, 0)[:, None])[moved]
+        position = self.template.rest + np.where(longer[:, None], mirrored, field).astype(np.float64)
+        for region in ("foot.L", "foot.R"):
+            self._bridge(position, self.template.region == REGION_INDEX[region])
         return (position - self.template.rest).astype(np.float32)
+
+    def _bridge(self, position: Float64Array, foot: BoolArray) -> None:
+        """Moves what is below the ankle onto the convex hull of it, away from the middle line of the foot."""
+        skin = self.template.rest[foot].astype(np.float64)
+        height = skin[:, 1].max() - skin[:, 1]
+        hull = ConvexHull(
+            np.concatenate([position[foot], skin + _LEATHER_M * self.normals[foot]])[np.tile(height, 2) < _ANKLE_M]
+        )
+        ends = skin[:, 2].min() + _FOOT_END_M, skin[:, 2].max() - _FOOT_END_M
+        middle = np.stack(
+            [
+                np.full(len(skin), skin[:, 0].mean()),
+                np.full(len(skin), skin[:, 1].max() - _MIDDLE_M),
+                np.clip(skin[:, 2], *ends),
+            ],
+            1,
+        )
+        outward = skin - middle
+        normals, offsets = hull.equations[:, :3], hull.equations[:, 3]
+        towards = outward @ normals.T
+        reach = np.where(towards > 1e-9, -(middle @ normals.T + offsets) / np.maximum(towards, 1e-9), np.inf).min(1)
+        # What faces the next toe lies beneath, or it would be seen from behind.
+        length = np.linalg.norm(outward, axis=1)
+        facing = np.einsum("vd,vd->v", outward, self.normals[foot]) / length
+        reach -= np.clip(0.5 - facing, 0, 0.5) * _BENEATH_M / length
+        share = np.clip((_ANKLE_M - height) / _FADE_M, 0, 1)[:, None]
+        position[foot] += share * (middle + outward * reach[:, None] - position[foot])
+
+    def _smooth_normals(self, rounds: int) -> Float64Array:
+        """(V', 3) normals that follow no fold: where skin folds, its own normals point into the fold."""
+        normals = self.normals
+        for _ in range(rounds):
+            normals = self._mean @ normals
+        return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True), np.float64)
 
     def _bare_skin(self) -> BoolArray:
         return np.isin(self.template.region, [REGION_INDEX[name] for name in _BARE])
@@ -240,11 +273,7 @@ class ShellMaker:
         return self.displacer.displace(outfit, np.zeros(10, np.float32)).displacement
 
     def _membrane(self, inside: BoolArray, least_m: Float64Array | FloatArray, rounds: int) -> FloatArray:
-        rest, normals = self.template.rest.astype(np.float64), self.normals
-        # Where skin folds, its own normals point into the fold.
-        for _ in range(_NORMAL_ROUNDS):
-            normals = self._mean @ normals
-        normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+        rest, normals = self.template.rest.astype(np.float64), self._smooth_normals(_NORMAL_ROUNDS)
         position = rest + normals * (least_m * inside)[:, None]
         # Among itself and across the limb: what is beside the cloth, or nothing, would draw its ends in.
         share = np.maximum(self._mean @ inside.astype(np.float64), 1e-9)[:, None]
