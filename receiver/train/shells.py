@@ -209,7 +209,7 @@ class ShellMaker:
         field = self._worn(name)
         mirrored = field[self.template.mirror] * np.array([-1, 1, 1], np.float32)
         longer = np.linalg.norm(mirrored, axis=1) > np.linalg.norm(field, axis=1)
-        position = self.template.rest + np.where(longer[:, None], mirrored, field).astype(np.float64)
+        position = np.asarray(self.template.rest + np.where(longer[:, None], mirrored, field), np.float64)
         for region in ("foot.L", "foot.R"):
             self._bridge(position, self.template.region == REGION_INDEX[region])
         return (position - self.template.rest).astype(np.float32)

@@ -26,7 +26,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
