@@ -25,8 +25,8 @@ _PLAIN: Mapping[str, Mapping[str, float]] = {
     "sleeve": {"long": 0.5, "short": 0.5},
     "layer": {"top": 1.0},
     "bottom": {"trousers": 1.0},
-    "top_fit": {"regular": 0.7, "loose": 0.3},
-    "bottom_fit": {"regular": 0.6, "loose": 0.4},
+    "top_fit": {"regular": 1.0},
+    "bottom_fit": {"regular": 1.0},
     "shoes": {"shoes": 1.0},
 }
 PLAIN = Wears({name: np.array([_PLAIN[name].get(value, 0) for value in VALUES[name]], np.float32) for name in VALUES})

@@ -56,8 +56,8 @@ class Fit:
 
 _FITS = {
     "tight": Fit(0.004, 0.0, 0.0, 20, 0.5),
-    "regular": Fit(0.010, 0.003, 0.006, 120, 0.75),
-    "loose": Fit(0.016, 0.008, 0.014, 200, 1.0),
+    "regular": Fit(0.007, 0.002, 0.004, 120, 0.6),
+    "loose": Fit(0.013, 0.007, 0.012, 200, 1.0),
 }
 # Slices of the trunk, up the torso, and how much of its width hanging cloth may lose from one to the next.
 _SLICES, _DIRECTIONS = np.linspace(0.85, -0.25, 34), 48
