@@ -56,11 +56,7 @@ def prepare_process() -> None:
 
 
 def check_limits() -> None:
-    """Checks the limits of the process.
-
-    Raises:
-        ResourceError: a limit is too low for the daemon to start.
-    """
+    """Checks the limits of the process. Raises ResourceError if a limit is too low for the daemon to start."""
     for limit, needed, unit, name, command in (
         (resource.RLIMIT_AS, _MIN_ADDRESS_SPACE_BYTES, 10**6, "MB of address space", "ulimit -v unlimited"),
         (resource.RLIMIT_DATA, _MIN_DATA_BYTES, 10**6, "MB of data", "ulimit -d unlimited"),
@@ -75,11 +71,7 @@ def check_limits() -> None:
 
 
 def announce(line: str) -> None:
-    """Prints a line on stdout at once.
-
-    Raises:
-        OutputError: stdout cannot be written.
-    """
+    """Prints a line on stdout at once. Raises OutputError if stdout cannot be written."""
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
