@@ -34,7 +34,7 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
-            observed, people = labeller.label(frame)
+            people = labeller.label(frame, observed := labeller.perceive(frame))
             labels.append(people)
             textures.update(frame, observed, people)
     return labels
