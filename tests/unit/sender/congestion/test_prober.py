@@ -52,7 +52,7 @@ class Link:
         self.padding.append((now_ms, padding_bytes))
         for index, (heartbeat, size) in enumerate(zip(heartbeats, sizes, strict=True)):
             arrives_ms = self._transmit(size, now_ms) + 0.2 * (index % 2) + 1e6
-            measurement = self.prober.echoed(Heartbeat(heartbeat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
+            measurement = self.prober.echoed(Heartbeat(heartbeat.sent_ns, int(arrives_ms * 1e6)))
             self.measurements += [measurement] if measurement else []
 
 
@@ -111,9 +111,9 @@ def test_unexpected_echoes_are_ignored_and_a_lost_train_times_out() -> None:
     prober, lossy = Prober(), Prober()
     heartbeats = [Heartbeat(index + 1) for index in range(len(prober.packet_train(0.0)))]
     prober.sent({each.sent_ns: 40 for each in heartbeats}, 0.0)
-    assert prober.echoed(Heartbeat(99, 5), 10.0) is None
+    assert prober.echoed(Heartbeat(99, 5)) is None
     prober.restart()
-    assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5), 10.0) is None for heartbeat in heartbeats)
+    assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5)) is None for heartbeat in heartbeats)
     lossy.sent({index + 1: size for index, size in enumerate(lossy.packet_train(0.0))}, 0.0)
     assert lossy.packet_train(1500.0) == ()
     assert lossy.packet_train(2500.0)
