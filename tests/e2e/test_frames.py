@@ -1,7 +1,6 @@
 """From images at the sender to watertight meshes of human size and frame records at the receiver."""
 
 import json
-import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from common.labels import GROUP_NAMES
 from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run
+from tests.support.free_port import free_port
 
 FRAMES = 4
 
@@ -109,9 +109,7 @@ def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> No
 
 
 def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with receiver(tmp_path / "out", "--metrics", f"127.0.0.1:{port}") as running:
         send(images, running)
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
