@@ -85,11 +85,7 @@ def concatenate(labels: Mapping[str, FloatArray]) -> FloatArray:
 
 
 def split(vector: FloatArray) -> dict[str, FloatArray]:
-    """The inverse of `concatenate`, for a vector (LABEL_SIZE,).
-
-    Raises:
-        ValueError: the vector has another shape.
-    """
+    """The inverse of `concatenate`, for a vector (LABEL_SIZE,). Raises ValueError if the vector has another shape."""
     if vector.shape != (LABEL_SIZE,):
         raise ValueError(f"expected a vector of {LABEL_SIZE} entries, got shape {vector.shape}")
     return {name: np.ascontiguousarray(vector[group], dtype=np.float32) for name, group in group_slices().items()}

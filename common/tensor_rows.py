@@ -1,11 +1,14 @@
 """Dataclasses of tensors whose first axes count the same things."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from common.io.atomic_write import atomic_replacement
 
 
 class TensorRows:
@@ -19,10 +22,24 @@ class TensorRows:
     def __getitem__(self, rows: slice | Tensor) -> Self:
         return type(self)(*(column[rows] for column in self._columns()))
 
+    def to(self, device: torch.device) -> Self:
+        """The same rows on a device."""
+        return type(self)(*(column.to(device) for column in self._columns()))
+
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Several batches as one."""
         return cls(*map(torch.cat, zip(*(part._columns() for part in parts), strict=True)))
+
+    @classmethod
+    def cached(cls, path: Path, make: Callable[[], Self]) -> Self:
+        """The rows of a file, which is written if it is missing; read as far as they are used."""
+        if not path.exists():
+            rows = make()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_replacement(path) as partial:
+                torch.save(rows._columns(), partial)
+        return cls(*torch.load(path, mmap=True))
 
     def _columns(self) -> list[Tensor]:
         dataclass: Any = self

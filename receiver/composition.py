@@ -12,6 +12,7 @@ import torch
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.logs import start_logging
+from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.io.tracing import FrameTracer
@@ -75,6 +76,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
+    metrics.profile = Profile() if config.profiling.profile else None
     publish_build(metrics.registry, "receiver", versions := build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
@@ -86,6 +88,8 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         _engine(config, metrics) as engine,
     ):
         asyncio.run(_serve(config, engine, directory, metrics, tracer, recording, announce, terminal))
+    for line in metrics.profile_table():
+        announce(line)
 
 
 @contextmanager
@@ -93,7 +97,8 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
     """The engine that the options name, with its networks loaded."""
     metrics.engine_started(config.engine.kind)
     if config.engine.kind == "local":
-        reconstructor = Reconstructor.load(config.diffusion, config.surface, resolve_device(config.device.device))
+        device = resolve_device(config.device.device)
+        reconstructor = Reconstructor.load(config.diffusion, config.surface, device, metrics.stage_worked)
         yield LocalEngine(reconstructor, config.batching, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)

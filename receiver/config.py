@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from common.io.config import LogConfig, MetricsConfig, TracingConfig
+from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from receiver.diffusion.config import SamplingConfig
@@ -50,5 +50,6 @@ class ReceiverConfig:
     uploads: UploadConfig = field(default_factory=UploadConfig)
     children: ChildrenConfig = field(default_factory=ChildrenConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profiling: ProfileConfig = field(default_factory=ProfileConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)

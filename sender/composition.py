@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,10 +24,12 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.config import MetricsConfig
 from common.io.logs import start_logging
+from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
 from common.version import build_versions, package_version
+from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
@@ -73,6 +75,7 @@ class Sender:
         spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
         jscc: None without `--channel`.
+        metrics: of all components.
     """
 
     pipeline: SenderPipeline
@@ -84,6 +87,7 @@ class Sender:
     spool_directory: Path
     recorder: SenderRecorder | None = None
     jscc: JsccStage | None = None
+    metrics: SenderMetrics = field(default_factory=SenderMetrics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -120,7 +124,7 @@ class Sender:
             await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     def summary(self) -> list[str]:
-        """Lines for the user: what was sent and recorded, and what is still in the spool."""
+        """Lines for the user: what was sent and recorded, what is still in the spool, and where the time went."""
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
@@ -131,7 +135,7 @@ class Sender:
         if self.spool is not None and self.spool.pending:
             waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
-        return lines
+        return lines + self.metrics.profile_table()
 
 
 def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
@@ -146,6 +150,7 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
     with compose(config) as sender:
+        sender.metrics.profile = Profile() if config.profiling.profile else None
         asyncio.run(_run_until_signal(sender, terminal))
         for line in sender.summary():
             announce(line)
@@ -167,8 +172,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     Everything that was opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, a certificate, key or token cannot be read, or `--traces` lacks its
-            package.
+        UsageError: options contradict each other, a certificate, key or token cannot be read, this machine lacks the
+            GPU of `--device`, or `--traces` lacks its package.
         SourceError: the source cannot be opened.
         OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
@@ -218,7 +223,9 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             metrics,
             durable=spool is not None,
         )
-        yield Sender(pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc)
+        yield Sender(
+            pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc, metrics
+        )
 
 
 def _transport(config: SenderConfig) -> StreamOpener:
@@ -297,8 +304,10 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
-    perception = PerceptionStage.load(config.tracking.limits(live=source.live))
-    return Labeller(perception, SemanticsStage.load(config.smoothing), ClothingStage.load(), metrics, traces)
+    device = resolve_device(config.device.device)
+    perception = PerceptionStage.load(config.tracking.limits(live=source.live), device)
+    semantics = SemanticsStage.load(config.smoothing, device)
+    return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
 
 
 def _blob_stages(

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.blobs import TextureCodec
-from common.io.config import LogConfig, MetricsConfig, TracingConfig
+from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
+from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
 from sender.jscc.config import JsccConfig
 from sender.link.config import LinkConfig
@@ -48,6 +49,7 @@ class SenderConfig:
 
     capture: CaptureConfig = field(default_factory=CaptureConfig)
     playback: PlaybackConfig = field(default_factory=PlaybackConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
@@ -59,6 +61,7 @@ class SenderConfig:
     link: LinkConfig = field(default_factory=LinkConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profiling: ProfileConfig = field(default_factory=ProfileConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 

@@ -12,7 +12,7 @@ from sender.traces import SenderTraces
 
 
 class Labeller:
-    """Finds the people of each frame and labels them."""
+    """Finds the people of each frame, and labels them; one thread may do the first while another does the second."""
 
     def __init__(
         self,
@@ -25,17 +25,26 @@ class Labeller:
         self._perception, self._semantics, self._clothing = perception, semantics, clothing
         self._metrics, self._traces = metrics, traces
 
-    def label(self, frame: CapturedFrame) -> tuple[Sequence[ObservedPerson], tuple[PersonLabels, ...]]:
-        """The people that perception has tracked, and their labels in the same order."""
+    def perceive(self, frame: CapturedFrame, *, begins: bool = False) -> Sequence[ObservedPerson]:
+        """The people that perception tracks.
+
+        Args:
+            begins: the frame is the first one of its source.
+        """
+        if begins:
+            self._perception.reset()
         with self._metrics.stage("perception"), self._traces.stage(frame.sequence, "perception"):
             # Views that take turns need the means that smoothing makes of them.
             time_s = frame.media_time_s if self._semantics.smooths else None
-            observed = self._perception.process(frame.image, frame.camera, time_s)
+            return self._perception.process(frame.image, frame.camera, time_s)
+
+    def label(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], *, begins: bool = False
+    ) -> tuple[PersonLabels, ...]:
+        """The labels of the people that were perceived, in the same order; `begins` as in `perceive`."""
+        if begins:
+            self._semantics.reset()
+            self._clothing.reset()
         with self._metrics.stage("semantics"), self._traces.stage(frame.sequence, "semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
-            return observed, self._clothing.label(frame.image, frame.camera, observed, people)
-
-    def reset(self) -> None:
-        self._perception.reset()
-        self._semantics.reset()
-        self._clothing.reset()
+            return self._clothing.label(frame.image, frame.camera, observed, people)

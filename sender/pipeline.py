@@ -1,16 +1,18 @@
 """The sender's pipeline.
 
-    playback ─ labeller ─ [ importance ─ rate ─ codec ] ─ link
-                   │        when the frame leaves           │
-                   └─ blob stages: colours, pictures ───────┘
+    playback ─ perception ─ labels ─ [ importance ─ rate ─ codec ] ─ link
+                              │        when the frame leaves           │
+                              └─ blob stages: colours, pictures ───────┘
 
-What is in brackets runs in `sender.rated_encoder`, which the link calls.
+The next frame is captured and perceived while the present one is labelled and sent.  What is in brackets runs in
+`sender.rated_encoder`, which the link calls.
 """
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from common.blobs import WEARS, Blob
@@ -72,6 +74,15 @@ class Delivery(Protocol):
         """Waits until every frame is acknowledged or dropped. Raises PeerError if the link has failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Perceived:
+    """A frame with the people in it; `begins` is whether it is the first one of its source."""
+
+    frame: CapturedFrame
+    observed: Sequence[ObservedPerson]
+    begins: bool
+
+
 class SenderPipeline:
     """Labels the frames of a source, makes blobs of their people, and sends both; the networks run in worker threads.
 
@@ -128,22 +139,42 @@ class SenderPipeline:
             raise failure
 
     async def _send_all(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> None:
-        loop = asyncio.get_running_loop()
-        while (frame := await self._capture(workers, stopped)) is not None:
-            labels, blobs = await loop.run_in_executor(workers, self._process, frame)
-            # A picture has no later frame whose gaps could carry the colours of its people.
-            # What people wear is so small that it never waits for a gap.
-            ahead = [blob for blob in blobs if self._playback.stills or blob.kind == WEARS]
-            later = [blob for blob in blobs if blob not in ahead]
-            for blob in later:
+        following = asyncio.ensure_future(self._next(workers, stopped))
+        try:
+            while (perceived := await following) is not None:
+                following = asyncio.ensure_future(self._next(workers, stopped))
+                if not await self._send(perceived, workers, stopped):
+                    return
+        finally:
+            following.cancel()
+            await asyncio.wait((following,))
+
+    async def _next(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
+        """The next frame and the people in it; None as for `_capture`."""
+        frame = await self._capture(workers, stopped)
+        if frame is None:
+            return None
+        return await asyncio.get_running_loop().run_in_executor(workers, self._perceive, frame)
+
+    async def _send(
+        self, perceived: _Perceived, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]
+    ) -> bool:
+        """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it."""
+        labels, blobs = await asyncio.get_running_loop().run_in_executor(workers, self._process, perceived)
+        # A picture has no later frame whose gaps could carry the colours of its people.
+        # What people wear is so small that it never waits for a gap.
+        ahead = [blob for blob in blobs if self._playback.stills or blob.kind == WEARS]
+        for blob in blobs:
+            if blob not in ahead:
                 self._link.post(blob)
-            self._rate.on_offered(self._clock.monotonic_ms())
-            sending = asyncio.ensure_future(self._link.send(labels, ahead))
-            await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                sending.cancel()
-                return
-            await sending
+        self._rate.on_offered(self._clock.monotonic_ms())
+        sending = asyncio.ensure_future(self._link.send(labels, ahead))
+        await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            sending.cancel()
+            return False
+        await sending
+        return True
 
     async def _capture(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> CapturedFrame | None:
         """The next frame; None at the source's end or when the sender has to stop."""
@@ -157,14 +188,17 @@ class SenderPipeline:
         frame = await reading
         return None if stopped.done() else frame
 
-    def _process(self, frame: CapturedFrame) -> tuple[LabelFrame, list[Blob]]:
+    def _perceive(self, frame: CapturedFrame) -> _Perceived:
+        begins, self._last_source = frame.source != self._last_source, frame.source
+        return _Perceived(frame, self._labeller.perceive(frame, begins=begins), begins)
+
+    def _process(self, perceived: _Perceived) -> tuple[LabelFrame, list[Blob]]:
         """The labels of one frame and the blobs that are due with it; a frame without people is sent too."""
-        if frame.source != self._last_source:
-            self._labeller.reset()
+        frame, observed = perceived.frame, perceived.observed
+        if perceived.begins:
             for stage in self._stages:
                 stage.reset()
-            self._last_source = frame.source
-        observed, people = self._labeller.label(frame)
+        people = self._labeller.label(frame, observed, begins=perceived.begins)
         self._metrics.frame_offered(people)
         blobs: list[Blob] = []
         for stage in self._stages:

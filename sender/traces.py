@@ -11,11 +11,7 @@ from sender.link.session import Payload
 
 
 class SenderTraces(LinkObserver):
-    """Traces the frames of one session.
-
-    Args:
-        tracer: takes the spans; by default none are recorded.
-    """
+    """Traces the frames of one session (`tracer`: takes the spans; by default none are recorded)."""
 
     def __init__(self, tracer: FrameTracer | None = None, session_id: bytes = b"", clock: Clock = SYSTEM_CLOCK) -> None:
         self._tracer = tracer or FrameTracer("sender")

@@ -31,11 +31,7 @@ class GarmentTable:
 
     @classmethod
     def load(cls) -> Self:
-        """The table of the package.
-
-        Raises:
-            WeightsError: it is missing or unreadable.
-        """
+        """The table of the package. Raises WeightsError if it is missing or unreadable."""
         space = SurfaceSpace.load()
         try:
             with open(GARMENTS_FILE, "rb") as file, np.load(file) as stored:

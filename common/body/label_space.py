@@ -61,11 +61,7 @@ class LabelSpace(nn.Module):
 
     @classmethod
     def load(cls) -> Self:
-        """The label space of the package.
-
-        Raises:
-            WeightsError: the file is missing or unreadable.
-        """
+        """The label space of the package. Raises WeightsError if the file is missing or unreadable."""
         try:
             space = cls(load_file(LABEL_SPACE_FILE)).eval()
             # Shows that every tensor is there and has its shape.

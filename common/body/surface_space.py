@@ -51,11 +51,7 @@ class SurfaceSpace(nn.Module):
 
     @classmethod
     def load(cls) -> Self:
-        """The surface space of the package.
-
-        Raises:
-            WeightsError: the file is missing or unreadable.
-        """
+        """The surface space of the package. Raises WeightsError if the file is missing or unreadable."""
         try:
             stored = load_file(SURFACE_SPACE_FILE)
             mean, basis, areas, signs = (stored[name].float() for name in TENSORS)

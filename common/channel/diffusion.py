@@ -146,9 +146,5 @@ def sample(
 
 
 def load_decoder(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> DiffusionDecoder:
-    """The trained diffusion decoder.
-
-    Raises:
-        WeightsError: the weights are missing, damaged or of another version.
-    """
+    """The trained diffusion decoder. Raises WeightsError if the weights are missing, damaged or of another version."""
     return load_recorded(name, KIND, DiffusionDecoderConfig, DiffusionDecoder, directory)

@@ -117,11 +117,7 @@ class ReceivedPicture(NamedTuple):
 
 
 def carry_picture(channel: ChannelState, symbols: Tensor, seed: int, sequence: int) -> ReceivedPicture:
-    """Sends preamble and symbols over the channel.
-
-    Args:
-        symbols: (n,) complex, of mean power 1.
-    """
+    """Sends preamble and symbols over the channel (`symbols`: (n,) complex, of mean power 1)."""
     generator = picture_generator(seed, sequence)
     measured = _measured_snr_db(channel, generator)
     return ReceivedPicture(carry(channel, symbols, generator), measured)

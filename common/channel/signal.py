@@ -65,11 +65,7 @@ class Signal:
         return (len(self.symbols) / data_share + self.side_uses) / (3 * self.size[0] * self.size[1])
 
     def write(self, path: Path) -> None:
-        """Writes the signal as NumPy's archive.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Writes the signal as NumPy's archive. Raises OutputError if the file cannot be written."""
         values = (
             self.symbols.numpy(),
             self.hyper_latents.to(torch.int16).numpy(),
@@ -87,11 +83,7 @@ class Signal:
 
     @classmethod
     def read(cls, path: Path) -> "Signal":
-        """Reads what `write` wrote.
-
-        Raises:
-            SourceError: the file is missing, or no signal.
-        """
+        """Reads what `write` wrote. Raises SourceError if the file is missing, or no signal."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 symbols, hyper_latents, size, payload_uses, side_uses, snr_db = (archive[name] for name in _FIELDS)

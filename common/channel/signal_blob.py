@@ -1,8 +1,13 @@
 """A picture of an analogue session on the wire: the blob of the kind `SIGNAL`, which has the clean symbols.
 
-Layout: the header (`_HEADER`); the number of each position's length in `LENGTHS`, one byte each, row by row; the hyper
-latents, two bytes each, by channel and row; the symbols, real and imaginary part as float16 each.  All numbers are
-big-endian.
+Layout: the header; the number of each position's length in `LENGTHS`, one byte each, row by row; the hyper latents, two
+bytes each, by channel and row; the symbols, real and imaginary part as float16 each.  All numbers are big-endian.
+
+The header has the version, 1 B; the channel, 1 B: 0 AWGN, 1 Rayleigh; pilots in each block of 64 symbols, 2 B; SNR in
+dB, 8 B; seed of the noise, 8 B; sequence number of the frame, 8 B, and its time of capture in seconds since the epoch,
+8 B; number of the window, its left and top (signed), width and height in pixels of the frame, 4 B each; height and
+width of the picture, 2 B each; channel uses that its positions share, and those of the hyper latents, 4 B each;
+channels of the hyper latents, 1 B; number of symbols, 4 B.
 
 Lengths follow from the hyper latents.  They are sent all the same, because ends with different processors may round
 differently where one is between two values.

@@ -31,11 +31,7 @@ _OTHER_WEIGHTS = "the signal was encoded with other weights: encode the picture 
 
 
 def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> ImageChannel:
-    """The trained image channel.
-
-    Raises:
-        WeightsError: the weights are missing, damaged or of another version.
-    """
+    """The trained image channel. Raises WeightsError if the weights are missing, damaged or of another version."""
     return load_recorded(name, KIND, ImageChannelConfig, ImageChannel, directory)
 
 
@@ -59,11 +55,7 @@ class Transmitter:
 
     @torch.no_grad()
     def encode(self, picture: Image) -> Signal:
-        """The signal of a picture (H, W, 3) of 8 bits.
-
-        Raises:
-            UsageError: the rate is too low for the picture.
-        """
+        """The signal of a picture (H, W, 3) of 8 bits. Raises UsageError if the rate is too low for the picture."""
         size = (picture.shape[0], picture.shape[1])
         pictures = padded(picture)
         with fast_autocast():

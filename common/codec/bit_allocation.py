@@ -46,11 +46,7 @@ class RateDistortion:
 
     @classmethod
     def load(cls, path: Path = RATE_DISTORTION_FILE) -> Self:
-        """Loads the package's table.
-
-        Raises:
-            WeightsError: it is missing or damaged.
-        """
+        """Loads the package's table. Raises WeightsError if it is missing or damaged."""
         try:
             data = json.loads(path.read_text())
             bits, mm = (np.array([data[key][name] for name in GROUP_NAMES], dtype=np.float64) for key in ("bits", "mm"))
@@ -94,9 +90,5 @@ class RateDistortion:
 
 @lru_cache(maxsize=1)
 def load() -> RateDistortion:
-    """The package's table.
-
-    Raises:
-        WeightsError: it is missing or damaged.
-    """
+    """The package's table. Raises WeightsError if it is missing or damaged."""
     return RateDistortion.load()

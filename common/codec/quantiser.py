@@ -27,11 +27,7 @@ GROUP_OF_ENTRY: Final[IntArray] = np.repeat(np.arange(len(GROUPS)), [group.size 
 
 
 def rho_level(rho: float) -> int:
-    """The level 0…15 that is transmitted for ρ.
-
-    Raises:
-        ValueError: ρ is not a number in 0…1.
-    """
+    """The level 0…15 that is transmitted for ρ. Raises ValueError if ρ is not a number in 0…1."""
     if not 0.0 <= rho <= 1.0:
         raise ValueError(f"rho must lie in 0…1, got {rho}")
     return round(rho * (LEVELS - 1))
@@ -61,11 +57,7 @@ def quantise(residual: IntArray, step: IntArray) -> IntArray:
 
 
 def to_fixed(values: FloatArray) -> IntArray:
-    """Converts entries in σ to integers in 2⁻¹⁶ σ, clipped to ±32 σ.
-
-    Raises:
-        ValueError: an entry is not finite.
-    """
+    """Converts entries in σ to integers in 2⁻¹⁶ σ, clipped to ±32 σ. Raises ValueError if an entry is not finite."""
     if not np.isfinite(values).all():
         raise ValueError("labels must be finite")
     fixed: IntArray = np.clip(np.rint(values.astype(np.float64) * UNIT), -LIMIT, LIMIT).astype(np.int64)

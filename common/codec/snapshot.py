@@ -109,11 +109,7 @@ def _flat(person: PersonState) -> IntArray:
 
 
 def _person(flat: IntArray, template: PersonState) -> PersonState:
-    """The inverse of `_flat`.
-
-    Raises:
-        ValueError: a field is out of range.
-    """
+    """The inverse of `_flat`. Raises ValueError if a field is out of range."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(template):
         shape = np.shape(getattr(template, field.name))

@@ -13,11 +13,7 @@ from common.io.atomic_write import atomic_write
 
 
 def read_picture(path: Path) -> Image:
-    """(height, width, 3) RGB.
-
-    Raises:
-        SourceError: the file is missing or no picture.
-    """
+    """(height, width, 3) RGB. Raises SourceError if the file is missing or no picture."""
     try:
         with Pictures.open(path) as picture:
             return np.asarray(picture.convert("RGB"))

@@ -1,4 +1,4 @@
-"""The start of a daemon's process, before anything large is imported: standard streams and limits.
+"""The start of a daemon's process, before anything large is imported: standard streams, threads and limits.
 
 Imports no library, so that it runs where the daemon itself cannot.
 """
@@ -42,7 +42,7 @@ def run_program(program: Program, work: Callable[[Sequence[str]], None], argumen
 
 
 def prepare_process() -> None:
-    """Opens closed standard streams, and checks the limits of the process.
+    """Opens closed standard streams, keeps libraries from threads of their own, and checks the limits of the process.
 
     Raises:
         ResourceError: a limit is too low for the daemon to start.
@@ -50,15 +50,13 @@ def prepare_process() -> None:
     open_standard_streams()
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     check_limits()
 
 
 def check_limits() -> None:
-    """Checks the limits of the process.
-
-    Raises:
-        ResourceError: a limit is too low for the daemon to start.
-    """
+    """Checks the limits of the process. Raises ResourceError if a limit is too low for the daemon to start."""
     for limit, needed, unit, name, command in (
         (resource.RLIMIT_AS, _MIN_ADDRESS_SPACE_BYTES, 10**6, "MB of address space", "ulimit -v unlimited"),
         (resource.RLIMIT_DATA, _MIN_DATA_BYTES, 10**6, "MB of data", "ulimit -d unlimited"),
@@ -73,11 +71,7 @@ def check_limits() -> None:
 
 
 def announce(line: str) -> None:
-    """Prints a line on stdout at once.
-
-    Raises:
-        OutputError: stdout cannot be written.
-    """
+    """Prints a line on stdout at once. Raises OutputError if stdout cannot be written."""
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -69,11 +69,7 @@ class MaskCodec:
         return data if len(data) < mask.size // 8 else np.packbits(mask).tobytes()
 
     def decode(self, data: bytes, size: int) -> BoolArray:
-        """The mask (size, size).
-
-        Raises:
-            MalformedPacket: the bytes are no mask of this size.
-        """
+        """The mask (size, size). Raises MalformedPacket if the bytes are no mask of this size."""
         if not data:
             return np.ones((size, size), np.bool_)
         if len(data) > size * size // 8:

@@ -123,11 +123,7 @@ def _read_exactly(reader: zstandard.ZstdDecompressionReader, count: int) -> byte
 
 
 def encode_block(kind: BlockKind, content: bytes, flags: int = 0) -> bytes:
-    """A whole block.
-
-    Raises:
-        ValueError: the content exceeds the limit of its kind.
-    """
+    """A whole block. Raises ValueError if the content exceeds the limit of its kind."""
     if len(content) > MAX_RAW_BYTES[kind]:
         raise ValueError(f"a block of {len(content)} bytes; its kind has up to {MAX_RAW_BYTES[kind]}")
     stored = zstandard.ZstdCompressor(level=_LEVEL).compress(content)

@@ -36,11 +36,7 @@ class RecordingFacts:
         return json.dumps(asdict(self)).encode()
 
     def check(self, codec: int, model: str) -> None:
-        """Checks that this installation decodes the recording.
-
-        Raises:
-            RecordingError: it does not.
-        """
+        """Checks that this installation decodes the recording. Raises RecordingError if it does not."""
         if (self.codec, self.model) != (codec, model):
             raise RecordingError(
                 f"it was recorded with codec version {self.codec} and networks {self.model}; this installation has "

@@ -70,11 +70,7 @@ Record = RecordedFrame | RecordedState
 
 
 def encode_records(records: Sequence[Record]) -> bytes:
-    """The content of a block of frames.
-
-    Raises:
-        ValueError: there are too many records, or one is too large.
-    """
+    """The content of a block of frames. Raises ValueError if there are too many records, or one is too large."""
     if len(records) > MAX_RECORDS or any(len(_data(record)) > MAX_RECORD_BYTES for record in records):
         raise ValueError(f"a block has up to {MAX_RECORDS} records of up to {MAX_RECORD_BYTES} bytes")
     metadata = bytearray()
@@ -93,13 +89,9 @@ def encode_records(records: Sequence[Record]) -> bytes:
 
 
 def decode_records(content: bytes) -> list[Record]:
-    """The inverse of `encode_records`, for untrusted bytes.
-
-    Raises:
-        RecordingError: the content is inconsistent.
-    """
+    """The inverse of `encode_records`, for untrusted bytes. Raises RecordingError if the content is inconsistent."""
     reader = VarintReader(content)
-    heads = _heads(reader, content)
+    heads = _heads(reader)
     sizes = [size for *_, size in heads]
     if sum(sizes) != len(content) - reader.position:
         raise RecordingError("a block has another size than its records")
@@ -119,13 +111,11 @@ def first_captured_us(content: bytes) -> int | None:
     Raises:
         RecordingError: the content is inconsistent.
     """
-    heads = _heads(VarintReader(content), content, until_frame=True)
+    heads = _heads(VarintReader(content), until_frame=True)
     return heads[-1][2] if heads and heads[-1][0] is not RecordKind.STATE else None
 
 
-def _heads(
-    reader: VarintReader, content: bytes, *, until_frame: bool = False
-) -> list[tuple[RecordKind, int, int, int, int]]:
+def _heads(reader: VarintReader, *, until_frame: bool = False) -> list[tuple[RecordKind, int, int, int, int]]:
     """Kind, sequence, capture time, arrival time and size of each record, or of those up to the first frame."""
     count = reader.varint()
     if not 1 <= count <= MAX_RECORDS:

@@ -127,11 +127,7 @@ def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArr
 
 
 def write_video(path: Path, frames: Iterator[ByteArray]) -> None:
-    """Writes H.264 in MP4.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Writes H.264 in MP4. Raises OutputError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w") as container:

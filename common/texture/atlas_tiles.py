@@ -85,11 +85,7 @@ class Tile:
 
     @classmethod
     def of_key(cls, key: int) -> tuple[Self, int]:
-        """The tile and the person's identity of a blob's key.
-
-        Raises:
-            MalformedPacket: there is no such tile.
-        """
+        """The tile and the person's identity of a blob's key. Raises MalformedPacket if there is no such tile."""
         number, identity = divmod(key, IDENTITIES)
         if number >= len(TILES):
             raise MalformedPacket(f"tile {number} of a texture; there are {len(TILES)}")

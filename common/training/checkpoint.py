@@ -72,11 +72,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote.
-
-    Raises:
-        UsageError: the checkpoint is missing or cannot be read.
-    """
+    """The state that `save_checkpoint` wrote. Raises UsageError if the checkpoint is missing or cannot be read."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:

@@ -93,11 +93,7 @@ PATTERNS: dict[str, Pattern] = {
 
 
 class Fitter:
-    """Fits rows of the table.
-
-    Args:
-        people: number of bodies of the training split that wear each garment.
-    """
+    """Fits rows of the table (`people`: number of bodies of the training split that wear each garment)."""
 
     def __init__(self, people: int, seed: int) -> None:
         sampler = OutfitSampler("train", PRESETS[WARDROBE.name])

@@ -52,11 +52,7 @@ class PictureCache:
 
 
 def picture_files(folders: Sequence[Path]) -> list[Path]:
-    """All pictures in folders and below, in a fixed order.
-
-    Raises:
-        SourceError: a folder has none.
-    """
+    """All pictures in folders and below, in a fixed order. Raises SourceError if a folder has none."""
     found: list[Path] = []
     for folder in folders:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -47,6 +47,7 @@ class Defaults:
     Args:
         minutes, batch, rate, seed, threads: of the flags with these names.
         warm_share: share of the length in which the learning rate rises.
+        weight_decay: of AdamW.
         average_decay: of the moving average of the weights.
         average_every: steps from one update of the average to the next.
         largest_norm: of the gradients, which are clipped to it.
@@ -61,6 +62,7 @@ class Defaults:
     seed: int = 1
     threads: int = 1
     warm_share: float = 0.05
+    weight_decay: float = 1e-3
     average_decay: float = 0.998
     average_every: int = 1
     largest_norm: float = 1.0
@@ -138,7 +140,8 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     def optimisers(self, network: Network) -> Sequence[torch.optim.Optimizer]:
         """Of the network's weights, with the peak learning rate of each group."""
-        return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=1e-3, betas=(0.9, 0.98))]
+        weights, decay = network.parameters(), self.defaults.weight_decay
+        return [torch.optim.AdamW(weights, lr=self.options.rate, weight_decay=decay, betas=(0.9, 0.98), fused=True)]
 
     def parts(self) -> Mapping[str, Stateful]:
         """What a checkpoint has to hold beside network, average and optimisers."""

@@ -337,22 +337,14 @@ def on_device(batch: Any, device: torch.device) -> Any:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes a JSON file atomically.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Writes a JSON file atomically. Raises OutputError if the file cannot be written."""
     with _written(path):
         atomic_write(path, (json.dumps(document, indent=2) + "\n").encode())
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """The folder of a file is there while it is written.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """The folder of a file is there while it is written. Raises OutputError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield

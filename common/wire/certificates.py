@@ -193,11 +193,7 @@ def _time(der: bytes, at: int) -> tuple[datetime, int]:
 
 
 def certificates_in(text: bytes, name: str) -> list[bytes]:
-    """The certificates of a PEM file, DER.
-
-    Raises:
-        UsageError: there is none, or one is damaged.
-    """
+    """The certificates of a PEM file, DER. Raises UsageError if there is none, or one is damaged."""
     blocks = _CERTIFICATE.findall(text)
     if not blocks and b"PRIVATE KEY-----" in text:
         raise UsageError(f"{name} is a private key, not a certificate: give the certificate")

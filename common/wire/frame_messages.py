@@ -122,11 +122,7 @@ def frame_to_proto(frame: FrameMessage, before: Position) -> pb.Frame:
 
 
 def frame_from_proto(frame: pb.Frame, before: Position) -> FrameMessage:
-    """The inverse of `frame_to_proto`.
-
-    Raises:
-        MalformedPacket: a field is out of range.
-    """
+    """The inverse of `frame_to_proto`. Raises MalformedPacket if a field is out of range."""
     return FrameMessage(before.sequence_at(frame.gap), frame.payload, frame.may_wait)
 
 

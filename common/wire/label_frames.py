@@ -39,11 +39,7 @@ def encode_label_frame(frame: LabelFrame) -> bytes:
 
 
 def decode_label_frame(data: bytes) -> LabelFrame:
-    """The inverse of `encode_label_frame`.
-
-    Raises:
-        MalformedPacket: the bytes are not a label frame.
-    """
+    """The inverse of `encode_label_frame`. Raises MalformedPacket if the bytes are not a label frame."""
     message = pb.LabelFrame()
     try:
         message.ParseFromString(data)

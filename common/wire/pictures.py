@@ -71,11 +71,7 @@ PictureAnswer = PictureAccepted | PictureRefused
 
 
 def encode_picture(header: PictureHeader, image: bytes) -> bytes:
-    """A whole message.
-
-    Raises:
-        MalformedPacket: the image is empty or larger than `MAX_IMAGE_BYTES`.
-    """
+    """A whole message. Raises MalformedPacket if the image is empty or larger than `MAX_IMAGE_BYTES`."""
     fields = {"name": header.name, "captured_at": header.captured_at, "focal_px": header.focal_px}
     text = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
     check_sizes(len(text), len(image))
@@ -116,11 +112,7 @@ def encode_answer(answer: PictureAnswer) -> bytes:
 
 
 def decode_answer(data: bytes) -> PictureAnswer:
-    """An answer without its prefix.
-
-    Raises:
-        MalformedPacket: it is no such answer.
-    """
+    """An answer without its prefix. Raises MalformedPacket if it is no such answer."""
     fields = _object(data, "the answer")
     try:
         if fields["accepted"] is True:

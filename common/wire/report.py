@@ -48,11 +48,7 @@ def report_to_proto(report: SenderReport) -> pb.SenderReport:
 
 
 def report_from_proto(report: pb.SenderReport) -> SenderReport:
-    """The inverse of `report_to_proto`.
-
-    Raises:
-        MalformedPacket: a field is out of range.
-    """
+    """The inverse of `report_to_proto`. Raises MalformedPacket if a field is out of range."""
     stages_us = {stage: int(getattr(report, f"{stage}_us")) for stage in REPORTED_STAGES}
     return SenderReport(
         capacity_bps=report.capacity_bps or None,

@@ -5,7 +5,6 @@ surfaces of one frame on the CPU.
 """
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.model import BodyModel, BodyOutput, KeypointKinematics
 from common.frames import NEAR_M, Camera, PersonLabels
+from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin
@@ -30,6 +30,7 @@ from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, R
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
@@ -64,14 +65,27 @@ class InferredFrame:
 
 
 class Reconstructor:
-    """The networks and the body on one device, without any state of a session."""
+    """The networks and the body on one device, without any state of a session.
 
-    def __init__(self, decode: DecodeStage, diffusion: DiffusionStage, surface: SurfaceStage, body: BodyModel) -> None:
+    Args:
+        worked: takes a stage and the processor time that it used, seconds.
+    """
+
+    def __init__(
+        self,
+        decode: DecodeStage,
+        diffusion: DiffusionStage,
+        surface: SurfaceStage,
+        body: BodyModel,
+        worked: Callable[[str, float], None] = lambda *_: None,
+    ) -> None:
+        self._worked = worked
         self._decode = decode
         self._diffusion = diffusion
-        self._displacements = DisplacementCache(decode, diffusion)
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.from_model(body)
+        outfits = Guidance.load(self._skin.template, diffusion.space)
+        self._displacements = DisplacementCache(decode, diffusion, outfits)
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
@@ -94,10 +108,12 @@ class Reconstructor:
         sampling: SamplingConfig | None = None,
         surface: SurfaceConfig | None = None,
         device: torch.device = CPU,
+        worked: Callable[[str, float], None] = lambda *_: None,
     ) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
         body = BodyModel.load().to(device)
-        return cls(DecodeStage.load(device), DiffusionStage.load(sampling, device), SurfaceStage(surface), body)
+        stages = DecodeStage.load(device), DiffusionStage.load(sampling, device), SurfaceStage(surface)
+        return cls(*stages, body, worked)
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""
@@ -109,11 +125,13 @@ class Reconstructor:
         if not people:
             return [InferredFrame((), {}) for _ in requests]
         stages_ms: dict[str, float] = {}
-        with _timed("decode", stages_ms):
+        with self._timed("decode", stages_ms):
             labelled = self._decode.read(people)
-        with _timed("diffusion", stages_ms):
-            displacement = torch.stack([self._displacements.displacement(person) for person in people])
-        with _timed("body", stages_ms), torch.inference_mode():
+        with self._timed("diffusion", stages_ms):
+            worn = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
+            fields = [self._displacements.displacement(*pair) for pair in zip(people, worn, strict=True)]
+            displacement = torch.stack(fields)
+        with self._timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, displacement)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
         batch = _Batch(labelled, output, joints_BK3)
@@ -128,7 +146,7 @@ class Reconstructor:
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
         """Makes the surfaces of one frame from its templates."""
         stages_ms = dict(frame.stages_ms)
-        with _timed("surface", stages_ms):
+        with self._timed("surface", stages_ms):
             people = tuple(
                 ReconstructedPerson(
                     person.labels,
@@ -140,6 +158,13 @@ class Reconstructor:
                 for person in frame.people
             )
         return ReconstructionResult(people, stages_ms if people else {})
+
+    @contextmanager
+    def _timed(self, stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
+        with timed() as span:
+            yield
+        stages_ms[stage] = span.ms
+        self._worked(stage, span.worked_s)
 
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
@@ -198,13 +223,6 @@ class _Batch:
         self.depth_m: FloatArray = to_numpy(labelled.parameters.translation[:, 2])
         self.colours: FloatArray = to_numpy(labelled.colours)
         self.coloured: BoolArray = to_numpy(labelled.coloured)
-
-
-@contextmanager
-def _timed(stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
-    began_s = time.perf_counter()
-    yield
-    stages_ms[stage] = (time.perf_counter() - began_s) * 1e3
 
 
 def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:

@@ -1,12 +1,12 @@
 """Publishes reconstructed frames: the meshes of each person, then the frame's record."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame
 from common.frames import LabelFrame
+from common.io.telemetry import timed
 from common.wears import Wears
 from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
@@ -47,18 +47,18 @@ class FramePublisher:
             wears: by identity what people wear, as far as it is known.
         """
         people: list[PersonRecord] = []
-        spent_ms = 0.0
+        spent_ms = worked_s = 0.0
 
         def write(part: Sequence[ReconstructedPerson]) -> None:
-            nonlocal spent_ms
-            began_s = time.perf_counter()
-            people.extend(self._write_person(writer, decoded.frame, person, wears) for person in part)
-            spent_ms += (time.perf_counter() - began_s) * 1e3
+            nonlocal spent_ms, worked_s
+            with timed() as span:
+                people.extend(self._write_person(writer, decoded.frame, person, wears) for person in part)
+            spent_ms, worked_s = spent_ms + span.ms, worked_s + span.worked_s
 
         def write_last() -> FrameRecord:
             write(result.people[-1:])
             stages_ms["publish"] = spent_ms
-            self._metrics.stage_took("publish", spent_ms)
+            self._metrics.stage_took("publish", spent_ms, worked_s)
             return self._append(session, writer, decoded, people, stages_ms)
 
         turn = session.account, session.session_id

@@ -6,13 +6,13 @@ Textures of all sessions are decoded and completed in one thread, which sessions
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Hashable
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
 from common.io.logs import RepeatedLines
+from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import DecodedTile, Tile, decode
 from receiver.engine.fair_queue import FairExecutor
@@ -32,13 +32,14 @@ class TextureInpainter:
 
     Args:
         load: the layout of the atlas and the network; raises WeightsError.
-        observe: is called with the milliseconds of each estimate, in the thread that made it.
+        observe: is called with the milliseconds of each estimate and its processor time in seconds, in the thread
+            that made it.
     """
 
     def __init__(
         self,
         load: "Callable[[], tuple[AtlasLayout, Inpaint]] | None" = None,
-        observe: Callable[[float], None] | None = None,
+        observe: Callable[[float, float], None] | None = None,
     ) -> None:
         self._load = load or _load
         self._observe = observe
@@ -56,10 +57,10 @@ class TextureInpainter:
         texture = received.texture()
         if texture.known.reshape(-1)[layout.texel].all():
             return None
-        began_s = time.perf_counter()
-        estimate = inpaint(texture)
+        with timed() as span:
+            estimate = inpaint(texture)
         if self._observe is not None:
-            self._observe((time.perf_counter() - began_s) * 1e3)
+            self._observe(span.ms, span.worked_s)
         return estimate
 
     def _network(self) -> tuple[AtlasLayout, Inpaint]:
@@ -75,7 +76,9 @@ class TextureInpainter:
             return self._loaded
 
 
-def open_inpainter(config: TextureConfig, observe: Callable[[float], None] | None = None) -> TextureInpainter | None:
+def open_inpainter(
+    config: TextureConfig, observe: Callable[[float, float], None] | None = None
+) -> TextureInpainter | None:
     """Estimates unseen colours; None if they are filled from the surroundings; `observe` as for `TextureInpainter`."""
     return TextureInpainter(observe=observe) if config.texture_completion == "learned" else None
 

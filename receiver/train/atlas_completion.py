@@ -73,11 +73,7 @@ class ObservedAtlases:
 
     @classmethod
     def read(cls, folders: Sequence[Path]) -> Self:
-        """All files of some folders.
-
-        Raises:
-            SourceError: a folder has none, or they are damaged.
-        """
+        """All files of some folders. Raises SourceError if a folder has none, or they are damaged."""
         files = sorted(path for folder in folders for path in folder.glob("*.npz"))
         if not files:
             raise SourceError(

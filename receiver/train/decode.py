@@ -11,7 +11,7 @@ Examples:
 
 import argparse
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +80,6 @@ class DecodeTraining(Recipe[DecodeNetwork, Bodies]):
         self._labels, self._targets = (np.load(file, mmap_mode="r") for file in (labels, targets))
         self.facts = {"shipped": options.shipped}
         return network
-
-    def optimisers(self, network: DecodeNetwork) -> Sequence[torch.optim.Optimizer]:
-        weights, rate = network.parameters(), self.options.rate
-        return [torch.optim.AdamW(weights, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Bodies]:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -12,7 +12,7 @@ Examples:
 
 import argparse
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,10 +80,6 @@ class DiffusionTraining(Recipe[DiffusionNetwork, Dressed]):
         network = load_network() if options.shipped else new_network(self._outfits)
         remove(network, options.without)
         return network
-
-    def optimisers(self, network: DiffusionNetwork) -> Sequence[torch.optim.Optimizer]:
-        weights, rate = network.parameters(), self.options.rate
-        return [torch.optim.AdamW(weights, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98), fused=True)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Dressed]:
         return dressed_batches(self._outfits, pose_labels("train"), LABEL_DROPOUT, count, rng)

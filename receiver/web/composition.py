@@ -15,6 +15,7 @@ from receiver.web.access import Access
 from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.pictures import ChildPictures
+from receiver.web.children.sender_child import SENDER
 from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
@@ -53,9 +54,10 @@ async def serve_page(
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
-        pictures = ChildPictures(engine, config.children, metrics=metrics, inpainter=inpainter)
+        sender = (*SENDER, "--device", config.device.device)
+        pictures = ChildPictures(engine, config.children, metrics=metrics, command=sender, inpainter=inpainter)
         opened.push_async_callback(pictures.close)
-        cameras = ChildCameras(pipeline, config.children, metrics=metrics)
+        cameras = ChildCameras(pipeline, config.children, metrics=metrics, command=sender)
         opened.push_async_callback(cameras.close)
         service = await opened.enter_async_context(
             open_service(

@@ -61,11 +61,7 @@ class DeviceReader:
 
 
 class RtspReader:
-    """A network camera.
-
-    Raises:
-        SourceError: the address does not answer, is no video, or (while reading) is lost.
-    """
+    """A network camera. Raises SourceError if the address does not answer, is no video, or (while reading) is lost."""
 
     def __init__(self, url: str) -> None:
         self._name = without_credentials(url)

@@ -84,11 +84,7 @@ def camera_of(image: Image, focal_px: float | None) -> Camera:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses a frame that is too large.
-
-    Raises:
-        SourceError: a side or the number of pixels exceeds its limit.
-    """
+    """Refuses a frame that is too large. Raises SourceError if a side or the number of pixels exceeds its limit."""
     if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
         raise SourceError(
             f"the image of {width}×{height} pixels is too large: "

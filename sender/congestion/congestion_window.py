@@ -30,11 +30,7 @@ _STANDING_QUEUE_FRAMES = 4
 
 
 class CongestionWindow:
-    """The window, in frames.
-
-    Raises:
-        ValueError: `most` is less than one frame.
-    """
+    """The window, in frames. Raises ValueError if `most` is less than one frame."""
 
     def __init__(self, most: int) -> None:
         self._min_rtt_ms = WindowedExtreme(_MIN_RTT_WINDOW_MS)

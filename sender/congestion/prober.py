@@ -139,7 +139,7 @@ class Prober:
             return self._pause_ms
         return max(self._pause_ms, _RARE_PAUSE_WITH_BLOBS_MS if blobs else _RARE_PAUSE_MS)
 
-    def echoed(self, echo: Heartbeat, now_ms: float) -> PacketTrainSample | None:
+    def echoed(self, echo: Heartbeat) -> PacketTrainSample | None:
         """Handles the echo of any heartbeat; returns the measurement if it completes a train."""
         size = self._awaited.pop(echo.sent_ns, None)
         if size is None:

@@ -101,11 +101,7 @@ def check_preview(target: str | None, camera: str) -> Finding | list[Finding]:
 
 
 def check_window(environment: dict[str, str], opencv: str) -> Finding:
-    """Whether a window can be opened; none is.
-
-    Args:
-        opencv: how OpenCV was built.
-    """
+    """Whether a window can be opened; none is (`opencv`: how OpenCV was built)."""
     advice = "give --preview a file ending in .mp4, .avi or .mkv, or a folder"
     if not any(environment.get(name) for name in _DISPLAYS):
         return problem("preview", "there is no display for a window", advice, OutputError)

@@ -39,7 +39,6 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.doctor import machine, networks
     from common.doctor.certificates import check_certificates
     from common.doctor.storage import check_address_free
-    from common.weights.config import DeviceConfig
     from common.weights.manifest import model_hash
     from sender.doctor import camera, peer, spool
     from sender.link.transport.transport import Transport
@@ -54,7 +53,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
         yield named("token", peer.check_token, security, address)
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "sender")
-    yield named("device", networks.check_device, DeviceConfig("cpu"))
+    yield named("device", networks.check_device, config.device)
     yield named("body model", networks.check_body_cache)
     yield named("cameras", camera.check_devices)
     yield named("source", camera.check_source, config.capture)

@@ -66,11 +66,7 @@ class JsccConfig:
 
 
 def parse_channel(text: str, pilots: int = 0) -> ChannelState:
-    """The channel of a text such as `awgn:10dB`.
-
-    Raises:
-        ValueError: it names none, or its SNR is out of range.
-    """
+    """The channel of a text such as `awgn:10dB`. Raises ValueError if it names none, or its SNR is out of range."""
     found = _TEXT.fullmatch(text)
     kind = next((kind for kind in SESSION_KINDS if found and found["kind"].lower() == kind), None)
     if found is None or kind is None:

@@ -29,11 +29,7 @@ class _Followed:
 
 
 class Views:
-    """Chooses the windows of a session.
-
-    Args:
-        side_px: longer side of the pictures.
-    """
+    """Chooses the windows of a session (`side_px`: longer side of the pictures)."""
 
     def __init__(self, view: View, side_px: int) -> None:
         self._view = view

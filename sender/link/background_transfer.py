@@ -91,22 +91,14 @@ class BackgroundTransfer:
         return self._transfer is None and not any(map(self._takes, self._waiting))
 
     def post(self, blob: Blob) -> None:
-        """Takes a blob.
-
-        Raises:
-            ValueError: the blob is empty or too large.
-        """
+        """Takes a blob. Raises ValueError if the blob is empty or too large."""
         check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
     def restart(
         self, *, receiver_is_new: bool = False, takes_textures: bool = False, takes_signals: bool = False
     ) -> None:
-        """Resets the state for a new stream.
-
-        Args:
-            receiver_is_new: the receiver has no state of the session.
-        """
+        """Resets the state for a new stream (`receiver_is_new`: the receiver has no state of the session)."""
         taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
         self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)
         # The colours of points would only be painted over, except in pictures of their own (`ahead`).
@@ -153,11 +145,7 @@ class BackgroundTransfer:
         return transfer.next_chunk(most_bytes)
 
     def chunks(self, now_ms: float, most_bytes: float = math.inf) -> Iterator[Chunk]:
-        """The chunks to send behind the frame that has just left.
-
-        Args:
-            most_bytes: what the link's budget allows.
-        """
+        """The chunks to send behind the frame that has just left (`most_bytes`: what the link's budget allows)."""
         transfer = self._transfer = self._transfer or self._next_transfer()
         if transfer is None or self._pacer is None:
             return

@@ -133,11 +133,7 @@ class FrameDelivery:
         (self._signals if blob.kind == SIGNAL else self._background).post(blob)
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
-        """Resets the state for a new stream.
-
-        Args:
-            lossy: frames and their acknowledgements may be lost on it.
-        """
+        """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
         self._lossy = lossy
         self._losses.restart()
         self._last_answered_s = None

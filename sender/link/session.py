@@ -43,11 +43,7 @@ class FrameEncoder(Protocol):
 
 
 class SenderSession:
-    """One session, over any number of streams.
-
-    Args:
-        window: how many frames may be unacknowledged at first.
-    """
+    """One session, over any number of streams (`window`: how many frames may be unacknowledged at first)."""
 
     def __init__(self, hello: Hello, encoder: FrameEncoder, window: int) -> None:
         self._hello = hello
@@ -68,11 +64,7 @@ class SenderSession:
         return self._hello.live and not self._hello.durable
 
     def hello(self, *, reconnect: bool) -> Hello:
-        """The first message of the next stream.
-
-        Args:
-            reconnect: an earlier stream of this process was lost.
-        """
+        """The first message of the next stream (`reconnect`: an earlier stream of this process was lost)."""
         oldest = self.window.oldest_unacknowledged
         return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from common.arrays import Box, Image
 from common.frames import Camera
+from common.weights.devices import CPU
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
@@ -15,8 +17,9 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box, predict_in_boxes, refine_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.tracking.boxes import intersection_over_union, prominence
+from sender.perception.tracking.boxes import prominence
 from sender.perception.tracking.drift import Evidence
+from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker
 from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
@@ -30,8 +33,6 @@ _MIN_PRESENCE = 0.6
 _TRACKED_PRIOR = 0.8
 # Proposals that are verified beyond the room for new people.
 _SPARE_PROPOSALS = 3
-# A proposal that overlaps a rejected one by more is not verified again before the next full detection.
-_REJECTED_IOU = 0.6
 # A refined box is at most so much larger than the proposal: two crops of 1.25 times the box, and keypoints beyond them.
 _BOX_GROWTH = 2.0
 # Share by which a track's box moves towards the new box: steadiness against lag.
@@ -69,16 +70,16 @@ class PerceptionStage:
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(limits)
-        self._rejected_boxes: list[Box] = []
+        self._rejected_boxes = RejectedBoxes()
         self._frames = 0
         self._time_s: float | None = None
         self._view: View = "plain"
         self._boxes = ViewTurns()
 
     @classmethod
-    def load(cls, limits: TrackerConfig) -> Self:
+    def load(cls, limits: TrackerConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where some are missing, damaged or of another version."""
-        return cls(Detector.load(), Perception.load(), Verifier.load(), limits)
+        return cls(Detector.load(device=device), Perception.load(device=device), Verifier.load(), limits)
 
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
@@ -86,6 +87,7 @@ class PerceptionStage:
         self._frames = 0
         self._time_s = None
         self._boxes.reset()
+        self._rejected_boxes.reset()
 
     def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
@@ -113,8 +115,6 @@ class PerceptionStage:
         The detector runs in every fifth frame, at its two scales in turn, and in every frame while somebody has just
         been lost or a track may have drifted; while nobody is seen, at both.
         """
-        if self._frames % _DETECT_EVERY_FRAMES == 0:
-            self._rejected_boxes.clear()
         scales = self._scales_due()
         if scales:
             detections = self._detector.find(image, scales)
@@ -134,10 +134,12 @@ class PerceptionStage:
     def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
         """The proposals that the verifier accepts after box refinement; the boxes of the others are remembered."""
         height, width = image.shape[:2]
+        urgent = self._tracker.search_due
         new = [
             proposal
             for proposal in proposals
-            if not self._is_rejected(proposal.box) and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
+            if not self._rejected_boxes.waits(proposal.box, self._round, urgent=urgent)
+            and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
         ]
         new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
         new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
@@ -151,15 +153,17 @@ class PerceptionStage:
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = self._frames > 0 and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
             if presence < _MIN_PRESENCE or nobody:
-                self._rejected_boxes.append(proposal.box)
+                self._rejected_boxes.add(proposal.box, self._round)
             else:
                 candidates.append(
                     Candidate(box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop))
                 )
         return candidates
 
-    def _is_rejected(self, box: Box) -> bool:
-        return any(intersection_over_union(box, rejected) >= _REJECTED_IOU for rejected in self._rejected_boxes)
+    @property
+    def _round(self) -> int:
+        """How often the detector has searched at all of its scales."""
+        return self._frames // _DETECT_EVERY_FRAMES
 
     def _next_view(self, follows: bool) -> View:
         """Of everybody in a frame; both for people who are new, whose first frame would else be off."""

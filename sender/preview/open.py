@@ -54,11 +54,7 @@ class Preview:
         """One preview shows all sources."""
 
     def close(self) -> None:
-        """Completes the output.
-
-        Raises:
-            OutputError: it cannot be completed.
-        """
+        """Completes the output. Raises OutputError if it cannot be completed."""
         if self._sink is not None:
             self._sink.close()
 

@@ -36,11 +36,7 @@ class PreviewSink(Protocol):
         """
 
     def close(self) -> None:
-        """Completes the output and releases resources.
-
-        Raises:
-            OutputError: the output cannot be completed.
-        """
+        """Completes the output and releases resources. Raises OutputError if the output cannot be completed."""
 
 
 class VideoSink:

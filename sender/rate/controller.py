@@ -98,11 +98,7 @@ class RateController:
         self._budget.update(self._capacity, self._source_bps(), now_ms)
 
     def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
-        """ρ by group for the next frame (17).
-
-        Raises:
-            ValueError: no group, or a negative importance.
-        """
+        """ρ by group for the next frame (17). Raises ValueError if there is no group, or a negative importance."""
         return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
 
     @property

@@ -13,6 +13,7 @@ from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import group_slices, split
+from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_into
 from common.weights.manifest import find_entry
@@ -95,10 +96,13 @@ class SemanticsStage:
         self._colours: dict[int, RegionColours] = {}
 
     @classmethod
-    def load(cls, smoothing: SmoothingConfig | None = None, *, calibrated: bool = True) -> Self:
+    def load(
+        cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU, *, calibrated: bool = True
+    ) -> Self:
         """With the shipped weights.
 
         Args:
+            device: of the network; the refinement, hundreds of operations on a few numbers, stays on the CPU.
             calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
 
         Raises:
@@ -113,7 +117,7 @@ class SemanticsStage:
             raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
         predictor = Predictor(load_into(SemanticCVAE(config), WEIGHTS_NAME))
         example = (torch.zeros(1, config.feature_size),)
-        network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision)
+        network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
@@ -158,7 +162,7 @@ class SemanticsStage:
     def fit(self, observed: Sequence[ObservedPerson], camera: Camera) -> Fit:
         """The bodies that fit what perception saw of B ≥ 1 people, before any smoothing."""
         output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = self._network(semantic_features(self._space, output))
+        entries, sigma = (values.cpu() for values in self._network(semantic_features(self._space, output)))
         focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
         entries = self._refiner.refine(entries, sigma, output, focal)
         in_crop = body_in_crop(self._space, entries, focal)

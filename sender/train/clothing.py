@@ -15,7 +15,7 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -28,7 +28,6 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.frames import Camera
-from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
@@ -148,20 +147,19 @@ def _truth(crops: Batch) -> Truth:
 
 def cached_views(path: Path, data: Sequence[Path], split: Split, stage: ClothingStage) -> StoredViews:
     """Views of a data set, from `path` if they were computed before."""
-    if not path.exists():
+
+    def observed() -> StoredViews:
         perception, semantics = Perception.load(), SemanticsStage.load(calibrated=False)
-        views = observe(CropDataset(data, split), perception, semantics, stage)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(path) as partial:
-            torch.save([getattr(views, item.name) for item in fields(views)], partial)
-    return StoredViews(*torch.load(path, mmap=True))
+        return observe(CropDataset(data, split), perception, semantics, stage)
+
+    return StoredViews.cached(path, observed)
 
 
 class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
     """Likelihood and displacement of the labels, garments and normals of single views."""
 
     name = WEIGHTS_NAME
-    defaults = Defaults(60.0, batch=64, rate=8e-4, seed=4, evaluate_minutes=2.0)
+    defaults = Defaults(60.0, batch=64, rate=8e-4, seed=4, weight_decay=0.05, evaluate_minutes=2.0)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -184,10 +182,6 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         self._mm_E = _MILLIMETRES * moved.norm(dim=-1).mean(-1)
         self.facts = {"crops": len(self._train), "shipped": self.options.shipped}
         return network.requires_grad_(True)
-
-    def optimisers(self, network: ClothingNet) -> Sequence[torch.optim.Optimizer]:
-        weights, rate = network.parameters(), self.options.rate
-        return [torch.optim.AdamW(weights, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
         while True:

@@ -27,11 +27,7 @@ class LossWeights:
     mask: float = 1.0
 
     def without(self, head: str) -> Self:
-        """The weights with one head's loss left out, for ablations.
-
-        Raises:
-            ValueError: `head` is unknown.
-        """
+        """The weights with one head's loss left out, for ablations. Raises ValueError if `head` is unknown."""
         if head not in {item.name for item in fields(self)}:
             raise ValueError(f"no head {head!r}; the heads are {', '.join(item.name for item in fields(self))}")
         return replace(self, **{head: 0.0})

@@ -35,11 +35,7 @@ _FOCUSED_SHARE = 0.7
 
 
 class PhotographFrames:
-    """Draws frames from the photographs of one source at random.
-
-    Args:
-        source: with boxes: `people` or `openimages`.
-    """
+    """Draws frames from the photographs of one source at random (`source`: with boxes: `people` or `openimages`)."""
 
     def __init__(self, photographs: PhotographDataset, source: Source, rng: Generator, size: int) -> None:
         self._photographs = photographs
@@ -61,11 +57,7 @@ class PhotographFrames:
 
 
 class PanoramaFrames:
-    """Draws views of panoramas, in which there is nobody.
-
-    Args:
-        photographs: the data set; its source `panoramas`.
-    """
+    """Draws views of panoramas, in which there is nobody (`photographs`: the data set; its source `panoramas`)."""
 
     def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
         self._photographs = photographs

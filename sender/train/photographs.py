@@ -218,11 +218,7 @@ def read_image(path: Path) -> Image:
 
 
 def read_json(path: Path) -> Any:
-    """A source's annotations.
-
-    Raises:
-        SourceError: they are missing or damaged.
-    """
+    """A source's annotations. Raises SourceError if they are missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -236,11 +232,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def source_folders(options: argparse.Namespace) -> dict[Source, Path]:
-    """The folders that were named.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """The folders that were named. Raises UsageError if there is none."""
     folders: dict[Source, Path] = {name: getattr(options, name) for name in SOURCES if getattr(options, name)}
     if not folders:
         raise UsageError(f"name at least one source: --{', --'.join(SOURCES)}")

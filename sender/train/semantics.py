@@ -15,7 +15,7 @@ Examples:
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
-from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
@@ -110,18 +109,6 @@ def landmarks(kinematics: KeypointKinematics, parameters: BodyParameters) -> Ten
     return relative
 
 
-def cached_samples(
-    path: Path, dataset: CropDataset, perception: Perception, space: LabelSpace, kinematics: KeypointKinematics
-) -> Samples:
-    """Samples of a data set, from `path` if they were computed before."""
-    if not path.exists():
-        samples = observe(dataset, perception, space, kinematics)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(path) as partial:
-            torch.save([samples.features, samples.entries, samples.landmarks, samples.focal], partial)
-    return Samples(*torch.load(path))
-
-
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
     """(B, 39) distances in metres between the landmarks that entries decode to and the true ones."""
     decoded = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
@@ -133,7 +120,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     """L_com (11), the labels' cross-entropy and the joints' error, in turn with the discriminator."""
 
     name = WEIGHTS_NAME
-    defaults = Defaults(3.4, batch=512, rate=1e-3, threads=2, evaluate_minutes=1.0)
+    defaults = Defaults(3.4, batch=512, rate=1e-3, threads=2, weight_decay=0.02, evaluate_minutes=1.0)
     removals = ("discriminator", "learned-prior")
 
     @classmethod
@@ -164,17 +151,13 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
         def samples(split: Split) -> Samples:
             dataset, path = CropDataset(self.options.data, split), self.options.out / f"features-{split}.pt"
-            return cached_samples(path, dataset, perception, self._space, self._kinematics)
+            return Samples.cached(path, lambda: observe(dataset, perception, self._space, self._kinematics))
 
         val = samples("val")
         # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
         half = len(val) // 2
         pool, val = val[:half], val[half:]
         return (pool if self.options.steps == 0 else Samples.concatenate([samples("train"), pool])), val
-
-    def optimisers(self, network: SemanticCVAE) -> Sequence[torch.optim.Optimizer]:
-        weights, rate = network.parameters(), self.options.rate
-        return [torch.optim.AdamW(weights, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))]
 
     def parts(self) -> Mapping[str, Stateful]:
         return {"discriminator": self._discriminator, "discriminator_optimiser": self._adversary}

@@ -8,8 +8,8 @@ backgrounds, bystanders, occluders, truncations and degradations of the preset. 
 as in a clip; the poses that it reads them with are the perceived ones.  The receiver gets the true pose, so that only
 clothes differ between the rows:
 
-    no surface      nothing known of the clothes: the average of what people wear
-    1 view … 8      perceived clothes after so many pictures
+    no surface      nothing known of the clothes: plain ones
+    1 view … 8      perceived clothes after so many pictures, as sure as the sender says
     true surface    the true entries of the label group
     …_over_bare     mean Chamfer distance over that of the skinned body without clothes, ± one standard error
     worse_share     people whose surface is farther from the truth than the skinned body
@@ -26,7 +26,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
@@ -56,21 +55,21 @@ class ClothesReader(CropSender):
         WeightsError: weights are missing or of another version.
     """
 
-    def read(self, pictures: Sequence[SidePicture]) -> list[FloatArray]:
-        """Entries (24,) of the label group after each of a person's pictures."""
+    def read(self, pictures: Sequence[SidePicture]) -> list[PersonLabels]:
+        """The person's labels after each of the pictures, with entries and confidence of the label group."""
         self._clothing.reset()
         output = self._perception.observe([picture.image for picture in pictures])
-        entries = []
+        read = []
         for row, picture in enumerate(pictures):
             self._semantics.reset()
             crop = CropBox(0, 0, len(picture.image))
             observed = [ObservedPerson(0, 1.0, crop, output[row : row + 1])]
             labels = self._semantics.label(observed, picture.camera)
             dressed = self._clothing.label(picture.image, picture.camera, observed, labels)
-            entries.append(dressed[0].labels[GROUP])
+            read.append(dressed[0])
             for _ in range(_FRAMES_A_PICTURE - 1):
                 self._clothing.label(picture.image, picture.camera, [], [])
-        return entries
+        return read
 
 
 class ClothesBench:
@@ -85,18 +84,18 @@ class ClothesBench:
 
     def figures(self, person: DressedPerson) -> dict[str, Figures]:
         """Row of the table → figures of one person."""
-        entries = self.reader.read(person.pictures)
-        rows: dict[str, FloatArray | None] = {"no surface": None}
-        rows |= {f"{count} view{'s' * (count > 1)}": entries[count - 1] for count in VIEWS}
-        rows["true surface"] = person.surface
+        read = self.reader.read(person.pictures)
+        true = people_of(self._space.encode(person.pictures[0].parameters))[0]
+        others = {name: values for name, values in true.labels.items() if name != GROUP}
+        rows = {"no surface": replace(true, labels=others)}
+        for count in VIEWS:
+            seen = read[count - 1]
+            confidence = {**true.confidence, GROUP: seen.confidence[GROUP]}
+            labels = {**others, GROUP: seen.labels[GROUP]}
+            rows[f"{count} view{'s' * (count > 1)}"] = replace(true, labels=labels, confidence=confidence)
+        rows["true surface"] = replace(true, labels={**others, GROUP: person.surface})
         truth = Surface(centred(person.keypoints, person.shell.vertices), person.shell.faces)
-        return {name: self._scores(self._labels(person, own), person, truth) for name, own in rows.items()}
-
-    def _labels(self, person: DressedPerson, surface: FloatArray | None) -> PersonLabels:
-        """The true labels of the first picture with other clothes."""
-        labels = people_of(self._space.encode(person.pictures[0].parameters))[0]
-        others = {name: values for name, values in labels.labels.items() if name != GROUP}
-        return replace(labels, labels=others if surface is None else {**others, GROUP: surface})
+        return {name: self._scores(labels, person, truth) for name, labels in rows.items()}
 
     def _scores(self, labels: PersonLabels, person: DressedPerson, truth: Surface) -> Figures:
         found = self._receiver.reconstruct([labels], person.pictures[0].camera)[0]

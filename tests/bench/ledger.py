@@ -24,7 +24,6 @@ import argparse
 import json
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -45,6 +44,7 @@ from tests.bench import report
 from tests.netlab.durable_receiver import BUGS
 from tests.netlab.durable_sender import captured_at
 from tests.netlab.programs import module_command
+from tests.support.free_port import free_port
 
 _CONTROL_KILLS = 40
 FRONTS, SENDERS, _FPS = 3, 4, 25.0
@@ -169,9 +169,7 @@ class Receiver(Program):
     """
 
     def __init__(self, out: Path, flags: Sequence[str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.out = out
         super().__init__("tests.netlab.durable_receiver", "--listen", self.address, "--out", str(out), *flags)
 

@@ -8,7 +8,6 @@ the sum of its stages.  `--daemons` also plays the clip through the two daemons 
 import argparse
 import resource
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from tests.bench.abuse.supervision import Watched
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rates import unconstrained_rho
+from tests.support.free_port import free_port
 
 QUICK_FRAMES = 60
 # The first frames, with cold caches, are left out.
@@ -174,7 +174,7 @@ def through_daemons() -> Figures:
         PeerError: the sender exited with an error.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder, port, began = Path(name), _free_port(), time.monotonic()
+        folder, port, began = Path(name), free_port(), time.monotonic()
         command = ["-m", "receiver", "--listen", "127.0.0.1:0", "--metrics", f"127.0.0.1:{port}"]
         receiver = Watched("receiver", [*command, "--out", str(folder / "out")], folder)
         try:
@@ -192,12 +192,6 @@ def through_daemons() -> Figures:
         found = _figures_of_records(folder / "out")
         blobs = {"blob_bytes_per_frame": blob_bytes / found["frames"]}
         return found | blobs | {"receiver_start_s": started_s, "wall_s": wall_s}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _counter(port: int, name: str) -> float:

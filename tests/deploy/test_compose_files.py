@@ -91,8 +91,9 @@ def test_daemons_accept_their_commands(kind: str) -> None:
 @needs_compose
 def test_gpu_file_reserves_a_gpu_and_builds_every_image_with_cuda() -> None:
     found = services("gpu")
-    devices = found["receiver"]["deploy"]["resources"]["reservations"]["devices"]
-    assert [(device["driver"], device["capabilities"]) for device in devices] == [("nvidia", ["gpu"])]
+    for name in ("receiver", "sender"):
+        devices = found[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert [(device["driver"], device["capabilities"]) for device in devices] == [("nvidia", ["gpu"])]
     for name in OURS:
         assert found[name]["image"] == "bodywire:cuda"
         assert "/whl/cu" in found[name]["build"]["args"]["TORCH_INDEX"]

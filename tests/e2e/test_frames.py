@@ -1,7 +1,6 @@
 """From images at the sender to watertight meshes of human size and frame records at the receiver."""
 
 import json
-import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from PIL import Image
 from common.labels import GROUP_NAMES
 from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
-from tests.e2e.daemons import RunningReceiver, receiver, run
+from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run
+from tests.support.free_port import free_port
 
 FRAMES = 4
 
@@ -109,9 +109,7 @@ def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> No
 
 
 def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with receiver(tmp_path / "out", "--metrics", f"127.0.0.1:{port}") as running:
         send(images, running)
         text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
@@ -119,3 +117,15 @@ def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> N
         assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(FRAMES)}' in text
     assert f'bodywire_receiver_frames_total{{fate="published"}} {float(FRAMES)}' in text
     assert 'bodywire_receiver_label_bytes_total{group="root"}' in text
+
+
+def test_profile_is_printed_at_the_end(tmp_path: Path, images: Path) -> None:
+    with receiver(tmp_path / "out", "--profile") as running:
+        sent = run("sender", "--camera", str(images), "--peer", running.address, "--profile")
+        running.process.terminate()
+        received, _ = running.process.communicate(timeout=TIMEOUT_S)
+    for output, stages in ((sent.stdout, {"perception", "semantics", "codec"}), (received, {"decode", "publish"})):
+        stage, *rows = output[output.index("stage ") :].splitlines()
+        assert stage.split()[:2] == ["stage", "passes"]
+        assert {row.split()[0] for row in rows} >= stages
+        assert rows[-1].startswith(f"all, {FRAMES} frames ")

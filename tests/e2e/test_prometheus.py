@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from websockets.sync.client import connect
 from tests.deploy.queries import DEPLOY, dashboard_queries, ray_metric_names, rules, selectors
 from tests.e2e.daemons import TIMEOUT_S, receiver
 from tests.support.demo_clip import demo_picture
+from tests.support.free_port import free_port
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
 
@@ -54,12 +54,6 @@ class Prometheus:
         when = {} if at_s is None else {"time": str(at_s)}
         found = self.get("query", query=expression, **when)
         return [] if found is None else [float(series["value"][1]) for series in found["result"]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

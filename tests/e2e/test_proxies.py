@@ -20,20 +20,13 @@ from websockets.asyncio.client import connect
 from tests.e2e.daemons import RunningReceiver, receiver, run
 from tests.support.certificate_authority import Authority
 from tests.support.demo_clip import demo_pictures
+from tests.support.free_port import free_port
 
 PROXY = Path(__file__).parents[2] / "deploy" / "proxy"
 NAME = "localhost"
 PATHS = "/usr/sbin:/usr/bin"
 PASSWORD = "correct horse battery"
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "body", "preview": False})
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port = opened.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def adapted(config: str, running: RunningReceiver, page: int, senders: int) -> str:

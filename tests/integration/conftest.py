@@ -3,6 +3,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture
 
 
@@ -10,3 +11,20 @@ from tests.support.link_fixture import LinkFixture
 async def link() -> AsyncIterator[LinkFixture]:
     async with AsyncExitStack() as stack:
         yield LinkFixture(stack)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority.make(tmp_path_factory.mktemp("ours") / "certs")
+    authority.issue("receiver", "127.0.0.1")
+    authority.issue("elsewhere", "studio.example")
+    authority.issue("camera")
+    authority.issue("stale", "127.0.0.1", days=0)
+    return authority
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority.make(tmp_path_factory.mktemp("others") / "certs")
+    authority.issue("camera")
+    return authority

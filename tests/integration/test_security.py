@@ -29,23 +29,6 @@ ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig
 
 
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority.make(tmp_path_factory.mktemp("ours") / "certs")
-    authority.issue("receiver", "127.0.0.1")
-    authority.issue("elsewhere", "studio.example")
-    authority.issue("camera")
-    authority.issue("stale", "127.0.0.1", days=0)
-    return authority
-
-
-@pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    authority = Authority.make(tmp_path_factory.mktemp("others") / "certs")
-    authority.issue("camera")
-    return authority
-
-
 def receiver_security(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
     return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
 

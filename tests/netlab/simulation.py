@@ -159,7 +159,7 @@ class Simulation:
 
     def _echo(self, echo: Heartbeat, one_way_s: float, now_s: float) -> None:
         self.rate.on_one_way_delay(one_way_s * 1e3, now_s * 1e3)
-        measurement = self.prober.echoed(echo, now_s * 1e3)
+        measurement = self.prober.echoed(echo)
         if measurement is not None:
             self.rate.on_packet_train(measurement, now_s * 1e3)
 

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.free_port import free_port
 
 # Of the newest version that is installed.
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/lib/postgresql/none"))
@@ -29,7 +30,7 @@ def postgres() -> Iterator[str]:
             shutil.chown(folder, _USER)
         data = folder / "data"
         _run("initdb", "-D", str(data), "-U", "bodywire", "-A", "trust", "-E", "UTF8", "--no-sync")
-        port = _free_port()
+        port = free_port()
         settings = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
         _run("pg_ctl", "start", "-w", "-D", str(data), "-l", str(folder / "log"), "-o", settings)
         try:
@@ -45,10 +46,3 @@ def _run(program: str, *arguments: str) -> None:
     as_user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups"] if os.geteuid() == 0 else []
     command = [*as_user, str(PROGRAMS / program), *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd="/", timeout=120)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

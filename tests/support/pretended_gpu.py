@@ -55,6 +55,9 @@ class _PretendedGpu(TorchFunctionMode):
             raise RuntimeError(f"{name}: expected all tensors to be on the same device")
         if name == "to":
             return self._moved(func, args, kwargs)
+        if name == "cpu" and there:
+            # Of a tensor that is really there already, `cpu` returns the tensor itself.
+            return _put(args[0].clone(), False)
         if name == "__set__" and owner == "data":
             func(*args)
             _put(args[0], is_on_gpu(args[1]))

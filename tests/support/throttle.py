@@ -1,7 +1,6 @@
 """A TCP link with a rate that changes, by the relay of the deployment."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.free_port import free_port
 
 RELAY = Path(__file__).parents[2] / "deploy" / "relay" / "relay.py"
 
@@ -33,8 +34,7 @@ class ThrottledLink:
 @contextmanager
 def throttled(target: str) -> Iterator[ThrottledLink]:
     """A link to host:port, without a limit at first."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory() as folder:
         control = str(Path(folder) / "control")
         command = [sys.executable, str(RELAY), "serve", "--listen", address, "--target", target]

@@ -55,11 +55,7 @@ def clip_split(name: str) -> Split:
 
 
 def check_seed(split: Split, seed: int) -> int:
-    """Returns the seed.
-
-    Raises:
-        ValueError: it is outside the split's range.
-    """
+    """Returns the seed. Raises ValueError if it is outside the split's range."""
     allowed = SEED_RANGES[split]
     if seed not in allowed:
         raise ValueError(f"seed {seed} is not a {split} seed; use one from {allowed.start} to {allowed.stop - 1}")

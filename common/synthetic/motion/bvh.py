@@ -50,11 +50,7 @@ class Bvh:
 
 
 def read_bvh(path: Path) -> Bvh:
-    """Parses a file.
-
-    Raises:
-        ValueError: it is not a BVH file, or a frame has the wrong number of channels.
-    """
+    """Parses a file. Raises ValueError if it is not a BVH file, or a frame has the wrong number of channels."""
     try:
         return _parse(path.read_text())
     except (IndexError, ValueError) as error:

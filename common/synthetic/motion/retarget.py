@@ -95,11 +95,7 @@ def _cmu_alignment(joint: str, bvh: Bvh) -> Float64Array:
 
 
 def cmu_motion(path: Path) -> Motion:
-    """Retargets a CMU clip.
-
-    Raises:
-        ValueError: the file is not BVH, or has another rig.
-    """
+    """Retargets a CMU clip. Raises ValueError if the file is not BVH, or has another rig."""
     bvh = read_bvh(path)
     source = bvh.world_rotations()
     world = {
@@ -188,11 +184,7 @@ _DEEPMIMIC_BONES: tuple[tuple[str, int, int], ...] = (
 
 
 def deepmimic_motion(path: Path) -> Motion:
-    """Retargets a DeepMimic clip.
-
-    Raises:
-        ValueError: the file has another format.
-    """
+    """Retargets a DeepMimic clip. Raises ValueError if the file has another format."""
     try:
         frames = np.array(json.loads(path.read_text())["Frames"], dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:

@@ -61,11 +61,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class WornGarment:
-    """A posed garment.
-
-    Args:
-        vertices: (N, 3) camera space, metres.
-    """
+    """A posed garment (`vertices`: (N, 3) camera space, metres)."""
 
     garment: Garment
     vertices: FloatArray
@@ -74,11 +70,7 @@ class WornGarment:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A person to render.
-
-    Args:
-        vertices: (V, 3) of the body, camera space, metres.
-    """
+    """A person to render (`vertices`: (V, 3) of the body, camera space, metres)."""
 
     vertices: FloatArray
     appearance: Appearance
@@ -255,11 +247,7 @@ def cloth_of(pixels: npt.NDArray[np.uint32]) -> tuple[ByteArray, FloatArray]:
 
 
 def create_context() -> moderngl.Context:
-    """An off-screen OpenGL context.
-
-    Raises:
-        RendererUnavailable: OpenGL 3.3 over EGL is not available.
-    """
+    """An off-screen OpenGL context. Raises RendererUnavailable if OpenGL 3.3 over EGL is not available."""
     _load_triton()
     try:
         # The type stubs ask for a dictionary, but moderngl accepts the name.

@@ -266,11 +266,7 @@ class ClothingTruth:
 
 
 def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -> Figure:
-    """A posed person in an outfit.
-
-    Args:
-        vertices: (V, 3) of the body, camera space, metres.
-    """
+    """A posed person in an outfit (`vertices`: (V, 3) of the body, camera space, metres)."""
     worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
     return Figure(vertices, outfit.body, worn)
 

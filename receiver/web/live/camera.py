@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from receiver.web.access import Access
 from receiver.web.children.cameras import ChildCamera, ChildCameras
-from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close
+from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close, run_while_wanted
 from receiver.web.models.container import read_container
 from receiver.web.models.refusals import UploadRefused
 from receiver.web.pictures import PicturesUnavailable
@@ -73,22 +73,13 @@ class CameraSocket:
         Raises:
             PicturesUnavailable: the sender process has ended.
         """
-        taking = asyncio.create_task(self._take_frames(), name="browser camera socket")
-        leaving = asyncio.create_task(self._signed_out(), name="browser camera sign-out")
-        displaced = asyncio.create_task(self._camera.displaced.wait(), name="browser camera place")
-        tasks: tuple[asyncio.Task[Any], ...] = (taking, leaving, displaced)
+        displaced, option = self._camera.displaced, "--max-browser-cameras"
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out, displaced, option)
         finally:
-            for task in (*tasks, *self._pushing):
+            for task in self._pushing:
                 task.cancel()
-            await asyncio.gather(*tasks, *self._pushing, return_exceptions=True)
-        if leaving in done:
-            await close(self._websocket, POLICY_VIOLATION, "signed out")
-        elif displaced in done:
-            await close(self._websocket, TRY_AGAIN_LATER, "others need the place; see --max-browser-cameras")
-        for task in done:
-            await task
+            await asyncio.gather(*self._pushing, return_exceptions=True)
 
     async def _take_frames(self) -> None:
         number = 0

@@ -30,11 +30,7 @@ class _SessionLines:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSession:
-    """A session on disk.
-
-    Args:
-        first_seq, last_seq: sequence number of its first and its last line.
-    """
+    """A session on disk (`first_seq`, `last_seq`: sequence number of its first and its last line)."""
 
     number: int
     frames: int

@@ -6,7 +6,7 @@ travel parts of textures, one at a time.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -56,26 +56,11 @@ class LiveSocket:
     async def serve(self) -> None:
         """Sends until the browser leaves, loses its place, says nothing that is understood, or has signed out."""
         await self._websocket.send_json({"type": "hello", "version": package_version()})
-        reading = asyncio.create_task(self._read(), name="live socket reader")
-        sending = asyncio.create_task(self._send(), name="live socket writer")
-        leaving = asyncio.create_task(self._signed_out(), name="live socket sign-out")
-        displaced = asyncio.create_task(self._watcher.displaced.wait(), name="live socket place")
-        tasks: tuple[asyncio.Task[Any], ...] = (reading, sending, leaving, displaced)
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if leaving in done:
-            await close(self._websocket, POLICY_VIOLATION, "signed out")
-        elif displaced in done:
-            await close(self._websocket, TRY_AGAIN_LATER, "others need the place; see --watchers")
-        for task in done:
-            error = task.exception()
-            if error is not None and not isinstance(error, (WebSocketDisconnect, _Misunderstood)):
-                raise error
-            if isinstance(error, _Misunderstood):
+        work = (self._read(), self._send())
+        with suppress(WebSocketDisconnect):
+            try:
+                await run_while_wanted(self._websocket, work, self._signed_out, self._watcher.displaced, "--watchers")
+            except _Misunderstood as error:
                 await close(self._websocket, POLICY_VIOLATION, str(error))
 
     async def _read(self) -> None:
@@ -249,3 +234,31 @@ async def close(websocket: WebSocket, code: int, reason: str) -> None:
     if websocket.application_state is not WebSocketState.DISCONNECTED:
         with suppress(RuntimeError, WebSocketDisconnect):
             await websocket.close(code, printable(reason, 120))
+
+
+async def run_while_wanted(
+    websocket: WebSocket,
+    work: Iterable[Coroutine[Any, Any, None]],
+    signed_out: Callable[[], Coroutine[Any, Any, None]],
+    displaced: asyncio.Event,
+    option: str,
+) -> None:
+    """Runs all of `work` until one of it ends; its error is raised.
+
+    The WebSocket is closed when its browser may no longer stay (`signed_out` ends), or has to leave its place to others
+    (`displaced`), of which there are as many as `option` says.
+    """
+    leaving, losing = asyncio.create_task(signed_out()), asyncio.create_task(displaced.wait())
+    tasks: list[asyncio.Task[Any]] = [leaving, losing, *map(asyncio.create_task, work)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if leaving in done:
+        await close(websocket, POLICY_VIOLATION, "signed out")
+    elif losing in done:
+        await close(websocket, TRY_AGAIN_LATER, f"others need the place; see {option}")
+    for task in done:
+        task.result()

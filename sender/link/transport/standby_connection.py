@@ -15,11 +15,7 @@ T = TypeVar("T", bound=Closable)
 
 
 class StandbyConnection(Generic[T]):
-    """At most one connection that is not in use yet.
-
-    Args:
-        reach: opens a connection, however long it takes.
-    """
+    """At most one connection that is not in use yet (`reach`: opens a connection, however long it takes)."""
 
     def __init__(self, reach: Callable[[], Awaitable[T]]) -> None:
         self._reach = reach

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.ops import nms
 
 from common.arrays import Box, FloatArray, Image
-from common.weights.devices import CPU
+from common.weights.devices import CPU, device_of
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
@@ -174,7 +174,7 @@ class Detector:
     Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
 
     Args:
-        networks: the network in use, by the side of the letterboxed frame; other sides run by PyTorch on the CPU.
+        networks: the network in use, by the side of the letterboxed frame; other sides run by PyTorch.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class Detector:
         self.net = net.eval().requires_grad_(False)
         self.threshold = threshold
         self.networks = networks or {}
-        self._plain = NetworkInUse(self.net, "bf16", CPU)
+        self._plain = NetworkInUse(self.net, "bf16", device_of(self.net))
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:

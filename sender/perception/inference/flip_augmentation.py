@@ -47,8 +47,8 @@ class FlipAugmentation(nn.Module):
 
 def with_peaks(net: PerceptionNet, average: PerceptionOutput) -> PerceptionOutput:
     """The output with its keypoints at the highest peaks of its heat maps."""
-    attention = net.keypoints.attend(average.heat_logits.float())
-    return replace(average, keypoints_2d=peak_positions(attention))
+    attention = net.keypoints.attend(average.heat_logits.float().to(net.keypoints.sharpness.device))
+    return replace(average, keypoints_2d=peak_positions(attention).to(average.keypoints_2d.device))
 
 
 def mirrored(output: PerceptionOutput) -> PerceptionOutput:

@@ -75,10 +75,12 @@ class Perception:
         images = resized(as_images(np.stack(crops)), self.size)
         views = {"both": [images, images.flip(-1)], "plain": [images], "mirrored": [images.flip(-1)]}[view]
         batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        seen = PerceptionOutput(*(output.cpu() for output in self._network(batch)))
+        seen = PerceptionOutput(*self._network(batch))
         if view == "both":
-            return self.with_peaks(mean([seen[: len(crops)], mirrored(seen[len(crops) :])]))
-        return self.with_peaks(seen if view == "plain" else mirrored(seen))
+            seen = mean([seen[: len(crops)], mirrored(seen[len(crops) :])])
+        elif view == "mirrored":
+            seen = mirrored(seen)
+        return self.with_peaks(seen).to(CPU)
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:

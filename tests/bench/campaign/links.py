@@ -26,6 +26,7 @@ from tests.bench.rate import demo_truth
 from tests.netlab.programs import MODEL
 from tests.netlab.recording import record, write
 from tests.support.certificate_authority import Authority
+from tests.support.free_port import free_port
 from tests.support.tcp_relay import TcpRelay
 
 TLS_SENDERS = 200
@@ -86,9 +87,7 @@ class Soak:
         self._receivers: dict[str, tuple[subprocess.Popen[str], str, bytes]] = {}
 
     def _start(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            peer = f"127.0.0.1:{probe.getsockname()[1]}"
+        peer = f"127.0.0.1:{free_port()}"
         flags = ("--listen", peer, "--out", str(folder / "out"), "--no-body", "--mesh-every", "1000000")
         self._receivers = {
             "link": (*start_receiver(self._stack, folder / "soak.log"), MODEL),

@@ -76,24 +76,16 @@ def _tables(session: Session) -> dict[str, object]:
     }
 
 
-def test_account_is_found_by_its_name_in_any_case(database: Database) -> None:
+def test_account_is_found_and_its_name_taken_in_any_case(database: Database) -> None:
     made = account(database, "Straße")
     found = database.read(lambda session: store.find_account(session, "STRASSE"))
     assert found is not None and (found.id, found.name, found.password_hash) == (made.id, "Straße", "hash")
     assert database.read(lambda session: store.find_account(session, "anna")) is None
-
-
-def test_name_is_taken_in_any_case(database: Database) -> None:
-    account(database, "Anna")
     with pytest.raises(NameTaken):
-        account(database, "aNNA")
-    assert [row.name for row in database.read(store.list_accounts)] == ["Anna"]
-
-
-def test_number_of_a_removed_account_is_not_given_again(database: Database) -> None:
-    first = account(database)
-    database.write(lambda session: store.remove_account(session, first))
-    assert account(database, "Bert").id != first.id
+        account(database, "STRAßE")
+    assert [row.name for row in database.read(store.list_accounts)] == ["Straße"]
+    database.write(lambda session: store.remove_account(session, made))
+    assert account(database, "Bert").id != made.id, "the number of a removed account is not given again"
 
 
 def test_removed_account_takes_everything_with_it(database: Database) -> None:
@@ -108,7 +100,7 @@ def test_removed_account_takes_everything_with_it(database: Database) -> None:
         assert found == count, name
 
 
-def test_session_ends_when_idle_and_at_its_age(database: Database) -> None:
+def test_session_ends_when_idle_at_its_age_and_with_another_password(database: Database) -> None:
     anna = account(database)
     database.write(lambda session: store.add_session(session, anna, HASH, NOW))
 
@@ -122,6 +114,8 @@ def test_session_ends_when_idle_and_at_its_age(database: Database) -> None:
         database.write(lambda session, d=day: store.use_session(session, HASH, NOW + d * 86_400))  # type: ignore[misc]
     assert found(NOW + SESSION_MOST_S - 1) is not None
     assert found(NOW + SESSION_MOST_S + 1) is None
+    database.write(lambda session: store.change_password(session, anna, "new"))
+    assert found(NOW + SESSION_MOST_S - 1) is None
 
 
 def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: Database) -> None:
@@ -134,13 +128,6 @@ def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: D
     late = NOW + 2 * SESSION_IDLE_S
     database.write(lambda session: store.add_session(session, anna, HASH, late))
     assert database.read(lambda session: session.scalar(text("SELECT count(*) FROM sessions"))) == 1
-
-
-def test_changed_password_ends_sessions(database: Database) -> None:
-    anna = account(database)
-    database.write(lambda session: store.add_session(session, anna, HASH, NOW))
-    database.write(lambda session: store.change_password(session, anna, "new"))
-    assert database.read(lambda session: store.find_session(session, HASH, NOW)) is None
 
 
 def test_token_of_another_account_is_not_removed(database: Database) -> None:
@@ -229,42 +216,32 @@ def test_newer_schema_is_refused(database: Database, database_option: str | None
     assert "a-secret" not in str(raised.value)
 
 
-def test_unreachable_server_is_reported_without_its_password(postgres_server: str) -> None:
+def test_password_of_the_database_is_in_no_message(postgres_server: str) -> None:
     url = postgres_url(postgres_server).set(port=1)
     with pytest.raises(DatabaseUnavailable, match="cannot use the database postgresql://bodywire") as raised:
         Database.open_postgres(url)
     assert "a-secret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "accounts.db", "mysql://a/b", "postgresql://host", "postgresql://u:a-secret@h:x/y"]
-)
-def test_other_urls_are_refused_without_being_quoted(url: str) -> None:
-    with pytest.raises(ValueError, match="postgresql://user@host/name") as raised:
-        AccountsConfig(database=url)
-    assert "a-secret" not in str(raised.value)
-
-
-def test_password_of_the_database_is_not_in_the_representation() -> None:
     assert "a-secret" not in repr(AccountsConfig(database="postgresql://u:a-secret@h/y"))
 
 
-def test_sqlite_files_are_private(tmp_path: Path) -> None:
-    with Database.open_sqlite(tmp_path / "accounts") as opened:
+def test_other_urls_are_refused_without_being_quoted() -> None:
+    for url in ("", "accounts.db", "mysql://a/b", "postgresql://host", "postgresql://u:a-secret@h:x/y"):
+        with pytest.raises(ValueError, match="postgresql://user@host/name") as raised:
+            AccountsConfig(database=url)
+        assert "a-secret" not in str(raised.value)
+
+
+def test_sqlite_files_are_private_and_other_files_are_reported(tmp_path: Path) -> None:
+    folder = tmp_path / "accounts"
+    with Database.open_sqlite(folder) as opened:
         account(opened)
-        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "accounts").iterdir()}
-    assert (tmp_path / "accounts").stat().st_mode & 0o777 == 0o700
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert folder.stat().st_mode & 0o777 == 0o700
     assert set(modes.values()) == {0o600}, modes
-
-
-def test_place_that_is_no_folder_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "accounts").write_text("")
+    (tmp_path / "file").write_text("")
     with pytest.raises(DatabaseUnavailable, match="cannot open"):
-        Database.open_sqlite(tmp_path / "accounts")
-
-
-def test_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "accounts").mkdir()
-    (tmp_path / "accounts" / "accounts.sqlite3").write_text("this is no database at all" * 100)
+        Database.open_sqlite(tmp_path / "file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "accounts.sqlite3").write_text("this is no database at all" * 100)
     with pytest.raises(DatabaseUnavailable, match="not a database"):
-        Database.open_sqlite(tmp_path / "accounts")
+        Database.open_sqlite(tmp_path / "other")

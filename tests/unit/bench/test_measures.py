@@ -26,51 +26,29 @@ def plane(height: float, size: float = 10.0, cells: int = 20) -> Surface:
     return Surface(vertices, np.concatenate([corners[:, [0, 2, 1]], corners[:, [1, 2, 3]]]))
 
 
-def test_procrustes_inverts_a_similarity() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.normal(size=(17, 3))
+def test_procrustes_inverts_a_similarity_and_does_not_mirror() -> None:
+    truth = np.random.default_rng(1).normal(size=(17, 3))
     turned = 0.7 * truth @ Rotation.from_rotvec([0.3, -1.2, 2.0]).as_matrix().T + [1.0, -2.0, 5.0]
-
     np.testing.assert_allclose(measures.procrustes(turned, truth), truth, atol=1e-10)
+    assert measures.mean_distance_mm(measures.procrustes(truth * [-1, 1, 1], truth), truth) > 100
 
 
-def test_procrustes_does_not_mirror() -> None:
-    truth = np.random.default_rng(2).normal(size=(17, 3))
-    mirrored = truth * [-1, 1, 1]
-
-    assert measures.mean_distance_mm(measures.procrustes(mirrored, truth), truth) > 100
-
-
-def test_centred_is_independent_of_position() -> None:
+def test_distances_are_in_millimetres_and_centred_is_independent_of_position() -> None:
+    assert measures.mean_distance_mm(np.zeros((5, 3)), np.tile([0.003, 0.0, 0.004], (5, 1))) == pytest.approx(5)
     keypoints = np.random.default_rng(3).normal(size=(17, 3))
     points = np.random.default_rng(4).normal(size=(50, 3))
-
     np.testing.assert_allclose(measures.centred(keypoints + 3, points + 3), measures.centred(keypoints, points))
 
 
-def test_mean_distance_is_in_millimetres() -> None:
-    assert measures.mean_distance_mm(np.zeros((5, 3)), np.tile([0.003, 0.0, 0.004], (5, 1))) == pytest.approx(5)
-
-
-def test_surface_distances_of_shifted_planes() -> None:
-    distances = measures.surface_distances(plane(0.0), plane(0.25))
-
-    assert distances["chamfer_mm"] == pytest.approx(250, rel=1e-6)
-    assert distances["p2s_mm"] == pytest.approx(250, rel=1e-6)
-    assert distances["normal_consistency"] == pytest.approx(1)
-
-
-def test_surface_distances_of_concentric_spheres() -> None:
-    distances = measures.surface_distances(surface_of(sphere(1.0)), surface_of(sphere(1.1)))
-
-    assert distances["chamfer_mm"] == pytest.approx(100, rel=0.01)
-    assert distances["normal_consistency"] > 0.99
-
-
-def test_surface_distances_of_a_mesh_to_itself_have_no_sampling_floor() -> None:
+def test_surface_distances_of_shifted_planes_concentric_spheres_and_a_mesh_to_itself() -> None:
+    planes = measures.surface_distances(plane(0.0), plane(0.25))
+    assert (planes["chamfer_mm"], planes["p2s_mm"]) == pytest.approx((250, 250), rel=1e-6)
+    assert planes["normal_consistency"] == pytest.approx(1)
     ball = surface_of(sphere())
-
-    assert measures.surface_distances(ball, ball, samples=500)["chamfer_mm"] < 1e-3
+    spheres = measures.surface_distances(ball, surface_of(sphere(1.1)))
+    assert spheres["chamfer_mm"] == pytest.approx(100, rel=0.01)
+    assert spheres["normal_consistency"] > 0.99
+    assert measures.surface_distances(ball, ball, samples=500)["chamfer_mm"] < 1e-3, "no sampling floor"
 
 
 def test_point_to_surface_ignores_missing_parts() -> None:

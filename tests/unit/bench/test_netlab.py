@@ -33,12 +33,12 @@ def test_trace_formats(tmp_path: Path) -> None:
         assert trace.carried(5 * trace.length_s) == pytest.approx(5 * trace.carried(trace.length_s))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "a b c\n", '{"uplink": {"trace_pattern": []}}', "1 2 3\n4 5\n"])
-def test_other_files_are_not_traces(tmp_path: Path, text: str) -> None:
+def test_other_files_are_not_traces(tmp_path: Path) -> None:
     path = tmp_path / "other"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="not a trace"):
-        Trace.read(path)
+    for text in ("", "{}", "a b c\n", '{"uplink": {"trace_pattern": []}}', "1 2 3\n4 5\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="not a trace"):
+            pytest.fail(f"{text!r} is {Trace.read(path)}")
 
 
 @given(trace=_traces, at_s=st.floats(0, 100), size=st.floats(1, 1e6))
@@ -54,22 +54,16 @@ def test_scaled_percentiles() -> None:
     assert (kbps >= 0).all()
 
 
-def test_packet_is_queued_and_then_delayed() -> None:
+def test_packet_is_queued_and_then_delayed_or_lost() -> None:
     # 8 kbit/s: one packet of 1,000 bytes a second.
     pipe = Pipe(Shape(Trace.constant(8.0), delay_s=0.25))
     assert [pipe.offer(1000, 0.0) for _ in range(3)] == pytest.approx([1.25, 2.25, 3.25])
     assert pipe.offer(1000, 10.0) == pytest.approx(11.25)
-
-
-def test_full_queue_drops() -> None:
-    pipe = Pipe(Shape(Trace.constant(8.0), queue_bytes=2500))
-    assert [pipe.offer(1000, 0.0) is None for _ in range(4)] == [False, False, True, True]
-    assert pipe.offer(1000, 1.0) is not None
-
-
-def test_outage_loses_packets_in_flight() -> None:
-    pipe = Pipe(Shape(None, delay_s=0.1, outages=[(1.0, 2.0)]))
-    arrivals = [pipe.offer(100, at_s) for at_s in (0.5, 0.95, 1.5, 2.0)]
+    full = Pipe(Shape(Trace.constant(8.0), queue_bytes=2500))
+    assert [full.offer(1000, 0.0) is None for _ in range(4)] == [False, False, True, True]
+    assert full.offer(1000, 1.0) is not None
+    outage = Pipe(Shape(None, delay_s=0.1, outages=[(1.0, 2.0)]))
+    arrivals = [outage.offer(100, at_s) for at_s in (0.5, 0.95, 1.5, 2.0)]
     assert arrivals == [pytest.approx(0.6), None, None, pytest.approx(2.1)]
 
 

@@ -97,33 +97,20 @@ def test_loopback_names_the_flags_for_other_machines() -> None:
         assert expected in line
 
 
-def test_all_interfaces_name_the_senders_command() -> None:
-    line = startup_line(Address("0.0.0.0", 7), SecurityConfig(insecure=True))
-    assert line.startswith("listening on 0.0.0.0:7 (not encrypted); ")
-    assert "sender --camera 0 --peer 192.168.1.7:7 --insecure (also reachable as studio:7)" in line
+def test_line_names_the_senders_command_at_all_interfaces_or_at_one() -> None:
+    everywhere = startup_line(Address("0.0.0.0", 7), SecurityConfig(insecure=True))
+    assert everywhere.startswith("listening on 0.0.0.0:7 (not encrypted); ")
+    assert "sender --camera 0 --peer 192.168.1.7:7 --insecure (also reachable as studio:7)" in everywhere
+    one = startup_line(Address("10.0.0.5", 7), SecurityConfig(insecure=True))
+    assert "sender --camera 0 --peer 10.0.0.5:7 --insecure" in one and "studio" not in one
 
 
-def test_one_interface_is_the_peer() -> None:
-    line = startup_line(Address("10.0.0.5", 7), SecurityConfig(insecure=True))
-    assert "sender --camera 0 --peer 10.0.0.5:7 --insecure" in line
-    assert "studio" not in line
-
-
-@pytest.mark.parametrize(
-    ("security", "flags"),
-    [
-        (TLS, "--tls-ca ca.pem"),
-        (
-            SecurityConfig(tls_cert=PEM, tls_key=PEM, tls_ca=PEM, tokens=Path("tokens.toml")),
-            "--tls-ca ca.pem --tls-cert NAME.pem --tls-key NAME.key --token-file FILE",
-        ),
-    ],
-)
-def test_encrypted_receiver_names_what_the_sender_must_show(security: SecurityConfig, flags: str) -> None:
-    line = startup_line(Address("0.0.0.0", 7), security)
-    assert "(encrypted)" in line
-    assert f"--peer 192.168.1.7:7 {flags} (also" in line
-    assert "insecure" not in line
+def test_encrypted_receiver_names_what_the_sender_must_show() -> None:
+    mutual = SecurityConfig(tls_cert=PEM, tls_key=PEM, tls_ca=PEM, tokens=Path("tokens.toml"))
+    for security, more in ((TLS, ""), (mutual, " --tls-cert NAME.pem --tls-key NAME.key --token-file FILE")):
+        line = startup_line(Address("0.0.0.0", 7), security)
+        assert "(encrypted)" in line and "insecure" not in line
+        assert f"--peer 192.168.1.7:7 --tls-ca ca.pem{more} (also" in line
 
 
 def test_host_names_are_an_address_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_tr
     networks, clothing, metrics, sink = FakeStage(), FakeStage(), SenderMetrics(), RecordedSpans()
     traces = SenderTraces(FrameTracer("sender", sink), bytes(16))
     labeller = Labeller(networks, networks, clothing, metrics, traces)  # type: ignore[arg-type]
-    observed, people = labeller.label(FRAME)
+    people = labeller.label(FRAME, observed := labeller.perceive(FRAME))
     assert networks.calls == [(("somebody",), FRAME.camera, 0.2)]
     assert clothing.calls == [(FRAME.image, FRAME.camera, observed, (PersonLabels(3, 0.9, {}),))]
     assert people == (PersonLabels(4, 0.9, {}),)
@@ -48,12 +48,15 @@ def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_tr
     for stage in ("perception", "semantics"):
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == 1
     assert networks.times == [0.2]
-    labeller.reset()
+    assert (networks.resets, clothing.resets) == (0, 0)
+    labeller.perceive(FRAME, begins=True)
+    assert (networks.resets, clothing.resets) == (1, 0)
+    labeller.label(FRAME, observed, begins=True)
     assert (networks.resets, clothing.resets) == (2, 1)
 
 
 def test_without_smoothing_each_frame_is_perceived_for_itself() -> None:
     networks = FakeStage(smooths=False)
     traces = SenderTraces(FrameTracer("sender", RecordedSpans()), bytes(16))
-    Labeller(networks, networks, FakeStage(), SenderMetrics(), traces).label(FRAME)  # type: ignore[arg-type]
+    Labeller(networks, networks, FakeStage(), SenderMetrics(), traces).perceive(FRAME)  # type: ignore[arg-type]
     assert networks.times == [None]

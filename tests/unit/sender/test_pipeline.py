@@ -53,12 +53,16 @@ class FakeLabeller:
 
     def __init__(self, empty: bool = False) -> None:
         self.empty, self.resets = empty, 0
+        self.perceived: list[int] = []
 
-    def reset(self) -> None:
-        self.resets += 1
+    def perceive(self, frame: CapturedFrame, *, begins: bool) -> tuple[int]:
+        self.perceived.append(frame.sequence)
+        return (frame.sequence,)
 
-    def label(self, frame: CapturedFrame) -> tuple[tuple[()], tuple[PersonLabels, ...]]:
-        return (), () if self.empty else (person(),)
+    def label(self, frame: CapturedFrame, observed: tuple[int], *, begins: bool) -> tuple[PersonLabels, ...]:
+        assert observed == (frame.sequence,)
+        self.resets += begins
+        return () if self.empty else (person(),)
 
 
 class FakeLink:
@@ -139,6 +143,52 @@ async def test_new_source_resets_stages() -> None:
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
     await pipeline_of(source, FakeLink(), stage, labeller=labeller).run(asyncio.Event())
     assert labeller.resets == stage.resets == 2
+
+
+class WaitingLabeller(FakeLabeller):
+    """Labels no frame before the next one is perceived; the last one has no next."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self._events = [threading.Event() for _ in range(last + 1)]
+        self._events[0].set()
+
+    def perceive(self, frame: CapturedFrame, *, begins: bool) -> tuple[int]:
+        self._events[frame.sequence].set()
+        return super().perceive(frame, begins=begins)
+
+    def label(self, frame: CapturedFrame, observed: tuple[int], *, begins: bool) -> tuple[PersonLabels, ...]:
+        assert self._events[min(frame.sequence + 1, len(self._events) - 1)].wait(timeout=30)
+        return super().label(frame, observed, begins=begins)
+
+
+async def test_next_frame_is_perceived_while_one_is_labelled() -> None:
+    labeller, link = WaitingLabeller(last=3), FakeLink()
+    await pipeline_of(FakeSource([captured(index) for index in range(4)]), link, labeller=labeller).run(asyncio.Event())
+    assert labeller.perceived == [frame.sequence for frame in link.sent] == [0, 1, 2, 3]
+
+
+class FullLink(FakeLink):
+    """Never has room for a frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_stop_ends_a_source_that_blocks_while_the_link_is_full() -> None:
+    stop, link, source = asyncio.Event(), FullLink(), StalledSource([captured(0)])
+    running = asyncio.create_task(pipeline_of(InterruptibleSource(source, DaemonWorker("test")), link).run(stop))
+    async with asyncio.timeout(30):
+        await link.asked.wait()
+        assert await asyncio.to_thread(source.stalled.wait, 30)
+        stop.set()
+        await running
+    source.released.set()
 
 
 async def test_frames_before_source_error_are_sent() -> None:

@@ -10,6 +10,8 @@ test("a second's mean is over its frames", () => {
   bytes.add(100.9, { root: 20, total: 20 });
   assert.equal(bytes.mean(101.5, 1, 0), 15);
   assert.equal(bytes.mean(101.5, 1, 1), 1);
+  bytes.add(HISTORY_S, { root: 6 });
+  assert.equal(bytes.mean(HISTORY_S + 1, 1, 0), 6); // the first bin
 });
 
 test("a second without frames has no bytes, also before the clock began", () => {

@@ -13,6 +13,7 @@ from common.recording.block import HEAD, TRAILER
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
+from tests.support.full_disk import fill_disk
 from tests.support.recordings import BEGAN_US, FACTS, FRAME_US, counted_frame, write_counted
 
 
@@ -137,15 +138,7 @@ def test_existing_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_full_disk_ends_the_recording_behind_a_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "talk.bw"
     writer = RecordingWriter(path, FACTS)
-    real_write, free = os.write, 2000
-
-    def write(file: int, data: bytes) -> int:
-        nonlocal free
-        taken = data[:free]
-        free -= len(taken)
-        return real_write(file, taken)
-
-    monkeypatch.setattr(os, "write", write)
+    fill_disk(monkeypatch, 2000)
     with pytest.raises(OutputError, match="No space left"):
         for sequence in range(1000):
             writer.add_frame(counted_frame(sequence, key=sequence == 0), entry_point=sequence == 0)

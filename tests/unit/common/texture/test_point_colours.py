@@ -42,30 +42,24 @@ def rms_error(decoded: ByteArray, truth: ByteArray) -> float:
     return float(np.sqrt(np.square(decoded.astype(float) - truth).mean()))
 
 
-@pytest.mark.parametrize("seen", [ALL_SEEN, seen_from_the_front()], ids=["all", "front"])
+@pytest.mark.parametrize("seen", [ALL_SEEN, seen_from_the_front(), NONE_SEEN], ids=["all", "front", "none"])
 def test_round_trip(seen: BoolArray) -> None:
     colours = dressed()
     blob = encode(colours, seen)
     decoded = decode(blob)
     assert len(blob) < 4000
     np.testing.assert_array_equal(decoded.seen, seen)
-    assert rms_error(decoded.colours[seen], colours[seen]) < 4.0
+    assert not seen.any() or rms_error(decoded.colours[seen], colours[seen]) < 4.0
     assert not decoded.colours[~seen].any()
 
 
-def test_round_trip_without_any_seen_point() -> None:
-    decoded = decode(encode(dressed(), NONE_SEEN))
-    assert not decoded.seen.any() and not decoded.colours.any()
-
-
-@pytest.mark.parametrize("index", [0, 1, 1023, POINTS - 1])
-def test_round_trip_of_a_single_point(index: int) -> None:
-    seen = NONE_SEEN.copy()
-    seen[index] = True
+def test_round_trip_of_a_single_point() -> None:
     colours = dressed()
-    decoded = decode(encode(colours, seen))
-    np.testing.assert_array_equal(decoded.seen, seen)
-    assert rms_error(decoded.colours[index], colours[index]) < 8.0
+    for index in (0, 1, 1023, POINTS - 1):
+        seen = np.arange(POINTS) == index
+        decoded = decode(encode(colours, seen))
+        np.testing.assert_array_equal(decoded.seen, seen)
+        assert rms_error(decoded.colours[index], colours[index]) < 8.0, index
 
 
 @pytest.mark.parametrize("saturated", [False, True])
@@ -90,34 +84,26 @@ def test_encode_refuses_other_shapes_and_types() -> None:
         encode(dressed().astype(np.float32), ALL_SEEN)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 20, 500, -1])
-def test_truncated_blob_is_refused(kept: int) -> None:
-    with pytest.raises(MalformedPacket):
-        decode(encode(dressed(), ALL_SEEN)[:kept])
-
-
-def test_other_version_is_refused() -> None:
+def test_blob_that_is_cut_too_large_or_of_another_version_is_refused() -> None:
+    blob = encode(dressed(), ALL_SEEN)
+    for kept in (0, 1, 2, 20, 500, -1):
+        with pytest.raises(MalformedPacket):
+            pytest.fail(f"{kept} bytes are a blob: {decode(blob[:kept])}")
     with pytest.raises(MalformedPacket, match="version"):
-        decode(bytes([VERSION + 1]) + encode(dressed(), ALL_SEEN)[1:])
-
-
-def test_oversized_blob_is_refused() -> None:
+        decode(bytes([VERSION + 1]) + blob[1:])
     with pytest.raises(MalformedPacket, match="bytes"):
-        decode(encode(dressed(), ALL_SEEN) + bytes(MAX_BYTES))
+        decode(blob + bytes(MAX_BYTES))
 
 
-@pytest.mark.parametrize("size_in_header", [True, False], ids=["with size", "without size"])
-def test_decompression_bomb_is_refused(size_in_header: bool) -> None:
-    compressor = zstandard.ZstdCompressor(level=19, write_content_size=size_in_header)
-    with pytest.raises(MalformedPacket):
-        decode(bytes([VERSION]) + compressor.compress(bytes(100_000_000 // 32)))
-
-
-@pytest.mark.parametrize("length", [0, 100, 256, 257, 256 + 6 * POINTS])
-def test_content_length_that_contradicts_the_bitmap_is_refused(length: int) -> None:
-    content = (b"\x80" + bytes(length))[:length]
-    with pytest.raises(MalformedPacket):
-        decode(bytes([VERSION]) + zstandard.ZstdCompressor().compress(content))
+def test_decompression_bomb_and_a_length_that_contradicts_the_bitmap_are_refused() -> None:
+    for with_size in (True, False):
+        compressor = zstandard.ZstdCompressor(level=19, write_content_size=with_size)
+        with pytest.raises(MalformedPacket):
+            decode(bytes([VERSION]) + compressor.compress(bytes(100_000_000 // 32)))
+    for length in (0, 100, 256, 257, 256 + 6 * POINTS):
+        content = (b"\x80" + bytes(length))[:length]
+        with pytest.raises(MalformedPacket):
+            pytest.fail(f"{length}: {decode(bytes([VERSION]) + zstandard.ZstdCompressor().compress(content))}")
 
 
 @settings(max_examples=300, deadline=None)

@@ -74,22 +74,14 @@ def test_length_in_minutes_ends_after_the_step_that_passes_it(tmp_path: Path) ->
     assert scores(tmp_path)["steps"] == 1
 
 
-@pytest.mark.parametrize(
-    "wrong", [["--minutes", "0"], ["--steps", "-1"], ["--device", "gpu"], ["--without", "nothing"]]
-)
-def test_wrong_flags_are_refused(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as exited:
-        parse(ToyTraining, wrong)
-    assert exited.value.code == 2
-
-
-def test_flags_have_the_defaults_of_the_training() -> None:
+def test_flags_have_the_defaults_of_the_training_and_wrong_ones_are_refused(tmp_path: Path) -> None:
     options = parse(ToyTraining, [])
     assert (options.minutes, options.batch, options.rate, options.seed) == (1.0, 8, 0.05, 3)
     assert (options.out, options.weights, options.steps) == (Path("runs/toy"), WEIGHTS_DIRECTORY, None)
-
-
-def test_a_gpu_that_this_machine_lacks_is_refused(tmp_path: Path) -> None:
+    for wrong in (["--minutes", "0"], ["--steps", "-1"], ["--device", "gpu"], ["--without", "nothing"]):
+        with pytest.raises(SystemExit) as exited:
+            parse(ToyTraining, wrong)
+        assert exited.value.code == 2, wrong
     with pytest.raises(UsageError, match="CUDA GPUs"):
         train(ToyTraining, parse(ToyTraining, ["--out", str(tmp_path), "--device", "cuda:7"]))
 
@@ -213,22 +205,15 @@ def test_two_workers_take_the_steps_of_one_and_one_resumes(tmp_path: Path) -> No
     assert (scores(tmp_path / "two")["steps"], scores(tmp_path / "two")["samples"]) == (5, 40)
 
 
-def test_batch_that_cannot_be_shared_is_refused() -> None:
-    assert Workers(1, 2).batch(8) == 4
-    with pytest.raises(UsageError, match="--batch 9"):
-        Workers(0, 2).batch(9)
-
-
-def test_workers_have_seeds_and_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_have_seeds_gpus_and_parts_of_a_batch_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     second = Workers(1, 2, local_rank=1)
-    assert [str(second.device(name)) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
-        "cuda:1",
-        "cuda:1",
-        "cuda:0",
-        "cpu",
-    ]
+    devices = {"auto": "cuda:1", "cuda": "cuda:1", "cuda:0": "cuda:0", "cpu": "cpu"}
+    assert {name: str(second.device(name)) for name in devices} == devices
     assert len({worker.seed(4, step) for worker in (Workers(), second) for step in (0, 10)}) == 4
+    assert second.batch(8) == 4
+    with pytest.raises(UsageError, match="--batch 9"):
+        second.batch(9)
 
 
 def test_training_on_a_gpu_equals_one_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,15 +9,8 @@ def test_probe_survives_the_wire_and_is_recognised() -> None:
     assert isinstance(hello, Hello)
     assert is_probe(hello)
     assert (hello.protocol_version, hello.codec_version, hello.sender) == (PROTOCOL_VERSION, CODEC_VERSION, "doctor")
-
-
-def test_probes_have_sessions_of_their_own() -> None:
     assert probe_hello("a").session_id != probe_hello("a").session_id
-
-
-def test_hello_of_a_sender_is_no_probe() -> None:
-    hello = Hello(bytes(16), "camera", CODEC_VERSION, b"\0" * 7 + b"\1", live=True, session_secret=bytes(32))
-    assert not is_probe(hello)
+    assert not is_probe(Hello(bytes(16), "camera", CODEC_VERSION, b"\0" * 7 + b"\1", True, session_secret=bytes(32)))
 
 
 def test_receiver_refuses_a_probe_for_its_model_only() -> None:

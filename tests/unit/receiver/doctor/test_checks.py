@@ -32,13 +32,9 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.doctor.checks.require_ray", lambda: SimpleNamespace(__version__="2.60.0"))
 
 
-def test_local_engine_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_pool_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert checks.check_engine(EngineConfig(), AUTO).found == "this process"
-
-
-def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="pip install"):
         checks.check_engine(EngineConfig("ray"), AUTO)
 
@@ -81,16 +77,14 @@ def test_other_machines(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [None, "no token file ="])
-def test_token_file_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
-    tokens = tmp_path / "tokens.toml"
-    if content is not None:
-        tokens.write_text(content)
-    with pytest.raises(UsageError, match="--tokens"):
-        checks.check_admission(SecurityConfig(tokens=tokens), LOOPBACK)
+def test_token_file_that_cannot_be_used(tmp_path: Path) -> None:
+    for tokens in (tmp_path / "missing.toml", tmp_path / "other.toml"):
+        (tmp_path / "other.toml").write_text("no token file =")
+        with pytest.raises(UsageError, match="--tokens"):
+            checks.check_admission(SecurityConfig(tokens=tokens), LOOPBACK)
 
 
-def test_directory_that_another_receiver_uses(tmp_path: Path) -> None:
+def test_directory_that_another_receiver_uses_or_where_meshes_is_no_folder(tmp_path: Path) -> None:
     config = PublishConfig(tmp_path / "out")
     assert checks.check_output(config).verdict is Verdict.OK
     assert not config.out.exists()
@@ -99,24 +93,18 @@ def test_directory_that_another_receiver_uses(tmp_path: Path) -> None:
         assert (used.verdict, used.exit_code) == (Verdict.PROBLEM, 5)
         assert "another receiver writes into" in used.found
     assert checks.check_output(config).verdict is Verdict.OK
-
-
-def test_meshes_in_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "meshes").touch()
     assert checks.check_output(PublishConfig(tmp_path)).verdict is Verdict.PROBLEM
 
 
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
+def test_size_of_a_frame() -> None:
+    for config, expected in (
         (PublishConfig(), 1_202_500),
         (PublishConfig(body=False), 302_500),
         (PublishConfig(mesh_every=30), 42_500),
         (PublishConfig(format="ply"), 872_500),
-    ],
-)
-def test_size_of_a_frame(config: PublishConfig, expected: float) -> None:
-    assert checks.frame_bytes(config) == pytest.approx(expected)
+    ):
+        assert checks.frame_bytes(config) == pytest.approx(expected), config
 
 
 def test_disk_lasts(tmp_path: Path) -> None:
@@ -135,16 +123,10 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "check_built", lambda: {})
 
 
-def test_default_address_is_no_problem_when_taken() -> None:
-    finding = checks.check_page(WebConfig(), SecurityConfig())
-    assert finding.verdict is Verdict.OK and "127.0.0.1:8080" in finding.found
-
-
-def test_page_that_is_switched_off() -> None:
+def test_address_that_is_taken_matters_only_if_the_page_was_asked_for_there() -> None:
+    default = checks.check_page(WebConfig(), SecurityConfig())
+    assert default.verdict is Verdict.OK and "127.0.0.1:8080" in default.found
     assert "--no-page" in checks.check_page(WebConfig(page=False), SecurityConfig()).found
-
-
-def test_address_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
         finding = checks.check_page(WebConfig(http=address), SecurityConfig())

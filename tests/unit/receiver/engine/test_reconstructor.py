@@ -1,15 +1,12 @@
 """The reconstructor with the networks that ship: colours of surface points reach both meshes."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch._subclasses import fake_tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.arrays import FloatArray
 from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, POINTS, REGIONS
@@ -21,16 +18,14 @@ from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from receiver.body import skinning
-from receiver.decode.stage import DecodeStage
-from receiver.diffusion.stage import DiffusionStage
 from receiver.engine import reconstructor as reconstructor_module
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.stage import SurfaceStage
 from receiver.texture.received_texture import ReceivedTexture
+from tests.support.pretended_gpu import pretended_gpu
 
 UNSEEN = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 
@@ -177,44 +172,27 @@ def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
     np.testing.assert_allclose(clothed.joints_3d, plain.joints_3d, atol=1e-5)
 
 
-@contextmanager
-def fake_gpu() -> Iterator[torch.device]:
-    """A GPU in name only: torch tracks devices and shapes without computing; tensors of two devices do not mix."""
-    convert = torch.__future__.get_overwrite_module_params_on_conversion()
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield torch.device("cuda", 0)
-    finally:
-        torch.__future__.set_overwrite_module_params_on_conversion(convert)
+def test_processor_time_of_each_stage_is_told() -> None:
+    worked: dict[str, float] = {}
+    result = Reconstructor.load(worked=worked.__setitem__).reconstruct(ReconstructionRequest("account", "a", frame(0)))
+    assert worked.keys() == result.stages_ms.keys() == {"decode", "diffusion", "body", "surface"}
+    assert all(seconds > 0 for seconds in worked.values())
 
 
 def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[torch.device] = []
 
-    def to_host(tensor: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def to_host(tensor: torch.Tensor) -> FloatArray:
         copied.append(tensor.device)
-        return np.zeros(tensor.shape, np.float32)
+        return np.asarray(tensor.cpu().numpy())
 
-    body = BodyModel.load()
-    decode, diffusion = DecodeStage.load(), DiffusionStage.load()
-    reconstructor = Reconstructor(decode, diffusion, SurfaceStage(), body)
     monkeypatch.setattr(reconstructor_module, "to_numpy", to_host)
     monkeypatch.setattr(skinning, "to_numpy", to_host)
-    # Fake tensors would really move constants of one element to the GPU.
-    monkeypatch.setattr(fake_tensor, "CONSTANT_NUMEL_LIMIT", 0)
-    request = ReconstructionRequest("account", "a", frame(0))
-    with fake_gpu() as gpu:
-        for module in (
-            decode.network,
-            decode.label_space,
-            diffusion.network,
-            diffusion.space,
-            reconstructor._kinematics,
-        ):
-            module.to(gpu)
-        reconstructor.infer([request])
-    assert set(copied) == {gpu}
+    with pretended_gpu(monkeypatch) as gpu:
+        there = people(Reconstructor.load(device=gpu), frame(0))[0]
+        assert set(copied) == {gpu}
+    here = people(Reconstructor.load(), frame(0))[0]
+    np.testing.assert_allclose(there.body.mesh.vertices, here.body.mesh.vertices, atol=1e-4)
 
 
 def red_left_blue_right() -> ReceivedTexture:

@@ -42,9 +42,17 @@ def test_glb_has_everybody(out: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_directory_with_one_session_needs_no_number(out: Path) -> None:
+def test_part_and_person_of_the_only_session(out: Path) -> None:
     assert main([str(out), "--person", "1", "--output", "second.glb"]) == 0
     assert [mesh["name"] for mesh in Glb(Path("second.glb").read_bytes()).document["meshes"]] == ["person-1-body"]
+    assert main(["1", "--person", "0", "--from", "0.1", "--to", "0.2", "--output", "part.glb"]) == 0
+    np.testing.assert_allclose(Glb(Path("part.glb").read_bytes()).key_times_s(), [0.0, 0.05, 0.1], atol=1e-6)
+
+
+def test_usdz_is_a_package(out: Path) -> None:
+    pytest.importorskip("pxr.UsdSkel", reason="usd-core is not installed: pip install 'bodywire[usd]'")
+    assert main(["1", "--format", "usdz"]) == 0
+    assert Path("session-1.usdz").read_bytes()[:2] == b"PK"
 
 
 def test_bvh_has_a_file_for_each_person(out: Path) -> None:
@@ -68,17 +76,6 @@ def test_sequence_has_the_published_vertices(out: Path, mesh_format: str) -> Non
             read = trimesh.load_mesh(folder / name, process=False)
             np.testing.assert_allclose(read.vertices, published.vertices, atol=1e-6)
             np.testing.assert_array_equal(read.faces, published.faces)
-
-
-def test_usdz_is_a_package(out: Path) -> None:
-    pytest.importorskip("pxr.UsdSkel", reason="usd-core is not installed: pip install 'bodywire[usd]'")
-    assert main(["1", "--format", "usdz"]) == 0
-    assert Path("session-1.usdz").read_bytes()[:2] == b"PK"
-
-
-def test_part_of_a_session(out: Path) -> None:
-    assert main(["1", "--person", "0", "--from", "0.1", "--to", "0.2", "--output", "part.glb"]) == 0
-    np.testing.assert_allclose(Glb(Path("part.glb").read_bytes()).key_times_s(), [0.0, 0.05, 0.1], atol=1e-6)
 
 
 @pytest.mark.parametrize("mesh_format", ["glb", "obj"])

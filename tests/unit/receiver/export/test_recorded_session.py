@@ -32,17 +32,19 @@ def times(session: RecordedSession, person: int = 0) -> list[float]:
     return [body.time_s for body in session.people[person]]
 
 
-def test_times_are_those_of_capture(tmp_path: Path) -> None:
+def test_times_are_those_of_capture_unless_a_frame_rate_replaces_them(tmp_path: Path) -> None:
     out = write_lines(tmp_path, [line(0, 50.0), line(3, 50.1, (0, 2)), line(4, 50.5, (2,)), line(5, 50.6)])
     session = read_session(out, 1)
     np.testing.assert_allclose(times(session), [0.0, 0.1, 0.6], atol=1e-9)
     np.testing.assert_allclose(times(session, 2), [0.1, 0.5], atol=1e-9)
     assert session.people[2][0].path == tmp_path / "meshes/3-p2.glb"
+    np.testing.assert_allclose(times(read_session(out, 1, frame_rate=10.0)), [0.0, 0.3, 0.5], atol=1e-9)
 
 
-def test_frame_rate_replaces_the_times(tmp_path: Path) -> None:
-    out = write_lines(tmp_path, [line(2, 50.0), line(3, 51.0), line(6, 53.0)])
-    np.testing.assert_allclose(times(read_session(out, 1, frame_rate=10.0)), [0.0, 0.1, 0.4], atol=1e-9)
+def test_other_sessions_are_not_read_and_the_only_one_needs_no_number(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0), line(0, 50.05, session=2), line(1, 50.1), line(1, 50.2, session=2)])
+    np.testing.assert_allclose(times(read_session(out, 2)), [0.0, 0.15], atol=1e-9)
+    assert read_session(write_lines(tmp_path, [line(0, 50.0, session=4)]), None).number == 4
 
 
 @pytest.mark.parametrize("late", [50.1, 10.0, 50.1000001])
@@ -58,11 +60,6 @@ def test_part_has_its_own_clock(tmp_path: Path) -> None:
     np.testing.assert_allclose(times(part), [0.05, 0.15, 0.25], atol=1e-6)
     with pytest.raises(UsageError, match=r"no body between 5 s and 6 s: its last one is at 0\.90 s"):
         read_session(out, 1).cut(5.0, 6.0)
-
-
-def test_other_sessions_are_not_read(tmp_path: Path) -> None:
-    out = write_lines(tmp_path, [line(0, 50.0), line(0, 50.05, session=2), line(1, 50.1), line(1, 50.2, session=2)])
-    np.testing.assert_allclose(times(read_session(out, 2)), [0.0, 0.15], atol=1e-9)
 
 
 def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
@@ -97,10 +94,6 @@ def test_directory_without_sessions(tmp_path: Path) -> None:
         read_session(write_lines(tmp_path, []), 1)
 
 
-def test_only_session_needs_no_number(tmp_path: Path) -> None:
-    assert read_session(write_lines(tmp_path, [line(0, 50.0, session=4)]), None).number == 4
-
-
 def test_unknown_person_names_those_who_exist(tmp_path: Path) -> None:
     session = read_session(write_lines(tmp_path, [line(0, 50.0, (3, 1))]), 1)
     assert list(session.only(3).people) == [3]
@@ -119,24 +112,21 @@ def test_session_without_bodies_names_the_flags(tmp_path: Path) -> None:
         read_session(write_lines(tmp_path, [plain]), 1)
 
 
-def test_lines_that_are_no_file_of_a_receiver(tmp_path: Path) -> None:
+def test_lines_that_are_no_file_of_a_receiver_and_linked_bodies_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
+
+    def refuse(message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            read_session(tmp_path, 1)
+        path.unlink()
+
     os.mkfifo(path)
-    with pytest.raises(UsageError, match=r"frames\.jsonl: it is not a regular file"):
-        read_session(tmp_path, 1)
-    path.unlink()
+    refuse(r"frames\.jsonl: it is not a regular file")
     path.symlink_to("/dev/zero")
-    with pytest.raises(UsageError, match=r"frames\.jsonl: it is a link"):
-        read_session(tmp_path, 1)
-    path.unlink()
-    with open(path, "wb") as file:
-        file.truncate(10**11)
-    with pytest.raises(UsageError, match=r"frames\.jsonl has a line of more than"):
-        read_session(tmp_path, 1)
-
-
-def test_linked_folder_of_bodies_is_refused(tmp_path: Path) -> None:
-    out = write_lines(tmp_path / "out", [line(0, 50.0)])
-    (out / "meshes").symlink_to(tmp_path)
-    with pytest.raises(UsageError, match=r"out/meshes is a link: put the folder"):
-        read_session(out, 1)
+    refuse(r"frames\.jsonl: it is a link")
+    path.touch()
+    os.truncate(path, 10**11)
+    refuse(r"frames\.jsonl has a line of more than")
+    write_lines(tmp_path, [line(0, 50.0)])
+    (tmp_path / "meshes").symlink_to(tmp_path)
+    refuse("meshes is a link: put the folder")

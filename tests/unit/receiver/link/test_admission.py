@@ -29,18 +29,10 @@ def victim(limits: SessionLimits, newcomer: str, present: list[Session]) -> Sess
     return limits.victim(newcomer, present, present, NOW_S)
 
 
-async def test_room_needs_no_victim() -> None:
+async def test_longest_idle_session_of_the_largest_account_ends_first_if_there_is_no_room() -> None:
     assert victim(SessionLimits(3, 3), "a", await sessions("aa")) is None
-
-
-async def test_longest_idle_session_of_the_largest_account_ends_first() -> None:
-    present = [
-        await session("a", idle_s=50.0),
-        await session("b", idle_s=20.0),
-        await session("b", idle_s=30.0),
-        *await sessions("bc"),
-    ]
-    assert victim(SessionLimits(5, 5), "d", present) is present[2]
+    idle = [await session(account, idle_s=idle_s) for account, idle_s in (("a", 50.0), ("b", 20.0), ("b", 30.0))]
+    assert victim(SessionLimits(5, 5), "d", [*idle, *await sessions("bc")]) is idle[2]
 
 
 async def test_largest_account_yields_its_youngest_session() -> None:

@@ -14,8 +14,6 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import BlobAssembly, Claim, Session, SessionRegistry, SessionUse
 from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame, new_session, settle
 
-REASON = StreamBroken("ABORTED", "a reason")
-
 
 def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Session:
     hello = Hello(bytes([number]) * 16, f"sender {number}", 1, MODEL, live=True, session_secret=SECRET)
@@ -115,30 +113,33 @@ def _first(data: bytes = DATA, *, total: int = len(DATA), checksum: int = zlib.c
     return Chunk(blob, 0, data, "colours", 7, total, checksum)
 
 
-def test_chunks_are_assembled() -> None:
+def test_chunks_are_assembled_also_behind_an_unfinished_blob_and_from_a_restarted_sender() -> None:
     assembly = BlobAssembly()
     assert assembly.add(_first(DATA[:3])) is None
     assert assembly.add(Chunk(1, 3, DATA[3:])) == Blob("colours", 7, DATA)
+    assert assembly.add(_first(DATA[:3], blob=2)) is None
+    assert assembly.add(_first(blob=3)) == Blob("colours", 7, DATA)
+    restarted = _first(b"other", total=5, checksum=zlib.crc32(b"other"), blob=1)
+    assert assembly.add(restarted) == Blob("colours", 7, b"other")
 
 
 @pytest.mark.parametrize(
-    "chunk", [Chunk(1, 3, b"x"), Chunk(2, 2, b"x"), Chunk(1, 2, bytes(7))], ids=["gap", "another blob", "too long"]
+    "chunks",
+    [
+        [_first(DATA[:2]), Chunk(1, 3, b"x")],
+        [_first(DATA[:2]), Chunk(2, 2, b"x")],
+        [_first(DATA[:2]), Chunk(1, 2, bytes(7))],
+        [Chunk(1, 3, b"x")],
+        [_first(total=7)],
+    ],
+    ids=["gap", "another blob", "too long", "without a first chunk", "first chunk too long"],
 )
-def test_chunks_that_do_not_follow_are_malformed(chunk: Chunk) -> None:
+def test_chunks_that_do_not_follow_are_malformed(chunks: list[Chunk]) -> None:
     assembly = BlobAssembly()
-    assembly.add(_first(DATA[:2]))
-    with pytest.raises(MalformedPacket):
+    for chunk in chunks[:-1]:
         assembly.add(chunk)
-
-
-def test_chunk_without_a_first_chunk_is_malformed() -> None:
     with pytest.raises(MalformedPacket):
-        BlobAssembly().add(Chunk(1, 3, b"x"))
-
-
-def test_first_chunk_longer_than_its_blob_is_malformed() -> None:
-    with pytest.raises(MalformedPacket):
-        BlobAssembly().add(_first(total=7))
+        assembly.add(chunks[-1])
 
 
 def test_blob_with_a_wrong_checksum_is_dropped() -> None:
@@ -146,20 +147,6 @@ def test_blob_with_a_wrong_checksum_is_dropped() -> None:
     with pytest.raises(ChecksumMismatch, match="blob 1 has a wrong checksum"):
         assembly.add(_first(checksum=0))
     assert assembly.add(_first(blob=2)) == Blob("colours", 7, DATA)
-
-
-def test_new_blob_replaces_an_unfinished_one() -> None:
-    assembly = BlobAssembly()
-    assembly.add(_first(DATA[:3]))
-    assert assembly.add(_first(blob=2)) == Blob("colours", 7, DATA)
-
-
-def test_restarted_sender_counts_blobs_from_one() -> None:
-    assembly = BlobAssembly()
-    assembly.add(_first(blob=1))
-    assembly.add(_first(blob=2))
-    first = _first(b"other", total=5, checksum=zlib.crc32(b"other"), blob=1)
-    assert assembly.add(first) == Blob("colours", 7, b"other")
 
 
 class Evictions:
@@ -232,10 +219,6 @@ async def test_close_waits_for_the_present_user_and_refuses_every_claim() -> Non
     assert evictions.seen == [(1, "ABORTED"), (1, "RESOURCE_EXHAUSTED")]
     use.release()
     await closing
-    assert await use.claim(evictions.callback(3)) is Claim.CLOSED
-
-
-async def test_close_of_an_unused_session() -> None:
-    use = SessionUse()
-    await use.close(REASON)
-    assert await use.claim(lambda _: None) is Claim.CLOSED
+    unused = SessionUse()
+    await unused.close(StreamBroken("ABORTED", "a reason"))
+    assert [await each.claim(evictions.callback(3)) for each in (use, unused)] == [Claim.CLOSED] * 2

@@ -110,3 +110,11 @@ def test_sync_skips_what_is_synced(lines: LineFile, monkeypatch: pytest.MonkeyPa
     lines.append(b"second\n", synced=True)
     lines.sync()
     assert len(synced) == 2
+
+
+def test_second_close_closes_no_file_of_others(tmp_path: Path) -> None:
+    file = LineFile(tmp_path / "frames.jsonl", mode=0o600)
+    file.close()
+    with open(tmp_path / "other", "wb") as other:  # gets the descriptor that is free again
+        file.close()
+        os.fstat(other.fileno())

@@ -1,6 +1,5 @@
 """What the receiver records of a session: enough to decode it from about every tenth second on."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
 from tests.support import fake_link
+from tests.support.full_disk import fill_disk
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
 
 
@@ -195,15 +195,7 @@ def test_places_that_cannot_be_written_are_refused_at_the_start(
 def test_full_disk_ends_the_recording_and_not_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real_write, free = os.write, 3000
-
-    def write(file: int, data: bytes) -> int:
-        nonlocal free
-        taken = data[:free]
-        free -= len(taken)
-        return real_write(file, taken)
-
-    monkeypatch.setattr(os, "write", write)
+    fill_disk(monkeypatch, 3000)
     live = record(new_recorder(tmp_path / "talk.bw"), new_session(), slow_clip(90))
     assert len(live) == 90
     assert [each.levelname for each in caplog.records if "No space left" in each.message] == ["ERROR"]

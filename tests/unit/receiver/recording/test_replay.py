@@ -152,8 +152,9 @@ async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monke
     write_clip(tmp_path / "talk.bw", slow_clip(9), state_every=100)
     waits = Waits(monkeypatch)
     clock = waits.clock
-    await replay(tmp_path / "talk.bw", tmp_path / "out", clock=clock, speed="1")
+    played = await replay(tmp_path / "talk.bw", tmp_path / "out", clock=clock, speed="1")
     assert waits == pytest.approx([0.5] * 8)
+    assert played.lines[1] == "replayed 9 frames in 4.0 s"
     waits.clear()
     await replay(tmp_path / "talk.bw", tmp_path / "twice", clock=clock, speed="2", from_="2")
     assert waits == pytest.approx([0.25] * 4)

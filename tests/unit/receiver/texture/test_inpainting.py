@@ -48,13 +48,13 @@ def half() -> np.ndarray:
 
 
 def test_network_is_loaded_once_and_timed(layout: AtlasLayout) -> None:
-    network, spent_ms = FakeNetwork(layout), list[float]()
-    inpainter = TextureInpainter(network.load, spent_ms.append)
+    network, spent = FakeNetwork(layout), list[tuple[float, float]]()
+    inpainter = TextureInpainter(network.load, lambda ms, worked_s: spent.append((ms, worked_s)))
     assert network.loaded == 0
     for shade in (90, 150):
         completion = inpainter.estimate(received(shade, half()))
         assert completion is not None and np.abs(completion.astype(int) - shade).max() <= 3
-    assert network.loaded == 1 and len(spent_ms) == 2
+    assert network.loaded == 1 and len(spent) == 2
 
 
 def test_nothing_is_estimated_when_all_skin_is_known(layout: AtlasLayout) -> None:

@@ -52,7 +52,7 @@ class Link:
         self.padding.append((now_ms, padding_bytes))
         for index, (heartbeat, size) in enumerate(zip(heartbeats, sizes, strict=True)):
             arrives_ms = self._transmit(size, now_ms) + 0.2 * (index % 2) + 1e6
-            measurement = self.prober.echoed(Heartbeat(heartbeat.sent_ns, int(arrives_ms * 1e6)), now_ms + self._rtt_ms)
+            measurement = self.prober.echoed(Heartbeat(heartbeat.sent_ns, int(arrives_ms * 1e6)))
             self.measurements += [measurement] if measurement else []
 
 
@@ -60,13 +60,14 @@ def most_in_ten_seconds(padding: list[tuple[float, int]]) -> int:
     return max(sum(size for at_ms, size in padding if 0 <= at_ms - first_ms < 1e4) for first_ms, _ in padding)
 
 
-def test_trains_find_the_capacity_of_links_that_matter() -> None:
-    for mbps in (0.1, 0.3, 1.0, 2.0):
+def test_trains_find_the_capacity_of_links_that_matter_with_little_padding() -> None:
+    for mbps in (0.1, 0.3, 1.0, 2.0, 20.0):
         link = Link(mbps * 1e6)
-        link.run(0.0, 20.0, frame_bytes=30 if mbps < 0.2 else 80)
-        settled = [measurement for measurement in link.measurements if measurement.precise][1:]
-        assert settled
-        assert [measurement.bps / 1e6 for measurement in settled] == pytest.approx([mbps] * len(settled), rel=0.1)
+        link.run(0.0, 40.0, frame_bytes=30 if mbps < 0.2 else 80)
+        assert most_in_ten_seconds(link.padding) <= 5000 * 10 / 8, mbps
+        settled = [measurement.bps / 1e6 for measurement in link.measurements if measurement.precise][1:]
+        assert settled or mbps > 2
+        assert mbps > 2 or settled == pytest.approx([mbps] * len(settled), rel=0.1)
 
 
 def test_a_fast_link_is_known_to_carry_at_least_a_rate_that_nothing_exceeds() -> None:
@@ -78,23 +79,12 @@ def test_a_fast_link_is_known_to_carry_at_least_a_rate_that_nothing_exceeds() ->
         assert sum(size for _, size in link.padding) < 6000
 
 
-def test_padding_stays_below_its_rate() -> None:
-    for mbps in (0.1, 0.3, 1.0, 2.0, 20.0):
-        link = Link(mbps * 1e6)
-        link.run(0.0, 40.0, frame_bytes=30 if mbps < 0.2 else 80)
-        assert most_in_ten_seconds(link.padding) <= 5000 * 10 / 8
-
-
 def test_blobs_take_the_place_of_padding_and_resolve_fast_links() -> None:
     link = Link(10e6)
     link.run(0.0, 20.0, useful_bytes=20_000)
     assert link.measurements[-1].precise
     assert link.measurements[-1].bps == pytest.approx(10e6, rel=0.1)
     assert most_in_ten_seconds(link.padding) <= 5000 * 10 / 8
-
-
-def test_without_probing_no_train_is_sent() -> None:
-    assert not Prober(0.0).packet_train(0.0, 20_000)
 
 
 def test_no_trains_while_frames_measure_the_link() -> None:
@@ -116,22 +106,17 @@ def test_no_trains_while_frames_fill_most_of_the_link() -> None:
     assert len(link.measurements) == before
 
 
-def test_unexpected_echoes_are_ignored() -> None:
-    prober = Prober()
-    sizes = prober.packet_train(0.0)
-    heartbeats = [Heartbeat(index + 1) for index in range(len(sizes))]
+def test_unexpected_echoes_are_ignored_and_a_lost_train_times_out() -> None:
+    assert not Prober(0.0).packet_train(0.0, 20_000), "without probing"
+    prober, lossy = Prober(), Prober()
+    heartbeats = [Heartbeat(index + 1) for index in range(len(prober.packet_train(0.0)))]
     prober.sent({each.sent_ns: 40 for each in heartbeats}, 0.0)
-    assert prober.echoed(Heartbeat(99, 5), 10.0) is None
+    assert prober.echoed(Heartbeat(99, 5)) is None
     prober.restart()
-    assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5), 10.0) is None for heartbeat in heartbeats)
-
-
-def test_lost_train_times_out() -> None:
-    prober = Prober()
-    sizes = prober.packet_train(0.0)
-    prober.sent({index + 1: size for index, size in enumerate(sizes)}, 0.0)
-    assert prober.packet_train(1500.0) == ()
-    assert prober.packet_train(2500.0)
+    assert all(prober.echoed(Heartbeat(heartbeat.sent_ns, 5)) is None for heartbeat in heartbeats)
+    lossy.sent({index + 1: size for index, size in enumerate(lossy.packet_train(0.0))}, 0.0)
+    assert lossy.packet_train(1500.0) == ()
+    assert lossy.packet_train(2500.0)
 
 
 def test_padding_reaches_the_size_and_never_shortens() -> None:

@@ -137,7 +137,7 @@ def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return semantics.Samples(features, entries, landmarks, torch.full((count,), 2.0))
 
     monkeypatch.setattr(semantics, "CropDataset", lambda _data, split: split)
-    monkeypatch.setattr(semantics, "cached_samples", lambda _path, split, *_: samples(8 if split == "val" else 16))
+    monkeypatch.setattr(semantics, "observe", lambda split, *_: samples(8 if split == "val" else 16))
     flags = ["--data", "x", "--batch", "4"]
     network, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path, *flags)
     assert document["crops"] == 20

@@ -17,14 +17,11 @@ from common.synthetic.motion.motion_table import (
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
 
 
-def test_table_is_small_and_has_its_licences() -> None:
+def test_table_is_small_complete_and_has_its_licences() -> None:
     assert TABLE_FILE.stat().st_size <= 2_000_000
     text = (TABLE_FILE.parent / "LICENSES.md").read_text()
     for words in ("mocap.cs.cmu.edu", "Copyright (c) 2018 Xue Bin Peng", "CC0 1.0"):
         assert words in text
-
-
-def test_table_shapes_and_ranges() -> None:
     table = load_table()
     assert 8_000 <= len(table.poses) <= 12_000
     assert table.poses.shape[1:] == (22, 3) and table.poses.dtype == np.float32

@@ -22,16 +22,13 @@ def _positions(rotation_vectors: np.ndarray) -> np.ndarray:
     return forward_kinematics(matrices)[0]
 
 
-def test_stream_depends_only_on_the_seed() -> None:
+def test_stream_depends_only_on_the_seed_which_belongs_to_its_split() -> None:
     samplers = PoseSampler("train", 7), PoseSampler("train", 7)
     for n in (5, 60):
         first, second = (sampler.sample(n) for sampler in samplers)
         assert np.array_equal(first.rotation_vectors, second.rotation_vectors)
         assert np.array_equal(first.curl, second.curl)
     assert not np.array_equal(PoseSampler("train", 8).sample(60).curl, second.curl)
-
-
-def test_seed_of_another_split_is_refused() -> None:
     with pytest.raises(ValueError, match="seed"):
         PoseSampler("test", 7)
 
@@ -47,22 +44,15 @@ def test_sample_shapes_and_limits(split: str, seed: int) -> None:
     assert batch.curl.min() >= 0.0 and batch.curl.max() <= MAX_CURL
 
 
-def test_shares_of_the_recipes() -> None:
-    shares = np.bincount(PoseSampler("train", 2).sample(4000).recipe, minlength=len(RECIPES)) / 4000
-    assert np.allclose(shares, [0.55, 0.15, 0.20, 0.10], atol=0.03)
-
-
-def test_share_of_people_facing_the_camera() -> None:
+def test_shares_of_recipes_of_people_facing_the_camera_and_of_hands_in_the_body() -> None:
     batch = PoseSampler("train", 3).sample(4000)
-    standing = batch.recipe == 2
-    ahead = Rotation.from_rotvec(batch.rotation_vectors[standing, 0]).apply([0.0, 0.0, -1.0])
+    shares = np.bincount(batch.recipe, minlength=len(RECIPES)) / 4000
+    assert np.allclose(shares, [0.55, 0.15, 0.20, 0.10], atol=0.03)
+    ahead = Rotation.from_rotvec(batch.rotation_vectors[batch.recipe == 2, 0]).apply([0.0, 0.0, -1.0])
     heading = np.rad2deg(np.arctan2(-ahead[:, 0], -ahead[:, 2]))
     assert 0.52 < (np.abs(heading) < 70.0).mean() < 0.68
-
-
-def test_hands_do_not_penetrate_the_body() -> None:
-    poses = PoseSampler("train", 4).sample(2000).rotation_vectors
-    assert hand_penetrates_body(poses, ".L").mean() < 0.005 and hand_penetrates_body(poses, ".R").mean() < 0.005
+    for side in (".L", ".R"):
+        assert hand_penetrates_body(batch.rotation_vectors[:2000], side).mean() < 0.005, side
 
 
 def test_hand_penetrates_body_at_the_belly() -> None:
@@ -81,20 +71,16 @@ def test_hand_penetrates_body_at_the_belly() -> None:
     )
 
 
-def test_mirror_twice_is_identity() -> None:
-    poses = PoseSampler("train", 5).sample(50).rotation_vectors
-    assert np.array_equal(mirror(mirror(poses)), poses)
-    assert not np.array_equal(mirror(poses), poses)
+def test_mirror_reflects_every_joint_and_twice_is_identity() -> None:
+    poses = PoseSampler("train", 6).sample(50).rotation_vectors
+    mirrored = mirror(poses)
+    assert np.array_equal(mirror(mirrored), poses) and not np.array_equal(mirrored, poses)
     curl = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
     assert np.array_equal(mirror_curl(curl), [[3.0, 4.0, 1.0, 2.0]])
-
-
-def test_mirror_reflects_every_joint() -> None:
-    poses = PoseSampler("train", 6).sample(50).rotation_vectors
-    reflected = mirror_point(_positions(poses))
-    assert np.allclose(_positions(mirror(poses))[:, MIRRORED_JOINTS], reflected, atol=1e-5)
+    positions, reflected = _positions(mirrored), mirror_point(_positions(poses))
+    assert np.allclose(positions[:, MIRRORED_JOINTS], reflected, atol=1e-5)
     left, right = JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["lowerarm01.R"]
-    assert np.allclose(_positions(mirror(poses))[:, right], reflected[:, left], atol=1e-5)
+    assert np.allclose(positions[:, right], reflected[:, left], atol=1e-5)
 
 
 def test_limits_are_symmetric() -> None:

@@ -22,6 +22,8 @@ def test_make_returns_every_documented_field(crops: Crops) -> None:
     for name, documented in CROP_FIELDS.items():
         assert str(field(crops, name).dtype) == documented.split()[0], name
         assert len(field(crops, name)) == 48, name
+    surface = field(crops, "surface")
+    assert np.isfinite(surface).all() and 0.1 < surface.std() < 2, "about unit variance"
 
 
 def test_projected_joints_are_the_keypoints(crops: Crops) -> None:
@@ -70,22 +72,15 @@ def test_mask_part_and_depth_agree(crops: Crops) -> None:
     assert (depth[part > 0] != 0).mean() > 0.99
 
 
-def test_extent_is_the_crop_width_at_the_root(crops: Crops) -> None:
+def test_person_covers_a_share_of_the_crop_with_the_left_side_on_the_right(crops: Crops) -> None:
     expected = field(crops, "translation")[:, 2] / field(crops, "focal")
-    np.testing.assert_allclose(field(crops, "extent"), expected, rtol=1e-6)
-
-
-def test_left_side_of_a_facing_person_is_on_the_right(crops: Crops) -> None:
+    np.testing.assert_allclose(field(crops, "extent"), expected, rtol=1e-6, err_msg="the crop's width at the root")
+    share = (field(crops, "mask") > 0).mean((1, 2))
+    assert share.min() > 0.01 and 0.08 < np.median(share) < 0.5
     facing = np.abs(field(crops, "rotation_vectors")[:, 0]).max(1) < 0.6
     keypoints = field(crops, "keypoints_2d")[facing]
     assert facing.sum() >= 5
     assert (keypoints[:, 5, 0] > keypoints[:, 6, 0]).all()
-
-
-def test_person_covers_a_share_of_the_crop(crops: Crops) -> None:
-    share = (field(crops, "mask") > 0).mean((1, 2))
-    assert share.min() > 0.01
-    assert 0.08 < np.median(share) < 0.5
 
 
 def test_normals_and_materials_cover_the_part_map(crops: Crops) -> None:
@@ -107,12 +102,6 @@ def test_normals_are_the_slope_of_the_depth(crops: Crops) -> None:
     assert (np.sign(slope[smooth]) == np.sign(normal[..., 0][smooth])).mean() > 0.9
 
 
-def test_surface_entries_have_about_unit_variance(crops: Crops) -> None:
-    surface = field(crops, "surface")
-    assert np.isfinite(surface).all()
-    assert 0.1 < surface.std() < 2
-
-
 def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
     first, second = training_scenes.make(5, 4), training_scenes.make(5, 4)
     other_seed = training_scenes.make(6, 4)
@@ -121,14 +110,8 @@ def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
     assert (first["image"] != other_seed["image"]).any()
 
 
-def test_make_refuses_a_seed_of_another_split(training_scenes: SceneMaker) -> None:
+def test_splits_share_neither_seeds_nor_identities(training_scenes: SceneMaker) -> None:
     with pytest.raises(ValueError, match="not a train seed"):
         training_scenes.make(20_000_000, 1)
-
-
-def test_identities_of_the_splits_are_disjoint_and_complete() -> None:
-    train, val, test = (set(identity_rows(split, 4096).tolist()) for split in ("train", "val", "test"))
-    assert not train & val
-    assert not train & test
-    assert not val & test
-    assert len(train | val | test) == 4096
+    rows = [row for split in ("train", "val", "test") for row in set(identity_rows(split, 4096).tolist())]
+    assert sorted(rows) == list(range(4096))

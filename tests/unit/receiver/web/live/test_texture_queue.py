@@ -5,6 +5,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import pytest
 
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.web.live.texture_queue import INTERVAL_S, PART_BYTES, TextureQueue
@@ -12,6 +13,11 @@ from tests.support.fake_reconstructor import TETRAHEDRON
 
 CORNERS = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
 SESSION = 1
+
+
+@pytest.fixture
+def queue() -> TextureQueue:
+    return TextureQueue()
 
 
 def texture(shade: int, size_bytes: int = 100) -> MeshTexture:
@@ -37,8 +43,7 @@ def pictures(queue: TextureQueue, now_s: float) -> list[tuple[int, int]]:
     return [(header["person"], payload[0]) for header, payload in taken(queue, now_s) if header["type"] == "texture"]
 
 
-def test_coordinates_come_once_before_the_first_texture() -> None:
-    queue = TextureQueue()
+def test_coordinates_come_once_before_the_first_texture(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1), 4: texture(2)})
     headers = [header for header, _ in taken(queue, 0)]
     assert [header["type"] for header in headers] == ["texture_coordinates", "texture", "texture"]
@@ -48,8 +53,7 @@ def test_coordinates_come_once_before_the_first_texture() -> None:
     assert [header["type"] for header, _ in taken(queue, 0)] == ["texture"]
 
 
-def test_texture_is_sent_once_and_again_when_it_changes() -> None:
-    queue = TextureQueue()
+def test_texture_is_sent_once_and_again_when_it_changes(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1)})
     assert pictures(queue, 0) == [(3, 1)]
     queue.offer(SESSION, {3: texture(1)})
@@ -58,8 +62,7 @@ def test_texture_is_sent_once_and_again_when_it_changes() -> None:
     assert pictures(queue, 10) == [(3, 2)]
 
 
-def test_newest_texture_waits_for_its_time_and_replaces_older_ones() -> None:
-    queue = TextureQueue()
+def test_newest_texture_waits_for_its_time_and_replaces_older_ones(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1)})
     assert pictures(queue, 5) == [(3, 1)]
     for shade in (2, 3, 4):
@@ -70,8 +73,7 @@ def test_newest_texture_waits_for_its_time_and_replaces_older_ones() -> None:
     assert queue.next_start_s(5 + INTERVAL_S) is None
 
 
-def test_texture_that_changes_back_is_not_sent() -> None:
-    queue = TextureQueue()
+def test_texture_that_changes_back_is_not_sent(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1)})
     assert pictures(queue, 0) == [(3, 1)]
     queue.offer(SESSION, {3: texture(2)})
@@ -80,8 +82,7 @@ def test_texture_that_changes_back_is_not_sent() -> None:
     assert pictures(queue, 10) == []
 
 
-def test_parts_take_a_quarter_of_the_bytes_of_frames() -> None:
-    queue = TextureQueue()
+def test_parts_take_a_quarter_of_the_bytes_of_frames(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1, 100_000)})
     frames, parts = 0, 0
     while not queue.has(SESSION, 3):
@@ -94,8 +95,7 @@ def test_parts_take_a_quarter_of_the_bytes_of_frames() -> None:
     assert parts > 100_000
 
 
-def test_part_waits_for_a_frame_while_others_are_on_their_way() -> None:
-    queue = TextureQueue()
+def test_part_waits_for_a_frame_while_others_are_on_their_way(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1)})
     assert queue.next_part(0, idle=False) is None
     queue.frame_sent(4 * PART_BYTES)
@@ -103,8 +103,7 @@ def test_part_waits_for_a_frame_while_others_are_on_their_way() -> None:
     assert queue.next_part(0, idle=False) is None
 
 
-def test_person_is_known_by_the_texture_when_all_of_it_was_sent() -> None:
-    queue = TextureQueue()
+def test_person_is_known_by_the_texture_when_all_of_it_was_sent(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1, 3 * PART_BYTES)})
     while (part := queue.next_part(0, idle=True)) is not None and part.size < 3 * PART_BYTES:
         assert not queue.has(SESSION, 3)
@@ -115,8 +114,7 @@ def test_person_is_known_by_the_texture_when_all_of_it_was_sent() -> None:
     assert queue.has(SESSION, 3), "the browser keeps the texture until it has the next one"
 
 
-def test_person_who_has_left_is_forgotten_also_halfway() -> None:
-    queue = TextureQueue()
+def test_person_who_has_left_is_forgotten_also_halfway(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1), 4: texture(2, 3 * PART_BYTES), 5: texture(3)})
     while (part := queue.next_part(0, idle=True)) is not None and part.size < 3 * PART_BYTES:
         pass
@@ -127,8 +125,7 @@ def test_person_who_has_left_is_forgotten_also_halfway() -> None:
     assert pictures(queue, 0) == [(4, 2)]
 
 
-def test_people_of_other_sessions_are_kept() -> None:
-    queue = TextureQueue()
+def test_people_of_other_sessions_are_kept(queue: TextureQueue) -> None:
     queue.offer(1, {3: texture(1)})
     queue.offer(2, {3: texture(2)})
     queue.offer(2, {})
@@ -136,8 +133,7 @@ def test_people_of_other_sessions_are_kept() -> None:
     assert queue.has(1, 3) and not queue.has(2, 3)
 
 
-def test_browser_that_begins_anew_gets_everything_again() -> None:
-    queue = TextureQueue()
+def test_browser_that_begins_anew_gets_everything_again(queue: TextureQueue) -> None:
     queue.offer(SESSION, {3: texture(1, 3 * PART_BYTES)})
     assert queue.next_part(0, idle=True) is not None
     assert queue.next_part(0, idle=True) is not None

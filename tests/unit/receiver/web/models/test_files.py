@@ -48,19 +48,19 @@ def test_other_names_are_no_files(model: str, name: str, tmp_path: Path) -> None
     assert files.read(model, name) is None
 
 
-def test_crash_before_the_row_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["before the row", "while files are written", "between row and files of a removal"])
+def test_crash_leaves_nothing(tmp_path: Path, moment: str) -> None:
     files, model = ModelFiles(tmp_path), new_model_id()
-    files.write(model, FILES)  # and the process is killed
+    if moment == "while files are written":
+        files.prepare_removal(model)  # the marker, as at the beginning of `write`
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "person-0.obj").write_bytes(b"hal")
+    else:
+        files.write(model, FILES)
+    if moment == "between row and files of a removal":
+        files.settle(model)
+        files.prepare_removal(model)
     assert ModelFiles(tmp_path).recover(nobody) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_crash_while_files_are_written_leaves_nothing(tmp_path: Path) -> None:
-    files, model = ModelFiles(tmp_path), new_model_id()
-    files.prepare_removal(model)  # the marker, as at the beginning of `write`
-    (tmp_path / model).mkdir()
-    (tmp_path / model / "person-0.obj").write_bytes(b"hal")
-    assert files.recover(nobody) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,15 +69,6 @@ def test_crash_after_the_row_keeps_the_model(tmp_path: Path) -> None:
     files.write(model, FILES)
     assert files.recover(lambda pending: pending) == 0
     assert names(tmp_path) == {f"{model}/person-0.obj", f"{model}/picture.jpg"}
-
-
-def test_crash_between_row_and_files_of_a_removal_is_completed(tmp_path: Path) -> None:
-    files, model = ModelFiles(tmp_path), new_model_id()
-    files.write(model, FILES)
-    files.settle(model)
-    files.prepare_removal(model)  # the row is removed, and the process is killed
-    assert files.recover(nobody) == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_start_with_another_database_removes_no_model(tmp_path: Path) -> None:

@@ -19,24 +19,20 @@ def _heartbeats(events: list[tuple[float, str]], seconds: float) -> list[float]:
     return sent_s
 
 
-def test_idle_link_has_one_heartbeat_per_interval() -> None:
-    echoes = [(at / 100 + 0.001, "echo_received") for at in range(0, 500, 5)]
-    assert len(_heartbeats(echoes, 5.0)) in range(22, 27)
-
-
-def test_busy_link_has_one_heartbeat_per_second() -> None:
-    events = [(at / 30, name) for at in range(150) for name in ("frame_sent", "message_received", "frame_answered")]
-    assert len(_heartbeats([*events, *[(at + 0.1, "echo_received") for at in range(5)]], 5.0)) in range(4, 7)
+def test_heartbeats_of_an_idle_a_busy_and_a_silent_link() -> None:
+    idle = [(at / 100 + 0.001, "echo_received") for at in range(0, 500, 5)]
+    assert len(_heartbeats(idle, 5.0)) in range(22, 27), "one an interval"
+    busy = [(at / 30, name) for at in range(150) for name in ("frame_sent", "message_received", "frame_answered")]
+    assert len(_heartbeats([*busy, *[(at + 0.1, "echo_received") for at in range(5)]], 5.0)) in range(4, 7), (
+        "one a second"
+    )
+    assert _heartbeats([], 4.95) == [0.0]
 
 
 def test_unanswered_heartbeat_is_not_followed_by_another() -> None:
     # No answer for a second: one heartbeat is sent, and no other queues behind it.
     events = [(at / 30, "frame_sent") for at in range(30)] + [(0.05, "echo_received")]
     assert len(_heartbeats(events, 1.0)) <= 2
-
-
-def test_silent_receiver_gets_one_heartbeat() -> None:
-    assert _heartbeats([], 4.95) == [0.0]
 
 
 def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
@@ -47,20 +43,14 @@ def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
 
 
 def test_clock_comparison_waits_after_a_silence() -> None:
-    events = [(at / 30, name) for at in range(30) for name in ("frame_sent", "message_received", "frame_answered")]
-    events += [
-        (0.1, "echo_received"),
-        (2.9, "message_received"),
-        (2.9, "echo_received"),
-        (2.91, "frame_sent"),
-        (2.95, "message_received"),
-        (2.95, "frame_answered"),
-    ]
-    events += [
-        (2.95 + at / 30, name) for at in range(60) for name in ("frame_sent", "message_received", "frame_answered")
-    ]
-    after = [at for at in _heartbeats(events, 4.5) if at >= 2.9]
-    assert after == [pytest.approx(3.9, abs=0.02)]
+    def frames(begin_s: float, count: int) -> list[tuple[float, str]]:
+        names = ("frame_sent", "message_received", "frame_answered")
+        return [(begin_s + at / 30, name) for at in range(count) for name in names]
+
+    answer = [(2.9, "message_received"), (2.9, "echo_received"), (2.91, "frame_sent")]
+    answer += [(2.95, "message_received"), (2.95, "frame_answered")]
+    events = [*frames(0.0, 30), (0.1, "echo_received"), *answer, *frames(2.95, 60)]
+    assert [at for at in _heartbeats(events, 4.5) if at >= 2.9] == [pytest.approx(3.9, abs=0.02)]
 
 
 def test_restart_forgets_pending_echoes() -> None:

@@ -24,9 +24,6 @@ def test_distance_is_over_commonly_visible_regions() -> None:
     first, second = appearance([0.2, 0.9], [0.1, 0.1]), appearance([0.5, 0.0], [0.1, 0.0])
     assert first.distance(second) == pytest.approx(0.3)
     assert first.distance(first) == 0.0
-
-
-def test_distance_without_common_regions_is_none() -> None:
     assert appearance([0.2, 0.9], [0.1, 0.0]).distance(appearance([0.2, 0.9], [0.0, 0.1])) is None
 
 
@@ -35,28 +32,16 @@ def test_blend_weighs_regions_by_visible_area() -> None:
     after = memory.blended(appearance([0.6, 0.6, 0.6], [0.1, 0.0, 0.1]), 0.25)
     assert after.colours[:, 0] == pytest.approx([0.3, 0.2, 0.6])
     assert after.area == pytest.approx([0.1, 0.075, 0.025])
-
-
-def test_blend_without_visible_area_is_finite() -> None:
     nothing = appearance([0.5], [0.0])
     assert np.isfinite(nothing.blended(nothing, 0.5).colours).all()
 
 
-def test_part_of_a_person_is_the_same_person() -> None:
-    rng = np.random.default_rng(0)
-    noisy = (STANDING + rng.normal(0, 4, STANDING.shape)).astype(np.float32)
+def test_part_of_a_person_is_the_same_person_and_who_stands_behind_is_not() -> None:
+    noisy = (STANDING + np.random.default_rng(0).normal(0, 4, STANDING.shape)).astype(np.float32)
     whole, legs = ImagePose(STANDING, ALL), ImagePose(noisy, LEGS)
-    assert whole.is_same_person(legs)
-    assert legs.is_same_person(whole)
-
-
-def test_occluded_person_is_not_a_duplicate() -> None:
-    behind = ImagePose(STANDING + np.array([45, -10], np.float32), ALL)
-    assert not ImagePose(STANDING, ALL).is_same_person(behind)
-
-
-def test_too_few_common_keypoints_are_not_the_same_person() -> None:
-    assert not ImagePose(STANDING, ALL).is_same_person(ImagePose(STANDING, np.arange(17) >= 12))
+    assert whole.is_same_person(legs) and legs.is_same_person(whole)
+    assert not whole.is_same_person(ImagePose(STANDING + np.array([45, -10], np.float32), ALL))
+    assert not whole.is_same_person(ImagePose(STANDING, np.arange(17) >= 12)), "too few keypoints in common"
 
 
 @pytest.mark.parametrize(("logit", "sigma", "located"), [(1.0, 0.05, True), (-1.0, 0.05, False), (1.0, 0.2, False)])

@@ -1,0 +1,130 @@
+"""Outfits on the template: extents, hems, layers, and the correction by labels."""
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from common.body.anatomy import REGION_INDEX
+from common.body.model import BodyModel
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.body.template import BodyTemplate
+from common.errors import WeightsError
+from receiver.outfits import shells as shells_module
+from receiver.outfits.dressing import Dresser, Outfit
+from receiver.outfits.guidance import Guidance
+from receiver.outfits.mixture import sample
+from receiver.outfits.shells import Shells
+from tests.unit.receiver.outfits.test_mixture import wears
+
+IDENTITIES = range(12)
+
+
+@pytest.fixture(scope="module")
+def template() -> BodyTemplate:
+    return BodyTemplate.from_model(BodyModel.load())
+
+
+@pytest.fixture(scope="module")
+def shells() -> Shells:
+    return Shells.load()
+
+
+@pytest.fixture(scope="module")
+def dresser(template: BodyTemplate, shells: Shells) -> Dresser:
+    return Dresser(template, shells)
+
+
+def dressed(dresser: Dresser, identity: int, **kinds: str) -> Outfit:
+    return dresser.dress(sample(wears(**{name: {kind: 1.0} for name, kind in kinds.items()}), identity))
+
+
+def end(outfit: Outfit, along: FloatArray) -> float:
+    """How far down a limb its cloth reaches."""
+    return float(along[outfit.cloth & (along >= 0)].max(initial=0))
+
+
+@pytest.mark.parametrize(("sleeve", "low", "high"), [("sleeveless", 0, 0.2), ("short", 0.2, 0.95), ("long", 1.6, 2)])
+def test_sleeves_end_where_their_kind_says(
+    dresser: Dresser, shells: Shells, sleeve: str, low: float, high: float
+) -> None:
+    ends = [end(dressed(dresser, each, sleeve=sleeve), shells.limb[:, 0]) for each in IDENTITIES]
+    assert low <= min(ends) and max(ends) <= high, ends
+
+
+@pytest.mark.parametrize(("bottom", "low", "high"), [("shorts", 0.2, 0.9), ("knee", 0.75, 1.2), ("trousers", 1.6, 2)])
+def test_legs_end_where_their_kind_says(dresser: Dresser, shells: Shells, bottom: str, low: float, high: float) -> None:
+    ends = [end(dressed(dresser, each, bottom=bottom), shells.limb[:, 1]) for each in IDENTITIES]
+    assert low <= min(ends) and max(ends) <= high, ends
+
+
+def test_skirts_bridge_the_legs(dresser: Dresser, template: BodyTemplate, shells: Shells) -> None:
+    skirt, trousers = (dressed(dresser, 1, bottom=kind).displacement for kind in ("skirt_long", "trousers"))
+    inner = (np.abs(shells.limb[:, 1] - 0.8) < 0.1) & (
+        template.rest[:, 0] * template.vertex_normals(template.rest)[:, 0] < 0
+    )
+    gaps = [float(np.abs(template.rest[inner, 0] + field[inner, 0]).mean()) for field in (skirt, trousers)]
+    assert gaps[0] < 0.6 * gaps[1]
+
+
+def test_hair_has_volume_and_headwear_covers_it(dresser: Dresser, template: BodyTemplate) -> None:
+    scalp = template.region == REGION_INDEX["scalp"]
+    size = {
+        name: float(np.linalg.norm(dressed(dresser, 2, **kinds).displacement[scalp], axis=1).mean())
+        for name, kinds in {
+            "bald": {"hair": "bald"},
+            "short": {"hair": "short"},
+            "helmet": {"hair": "hidden", "headwear": "helmet"},
+        }.items()
+    }
+    assert size["bald"] < 0.002 < 0.008 < size["short"] < size["helmet"]
+
+
+def test_long_hair_hangs_lower_than_short_hair(dresser: Dresser, template: BodyTemplate) -> None:
+    bald = dressed(dresser, 2, hair="bald").displacement
+    lowest = {}
+    for hair in ("short", "long"):
+        field = dressed(dresser, 2, hair=hair).displacement
+        moved = np.linalg.norm(field - bald, axis=1) > 0.005
+        lowest[hair] = float((template.rest + field)[moved, 1].max())
+    assert lowest["long"] > lowest["short"] + 0.05
+
+
+def test_people_stand_on_their_soles(dresser: Dresser, template: BodyTemplate) -> None:
+    ground = {
+        kind: float((template.rest + dressed(dresser, 3, shoes=kind).displacement)[:, 1].max())
+        for kind in ("barefoot", "shoes")
+    }
+    assert 0.005 < ground["shoes"] - ground["barefoot"] < 0.03
+
+
+def test_cloth_lies_over_the_skin(dresser: Dresser, template: BodyTemplate) -> None:
+    normals = template.vertex_normals(template.rest)
+    for layer in ("top", "jacket", "coat", "dress", "vest"):
+        outfit = dressed(dresser, 5, layer=layer)
+        height = np.einsum("vd,vd->v", outfit.displacement, normals)[outfit.cloth]
+        assert np.isfinite(outfit.displacement).all() and float((height > 0).mean()) > 0.9, layer
+
+
+def test_labels_count_as_far_as_they_are_sure(dresser: Dresser) -> None:
+    space = SurfaceSpace.load()
+    guidance = Guidance(dresser, space)
+    latent, entries = sample(None, 7), np.zeros(SURFACE_SIZE, np.float32)
+    plain = dresser.dress(latent).displacement
+    assert np.array_equal(guidance.worn(latent, entries, 0.0), plain)
+    assert np.array_equal(guidance.worn(latent, entries[:0], 1.0), plain)
+    entries[0] = 2.0
+
+    def first(field: FloatArray) -> float:
+        return float(space.analysis[0].numpy() @ (field - space.mean.numpy()).ravel())
+
+    errors = [abs(first(guidance.worn(latent, entries, sure)) - 2.0) for sure in (0.0, 1.0)]
+    assert errors[1] < 0.6 * errors[0]
+
+
+def test_missing_and_damaged_shells_are_an_error(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(shells_module, "SHELLS_FILE", tmp_path / "shells.npz")
+    with pytest.raises(WeightsError, match="reinstall"):
+        Shells.load()
+    (tmp_path / "shells.npz").write_bytes(b"PK nothing")
+    with pytest.raises(WeightsError, match="reinstall"):
+        Shells.load()

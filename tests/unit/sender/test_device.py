@@ -1,0 +1,56 @@
+"""The sender's networks on a GPU that is pretended: a tensor that was left on the host is found there."""
+
+import numpy as np
+import pytest
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.errors import UsageError
+from common.frames import PersonLabels
+from common.weights.config import DeviceConfig
+from sender import composition
+from sender.capture.open import DEMO_CLIP
+from sender.capture.video import VideoFileSource
+from sender.config import SenderConfig
+from sender.metrics import SenderMetrics
+from sender.texture.stage import TextureStage
+from sender.traces import SenderTraces
+from tests.support.pretended_gpu import on_gpu, pretended_gpu
+
+# The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.
+FRAMES = 3
+# The GPU's bf16 is not the CPU's float32.
+TOLERANCE_SIGMA = 0.2
+
+
+def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
+    """Labels of the first frames of the demo clip, with the networks on a device."""
+    labels: list[tuple[PersonLabels, ...]] = []
+    textures = TextureStage(LabelSpace.load(), BodyModel.load())
+    config = SenderConfig(device=DeviceConfig(device))
+    with VideoFileSource(DEMO_CLIP) as source:
+        labeller = composition._labeller(config, source, SenderMetrics(), SenderTraces())
+        perception = labeller._perception
+        for network in (perception._perception.net, perception._detector.net):
+            assert on_gpu(network) == (device == "cuda")
+        for frame, _ in zip(source, range(FRAMES), strict=False):
+            people = labeller.label(frame, observed := labeller.perceive(frame))
+            labels.append(people)
+            textures.update(frame, observed, people)
+    return labels
+
+
+def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_gpu(monkeypatch):
+        labels = labelled("cuda")
+    assert len(labels) == FRAMES
+    for (person,), (other,) in zip(labels, labelled("cpu"), strict=True):
+        assert person.labels.keys() == other.labels.keys()
+        for group, entries in person.labels.items():
+            np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)
+
+
+def test_gpu_that_is_missing() -> None:
+    config = SenderConfig(device=DeviceConfig("cuda:99"))
+    with VideoFileSource(DEMO_CLIP) as source, pytest.raises(UsageError, match="--device cuda:99: this machine has"):
+        composition._labeller(config, source, SenderMetrics(), SenderTraces())
