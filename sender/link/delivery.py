@@ -32,6 +32,8 @@ _MAX_REJECTIONS = 8
 _MAX_UNEXPECTED_IN_A_ROW = MAX_WINDOW
 # A receiver that drains ends the stream when it has handled the frames that have arrived.
 _MAX_DRAIN_S = 30.0
+# Behind a frame that is lost another one usually follows, whose answer shows the loss; behind the last one none does.
+_LAST_FRAME_S = 1.0
 _LOSS_POLL_S = 0.02
 # How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
 _CLOCK_TOLERANCE_MS = 1000.0
@@ -250,11 +252,13 @@ class FrameDelivery:
         return new
 
     async def watch_losses(self) -> None:
-        """Gives up frames of a full window that nothing answers, until cancelled."""
+        """Gives up frames that nothing answers, of a full window or after which none was sent, until cancelled."""
         while True:
             await asyncio.sleep(_LOSS_POLL_S if self._lossy else _MAX_DRAIN_S)
-            if self._lossy and not self.window.room:
-                overdue = self._losses.overdue(self.window.in_flight, self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            silent = self._last_sent_s is not None and now_s - self._last_sent_s > _LAST_FRAME_S
+            if self._lossy and (silent or not self.window.room):
+                overdue = self._losses.overdue(self.window.in_flight, now_s)
                 if overdue is not None:
                     self._give_up(overdue)
 

@@ -2,8 +2,8 @@
 
 The receiver answers frames in the order in which they arrive.  So an answer shows that the frames before it were lost
 or arrived too late, or that their answers were lost: they are given up.  Without any answer the oldest frame of a full
-window is given up after a time like TCP's retransmission timeout (RFC 6298), which doubles from the third one on: a
-fresh frame can leave and show whether the link is back.
+window, or one that no frame follows, is given up after a time like TCP's retransmission timeout (RFC 6298), which
+doubles from the third one on: a fresh frame can leave and show whether the link is back.
 """
 
 from collections.abc import Collection, Sequence
@@ -43,7 +43,7 @@ class Losses:
         return [item for item in in_flight if item.sent_at_s < newest_s and item.frame.sequence not in sequences]
 
     def overdue(self, in_flight: Sequence[InFlight], now_s: float) -> InFlight | None:
-        """The frame of a full window to be given up now, if none of it was answered for too long."""
+        """The frame in flight to be given up now, if none was answered for too long."""
         if not in_flight:
             return None
         oldest = min(in_flight, key=lambda item: item.sent_at_s)

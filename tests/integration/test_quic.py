@@ -152,6 +152,25 @@ async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, o
     assert observer.losses == []
 
 
+async def test_last_frames_that_are_lost_do_not_keep_the_sender(link: LinkFixture, ours: Authority) -> None:
+    _, address = await link.server(RecordingPipeline(), security=at_receiver(ours), quic=True)
+    relay = LossyRelay(address)
+    sending, observer = client(link, await relay.start(), at_sender(ours), live=True)
+    await sending.connect()
+    await sending.send(label_frame(0))
+    while not observer.fates:
+        await asyncio.sleep(0.01)
+    # Its answer is lost, and whatever repeats it.
+    relay.loses = lambda number, forward: not forward
+    await sending.send(label_frame(1))
+    await asyncio.sleep(0.9)
+    relay.loses = lambda number, forward: False
+    async with asyncio.timeout(20):
+        await sending.drain()
+    await relay.stop()
+    assert dict(observer.fates) == {0: Fate.ACKNOWLEDGED, 1: Fate.LOST}
+
+
 async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None:
     registry, pipeline = SessionRegistry(CountingCodec), RecordingPipeline()
     _, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
