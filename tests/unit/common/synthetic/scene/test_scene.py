@@ -18,9 +18,9 @@ def field(crops: Crops, name: str) -> npt.NDArray[Any]:
 
 
 def test_make_returns_every_documented_field(crops: Crops) -> None:
-    assert set(crops) == set(CROP_FIELDS)
-    for name, documented in CROP_FIELDS.items():
-        assert str(field(crops, name).dtype) == documented.split()[0], name
+    assert set(crops) == set(CROP_FIELDS) - {"kinds"}, "kinds are known in the preset of that name alone"
+    for name in crops:
+        assert str(field(crops, name).dtype) == CROP_FIELDS[name].split()[0], name
         assert len(field(crops, name)) == 48, name
     surface = field(crops, "surface")
     assert np.isfinite(surface).all() and 0.1 < surface.std() < 2, "about unit variance"
@@ -105,7 +105,7 @@ def test_normals_are_the_slope_of_the_depth(crops: Crops) -> None:
 def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
     first, second = training_scenes.make(5, 4), training_scenes.make(5, 4)
     other_seed = training_scenes.make(6, 4)
-    for name in CROP_FIELDS:
+    for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert (first["image"] != other_seed["image"]).any()
 
