@@ -29,9 +29,8 @@ _CLOSED_BELOW = -0.12
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
 _SOLE_M, _RIM_M, _FOOT_END_M = 0.028, 0.004, 0.035
-_SHORT = ("hair.short01", "hair.short02", "hair.short03", "hair.short04")
 _HAIR = {
-    "short": _SHORT,
+    "short": ("hair.short01", "hair.short02", "hair.short03", "hair.short04"),
     "medium": ("hair.bob01", "hair.bob02"),
     "long": ("hair.long01",),
     "tied": ("hair.ponytail01", "hair.braid01"),
@@ -73,7 +72,7 @@ class Dresser:
         self._ground_m = float(self._rest[self._foot, 1].max())
         self._beside_foot = self._away_from_feet()
 
-    def dress(self, latent: OutfitLatent) -> "Outfit":
+    def dress(self, latent: OutfitLatent) -> Outfit:
         """The outfit of z'."""
         worn = _Worn(self._normals, len(self._rest))
         over_boots = latent.kinds["shoes"] != "boots" or latent.z_prime["bottom"]["fit"] > 1.3
@@ -98,7 +97,7 @@ class Dresser:
             away[foot] = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
         return away
 
-    def moved(self, outfit: "Outfit", change: FloatArray) -> FloatArray:
+    def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
         """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
         field = outfit.displacement + change * outfit.cloth[:, None]
         height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
@@ -107,12 +106,12 @@ class Dresser:
 
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         kind, z = latent.kinds["bottom"], latent.z_prime["bottom"]
-        below_waist = self._until(z["waist"] - self._torso, 0.0)
+        below_waist = self._torso <= z["waist"]
         if kind.startswith("skirt"):
             field = self._skirt(z["flare"] + 0.2 * (z["fit"] - 1))
         else:
-            seat = np.clip((self._torso - 0.0) / 0.1, 0, 1)[:, None]
-            field = self._cloth(z["fit"]) + seat * self._fitted("hang", z["fit"])
+            seat = np.clip(self._torso / 0.1, 0, 1)[:, None]
+            field = self._fitted("cloth", z["fit"]) + seat * self._fitted("hang", z["fit"])
         inside = self._clothed & ~self._on_arm & below_waist & (self._leg <= z["leg_end"])
         self._hem(worn, self._leg, z["leg_end"], self._on_leg & self._clothed)
         worn.put(inside, field, self._edge(self._leg, z["leg_end"], self._on_leg), loose=z["fit"])
@@ -128,20 +127,21 @@ class Dresser:
         self._top(worn, z, layer)
 
     def _top(self, worn: "_Worn", z: dict[str, float], layer: str) -> None:
-        torso_hem = z["hem"] if layer not in (*_LONG_LAYERS, "dress") else 0.0 if layer != "dress" else 0.22
         long = layer in _LONG_LAYERS
+        # Tails or a skirt go on from there.
+        torso_hem = 0.0 if long else 0.22 if layer == "dress" else z["hem"]
         arms = self._on_arm & (self._arm <= z["sleeve_end"])
         collar = self._collar(z["neckline"])
         trunk = ~self._on_arm & ~self._on_leg & (self._torso >= torso_hem) & (self._torso <= collar)
         hips = self._on_leg & (self._torso >= torso_hem)
         inside = self._clothed & (arms | trunk | hips)
-        field = self._cloth(z["fit"]) + self._fitted("hang", z["fit"])
+        field = self._fitted("cloth", z["fit"]) + self._fitted("hang", z["fit"])
         if long:
             tails = self._clothed & ~self._on_arm & (self._torso < 0.12) & (self._leg <= z["hem"])
             down = np.clip((0.22 - self._torso) / 0.12, 0, 1) * ~self._on_arm
             field = field + down[:, None].astype(np.float32) * (self._skirt(0.2) - field)
             inside |= tails
-        opened = self._opening(z["opening_m"], collar)
+        opened = self._opening(z["opening_m"])
         edge = self._edge(self._arm, z["sleeve_end"], self._on_arm)
         self._hem(worn, self._arm, z["sleeve_end"], self._on_arm & self._clothed)
         if long:
@@ -161,7 +161,7 @@ class Dresser:
         beside = np.clip((np.abs(self._rest[:, 0]) - 0.06) / 0.05, 0, 1)
         return np.asarray(neckline - _NECK_DEPTH * dip + 0.3 * beside + _NAPE * ~self._front, np.float32)
 
-    def _opening(self, half_width_m: float, collar: FloatArray) -> BoolArray:
+    def _opening(self, half_width_m: float) -> BoolArray:
         """(V',) whether an open front leaves the vertex free; it widens towards the hem."""
         if half_width_m <= 0:
             return np.zeros(len(self._rest), np.bool_)
@@ -177,11 +177,11 @@ class Dresser:
         if kind != "sandals":
             field = self._shells.fields[_quantile(_SHOES, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, np.zeros(len(moved), np.bool_))
+            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field)
         if kind == "boots":
             shaft = self._on_leg & ~self._foot & (self._leg > z["shaft"])
             edge = self._edge(self._leg, z["shaft"], self._on_leg)
-            worn.put(shaft, self._cloth(0.8), edge)
+            worn.put(shaft, self._fitted("cloth", 0.8), edge)
             self._hem(worn, self._leg, z["shaft"], self._on_leg & ~self._foot)
         self._sole(worn, z["sole_m"])
 
@@ -199,14 +199,11 @@ class Dresser:
             field = self._shells.fields[_quantile(styles, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             scale = z["volume"] if hair in ("short", "medium") else 1.0
-            worn.put(moved, field * np.float32(scale), np.zeros(len(moved), np.bool_), over=False)
+            worn.put(moved, field * np.float32(scale), over=False)
         self._headwear.put_on(headwear, worn.field)
 
-    def _cloth(self, fit: float) -> FloatArray:
-        """(V', 3) of a whole suit of any fit from 0, tight, to 2, loose."""
-        return self._fitted("cloth", fit)
-
     def _fitted(self, shell: str, fit: float) -> FloatArray:
+        """(V', 3) of a shell that is there in all fits, from 0, tight, to 2, loose."""
         fit = min(max(fit, 0.0), 2.0)
         lower = min(int(fit), 1)
         first, second = (self._shells.fields[f"{shell}.{FITS[row]}"] for row in (lower, lower + 1))
@@ -215,10 +212,6 @@ class Dresser:
     def _skirt(self, flare: float) -> FloatArray:
         straight, wide = self._shells.fields["skirt.straight"], self._shells.fields["skirt.wide"]
         return np.asarray(straight + np.float32(np.clip(flare, 0, 1)) * (wide - straight), np.float32)
-
-    @staticmethod
-    def _until(above: FloatArray, least: float) -> BoolArray:
-        return np.asarray(above >= least)
 
     def _hem(self, worn: "_Worn", coordinate: FloatArray, end: float | FloatArray, on: BoolArray) -> None:
         """Moves the vertices nearest to a hem onto it."""
@@ -259,8 +252,15 @@ class _Worn:
         self.field, self.slide = np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32)
         self.loose = np.zeros(count, np.float32)
 
-    def put(self, inside: BoolArray, field: FloatArray, edge: BoolArray, loose: float = 0.0, over: bool = True) -> None:
-        """Puts a garment over what is beneath."""
+    def put(
+        self,
+        inside: BoolArray,
+        field: FloatArray,
+        edge: BoolArray | bool = False,
+        loose: float = 0.0,
+        over: bool = True,
+    ) -> None:
+        """Puts a garment over what is beneath; its edge is thicker."""
         height, beneath = (np.einsum("vd,vd->v", each, self._normals) for each in (field, self.field))
         covered = np.linalg.norm(self.field, axis=1) > 1e-3
         least = np.where(covered & inside, beneath + _OVER_M, -1.0) if over else np.full(len(height), -1.0)

@@ -31,7 +31,7 @@ from common.training.recipe import Defaults, Recipe
 from common.training.run import main
 from common.wears import VALUES
 from sender.perception.inference.predictor import Perception
-from sender.train.worn_people import WornPeople, cached, observed_photographs, rendered_people
+from sender.train.worn_people import WornPeople, observed_photographs, rendered_people
 from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
 from sender.wears.network import WearsConfig, WearsNet, by_attribute
 from sender.wears.stage import WEIGHTS_NAME
@@ -69,9 +69,9 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         out, people = self.options.out, self.options.people
         perception = Perception.load()
         read = partial(observed_photographs, people, perception=perception)
-        self._train = cached(out / "photographs-train.pt", lambda: read("train"))
-        self._val = cached(out / "photographs-val.pt", lambda: read("val"))
-        self._test = cached(out / "photographs-test.pt", lambda: read("test"))
+        self._train = WornPeople.cached(out / "photographs-train.pt", lambda: read("train"))
+        self._val = WornPeople.cached(out / "photographs-val.pt", lambda: read("val"))
+        self._test = WornPeople.cached(out / "photographs-test.pt", lambda: read("test"))
         self._rendered = rendered_people(self.options.rendered)
         network = WearsNet(WearsConfig())
         features = self._train.features.float()

@@ -7,8 +7,8 @@ which are kept; rendered people have the true ones.
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from common.arrays import Box, ByteArray, Image
 from common.body.anatomy import REGIONS
 from common.errors import SourceError
-from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.wears import UNKNOWN, VALUES, possible
@@ -151,16 +150,6 @@ def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
         seen = np.isin(part_BHH, regions).mean(axis=(1, 2)) >= _LEAST_SEEN
         out[~seen, row] = everything[row]
     return out
-
-
-def cached(path: Path, make: Callable[[], WornPeople]) -> WornPeople:
-    """The people, from `path` if they were observed before."""
-    if not path.exists():
-        people = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(path) as partial:
-            torch.save([getattr(people, item.name) for item in fields(people)], partial)
-    return WornPeople(*torch.load(path, mmap=True))
 
 
 def _split(name: str, held_back: frozenset[str]) -> WornSplit:
