@@ -204,7 +204,7 @@ def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
 
 
 def _kinds(row: Mapping[str, str]) -> ByteArray:
-    return possible({attribute: [row[attribute]] for attribute in VALUES})
+    return possible({attribute: [row.get(attribute, UNKNOWN)] for attribute in VALUES})
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
