@@ -13,9 +13,9 @@ Examples:
   python -m common.synthetic.render_shards --out kinds --preset kinds --count 8192 --size 192
   python -m sender.train.wears --openimages data/openimages --rendered kinds --photographs 0.2 --out runs/rendered
   python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
-      --start runs/rendered --steps 500 --fold 0 --out runs/fold-0
+      --start runs/rendered --steps 320 --fold 0 --out runs/fold-0
   python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
-      --start runs/rendered --steps 500 --left-out runs/fold-0 runs/fold-1 runs/fold-2 --out runs/wears --export
+      --start runs/rendered --steps 320 --left-out runs/fold-0 runs/fold-1 runs/fold-2 --out runs/wears --export
 """
 
 import argparse
