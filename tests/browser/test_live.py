@@ -87,7 +87,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
     live.wait_for_function(f"before => {chart} !== before", arg=before)
 
 
-@pytest.mark.parametrize(("key", "name"), [("s", "Solid (S)"), ("w", "Wireframe (W)")])
+@pytest.mark.parametrize(("key", "name"), [("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")])
 def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
     live.get_by_role("slider", name="Frame").fill("3")
     live.wait_for_selector(".viewport[data-frame='3']")
