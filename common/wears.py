@@ -53,6 +53,15 @@ def possible(kinds: Mapping[str, Iterable[str]]) -> ByteArray:
     return rows
 
 
+def check_kinds(kinds: Mapping[str, str]) -> None:
+    """Raises ValueError, which lists what can be said, if there is no such attribute, or no such value of it."""
+    for name, value in kinds.items():
+        if name not in VALUES:
+            raise ValueError(f"{name!r} cannot be worn: give one of {', '.join(VALUES)}")
+        if value not in VALUES[name]:
+            raise ValueError(f"{name} is one of {', '.join(VALUES[name])}, not {value!r}")
+
+
 _GRAINS = 15
 
 
@@ -86,6 +95,14 @@ class Wears:
                 raise ValueError(f"attribute {name!r} needs the probabilities of {', '.join(values)}")
             if not (np.all(shares >= 0) and abs(float(shares.sum()) - 1) < 1e-3):
                 raise ValueError(f"the probabilities of {name!r} must not be negative and sum to one, got {shares}")
+
+    def as_known(self, kinds: Mapping[str, str]) -> Self:
+        """The posterior if some attributes are known. Raises ValueError as `check_kinds`."""
+        check_kinds(kinds)
+        known = {
+            name: np.array([float(each == value) for each in VALUES[name]], np.float32) for name, value in kinds.items()
+        }
+        return type(self)({**self.posterior, **known})
 
     def likeliest(self) -> dict[str, tuple[str, float]]:
         """Attribute → its likeliest value and that value's probability."""

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from common.blobs import WEARS, Blob
+from common.blobs import COLOURS, TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
@@ -161,9 +161,10 @@ class SenderPipeline:
     ) -> bool:
         """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it."""
         labels, blobs = await asyncio.get_running_loop().run_in_executor(workers, self._process, perceived)
-        # A picture has no later frame whose gaps could carry the colours of its people.
-        # What people wear is so small that it never waits for a gap.
-        ahead = [blob for blob in blobs if self._playback.stills or blob.kind == WEARS]
+        # What people wear is so small that it never waits for a gap.  A picture has no later frame whose gaps could
+        # carry the colours of its people.
+        urgent = (WEARS, COLOURS, TEXTURE) if self._playback.stills else (WEARS,)
+        ahead = [blob for blob in blobs if blob.kind in urgent]
         for blob in blobs:
             if blob not in ahead:
                 self._link.post(blob)
@@ -189,7 +190,8 @@ class SenderPipeline:
         return None if stopped.done() else frame
 
     def _perceive(self, frame: CapturedFrame) -> _Perceived:
-        begins, self._last_source = frame.source != self._last_source, frame.source
+        begins = self._playback.stills or frame.source != self._last_source
+        self._last_source = frame.source
         return _Perceived(frame, self._labeller.perceive(frame, begins=begins), begins)
 
     def _process(self, perceived: _Perceived) -> tuple[LabelFrame, list[Blob]]:

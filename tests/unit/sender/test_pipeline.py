@@ -38,6 +38,7 @@ class FakeSource:
         stills: bool = False,
     ) -> None:
         self.live, self.frames, self.failure, self.stills, self.closed = live, frames, failure, stills, False
+        self.ends = not live
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         yield from self.frames
@@ -293,6 +294,9 @@ def still(sequence: int) -> CapturedFrame:
 
 
 async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
-    link = FakeLink()
-    await pipeline_of(FakeSource([still(0), still(1)], stills=True), link, FakeBlobStage()).run(asyncio.Event())
+    link, labeller = FakeLink(), FakeLabeller()
+    # Two files of a glob may have one name.
+    source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
+    await pipeline_of(source, link, FakeBlobStage(), labeller=labeller).run(asyncio.Event())
     assert link.ahead == [[], [Blob(COLOURS, 7, b"\x01")]] and link.blobs == []
+    assert labeller.resets == 2, "each shows people of its own"
