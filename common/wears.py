@@ -12,23 +12,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray
-
-VALUES: Mapping[str, tuple[str, ...]] = {
-    # medium: chin to shoulders; hidden: beneath headwear.
-    "hair": ("bald", "short", "medium", "long", "tied", "hidden"),
-    # cap: visors too; scarf: veils and bandanas too.
-    "headwear": ("none", "cap", "helmet", "hat", "beanie", "hood", "scarf"),
-    # Of the outermost upper garment: the arms beneath a vest may be covered.
-    "sleeve": ("bare", "sleeveless", "short", "long"),
-    # jacket: to the hips, opens or is thick; coat: below the hips.
-    "layer": ("top", "jacket", "coat", "vest", "dress", "robe", "none"),
-    "bottom": ("trousers", "knee", "shorts", "skirt_short", "skirt_long", "brief"),
-    "top_fit": ("tight", "regular", "loose"),
-    "bottom_fit": ("tight", "regular", "loose"),
-    # boots: ski boots and skates too.
-    "shoes": ("barefoot", "sandals", "shoes", "boots"),
-}
-"""The values of each attribute."""
+from common.wear_kinds import VALUES as VALUES
 
 WITHDRAWN = b"\0"
 """In place of an encoded posterior: the identity belongs to nobody any more."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.errors import exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 
 FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 

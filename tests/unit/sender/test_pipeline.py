@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, WEARS, Blob
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
@@ -287,6 +287,21 @@ async def test_stages_take_every_frame_and_are_timed() -> None:
     for stage, passes in (("preview", 4), ("colours", 0), ("channel", 0), ("capture", 5)):
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == passes
     assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 4
+
+
+async def test_the_labels_of_a_stream_leave_before_its_blobs_are_made_and_wears_goes_ahead_of_the_next() -> None:
+    link = FakeLink()
+
+    class WatchingStage(FakeBlobStage):
+        def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+            sent_before.append(len(link.sent))
+            return [Blob(WEARS, 7, bytes([frame.sequence])), Blob(COLOURS, 7, b"c")]
+
+    sent_before: list[int] = []
+    await pipeline_of(FakeSource([captured(0), captured(1)]), link, WatchingStage()).run(asyncio.Event())
+    assert sent_before == [1, 2]
+    assert link.ahead == [[], [Blob(WEARS, 7, b"\x00")]]
+    assert link.blobs == [Blob(COLOURS, 7, b"c")] * 2 + [Blob(WEARS, 7, b"\x01")], "no frame follows the last"
 
 
 def still(sequence: int) -> CapturedFrame:
