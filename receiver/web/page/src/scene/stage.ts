@@ -21,9 +21,9 @@ const FRAMED_MODEL_M = 1.2;
 const RAISED_SHARE = 0.055;
 /** From the people to the key light, metres. */
 const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
-const KEY = 2.6;
+const KEY = 2.8;
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
-const FILL: Record<Look, number> = { colour: 2.1, solid: 1.2, wireframe: 1.2 };
+const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
 const SHADOW_PIXELS = 1024;
 /** Half the side of the square around the people that has shadows. */
 const SHADOW_M = 2.2;
