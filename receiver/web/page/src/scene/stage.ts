@@ -18,7 +18,9 @@ const MEASURE_EVERY = 20;
 /** At least so much is seen of a live scene, in which people move, and of a model. */
 const FRAMED_LIVE_M = 2.7;
 const FRAMED_MODEL_M = 1.2;
-const RAISED_SHARE = 0.055;
+/** The lower edge that controls lie over, in a live scene with a timeline and around a model, pixels. */
+const COVERED_LIVE_PX = 120;
+const COVERED_MODEL_PX = 70;
 /** From the people to the key light, metres. */
 const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
 const KEY = 2.8;
@@ -59,6 +61,8 @@ export class Stage {
   #look: Look = "colour";
   #follow = true;
   #placed = false;
+  /** Whether nobody has turned, moved or scaled the view. */
+  #untouched = true;
   #flight = 0;
   #requested = 0;
   #lastDraw = 0;
@@ -81,7 +85,10 @@ export class Stage {
     this.#controls.maxDistance = 25;
     this.#controls.maxPolarAngle = 0.55 * Math.PI;
     this.#controls.addEventListener("change", () => this.invalidate());
-    this.#controls.addEventListener("start", () => (this.#flight = 0));
+    this.#controls.addEventListener("start", () => {
+      this.#flight = 0;
+      this.#untouched = false;
+    });
     this.#ground.measured = options.live;
     this.#scene.add(
       this.#ground.object,
@@ -192,6 +199,7 @@ export class Stage {
 
   /** Looks at the people from the front, a little from above and from the side. */
   resetView(animate = true): void {
+    this.#untouched = true;
     this.#locate();
     this.#flight = animate && !this.#options.reducedMotion ? FLIGHT_S : 0;
     if (this.#flight === 0) {
@@ -203,6 +211,7 @@ export class Stage {
 
   /** Turns by angles, radians. */
   orbit(azimuth: number, polar: number): void {
+    this.#untouched = false;
     const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
     const spherical = new THREE.Spherical().setFromVector3(offset);
     spherical.theta += azimuth;
@@ -212,6 +221,7 @@ export class Stage {
   }
 
   pan(right: number, up: number): void {
+    this.#untouched = false;
     const scale = 0.1 * this.#camera.position.distanceTo(this.#controls.target);
     this.#step.setFromMatrixColumn(this.#camera.matrix, 0).multiplyScalar(right * scale);
     this.#step.y += up * scale;
@@ -221,6 +231,7 @@ export class Stage {
   }
 
   zoom(factor: number): void {
+    this.#untouched = false;
     this.#step.subVectors(this.#camera.position, this.#controls.target).multiplyScalar(factor);
     this.#camera.position.addVectors(this.#controls.target, this.#step);
     this.invalidate();
@@ -315,7 +326,9 @@ export class Stage {
     const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
     const least = this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M;
-    const height = Math.max(least, 1.35 * size.y, (1.5 * size.x) / this.#camera.aspect);
+    const pixels = Math.max(this.#options.canvas.clientHeight, 1);
+    const free = 1 - this.#covered(pixels) / pixels;
+    const height = Math.max(least, (1.2 * size.y) / free, (1.5 * size.x) / this.#camera.aspect);
     return START.clone()
       .setLength(height / 2 / half)
       .add(this.#centre);
@@ -327,9 +340,14 @@ export class Stage {
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
-    // Controls lie over the lower edge: what is looked at is a little above the middle.
-    this.#camera.setViewOffset(width, height, 0, RAISED_SHARE * height, width, height);
+    // What is looked at is in the middle of what no control covers.
+    this.#camera.setViewOffset(width, height, 0, this.#covered(height) / 2, width, height);
+    if (this.#untouched) this.resetView(false);
     this.invalidate();
+  }
+
+  #covered(height: number): number {
+    return Math.min(this.#options.live ? COVERED_LIVE_PX : COVERED_MODEL_PX, height / 2);
   }
 }
 
