@@ -101,6 +101,7 @@ export class Stage {
     );
     // A processor would draw for twice as long.
     this.#renderer.shadowMap.enabled = !simple;
+    this.#renderer.shadowMap.type = THREE.VSMShadowMap;
     // Drawn once for each picture, not for the contact shadow too.
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
@@ -357,7 +358,8 @@ function keyLight(): THREE.DirectionalLight {
   const { shadow } = key;
   key.castShadow = true;
   shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
-  shadow.radius = 8;
+  shadow.radius = 6;
+  shadow.blurSamples = 16;
   shadow.normalBias = 0.02;
   const { camera } = shadow;
   [camera.left, camera.right, camera.bottom, camera.top] = [-SHADOW_M, SHADOW_M, -SHADOW_M, SHADOW_M];
