@@ -312,7 +312,7 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
     device = resolve_device(config.device.device)
-    perception = PerceptionStage.load(config.tracking.limits(live=source.live), device)
+    perception = PerceptionStage.load(config.tracking, device, live=source.live)
     semantics = SemanticsStage.load(config.smoothing, device)
     return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
 

@@ -4,8 +4,8 @@
                               │        when the frame leaves           │
                               └─ blob stages: colours, pictures ───────┘
 
-The next frame is captured and perceived while the present one is labelled and sent.  The blobs of a stream's frame are
-made when its labels are on their way.  What is in brackets runs in
+The next frame is captured and perceived while the present one is labelled and sent, and the blobs of a stream's frame
+are made when its labels are on their way.  What is in brackets runs in
 `sender.rated_encoder`, which the link calls.
 """
 
@@ -114,6 +114,7 @@ class SenderPipeline:
         self._clock = clock
         self._last_source = ""
         self._ahead: list[Blob] = []
+        self._making: asyncio.Future[None]
 
     @property
     def finished(self) -> bool:
@@ -129,7 +130,7 @@ class SenderPipeline:
         """
         stopped = asyncio.create_task(stop.wait())
         failure: SourceError | None = None
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="frame") as workers:
+        with ThreadPoolExecutor(max_workers=3, thread_name_prefix="frame") as workers:
             try:
                 await self._send_all(workers, stopped)
             except SourceError as error:
@@ -142,16 +143,18 @@ class SenderPipeline:
 
     async def _send_all(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> None:
         following = asyncio.ensure_future(self._next(workers, stopped))
+        self._making = asyncio.ensure_future(asyncio.sleep(0))
         try:
             while (perceived := await following) is not None:
                 following = asyncio.ensure_future(self._next(workers, stopped))
                 if not await self._send(perceived, workers, stopped):
                     return
+            await self._making
             for blob in self._ahead:
                 self._link.post(blob)
         finally:
             following.cancel()
-            await asyncio.wait((following,))
+            await asyncio.wait((following, self._making))
 
     async def _next(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
         """The next frame and the people in it; None as for `_capture`."""
@@ -168,18 +171,17 @@ class SenderPipeline:
         A picture has no later frame whose gaps could carry the colours of its people: they are made first.  In a
         stream the labels leave first.
         """
-        run = asyncio.get_running_loop().run_in_executor
-        labels = await run(workers, self._label, perceived)
+        labels = await asyncio.get_running_loop().run_in_executor(workers, self._label, perceived)
         if self._playback.stills:
-            self._post(await run(workers, self._blobs, perceived, labels), urgent=(WEARS, COLOURS, TEXTURE))
+            await self._make_blobs(perceived, labels, workers, urgent=(WEARS, COLOURS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
         if not self._playback.stills:
-            # So that the link has the frame before a worker is busy.
-            await asyncio.sleep(0)
+            # Those of the frame before may still be under way.
+            await self._making
             # What people wear is so small that it never waits for a gap.
-            self._post(await run(workers, self._blobs, perceived, labels), urgent=(WEARS,))
+            self._making = asyncio.ensure_future(self._make_blobs(perceived, labels, workers, urgent=(WEARS,)))
         await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
             sending.cancel()
@@ -187,9 +189,11 @@ class SenderPipeline:
         await sending
         return True
 
-    def _post(self, blobs: Sequence[Blob], urgent: Sequence[str]) -> None:
-        """Gives blobs to the link; those of urgent kinds are sent ahead of the next frame."""
-        for blob in blobs:
+    async def _make_blobs(
+        self, perceived: _Perceived, labels: LabelFrame, workers: ThreadPoolExecutor, urgent: Sequence[str]
+    ) -> None:
+        """Makes a frame's blobs and gives them to the link; those of urgent kinds are sent ahead of the next frame."""
+        for blob in await asyncio.get_running_loop().run_in_executor(workers, self._blobs, perceived, labels):
             if blob.kind in urgent:
                 self._ahead.append(blob)
             else:

@@ -1,7 +1,9 @@
 """The perception stage: a frame → the people tracked in it, each with perception's predictions."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -10,7 +12,8 @@ import torch
 from common.arrays import Box, Image
 from common.frames import Camera
 from common.weights.devices import CPU
-from sender.perception.config import TrackerConfig
+from sender.perception.capacity import people_carried
+from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
@@ -23,6 +26,8 @@ from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Track, Tracker
 from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
+
+logger = logging.getLogger(__name__)
 
 # Least time between searches, at the two scales by turns: frames, and seconds where the source has a clock.
 _SEARCH_FRAMES, _SEARCH_S = 5, 0.3
@@ -81,9 +86,20 @@ class PerceptionStage:
         self._boxes = ViewTurns()
 
     @classmethod
-    def load(cls, limits: TrackerConfig, device: torch.device = CPU) -> Self:
-        """With the shipped weights; raises WeightsError where some are missing, damaged or of another version."""
-        return cls(Detector.load(device=device), Perception.load(device=device), Verifier.load(), limits)
+    def load(cls, tracking: TrackingConfig, device: torch.device = CPU, *, live: bool = False) -> Self:
+        """With the shipped weights.
+
+        Args:
+            live: the source is a camera, whose people must not be more than the machine carries.
+
+        Raises:
+            WeightsError: weights are missing, damaged or of another version.
+        """
+        perception = Perception.load(device=device)
+        limits = tracking.limits(carried=partial(people_carried, perception) if live else None)
+        if live:
+            logger.info("following up to %d people (--max-people)", limits.max_people)
+        return cls(Detector.load(device=device), perception, Verifier.load(), limits)
 
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
