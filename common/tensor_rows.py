@@ -17,7 +17,8 @@ class TensorRows:
     __slots__ = ()
 
     def __len__(self) -> int:
-        return len(self._columns()[0])
+        dataclass: Any = self
+        return len(getattr(self, next(iter(dataclass.__dataclass_fields__))))
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
         return type(self)(*(column[rows] for column in self._columns()))

@@ -12,23 +12,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray
-
-VALUES: Mapping[str, tuple[str, ...]] = {
-    # medium: chin to shoulders; hidden: beneath headwear.
-    "hair": ("bald", "short", "medium", "long", "tied", "hidden"),
-    # cap: visors too; scarf: veils and bandanas too.
-    "headwear": ("none", "cap", "helmet", "hat", "beanie", "hood", "scarf"),
-    # Of the outermost upper garment: the arms beneath a vest may be covered.
-    "sleeve": ("bare", "sleeveless", "short", "long"),
-    # jacket: to the hips, opens or is thick; coat: below the hips.
-    "layer": ("top", "jacket", "coat", "vest", "dress", "robe", "none"),
-    "bottom": ("trousers", "knee", "shorts", "skirt_short", "skirt_long", "brief"),
-    "top_fit": ("tight", "regular", "loose"),
-    "bottom_fit": ("tight", "regular", "loose"),
-    # boots: ski boots and skates too.
-    "shoes": ("barefoot", "sandals", "shoes", "boots"),
-}
-"""The values of each attribute."""
+from common.wear_kinds import VALUES as VALUES
 
 WITHDRAWN = b"\0"
 """In place of an encoded posterior: the identity belongs to nobody any more."""
@@ -51,6 +35,15 @@ def possible(kinds: Mapping[str, Iterable[str]]) -> ByteArray:
         known = range(len(values)) if not seen or UNKNOWN in seen else [values.index(value) for value in seen]
         rows[row] = sum(1 << index for index in known)
     return rows
+
+
+def check_kinds(kinds: Mapping[str, str]) -> None:
+    """Raises ValueError, which lists what can be said, if there is no such attribute, or no such value of it."""
+    for name, value in kinds.items():
+        if name not in VALUES:
+            raise ValueError(f"{name!r} cannot be worn: give one of {', '.join(VALUES)}")
+        if value not in VALUES[name]:
+            raise ValueError(f"{name} is one of {', '.join(VALUES[name])}, not {value!r}")
 
 
 _GRAINS = 15
@@ -86,6 +79,14 @@ class Wears:
                 raise ValueError(f"attribute {name!r} needs the probabilities of {', '.join(values)}")
             if not (np.all(shares >= 0) and abs(float(shares.sum()) - 1) < 1e-3):
                 raise ValueError(f"the probabilities of {name!r} must not be negative and sum to one, got {shares}")
+
+    def as_known(self, kinds: Mapping[str, str]) -> Self:
+        """The posterior if some attributes are known. Raises ValueError as `check_kinds`."""
+        check_kinds(kinds)
+        known = {
+            name: np.array([float(each == value) for each in VALUES[name]], np.float32) for name, value in kinds.items()
+        }
+        return type(self)({**self.posterior, **known})
 
     def likeliest(self) -> dict[str, tuple[str, float]]:
         """Attribute → its likeliest value and that value's probability."""

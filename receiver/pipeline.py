@@ -5,11 +5,11 @@ link ─ codec ─ [ engine: decode ─ diffusion ─ surface, and the skinned b
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, WEARS, Blob
+from common.blobs import PICTURE, PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
@@ -35,16 +35,11 @@ from receiver.publish.observer import SessionObserver
 from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.received_people import BlobHandler, ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
-from receiver.texture.received_colours import ReceivedColours
-from receiver.texture.received_texture import ReceivedTextures
 from receiver.traces import ReceiverTraces
-from receiver.wears.received import ReceivedWears
 
 logger = logging.getLogger(__name__)
-
-BlobHandler = Callable[[Blob], None]
-"""Takes a session's blobs of one kind; raises MalformedPacket for one that must not be used."""
 
 
 @dataclass(slots=True)
@@ -52,9 +47,7 @@ class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
     writer: SessionWriter
-    textures: ReceivedTextures
-    colours: ReceivedColours
-    wears: ReceivedWears
+    people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
     logged_late: bool = False
     logged_left_out: bool = False
@@ -116,17 +109,14 @@ class ReceiverPipeline:
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
-        textures = self._texture_threads.textures(session.account, session.session_id)
-        colours, wears = ReceivedColours(), ReceivedWears()
+        people = ReceivedPeople(self._texture_threads.textures(session.account, session.session_id))
         handlers: Mapping[str, BlobHandler] = {
-            COLOURS: colours.take,
-            TEXTURE: textures.take,
-            WEARS: wears.take,
+            **people.handlers,
             PREVIEW: check_preview,
             PICTURE: partial(self._key_pictures.take, session, writer),
             SIGNAL: partial(self._channel_pictures.take, session, writer.number),
         }
-        return _SessionState(writer, textures, colours, wears, handlers)
+        return _SessionState(writer, people, handlers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -144,7 +134,8 @@ class ReceiverPipeline:
         for observer in self._observers:
             observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
-        wears = state.wears.newest
+        state.people.begin(decoded.frame)
+        wears = state.people.wears.newest
         result = await self._reconstruct(session, state, decoded.frame, arrival, wears)
         if result is None:
             self._drop_late(session, state)
@@ -183,7 +174,7 @@ class ReceiverPipeline:
         """Forgets the session; its files stay."""
         state = self._sessions.pop(session.session_id, None)
         if state is not None:
-            state.textures.close()
+            state.people.textures.close()
             self._channel_pictures.session_ended(session)
             self._metrics.peer_left()
             for observer in self._observers:
@@ -200,7 +191,7 @@ class ReceiverPipeline:
         await self._key_pictures.finish()
         await self._channel_pictures.close()
         for state in self._sessions.values():
-            state.textures.close()
+            state.people.textures.close()
         self._texture_threads.shutdown()
 
     def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
@@ -232,13 +223,13 @@ class ReceiverPipeline:
             return None
         labels = self._within_limit(session, state, labels)
         if not session.real_time:
-            await state.textures.decoded(person.identity for person in labels.people)
+            await state.people.textures.decoded(person.identity for person in labels.people)
         request = ReconstructionRequest(
             session.account,
             session.session_id,
             labels,
-            state.colours.newest,
-            state.textures.of_next_frame(wait=session.real_time),
+            state.people.colours.newest,
+            state.people.textures.of_next_frame(wait=session.real_time),
             priority=_priority(session),
             surfaces=state.writer.wants_meshes(labels.sequence)
             or any(observer.shows_surfaces(state.writer.number) for observer in self._observers),

@@ -1,7 +1,7 @@
 """What blobs have brought of a session's people, by identity."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Generic, TypeVar
 
 from common.blobs import Blob
@@ -41,8 +41,6 @@ class ReceivedByPerson(ABC, Generic[Content]):
         others = {each: known for each, known in self._newest.items() if each != blob.key}
         self._newest = others if content is None else {**others, blob.key: content}
 
-    def pop(self, identities: Iterable[int]) -> dict[int, Content]:
-        """Takes the contents of people out."""
-        popped = {each: self._newest[each] for each in identities if each in self._newest}
-        self._newest = {each: known for each, known in self._newest.items() if each not in popped}
-        return popped
+    def forget(self, identities: Collection[int]) -> None:
+        """Drops the contents of people."""
+        self._newest = {each: known for each, known in self._newest.items() if each not in identities}

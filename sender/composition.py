@@ -65,6 +65,8 @@ from sender.texture.stage import TextureStage
 from sender.traces import SenderTraces
 from sender.wears.stage import WearsReader, WearsStage
 
+_PICTURES_IN_FLIGHT = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Sender:
@@ -205,7 +207,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
             report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
             delivery = _deliver(
-                config.link, hello, encoder, observers, rate, report, transport, spool, metrics, traffic
+                _link(config.link, source), hello, encoder, observers, rate, report, transport, spool, metrics, traffic
             )
         pipeline = SenderPipeline(
             Playback(
@@ -253,6 +255,11 @@ def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
     quic = QuicTransport(transport)
     quic.check(*config.peer.each)
     return quic
+
+
+def _link(config: LinkConfig, source: FrameSource) -> LinkConfig:
+    """Pictures bring all colours of their people, which the receiver keeps until their frame's turn."""
+    return replace(config, window=min(config.window, _PICTURES_IN_FLIGHT)) if source.stills else config
 
 
 def _deliver(
@@ -305,7 +312,7 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
     device = resolve_device(config.device.device)
-    perception = PerceptionStage.load(config.tracking.limits(live=source.live), device)
+    perception = PerceptionStage.load(config.tracking, device, live=source.live)
     semantics = SemanticsStage.load(config.smoothing, device)
     return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
 
@@ -335,7 +342,7 @@ def _jscc_stage(
     channel = config.channel.state
     if channel is None:
         return nullcontext()
-    if source.stills:
+    if source.stills and not source.ends:
         raise UsageError("--channel sends video: pictures of other programs (--camera socket:) are none")
     return closing(JsccStage(config.channel, channel, metrics))
 

@@ -4,7 +4,8 @@
                               │        when the frame leaves           │
                               └─ blob stages: colours, pictures ───────┘
 
-The next frame is captured and perceived while the present one is labelled and sent.  What is in brackets runs in
+The next frame is captured and perceived while the present one is labelled and sent, and the blobs of a stream's frame
+are made when its labels are on their way.  What is in brackets runs in
 `sender.rated_encoder`, which the link calls.
 """
 
@@ -15,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from common.blobs import WEARS, Blob
+from common.blobs import COLOURS, TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
@@ -112,6 +113,8 @@ class SenderPipeline:
         self._durable = durable
         self._clock = clock
         self._last_source = ""
+        self._ahead: list[Blob] = []
+        self._making: asyncio.Future[None]
 
     @property
     def finished(self) -> bool:
@@ -127,7 +130,7 @@ class SenderPipeline:
         """
         stopped = asyncio.create_task(stop.wait())
         failure: SourceError | None = None
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="frame") as workers:
+        with ThreadPoolExecutor(max_workers=3, thread_name_prefix="frame") as workers:
             try:
                 await self._send_all(workers, stopped)
             except SourceError as error:
@@ -140,14 +143,18 @@ class SenderPipeline:
 
     async def _send_all(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> None:
         following = asyncio.ensure_future(self._next(workers, stopped))
+        self._making = asyncio.ensure_future(asyncio.sleep(0))
         try:
             while (perceived := await following) is not None:
                 following = asyncio.ensure_future(self._next(workers, stopped))
                 if not await self._send(perceived, workers, stopped):
                     return
+            await self._making
+            for blob in self._ahead:
+                self._link.post(blob)
         finally:
             following.cancel()
-            await asyncio.wait((following,))
+            await asyncio.wait((following, self._making))
 
     async def _next(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
         """The next frame and the people in it; None as for `_capture`."""
@@ -159,22 +166,38 @@ class SenderPipeline:
     async def _send(
         self, perceived: _Perceived, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]
     ) -> bool:
-        """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it."""
-        labels, blobs = await asyncio.get_running_loop().run_in_executor(workers, self._process, perceived)
-        # A picture has no later frame whose gaps could carry the colours of its people.
-        # What people wear is so small that it never waits for a gap.
-        ahead = [blob for blob in blobs if self._playback.stills or blob.kind == WEARS]
-        for blob in blobs:
-            if blob not in ahead:
-                self._link.post(blob)
+        """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it.
+
+        A picture has no later frame whose gaps could carry the colours of its people: they are made first.  In a
+        stream the labels leave first.
+        """
+        labels = await asyncio.get_running_loop().run_in_executor(workers, self._label, perceived)
+        if self._playback.stills:
+            await self._make_blobs(perceived, labels, workers, urgent=(WEARS, COLOURS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
+        ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
+        if not self._playback.stills:
+            # Those of the frame before may still be under way.
+            await self._making
+            # What people wear is so small that it never waits for a gap.
+            self._making = asyncio.ensure_future(self._make_blobs(perceived, labels, workers, urgent=(WEARS,)))
         await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
             sending.cancel()
             return False
         await sending
         return True
+
+    async def _make_blobs(
+        self, perceived: _Perceived, labels: LabelFrame, workers: ThreadPoolExecutor, urgent: Sequence[str]
+    ) -> None:
+        """Makes a frame's blobs and gives them to the link; those of urgent kinds are sent ahead of the next frame."""
+        for blob in await asyncio.get_running_loop().run_in_executor(workers, self._blobs, perceived, labels):
+            if blob.kind in urgent:
+                self._ahead.append(blob)
+            else:
+                self._link.post(blob)
 
     async def _capture(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> CapturedFrame | None:
         """The next frame; None at the source's end or when the sender has to stop."""
@@ -189,22 +212,27 @@ class SenderPipeline:
         return None if stopped.done() else frame
 
     def _perceive(self, frame: CapturedFrame) -> _Perceived:
-        begins, self._last_source = frame.source != self._last_source, frame.source
+        begins = self._playback.stills or frame.source != self._last_source
+        self._last_source = frame.source
         return _Perceived(frame, self._labeller.perceive(frame, begins=begins), begins)
 
-    def _process(self, perceived: _Perceived) -> tuple[LabelFrame, list[Blob]]:
-        """The labels of one frame and the blobs that are due with it; a frame without people is sent too."""
-        frame, observed = perceived.frame, perceived.observed
+    def _label(self, perceived: _Perceived) -> LabelFrame:
+        """The labels of one frame; a frame without people is sent too."""
+        frame = perceived.frame
+        people = self._labeller.label(frame, perceived.observed, begins=perceived.begins)
+        self._metrics.frame_offered(people)
+        return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
+
+    def _blobs(self, perceived: _Perceived, labels: LabelFrame) -> list[Blob]:
+        """The blobs that are due with one frame."""
         if perceived.begins:
             for stage in self._stages:
                 stage.reset()
-        people = self._labeller.label(frame, observed, begins=perceived.begins)
-        self._metrics.frame_offered(people)
         blobs: list[Blob] = []
         for stage in self._stages:
             with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
-                blobs += stage.update(frame, observed, people)
-        return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people), blobs
+                blobs += stage.update(perceived.frame, perceived.observed, labels.people)
+        return blobs
 
     async def _drain(self, stopped: asyncio.Task[Literal[True]]) -> None:
         """Waits for the last acknowledgement: without a limit at the end of a file, while they come when stopped."""

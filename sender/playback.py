@@ -35,8 +35,8 @@ class Playback:
         self._metrics, self._traces, self._clock = metrics, traces, clock
         self._next_sequence = first_sequence
         self._media_began_at = clock.wall() if media_times and source.fps is not None else None
-        # Others end only when the sender is stopped; their frames do not come again in another run.
-        self._is_file = not (source.live or source.stills)
+        # The frames of others do not come again in another run.
+        self._is_file = source.ends
         self._realtime = realtime and self._is_file
         self._began_s: float | None = None
         self._frames: Iterator[CapturedFrame] | None = None

@@ -7,8 +7,6 @@ SHAPE_SPACE_FILE = WEIGHTS_DIRECTORY / "shape_space.safetensors"
 LABEL_SPACE_FILE = WEIGHTS_DIRECTORY / "label_space.safetensors"
 SURFACE_SPACE_FILE = WEIGHTS_DIRECTORY / "surface_space.safetensors"
 
-GARMENTS_FILE = Path(__file__).with_name("garments.npz")
-
 SHAPE_SIZE = 10
 POINTS = 2048
 TOKENS = 128
@@ -97,13 +95,6 @@ COCO_BONES: tuple[tuple[int, int], ...] = (
     (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
 """Pairs of connected keypoints; odd indices are on the person's left, even ones except the nose on the right."""
-
-
-GARMENTS: tuple[str, ...] = (
-    "t-shirt", "shirt", "pullover", "coat", "trousers", "wide-trousers", "shorts", "skirt", "long-skirt", "dress",
-    "suit", "work-suit", "shoes", "bare-feet", "short-hair", "bob", "long-hair", "afro", "bald",
-)  # fmt: skip
-"""What `common.body.garments` has, in the order of its table."""
 
 
 def mirror_name(name: str) -> str:

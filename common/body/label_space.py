@@ -91,12 +91,20 @@ class LabelSpace(nn.Module):
     def decode(self, labels: Tensor) -> BodyParameters:
         """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
         orientation, translation = _decode_root(labels[:, self._slices["root"]])
-        lifted = {name: self._lift(name, labels[:, self._slices[name]]) for name in GROUP_JOINTS}
-        vectors = [lifted[name][:, : 3 * len(joints)] for name, joints in GROUP_JOINTS.items()]
-        matrices = axis_angle_to_matrix(torch.cat(vectors, 1).reshape(len(labels), -1, 3))
-        rotations = torch.cat([orientation[:, None], matrices], 1).index_select(1, self._joint_place)
-        curl = lifted["hands"][:, 3 * len(GROUP_JOINTS["hands"]) :]
-        return BodyParameters(rotations, curl, labels[:, self._slices["shape"]], translation)
+        vectors, curl = self.decode_vectors(labels)
+        rotations = torch.cat([orientation[:, None], axis_angle_to_matrix(vectors)], 1)
+        shape = labels[:, self._slices["shape"]]
+        return BodyParameters(rotations.index_select(1, self._joint_place), curl, shape, translation)
+
+    def decode_vectors(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The rotation vectors (B, 21, 3) of the joints in the order of `GROUP_JOINTS`, and the curls (B, 4), radians.
+
+        Both are affine in the labels (B, LABEL_SIZE or as many entries as the last of these groups needs).
+        """
+        lifted = torch.cat([self._lift(name, labels[:, self._slices[name]]) for name in GROUP_JOINTS], 1)
+        curls = lifted.shape[1] - 3 * len(self._joint_order)
+        # The curls are the last ones of the last group.
+        return lifted[:, :-curls].unflatten(1, (-1, 3)), lifted[:, -curls:]
 
     def decode_colours(self, labels: Tensor) -> Tensor:
         """(B, R, 3) colours of the regions in 0…1."""

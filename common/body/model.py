@@ -91,7 +91,7 @@ class BodyModel(nn.Module):
     _parents_in_order: Tensor
     _slot_of_parent: Tensor
     _place: Tensor
-    _curl_of_phalanx: Tensor
+    curl_of_phalanx: Tensor
 
     def __init__(self, arrays: dict[str, Tensor]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class BodyModel(nn.Module):
         self._level_sizes = [len(level) for level in levels]
         for name, indices in _orders(self.parents, levels).items():
             self.register_buffer(name, torch.tensor(indices), persistent=False)
-        self.register_buffer("_curl_of_phalanx", torch.tensor(_curl_of_phalanx()), persistent=False)
+        self.register_buffer("curl_of_phalanx", torch.tensor(_curl_of_phalanx()), persistent=False)
 
     @classmethod
     def load(cls) -> Self:
@@ -123,7 +123,7 @@ class BodyModel(nn.Module):
 
     def local_rotations(self, parameters: BodyParameters) -> Tensor:
         """(B, 52, 3, 3): the 22 joint rotations, then those of the phalanges, computed from the curls."""
-        curl = parameters.curl.index_select(1, self._curl_of_phalanx)
+        curl = parameters.curl.index_select(1, self.curl_of_phalanx)
         fingers = axis_angle_to_matrix(curl[..., None] * self.curl_axes)
         return torch.cat([parameters.rotations, fingers], dim=1)
 
@@ -196,12 +196,20 @@ class KeypointKinematics(nn.Module):
     def forward(self, parameters: BodyParameters) -> tuple[Tensor, Tensor]:
         """Keypoints (B, 17, 3) and bone heads (B, 52, 3) in camera space, metres."""
         positions, rotations = self.body.forward_kinematics(parameters)
-        rows = F.pad(parameters.shape, (1, 0), value=1.0)
-        rest_BKSD = torch.einsum("bc,cksd->bksd", rows, self.keypoint_rest)
-        joints_BSD = self.body.rest_joints_of(parameters.shape)
-        offset = rest_BKSD - self.keypoint_weights[None, :, :, None] * joints_BSD[:, None]
-        rotated = torch.einsum("bsij,bksj->bki", rotations, offset)
+        rotated = torch.einsum("bsij,bksj->bki", rotations, self._offsets(parameters.shape))
         return rotated + torch.einsum("ks,bsd->bkd", self.keypoint_weights, positions), positions
+
+    def shares(self, shape: Tensor, positions: Tensor, rotations: Tensor) -> Tensor:
+        """(B, 17, 52, 3) the part of each keypoint that follows each bone; their sum is the keypoint."""
+        rotated = torch.einsum("bsij,bksj->bksi", rotations, self._offsets(shape))
+        return rotated + self.keypoint_weights[:, :, None] * positions[:, None]
+
+    def _offsets(self, shape: Tensor) -> Tensor:
+        """(B, 17, 52, 3) from the bones' heads, times the weights, in the rest pose."""
+        rows = F.pad(shape, (1, 0), value=1.0)
+        rest_BKSD = torch.einsum("bc,cksd->bksd", rows, self.keypoint_rest)
+        joints_BSD = self.body.rest_joints_of(shape)
+        return rest_BKSD - self.keypoint_weights[None, :, :, None] * joints_BSD[:, None]
 
 
 def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
 from common.io.regular_file import open_regular
-from common.weights.devices import CPU, computes_in_bf16, fast_autocast
+from common.weights.devices import CPU, fast_autocast, fast_in_bf16
 from common.weights.manifest import Precision
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def in_use(
     network = network.eval().requires_grad_(False).to(device)
     compiled = None
     if device.type == "cpu":
-        permitted: Precision = precision if computes_in_bf16() else "float32"
+        permitted: Precision = precision if fast_in_bf16() else "float32"
         compiled = _compiled(network, example, name, permitted)
     return NetworkInUse(network, precision, device, compiled)
 

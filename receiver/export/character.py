@@ -1,6 +1,7 @@
 """An animated character: the body of one person in its rest pose, its skeleton, and the motion of a session."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -61,6 +62,7 @@ class Character:
             origin, so that the lowest vertex of the mesh is at y = 0.
         mesh: in the rest pose, y up; the joints' frames are aligned with the axes.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
+        kinds: attribute → value of what the person wears, as far as it is known (`common.wears`).
     """
 
     identity: int
@@ -69,6 +71,7 @@ class Character:
     mesh: SurfaceMesh
     motion: Motion
     texture: MeshTexture | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.body.anatomy import GARMENTS
 from common.errors import exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
+from common.wear_kinds import VALUES
 
 FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 
@@ -23,8 +23,8 @@ examples:
       write the meshes of two and a half seconds of a video of 30 frames a second to the folder session-1-obj
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
-  receiver export 1 --wear skirt --wear long-hair
-      write everybody in a skirt and with long hair; the rest is as it was
+  receiver export 1 --wear bottom=skirt_short --wear hair=long
+      write everybody in a short skirt and with long hair; the rest is as it was
   receiver export 1 --tint top=#336699 --tint bottom=#222222
       write everybody with a blue top and black trousers
 """
@@ -100,10 +100,10 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wear",
-        metavar="GARMENT",
+        metavar="WHAT=KIND",
         action="append",
         default=[],
-        help=f"change everybody's clothes or hair: {', '.join(GARMENTS)}, or none for the bare skin; may be repeated",
+        help=f"change everybody's clothes or hair: sleeve=short; WHAT is {', '.join(VALUES)}; may be repeated",
     )
     parser.add_argument(
         "--tint",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import UsageError
 from common.io.regular_file import open_regular
 from common.text import printable
+from common.wears import check_kinds
 from receiver.publish.frame_record import mesh_path
 
 _MIN_STEP_S = 1e-3
@@ -37,11 +38,13 @@ class RecordedSession:
 
     Args:
         people: bodies of each person, by identity, in order of time; nobody's list is empty.
+        kinds: by identity what people wear, attribute → its likeliest value, as far as it was known at last.
         damaged_lines: number of lines of `frames.jsonl` that could not be read.
     """
 
     number: int
     people: Mapping[int, Sequence[BodyAt]]
+    kinds: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     damaged_lines: int = 0
 
     def cut(self, from_s: float, to_s: float) -> "RecordedSession":
@@ -61,14 +64,14 @@ class RecordedSession:
                 f"session {self.number} has no body between {from_s:g} s and {to_s:g} s: "
                 f"its last one is at {last_s:.2f} s"
             )
-        return RecordedSession(self.number, kept, self.damaged_lines)
+        return replace(self, people=kept)
 
     def only(self, person: int) -> "RecordedSession":
         """The bodies of one person. Raises UsageError if there is nobody with this identity."""
         if person not in self.people:
             known = ", ".join(map(str, sorted(self.people)))
             raise UsageError(f"session {self.number} has nobody with the id {person}; it has {known}")
-        return RecordedSession(self.number, {person: self.people[person]}, self.damaged_lines)
+        return replace(self, people={person: self.people[person]})
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class _Lines:
     sequences: list[int] = field(default_factory=list)
     captured_at: list[float] = field(default_factory=list)
     bodies: list[list[tuple[int, str | None]]] = field(default_factory=list)
+    kinds: dict[int, Mapping[str, str]] = field(default_factory=dict)
     damaged: int = 0
 
 
@@ -110,7 +114,7 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
             if path is not None:
                 people.setdefault(person, []).append(BodyAt(time_s, directory / path))
     _check_bodies(number, lines, people)
-    return RecordedSession(number, people, lines.damaged)
+    return RecordedSession(number, people, lines.kinds, lines.damaged)
 
 
 def _read_lines(directory: Path, number: int | None) -> _Lines:
@@ -136,9 +140,12 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         record: Any = json.loads(line)
         session, sequence, captured_at = int(record["session"]), int(record["seq"]), float(record["captured_at"])
         bodies = [(int(person["id"]), mesh_path(person["body"])) for person in record["people"]]
+        kinds = {
+            int(person["id"]): _likeliest_kinds(person["wears"]) for person in record["people"] if "wears" in person
+        }
         if not (abs(captured_at) <= _MAX_TIME_S and 0 <= sequence <= _MAX_SEQUENCE):
             raise ValueError("no such frame can have been captured")
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         lines.damaged += 1
         return
     lines.numbers.add(session)
@@ -146,6 +153,13 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         lines.sequences.append(sequence)
         lines.captured_at.append(captured_at)
         lines.bodies.append(bodies)
+        lines.kinds |= kinds
+
+
+def _likeliest_kinds(wears: Any) -> Mapping[str, str]:
+    kinds = {str(name): str(value) for name, (value, _) in wears.items()}
+    check_kinds(kinds)
+    return kinds
 
 
 def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:

@@ -9,6 +9,7 @@ person; a change of weight alone keeps the height.
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class ShapeChange:
     weight_kg: float | None = None
 
     @classmethod
-    def parse(cls, texts: list[str]) -> "ShapeChange":
+    def parse(cls, texts: Sequence[str]) -> "ShapeChange":
         """Of texts such as `height=+5cm` and `weight=-8kg`.
 
         Raises:
@@ -86,7 +87,7 @@ def reshaped(character: Character, change: ShapeChange) -> Character:
     vertices, joints = vertices - origin, joints - origin
     parents = character.skeleton.parents
     offsets = np.where(parents[:, None] >= 0, joints - joints[parents], joints)
-    mesh = SurfaceMesh(vertices.astype(np.float32), character.mesh.faces, character.mesh.colours)
+    mesh = dataclasses.replace(character.mesh, vertices=vertices.astype(np.float32))
     motion = _on_the_floor(character.motion, parents.tolist(), character.offsets, offsets)
     return dataclasses.replace(character, offsets=offsets, mesh=mesh, motion=motion)
 

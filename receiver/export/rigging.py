@@ -9,9 +9,11 @@ Its mesh is brought into the rest pose by inverse linear blend skinning,
 for a vertex v with weights w_j, posed joints (R_j, p_j) and rest positions r_j, in double precision.
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -22,8 +24,10 @@ from receiver.export.character import Character, Motion, continuous, rest_positi
 from receiver.export.recorded_session import BodyAt
 from receiver.export.skin_weights import full_weights
 from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
-from receiver.mesh.skinned_glb import Skeleton
+from receiver.mesh.mesh_files import Y_UP, to_y_up
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.outfits.mixture import Kinds
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +57,13 @@ class _Poses:
     rotations: list[FloatArray] = field(default_factory=list)
 
 
-def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character:
+def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds = MappingProxyType({})) -> Character:
     """Makes a character of a person's bodies, whose meshes are read for two frames only.
 
     Args:
         bodies: in order of time.
         left_out: counts the bodies that cannot be read, or are of another skeleton than the first one.
+        kinds: of what the person wears, as far as it is known.
 
     Raises:
         UsageError: none of the bodies can be read.
@@ -74,8 +79,32 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut) -> Character
                 continue
             times_s = np.array([body.time_s for body in poses.bodies])
             motion = _strictly_increasing(Motion(times_s, rotations, translations[:, 0]))
-            return _character(identity, body, _latest_painted(poses.bodies, body), motion)
+            return _character(identity, body, _latest_painted(poses.bodies, body), motion, kinds)
     raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
+
+
+def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:
+    """Makes a character of one body, in its pose, of somebody who wears these kinds."""
+    pose = body.pose
+    motion = Motion(np.zeros(1), pose.rotations[None].astype(np.float32), pose.translations[None, 0].astype(np.float32))
+    return _character(identity, body, body, motion, kinds)
+
+
+def posed(character: Character) -> PosedBody:
+    """The body in the pose of the character's first frame, camera axes: the inverse of `unposed`."""
+    skeleton, motion = character.skeleton, character.motion
+    offsets = character.offsets.copy()
+    offsets[0] = motion.root_positions[0]
+    names, parents = skeleton.names, tuple(skeleton.parents.tolist())
+    rotations, positions = world_transforms(LocalPose(names, parents, offsets, motion.rotations[0].astype(np.float64)))
+    rest, joints = character.mesh.vertices, character.rest_positions
+    shifts = positions - np.einsum("jab,jb->ja", rotations, joints)
+    weights, influences = skeleton.vertex_weights.astype(np.float64), skeleton.vertex_joints
+    blended = np.einsum("vk,vkab->vab", weights, rotations[influences])
+    vertices = np.einsum("vab,vb->va", blended, rest) + np.einsum("vk,vka->va", weights, shifts[influences])
+    mesh = dataclasses.replace(character.mesh, vertices=to_y_up(vertices.astype(np.float32)))
+    axes = (rotations * Y_UP[:, None] * Y_UP[None, :]).astype(np.float32)
+    return PosedBody(mesh, to_y_up(positions.astype(np.float32)), axes, character.texture)
 
 
 def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
@@ -130,7 +159,7 @@ def _latest_painted(bodies: Sequence[BodyAt], chosen: BodyFile) -> BodyFile:
     return chosen
 
 
-def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion) -> Character:
+def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion, kinds: Kinds) -> Character:
     skeleton = full_weights(body.skeleton)
     offsets = body.pose.translations.copy()
     offsets[0] = 0.0
@@ -139,7 +168,7 @@ def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion)
     offsets[0, 1] = -lowest
     rest[:, 1] -= lowest
     mesh = SurfaceMesh(rest.astype(np.float32), body.mesh.faces, painted.mesh.colours)
-    return Character(identity, skeleton, offsets, mesh, motion, painted.texture)
+    return Character(identity, skeleton, offsets, mesh, motion, painted.texture, kinds)
 
 
 def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float64Array:

@@ -95,7 +95,10 @@ def _write_animations(
     left_out: LeftOut,
 ) -> Iterator[str]:
     for path, people in destinations.items():
-        characters = [edits.applied(rig(person, session.people[person], left_out)) for person in people]
+        characters = [
+            edits.applied(rig(person, session.people[person], left_out, session.kinds.get(person, {})))
+            for person in people
+        ]
         if options.format == "bvh":
             (character,) = characters
             write_file(path, encode_bvh(character, options.fps or character.motion.frame_rate))

@@ -6,20 +6,20 @@ differences of chroma.  Colours outside of sRGB lose chroma, not lightness, so t
 """
 
 import dataclasses
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 
-from common.arrays import ByteArray, Float64Array
+from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
-from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _TINT = re.compile(r"([a-z]+)=#([0-9a-fA-F]{6})", re.ASCII)
 # Contrast of a dark part that becomes a light one: more would show the noise of the camera.
@@ -33,7 +33,7 @@ Tints = Mapping[str, tuple[int, int, int]]
 """sRGB by part."""
 
 
-def parse_tints(texts: list[str]) -> Tints:
+def parse_tints(texts: Sequence[str]) -> Tints:
     """Of texts such as `top=#336699`. Raises ValueError if a text is something else, or a part is named twice."""
     tints: dict[str, tuple[int, int, int]] = {}
     for text in texts:
@@ -50,33 +50,67 @@ def parse_tints(texts: list[str]) -> Tints:
     return tints
 
 
-def tinted(character: Character, tints: Tints) -> Character:
-    """The character, of the body model's body, with other colours. Raises UsageError if it has no colours."""
+def tinted(character: Character, tints: Tints, worn: IntArray | None = None) -> Character:
+    """The character, of the body model's body, with other colours.
+
+    Args:
+        worn: (V',) the part that each vertex of the template is of in the mesh, index into `PARTS`; None where only
+            colours tell.
+
+    Raises:
+        UsageError: it has no colours.
+    """
     mesh, texture = character.mesh, character.texture
     if mesh.colours is None:
         raise UsageError(f"--tint: person {character.identity} was recorded without colours")
-    model, skin = load_body_skin()
     if texture is None:
-        colours = recoloured(mesh.colours, SurfacePlaces.from_vertices(skin.template), tints)
-        return dataclasses.replace(character, mesh=SurfaceMesh(mesh.vertices, mesh.faces, colours))
-    layout = AtlasLayout.from_body(model)
+        places = SurfacePlaces.from_vertices(load_body_skin()[1].template)
+        return dataclasses.replace(
+            character, mesh=dataclasses.replace(mesh, colours=recoloured(mesh.colours, places, tints, worn))
+        )
+    return with_texels(character, lambda texels: recoloured(texels, texel_places(), tints, worn))
+
+
+def with_texels(character: Character, paint: Callable[[ByteArray], ByteArray]) -> Character:
+    """The character with a texture whose texels (S², 3) are painted. Raises UsageError for another atlas than ours."""
+    texture, layout = character.texture, atlas_layout()
+    assert texture is not None
     atlas = decode_jpeg(texture.jpeg)
     if atlas.shape[:2] != layout.nearest.shape:
-        raise UsageError(f"--tint: the texture of person {character.identity} is of another version")
-    texels = recoloured(atlas.reshape(-1, 3), SurfacePlaces.from_texels(skin.template, layout), tints)
-    atlas = layout.extended(texels.reshape(atlas.shape))
-    vertices = np.rint(sample(atlas, texture.corners.coordinates[: len(mesh.vertices)])).astype(np.uint8)
+        raise UsageError(f"the texture of person {character.identity} is of another version: its colours stay")
+    atlas = layout.extended(paint(atlas.reshape(-1, 3)).reshape(atlas.shape))
+    colours = np.rint(sample(atlas, texture.corners.coordinates[: len(character.mesh.vertices)])).astype(np.uint8)
     return dataclasses.replace(
         character,
-        mesh=SurfaceMesh(mesh.vertices, mesh.faces, vertices),
+        mesh=dataclasses.replace(character.mesh, colours=colours),
         texture=dataclasses.replace(texture, jpeg=encode_jpeg(atlas)),
     )
 
 
-def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints) -> ByteArray:
-    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts."""
+@functools.cache
+def atlas_layout() -> AtlasLayout:
+    """Where the texels are on the body model."""
+    return AtlasLayout.from_body(load_body_skin()[0])
+
+
+@functools.cache
+def texel_places() -> SurfacePlaces:
+    """The texels; takes two seconds."""
+    return SurfacePlaces.from_texels(load_body_skin()[1].template, atlas_layout())
+
+
+# People whose colours are tried out one after the other.
+@functools.lru_cache(maxsize=4)
+def _shares(places: SurfacePlaces, colours: bytes) -> FloatArray:
+    return segment(places, np.frombuffer(colours, np.uint8).reshape(-1, 3))
+
+
+def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints, worn: IntArray | None = None) -> ByteArray:
+    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts; `worn` as in `tinted`."""
     before = colours[places.index]
-    shares = segment(places, before)
+    shares = _shares(places, before.tobytes())
+    if worn is not None:
+        shares = _as_worn(shares, worn[places.vertex])
     after = before.astype(np.float64)
     for part, rgb in tints.items():
         share = shares[:, PARTS.index(part)].astype(np.float64)
@@ -86,6 +120,14 @@ def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints) -> ByteA
     result = colours.copy()
     result[places.index] = np.rint(after).clip(0, 255).astype(np.uint8)
     return result
+
+
+def _as_worn(shares: FloatArray, worn: IntArray) -> FloatArray:
+    """(N, P) shares that are those of the mesh's parts (N,); colours only say where the top ends and the bottom begins,
+    because a picture shows that better."""
+    both = np.isin(np.arange(len(PARTS)), [PARTS.index("top"), PARTS.index("bottom")])
+    told = both[worn] & (shares[:, both].sum(axis=1) > 0.5)
+    return np.where(told[:, None], shares * both, np.eye(len(PARTS), dtype=np.float32)[worn])
 
 
 def _in_colour(colours: ByteArray, share: Float64Array, rgb: tuple[int, int, int]) -> Float64Array:

@@ -88,6 +88,14 @@ def read_body(path: Path) -> BodyFile:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
 
 
+def parse_body(content: bytes) -> BodyFile:
+    """The body of a file's content. Raises ValueError if it is no skinned body."""
+    try:
+        return _body(GlbReader(content))
+    except _DAMAGES as error:
+        raise ValueError(f"it is no skinned body: {error}") from error
+
+
 def _pose(document: Node) -> LocalPose:
     joints = document["skins"][0]["joints"]
     if not 0 < len(joints) <= _MAX_JOINTS:

@@ -320,9 +320,7 @@ class ReceivedTextures:
             self._used = dict(self._newest)
         return self._used
 
-    def pop(self, identities: Iterable[int]) -> Mapping[int, ReceivedTexture]:
-        """Takes the textures of people out."""
-        popped = {each: self._newest[each] for each in identities if each in self._newest}
-        for identity in popped:
+    def forget(self, identities: Iterable[int]) -> None:
+        """Drops the textures of people."""
+        for identity in identities:
             self._forget(identity)
-        return popped

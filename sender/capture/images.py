@@ -122,6 +122,8 @@ class ImageSource(FrameSource):
         SourceError: (while iterating) no image can be read.
     """
 
+    stills = True
+
     def __init__(
         self,
         paths: Sequence[Path],

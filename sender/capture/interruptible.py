@@ -70,12 +70,12 @@ class InterruptibleSource(FrameSource):
     `close`, from any thread, ends an iteration that waits.
 
     Args:
-        source: neither live nor of stills.
+        source: one that ends.
         worker: opened the source; stopped with it.
     """
 
     def __init__(self, source: FrameSource, worker: DaemonWorker) -> None:
-        self.source = source
+        self.source, self.stills = source, source.stills
         self._worker = worker
         self._closed = False
 

@@ -44,7 +44,7 @@ class LiveSource(FrameSource):
         SourceError: the camera cannot be opened on construction.
     """
 
-    live = True
+    live, ends = True, False
 
     def __init__(
         self,

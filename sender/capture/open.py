@@ -42,7 +42,7 @@ def open_source(
     except BaseException:
         worker.stop()
         raise
-    if source.live or source.stills:
+    if not source.ends:
         # It reads in a thread of its own.
         worker.stop()
         return source

@@ -45,7 +45,7 @@ class SocketSource(FrameSource):
         metrics: SenderMetrics | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.live, self.stills = live, not live
+        self.live, self.stills, self.ends = live, not live, False
         self._name = path.stem
         self._focal_px = focal_px
         self._metrics = SenderMetrics() if metrics is None else metrics

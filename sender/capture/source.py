@@ -41,13 +41,15 @@ class CapturedFrame:
 class FrameSource:
     """An iterable of frames, to be iterated once and closed; a context manager.
 
-    `live` sources keep only the newest frame and do not end by themselves; other sources drop no frame. `stills` are
-    pictures that other programs send, each a source of its own; they do not end by themselves either, and cannot be
-    read again. Iterating blocks, and raises SourceError with a message of one line when the source cannot be read.
+    `live` sources keep only the newest frame; others drop none. Of `stills` every frame is a picture of its own, with
+    people of its own. A source that does not end (`ends`) by itself cannot be read again either: a camera, or pictures
+    of other programs. Iterating blocks, and raises SourceError with a message of one line when the source cannot be
+    read.
     """
 
     live = False
     stills = False
+    ends = True
 
     @property
     def fps(self) -> float | None:

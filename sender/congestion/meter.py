@@ -47,6 +47,11 @@ class Meter:
         """Time until the next frame may leave."""
         return max(self._free_ms - now_ms, 0.0)
 
+    def part_bytes(self, most: int) -> int:
+        """Bytes of the largest part, up to `most`, of something that has to leave before a frame: half a pause."""
+        allowed = self._used_bps * _MOST_PAUSE_MS / 16e3 - _CHUNK_BYTES
+        return most if allowed >= most else max(int(allowed), _LEAST_DATA_BYTES)
+
     def blob_bytes(self, now_ms: float) -> float:
         """Bytes of data of blobs that may leave now, behind a frame."""
         data_bytes = self._blobs.left(now_ms) - _CHUNK_BYTES

@@ -158,10 +158,13 @@ class BackgroundTransfer:
             allowed -= len(chunk.data)
             yield chunk
 
-    def ahead(self, blobs: Sequence[Blob]) -> Iterator[Chunk]:
+    def ahead(self, blobs: Sequence[Blob], most_bytes: int = MAX_CHUNK_BYTES) -> Iterator[Chunk]:
         """All chunks of blobs that must arrive before the frame that leaves now, whatever the link carries.
 
         A blob in transfer is sent again from its beginning, because chunks of two blobs do not mix.
+
+        Args:
+            most_bytes: of each chunk.
         """
         if blobs:
             self._send_again()
@@ -171,7 +174,7 @@ class BackgroundTransfer:
             self._number += 1
             transfer = _Transfer(self._number, blob, self._signals)
             while transfer.sent < len(blob.data):
-                yield transfer.next_chunk(MAX_CHUNK_BYTES)
+                yield transfer.next_chunk(most_bytes)
 
     def _next_transfer(self) -> _Transfer | None:
         first = self._first_waiting()

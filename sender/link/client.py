@@ -11,7 +11,7 @@ send ─→ FrameDelivery ─ next message ─→ ┌────────┐
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from common.blobs import Blob
@@ -22,7 +22,6 @@ from common.io.addresses import Address
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
-    Chunk,
     ChunkAck,
     ClientMessages,
     Drain,
@@ -292,19 +291,16 @@ class LinkClient:
     async def _write(self, stream: MessageStream) -> None:
         messages = ClientMessages(lossy=self._lossy)
         while True:
-            frame = await self._delivery.next_message()
-            await self._write_chunks(stream, self._delivery.chunks_ahead(frame.sequence))
-            message = messages.encode(frame)
+            async for chunk in self._delivery.chunks_ahead():
+                await stream.write(encode_client(chunk))
+            message = messages.encode(await self._delivery.next_message())
             await stream.write(message, droppable=self._lossy)
             self._delivery.notify()
             self._keepalive.on_frame_sent(len(message))
             if self._takes_reports and (report := self._report()) is not None:
                 await stream.write(encode_client(report))
-            await self._write_chunks(stream, self._delivery.chunks())
-
-    async def _write_chunks(self, stream: MessageStream, chunks: Iterator[Chunk]) -> None:
-        for chunk in chunks:
-            await stream.write(encode_client(chunk))
+            for chunk in self._delivery.chunks():
+                await stream.write(encode_client(chunk))
 
 
 async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:

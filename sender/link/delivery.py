@@ -3,13 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from common.blobs import SIGNAL, Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
-from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus, Chunk, ChunkAck, FrameMessage, Welcome
+from common.wire.convert import (
+    MAX_CHUNK_BYTES,
+    MAX_WINDOW,
+    Acknowledgement,
+    AckStatus,
+    Chunk,
+    ChunkAck,
+    FrameMessage,
+    Welcome,
+)
 from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.stream import StreamBroken
 from sender.congestion.congestion_window import CongestionWindow
@@ -107,6 +116,7 @@ class FrameDelivery:
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
         self._ahead: dict[int, tuple[Blob, ...]] = {}
+        self._inherited: tuple[Blob, ...] = ()
 
     def notify(self) -> None:
         """Wakes everything that waits for `change`."""
@@ -212,9 +222,24 @@ class FrameDelivery:
         in_flight = self.window.find(sequence)
         return None if in_flight is None else in_flight.sent_ns
 
-    def chunks_ahead(self, sequence: int) -> Iterator[Chunk]:
-        """The blobs to send right before the frame of this number."""
-        return self._background.ahead(self._ahead.get(sequence, ()))
+    async def chunks_ahead(self) -> AsyncIterator[Chunk]:
+        """Waits until a frame may leave, and yields the parts of its blobs, each when the meter lets it leave."""
+        most_bytes, begun = self._meter.part_bytes(MAX_CHUNK_BYTES), None
+        # A live frame may be replaced meanwhile.
+        while (frame := await self._next_frame()) is not begun:
+            begun = frame
+            for chunk in self._background.ahead(self._belonging(frame), most_bytes):
+                while (wait_ms := self._meter.frame_wait_ms(self._clock.monotonic_ms())) > 0:
+                    await asyncio.sleep(wait_ms / 1e3)
+                yield chunk
+
+    def _belonging(self, frame: LabelFrame) -> Sequence[Blob]:
+        """The blobs of a frame that leaves, and of frames that it replaces: nothing else brings what those wear."""
+        own = self._ahead.get(frame.sequence, ())
+        if self._inherited:
+            own = tuple({(blob.kind, blob.key): blob for blob in (*self._inherited, *own)}.values())
+            self._ahead[frame.sequence], self._inherited = own, ()
+        return own
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
@@ -322,7 +347,9 @@ class FrameDelivery:
 
     def _finish(self, frame: LabelFrame, fate: Fate) -> None:
         self._rejections_of.pop(frame.sequence, None)
-        self._ahead.pop(frame.sequence, None)
+        ahead = self._ahead.pop(frame.sequence, ())
+        if fate is Fate.SUPERSEDED:
+            self._inherited += ahead
         self._session.finish(frame)
         self._observer.ended(frame, fate)
 

@@ -1,12 +1,13 @@
 """How many people are tracked: the option, and the limits of the tracker."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.frames import MAX_PEOPLE
 from common.io.options import option
 
-# Without --max-people, so many people are tracked in files, if they have this share of the tallest one's height: at
-# half the height they are twice as far away, and usually passers-by.
+# Without --max-people, so many people are tracked in files; and in all sources only those of this share of the tallest
+# one's height: at half the height they are twice as far away, and usually passers-by.
 _PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
 
 
@@ -33,17 +34,21 @@ class TrackingConfig:
 
     max_people: int | None = option(
         None,
-        help="most people tracked (default: live camera 1, otherwise up to 8, at least 0.4 of the tallest)",
+        help="most people tracked (default: up to 8, of a live camera what the machine carries, up to 4; "
+        "at least 0.4 of the tallest)",
     )
 
     def __post_init__(self) -> None:
         if self.max_people is not None and not 1 <= self.max_people <= MAX_PEOPLE:
             raise ValueError(f"--max-people must be between 1 and {MAX_PEOPLE}, not {self.max_people}")
 
-    def limits(self, *, live: bool) -> TrackerConfig:
-        """The tracker's limits for a live source, or for images and videos."""
+    def limits(self, *, carried: Callable[[], int] | None) -> TrackerConfig:
+        """The tracker's limits.
+
+        Args:
+            carried: of a live source: how many people this machine can follow; called if it matters.
+        """
         if self.max_people is not None:
             return TrackerConfig(max_people=self.max_people)
-        if live:
-            return TrackerConfig(max_people=1)
-        return TrackerConfig(max_people=_PEOPLE_IN_FILES, least_height_share=_PROMINENT_HEIGHT_SHARE)
+        people = _PEOPLE_IN_FILES if carried is None else carried()
+        return TrackerConfig(max_people=people, least_height_share=_PROMINENT_HEIGHT_SHARE)

@@ -44,10 +44,24 @@ def body_in_crop(space: LabelSpace, entries: Tensor, focal: Tensor) -> BodyParam
     """The inverse of `crop_entries`: bodies from entries (B, E) and focal lengths (B,) in crop widths."""
     labels = torch.cat([entries, entries.new_zeros(len(entries), LABEL_SIZE - ENTRIES)], dim=-1)
     body = space.decode(labels)
-    pelvis = entries[:, _PELVIS] * entries.new_tensor(_PELVIS_SCALE) + entries.new_tensor(_PELVIS_MEAN)
-    extent = pelvis[:, 2].clamp(*_LOG_EXTENT_RANGE).exp()
-    translation = torch.stack([(pelvis[:, 0] - 0.5) * extent, (pelvis[:, 1] - 0.5) * extent, extent * focal], dim=-1)
+    u, v, extent = _pelvis(entries)
+    translation = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent * focal], dim=-1)
     return BodyParameters(body.rotations, body.curl, body.shape, translation)
+
+
+def translation_derivative(entries: Tensor, focal: Tensor) -> Tensor:
+    """(B, 3, 3) of the translation in `body_in_crop` by the pelvis' entries, the last three of `root`."""
+    u, v, extent = _pelvis(entries)
+    zero = torch.zeros_like(u)
+    by_extent = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent * focal], dim=-1)
+    columns = [torch.stack([extent, zero, zero], -1), torch.stack([zero, extent, zero], -1), by_extent]
+    return torch.stack(columns, dim=-1) * entries.new_tensor(_PELVIS_SCALE)
+
+
+def _pelvis(entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The pelvis' position in the crop, u and v (B,), and the metres (B,) that the crop spans there."""
+    pelvis = entries[:, _PELVIS] * entries.new_tensor(_PELVIS_SCALE) + entries.new_tensor(_PELVIS_MEAN)
+    return pelvis[:, 0], pelvis[:, 1], pelvis[:, 2].clamp(*_LOG_EXTENT_RANGE).exp()
 
 
 def semantic_features(space: LabelSpace, output: PerceptionOutput) -> Tensor:

@@ -12,6 +12,7 @@ Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,10 +20,9 @@ from torch import Tensor
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics
 from sender.perception.network.output import PerceptionOutput
-from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.keypoint_jacobian import KeypointJacobian
 
-# Step of the finite differences and largest Gauss-Newton step, both in standard deviations of an entry.
-_DIFFERENCE_STEP = 0.01
+# Largest Gauss-Newton step, standard deviations of an entry.
 _MAX_STEP = 1.0
 # Least depth of a keypoint, metres, so that the projection stays finite.
 _MIN_DEPTH_M = 0.05
@@ -38,14 +38,12 @@ _DAMPING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The keypoints of one person that the labels are fitted to.
+class _Targets:
+    """The keypoints that the labels are fitted to, and their weights: inverse standard deviations.
 
     Args:
-        keypoints_2d: (17, 2) crop units.
-        weight_2d: (17,) inverse standard deviations, times the probability that the keypoint is visible.
-        keypoints_3d: (17, 3) metres from the pelvis.
-        weight_3d: (17,) inverse standard deviations.
+        keypoints_2d, weight_2d: (B, K, 2) crop units, (B, K) times the probability that the keypoint is visible.
+        keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K).
     """
 
     keypoints_2d: Tensor
@@ -53,26 +51,25 @@ class Target:
     keypoints_3d: Tensor
     weight_3d: Tensor
 
-
-def _target(output: PerceptionOutput, row: int) -> Target:
-    """The keypoints of one crop, with the floors added to their variances."""
-    visible = output.visible_logit[row].float().sigmoid()
-    variance_2d = output.keypoints_sigma[row].float().square() + _PIXEL_FLOOR**2
-    variance_3d = output.joints_log_variance[row].float().exp() + _DEPTH_FLOOR_M**2
-    return Target(
-        keypoints_2d=output.keypoints_2d[row].float(),
-        weight_2d=visible / variance_2d.sqrt(),
-        keypoints_3d=output.joints_3d[row].float(),
-        weight_3d=1 / variance_3d.sqrt(),
-    )
+    @classmethod
+    def from_output(cls, output: PerceptionOutput) -> Self:
+        """The keypoints of crops, with the floors added to their variances."""
+        variance_2d = output.keypoints_sigma.float().square() + _PIXEL_FLOOR**2
+        variance_3d = output.joints_log_variance.float().exp() + _DEPTH_FLOOR_M**2
+        return cls(
+            keypoints_2d=output.keypoints_2d.float(),
+            weight_2d=output.visible_logit.float().sigmoid() / variance_2d.sqrt(),
+            keypoints_3d=output.joints_3d.float(),
+            weight_3d=1 / variance_3d.sqrt(),
+        )
 
 
 class Refiner:
     """Refines label entries against keypoints."""
 
     def __init__(self, space: LabelSpace, kinematics: KeypointKinematics) -> None:
-        self._space = space
         self._kinematics = kinematics
+        self._keypoints = KeypointJacobian(space, kinematics)
 
     def refine(self, entries: Tensor, sigma: Tensor, output: PerceptionOutput, focal: Tensor) -> Tensor:
         """Entries (B, E), refined.
@@ -83,14 +80,10 @@ class Refiner:
             output: perception's, B crops.
             focal: (B,) focal lengths in crop widths.
         """
+        targets = _Targets.from_output(output)
         refined = entries
         for _ in range(_STEPS):
-            refined = torch.stack(
-                [
-                    self._step(refined[row], entries[row], sigma[row], _target(output, row), focal[row])
-                    for row in range(len(entries))
-                ]
-            )
+            refined = self._step(refined, entries, sigma, targets, focal)
         return refined
 
     def projected(self, bodies: BodyParameters, focal: Tensor) -> Tensor:
@@ -98,26 +91,30 @@ class Refiner:
         keypoints, _ = self._kinematics(bodies)
         return _project(keypoints, focal[:, None, None])
 
-    def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, target: Target, focal: Tensor) -> Tensor:
-        """One Gauss-Newton step of one person's entries (E,), with the Jacobian from finite differences."""
-        variants = torch.cat([entries[None], entries + _DIFFERENCE_STEP * torch.eye(len(entries))])
-        residuals = self._residuals(variants, target, focal)
-        jacobian = (residuals[1:] - residuals[0]).T / _DIFFERENCE_STEP
+    def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, targets: _Targets, focal: Tensor) -> Tensor:
+        """One Gauss-Newton step."""
+        residuals, jacobian = self._residuals(entries, targets, focal)
         precision = _PRIOR_WEIGHT / sigma.square()
-        normal = jacobian.T @ jacobian + torch.diag(precision + _DAMPING)
-        gradient = jacobian.T @ residuals[0] + precision * (entries - prior)
+        normal = jacobian.transpose(1, 2) @ jacobian + torch.diag_embed(precision + _DAMPING)
+        gradient = (jacobian.transpose(1, 2) @ residuals[..., None])[..., 0] + precision * (entries - prior)
         step: Tensor = torch.linalg.solve(normal, gradient).clamp(-_MAX_STEP, _MAX_STEP)
         return entries - step
 
-    def _residuals(self, variants: Tensor, target: Target, focal: Tensor) -> Tensor:
-        """(N, 17·2 + 17·3) weighted residuals of N variants (N, E) of one person's entries."""
-        bodies = body_in_crop(self._space, variants, focal.expand(len(variants)))
-        keypoints, joints = self._kinematics(bodies)
-        projected = _project(keypoints, focal)
-        residuals_2d = (projected - target.keypoints_2d) * target.weight_2d[:, None]
-        from_pelvis = keypoints - joints[:, :1]
-        residuals_3d = (from_pelvis - target.keypoints_3d) * target.weight_3d[:, None]
-        return torch.cat([residuals_2d.flatten(1), residuals_3d.flatten(1)], dim=1)
+    def _residuals(self, entries: Tensor, targets: _Targets, focal: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K·2 + K·3) weighted residuals, and their derivatives (B, K·2 + K·3, E)."""
+        found = self._keypoints(entries, focal)
+        by_entries = found.from_pelvis + found.pelvis_by_entries[:, None]
+        scale = focal[:, None, None]
+        depth = found.keypoints[..., 2:].clamp_min(_MIN_DEPTH_M)
+        along = found.keypoints[..., :2] / depth
+        nearer = by_entries[..., 2:, :] * (found.keypoints[..., 2:] > _MIN_DEPTH_M)[..., None]
+        projected_by_entries = (scale / depth)[..., None] * (by_entries[..., :2, :] - along[..., None] * nearer)
+        of_2d = _project(found.keypoints, scale) - targets.keypoints_2d
+        of_3d = found.keypoints - found.pelvis[:, None] - targets.keypoints_3d
+        weight_2d, weight_3d = targets.weight_2d[..., None], targets.weight_3d[..., None]
+        residuals = [(of_2d * weight_2d).flatten(1), (of_3d * weight_3d).flatten(1)]
+        derivatives = [projected_by_entries * weight_2d[..., None], found.from_pelvis * weight_3d[..., None]]
+        return torch.cat(residuals, 1), torch.cat([each.flatten(1, 2) for each in derivatives], 1)
 
 
 def _project(keypoints: Tensor, focal: Tensor) -> Tensor:

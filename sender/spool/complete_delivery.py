@@ -21,6 +21,8 @@ from sender.spool.spool import Spool
 T = TypeVar("T")
 
 _FRAMES_PER_BATCH = 64
+# Blobs of frames that wait in the spool: some hundred pictures.
+_MOST_AHEAD_BYTES = 32_000_000
 
 
 class Outstanding(LinkObserver):
@@ -70,6 +72,8 @@ class CompleteDelivery:
         self._changed = outstanding.changed
         self._progress = asyncio.Event()
         self._connected = False
+        self._ahead: dict[int, Sequence[Blob]] = {}
+        self._ahead_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
@@ -80,15 +84,30 @@ class CompleteDelivery:
         """Takes a frame; waits while the spool is full.
 
         Args:
-            ahead: blobs that belong to the frame. They are posted, because the spool keeps no blobs.
+            ahead: blobs that belong to the frame. The spool keeps none: they wait in memory, or are posted if there are
+                too many.
         """
         self._check()
         while not self._spool.has_room:
             await self._until_progress()
-        for blob in ahead:
-            self.post(blob)
+        self._keep(frame.sequence, ahead)
         await self._on_disk(self._spool.append, frame)
         self._changed.set()
+
+    def _keep(self, sequence: int, ahead: Sequence[Blob]) -> None:
+        size = sum(len(blob.data) for blob in ahead)
+        if self._ahead_bytes + size <= _MOST_AHEAD_BYTES:
+            self._ahead[sequence] = ahead
+            self._ahead_bytes += size
+            return
+        for blob in ahead:
+            self.post(blob)
+
+    def _belonging(self, sequence: int) -> Sequence[Blob]:
+        """The blobs that are kept of a frame, which leaves now."""
+        ahead = self._ahead.pop(sequence, ())
+        self._ahead_bytes -= sum(len(blob.data) for blob in ahead)
+        return ahead
 
     def post(self, blob: Blob) -> None:
         """Gives a blob to the link; blobs are not kept when the sender stops."""
@@ -151,7 +170,7 @@ class CompleteDelivery:
             self._changed.clear()
             for frame in await self._on_disk(self._spool.take, _FRAMES_PER_BATCH):
                 self._outstanding.add(frame)
-                await self._link.send(frame)
+                await self._link.send(frame, self._belonging(frame.sequence))
                 self._changed.set()
             await self._on_disk(self._spool.release, self._outstanding.delivered)
             self._progress.set()

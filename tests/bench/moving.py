@@ -23,7 +23,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
-from sender.perception.config import TrackerConfig
+from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
@@ -79,7 +79,7 @@ class MovingSender:
     """
 
     def __init__(self) -> None:
-        self._perception = PerceptionStage.load(TrackerConfig(1))
+        self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
         self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
 

@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     reader, perception = WearsReader.load(), Perception.load()
-    stage = PerceptionStage.load(TrackingConfig().limits(live=False))
+    stage = PerceptionStage.load(TrackingConfig())
     held_back = list(judged_people(options.photographs, "test").items())[: _QUICK if options.quick else None]
     in_boxes: list[Reading] = []
     of_product: list[Reading] = []

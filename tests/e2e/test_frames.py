@@ -1,5 +1,6 @@
 """From images at the sender to watertight meshes of human size and frame records at the receiver."""
 
+import io
 import json
 import urllib.request
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 import trimesh
 from PIL import Image
 
+from common.arrays import FloatArray
 from common.labels import GROUP_NAMES
+from common.wears import VALUES
 from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run
+from tests.support.demo_clip import demo_picture
 from tests.support.free_port import free_port
 
 FRAMES = 4
@@ -93,6 +97,38 @@ def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
     first, last = (count_colours(path) for path in (surfaces[0], surfaces[-1]))
     # At first one colour per body region, blended where regions meet; later those of the picture.
     assert last > 3 * first, (first, last)
+
+
+def body_colours(mesh: Path) -> FloatArray:
+    """(V, 3) colours of the vertices of a body, which are the same ones for everybody, 0…1."""
+    colours = GlbReader(mesh.read_bytes()).colours()
+    assert colours is not None
+    return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
+
+
+@pytest.mark.parametrize("delivery", [(), ("--delivery", "complete")], ids=["live", "complete"])
+def test_pictures_of_a_folder_have_the_colours_and_clothes_of_their_own_people(
+    tmp_path: Path, delivery: tuple[str, ...]
+) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    picture = Image.open(io.BytesIO(demo_picture(40)))
+    picture.save(folder / "a.png")
+    red, green, blue = picture.split()
+    Image.merge("RGB", (blue, red, green)).save(folder / "b.png")
+    with receiver(out) as running:
+        flags = ("--camera", str(folder / "*.png"), "--peer", running.address, "--spool", str(tmp_path / "spool"))
+        done = run("sender", *flags, *delivery)
+        running.terminate()
+    assert done.returncode == 0, done.stderr
+    first, second = lines_of(out)
+    colours = [body_colours(out / line["people"][0]["body"]) for line in (first, second)]
+    assert [len(np.unique(each, axis=0)) > 1000 for each in colours] == [True, True], "colours of regions are few"
+    # The channels are those of the other picture, in another order.
+    known = np.abs(colours[1] - colours[0][:, [2, 0, 1]]).mean(axis=1)
+    assert np.median(known) < 0.08 < np.median(np.abs(colours[1] - colours[0]).mean(axis=1))
+    wears = [line["people"][0]["wears"] for line in (first, second)]
+    assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
 
 
 def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> None:

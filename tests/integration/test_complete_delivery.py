@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import pytest
 
+from common.blobs import COLOURS, Blob
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -110,6 +111,23 @@ def pipeline(tmp_path: Path) -> Iterator[DurablePipeline]:
     pipeline = DurablePipeline(tmp_path / "out")
     yield pipeline
     pipeline.directory.close()
+
+
+async def test_blobs_arrive_with_their_frames_from_the_spool(
+    link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sender.spool.complete_delivery._MOST_AHEAD_BYTES", 6)
+    server, address = await link.server(RecordingPipeline())
+    await server.stop()
+    sender = await CompleteSender.started(tmp_path, address)
+    for number in range(3):
+        await sender.delivery.send(frame(number), [Blob(COLOURS, number, b"abc")])
+    await link.server(pipeline, port=address.port)
+    await sender.drain()
+    # The third one was posted, because memory has room for two; without a pacer, what is posted is not sent.
+    assert pipeline.blobs == [Blob(COLOURS, 0, b"abc"), Blob(COLOURS, 1, b"abc")]
+    assert lines(tmp_path / "out") == [(1, number) for number in range(3)]
+    await sender.end()
 
 
 async def test_receiver_that_starts_later_gets_every_frame(

@@ -7,9 +7,11 @@ import sys
 import receiver.__main__
 import sender.__main__
 
-# Answers all questions in one new process, then names the large libraries that were loaded.
+# Answers all questions in one new process, then names the large libraries that were loaded.  NumPy must not be before
+# `prepare_process` has set how many threads its products take.
 _QUESTIONS = """
 import contextlib, io, sys, sender.__main__, receiver.__main__
+print("numpy" in sys.modules)
 for main in (sender.__main__.main, receiver.__main__.main):
     for arguments in (["--bogus"], ["--help"], ["--version"], ["doctor", "--help"]):
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
@@ -34,6 +36,6 @@ def test_every_command_has_a_main() -> None:
 
 def test_questions_are_answered_before_large_libraries_are_imported() -> None:
     done = subprocess.run([sys.executable, "-c", _QUESTIONS], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "[]\nFalse\n", done.stderr
+    assert done.stdout == "False\n[]\nFalse\n", done.stderr
     for daemon in ("sender", "receiver"):
         assert f"{daemon}: unrecognized arguments: --bogus; see {daemon} --help\n" in done.stderr

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from common.blobs import COLOURS, TEXTURE, WEARS, Blob
+from common.blobs import Blob
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
 from common.texture.point_colours import PointColours
@@ -13,10 +13,9 @@ from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
+from receiver.received_people import ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, inpaint_in_thread
-from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
-from receiver.wears.received import ReceivedWears
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class PictureLabels:
     """
 
     frame: LabelFrame
-    colours: dict[int, PointColours]
+    colours: Mapping[int, PointColours]
     textures: Mapping[int, ReceivedTexture]
     wears: Mapping[int, Wears]
     payload_bytes: int
@@ -42,8 +41,7 @@ class PictureLabels:
 class PictureFrames:
     """A `FrameHandler` that publishes nothing: a frame goes to the job that expects its source, or nowhere.
 
-    The sender sends the colours of a picture's people ahead of their frame, under identities that the next 255 people
-    do not have.
+    The sender sends what belongs to a picture's people ahead of their frame.
 
     Args:
         inpainter: estimates what a picture does not show of people; without it, that is filled from the surroundings.
@@ -52,8 +50,7 @@ class PictureFrames:
     def __init__(self, inpainter: TextureInpainter | None = None) -> None:
         self._inpaint_later = inpaint_in_thread(inpainter)
         self._expected: dict[str, asyncio.Future[PictureLabels]] = {}
-        self._colours, self._wears = ReceivedColours(), ReceivedWears()
-        self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
+        self._people = self._nobody()
         self.arrived = 0
 
     @contextmanager
@@ -74,29 +71,31 @@ class PictureFrames:
                 labels.exception()
 
     async def on_session(self, session: Session) -> None:
-        self._colours, self._wears = ReceivedColours(), ReceivedWears()
-        self._textures.close()
-        self._textures = ReceivedTextures(decode_in_thread, self._inpaint_later)
+        self._people.textures.close()
+        self._people = self._nobody()
+
+    def _nobody(self) -> ReceivedPeople:
+        return ReceivedPeople(ReceivedTextures(decode_in_thread, self._inpaint_later))
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes a frame and acknowledges it at once, for the pictures behind it. Raises WireError if it is wrong."""
         labels = session.decode(frame).frame
         self.arrived += 1
-        identities = [person.identity for person in labels.people]
-        colours = self._colours.pop(identities)
-        await self._textures.decoded(identities)
-        textures, wears = self._textures.pop(identities), self._wears.pop(identities)
+        people = self._people
+        people.begin(labels)
+        await people.textures.decoded(person.identity for person in labels.people)
+        textures = people.textures.of_next_frame(wait=False)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():
-            expected.set_result(PictureLabels(labels, colours, textures, wears, len(frame.payload), session))
+            received = people.colours.newest, textures, people.wears.newest
+            expected.set_result(PictureLabels(labels, *received, len(frame.payload), session))
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Keeps colours or a tile for their frame. Raises MalformedPacket if the blob must not be used."""
-        handlers = {COLOURS: self._colours.take, TEXTURE: self._textures.take, WEARS: self._wears.take}
-        if blob.kind not in handlers:
+        if blob.kind not in self._people.handlers:
             raise MalformedPacket("its kind is unknown")
-        handlers[blob.kind](blob)
+        self._people.handlers[blob.kind](blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """A duplicate, or what is not readable, belongs to nobody."""

@@ -140,7 +140,8 @@ class PerceptionOutput(TensorRows):
             self.region_area,
             self.summary,
         )
-        return torch.cat([section.reshape(len(self), -1) for section in sections], dim=-1)
+        people = len(self)
+        return torch.cat([section.reshape(people, -1) for section in sections], dim=-1)
 
 
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import COLOURS, WEARS, Blob
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
@@ -38,6 +38,7 @@ class FakeSource:
         stills: bool = False,
     ) -> None:
         self.live, self.frames, self.failure, self.stills, self.closed = live, frames, failure, stills, False
+        self.ends = not live
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         yield from self.frames
@@ -288,11 +289,29 @@ async def test_stages_take_every_frame_and_are_timed() -> None:
     assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 4
 
 
+async def test_the_labels_of_a_stream_leave_before_its_blobs_are_made_and_wears_goes_ahead_of_the_next() -> None:
+    link = FakeLink()
+
+    class WatchingStage(FakeBlobStage):
+        def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+            sent_before.append(len(link.sent))
+            return [Blob(WEARS, 7, bytes([frame.sequence])), Blob(COLOURS, 7, b"c")]
+
+    sent_before: list[int] = []
+    await pipeline_of(FakeSource([captured(0), captured(1)]), link, WatchingStage()).run(asyncio.Event())
+    assert sent_before == [1, 2]
+    assert link.ahead == [[], [Blob(WEARS, 7, b"\x00")]]
+    assert link.blobs == [Blob(COLOURS, 7, b"c")] * 2 + [Blob(WEARS, 7, b"\x01")], "no frame follows the last"
+
+
 def still(sequence: int) -> CapturedFrame:
     return captured(sequence, f"{sequence}.jpg")
 
 
 async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
-    link = FakeLink()
-    await pipeline_of(FakeSource([still(0), still(1)], stills=True), link, FakeBlobStage()).run(asyncio.Event())
+    link, labeller = FakeLink(), FakeLabeller()
+    # Two files of a glob may have one name.
+    source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
+    await pipeline_of(source, link, FakeBlobStage(), labeller=labeller).run(asyncio.Event())
     assert link.ahead == [[], [Blob(COLOURS, 7, b"\x01")]] and link.blobs == []
+    assert labeller.resets == 2, "each shows people of its own"

@@ -25,6 +25,7 @@ class FakeSource:
     """Three frames, half a second apart."""
 
     live: bool = False
+    ends: bool = True
     stills: bool = False
     fps: float | None = 2.0
     closed: int = 0
@@ -51,15 +52,16 @@ def read_all(played: Playback) -> list[CapturedFrame]:
     ("source", "numbers", "names"),
     [
         (FakeSource(), [2], ["2.jpg"]),
-        (FakeSource(stills=True), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
-        (FakeSource(live=True), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
+        (FakeSource(stills=True), [2], ["2.jpg"]),
+        (FakeSource(stills=True, ends=False), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
+        (FakeSource(live=True, ends=False), [2, 3, 4], ["0.jpg", "1.jpg", "2.jpg"]),
     ],
-    ids=["file", "stills", "live"],
+    ids=["file", "images", "socket", "live"],
 )
 def test_numbers_of_a_resumed_session(source: FakeSource, numbers: list[int], names: list[str]) -> None:
     """Only the frames of a file come again; sequence numbers of earlier runs belong to other pictures."""
     played = playback(source, first_sequence=2)
-    assert played.finished == (source.live or source.stills)
+    assert played.finished == (not source.ends)
     frames = read_all(played)
     assert [frame.sequence for frame in frames] == numbers and [frame.source for frame in frames] == names
     assert played.finished
@@ -84,7 +86,7 @@ def test_media_times_are_those_of_the_file_from_now_on() -> None:
 
 
 def test_realtime_of_a_live_source_has_no_effect() -> None:
-    frames = read_all(playback(FakeSource(live=True), realtime=True, clock=CLOCK))
+    frames = read_all(playback(FakeSource(live=True, ends=False), realtime=True, clock=CLOCK))
     assert [frame.captured_at for frame in frames] == [1000.0, 1001.0, 1002.0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from common.body.anatomy import GARMENTS
+from common.wears import VALUES
 from receiver.export.command import main
 from receiver.mesh.body_file import read_body
 from tests.support.bvh_reader import Bvh
@@ -149,10 +149,10 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
         (["1", "--shape", "height=+5cm", "--shape", "height=+5cm"], "changed twice"),
         (["1", "--shape", "height=+5cm", "--format", "obj"], "--shape is not for --format obj"),
         (["1", "--shape", "height=+5cm"], "another body model"),
-        (["1", "--wear", "kilt"], "'kilt' is no garment: give t-shirt, shirt"),
-        (["1", "--wear", "skirt", "--format", "obj"], "--wear is not for --format obj"),
-        (["1", "--wear", "skirt", "--format", "bvh"], "--wear is not for --format bvh, which has no mesh"),
-        (["1", "--wear", "skirt"], "another body model"),
+        (["1", "--wear", "sleeve=wide"], "--wear: sleeve is one of bare, sleeveless, short, long, not 'wide'"),
+        (["1", "--wear", "sleeve=short", "--format", "obj"], "--wear is not for --format obj"),
+        (["1", "--wear", "sleeve=short", "--format", "bvh"], "--wear is not for --format bvh, which has no mesh"),
+        (["1", "--wear", "sleeve=short"], "another body model"),
         (["1", "--tint", "top=blue"], "give PART=#RRGGBB"),
         (["1", "--tint", "top=#36"], "give PART=#RRGGBB"),
         (["1", "--tint", "hat=#336699"], "the parts are skin, hair, top, bottom, shoes"),
@@ -182,4 +182,4 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     written = capsys.readouterr().out
     assert "examples:" in written
     unwrapped = "".join(written.split())
-    assert [garment for garment in GARMENTS if garment not in unwrapped] == []
+    assert [name for name in VALUES if name not in unwrapped] == []

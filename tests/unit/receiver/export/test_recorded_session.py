@@ -130,3 +130,13 @@ def test_lines_that_are_no_file_of_a_receiver_and_linked_bodies_are_refused(tmp_
     write_lines(tmp_path, [line(0, 50.0)])
     (tmp_path / "meshes").symlink_to(tmp_path)
     refuse("meshes is a link: put the folder")
+
+
+def test_kinds_are_the_likeliest_that_were_known_at_last(tmp_path: Path) -> None:
+    lines = [line(number, 50.0 + number, (0, 1)) for number in range(3)]
+    for number, hair in enumerate(("short", "long")):
+        lines[number]["people"][1]["wears"] = {"hair": [hair, 0.6], "shoes": ["boots", 0.9]}
+    session = read_session(write_lines(tmp_path, lines), 1)
+    assert session.kinds == {1: {"hair": "long", "shoes": "boots"}} and session.only(1).kinds == session.kinds
+    lines[2]["people"][0]["wears"] = {"hair": ["green", 0.6]}
+    assert read_session(write_lines(tmp_path, lines), 1).damaged_lines == 1

@@ -13,8 +13,8 @@ from common.errors import UsageError
 from receiver.body.skinning import BodySkin
 from receiver.export.animated_glb import encode_characters
 from receiver.export.recorded_session import BodyAt, read_session
-from receiver.export.rigging import LeftOut, rig, unposed
-from receiver.mesh.body_file import read_body
+from receiver.export.rigging import LeftOut, posed, rig, rig_one, unposed
+from receiver.mesh.body_file import parse_body, read_body
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.skinned_glb import encode_body
@@ -32,6 +32,19 @@ def test_unposed_mesh_is_the_rest_mesh(tmp_path: Path) -> None:
         read = read_body(body.path)
         rest = unposed(read.mesh.vertices, read.pose, read.skeleton)
         np.testing.assert_allclose(rest, rest_mesh().vertices, atol=2e-5)
+
+
+def test_one_body_is_posed_as_it_was(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(2)])
+    content = bodies_of(tmp_path)[1].path.read_bytes()
+    character = rig_one(7, parse_body(content), {"hair": "long"})
+    body = posed(character)
+    np.testing.assert_allclose(to_y_up(body.mesh.vertices), parse_body(content).mesh.vertices, atol=2e-5)
+    assert (character.identity, character.kinds) == (7, {"hair": "long"})
+    again = parse_body(encode_body(body, character.skeleton)).pose
+    np.testing.assert_allclose(again.translations, parse_body(content).pose.translations, atol=1e-5)
+    with pytest.raises(ValueError, match="no skinned body"):
+        parse_body(content[:500])
 
 
 def test_character_has_skeleton_and_mesh_above_the_floor(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_textures_are_completed_in_another_thread(layout: AtlasLayout) -> 
     textures = ReceivedTextures(inpaint_later=inpaint_in_thread(TextureInpainter(network.load)))
     textures._newest[3] = received(90, half())
     await textures.decoded([3])
-    completion = textures.pop([3])[3].completion
+    completion = textures.of_next_frame(wait=False)[3].completion
     assert completion is not None and completion.shape == (128, 128, 3)
     assert network.threads and threading.current_thread().name not in network.threads
 

@@ -196,14 +196,16 @@ async def test_decoded_waits_for_completions_of_the_newest_tiles(estimates: Esti
     assert [len(received.tiles) for received, _ in estimates.begun] == [2], "person 4 is in another picture"
     estimates.finish(5)
     await waiting
-    assert shade_of(textures.pop([3])[3]) == 5
+    assert shade_of(textures.of_next_frame(wait=False)[3]) == 5
+    textures.forget([3, 8])
+    assert set(textures.of_next_frame(wait=False)) == {4}
     textures.take(blob(3))
     waiting = asyncio.ensure_future(textures.decoded([3]))
     await asyncio.sleep(0)
     assert len(estimates.begun) == 2, "it is another person"
     estimates.finish(None)
     await waiting
-    assert shade_of(textures.pop([3])[3]) is None
+    assert shade_of(textures.of_next_frame(wait=False)[3]) is None
 
 
 async def test_completion_of_a_person_who_is_gone_is_given_up(estimates: Estimates) -> None:

@@ -104,7 +104,7 @@ def test_source_yields_each_image_in_order(tmp_path: Path) -> None:
     times = iter([100.0, 101.0])
     with ImageSource(paths, clock=Clock(wall=lambda: next(times))) as source:
         frames = list(source)
-    assert not source.live
+    assert not source.live and source.stills and source.ends
     assert [(frame.sequence, frame.source, frame.captured_at) for frame in frames] == [
         (0, "a.png", 100.0),
         (1, "b.png", 101.0),

@@ -43,6 +43,7 @@ def test_files_are_read_with_the_focal_length(tmp_path: Path) -> None:
     for path, kind in files:
         with open_source(CaptureConfig(str(path), focal_px=80.0)) as source:
             assert isinstance(source, InterruptibleSource) and isinstance(source.source, kind)
+            assert source.stills == (kind is ImageSource)
             assert next(iter(source)).camera.focal_px == 80.0
 
 

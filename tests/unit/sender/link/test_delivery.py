@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from common.blobs import Blob
+from common.blobs import WEARS, Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
@@ -70,6 +70,30 @@ def test_within_a_budget_blobs_take_their_share() -> None:
     assert not list(fixture.delivery.chunks())
     fixture.now_s += 2.0
     assert [chunk.data for chunk in fixture.delivery.chunks()] == [bytes(2)]
+
+
+async def test_within_a_budget_blobs_ahead_leave_in_small_parts_and_before_the_frame_is_encoded() -> None:
+    fixture = Fixture(live=False, budget_bps=16_000.0)
+    fixture.delivery.offer(label_frame(0), [Blob("colours", 0, bytes(2000))])
+    parts: list[int] = []
+    async for chunk in fixture.delivery.chunks_ahead():
+        parts.append(len(chunk.data))
+        assert not fixture.codec.encoded
+        fixture.meter.spend(len(chunk.data), fixture.clock.monotonic_ms())
+        fixture.now_s += 0.5
+    assert sum(parts) == 2000 and max(parts) <= 0.5 * 16_000 / 8
+    assert (await fixture.delivery.next_message()).sequence == 0
+
+
+async def test_what_people_wear_comes_with_the_frame_that_replaces_theirs() -> None:
+    fixture = Fixture(live=True)
+    fixture.delivery.offer(label_frame(0), [Blob(WEARS, 1, b"old"), Blob(WEARS, 2, b"old")])
+    fixture.delivery.offer(label_frame(1), [Blob(WEARS, 1, b"new")])
+    chunks = [chunk async for chunk in fixture.delivery.chunks_ahead()]
+    assert [(chunk.key, chunk.data) for chunk in chunks] == [(1, b"new"), (2, b"old")]
+    assert (await fixture.delivery.next_message()).sequence == 1
+    fixture.delivery.offer(label_frame(2))
+    assert [chunk async for chunk in fixture.delivery.chunks_ahead()] == []
 
 
 async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drains() -> None:

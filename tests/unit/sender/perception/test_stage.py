@@ -363,10 +363,10 @@ def test_box_within_dead_band_does_not_move() -> None:
 
 
 def test_max_people_and_limits_without_it() -> None:
-    assert TrackingConfig().limits(live=True) == TrackerConfig(max_people=1)
-    assert TrackingConfig(max_people=3).limits(live=False) == TrackerConfig(max_people=3)
-    in_files = TrackingConfig().limits(live=False)
-    assert in_files.max_people > 4 and 0 < in_files.least_height_share < 1
+    assert TrackingConfig(max_people=3).limits(carried=lambda: 2) == TrackerConfig(max_people=3)
+    in_files, live = TrackingConfig().limits(carried=None), TrackingConfig().limits(carried=lambda: 2)
+    assert in_files.max_people > 4 and live.max_people == 2
+    assert 0 < in_files.least_height_share == live.least_height_share < 1
     for people in (0, 33):
         with pytest.raises(ValueError, match="--max-people"):
             TrackingConfig(max_people=people)

@@ -8,6 +8,8 @@ from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import GROUPS
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
@@ -30,6 +32,12 @@ def session() -> Session:
     return fake_link.new_session(FrameCodec(MODEL))
 
 
+def picture_of_person_4() -> FrameMessage:
+    labels = {group.name: np.zeros(group.size, np.float32) for group in GROUPS}
+    frame = LabelFrame(1, "picture 2", 1000.0, Camera(640, 480, 768.0), (PersonLabels(4, 0.9, labels),))
+    return FrameMessage(1, FrameCodec(MODEL).encode(frame, {}).payload)
+
+
 async def test_frame_goes_to_its_job_with_its_colours() -> None:
     frames, sender = PictureFrames(), session()
     await frames.on_session(sender)
@@ -42,9 +50,12 @@ async def test_frame_goes_to_its_job_with_its_colours() -> None:
         await frames.on_frame(sender, packet, Arrival(0.0))
         labels = await expected
         assert not other.done()
-    assert labels.frame.source == "picture 1" and set(labels.colours) == {3}
-    assert set(labels.textures) == {3}
+    assert labels.frame.source == "picture 1" and 3 in labels.colours and 3 in labels.textures
     assert labels.payload_bytes == len(packet.payload) and labels.session is sender
+    with frames.expect("picture 2") as expected:
+        await frames.on_frame(sender, picture_of_person_4(), Arrival(0.0))
+        labels = await expected
+    assert set(labels.colours) == set(labels.textures) == {4}, "those of picture 1 are forgotten"
 
 
 async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:

@@ -1,0 +1,236 @@
+"""Dresses a character in other kinds of hair and clothes (`common.wears`): `sleeve=short`, `layer=coat`.
+
+The receiver generates an outfit of the kinds that a person wears, by the seed of the identity (`receiver.outfits`).
+Where an outfit of the other kinds is the same, the person stays as recorded; elsewhere the other outfit is put on.
+Colours follow: skin that is bared has the colour of the skin that was seen, and what is covered that of the garment.
+
+Shapes: V' vertices of the template, T texels of the atlas, P parts.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
+from common.body.anatomy import REGIONS
+from common.body.template import BodyTemplate
+from common.wears import check_kinds
+from common.weights.devices import to_numpy
+from receiver.export.character import Character
+from receiver.export.clothing_parts import PARTS
+from receiver.export.skin_weights import load_body_skin
+from receiver.export.tinting import atlas_layout, with_texels
+from receiver.mesh.mesh_files import Y_UP
+from receiver.outfits.dressing import Dresser
+from receiver.outfits.mixture import PLAIN, Kinds, OutfitLatent
+from receiver.outfits.mixture import sample as sample_outfit
+from receiver.outfits.shells import Shells
+
+# What remains when a part is taken off; parts from the inside.
+_WITHOUT: Mapping[str, Kinds] = {
+    "bottom": {"bottom": "brief"},
+    "shoes": {"shoes": "barefoot"},
+    "top": {"layer": "none", "sleeve": "bare"},
+    "hair": {"hair": "bald", "headwear": "none"},
+}
+_SAME_M = 1e-3
+# Further from the outfit of the kinds that are likeliest, the person wears something else.
+_OTHER_M = 0.02
+_TOP_REGIONS = ("chest", "upper_arm", "forearm")
+# Of whom less is seen has no colour of a part to go on with: sRGB.
+_FEWEST = 40
+_USUAL: Mapping[str, tuple[int, int, int]] = {
+    "skin": (196, 154, 132),
+    "hair": (72, 54, 42),
+    "top": (150, 152, 156),
+    "bottom": (78, 84, 98),
+    "shoes": (58, 56, 56),
+}
+# Lips, eyes and nails are not the colour of an arm.
+_SHOWN_SKIN = ("face", "hand", "forearm", "upper_arm", "shin", "thigh")
+
+
+def parse_kinds(texts: Sequence[str]) -> Kinds:
+    """Of texts such as `sleeve=short`. Raises ValueError if a text is something else, or names an attribute again."""
+    kinds: dict[str, str] = {}
+    for text in texts:
+        name, given, value = text.partition("=")
+        if not given:
+            raise ValueError(f"{text!r} says not what of what: give, for example, sleeve=short or layer=coat")
+        check_kinds({name: value})
+        if name in kinds:
+            raise ValueError(f"{name} is given twice")
+        kinds[name] = value
+    return kinds
+
+
+def dressed(character: Character, change: Kinds) -> Character:
+    """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
+    wardrobe = _wardrobe()
+    before = wardrobe.worn(character.kinds, character.identity)
+    after = wardrobe.worn(_completed(change, character.kinds), character.identity)
+    skin = bare_skin(character)
+    recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
+    kept = wardrobe.kept(recorded, before, after)
+    vertices = skin + np.where(kept[:, None], recorded, after.displacement) * Y_UP
+    lowest = float(vertices[:, 1].min())
+    vertices[:, 1] -= lowest
+    offsets = character.offsets.copy()
+    offsets[0, 1] -= lowest
+    mesh = dataclasses.replace(character.mesh, vertices=vertices.astype(np.float32))
+    other = dataclasses.replace(character, offsets=offsets, mesh=mesh, kinds=after.kinds)
+    return _coloured(other, before, after)
+
+
+def worn_parts(character: Character) -> IntArray:
+    """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
+    return _wardrobe().worn(character.kinds, character.identity).part
+
+
+def _completed(change: Kinds, kinds: Kinds) -> Kinds:
+    """A change of kinds with what it implies, as far as that was not said."""
+    implied: dict[str, str] = {}
+    layer = change.get("layer")
+    if layer == "none":
+        implied["sleeve"] = "bare"
+    elif layer is not None and kinds.get("sleeve") == "bare":
+        implied["sleeve"] = "long"
+    if layer == "dress" and not kinds.get("bottom", "").startswith("skirt"):
+        implied["bottom"] = "skirt_short"
+    return {**kinds, **implied, **change}
+
+
+def bare_skin(character: Character) -> Float64Array:
+    """(V', 3) the template of a character's shape without clothes, y up, in the place of the character's mesh."""
+    model, skin = load_body_skin()
+    rest = to_numpy(model.rest_vertices)[:, skin.template.kept].astype(np.float64) * Y_UP
+    joints = to_numpy(model.rest_joints).astype(np.float64) * Y_UP
+    rows = np.concatenate([[1.0], _shape(character, joints)])
+    return np.asarray(np.tensordot(rows, rest, 1) - rows @ joints[:, 0] + character.rest_positions[0], np.float64)
+
+
+def _shape(character: Character, joints: Float64Array) -> Float64Array:
+    """(10,) coefficients of the character's bones, by least squares; `joints` (11, J, 3) are the body model's."""
+    bones = joints - joints[:, :1]
+    wanted = character.rest_positions - character.rest_positions[0] - bones[0]
+    shape: Float64Array = np.linalg.lstsq(bones[1:].reshape(len(bones) - 1, -1).T, wanted.ravel(), rcond=None)[0]
+    return shape
+
+
+@dataclass(frozen=True, eq=False)
+class _Worn:
+    """An outfit.
+
+    Args:
+        displacement: (V', 3) at rest, camera axes, metres.
+        part: (V',) what is outermost: index into `PARTS`.
+    """
+
+    kinds: Kinds
+    displacement: FloatArray
+    part: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Wardrobe:
+    """Outfits on the template."""
+
+    template: BodyTemplate
+    dresser: Dresser
+
+    @classmethod
+    def load(cls) -> Self:
+        template = load_body_skin()[1].template
+        return cls(template, Dresser(template, Shells.load()))
+
+    def worn(self, kinds: Kinds, identity: int) -> _Worn:
+        """The outfit of kinds; those that are not known, or that nobody can wear together, are chosen."""
+        latent = _latent(kinds, identity)
+        outfit = self.dresser.dress(latent)
+        part = np.zeros(len(outfit.cloth), np.int64)
+        for name, without in _WITHOUT.items():
+            bare = self.dresser.dress(_latent({**latent.kinds, **without}, identity)).displacement
+            part[_distance(outfit.displacement, bare) > _SAME_M] = PARTS.index(name)
+        # What nobody takes off is cloth, too.
+        kept = outfit.cloth & (part == 0)
+        part[kept] = np.where(self._in(_TOP_REGIONS)[kept], PARTS.index("top"), PARTS.index("bottom"))
+        return _Worn(latent.kinds, outfit.displacement, part)
+
+    def kept(self, recorded: FloatArray, before: _Worn, after: _Worn) -> BoolArray:
+        """(V',) where a person stays as recorded (V', 3), who changes from one outfit to another."""
+        changed = _distance(after.displacement, before.displacement) >= _SAME_M
+        around = np.isin(self.template.region, self.template.region[changed])
+        return np.asarray(~changed & ~(around & (_distance(recorded, before.displacement) > _OTHER_M)))
+
+    def shown_skin(self, part: IntArray) -> BoolArray:
+        """(V',) skin whose colour other skin may have."""
+        return np.asarray(self._in(_SHOWN_SKIN) & (part == 0))
+
+    def _in(self, regions: tuple[str, ...]) -> BoolArray:
+        wanted = np.array([name.split(".")[0] in regions for name in REGIONS])
+        return np.asarray(wanted[self.template.region] & self.template.outside)
+
+
+def _distance(one: FloatArray, other: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.norm(one - other, axis=1), np.float32)
+
+
+@functools.cache
+def _wardrobe() -> _Wardrobe:
+    return _Wardrobe.load()
+
+
+def _latent(kinds: Kinds, identity: int) -> OutfitLatent:
+    return sample_outfit(PLAIN.as_known(kinds), identity)
+
+
+def _coloured(character: Character, before: _Worn, after: _Worn) -> Character:
+    """The character with colours of the parts that are outermost now. Raises UsageError as `with_texels`."""
+    mesh, texture = character.mesh, character.texture
+    if mesh.colours is None or np.array_equal(before.part, after.part):
+        return character
+    if texture is None:
+        places = np.arange(len(mesh.vertices))[:, None]
+        colours = _repainted(mesh.colours, places, np.ones(places.shape, np.float32), (before, after))
+        return dataclasses.replace(character, mesh=dataclasses.replace(mesh, colours=colours))
+    layout = atlas_layout()
+    place = _wardrobe().template.place[layout.corners].astype(np.int64)
+    shown = (place >= 0).all(axis=1)
+
+    def paint(texels: ByteArray) -> ByteArray:
+        painted, index = texels.copy(), layout.texel[shown]
+        painted[index] = _repainted(texels[index], place[shown], layout.barycentric[shown], (before, after))
+        return painted
+
+    return with_texels(character, paint)
+
+
+def _repainted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tuple[_Worn, _Worn]) -> ByteArray:
+    """(N, 3) sRGB colours in which parts that are outermost now have their own.
+
+    Args:
+        places: (N, C) vertices of the template that each colour lies between.
+        weights: (N, C) how near each is.
+        worn: before and now.
+    """
+    before, after = (each.part[places] for each in worn)
+    changed = weights * (before != after)
+    row, nearest = np.arange(len(places)), weights.argmax(axis=1)
+    own = before[row, nearest]
+    own_skin = _wardrobe().shown_skin(worn[0].part)[places[row, nearest]]
+    palette = np.array(
+        [_colour_of(name, colours[own_skin if name == "skin" else own == number]) for number, name in enumerate(PARTS)]
+    )
+    wanted = palette[after[row, changed.argmax(axis=1)]]
+    share = changed.sum(axis=1, keepdims=True)
+    painted: Float64Array = colours * (1 - share) + wanted * share
+    return np.rint(painted).clip(0, 255).astype(np.uint8)
+
+
+def _colour_of(part: str, seen: ByteArray) -> Float64Array:
+    """(3,) sRGB of a part of which these colours (n, 3) are seen."""
+    return np.asarray(np.median(seen, axis=0) if len(seen) >= _FEWEST else _USUAL[part], np.float64)

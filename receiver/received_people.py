@@ -1,0 +1,42 @@
+"""What blobs have brought of a session's people: their colours, textures and clothes."""
+
+from collections.abc import Callable, Mapping
+
+from common.blobs import COLOURS, TEXTURE, WEARS, Blob
+from common.frames import LabelFrame
+from receiver.texture.received_colours import ReceivedColours
+from receiver.texture.received_texture import ReceivedTextures
+from receiver.wears.received import ReceivedWears
+
+BlobHandler = Callable[[Blob], None]
+"""Takes a session's blobs of one kind; raises MalformedPacket for one that must not be used."""
+
+
+class ReceivedPeople:
+    """The newest of everybody, by identity.
+
+    Attributes:
+        handlers: of blobs, by kind.
+    """
+
+    def __init__(self, textures: ReceivedTextures) -> None:
+        self.textures, self.colours, self.wears = textures, ReceivedColours(), ReceivedWears()
+        self.handlers: Mapping[str, BlobHandler] = {
+            COLOURS: self.colours.take,
+            TEXTURE: self.textures.take,
+            WEARS: self.wears.take,
+        }
+        self._source = ""
+        self._seen: set[int] = set()
+
+    def begin(self, frame: LabelFrame) -> None:
+        """Forgets the people of the source before if a frame is the first one of its source, such as a picture.
+
+        Call it for every frame, in order.  Identities are given again some time; blobs of later frames are kept.
+        """
+        people = {person.identity for person in frame.people}
+        if frame.source != self._source:
+            for received in (self.colours, self.textures, self.wears):
+                received.forget(self._seen - people)
+            self._source, self._seen = frame.source, set()
+        self._seen |= people

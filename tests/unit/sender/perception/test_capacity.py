@@ -1,0 +1,28 @@
+from collections.abc import Sequence
+
+import pytest
+
+from common.arrays import ByteArray
+from sender.perception.capacity import people_carried
+from sender.perception.inference.predictor import Perception
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.view_turns import View
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.mark.parametrize(("times_s", "people"), [((0.5, 0.3, 0.4), 1), ((0.9, 0.035, 0.9), 2), ((1e-3,) * 3, 4)])
+def test_as_many_people_as_the_fastest_of_several_looks_permits(
+    monkeypatch: pytest.MonkeyPatch, times_s: Sequence[float], people: int
+) -> None:
+    now_s, left = 0.0, list(times_s)
+
+    class TimedPerception(Perception):
+        def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
+            nonlocal now_s
+            now_s += left.pop(0)
+            return super().observe(crops, view)
+
+    monkeypatch.setattr("sender.perception.capacity.time.perf_counter", lambda: now_s)
+    assert people_carried(TimedPerception(PerceptionNet(TINY))) == people and not left
