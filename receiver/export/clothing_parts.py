@@ -69,6 +69,7 @@ class SurfacePlaces:
 
     Args:
         index: (N,) what they are: texels of the atlas, or vertices of the template.
+        vertex: (N,) the nearest vertex of the template.
         positions: (N, 3) metres.
         region: (N,) index into `anatomy.REGIONS`.
         seeds: (P, N) places that belong to a part, unless their colour says otherwise.
@@ -76,6 +77,7 @@ class SurfacePlaces:
     """
 
     index: IntArray
+    vertex: IntArray
     positions: FloatArray
     region: IntArray
     seeds: BoolArray
@@ -85,7 +87,7 @@ class SurfacePlaces:
     def from_vertices(cls, template: BodyTemplate) -> Self:
         """The vertices."""
         index = np.flatnonzero(template.outside)
-        return cls._from_skin(index, template.rest[index], template.region[index], template.weights[index])
+        return cls._from_skin(index, index, template.rest[index], template.region[index], template.weights[index])
 
     @classmethod
     def from_texels(cls, template: BodyTemplate, layout: AtlasLayout) -> Self:
@@ -95,12 +97,15 @@ class SurfacePlaces:
         corners, barycentric = corners[chosen], layout.barycentric[chosen]
         positions = np.einsum("nc,ncd->nd", barycentric, template.rest[corners])
         weights = np.einsum("nc,ncj->nj", barycentric, template.weights[corners])
-        return cls._from_skin(layout.texel[chosen].astype(np.int64), positions, layout.region[chosen], weights)
+        vertex = template.place[layout.closest_vertex[chosen]].astype(np.int64)
+        return cls._from_skin(layout.texel[chosen].astype(np.int64), vertex, positions, layout.region[chosen], weights)
 
     @classmethod
-    def _from_skin(cls, index: IntArray, positions: FloatArray, region: IntArray, weights: FloatArray) -> Self:
+    def _from_skin(
+        cls, index: IntArray, vertex: IntArray, positions: FloatArray, region: IntArray, weights: FloatArray
+    ) -> Self:
         seeds = np.stack([_seeds(part, positions, region, weights) for part in PARTS])
-        return cls(index, positions, region, seeds, _neighbours(positions))
+        return cls(index, vertex, positions, region, seeds, _neighbours(positions))
 
 
 def _seeds(part: str, positions: FloatArray, region: IntArray, weights: FloatArray) -> BoolArray:

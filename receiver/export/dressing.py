@@ -71,7 +71,8 @@ def parse_kinds(texts: Sequence[str]) -> Kinds:
 def dressed(character: Character, change: Kinds) -> Character:
     """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
     wardrobe = _wardrobe()
-    before, after = (wardrobe.worn({**character.kinds, **each}, character.identity) for each in ({}, change))
+    before = wardrobe.worn(character.kinds, character.identity)
+    after = wardrobe.worn(_completed(change, character.kinds), character.identity)
     skin = bare_skin(character)
     recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
     kept = wardrobe.kept(recorded, before, after)
@@ -83,6 +84,24 @@ def dressed(character: Character, change: Kinds) -> Character:
     mesh = dataclasses.replace(character.mesh, vertices=vertices.astype(np.float32))
     other = dataclasses.replace(character, offsets=offsets, mesh=mesh, kinds=after.kinds)
     return _coloured(other, before, after)
+
+
+def worn_parts(character: Character) -> IntArray:
+    """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
+    return _wardrobe().worn(character.kinds, character.identity).part
+
+
+def _completed(change: Kinds, kinds: Kinds) -> Kinds:
+    """A change of kinds with what it implies, as far as that was not said."""
+    implied: dict[str, str] = {}
+    layer = change.get("layer")
+    if layer == "none":
+        implied["sleeve"] = "bare"
+    elif layer is not None and kinds.get("sleeve") == "bare":
+        implied["sleeve"] = "long"
+    if layer == "dress" and not kinds.get("bottom", "").startswith("skirt"):
+        implied["bottom"] = "skirt_short"
+    return {**kinds, **implied, **change}
 
 
 def bare_skin(character: Character) -> Float64Array:

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from common.errors import UsageError
 from receiver.export.character import Character
-from receiver.export.dressing import dressed, parse_kinds
+from receiver.export.dressing import dressed, parse_kinds, worn_parts
 from receiver.export.reshaping import ShapeChange, reshaped
 from receiver.export.skin_weights import is_of_body_model
 from receiver.export.tinting import Tints, parse_tints, tinted
@@ -68,7 +68,7 @@ class Edits:
         if self.kinds:
             character = dressed(character, self.kinds)
         if self.tints:
-            character = tinted(character, self.tints)
+            character = tinted(character, self.tints, worn_parts(character) if character.kinds else None)
         return character if self.shape is None else reshaped(character, self.shape)
 
 

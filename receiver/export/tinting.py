@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 
-from common.arrays import ByteArray, Float64Array, FloatArray
+from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
@@ -50,17 +50,25 @@ def parse_tints(texts: Sequence[str]) -> Tints:
     return tints
 
 
-def tinted(character: Character, tints: Tints) -> Character:
-    """The character, of the body model's body, with other colours. Raises UsageError if it has no colours."""
+def tinted(character: Character, tints: Tints, worn: IntArray | None = None) -> Character:
+    """The character, of the body model's body, with other colours.
+
+    Args:
+        worn: (V',) the part that each vertex of the template is of in the mesh, index into `PARTS`; None where only
+            colours tell.
+
+    Raises:
+        UsageError: it has no colours.
+    """
     mesh, texture = character.mesh, character.texture
     if mesh.colours is None:
         raise UsageError(f"--tint: person {character.identity} was recorded without colours")
     if texture is None:
         places = SurfacePlaces.from_vertices(load_body_skin()[1].template)
         return dataclasses.replace(
-            character, mesh=dataclasses.replace(mesh, colours=recoloured(mesh.colours, places, tints))
+            character, mesh=dataclasses.replace(mesh, colours=recoloured(mesh.colours, places, tints, worn))
         )
-    return with_texels(character, lambda texels: recoloured(texels, texel_places(), tints))
+    return with_texels(character, lambda texels: recoloured(texels, texel_places(), tints, worn))
 
 
 def with_texels(character: Character, paint: Callable[[ByteArray], ByteArray]) -> Character:
@@ -97,10 +105,12 @@ def _shares(places: SurfacePlaces, colours: bytes) -> FloatArray:
     return segment(places, np.frombuffer(colours, np.uint8).reshape(-1, 3))
 
 
-def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints) -> ByteArray:
-    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts."""
+def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints, worn: IntArray | None = None) -> ByteArray:
+    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts; `worn` as in `tinted`."""
     before = colours[places.index]
     shares = _shares(places, before.tobytes())
+    if worn is not None:
+        shares = _as_worn(shares, worn[places.vertex])
     after = before.astype(np.float64)
     for part, rgb in tints.items():
         share = shares[:, PARTS.index(part)].astype(np.float64)
@@ -110,6 +120,14 @@ def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints) -> ByteA
     result = colours.copy()
     result[places.index] = np.rint(after).clip(0, 255).astype(np.uint8)
     return result
+
+
+def _as_worn(shares: FloatArray, worn: IntArray) -> FloatArray:
+    """(N, P) shares that are those of the mesh's parts (N,); colours only say where the top ends and the bottom begins,
+    because a picture shows that better."""
+    both = np.isin(np.arange(len(PARTS)), [PARTS.index("top"), PARTS.index("bottom")])
+    told = both[worn] & (shares[:, both].sum(axis=1) > 0.5)
+    return np.where(told[:, None], shares * both, np.eye(len(PARTS), dtype=np.float32)[worn])
 
 
 def _in_colour(colours: ByteArray, share: Float64Array, rgb: tuple[int, int, int]) -> Float64Array:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.skinned_glb import Skeleton
+from receiver.outfits.mixture import Kinds
 
 
 class PictureRefused(Exception):
@@ -26,6 +28,8 @@ class ReconstructedPicture:
         people: most prominent first; empty if nobody was found.
         label_bytes: size of the packet that the labels travelled in.
         stages_ms: milliseconds by stage, the sender's and the engine's.
+        skeleton: of their bodies.
+        kinds: by identity what they were dressed in (`common.wears`).
     """
 
     width: int
@@ -33,6 +37,8 @@ class ReconstructedPicture:
     people: tuple[ReconstructedPerson, ...]
     label_bytes: int
     stages_ms: Mapping[str, float]
+    skeleton: Skeleton
+    kinds: Mapping[int, Kinds]
 
 
 class PictureReconstructor(Protocol):

@@ -1,15 +1,18 @@
 """The live view: people are drawn and move, modes, recording, reconnection, sessions, acknowledgements."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from receiver.export.rigging import posed, rig_one
+from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body
-from receiver.mesh.glb import static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
@@ -87,7 +90,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
     live.wait_for_function(f"before => {chart} !== before", arg=before)
 
 
-@pytest.mark.parametrize(("key", "name"), [("s", "Solid (S)"), ("w", "Wireframe (W)")])
+@pytest.mark.parametrize(("key", "name"), [("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")])
 def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
     live.get_by_role("slider", name="Frame").fill("3")
     live.wait_for_selector(".viewport[data-frame='3']")
@@ -152,7 +155,8 @@ def test_recorded_body_wears_the_texture_of_its_file(
     lines = (output / "frames.jsonl").read_text().splitlines()
     (output / "frames.jsonl").write_text("\n".join(lines[:2]) + "\n")
     for path in (output / "meshes").glob("*.body.glb"):
-        path.write_bytes(static_mesh_glb(read_body(path).mesh, checkered))
+        body = posed(rig_one(0, read_body(path), {}))
+        path.write_bytes(encode_body(replace(body, texture=checkered), load_body_skin()[1].skeleton))
     server = PageServer(output, tmp_path / "accounts", picture).start()
     page.goto(server.address)
     page.get_by_role("slider", name="Frame").fill("1")

@@ -3,13 +3,18 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 from playwright.sync_api import Page, expect
 
+from common.body.anatomy import REGION_INDEX
+from common.wears import VALUES
+from receiver.export.skin_weights import load_body_skin
+from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import PATIENCE_MS, Complaints
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -68,9 +73,50 @@ def test_model_wears_its_texture(models: Page, server: PageServer, picture: byte
     models.wait_for_selector(".model[data-people='1']")
     assert checkered_share(drawn(models.locator(".model canvas"))) > 0.01
     with models.expect_download() as download:
-        models.get_by_role("link", name="Textured GLB of person 1").click()
+        models.get_by_role("link", name="Body with texture and skeleton of person 1").click()
     download.value.save_as(tmp_path / "person.glb")
     assert GlbReader((tmp_path / "person.glb").read_bytes()).texture() is not None
+
+
+def body_of(page: Page, link: str) -> BodyFile:
+    """The body that a link downloads."""
+    with page.expect_download() as download:
+        page.get_by_role("link", name=link).click()
+    return parse_body(download.value.path().read_bytes())
+
+
+def test_person_wears_something_else(models: Page, server: PageServer, picture: bytes) -> None:
+    server.texture = checkered_texture()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    canvas, state = models.locator(".model canvas"), models.locator(".wardrobe [role=status]")
+    before, sent = drawn(canvas), body_of(models, "Body with texture and skeleton of person 1")
+    sleeves = models.get_by_label("Sleeves", exact=True)
+    expect(sleeves).to_have_value("long")
+    sleeves.focus()
+    models.keyboard.press("ArrowUp")
+    expect(sleeves).to_have_value("short")
+    expect(state).to_have_text("", timeout=PATIENCE_MS)
+    short = body_of(models, "Changed body as GLB")
+    assert differing_share(before, drawn(canvas)) > 0.001
+    moved_m = np.linalg.norm(short.mesh.vertices - sent.mesh.vertices, axis=1)
+    region = load_body_skin()[1].template.region
+    assert moved_m[region == REGION_INDEX["forearm.L"]].max() > 0.005
+    assert moved_m[region == REGION_INDEX["shin.L"]].max() < 1e-4
+    models.get_by_label("Height", exact=True).fill("12")
+    models.get_by_label("Upper body colour").evaluate(
+        "input => { input.value = '#3366ff'; input.dispatchEvent(new Event('change')); }"
+    )
+    expect(state).to_have_text("", timeout=PATIENCE_MS)
+    taller = body_of(models, "Changed body as GLB")
+    assert np.ptp(taller.mesh.vertices[:, 1]) > np.ptp(short.mesh.vertices[:, 1]) + 0.05
+    assert taller.texture is not None and short.texture is not None and taller.texture.jpeg != short.texture.jpeg
+    models.get_by_role("button", name="As sent").click()
+    expect(state).to_have_text("", timeout=PATIENCE_MS)
+    assert differing_share(before, drawn(canvas)) < 1e-3
+    for name, values in VALUES.items():
+        options = models.locator(".wardrobe select option").evaluate_all("all => all.map(each => each.value)")
+        assert set(values) <= set(options), name
 
 
 def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: PageServer, picture: bytes) -> None:

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Response, expect
 
-from tests.browser.conftest import Complaints, visit
+from tests.browser.conftest import DESKTOP, Complaints, visit
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.chromium import CHROMIUM
 from tests.support.page_server import PageServer
@@ -46,6 +46,24 @@ def test_axe_finds_no_serious_fault(browser: Browser, server: PageServer, compla
         page.keyboard.press("?")
         page.wait_for_selector("dialog[open]")
         assert serious_faults(page) == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_no_serious_fault_in_a_model(
+    browser: Browser, server: PageServer, complaints: Complaints, picture: bytes, viewport: dict[str, int]
+) -> None:
+    server.texture = checkered_texture()
+    with visit(browser, complaints, viewport=viewport, bypass_csp=True) as page:
+        page.goto(f"{server.address}/#account")
+        page.get_by_label("Name", exact=True).fill("ada")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Sign up").click()
+        page.get_by_role("link", name="Models").click()
+        page.set_input_files("#picture", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture})
+        page.wait_for_selector(".model[data-people='1']")
+        expect(page.get_by_role("group", name="Wear something else")).to_be_visible()
+        assert serious_faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 def test_phone_shows_every_view_without_scrolling_sideways(
@@ -91,7 +109,7 @@ def test_every_control_of_the_live_view_is_reached_by_tab(live: Page) -> None:
     for _ in range(30):
         live.keyboard.press("Tab")
         reached.add(live.evaluate(name))
-    looks = {"Solid (S)", "Wireframe (W)", "Colour (C)"}
+    looks = {"Plain, in clay (S)", "Wireframe (W)", "Colour (C)"}
     assert {"Session", "Frame", "Follow the person (F)", "Reset the view (R)", "Figures (P)", *looks} <= reached
 
 

@@ -11,12 +11,17 @@ from PIL import Image
 from common.frames import PersonLabels
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
+from receiver.mesh.skinned_glb import PosedBody
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.pictures import ReconstructedPicture
-from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
+from tests.support.fake_reconstructor import SKELETON, TETRAHEDRON, tetrahedron_of
 from tests.support.posed_body import box
 
 JPEG = b"jpeg of a texture"
+KINDS = {
+    **{"hair": "short", "headwear": "none", "sleeve": "long", "layer": "top", "top_fit": "regular"},
+    **{"bottom": "trousers", "bottom_fit": "regular", "shoes": "shoes"},
+}
 
 
 def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPerson:
@@ -33,7 +38,7 @@ def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPer
 class FakePictures:
     """`PictureReconstructor`: finds `people` boxes in each picture, at its centre; the last one has a texture.
 
-    `gate` holds the answers back; `error` is raised instead of an answer.
+    `gate` holds the answers back; `error` is raised instead of an answer; `body`, of `skeleton`, is the last one's.
     """
 
     def __init__(self, people: int = 1) -> None:
@@ -42,6 +47,8 @@ class FakePictures:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.body: PosedBody | None = None
+        self.skeleton = SKELETON
 
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
@@ -55,7 +62,10 @@ class FakePictures:
             raise self.error
         last = self.people - 1
         people = tuple(person_at(width / 2, height / 2, textured=number == last) for number in range(self.people))
-        return ReconstructedPicture(width, height, people, 51, {"perception": 12.5, "surface": float("nan")})
+        if self.body is not None:
+            people = (*people[:-1], replace(people[-1], body=self.body))
+        stages_ms = {"perception": 12.5, "surface": float("nan")}
+        return ReconstructedPicture(width, height, people, 51, stages_ms, self.skeleton, {1: KINDS})
 
 
 def picture(

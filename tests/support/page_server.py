@@ -20,7 +20,10 @@ from common.io.addresses import Address
 from common.wire.report import SenderReport
 from common.wire.traffic import LABELS
 from receiver.engine.engine import ReconstructedPerson
+from receiver.export.rigging import posed, rig_one
+from receiver.export.skin_weights import load_body_skin
 from receiver.link.config import SecurityConfig
+from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -38,7 +41,7 @@ from receiver.web.places import Visitor
 from receiver.web.server import WebServer
 from receiver.web.service import open_service, status_routes
 from tests.support.fake_link import new_session
-from tests.support.fake_pictures import FakePictures
+from tests.support.fake_pictures import KINDS, FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of
 from tests.support.web_service import cheap_passwords
 
@@ -130,7 +133,9 @@ class PageServer:
         if self.picture_error is not None:
             raise self.picture_error
         stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
-        return ReconstructedPicture(640, 480, self._dressed(self.frames[-1]), 112, stages_ms)
+        people = self._dressed(self.frames[-1])
+        kinds = {person.labels.identity: KINDS for person in people}
+        return ReconstructedPicture(640, 480, people, 112, stages_ms, load_body_skin()[1].skeleton, kinds)
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -230,7 +235,7 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
     for person in line["people"]:
         keypoints, joints = (np.array(person[name], np.float32) for name in ("keypoints_2d", "joints_3d"))
         made = tetrahedron_of(PersonLabels(person["id"], person["score"], {}))
-        body = replace(made.body, mesh=read_mesh(output / person["body"]))
+        body = posed(rig_one(person["id"], read_body(output / person["body"]), KINDS))
         surface = read_mesh(output / person["surface"])
         people.append(replace(made, made_surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
         paths = (person["surface"], person["body"])

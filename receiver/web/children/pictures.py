@@ -16,6 +16,7 @@ from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
 from receiver.metrics import PictureFate, ReceiverMetrics
+from receiver.outfits.mixture import PLAIN, chosen_kinds
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.children.picture_frames import PictureFrames, PictureLabels
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
@@ -125,7 +126,16 @@ class ChildPictures:
         )
         result = await self._engine.reconstruct(request)
         stages_ms = _stages_ms((arrived_s - began_s) * 1e3, labels, result)
-        return ReconstructedPicture(accepted.width, accepted.height, result.people, labels.payload_bytes, stages_ms)
+        identities = [person.identity for person in labels.frame.people]
+        return ReconstructedPicture(
+            accepted.width,
+            accepted.height,
+            result.people,
+            labels.payload_bytes,
+            stages_ms,
+            self._engine.skeleton,
+            {each: chosen_kinds(labels.wears.get(each, PLAIN), each) for each in identities},
+        )
 
     async def _labels_of(
         self, picture: bytes, on_stage: Callable[[str], None]

@@ -3,24 +3,25 @@
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, HTTPException, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, HTTPConnection
 
-from common.errors import OutputError
+from common.errors import OutputError, UsageError
+from receiver.export.editing import Edits
 from receiver.web.accounts.identity import Reader, Writer
 from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name
+from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, unflagged
 from receiver.web.problems import problem, problems, retry_later
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ _PROGRESS = {
 }
 
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
+Words = Annotated[Sequence[str], Query(max_length=8)]
 Row = list[float | None]
 
 
@@ -58,7 +60,8 @@ class PersonShown(BaseModel):
     """One person: paths of the meshes, keypoints and joints.
 
     Args:
-        body: the body with its texture, GLB; null if the person has none, or the model is of an earlier version.
+        body: the body with its texture and skeleton, GLB; null if the person has none.
+        wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
     """
@@ -67,6 +70,7 @@ class PersonShown(BaseModel):
     glb: str
     ply: str
     body: str | None
+    wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
     joints_3d: list[Row]
 
@@ -101,7 +105,7 @@ class ModelShown(BaseModel):
             width=row.width,
             height=row.height,
             people=[
-                PersonShown.model_validate({**person, **_mesh_paths(folder, number, person)})
+                PersonShown.model_validate({**person, **_of_files(folder, number, person)})
                 for number, person in enumerate(row.people)
             ],
             bytes=row.label_bytes,
@@ -147,7 +151,7 @@ def models_api() -> APIRouter:
         "/models/{model}/{file}",
         response_class=Response,
         responses={
-            **problems(401, 404, 422, 503),
+            **problems(401, 404, 422, 429, 503),
             200: {
                 "description": "The file.",
                 "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_TYPES.values()},
@@ -204,13 +208,34 @@ async def get_file(
     file: Annotated[str, Path(max_length=40, description="person-N.obj …")],
     request: Request,
     identity: Reader,
+    wear: Words = (),
+    tint: Words = (),
+    shape: Words = (),
 ) -> Response:
-    """A mesh or the picture of a model."""
-    content = await models_of(request).file(identity.account, model, file)
+    """A mesh or the picture of a model; with changes, a body that has them.
+
+    The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
+    """
+    models = models_of(request)
+    if wear or tint or shape:
+        content = await _edited(models, identity.account, model, file, (wear, tint, shape))
+    else:
+        content = await models.file(identity.account, model, file)
     if content is None:
         raise problem(404, "there is no such file")
     headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+
+
+async def _edited(
+    models: ModelService, account: Account, model: str, file: str, words: tuple[Sequence[str], ...]
+) -> bytes | None:
+    try:
+        return await models.edited(account, model, file, Edits.parse(*words))
+    except UsageError as error:
+        raise problem(422, unflagged(error)) from error
+    except UploadRefused as error:
+        raise _problem(error) from error
 
 
 async def _begun(request: Request, models: ModelService, account: Account) -> Job:
@@ -252,16 +277,21 @@ def _line(event: dict[str, Any]) -> str:
 
 
 def _refusal(error: UploadRefused) -> HTTPException:
-    refusal = (
-        retry_later(error.status, error.detail, error.wait_s or 1.0)
-        if error.wait_s
-        else problem(error.status, error.detail)
-    )
+    refusal = _problem(error)
     # The rest of the body is not read: the connection cannot be used again.
     refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
     return refusal
 
 
-def _mesh_paths(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, str | None]:
+def _problem(error: UploadRefused) -> HTTPException:
+    if error.wait_s:
+        return retry_later(error.status, error.detail, error.wait_s)
+    return problem(error.status, error.detail)
+
+
+def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
+    """Paths of a person's meshes, and what can be changed."""
     surfaces = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
-    return {**surfaces, "body": f"{folder}/{body_name(number)}" if person.get("textured_body") else None}
+    if not person.get("textured_body"):
+        return {**surfaces, "body": None, "wears": None}
+    return {**surfaces, "body": f"{folder}/{body_name(number)}"}

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from common.clock import Clock
+from common.errors import UsageError
 from receiver.engine.engine import ReconstructedPerson
+from receiver.export.editing import Edits
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
+from receiver.mesh.skinned_glb import encode_body
+from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
@@ -24,6 +28,7 @@ from receiver.web.database.database import Database
 from receiver.web.database.tables import ModelRow
 from receiver.web.metrics import FILES, UploadOutcome, WebMetrics
 from receiver.web.models import store
+from receiver.web.models.edited import edited_body
 from receiver.web.models.files import ModelFiles, new_model_id
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.refusals import UploadRefused
@@ -41,6 +46,7 @@ T = TypeVar("T")
 
 # On their way and in work at a time: each holds its body, and then its picture, in memory.
 _ARRIVING, _IN_WORK, _OF_ACCOUNT = 64, 16, 6
+_EDITED, _EDITED_OF_ACCOUNT = 8, 2
 _THREADS = 2
 _BURST = 20
 _RECONSTRUCTION_S = 120.0
@@ -138,6 +144,7 @@ class ModelService:
         self._database, self._files, self._pictures, self._clock = database, files, pictures, clock
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
         self._arriving, self._in_work = Places(_ARRIVING, _OF_ACCOUNT), Places(_IN_WORK, _OF_ACCOUNT)
+        self._edited = Places(_EDITED, _EDITED_OF_ACCOUNT)
         self._jobs: set[asyncio.Task[ModelRow]] = set()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
@@ -205,6 +212,24 @@ class ModelService:
             return None
         return await asyncio.to_thread(self._files.read, model, name)
 
+    async def edited(self, account: Account, model: str, name: str, edits: Edits) -> bytes | None:
+        """A body of a model of the account with changes, or None if there is none.
+
+        Raises:
+            UploadRefused: 422 a change is not possible, 429 too many at a time.
+        """
+        row = await self.model(account, model)
+        number = next((each for each in range(row.people_count) if body_name(each) == name), None) if row else None
+        content = await asyncio.to_thread(self._files.read, model, name)
+        if row is None or number is None or content is None:
+            return None
+        person = row.people[number]
+        with self._edited.take(account):
+            try:
+                return await self._in_thread(lambda: edited_body(content, person, edits))
+            except UsageError as error:
+                raise UploadRefused(422, unflagged(error)) from error
+
     async def remove(self, account: Account, model: str) -> bool:
         """Removes a model with its files; returns whether the account had it."""
         if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
@@ -226,7 +251,7 @@ class ModelService:
         on_stage(FILES)
         model = self._described(name, picture, result)
         began_s = time.perf_counter()
-        files = await self._in_thread(lambda: _encoded(result.people, picture))
+        files = await self._in_thread(lambda: _encoded(result, picture))
         await self._in_thread(lambda: self._files.write(model.id, files))
         model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
         await self._publish(account, model)
@@ -253,7 +278,7 @@ class ModelService:
             height=picture.height,
             label_bytes=result.label_bytes,
             people_count=len(result.people),
-            people=[_person(person, scale) for person in result.people],
+            people=[_person(person, scale, result.kinds) for person in result.people],
             stages_ms={
                 PICTURE_STAGE: _milliseconds(picture.spent_ms),
                 **{stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
@@ -289,20 +314,31 @@ def body_name(person: int) -> str:
     return f"person-{person}.body.glb"
 
 
-def _encoded(people: Sequence[ReconstructedPerson], picture: CheckedPicture) -> dict[str, bytes]:
+def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str, bytes]:
     files = {PICTURE: picture.shown}
-    for number, person in enumerate(people):
+    for number, person in enumerate(result.people):
         for mesh_format in MESH_FORMATS:
             files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
         if person.body.texture is not None:
-            files[body_name(number)] = encode_mesh(person.body.mesh, "glb", person.body.texture)
+            files[body_name(number)] = encode_body(person.body, result.skeleton)
     return files
 
 
-def _person(person: ReconstructedPerson, scale: float) -> dict[str, Any]:
-    """Keypoints in pixels of the picture as it was uploaded, whatever size was reconstructed, and which files exist."""
+def unflagged(error: UsageError) -> str:
+    """What an error of a command says, for somebody who gave no flags."""
+    return str(error).removeprefix("--")
+
+
+def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds]) -> dict[str, Any]:
+    """What the row of a model keeps; keypoints in pixels of the picture as it was uploaded."""
     keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
-    return {**pose_as_dict(keypoints, person.joints_3d), "textured_body": person.body.texture is not None}
+    identity = person.labels.identity
+    return {
+        **pose_as_dict(keypoints, person.joints_3d),
+        "textured_body": person.body.texture is not None,
+        "identity": identity,
+        "wears": dict(kinds.get(identity, {})),
+    }
 
 
 def _milliseconds(value: float) -> float:

@@ -1,13 +1,15 @@
 """The same tests on both databases: SQLite in a folder, and a real PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from receiver.web.database.database import Database, postgres_url
+from tests.support.fake_pictures import FakePictures
 from tests.support.postgres import is_installed, postgres
+from tests.support.web_service import Site, open_site
 
 
 @pytest.fixture(scope="session")
@@ -47,4 +49,15 @@ def database(database_option: str | None, tmp_path: Path) -> Iterator[Database]:
         else Database.open_sqlite(tmp_path / "accounts")
     )
     with opened:
+        yield opened
+
+
+@pytest.fixture
+def pictures() -> FakePictures:
+    return FakePictures(people=2)
+
+
+@pytest.fixture
+async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, pictures) as opened:
         yield opened

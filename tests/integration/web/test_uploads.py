@@ -26,17 +26,6 @@ JSON_LINES = {"Accept": "application/x-ndjson"}
 MISSING = "0" * 32
 
 
-@pytest.fixture
-def pictures() -> FakePictures:
-    return FakePictures(people=2)
-
-
-@pytest.fixture
-async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, pictures) as opened:
-        yield opened
-
-
 async def upload(
     client: httpx.AsyncClient, content: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> httpx.Response:

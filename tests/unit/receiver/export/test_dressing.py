@@ -13,7 +13,8 @@ from common.texture.atlas import sample
 from common.weights.devices import to_numpy
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.dressing import bare_skin, dressed, parse_kinds
+from receiver.export.clothing_parts import PARTS
+from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
 from receiver.export.editing import Edits
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
@@ -114,7 +115,21 @@ def test_dressed_character_stands_on_the_floor(character: Character) -> None:
 
 
 def test_kinds_that_nobody_wears_together_are_completed(character: Character) -> None:
-    assert dressed(character, {"layer": "dress"}).kinds["bottom"].startswith("skirt")
+    assert dressed(character, {"layer": "dress"}).kinds["bottom"] == "skirt_short"
+    bare = dressed(character, {"layer": "none"})
+    assert (bare.kinds["layer"], bare.kinds["sleeve"]) == ("none", "bare")
+    assert dressed(bare, {"layer": "coat"}).kinds["sleeve"] == "long"
+
+
+def test_tint_is_of_the_part_that_is_worn(character: Character) -> None:
+    """Hair down the back is none of the top, although it lies there and its colour is no other."""
+    other = Edits.parse(["hair=long"], ["hair=#ff0000"], []).applied(character)
+    hair = worn_parts(other) == PARTS.index("hair")
+    assert other.mesh.colours is not None
+    red, green, _ = other.mesh.colours.astype(int).T
+    assert (
+        (red > green + 60)[hair & TEMPLATE.outside].mean() > 0.9 > 0.1 > (red > green + 60)[REGION == "forearm"].mean()
+    )
 
 
 @pytest.mark.parametrize(

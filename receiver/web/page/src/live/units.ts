@@ -9,6 +9,11 @@ export function milliseconds(value: number): string {
   return value >= 1e4 ? `${digits(value / 1e3)} s` : `${digits(value)} ms`;
 }
 
+/** "9.1 s". */
+export function duration(ms: number): string {
+  return `${(ms / 1e3).toFixed(1)} s`;
+}
+
 export function fileSize(bytes: number): string {
   if (bytes >= 1e6) return `${digits(bytes / 1e6)} MB`;
   if (bytes >= 1e3) return `${digits(bytes / 1e3)} kB`;

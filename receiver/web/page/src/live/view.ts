@@ -290,7 +290,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     try {
       return new Stage({
         canvas: this.#canvas,
-        measured: true,
+        live: true,
         reducedMotion: reducedMotion(),
         drawn: () => this.#drawn(),
       });

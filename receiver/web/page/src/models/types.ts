@@ -6,8 +6,10 @@ export interface ModelPerson {
   obj: string;
   glb: string;
   ply: string;
-  /** The body with its texture, GLB. */
+  /** The body with its texture and skeleton, GLB. */
   body: string | null;
+  /** Attribute → kind of what the body wears; null if it cannot be changed. */
+  wears: Readonly<Record<string, string>> | null;
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
 }

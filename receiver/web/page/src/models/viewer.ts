@@ -3,15 +3,16 @@
 import type { App } from "../shell/app.ts";
 import { confirmDialog } from "../shell/shortcuts.ts";
 import { explain } from "../shell/api.ts";
-import { h, icon } from "../shell/dom.ts";
+import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
-import { day, fileSize, milliseconds, people as peopleCount } from "../live/units.ts";
+import { day, duration, fileSize, people as peopleCount } from "../live/units.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
+import { Wardrobe } from "./wardrobe.ts";
 
-const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY", body: "Textured GLB" } as const;
+const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY", body: "Body with texture and skeleton" } as const;
 
 export interface ViewerListener {
   closed(): void;
@@ -25,6 +26,7 @@ export class ModelViewer {
   readonly #listener: ViewerListener;
   readonly #stage: Stage;
   readonly #toolbar: Toolbar;
+  readonly #wardrobes = h("div", { class: "wardrobes", role: "region", "aria-label": "Clothes" });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
 
   constructor(app: App, model: Model, listener: ViewerListener) {
@@ -36,7 +38,7 @@ export class ModelViewer {
       role: "application",
       "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
     });
-    this.#stage = new Stage({ canvas, measured: false, reducedMotion: reducedMotion() });
+    this.#stage = new Stage({ canvas, live: false, reducedMotion: reducedMotion() });
     this.#stage.follow = false;
     this.#toolbar = new Toolbar(this.#stage, false);
     paint(this.#stage, app);
@@ -52,7 +54,7 @@ export class ModelViewer {
       { class: "model" },
       this.#head(),
       this.#message,
-      h("div", { class: "model-body" }, this.#picture(), scene),
+      h("div", { class: "model-body" }, this.#picture(), scene, this.#wardrobes),
       this.#downloads(),
     );
     void this.#load();
@@ -73,15 +75,14 @@ export class ModelViewer {
   async #load(): Promise<void> {
     try {
       const { readMesh } = await import("../scene/mesh-file.ts");
-      await Promise.all(
-        this.#model.people.map(async (person, number) => {
-          const geometry = await readMesh(await this.#app.api.bytes(person.body ?? person.glb));
-          const mesh = this.#stage.person(String(number));
-          mesh.show(geometry);
-        }),
-      );
+      const show = async (path: string, number: number) => {
+        const geometry = await readMesh(await this.#app.api.bytes(path));
+        this.#stage.person(String(number)).show(geometry);
+      };
+      await Promise.all(this.#model.people.map((person, number) => show(person.body ?? person.glb, number)));
       this.#stage.moved();
       this.#stage.resetView(false);
+      fill(this.#wardrobes, ...this.#model.people.map((person, number) => this.#wardrobe(person, number, show)));
       this.element.dataset["people"] = String(this.#stage.size);
     } catch (error) {
       this.#message.textContent = explain(error);
@@ -94,7 +95,7 @@ export class ModelViewer {
     const facts = [
       peopleCount(people.length),
       `${fileSize(bytes)} of labels`,
-      milliseconds(total),
+      `made in ${duration(total)}`,
       created === undefined ? "" : day(created),
     ];
     return h(
@@ -121,6 +122,22 @@ export class ModelViewer {
     );
   }
 
+  #wardrobe(
+    person: ModelPerson,
+    number: number,
+    show: (path: string, number: number) => Promise<void>,
+  ): HTMLElement | null {
+    if (!person.body || !person.wears) return null;
+    const name = this.#model.people.length === 1 ? "Wear something else" : `Person ${number + 1} wears`;
+    const shown = async (path: string) => {
+      await show(path, number);
+      // Soles and legs may be longer.
+      this.#stage.floor.forget();
+      this.#stage.moved();
+    };
+    return new Wardrobe(person, name, { show: shown }).element;
+  }
+
   #picture(): HTMLElement {
     const picture = h("img", {
       src: `/models/${this.#model.id}/picture.jpg`,
@@ -139,7 +156,7 @@ export class ModelViewer {
       h(
         "li",
         {},
-        h("span", {}, this.#model.people.length === 1 ? "Download" : `Download person ${number + 1}`),
+        h("span", {}, `${this.#model.people.length === 1 ? "" : `Person ${number + 1}: `}Watertight surface`),
         ...Object.entries(FORMATS).map(([format, name]) =>
           download(person[format as keyof typeof FORMATS], name, number),
         ),

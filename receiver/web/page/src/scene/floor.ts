@@ -99,7 +99,12 @@ function distanceLabel(metres: number, colour: string): THREE.Object3D {
   const texture = new THREE.CanvasTexture(canvas);
   texture.colorSpace = THREE.SRGBColorSpace;
   texture.anisotropy = 4;
-  const material = new THREE.MeshBasicMaterial({ map: texture, transparent: true, depthWrite: false });
+  const material = new THREE.MeshBasicMaterial({
+    map: texture,
+    transparent: true,
+    depthWrite: false,
+    toneMapped: false,
+  });
   const label = new THREE.Mesh(new THREE.PlaneGeometry(0.36, 0.18).rotateX(-Math.PI / 2), material);
   label.position.set(-1.24, 0.001, -metres + 0.12);
   label.renderOrder = -1;
@@ -124,5 +129,8 @@ function cameraGizmo(): THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasic
   corners.forEach((corner, k) => points.push(0, 0, 0, ...corner, ...corner, ...corners[(k + 1) % 4]!));
   const geometry = new THREE.BufferGeometry();
   geometry.setAttribute("position", new THREE.Float32BufferAttribute(points, 3));
-  return new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ transparent: true, opacity: 0.6 }));
+  return new THREE.LineSegments(
+    geometry,
+    new THREE.LineBasicMaterial({ transparent: true, opacity: 0.6, toneMapped: false }),
+  );
 }

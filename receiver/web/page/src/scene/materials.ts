@@ -20,10 +20,26 @@ export class Materials {
   /** Vertex colours in linear light, as glTF stores them. */
   readonly linearColours = matt({ vertexColors: true });
   /** Writes depth behind the wireframe in the colour of the background, so that hidden lines are hidden. */
-  readonly hidden = new THREE.MeshBasicMaterial({ polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
-  readonly lines = new THREE.LineBasicMaterial();
+  readonly hidden = new THREE.MeshBasicMaterial({
+    polygonOffset: true,
+    polygonOffsetFactor: 1,
+    polygonOffsetUnits: 1,
+    toneMapped: false,
+  });
+  readonly lines = new THREE.LineBasicMaterial({ toneMapped: false });
 
   constructor() {
+    // Ridges are lighter and creases darker, as where clay was rubbed: curvature, from the normals beside each pixel.
+    this.clay.onBeforeCompile = (shader) => {
+      shader.fragmentShader = shader.fragmentShader.replace(
+        "#include <lights_fragment_begin>",
+        `vec3 across = dFdx(normal), along = dFdy(normal);
+        float bend = (across.x + along.y) / max(length(fwidth(vViewPosition)), 1e-5);
+        diffuseColor.rgb *= clamp(1.0 + 0.006 * bend, 0.7, 1.2);
+        material.diffuseColor = diffuseColor.rgb;
+        #include <lights_fragment_begin>`,
+      );
+    };
     // Converted in the shader: eight linear bits have too few dark levels, and the processor has better to do.
     this.colours.onBeforeCompile = (shader) => {
       shader.vertexShader = shader.vertexShader.replace(

@@ -15,19 +15,26 @@ const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
 const MEASURE_EVERY = 20;
-const FRAMED_HEIGHT_M = 2.7;
-const RAISED_SHARE = 0.055;
+/** At least so much is seen of a live scene, in which people move, and of a model. */
+const FRAMED_LIVE_M = 2.7;
+const FRAMED_MODEL_M = 1.2;
+/** The lower edge that controls lie over, in a live scene with a timeline and around a model, pixels. */
+const COVERED_LIVE_PX = 120;
+const COVERED_MODEL_PX = 70;
 /** From the people to the key light, metres. */
-const KEY_OFFSET = new THREE.Vector3(-1.6, 2.4, 2.2);
+const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
+const KEY = 2.8;
+/** Light from everywhere: less of it in clay, where shading shows the folds. */
+const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
 const SHADOW_PIXELS = 1024;
 /** Half the side of the square around the people that has shadows. */
-const SHADOW_M = 1.6;
+const SHADOW_M = 2.2;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
   canvas: HTMLCanvasElement;
-  /** Distances on the floor and the outline of the camera. */
-  measured: boolean;
+  /** Of a camera: with distances from it, and drawn many times a second, as simply as the machine needs. */
+  live: boolean;
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
   drawn?: () => void;
@@ -44,6 +51,8 @@ export class Stage {
   readonly #ground = new Floor();
   readonly #shadow = new ContactShadow();
   readonly #key = keyLight();
+  readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
+  readonly #cast = castShadow();
   readonly #people = new Map<string, PersonMesh>();
   readonly #resolution: ResolutionControl;
   readonly #centre = new THREE.Vector3();
@@ -52,6 +61,8 @@ export class Stage {
   #look: Look = "colour";
   #follow = true;
   #placed = false;
+  /** Whether nobody has turned, moved or scaled the view. */
+  #untouched = true;
   #flight = 0;
   #requested = 0;
   #lastDraw = 0;
@@ -63,7 +74,10 @@ export class Stage {
   constructor(options: StageOptions) {
     this.#options = options;
     const software = isSoftwareRenderer();
-    this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !software });
+    const simple = software && options.live;
+    this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
+    // Keeps hues, and colours as they are but for the brightest ones.
+    this.#renderer.toneMapping = THREE.NeutralToneMapping;
     this.#resolution = new ResolutionControl(software ? 1 : Math.min(devicePixelRatio, 2));
     this.#controls = new OrbitControls(this.#camera, options.canvas);
     this.#controls.enableDamping = !options.reducedMotion;
@@ -71,18 +85,23 @@ export class Stage {
     this.#controls.maxDistance = 25;
     this.#controls.maxPolarAngle = 0.55 * Math.PI;
     this.#controls.addEventListener("change", () => this.invalidate());
-    this.#controls.addEventListener("start", () => (this.#flight = 0));
-    this.#ground.measured = options.measured;
+    this.#controls.addEventListener("start", () => {
+      this.#flight = 0;
+      this.#untouched = false;
+    });
+    this.#ground.measured = options.live;
     this.#scene.add(
       this.#ground.object,
       this.#ground.gizmo,
       this.#shadow.object,
+      this.#cast,
       this.#key,
       this.#key.target,
-      ...softLights(),
+      this.#fill,
     );
     // A processor would draw for twice as long.
-    this.#renderer.shadowMap.enabled = !software;
+    this.#renderer.shadowMap.enabled = !simple;
+    this.#renderer.shadowMap.type = THREE.VSMShadowMap;
     // Drawn once for each picture, not for the contact shadow too.
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
@@ -95,6 +114,7 @@ export class Stage {
     this.#materials.palette = palette;
     this.#ground.palette = palette;
     this.#shadow.colour = palette.shadow;
+    this.#cast.material.color.set(palette.shadow);
     this.invalidate();
   }
 
@@ -105,6 +125,7 @@ export class Stage {
   set look(look: Look) {
     this.#look = look;
     for (const person of this.#people.values()) person.look = look;
+    this.#fill.intensity = FILL[look];
     this.invalidate();
   }
 
@@ -179,6 +200,7 @@ export class Stage {
 
   /** Looks at the people from the front, a little from above and from the side. */
   resetView(animate = true): void {
+    this.#untouched = true;
     this.#locate();
     this.#flight = animate && !this.#options.reducedMotion ? FLIGHT_S : 0;
     if (this.#flight === 0) {
@@ -190,6 +212,7 @@ export class Stage {
 
   /** Turns by angles, radians. */
   orbit(azimuth: number, polar: number): void {
+    this.#untouched = false;
     const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
     const spherical = new THREE.Spherical().setFromVector3(offset);
     spherical.theta += azimuth;
@@ -199,6 +222,7 @@ export class Stage {
   }
 
   pan(right: number, up: number): void {
+    this.#untouched = false;
     const scale = 0.1 * this.#camera.position.distanceTo(this.#controls.target);
     this.#step.setFromMatrixColumn(this.#camera.matrix, 0).multiplyScalar(right * scale);
     this.#step.y += up * scale;
@@ -208,6 +232,7 @@ export class Stage {
   }
 
   zoom(factor: number): void {
+    this.#untouched = false;
     this.#step.subVectors(this.#camera.position, this.#controls.target).multiplyScalar(factor);
     this.#camera.position.addVectors(this.#controls.target, this.#step);
     this.invalidate();
@@ -245,7 +270,8 @@ export class Stage {
 
   #render(): void {
     const { x, z } = this.#centre;
-    this.#shadow.object.visible = this.#people.size > 0;
+    this.#shadow.object.visible = this.#cast.visible = this.#people.size > 0;
+    this.#cast.position.set(x, this.floor.level, z);
     if (this.#people.size > 0) this.#shadow.render(this.#renderer, this.#scene, x, this.floor.level, z);
     this.#key.target.position.copy(this.#centre);
     this.#key.position.addVectors(this.#centre, KEY_OFFSET);
@@ -300,7 +326,10 @@ export class Stage {
     const around = this.#bounds();
     const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
-    const height = Math.max(FRAMED_HEIGHT_M, 1.35 * size.y, (1.5 * size.x) / this.#camera.aspect);
+    const least = this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M;
+    const pixels = Math.max(this.#options.canvas.clientHeight, 1);
+    const free = 1 - this.#covered(pixels) / pixels;
+    const height = Math.max(least, (1.2 * size.y) / free, (1.5 * size.x) / this.#camera.aspect);
     return START.clone()
       .setLength(height / 2 / half)
       .add(this.#centre);
@@ -312,19 +341,25 @@ export class Stage {
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
-    // Controls lie over the lower edge: what is looked at is a little above the middle.
-    this.#camera.setViewOffset(width, height, 0, RAISED_SHARE * height, width, height);
+    // What is looked at is in the middle of what no control covers.
+    this.#camera.setViewOffset(width, height, 0, this.#covered(height) / 2, width, height);
+    if (this.#untouched) this.resetView(false);
     this.invalidate();
+  }
+
+  #covered(height: number): number {
+    return Math.min(this.#options.live ? COVERED_LIVE_PX : COVERED_MODEL_PX, height / 2);
   }
 }
 
-/** Light from the front left, whose shadows of people fall on themselves. */
+/** Light from the front left, whose shadows of people fall on themselves and on the ground. */
 function keyLight(): THREE.DirectionalLight {
-  const key = new THREE.DirectionalLight(0xfff4e6, 2.2);
+  const key = new THREE.DirectionalLight(0xfff8ef, KEY);
   const { shadow } = key;
   key.castShadow = true;
   shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
-  shadow.radius = 3;
+  shadow.radius = 6;
+  shadow.blurSamples = 16;
   shadow.normalBias = 0.02;
   const { camera } = shadow;
   [camera.left, camera.right, camera.bottom, camera.top] = [-SHADOW_M, SHADOW_M, -SHADOW_M, SHADOW_M];
@@ -332,10 +367,14 @@ function keyLight(): THREE.DirectionalLight {
   return key;
 }
 
-/** Light from the sky and the floor, and from behind. */
-function softLights(): THREE.Light[] {
-  const sky = new THREE.HemisphereLight(0xf4f7ff, 0xb7aea2, 1.9);
-  const rim = new THREE.DirectionalLight(0xdfe9ff, 1.1);
-  rim.position.set(1.8, 1.6, -2.5);
-  return [sky, rim];
+/** What shows the key light's shadow on the ground. */
+function castShadow(): THREE.Mesh<THREE.PlaneGeometry, THREE.ShadowMaterial> {
+  const ground = new THREE.PlaneGeometry(4 * SHADOW_M, 4 * SHADOW_M).rotateX(-Math.PI / 2);
+  const cast = new THREE.Mesh(
+    ground,
+    new THREE.ShadowMaterial({ opacity: 0.32, depthWrite: false, toneMapped: false }),
+  );
+  cast.receiveShadow = true;
+  cast.renderOrder = -1;
+  return cast;
 }

@@ -6,7 +6,7 @@ import type { App } from "../shell/app.ts";
 import { LOOKS, type Look } from "./materials.ts";
 import type { Stage } from "./stage.ts";
 
-const NAMES: Record<Look, string> = { solid: "Solid (S)", wireframe: "Wireframe (W)", colour: "Colour (C)" };
+const NAMES: Record<Look, string> = { solid: "Plain, in clay (S)", wireframe: "Wireframe (W)", colour: "Colour (C)" };
 const KEYS: Record<string, Look> = { s: "solid", w: "wireframe", c: "colour" };
 const TURN = Math.PI / 24;
 

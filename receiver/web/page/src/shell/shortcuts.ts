@@ -5,7 +5,7 @@ import { fill, h } from "./dom.ts";
 const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
   [["1", "2", "3"], "Live, Models, Account"],
   [["M"], "Surface or body"],
-  [["S"], "Solid"],
+  [["S"], "Plain, in clay"],
   [["W"], "Wireframe"],
   [["C"], "Colour"],
   [["F"], "Follow the person"],

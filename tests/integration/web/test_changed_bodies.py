@@ -1,0 +1,86 @@
+"""A body of a model with other clothes, colours and build over HTTP: what is changed, refused, and whose it is."""
+
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+
+from common.errors import UsageError
+from receiver.export.editing import Edits
+from receiver.export.skin_weights import load_body_skin
+from receiver.mesh.body_file import parse_body
+from receiver.mesh.skinned_glb import PosedBody
+from receiver.web.models.edited import edited_body
+from tests.support.checkered_texture import checkered_texture
+from tests.support.fake_pictures import KINDS, FakePictures, picture
+from tests.support.recorded_person import body_parameters
+from tests.support.web_service import Site
+
+
+async def upload(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/upload", files={"image": ("a.jpg", picture())})
+
+
+@pytest.fixture(scope="module")
+def textured_body() -> PosedBody:
+    """Somebody of the body model, in a pose."""
+    _, skin = load_body_skin()
+    colours = np.full((len(skin.template.rest), 3), 120, np.uint8)
+    body = skin.pose(skin.templates(body_parameters()), 1)
+    return replace(body, mesh=replace(body.mesh, colours=colours), texture=checkered_texture())
+
+
+async def test_body_changes_clothes_colours_and_build(
+    site: Site, pictures: FakePictures, textured_body: PosedBody
+) -> None:
+    pictures.body, pictures.skeleton = textured_body, load_body_skin()[1].skeleton
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    person = (await upload(anna)).json()["people"][1]
+    assert person["wears"] == KINDS
+    sent = parse_body((await anna.get(person["body"])).content)
+    words = {"wear": ["sleeve=short", "layer=dress"], "tint": "hair=#ff0000", "shape": "height=+10cm"}
+    answer = await anna.get(person["body"], params=words)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "model/gltf-binary"
+    edited = parse_body(answer.content)
+    assert edited.texture is not None and sent.texture is not None and edited.texture.jpeg != sent.texture.jpeg
+    np.testing.assert_allclose(edited.pose.rotations, sent.pose.rotations, atol=1e-5)
+    grown_m = (
+        np.linalg.norm(edited.pose.translations[1:], axis=1).sum()
+        - np.linalg.norm(sent.pose.translations[1:], axis=1).sum()
+    )
+    assert grown_m > 0.1, "all bones"
+    np.testing.assert_allclose(edited.mesh.vertices[:, 1].min(), sent.mesh.vertices[:, 1].min(), atol=0.1)
+    again = parse_body((await anna.get(person["body"])).content)
+    assert again.texture is not None and again.texture.jpeg == sent.texture.jpeg, "nothing is stored"
+    assert (await bert.get(person["body"], params=words)).status_code == 404
+    assert (await anna.get(person["obj"], params=words)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        ({"wear": "sleeve=wide"}, "wear: sleeve is one of bare, sleeveless, short, long, not 'wide'"),
+        ({"wear": "kilt=long"}, "wear: 'kilt' cannot be worn: give one of hair"),
+        ({"tint": "top=blue"}, "tint: 'top=blue' is no colour of a part: give PART=#RRGGBB"),
+        ({"shape": "height=+9m"}, "shape: the shape space has no such body: give a smaller change"),
+        ({"wear": ["sleeve=long"] * 9}, "query.wear"),
+    ],
+)
+async def test_changes_that_are_not_possible_say_what_is(
+    site: Site, pictures: FakePictures, textured_body: PosedBody, words: dict[str, str], detail: str
+) -> None:
+    pictures.body, pictures.skeleton = textured_body, load_body_skin()[1].skeleton
+    anna = await site.visitor("Anna")
+    answer = await anna.get((await upload(anna)).json()["people"][1]["body"], params=words)
+    assert answer.status_code == 422 and answer.json()["detail"].startswith(detail)
+
+
+async def test_other_bodies_keep_their_clothes(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    person = (await upload(anna)).json()["people"]
+    answer = await anna.get(person[1]["body"], params={"wear": "sleeve=short"})
+    assert answer.status_code == 422 and "the body of this model cannot be read" in answer.json()["detail"]
+    assert person[0]["wears"] is None
+    with pytest.raises(UsageError, match="of an earlier version"):
+        edited_body(b"", {}, Edits())
