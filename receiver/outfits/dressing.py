@@ -31,7 +31,7 @@ _WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
 _SOLE_M, _RIM_M, _FOOT_END_M = 0.028, 0.004, 0.035
-_SHAFT_M = 0.006
+_SHAFT_M, _LEAST_VOLUME = 0.006, 0.3
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
 
@@ -200,7 +200,7 @@ class Dresser:
         if cuts and headwear not in _WHOLE_HEAD:
             field = self._shells.fields[_quantile(cuts, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            worn.put(moved, field * np.float32(z["volume"]), cloth=False)
+            worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), cloth=False)
         self._headwear.put_on(headwear, worn.field)
 
     def _folds(self, worn: "_Worn", latent: OutfitLatent) -> FloatArray:

@@ -1,12 +1,13 @@
 """Learns the mixture of outfits: `receiver/outfits/mixture.json`, the μ_k and L_k of eq. 20 for each block and kind.
 
 z' is measured on outfits of known kinds of the training split (`common.synthetic.kinds`): where sleeves, legs, hems and
-waists end, how far garments are let out and flare, how wide open fronts are, how high shoes reach and how thick their
-soles are.  A component is the most likely Gaussian of its outfits, under a normal-inverse-Wishart prior around that of
-all outfits of its first kind, which has one around that of all: rare kinds stay close to the frequent ones.
+waists end, how far garments are let out and flare, how wide open fronts are, how voluminous hair is, how high shoes
+reach and how thick their soles are.  A component is the most likely Gaussian of its outfits, under a
+normal-inverse-Wishart prior around that of all outfits of its first kind, which has one around that of all: rare kinds
+stay close to the frequent ones.
 
 Not measured, but set (`_PRIOR`): `style`, standard normal, since it is the quantile of the frequencies that are
-counted; the volume of hair and the size of folds, since the garments have one of each.
+counted; the size of folds, since the template has none of the garments'.
 
 Examples:
   python -m receiver.train.mixture --count 4000
@@ -25,7 +26,7 @@ from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.triangles import VertexNormals
 from common.io.command_line import parser_of
-from common.synthetic.assets.appearance import SHOES, sample_appearance
+from common.synthetic.assets.appearance import HAIR, SHOES, sample_appearance
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.clothed.displacement import ClothedTemplate
@@ -42,7 +43,7 @@ _MEAN_WEIGHT, _SPREAD_WEIGHT = 2.0, 6.0
 # Least standard deviation of an entry.
 _FLOOR = 1e-4
 # Mean and standard deviation of what is not measured.
-_PRIOR: Mapping[str, tuple[float, float]] = {"style": (0.0, 1.0), "volume": (1.0, 0.06), "size": (0.8, 0.25)}
+_PRIOR: Mapping[str, tuple[float, float]] = {"style": (0.0, 1.0), "size": (0.8, 0.25)}
 _TRUNK = 0.6
 _MADE = "suit.made_suit"
 # The front between those heights up the torso says how wide it is open; see `alteration.cut_field`.
@@ -74,7 +75,8 @@ class OutfitMeasurer:
             name: VertexNormals(each.faces, len(each.rest))(each.rest) for name, each in self._originals.items()
         }
         template = self._sampler.displacer.template
-        self._rest, self._limb = template.rest, Shells.load().limb
+        shells = Shells.load()
+        self._rest, self._limb, self._shells = template.rest, shells.limb, shells.fields
         self._foot = np.isin(template.region, [REGION_INDEX["foot.L"], REGION_INDEX["foot.R"]])
 
     def outfits(
@@ -84,9 +86,10 @@ class OutfitMeasurer:
         rng = np.random.default_rng([check_seed("train", seed), 6])
         for _ in range(count):
             outfit = self._kinds.sample(rng, sample_appearance(rng))
-            yield outfit.kinds, *self._measured(outfit)
+            shape = self._sampler.shapes(rng, 1)[0]
+            yield outfit.kinds, *self._measured(outfit, shape)
 
-    def _measured(self, outfit: KindOutfit) -> tuple[dict[str, Measures], dict[str, str]]:
+    def _measured(self, outfit: KindOutfit, shape: FloatArray) -> tuple[dict[str, Measures], dict[str, str]]:
         suits = [garment for garment, _ in outfit.garments if garment.kind is Kind.SUIT]
         tops = [each for each in suits if _used(each)[:, 2].max() > _TRUNK]
         rest = [each for each in suits if each not in tops]
@@ -103,8 +106,9 @@ class OutfitMeasurer:
                 shells[garment.kind.value] = f"{garment.kind.value}.{garment.name}"
         if outfit.kinds["headwear"] == {"none"}:
             shells.setdefault("hair", "hair.cropped")
-            plain = KindOutfit(outfit.body, tuple(p for p in outfit.garments if p[0].kind is Kind.SHOES), outfit.kinds)
-            blocks["shoes"] = self._shoes(self._sampler.displacer.displace(plain, np.zeros(10, np.float32)))
+            blocks["shoes"] = self._shoes(self._displaced(outfit, Kind.SHOES, np.zeros_like(shape)))
+            if shells["hair"] in self._shells:
+                blocks["hair"] = self._hair(self._displaced(outfit, Kind.HAIR, shape), self._shells[shells["hair"]])
         return blocks, shells
 
     def _top(self, top: Garment, tails: Garment | None) -> tuple[Measures, Measures]:
@@ -145,6 +149,17 @@ class OutfitMeasurer:
         half_m = float((np.abs(place[front, 0]) / (_OPENS_AT - limb[front, 2])).min())
         return half_m if half_m > _CLOSED_M else 0.0
 
+    def _displaced(self, outfit: KindOutfit, kind: Kind, shape: FloatArray) -> ClothedTemplate:
+        """The template in the garments of one kind, and what is painted."""
+        worn = tuple(piece for piece in outfit.garments if piece[0].kind is kind)
+        return self._sampler.displacer.displace(KindOutfit(outfit.body, worn, outfit.kinds), shape)
+
+    def _hair(self, clothed: ClothedTemplate, shell: FloatArray) -> Measures:
+        """How voluminous hair is, in units of the shell."""
+        scalp = self._limb[:, 3] > 0
+        field = clothed.displacement * (clothed.material == HAIR)[:, None]
+        return {"volume": float((field[scalp] * shell[scalp]).sum() / max(float(np.square(shell[scalp]).sum()), 1e-9))}
+
     def _shoes(self, clothed: ClothedTemplate) -> Measures:
         shod = (clothed.material == SHOES) & (np.linalg.norm(clothed.displacement, axis=1) > _CLOSED_M / 2)
         ground_m = self._rest[self._foot, 1].max()
@@ -172,11 +187,7 @@ def components(block: str, measured: Sequence[tuple[Kinds, Measures]]) -> dict[s
     attributes, entries = BLOCK_KINDS[block], BLOCKS[block]
     known = [name for name in entries if name not in _PRIOR]
     rows = np.array([[each[name] for name in known] for _, each in measured]).reshape(len(measured), len(known))
-    groups: dict[tuple[str, ...], set[int]] = defaultdict(set)
-    for number, (kinds, _) in enumerate(measured):
-        for key in product(*(sorted(kinds[name]) for name in attributes)):
-            for depth in range(len(attributes) + 1):
-                groups[key[:depth]].add(number)
+    groups = _groups([kinds for kinds, _ in measured], attributes)
     # Beside its own outfits, a component is as wide as those of its siblings are on average.
     within = [_spread_within(rows, groups, depth) for depth in range(len(attributes) + 1)]
     found: dict[str, Component] = {}
@@ -186,6 +197,21 @@ def components(block: str, measured: Sequence[tuple[Kinds, Measures]]) -> dict[s
             mean, spread = fitted(rows[sorted(groups.get(key[:depth], ()))], mean, within[depth])
         found[" ".join(key)] = _with_priors(entries, known, mean, spread)
     return found
+
+
+def _groups(kinds: Sequence[Kinds], attributes: Sequence[str]) -> dict[tuple[str, ...], set[int]]:
+    """Values of the first attributes → the outfits that have them.
+
+    An outfit with several possible values counts for those that no outfit has alone: the fits of coats.
+    """
+    sure: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    possible: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    for number, each in enumerate(kinds):
+        for depth in range(len(attributes) + 1):
+            keys = list(product(*(sorted(each[name]) for name in attributes[:depth])))
+            for key in keys:
+                (sure if len(keys) == 1 else possible)[key].add(number)
+    return {**possible, **sure}
 
 
 def _spread_within(rows: Float64Array, groups: Mapping[tuple[str, ...], set[int]], depth: int) -> Float64Array:

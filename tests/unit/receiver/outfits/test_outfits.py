@@ -76,7 +76,7 @@ def test_hair_has_volume_and_headwear_covers_it(dresser: Dresser, template: Body
             "helmet": {"hair": "hidden", "headwear": "helmet"},
         }.items()
     }
-    assert size["bald"] < 0.001 < 0.004 < size["short"] < size["helmet"]
+    assert size["bald"] < 0.001 < 0.003 < size["short"] < size["helmet"]
 
 
 def test_long_hair_hangs_lower_than_short_hair(dresser: Dresser, template: BodyTemplate) -> None:

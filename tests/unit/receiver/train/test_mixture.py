@@ -28,3 +28,9 @@ def test_rare_kinds_stay_near_the_others() -> None:
     assert 0.1 < found["bare"]["mean"][0] < 1.2, "one outfit does not decide"
     assert found["sleeveless"]["mean"][0] == found["sleeveless"]["mean"][0], "a kind without outfits has a component"
     assert 0.02 < found["long"]["factor"][0][0] < 0.12
+
+
+def test_outfits_of_uncertain_kind_count_where_no_others_are() -> None:
+    unsure = [({"sleeve": frozenset({"long", "bare"})}, {"sleeve_end": 1.0, "flare_m": 0.0})] * 50
+    found = components("sleeve", outfits("long", [1.7] * 50) + unsure)
+    assert abs(found["long"]["mean"][0] - 1.7) < 0.05 and abs(found["bare"]["mean"][0] - 1.0) < 0.05
