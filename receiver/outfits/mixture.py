@@ -54,7 +54,7 @@ _SEED = 41
 # Noise is cut there: what people wear has ends.
 _MOST = 2.2
 # Of whom nothing is known, nothing is special.
-_MOST_PLAIN = 0.6
+_MOST_PLAIN = 0.3
 
 MIXTURE_FILE = Path(__file__).with_name("mixture.json")
 """Means, factors and styles of the components, learned by `receiver.train.mixture`."""
