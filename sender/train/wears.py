@@ -1,88 +1,83 @@
 """Trains the network that reads what people wear from one view (`sender.wears`).
 
-Photographs with judged people are mixed with rendered ones, whose kinds are known (`render_shards --preset kinds`);
-rendered people alone come first.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder
-starts from perception's stem.  A tenth of the training photographs chooses the temperatures, and the attributes that
-are answered with their frequencies alone, because they read no better than the most frequent value.  CPU recipe: an
-hour on one core.  --export also writes the weights when the training is over.
+Two stages: mostly rendered people, whose kinds are known (`render_shards --preset kinds`), then mostly photographs with
+judged people.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder starts from
+perception's stem.
+
+With --fold, a third of the judged people of `people` is left out, scored, and what was read of it is written to
+OUT/left-out.pt.  Without it everybody is learned from; --left-out takes the readings of such trainings, which choose
+the temperatures, and the attributes that are answered with their frequencies alone, because they are read no better
+than the most frequent value.  --export also writes the weights when the training is over.
 
 Examples:
-  python -m common.synthetic.render_shards --out kinds --preset kinds --count 20480 --size 192
-  python -m sender.train.wears --people data/people --rendered kinds --out runs/wears --export
-  python -m sender.train.wears --people data/people --rendered kinds more --out runs/wears --resume --export
+  python -m common.synthetic.render_shards --out kinds --preset kinds --count 8192 --size 192
+  python -m sender.train.wears --openimages data/openimages --rendered kinds --photographs 0.2 --out runs/rendered
+  python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
+      --start runs/rendered --steps 320 --fold 0 --out runs/fold-0
+  python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
+      --start runs/rendered --steps 320 --left-out runs/fold-0 runs/fold-1 runs/fold-2 --out runs/wears --export
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional
 
-from common.arrays import ByteArray, FloatArray, Image
-from common.body.anatomy import MIRRORED_KEYPOINTS
+from common.errors import UsageError
+from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.recipe import Defaults, Recipe
-from common.training.run import main
+from common.training.run import main, on_device
 from common.wears import VALUES
 from sender.perception.inference.predictor import Perception
-from sender.train.worn_people import WornPeople, observed_photographs, rendered_people
-from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
-from sender.wears.network import WearsConfig, WearsNet, by_attribute
+from sender.train.worn_people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
+from sender.train.worn_views import WornBatch, batch_of
+from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute
 from sender.wears.stage import WEIGHTS_NAME
 
-# Share of the training in which only rendered people are seen, and that of photographs in a batch afterwards.
-_RENDERED_ALONE, _PHOTOGRAPH_SHARE = 0.45, 0.4
-# Standard deviation of the keypoints' errors: of all together, of their scale, and of each, in crop units.
-_SHIFT, _SCALE, _EACH = 0.012, 0.06, 0.007
-_ERASED_SHARE, _FEATURES_SHARE = 0.05, 0.6
+_PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05
 _TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4), 25))
+_LEFT_OUT = "left-out.pt"
 
-
-@dataclass(frozen=True, slots=True)
-class WornBatch:
-    """Views, their sources (B,) as `sender.wears.network.SOURCES`, and (B, L) 1 where a value is possible."""
-
-    views: WornViews
-    source: Tensor
-    possible: Tensor
+Reading = tuple[Tensor, Tensor]
+"""Logits and possible values (N, L) of photographs."""
 
 
 class WearsTraining(Recipe[WearsNet, WornBatch]):
     """Likelihood of sets of values."""
 
     name = WEIGHTS_NAME
-    defaults = Defaults(60.0, batch=32, rate=1.5e-3, seed=7, average_decay=0.995, evaluate_minutes=2.0)
+    defaults = Defaults(25.0, batch=32, rate=1e-3, seed=7, average_decay=0.99, evaluate_minutes=2.0)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--people", type=Path, required=True, help="folder with photographs and wears.tsv")
-        parser.add_argument("--rendered", type=Path, nargs="+", required=True, help="folders of shards (preset kinds)")
+        add = parser.add_argument
+        add("--people", type=Path, metavar="DIR", help="folder of the source people, with wears.tsv")
+        add("--openimages", type=Path, metavar="DIR", help="folder of the source openimages")
+        add("--rendered", type=Path, nargs="+", required=True, help="folders of shards (preset kinds)")
+        add("--photographs", type=float, default=_PHOTOGRAPH_SHARE, metavar="SHARE", help="of a batch (%(default)s)")
+        add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
+        add("--fold", type=int, choices=range(FOLDS), help="leave a third of the judged people of --people out")
+        add("--left-out", type=Path, nargs="+", default=[], metavar="DIR", help="trainings that have left a fold out")
+        add("--observed", type=Path, metavar="DIR", help="where what perception sees is kept (default: --out)")
 
     def prepare(self) -> WearsNet:
-        out, people = self.options.out, self.options.people
+        self._left_out = [_reading(directory) for directory in self.options.left_out]
         perception = Perception.load()
-        read = partial(observed_photographs, people, perception=perception)
-        self._train = WornPeople.cached(out / "photographs-train.pt", lambda: read("train"))
-        self._val = WornPeople.cached(out / "photographs-val.pt", lambda: read("val"))
-        self._test = WornPeople.cached(out / "photographs-test.pt", lambda: read("test"))
         self._rendered = rendered_people(self.options.rendered)
+        judged, self._test = self._judged(perception)
+        left_out = judged.fold.int() == (-1 if self.options.fold is None else self.options.fold)
+        self._photographs, self._val = judged[~left_out], judged[left_out]
         network = WearsNet(WearsConfig())
-        features = self._train.features.float()
-        network.mean_X.copy_(features.mean(0))
-        network.scale_X.copy_(features.std(0).clamp_min(1e-2))
-        stem = perception.net.stem
-        network.encoder.quarter.load_state_dict(stem.quarter.state_dict())
-        eighth = {name: value for name, value in stem.eighth.state_dict().items() if not name.startswith("2.")}
-        network.encoder.eighth.load_state_dict(eighth)
+        before = self._start(network, perception)
         network.encoder.quarter.requires_grad_(False)
-        self.facts = {"photographed": len(self._train), "rendered": len(self._rendered)}
+        self.facts = {"photographed": len(self._photographs), "rendered": len(self._rendered), **before}
         return network
 
     def optimisers(self, network: WearsNet) -> Sequence[torch.optim.Optimizer]:
@@ -94,108 +89,102 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         return [torch.optim.AdamW(groups, lr=rate, weight_decay=0.05, betas=(0.9, 0.98))]
 
     def batches(self, count: int, rng: Generator) -> Iterator[WornBatch]:
+        photographed, rendered = (shuffled(len(each), rng) for each in (self._photographs, self._rendered))
+        photographs = round(self.options.photographs * count)
         while True:
-            share = _PHOTOGRAPH_SHARE if self.share >= _RENDERED_ALONE else 0.0
-            photographs = round(share * count)
-            drawn = [(self._train, 0)] * photographs + [(self._rendered, 1)] * (count - photographs)
-            rows = [(people, int(rng.integers(len(people))), source) for people, source in drawn]
+            rows = [(self._photographs, next(photographed), PHOTOGRAPH) for _ in range(photographs)]
+            rows += [(self._rendered, next(rendered), RENDERED) for _ in range(count - photographs)]
             yield batch_of(rows, rng)
 
     def step(self, network: WearsNet, batch: WornBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         network.encoder.quarter.eval()
         logits = network(batch.views, batch.source)
         loss = set_loss(logits, batch.possible, _SMOOTHING)
-        photographed = batch.source == 0
+        photographed = batch.source == PHOTOGRAPH
         of_photographs = set_loss(logits[photographed], batch.possible[photographed]) if photographed.any() else loss
         return loss, {"photographs": of_photographs.detach()}
 
     def evaluate(self, network: WearsNet) -> dict[str, float]:
-        """Share of the known values that are read rightly, validation photographs."""
-        return accuracies(*self._read(network, self._val))
+        """Share of the known values that are read rightly, photographs that are left out."""
+        return accuracies(*read(network, self._val)) if len(self._val) else {}
 
     def final_scores(self, network: WearsNet) -> dict[str, float]:
-        """Of the photographs that are held back."""
-        return accuracies(*self._read(network, self._test))
+        """Of the fold that is left out, or of the photographs that are held back."""
+        return accuracies(*read(network, self._test)) if len(self._test) else self.evaluate(network)
 
     def finish(self, network: WearsNet) -> None:
-        """Chooses the temperatures, and which attributes are answered by their frequency."""
+        """Keeps what is read of the fold, or chooses the temperatures and what is answered by its frequency."""
+        if len(self._val):
+            logits, possible = read(network, self._val)
+            save_checkpoint(self.options.out / _LEFT_OUT, {"logits": logits, "possible": possible})
+        if self._left_out:
+            logits, possible = (torch.cat(each) for each in zip(*self._left_out, strict=True))
+            with torch.no_grad():
+                calibrate(network, logits, possible, frequencies(possible))
+
+    def _judged(self, perception: Perception) -> tuple[WornPeople, WornPeople]:
+        """Everybody judged, and of those of `people` the ones that are held back, unless a fold is left out."""
+        options, kept = self.options, self.options.observed or self.options.out
+        sources = []
+        if options.people:
+            look = partial(observed_photographs, options.people, perception=perception)
+            sources.append(WornPeople.cached(kept / "photographs-train.pt", lambda: look("train")))
+        if options.openimages:
+            look_there = partial(observed_openimages, options.openimages, perception)
+            sources.append(WornPeople.cached(kept / "openimages.pt", look_there))
+        if not sources:
+            raise UsageError("name at least one source: --people, --openimages")
+        judged = WornPeople.concatenate(sources)
+        if not options.people or options.fold is not None:
+            return judged, judged[:0]
+        return judged, WornPeople.cached(kept / "photographs-test.pt", lambda: look("test"))
+
+    def _start(self, network: WearsNet, perception: Perception) -> dict[str, int]:
+        """Gives the network its first weights, and says after how many steps of another training."""
+        if self.options.start:
+            state = load_checkpoint(self.options.start / f"{self.name}.pt")
+            weights = {name: value for name, value in state["average"].items() if name != "averaging.steps"}
+            network.load_state_dict(weights)
+            return {"steps_before": state["progress"]["steps"] + state["facts"].get("steps_before", 0)}
+        features = self._photographs.features.float()
+        network.mean_X.copy_(features.mean(0))
+        network.scale_X.copy_(features.std(0).clamp_min(1e-2))
+        stem = perception.net.stem
+        network.encoder.quarter.load_state_dict(stem.quarter.state_dict())
+        eighth = {name: value for name, value in stem.eighth.state_dict().items() if not name.startswith("2.")}
+        network.encoder.eighth.load_state_dict(eighth)
+        return {}
+
+
+def read(network: WearsNet, people: WornPeople) -> Reading:
+    """Of photographs, as they are; on the CPU."""
+    device = network.temperature.device
+    parts = []
+    for start in range(0, len(people), 32):
+        batch = batch_of([(people, row, PHOTOGRAPH) for row in range(start, min(start + 32, len(people)))])
         with torch.no_grad():
-            logits, possible = self._read(network, self._val)
-            calibrate(network, logits, possible, self._frequencies())
-
-    def _read(self, network: WearsNet, people: WornPeople) -> tuple[Tensor, Tensor]:
-        """Logits and possible values (N, L) of photographs."""
-        parts = []
-        for start in range(0, len(people), 32):
-            batch = batch_of([(people, row, 0) for row in range(start, min(start + 32, len(people)))])
-            parts.append((network(batch.views, batch.source), batch.possible))
-        logits, possible = zip(*parts, strict=True)
-        return torch.cat(logits), torch.cat(possible)
-
-    def _frequencies(self) -> Tensor:
-        """(L,) logarithm of how often each value was judged in the training photographs."""
-        counts = 0.5 + certain(bits(self._train.kinds)).sum(dim=0)
-        return torch.cat([(part / part.sum()).log() for part in by_attribute(counts)])
+            seen = on_device(batch, device)
+            parts.append((network(seen.views, seen.source).cpu(), batch.possible))
+    logits, possible = zip(*parts, strict=True)
+    return torch.cat(logits), torch.cat(possible)
 
 
-def batch_of(rows: Sequence[tuple[WornPeople, int, int]], rng: Generator | None = None) -> WornBatch:
-    """Views of people (data, row, source); with `rng` changed at random."""
-    parts, colours, features, kinds = [], [], [], []
-    for people, row, _ in rows:
-        picture, mask, keypoints = (column[row].numpy() for column in (people.picture, people.mask, people.keypoints))
-        places = keypoints[:, :2]
-        feature = people.features[row].float()
-        if rng is not None:
-            picture, mask, places = changed(rng, picture, mask, places)
-            feature = feature if rng.random() < _FEATURES_SHARE else feature * torch.nan
-        cut = part_pictures(picture, mask, part_transforms(places))
-        if rng is not None:
-            cut[rng.random(len(cut)) < _ERASED_SHARE] = 0
-        parts.append(cut)
-        colours.append(limb_colours(picture, mask, places))
-        features.append(feature)
-        kinds.append(people.kinds[row])
-    pictures = torch.from_numpy(np.stack(parts)).float() / 255
-    views = WornViews(pictures, torch.from_numpy(np.stack(colours)), torch.stack(features))
-    return WornBatch(views, torch.tensor([source for *_, source in rows]), bits(torch.stack(kinds)))
+def _reading(directory: Path) -> Reading:
+    """What a training has written of the fold that it has left out. Raises UsageError if there is none."""
+    state = load_checkpoint(directory / _LEFT_OUT)
+    return state["logits"], state["possible"]
 
 
-def changed(rng: Generator, picture: Image, mask: ByteArray, places: FloatArray) -> tuple[Image, ByteArray, FloatArray]:
-    """A mirrored picture, in other light, blurred or compressed, with errors of the keypoints."""
-    if rng.random() < 0.5:
-        picture, mask = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
-        places = (np.array([1, 0]) + np.array([-1, 1]) * places)[MIRRORED_KEYPOINTS]
-    picture = relit(rng, picture)
-    if rng.random() < 0.35:
-        size, small = len(picture), int(len(picture) * rng.uniform(0.25, 0.8))
-        reduced = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
-        picture = np.asarray(cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
-    if rng.random() < 0.2:
-        coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))])[1]
-        picture = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
-    centre = places.mean(axis=0)
-    moved = centre + (places - centre) * np.exp(rng.normal(0, _SCALE))
-    noise = rng.normal(0, _SHIFT, 2) + rng.normal(0, _EACH, places.shape)
-    return picture, mask, np.asarray(moved + noise, np.float32)
+def shuffled(count: int, rng: Generator) -> Iterator[int]:
+    """The numbers below `count` in random order, endlessly, each equally often."""
+    while True:
+        yield from (int(row) for row in rng.permutation(count))
 
 
-def relit(rng: Generator, picture: Image) -> Image:
-    """The picture with another gain, gamma and contrast of each channel, or without colour."""
-    levels = np.arange(256) / 255
-    gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.12, 3) + rng.normal(0, 0.15))
-    table = np.clip(255 * gain * levels[:, None] ** gamma, 0, 255).astype(np.uint8)[:, None]
-    picture = np.asarray(cv2.LUT(picture, np.ascontiguousarray(table.transpose(1, 0, 2))), np.uint8)
-    if rng.random() < 0.1:
-        picture = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-    return picture
-
-
-def bits(kinds_NA: Tensor) -> Tensor:
-    """(N, L) 1 where a value is possible, of (N, 8) bits."""
-    columns = [
-        (kinds_NA[:, row, None].int() >> torch.arange(len(values))) & 1 for row, values in enumerate(VALUES.values())
-    ]
-    return torch.cat(columns, dim=1).float()
+def frequencies(possible: Tensor) -> Tensor:
+    """(L,) logarithm of how often each value was judged."""
+    counts = 0.5 + certain(possible).sum(dim=0)
+    return torch.cat([(part / part.sum()).log() for part in by_attribute(counts)])
 
 
 def certain(possible_NL: Tensor) -> Tensor:

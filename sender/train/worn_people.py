@@ -1,17 +1,19 @@
 """People whose kinds of hair and clothes are known, in photographs and rendered.
 
-The photographs are those of `sender.train.photographs` (source `people`), judged by eye in `wears.tsv`; the pictures
-that are held back there are never trained on.  One pass of perception gives their keypoints, mask and features,
-which are kept; rendered people have the true ones.
+The photographs are those of `sender.train.photographs`: of the source `people`, judged by eye in its `wears.tsv`, and
+of `openimages`, judged by a vision-language model that was shown them as contact sheets, in
+`data/openimages_wears.tsv`.  The pictures that are held back there are never trained on.  One pass of perception gives
+keypoints, mask and features, which are kept; rendered people have the true ones.
 """
 
 import csv
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,14 @@ from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
 from sender.train.photographs import held_out, read_image, read_json
 from sender.wears.evidence import PICTURE_PX
 
-WornSplit = Literal["train", "val", "test"]
-"""`test` are the pictures that `sender.train.photographs` holds back; `val`, a tenth of the others."""
-_VAL_SHARE = 0.1
+WornSplit = Literal["train", "test"]
+"""`test` are the pictures that `sender.train.photographs` holds back."""
+FOLDS = 3
+"""The judged people of `people` are in so many parts, by photograph, for cross-validation."""
+_IN_NO_FOLD = 255
+_OPENIMAGES = Path(__file__).parent / "data" / "openimages_wears.tsv"
+# Pictures of Open Images are stretched to a square: width and height by the proportions that perception is surer of.
+_UNSTRETCHED = {"4:3": (480, 360), "3:4": (360, 480)}
 _BATCH = 16
 
 
@@ -59,6 +66,7 @@ class WornPeople(TensorRows):
         keypoints: (N, 17, 3) in crop units, and the probability that each is visible.
         features: (N, X) half precision, NaN where perception has not seen the picture.
         kinds: (N, 8) uint8 possible values as bits.
+        fold: (N,) uint8 below `FOLDS`, or 255 if they are in none.
     """
 
     picture: Tensor
@@ -66,13 +74,17 @@ class WornPeople(TensorRows):
     keypoints: Tensor
     features: Tensor
     kinds: Tensor
+    fold: Tensor
 
     @classmethod
-    def from_output(cls, pictures: Sequence[Image], output: PerceptionOutput, kinds: ByteArray) -> Self:
+    def from_output(
+        cls, pictures: Sequence[Image], output: PerceptionOutput, kinds: ByteArray, fold: int = _IN_NO_FOLD
+    ) -> Self:
         mask = (255 * output.mask_logits.float().sigmoid()).round().byte()
         keypoints = torch.cat([output.keypoints_2d, output.visible_logit.sigmoid()[..., None]], dim=-1)
         features = output.features().half()
-        return cls(torch.from_numpy(np.stack(pictures)), mask, keypoints.float(), features, torch.from_numpy(kinds))
+        picture, known = torch.from_numpy(np.stack(pictures)), torch.from_numpy(kinds)
+        return cls(picture, mask, keypoints.float(), features, known, torch.full((len(kinds),), fold).byte())
 
 
 def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPerson]]:
@@ -89,24 +101,62 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
     for row in _rows(directory / "wears.tsv"):
         annotation = annotations[int(row["annotation_id"])]
         name = names[annotation["image_id"]]
-        if _split(name, held_back) == split:
+        if (name in held_back) == (split == "test"):
             left, top, width, height = annotation["bbox"]
             box = np.array([left, top, left + width, top + height], np.float32)
-            kinds = possible({attribute: [row[attribute]] for attribute in VALUES})
-            found.setdefault(name, []).append(JudgedPerson(name, box, kinds))
+            found.setdefault(name, []).append(JudgedPerson(name, box, _kinds(row)))
     return found
 
 
 def observed_photographs(directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
     """One pass of perception over the annotated boxes of the judged people."""
+    photographs = judged_people(directory, split)
+    images = ((read_image(directory / "images" / name), people) for name, people in photographs.items())
+    return _observed(images, perception, {name: fold_of(name) for name in photographs})
+
+
+def observed_openimages(directory: Path, perception: Perception) -> WornPeople:
+    """The same of the source `openimages`, all of its training split.
+
+    Raises:
+        SourceError: a judged picture or the boxes are missing.
+    """
+    boxes = read_json(directory / "boxes.json")
+    found: dict[tuple[str, str], list[JudgedPerson]] = {}
+    for row in _rows(_OPENIMAGES):
+        name, proportions = row["photograph"], row["proportions"]
+        left, top, width, height = boxes[name][int(row["box"])]
+        box = np.array([left, top, left + width, top + height], np.float32)
+        pixels = box * np.tile(np.array(_UNSTRETCHED[proportions], np.float32), 2)
+        found.setdefault((name, proportions), []).append(JudgedPerson(name, pixels, _kinds(row)))
+    images = (
+        (_resized(read_image(directory / f"{name}.jpg"), _UNSTRETCHED[proportions]), people)
+        for (name, proportions), people in found.items()
+    )
+    return _observed(images, perception, {})
+
+
+def fold_of(photograph: str) -> int:
+    """The fold of a photograph's people, by its name."""
+    return int(hashlib.sha256(f"fold {photograph}".encode()).hexdigest(), 16) % FOLDS
+
+
+def _observed(
+    images: Iterable[tuple[Image, list[JudgedPerson]]], perception: Perception, folds: Mapping[str, int]
+) -> WornPeople:
     parts = []
-    for name, people in judged_people(directory, split).items():
-        image = read_image(directory / "images" / name)
+    for image, people in images:
         crops = [CropBox.around(person.box) for person in people]
         output = perception.observe([crop.cut(image, perception.size) for crop in crops])
         pictures = [crop.cut(image, PICTURE_PX) for crop in crops]
-        parts.append(WornPeople.from_output(pictures, output, np.stack([person.kinds for person in people])))
+        kinds = np.stack([person.kinds for person in people])
+        fold = folds.get(people[0].photograph, _IN_NO_FOLD)
+        parts.append(WornPeople.from_output(pictures, output, kinds, fold))
     return WornPeople.concatenate(parts)
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def rendered_people(directories: Sequence[Path]) -> WornPeople:
@@ -122,7 +172,8 @@ def rendered_people(directories: Sequence[Path]) -> WornPeople:
         mask = np.ascontiguousarray(np.asarray(truth["mask"], np.uint8)[:, ::3, ::3])
         features = torch.full((len(kinds), FEATURE_SIZE), torch.nan, dtype=torch.float16)
         image, known = torch.from_numpy(np.asarray(truth["image"], np.uint8)), torch.from_numpy(kinds)
-        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known))
+        fold = torch.full((len(kinds),), _IN_NO_FOLD, dtype=torch.uint8)
+        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known, fold))
     return WornPeople.concatenate(parts)
 
 
@@ -152,11 +203,8 @@ def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
     return out
 
 
-def _split(name: str, held_back: frozenset[str]) -> WornSplit:
-    if name in held_back:
-        return "test"
-    digest = hashlib.sha256(f"wears {name}".encode()).digest()
-    return "val" if digest[0] < 256 * _VAL_SHARE else "train"
+def _kinds(row: Mapping[str, str]) -> ByteArray:
+    return possible({attribute: [row.get(attribute, UNKNOWN)] for attribute in VALUES})
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -21,8 +21,8 @@ from sender.perception.network.stem import Residual, convolution
 from sender.wears.evidence import COLOUR_FEATURES, PARTS, WornViews
 
 LOGITS = sum(len(values) for values in VALUES.values())
-SOURCES = 2
-"""Where a view comes from in training, which sets how frequent each value is: 0 a photograph, 1 rendered."""
+PHOTOGRAPH, RENDERED = SOURCES = range(2)
+"""Where a view comes from in training, which sets how frequent each value is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class WearsNet(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.mix = nn.Sequential(nn.Linear(joined, config.hidden), nn.GELU(), nn.Dropout(config.dropout))
         self.leave = nn.Linear(joined + config.hidden, LOGITS)
-        self.frequency = nn.Embedding(SOURCES, LOGITS)
+        self.frequency = nn.Embedding(len(SOURCES), LOGITS)
         nn.init.zeros_(self.frequency.weight)
 
     def forward(self, views: WornViews, source: Tensor) -> Tensor:

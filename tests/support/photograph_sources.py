@@ -5,7 +5,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
+from common.wears import UNKNOWN, VALUES
+from sender.train import worn_people
 from sender.train.photographs import SOURCES, Source
 
 
@@ -26,10 +29,25 @@ def write_photographs(directory: Path, count: int = 13) -> dict[Source, Path]:
         cv2.imwrite(str(folders["panoramas"] / f"place{number}.jpg"), np.full((64, 128, 3), 90, np.uint8))
         images.append({"id": number, "file_name": f"{number}.png", "license": 4, "flickr_url": f"http://x/{number}"})
         joints = [value for joint in range(17) for value in (left + joint, top + 3 * joint, 2 if joint else 0)]
-        annotations.append({"image_id": number, "bbox": [left, top, 32, 64], "keypoints": joints, "num_keypoints": 16})
+        annotations.append(
+            {"id": number, "image_id": number, "bbox": [left, top, 32, 64], "keypoints": joints, "num_keypoints": 16}
+        )
         boxes[f"id{number}"] = [[left / 128, top / 96, 32 / 128, 64 / 96]]
     licences = [{"id": 4, "name": "Attribution License", "url": "http://creativecommons.org/licenses/by/2.0/"}]
     document = {"images": images, "annotations": annotations, "licenses": licences}
     (folders["people"] / "keypoints.json").write_text(json.dumps(document))
     (folders["openimages"] / "boxes.json").write_text(json.dumps(boxes))
     return folders
+
+
+def write_judgements(folders: dict[Source, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says that everybody of the source `people`, and two of `openimages`, wear short sleeves."""
+    kinds = "\t".join("short" if name == "sleeve" else UNKNOWN for name in VALUES)
+    columns = "\t".join(VALUES)
+    count = len(list((folders["people"] / "images").iterdir()))
+    lines = [f"annotation_id\t{columns}", *(f"{number}\t{kinds}" for number in range(count))]
+    (folders["people"] / "wears.tsv").write_text("\n".join(lines) + "\n")
+    judged = folders["openimages"] / "wears.tsv"
+    lines = [f"photograph\tbox\tproportions\t{columns}", f"id0\t0\t4:3\t{kinds}", f"id1\t0\t3:4\t{kinds}"]
+    judged.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(worn_people, "_OPENIMAGES", judged)

@@ -9,7 +9,7 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import SourceError, UsageError
-from common.synthetic.dataset.presets import WARDROBE
+from common.synthetic.dataset.presets import KINDS, WARDROBE
 from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_weights
@@ -33,7 +33,7 @@ from sender.train import (
     wears,
 )
 from sender.train.detector import DetectorTraining
-from tests.support.photograph_sources import write_photographs
+from tests.support.photograph_sources import write_judgements, write_photographs
 from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
 from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_detector_frames import bar_people
@@ -49,7 +49,7 @@ def test_examples_parse() -> None:
         assert commands, module.__name__
         for flags in commands:
             assert parse(recipe_of(module), flags).data, module.__name__
-    assert all(parse(recipe_of(wears), flags).people for flags in flags_of_examples(wears)[1:])
+    assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
     other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits)
     for module in other:
         assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__
@@ -83,6 +83,33 @@ def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = read_manifest(tmp_path / "weights")["detector"]
     assert entry.recipe["images_seen"] == read_manifest()["detector"].recipe["images_seen"] + 8
     assert (entry.architecture["size"], entry.architecture["refinements"]) == (64, 4)
+
+
+def test_wears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render_shard(Task(tmp_path / "kinds", "train", 0, 0, 2, 192, KINDS), multiprocessing.Value("l", 0))
+    folders = write_photographs(tmp_path / "sources", 16)
+    write_judgements(folders, monkeypatch)
+    rendered, seen = ["--rendered", str(tmp_path / "kinds")], ["--observed", str(tmp_path / "observed")]
+    people, openimages = (["--" + name, str(folders[name])] for name in ("people", "openimages"))
+    training, runs = wears.WearsTraining, tmp_path / "runs"
+    first = [*rendered, *seen, *openimages, "--photographs", "0.5", "--batch", "4"]
+    _, document = train_on_gpu(monkeypatch, training, runs / "rendered", *first)
+    assert (document["photographed"], document["rendered"], document["scores"]) == (2, 2, {})
+    later = [*rendered, *seen, *people, *openimages, "--start", str(runs / "rendered"), "--batch", "4"]
+    judged = 0
+    for fold in ("0", "1", "2"):
+        _, document = train_on_gpu(monkeypatch, training, runs / fold, *later, "--fold", fold)
+        assert document["scores"]["sleeve"] <= 1.0
+        judged += document["photographed"] - 2
+    read = ["--left-out", *(str(runs / fold) for fold in ("0", "1", "2"))]
+    network, document = train_on_gpu(monkeypatch, training, runs / "all", *later, *read)
+    assert judged == 2 * (document["photographed"] - 2), "everybody is left out once"
+    assert (document["steps_before"], load_weights("wears", directory=runs / "all" / "weights").keys()) == (
+        2,
+        network.state_dict().keys(),
+    )
+    with pytest.raises(UsageError, match="at least one source"):
+        train(training, parse(training, [*rendered, "--out", str(runs / "none")]))
 
 
 def test_missing_validation_split_is_refused_before_the_training(tmp_path: Path) -> None:

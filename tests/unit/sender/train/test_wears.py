@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
 from common.wears import VALUES, possible
-from sender.train.wears import accuracies, bits, calibrate, certain, changed, set_loss
+from sender.train.wears import accuracies, calibrate, certain, frequencies, set_loss, shuffled
 from sender.train.worn_people import hidden_unknown
+from sender.train.worn_views import before_other_scenery, bits, changed, reframed, restaged
 from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute
 
 
@@ -45,6 +47,58 @@ def test_calibration_answers_with_frequencies_where_nothing_is_read() -> None:
     assert float(sharpened) == pytest.approx(0.5), "always right and too unsure"
     weights = network.leave.weight[start : start + 4]
     assert weights.abs().max() > 0 and network.leave.weight[:6].abs().max() == 0
+
+
+def test_frequencies_count_what_is_certain() -> None:
+    known = torch.cat([labels(shoes=["boots"]), labels(shoes=["boots"]), labels(shoes=["shoes", "boots"])])
+    shoes = by_attribute(frequencies(known))[-1]
+    torch.testing.assert_close(shoes.exp(), torch.tensor([0.5, 0.5, 0.5, 2.5]) / 4)
+
+
+def test_everybody_is_drawn_equally_often() -> None:
+    drawn = shuffled(5, np.random.default_rng(0))
+    assert sorted(next(drawn) for _ in range(15)) == sorted(3 * list(range(5)))
+
+
+def spot(place: tuple[float, float], size: int = 64) -> tuple[ByteArray, ByteArray, FloatArray]:
+    """A picture and a mask with a bright square around one place (crop units), and 17 keypoints there."""
+    picture, mask = np.zeros((size, size, 3), np.uint8), np.zeros((size // 2, size // 2), np.uint8)
+    left, top = (int(size * each) for each in place)
+    picture[top - 3 : top + 3, left - 3 : left + 3] = 255
+    mask[top // 2 - 2 : top // 2 + 2, left // 2 - 2 : left // 2 + 2] = 255
+    return picture, mask, np.tile(np.array(place, np.float32), (17, 1))
+
+
+def test_keypoints_and_mask_follow_another_framing() -> None:
+    rng, moved = np.random.default_rng(0), 0.0
+    for _ in range(8):
+        picture, mask, places = reframed(rng, *spot((0.375, 0.625)))
+        at = places[0]
+        for image in (picture[..., 0], mask):
+            rows, columns = np.nonzero(image > 128)
+            centre = (np.array([columns.mean(), rows.mean()]) + 0.5) / len(image)
+            np.testing.assert_allclose(centre, at, atol=0.03)
+        moved = max(moved, float(np.abs(at - [0.375, 0.625]).max()))
+    assert moved > 0.02
+
+
+def test_other_scenery_leaves_the_person() -> None:
+    picture, mask, _ = spot((0.5, 0.5))
+    changed_outside = 0
+    for seed in range(40):
+        seen = before_other_scenery(np.random.default_rng(seed), picture, mask)
+        assert seen[31, 31].min() > 200
+        changed_outside += bool(seen[5, 5].any())
+    assert 0 < changed_outside < 20
+
+
+def test_restaging_does_not_change_what_is_kept() -> None:
+    kept = spot((0.5, 0.5))
+    before = [each.copy() for each in kept]
+    for seed in range(8):
+        restaged(np.random.default_rng(seed), *kept)
+    for now, then in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_mirrored_views_exchange_left_and_right() -> None:
