@@ -136,7 +136,7 @@ class ReceiverPipeline:
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         state.people.begin(decoded.frame)
         wears = state.people.wears.newest
-        result = await self._reconstruct(session, state, decoded.frame, arrival, wears)
+        result = await self._reconstruct(session, state, decoded.frame, arrival, state.people.wears.worn)
         if result is None:
             self._drop_late(session, state)
             outcome = FrameOutcome.LATE
@@ -215,7 +215,7 @@ class ReceiverPipeline:
         state: _SessionState,
         labels: LabelFrame,
         arrival: Arrival,
-        wears: Mapping[int, Wears],
+        worn: Mapping[int, Wears],
     ) -> ReconstructionResult | None:
         """The people of a frame; None if it is late, at once or while it waits for the engine."""
         may_drop = _priority(session) is Priority.LIVE
@@ -233,7 +233,7 @@ class ReceiverPipeline:
             priority=_priority(session),
             surfaces=state.writer.wants_meshes(labels.sequence)
             or any(observer.shows_surfaces(state.writer.number) for observer in self._observers),
-            wears=wears,
+            wears=worn,
         )
         if not may_drop:
             return await self._engine.reconstruct(request)

@@ -1,8 +1,8 @@
 """What each person wears, as displacements of the template at rest: made when it changes, else remembered.
 
 People of whom every entry of `surface` is sure wear what the labels say, refined by the diffusion.  All others wear an
-outfit that is sampled from the mixture of kinds (`receiver.outfits`), corrected by what the labels say in the measure
-of their confidence: what is unsure is generated, not taken for known.
+outfit that is sampled from the mixture of kinds (`receiver.outfits`), guided by what the labels say in the measure of
+their confidence: what is unsure is generated, not taken for known.
 
 Displacements are a function of a person's identity, `wears` and `surface` alone, and of `shape` where the labels are
 sure: the condition u_m is computed from the body in the mean pose.  The template is skinned with the displacements, so
@@ -25,7 +25,6 @@ from common.weights.devices import device_of
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion.stage import DiffusionStage
 from receiver.outfits.guidance import Guidance
-from receiver.outfits.mixture import sample
 
 _GROUPS = ("surface", "shape")
 # Results that are kept, of all sessions; each takes 160 kB.
@@ -76,5 +75,6 @@ class DisplacementCache:
 
     def _generated(self, person: PersonLabels, surface: FloatArray, confidence: float, wears: Wears | None) -> Tensor:
         """An outfit of the person's kinds, corrected by the labels."""
-        field = self._outfits.worn(sample(wears, person.identity), surface, confidence)
+        latent = self._outfits.chosen(wears, person.identity, surface, confidence)
+        field = self._outfits.worn(latent, surface, confidence)
         return torch.from_numpy(field).to(device_of(self._diffusion.network))

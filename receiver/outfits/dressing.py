@@ -1,12 +1,13 @@
 """Unfolds z' into a displacement of the template, coarse to fine: extent of each part, hems, folds.
 
-Parts are put on from the inside: shoes, bottom, top, layer, hair or headwear.  Each replaces what it covers, and lies
-over it.  At a hem the vertices nearest to it, of the garment and of what is beneath, move onto it, along the limb: the
-template is coarse there, and the hem would run in a zigzag.
+A garment is a shell (`receiver.outfits.shells`), cut along lines of the limbs and let out along its own normals.  Of
+several garments over a vertex the outermost one counts.  At a hem the vertices nearest to it move onto it, along the
+limb: the template is coarse there, and the hem would run in a zigzag.
 
 Shapes: V' vertices of the template.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,30 +16,23 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
 from receiver.outfits.headwear import Headwear
-from receiver.outfits.mixture import OutfitLatent
-from receiver.outfits.shells import FITS, Shells
+from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, styles
+from receiver.outfits.shells import Shells
 
-# A garment lies so far over what is beneath, and its hem is so much thicker.
-_LEAST_M = 0.003
-_OVER_M, _HEM_M = 0.007, 0.004
+# Cloth lies at least so far from the skin, and a top so far over a bottom.
+_LEAST_M, _OVER_M = 0.002, 0.005
 # Part of the distance between vertices within which they move onto a hem.
-_SNAP = 0.55
-_COLLAR, _COLLAR_M = 0.07, 0.007
-_NECK_DEPTH, _NAPE = 0.1, 0.03
-_CLOSED_BELOW = -0.12
+_SNAP = 0.5
+_COVERED_M = 3e-4
+# An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
+_OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
+# Up the torso, where the upper part of a coat ends and where its tails begin.
+_WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
 _SOLE_M, _RIM_M, _FOOT_END_M = 0.028, 0.004, 0.035
-_HAIR = {
-    "short": ("hair.short01", "hair.short02", "hair.short03", "hair.short04"),
-    "medium": ("hair.bob01", "hair.bob02"),
-    "long": ("hair.long01",),
-    "tied": ("hair.ponytail01", "hair.braid01"),
-}
-_SHOES = ("shoes.shoes01", "shoes.shoes02", "shoes.shoes03")
-_OPEN_LAYERS = ("jacket", "coat", "vest", "robe")
+_SHAFT_M, _LEAST_VOLUME = 0.006, 0.3
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
-_LONG_LAYERS = ("coat", "robe")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +56,43 @@ class Dresser:
         self._normals = np.asarray(template.vertex_normals(template.rest), np.float32)
         self._spacing_m = np.sqrt(1.15 * template.areas)
         self._arm, self._leg, self._torso = shells.limb[:, :3].T
-        self._on_arm, self._on_leg = self._arm >= 0, self._leg > 0
+        self._on_arm, self._on_leg = self._arm > 0, self._leg > 0
         self._front = self._normals[:, 2] < 0.1
         self._headwear = Headwear(template, self._normals, shells)
         region = template.region
         self._foot = np.isin(region, [REGION_INDEX["foot.L"], REGION_INDEX["foot.R"]])
-        bare = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
-        self._clothed = ~np.isin(region, [REGION_INDEX[name] for name in bare]) & (self._torso < 1.12)
         self._ground_m = float(self._rest[self._foot, 1].max())
         self._beside_foot = self._away_from_feet()
+        names = [name for name in shells.fields if name.startswith(("suit.", "skirt"))]
+        self._outward = {name: self._outward_of(name, template) for name in names}
+        self._covered = {name: np.linalg.norm(shells.fields[name], axis=1) > _COVERED_M for name in names}
 
     def dress(self, latent: OutfitLatent) -> Outfit:
         """The outfit of z'."""
         worn = _Worn(self._normals, len(self._rest))
-        over_boots = latent.kinds["shoes"] != "boots" or latent.z_prime["bottom"]["fit"] > 1.3
-        if over_boots:
-            self._shoes(worn, latent)
+        self._shoes(worn, latent)
         self._bottom(worn, latent)
-        if not over_boots:
-            self._shoes(worn, latent)
-        self._tops(worn, latent)
+        self._top(worn, latent)
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
-        return Outfit(np.asarray(worn.field + worn.slide, np.float32), worn.loose > 0)
+        return Outfit(np.asarray(worn.field, np.float32), worn.cloth)
+
+    def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
+        """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
+        field = outfit.displacement + change * outfit.cloth[:, None]
+        height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
+        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * outfit.cloth
+        return np.asarray(field + self._normals * lift[:, None], np.float32)
+
+    def _outward_of(self, name: str, template: BodyTemplate) -> FloatArray:
+        """(V', 3) the directions in which a garment is let out: its normals, or horizontally those of a skirt."""
+        position = self._rest + self._shells.fields[name]
+        if name != "skirt":
+            return np.asarray(template.vertex_normals(position), np.float32)
+        moved = np.linalg.norm(self._shells.fields[name], axis=1) > _COVERED_M
+        outward = position - np.array([0, 0, np.median(position[moved, 2])], np.float32)
+        outward[:, 1] = 0
+        return np.asarray(outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-6), np.float32)
 
     def _away_from_feet(self) -> FloatArray:
         """(V', 3) horizontal unit vectors from the middle line of each foot; 0 elsewhere."""
@@ -97,77 +105,72 @@ class Dresser:
             away[foot] = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
         return away
 
-    def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
-        """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
-        field = outfit.displacement + change * outfit.cloth[:, None]
-        height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
-        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * outfit.cloth
-        return np.asarray(field + self._normals * lift[:, None], np.float32)
-
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
-        kind, z = latent.kinds["bottom"], latent.z_prime["bottom"]
-        below_waist = self._torso <= z["waist"]
-        if kind.startswith("skirt"):
-            field = self._skirt(z["flare"] + 0.2 * (z["fit"] - 1))
-        else:
-            seat = np.clip(self._torso / 0.1, 0, 1)[:, None]
-            field = self._fitted("cloth", z["fit"]) + seat * self._fitted("hang", z["fit"])
-        inside = self._clothed & ~self._on_arm & below_waist & (self._leg <= z["leg_end"])
-        self._hem(worn, self._leg, z["leg_end"], self._on_leg & self._clothed)
-        worn.put(inside, field, self._edge(self._leg, z["leg_end"], self._on_leg), loose=z["fit"])
+        z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
+        name = "skirt" if skirt else self._suit(styles("bottom"), z["style"], self._leg, z["leg_end"])
+        flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
+        kept = ~self._on_arm & (self._torso <= z["waist"]) & (self._leg <= z["leg_end"])
+        self._put(worn, name, kept, z["loose_m"] + flare_m)
+        self._straighten(worn, name, self._leg - z["leg_end"], self._on_leg)
 
-    def _tops(self, worn: "_Worn", latent: OutfitLatent) -> None:
-        layer, z = latent.kinds["layer"], dict(latent.z_prime["top"])
-        if layer == "none":
+    def _top(self, worn: "_Worn", latent: OutfitLatent) -> None:
+        layer, z = latent.kinds["layer"], latent.z_prime["top"]
+        if layer == "none" or latent.kinds["sleeve"] == "bare":
             return
-        if layer in _OPEN_LAYERS:
-            inner = {**z, "hem": 0.02, "fit": min(z["fit"], 0.7), "opening_m": 0.0, "sleeve_end": 0.4}
-            self._top(worn, inner, "top")
-            z["fit"] = max(z["fit"], 0.6) + 0.15
-        self._top(worn, z, layer)
-
-    def _top(self, worn: "_Worn", z: dict[str, float], layer: str) -> None:
-        long = layer in _LONG_LAYERS
-        # Tails or a skirt go on from there.
-        torso_hem = 0.0 if long else 0.22 if layer == "dress" else z["hem"]
-        arms = self._on_arm & (self._arm <= z["sleeve_end"])
-        collar = self._collar(z["neckline"])
-        trunk = ~self._on_arm & ~self._on_leg & (self._torso >= torso_hem) & (self._torso <= collar)
-        hips = self._on_leg & (self._torso >= torso_hem)
-        inside = self._clothed & (arms | trunk | hips)
-        field = self._fitted("cloth", z["fit"]) + self._fitted("hang", z["fit"])
+        sleeve = latent.z_prime["sleeve"]
+        long = layer in LONG_LAYERS
+        name = self._suit(styles("top"), sleeve["style"], self._arm, sleeve["sleeve_end"])
+        arms = self._on_arm & (self._arm <= sleeve["sleeve_end"])
+        hem = _WAIST_HEM if long else z["hem"]
+        closed = ~self._opening(z["opening_m"])
+        flare_m = max(sleeve["flare_m"], 0) * np.clip(self._arm, 0, 2) / 2
+        kept = arms | (~self._on_arm & (self._torso >= hem))
+        self._put(worn, name, kept & closed, z["loose_m"] + flare_m, over=_OVER_M)
+        self._straighten(worn, name, self._arm - sleeve["sleeve_end"], self._on_arm)
         if long:
-            tails = self._clothed & ~self._on_arm & (self._torso < 0.12) & (self._leg <= z["hem"])
-            down = np.clip((0.22 - self._torso) / 0.12, 0, 1) * ~self._on_arm
-            field = field + down[:, None].astype(np.float32) * (self._skirt(0.2) - field)
-            inside |= tails
-        opened = self._opening(z["opening_m"])
-        edge = self._edge(self._arm, z["sleeve_end"], self._on_arm)
-        self._hem(worn, self._arm, z["sleeve_end"], self._on_arm & self._clothed)
-        if long:
-            edge |= self._edge(self._leg, z["hem"], self._on_leg)
-            self._hem(worn, self._leg, z["hem"], self._on_leg & self._clothed)
+            tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & (self._leg <= z["hem"])
+            flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
+            self._put(worn, "skirt", tails, z["loose_m"] + flare_m, over=_OVER_M)
+            self._straighten(worn, "skirt", self._leg - z["hem"], self._on_leg)
         elif layer != "dress":
-            edge |= self._edge(self._torso, torso_hem, ~self._on_arm)
-            self._hem(worn, self._torso, torso_hem, ~self._on_arm & self._clothed)
-        self._hem(worn, self._torso, collar, ~self._on_arm & self._clothed & (np.abs(self._rest[:, 0]) < 0.09))
-        field = field + self._normals * (_COLLAR_M * (trunk & (self._torso > collar - _COLLAR)))[:, None]
-        worn.put(inside & ~opened, field, edge, loose=z["fit"], over=layer != "dress")
+            self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed)
 
-    def _collar(self, neckline: float) -> FloatArray:
-        """(V',) up to where the top reaches up the torso: lower in the middle of the front."""
-        dip = np.clip(1 - np.abs(self._rest[:, 0]) / 0.08, 0, 1) * self._front
-        # Shoulders are as high as the neck.
-        beside = np.clip((np.abs(self._rest[:, 0]) - 0.06) / 0.05, 0, 1)
-        return np.asarray(neckline - _NECK_DEPTH * dip + 0.3 * beside + _NAPE * ~self._front, np.float32)
+    def _suit(self, styles: Sequence[tuple[str, float]], normal: float, limb: FloatArray, end: float) -> str:
+        """A suit by its share among those that are long enough."""
+        long_enough = [
+            (name, share) for name, share in styles if limb[self._covered[name]].max() > min(end, 1.9) - 0.15
+        ]
+        return _quantile(long_enough, normal)
+
+    def _put(
+        self, worn: "_Worn", name: str, kept: BoolArray, loose_m: float | FloatArray, over: float | None = None
+    ) -> None:
+        out = self._outward[name] * np.broadcast_to(loose_m, len(kept))[:, None].astype(np.float32)
+        kept, field = kept & self._covered[name], self._shells.fields[name] + out
+        if name == "skirt":
+            # It leaves the legs, and what they wear, behind.
+            worn.put_round(kept & self._on_leg, field)
+            kept &= ~self._on_leg
+        worn.put(kept, field, over)
+
+    def _straighten(self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray) -> None:
+        """Moves the vertices of a garment that are nearest to its hem onto it.
+
+        Args:
+            beyond: (V',) how far down the limb, or up the torso, a vertex is beyond the hem.
+        """
+        down = -beyond[:, None] * self._shells.axes
+        near = on & self._covered[name] & worn.cloth & (beyond <= 0)
+        near &= np.linalg.norm(down, axis=1) < _SNAP * self._spacing_m
+        worn.field[near] += down[near]
 
     def _opening(self, half_width_m: float) -> BoolArray:
         """(V',) whether an open front leaves the vertex free; it widens towards the hem."""
-        if half_width_m <= 0:
+        if half_width_m <= _CLOSED_M:
             return np.zeros(len(self._rest), np.bool_)
-        width = half_width_m * np.clip(1.5 - self._torso, 0.4, 1.6)
+        width = half_width_m * np.clip(_OPENS_AT - self._torso, 0.2, _OPENS_AT)
         return np.asarray(
-            self._front & ~self._on_arm & (self._torso > _CLOSED_BELOW) & (np.abs(self._rest[:, 0]) < width)
+            self._front & ~self._on_arm & (self._torso > _OPEN_ABOVE) & (np.abs(self._rest[:, 0]) < width)
         )
 
     def _shoes(self, worn: "_Worn", latent: OutfitLatent) -> None:
@@ -175,54 +178,30 @@ class Dresser:
         if kind == "barefoot":
             return
         if kind != "sandals":
-            field = self._shells.fields[_quantile(_SHOES, z["style"])]
+            field = self._shells.fields[_quantile(styles("shoes"), z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field)
+            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, cloth=False)
         if kind == "boots":
             shaft = self._on_leg & ~self._foot & (self._leg > z["shaft"])
-            edge = self._edge(self._leg, z["shaft"], self._on_leg)
-            worn.put(shaft, self._fitted("cloth", 0.8), edge)
-            self._hem(worn, self._leg, z["shaft"], self._on_leg & ~self._foot)
-        self._sole(worn, z["sole_m"])
+            worn.put(shaft, self._normals * np.float32(_SHAFT_M), cloth=False)
+        self._sole(worn, max(z["sole_m"], 0))
 
     def _sole(self, worn: "_Worn", sole_m: float) -> None:
         """A person stands on the soles, which are wider than the foot."""
         above = self._ground_m - (self._rest + worn.field)[:, 1]
         share = np.clip(1 - above / _SOLE_M, 0, 1) * self._foot
-        worn.field[:, 1] += sole_m * share
+        # The shells of shoes have soles of their own.
+        worn.field[:, 1] += max(sole_m + float(above[self._foot].min()), 0) * share
         worn.field += (_RIM_M * (share > 0))[:, None] * self._beside_foot
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:
-        hair, headwear, z = latent.kinds["hair"], latent.kinds["headwear"], latent.z_prime["hair"]
-        styles = _HAIR.get(hair, ())
-        if styles and headwear not in _WHOLE_HEAD:
-            field = self._shells.fields[_quantile(styles, z["style"])]
+        headwear, z = latent.kinds["headwear"], latent.z_prime["hair"]
+        cuts = styles(f"hair {latent.kinds['hair']}")
+        if cuts and headwear not in _WHOLE_HEAD:
+            field = self._shells.fields[_quantile(cuts, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            scale = z["volume"] if hair in ("short", "medium") else 1.0
-            worn.put(moved, field * np.float32(scale), over=False)
+            worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), cloth=False)
         self._headwear.put_on(headwear, worn.field)
-
-    def _fitted(self, shell: str, fit: float) -> FloatArray:
-        """(V', 3) of a shell that is there in all fits, from 0, tight, to 2, loose."""
-        fit = min(max(fit, 0.0), 2.0)
-        lower = min(int(fit), 1)
-        first, second = (self._shells.fields[f"{shell}.{FITS[row]}"] for row in (lower, lower + 1))
-        return np.asarray(first + np.float32(fit - lower) * (second - first), np.float32)
-
-    def _skirt(self, flare: float) -> FloatArray:
-        straight, wide = self._shells.fields["skirt.straight"], self._shells.fields["skirt.wide"]
-        return np.asarray(straight + np.float32(np.clip(flare, 0, 1)) * (wide - straight), np.float32)
-
-    def _hem(self, worn: "_Worn", coordinate: FloatArray, end: float | FloatArray, on: BoolArray) -> None:
-        """Moves the vertices nearest to a hem onto it."""
-        along = (end - coordinate).astype(np.float32)[:, None] * self._shells.axes
-        near = on & (np.linalg.norm(along, axis=1) < _SNAP * self._spacing_m)
-        worn.slide[near] = along[near]
-
-    def _edge(self, coordinate: FloatArray, end: float, on: BoolArray) -> BoolArray:
-        """(V',) the last row of vertices before a hem, which is thicker."""
-        distance_m = np.abs(np.float32(end) - coordinate) * np.linalg.norm(self._shells.axes, axis=1)
-        return np.asarray(on & (distance_m < 1.2 * self._spacing_m))
 
     def _folds(self, worn: "_Worn", latent: OutfitLatent) -> FloatArray:
         """(V', 3) wrinkles of loose cloth: waves across the body, and rings at elbows and knees."""
@@ -234,7 +213,8 @@ class Dresser:
         for limb in (self._arm, self._leg):
             ring = np.sin(2 * np.pi * limb * 4 + 6 * phases[15]) * np.exp(-(((limb - 1) / 0.15) ** 2)) * (limb > 0)
             waves += 0.7 * ring
-        size = _FOLD_M * latent.z_prime["folds"]["size"] * worn.loose
+        height_m = np.linalg.norm(worn.field, axis=1)
+        size = _FOLD_M * max(latent.z_prime["folds"]["size"], 0) * np.clip(height_m / 0.02, 0, 1) * worn.cloth
         return np.asarray(self._normals * (size * waves)[:, None], np.float32)
 
 
@@ -243,33 +223,29 @@ class _Worn:
 
     Attributes:
         field: (V', 3) displacement.
-        slide: (V', 3) of vertices onto hems, along the skin.
-        loose: (V',) fit of the outermost cloth, 0…2; 0 on skin.
+        cloth: (V',) whether the outermost layer is cloth.
     """
 
     def __init__(self, normals: FloatArray, count: int) -> None:
         self._normals = normals
-        self.field, self.slide = np.zeros((count, 3), np.float32), np.zeros((count, 3), np.float32)
-        self.loose = np.zeros(count, np.float32)
+        self.field, self.cloth = np.zeros((count, 3), np.float32), np.zeros(count, np.bool_)
 
-    def put(
-        self,
-        inside: BoolArray,
-        field: FloatArray,
-        edge: BoolArray | bool = False,
-        loose: float = 0.0,
-        over: bool = True,
-    ) -> None:
-        """Puts a garment over what is beneath; its edge is thicker."""
+    def put(self, inside: BoolArray, field: FloatArray, over: float | None = None, cloth: bool = True) -> None:
+        """Puts on a garment, which counts where it is outermost, or lies `over` metres over cloth beneath."""
         height, beneath = (np.einsum("vd,vd->v", each, self._normals) for each in (field, self.field))
-        covered = np.linalg.norm(self.field, axis=1) > 1e-3
-        least = np.where(covered & inside, beneath + _OVER_M, -1.0) if over else np.full(len(height), -1.0)
-        lift = np.maximum(least - height, 0) + _HEM_M * (edge & inside)
-        put_on = field + self._normals * lift[:, None].astype(np.float32)
-        self.field[inside], self.loose[inside] = put_on[inside], loose
+        least = np.where(self.cloth & (over is not None), beneath + (over or 0), _LEAST_M if cloth else -1.0)
+        lift = np.maximum(least - height, 0).astype(np.float32)
+        outer = inside & (height + lift > beneath) if cloth else inside
+        self.field[outer] = (field + self._normals * lift[:, None])[outer]
+        self.cloth[outer] = cloth
+
+    def put_round(self, inside: BoolArray, field: FloatArray) -> None:
+        """Puts on what goes around both legs, over all else."""
+        self.field[inside], self.cloth[inside] = field[inside], True
 
 
-def _quantile(names: tuple[str, ...], normal: float) -> str:
-    """One of the names by a standard normal number."""
+def _quantile(styles: Sequence[tuple[str, float]], normal: float) -> str:
+    """One of the names by a standard normal number, in proportion to their shares."""
     share = 1 / (1 + np.exp(-1.702 * normal))
-    return names[min(int(share * len(names)), len(names) - 1)]
+    ends = np.cumsum([each for _, each in styles])
+    return styles[min(int(np.searchsorted(ends / ends[-1], share)), len(styles) - 1)][0]

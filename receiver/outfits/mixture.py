@@ -2,18 +2,23 @@
 
 A component k is a combination of kinds (`common.wears`), one of each attribute; π_k is the product of their
 probabilities.  Given the kinds, z' has a block for each part of the outfit; μ_k and the Cholesky factor L_k of a block
-depend on the kinds of that part alone, so that Σ_k is block diagonal.  z' = μ_k + L_k ε (21).
+depend on the kinds of that part alone, so that Σ_k is block diagonal.  z' = μ_k + L_k ε (21).  They are learned from
+outfits of known kinds (`receiver.train.mixture`).
 
 Both k and ε are drawn by the identity's seed: a person keeps the clothes, and strangers with equal labels differ.  k is
 drawn by the Gumbel-max trick, so that a small change of π rarely changes it.
 """
 
-from collections.abc import Mapping
+import functools
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray
+from common.errors import WeightsError
 from common.wears import VALUES, Wears
 
 Kinds = Mapping[str, str]
@@ -26,7 +31,7 @@ _PLAIN: Mapping[str, Mapping[str, float]] = {
     "layer": {"top": 1.0},
     "bottom": {"trousers": 1.0},
     "top_fit": {"regular": 1.0},
-    "bottom_fit": {"regular": 1.0},
+    "bottom_fit": {"tight": 1.0},
     "shoes": {"shoes": 1.0},
 }
 PLAIN = Wears({name: np.array([_PLAIN[name].get(value, 0) for value in VALUES[name]], np.float32) for name in VALUES})
@@ -43,16 +48,37 @@ _ONLY_IF_LIKELY: Mapping[str, tuple[str, ...]] = {
 _LIKELY = 0.5
 # Values less plausible than this share of the likeliest one are not drawn.
 _PLAUSIBLE = 0.3
+# Those that were drawn are kept down to this share.
+_KEPT = 0.1
 _SEED = 41
+# Noise is cut there: what people wear has ends.
+_MOST = 2.2
+# Of whom nothing is known, nothing is special.
+_MOST_PLAIN = 0.3
+
+MIXTURE_FILE = Path(__file__).with_name("mixture.json")
+"""Means, factors and styles of the components, learned by `receiver.train.mixture`."""
 
 # Block → its entries of z'.
 BLOCKS: Mapping[str, tuple[str, ...]] = {
-    "top": ("sleeve_end", "hem", "neckline", "fit", "opening_m"),
-    "bottom": ("leg_end", "fit", "flare", "waist"),
+    "sleeve": ("sleeve_end", "flare_m", "style"),
+    "top": ("hem", "loose_m", "flare_m", "opening_m"),
+    "bottom": ("leg_end", "waist", "loose_m", "flare_m", "style"),
     "hair": ("volume", "style"),
     "shoes": ("sole_m", "shaft", "style"),
     "folds": ("size",),
 }
+# Block → the attributes that its component depends on.
+BLOCK_KINDS: Mapping[str, tuple[str, ...]] = {
+    "sleeve": ("sleeve",),
+    "top": ("layer", "top_fit"),
+    "bottom": ("bottom", "bottom_fit"),
+    "hair": ("hair",),
+    "shoes": ("shoes",),
+    "folds": (),
+}
+LONG_LAYERS = ("coat",)
+"""Layers with tails: their hem is along the legs, not up the torso."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +96,22 @@ class OutfitLatent:
     phases: FloatArray
 
 
-def sample(wears: Wears | None, identity: int) -> OutfitLatent:
-    """The outfit of a person (21); None if nothing is known of what the person wears."""
+def sample(wears: Wears | None, identity: int, draw: int = 0) -> OutfitLatent:
+    """The outfit of a person (21).
+
+    Args:
+        wears: None if nothing is known of what the person wears.
+        draw: number of the sample; the kinds are those of all draws.
+    """
     kinds = chosen_kinds(wears or PLAIN, identity)
+    most = _MOST if wears else _MOST_PLAIN
     z_prime = {}
     for number, block in enumerate(BLOCKS):
-        noise = np.random.default_rng([_SEED, identity, 1, number]).normal(size=len(BLOCKS[block])).clip(-2, 2)
+        seed = [_SEED, identity, 1, number, *([draw] if draw else [])]
+        noise = np.random.default_rng(seed).normal(size=len(BLOCKS[block])).clip(-most, most)
         mean, factor = component(block, kinds)
         z_prime[block] = dict(zip(BLOCKS[block], (mean + factor @ noise).tolist(), strict=True))
-    phases = np.random.default_rng([_SEED, identity, 2]).random(16).astype(np.float32)
+    phases = np.random.default_rng([_SEED, identity, 2, *([draw] if draw else [])]).random(16).astype(np.float32)
     return OutfitLatent(kinds, z_prime, phases)
 
 
@@ -89,6 +122,19 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
         gumbel = np.random.default_rng([_SEED, identity, 0, number]).gumbel(size=len(values))
         shares = _plausible(name, np.asarray(wears.posterior[name], np.float64))
         kinds[name] = values[int(np.argmax(np.log(np.maximum(shares, 1e-12)) + gumbel))]
+    return _consistent(kinds, wears)
+
+
+def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
+    """k of a person who was dressed in other kinds: those stay that are still plausible.
+
+    A posterior moves while a person is looked at; nobody changes clothes for that.
+    """
+    kinds = chosen_kinds(wears, identity)
+    for name, value in before.items():
+        shares = wears.posterior[name]
+        if shares[VALUES[name].index(value)] >= _KEPT * shares.max():
+            kinds[name] = value
     return _consistent(kinds, wears)
 
 
@@ -108,77 +154,52 @@ def _consistent(kinds: dict[str, str], wears: Wears) -> dict[str, str]:
         kinds["layer"] = "top"
     if kinds["layer"] != "none" and kinds["sleeve"] == "bare":
         kinds["sleeve"] = "sleeveless"
-    if kinds["layer"] == "dress" and not kinds["bottom"].startswith("skirt"):
+    if kinds["layer"] in ("dress", "robe") and not kinds["bottom"].startswith("skirt"):
         skirts = {name: float(wears.posterior["bottom"][VALUES["bottom"].index(name)]) for name in _SKIRTS}
-        kinds["bottom"] = max(_SKIRTS, key=lambda name: skirts[name])
+        kinds["bottom"] = "skirt_long" if kinds["layer"] == "robe" else max(_SKIRTS, key=lambda name: skirts[name])
     return kinds
 
 
 _SKIRTS = ("skirt_short", "skirt_long")
-# Means and standard deviations, in the coordinates of `Shells.limb`: where sleeves and legs end, …
-_SLEEVES = {"bare": (-0.04, 0.0), "sleeveless": (0.02, 0.02), "short": (0.55, 0.12), "long": (1.88, 0.03)}
-_LEGS = {
-    "trousers": (1.86, 0.03),
-    "knee": (0.98, 0.06),
-    "shorts": (0.55, 0.1),
-    "brief": (0.06, 0.02),
-    "skirt_short": (0.82, 0.12),
-    "skirt_long": (1.6, 0.12),
-}
-# … hems up the torso, or of coats, dresses and robes down the legs, …
-_HEMS = {"top": (-0.02, 0.07), "jacket": (-0.06, 0.05), "vest": (0.0, 0.05), "coat": (0.75, 0.15), "robe": (1.55, 0.12)}
-# … half widths of open fronts, metres, and where 0, 1, 2 is tight, regular, loose.
-_OPENINGS = {"jacket": (0.028, 0.014), "coat": (0.028, 0.014), "vest": (0.035, 0.012), "robe": (0.02, 0.01)}
-_FIT = {"tight": (0.15, 0.12), "regular": (1.0, 0.2), "loose": (1.8, 0.15)}
-_NECKLINES = {"sleeveless": (0.93, 0.03), "bare": (0.8, 0.02)}
-_SHAFTS = {"barefoot": (2.0, 0.0), "sandals": (2.0, 0.0), "shoes": (1.93, 0.015), "boots": (1.5, 0.12)}
-_SOLES = {"barefoot": (0.0, 0.0), "sandals": (0.010, 0.002), "shoes": (0.010, 0.002), "boots": (0.013, 0.002)}
-# Looser tops are longer and fall lower; wide trousers are longer.
-_CORRELATIONS = {("top", "fit", "hem"): -0.5, ("bottom", "fit", "leg_end"): 0.3, ("bottom", "fit", "flare"): 0.6}
 
 
 def component(block: str, kinds: Kinds) -> tuple[Float64Array, Float64Array]:
-    """μ_k (D,) and L_k (D, D), lower triangular, of one block of z' (20)."""
-    entries = BLOCKS[block]
-    mean, deviation = np.array([_GAUSSIANS[block](kinds)[name] for name in entries]).T
-    correlation = np.eye(len(entries))
-    for (of, first, second), value in _CORRELATIONS.items():
-        if of == block:
-            row, column = entries.index(first), entries.index(second)
-            correlation[row, column] = correlation[column, row] = value
-    return mean, deviation[:, None] * np.linalg.cholesky(correlation)
+    """μ_k (D,) and L_k (D, D), lower triangular, of one block of z' (20).
+
+    Raises:
+        WeightsError: the learned mixture is missing or unreadable.
+    """
+    return _learned().components[block, component_key(block, kinds)]
 
 
-def _top(kinds: Kinds) -> dict[str, tuple[float, float]]:
-    layer, sleeve = kinds["layer"], kinds["sleeve"]
-    return {
-        "sleeve_end": _SLEEVES[sleeve],
-        "hem": _HEMS.get(layer, _HEMS["top"]),
-        "neckline": _NECKLINES.get(sleeve, (1.0, 0.025)),
-        "fit": _FIT[kinds["top_fit"]],
-        "opening_m": _OPENINGS.get(layer, (0.0, 0.0)),
-    }
+def component_key(block: str, kinds: Kinds) -> str:
+    """The name of the component of a block: its kinds."""
+    return " ".join(kinds[name] for name in BLOCK_KINDS[block])
 
 
-def _bottom(kinds: Kinds) -> dict[str, tuple[float, float]]:
-    return {
-        "leg_end": _LEGS[kinds["bottom"]],
-        "fit": _FIT[kinds["bottom_fit"]],
-        "flare": (0.45, 0.2),
-        "waist": (0.27, 0.02),
-    }
+def styles(part: str) -> Sequence[tuple[str, float]]:
+    """Shells that a part is cut from, and how frequent each is; of hair, the part is `hair` and its kind."""
+    return _learned().styles.get(part, ())
 
 
-def _hair(kinds: Kinds) -> dict[str, tuple[float, float]]:
-    return {"volume": (1.1, 0.12), "style": (0.0, 1.0)}
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    components: Mapping[tuple[str, str], tuple[Float64Array, Float64Array]]
+    styles: Mapping[str, Sequence[tuple[str, float]]]
 
 
-def _shoes(kinds: Kinds) -> dict[str, tuple[float, float]]:
-    return {"sole_m": _SOLES[kinds["shoes"]], "shaft": _SHAFTS[kinds["shoes"]], "style": (0.0, 1.0)}
-
-
-def _folds(kinds: Kinds) -> dict[str, tuple[float, float]]:
-    return {"size": (1.0, 0.25)}
-
-
-_GAUSSIANS = {"top": _top, "bottom": _bottom, "hair": _hair, "shoes": _shoes, "folds": _folds}
+@functools.cache
+def _learned() -> _Learned:
+    try:
+        stored = json.loads(MIXTURE_FILE.read_text(encoding="utf-8"))
+        components = {
+            (block, key): (np.array(values["mean"], np.float64), np.array(values["factor"], np.float64))
+            for block, each in stored["components"].items()
+            for key, values in each.items()
+        }
+        for (block, key), (mean, factor) in components.items():
+            if mean.shape != (len(BLOCKS[block]),) or factor.shape != 2 * mean.shape:
+                raise ValueError(f"component {block} {key} has shapes {mean.shape}, {factor.shape}")
+        return _Learned(components, {part: tuple(each.items()) for part, each in stored["styles"].items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{MIXTURE_FILE.name} is missing or unreadable; reinstall bodywire") from error

@@ -1,18 +1,17 @@
 """Makes the shells that generated outfits are cut from: `receiver/outfits/shells.npz`.
 
-Cloth is a membrane: the skin is moved outwards by the least distance of a fit, then smoothed again and again without
-coming closer, so that it spans hollows instead of following the muscles.  Skirts, hair, hats and shoes are the bindings
-of the wardrobe's garments on the mean body.  Nothing is trained; it takes half a minute.
+Suits, hair and shoes are garments of the wardrobe on the mean body, to which the template is bound.  The skirt is the
+convex outline of hips and legs, which hangs down.  Nothing is trained; it takes half a minute.
 
 Examples:
   python -m receiver.train.shells --out /tmp/shells.npz
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import ConvexHull
 
 from common.arrays import BoolArray, Float64Array, FloatArray
@@ -21,61 +20,43 @@ from common.body.connectivity import neighbour_mean
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.io.command_line import parser_of
-from common.synthetic.assets.alteration import tailor
-from common.synthetic.assets.appearance import Appearance, Borders, sample_appearance
+from common.synthetic.assets.appearance import HAIR, Appearance, Borders, sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import Tailoring
 from common.synthetic.assets.outfit import Outfit, paint
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
 from common.synthetic.renderer.renderer import Renderer
-from receiver.outfits.shells import FITS, SHELLS_FILE, STEP_M
+from receiver.outfits.shells import SHELLS_FILE, STEP_M
 
 _BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
-_TOP_OF_CLOTH = 1.12
-"""Cloth ends there, up the torso."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How far cloth keeps from the skin, metres, and how stiff it is.
-
-    Args:
-        arm, leg: further distance per unit of the limb's coordinate.
-        rounds: of smoothing.
-        hang: share of the way from the membrane to the outline of the trunk, which hangs from the chest.
-    """
-
-    torso_m: float
-    arm_m: float
-    leg_m: float
-    rounds: int
-    hang: float
-
-
-_FITS = {
-    "tight": Fit(0.004, 0.0, 0.0, 20, 0.5),
-    "regular": Fit(0.007, 0.002, 0.004, 120, 0.6),
-    "loose": Fit(0.013, 0.007, 0.012, 200, 1.0),
-}
-# Slices of the trunk, up the torso, and how much of its width hanging cloth may lose from one to the next.
-_SLICES, _DIRECTIONS = np.linspace(0.85, -0.25, 34), 48
-_NARROWING = 0.985
-_NORMAL_ROUNDS, _FILLING_ROUNDS = 6, 200
-# Least volume of hair, metres, by the garment's name.
-_HAIR_M = {"afro01": 0.030, "long01": 0.012, "bob01": 0.014, "bob02": 0.014, "ponytail01": 0.008, "braid01": 0.008}
-_SHORT_HAIR_M = 0.014
-_HAIR_ROUNDS = 3
-# Ears are farther from the middle than this share of the head's half width.
-_EARS, _FLATTENING_ROUNDS = 0.7, 300
-_OVER_EARS = ("bob01", "bob02", "long01", "braid01")
+_SUITS = (
+    "made_suit",
+    "male_casualsuit01",
+    "male_casualsuit04",
+    "male_casualsuit05",
+    "male_elegantsuit01",
+    "male_worksuit01",
+    "female_casualsuit01",
+    "female_elegantsuit01",
+)
+# The suit that is made to measure follows the skin; above that height up the torso it is spanned.
+_SKIN_TIGHT, _SPAN_FROM, _SPANNING_ROUNDS = "made_suit", 0.25, 60
+# The skirt: how far down the torso it begins and over how much of it it comes off the skin, rows and directions of its
+# outline, how much of its width it may lose from one row to the next, and its distance from the skin.
+_WAIST, _ROWS, _DIRECTIONS, _NARROWING, _SKIRT_M = 0.36, 48, 64, 0.995, 0.006
+_OVERLAPS_BELOW_M = 0.06
+# Legs are told from the trunk up to so far above the crotch; their inner side, this share of the way around, is where
+# the halves of the skirt meet, and where they overlap.
+_ABOVE_CROTCH_M, _TOGETHER, _OVERLAP_M, _BENEATH_OVERLAP_M = 0.10, 0.75, 0.012, 0.010
+# A vertex sticks out that is so many distances between vertices away from the middle of its neighbours.
+_UNTANGLING_ROUNDS, _STICKS_OUT = 12, 0.6
+_TIED = ("ponytail01", "braid01")
 _BROW_M, _FACE_Z_M = 0.085, -0.06
-_SKIRTS = {"straight": 0.015, "wide": 0.11}
 _SHOES = ("shoes01", "shoes02", "shoes03")
-# Twice the overlap of the two halves of a skirt in the middle.
-_OVERLAP_M = 0.008
-_CROTCH_M = 0.045
+_CROPPED_M, _LEAST_HAIR_M = 0.010, 0.008
 # Shoes reach so high up the foot, and fade out over so much of it; their middle line, and its distance from the ends.
 _ANKLE_M, _FADE_M, _MIDDLE_M, _FOOT_END_M, _LEATHER_M = 0.085, 0.025, 0.035, 0.035, 0.004
 _BENEATH_M = 0.02
@@ -93,109 +74,108 @@ class ShellMaker:
         self.limb = np.asarray(renderer.canvas.limb[self.template.kept], np.float32)
         self.normals = self.template.vertex_normals(self.template.rest).astype(np.float64)
         self._mean = neighbour_mean(self.template.adjacency)
+        self._spacing_m = np.sqrt(1.15 * self.template.areas)
         self._bare = _bare()
 
-    def cloth(self, fit: Fit) -> FloatArray:
-        """(V', 3) displacement of a suit from neck to wrists and ankles."""
-        inside = ~self._bare_skin() & (self.limb[:, 2] < _TOP_OF_CLOTH)
-        arm, leg = np.clip(self.limb[:, 0], 0, 2), np.clip(self.limb[:, 1], 0, 2)
-        least_m = fit.torso_m + fit.arm_m * arm + fit.leg_m * leg
-        return self._membrane(inside, least_m, fit.rounds)
+    def suit(self, name: str) -> FloatArray:
+        """(V', 3) displacement of a suit, from neck to wrists and ankles if it is as long."""
+        field = self._worn(name).astype(np.float64)
+        if name == _SKIN_TIGHT:
+            field = self._spanned(field)
+        return self._untangled(field, np.linalg.norm(field, axis=1) > 1e-3)
 
-    def hanging(self, fit: Fit) -> FloatArray:
-        """(V', 3) from the suit's trunk to the outline that hangs from the chest."""
-        inside = ~self._bare_skin() & (self.limb[:, 2] < _TOP_OF_CLOTH)
-        return np.float32(fit.hang) * self._hanging(inside, self.cloth(fit))
+    def _spanned(self, field: Float64Array) -> Float64Array:
+        """Spans the hollows of the trunk: cloth does not follow the chest into them."""
+        trunk = (np.linalg.norm(field, axis=1) > 1e-3) & (self.limb[:, 0] < 0) & (self.limb[:, 2] > _SPAN_FROM)
+        for _ in range(_SPANNING_ROUNDS):
+            step = self._mean @ (self.template.rest + field) - self.template.rest - field
+            out = np.maximum(np.einsum("vd,vd->v", step, self.normals), 0) * trunk
+            field = field + self.normals * out[:, None]
+        return field
 
-    def _hanging(self, inside: BoolArray, field: FloatArray) -> FloatArray:
-        """(V', 3) horizontal displacement from cloth (V', 3) to the convex outline of the trunk, which hangs down."""
-        position, torso = self.template.rest + field, self.limb[:, 2]
-        body = inside & (self.limb[:, 0] < 0)
-        trunk = body & (self.limb[:, 1] < 0.3) & (torso < _SLICES[0])
-        angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
-        outward = np.stack([np.sin(angles), np.cos(angles)], 1)
+    def skirt(self) -> FloatArray:
+        """(V', 3) displacement of a skirt from the waist to the ankles, as narrow as hips and legs allow."""
+        rest, leg = self.template.rest.astype(np.float64), self.limb[:, 1]
+        inside = (self.limb[:, 0] < 0) & (self.limb[:, 2] < _WAIST) & (leg < 1.97) & ~self._bare_skin()
+        rows_m = np.linspace(rest[inside, 1].min(), rest[inside, 1].max(), _ROWS)
+        middle_m = float(np.median(rest[inside & (leg <= 0), 2]))
+        side = np.where(rest[:, 0] < 0, -1.0, 1.0)
+        angle = self._around(inside, side, rows_m, middle_m)
+        row = np.interp(rest[:, 1], rows_m, np.arange(_ROWS))
+        turn = (angle / np.pi + 0.5) * (_DIRECTIONS - 1)
+        radius_m = map_coordinates(self._outline(inside, rows_m, middle_m), np.stack([row, turn]), order=1)
+        across, depth = side * radius_m * np.cos(angle), middle_m + radius_m * np.sin(angle)
+        # The halves lie over each other where they meet, and their ends beneath, or daylight shows between them.
+        meet = (np.abs(angle) > np.pi / 2 - 0.03) & (leg > 0)
+        crotch_m = float(rest[inside & (leg <= 0), 1].max())
+        overlap = meet * np.clip((rest[:, 1] - crotch_m) / _OVERLAPS_BELOW_M, 0, 1)
+        field = np.zeros_like(rest)
+        field[:, 0] = np.where(meet, -side * _OVERLAP_M * overlap, across) - rest[:, 0]
+        field[:, 2] = depth - np.sign(angle) * _BENEATH_OVERLAP_M * overlap - rest[:, 2]
+        field *= inside[:, None]
+        return field.astype(np.float32)
+
+    def _around(self, inside: BoolArray, side: Float64Array, rows_m: Float64Array, middle_m: float) -> Float64Array:
+        """(V',) the direction of each vertex on its half of the skirt: −π/2 front, 0 outwards, π/2 back."""
+        rest, leg = self.template.rest.astype(np.float64), self.limb[:, 1]
+        of_trunk = np.arctan2(rest[:, 2] - middle_m, np.abs(rest[:, 0]))
+        legs = inside & (leg > 0)
+        crotch_m = float(rest[inside & (leg <= 0), 1].max())
+        axis = np.empty((2, _ROWS))
+        for number, level in enumerate(rows_m):
+            near = legs & (np.abs(rest[:, 1] - max(level, crotch_m)) < 0.03)
+            axis[:, number] = np.abs(rest[near, 0]).mean(), rest[near, 2].mean()
+        across, depth = (np.interp(rest[:, 1], rows_m, each) for each in axis)
+        of_leg = np.arctan2(rest[:, 2] - depth, np.abs(rest[:, 0]) - across) / (2 * _TOGETHER)
+        share = np.clip((rest[:, 1] - crotch_m) / _ABOVE_CROTCH_M + 1, 0, 1)
+        return np.asarray((of_trunk + share * (of_leg - of_trunk)).clip(-np.pi / 2, np.pi / 2))
+
+    def _outline(self, inside: BoolArray, rows_m: Float64Array, middle_m: float) -> Float64Array:
+        """(rows, directions) distance of the skirt from the middle, on one side: convex, and hardly narrower below."""
+        rest = self.template.rest[inside].astype(np.float64)
+        angles = np.linspace(-np.pi / 2, np.pi / 2, _DIRECTIONS)
+        outward = np.stack([np.cos(angles), np.sin(angles)], 1)
         between = outward @ outward.T
-        centre = np.array([0.0, float(np.median(position[trunk, 2]))])
         radii: list[Float64Array] = []
-        for level in _SLICES:
-            near = position[body & (np.abs(torso - level) < 0.04)][:, [0, 2]] - centre
-            support = (near @ outward.T).max(0)
+        for level in rows_m:
+            near = rest[np.abs(rest[:, 1] - level) < 0.02]
+            support = (np.stack([np.abs(near[:, 0]), near[:, 2] - middle_m], 1) @ outward.T).max(0) + _SKIRT_M
             radius = np.where(between > 0.2, support / np.maximum(between, 0.2), np.inf).min(1)
             radii.append(np.maximum(radius, radii[-1] * _NARROWING) if radii else radius)
-        offset = position[:, [0, 2]] - centre
-        own = np.linalg.norm(offset, axis=1)
-        turn = np.arctan2(offset[:, 0], offset[:, 1]) % (2 * np.pi) / (2 * np.pi) * _DIRECTIONS
-        row = np.interp(-torso, -_SLICES, np.arange(len(_SLICES)))
-        table = np.concatenate([np.stack(radii), np.stack(radii)[:, :1]], 1)
-        wanted = map_coordinates(table, np.stack([row, turn]), order=1)
-        # It fades out where the legs and the arms begin.
-        fade = np.clip((0.3 - self.limb[:, 1]) / 0.3, 0, 1) * np.clip((_SLICES[0] - torso) / 0.25, 0, 1) * trunk
-        move = np.zeros_like(field)
-        move[:, [0, 2]] = offset * (np.maximum(wanted / np.maximum(own, 1e-6) - 1, 0) * fade)[:, None]
-        for _ in range(3):
-            move[trunk] = (0.5 * move + 0.5 * (self._mean @ move))[trunk]
-        return move.astype(np.float32)
+        return np.asarray(gaussian_filter1d(np.stack(radii), 1.0, axis=0), np.float64)
 
-    def skirt(self, flare_m: float) -> FloatArray:
-        """(V', 3) displacement of a skirt from the waist to the ankles."""
-        made = Tailoring(loose_m=0.008, leg_flare_m=flare_m, leg_end=1.88, waist=0.3)
-        field = self._worn("made_skirt", made).astype(np.float64)
-        moved, leg = np.linalg.norm(field, axis=1) > 1e-3, self.limb[:, 1] > 0
-        smooth = field.copy()
-        below = (self.limb[:, 0] < 0) & (self.limb[:, 2] < 0.27) & (self.limb[:, 1] < 1.85)
-        gap = below & ~moved & ~self._bare_skin()
-        moved |= gap
-        for _ in range(_FILLING_ROUNDS):
-            smooth[gap] = (self._mean @ smooth)[gap]
-        for _ in range(6):
-            smooth[moved & ~leg] = (self._mean @ smooth)[moved & ~leg]
-        self._close_crotch(smooth, moved)
-        x = self.template.rest[:, 0] + smooth[:, 0]
-        side = np.sign(self.template.rest[:, 0])
-        # The halves meet in the middle; there they go a little beyond it, or daylight shows between them.
-        inner = moved & leg & (side * x < _OVERLAP_M)
-        smooth[inner, 0] = (-side * _OVERLAP_M - self.template.rest[:, 0])[inner]
-        return smooth.astype(np.float32)
-
-    def _close_crotch(self, field: Float64Array, moved: BoolArray) -> None:
-        """Moves what is between the legs onto the front and the back of a skirt."""
-        rest = self.template.rest
-        middle = moved & (np.abs(rest[:, 0]) < _CROTCH_M) & (np.abs(self.limb[:, 2] + 0.02) < 0.13)
-        position = rest + field
-        centre = float(np.median(rest[middle, 2]))
-        for vertex in np.flatnonzero(middle):
-            level = moved & (np.abs(position[:, 1] - position[vertex, 1]) < 0.03) & (np.abs(rest[:, 0]) < 2 * _CROTCH_M)
-            depth = position[level, 2]
-            field[vertex, 2] = (depth.min() if rest[vertex, 2] < centre else depth.max()) - rest[vertex, 2]
+    def cropped(self) -> FloatArray:
+        """(V', 3) displacement of hair that is cropped."""
+        finish = self._bare.finish.copy()
+        finish[HAIR, 2] = _CROPPED_M
+        borders = Borders(hairline_front=-0.6, hairline_side=-0.1, hairline_back=0.35, beard=0.0)
+        painted = Outfit(replace(self._bare, finish=finish, borders=borders), ())
+        clothed = self.displacer.displace(painted, np.zeros(10, np.float32))
+        return np.asarray(clothed.displacement * (clothed.material == HAIR)[:, None], np.float32)
 
     def hair(self, name: str) -> FloatArray:
-        """(V', 3) displacement of hair, with at least its volume on the scalp."""
+        """(V', 3) displacement of hair, which leaves the eyes free."""
         field = self._worn(name).astype(np.float64)
         moved = np.linalg.norm(field, axis=1) > 1e-3
         self._free_face(field, moved)
-        least = _HAIR_M.get(name, _SHORT_HAIR_M)
-        # A hairline that is no wall: the volume grows over three rings.
+        # A hairline that is no wall: the least volume is reached over two rings.
         share = moved.astype(np.float64)
-        for _ in range(3):
+        for _ in range(2):
             share = np.where(moved, self._mean @ share, 0)
-        for _ in range(_HAIR_ROUNDS):
-            field[moved] = (0.5 * field + 0.5 * (self._mean @ field))[moved]
         height = np.einsum("vd,vd->v", field, self.normals)
-        if name in _OVER_EARS:
-            self._cover_ears(field, moved)
-        scalp = moved & (self.limb[:, 2] > 1.1)
-        field += self.normals * (np.maximum(least * share - height, 0) * scalp)[:, None]
-        return field.astype(np.float32)
+        scalp = moved & (self.template.region == REGION_INDEX["scalp"])
+        field += self.normals * (np.maximum(_LEAST_HAIR_M * share - height, 0) * scalp)[:, None]
+        # What is tied sticks out.
+        return np.asarray(field, np.float32) if name in _TIED else self._untangled(field, moved)
 
-    def _cover_ears(self, field: Float64Array, moved: BoolArray) -> None:
-        """Flattens the ears beneath hair, which lies over them."""
-        rest, head = self.template.rest, self.limb[:, 3] > 0
-        side = np.abs(rest[:, 0]) > _EARS * float(np.abs(rest[head, 0]).max())
-        ears = head & side & (moved | (self._mean @ moved.astype(np.float64) > 0))
-        position = rest + field
-        for _ in range(_FLATTENING_ROUNDS):
-            position[ears] = (self._mean @ position)[ears]
-        field[ears] = (position - rest)[ears]
+    def _untangled(self, field: Float64Array, moved: BoolArray) -> FloatArray:
+        """Moves vertices that stick out to the middle of their neighbours: behind ears, in folds."""
+        position = self.template.rest + field
+        for _ in range(_UNTANGLING_ROUNDS):
+            middle = self._mean @ position
+            out = moved & (np.linalg.norm(position - middle, axis=1) > np.maximum(_STICKS_OUT * self._spacing_m, 0.004))
+            position[out] = middle[out]
+        return np.asarray(position - self.template.rest, np.float32)
 
     def _free_face(self, field: Float64Array, moved: BoolArray) -> None:
         """No hair hangs over the eyes: the template is too dense there to bear it."""
@@ -241,13 +221,6 @@ class ShellMaker:
         share = np.clip((_ANKLE_M - height) / _FADE_M, 0, 1)[:, None]
         position[foot] += share * (middle + outward * reach[:, None] - position[foot])
 
-    def _smooth_normals(self, rounds: int) -> Float64Array:
-        """(V', 3) normals that follow no fold: where skin folds, its own normals point into the fold."""
-        normals = self.normals
-        for _ in range(rounds):
-            normals = self._mean @ normals
-        return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True), np.float64)
-
     def _bare_skin(self) -> BoolArray:
         return np.isin(self.template.region, [REGION_INDEX[name] for name in _BARE])
 
@@ -266,26 +239,10 @@ class ShellMaker:
                 axes[on & (self.limb[:, column] >= 1)] = last - middle
         return axes
 
-    def _worn(self, name: str, tailoring: Tailoring | None = None) -> FloatArray:
+    def _worn(self, name: str) -> FloatArray:
         garment = next(each for each in self.wardrobe.all() if each.name == name)
-        made = garment if tailoring is None else tailor(garment, self.wardrobe.canvas, tailoring)
-        outfit = Outfit(self._bare, ((made, paint(self._bare, made.kind)),))
+        outfit = Outfit(self._bare, ((garment, paint(self._bare, garment.kind)),))
         return self.displacer.displace(outfit, np.zeros(10, np.float32)).displacement
-
-    def _membrane(self, inside: BoolArray, least_m: Float64Array | FloatArray, rounds: int) -> FloatArray:
-        rest, normals = self.template.rest.astype(np.float64), self._smooth_normals(_NORMAL_ROUNDS)
-        position = rest + normals * (least_m * inside)[:, None]
-        # Among itself and across the limb: what is beside the cloth, or nothing, would draw its ends in.
-        share = np.maximum(self._mean @ inside.astype(np.float64), 1e-9)[:, None]
-        along = self.axes().astype(np.float64)
-        along /= np.linalg.norm(along, axis=1, keepdims=True)
-        for _ in range(rounds):
-            step = (self._mean @ (position * inside[:, None])) / share - position
-            step -= along * np.einsum("vd,vd->v", step, along)[:, None]
-            position = np.where(inside[:, None], position + step, rest)
-            height = np.einsum("vd,vd->v", position - rest, normals)
-            position += normals * (np.maximum(least_m - height, 0) * inside)[:, None]
-        return np.asarray(position - rest, np.float32)
 
 
 def _bare() -> Appearance:
@@ -300,11 +257,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHELLS_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     maker = ShellMaker()
-    shells = {f"cloth.{name}": maker.cloth(_FITS[name]) for name in FITS}
-    shells |= {f"hang.{name}": maker.hanging(_FITS[name]) for name in FITS}
-    shells |= {f"skirt.{name}": maker.skirt(flare_m) for name, flare_m in _SKIRTS.items()}
+    shells = {f"suit.{name}": maker.suit(name) for name in _SUITS} | {"skirt": maker.skirt()}
     hair = [garment.name for garment in maker.wardrobe.all() if garment.kind.value == "hair"]
-    shells |= {f"hair.{name}": maker.hair(name) for name in hair}
+    shells |= {f"hair.{name}": maker.hair(name) for name in hair} | {"hair.cropped": maker.cropped()}
     shells |= {f"shoes.{name}": maker.shoes(name) for name in _SHOES}
     stored = {name: np.rint(field / STEP_M).astype(np.int16) for name, field in shells.items()}
     np.savez_compressed(arguments.out, limb=maker.limb.astype(np.float16), axes=maker.axes(), **stored)

@@ -10,6 +10,7 @@ clothes differ between the rows:
 
     no surface      nothing known of the clothes: plain ones
     1 view … 8      perceived clothes after so many pictures, as sure as the sender says
+    …, kinds        the same, and the kinds of clothes, of which 80 % of the probability is on the true ones
     true surface    the true entries of the label group
     …_over_bare     mean Chamfer distance over that of the skinned body without clothes, ± one standard error
     worse_share     people whose surface is farther from the truth than the skinned body
@@ -30,6 +31,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.synthetic.dataset.presets import DRESSED, PRESETS
+from common.wears import Wears
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
 from tests.bench import crops, report
@@ -38,6 +40,7 @@ from tests.bench.dressed_people import SIDES, DressedPeople, DressedPerson, Side
 from tests.bench.measures import Surface, centred, mean_by_key, ratio_of_means
 from tests.bench.perceived import CropSender
 from tests.bench.reconstruction_scores import Receiver, surface_figures
+from tests.bench.worn_kinds import softened
 
 VIEWS = (1, 2, 4, SIDES)
 GROUP = "surface"
@@ -82,10 +85,10 @@ class ClothesBench:
     def __init__(self) -> None:
         self.reader, self._receiver, self._space = ClothesReader(), Receiver(), LabelSpace.load()
 
-    def figures(self, person: DressedPerson) -> dict[str, Figures]:
+    def figures(self, person: DressedPerson, identity: int) -> dict[str, Figures]:
         """Row of the table → figures of one person."""
         read = self.reader.read(person.pictures)
-        true = people_of(self._space.encode(person.pictures[0].parameters))[0]
+        true = replace(people_of(self._space.encode(person.pictures[0].parameters))[0], identity=identity)
         others = {name: values for name, values in true.labels.items() if name != GROUP}
         rows = {"no surface": replace(true, labels=others)}
         for count in VIEWS:
@@ -95,10 +98,17 @@ class ClothesBench:
             rows[f"{count} view{'s' * (count > 1)}"] = replace(true, labels=labels, confidence=confidence)
         rows["true surface"] = replace(true, labels={**others, GROUP: person.surface})
         truth = Surface(centred(person.keypoints, person.shell.vertices), person.shell.faces)
-        return {name: self._scores(labels, person, truth) for name, labels in rows.items()}
+        scores = {name: self._scores(labels, person, truth) for name, labels in rows.items()}
+        kinds = softened(person.kinds)
+        for name in ("no surface", "1 view", f"{SIDES} views"):
+            scores[f"{name}, kinds"] = self._scores(rows[name], person, truth, kinds)
+        return scores
 
-    def _scores(self, labels: PersonLabels, person: DressedPerson, truth: Surface) -> Figures:
-        found = self._receiver.reconstruct([labels], person.pictures[0].camera)[0]
+    def _scores(
+        self, labels: PersonLabels, person: DressedPerson, truth: Surface, wears: Wears | None = None
+    ) -> Figures:
+        known = {} if wears is None else {labels.identity: wears}
+        found = self._receiver.reconstruct([labels], person.pictures[0].camera, wears=known)[0]
         return surface_figures(found, self._receiver.bare(labels), truth)
 
 
@@ -138,7 +148,7 @@ def _work(options: argparse.Namespace) -> None:
     rows: list[dict[str, Figures]] = []
     with torch.inference_mode():
         for person in people.people(count, changing_pose=options.changing_pose):
-            rows.append(bench.figures(person))
+            rows.append(bench.figures(person, len(rows)))
             if len(rows) % _PROGRESS_STEP == 0:
                 report.progress(f"{len(rows)}/{count} people")
     systems = summary(rows)

@@ -4,7 +4,7 @@ The pictures are crops as in the rendered data sets: cameras, light, backgrounds
 of a preset.  A person keeps identity, clothes and light.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import DatasetPreset
-from common.synthetic.dataset.split import SEED_RANGES, check_seed, identity_rows
+from common.synthetic.dataset.split import SEED_RANGES, Split, check_seed, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View
@@ -31,6 +31,7 @@ from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
 from common.synthetic.scene.scene import ClothingTruth
 from tests.bench.crops import camera_of, worn_body
+from tests.bench.worn_kinds import kinds_of
 
 SIDES = 8
 """Pictures of a person, 45° of turn about the vertical apart."""
@@ -61,20 +62,22 @@ class DressedPerson:
         surface: (24,) true entries of the label group.
         shell: the true outer surface in the first picture's camera space, metres.
         keypoints: (17, 3) true keypoints in that space.
+        kinds: attribute → its value, as far as the outfit tells.
     """
 
     pictures: tuple[SidePicture, ...]
     surface: FloatArray
     shell: Shell
     keypoints: FloatArray
+    kinds: Mapping[str, str]
 
 
 class DressedPeople:
-    """Renders people of the test split; the same seed gives the same people.
+    """Renders people of a split; the same seed gives the same people.
 
     Args:
         preset: distribution of poses, clothes and pictures.
-        seed: from 0 within the test split.
+        seed: from 0 within the split.
         size: side of the pictures, pixels.
 
     Raises:
@@ -82,14 +85,14 @@ class DressedPeople:
         ValueError: the seed is beyond the split.
     """
 
-    def __init__(self, body: BodyModel, preset: DatasetPreset, seed: int, size: int) -> None:
-        self._body, self._preset, self._size = body, preset, size
-        self._seed = check_seed("test", SEED_RANGES["test"].start + seed)
+    def __init__(self, body: BodyModel, preset: DatasetPreset, seed: int, size: int, split: Split = "test") -> None:
+        self._body, self._preset, self._size, self._split = body, preset, size, split
+        self._seed = check_seed(split, SEED_RANGES[split].start + seed)
         self._renderer = Renderer(Canvas.from_model(body))
         self._wardrobe = Wardrobe.load(self._renderer.canvas)
         self._shells = ShellMaker(self._renderer)
         self._clothing = ClothingTruth(body, self._renderer, self._wardrobe)
-        self._rows = identity_rows("test", len(body.shape_table))
+        self._rows = identity_rows(split, len(body.shape_table))
         self._box_vertices = np.unique(self._renderer.canvas.faces)[::_BOX_VERTEX_STEP]
         self._backgrounds = BackgroundBank(np.random.default_rng([self._seed, 1]), _BACKGROUNDS)
 
@@ -99,7 +102,7 @@ class DressedPeople:
         Args:
             changing_pose: every picture has another pose.
         """
-        poses = PoseSampler("test", self._seed, load_table(), self._preset).sample(count * SIDES)
+        poses = PoseSampler(self._split, self._seed, load_table(), self._preset).sample(count * SIDES)
         others: list[Layer] = []
         for number in range(count):
             rng = np.random.default_rng([self._seed, 2, number])
@@ -134,7 +137,7 @@ class DressedPeople:
         cameras = [camera_of(float(focal), self._size) for focal in framing.focal]
         pictures = [SidePicture(images[k], cameras[k], parameters[slice(k, k + 1)]) for k in range(SIDES)]
         surface = np.asarray(self._clothing.fields(outfit, shape.numpy())["surface"], np.float32)
-        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints)
+        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints, kinds_of(outfit))
 
     def _framed(self, rng: Generator, at_origin: BodyParameters) -> tuple[BodyParameters, Framing]:
         """The bodies before cameras of the preset."""

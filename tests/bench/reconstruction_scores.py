@@ -13,6 +13,7 @@ from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.texture.point_colours import PointColours
+from common.wears import Wears
 from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
@@ -49,6 +50,7 @@ class Receiver:
         textures: Mapping[int, ReceivedTexture] | None = None,
         colours: Mapping[int, PointColours] | None = None,
         people_in_frame: int | None = None,
+        wears: Mapping[int, Wears] | None = None,
     ) -> tuple[ReconstructedPerson, ...]:
         """Reconstructs people independently.
 
@@ -56,9 +58,12 @@ class Receiver:
             textures: by identity.
             colours: of surface points by identity.
             people_in_frame: number of people in the whole frame, which sets the resolution, if these are a part.
+            wears: by identity.
         """
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
-        request = ReconstructionRequest("bench", "bench", frame, colours or {}, textures or {}, people_in_frame)
+        request = ReconstructionRequest(
+            "bench", "bench", frame, colours or {}, textures or {}, people_in_frame, wears=wears or {}
+        )
         return self._reconstructor.reconstruct(request).people
 
     @torch.inference_mode()

@@ -140,7 +140,10 @@ class KindSampler:
             opening_m=opening,
         )
         whole = layer in ("top", "jacket") and rng.random() < 0.4
-        garment = pick(rng, self._wardrobe.garments[Kind.SUIT]) if whole else self._wardrobe.suit
+        long_enough = [
+            suit for suit in self._wardrobe.garments[Kind.SUIT] if suit.limb[:, 0].max() >= _SLEEVE_ENDS[sleeve][0]
+        ]
+        garment = pick(rng, long_enough) if whole else self._wardrobe.suit
         fabric = _fabric(rng, painted, TOP, 0.3 if layer == "jacket" else 1.0)
         pieces = [(tailor(garment, self._wardrobe.canvas, _rounded(upper)), fabric)]
         if layer == "coat":

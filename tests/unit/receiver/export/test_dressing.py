@@ -63,7 +63,7 @@ def moved_m(character: Character, **change: str) -> FloatArray:
     [
         ({"sleeve": "short"}, ("forearm",), ("shin", "face", "foot")),
         ({"bottom": "shorts"}, ("shin",), ("forearm", "face", "scalp")),
-        ({"layer": "coat"}, ("thigh", "hips"), ("shin", "scalp")),
+        ({"layer": "coat"}, ("thigh", "hips"), ("foot", "scalp")),
         ({"hair": "long"}, ("scalp",), ("hand", "shin", "foot")),
         ({"headwear": "hat"}, ("scalp",), ("hand", "shin", "foot")),
         ({"shoes": "barefoot"}, ("foot",), ("hand", "face", "scalp")),

@@ -1,12 +1,15 @@
 """The mixture of outfits: what is drawn for whom."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.errors import WeightsError
 from common.wears import VALUES, Wears
-from receiver.outfits.mixture import BLOCKS, PLAIN, chosen_kinds, component, sample
+from receiver.outfits import mixture
+from receiver.outfits.mixture import BLOCKS, PLAIN, chosen_kinds, component, kept_kinds, sample
 
 
 def wears(**shares: dict[str, float]) -> Wears:
@@ -65,6 +68,57 @@ def test_components_have_factors_of_their_covariance() -> None:
     for block, entries in BLOCKS.items():
         mean, factor = component(block, sample(None, 0).kinds)
         assert mean.shape == (len(entries),) and np.array_equal(factor, np.tril(factor)), block
-    _, factor = component("top", sample(None, 0).kinds)
-    fit, hem = BLOCKS["top"].index("fit"), BLOCKS["top"].index("hem")
-    assert (factor @ factor.T)[fit, hem] < 0, "looser tops are longer"
+        assert np.all(np.diag(factor) > 0), block
+
+
+@pytest.mark.parametrize(
+    ("block", "entry", "attribute", "rising"),
+    [
+        ("sleeve", "sleeve_end", "sleeve", ("sleeveless", "short", "long")),
+        ("bottom", "leg_end", "bottom", ("brief", "shorts", "knee", "trousers")),
+        ("top", "loose_m", "top_fit", ("tight", "regular", "loose")),
+        ("bottom", "loose_m", "bottom_fit", ("tight", "regular", "loose")),
+        ("shoes", "sole_m", "shoes", ("barefoot", "shoes", "boots")),
+    ],
+)
+def test_learned_components_are_what_their_kinds_say(
+    block: str, entry: str, attribute: str, rising: tuple[str, ...]
+) -> None:
+    kinds = sample(None, 0).kinds
+    column = BLOCKS[block].index(entry)
+    means = [float(component(block, {**kinds, attribute: value})[0][column]) for value in rising]
+    assert means == sorted(means) and means[0] < means[-1], means
+
+
+def test_samples_spread_as_their_component() -> None:
+    known = PLAIN.as_known({"sleeve": "short"})
+    ends = np.array([sample(known, each).z_prime["sleeve"]["sleeve_end"] for each in range(256)])
+    mean, factor = component("sleeve", sample(known, 0).kinds)
+    assert ends.mean() == pytest.approx(mean[0], abs=0.05)
+    assert ends.std() == pytest.approx(factor[0, 0], rel=0.25)
+
+
+def test_draws_of_a_person_differ_but_not_in_their_kinds() -> None:
+    unsure = wears(sleeve={"short": 0.5, "long": 0.5})
+    first, second = sample(unsure, 5), sample(unsure, 5, draw=1)
+    assert first.kinds == second.kinds and first.z_prime != second.z_prime
+
+
+def test_kinds_are_kept_while_they_are_plausible() -> None:
+    for identity in range(64):
+        before = chosen_kinds(wears(sleeve={"short": 0.6, "long": 0.4}), identity)
+        unsure = wears(sleeve={"short": 0.4, "long": 0.6})
+        assert kept_kinds(unsure, identity, before) == before
+        assert kept_kinds(wears(sleeve={"sleeveless": 1.0}), identity, before)["sleeve"] == "sleeveless"
+
+
+def test_missing_and_damaged_mixtures_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "mixture.json"
+    monkeypatch.setattr(mixture, "MIXTURE_FILE", damaged)
+    for text in (None, "{", '{"components": {"folds": {"": {"mean": [1, 2], "factor": [[1]]}}}, "styles": {}}'):
+        mixture._learned.cache_clear()
+        if text is not None:
+            damaged.write_text(text, encoding="utf-8")
+        with pytest.raises(WeightsError, match="reinstall"):
+            component("folds", {})
+    mixture._learned.cache_clear()

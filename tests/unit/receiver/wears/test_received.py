@@ -4,6 +4,7 @@ import pytest
 from common.blobs import WEARS, Blob
 from common.errors import MalformedPacket
 from common.wears import VALUES, WEARS_BYTES, WITHDRAWN, Wears
+from receiver.outfits.mixture import PLAIN
 from receiver.wears.received import ReceivedWears
 
 
@@ -46,3 +47,24 @@ def test_malformed(malformed: Blob) -> None:
     with pytest.raises(MalformedPacket):
         received.take(malformed)
     assert not received.newest
+
+
+def test_people_keep_their_kinds_while_a_posterior_moves() -> None:
+    received = ReceivedWears()
+    received.take(sleeves(3, 0.6))
+    before = received.worn[3].likeliest()
+    worn = set()
+    for short in (0.53, 0.47, 0.4, 0.47, 0.6):
+        received.take(sleeves(3, short))
+        worn.add(received.worn[3].encode())
+        assert received.worn[3].likeliest() == before
+    assert len(worn) == 1
+    received.take(sleeves(3, 0.0 if before["sleeve"][0] == "short" else 1.0))
+    assert received.worn[3].likeliest()["sleeve"] != before["sleeve"]
+    received.take(Blob(WEARS, 3, WITHDRAWN))
+    assert not received.worn
+
+
+def sleeves(identity: int, short: float) -> Blob:
+    shares = np.array([0, 0, short, 1 - short], np.float32)
+    return Blob(WEARS, identity, Wears({**PLAIN.posterior, "sleeve": shares}).encode())

@@ -1,0 +1,207 @@
+"""Whether generated outfits show the kinds that they were asked for, and whether they could be real.
+
+People of the test split, at rest in their own shape.  The receiver is told the kinds of their clothes, nothing else.
+All is measured on the surface that the receiver publishes, against that of the true outfit of the same person:
+
+    sleeve, hem          share of the people whose sleeves, and whose lowest hem, end within 6 cm of the true ones
+    hair                 share whose hair is of the true length: none, to the chin, to the shoulders, longer
+    told                 share of surfaces that a classifier tells from true ones, on normal maps of four sides; it is
+                         trained on one half of the people and asked about the other; 0.5 is chance
+    frechet              Fréchet distance of its features to those of the true surfaces, over that of the mean surface
+    diversity            mean distance between surfaces of people of equal kinds, over that between the true ones
+    …_error              one standard error
+
+Hems are where the surface comes back to the skin; they are measured without shoes and hair, which do not cover them.
+
+    kinds                what the receiver makes of them
+    kinds, half the surface   the same with `surface` labels that explain half of their variance
+    mean of the mixture  μ_k in place of a sample: everybody of equal kinds wears the same
+    nothing known        plain clothes
+    mean surface         the mean of the label group's space, which is what was sent as known once
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from common.arrays import BoolArray, ByteArray, FloatArray
+from common.body.model import BodyModel
+from common.body.surface_space import SURFACE_SIZE
+from common.synthetic.dataset.split import SEED_RANGES
+from receiver.outfits.guidance import Guidance, explained
+from receiver.outfits.mixture import BLOCKS, Kinds, OutfitLatent, component, sample
+from tests.bench import report
+from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs
+from tests.bench.measures import standard_error
+from tests.bench.outfit_looks import SideViews, judged
+
+_NEAR_M = 0.06
+# Cloth is so far from the skin; profiles along limbs are of so long pieces, of which this share is covered.
+_CLOTH_M, _PIECE_M, _COVERED = 0.0025, 0.015, 0.5
+# Hair is so far beyond the same person without hair; the chin and the shoulders, metres below the foot of the neck.
+_HAIR_M, _CHIN_M, _SHOULDERS_M, _AS_LONG_M = 0.006, -0.06, 0.06, 0.02
+# Part of the body → the attributes that say what is worn there.
+_KINDS_OF = {"head": ("hair",), "trunk": ("sleeve", "layer", "top_fit"), "legs": ("bottom", "bottom_fit")}
+_HALF = 0.5
+_NOTHING = np.zeros(0, np.float32)
+
+Figures = dict[str, float]
+# A person, its number, and kinds in place of those that were drawn → (V', 3) displacement.
+Make = Callable[[KnownOutfit, int, Kinds], FloatArray]
+
+
+class OutfitBench:
+    """The receiver's generator, and the truth.
+
+    Raises:
+        RendererUnavailable: OpenGL is missing.
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        body = BodyModel.load()
+        self._carrier, self._limbs, self._views = Carrier(body), Limbs(body), SideViews()
+        self._guidance = Guidance.load(self._carrier.skin.template, self._carrier.space)
+        self.people = list(KnownOutfits("test").people(SEED_RANGES["test"].start + seed, count))
+        self._skin = [self._carrier.surface(person.shape) for person in self.people]
+        self._parts = self._parts_of(self._carrier.surface(np.zeros_like(self.people[0].shape)))
+        self._noise = np.random.default_rng([seed, 5]).normal(size=(count, SURFACE_SIZE)).astype(np.float32)
+        self._true = [self._carrier.surface(person.shape, person.displacement) for person in self.people]
+        mean = self._carrier.space.mean.numpy()
+        in_mean = [self._carrier.surface(person.shape, mean) for person in self.people]
+        self._maps = {"true": self._normals(self._true), "mean": self._normals(in_mean)}
+
+    def rows(self) -> dict[str, Figures]:
+        """Row of the table → its figures."""
+        ways: dict[str, Make] = {
+            "kinds": lambda person, number, changes: self._worn(sample(person.wears, number), changes),
+            "kinds, half the surface": self._half_known,
+            "mean of the mixture": lambda person, number, changes: self._worn(_mean_of(person, number), changes),
+            "nothing known": lambda _, number, changes: self._worn(sample(None, number), changes),
+        }
+        rows: dict[str, Figures] = {}
+        for name, make in ways.items():
+            report.progress(name)
+            rows[name], of_mean = self._figures(make)
+            rows.setdefault("mean surface", of_mean)
+        return rows
+
+    def _figures(self, make: Make) -> tuple[Figures, Figures]:
+        """Figures of one way, and of the mean surface."""
+        fields = [make(person, number, {}) for number, person in enumerate(self.people)]
+        surfaces = [self._carrier.surface(p.shape, field) for p, field in zip(self.people, fields, strict=True)]
+        shown = [self._shown(make, number) for number in range(len(self.people))]
+        looks = judged({**self._maps, "made": self._normals(surfaces)})
+        figures: Figures = {}
+        for name, right in zip(("sleeve", "hem", "hair"), np.array(shown, np.float64).T, strict=True):
+            figures |= {name: float(right.mean()), f"{name}_error": standard_error(right)}
+        told = {name: np.asarray(right, np.float64) for name, right in looks.right.items()}
+        figures |= {"told": float(told["made"].mean()), "told_error": standard_error(told["made"])}
+        figures |= {"frechet": looks.frechet["made"] / looks.frechet["mean"], "diversity": self._diversity(surfaces)}
+        return figures, {"told": float(told["mean"].mean()), "told_error": standard_error(told["mean"]), "frechet": 1.0}
+
+    def _worn(self, latent: OutfitLatent, changes: Kinds, surface: FloatArray = _NOTHING) -> FloatArray:
+        changed = replace(latent, kinds={**latent.kinds, **changes})
+        return self._guidance.worn(changed, surface, _HALF if len(surface) else 0.0)
+
+    def _half_known(self, person: KnownOutfit, number: int, changes: Kinds) -> FloatArray:
+        """With the entries that a reader sends which explains half of their variance."""
+        entries = self._carrier.space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
+        known = explained(SURFACE_SIZE, _HALF)
+        read = np.asarray(known * entries + np.sqrt(known * (1 - known)) * self._noise[number], np.float32)
+        return self._worn(self._guidance.chosen(person.wears, number, read, _HALF), changes, read)
+
+    def _shown(self, make: Make, number: int) -> tuple[bool, bool, bool]:
+        """Whether sleeves, the lowest hem and hair of a person are those of the truth."""
+        person, skin = self.people[number], self._skin[number]
+        shod, bald = (
+            self._carrier.surface(person.shape, make(person, number, {"hair": "bald", **shoes}))
+            for shoes in ({}, {"shoes": "barefoot"})
+        )
+        sleeve_m = end_of_cloth(self._limbs.along_arm(person.shape, bald), bald - skin)
+        hem_m = end_of_cloth(self._limbs.below_hips(person.shape, bald), bald - skin)
+        whole = self._carrier.surface(person.shape, make(person, number, {}))
+        hair = np.linalg.norm(whole - shod, axis=1) > _HAIR_M
+        hair_m = float(self._limbs.below_neck(person.shape, whole[hair]).max(initial=-np.inf))
+        true_m = -np.inf if person.kinds["hair"] == "bald" else max(person.hair_m, _CHIN_M - 0.01)
+        near = abs(sleeve_m - person.sleeve_m) < _NEAR_M, abs(hem_m - person.hem_m) < _NEAR_M
+        return *near, same_length(hair_m, true_m)
+
+    def _normals(self, surfaces: Sequence[FloatArray]) -> ByteArray:
+        return np.stack([self._views.normals(surface, self._carrier.faces) for surface in surfaces])
+
+    def _parts_of(self, surface: FloatArray) -> dict[str, BoolArray]:
+        """Part of the body → (N,) the vertices there."""
+        shape = np.zeros_like(self.people[0].shape)
+        head = self._limbs.below_neck(shape, surface) < -_SHOULDERS_M
+        legs = (self._limbs.below_hips(shape, surface) > 0) & ~np.isfinite(self._limbs.along_arm(shape, surface))
+        return {"head": head, "legs": legs, "trunk": ~head & ~legs}
+
+    def _diversity(self, surfaces: Sequence[FloatArray]) -> float:
+        """Mean over the parts of the body."""
+        shares = []
+        for part, names in _KINDS_OF.items():
+            vertices = self._parts[part]
+            sums = np.zeros(2)
+            for first, second in combinations(range(len(surfaces)), 2):
+                one, other = (self.people[number].kinds for number in (first, second))
+                if all(one[name] == other[name] for name in names):
+                    for row, shown in enumerate((surfaces, self._true)):
+                        change = [shown[number][vertices] - self._skin[number][vertices] for number in (first, second)]
+                        sums[row] += np.linalg.norm(change[0] - change[1], axis=1).mean()
+            shares.append(sums[0] / sums[1] if sums[1] else np.nan)
+        return float(np.nanmean(shares))
+
+
+def end_of_cloth(along: FloatArray, change: FloatArray) -> float:
+    """How far along a limb cloth reaches, metres.
+
+    Args:
+        along: (N,) metres, −inf elsewhere.
+        change: (N, 3) from the skin.
+    """
+    on = along >= 0
+    piece = (along[on] / _PIECE_M).astype(int)
+    cloth = np.linalg.norm(change[on], axis=1) > _CLOTH_M
+    count = np.maximum(np.bincount(piece), 1)
+    covered = np.flatnonzero(np.bincount(piece, cloth) / count > _COVERED)
+    return float((covered.max() + 1) * _PIECE_M) if len(covered) else 0.0
+
+
+def _length(below_neck_m: float) -> int:
+    """0 for no hair, 1 to the chin, 2 to the shoulders, 3 longer."""
+    return int(np.isfinite(below_neck_m)) + (below_neck_m > _CHIN_M) + (below_neck_m > _SHOULDERS_M)
+
+
+def same_length(first_m: float, second_m: float) -> bool:
+    """Whether hair reaches to the same class of length; no border between classes parts what is as long."""
+    return _length(first_m) == _length(second_m) or abs(first_m - second_m) < _AS_LONG_M
+
+
+def _mean_of(person: KnownOutfit, number: int) -> OutfitLatent:
+    drawn = sample(person.wears, number)
+    means = {
+        block: dict(zip(entries, component(block, drawn.kinds)[0].tolist(), strict=True))
+        for block, entries in BLOCKS.items()
+    }
+    return replace(drawn, z_prime=means, phases=np.zeros_like(drawn.phases))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = report.flags("outfits", __doc__, 7)
+    report.add_amount(parser, "--count", "number of people", 240, 96, report.at_least(8))
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    rows = OutfitBench(options.count, options.seed).rows()
+    report.publish(options, rows, f"{options.count} test people (seed {options.seed})", people=options.count)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
