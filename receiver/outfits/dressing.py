@@ -26,6 +26,8 @@ _SNAP = 0.5
 _COVERED_M = 3e-4
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
+# Bottoms, which are cut from suits with a top of their own, lie so close to the waist, and by so much more below it.
+_BELT_M, _BELOW_BELT_M = 0.006, 0.1
 # Up the torso, where the upper part of a coat ends and where its tails begin.
 _WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
@@ -110,7 +112,10 @@ class Dresser:
         name = "skirt" if skirt else self._suit(styles("bottom"), z["style"], self._leg, z["leg_end"])
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
         kept = ~self._on_arm & (self._torso <= z["waist"]) & (self._leg <= z["leg_end"])
-        self._put(worn, name, kept, z["loose_m"] + flare_m)
+        most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
+        if skirt:
+            most_m[self._on_leg] = np.inf
+        self._put(worn, name, kept, z["loose_m"] + flare_m, most_m=most_m)
         self._straighten(worn, name, self._leg - z["leg_end"], self._on_leg)
 
     def _top(self, worn: "_Worn", latent: OutfitLatent) -> None:
@@ -143,10 +148,18 @@ class Dresser:
         return _quantile(long_enough, normal)
 
     def _put(
-        self, worn: "_Worn", name: str, kept: BoolArray, loose_m: float | FloatArray, over: float | None = None
+        self,
+        worn: "_Worn",
+        name: str,
+        kept: BoolArray,
+        loose_m: float | FloatArray,
+        over: float | None = None,
+        most_m: float | FloatArray = np.inf,
     ) -> None:
         out = self._outward[name] * np.broadcast_to(loose_m, len(kept))[:, None].astype(np.float32)
         kept, field = kept & self._covered[name], self._shells.fields[name] + out
+        beyond_m = np.maximum(np.einsum("vd,vd->v", field, self._normals) - most_m, 0).astype(np.float32)
+        field -= self._normals * beyond_m[:, None]
         if name == "skirt":
             # It leaves the legs, and what they wear, behind.
             worn.put_round(kept & self._on_leg, field)
