@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray
-from common.wear_kinds import VALUES as VALUES
+from common.wear_kinds import VALUES
 
 WITHDRAWN = b"\0"
 """In place of an encoded posterior: the identity belongs to nobody any more."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.errors import WeightsError
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 
 Kinds = Mapping[str, str]
 """Attribute → its value."""

@@ -34,7 +34,7 @@ from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import check_seed
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.outfits.mixture import BLOCK_KINDS, BLOCKS, MIXTURE_FILE
 from receiver.outfits.shells import Shells
 

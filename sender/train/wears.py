@@ -33,7 +33,7 @@ from common.errors import UsageError
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.perception.inference.predictor import Perception
 from sender.train.worn_people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
 from sender.train.worn_views import WornBatch, batch_of

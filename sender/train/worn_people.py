@@ -23,7 +23,8 @@ from common.body.anatomy import REGIONS
 from common.errors import SourceError
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.wears import UNKNOWN, VALUES, possible
+from common.wear_kinds import VALUES
+from common.wears import UNKNOWN, possible
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.train.worn_people import WornPeople
 from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
 from sender.wears.network import PHOTOGRAPH

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.arrays import FloatArray
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 
 _SHARED_ERROR = 0.8
 # Views that the mean covers, because light and clothes change.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
 from sender.wears.evidence import COLOUR_FEATURES, PARTS, WornViews

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
 from common.frames import PersonLabels
-from common.wears import VALUES, WITHDRAWN, Wears
+from common.wear_kinds import VALUES
+from common.wears import WITHDRAWN, Wears
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into

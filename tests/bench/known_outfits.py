@@ -22,7 +22,8 @@ from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import Split, check_seed
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.texture.atlas import AtlasLayout
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from receiver.body.skinning import BodySkin
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage

@@ -29,7 +29,7 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.body.skinning import BodySkin
 from receiver.decode.geometry_image import true_levels
 from receiver.decode.stage import DecodeStage

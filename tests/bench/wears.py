@@ -23,7 +23,7 @@ import numpy as np
 
 from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.capture.source import DEFAULT_FOCAL_RATIO
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception

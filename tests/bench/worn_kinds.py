@@ -9,7 +9,8 @@ from common.synthetic.assets.appearance import BOTTOM, HAIR, TOP, Appearance
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 
 # Along the arm (0 shoulder, 2 wrist) and the leg (0 hip, 2 ankle): the longest of each value.
 _SLEEVES = ((-0.2, "bare"), (0.2, "sleeveless"), (1.25, "short"), (9.0, "long"))

@@ -9,7 +9,7 @@ import trimesh
 from playwright.sync_api import Page, expect
 
 from common.body.anatomy import REGION_INDEX
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from common.labels import GROUP_NAMES
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run

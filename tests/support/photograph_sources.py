@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from common.wears import UNKNOWN, VALUES
+from common.wear_kinds import VALUES
+from common.wears import UNKNOWN
 from sender.train import worn_people
 from sender.train.photographs import SOURCES, Source
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from tests.bench.outfit_looks import frechet
 from tests.bench.outfits import end_of_cloth, same_length
 from tests.bench.worn_kinds import softened

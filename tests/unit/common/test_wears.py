@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.wears import VALUES, WEARS_BYTES, Wears, possible
+from common.wear_kinds import VALUES
+from common.wears import WEARS_BYTES, Wears, possible
 
 
 def sure(**values: str) -> Wears:

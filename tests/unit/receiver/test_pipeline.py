@@ -20,7 +20,8 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.texture.point_colours import encode
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority, ReconstructedPerson
 from receiver.link.live_load import LiveLoad

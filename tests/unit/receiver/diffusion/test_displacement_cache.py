@@ -6,7 +6,8 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.frames import PersonLabels
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from receiver.decode.stage import DecodeStage
 from receiver.diffusion import displacement_cache
 from receiver.diffusion.displacement_cache import DisplacementCache

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from receiver.export.command import main
 from receiver.mesh.body_file import read_body
 from tests.support.bvh_reader import Bvh

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import WeightsError
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from receiver.outfits import mixture
 from receiver.outfits.mixture import BLOCKS, PLAIN, chosen_kinds, component, kept_kinds, sample
 

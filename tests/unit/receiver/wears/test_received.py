@@ -3,7 +3,8 @@ import pytest
 
 from common.blobs import WEARS, Blob
 from common.errors import MalformedPacket
-from common.wears import VALUES, WEARS_BYTES, WITHDRAWN, Wears
+from common.wear_kinds import VALUES
+from common.wears import WEARS_BYTES, WITHDRAWN, Wears
 from receiver.outfits.mixture import PLAIN
 from receiver.wears.received import ReceivedWears
 

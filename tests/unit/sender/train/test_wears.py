@@ -6,7 +6,8 @@ import torch
 
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
-from common.wears import VALUES, possible
+from common.wear_kinds import VALUES
+from common.wears import possible
 from sender.train.wears import accuracies, calibrate, certain, frequencies, set_loss, shuffled
 from sender.train.worn_people import hidden_unknown
 from sender.train.worn_views import before_other_scenery, bits, changed, reframed, restaged

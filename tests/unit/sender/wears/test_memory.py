@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.arrays import FloatArray
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.wears.memory import WearsMemory
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from common.wears import VALUES
+from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews
 from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute

@@ -9,7 +9,8 @@ import pytest
 
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
-from common.wears import VALUES, WITHDRAWN, Wears
+from common.wear_kinds import VALUES
+from common.wears import WITHDRAWN, Wears
 from sender.perception.stage import ObservedPerson
 from sender.wears.stage import WearsReader, WearsStage
 

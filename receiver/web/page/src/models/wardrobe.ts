@@ -4,7 +4,7 @@ import { explain } from "../shell/api.ts";
 import { fill, h } from "../shell/dom.ts";
 import type { ModelPerson } from "./types.ts";
 
-/** common/wears.py names attributes and values. */
+/** common/wear_kinds.py names attributes and values. */
 export const KINDS: Readonly<Record<string, readonly [name: string, values: Readonly<Record<string, string>>]>> = {
   hair: ["Hair", { bald: "Bald", short: "Short", medium: "Medium", long: "Long", tied: "Tied", hidden: "Hidden" }],
   headwear: [

@@ -8,7 +8,8 @@ from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
-from common.wears import VALUES, possible
+from common.wear_kinds import VALUES
+from common.wears import possible
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.texture.point_colours import PointColours
-from common.wears import VALUES, Wears
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from receiver.diffusion.config import SamplingConfig
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
