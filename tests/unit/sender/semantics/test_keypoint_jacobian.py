@@ -3,23 +3,13 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
+from common.body.model import KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix, left_jacobian
 from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 
 PEOPLE = 3
-
-
-@pytest.fixture(scope="module")
-def space() -> LabelSpace:
-    return LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
-def kinematics() -> KeypointKinematics:
-    return KeypointKinematics(BodyModel.load())
 
 
 def test_keypoints_and_derivatives_are_those_of_the_posed_body(

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
+from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -15,16 +15,6 @@ from sender.semantics.refine import Refiner
 
 PEOPLE = 6
 FOCAL = torch.full((PEOPLE,), 2.0)
-
-
-@pytest.fixture(scope="module")
-def space() -> LabelSpace:
-    return LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
-def kinematics() -> KeypointKinematics:
-    return KeypointKinematics(BodyModel.load())
 
 
 @pytest.fixture(scope="module")
