@@ -56,8 +56,8 @@ def fast_autocast(device: str = "cpu", *, wanted: bool = True) -> torch.autocast
 def fast_in_bf16() -> bool:
     """Whether this machine's CPU convolves faster in bf16 than in float32; measured once, in 15 ms.
 
-    It is where the CPU has tiles (AMX).  With the instructions of AVX-512 alone bf16 takes from half as long to twice
-    as long as float32, and without them it is emulated.
+    It is where the CPU has tiles (AMX).  With the instructions of AVX-512 alone bf16 may take longer than float32: 1.8
+    times as long on an Intel Xeon.  Without them it is emulated.
     """
     if not torch.cpu._is_avx512_bf16_supported():
         return False

@@ -106,13 +106,15 @@ def sample(wears: Wears | None, identity: int, draw: int = 0) -> OutfitLatent:
     """
     kinds = chosen_kinds(wears or PLAIN, identity)
     most = _MOST if wears else _MOST_PLAIN
+    # The first draw has the seed without a number.
+    again = [draw] if draw else []
     z_prime = {}
     for number, block in enumerate(BLOCKS):
-        seed = [_SEED, identity, 1, number, *([draw] if draw else [])]
-        noise = np.random.default_rng(seed).normal(size=len(BLOCKS[block])).clip(-most, most)
+        rng = np.random.default_rng([_SEED, identity, 1, number, *again])
+        noise = rng.normal(size=len(BLOCKS[block])).clip(-most, most)
         mean, factor = component(block, kinds)
         z_prime[block] = dict(zip(BLOCKS[block], (mean + factor @ noise).tolist(), strict=True))
-    phases = np.random.default_rng([_SEED, identity, 2, *([draw] if draw else [])]).random(16).astype(np.float32)
+    phases = np.random.default_rng([_SEED, identity, 2, *again]).random(16).astype(np.float32)
     return OutfitLatent(kinds, z_prime, phases)
 
 

@@ -116,7 +116,7 @@ class PerceptionStage:
         Args:
             camera: the frame's; its size is the image's.
             time_s: on the source's clock; None where it has none.  Where frames follow each other fast, each is seen
-                in one view, by turns.
+                in one view, by turns, and few are searched for new people.
         """
         self._tracker.advance()
         self._detect(image, camera, time_s)

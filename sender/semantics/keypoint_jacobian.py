@@ -121,9 +121,8 @@ def _orientation_axes(entries: Tensor) -> Tensor:
     variants = root[:, None] + steps
     turned = decode_orientation(variants.flatten(0, 1)).unflatten(0, (-1, 6))
     turns = turned @ decode_orientation(root)[:, None].transpose(2, 3)
-    return torch.stack([turns[..., 2, 1], turns[..., 0, 2], turns[..., 1, 0]], -1).sub(
-        torch.stack([turns[..., 1, 2], turns[..., 2, 0], turns[..., 0, 1]], -1)
-    ) / (2 * _STEP)
+    skew = (turns - turns.transpose(2, 3)) / (2 * _STEP)
+    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
 
 
 def _at_or_below(parents: list[int]) -> Tensor:

@@ -25,6 +25,7 @@ from common.texture.atlas import AtlasLayout
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.skinning import BodySkin
+from receiver.outfits.mixture import PLAIN
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
@@ -159,7 +160,6 @@ class KnownOutfits:
     def _person(self, shape: FloatArray, outfit: KindOutfit) -> KnownOutfit:
         clothed = self._sampler.displacer.displace(outfit, shape)
         kinds = {name: next(value for value in _preferred(name) if value in outfit.kinds[name]) for name in VALUES}
-        sure = {name: np.array([value == kinds[name] for value in VALUES[name]], np.float32) for name in VALUES}
         cloth = [
             each.rest_vertices(shape)[np.unique(each.faces)] for each, _ in outfit.garments if each.kind in _CLOTHES
         ]
@@ -172,7 +172,7 @@ class KnownOutfits:
         hair = (clothed.material == HAIR) & (np.linalg.norm(clothed.displacement, axis=1) > _HAIR_M)
         places = self._limbs.skin(shape)[hair] + clothed.displacement[hair]
         hair_m = float(self._limbs.below_neck(shape, places).max(initial=-np.inf))
-        return KnownOutfit(shape, kinds, Wears(sure), clothed.displacement, sleeve_m, hem_m, hair_m)
+        return KnownOutfit(shape, kinds, PLAIN.as_known(kinds), clothed.displacement, sleeve_m, hem_m, hair_m)
 
 
 def _preferred(name: str) -> tuple[str, ...]:
