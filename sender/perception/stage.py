@@ -101,6 +101,11 @@ class PerceptionStage:
             logger.info("following up to %d people (--max-people)", limits.max_people)
         return cls(Detector.load(device=device), perception, Verifier.load(), limits)
 
+    @property
+    def max_people(self) -> int:
+        """Most people that it follows at a time."""
+        return self._tracker.config.max_people
+
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()
