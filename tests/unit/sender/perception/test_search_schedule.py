@@ -48,5 +48,7 @@ def test_somebody_who_comes_is_searched_for_at_once() -> None:
     schedule = SearchSchedule()
     still = searched(schedule, [ROOM] * 12, [PERSON])
     newcomer = np.array([560, 200, 600, 280], np.float32)
-    coming = [with_box(ROOM, newcomer - [4 * frame, 0, 4 * frame, 0], 20) for frame in range(20)]
+    coming = [
+        with_box(ROOM, newcomer - np.float32(4 * frame) * np.array([1, 0, 1, 0], np.float32), 20) for frame in range(20)
+    ]
     assert sum(still) == 1 and sum(searched(schedule, coming, [PERSON], 2.2)) == 4
