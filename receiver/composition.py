@@ -98,11 +98,11 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
     metrics.engine_started(config.engine.kind)
     if config.engine.kind == "local":
         device = resolve_device(config.device.device)
-        reconstructor = Reconstructor.load(config.diffusion, config.surface, device, metrics.stage_worked)
+        reconstructor = Reconstructor.load(config.surface, device, metrics.stage_worked)
         yield LocalEngine(reconstructor, config.batching, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)
-    settings = ReplicaSettings(config.diffusion, config.surface, config.engine.replica_device, threads)
+    settings = ReplicaSettings(config.surface, config.engine.replica_device, threads)
     with open_pool(config.engine, settings) as pool:
         yield PoolEngine(pool, config.batching, observer=metrics)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import BatchingConfig, EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.publish.config import PublishConfig
@@ -36,7 +35,6 @@ class ReceiverConfig:
     listen: ListenConfig = field(default_factory=ListenConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
-    diffusion: SamplingConfig = field(default_factory=SamplingConfig)
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     textures: TextureConfig = field(default_factory=TextureConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)

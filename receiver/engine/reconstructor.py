@@ -1,4 +1,4 @@
-"""From label frames to meshes on one device: decode ─ diffusion ─ body (the displaced template) ─ surface.
+"""From label frames to meshes on one device: decode ─ diffusion (outfits) ─ body (the displaced template) ─ surface.
 
 Two halves, so that an engine can overlap them: `infer` runs the networks on a batch of frames, `extract` builds the
 surfaces of one frame on the CPU.
@@ -16,20 +16,20 @@ import torch
 
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
+from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput, KeypointKinematics
+from common.body.surface_space import SurfaceSpace
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin
-from receiver.decode.stage import DecodeStage, LabelledBody
-from receiver.diffusion.config import SamplingConfig
-from receiver.diffusion.displacement_cache import DisplacementCache
-from receiver.diffusion.stage import DiffusionStage
+from receiver.decode.labelled_body import LabelledBody, read_labels
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import BodyTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.outfits.displacements import Displacements
 from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
@@ -73,24 +73,22 @@ class Reconstructor:
 
     def __init__(
         self,
-        decode: DecodeStage,
-        diffusion: DiffusionStage,
-        surface: SurfaceStage,
         body: BodyModel,
+        labels: LabelSpace,
+        clothes: SurfaceSpace,
+        surface: SurfaceStage,
         worked: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
         self._worked = worked
-        self._decode = decode
-        self._diffusion = diffusion
+        self._labels = labels
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.from_model(body)
-        outfits = Guidance.load(self._skin.template, diffusion.space)
-        self._displacements = DisplacementCache(decode, diffusion, outfits)
+        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes))
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, self._face)
-        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, self._face, diffusion.space.mean)
+        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, self._face, clothes.mean)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -105,15 +103,13 @@ class Reconstructor:
     @classmethod
     def load(
         cls,
-        sampling: SamplingConfig | None = None,
         surface: SurfaceConfig | None = None,
         device: torch.device = CPU,
         worked: Callable[[str, float], None] = lambda *_: None,
     ) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
-        body = BodyModel.load().to(device)
-        stages = DecodeStage.load(device), DiffusionStage.load(sampling, device), SurfaceStage(surface)
-        return cls(*stages, body, worked)
+        spaces = LabelSpace.load().to(device), SurfaceSpace.load().to(device)
+        return cls(BodyModel.load().to(device), *spaces, SurfaceStage(surface), worked)
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""
@@ -126,7 +122,7 @@ class Reconstructor:
             return [InferredFrame((), {}) for _ in requests]
         stages_ms: dict[str, float] = {}
         with self._timed("decode", stages_ms):
-            labelled = self._decode.read(people)
+            labelled = read_labels(people, self._labels)
         with self._timed("diffusion", stages_ms):
             worn = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
             fields = [self._displacements.displacement(*pair) for pair in zip(people, worn, strict=True)]

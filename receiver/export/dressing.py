@@ -25,9 +25,9 @@ from receiver.export.clothing_parts import PARTS
 from receiver.export.skin_weights import load_body_skin
 from receiver.export.tinting import atlas_layout, with_texels
 from receiver.mesh.mesh_files import Y_UP
+from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
-from receiver.outfits.mixture import PLAIN, Kinds, OutfitLatent
-from receiver.outfits.mixture import sample as sample_outfit
+from receiver.outfits.mixture import PLAIN, Draw, Kinds, draw, unfolded
 from receiver.outfits.shells import Shells
 
 # What remains when a part is taken off; parts from the inside.
@@ -71,8 +71,10 @@ def parse_kinds(texts: Sequence[str]) -> Kinds:
 def dressed(character: Character, change: Kinds) -> Character:
     """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
     wardrobe = _wardrobe()
-    before = wardrobe.worn(character.kinds, character.identity)
-    after = wardrobe.worn(_completed(change, character.kinds), character.identity)
+    drawn = _drawn(character.kinds, character.identity)
+    x = wardrobe.measures(drawn)
+    before = wardrobe.worn(drawn, x)
+    after = wardrobe.worn(_drawn(_completed(change, character.kinds), character.identity), x)
     skin = bare_skin(character)
     recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
     kept = wardrobe.kept(recorded, before, after)
@@ -88,7 +90,8 @@ def dressed(character: Character, change: Kinds) -> Character:
 
 def worn_parts(character: Character) -> IntArray:
     """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
-    return _wardrobe().worn(character.kinds, character.identity).part
+    drawn = _drawn(character.kinds, character.identity)
+    return _wardrobe().worn(drawn, _wardrobe().measures(drawn)).part
 
 
 def _completed(change: Kinds, kinds: Kinds) -> Kinds:
@@ -141,24 +144,29 @@ class _Wardrobe:
 
     template: BodyTemplate
     dresser: Dresser
+    diffusion: OutfitDiffusion
 
     @classmethod
     def load(cls) -> Self:
         template = load_body_skin()[1].template
-        return cls(template, Dresser(template, Shells.load()))
+        return cls(template, Dresser(template, Shells.load()), OutfitDiffusion.load())
 
-    def worn(self, kinds: Kinds, identity: int) -> _Worn:
-        """The outfit of kinds; those that are not known, or that nobody can wear together, are chosen."""
-        latent = _latent(kinds, identity)
-        outfit = self.dresser.dress(latent)
+    def measures(self, drawn: Draw) -> Float64Array:
+        """x (D,) of an outfit as the receiver generates it of whom nothing but the kinds is known."""
+        return self.diffusion.sample(drawn, np.zeros(0, np.float32), np.zeros(0))
+
+    def worn(self, drawn: Draw, x: Float64Array) -> _Worn:
+        """The outfit of kinds and x, which a person keeps with other kinds."""
+        outfit = self.dresser.dress(unfolded(drawn, x))
         part = np.zeros(len(outfit.cloth), np.int64)
         for name, without in _WITHOUT.items():
-            bare = self.dresser.dress(_latent({**latent.kinds, **without}, identity)).displacement
+            changed = dataclasses.replace(drawn, kinds={**drawn.kinds, **without})
+            bare = self.dresser.dress(unfolded(changed, x)).displacement
             part[_distance(outfit.displacement, bare) > _SAME_M] = PARTS.index(name)
         # What nobody takes off is cloth, too.
         kept = outfit.cloth & (part == 0)
         part[kept] = np.where(self._in(_TOP_REGIONS)[kept], PARTS.index("top"), PARTS.index("bottom"))
-        return _Worn(latent.kinds, outfit.displacement, part)
+        return _Worn(drawn.kinds, outfit.displacement, part)
 
     def kept(self, recorded: FloatArray, before: _Worn, after: _Worn) -> BoolArray:
         """(V',) where a person stays as recorded (V', 3), who changes from one outfit to another."""
@@ -184,8 +192,9 @@ def _wardrobe() -> _Wardrobe:
     return _Wardrobe.load()
 
 
-def _latent(kinds: Kinds, identity: int) -> OutfitLatent:
-    return sample_outfit(PLAIN.as_known(kinds), identity)
+def _drawn(kinds: Kinds, identity: int) -> Draw:
+    """Of kinds; those that are not known, or that nobody can wear together, are chosen."""
+    return draw(PLAIN.as_known(kinds), identity)
 
 
 def _coloured(character: Character, before: _Worn, after: _Worn) -> Character:

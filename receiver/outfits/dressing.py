@@ -7,7 +7,6 @@ limb: the template is coarse there, and the hem would run in a zigzag.
 Shapes: V' vertices of the template.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
 from receiver.outfits.headwear import Headwear
-from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, styles
+from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, Styles, style_of, styles
 from receiver.outfits.shells import Shells
 
 # Cloth lies at least so far from the skin, and a top so far over a bottom.
@@ -34,6 +33,8 @@ _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
 _SOLE_M, _RIM_M, _FOOT_END_M = 0.028, 0.004, 0.035
 _SHAFT_M, _LEAST_VOLUME = 0.006, 0.3
+# A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
+_SHORTER, _LONGEST = 0.15, 1.9
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
 
@@ -79,6 +80,12 @@ class Dresser:
         self._head(worn, latent)
         return Outfit(np.asarray(worn.field, np.float32), worn.cloth)
 
+    def suits(self, part: str, end: float) -> Styles:
+        """The suits that reach far enough down the limb for a `top` or `bottom` that ends there."""
+        limb = self._arm if part == "top" else self._leg
+        least = min(end, _LONGEST) - _SHORTER
+        return [(name, share) for name, share in styles(part) if limb[self._covered[name]].max() > least]
+
     def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
         """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
         field = outfit.displacement + change * outfit.cloth[:, None]
@@ -109,7 +116,7 @@ class Dresser:
 
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
-        name = "skirt" if skirt else self._suit(styles("bottom"), z["style"], self._leg, z["leg_end"])
+        name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
         kept = ~self._on_arm & (self._torso <= z["waist"]) & (self._leg <= z["leg_end"])
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
@@ -124,7 +131,7 @@ class Dresser:
             return
         sleeve = latent.z_prime["sleeve"]
         long = layer in LONG_LAYERS
-        name = self._suit(styles("top"), sleeve["style"], self._arm, sleeve["sleeve_end"])
+        name = style_of(self.suits("top", sleeve["sleeve_end"]), sleeve["style"])
         arms = self._on_arm & (self._arm <= sleeve["sleeve_end"])
         hem = _WAIST_HEM if long else z["hem"]
         closed = ~self._opening(z["opening_m"])
@@ -139,13 +146,6 @@ class Dresser:
             self._straighten(worn, "skirt", self._leg - z["hem"], self._on_leg)
         elif layer != "dress":
             self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed)
-
-    def _suit(self, styles: Sequence[tuple[str, float]], normal: float, limb: FloatArray, end: float) -> str:
-        """A suit by its share among those that are long enough."""
-        long_enough = [
-            (name, share) for name, share in styles if limb[self._covered[name]].max() > min(end, 1.9) - 0.15
-        ]
-        return _quantile(long_enough, normal)
 
     def _put(
         self,
@@ -191,7 +191,7 @@ class Dresser:
         if kind == "barefoot":
             return
         if kind != "sandals":
-            field = self._shells.fields[_quantile(styles("shoes"), z["style"])]
+            field = self._shells.fields[style_of(styles("shoes"), z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, cloth=False)
         if kind == "boots":
@@ -211,7 +211,7 @@ class Dresser:
         headwear, z = latent.kinds["headwear"], latent.z_prime["hair"]
         cuts = styles(f"hair {latent.kinds['hair']}")
         if cuts and headwear not in _WHOLE_HEAD:
-            field = self._shells.fields[_quantile(cuts, z["style"])]
+            field = self._shells.fields[style_of(cuts, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), cloth=False)
         self._headwear.put_on(headwear, worn.field)
@@ -255,10 +255,3 @@ class _Worn:
     def put_round(self, inside: BoolArray, field: FloatArray) -> None:
         """Puts on what goes around both legs, over all else."""
         self.field[inside], self.cloth[inside] = field[inside], True
-
-
-def _quantile(styles: Sequence[tuple[str, float]], normal: float) -> str:
-    """One of the names by a standard normal number, in proportion to their shares."""
-    share = 1 / (1 + np.exp(-1.702 * normal))
-    ends = np.cumsum([each for _, each in styles])
-    return styles[min(int(np.searchsorted(ends / ends[-1], share)), len(styles) - 1)][0]

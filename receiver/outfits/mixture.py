@@ -24,6 +24,8 @@ from common.wears import Wears
 
 Kinds = Mapping[str, str]
 """Attribute → its value."""
+Styles = Sequence[tuple[str, float]]
+"""Shells, and how frequent each is."""
 
 _PLAIN: Mapping[str, Mapping[str, float]] = {
     "hair": {"short": 0.62, "medium": 0.15, "tied": 0.12, "long": 0.11},
@@ -56,6 +58,8 @@ _SEED = 41
 _MOST = 2.2
 # Of whom nothing is known, nothing is special.
 _MOST_PLAIN = 0.3
+# The logistic function of so much is nearly the normal distribution's; quantiles end where its tails begin.
+_LOGISTIC, _TAIL = 1.702, 1e-3
 
 MIXTURE_FILE = Path(__file__).with_name("mixture.json")
 """Means, factors and styles of the components, learned by `receiver.train.mixture`."""
@@ -69,6 +73,14 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "shoes": ("sole_m", "shaft", "style"),
     "folds": ("size",),
 }
+_ENDS = np.cumsum([len(entries) for entries in BLOCKS.values()]).tolist()
+BLOCK_SLICES: Mapping[str, slice] = {
+    block: slice(end - len(BLOCKS[block]), end) for block, end in zip(BLOCKS, _ENDS, strict=True)
+}
+"""Block → where its entries are in x."""
+SIZE: int = _ENDS[-1]
+"""D, the entries of all blocks."""
+
 # Block → the attributes that its component depends on.
 BLOCK_KINDS: Mapping[str, tuple[str, ...]] = {
     "sleeve": ("sleeve",),
@@ -83,8 +95,23 @@ LONG_LAYERS = ("coat",)
 
 
 @dataclass(frozen=True, eq=False)
+class Draw:
+    """What is drawn for a person: k, and the noise ε of (21).
+
+    Args:
+        kinds: k.
+        noise: (D,) ε, the blocks one after the other.
+        phases: (16,) 0…1, of the folds.
+    """
+
+    kinds: Kinds
+    noise: Float64Array
+    phases: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class OutfitLatent:
-    """A sample of the mixture.
+    """A sample.
 
     Args:
         kinds: k.
@@ -97,25 +124,24 @@ class OutfitLatent:
     phases: FloatArray
 
 
-def sample(wears: Wears | None, identity: int, draw: int = 0) -> OutfitLatent:
-    """The outfit of a person (21).
-
-    Args:
-        wears: None if nothing is known of what the person wears.
-        draw: number of the sample; the kinds are those of all draws.
-    """
-    kinds = chosen_kinds(wears or PLAIN, identity)
+def draw(wears: Wears | None, identity: int) -> Draw:
+    """The kinds and the noise of a person; `wears` is None if nothing is known of what the person wears."""
     most = _MOST if wears else _MOST_PLAIN
-    # The first draw has the seed without a number.
-    again = [draw] if draw else []
+    noise = [
+        np.random.default_rng([_SEED, identity, 1, number]).normal(size=len(entries)).clip(-most, most)
+        for number, entries in enumerate(BLOCKS.values())
+    ]
+    phases = np.random.default_rng([_SEED, identity, 2]).random(16).astype(np.float32)
+    return Draw(chosen_kinds(wears or PLAIN, identity), np.concatenate(noise), phases)
+
+
+def unfolded(drawn: Draw, x: Float64Array) -> OutfitLatent:
+    """z' = μ_k + L_k x (21) of x (D,); with the noise that was drawn it is a sample of the mixture."""
     z_prime = {}
-    for number, block in enumerate(BLOCKS):
-        rng = np.random.default_rng([_SEED, identity, 1, number, *again])
-        noise = rng.normal(size=len(BLOCKS[block])).clip(-most, most)
-        mean, factor = component(block, kinds)
-        z_prime[block] = dict(zip(BLOCKS[block], (mean + factor @ noise).tolist(), strict=True))
-    phases = np.random.default_rng([_SEED, identity, 2, *again]).random(16).astype(np.float32)
-    return OutfitLatent(kinds, z_prime, phases)
+    for block, entries in BLOCKS.items():
+        mean, factor = component(block, drawn.kinds)
+        z_prime[block] = dict(zip(entries, (mean + factor @ x[BLOCK_SLICES[block]]).tolist(), strict=True))
+    return OutfitLatent(drawn.kinds, z_prime, drawn.phases)
 
 
 def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
@@ -180,15 +206,37 @@ def component_key(block: str, kinds: Kinds) -> str:
     return " ".join(kinds[name] for name in BLOCK_KINDS[block])
 
 
-def styles(part: str) -> Sequence[tuple[str, float]]:
+def styles(part: str) -> Styles:
     """Shells that a part is cut from, and how frequent each is; of hair, the part is `hair` and its kind."""
     return _learned().styles.get(part, ())
+
+
+def style_of(styles: Styles, normal: float) -> str:
+    """One of the shells by a standard normal number, in proportion to their shares."""
+    share = 1 / (1 + np.exp(-_LOGISTIC * normal))
+    names, ends = [name for name, _ in styles], _ends(styles)
+    return names[min(int(np.searchsorted(ends, share)), len(names) - 1)]
+
+
+def normal_of(styles: Styles, name: str, share: float) -> float | None:
+    """A number that `style_of` gives this shell for, `share` (0…1) of the way; None if it is not among them."""
+    names, ends = [each for each, _ in styles], _ends(styles)
+    if name not in names:
+        return None
+    number = names.index(name)
+    start = ends[number - 1] if number else 0.0
+    quantile = np.clip(start + share * (ends[number] - start), _TAIL, 1 - _TAIL)
+    return float(np.log(quantile / (1 - quantile)) / _LOGISTIC)
+
+
+def _ends(styles: Styles) -> Float64Array:
+    return np.cumsum([share for _, share in styles]) / sum(share for _, share in styles)
 
 
 @dataclass(frozen=True, eq=False)
 class _Learned:
     components: Mapping[tuple[str, str], tuple[Float64Array, Float64Array]]
-    styles: Mapping[str, Sequence[tuple[str, float]]]
+    styles: Mapping[str, Styles]
 
 
 @functools.cache

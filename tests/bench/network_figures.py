@@ -4,7 +4,7 @@ A figure is a list with one value for each person, frame or picture.  Every figu
 their weights can be changed (`tests.support.changed_weights`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cached_property
 
@@ -16,7 +16,8 @@ from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import ATLAS_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
-from common.body.surface_space import SurfaceSpace
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.body.template import BodyTemplate
 from common.channel.diffusion import load_decoder
 from common.channel.physical import carry
 from common.channel.state import ChannelState
@@ -30,12 +31,8 @@ from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
 from common.wear_kinds import VALUES
-from receiver.body.skinning import BodySkin
-from receiver.decode.geometry_image import true_levels
-from receiver.decode.stage import DecodeStage
-from receiver.diffusion.stage import DiffusionStage
+from receiver.outfits.guidance import Guidance, explained
 from receiver.texture.atlas_completion import AtlasCompletion
-from receiver.train.bodies import in_root_frame, oriented_points, template_order
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
@@ -49,7 +46,8 @@ from sender.train.worn_people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
 from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
-from tests.bench.measures import Surface, centred
+from tests.bench.known_outfits import KnownOutfits
+from tests.bench.measures import centred
 from tests.bench.perceived import CropSender
 
 FRAME_SIZE = 416
@@ -58,6 +56,7 @@ _LEAST_HEIGHT_PX = 80
 _SNR_DB, _RATE, _QUALITY = 7.0, Fraction(1, 16), 50
 _SAMPLES = 1000
 _KIND_PEOPLE, _KIND_PX = 48, 192
+_KNOWN = 0.5
 
 
 class TestPeople:
@@ -167,37 +166,18 @@ def wrong_verdicts(test: TestPeople) -> list[float]:
 
 
 @torch.inference_mode()
-def decoded_places(test: TestPeople) -> list[float]:
-    """Mean distance of the decoded places s_3 of true labels from the body's, mm."""
-    stage, people = DecodeStage.load(), [person.labels for person in test.people]
-    parameters = in_root_frame(stage.read(people).parameters)
-    true = true_levels(oriented_points(test.body, parameters, template_order(test.body)))[2]
-    return list((1000 * (stage.decode(people).s_levels[2] - true)[..., :3].norm(dim=-1).mean(-1)).tolist())
-
-
-@torch.inference_mode()
-def template_distance(people: Sequence[PersonLabels], test: TestPeople) -> list[float]:
-    """Mean Chamfer distance of the displaced template to the clothed truth, relative to the hips, mm."""
-    stage, skin = DecodeStage.load(), BodySkin.from_model(test.body)
-    decoded, parameters = stage.decode(people), stage.read(people).parameters
-    posed = skin.templates(parameters, DiffusionStage.load().displacements(decoded, [0] * len(people)))
-    keypoints = test.body.coco_keypoints(test.body(parameters).vertices).numpy()
+def generated_outfits(test: TestPeople) -> list[float]:
+    """Mean distance of generated from true clothes of people at rest, of known kinds and half known labels, mm."""
+    template, space = BodyTemplate.from_model(test.body), SurfaceSpace.load()
+    outfits, known = Guidance.load(template, space), explained(SURFACE_SIZE, _KNOWN)
+    area, rng = template.areas / template.areas.sum(), np.random.default_rng(0)
     distances = []
-    for row, person in enumerate(test.people):
-        mesh = skin.pose(posed, row).mesh
-        surface = Surface(centred(keypoints[row], mesh.vertices), mesh.faces)
-        distances.append(measures.surface_distances(surface, person.surface, _SAMPLES)["chamfer_mm"])
+    for number, person in enumerate(KnownOutfits("test").people(SEED_RANGES["test"].start + 77, len(test.people))):
+        true = space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
+        read = (known * true + np.sqrt(known * (1 - known)) * rng.normal(size=SURFACE_SIZE)).astype(np.float32)
+        field = outfits.worn(outfits.chosen(person.wears, number, read, _KNOWN), read, _KNOWN)
+        distances.append(float(1000 * area @ np.linalg.norm(field - person.displacement, axis=1)))
     return distances
-
-
-def true_template(test: TestPeople) -> list[float]:
-    """`template_distance` of true labels."""
-    return template_distance([person.labels for person in test.people], test)
-
-
-def estimated_template(test: TestPeople) -> list[float]:
-    """`template_distance` of perceived labels."""
-    return template_distance(test.perceived, test)
 
 
 def unseen_colours(test: TestPeople) -> list[float]:
@@ -266,12 +246,7 @@ FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "confidence": {"Brier score of limbs": confidence_error},
     "clothing": {"clothes, estimated, mm": perceived_clothes},
     "wears": {"kinds misread, share": misread_kinds},
-    "decode": {
-        "places s_3, true labels, mm": decoded_places,
-        "surface, true labels, mm": true_template,
-        "surface, estimated, mm": estimated_template,
-    },
-    "diffusion": {"surface, true labels, mm": true_template, "surface, estimated, mm": estimated_template},
+    "diffusion": {"clothes, half known, mm": generated_outfits},
     "atlas_completion": {"unseen colours, of 255": unseen_colours},
     "image_channel": {"picture, of 255": transmitted_pictures},
     "picture_diffusion": {"picture, of 255": completed_pictures},

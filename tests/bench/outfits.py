@@ -15,6 +15,7 @@ Hems are where the surface comes back to the skin; they are measured without sho
 
     kinds                what the receiver makes of them
     kinds, half the surface   the same with `surface` labels that explain half of their variance
+    …, without diffusion both with the mixture's sample in place of the diffusion's
     mean of the mixture  μ_k in place of a sample: everybody of equal kinds wears the same
     nothing known        plain clothes
     mean surface         the mean of the label group's space, which is what was sent as known once
@@ -33,8 +34,9 @@ from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE
 from common.synthetic.dataset.split import SEED_RANGES
+from common.wears import Wears
 from receiver.outfits.guidance import Guidance, explained
-from receiver.outfits.mixture import BLOCKS, Kinds, OutfitLatent, component, sample
+from receiver.outfits.mixture import Kinds, OutfitLatent, draw, unfolded
 from tests.bench import report
 from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs
 from tests.bench.measures import standard_error
@@ -79,10 +81,12 @@ class OutfitBench:
     def rows(self) -> dict[str, Figures]:
         """Row of the table → its figures."""
         ways: dict[str, Make] = {
-            "kinds": lambda person, number, changes: self._worn(sample(person.wears, number), changes),
+            "kinds": lambda person, number, changes: self._worn(self._chosen(person.wears, number), changes),
             "kinds, half the surface": self._half_known,
+            "kinds, without diffusion": lambda person, number, changes: self._worn(_drawn(person, number), changes),
+            "kinds, half the surface, without diffusion": self._half_known_without_diffusion,
             "mean of the mixture": lambda person, number, changes: self._worn(_mean_of(person, number), changes),
-            "nothing known": lambda _, number, changes: self._worn(sample(None, number), changes),
+            "nothing known": lambda _, number, changes: self._worn(self._chosen(None, number), changes),
         }
         rows: dict[str, Figures] = {}
         for name, make in ways.items():
@@ -109,12 +113,21 @@ class OutfitBench:
         changed = replace(latent, kinds={**latent.kinds, **changes})
         return self._guidance.worn(changed, surface, _HALF if len(surface) else 0.0)
 
+    def _chosen(self, wears: Wears | None, number: int, surface: FloatArray = _NOTHING) -> OutfitLatent:
+        return self._guidance.chosen(wears, number, surface, _HALF if len(surface) else 0.0)
+
     def _half_known(self, person: KnownOutfit, number: int, changes: Kinds) -> FloatArray:
-        """With the entries that a reader sends which explains half of their variance."""
+        read = self._read(person, number)
+        return self._worn(self._chosen(person.wears, number, read), changes, read)
+
+    def _half_known_without_diffusion(self, person: KnownOutfit, number: int, changes: Kinds) -> FloatArray:
+        return self._worn(_drawn(person, number), changes, self._read(person, number))
+
+    def _read(self, person: KnownOutfit, number: int) -> FloatArray:
+        """The entries that a reader sends which explains half of their variance."""
         entries = self._carrier.space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
         known = explained(SURFACE_SIZE, _HALF)
-        read = np.asarray(known * entries + np.sqrt(known * (1 - known)) * self._noise[number], np.float32)
-        return self._worn(self._guidance.chosen(person.wears, number, read, _HALF), changes, read)
+        return np.asarray(known * entries + np.sqrt(known * (1 - known)) * self._noise[number], np.float32)
 
     def _shown(self, make: Make, number: int) -> tuple[bool, bool, bool]:
         """Whether sleeves, the lowest hem and hair of a person are those of the truth."""
@@ -183,13 +196,15 @@ def same_length(first_m: float, second_m: float) -> bool:
     return _length(first_m) == _length(second_m) or abs(first_m - second_m) < _AS_LONG_M
 
 
+def _drawn(person: KnownOutfit, number: int) -> OutfitLatent:
+    """The mixture's sample."""
+    drawn = draw(person.wears, number)
+    return unfolded(drawn, drawn.noise)
+
+
 def _mean_of(person: KnownOutfit, number: int) -> OutfitLatent:
-    drawn = sample(person.wears, number)
-    means = {
-        block: dict(zip(entries, component(block, drawn.kinds)[0].tolist(), strict=True))
-        for block, entries in BLOCKS.items()
-    }
-    return replace(drawn, z_prime=means, phases=np.zeros_like(drawn.phases))
+    drawn = draw(person.wears, number)
+    return unfolded(replace(drawn, phases=np.zeros_like(drawn.phases)), 0 * drawn.noise)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,10 +41,7 @@ SOURCES = {
     "confidence": ("sender/semantics/confidence.py",),
     "clothing": ("sender/clothing/*.py",),
     "wears": ("sender/wears/*.py",),
-    "decode": tuple(
-        f"receiver/decode/{module}.py" for module in ("geometry_image", "mixture", "network", "principal_axes", "stage")
-    ),
-    "diffusion": ("receiver/diffusion/*.py",),
+    "diffusion": ("receiver/outfits/diffusion.py",),
     "atlas_completion": ("receiver/texture/atlas_completion.py",),
     "image_channel": ("common/channel/*.py",),
     "picture_diffusion": ("common/channel/diffusion.py",),

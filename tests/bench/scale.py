@@ -33,7 +33,6 @@ import torch
 
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import BatchingConfig, EngineConfig
 from receiver.engine.engine import EngineObserver, ReconstructionRequest
 from receiver.engine.local import LocalEngine
@@ -188,7 +187,7 @@ def engine_maker(system: str) -> Iterator[Callable[[Batches], LocalEngine | Pool
         reconstructor = Reconstructor.load()
         yield lambda batches: LocalEngine(reconstructor, config, observer=batches)
         return
-    settings = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+    settings = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
     with open_pool(EngineConfig("ray", replicas=POOLS[system]), settings) as pool:
         yield lambda batches: PoolEngine(pool, config, observer=batches)
 

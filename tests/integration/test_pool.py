@@ -30,7 +30,6 @@ from common.texture.atlas_tiles import TILES, encode
 from common.texture.point_colours import PointColours
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import BatchingConfig, EngineConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
@@ -50,7 +49,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
 )
 
-SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
 # Half a core each: Ray reserves cores, and the machine of a test may have one.
 CONFIG = EngineConfig(engine="ray", replicas=2, replica_cpus=0.5)
 

@@ -16,7 +16,6 @@ from common.texture.point_colours import PointColours
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import read_manifest
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
@@ -33,7 +32,6 @@ _HANGS_S = 120.0
 class ReplicaSettings:
     """The options of the receiver that replicas need (`device`: `cpu` or `cuda`, where the replica runs)."""
 
-    sampling: SamplingConfig
     surface: SurfaceConfig
     device: str
     threads: int
@@ -43,7 +41,7 @@ class ReplicaSettings:
         """Versions, weights and options that results depend on."""
         networks = "".join(entry.sha256 for _, entry in sorted(read_manifest().items()))
         weights = hashlib.sha256(networks.encode()).hexdigest()[:16]
-        return f"version {package_version()}, weights {weights}, {self.sampling}, {self.surface}"
+        return f"version {package_version()}, weights {weights}, {self.surface}"
 
     def load(self) -> Reconstructor:
         """The networks.
@@ -54,7 +52,7 @@ class ReplicaSettings:
         """
         # As in the receiver: small networks on few cores; more threads than one fight over them.
         torch.set_num_threads(1)
-        return Reconstructor.load(self.sampling, self.surface, resolve_device(self.device))
+        return Reconstructor.load(self.surface, resolve_device(self.device))
 
 
 class Replica:

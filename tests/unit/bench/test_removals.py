@@ -16,7 +16,7 @@ def test_every_trained_network_has_a_row() -> None:
 def test_verdict_and_table() -> None:
     earned, idle = Removal(1.0, 3.25, 0.25, 2.0), Removal(5.0, 5.02, 0.02, 1.0)
     assert (earned.verdict, idle.verdict) == ("", "earns nothing yet")
-    table = removal_table({("decode", "surface, mm"): idle, ("detector", "people missed"): earned}).splitlines()
+    table = removal_table({("confidence", "Brier score"): idle, ("detector", "people missed"): earned}).splitlines()
     assert "+0.02 ± 0.02 | earns nothing yet" in table[2]
     assert "+2.25 ± 0.25" in table[3]
 

@@ -19,9 +19,9 @@ from receiver.export.editing import Edits
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
+from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
-from receiver.outfits.mixture import PLAIN
-from receiver.outfits.mixture import sample as sample_outfit
+from receiver.outfits.mixture import PLAIN, draw, unfolded
 from receiver.outfits.shells import Shells
 from tests.support.gltf_validator import validation_issues
 from tests.support.recorded_person import recorded_person
@@ -39,7 +39,9 @@ SKIN, CLOTH = (200, 150, 120), (30, 90, 40)
 @pytest.fixture(scope="module")
 def character(tmp_path_factory: pytest.TempPathFactory) -> Character:
     """Somebody of random shape in an outfit of `KINDS`, two millimetres wider than it is sampled, in two colours."""
-    outfit = Dresser(TEMPLATE, Shells.load()).dress(sample_outfit(PLAIN.as_known(KINDS), IDENTITY))
+    drawn = draw(PLAIN.as_known(KINDS), IDENTITY)
+    x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
+    outfit = Dresser(TEMPLATE, Shells.load()).dress(unfolded(drawn, x))
     wider = outfit.displacement + 0.002 * outfit.cloth[:, None] * TEMPLATE.vertex_normals(TEMPLATE.rest)
     worn = torch.from_numpy(np.asarray(wider, np.float32))[None]
     person = recorded_person(tmp_path_factory.mktemp("meshes"), displacement=worn)

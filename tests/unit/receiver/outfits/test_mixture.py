@@ -10,7 +10,18 @@ from common.errors import WeightsError
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.outfits import mixture
-from receiver.outfits.mixture import BLOCKS, PLAIN, chosen_kinds, component, kept_kinds, sample
+from receiver.outfits.mixture import (
+    BLOCKS,
+    PLAIN,
+    OutfitLatent,
+    chosen_kinds,
+    component,
+    draw,
+    kept_kinds,
+    normal_of,
+    style_of,
+    unfolded,
+)
 
 
 def wears(**shares: dict[str, float]) -> Wears:
@@ -19,6 +30,12 @@ def wears(**shares: dict[str, float]) -> Wears:
     for name, values in shares.items():
         posterior[name] = np.array([values.get(value, 0) for value in VALUES[name]], np.float32)
     return Wears(posterior)
+
+
+def sample(known: Wears | None, identity: int) -> OutfitLatent:
+    """A sample of the mixture alone."""
+    drawn = draw(known, identity)
+    return unfolded(drawn, drawn.noise)
 
 
 def test_a_person_keeps_the_outfit_and_strangers_differ() -> None:
@@ -99,10 +116,15 @@ def test_samples_spread_as_their_component() -> None:
     assert ends.std() == pytest.approx(factor[0, 0], rel=0.25)
 
 
-def test_draws_of_a_person_differ_but_not_in_their_kinds() -> None:
-    unsure = wears(sleeve={"short": 0.5, "long": 0.5})
-    first, second = sample(unsure, 5), sample(unsure, 5, draw=1)
-    assert first.kinds == second.kinds and first.z_prime != second.z_prime
+def test_styles_follow_their_shares_and_are_found_again() -> None:
+    shells = (("suit.a", 0.2), ("suit.b", 0.5), ("suit.c", 0.3))
+    drawn = Counter(style_of(shells, each) for each in np.random.default_rng(0).normal(size=4000).tolist())
+    for name, share in shells:
+        assert drawn[name] / 4000 == pytest.approx(share, abs=0.03)
+        for place in (0.02, 0.5, 0.98):
+            normal = normal_of(shells, name, place)
+            assert normal is not None and style_of(shells, normal) == name
+    assert normal_of(shells, "suit.d", 0.5) is None
 
 
 def test_kinds_are_kept_while_they_are_plausible() -> None:

@@ -2,55 +2,62 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel
-from common.labels import LABEL_SIZE
-from common.synthetic.dataset.split import SEED_RANGES, SPLITS
+from common.body.surface_space import SURFACE_SIZE
 from common.training.run import parse
+from common.wear_kinds import VALUES
 from common.weights.loader import load_weights
-from receiver.train import atlas_completion, decode, diffusion
-from receiver.train.bodies import oriented_points, sample_people, template_order, write_shard
-from receiver.train.decode import DecodeTraining
-from receiver.train.diffusion import DiffusionTraining
-from tests.support.outfit_tables import write_outfits
+from receiver.outfits.mixture import PLAIN, draw, unfolded
+from receiver.train import atlas_completion, diffusion
+from receiver.train.diffusion import DescribedOutfits, DiffusionTraining
+from receiver.train.measured_outfits import MeasuredOutfit, MeasuredOutfits
 from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
 
+def table(count: int) -> MeasuredOutfits:
+    """Samples of the mixture, as if they had been measured."""
+    latents = [unfolded(drawn, drawn.noise) for drawn in (draw(PLAIN.as_known({}), each) for each in range(count))]
+    kinds = [{name: frozenset({latent.kinds[name]}) for name in VALUES} for latent in latents]
+    entries = np.random.default_rng(0).normal(size=(count, SURFACE_SIZE)).astype(np.float32)
+    shells = {"top": "suit.made_suit", "hair": "hair.none"}
+    return MeasuredOutfits.collect(
+        MeasuredOutfit(kind, {"bottom": latent.z_prime["bottom"]}, shells, entry)
+        for kind, latent, entry in zip(kinds, latents, entries, strict=True)
+    )
+
+
 def test_examples_parse() -> None:
-    for module in (decode, diffusion, atlas_completion):
+    for module in (diffusion, atlas_completion):
         commands = flags_of_examples(module)
         assert commands, module.__name__
         for flags in commands:
             assert vars(parse(recipe_of(module), flags))["out"], module.__name__
 
 
-def test_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body, space = BodyModel.load(), LabelSpace.load()
-    for split in SPLITS:
-        people = sample_people(split, SEED_RANGES[split].start, 8)
-        cloud = oriented_points(body, people, template_order(body))
-        write_shard(tmp_path / f"{split}-0000000000", space.encode(people), cloud)
-    flags = ["--bodies", str(tmp_path), "--batch", "4", "--shipped"]
-    train_on_gpu(monkeypatch, DecodeTraining, tmp_path, *flags, steps=1)
-    # What the first run wrote beside the checkpoint is used, not made again.
-    monkeypatch.delattr(decode, "write_targets")
-    _, document = train_on_gpu(monkeypatch, DecodeTraining, tmp_path, *flags, "--resume")
-    assert (document["samples"], document["without"]) == (8, [])
-    assert load_weights("decode").keys() == load_weights("decode", directory=tmp_path / "weights").keys()
+def test_measured_outfits_are_read_as_they_were_written(tmp_path: Path) -> None:
+    written = table(3)
+    written.write(tmp_path / "folder" / "table.npz")
+    read = MeasuredOutfits.read(tmp_path / "folder" / "table.npz")
+    assert len(read) == 3 and read.possible(1) == written.possible(1) and read.blocks(1) == written.blocks(1)
+    assert read.blocks(1).keys() == {"bottom"} and np.array_equal(read.shells, written.shells)
 
 
-def test_diffusion_without_u_m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split in SPLITS:
-        write_outfits(tmp_path, split, 4)
-    # Sampled for many seconds; test_scores.py tests it.
-    monkeypatch.setattr(diffusion, "diffusion_scores", lambda *_, **__: {"linear_mm": 1.0})
-    monkeypatch.setattr(diffusion, "pose_labels", lambda _split: torch.zeros(4, LABEL_SIZE))
-    flags = ["--outfits", str(tmp_path), "--batch", "2", "--shipped", "--without", "u_m"]
+def test_described_outfits_are_in_the_coordinates_of_their_component() -> None:
+    """What was a sample of the mixture has the noise that it was made of."""
+    described = DescribedOutfits(table(6), np.random.default_rng(0), 1)
+    noise = np.stack([draw(PLAIN.as_known({}), each).noise for each in range(6)])
+    bottom = slice(7, 11)
+    np.testing.assert_allclose(described.x[:, bottom].numpy(), noise[:, bottom], atol=1e-3)
+
+
+@pytest.mark.parametrize("without", [[], ["--without", "evidence"]])
+def test_diffusion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: list[str]) -> None:
+    for split in ("train", "val"):
+        table(4).write(tmp_path / f"{split}.npz")
+    flags = ["--outfits", str(tmp_path), "--batch", "2", *without]
     _, document = train_on_gpu(monkeypatch, DiffusionTraining, tmp_path, *flags)
-    assert document["without"] == ["u_m"]
+    assert document["without"] == without[1:]
     exported = load_weights("diffusion", directory=tmp_path / "weights")
     assert exported.keys() == load_weights("diffusion").keys()
-    assert exported["denoiser.condition_norm.weight"].abs().max() == 0

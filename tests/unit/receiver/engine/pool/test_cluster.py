@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from common.errors import PeerError, UsageError
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.config import EngineConfig
 from receiver.engine.pool.cluster import _cause, open_pool, require_ray
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.surface.config import SurfaceConfig
 
-SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=1)
+SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,13 @@ import pytest
 from common.texture.point_colours import PointColours
 from common.wear_kinds import VALUES
 from common.wears import Wears
-from receiver.diffusion.config import SamplingConfig
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
 from receiver.surface.config import SurfaceConfig
 from tests.support.fake_pool import FakeReference
 from tests.support.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
 
-SETTINGS = ReplicaSettings(SamplingConfig(), SurfaceConfig(), "cpu", threads=2)
+SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=2)
 
 
 def replica_with(reconstructor: FakeReconstructor) -> Replica:

@@ -1,0 +1,68 @@
+"""What each person wears, as displacements of the template at rest: made when it changes, else remembered.
+
+People of whom every entry of `surface` is sure wear what the labels say.  All others wear an outfit of their kinds,
+guided by what the labels say in the measure of their confidence: what is unsure is generated, not taken for known.
+
+Displacements are a function of a person's identity, `wears` and `surface` alone.  These labels change rarely, and an
+outfit takes 20 ms, so results are kept.
+"""
+
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.frames import PersonLabels
+from common.wears import Wears
+from receiver.outfits.guidance import Guidance
+
+# Results that are kept, of all sessions; each takes 160 kB.
+_REMEMBERED = 128
+_NOTHING = np.zeros(0, np.float32)
+# Confidence, sent in 4 bits, from which on clothes are taken for known.
+_SURE = 0.97
+
+
+class Displacements:
+    """Makes and remembers displacements.
+
+    Args:
+        space: on the device that the displacements are wanted on.
+    """
+
+    def __init__(self, space: SurfaceSpace, outfits: Guidance) -> None:
+        self._space, self._outfits = space, outfits
+        self._known: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+
+    def displacement(self, person: PersonLabels, wears: Wears | None = None) -> Tensor:
+        """(V', 3) displacements at rest of a person, metres.
+
+        Args:
+            wears: the posterior over kinds of clothes; None if nothing is known of it: the person wears plain clothes.
+
+        Raises:
+            ValueError: the group `surface` is too long.
+        """
+        surface = np.asarray(person.labels.get("surface", _NOTHING), np.float32)
+        if len(surface) > SURFACE_SIZE:
+            raise ValueError(f"surface has {SURFACE_SIZE} entries, got {len(surface)}")
+        confidence = float(person.confidence.get("surface", 0))
+        worn = b"" if wears is None else wears.encode()
+        key = person.identity, surface.tobytes(), round(confidence, 3), worn
+        if key not in self._known:
+            self._known[key] = self._made(person.identity, surface, confidence, wears)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    @torch.inference_mode()
+    def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Tensor:
+        device = self._space.mean.device
+        if len(surface) == SURFACE_SIZE and confidence >= _SURE:
+            return self._space.decode(torch.from_numpy(surface).to(device)[None])[0]
+        latent = self._outfits.chosen(wears, identity, surface, confidence)
+        return torch.from_numpy(self._outfits.worn(latent, surface, confidence)).to(device)
