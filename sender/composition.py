@@ -313,6 +313,7 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
 def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
     device = resolve_device(config.device.device)
     perception = PerceptionStage.load(config.tracking, device, live=source.live)
+    metrics.follows_up_to(perception.max_people)
     semantics = SemanticsStage.load(config.smoothing, device)
     return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
 

@@ -43,6 +43,8 @@ class SenderMetrics(DaemonMetrics):
         self._rho = self._gauge("rho", "Compression ρ of a label group (eq. 17)", "group", GROUP_NAMES)
         self._spooled = self._gauge("spooled_frames", "Undelivered frames in the spool on disk")
         self._people = self._gauge("people", "People in the newest frame")
+        self._people_limit = self._gauge("people_limit", "Most people followed at a time")
+        self.people_limit: int | None = None
         self._confidence = Summary(
             "bodywire_sender_label_confidence",
             "Confidence of a label group, one value per person and frame",
@@ -86,6 +88,11 @@ class SenderMetrics(DaemonMetrics):
         with self._lock:
             taken, self._passes = self._passes, {}
         return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
+
+    def follows_up_to(self, people: int) -> None:
+        """At most so many people are followed at a time."""
+        self.people_limit = people
+        self._people_limit.set(people)
 
     def frame_offered(self, people: Sequence[PersonLabels]) -> None:
         """Counts a frame that was labelled and is given to the link, with the people in it."""

@@ -45,4 +45,5 @@ class Reporter:
             # An idle source waits in `capture` for hours.
             stages_ms={stage: min(means_ms[stage], MAX_TIME_MS) for stage in REPORTED_STAGES if stage in means_ms},
             capacity_at_least=bool(state.capacity.bps) and not state.capacity.measured,
+            people_limit=self._metrics.people_limit,
         )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from common.frames import MAX_PEOPLE
 from common.wire import semantic_link_pb2 as pb
 from common.wire.checks import require
 
@@ -22,12 +23,14 @@ class SenderReport:
         round_trip_ms: the delay that the sender measures, without the receiver's own time; None while it is unknown.
         stages_ms: mean milliseconds of the passes through `REPORTED_STAGES` since the last report; those that did not
             run are left out.
+        people_limit: most people that the sender follows at a time; None if it does not say.
     """
 
     capacity_bps: int | None = None
     round_trip_ms: float | None = None
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     capacity_at_least: bool = False
+    people_limit: int | None = None
 
     def __post_init__(self) -> None:
         require(self.capacity_bps is None or 0 < self.capacity_bps <= MAX_CAPACITY_BPS, "a capacity is up to 10^12")
@@ -35,6 +38,8 @@ class SenderReport:
         times_ms += self.stages_ms.values()
         valid = all(math.isfinite(time_ms) and 0 <= time_ms <= MAX_TIME_MS for time_ms in times_ms)
         require(valid, "a reported time is between 0 and 2^32 microseconds")
+        limit = self.people_limit
+        require(limit is None or 0 < limit <= MAX_PEOPLE, f"a sender follows up to {MAX_PEOPLE} people")
         require(set(self.stages_ms) <= set(REPORTED_STAGES), "a report has only the stages of a sender")
 
 
@@ -44,6 +49,7 @@ def report_to_proto(report: SenderReport) -> pb.SenderReport:
     round_trip_us = 0 if report.round_trip_ms is None else _microseconds(report.round_trip_ms)
     message = pb.SenderReport(round_trip_us=round_trip_us, **stages)  # type: ignore[arg-type]  # stages are integers
     message.capacity_bps, message.capacity_at_least = report.capacity_bps or 0, report.capacity_at_least
+    message.people_limit = report.people_limit or 0
     return message
 
 
@@ -55,6 +61,7 @@ def report_from_proto(report: pb.SenderReport) -> SenderReport:
         round_trip_ms=report.round_trip_us / 1e3 or None,
         stages_ms={stage: time_us / 1e3 for stage, time_us in stages_us.items() if time_us},
         capacity_at_least=report.capacity_at_least,
+        people_limit=report.people_limit or None,
     )
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from common.body.anatomy import TOKENS
+from common.weights.transformer import Block
 from receiver.decode.clothing import CLOTHING_SIZE, Clothing
 from receiver.decode.geometry_image import CHANNELS, LEVEL_SIZES
 

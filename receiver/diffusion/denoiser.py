@@ -12,9 +12,9 @@ Shapes: B people, T = 256 tokens, K = 24 coefficients (`receiver.diffusion.displ
 import math
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from common.weights.transformer import Block
 from receiver.diffusion.condition import Condition, DiffusionConfig
 from receiver.diffusion.displacement_basis import COEFFICIENTS, DISPLACEMENT_TOKENS
 

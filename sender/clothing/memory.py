@@ -42,8 +42,8 @@ class ClothingMemory:
     views: FloatArray = field(default_factory=lambda: np.zeros(DIRECTIONS, np.float32))
     contradicting: int = 0
 
-    def add(self, mean: FloatArray, variance: FloatArray, heading: float) -> None:
-        """Adds one view.
+    def add(self, mean: FloatArray, variance: FloatArray, heading: float) -> float:
+        """Adds one view; returns how many its direction has now, at most 12.
 
         Args:
             mean: (E,) of the posterior.
@@ -60,6 +60,7 @@ class ClothingMemory:
         self.precision[direction] += share * (precision - self.precision[direction])
         # mean / variance is the posterior's natural parameter, to which the prior N(0, 1) contributes nothing.
         self.weighted[direction] += share * (mean / variance - self.weighted[direction])
+        return float(self.views[direction])
 
     @property
     def estimate(self) -> tuple[FloatArray, FloatArray]:

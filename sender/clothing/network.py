@@ -11,12 +11,12 @@ Shapes: B people, E = 24 entries of `surface`.
 from dataclasses import dataclass
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
+from common.weights.transformer import Block
 from sender.clothing.evidence import FEATURES, PLACES_M, ClothingViews
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution

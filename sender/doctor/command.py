@@ -40,7 +40,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     from common.doctor.certificates import check_certificates
     from common.doctor.storage import check_address_free
     from common.weights.manifest import model_hash
-    from sender.doctor import camera, peer, spool
+    from sender.doctor import camera, peer, people, spool
     from sender.link.transport.transport import Transport
 
     security, targets = config.security, config.link.peer.each
@@ -54,6 +54,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("weights", networks.check_weights)
     yield named("versions", networks.check_versions, "sender")
     yield named("device", networks.check_device, config.device)
+    yield named("people", people.check_people, config.tracking, config.device)
     yield named("body model", networks.check_body_cache)
     yield named("cameras", camera.check_devices)
     yield named("source", camera.check_source, config.capture)

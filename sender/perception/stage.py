@@ -20,6 +20,7 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import person_box, predict_in_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.search_schedule import SearchSchedule
 from sender.perception.tracking.boxes import prominence
 from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
@@ -29,8 +30,6 @@ from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
 
 logger = logging.getLogger(__name__)
 
-# Least time between searches, at the two scales by turns: frames, and seconds where the source has a clock.
-_SEARCH_FRAMES, _SEARCH_S = 5, 0.3
 # Least presence of a new person.  Chosen on the photographs held back from training: with 0.6 instead of 0.5, none of
 # 138 people is lost, and 71 instead of 92 are published who are not annotated; few of the difference are people.
 _MIN_PRESENCE = 0.6
@@ -80,7 +79,7 @@ class PerceptionStage:
         self._tracker = Tracker(limits)
         self._rejected_boxes = RejectedBoxes()
         self._frames = 0
-        self._searches, self._searched = 0, (0, 0.0)
+        self._schedule = SearchSchedule()
         self._time_s: float | None = None
         self._view: View = "plain"
         self._boxes = ViewTurns()
@@ -101,11 +100,16 @@ class PerceptionStage:
             logger.info("following up to %d people (--max-people)", limits.max_people)
         return cls(Detector.load(device=device), perception, Verifier.load(), limits)
 
+    @property
+    def max_people(self) -> int:
+        """Most people that it follows at a time."""
+        return self._tracker.config.max_people
+
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()
         self._frames = 0
-        self._searches, self._searched = 0, (0, 0.0)
+        self._schedule.reset()
         self._time_s = None
         self._boxes.reset()
         self._rejected_boxes.reset()
@@ -136,24 +140,20 @@ class PerceptionStage:
         The detector runs in some frames, at its two scales in turn, and in every frame while somebody has just been
         lost or a track may have drifted; while nobody is seen, at both.
         """
-        scales = self._scales_due(time_s)
+        scales = self._scales_due(image, time_s)
         if scales:
             detections = self._detector.find(image, scales)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
 
-    def _scales_due(self, time_s: float | None) -> Sequence[float]:
+    def _scales_due(self, image: Image, time_s: float | None) -> Sequence[float]:
         """The scales at which the detector must search this frame; none if it need not."""
-        frame, at_s = self._searched
-        waited = time_s is None or not 0.0 <= time_s - at_s < _SEARCH_S
-        regular = self._frames - frame >= _SEARCH_FRAMES and waited
-        if regular:
-            self._searches, self._searched = self._searches + 1, (self._frames, time_s or 0.0)
+        regular = self._schedule.due(image, [track.box for track in self._tracker.seen], time_s)
         if not self._tracker.seen:
             return BOTH
         if regular:
-            return LARGER if self._searches % 2 else USUAL
+            return LARGER if self._schedule.searches % 2 else USUAL
         return USUAL if self._tracker.search_due else ()
 
     def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
@@ -210,7 +210,7 @@ class PerceptionStage:
     @property
     def _round(self) -> int:
         """How often the detector has searched at all of its scales."""
-        return self._searches // 2
+        return self._schedule.searches // 2
 
     def _next_view(self, follows: bool) -> View:
         """Of everybody in a frame; both for people who are new, whose first frame would else be off."""

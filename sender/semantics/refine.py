@@ -29,6 +29,8 @@ _MIN_DEPTH_M = 0.05
 # Chosen on photographs held back from training: with two steps, a floor of 0.03 and a weight of 1, 0.42 instead of 0.44
 # of the keypoints there are published within 0.05 of the person's box; the 3D error on rendered people is the same.
 _STEPS = 3
+# From where the last frame's steps led, the sum above gets as low with one step less.
+_FOLLOWING_STEPS = 2
 # Least standard deviations of a 2D keypoint, crop widths, and of a 3D keypoint, metres.
 _PIXEL_FLOOR, _DEPTH_FLOOR_M = 0.02, 0.3
 # Weight of the CVAE's labels, which depend on the same keypoints.
@@ -71,7 +73,14 @@ class Refiner:
         self._kinematics = kinematics
         self._keypoints = KeypointJacobian(space, kinematics)
 
-    def refine(self, entries: Tensor, sigma: Tensor, output: PerceptionOutput, focal: Tensor) -> Tensor:
+    def refine(
+        self,
+        entries: Tensor,
+        sigma: Tensor,
+        output: PerceptionOutput,
+        focal: Tensor,
+        correction: Tensor | None = None,
+    ) -> Tensor:
         """Entries (B, E), refined.
 
         Args:
@@ -79,10 +88,11 @@ class Refiner:
             sigma: (B, E) their standard deviations.
             output: perception's, B crops.
             focal: (B,) focal lengths in crop widths.
+            correction: (B, E) what refining the same people added in the last frame: where the search begins.
         """
         targets = _Targets.from_output(output)
-        refined = entries
-        for _ in range(_STEPS):
+        refined = entries if correction is None else entries + correction
+        for _ in range(_STEPS if correction is None else _FOLLOWING_STEPS):
             refined = self._step(refined, entries, sigma, targets, focal)
         return refined
 

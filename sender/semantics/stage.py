@@ -94,6 +94,7 @@ class SemanticsStage:
         self._network = network
         self._space = space
         self._colours: dict[int, RegionColours] = {}
+        self._corrections: dict[int, Tensor] = {}
 
     @classmethod
     def load(
@@ -130,6 +131,7 @@ class SemanticsStage:
 
     def reset(self) -> None:
         self._colours.clear()
+        self._corrections.clear()
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -164,11 +166,29 @@ class SemanticsStage:
         output = PerceptionOutput.concatenate([person.output for person in observed])
         entries, sigma = (values.cpu() for values in self._network(semantic_features(self._space, output)))
         focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
-        entries = self._refiner.refine(entries, sigma, output, focal)
+        entries = self._refined(observed, entries, sigma, output, focal)
         in_crop = body_in_crop(self._space, entries, focal)
         score = torch.tensor([person.score for person in observed])
         projected = self._refiner.projected(in_crop, focal)
         return Fit(sigma, in_crop, projected, evidence(output, projected, sigma, score))
+
+    def _refined(
+        self,
+        observed: Sequence[ObservedPerson],
+        entries: Tensor,
+        sigma: Tensor,
+        output: PerceptionOutput,
+        focal: Tensor,
+    ) -> Tensor:
+        """Refined entries (B, E); where labels are smoothed, and all people were in the frame before, from there on."""
+        last = self._corrections
+        known = [last[person.identity] for person in observed if person.identity in last]
+        correction = torch.stack(known) if len(known) == len(observed) else None
+        refined = self._refiner.refine(entries, sigma, output, focal, correction)
+        if self.smooths:
+            changes = zip(observed, refined - entries, strict=True)
+            self._corrections = {person.identity: change for person, change in changes}
+        return refined
 
     def _colours_of(self, person: ObservedPerson) -> Tensor:
         colours = self._colours.setdefault(person.identity, RegionColours())

@@ -46,7 +46,9 @@ from tests.support.fake_reconstructor import tetrahedron_of
 from tests.support.web_service import cheap_passwords
 
 SENDERS = ("hall", "studio")
-REPORT = SenderReport(stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4)
+REPORT = SenderReport(
+    stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4, people_limit=3
+)
 FRAME_BYTES = 258
 """Of all messages of a frame."""
 

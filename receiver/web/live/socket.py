@@ -169,6 +169,7 @@ class LiveSocket:
                 "capacity_at_least": report.capacity_at_least,
                 "round_trip_ms": report.round_trip_ms,
                 "sender_stages_ms": dict(report.stages_ms),
+                "people_limit": report.people_limit,
             }
         )
         return {

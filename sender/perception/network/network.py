@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.weights.transformer import Block
 from sender.perception.network.dense_heads import DepthHead, MaskHead
 from sender.perception.network.keypoints import KEYPOINTS, Keypoints, KeypointsHead, cell_centres, full_precision, pool
 from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput, mask_moments, region_colours

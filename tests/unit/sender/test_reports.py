@@ -11,13 +11,14 @@ from sender.reports import Reporter
 def test_report_is_due_once_a_second_with_new_means() -> None:
     now_s, metrics = [100.0], SenderMetrics()
     reporter = Reporter(RateController(RateConfig()), metrics, clock=Clock(monotonic=lambda: now_s[0]))
+    metrics.follows_up_to(3)
     with metrics.stage("perception") as first, metrics.stage("capture"):
         pass
     with metrics.stage("perception") as second:
         pass
     report = reporter.due()
     assert report is not None and report.stages_ms["perception"] == pytest.approx((first.ms + second.ms) / 2)
-    assert report.capacity_bps is None and report.round_trip_ms is None
+    assert report.capacity_bps is None and report.round_trip_ms is None and report.people_limit == 3
     now_s[0] += 0.9
     assert reporter.due() is None
     now_s[0] += 0.1

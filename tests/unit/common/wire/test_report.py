@@ -7,11 +7,13 @@ from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import decode_client, encode_client
 from common.wire.report import MAX_TIME_MS, REPORTED_STAGES, SenderReport
 
-FULL = SenderReport(3_000_000, 12.5, {stage: 10.0 + index for index, stage in enumerate(REPORTED_STAGES)})
+FULL = SenderReport(
+    3_000_000, 12.5, {stage: 10.0 + index for index, stage in enumerate(REPORTED_STAGES)}, people_limit=3
+)
 
 
 def test_report_costs_tens_of_bytes() -> None:
-    assert len(encode_client(FULL)) <= 40
+    assert len(encode_client(FULL)) <= 42
     assert decode_client(encode_client(FULL)) == FULL
 
 
@@ -37,6 +39,7 @@ def test_report_out_of_range_is_refused() -> None:
             SenderReport(capacity_bps, round_trip_ms, stages_ms)
 
 
-def test_absurd_capacity_from_the_wire_is_refused() -> None:
+@pytest.mark.parametrize("report", [pb.SenderReport(capacity_bps=2**60), pb.SenderReport(people_limit=33)])
+def test_absurd_figures_from_the_wire_are_refused(report: pb.SenderReport) -> None:
     with pytest.raises(MalformedPacket):
-        decode_client(pb.ClientMessage(report=pb.SenderReport(capacity_bps=2**60)).SerializeToString())
+        decode_client(pb.ClientMessage(report=report).SerializeToString())

@@ -73,6 +73,14 @@ def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(
     assert stage.read_people == [3, 5, 3, 5, 3]
 
 
+def test_side_that_is_known_is_read_more_rarely(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    read = []
+    for _ in range(60):
+        label(stage, rendered, 3)
+        read.append(len(stage.read_people))
+    assert [frame for frame in range(60) if frame == 0 or read[frame] > read[frame - 1]] == [0, 5, 10, 15, 30, 45]
+
+
 def test_labels_stay_between_readings(stage: ScriptedStage, rendered: RenderedPerson) -> None:
     first, second = (label(stage, rendered, 3)[0].labels["surface"] for _ in range(2))
     np.testing.assert_array_equal(first, second)

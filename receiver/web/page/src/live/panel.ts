@@ -41,6 +41,7 @@ export class Panel {
   readonly #labelRate = h("p", { class: "soft small" });
   readonly #fps = h("dd", {}, "–");
   readonly #age = h("dd", {}, "–");
+  readonly #people = h("dd", {}, "–");
   readonly #capacity = h("dd", {}, "–");
   readonly #roundTrip = h("dd", {}, "–");
   readonly #total = h("span", { class: "soft" });
@@ -132,6 +133,7 @@ export class Panel {
     setText(this.#labelRate, recorded || !figures ? "" : parts);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
+    setText(this.#people, people(record, link));
     const atLeast = link.capacity_at_least ? "≥ " : "";
     setText(this.#capacity, link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : "–");
     setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
@@ -160,6 +162,7 @@ export class Panel {
       figure("Age", "From capture to the mesh, with the largest error of the clocks", this.#age),
       figure("Link capacity", "The sender's estimate", this.#capacity),
       figure("Round trip", "Between sender and receiver", this.#roundTrip),
+      figure("People", "In the newest frame, and how many the sender follows at most", this.#people),
     );
   }
 
@@ -190,6 +193,11 @@ export class Panel {
     );
     return h("table", { class: "labels" }, h("thead", {}, head), body);
   }
+}
+
+function people(record: FrameRecord | null, link: LinkReport): string {
+  const most = link.people_limit ? ` of up to ${link.people_limit}` : "";
+  return record ? `${record.people.length}${most}` : "–";
 }
 
 function age(record: FrameRecord | null): string {

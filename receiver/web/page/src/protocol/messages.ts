@@ -36,6 +36,8 @@ export interface LinkReport {
   capacity_at_least?: boolean;
   round_trip_ms?: number | null;
   sender_stages_ms?: Readonly<Record<string, number | null>>;
+  /** Most people that the sender follows at a time. */
+  people_limit?: number | null;
 }
 
 /** Everything on the link of a session, in both directions, headers of TCP and IP included. */
