@@ -37,7 +37,7 @@ from common.wear_kinds import VALUES
 from sender.perception.inference.predictor import Perception
 from sender.train.worn_people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
 from sender.train.worn_views import WornBatch, batch_of
-from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute
+from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute, read_both_ways
 from sender.wears.stage import WEIGHTS_NAME
 
 _PHOTOGRAPH_SHARE = 0.8
@@ -164,7 +164,7 @@ def read(network: WearsNet, people: WornPeople) -> Reading:
         batch = batch_of([(people, row, PHOTOGRAPH) for row in range(start, min(start + 32, len(people)))])
         with torch.no_grad():
             seen = on_device(batch, device)
-            parts.append((network(seen.views, seen.source).cpu(), batch.possible))
+            parts.append((read_both_ways(network, seen.views, seen.source).cpu(), batch.possible))
     logits, possible = zip(*parts, strict=True)
     return torch.cat(logits), torch.cat(possible)
 

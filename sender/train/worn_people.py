@@ -1,8 +1,8 @@
 """People whose kinds of hair and clothes are known, in photographs and rendered.
 
-The photographs are those of `sender.train.photographs`: of the source `people`, judged by eye in its `wears.tsv`, and
-of `openimages`, judged by a vision-language model that was shown them as contact sheets, in
-`data/openimages_wears.tsv`.  The pictures that are held back there are never trained on.  One pass of perception gives
+The photographs are those of `sender.train.photographs`: of the source `people`, judged by eye in its `wears.tsv`;
+others of `people` and those of `openimages` were judged by a vision-language model that was shown them as contact
+sheets, in `data`.  The pictures that are held back there are never trained on.  One pass of perception gives
 keypoints, mask and features, which are kept; rendered people have the true ones.
 """
 
@@ -37,6 +37,8 @@ FOLDS = 3
 """The judged people of `people` are in so many parts, by photograph, for cross-validation."""
 _IN_NO_FOLD = 255
 _OPENIMAGES = Path(__file__).parent / "data" / "openimages_wears.tsv"
+# People whom the `wears.tsv` of `people` leaves out: smaller ones, or with few keypoints.
+_PEOPLE = Path(__file__).parent / "data" / "people_wears.tsv"
 # Pictures of Open Images are stretched to a square: width and height by the proportions that perception is surer of.
 _UNSTRETCHED = {"4:3": (480, 360), "3:4": (360, 480)}
 _BATCH = 16
@@ -99,7 +101,8 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
     annotations = {entry["id"]: entry for entry in document["annotations"]}
     held_back = held_out(list(names.values()))
     found: dict[str, list[JudgedPerson]] = {}
-    for row in _rows(directory / "wears.tsv"):
+    more = _rows(_PEOPLE) if split == "train" else ()
+    for row in (*_rows(directory / "wears.tsv"), *more):
         annotation = annotations[int(row["annotation_id"])]
         name = names[annotation["image_id"]]
         if (name in held_back) == (split == "test"):

@@ -29,6 +29,11 @@ PICTURE_PX = 256
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
+UPRIGHT_PARTS = 5
+"""So many of `PARTS`, the first, are no limbs."""
+MIRRORED_PARTS = (0, 1, 2, 3, 4, 6, 5, 8, 7, 10, 9)
+MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
+"""The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7
 _INDEX = {name: row for row, name in enumerate(COCO_KEYPOINTS)}
 # Sides of the parts over the length of the torso.

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
-from sender.wears.evidence import COLOUR_FEATURES, PARTS, WornViews
+from sender.wears.evidence import (
+    COLOUR_FEATURES,
+    MIRRORED_PARTS,
+    MIRRORED_PLACES,
+    PARTS,
+    PLACES,
+    UPRIGHT_PARTS,
+    WornViews,
+)
 
 LOGITS = sum(len(values) for values in VALUES.values())
 PHOTOGRAPH, RENDERED = SOURCES = range(2)
@@ -108,6 +116,20 @@ class WearsNet(nn.Module):
         self.leave.bias[rows] = frequency
         self.frequency.weight[0, rows] = 0.0
         self.temperature[rows] = 1.0
+
+
+def read_both_ways(network: WearsNet, views: WornViews, source: Tensor) -> Tensor:
+    """(B, L) mean of the logits of the views and of their mirror images, which is right more often than either."""
+    both: Tensor = network(views, source) + network(mirrored(views), source)
+    return both / 2
+
+
+def mirrored(views: WornViews) -> WornViews:
+    """The views of the same people in mirrored pictures, but with the features of the pictures as they are."""
+    parts = views.parts[:, MIRRORED_PARTS]
+    parts = torch.cat([parts[:, :UPRIGHT_PARTS].flip(-1), parts[:, UPRIGHT_PARTS:]], dim=1)
+    colours = views.colours.unflatten(1, (PLACES, -1))[:, MIRRORED_PLACES].flatten(1)
+    return WornViews(parts, colours, views.features)
 
 
 def by_attribute(logits: Tensor) -> tuple[Tensor, ...]:

@@ -22,7 +22,7 @@ from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, worn_view
 from sender.wears.memory import WearsMemory
-from sender.wears.network import WearsConfig, WearsNet, by_attribute
+from sender.wears.network import WearsConfig, WearsNet, by_attribute, read_both_ways
 
 WEIGHTS_NAME = "wears"
 _READ_EVERY_FRAMES = 15
@@ -60,7 +60,7 @@ class _Reader(nn.Module):
 
     def forward(self, parts: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor]:
         photographs = torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device)
-        return (self.network(WornViews(parts, colours, features), photographs),)
+        return (read_both_ways(self.network, WornViews(parts, colours, features), photographs),)
 
 
 class WearsReader:

@@ -45,10 +45,13 @@ def write_judgements(folders: dict[Source, Path], monkeypatch: pytest.MonkeyPatc
     """Says that everybody of the source `people`, and two of `openimages`, wear short sleeves."""
     kinds = "\t".join("short" if name == "sleeve" else UNKNOWN for name in VALUES)
     columns = "\t".join(VALUES)
-    count = len(list((folders["people"] / "images").iterdir()))
-    lines = [f"annotation_id\t{columns}", *(f"{number}\t{kinds}" for number in range(count))]
-    (folders["people"] / "wears.tsv").write_text("\n".join(lines) + "\n")
-    judged = folders["openimages"] / "wears.tsv"
+    header, count = f"annotation_id\t{columns}", len(list((folders["people"] / "images").iterdir()))
+    lines = [f"{number}\t{kinds}" for number in range(count)]
+    more = folders["people"] / "more_wears.tsv"
+    for path, judged in ((folders["people"] / "wears.tsv", lines[:-3]), (more, lines[-3:])):
+        path.write_text("\n".join([header, *judged]) + "\n")
+    monkeypatch.setattr(worn_people, "_PEOPLE", more)
+    there = folders["openimages"] / "wears.tsv"
     lines = [f"photograph\tbox\tproportions\t{columns}", f"id0\t0\t4:3\t{kinds}", f"id1\t0\t3:4\t{kinds}"]
-    judged.write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(worn_people, "_OPENIMAGES", judged)
+    there.write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(worn_people, "_OPENIMAGES", there)
