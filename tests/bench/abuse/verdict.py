@@ -1,6 +1,8 @@
 """What a campaign showed: figures of the honest senders and of the receiver, and the criteria."""
 
+import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -124,6 +126,21 @@ def live_frames(log: Path, records: Sequence[Line]) -> LiveFrames:
     return LiveFrames(acknowledged, recorded, late)
 
 
+def by_group(live: LiveFrames, course: Course) -> dict[str, dict[str, float]]:
+    """The live sender's rate and age in calm times, beside each group of attackers, and in all rounds.
+
+    `share` is the rate over that of the calm times, `minutes` how long each lasted.
+    """
+    calm = live.within(course.calm)
+    spans = {"calm": course.calm, **course.siege, "all rounds": [*itertools.chain(*course.siege.values())]}
+    rows = {}
+    for group, of_group in spans.items():
+        row = live.within(of_group)
+        share = row["fps"] / calm["fps"] if calm["fps"] else math.nan
+        rows[group] = {"minutes": sum(end - begin for begin, end in of_group) / 60, **row, "share": share}
+    return rows
+
+
 def durable_faults(ledger: Path, captured: int | None, records: Sequence[Line]) -> Faults:
     """Compares the records with the frames that the sender with complete delivery captured."""
     acknowledged = [int(line) for line in ledger.read_text().split("\n")[:-1]] if ledger.exists() else []
@@ -160,8 +177,14 @@ def is_flat(figures: dict[str, float], name: str, spare: float) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Everything that is reported."""
+    """Everything that is reported.
 
+    Args:
+        live: rate and age of the live sender, calm and beside each group of attackers.
+        senders: what became of the frames of both honest senders.
+    """
+
+    live: dict[str, dict[str, float]]
     senders: dict[str, dict[str, float]]
     receiver: dict[str, float]
     criteria: list[Criterion]
@@ -178,18 +201,22 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     records, bad = read_lines(record_files(bed))
     live = live_frames(bed.live_log, records)
     faults = durable_faults(bed.ledger, course.captured, records)
-    calm, siege = live.within(course.calm), live.within(course.siege)
-    share = siege["fps"] / calm["fps"] if calm["fps"] else float("nan")
-    pids = {sample.pid for sample in bed.samples if sample.at < course.siege[-1][1]}
+    rates = by_group(live, course)
+    share = rates["all rounds"]["share"]
+    besieged_until_s = max(end for spans in course.siege.values() for _, end in spans)
+    pids = {sample.pid for sample in bed.samples if sample.at < besieged_until_s}
     resources = growth([sample for sample in bed.samples if sample.pid in pids], course.calm)
     peers = max((sample.peers for sample in bed.samples if sample.peers == sample.peers), default=float("nan"))
-    resources |= {"peers_max": peers, "log_lines_per_min": course.log_lines_per_min}
+    calm_kb = medians_kb(bed.samples, course.calm)
+    resources |= {
+        "rss_after": calm_kb[-1] / calm_kb[0],
+        "peers_max": peers,
+        "log_lines_per_min": course.log_lines_per_min,
+    }
     alarms = [alarm for process in bed.processes for alarm in process.alarms()]
     found = findings(bed.journal.read())
     senders = {
-        "live, calm": calm,
-        "live, attacked": siege | {"share": share},
-        "live, all": {
+        "live": {
             "frames": float(len(live.acknowledged)),
             "late": live.late,
             "lost": live.lost,
@@ -216,7 +243,7 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
         Criterion("frames.jsonl is strict JSON", not bad, "; ".join(bad[:3])),
     ]
     counted = Counter((alarm.process, alarm.cause) for alarm in alarms)
-    return Verdict(senders, resources, criteria, counted, [*_describe(found), *bed.gave_up])
+    return Verdict(rates, senders, resources, criteria, counted, [*_describe(found), *bed.gave_up])
 
 
 def _peers_hold(check: Span, largest: float) -> bool:
