@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -126,17 +126,19 @@ def live_frames(log: Path, records: Sequence[Line]) -> LiveFrames:
     return LiveFrames(acknowledged, recorded, late)
 
 
-def by_group(live: LiveFrames, course: Course) -> dict[str, dict[str, float]]:
+def by_group(
+    live: LiveFrames, calm: Sequence[Span], siege: Mapping[str, Sequence[Span]]
+) -> dict[str, dict[str, float]]:
     """The live sender's rate and age in calm times, beside each group of attackers, and in all rounds.
 
     `share` is the rate over that of the calm times, `minutes` how long each lasted.
     """
-    calm = live.within(course.calm)
-    spans = {"calm": course.calm, **course.siege, "all rounds": [*itertools.chain(*course.siege.values())]}
+    calm_fps = live.within(calm)["fps"]
+    spans = {"calm": calm, **siege, "all rounds": [*itertools.chain(*siege.values())]}
     rows = {}
     for group, of_group in spans.items():
         row = live.within(of_group)
-        share = row["fps"] / calm["fps"] if calm["fps"] else math.nan
+        share = row["fps"] / calm_fps if calm_fps else math.nan
         rows[group] = {"minutes": sum(end - begin for begin, end in of_group) / 60, **row, "share": share}
     return rows
 
@@ -201,7 +203,7 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     records, bad = read_lines(record_files(bed))
     live = live_frames(bed.live_log, records)
     faults = durable_faults(bed.ledger, course.captured, records)
-    rates = by_group(live, course)
+    rates = by_group(live, course.calm, course.siege)
     share = rates["all rounds"]["share"]
     besieged_until_s = max(end for spans in course.siege.values() for _, end in spans)
     pids = {sample.pid for sample in bed.samples if sample.at < besieged_until_s}

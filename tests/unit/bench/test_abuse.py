@@ -10,7 +10,7 @@ import pytest
 from common.io.addresses import Address
 from tests.bench.abuse import testbed
 from tests.bench.abuse.attacker import FAMILIES, Attacker
-from tests.bench.abuse.campaign import ALL, GROUPS, Course
+from tests.bench.abuse.campaign import ALL, GROUPS
 from tests.bench.abuse.outcome import Journal, Outcome, Result, findings, result_of, table
 from tests.bench.abuse.supervision import Watched
 from tests.bench.abuse.testbed import Sample
@@ -103,8 +103,8 @@ def test_live_rate_and_age_beside_each_group_of_attackers(tmp_path: Path) -> Non
     calm = [_record(seq, seq / 2) for seq in range(20)]
     slow = [{**_record(seq, 10.0 + seq), "age_ms": 200.0} for seq in range(10)]
     live = live_frames(tmp_path / "missing", [*calm, *slow])
-    course = Course(calm=[(0.0, 10.0)], siege={"load": [(10.0, 15.0), (15.0, 20.0)], "blobs": [(20.0, 25.0)]})
-    rows = by_group(live, course)
+    siege = {"load": [(10.0, 15.0), (15.0, 20.0)], "blobs": [(20.0, 25.0)]}
+    rows = by_group(live, [(0.0, 10.0)], siege)
     assert (rows["calm"]["fps"], rows["calm"]["share"], rows["calm"]["age_p50_ms"]) == (2.0, 1.0, 50.0)
     assert (rows["load"]["fps"], rows["load"]["share"], rows["load"]["age_p95_ms"]) == (1.0, 0.5, 200.0)
     assert rows["blobs"]["share"] == 0.0
