@@ -16,14 +16,16 @@ family, the others all together. With --live, somebody watches /live meanwhile a
 a live sender has to be running, on the clock of this machine. A second table has the rate and age of its frames when
 they arrive here, calm and beside each family.
 
-Without --url it serves accounts and uploads itself, with a fake in place of the sender. Sign-up must be open, and the
-receiver be a fresh one, with --http-token none and --uploads-per-minute 1000000: otherwise most bombs end at that
-limit, as the attacks on passwords do soon at theirs. The exit code is 1 with any fault.
+Without --url it serves accounts and uploads itself, with a fake in place of the sender; then an error in the log is a
+fault, too. With it, sign-up must be open, and the receiver be a fresh one, with --http-token none and
+--uploads-per-minute 1000000: otherwise most bombs end at that limit, as the attacks on passwords do soon at theirs. The
+exit code is 1 with any fault.
 """
 
 import argparse
 import contextlib
 import json
+import logging
 import random
 import sys
 import tempfile
@@ -177,13 +179,26 @@ class Watcher(threading.Thread):
         return []
 
 
+class _Alarms(logging.Handler):
+    """Keeps what a server in this process logs as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.faults: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.faults.append(f"logged {record.getMessage()}")
+
+
 @contextlib.contextmanager
-def _address(url: str | None) -> Iterator[str]:
+def _address(url: str | None, alarms: _Alarms) -> Iterator[str]:
     if url:
         yield url.rstrip("/")
         return
+    logging.getLogger().addHandler(alarms)
     with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
         yield own
+    logging.getLogger().removeHandler(alarms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    with _address(options.url) as url:
+    alarms = _Alarms()
+    with _address(options.url, alarms) as url:
         began_s = time.monotonic()
         target = Target.prepare(url, options.seed)
         watcher = Watcher(target) if options.live else None
@@ -209,6 +225,7 @@ def _work(options: argparse.Namespace) -> None:
             watcher.rest()
         faults = [fault for findings in found.values() for fault in findings.faults]
         faults += (watcher.stop() if watcher else []) + check_victim(target)
+    faults += alarms.faults
     print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
     systems = {family: _figures(findings) for family, findings in found.items()}
     rows = [[family, *(f"{count:.0f}" for count in figures.values())] for family, figures in systems.items()]
