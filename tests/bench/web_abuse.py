@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -87,19 +87,20 @@ def batches(requests: int, seed: int) -> list[tuple[str, int, int]]:
     return planned
 
 
-def rounds(requests: int, seed: int) -> dict[str, list[tuple[str, int, int]]]:
+def rounds(requests: int, seed: int, families: Collection[str] = FAMILIES) -> dict[str, list[tuple[str, int, int]]]:
     """Every other batch of each family alone, then those between of all families together."""
     planned = batches(requests, seed)
-    alone = {family: [batch for batch in planned if batch[0] == family][::2] for family in FAMILIES}
-    taken = [batch for group in alone.values() for batch in group]
-    return {**alone, ALL: [batch for batch in planned if batch not in taken]}
+    alone = {family: [batch for batch in planned if batch[0] == family][::2] for family in families}
+    return {**alone, ALL: [batch for batch in planned if batch[0] in families and batch not in alone[batch[0]]]}
 
 
-def run(target: Target, requests: int, seed: int, workers: int) -> tuple[dict[str, Findings], dict[str, list[Span]]]:
-    """Runs all batches; returns the findings of each family, and when each round was."""
-    found, spans = {family: Findings() for family in FAMILIES}, {}
+def run(
+    target: Target, requests: int, seed: int, workers: int, families: Collection[str]
+) -> tuple[dict[str, Findings], dict[str, list[Span]]]:
+    """Runs all batches of some families; returns the findings of each, and when each round was."""
+    found, spans = {family: Findings() for family in families}, {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for group, planned in rounds(requests, seed).items():
+        for group, planned in rounds(requests, seed, families).items():
             began_s = time.time()
             jobs = [(family, pool.submit(run_family, family, target, start, count)) for family, start, count in planned]
             for family, job in jobs:
@@ -207,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
     report.add_amount(parser, "--requests", "number", 50_000, 3_000)
     parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="only these")
     parser.add_argument("--live", action="store_true", help="watch /live meanwhile; needs a running sender")
     return report.run(parser, _work, arguments)
 
@@ -220,7 +222,7 @@ def _work(options: argparse.Namespace) -> None:
         if watcher:
             watcher.start()
             watcher.rest()
-        found, spans = run(target, options.requests, options.seed, options.workers)
+        found, spans = run(target, options.requests, options.seed, options.workers, options.families)
         if watcher:
             watcher.rest()
         faults = [fault for findings in found.values() for fault in findings.faults]
