@@ -26,6 +26,8 @@ LARGEST_GROWTH = 0.05
 _SPARE_DESCRIPTORS, _SPARE_KB = 20.0, 20_000.0
 _FEWEST_SAMPLES = 60
 _LARGEST_PEERS = 64.0
+# A frame that was captured before something happened may be on its way meanwhile.
+_SETTLED_S = 0.5
 
 Line = dict[str, Any]
 Span = tuple[float, float]
@@ -82,10 +84,10 @@ class LiveFrames:
     late: int = 0
 
     @property
-    def lost(self) -> int:
+    def lost(self) -> list[tuple[int, int]]:
         """Acknowledged frames without a record; times are rounded to milliseconds at both ends."""
         recorded = {(seq, at_ms + by) for seq, at_ms, _ in self.recorded for by in (-1, 0, 1)}
-        return sum(frame not in recorded for frame in self.acknowledged)
+        return [frame for frame in self.acknowledged if frame not in recorded]
 
     @property
     def duplicated(self) -> int:
@@ -216,12 +218,13 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
         "log_lines_per_min": course.log_lines_per_min,
     }
     alarms = [alarm for process in bed.processes for alarm in process.alarms()]
-    found = findings(bed.journal.read())
+    entries = bed.journal.read()
+    found = findings(entries)
     senders = {
         "live": {
             "frames": float(len(live.acknowledged)),
             "late": live.late,
-            "lost": live.lost,
+            "lost": float(len(live.lost)),
             "duplicated": live.duplicated,
         },
         "complete delivery": {
@@ -232,7 +235,11 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     criteria = [
         Criterion("no traceback", not alarms, f"{len(alarms)} on stderr"),
         Criterion("no attack succeeds, none hangs", not found, ", ".join(f"{f}.{a}" for f, a in found)),
-        Criterion("honest senders lose nothing", not (live.lost or faults.any or bad or course.captured is None)),
+        Criterion(
+            "honest senders lose nothing",
+            not (live.lost or faults.any or bad or course.captured is None),
+            "; ".join(moment(frame, entries) for frame in live.lost),
+        ),
         Criterion("nothing ends by itself", not bed.gave_up, f"{len(bed.gave_up)} times"),
         Criterion("starts and ends in order", not course.problems, "; ".join(course.problems)),
         Criterion("no frame twice", live.duplicated == 0),
@@ -246,6 +253,14 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     ]
     counted = Counter((alarm.process, alarm.cause) for alarm in alarms)
     return Verdict(rates, senders, resources, criteria, counted, [*_describe(found), *bed.gave_up])
+
+
+def moment(frame: tuple[int, int], entries: Iterable[Entry]) -> str:
+    """A frame, and which faults and attacks its capture fell into."""
+    seq, at_ms = frame
+    beside = [e for e in entries if e.at - e.seconds - _SETTLED_S <= at_ms / 1e3 <= e.at]
+    names = sorted({f"{each.family}.{each.attack}" for each in beside})
+    return f"live frame {seq}: {', '.join(names) or 'calm'}"
 
 
 def _peers_hold(check: Span, largest: float) -> bool:
