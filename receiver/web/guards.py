@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import JSONResponse
@@ -92,11 +91,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in added.items():
                     headers.setdefault(name, value)
-            try:
-                await send(message)
-            except LocalProtocolError as error:
-                # uvicorn has answered 400 itself, because the body of the request breaks HTTP.
-                logger.debug("an answer to malformed HTTP is dropped: %s", error)
+            await send(message)
 
         client = scope.get("client")
         address = address_key(client and client[0])

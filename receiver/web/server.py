@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -206,6 +207,19 @@ class DeadlineProtocol(_WriteDeadline, H11Protocol):
             self._head_arrived()
         elif self._waits_for_head() and self._deadline is None:
             self._expect_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers a malformed request, or only ends its connection when an answer has begun.
+
+        The application that has the request's beginning sees it as disconnected: what it sends would raise.
+        """
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:
+            self.transport.close()
 
     def _make_room(self) -> None:
         app, own = self.config.loaded_app, _address(self)

@@ -11,23 +11,27 @@ Several processes send 50,000 requests and messages (`--requests`) of these fami
 
 A status of 5xx is a fault, except 503 with Retry-After, which is counted; so are an answer that does not come within
 30 s, an attack that is accepted, an answer that shows a secret or a name of another account, and one that the document
-does not describe. At the end the victim's account and model must be as they were. With --live, somebody watches /live
-meanwhile and must get a frame at least every 5 s: a sender has to be running.
+does not describe. At the end the victim's account and model must be as they were. Half of the requests come family by
+family, the others all together. With --live, somebody watches /live meanwhile and must get a frame at least every 5 s:
+a live sender has to be running, on the clock of this machine. A second table has the rate and age of its frames when
+they arrive here, calm and beside each family.
 
-Without --url it serves accounts and uploads itself, with a fake in place of the sender. Sign-up must be open, and the
-receiver be a fresh one, with --http-token none and --uploads-per-minute 1000000: otherwise most bombs end at that
-limit, as the attacks on passwords do soon at theirs. The exit code is 1 with any fault.
+Without --url it serves accounts and uploads itself, with a fake in place of the sender; then an error in the log is a
+fault, too. With it, sign-up must be open, and the receiver be a fresh one, with --http-token none and
+--uploads-per-minute 1000000: otherwise most bombs end at that limit, as the attacks on passwords do soon at theirs. The
+exit code is 1 with any fault.
 """
 
 import argparse
 import contextlib
 import json
+import logging
 import random
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +43,8 @@ from websockets.typing import Origin
 from common.errors import BodywireError
 from common.text import printable
 from tests.bench import report
+from tests.bench.abuse.campaign import ALL
+from tests.bench.abuse.verdict import LiveFrames, Span, by_group
 from tests.bench.web_attacks import documented, mutated, pictures, rights, sockets
 from tests.bench.web_attacks.target import Findings, Target, send
 from tests.support.page_server import running_site
@@ -46,6 +52,7 @@ from tests.support.page_server import running_site
 _BATCH = 400
 _SHOWN_FAULTS = 30
 _FRAME_GAP_S = 5.0
+_CALM_S = 20.0
 
 Attack = Callable[[Target, int, int], Findings]
 FAMILIES: dict[str, tuple[Attack, float]] = {
@@ -80,15 +87,27 @@ def batches(requests: int, seed: int) -> list[tuple[str, int, int]]:
     return planned
 
 
-def run(target: Target, requests: int, seed: int, workers: int) -> dict[str, Findings]:
-    """Runs all batches; returns the findings of each family."""
-    found = {family: Findings() for family in FAMILIES}
+def rounds(requests: int, seed: int, families: Collection[str] = FAMILIES) -> dict[str, list[tuple[str, int, int]]]:
+    """Every other batch of each family alone, then those between of all families together."""
+    planned = batches(requests, seed)
+    alone = {family: [batch for batch in planned if batch[0] == family][::2] for family in families}
+    return {**alone, ALL: [batch for batch in planned if batch[0] in families and batch not in alone[batch[0]]]}
+
+
+def run(
+    target: Target, requests: int, seed: int, workers: int, families: Collection[str]
+) -> tuple[dict[str, Findings], dict[str, list[Span]]]:
+    """Runs all batches of some families; returns the findings of each, and when each round was."""
+    found, spans = {family: Findings() for family in families}, {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        planned = batches(requests, seed)
-        jobs = [(family, pool.submit(run_family, family, target, start, count)) for family, start, count in planned]
-        for family, job in jobs:
-            found[family].add(job.result())
-    return found
+        for group, planned in rounds(requests, seed, families).items():
+            began_s = time.time()
+            jobs = [(family, pool.submit(run_family, family, target, start, count)) for family, start, count in planned]
+            for family, job in jobs:
+                found[family].add(job.result())
+            spans[group] = [(began_s, time.time())]
+            report.progress(f"attacked: {group}")
+    return found, spans
 
 
 def check_victim(target: Target) -> list[str]:
@@ -106,12 +125,25 @@ def check_victim(target: Target) -> list[str]:
 
 
 class Watcher(threading.Thread):
-    """Watches /live and acknowledges every frame."""
+    """Watches /live and acknowledges every frame.
+
+    Attributes:
+        frames: number, time of capture and age in milliseconds of each frame that came.
+        calm: when nothing attacked.
+    """
 
     def __init__(self, target: Target) -> None:
         super().__init__(daemon=True)
         self._target, self._ended = target, threading.Event()
-        self.frames, self.longest_gap_s, self.fault = 0, 0.0, ""
+        self.frames: list[tuple[int, int, float]] = []
+        self.calm: list[Span] = []
+        self.longest_gap_s, self.fault = 0.0, ""
+
+    def rest(self) -> None:
+        """Lets a calm time pass."""
+        began_s = time.time()
+        self._ended.wait(_CALM_S)
+        self.calm.append((began_s, time.time()))
 
     def run(self) -> None:
         url = self._target.url.replace("http", "ws", 1) + "/live"
@@ -133,7 +165,9 @@ class Watcher(threading.Thread):
         header = json.loads(received[4 : 4 + int.from_bytes(received[:4], "little")])
         if header["type"] != "frame":
             return False
-        self.frames += 1
+        record, now_ms = header["record"], time.time() * 1e3
+        captured_ms = record["captured_at"] * 1e3
+        self.frames.append((record["seq"], round(captured_ms), now_ms - captured_ms))
         connection.send(json.dumps({"type": "shown", "id": header["id"]}))
         return True
 
@@ -142,17 +176,30 @@ class Watcher(threading.Thread):
         self._ended.set()
         self.join(10)
         if self.fault or not self.frames or self.longest_gap_s > _FRAME_GAP_S:
-            return [self.fault or f"{self.frames} live frames, the longest pause {self.longest_gap_s:.1f} s"]
+            return [self.fault or f"{len(self.frames)} live frames, the longest pause {self.longest_gap_s:.1f} s"]
         return []
 
 
+class _Alarms(logging.Handler):
+    """Keeps what a server in this process logs as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.faults: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.faults.append(f"logged {record.getMessage()}")
+
+
 @contextlib.contextmanager
-def _address(url: str | None) -> Iterator[str]:
+def _address(url: str | None, alarms: _Alarms) -> Iterator[str]:
     if url:
         yield url.rstrip("/")
         return
+    logging.getLogger().addHandler(alarms)
     with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
         yield own
+    logging.getLogger().removeHandler(alarms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -161,29 +208,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
     report.add_amount(parser, "--requests", "number", 50_000, 3_000)
     parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="only these")
     parser.add_argument("--live", action="store_true", help="watch /live meanwhile; needs a running sender")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    with _address(options.url) as url:
+    alarms = _Alarms()
+    with _address(options.url, alarms) as url:
         began_s = time.monotonic()
         target = Target.prepare(url, options.seed)
         watcher = Watcher(target) if options.live else None
         if watcher:
             watcher.start()
-        found = run(target, options.requests, options.seed, options.workers)
+            watcher.rest()
+        found, spans = run(target, options.requests, options.seed, options.workers, options.families)
+        if watcher:
+            watcher.rest()
         faults = [fault for findings in found.values() for fault in findings.faults]
         faults += (watcher.stop() if watcher else []) + check_victim(target)
+    faults += alarms.faults
     print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
     systems = {family: _figures(findings) for family, findings in found.items()}
     rows = [[family, *(f"{count:.0f}" for count in figures.values())] for family, figures in systems.items()]
     print(report.markdown([["", *next(iter(systems.values()))], *rows]))
+    live = {}
     if watcher:
-        print(f"\n{watcher.frames} live frames, the longest pause {watcher.longest_gap_s:.1f} s")
+        live = by_group(LiveFrames([], watcher.frames), watcher.calm, spans)
+        print(f"\n{report.table(live)}\n\nthe longest pause of the live view {watcher.longest_gap_s:.1f} s")
     for fault in faults[:_SHOWN_FAULTS]:
         print(f"  {printable(fault, 600)}")
-    report.write_json(options, systems, faults=faults)
+    report.write_json(options, systems, faults=faults, live=live)
     if faults:
         raise Abused(f"{len(faults)} attacks had an effect: see above")
 

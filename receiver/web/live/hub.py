@@ -35,6 +35,8 @@ MeshKind = Literal["surface", "body"]
 
 _RATE_WINDOW_S = 2.0
 _REMEMBERED_ENDED = 64
+# In the newest frames of all sessions, for whoever begins to watch; each has a mesh, and perhaps a texture.
+_REMEMBERED_PEOPLE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,7 @@ class LiveHub(SessionObserver):
             return
         frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()))
         state.newest = frame
+        self._forget_people()
         if state.source != record.source:
             state.source = record.source
             self._tell_sessions()
@@ -302,6 +305,18 @@ class LiveHub(SessionObserver):
     def _tell_sessions(self) -> None:
         for watcher in self._watchers:
             watcher.sessions_changed()
+
+    def _forget_people(self) -> None:
+        """Forgets the frames of the most people, the oldest first, beyond a number of people that bounds the memory."""
+        kept = [
+            (len(state.newest.record.people), state) for state in self.sessions.values() if state.newest is not None
+        ]
+        excess = sum(people for people, _ in kept) - _REMEMBERED_PEOPLE
+        while excess > 0:
+            people, state = max(kept, key=lambda each: each[0])
+            kept.remove((people, state))
+            state.newest = None
+            excess -= people
 
     def _forget_old(self) -> None:
         """Forgets the sessions that ended first, beyond a number that bounds the memory."""

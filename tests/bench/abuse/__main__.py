@@ -2,13 +2,14 @@
 
 A receiver with TLS and two accounts serves two honest senders, a live one at two frames a second and one with complete
 delivery at one: together a fifth of what it reconstructs.  Attackers with a token of their own, in processes of lower
-priority, attack it at random, several at once; then processes, files and disk fail and are mended, and daemons start
+priority, attack it at random; then processes, files and disk fail and are mended, and daemons start
 with something damaged.  Attackers also play the receiver, and odd values of `--camera`.
 
 The table of attacks counts, by family, how many were refused, harmless, accepted wrongly (`wrong`), not handled (an
-exception), or not answered in time (`hang`).  `share` is the live sender's frame rate while attackers run over that of
-its calm times in between.  A frame is lost if it was acknowledged, or with complete delivery captured, and is not in
-`frames.jsonl`.  Growth is fitted to the receiver's calm times.
+exception), or not answered in time (`hang`).  The groups of attackers come in turn, a round each; `share` is the live
+sender's frame rate beside one of them over that of the calm times in between.  A frame is lost if it was acknowledged,
+or with complete delivery captured, and is not in `frames.jsonl`.  Growth is fitted to the receiver's calm times;
+`rss_after` is its memory in the last of them over that in the first.
 
 Everything random follows from `--seed`; each attack is logged with a seed of its own, and `--repeat` runs one again.
 The exit code is 1 if a criterion does not hold.  Linux only; as root the full disk is real.
@@ -44,7 +45,7 @@ class CriterionFailed(BodywireError):
 
 def _print(verdict: Verdict, attacks: dict[str, dict[str, float]]) -> None:
     print(report.markdown([["", *next(iter(attacks.values()))], *_rows(attacks)]))
-    print(f"\n{report.table(verdict.senders)}\n")
+    print(f"\n{report.table(verdict.live)}\n\n{report.table(verdict.senders)}\n")
     print(report.table({"receiver": verdict.receiver}))
     print("\nCriteria")
     for criterion in verdict.criteria:
@@ -91,7 +92,11 @@ def _work(options: argparse.Namespace) -> None:
         "findings": verdict.faults,
         "minutes": minutes,
     }
-    systems = {**verdict.senders, "receiver": verdict.receiver}
+    systems = {
+        **{f"live, {group}": row for group, row in verdict.live.items()},
+        **verdict.senders,
+        "receiver": verdict.receiver,
+    }
     alarms = [{"process": process, "cause": cause, "times": n} for (process, cause), n in verdict.alarms.items()]
     report.write_json(options, systems, **more, alarms=alarms)
     if verdict.failed:

@@ -1,11 +1,12 @@
 """The course of a campaign: calm, siege, faults, and the end.
 
 calm     the honest senders alone
-siege    attackers in rounds, with a calm time after each; the receiver is not restarted
+siege    attackers in rounds, one group of them at a time, with a calm time after each; the receiver is not restarted
 faults   processes and files fail and are mended, with or without attackers beside
 """
 
 import asyncio
+import itertools
 import random
 import signal
 import time
@@ -20,13 +21,17 @@ from tests.bench.abuse.supervision import Watched
 from tests.bench.abuse.testbed import Testbed
 from tests.netlab.hostile_client import HostileClient, Identity, StreamEnded
 
-_SIEGE_SHARE = 0.55
+_SIEGE_SHARE = 0.65
 _CALM_S, _ROUND_S = (6.0, 20.0), (14.0, 40.0)
 _SETTLING_S = 3.0
 _NICE = 10
 _SAME_SESSIONS = 20
 # A process for some families of attacks, and how many attacks run at once in it.
 _ATTACKERS = ((("protocol", "theft", "packets", "blobs"), 3), (("connections",), 2), (("load",), 1))
+ALL = "all together"
+"""A round of every group at once, as the faults have beside them; a short campaign has no other."""
+GROUPS = (*(family for families, _ in _ATTACKERS for family in families), "links", "cameras", ALL)
+"""The attackers of one round each, in turn."""
 
 
 @dataclass(slots=True)
@@ -34,7 +39,8 @@ class Course:
     """What happened when.
 
     Args:
-        calm, siege: (begin, end) of each calm time and each round of attacks, seconds since the epoch.
+        calm: (begin, end) of each calm time, seconds since the epoch.
+        siege: the same of each round of attacks, by the group that attacked.
         captured: frames of the sender with complete delivery; None if it did not finish.
         problems: what went wrong besides attacks.
         peers: the gauge before and after a session was opened many times at once and drained.
@@ -42,7 +48,7 @@ class Course:
     """
 
     calm: list[tuple[float, float]] = field(default_factory=list)
-    siege: list[tuple[float, float]] = field(default_factory=list)
+    siege: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     captured: int | None = None
     problems: list[str] = field(default_factory=list)
     peers: tuple[float, float] = (float("nan"), float("nan"))
@@ -61,6 +67,7 @@ class Campaign:
         self._bed, self._seconds, self._seed = bed, seconds, seed
         self._rng = random.Random(seed)
         short = seconds < 240
+        self._groups = (ALL,) if short else GROUPS
         self._calm_s, self._round_s = (pair[0] if short else pair[1] for pair in (_CALM_S, _ROUND_S))
         self.course = Course()
 
@@ -72,8 +79,10 @@ class Campaign:
         self._calm()
         lines, began_s = bed.log_lines(), time.monotonic()
         siege_s = began_s + _SIEGE_SHARE * (until_s - began_s)
-        while not course.siege or time.monotonic() + self._round_s / 2 < siege_s:
-            self._attack(len(course.siege))
+        for number in itertools.count():
+            if number and time.monotonic() + self._round_s / 2 >= siege_s:
+                break
+            self._attack(number)
             self._calm()
         course.log_lines_per_min = 60 * (bed.log_lines() - lines) / (time.monotonic() - began_s)
         self._check_peers()
@@ -87,28 +96,33 @@ class Campaign:
         self._bed.wait(self._calm_s)
         self.course.calm.append((began_s, time.time()))
 
-    def attackers(self, seconds: float, seed: str) -> list[Watched]:
-        """Starts processes of attackers, for some seconds."""
+    def attackers(self, seconds: float, seed: str, group: str = ALL) -> list[Watched]:
+        """Starts the processes of a group of attackers, for some seconds."""
         bed = self._bed
         fixed = ["--seconds", f"{seconds:g}", "--seed", seed, "--journal", str(bed.folder / "journal")]
         started = []
         for families, at_once in _ATTACKERS:
+            chosen = [family for family in families if group in (family, ALL)]
+            if not chosen:
+                continue
             command = ["-m", "tests.bench.abuse.attacker", "--target", str(bed.target_file), *fixed]
-            command += ["--at-once", str(at_once), "--families", *families]
+            command += ["--at-once", str(at_once), "--families", *chosen]
             started.append(bed.start("attacker", *command, nice=_NICE))
         model, patience = ["--model", bed.target.model.hex()], ["--patience", f"{bed.patience:g}"]
         folder = ["--folder", str(bed.folder / "sources")]
         for name, module, more in (("links", "hostile_receiver", model), ("cameras", "cameras", folder)):
-            command = ["-m", f"tests.bench.abuse.{module}", *more, *fixed, *patience]
-            started.append(bed.start(name, *command, nice=_NICE))
+            if group in (name, ALL):
+                command = ["-m", f"tests.bench.abuse.{module}", *more, *fixed, *patience]
+                started.append(bed.start(name, *command, nice=_NICE))
         return started
 
     def _attack(self, number: int) -> None:
-        report.progress(f"round {number + 1} of attacks")
+        group = self._groups[number % len(self._groups)]
+        report.progress(f"round {number + 1} of attacks: {group}")
         began_s = time.time()
-        started = self.attackers(self._round_s, f"{self._seed}/{number}")
+        started = self.attackers(self._round_s, f"{self._seed}/{number}", group)
         self._bed.wait(self._round_s)
-        self.course.siege.append((began_s, time.time()))
+        self.course.siege.setdefault(group, []).append((began_s, time.time()))
         self._finish(started)
 
     def _finish(self, attackers: list[Watched]) -> None:

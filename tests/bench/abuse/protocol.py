@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.wire.convert import (
     MAX_PADDING_BYTES,
@@ -145,7 +146,7 @@ async def wrong_versions(target: Target, rng: random.Random) -> Result:
     """Another protocol, codec or model."""
     versions: list[dict[str, Any]] = [
         {"protocol_version": rng.choice([0, PROTOCOL_VERSION + 1, 2**32 - 1])},
-        {"codec_version": rng.choice([0, 2, 2**32 - 1])},
+        {"codec_version": rng.choice([0, CODEC_VERSION + 1, 2**32 - 1])},
         {"model_hash": rng.randbytes(rng.randint(1, 64))},
     ]
     changes = rng.choice(versions)

@@ -1,8 +1,10 @@
 """What a campaign showed: figures of the honest senders and of the receiver, and the criteria."""
 
+import itertools
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +26,8 @@ LARGEST_GROWTH = 0.05
 _SPARE_DESCRIPTORS, _SPARE_KB = 20.0, 20_000.0
 _FEWEST_SAMPLES = 60
 _LARGEST_PEERS = 64.0
+# A frame that was captured before something happened may be on its way meanwhile.
+_SETTLED_S = 0.5
 
 Line = dict[str, Any]
 Span = tuple[float, float]
@@ -80,10 +84,10 @@ class LiveFrames:
     late: int = 0
 
     @property
-    def lost(self) -> int:
+    def lost(self) -> list[tuple[int, int]]:
         """Acknowledged frames without a record; times are rounded to milliseconds at both ends."""
         recorded = {(seq, at_ms + by) for seq, at_ms, _ in self.recorded for by in (-1, 0, 1)}
-        return sum(frame not in recorded for frame in self.acknowledged)
+        return [frame for frame in self.acknowledged if frame not in recorded]
 
     @property
     def duplicated(self) -> int:
@@ -124,6 +128,23 @@ def live_frames(log: Path, records: Sequence[Line]) -> LiveFrames:
     return LiveFrames(acknowledged, recorded, late)
 
 
+def by_group(
+    live: LiveFrames, calm: Sequence[Span], siege: Mapping[str, Sequence[Span]]
+) -> dict[str, dict[str, float]]:
+    """The live sender's rate and age in calm times, beside each group of attackers, and in all rounds.
+
+    `share` is the rate over that of the calm times, `minutes` how long each lasted.
+    """
+    calm_fps = live.within(calm)["fps"]
+    spans = {"calm": calm, **siege, "all rounds": [*itertools.chain(*siege.values())]}
+    rows = {}
+    for group, of_group in spans.items():
+        row = live.within(of_group)
+        share = row["fps"] / calm_fps if calm_fps else math.nan
+        rows[group] = {"minutes": sum(end - begin for begin, end in of_group) / 60, **row, "share": share}
+    return rows
+
+
 def durable_faults(ledger: Path, captured: int | None, records: Sequence[Line]) -> Faults:
     """Compares the records with the frames that the sender with complete delivery captured."""
     acknowledged = [int(line) for line in ledger.read_text().split("\n")[:-1]] if ledger.exists() else []
@@ -160,8 +181,14 @@ def is_flat(figures: dict[str, float], name: str, spare: float) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Everything that is reported."""
+    """Everything that is reported.
 
+    Args:
+        live: rate and age of the live sender, calm and beside each group of attackers.
+        senders: what became of the frames of both honest senders.
+    """
+
+    live: dict[str, dict[str, float]]
     senders: dict[str, dict[str, float]]
     receiver: dict[str, float]
     criteria: list[Criterion]
@@ -178,21 +205,26 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     records, bad = read_lines(record_files(bed))
     live = live_frames(bed.live_log, records)
     faults = durable_faults(bed.ledger, course.captured, records)
-    calm, siege = live.within(course.calm), live.within(course.siege)
-    share = siege["fps"] / calm["fps"] if calm["fps"] else float("nan")
-    pids = {sample.pid for sample in bed.samples if sample.at < course.siege[-1][1]}
+    rates = by_group(live, course.calm, course.siege)
+    share = rates["all rounds"]["share"]
+    besieged_until_s = max(end for spans in course.siege.values() for _, end in spans)
+    pids = {sample.pid for sample in bed.samples if sample.at < besieged_until_s}
     resources = growth([sample for sample in bed.samples if sample.pid in pids], course.calm)
     peers = max((sample.peers for sample in bed.samples if sample.peers == sample.peers), default=float("nan"))
-    resources |= {"peers_max": peers, "log_lines_per_min": course.log_lines_per_min}
+    calm_kb = medians_kb(bed.samples, course.calm)
+    resources |= {
+        "rss_after": calm_kb[-1] / calm_kb[0],
+        "peers_max": peers,
+        "log_lines_per_min": course.log_lines_per_min,
+    }
     alarms = [alarm for process in bed.processes for alarm in process.alarms()]
-    found = findings(bed.journal.read())
+    entries = bed.journal.read()
+    found = findings(entries)
     senders = {
-        "live, calm": calm,
-        "live, attacked": siege | {"share": share},
-        "live, all": {
+        "live": {
             "frames": float(len(live.acknowledged)),
             "late": live.late,
-            "lost": live.lost,
+            "lost": float(len(live.lost)),
             "duplicated": live.duplicated,
         },
         "complete delivery": {
@@ -203,7 +235,11 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
     criteria = [
         Criterion("no traceback", not alarms, f"{len(alarms)} on stderr"),
         Criterion("no attack succeeds, none hangs", not found, ", ".join(f"{f}.{a}" for f, a in found)),
-        Criterion("honest senders lose nothing", not (live.lost or faults.any or bad or course.captured is None)),
+        Criterion(
+            "honest senders lose nothing",
+            not (live.lost or faults.any or bad or course.captured is None),
+            "; ".join(moment(frame, entries) for frame in live.lost),
+        ),
         Criterion("nothing ends by itself", not bed.gave_up, f"{len(bed.gave_up)} times"),
         Criterion("starts and ends in order", not course.problems, "; ".join(course.problems)),
         Criterion("no frame twice", live.duplicated == 0),
@@ -216,7 +252,15 @@ def judge(bed: Testbed, course: Course, *, short: bool) -> Verdict:
         Criterion("frames.jsonl is strict JSON", not bad, "; ".join(bad[:3])),
     ]
     counted = Counter((alarm.process, alarm.cause) for alarm in alarms)
-    return Verdict(senders, resources, criteria, counted, [*_describe(found), *bed.gave_up])
+    return Verdict(rates, senders, resources, criteria, counted, [*_describe(found), *bed.gave_up])
+
+
+def moment(frame: tuple[int, int], entries: Iterable[Entry]) -> str:
+    """A frame, and which faults and attacks its capture fell into."""
+    seq, at_ms = frame
+    beside = [e for e in entries if e.at - e.seconds - _SETTLED_S <= at_ms / 1e3 <= e.at]
+    names = sorted({f"{each.family}.{each.attack}" for each in beside})
+    return f"live frame {seq}: {', '.join(names) or 'calm'}"
 
 
 def _peers_hold(check: Span, largest: float) -> bool:

@@ -118,6 +118,9 @@ def _value(rng: random.Random) -> object:
     return rng.choice((*_WORDS, None, True, -1, 10**400, 1.5, [], {}, [[[]]], {"$gt": ""}, "x" * 300))
 
 
+_CHUNKED = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 def _noise(rng: random.Random) -> bytes:
     return rng.choice(
         (
@@ -127,7 +130,9 @@ def _noise(rng: random.Random) -> bytes:
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
             b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
             b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+            _CHUNKED + b"zz\r\n\r\n",
+            # The answer has begun when the last chunk is read.
+            _CHUNKED + 60 * (b"4000\r\n" + bytes(0x4000) + b"\r\n") + b"zz\r\n\r\n",
             b"POST /api/session HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello",
         )
     )

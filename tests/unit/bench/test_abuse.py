@@ -10,10 +10,11 @@ import pytest
 from common.io.addresses import Address
 from tests.bench.abuse import testbed
 from tests.bench.abuse.attacker import FAMILIES, Attacker
-from tests.bench.abuse.outcome import Journal, Outcome, Result, findings, result_of, table
+from tests.bench.abuse.campaign import ALL, GROUPS
+from tests.bench.abuse.outcome import Entry, Journal, Outcome, Result, findings, result_of, table
 from tests.bench.abuse.supervision import Watched
 from tests.bench.abuse.testbed import Sample
-from tests.bench.abuse.verdict import durable_faults, growth, is_flat, live_frames, read_lines
+from tests.bench.abuse.verdict import by_group, durable_faults, growth, is_flat, live_frames, moment, read_lines
 from tests.bench.ledger import Faults
 from tests.netlab.durable_sender import captured_at
 from tests.netlab.hostile_client import StreamEnded, Target
@@ -91,11 +92,33 @@ def test_frames_of_the_live_sender_that_were_acknowledged_and_not_recorded_are_l
     lines += [_event("captured", 2, captured_at=201.0), _event("ended", 2, fate="superseded")]
     log.write_text("".join(lines) + '{"what": "capt')
     live = live_frames(log, [_record(seq, at + 0.0004) for seq, at in runs])
-    assert (live.lost, live.duplicated) == (0, 0)
+    assert (live.lost, live.duplicated) == ([], 0)
     assert live.within([(100.0, 102.0)])["fps"] == pytest.approx(2.0)
     live = live_frames(log, [_record(seq, at) for seq, at in [*runs[:5], runs[0]]])
-    assert (live.lost, live.duplicated) == (1, 1)
-    assert live_frames(log, [_record(seq, at, "stolen") for seq, at in runs]).lost == 6
+    assert (live.lost, live.duplicated) == ([(1, 200_500)], 1)
+    assert live_frames(log, [_record(seq, at, "stolen") for seq, at in runs]).lost == live.acknowledged
+
+
+def test_live_rate_and_age_beside_each_group_of_attackers(tmp_path: Path) -> None:
+    calm = [_record(seq, seq / 2) for seq in range(20)]
+    slow = [{**_record(seq, 10.0 + seq), "age_ms": 200.0} for seq in range(10)]
+    live = live_frames(tmp_path / "missing", [*calm, *slow])
+    siege = {"load": [(10.0, 15.0), (15.0, 20.0)], "blobs": [(20.0, 25.0)]}
+    rows = by_group(live, [(0.0, 10.0)], siege)
+    assert (rows["calm"]["fps"], rows["calm"]["share"], rows["calm"]["age_p50_ms"]) == (2.0, 1.0, 50.0)
+    assert (rows["load"]["fps"], rows["load"]["share"], rows["load"]["age_p95_ms"]) == (1.0, 0.5, 200.0)
+    assert rows["blobs"]["share"] == 0.0
+    assert rows["all rounds"]["fps"] == pytest.approx(10 / 15)
+    assert set(GROUPS) == {*FAMILIES, "links", "cameras", ALL}
+
+
+def test_moment_of_a_lost_frame_names_what_happened_then() -> None:
+    entries = [
+        Entry(110.0, "files", "lines_removed", "1", "harmless", "", 8.0),
+        Entry(140.0, "faults", "kill_receiver", "2", "harmless", "", 8.0),
+    ]
+    assert moment((7, 101_800), entries) == "live frame 7: files.lines_removed"
+    assert moment((7, 120_000), entries) == "live frame 7: calm"
 
 
 def test_frames_of_complete_delivery_are_audited(tmp_path: Path) -> None:

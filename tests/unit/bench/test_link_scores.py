@@ -9,13 +9,14 @@ import pytest
 
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
+from tests.bench.abuse.campaign import ALL
 from tests.bench.capacity import score
 from tests.bench.crowded import Measurements
 from tests.bench.crowded import evaluate as evaluate_crowd
 from tests.bench.failures import FAILURES, Line, evaluate
 from tests.bench.link import display_ages, oldest_s, oracle
 from tests.bench.rate import LabelClip, Sent, raw
-from tests.bench.web_abuse import FAMILIES, batches
+from tests.bench.web_abuse import FAMILIES, batches, rounds
 from tests.bench.web_attacks.target import Answer, Findings, Target, Visitor
 from tests.bench.wire import FPS, Packets, figures
 from tests.netlab.pipe import Shape
@@ -168,6 +169,10 @@ def test_answers_of_the_page_that_are_faults() -> None:
     for family, (_, share) in FAMILIES.items():
         assert sum(count for name, _, count in planned if name == family) == round(10_000 * share)
     assert batches(10_000, 1) == planned != batches(10_000, 2)
+    groups = rounds(10_000, 1)
+    assert sorted(batch for group in groups.values() for batch in group) == sorted(planned)
+    assert list(groups) == [*FAMILIES, ALL]
+    assert all({family for family, _, _ in groups[group]} == {group} for group in FAMILIES)
 
 
 def test_a_lower_bound_is_wrong_only_if_it_is_too_high() -> None:

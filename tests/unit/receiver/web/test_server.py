@@ -216,3 +216,21 @@ async def test_proxy_has_the_connections_of_all_its_clients_over_ipv6_too(
             writer.write(REQUEST)
             assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
         assert len(server.server_state.connections) == (4 if trusted else 2)
+
+
+@pytest.mark.parametrize("path", ["/", "/large"])
+@pytest.mark.parametrize("early", [True, False])
+async def test_malformed_body_is_no_matter_for_the_log(
+    path: str, early: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(head if early else head + b"zz\r\n\r\n")
+        first = b""
+        if early:
+            first = await asyncio.wait_for(reader.readline(), 10)
+            writer.write(b"zz\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            answer = first + await asyncio.wait_for(reader.read(), 10)
+            assert answer.startswith(b"HTTP/1.1 200" if early else b"HTTP/1.1 400")
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -31,14 +31,14 @@ class Published:
         self.hub.session_began(number, session)
         return session
 
-    def frame(self, number: int, sequence: int, source: str = "clip.mp4") -> None:
+    def frame(self, number: int, sequence: int, source: str = "clip.mp4", people: int = 1) -> None:
         self.now_s += 0.05
         person = tetrahedron_of(PersonLabels(0, 0.9, {}))
         points = np.zeros((17, 3), np.float32)
         record = FrameRecord(
-            sequence, source, 0.0, 10.0, 1.0, {"total": 51}, people=(PersonRecord(0, 0.9, points, points),)
+            sequence, source, 0.0, 10.0, 1.0, {"total": 51}, people=(PersonRecord(0, 0.9, points, points),) * people
         )
-        self.hub.frame_published(number, record, [person])
+        self.hub.frame_published(number, record, [person] * people)
 
 
 def sequences(watcher: Watcher) -> list[tuple[int, int]]:
@@ -92,6 +92,23 @@ def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
             }
         ]
         assert watcher.take_sessions() is None
+
+
+def test_crowds_of_many_sessions_fill_no_memory_and_leave_the_frames_of_others() -> None:
+    published = Published()
+    for number in range(100):
+        published.begin(number)
+        published.frame(number, 0, people=16 if number else 2)
+        if number % 2:
+            published.hub.session_ended(number)
+    frames = {number: state.newest for number, state in published.hub.sessions.items() if state.newest is not None}
+    assert sum(len(frame.record.people) for frame in frames.values()) <= 128
+    assert {0, 98, 99} <= frames.keys()
+    with published.hub.watcher() as watcher:
+        watcher.watch(1, previews=False)
+        assert sequences(watcher) == []
+        published.frame(1, 1, people=16)
+        assert sequences(watcher) == [(1, 1)]
 
 
 def test_the_rate_is_that_of_the_last_two_seconds() -> None:
