@@ -197,9 +197,11 @@ def _address(url: str | None, alarms: _Alarms) -> Iterator[str]:
         yield url.rstrip("/")
         return
     logging.getLogger().addHandler(alarms)
-    with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
-        yield own
-    logging.getLogger().removeHandler(alarms)
+    try:
+        with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
+            yield own
+    finally:
+        logging.getLogger().removeHandler(alarms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -48,6 +48,7 @@ _VALUES = (
         "9" * 30,
     ),
 )
+_CHUNKED = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def attack(target: Target, seed: int, count: int) -> Findings:
@@ -116,9 +117,6 @@ def _body(rng: random.Random) -> bytes:
 
 def _value(rng: random.Random) -> object:
     return rng.choice((*_WORDS, None, True, -1, 10**400, 1.5, [], {}, [[[]]], {"$gt": ""}, "x" * 300))
-
-
-_CHUNKED = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def _noise(rng: random.Random) -> bytes:
