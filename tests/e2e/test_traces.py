@@ -105,7 +105,9 @@ def test_spans_of_both_daemons_join_to_one_trace_per_frame(tmp_path: Path) -> No
 def check_trace(trace: list[Span]) -> None:
     names = [(span.service, span.name) for span in trace]
     expected = {("bodywire-sender", name) for name in SENDER} | {("bodywire-receiver", name) for name in RECEIVER}
-    assert sorted(names) == sorted(expected)
+    assert set(names) == expected
+    # A frame that waits while the link is lost is encoded again.
+    assert [name for name in names if name != ("bodywire-sender", "codec") and names.count(name) > 1] == []
     identities = {span.identity: span for span in trace}
     assert len(identities) == len(trace)
     (root,) = (span for span in trace if not span.parent)

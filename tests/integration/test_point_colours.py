@@ -20,7 +20,7 @@ from tests.support.synthetic_observation import RenderedPerson, render_person
 
 _OBSERVED_YAWS = (0.0, np.pi)
 _EVALUATED_YAWS = (0.0, 0.7, np.pi - 0.7, np.pi, np.pi + 0.7, 2 * np.pi - 0.7)
-_PEOPLE = 4
+_PEOPLE = 2
 
 
 @pytest.fixture(scope="module")

@@ -144,10 +144,10 @@ def label_frame(sequence: int) -> LabelFrame:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Gives other tasks their turns until a condition holds, for 10 s at most."""
-    async with asyncio.timeout(10):
+    """Gives other tasks and threads their turns until a condition holds, for a minute at most."""
+    async with asyncio.timeout(60):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 async def settle() -> None:

@@ -1,6 +1,7 @@
 """Tiles decode to what was encoded, and hostile ones are refused before they cost anything."""
 
 import io
+import struct
 from typing import get_args
 
 import cv2
@@ -67,6 +68,14 @@ def picture(size: tuple[int, int], kind: str = "WEBP", frames: int = 1) -> bytes
     return bytes([VERSION]) + content.getvalue()
 
 
+def bomb(size: tuple[int, int]) -> bytes:
+    """A tile whose header says that it is of another size."""
+    content = bytearray(picture((64, 64)))
+    start = content.index(b"\x9d\x01\x2a") + 3
+    content[start : start + 4] = struct.pack("<HH", *size)
+    return bytes(content)
+
+
 HOSTILE = {
     "empty": b"",
     "no mask": b"\x02",
@@ -74,7 +83,7 @@ HOSTILE = {
     "long mask": bytes([LEARNED_VERSION]) + b"\xff\xff" + bytes(3000),
     "zeros": bytes([LEARNED_VERSION]) + b"\0\0" + bytes(3000),
     "cut": bytes([VERSION]) + b"RIFF",
-    "huge": picture((16_000, 16_000)),
+    "huge": bomb((16_000, 16_000)),
     "size": picture((64, 65)),
     "png": picture((64, 64), "PNG"),
     "animation": picture((64, 64), frames=3),

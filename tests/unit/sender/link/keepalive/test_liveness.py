@@ -43,7 +43,7 @@ class Fixture:
 
     async def until_reported(self, count: int = 1) -> None:
         async with asyncio.timeout(10):
-            while len(self.reports) < count:
+            while len(self.reports) < count or not self.attempts:
                 await asyncio.sleep(0.001)
 
     async def end(self) -> None:
