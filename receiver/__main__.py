@@ -55,7 +55,8 @@ def _work(arguments: Sequence[str]) -> None:
     from receiver.config import ReceiverConfig
 
     config = read_config(ReceiverConfig, PROGRAM, arguments)
-    # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+    config.check()
+    # Imported last: the networks' library takes seconds, for which a wrong option need not wait.
     from receiver.composition import receive
 
     receive(config, announce)

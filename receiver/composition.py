@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.codec.packet import CODEC_VERSION
-from common.errors import UsageError
 from common.io.logs import start_logging
 from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
@@ -57,8 +56,7 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
-        UsageError: options contradict each other, a certificate, key or token cannot be used, or `--traces` or
-            `--engine ray` lacks its package.
+        UsageError: a certificate, key or token cannot be used, or `--traces` or `--engine ray` lacks its package.
         PeerError: the cluster of `--engine` cannot be reached, or the replicas do not start.
         RecordingError: the recording to replay is damaged, or of another version.
         OutputError: the directory or an address cannot be used, or another receiver uses it; or no recording can be
@@ -66,12 +64,6 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
         WeightsError: trained weights are missing, damaged or of another version.
     """
     terminal = start_logging(config.logging, "receiver")
-    config.security.check(config.listen.listen)
-    config.web.check(config.security)
-    config.recording.check()
-    config.engine.check(config.device.device)
-    if config.replay.replay and config.recording.record:
-        raise UsageError("--replay and --record exclude each other: the recording is there already")
     check_files()
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from common.errors import UsageError
 from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
@@ -51,3 +52,17 @@ class ReceiverConfig:
     profiling: ProfileConfig = field(default_factory=ProfileConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
+
+    def check(self) -> None:
+        """Checks what the options demand of each other and of this machine, and reads the certificates.
+
+        Raises:
+            UsageError: options contradict each other, or a certificate or key cannot be used.
+            OutputError: no recording can be created.
+        """
+        self.security.check(self.listen.listen)
+        self.web.check(self.security)
+        self.recording.check()
+        self.engine.check(self.device.device)
+        if self.replay.replay and self.recording.record:
+            raise UsageError("--replay and --record exclude each other: the recording is there already")

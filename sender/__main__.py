@@ -38,7 +38,8 @@ def _work(arguments: Sequence[str]) -> None:
     from sender.config import SenderConfig
 
     config = read_config(SenderConfig, PROGRAM, arguments)
-    # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+    config.check()
+    # Imported last: the networks' library takes seconds, for which a wrong option need not wait.
     from sender.composition import send
 
     send(config, announce)

@@ -174,8 +174,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
     Everything that was opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, a certificate, key or token cannot be read, this machine lacks the
-            GPU of `--device`, or `--traces` lacks its package.
+        UsageError: options contradict each other, this machine lacks the GPU of `--device`, or `--traces` or
+            `--transport quic` its package.
         SourceError: the source cannot be opened.
         OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
@@ -231,17 +231,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
 
 
 def _transport(config: SenderConfig) -> StreamOpener:
-    """The transport of the link; options that need a link are refused without one."""
     transport = Transport(config.security)
-    if not config.only_records:
-        transport.check(*config.link.peer.each)
-        if config.link.transport == "quic":
-            return _quic_transport(transport, config.link)
-    elif config.delivery.delivery == "complete":
-        raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
-    elif config.channel.channel is not None:
-        raise UsageError("--channel needs --peer: without it, --record sends nothing")
-    return transport
+    return _quic_transport(transport, config.link) if config.link.transport == "quic" else transport
 
 
 def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.blobs import TextureCodec
+from common.errors import UsageError
 from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
 from sender.jscc.config import JsccConfig
 from sender.link.config import LinkConfig
-from sender.link.transport.security import SecurityConfig
+from sender.link.transport.security import CredentialFiles, SecurityConfig
 from sender.perception.config import TrackingConfig
 from sender.preview.config import PreviewConfig
 from sender.rate.policy import RateConfig
@@ -69,3 +70,17 @@ class SenderConfig:
     def only_records(self) -> bool:
         """Whether there is no receiver: recording was asked for, and no peer."""
         return self.recording.record is not None and not self.link.names_peer
+
+    def check(self) -> None:
+        """Checks what the options demand of each other, and reads certificates and token.
+
+        Raises:
+            UsageError: options need a link and there is none, a certificate, key or token cannot be read or is not
+                valid, or the token would be sent unencrypted.
+        """
+        if not self.only_records:
+            CredentialFiles(self.security).check(*self.link.peer.each)
+        elif self.delivery.delivery == "complete":
+            raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
+        elif self.channel.channel is not None:
+            raise UsageError("--channel needs --peer: without it, --record sends nothing")

@@ -135,6 +135,16 @@ def test_listening_unencrypted_on_other_addresses_is_refused(tmp_path: Path) -> 
     assert "--insecure" in line
 
 
+def test_options_are_checked_before_the_networks_library_is_loaded(tmp_path: Path) -> None:
+    for program, flags in (
+        ("sender", ["--record", str(tmp_path / "a.bw"), "--delivery", "complete"]),
+        ("receiver", ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")]),
+    ):
+        script = f"import sys; from {program}.__main__ import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, text=True)
+        assert done.stdout == "2 False\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("program", "flag"), [("receiver", "--tls-cert"), ("sender", "--tls-ca"), ("sender", "--token-file")]
 )

@@ -69,6 +69,12 @@ class CredentialFiles:
         self._token: str | None = None
         self._token_failure = ""
 
+    def check(self, *peers: Address) -> None:
+        """Reads everything that connections to some receivers need."""
+        for peer in peers:
+            self.credentials(peer)
+            self.token(peer)
+
     def credentials(self, peer: Address) -> Credentials | None:
         """The credentials of a new connection; None if it is not encrypted."""
         if not self._config.encrypts(peer):

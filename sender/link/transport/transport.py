@@ -73,16 +73,6 @@ class Transport:
     def __init__(self, config: SecurityConfig | None = None) -> None:
         self._files = CredentialFiles(config or SecurityConfig())
 
-    def check(self, *peers: Address) -> None:
-        """Reads certificates and token.
-
-        Raises:
-            UsageError: a certificate, key or token cannot be read or is not valid, or must not be sent to one of them.
-        """
-        for peer in peers:
-            self._files.credentials(peer)
-            self._files.token(peer)
-
     async def open(self, peer: Address) -> GrpcClientStream:
         """Starts to connect; an unreachable peer shows when reading or writing."""
         token = self._files.token(peer)

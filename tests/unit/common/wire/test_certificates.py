@@ -14,8 +14,8 @@ from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.certificates import CertificateFiles, validity
 from receiver.link.config import SecurityConfig as ReceiverSecurity
+from sender.link.transport.security import CredentialFiles
 from sender.link.transport.security import SecurityConfig as SenderSecurity
-from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
 
 NOW = datetime.now(UTC)
@@ -110,7 +110,7 @@ def test_unusable_pair_is_refused_at_both_ends(pair: Pair, tmp_path: Path, capfd
         with pytest.raises(UsageError, match=message):
             ReceiverSecurity(tls_cert=certificate, tls_key=key).check(Address("127.0.0.1", 0))
         with pytest.raises(UsageError, match=message) as caught:
-            Transport(SenderSecurity(tls_cert=certificate, tls_key=key)).check(Address("127.0.0.1", 1))
+            CredentialFiles(SenderSecurity(tls_cert=certificate, tls_key=key)).check(Address("127.0.0.1", 1))
         assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
