@@ -1,5 +1,6 @@
 #!/bin/sh
-# Plays the demo clip through both daemons over loopback, photographs the web page, and prints a summary of the output.
+# Plays the demo clip and six photographs through both daemons over loopback, takes a screenshot of the web page, and
+# prints a summary of the output.
 #   sh deploy/demo.sh [DIRECTORY]
 # Uses `sender`, `receiver` and `python` from the PATH; `make demo` puts those of .venv first. With DEMO_KEEP=1 the page
 # stays up until Ctrl-C. Without chromium there is no screenshot.
@@ -49,7 +50,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 (umask 077 && mkdir -p "$out") 2>/dev/null || fail "cannot create the directory $out"
 # The summary must not count the output of an earlier demo.
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/page.png"
-rm -f "$out/receiver.log" "$out/sender.log"
+rm -f "$out/photographs.png" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!
@@ -70,10 +71,16 @@ kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_l
 page=$(sed -n 's/.*page: \(http[^ ]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 [ -n "$page" ] || fail "the receiver serves no page; see $out/receiver.log"
 photograph "$page"
+echo "demo: sending six photographs"
+sender --camera demo-photos --peer "$address" >"$out/photographs.log" 2>&1 ||
+    fail "the sender exited with code $?: $(last_line "$out/photographs.log")"
 [ -n "$keep" ] || stop_receiver
 
-clip=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP)')
-python -m receiver.report.summary "$out" --clip "$clip"
+data=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP.parent)')
+python -m receiver.report.summary "$out" --clip "$data/demo.mp4" --session 1
+python -m receiver.report.summary "$out" --clip "$data/photographs" --session 2 >"$out/photographs.txt" ||
+    fail "the photographs failed a check; see $out/photographs.txt"
+last_line "$out/photographs.txt"
 [ ! -s "$out/page.png" ] || echo "screenshot of the page: $out/page.png"
 if [ -n "$keep" ]; then
     echo "page: $page (Ctrl-C ends it)"

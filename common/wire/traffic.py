@@ -101,7 +101,8 @@ class Traffic:
     def recent_bps(self) -> float:
         """Everything in the last three seconds, bits per second."""
         with self._lock:
-            return 8 * self._recent.per_second(self._clock.monotonic())
+            # A correction may be of messages before them.
+            return max(8 * self._recent.per_second(self._clock.monotonic()), 0.0)
 
     @property
     def mean_bps(self) -> float:

@@ -1,7 +1,7 @@
-"""A contact sheet of a session: frames of the clip above the surfaces and bodies reconstructed from them."""
+"""A contact sheet of a session: what was sent, above the surfaces and bodies reconstructed from it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, ImageOps
 
 from common.arrays import FloatArray, Image
 from common.errors import SourceError
@@ -26,25 +26,59 @@ Record = dict[str, Any]
 """One frame of `frames.jsonl`."""
 
 
+Key = int | str
+"""A frame of a video by number, a picture of a folder by name."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """Of a video of `frame_count` frames, some by number, evenly spread: (H, W, 3) RGB."""
+    """What was sent.
 
-    frame_count: int
-    frames: dict[int, Image]
+    Args:
+        keys: all frames of a video, or pictures of a folder.
+        frames: some of them, evenly spread: (H, W, 3) RGB.
+        stills: whether they are pictures of a folder.
+    """
+
+    keys: Sequence[Key]
+    frames: Mapping[Key, Image]
+    stills: bool = False
+
+    def by_key(self, records: Sequence[Record]) -> dict[Key, Record]:
+        """The records of the frames."""
+        return {record["source"] if self.stills else int(record["seq"]): record for record in records}
 
 
 def read_clip(path: Path) -> Clip:
-    """Decodes a video and keeps at most `COLUMNS` evenly spread frames. Raises SourceError if it has none."""
+    """A video or a folder of pictures, with at most `COLUMNS` evenly spread frames. Raises SourceError without any."""
+    return _read_folder(path) if path.is_dir() else _read_video(path)
+
+
+def _read_folder(path: Path) -> Clip:
+    frames: dict[Key, Image] = {}
+    try:
+        known = PillowImage.registered_extensions()
+        names = sorted(each.name for each in path.iterdir() if each.suffix.lower() in known)
+        if not names:
+            raise SourceError(f"{path} has no pictures")
+        for name in (names[n] for n in spread(len(names), COLUMNS)):
+            with PillowImage.open(path / name) as picture:
+                frames[name] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
+    except (OSError, ValueError, PillowImage.DecompressionBombError) as error:
+        raise SourceError(f"{path} cannot be read as a folder of pictures: {error}") from error
+    return Clip(names, frames, stills=True)
+
+
+def _read_video(path: Path) -> Clip:
     try:
         frame_count = sum(1 for _ in _decode(path))
         selected = set(spread(frame_count, COLUMNS))
-        frames = {n: _rgb(frame) for n, frame in enumerate(_decode(path)) if n in selected}
+        frames: dict[Key, Image] = {n: _rgb(frame) for n, frame in enumerate(_decode(path)) if n in selected}
     except (av.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} cannot be read as a video: {error}") from error
     if frame_count == 0:
         raise SourceError(f"{path} has no frames")
-    return Clip(frame_count, frames)
+    return Clip(range(frame_count), frames)
 
 
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
@@ -70,13 +104,14 @@ def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, he
     return float(np.clip(focal_px, 0.3 * max(width, height), 20.0 * max(width, height)))
 
 
-def render_people(directory: Path, record: Record | None, kind: str, source: Image) -> Image:
+def render_people(directory: Path, record: Record | None, kind: str, source: Image, *, plain: bool = False) -> Image:
     """Renders all people of a frame as the sender's camera saw them, on white.
 
     Args:
         record: of the frame; None if it was not received.
         kind: of mesh, `surface` or `body`.
         source: the input frame (H, W, 3), of which only the size matters.
+        plain: in a neutral colour, which shows the shape alone.
 
     Returns:
         (H, W, 3) RGB.
@@ -88,7 +123,9 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
     for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
         focal_px = fit_focal_px(np.array(person["keypoints_2d"]), np.array(person["joints_3d"]), width, height)
         try:
-            canvas = render(read_mesh(directory / person[kind]), Camera(width, height, focal_px), onto=canvas)
+            mesh = read_mesh(directory / person[kind])
+            shown = replace(mesh, colours=None) if plain else mesh
+            canvas = render(shown, Camera(width, height, focal_px), onto=canvas)
         except ValueError:
             cv2.putText(canvas, "unreadable", (4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
     return canvas
@@ -103,20 +140,29 @@ def caption(text: str, width: int, height: int) -> Image:
 
 
 def write_contact_sheet(directory: Path, records: Sequence[Record], clip: Clip) -> Path:
-    """Writes `contact-sheet.png`: a column per frame with input, surface and body. Raises OutputError."""
-    by_sequence = {int(record["seq"]): record for record in records}
-    columns = [_column(directory, by_sequence.get(n), image, n) for n, image in sorted(clip.frames.items())]
+    """Writes a column per frame of a video with input, surface and body into `contact-sheet.png`.
+
+    Pictures of a folder are in `photographs.png`, with the surface in its colours and plain.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    by_key = clip.by_key(records)
+    columns = [_column(directory, by_key.get(key), image, key) for key, image in clip.frames.items()]
     sheet = np.concatenate(columns, axis=1)
     _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    path = directory / "contact-sheet.png"
+    path = directory / ("photographs.png" if clip.stills else "contact-sheet.png")
     publish_file(path, encoded.tobytes())
     return path
 
 
-def _column(directory: Path, record: Record | None, image: Image, number: int) -> Image:
-    """Caption, input, surface and body of one frame."""
-    tiles = [image, *(render_people(directory, record, kind, image) for kind in ("surface", "body"))]
+def _column(directory: Path, record: Record | None, image: Image, key: Key) -> Image:
+    """Caption, input, surface, and body or plain surface of one frame."""
+    still = isinstance(key, str)
+    last = render_people(directory, record, "surface" if still else "body", image, plain=still)
+    tiles = [image, render_people(directory, record, "surface", image), last]
     width = max(1, round(image.shape[1] * _TILE_HEIGHT_PX / image.shape[0]))
     scaled = [cv2.resize(tile, (width, _TILE_HEIGHT_PX), interpolation=cv2.INTER_AREA) for tile in tiles]
-    text = f"{number}" if record is None else f"{number}: {record['bytes']['total']} B"
+    name = "" if still else f"{key}: "
+    text = f"{key}" if record is None else f"{name}{record['bytes']['total']} B"
     return np.concatenate([caption(text, width, _CAPTION_HEIGHT_PX), *scaled], axis=0).astype(np.uint8)

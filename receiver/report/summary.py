@@ -1,13 +1,14 @@
 """Checks a published session and prints a summary.
 
-Compares the directory that a receiver published into with the clip that was sent.  Checks that every frame was received
-and that its meshes are watertight, connected and of human size.  Prints a table and writes contact-sheet.png, which
-shows input frames above their meshes, into the directory.
+Compares the directory that a receiver published into with the clip, or the folder of pictures, that was sent.  Checks
+that every frame was received, that its meshes are watertight, connected and of human size, and that every frame of a
+clip has somebody.  Prints a table and writes contact-sheet.png (of pictures: photographs.png), which shows the input
+above its meshes, into the directory.
 
 Exit codes: 0 all checks passed, 1 a check failed, 2 usage error, 3 the clip cannot be read, 5 the contact sheet cannot
 be written.
 
-usage: python -m receiver.report.summary DIRECTORY --clip CLIP
+usage: python -m receiver.report.summary DIRECTORY --clip CLIP [--session N]
 """
 
 import argparse
@@ -25,7 +26,7 @@ from common.io.regular_file import read_regular
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.publish.frame_record import mesh_path
-from receiver.report.contact_sheet import Record, read_clip, write_contact_sheet
+from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet
 
 HUMAN_SIZE_M = (0.4, 2.6)
 # Half a million frames with one person.
@@ -33,7 +34,7 @@ _MAX_BYTES = 2_000_000_000
 
 _EXAMPLES = (
     "python -m receiver.report.summary demo-out --clip sender/capture/data/demo.mp4",
-    "python -m receiver.report.summary out --clip recording.mp4",
+    "python -m receiver.report.summary out --clip photographs/ --session 2",
     "python -m receiver.report.summary out --clip recording.mp4 && echo all checks passed",
 )
 
@@ -64,15 +65,15 @@ class MeshCheck:
         return HUMAN_SIZE_M[0] <= self.size_m <= HUMAN_SIZE_M[1]
 
 
-def read_frames(directory: Path) -> list[Record]:
-    """The frames of the last session by sequence number. Raises UsageError if `frames.jsonl` is missing or invalid."""
+def read_frames(directory: Path, session: int | None = None) -> list[Record]:
+    """The frames of a session by number; default: the last. Raises UsageError if `frames.jsonl` is not valid."""
     path = directory / "frames.jsonl"
     if (directory / "meshes").is_symlink():
         raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
     try:
         lines: list[Record] = [json.loads(line) for line in read_regular(path, _MAX_BYTES).splitlines()]
-        last = max((line["session"] for line in lines), default=0)
-        return sorted((line for line in lines if line["session"] == last), key=lambda line: int(line["seq"]))
+        wanted = max((line["session"] for line in lines), default=0) if session is None else session
+        return sorted((line for line in lines if line["session"] == wanted), key=lambda line: int(line["seq"]))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the directory that a receiver published into") from error
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -93,6 +94,8 @@ def _check_record(record: Record) -> None:
     numbers += [value for value in (record["age_ms"], *record["stages_ms"].values()) if value is not None]
     if not np.isfinite(np.array(numbers, np.float64)).all():
         raise ValueError("a number is out of range")
+    if not isinstance(record["source"], str):
+        raise TypeError("a source is no text")
     for person in record["people"]:
         mesh_path(person["surface"]), mesh_path(person["body"])
         if any(np.array(person[name], np.float64).shape != (17, 3) for name in ("keypoints_2d", "joints_3d")):
@@ -130,15 +133,16 @@ def frames_per_second(records: Sequence[Record]) -> float:
 
 
 def find_faults(
-    records: Sequence[Record], expected: int, surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]
+    records: Sequence[Record], clip: Clip, surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]
 ) -> list[str]:
     """One line per fault; empty if all checks passed."""
     faults = []
-    missing = sorted(set(range(expected)) - {int(record["seq"]) for record in records})
+    received = clip.by_key(records)
+    missing = [key for key in clip.keys if key not in received]
     if missing:
-        faults.append(f"{len(missing)} of {expected} frames are missing, the first is {missing[0]}")
+        faults.append(f"{len(missing)} of {len(clip.keys)} frames are missing, the first is {missing[0]}")
     empty = [r["seq"] for r in records if not any(p["surface"] and p["body"] for p in r["people"])]
-    if empty:
+    if empty and not clip.stills:
         faults.append(f"{len(empty)} frames have no person with surface and body, the first is {empty[0]}")
     not_closed = [mesh.path for mesh in (*surfaces, *bodies) if not mesh.watertight]
     if not_closed:
@@ -198,8 +202,11 @@ def _range(values: Sequence[float]) -> str:
     return f"{min(values):.2f} to {max(values):.2f}" if values else "none"
 
 
-def summarise(directory: Path, clip_path: Path) -> None:
+def summarise(directory: Path, clip_path: Path, session: int | None = None) -> None:
     """Prints the table, writes the contact sheet and raises an error for failed checks.
+
+    Args:
+        session: default: the last.
 
     Raises:
         PublishedFramesError: a check failed.
@@ -207,13 +214,13 @@ def summarise(directory: Path, clip_path: Path) -> None:
         SourceError: the clip cannot be read.
         OutputError: the contact sheet cannot be written.
     """
-    records = read_frames(directory)
+    records = read_frames(directory, session)
     check_records(records)
     clip = read_clip(clip_path)
     surfaces, bodies = (check_meshes(directory, records, kind) for kind in ("surface", "body"))
     print(table(records, surfaces, bodies))
     print(f"contact sheet: {write_contact_sheet(directory, records, clip)}")
-    faults = find_faults(records, clip.frame_count, surfaces, bodies)
+    faults = find_faults(records, clip, surfaces, bodies)
     if faults:
         raise PublishedFramesError("; ".join(faults))
 
@@ -229,9 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("directory", type=Path, help="the directory that a receiver published into")
-    parser.add_argument("--clip", type=Path, required=True, help="the video that was sent")
+    parser.add_argument("--clip", type=Path, required=True, help="the video, or folder of pictures, that was sent")
+    parser.add_argument("--session", type=int, help="session of the directory (default: the last)")
     options = parser.parse_args(arguments)
-    return exit_code_of("summary", lambda: summarise(options.directory, options.clip))
+    return exit_code_of("summary", lambda: summarise(options.directory, options.clip, options.session))
 
 
 if __name__ == "__main__":

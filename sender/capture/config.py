@@ -12,7 +12,7 @@ class CaptureConfig:
 
     camera: str = option(
         "demo",
-        help="camera number or device, video, image, folder, glob, rtsp:// URL, demo, socket[+live]:PATH",
+        help="camera number or device, video, image, folder, glob, rtsp:// URL, demo, demo-photos, socket[+live]:PATH",
     )
     focal_px: float | None = option(None, help="focal length in pixels (default: 1.2 times the longer side)")
 

@@ -25,6 +25,7 @@ _SHOWN_CHARACTERS = 200
 _STILLS_PREFIX, _LIVE_PREFIX = "socket:", "socket+live:"
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
+DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
 
 
 def open_source(
@@ -52,6 +53,8 @@ def open_source(
 def _open(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, clock)
+    if camera == "demo-photos":
+        return ImageSource(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics, clock)
     if camera.isascii() and camera.isdigit():
         index = int(camera[:_INDEX_DIGITS])
         if len(camera) > _INDEX_DIGITS or index > _MAX_INDEX:

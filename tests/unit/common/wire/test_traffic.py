@@ -126,3 +126,13 @@ def test_rates_are_of_everything() -> None:
     assert traffic.recent_bps == 0.0
     assert traffic.mean_bps == pytest.approx(4000.0, rel=0.05)
     assert "labels 3,000" in traffic.summary()
+
+
+def test_rate_is_never_negative() -> None:
+    """The correction of messages that took less than was estimated may come when they are past."""
+    now_s = [0.0]
+    traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
+    traffic.count("labels", 30)
+    now_s[0] = 4.0
+    traffic.measured([connection(1, 40)])
+    assert traffic.recent_bps == 0.0 < traffic.mean_bps

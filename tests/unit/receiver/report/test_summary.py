@@ -87,10 +87,30 @@ def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: p
     assert len(errors) == 2 and "frames.jsonl" in errors[0] and "no.mp4" in errors[1]
 
 
+def test_summary_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a sheet of their own; nobody has to be found in them."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(pictures / name), np.full((160, 200, 3), 90, np.uint8))
+    with SessionDirectory(PublishConfig(tmp_path / "out")) as directory:
+        directory.session("demo", OWNER).append(FrameRecord(0, "b.png", 1.0, None, None, {"total": 9}))
+    command = [str(tmp_path / "out"), "--clip", str(pictures), "--session", "1"]
+    assert main(command) == 1
+    assert "1 of 2 frames are missing, the first is a.png" in capsys.readouterr().err
+    with SessionDirectory(PublishConfig(tmp_path / "out")) as directory:
+        for number, name in enumerate(("a.png", "b.png")):
+            directory.session("pictures", OWNER).append(FrameRecord(number, name, 1.0, None, None, {"total": 9}))
+    assert main([*command[:-1], "2"]) == 0
+    sheet = cv2.imread(str(tmp_path / "out" / "photographs.png"))
+    assert sheet is not None and sheet.shape == (20 + 3 * 288, 2 * round(200 * 288 / 160), 3)
+
+
 def test_read_frames_takes_the_last_session(tmp_path: Path) -> None:
     lines = [{"seq": 0, "session": 1}, {"seq": 1, "session": 2}, {"seq": 0, "session": 2}]
     (tmp_path / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [line["seq"] for line in read_frames(tmp_path)] == [0, 1]
+    assert [line["seq"] for line in read_frames(tmp_path, 1)] == [0]
 
 
 def test_help_begins_with_the_purpose_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:

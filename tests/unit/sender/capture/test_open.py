@@ -8,7 +8,7 @@ from common.errors import SourceError
 from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
 from sender.capture.interruptible import InterruptibleSource
-from sender.capture.open import DEMO_CLIP, open_source
+from sender.capture.open import DEMO_CLIP, DEMO_PHOTOGRAPHS, open_source
 from sender.capture.video import VideoFileSource
 from tests.unit.sender.capture.test_images import paint
 from tests.unit.sender.capture.test_video import film
@@ -129,6 +129,14 @@ def test_invalid_options_are_rejected() -> None:
     for focal_px in (0.0, -3.0, 1e-3, 1e9, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="--focal-px"):
             CaptureConfig(focal_px=focal_px)
+
+
+def test_demo_photographs_are_shipped_with_their_licences() -> None:
+    with open_source(CaptureConfig("demo-photos")) as source:
+        frames = list(source)
+    assert source.stills and len(frames) == 6
+    licences = (DEMO_PHOTOGRAPHS / "LICENSES.md").read_text(encoding="utf-8")
+    assert [frame.source for frame in frames if frame.source not in licences] == []
 
 
 def test_demo_clip_is_shipped() -> None:
