@@ -85,9 +85,9 @@ def cuts_of(layout: AtlasLayout, scale: int) -> IntArray:
         scale: texels of the layout along a side of a small one.
     """
     size = len(layout.nearest) // scale
-    shown = np.unique(np.stack([layout.closest_vertex, layout.squares(scale)], axis=1), axis=0)
+    vertex = layout.closest_vertex
     shows = sparse.csr_array(
-        (np.ones(len(shown)), (shown[:, 0], shown[:, 1])), shape=(shown[:, 0].max() + 1, size * size)
+        (np.ones(len(vertex)), (vertex, layout.squares(scale))), shape=(vertex.max() + 1, size * size)
     )
     pairs = np.stack(sparse.triu(shows.T @ shows, k=1).nonzero(), axis=1).astype(np.int64)
     apart = np.abs(pairs[:, 0] // size - pairs[:, 1] // size), np.abs(pairs[:, 0] % size - pairs[:, 1] % size)

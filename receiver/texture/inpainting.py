@@ -4,6 +4,7 @@ Textures of all sessions are decoded and completed in one thread, which sessions
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Hashable
@@ -13,6 +14,7 @@ from common.body.model import BodyModel
 from common.errors import WeightsError
 from common.io.logs import RepeatedLines
 from common.io.telemetry import timed
+from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import DecodedTile, Tile, decode
 from receiver.engine.fair_queue import FairExecutor
@@ -31,7 +33,7 @@ class TextureInpainter:
     """Inpaints textures in the threads of its callers; all of them share one network, which the first one loads.
 
     Args:
-        load: the layout of the atlas and the network; raises WeightsError.
+        load: makes the layout of the atlas and the network; raises WeightsError.
         observe: is called with the milliseconds of each estimate and its processor time in seconds, in the thread
             that made it.
     """
@@ -41,7 +43,7 @@ class TextureInpainter:
         load: "Callable[[], tuple[AtlasLayout, Inpaint]] | None" = None,
         observe: Callable[[float, float], None] | None = None,
     ) -> None:
-        self._load = load or _load
+        self._make = load or _load
         self._observe = observe
         self._loaded: tuple[AtlasLayout, Inpaint] | None = None
         self._failure: str | None = None
@@ -53,7 +55,7 @@ class TextureInpainter:
         Raises:
             WeightsError: the weights are missing, damaged or of another version; they are looked for once only.
         """
-        layout, inpaint = self._network()
+        layout, inpaint = self.load()
         texture = received.texture()
         if texture.known.reshape(-1)[layout.texel].all():
             return None
@@ -63,13 +65,14 @@ class TextureInpainter:
             self._observe(span.ms, span.worked_s)
         return estimate
 
-    def _network(self) -> tuple[AtlasLayout, Inpaint]:
+    def load(self) -> tuple[AtlasLayout, Inpaint]:
+        """The layout and the network, loaded by the first call; raises WeightsError as `estimate` does."""
         with self._loading:
             if self._failure is not None:
                 raise WeightsError(self._failure)
             if self._loaded is None:
                 try:
-                    self._loaded = self._load()
+                    self._loaded = self._make()
                 except WeightsError as error:
                     self._failure = str(error)
                     raise
@@ -109,9 +112,12 @@ class TextureThreads:
         self.executor = FairExecutor(_THREADS, "texture")
         self._inpainter = inpainter
         self._lines = RepeatedLines(logger)
+        self._loading: asyncio.Future[None] | None = None
 
     def textures(self, account: Hashable, session: Hashable) -> ReceivedTextures:
-        """The textures of a session that begins."""
+        """The textures of a session that begins; the networks are loaded now, for which the first tile would wait."""
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(self.executor.run(account, session, self._load))
 
         def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
             return asyncio.ensure_future(self.executor.run(account, session, decode, tile, data))
@@ -127,6 +133,13 @@ class TextureThreads:
             return asyncio.ensure_future(self.executor.run(account, session, inpainter.estimate, received))
 
         return ReceivedTextures(decode_later, inpaint_later, refused)
+
+    def _load(self) -> None:
+        # What is missing is told where it is needed.
+        with contextlib.suppress(WeightsError):
+            load_codecs()
+            if self._inpainter is not None:
+                self._inpainter.load()
 
     def shutdown(self) -> None:
         """Waits for what runs, and ends the thread."""

@@ -88,6 +88,8 @@ class TextureStage:
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
         self._people: dict[int, _PersonTexture] = {}
         self._frame = 0
+        # Whether somebody was observed in the last frame.
+        self._observed = False
         self._to_withdraw: list[Blob] = []
         # Encoded here, because the first encoding also computes the order of the points, which takes a while.
         self._empty_update = encode(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
@@ -115,7 +117,13 @@ class TextureStage:
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
         withdrawn, self._to_withdraw = self._to_withdraw, []
-        return withdrawn + self._observe(frame, observed, people) + self._next_tile()
+        # Both in one frame would delay it.
+        tile = self._next_tile() if self._observed else []
+        row = None if tile else self._due(observed)
+        self._observed = row is not None
+        if row is not None:
+            return withdrawn + self._observe(frame, observed[row], people[row])
+        return withdrawn + (tile or self._next_tile())
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""
@@ -140,22 +148,20 @@ class TextureStage:
             updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES, self._codec))
         return updates
 
-    def _observe(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
-        """Observes the person whose last observation is the oldest, if one is due."""
+    def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
+        """The row of the person whose last observation is the oldest; None if nobody is due."""
         due = [
             (self._people[person.identity].observed_at, row)
             for row, person in enumerate(observed)
             if self._frame - self._people[person.identity].observed_at >= _OBSERVE_EVERY_FRAMES
         ]
-        if not due:
-            return []
-        _, row = min(due)
-        person = observed[row]
+        return min(due)[1] if due else None
+
+    def _observe(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> list[Blob]:
+        """Observes a person; returns the colours of points if they are worth sending."""
         texture = self._people[person.identity]
         texture.observed_at = self._frame
-        self._add(texture.memory, texture.atlas, frame, person, people[row])
+        self._add(texture.memory, texture.atlas, frame, person, labels)
         texture.tiles.observed()
         if not texture.memory.worth_sending:
             return []

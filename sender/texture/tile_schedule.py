@@ -73,21 +73,23 @@ class TileSchedule:
         self._observations = 0
         self._allowance = _MOST_BYTES
         self._plan: list[Tile] = []
+        self._plan_is_due = False
         self._atlas: _Atlas | None = None
 
     def observed(self) -> None:
-        """Takes note of an observation that was added to the memory; after some of them, plans anew."""
+        """Takes note of an observation that was added to the memory; after some of them, `next` plans anew."""
         self._observations += 1
         self._allowance = min(self._allowance + _BYTES_PER_OBSERVATION, _MOST_BYTES)
         too_early = (self._observations - _FIRST_INTERVAL) % _PLAN_INTERVAL or self._observations < _FIRST_INTERVAL
-        if too_early or not self._memory.known.any():
-            return
-        self._atlas = _Atlas(self._layout, self._memory)
-        first = [tile for tile in TILES if tile.level == _FIRST_LEVEL]
-        self._plan = self._worthwhile(self._atlas) if self._versions else first
+        self._plan_is_due |= not too_early and bool(self._memory.known.any())
 
     def next(self) -> tuple[Tile, bytes] | None:
         """The tile to send now, encoded; None if there is none."""
+        if self._plan_is_due:
+            self._plan_is_due = False
+            self._atlas = _Atlas(self._layout, self._memory)
+            first = [tile for tile in TILES if tile.level == _FIRST_LEVEL]
+            self._plan = self._worthwhile(self._atlas) if self._versions else first
         if not self._plan or self._atlas is None or self._allowance <= 0:
             return None
         tile = self._plan.pop(0)

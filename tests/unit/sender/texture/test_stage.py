@@ -63,15 +63,23 @@ def test_each_person_is_observed_in_every_fifth_frame(
     assert len(observations) == 10 and [observations.count(memory) for memory in set(observations)] == [5, 5]
 
 
-def test_one_person_is_observed_per_frame(
+def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
     texture_stage: TextureStage, front: RenderedPerson, observations: list[PointColourMemory]
 ) -> None:
     for _ in range(stage_module._FIRST_OBSERVATION_FRAMES):
         update(texture_stage, front, *range(8))
     assert not observations
-    for _ in range(24):
-        update(texture_stage, front, *range(8))
-    assert len(observations) == 24 and [observations.count(memory) for memory in set(observations)] == [3] * 8
+    observed = [front.observed(identity) for identity in range(8)]
+    people = [front.labels(SPACE, identity) for identity in range(8)]
+    tiles = 0
+    for frame in range(80):
+        before = len(observations)
+        updates = texture_stage.update(front.frame, observed, people)
+        sent = sum(blob.kind == TEXTURE for blob in updates)
+        assert sent + len(observations) - before <= 1, frame
+        tiles += sent
+    times = [observations.count(memory) for memory in set(observations)]
+    assert len(times) == 8 and max(times) - min(times) <= 1 and tiles >= 8
 
 
 def test_colours_of_forgotten_person_are_withdrawn(
