@@ -232,7 +232,8 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
 
 def _transport(config: SenderConfig) -> StreamOpener:
     transport = Transport(config.security)
-    return _quic_transport(transport, config.link) if config.link.transport == "quic" else transport
+    quic = config.link.transport == "quic" and not config.only_records
+    return _quic_transport(transport, config.link) if quic else transport
 
 
 def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
