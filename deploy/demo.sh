@@ -50,7 +50,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 (umask 077 && mkdir -p "$out") 2>/dev/null || fail "cannot create the directory $out"
 # The summary must not count the output of an earlier demo.
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/page.png"
-rm -f "$out/photographs.png" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
+rm -f "$out/photographs.png" "$out/photographs.txt" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!

@@ -90,8 +90,8 @@ def dressed(character: Character, change: Kinds) -> Character:
 
 def worn_parts(character: Character) -> IntArray:
     """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
-    drawn = _drawn(character.kinds, character.identity)
-    return _wardrobe().worn(drawn, _wardrobe().measures(drawn)).part
+    wardrobe, drawn = _wardrobe(), _drawn(character.kinds, character.identity)
+    return wardrobe.worn(drawn, wardrobe.measures(drawn)).part
 
 
 def _completed(change: Kinds, kinds: Kinds) -> Kinds:

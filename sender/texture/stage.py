@@ -117,13 +117,13 @@ class TextureStage:
             if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
         withdrawn, self._to_withdraw = self._to_withdraw, []
-        # Both in one frame would delay it.
-        tile = self._next_tile() if self._observed else []
-        row = None if tile else self._due(observed)
-        self._observed = row is not None
-        if row is not None:
-            return withdrawn + self._observe(frame, observed[row], people[row])
-        return withdrawn + (tile or self._next_tile())
+        # An observation and a tile in one frame would delay it; they take turns.
+        row = self._due(observed)
+        updates = self._next_tile() if row is None or self._observed else []
+        self._observed = row is not None and not updates
+        if row is not None and self._observed:
+            updates = self._observe(frame, observed[row], people[row])
+        return withdrawn + updates
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
-from common.body.anatomy import COCO_KEYPOINTS
+from common.body.anatomy import COCO_KEYPOINTS, mirror_permutation
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -31,7 +31,7 @@ _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
 UPRIGHT_PARTS = 5
 """So many of `PARTS`, the first, are no limbs."""
-MIRRORED_PARTS = (0, 1, 2, 3, 4, 6, 5, 8, 7, 10, 9)
+MIRRORED_PARTS = mirror_permutation(PARTS)
 MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
 """The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7

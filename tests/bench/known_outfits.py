@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.model import BodyModel, BodyOutput, BodyParameters
-from common.body.surface_space import SurfaceSpace
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.synthetic.assets.appearance import HAIR, sample_appearance
 from common.synthetic.assets.garment_files import Kind
@@ -25,6 +25,7 @@ from common.texture.atlas import AtlasLayout
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.skinning import BodySkin
+from receiver.outfits.guidance import explained
 from receiver.outfits.mixture import PLAIN
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
@@ -58,6 +59,15 @@ class KnownOutfit:
     sleeve_m: float
     hem_m: float
     hair_m: float
+
+
+def read_entries(
+    person: KnownOutfit, space: SurfaceSpace, confidence: float, noise: FloatArray | Float64Array
+) -> FloatArray:
+    """(E,) entries of the label group as a reader of some confidence sends them; `noise` (E,) is of N(0, 1)."""
+    entries = space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
+    share = explained(SURFACE_SIZE, confidence)
+    return np.asarray(share * entries + np.sqrt(share * (1 - share)) * noise, np.float32)
 
 
 class Limbs:

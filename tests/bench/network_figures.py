@@ -31,7 +31,7 @@ from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
 from common.wear_kinds import VALUES
-from receiver.outfits.guidance import Guidance, explained
+from receiver.outfits.guidance import Guidance
 from receiver.texture.atlas_completion import AtlasCompletion
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
@@ -46,7 +46,7 @@ from sender.train.worn_people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
 from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
-from tests.bench.known_outfits import KnownOutfits
+from tests.bench.known_outfits import KnownOutfits, read_entries
 from tests.bench.measures import centred
 from tests.bench.perceived import CropSender
 
@@ -169,12 +169,11 @@ def wrong_verdicts(test: TestPeople) -> list[float]:
 def generated_outfits(test: TestPeople) -> list[float]:
     """Mean distance of generated from true clothes of people at rest, of known kinds and half known labels, mm."""
     template, space = BodyTemplate.from_model(test.body), SurfaceSpace.load()
-    outfits, known = Guidance.load(template, space), explained(SURFACE_SIZE, _KNOWN)
+    outfits = Guidance.load(template, space)
     area, rng = template.areas / template.areas.sum(), np.random.default_rng(0)
     distances = []
     for number, person in enumerate(KnownOutfits("test").people(SEED_RANGES["test"].start + 77, len(test.people))):
-        true = space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
-        read = (known * true + np.sqrt(known * (1 - known)) * rng.normal(size=SURFACE_SIZE)).astype(np.float32)
+        read = read_entries(person, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
         field = outfits.worn(outfits.chosen(person.wears, number, read, _KNOWN), read, _KNOWN)
         distances.append(float(1000 * area @ np.linalg.norm(field - person.displacement, axis=1)))
     return distances

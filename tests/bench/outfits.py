@@ -28,17 +28,16 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import torch
 
 from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE
 from common.synthetic.dataset.split import SEED_RANGES
 from common.wears import Wears
-from receiver.outfits.guidance import Guidance, explained
+from receiver.outfits.guidance import Guidance
 from receiver.outfits.mixture import Kinds, OutfitLatent, draw, unfolded
 from tests.bench import report
-from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs
+from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs, read_entries
 from tests.bench.measures import standard_error
 from tests.bench.outfit_looks import SideViews, judged
 
@@ -125,9 +124,7 @@ class OutfitBench:
 
     def _read(self, person: KnownOutfit, number: int) -> FloatArray:
         """The entries that a reader sends which explains half of their variance."""
-        entries = self._carrier.space.encode(torch.from_numpy(person.displacement)[None])[0].numpy()
-        known = explained(SURFACE_SIZE, _HALF)
-        return np.asarray(known * entries + np.sqrt(known * (1 - known)) * self._noise[number], np.float32)
+        return read_entries(person, self._carrier.space, _HALF, self._noise[number])
 
     def _shown(self, make: Make, number: int) -> tuple[bool, bool, bool]:
         """Whether sleeves, the lowest hem and hair of a person are those of the truth."""

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.daemons import RunningReceiver, receiver, run
-from tests.e2e.test_frames import first_two_seconds
+from tests.support.demo_clip import beginning
 
 # Without an estimate of the capacity, which a loaded machine may not give in two seconds.
 FLAGS = ("--policy", "fixed", "--no-colours", "--channel-fps", "10")
@@ -18,7 +18,7 @@ FLAGS = ("--policy", "fixed", "--no-colours", "--channel-fps", "10")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return first_two_seconds(tmp_path_factory.mktemp("clip"))
+    return beginning(tmp_path_factory.mktemp("clip") / "beginning.mp4", frames=60)
 
 
 def send(clip: Path, to: RunningReceiver, *flags: str) -> str:

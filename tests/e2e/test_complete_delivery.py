@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
-import av
 import pytest
 
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
+from tests.support.demo_clip import beginning
 
 FRAMES = 120
 
@@ -22,15 +21,7 @@ FRAMES = 120
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The beginning of the demo clip."""
-    path = tmp_path_factory.mktemp("clip") / "short.mp4"
-    with av.open(str(DEMO_CLIP)) as demo, av.open(str(path), "w") as short:
-        video = demo.streams.video[0]
-        stream = short.add_stream("mpeg4", rate=30)
-        stream.width, stream.height, stream.bit_rate = video.width, video.height, 4_000_000
-        for frame in islice(demo.decode(video), FRAMES):
-            short.mux(stream.encode(frame.reformat(format="yuv420p")))
-        short.mux(stream.encode())
-    return path
+    return beginning(tmp_path_factory.mktemp("clip") / "short.mp4", FRAMES)
 
 
 def count(out: Path) -> int:

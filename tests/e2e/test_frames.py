@@ -38,19 +38,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def first_two_seconds(folder: Path) -> Path:
-    """The first two seconds of the demo clip, as a video."""
-    path = folder / "beginning.mp4"
-    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as short:
-        source = clip.streams.video[0]
-        target = short.add_stream("libx264", rate=source.average_rate)
-        target.width, target.height, target.pix_fmt = source.width, source.height, "yuv420p"
-        for _, frame in zip(range(60), clip.decode(source), strict=False):
-            short.mux(target.encode(frame))
-        short.mux(target.encode())
-    return path
-
-
 def count_colours(mesh: Path) -> int:
     """Number of different vertex colours."""
     colours = GlbReader(mesh.read_bytes()).colours()

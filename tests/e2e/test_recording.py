@@ -1,15 +1,12 @@
 """`--record` and `--replay` as their users run them."""
 
 import json
-from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
-import av
 import pytest
 
-from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import receiver, run
+from tests.support.demo_clip import beginning
 
 FRAMES = 6
 
@@ -17,17 +14,7 @@ FRAMES = 6
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six frames of the demo clip, two a second."""
-    path = tmp_path_factory.mktemp("clip") / "short.mp4"
-    with av.open(str(DEMO_CLIP)) as demo, av.open(str(path), "w") as short:
-        video = demo.streams.video[0]
-        stream = short.add_stream("mpeg4", rate=2)
-        stream.width, stream.height, stream.bit_rate = video.width, video.height, 4_000_000
-        for number, frame in enumerate(islice(demo.decode(video), FRAMES)):
-            picture = frame.reformat(format="yuv420p")
-            picture.pts, picture.time_base = number, Fraction(1, 2)
-            short.mux(stream.encode(picture))
-        short.mux(stream.encode())
-    return path
+    return beginning(tmp_path_factory.mktemp("clip") / "short.mp4", FRAMES, rate=2)
 
 
 def sequences(out: Path) -> list[int]:

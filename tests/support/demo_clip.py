@@ -1,6 +1,7 @@
-"""The demo clip in other forms: longer, for tests that watch for a while, as pictures, and as a fake camera's video."""
+"""The demo clip in other forms: longer or shorter, as pictures, and as a fake camera's video."""
 
 import io
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def looped_clip(path: Path, times: int) -> Path:
                     packet.stream = target
                     output.mux(packet)
             shift += end
+    return path
+
+
+def beginning(path: Path, frames: int, rate: int = 30) -> Path:
+    """The first frames of the demo clip as a video of so many frames a second."""
+    with av.open(str(DEMO_CLIP)) as clip, av.open(str(path), "w") as output:
+        source = clip.streams.video[0]
+        target = output.add_stream("mpeg4", rate=rate)
+        target.width, target.height, target.bit_rate = source.width, source.height, 4_000_000
+        for number, frame in enumerate(islice(clip.decode(source), frames)):
+            picture = frame.reformat(format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, rate)
+            output.mux(target.encode(picture))
+        output.mux(target.encode())
     return path
 
 
