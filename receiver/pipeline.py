@@ -14,6 +14,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
+from common.io.freed_memory import FreedMemory
 from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.config import SharingConfig
@@ -86,6 +87,7 @@ class ReceiverPipeline:
         self._texture_threads = TextureThreads(inpainter)
         self._key_pictures = KeyPictures(self._texture_threads.executor)
         self._channel_pictures = ChannelPictures(directory.config, metrics)
+        self._freed_memory = FreedMemory()
 
     async def on_session(self, session: Session) -> None:
         """Opens the session's output; frames that an earlier receiver wrote there are not requested again.
@@ -180,10 +182,12 @@ class ReceiverPipeline:
             for observer in self._observers:
                 observer.session_ended(state.writer.number)
             self._load.ended(session.session_id)
+            self._freed_memory.return_soon()
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     async def close(self) -> None:
         """Finishes the frames in the engine and those being written."""
+        self._freed_memory.close()
         await self._engine.close()
         # A request that is finished resumes its `on_frame` in the next turn of the event loop.
         await asyncio.sleep(0)
