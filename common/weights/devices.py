@@ -64,6 +64,11 @@ def fast_in_bf16() -> bool:
     return torch.cpu._is_amx_tile_supported() or _convolution_s(torch.bfloat16) < _convolution_s(torch.float32)
 
 
+def fast_in_int8() -> bool:
+    """Whether this machine's CPU multiplies 8-bit integers exactly, and twice as fast as float32 (VNNI)."""
+    return torch.cpu._is_vnni_supported()
+
+
 @torch.inference_mode()
 def _convolution_s(dtype: torch.dtype) -> float:
     """The shortest time of a convolution, of several, seconds."""

@@ -1,10 +1,14 @@
 """Networks as graphs of OpenVINO, compiled for this machine's CPU.
 
-    module ─ trace ─ graph ─┬─ maps: up to the last convolutions, in bf16 where the network's score permits
+    module ─ trace ─ graph ─┬─ maps: up to the last convolutions, in int8 or bf16 where the network's score permits
                             └─ readout: what is computed from the maps, in float32
 
 Positions, standard deviations and variances are differences of nearly equal numbers, which bf16 destroys: PyTorch's
 autocast computes them in float32, OpenVINO's precision hint alone would not.
+
+Layers in 8 bits have quantisers before their weights, one scale a channel, and before their inputs, whose ranges were
+calibrated (Jacob et al., *Quantization and training of neural networks*, CVPR 2018); OpenVINO makes integer products of
+them.
 
 Imports OpenVINO, so that only `common.weights.inference` may import it.
 """
@@ -16,6 +20,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import openvino
 import torch
 from openvino import opset13
@@ -23,11 +28,12 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
-from common.weights.manifest import Precision
+from common.weights.manifest import Precision, Ranges
 
 _CPU = "CPU"
 _HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
+_STEPS = 255
 _LENGTHS = struct.Struct("<QQ")
 _DIGEST_BYTES = 32
 
@@ -95,16 +101,22 @@ class GraphRequest:
         return tuple(torch.from_numpy(self._readout.get_output_tensor(index).data.copy()) for index in range(count))
 
 
-def compile_graph(network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int) -> CompiledGraph:
+def compile_graph(
+    network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int, int8: Ranges
+) -> CompiledGraph:
     """Compiles a network for the shapes of example inputs.
 
     Args:
         network: tensors → a tuple of tensors.
+        int8: inputs of the layers that multiply in 8 bits.
 
     Raises:
         RuntimeError: OpenVINO cannot convert the network.
+        ValueError: a layer of `int8` is not in the graph.
     """
-    maps, readout = _divided(_converted(network, example))
+    graph = _converted(network, example)
+    _quantise(graph, int8)
+    maps, readout = _divided(graph)
     return CompiledGraph(
         _core.compile_model(maps, _CPU, _options(precision, threads)),
         _core.compile_model(readout, _CPU, _options("float32", threads)),
@@ -139,6 +151,42 @@ def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:
         graph = frontend.convert(frontend.load(decoder))
     graph.reshape({port: list(tensor.shape) for port, tensor in zip(graph.inputs, example, strict=True)})
     return graph
+
+
+def _quantise(graph: Any, ranges: Ranges) -> None:
+    """Puts quantisers before the inputs and weights of some layers. Raises ValueError if one of them is missing."""
+    left = set(ranges)
+    for operation in graph.get_ordered_ops():
+        layer = operation.get_friendly_name().removeprefix("__module.").partition("/")[0]
+        if layer in ranges and (axis := _output_axis(operation)) is not None:
+            weights = operation.input_value(1).get_node().data
+            largest = np.abs(weights).max(tuple(set(range(weights.ndim)) - {axis}), keepdims=True)
+            low, high = ranges[layer]
+            # Zero, which pads, is one of the steps.
+            step = (high - low) / _STEPS
+            low = round(low / step) * step
+            _quantise_input(operation, 0, low, low + _STEPS * step, _STEPS + 1)
+            _quantise_input(operation, 1, -largest, largest, _STEPS)
+            left.discard(layer)
+    if left:
+        raise ValueError(f"the graph has no layers {', '.join(sorted(left))}")
+
+
+def _output_axis(operation: Any) -> int | None:
+    """The axis of the output channels of an operation's weights; None if it multiplies by none."""
+    kind = operation.get_type_name()
+    if kind not in ("MatMul", *_CONVOLUTIONS) or operation.input_value(1).get_node().get_type_name() != "Constant":
+        return None
+    transposed = kind == "ConvolutionBackpropData" or (
+        kind == "MatMul" and not operation.get_attributes()["transpose_b"]
+    )
+    return 1 if transposed else 0
+
+
+def _quantise_input(operation: Any, number: int, low: Any, high: Any, levels: int) -> None:
+    limits = [opset13.constant(np.asarray(limit, np.float32)) for limit in (low, high)]
+    quantiser = opset13.fake_quantize(operation.input_value(number), *limits, *limits, levels)
+    operation.input(number).replace_source_output(quantiser.output(0))
 
 
 def _divided(graph: Any) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """Networks in use: by PyTorch on a GPU, by OpenVINO on the CPU, or there too by PyTorch where OpenVINO is missing.
 
 A network is compiled once for a machine.  The file in the cache's folder is named after the weights, the code of the
-network, the version of OpenVINO, the processor, the precision and the number of threads, and is trusted as the baked
+network, the version of OpenVINO, the processor, the precisions and the number of threads, and is trusted as the baked
 body is (`common.io.cache_folder`).
 """
 
@@ -24,8 +24,8 @@ from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
 from common.io.regular_file import open_regular
-from common.weights.devices import CPU, fast_autocast, fast_in_bf16
-from common.weights.manifest import Precision
+from common.weights.devices import CPU, fast_autocast, fast_in_bf16, fast_in_int8
+from common.weights.manifest import Precision, Ranges
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -83,6 +83,7 @@ def in_use(
     name: str,
     precision: Precision = "float32",
     device: torch.device = CPU,
+    int8: Ranges | None = None,
 ) -> NetworkInUse:
     """A network for use on a device, which it is moved to.
 
@@ -91,12 +92,13 @@ def in_use(
         example: inputs of one row.
         name: of the network in the log and the cache.
         precision: the one that the network's score permits, which its manifest records.
+        int8: the layers that its score permits to multiply in 8 bits, likewise.
     """
     network = network.eval().requires_grad_(False).to(device)
     compiled = None
     if device.type == "cpu":
         permitted: Precision = precision if fast_in_bf16() else "float32"
-        compiled = _compiled(network, example, name, permitted)
+        compiled = _compiled(network, example, name, permitted, (int8 or {}) if fast_in_int8() else {})
     return NetworkInUse(network, precision, device, compiled)
 
 
@@ -110,7 +112,9 @@ def _has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
-def _compiled(network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision) -> "CompiledGraph | None":
+def _compiled(
+    network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision, int8: Ranges
+) -> "CompiledGraph | None":
     """The network from the cache, or else compiled and stored there; None where OpenVINO cannot run it."""
     if not _has_openvino():
         return None
@@ -121,7 +125,8 @@ def _compiled(network: nn.Module, example: Sequence[Tensor], name: str, precisio
         return None
     threads = torch.get_num_threads()
     try:
-        name_of_file = f"network-{name}-{_key(network, example, precision, threads, graph.processor())}.openvino"
+        key = _key(network, example, f"{precision} {sorted(int8.items())} {threads} {graph.processor()}")
+        name_of_file = f"network-{name}-{key}.openvino"
         for folder in _folders():
             stored = _read(folder / name_of_file)
             if stored is not None:
@@ -130,7 +135,7 @@ def _compiled(network: nn.Module, example: Sequence[Tensor], name: str, precisio
                 except (ValueError, RuntimeError) as error:
                     logger.warning("the compiled network %s cannot be used: %s", folder / name_of_file, error)
         _announce()
-        compiled = graph.compile_graph(network, example, precision, threads)
+        compiled = graph.compile_graph(network, example, precision, threads, int8)
         _store(name_of_file, compiled.serialised())
         return compiled
     # OpenVINO has no common class of errors.
@@ -139,9 +144,9 @@ def _compiled(network: nn.Module, example: Sequence[Tensor], name: str, precisio
         return None
 
 
-def _key(network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int, processor: str) -> str:
+def _key(network: nn.Module, example: Sequence[Tensor], conditions: str) -> str:
     """All that a compiled network depends on, as 16 hexadecimal digits."""
-    digest = hashlib.sha256(f"{_FORMAT} {precision} {threads} {processor} ".encode())
+    digest = hashlib.sha256(f"{_FORMAT} {conditions} ".encode())
     digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
     for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
         digest.update(Path(file).read_bytes())

@@ -13,9 +13,10 @@ Sender and receiver must have the same `shared` weights: the handshake compares 
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,10 +27,14 @@ from common.io.atomic_write import atomic_write
 Config = TypeVar("Config")
 Storage = Literal["int8", "float16", "float32"]
 Precision = Literal["bf16", "float32"]
+Ranges = Mapping[str, tuple[float, float]]
+"""Module of a network → smallest and largest value of its input, as calibration has seen them."""
 
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
 _MANIFEST = "manifest.json"
+_RANGE = re.compile(r"\[\s+(-?[\d.]+),\s+(-?[\d.]+)\s+\]")
+"""A pair of numbers, which takes one line."""
 _SPACES = ("label_space.safetensors", "shape_space.safetensors", "surface_space.safetensors")
 
 
@@ -46,6 +51,7 @@ class WeightsEntry:
         storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights.
         precision: the lowest in which the network scores as in float32 on its validation data; it is used where the
             machine computes in it (`common.weights.inference`).
+        int8: inputs of the layers that may multiply in 8 bits without a lower score; empty if none may.
     """
 
     file: str
@@ -56,6 +62,7 @@ class WeightsEntry:
     scores: Mapping[str, Any]
     storage: Storage = "float16"
     precision: Precision = "float32"
+    int8: Ranges = field(default_factory=dict)
 
 
 def read_manifest(directory: Path = WEIGHTS_DIRECTORY) -> dict[str, WeightsEntry]:
@@ -154,7 +161,8 @@ def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -
         entries[name] = entry
         document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
         atomic_write(directory / entry.file, content)
-        atomic_write(directory / _MANIFEST, (json.dumps(document, indent=1) + "\n").encode())
+        text = _RANGE.sub(r"[\1, \2]", json.dumps(document, indent=1))
+        atomic_write(directory / _MANIFEST, f"{text}\n".encode())
 
 
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
@@ -178,7 +186,7 @@ def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
 
 def _check_entry(entry: WeightsEntry) -> None:
     """Raises TypeError for a field of another type, and ValueError for a file outside the folder."""
-    for name, kind in (("file", str), ("sha256", str), ("shared", bool), ("architecture", dict)):
+    for name, kind in (("file", str), ("sha256", str), ("shared", bool), ("architecture", dict), ("int8", dict)):
         if not isinstance(getattr(entry, name), kind):
             raise TypeError(f"{name} is not a {kind.__name__}")
     if Path(entry.file).name != entry.file:

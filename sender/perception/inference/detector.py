@@ -193,9 +193,9 @@ class Detector:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
         net = net.to(memory_format=torch.channels_last)
-        precision = find_entry(WEIGHTS_NAME, directory).precision
+        entry = find_entry(WEIGHTS_NAME, directory)
         networks = {
-            side: in_use(net, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, precision, device)
+            side: in_use(net, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
             for side in (_side(net.config, scale) for scale in BOTH)
         }
         return cls(net, networks=networks)

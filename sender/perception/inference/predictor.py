@@ -24,7 +24,7 @@ WEIGHTS_NAME = "perception"
 KIND = "perception-vit-1"
 
 
-class _PlainOutputs(nn.Module):
+class PlainOutputs(nn.Module):
     """The network with the fields of its output as a tuple."""
 
     def __init__(self, net: PerceptionNet) -> None:
@@ -46,7 +46,7 @@ class Perception:
 
     def __init__(self, net: PerceptionNet, network: NetworkInUse | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._network = network or NetworkInUse(_PlainOutputs(self.net), "bf16", CPU)
+        self._network = network or NetworkInUse(PlainOutputs(self.net), "bf16", CPU)
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
@@ -54,8 +54,8 @@ class Perception:
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         net = net.to(memory_format=torch.channels_last)
         example = (torch.zeros(1, 3, net.config.size, net.config.size),)
-        precision = find_entry(WEIGHTS_NAME, directory).precision
-        return cls(net, in_use(_PlainOutputs(net), example, WEIGHTS_NAME, precision, device))
+        entry = find_entry(WEIGHTS_NAME, directory)
+        return cls(net, in_use(PlainOutputs(net), example, WEIGHTS_NAME, entry.precision, device, entry.int8))
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,65 @@ def test_compiled_network_predicts_as_pytorch(precision: Precision) -> None:
         assert maps.shape == (3, 4, 8, 8)
         torch.testing.assert_close(maps, plain()[0], atol=2e-2 if precision == "bf16" else 1e-5, rtol=0)
         torch.testing.assert_close(variance, plain()[1], atol=2e-3 if precision == "bf16" else 1e-5, rtol=0)
+
+
+class Layers(nn.Module):
+    """One layer of each kind that may multiply in 8 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3, padding=1)
+        self.deconvolution = nn.ConvTranspose2d(4, 6, 2, stride=2)
+        self.matrix = nn.Linear(6, 5)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.matrix(self.deconvolution(self.convolution(image)).flatten(2).transpose(1, 2)),)
+
+
+RANGES = {"convolution": (0.0, 1.02), "deconvolution": (-2.0, 2.0), "matrix": (-1.0, 2.0)}
+
+
+def rounded(network: Layers) -> Layers:
+    """The same network with simulated quantisers: 8 bits for inputs, and for the weights of each output channel."""
+    for name, (low, high) in RANGES.items():
+        layer, axis = network.get_submodule(name), int(name == "deconvolution")
+        weights, step = layer.get_parameter("weight").detach(), (high - low) / 255
+        steps = weights.abs().amax([one for one in range(weights.ndim) if one != axis]) / 127
+        zeros = torch.zeros(len(steps), dtype=torch.int32)
+        weights.copy_(torch.fake_quantize_per_channel_affine(weights, steps, zeros, axis, -127, 127))
+        layer.register_forward_pre_hook(partial(rounded_input, step=step, zero=round(-low / step)))
+    return network
+
+
+def rounded_input(_: nn.Module, inputs: tuple[Tensor], step: float, zero: int) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, 255)
+
+
+def layers() -> Layers:
+    torch.manual_seed(0)
+    return Layers().eval()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_layers_multiply_in_8_bits_where_that_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(inference, "fast_in_int8", lambda: fast)
+    (found,) = outputs(in_use(layers(), EXAMPLE, "layers", int8=RANGES))
+    (expected,) = outputs(NetworkInUse(rounded(layers()) if fast else layers(), "float32", CPU))
+    (unrounded,) = outputs(NetworkInUse(layers(), "float32", CPU))
+    # A value between two steps may be rounded to either.
+    assert (found - expected).abs().mean() < 1e-4
+    assert bool((found - unrounded).abs().mean() > 1e-3) is fast
+
+
+def test_layer_of_another_network_in_8_bits(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(inference, "fast_in_int8", lambda: True)
+    used = in_use(network(), EXAMPLE, "tiny", int8={"convolution": (0, 1), "head": (0, 1)})
+    torch.testing.assert_close(outputs(used), plain())
+    assert (
+        "OpenVINO cannot run the network tiny, which is slower without it: the graph has no layers head" in caplog.text
+    )
 
 
 def test_compiled_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,160 @@
+"""Calibrates the layers of perception and detector that multiply in 8 bits on CPUs (`common.weights.graph`).
+
+Each network reads training photographs; the smallest and largest inputs of its layers are recorded.  Layers with few
+products gain nothing, and those with few output channels, whose outputs are estimates, stay in floating point.  The
+networks are then scored on the photographs held back, in both precisions, as they run in use.  --export adds the ranges
+to the manifest; the weights stay as they are.  A network that is trained anew loses its ranges: calibrate it again.
+
+Examples:
+  python -m sender.train.quantisation --photographs photographs
+  python -m sender.train.quantisation --photographs photographs --export
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.errors import exit_code_of
+from common.io.command_line import parser_of
+from common.training.flags import add_result_flags
+from common.training.run import write_json
+from common.weights.devices import CPU, fast_in_int8
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.manifest import Ranges, add_entry, find_entry
+from sender.perception.inference import detector as detection
+from sender.perception.inference import predictor
+from sender.perception.inference.detector import Detector
+from sender.perception.inference.predictor import Perception, PlainOutputs
+from sender.perception.network.output import PerceptionOutput
+from sender.train.detector_scores import photograph_scores
+from sender.train.photograph_crops import PhotographCropSampler, crops_in_boxes
+from sender.train.photograph_frames import PhotographFrames
+from sender.train.photographs import PhotographDataset
+from sender.train.scores import keypoint_scores
+
+_LEAST_PRODUCTS, _LEAST_CHANNELS = 1_000_000, 24
+_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to calibrate.
+
+    Args:
+        network: as it is compiled for use.
+        inputs: of one row, to calibrate on.
+        score: of a network with the same outputs, on validation data.
+    """
+
+    name: str
+    network: nn.Module
+    inputs: Iterable[Tensor]
+    score: Callable[[nn.Module], Scores]
+
+
+class _AsModule(nn.Module):
+    """A network in use as the trainings score it."""
+
+    def __init__(self, network: NetworkInUse, together: Callable[..., object]) -> None:
+        super().__init__()
+        self._network, self._together = network, together
+
+    def forward(self, images: Tensor) -> object:
+        return self._together(*self._network(images))
+
+
+@torch.inference_mode()
+def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
+    """The ranges of the inputs of all layers that are worth it; zero is always within."""
+    ranges: dict[str, tuple[float, float]] = {}
+    handles = []
+
+    def observe(name: str, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        weights = module.weight
+        assert isinstance(weights, Tensor)
+        channels = weights.shape[1 if isinstance(module, nn.ConvTranspose2d) else 0]
+        if channels >= _LEAST_CHANNELS and output[0].numel() // channels * weights.numel() >= _LEAST_PRODUCTS:
+            low, high = ranges.get(name, (0.0, 0.0))
+            ranges[name] = min(low, float(arguments[0].min())), max(high, float(arguments[0].max()))
+
+    for name, module in network.named_modules():
+        if isinstance(module, _LAYERS) and getattr(module, "groups", 1) == 1:
+
+            def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
+                observe(name, module, arguments, output)
+
+            handles.append(module.register_forward_hook(hook))
+    for one in inputs:
+        network(one)
+    for handle in handles:
+        handle.remove()
+    return {name: (round(low, 4), round(high, 4)) for name, (low, high) in ranges.items()}
+
+
+def subjects(photographs: Path, count: int, seed: int) -> Iterator[Subject]:
+    """Perception and detector, with training photographs to calibrate on."""
+    train, validation = PhotographDataset(photographs, "train"), PhotographDataset(photographs, "val")
+    perception, detector = Perception.load(), Detector.load()
+    crops = PhotographCropSampler(train, np.random.default_rng(seed), perception.size)
+    yield Subject(
+        predictor.WEIGHTS_NAME,
+        PlainOutputs(perception.net),
+        (batch.image for batch in islice(crops.batches(1), count)),
+        lambda network: keypoint_scores(network, crops_in_boxes(validation, perception.size)),
+    )
+    size = detector.net.config.size
+    frames = PhotographFrames(train, "openimages", np.random.default_rng(seed), size)
+    yield Subject(
+        detection.WEIGHTS_NAME,
+        detector.net,
+        (torch.from_numpy(frames().image).permute(2, 0, 1)[None].float().div_(255.0) for _ in range(count)),
+        lambda network: photograph_scores(network, validation, size),
+    )
+
+
+def scored(subject: Subject, example: Tensor, int8: Ranges) -> Scores:
+    """Validation scores of a network as compiled for use."""
+    network = in_use(subject.network, (example,), subject.name, "float32", CPU, int8)
+    together = PerceptionOutput if subject.name == predictor.WEIGHTS_NAME else lambda *outputs: outputs
+    return subject.score(_AsModule(network, together))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m sender.train.quantisation", __doc__ or "")
+    parser.add_argument("--photographs", type=Path, required=True, help="folder that sender.train.photographs wrote")
+    parser.add_argument("--count", type=int, default=256, help="photographs to calibrate on (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of their choice (%(default)s)")
+    add_result_flags(parser, "add the ranges to the manifest")
+    return parser.parse_args(arguments)
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """The whole calibration, top to bottom."""
+    if not fast_in_int8():
+        print("this processor lacks VNNI: the scores of both precisions are those of floating point")
+    results = {}
+    for subject in subjects(options.photographs, options.count, options.seed):
+        inputs = list(subject.inputs)
+        ranges = calibrated(subject.network, inputs)
+        scores = {name: scored(subject, inputs[0], int8) for name, int8 in (("float32", {}), ("int8", ranges))}
+        for name in scores["int8"]:
+            print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")
+        results[subject.name] = {"layers": len(ranges), **scores}
+        if options.export:
+            entry = find_entry(subject.name, options.weights)
+            content = (options.weights / entry.file).read_bytes()
+            add_entry(subject.name, replace(entry, int8=ranges), content, options.weights)
+    if options.json:
+        write_json(options.json, results)
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code_of("python -m sender.train.quantisation", lambda: calibrate(parse())))

@@ -1,0 +1,36 @@
+"""Calibration of the layers that multiply in 8 bits."""
+
+import pytest
+import torch
+from torch import nn
+
+from common.weights.loader import load_recorded
+from common.weights.manifest import find_entry
+from sender.perception.inference import detector, predictor
+from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from sender.perception.inference.predictor import PlainOutputs
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.train.quantisation import calibrated
+
+
+def test_ranges_of_the_layers_that_are_worth_it() -> None:
+    small, estimate = nn.Conv2d(3, 32, 1, bias=False), nn.Conv2d(256, 4, 3, padding=1)
+    large = nn.Conv2d(32, 256, 3, padding=1)
+    network = nn.Sequential(small, nn.ReLU(), large, estimate)
+    nn.init.constant_(small.weight, 1.0)
+    inputs = [torch.full((1, 3, 8, 8), value) for value in (0.5, 2.0, -1.0)]
+    assert calibrated(network, inputs) == {"2": (0.0, 6.0)}
+    # The networks run in several threads: nothing of the calibration may stay.
+    assert not large._forward_hooks
+
+
+@pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME])
+def test_shipped_ranges_are_of_layers_that_the_network_has(name: str) -> None:
+    if name == predictor.WEIGHTS_NAME:
+        network: nn.Module = PlainOutputs(load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet))
+    else:
+        network = load_recorded(name, detector.KIND, DetectorConfig, DetectorNet)
+    ranges = find_entry(name).int8
+    assert set(ranges) <= dict(network.named_modules()).keys()
+    assert all(low <= 0 < high for low, high in ranges.values())
+    assert len(ranges) > 10
