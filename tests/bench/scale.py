@@ -1,4 +1,4 @@
-"""How far a pool of replicas carries: `python -m tests.bench.scale`; needs the extra `ray`.
+"""How many sessions an engine carries: `python -m tests.bench.scale`; with pools, which need the extra `ray`.
 
 Sessions of one person each send synthetic label motion to an engine, without link and without output; what changes
 rarely in a stream, such as clothes, stays the same. Systems:
@@ -7,12 +7,14 @@ rarely in a stream, such as clothes, stays the same. Systems:
     pool_1    a pool of one replica with one core, on this machine
     pool_2    a pool of two such replicas
 
-Under load, eight sessions always have a frame in the engine: `fps` counts frames of all sessions, `load_p95_ms` is the
-95th percentile of the time from a request to its result. At a third of the load, two sessions send frames at a third of
-the local engine's `fps`: `third_p50_ms` and `third_p95_ms` are that time, `added_p95_ms` is how much more it is than
-with the local engine. `queue_p50_ms` is the part of `third_p50_ms` that is not spent in a stage: waiting and transport.
-`cpu_ms` is the processor time of this process and all of Ray's for a frame, under load; it hardly depends on what else
-the machine does.
+Under load, all sessions, eight by default, always have a frame in the engine: `fps` counts frames of all sessions,
+`load_p95_ms` is the 95th percentile of the time from a request to its result. At a third of the load, two sessions send
+frames at a third of the local engine's `fps`: `third_p50_ms` and `third_p95_ms` are that time, `added_p95_ms` is how
+much more it is than with the local engine. `queue_p50_ms` is the part of `third_p50_ms` that is not spent in a stage:
+waiting and transport. `cpu_ms` is the processor time of this process and all of Ray's for a frame, under load; it
+hardly depends on what else the machine does.
+
+`--sessions 1 8 64` measures the local engine alone, with so many sessions in turn; `--device cuda`, on a GPU.
 
 A second table has the shares of batches by their number of people, under load.
 """
@@ -20,6 +22,7 @@ A second table has the shares of batches by their number of people, under load.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import sys
 import time
@@ -33,6 +36,8 @@ import torch
 
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS
+from common.weights.config import DeviceConfig
+from common.weights.devices import CPU, resolve_device
 from receiver.engine.config import BatchingConfig, EngineConfig
 from receiver.engine.engine import EngineObserver, ReconstructionRequest
 from receiver.engine.local import LocalEngine
@@ -107,7 +112,7 @@ class Sessions:
         began_s, tasks = self._now(), list[asyncio.Task[None]]()
         for number in range(round(seconds * fps)):
             await asyncio.sleep(max(began_s + number / fps - self._now(), 0.0))
-            tasks.append(asyncio.create_task(self._send(number % _PACED_SESSIONS, number)))
+            tasks.append(asyncio.create_task(self._send(number % min(_PACED_SESSIONS, len(self._clips)), number)))
         await asyncio.gather(*tasks)
 
     async def _send(self, session: int, number: int) -> None:
@@ -180,11 +185,15 @@ async def measure(
 
 
 @contextmanager
-def engine_maker(system: str) -> Iterator[Callable[[Batches], LocalEngine | PoolEngine]]:
-    """Makes the engine of a system; its pool lives as long as the block."""
+def engine_maker(system: str, device: torch.device = CPU) -> Iterator[Callable[[Batches], LocalEngine | PoolEngine]]:
+    """Makes the engine of a system; its pool lives as long as the block.
+
+    Args:
+        device: of the local engine's networks.
+    """
     config = BatchingConfig()
     if system not in POOLS:
-        reconstructor = Reconstructor.load()
+        reconstructor = Reconstructor.load(device=device)
         yield lambda batches: LocalEngine(reconstructor, config, observer=batches)
         return
     settings = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
@@ -199,26 +208,33 @@ def batch_shares(sizes: Counter[int]) -> Figures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("scale", __doc__, 1)
+    sessions = report.at_least(1)
+    parser.add_argument("--sessions", type=sessions, nargs="+", metavar="N", help="local engine alone (default: 8)")
+    parser.add_argument(
+        "--device", type=DeviceConfig, default=DeviceConfig("cpu"), help="local engine alone, as --device"
+    )
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    clips = [stream(options.seed + session) for session in range(_SESSIONS)]
+    device = resolve_device(options.device.device)
     seconds = QUICK_SECONDS if options.quick else SECONDS
     systems: dict[str, Figures] = {}
     shares: dict[str, Figures] = {}
-    paced_fps = None
-    for system in ("local", *POOLS):
-        with engine_maker(system) as make_engine:
-            systems[system], sizes = asyncio.run(measure(make_engine, clips, seconds, paced_fps))
-        paced_fps = paced_fps or systems["local"]["fps"] / 3
-        added_ms = systems[system]["third_p95_ms"] - systems["local"]["third_p95_ms"]
-        systems[system]["added_p95_ms"] = added_ms
-        shares[system] = batch_shares(sizes)
-        report.progress(f"{system}: {systems[system]}")
+    alone = options.sessions is not None or device != CPU
+    for count, system in itertools.product(options.sessions or [_SESSIONS], ("local",) if alone else ("local", *POOLS)):
+        clips = [stream(options.seed + session) for session in range(count)]
+        name = f"{system}, {count} sessions on {device}" if alone else system
+        paced_fps = None if alone or system == "local" else systems["local"]["fps"] / 3
+        with engine_maker(system, device) as make_engine:
+            systems[name], sizes = asyncio.run(measure(make_engine, clips, seconds, paced_fps))
+        if not alone:
+            systems[name]["added_p95_ms"] = systems[name]["third_p95_ms"] - systems["local"]["third_p95_ms"]
+        shares[name] = batch_shares(sizes)
+        report.progress(f"{name}: {systems[name]}")
     people = sorted({size for figures in shares.values() for size in figures}, key=int)
-    print(f"{_SESSIONS} sessions of one person, {seconds:g} s each, {report.machine_line()}\n")
+    print(f"sessions of one person, {seconds:g} s each, {report.machine_line()}\n")
     print(report.table(systems))
     print("\nShare of batches by people, under load:\n")
     print(report.table(shares, people))
