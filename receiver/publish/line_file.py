@@ -67,11 +67,14 @@ class LineFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if synced:
                 os.fsync(self._descriptor)
+            # A file that is moved between the check and the write may have been copied before the line was in it.
+            check_place(self.path, self._descriptor)
         except OSError as error:
-            self._incomplete = True
-            with contextlib.suppress(OSError):
-                self._remove_incomplete()
+            self._take_back()
             raise output_error(self.path, error) from error
+        except OutputError:
+            self._take_back()
+            raise
         self.size_bytes += len(line)
         if synced:
             self._synced_bytes = self.size_bytes
@@ -102,6 +105,12 @@ class LineFile:
         except BlockingIOError as error:
             message = f"another receiver writes into {self.path.parent}; choose another --out"
             raise OutputError(message) from error
+
+    def _take_back(self) -> None:
+        """Removes what the failed append has left, now or before the next one."""
+        self._incomplete = True
+        with contextlib.suppress(OSError):
+            self._remove_incomplete()
 
     def _remove_incomplete(self) -> None:
         """Truncates what a failed append has left, unless another program has truncated more."""

@@ -59,6 +59,24 @@ def test_append_to_a_file_that_was_changed(lines: LineFile, change: Callable[[Pa
     assert not lines.path.exists() or b"second" not in lines.path.read_bytes()
 
 
+def test_append_to_a_file_that_is_moved_between_check_and_write(
+    lines: LineFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def moved_before(descriptor: int, data: bytes) -> int:
+        lines.path.rename(tmp_path / "moved")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", moved_before)
+    with pytest.raises(OutputError, match="was moved or removed while the receiver writes to it"):
+        lines.append(b"second\n", synced=False)
+    monkeypatch.undo()
+    (tmp_path / "moved").rename(lines.path)
+    lines.append(b"second\n", synced=False)
+    assert lines.path.read_bytes() == b"first\nsecond\n"
+
+
 def test_append_when_the_file_is_back(lines: LineFile) -> None:
     moved = lines.path.rename(lines.path.with_name("moved"))
     with pytest.raises(OutputError):
