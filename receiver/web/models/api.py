@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Annotated, Any, Self
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -40,7 +43,9 @@ _BODY = {
             "schema": {
                 "type": "object",
                 "required": [FIELD],
-                "properties": {FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}},
+                "properties": {
+                    FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, HEIC, AVIF or GIF"}
+                },
                 "additionalProperties": False,
             }
         }
@@ -217,21 +222,38 @@ async def get_file(
     The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
     """
     models = models_of(request)
-    if wear or tint or shape:
-        content = await _edited(models, identity.account, model, file, (wear, tint, shape))
+    row = await models.model(identity.account, model)
+    if row is None:
+        content = None
+    elif wear or tint or shape:
+        content = await _edited(models, identity.account, row, file, (wear, tint, shape))
     else:
-        content = await models.file(identity.account, model, file)
-    if content is None:
+        content = await models.file(row, file)
+    if row is None or content is None:
         raise problem(404, "there is no such file")
-    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(download_name(row.name, file), safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
     return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
 
 
+def download_name(picture: str, file: str) -> str:
+    """What a browser calls a file that it saves: `team.jpg` and `person-0.body.glb` are `team-person-1-body.glb`."""
+    stem = PurePath(picture).stem or "model"
+    found = re.fullmatch(r"person-(\d+)(\.body)?\.(\w+)", file)
+    if found is None:
+        return f"{stem}{PurePath(file).suffix}"
+    number, body, suffix = found.groups()
+    return f"{stem}-person-{int(number) + 1}{'-body' if body else ''}.{suffix}"
+
+
 async def _edited(
-    models: ModelService, account: Account, model: str, file: str, words: tuple[Sequence[str], ...]
+    models: ModelService, account: Account, row: ModelRow, file: str, words: tuple[Sequence[str], ...]
 ) -> bytes | None:
     try:
-        return await models.edited(account, model, file, Edits.parse(*words))
+        return await models.edited(account, row, file, Edits.parse(*words))
     except UsageError as error:
         raise problem(422, unflagged(error)) from error
     except UploadRefused as error:

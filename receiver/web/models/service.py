@@ -206,22 +206,19 @@ class ModelService:
         """A model of the account, or None."""
         return await self._database.read_async(lambda session: store.find_model(session, account, model))
 
-    async def file(self, account: Account, model: str, name: str) -> bytes | None:
-        """The content of a file of a model of the account, or None."""
-        if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
-            return None
-        return await asyncio.to_thread(self._files.read, model, name)
+    async def file(self, row: ModelRow, name: str) -> bytes | None:
+        """The content of a file of a model, or None."""
+        return await asyncio.to_thread(self._files.read, row.id, name)
 
-    async def edited(self, account: Account, model: str, name: str, edits: Edits) -> bytes | None:
-        """A body of a model of the account with changes, or None if there is none.
+    async def edited(self, account: Account, row: ModelRow, name: str, edits: Edits) -> bytes | None:
+        """A body of a model with changes, or None if there is none.
 
         Raises:
             UploadRefused: 422 a change is not possible, 429 too many at a time.
         """
-        row = await self.model(account, model)
-        number = next((each for each in range(row.people_count) if body_name(each) == name), None) if row else None
-        content = await asyncio.to_thread(self._files.read, model, name)
-        if row is None or number is None or content is None:
+        number = next((each for each in range(row.people_count) if body_name(each) == name), None)
+        content = await self.file(row, name)
+        if number is None or content is None:
             return None
         person = row.people[number]
         with self._edited.take(account):
