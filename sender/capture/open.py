@@ -4,6 +4,7 @@ import glob
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
@@ -54,7 +55,7 @@ def _open(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Cl
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, clock)
     if camera == "demo-photos":
-        return ImageSource(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics, clock)
+        return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics, clock)
     if camera.isascii() and camera.isdigit():
         index = int(camera[:_INDEX_DIGITS])
         if len(camera) > _INDEX_DIGITS or index > _MAX_INDEX:
@@ -76,14 +77,14 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock
         status = path.stat()
     except FileNotFoundError:
         if not str(path).startswith("/dev/video"):
-            return ImageSource(_matching_images(path), focal_px, metrics, clock)
+            return _image_source(_matching_images(path), focal_px, metrics, clock)
         return LiveSource(str(path), lambda: DeviceReader(str(path)), focal_px, metrics, clock)
     # ValueError: a NUL character.
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot open {_shown(path)}: {getattr(error, 'strerror', None) or error}") from error
     kind = status.st_mode
     if stat.S_ISDIR(kind):
-        return ImageSource(_images_in(path), focal_px, metrics, clock)
+        return _image_source(_images_in(path), focal_px, metrics, clock)
     if stat.S_ISREG(kind) and is_image_path(path):
         return ImageSource([path], focal_px, metrics, clock)
     if stat.S_ISREG(kind) or stat.S_ISFIFO(kind):
@@ -94,25 +95,32 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
+def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> ImageSource:
+    """The images among the files, in natural order; hidden files do not count as others."""
+    images = sorted((path for path in files if is_image_path(path)), key=natural_order)
+    others = [path for path in files if not is_image_path(path) and not path.name.startswith(".")]
+    return ImageSource(images, focal_px, metrics, clock, others)
+
+
 def _images_in(folder: Path) -> list[Path]:
-    """The images of a folder in natural order; raises SourceError if it cannot be read or contains none."""
+    """The files of a folder; raises SourceError if it cannot be read or contains no image."""
     try:
-        found = [entry for entry in folder.iterdir() if is_image_path(entry) and entry.is_file()]
+        found = [entry for entry in folder.iterdir() if entry.is_file()]
     except OSError as error:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
-    if not found:
-        raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .webp, .tif, .bmp)")
-    return sorted(found, key=natural_order)
+    if not any(map(is_image_path, found)):
+        raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .heic, .avif, .webp, .gif, .tif, .bmp)")
+    return found
 
 
 def _matching_images(pattern: Path) -> list[Path]:
-    """The images that match a glob in natural order; raises SourceError if there are none."""
+    """The files that match a glob; raises SourceError if there is no image among them."""
     try:
         matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     except (OSError, ValueError, re.error) as error:
         raise SourceError(f"cannot look for {_shown(pattern)}: {error}") from error
-    found = [path for path in matches if is_image_path(path) and path.is_file()]
-    if matches and not found:
+    found = [path for path in matches if path.is_file()]
+    if matches and not any(map(is_image_path, found)):
         raise SourceError(
             f"none of the {len(matches)} paths that match {pattern} is an image file; "
             "give a glob of images, or a single video"
@@ -122,7 +130,7 @@ def _matching_images(pattern: Path) -> list[Path]:
             f"{_shown(pattern)} does not exist: "
             "give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
         )
-    return sorted(found, key=natural_order)
+    return found
 
 
 def _shown(path: Path) -> str:
