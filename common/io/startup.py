@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from common.errors import OutputError, ResourceError, exit_code_of
+from common.io.command_line import check_command
 from common.io.options import Program
 
 # Measured: the daemons' libraries map 5 GB, hardly a fifth of which is in memory, and allocate 1.5 GB.
@@ -35,6 +36,8 @@ def run_program(program: Program, work: Callable[[Sequence[str]], None], argumen
         return code
 
     def prepared() -> None:
+        if given and not given[0].startswith("-"):
+            check_command(program, given[0])
         prepare_process()
         work(given)
 
