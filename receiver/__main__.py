@@ -34,7 +34,7 @@ PROGRAM = Program(
     ),
     common=(
         *("listen", "insecure", "tls_cert", "tls_key", "out", "format", "record", "replay", "http", "sign_up"),
-        *("mesh_every", "log_level"),
+        *("vmc", "log_level"),
     ),
     commands={
         "accounts": Command(
