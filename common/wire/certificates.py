@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import ssl
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -291,7 +292,13 @@ def load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """A path under which content can be read that is on no disk."""
+    """A path under which content can be read that is on no disk; without Linux, a file of this user alone."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as kept:
+            kept.write(content)
+            kept.flush()
+            yield kept.name
+        return
     with open(os.memfd_create("pem"), "wb") as file:
         file.write(content)
         file.flush()
