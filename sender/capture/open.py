@@ -81,7 +81,7 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics, clo
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, clock)
     if camera == "demo-photos":
-        return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics, clock)
+        return _image_source([*filter(is_image_path, _images_in(DEMO_PHOTOGRAPHS))], focal_px, metrics, clock)
     if camera.startswith(("rtsp://", "rtsps://")):
         return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, clock)
     for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):

@@ -24,7 +24,7 @@ from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, unflagged
+from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems, retry_later
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class PersonShown(BaseModel):
     """One person: paths of the meshes, keypoints and joints.
 
     Args:
+        textured: the surface with its texture, GLB; null if the person has none.
         body: the body with its texture and skeleton, GLB; null if the person has none.
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
@@ -74,6 +75,7 @@ class PersonShown(BaseModel):
     obj: str
     glb: str
     ply: str
+    textured: str | None = None
     body: str | None
     wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
@@ -242,11 +244,11 @@ async def get_file(
 def download_name(picture: str, file: str) -> str:
     """What a browser calls a file that it saves: `team.jpg` and `person-0.body.glb` are `team-person-1-body.glb`."""
     stem = PurePath(picture).stem or "model"
-    found = re.fullmatch(r"person-(\d+)(\.body)?\.(\w+)", file)
+    found = re.fullmatch(r"person-(\d+)(?:\.(body|textured))?\.(\w+)", file)
     if found is None:
         return f"{stem}{PurePath(file).suffix}"
-    number, body, suffix = found.groups()
-    return f"{stem}-person-{int(number) + 1}{'-body' if body else ''}.{suffix}"
+    number, kind, suffix = found.groups()
+    return f"{stem}-person-{int(number) + 1}{f'-{kind}' if kind else ''}.{suffix}"
 
 
 async def _edited(
@@ -313,7 +315,8 @@ def _problem(error: UploadRefused) -> HTTPException:
 
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
     """Paths of a person's meshes, and what can be changed."""
-    surfaces = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    surfaces: dict[str, Any] = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    surfaces["textured"] = f"{folder}/{textured_name(number)}" if person.get("textured_surface") else None
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
     return {**surfaces, "body": f"{folder}/{body_name(number)}"}

@@ -21,6 +21,7 @@ from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict
+from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.config import UploadConfig
@@ -311,6 +312,11 @@ def body_name(person: int) -> str:
     return f"person-{person}.body.glb"
 
 
+def textured_name(person: int) -> str:
+    """The file of a person's surface with its texture."""
+    return f"person-{person}.textured.glb"
+
+
 def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str, bytes]:
     files = {PICTURE: picture.shown}
     for number, person in enumerate(result.people):
@@ -318,6 +324,8 @@ def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str,
             files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
         if person.body.texture is not None:
             files[body_name(number)] = encode_body(person.body, result.skeleton)
+            texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
+            files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
     return files
 
 
@@ -333,6 +341,7 @@ def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds
     return {
         **pose_as_dict(keypoints, person.joints_3d),
         "textured_body": person.body.texture is not None,
+        "textured_surface": person.body.texture is not None,
         "identity": identity,
         "wears": dict(kinds.get(identity, {})),
     }

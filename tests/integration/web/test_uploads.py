@@ -58,7 +58,10 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert body.headers["content-type"] == "model/gltf-binary"
     assert body.headers["content-disposition"].endswith("a-person-2-body.glb")
     assert (textured := GlbReader(body.content).texture()) is not None and textured[1] == JPEG
-    assert model["people"][0]["body"] is None
+    surface = await anna.get(person["textured"])
+    assert (on_surface := GlbReader(surface.content).texture()) is not None and on_surface[1] == JPEG
+    assert surface.headers["content-disposition"].endswith("a-person-2-textured.glb")
+    assert model["people"][0]["body"] is model["people"][0]["textured"] is None
     shown = await anna.get(model["picture"])
     assert Image.open(io.BytesIO(shown.content)).size == (200, 100)
     assert (await anna.get(f"/api/models/{model['id']}")).json() == model
