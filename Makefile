@@ -1,6 +1,7 @@
 # Bodywire's commands. All but `help` create .venv first, and update it when its inputs change.
 
-BASE_PYTHON ?= python3.11
+# The oldest that is there.
+BASE_PYTHON ?= $(notdir $(firstword $(foreach minor,11 12 13,$(shell command -v python3.$(minor))) python3.11))
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PAGE := receiver/web/page
@@ -74,7 +75,7 @@ system-packages:
 	@sh deploy/system-packages.sh $(SYSTEM_PACKAGES)
 
 $(PYTHON):
-	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || sh deploy/system-packages.sh python3.11-venv
+	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || sh deploy/system-packages.sh $(BASE_PYTHON)-venv
 	$(BASE_PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)

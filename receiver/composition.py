@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ from receiver.recording.replay import Replay, open_recording
 from receiver.status import StatusLine, startup_line
 from receiver.texture.inpainting import TextureInpainter, open_inpainter
 from receiver.traces import ReceiverTraces
+from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 
 if TYPE_CHECKING:
@@ -118,13 +119,14 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
+    motion = None if config.vmc.address is None else MotionSender(config.vmc.address, engine.skeleton)
     inpainter = open_inpainter(config.textures, partial(metrics.stage_took, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,
         metrics,
         sharing=config.sharing,
-        observers=[hub, *recorders],
+        observers=[hub, *recorders, *([] if motion is None else [motion])],
         traces=ReceiverTraces(tracer),
         load=load,
         inpainter=inpainter,
@@ -144,12 +146,28 @@ async def _serve(
             if page is not None:
                 announce(f"page: {page.url}")
             with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
-                await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
+                async with _sending(motion):
+                    await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
     finally:
         await source.stop()
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+@asynccontextmanager
+async def _sending(motion: MotionSender | None) -> AsyncIterator[None]:
+    """Sends motion to other programs until the block ends, if there is where to."""
+    if motion is None:
+        yield
+        return
+    task = asyncio.create_task(motion.run(), name="motion")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        motion.close()
 
 
 def _link(

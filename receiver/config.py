@@ -12,6 +12,7 @@ from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.config import TextureConfig
+from receiver.vmc.config import VmcConfig
 from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, WebConfig
 
 
@@ -48,6 +49,7 @@ class ReceiverConfig:
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
     children: ChildrenConfig = field(default_factory=ChildrenConfig)
+    vmc: VmcConfig = field(default_factory=VmcConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     profiling: ProfileConfig = field(default_factory=ProfileConfig)
     tracing: TracingConfig = field(default_factory=TracingConfig)

@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.text import Text
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.recent import RecentRate
 from common.io.status_line import Part, Symbols, bit_rate, counted, duration, status_text
+from common.wire.certificates import certificates_in, read_pem, subject_names
 from receiver.link.config import SecurityConfig
 from receiver.publish.output_files import free_and_size_bytes
 
@@ -139,13 +141,31 @@ def startup_line(bound: Address, security: SecurityConfig) -> str:
             "receiver --listen 0.0.0.0:50051 with --tls-cert and --tls-key (see docs/security.md), or with --insecure"
         )
     protection = "encrypted" if security.tls_cert else "not encrypted"
-    names = host_names() if bound.host in _ALL_INTERFACES else [bound.host]
+    names = reached_as(bound.host, security.tls_cert)
     reached = [str(replace(bound, host=name)) for name in names]
     also = f" (also reachable as {', '.join(reached[1:])})" if reached[1:] else ""
     return (
         f"listening on {bound} ({protection}); to send from another machine: "
         f"sender --camera 0 --peer {reached[0]}{_sender_flags(security)}{also}"
     )
+
+
+def reached_as(host: str, certificate: Path | None) -> list[str]:
+    """The names by which others reach an address that is listened on.
+
+    Those that the certificate covers come before those of this machine, because a sender or browser refuses others.
+    """
+    names = host_names() if host in _ALL_INTERFACES else [host]
+    if certificate is None:
+        return names
+    try:
+        own = subject_names(certificates_in(read_pem(certificate, "--tls-cert"), "--tls-cert")[0])
+    except UsageError:
+        return names
+    wildcards = tuple(name.removeprefix("*") for name in own if name.startswith("*."))
+    fitting = [name for name in names if name in own or ("." in name and name[name.index(".") :] in wildcards)]
+    # The first may be the name of the certificate, which has no dot.
+    return fitting or sorted((name for name in own if "*" not in name), key=lambda name: "." not in name) or names
 
 
 def _sender_flags(security: SecurityConfig) -> str:

@@ -13,8 +13,9 @@ PROGRAM = Program(
     "a frame, and streams the labels to a receiver, which rebuilds the people as 3D meshes.",
     examples=(
         ("sender", "send the clip that ships with the package to a receiver on this machine"),
+        ("sender photo.jpg", "send a picture; a video, a folder or a camera's number do as well"),
         (
-            "sender --camera 0 --peer 192.168.1.7:50051 --insecure",
+            "sender 0 --peer 192.168.1.7:50051 --insecure",
             "send the first camera to another machine without encryption; the receiver needs --insecure too",
         ),
         (
@@ -23,13 +24,19 @@ PROGRAM = Program(
         ),
         ("sender --camera 0 --record talk.bw", "record the first camera for receiver --replay, without a receiver"),
     ),
+    bare="camera",
+    common=(
+        *("camera", "camera_size", "realtime", "max_people", "preview", "record", "peer", "insecure", "tls_ca"),
+        *("budget_kbit", "delivery", "log_level"),
+    ),
     commands={
+        "cameras": Command("list the cameras of this machine with their modes", "sender.doctor.cameras"),
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
             "sender.doctor.command",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
-        )
+        ),
     },
 )
 

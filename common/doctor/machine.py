@@ -35,9 +35,14 @@ def check_process_limits() -> Finding:
     return ok("limits", "address space, data and file descriptors suffice")
 
 
-def check_processors(available: Callable[[int], set[int]] = os.sched_getaffinity) -> Finding:
+def _processors() -> int:
+    """How many processors this process may use; without Linux, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_processors(available: Callable[[], int] = _processors) -> Finding:
     """How many processors this process may use."""
-    count = len(available(0))
+    count = available()
     if count == 1:
         found = "1 processor, which the networks share with capture, codec and link"
         return warning("processors", found, "expect a low frame rate; sender and receiver need one each")
@@ -48,6 +53,8 @@ def check_memory(
     meminfo: Path = Path("/proc/meminfo"), control_group: Path = Path("/sys/fs/cgroup"), needed: int = _NEEDED_BYTES
 ) -> Finding:
     """Whether as much memory is available as a daemon needs, in the machine and in its control group."""
+    if not meminfo.exists():
+        return warning("memory", f"only Linux says how much is available ({meminfo})")
     match = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), flags=re.MULTILINE)
     if match is None:
         return warning("memory", f"{meminfo} does not say how much is available")

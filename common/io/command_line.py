@@ -1,15 +1,20 @@
 """Command lines: parsers of the flags of a daemon, their help, and completion scripts for shells."""
 
 import argparse
+import difflib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import UsageError
 from common.io.options import Option, Program, component_summary, describe_default, options_of
+from common.text import printable
 
 _HELP_COLUMN = 34
+# Of two words, from 0 to 1, at which one may be meant by the other: `exprt` and `export` have 0.91.
+_SIMILAR = 0.7
 SHELLS = ("bash", "zsh", "fish")
 """The shells that `--completion` knows."""
 # Options whose text may be the path of a file.
@@ -17,10 +22,37 @@ _PATHS = ("camera", "preview", "config")
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Raises UsageError for a wrong flag, which becomes one line like all other errors."""
+    """Raises UsageError for a wrong flag, which becomes one line like all other errors, and names the flag meant."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            meant = closest(unknown[0].partition("=")[0], self._option_string_actions)
+            hint = f" (did you mean {meant}?)" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """The word that was probably meant; None if none is like it."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=_SIMILAR)), None)
+
+
+def check_command(program: Program, word: str) -> None:
+    """Checks a first argument that is no flag and no command.
+
+    Raises:
+        UsageError: it is a command misspelt, or this program takes no such argument.
+    """
+    meant = closest(word, program.commands)
+    if program.bare is None:
+        known = f"did you mean {meant}?" if meant else f"there are {', '.join(program.commands)}"
+        raise UsageError(f"there is no command {printable(word, 100)}: {known}; see {program.name} --help")
+    if meant and not os.path.lexists(word):
+        raise UsageError(f"there is no command or file {word}: did you mean {meant}?; see {program.name} --help")
 
 
 def parser_of(program: str, document: str) -> argparse.ArgumentParser:
@@ -39,30 +71,50 @@ def parser_of(program: str, document: str) -> argparse.ArgumentParser:
     )
 
 
-def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser:
+def command_parser(kind: type[Any], program: Program, common: Collection[str] = ()) -> argparse.ArgumentParser:
     """The parser of a program's flags, which raises UsageError.
 
     Args:
         kind: the configuration of the daemon, a dataclass of components.
+        common: names of the options that it has, for a short help; empty for all.
     """
+    source = f" [{program.bare.upper()}]" if program.bare else ""
     parser = CommandParser(
         program.name,
         usage=argparse.SUPPRESS,  # it would come before the description
-        description=f"{program.description}\n\nusage: {program.name} [FLAG [VALUE]]...",
+        description=f"{program.description}\n\nusage: {program.name}{source} [FLAG [VALUE]]...",
         epilog=_epilog(program),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
         argument_default=argparse.SUPPRESS,  # leaves out what was not given, for the environment and the file
         allow_abbrev=False,
         add_help=False,
     )
-    _add_flags(parser, kind, program)
+    _add_flags(parser, kind, program, common)
     return parser
 
 
-def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Program) -> None:
+def _short_help(kind: type[Any], program: Program) -> str:
+    """The help with the options that most people use."""
+    return command_parser(kind, program, program.common).format_help().rstrip()
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, kind: type[Any], program: Program, common: Collection[str] = ()
+) -> None:
     """Adds the flags of a program to a parser, in a group for each component."""
     general = parser.add_argument_group("general")
-    general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    if program.common:
+        count = len(options_of(kind)) - len(program.common)
+        general.add_argument(
+            *("-h", "--help"),
+            action=_PrintAction,
+            nargs=0,
+            text=lambda _: _short_help(kind, program),
+            help="show this text and exit",
+        )
+        general.add_argument("--help-all", action="help", help=f"show {count} more flags and exit")
+    else:
+        general.add_argument("-h", "--help", action="help", help="show this text and exit")
     general.add_argument(
         "--version",
         action=_PrintAction,
@@ -70,7 +122,7 @@ def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Progra
         text=lambda _: _version_line(program.daemon),
         help="show versions and exit",
     )
-    if program.name == program.daemon:
+    if program.name == program.daemon and not common:
         general.add_argument(
             "--completion",
             action=_PrintAction,
@@ -84,6 +136,11 @@ def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Progra
         default=None,
         help=f"TOML file with options; each can also come from the environment: {program.environment_prefix}LOG_LEVEL",
     )
+    if common:
+        few, options = parser.add_argument_group("flags"), {entry.name: entry for entry in options_of(kind)}
+        for name in common:
+            _add_flag(few, options[name])
+        return
     groups: dict[str, Any] = {}
     for entry in options_of(kind):
         if entry.component not in groups:

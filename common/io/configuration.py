@@ -25,6 +25,7 @@ from common.io.options import Option, Program, options_of
 
 T = TypeVar("T")
 _MAX_BYTES = 1_000_000
+_BARE = "bare argument"
 
 
 def read_config(
@@ -45,13 +46,26 @@ def read_config(
     """
     options = options_of(kind)
     environment = os.environ if environment is None else environment
-    flags = command_parser(kind, program).parse_args(arguments)
+    flags = _parsed(kind, program, arguments)
     prefix = program.environment_prefix
     path = flags.config or environment.get(prefix + "CONFIG")
     values = _from_file(Path(path), options) if path else {}
     values |= _from_environment(prefix, environment, options)
     values |= _from_flags(flags, options)
     return _build(kind, program, values)
+
+
+def _parsed(kind: type[Any], program: Program, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = command_parser(kind, program)
+    if program.bare is not None:
+        parser.add_argument(_BARE, nargs="?", help=argparse.SUPPRESS)
+    flags = parser.parse_args(arguments)
+    given = getattr(flags, _BARE, None)
+    if given is not None and program.bare is not None:
+        if hasattr(flags, program.bare):
+            raise UsageError(f"{given} and --{program.bare} {getattr(flags, program.bare)}: give one of them")
+        setattr(flags, program.bare, given)
+    return flags
 
 
 def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:

@@ -8,7 +8,7 @@ port if its field has a default address, which completes it.
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -174,12 +174,16 @@ class Program:
         description: one or two sentences.
         examples: command and explanation of each.
         commands: by name.
+        common: names of the options that most people use, which `--help` shows; empty for all.
+        bare: name of the option that an argument without a flag sets: `sender 0` is `sender --camera 0`.
     """
 
     name: str
     description: str
     examples: Sequence[tuple[str, str]]
     commands: Mapping[str, Command] = field(default_factory=dict)
+    common: Collection[str] = ()
+    bare: str | None = None
 
     @property
     def daemon(self) -> str:

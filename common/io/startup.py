@@ -7,13 +7,18 @@ import contextlib
 import importlib
 import logging
 import os
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from common.errors import OutputError, ResourceError, exit_code_of
+from common.io.command_line import check_command
 from common.io.options import Program
+
+try:
+    import resource
+except ImportError as error:
+    raise SystemExit("Bodywire runs on Linux and macOS: on Windows, install it in WSL 2") from error
 
 # Measured: the daemons' libraries map 5 GB, hardly a fifth of which is in memory, and allocate 1.5 GB.
 _MIN_ADDRESS_SPACE_BYTES, _MIN_DATA_BYTES = 6_000_000_000, 2_000_000_000
@@ -35,6 +40,8 @@ def run_program(program: Program, work: Callable[[Sequence[str]], None], argumen
         return code
 
     def prepared() -> None:
+        if given and not given[0].startswith("-"):
+            check_command(program, given[0])
         prepare_process()
         work(given)
 

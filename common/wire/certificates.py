@@ -1,10 +1,12 @@
 """Certificates and keys in PEM files: read, checked, and read again when they change, without a restart."""
 
 import errno
+import ipaddress
 import logging
 import os
 import re
 import ssl
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ _RETRY_S = 60.0
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 # Tags of ASN.1: the explicit version of a certificate, and the two kinds of time.
 _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
+# Object identifier 2.5.29.17, and what its value consists of.
+_SUBJECT_ALTERNATIVE_NAME, _BOOLEAN, _DNS_NAME, _IP_ADDRESS = b"\x06\x03\x55\x1d\x11", 0x01, 0x82, 0x87
 # How a key or certificate begins that is not PEM: a SEQUENCE of more than 127 bytes.
 _DER_SEQUENCES = (b"\x30\x81", b"\x30\x82")
 
@@ -170,6 +174,28 @@ def validity(certificate_der: bytes) -> tuple[datetime, datetime]:
     return not_before, not_after
 
 
+def subject_names(certificate_der: bytes) -> list[str]:
+    """The host names and addresses that a certificate is for (RFC 5280, section 4.2.1.6); none if it names none."""
+    at = certificate_der.find(_SUBJECT_ALTERNATIVE_NAME)
+    try:
+        if at < 0:
+            return []
+        tag, start, end = _element(certificate_der, at + len(_SUBJECT_ALTERNATIVE_NAME))
+        if tag == _BOOLEAN:  # whether it is critical
+            _, start, _ = _element(certificate_der, end)
+        _, start, end = _element(certificate_der, start)
+        names = []
+        while start < end:
+            tag, first, start = _element(certificate_der, start)
+            if tag == _DNS_NAME:
+                names.append(certificate_der[first:start].decode("ascii"))
+            elif tag == _IP_ADDRESS:
+                names.append(str(ipaddress.ip_address(certificate_der[first:start])))
+        return names
+    except (IndexError, ValueError):
+        return []
+
+
 def _element(der: bytes, at: int) -> tuple[int, int, int]:
     """Tag of the ASN.1 element at an offset, and where its content starts and ends."""
     tag, length, start = der[at], der[at + 1], at + 2
@@ -266,7 +292,13 @@ def load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
 @contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """A path under which content can be read that is on no disk."""
+    """A path under which content can be read that is on no disk; without Linux, a file of this user alone."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as kept:
+            kept.write(content)
+            kept.flush()
+            yield kept.name
+        return
     with open(os.memfd_create("pem"), "wb") as file:
         file.write(content)
         file.flush()

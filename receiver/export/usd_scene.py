@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from common.arrays import ByteArray, Float64Array, FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.errors import UsageError
 from receiver.export.character import Character
+from receiver.mesh.glb import LINEAR
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import vertex_normals
 
 
@@ -33,7 +35,7 @@ def encode_usdz(characters: Sequence[Character]) -> bytes:
         scene = UsdGeom.Xform.Define(stage, "/session").GetPrim()
         stage.SetDefaultPrim(scene)
         for character in characters:
-            _add_character(stage, character, rate)
+            _add_character(stage, character, rate, Path(folder))
         stage.GetRootLayer().Save()
         package = Path(folder) / "session.usdz"
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(stage.GetRootLayer().realPath), str(package)):
@@ -49,7 +51,8 @@ def check_installed() -> None:
         raise UsageError('--format usdz needs usd-core, which is not installed: pip install "bodywire[usd]"') from error
 
 
-def _add_character(stage: Any, character: Character, rate: float) -> None:
+def _add_character(stage: Any, character: Character, rate: float, folder: Path) -> None:
+    """Adds a person; `folder` takes the texture, which the package then contains."""
     from pxr import UsdSkel
 
     path = f"/session/{_identifier(character.name)}"
@@ -60,6 +63,7 @@ def _add_character(stage: Any, character: Character, rate: float) -> None:
     binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
     binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
     mesh = _add_mesh(stage, f"{path}/mesh", character)
+    _add_material(stage, mesh, character, folder)
     UsdSkel.BindingAPI(mesh.GetPrim()).CreateSkeletonRel().SetTargets([skeleton.GetPath()])
     root.CreateExtentAttr(_vectors(_reach(character)))
 
@@ -108,8 +112,6 @@ def _add_mesh(stage: Any, path: str, character: Character) -> Any:
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     mesh.CreateExtentAttr(_vectors(np.stack([vertices.min(axis=0), vertices.max(axis=0)])))
-    if character.mesh.colours is not None:
-        _add_colours(stage, mesh, character.mesh.colours)
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
     influences = skeleton.vertex_joints.shape[1]
     binding.CreateJointIndicesPrimvar(False, influences).Set(
@@ -119,25 +121,58 @@ def _add_mesh(stage: Any, path: str, character: Character) -> Any:
     return mesh
 
 
-def _add_colours(stage: Any, mesh: Any, colours: ByteArray) -> None:
-    """Vertex colours, and a material that shows them where a viewer draws materials only."""
+def _add_material(stage: Any, mesh: Any, character: Character, folder: Path) -> None:
+    """Vertex colours, for viewers that draw no materials, and a material with the texture or else those colours."""
     from pxr import Sdf, UsdGeom, UsdShade
 
-    linear = np.where(colours <= 10, colours / 3294.6, ((colours / 255.0 + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    mesh.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(_vectors(linear))
+    if character.mesh.colours is not None:
+        mesh.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(_vectors(LINEAR[character.mesh.colours]))
     path = mesh.GetPath().GetParentPath().AppendChild("material")
+    if character.texture is not None:
+        colour = _add_texture(stage, path, mesh, character.texture, folder / f"{_identifier(character.name)}.jpg")
+    elif character.mesh.colours is not None:
+        colour = _reader(stage, path, "UsdPrimvarReader_float3", "displayColor", Sdf.ValueTypeNames.Float3)
+    else:
+        return
     material = UsdShade.Material.Define(stage, path)
-    reader = UsdShade.Shader.Define(stage, path.AppendChild("colour"))
-    reader.CreateIdAttr("UsdPrimvarReader_float3")
-    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("displayColor")
-    result = reader.CreateOutput("result", Sdf.ValueTypeNames.Float3)
     surface = UsdShade.Shader.Define(stage, path.AppendChild("surface"))
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(result)
+    surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(colour)
     surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(0.9)
     output = surface.CreateOutput("surface", Sdf.ValueTypeNames.Token)
     material.CreateSurfaceOutput().ConnectToSource(output)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+
+
+def _add_texture(stage: Any, material: Any, mesh: Any, texture: MeshTexture, file: Path) -> Any:
+    """The colour of a texture at coordinates of the triangles' corners; v is upwards in USD."""
+    from pxr import Sdf, UsdGeom, UsdShade, Vt
+
+    file.write_bytes(texture.jpeg)
+    coordinates = np.ascontiguousarray(texture.corners.coordinates * [1, -1] + [0, 1], np.float32)
+    primvars = UsdGeom.PrimvarsAPI(mesh)
+    st = primvars.CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.faceVarying)
+    st.Set(Vt.Vec2fArray.FromNumpy(coordinates))
+    st.SetIndices(Vt.IntArray.FromNumpy(texture.corners.faces.ravel()))
+    sampler = UsdShade.Shader.Define(stage, material.AppendChild("texture"))
+    sampler.CreateIdAttr("UsdUVTexture")
+    sampler.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(file.name)
+    sampler.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
+    for wrap in ("wrapS", "wrapT"):
+        sampler.CreateInput(wrap, Sdf.ValueTypeNames.Token).Set("clamp")
+    place = _reader(stage, material, "UsdPrimvarReader_float2", "st", Sdf.ValueTypeNames.Float2)
+    sampler.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(place)
+    return sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+
+
+def _reader(stage: Any, material: Any, kind: str, primvar: str, value: Any) -> Any:
+    """The output of a shader that reads a primvar of the mesh."""
+    from pxr import Sdf, UsdShade
+
+    reader = UsdShade.Shader.Define(stage, material.AppendChild(f"{primvar}Reader"))
+    reader.CreateIdAttr(kind)
+    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set(primvar)
+    return reader.CreateOutput("result", value)
 
 
 def _joint_paths(character: Character) -> list[str]:

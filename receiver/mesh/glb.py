@@ -39,6 +39,15 @@ _CHUNK_HEAD_BYTES = 8
 _DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 
 
+def _linear_levels() -> FloatArray:
+    srgb = np.arange(256) / 255.0
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+LINEAR = _linear_levels()
+"""(256,) linear light, 0…1, of the sRGB levels."""
+
+
 class GlbWriter:
     """Collects arrays in the binary chunk and assembles the file."""
 
@@ -51,9 +60,7 @@ class GlbWriter:
         self._coloured = False
         self._unseen_shares: list[float] = []
 
-    def add_array(
-        self, array: npt.NDArray[Any], target: int | None = None, normalised: bool = False, bounds: bool = False
-    ) -> int:
+    def add_array(self, array: npt.NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
         accessor: Node = {
             "bufferView": self._add_view(np.ascontiguousarray(array).tobytes(), target),
@@ -61,8 +68,6 @@ class GlbWriter:
             "count": len(array),
             "type": _ELEMENT_TYPES[array.shape[1:]],
         }
-        if normalised:
-            accessor["normalized"] = True
         if bounds:
             columns = array.reshape(len(array), -1)
             accessor |= {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
@@ -89,10 +94,14 @@ class GlbWriter:
             image = self._add_image(texture)
         elif mesh.colours is not None:
             self._coloured = True
-            attributes["COLOR_0"] = self.add_array(_linear_colours(mesh.colours), VERTEX_BUFFER, normalised=True)
+            attributes["COLOR_0"] = self.add_array(LINEAR[mesh.colours], VERTEX_BUFFER)
         index_type = np.uint16 if len(vertices) < 65535 else np.uint32
-        indices = self.add_array(faces.ravel().astype(index_type), _INDEX_BUFFER)
-        return {"attributes": attributes, "indices": indices, "material": self._material(image)}
+        primitive = {
+            "attributes": attributes,
+            "indices": self.add_array(faces.ravel().astype(index_type), _INDEX_BUFFER),
+        }
+        # trimesh drops the colours of vertices beside a material, and reads those of 16 bits as if they had 8.
+        return primitive if "COLOR_0" in attributes else primitive | {"material": self._material(image)}
 
     def _add_image(self, texture: MeshTexture) -> int:
         self._coloured = True
@@ -102,7 +111,7 @@ class GlbWriter:
         return len(self._images) - 1
 
     def _material(self, texture: int | None = None) -> int:
-        """The index of the matt material with a texture, or with the colours of the vertices."""
+        """The index of the matt material, with or without a texture."""
         surface: Node = {"metallicFactor": 0.0, "roughnessFactor": 0.9}
         if texture is not None:
             surface["baseColorTexture"] = {"index": texture}
@@ -140,7 +149,7 @@ class GlbWriter:
         content = {
             "asset": {"version": "2.0", "generator": "Bodywire", **self._extras()},
             "scene": 0,
-            "materials": self._materials,
+            **({"materials": self._materials} if self._materials else {}),
             **images,
             "buffers": [{"byteLength": len(self._binary)}],
             "bufferViews": self._views,
@@ -172,14 +181,6 @@ def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> by
             "meshes": [{"name": "surface", "primitives": [primitive]}],
         }
     )
-
-
-def _linear_colours(colours: ByteArray) -> npt.NDArray[np.uint16]:
-    """(V, 3) sRGB → (V, 4) linear RGBA, as glTF requires; 16 bits preserve dark tones."""
-    srgb: FloatArray = np.arange(256, dtype=np.float32) / 255.0
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    table = np.round(linear * 65535.0).astype(np.uint16)
-    return np.concatenate([table[colours], np.full((len(colours), 1), 65535, np.uint16)], axis=1)
 
 
 def document_bytes(head: bytes, file_bytes: int) -> int:
@@ -223,7 +224,10 @@ class GlbReader:
             return sample_jpeg(jpeg, coordinates)
         if "COLOR_0" not in self.attributes:
             return None
-        linear = self.array(self.attributes["COLOR_0"]).reshape(-1, 4)[:, :3] / 65535.0
+        linear = self.array(self.attributes["COLOR_0"])
+        # Files of earlier versions have 16 bits and alpha.
+        linear = linear.reshape(-1, 4)[:, :3] / 65535.0 if linear.dtype == np.uint16 else linear.reshape(-1, 3)
+        linear = np.nan_to_num(linear).clip(0, 1)
         srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
         return np.round(255.0 * srgb).astype(np.uint8)
 

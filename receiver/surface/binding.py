@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse
 from scipy.spatial import cKDTree
 
-from common.arrays import ByteArray, FloatArray, Int32Array
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import taubin_smoothing
@@ -91,31 +91,49 @@ def _blended(weights: FloatArray, rotations: FloatArray) -> FloatArray:
 
 def _places(mesh: SurfaceMesh, template: PosedTemplate) -> scipy.sparse.csr_array:
     """(N, V') barycentric coordinates of each vertex in the nearest triangle that faces the same way."""
-    corners = template.vertices[template.faces]
-    _, near = cKDTree(corners.mean(axis=1)).query(mesh.vertices, _CANDIDATES)
-    coordinates = _barycentric(mesh.vertices[:, None], corners[near])
-    distances = np.linalg.norm(np.einsum("nck,nckd->ncd", coordinates, corners[near]) - mesh.vertices[:, None], axis=2)
-    cosines = np.einsum(
-        "ncd,nd->nc",
-        triangle_normals(template.vertices, template.faces)[near],
-        vertex_normals(mesh.vertices, mesh.faces),
-    )
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    triangles, coordinates = nearest_places(mesh.vertices, normals, template.vertices, template.faces)
+    starts = np.arange(0, 3 * len(triangles) + 1, 3)
+    shape = len(mesh.vertices), len(template.vertices)
+    entries = coordinates.ravel(), template.faces[triangles].ravel(), starts
+    return scipy.sparse.csr_array(entries, shape=shape)
+
+
+def nearest_places(
+    points: FloatArray, normals: FloatArray, vertices: FloatArray, faces: Int32Array
+) -> tuple[IntArray, FloatArray]:
+    """The nearest triangle of a mesh that faces the same way as each of N points, and the place on it.
+
+    Args:
+        points, normals: (N, 3).
+        vertices, faces: of the mesh.
+
+    Returns:
+        (N,) indices into `faces`, and (N, 3) barycentric coordinates, none below 0.
+    """
+    corners = vertices[faces]
+    _, near = cKDTree(corners.mean(axis=1)).query(points, min(_CANDIDATES, len(faces)))
+    coordinates = inside(barycentric(points[:, None], corners[near]))
+    distances = np.linalg.norm(np.einsum("nck,nckd->ncd", coordinates, corners[near]) - points[:, None], axis=2)
+    cosines = np.einsum("ncd,nd->nc", triangle_normals(vertices, faces)[near], normals)
     rows = np.arange(len(near))
     # Where none faces the same way, the nearest one is taken.
     best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=1)
-    starts = np.arange(0, 3 * len(near) + 1, 3)
-    vertices = template.faces[near[rows, best]]
-    shape = len(mesh.vertices), len(template.vertices)
-    return scipy.sparse.csr_array((coordinates[rows, best].ravel(), vertices.ravel(), starts), shape=shape)
+    return near[rows, best], coordinates[rows, best]
 
 
-def _barycentric(points: FloatArray, corners: FloatArray) -> FloatArray:
-    """Coordinates (…, 3) of points (…, 3) projected onto triangles (…, 3, 3), moved into them."""
+def barycentric(points: FloatArray, corners: FloatArray) -> FloatArray:
+    """Coordinates (…, 3) of points (…, 3) projected into the planes of triangles (…, 3, 3)."""
     start, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
     along, across, offset = along - start, across - start, points - start
     aa, ac, cc = ((one * other).sum(-1) for one, other in ((along, along), (along, across), (across, across)))
     pa, pc = (offset * along).sum(-1), (offset * across).sum(-1)
     area = np.maximum(aa * cc - ac * ac, np.float32(1e-18))
     second, third = (cc * pa - ac * pc) / area, (aa * pc - ac * pa) / area
-    inside = np.stack([1 - second - third, second, third], axis=-1).clip(0, None)
-    return np.asarray(inside / inside.sum(axis=-1, keepdims=True), np.float32)
+    return np.asarray(np.stack([1 - second - third, second, third], axis=-1), np.float32)
+
+
+def inside(coordinates: FloatArray) -> FloatArray:
+    """Barycentric coordinates (…, 3), moved into the triangle."""
+    positive = coordinates.clip(0, None)
+    return np.asarray(positive / positive.sum(axis=-1, keepdims=True), np.float32)

@@ -6,6 +6,7 @@ import logging
 import math
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -18,6 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
+from receiver.status import reached_as
 from receiver.web.accounts.throttle import address_key, unmapped
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 
@@ -49,7 +51,10 @@ class WebServer:
     def url(self) -> str:
         """The page's address for a browser, with its token."""
         token = f"?token={self.token}" if self.token else ""
-        return f"{'https' if self.encrypted else 'http'}://{self.address}/{token}"
+        address = self.address
+        if not address.is_loopback:
+            address = replace(address, host=reached_as(address.host, self._security.tls_cert)[0])
+        return f"{'https' if self.encrypted else 'http'}://{address}/{token}"
 
     def start(self, app: ASGIApp) -> None:
         """Begins to serve, in the running event loop."""

@@ -1,9 +1,12 @@
 """Options of the camera."""
 
+import re
 from dataclasses import dataclass
 
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX
 from common.io.options import option
+
+_MAX_FPS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +17,31 @@ class CaptureConfig:
         "demo",
         help="camera number or device, video, image, folder, glob, rtsp:// URL, demo, demo-photos, socket[+live]:PATH",
     )
+    camera_size: str | None = option(None, help="size of a camera's frames, 1280x720; sender cameras lists the modes")
+    camera_fps: float | None = option(None, help="frames a second of a camera")
     focal_px: float | None = option(None, help="focal length in pixels (default: 1.2 times the longer side)")
 
     def __post_init__(self) -> None:
         if not self.camera:
             raise ValueError("--camera is empty: give a camera, a file, or demo")
+        if self.camera_size is not None and re.fullmatch(r"[1-9]\d{1,4}x[1-9]\d{1,4}", self.camera_size) is None:
+            raise ValueError(f"--camera-size {self.camera_size}: give width and height in pixels, such as 1280x720")
+        if self.camera_fps is not None and not 1 <= self.camera_fps <= _MAX_FPS:
+            raise ValueError(f"--camera-fps must lie in 1…{_MAX_FPS:g}, not {self.camera_fps:g}")
         if self.focal_px is not None and not MIN_FOCAL_PX <= self.focal_px <= MAX_FOCAL_PX:
             raise ValueError(f"--focal-px must lie in {MIN_FOCAL_PX:g}…{MAX_FOCAL_PX:g}, not {self.focal_px}")
+
+    @property
+    def mode(self) -> "CameraMode":
+        """What a camera of this machine is asked for."""
+        width, height = map(int, self.camera_size.split("x")) if self.camera_size else (None, None)
+        return CameraMode(width, height, self.camera_fps)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraMode:
+    """Size in pixels and rate of a camera's frames; None leaves it to the driver."""
+
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None

@@ -15,16 +15,37 @@ from PIL import ImageOps, UnidentifiedImageError
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
+from common.imaging.heif import register_heif
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".hif", ".avif", ".gif", ".tif", ".tiff", ".bmp"}
+    | {".ppm", ".pgm"}
+)
 # Other decoders of Pillow stay unused: some run external programs.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
 _WHITE_LEVELS = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
 _SHOWN_NAMES = 5
+_IN_WORDS = {
+    DropReason.NO_PICTURE: "no picture",
+    DropReason.DAMAGED: "damaged",
+    DropReason.TOO_LARGE: "too large",
+    DropReason.UNREADABLE: "cannot be read",
+}
+
+
+register_heif()
+
+
+class PictureError(SourceError):
+    """A picture that cannot be used, and why: one of the reasons for which files are skipped."""
+
+    def __init__(self, message: str, reason: DropReason) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def is_image_path(path: Path) -> bool:
@@ -39,10 +60,11 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def read_image(path: Path) -> Image:
-    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation; transparent pixels become white.
+    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation; transparent pixels become white. Of an
+    animation it is the first frame.
 
     Raises:
-        SourceError: the file is missing, unreadable, too large, or no image.
+        PictureError: the file is missing, unreadable, too large, or no image.
     """
     return _decoded(path, str(path))
 
@@ -51,7 +73,7 @@ def decode_image(data: bytes) -> Image:
     """The content of an image file, as `read_image` returns it.
 
     Raises:
-        SourceError: it is damaged, too large, or no image.
+        PictureError: it is damaged, too large, or no image.
     """
     return _decoded(io.BytesIO(data), "the picture")
 
@@ -63,16 +85,19 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Image:
             check_size(*image.size)
             return to_rgb(_upright(image))
     except SourceError as error:
-        raise SourceError(f"{name}: {error}") from error
+        raise PictureError(f"{name}: {error}", DropReason.TOO_LARGE) from error
     except UnidentifiedImageError as error:
-        raise SourceError(f"{name} is not an image that can be read (JPEG, PNG, WebP, TIFF or BMP)") from error
+        message = f"{name} is not an image that can be read (JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF or BMP)"
+        raise PictureError(message, DropReason.NO_PICTURE) from error
     except (PillowImage.DecompressionBombError, MemoryError) as error:
-        raise SourceError(f"{name} is too large: {str(error) or 'too little memory'}") from error
+        message = f"{name} is too large: {str(error) or 'too little memory'}"
+        raise PictureError(message, DropReason.TOO_LARGE) from error
     except OSError as error:
-        raise SourceError(f"cannot read {name}: {error.strerror or error}") from error
+        reason = DropReason.UNREADABLE if error.errno else DropReason.DAMAGED
+        raise PictureError(f"cannot read {name}: {error.strerror or error}", reason) from error
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
-        raise SourceError(f"{name} is damaged: {error}") from error
+        raise PictureError(f"{name} is damaged: {error}", DropReason.DAMAGED) from error
 
 
 def to_rgb(image: PillowImage.Image) -> Image:
@@ -116,7 +141,10 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
 class ImageSource(FrameSource):
     """One frame for each image, in the given order.
 
-    An unreadable image among several is logged, counted and skipped; `close` logs how many were.
+    An image among several that cannot be used is logged, counted and skipped; `close` logs how many were, by reason.
+
+    Args:
+        others: files beside the images that are none by their names; they are counted too.
 
     Raises:
         SourceError: (while iterating) no image can be read.
@@ -130,30 +158,33 @@ class ImageSource(FrameSource):
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        others: Sequence[Path] = (),
     ) -> None:
         self._paths = paths
         self._focal_px = focal_px
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
-        self._skipped = 0
-        self._skipped_names: list[str] = []
+        self._files = len(paths) + len(others)
+        self._skipped: dict[DropReason, list[str]] = {}
+        for path in others:
+            self._skip(path, DropReason.NO_PICTURE)
+        self._unusable = 0
 
     @property
     def length(self) -> int:
-        return len(self._paths) - self._skipped
+        return len(self._paths) - self._unusable
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
         for path in self._paths:
             try:
                 image = read_image(path)
-            except SourceError as error:
+            except PictureError as error:
                 if len(self._paths) == 1:
                     raise
                 logger.warning("image skipped: %s", error)
-                self._metrics.frame_dropped(DropReason.UNREADABLE)
-                self._skipped += 1
-                self._skipped_names = [*self._skipped_names, printable_name(path.name)][:_SHOWN_NAMES]
+                self._skip(path, error.reason)
+                self._unusable += 1
                 continue
             name, camera = printable_name(path.name), camera_of(image, self._focal_px)
             yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, image, camera)
@@ -161,9 +192,18 @@ class ImageSource(FrameSource):
         if sequence == 0:
             raise SourceError(f"none of the {len(self._paths)} images in {self._paths[0].parent} can be read")
 
+    def _skip(self, path: Path, reason: DropReason) -> None:
+        self._metrics.frame_dropped(reason)
+        self._skipped.setdefault(reason, []).append(printable_name(path.name))
+
     def close(self) -> None:
         if self._skipped:
-            more = self._skipped - len(self._skipped_names)
-            names = ", ".join(self._skipped_names) + (f" and {more} more" if more else "")
-            logger.warning("skipped %d of %d images: %s", self._skipped, len(self._paths), names)
-            self._skipped = 0
+            count = sum(map(len, self._skipped.values()))
+            reasons = [f"{len(names)} {_IN_WORDS[reason]} ({_some(names)})" for reason, names in self._skipped.items()]
+            logger.warning("skipped %d of %d files: %s", count, self._files, ", ".join(reasons))
+            self._skipped = {}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -4,17 +4,18 @@ import glob
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
-from sender.capture.config import CaptureConfig
+from sender.capture.config import CameraMode, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.live import LiveSource
 from sender.capture.socket_source import SocketSource
-from sender.capture.source import FrameSource
+from sender.capture.source import FrameSource, printable_name
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
 
@@ -39,7 +40,7 @@ def open_source(
     worker = DaemonWorker("capture")
     metrics = SenderMetrics() if metrics is None else metrics
     try:
-        source = worker.call(lambda: _open(config.camera, config.focal_px, metrics, clock))
+        source = worker.call(lambda: _open(config, metrics, clock))
     except BaseException:
         worker.stop()
         raise
@@ -50,16 +51,37 @@ def open_source(
     return InterruptibleSource(source, worker)
 
 
-def _open(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
-    if camera == "demo":
-        return VideoFileSource(DEMO_CLIP, focal_px, clock)
-    if camera == "demo-photos":
-        return ImageSource(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics, clock)
+def _open(config: CaptureConfig, metrics: SenderMetrics, clock: Clock) -> FrameSource:
+    device = _device(config.camera)
+    if device is not None:
+        name = f"camera {device}" if isinstance(device, int) else device
+        return LiveSource(name, lambda: DeviceReader(device, config.mode), config.focal_px, metrics, clock)
+    if config.mode != CameraMode():
+        what = printable_name(without_credentials(config.camera))
+        raise SourceError(f"--camera-size and --camera-fps are for cameras of this machine, which {what} is not")
+    return _open_other(config.camera, config.focal_px, metrics, clock)
+
+
+def _device(camera: str) -> int | str | None:
+    """The index or path of a camera of this machine; None if this is another source. Raises SourceError."""
     if camera.isascii() and camera.isdigit():
         index = int(camera[:_INDEX_DIGITS])
         if len(camera) > _INDEX_DIGITS or index > _MAX_INDEX:
             raise SourceError(f"there is no camera {camera[:20]}: the highest index is {_MAX_INDEX}")
-        return LiveSource(f"camera {index}", lambda: DeviceReader(index), focal_px, metrics, clock)
+        return index
+    try:
+        status = os.stat(camera)
+    except (OSError, ValueError):
+        return camera if camera.startswith("/dev/video") else None
+    video = stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _VIDEO4LINUX_MAJOR
+    return camera if video else None
+
+
+def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
+    if camera == "demo":
+        return VideoFileSource(DEMO_CLIP, focal_px, clock)
+    if camera == "demo-photos":
+        return _image_source([*filter(is_image_path, _images_in(DEMO_PHOTOGRAPHS))], focal_px, metrics, clock)
     if camera.startswith(("rtsp://", "rtsps://")):
         return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, clock)
     for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):
@@ -75,44 +97,47 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock
     try:
         status = path.stat()
     except FileNotFoundError:
-        if not str(path).startswith("/dev/video"):
-            return ImageSource(_matching_images(path), focal_px, metrics, clock)
-        return LiveSource(str(path), lambda: DeviceReader(str(path)), focal_px, metrics, clock)
+        return _image_source(_matching_images(path), focal_px, metrics, clock)
     # ValueError: a NUL character.
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot open {_shown(path)}: {getattr(error, 'strerror', None) or error}") from error
     kind = status.st_mode
     if stat.S_ISDIR(kind):
-        return ImageSource(_images_in(path), focal_px, metrics, clock)
+        return _image_source(_images_in(path), focal_px, metrics, clock)
     if stat.S_ISREG(kind) and is_image_path(path):
         return ImageSource([path], focal_px, metrics, clock)
     if stat.S_ISREG(kind) or stat.S_ISFIFO(kind):
         return VideoFileSource(path, focal_px, clock)
-    if stat.S_ISCHR(kind) and os.major(status.st_rdev) == _VIDEO4LINUX_MAJOR:
-        return LiveSource(str(path), lambda: DeviceReader(str(path)), focal_px, metrics, clock)
     what = "socket" if stat.S_ISSOCK(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
+def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> ImageSource:
+    """The images among the files, in natural order; hidden files do not count as others."""
+    images = sorted((path for path in files if is_image_path(path)), key=natural_order)
+    others = [path for path in files if not is_image_path(path) and not path.name.startswith(".")]
+    return ImageSource(images, focal_px, metrics, clock, others)
+
+
 def _images_in(folder: Path) -> list[Path]:
-    """The images of a folder in natural order; raises SourceError if it cannot be read or contains none."""
+    """The files of a folder; raises SourceError if it cannot be read or contains no image."""
     try:
-        found = [entry for entry in folder.iterdir() if is_image_path(entry) and entry.is_file()]
+        found = [entry for entry in folder.iterdir() if entry.is_file()]
     except OSError as error:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
-    if not found:
-        raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .webp, .tif, .bmp)")
-    return sorted(found, key=natural_order)
+    if not any(map(is_image_path, found)):
+        raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .heic, .avif, .webp, .gif, .tif, .bmp)")
+    return found
 
 
 def _matching_images(pattern: Path) -> list[Path]:
-    """The images that match a glob in natural order; raises SourceError if there are none."""
+    """The files that match a glob; raises SourceError if there is no image among them."""
     try:
         matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
     except (OSError, ValueError, re.error) as error:
         raise SourceError(f"cannot look for {_shown(pattern)}: {error}") from error
-    found = [path for path in matches if is_image_path(path) and path.is_file()]
-    if matches and not found:
+    found = [path for path in matches if path.is_file()]
+    if matches and not any(map(is_image_path, found)):
         raise SourceError(
             f"none of the {len(matches)} paths that match {pattern} is an image file; "
             "give a glob of images, or a single video"
@@ -122,7 +147,7 @@ def _matching_images(pattern: Path) -> list[Path]:
             f"{_shown(pattern)} does not exist: "
             "give --camera a device, a file, a folder of images, an rtsp:// URL, or demo"
         )
-    return sorted(found, key=natural_order)
+    return found
 
 
 def _shown(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader
-from sender.capture.images import decode_image
+from sender.capture.images import PictureError, decode_image
 from sender.capture.picture_socket import PictureListener, PictureService
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
@@ -116,8 +116,8 @@ class SocketSource(FrameSource):
             try:
                 pixels = await asyncio.to_thread(decode_image, image)
                 camera = camera_of(pixels, header.focal_px or self._focal_px)
-            except BaseException:
-                self._metrics.frame_dropped(DropReason.UNREADABLE)
+            except BaseException as error:
+                self._metrics.frame_dropped(error.reason if isinstance(error, PictureError) else DropReason.UNREADABLE)
                 raise
             source = self._source(header.name)
             frame = CapturedFrame(

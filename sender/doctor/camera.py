@@ -16,7 +16,7 @@ from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.doctor.v4l2 import CameraDevice, list_cameras
-from sender.preview.sinks import VIDEO_FORMATS
+from sender.preview.config import VIDEO_FORMATS
 
 _FRAME_TIMEOUT_S = 6.0
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")

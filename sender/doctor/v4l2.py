@@ -12,8 +12,9 @@ from pathlib import Path
 
 Ioctl = Callable[[int, int, bytearray], object]
 
-# struct v4l2_capability, v4l2_fmtdesc and v4l2_frmsizeenum of linux/videodev2.h.
+# struct v4l2_capability, v4l2_fmtdesc, v4l2_frmsizeenum and v4l2_frmivalenum of linux/videodev2.h.
 _CAPABILITY, _FORMAT, _SIZE = struct.Struct("16s32s32s3I12x"), struct.Struct("3I32s2I12x"), struct.Struct("3I6I8x")
+_INTERVAL = struct.Struct("11I8x")
 _READ, _READ_WRITE = 2, 3
 _CAPTURE, _DEVICE_CAPABILITIES = 0x1, 0x8000_0000
 _DISCRETE = 1
@@ -27,6 +28,7 @@ def _request(direction: int, number: int, layout: struct.Struct) -> int:
 QUERY_CAPABILITIES = _request(_READ, 0, _CAPABILITY)
 LIST_FORMATS = _request(_READ_WRITE, 2, _FORMAT)
 LIST_SIZES = _request(_READ_WRITE, 74, _SIZE)
+LIST_INTERVALS = _request(_READ_WRITE, 75, _INTERVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,13 @@ class CameraFormat:
     Args:
         name: its four characters, such as MJPG or YUYV.
         width, height: of the largest frame in pixels; 0 if the camera does not list sizes.
+        modes: sizes in the order of the driver, each with its frames a second; none where these come in steps.
     """
 
     name: str
     width: int
     height: int
+    modes: tuple[tuple[int, int, tuple[float, ...]], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} up to {self.width}×{self.height}" if self.width else self.name
@@ -94,7 +98,20 @@ def _formats(descriptor: int, ioctl: Ioctl) -> Iterator[CameraFormat]:
         answers = _entries(descriptor, ioctl, LIST_SIZES, partial(_size_query, pixel_format))
         sizes = [_largest(answer) for answer in answers]
         width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
-        yield CameraFormat(_text(pixel_format.to_bytes(4, "little")), width, height)
+        modes = [(*size, _rates(descriptor, ioctl, pixel_format, *size)) for size in sizes]
+        yield CameraFormat(_text(pixel_format.to_bytes(4, "little")), width, height, tuple(modes))
+
+
+def _rates(descriptor: int, ioctl: Ioctl, pixel_format: int, width: int, height: int) -> tuple[float, ...]:
+    """Frames a second of a size, highest first; none where the driver gives steps."""
+    query = partial(_interval_query, pixel_format, width, height)
+    answers = [_INTERVAL.unpack(entry)[4:7] for entry in _entries(descriptor, ioctl, LIST_INTERVALS, query)]
+    rates = {round(over / under, 2) for kind, under, over in answers if kind == _DISCRETE and under}
+    return tuple(sorted(rates, reverse=True))
+
+
+def _interval_query(pixel_format: int, width: int, height: int, index: int) -> bytes:
+    return _INTERVAL.pack(index, pixel_format, width, height, *[0] * 7)
 
 
 def _format_query(index: int) -> bytes:

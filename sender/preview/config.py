@@ -1,8 +1,12 @@
 """Options of the preview."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.io.options import option
+
+VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
+"""FFmpeg's container name for each suffix of a video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +22,6 @@ class PreviewConfig:
     def __post_init__(self) -> None:
         if self.preview == "":
             raise ValueError("--preview is empty: give window, a video to write, or a folder")
+        path = Path(self.preview or "")
+        if path.suffix.lower() not in ("", *VIDEO_FORMATS) and not path.is_dir():
+            raise ValueError(f"--preview {self.preview}: a video ends in {', '.join(VIDEO_FORMATS)}")

@@ -11,8 +11,9 @@ from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
+from sender.preview.config import VIDEO_FORMATS
 from sender.preview.draw import draw_preview
-from sender.preview.sinks import VIDEO_FORMATS, FolderSink, PreviewSink, VideoSink
+from sender.preview.sinks import FolderSink, PreviewSink, VideoSink
 from sender.preview.window import WindowSink
 
 logger = logging.getLogger(__name__)

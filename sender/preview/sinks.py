@@ -13,9 +13,7 @@ import numpy as np
 from common.arrays import Image
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
-
-VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
-"""FFmpeg's container name for each suffix of a video."""
+from sender.preview.config import VIDEO_FORMATS
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 # AVI has decoding times instead of presentation times; without B-frames, both are the same.

@@ -51,7 +51,7 @@ def test_page_lists_the_metrics_that_exist(section: str, program: str) -> None:
     ],
 )
 def test_page_lists_the_fates(section: str, fates: type[StrEnum], others: set[str]) -> None:
-    documented = set(re.findall(r"^\| `([a-z]+)` \| [^|]* \|$", section, flags=re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z_]+)` \| [^|]* \|$", section, flags=re.MULTILINE))
     assert documented == {fate.value for fate in fates} | others
 
 

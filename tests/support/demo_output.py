@@ -1,11 +1,13 @@
 """An output directory with frames of the demo clip, made by all networks in this process."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from common.body.model import BodyModel
 from receiver.body.skinning import BodySkin
 from receiver.link.auth.ownership import SessionOwner
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
@@ -20,8 +22,8 @@ RHO = {"root": 0.0, "torso": 0.2, "head": 0.2, "left_arm": 0.35, "right_arm": 0.
 STAGES_MS = {"codec": 0.6, "queue": 1.6, "decode": 7.9, "diffusion": 21.0, "body": 2.0, "surface": 11.1, "publish": 6.6}
 
 
-def publish_demo(out: Path, frames: int) -> Path:
-    """Publishes the clip's first `frames` frames with their surfaces and bodies."""
+def publish_demo(out: Path, frames: int, texture: MeshTexture | None = None) -> Path:
+    """Publishes the clip's first `frames` frames with their surfaces and bodies, which all have the same texture."""
     system, skeleton = WholeSystem(TrackerConfig()), BodySkin.from_model(BodyModel.load()).skeleton
     with open_source(CaptureConfig("demo")) as source, SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo", SessionOwner.from_secret("", b""))
@@ -34,7 +36,7 @@ def publish_demo(out: Path, frames: int) -> Path:
                     person.keypoints_2d,
                     person.joints_3d,
                     session.write_surface(frame.sequence, person.surface),
-                    session.write_body(frame.sequence, person.body, skeleton),
+                    session.write_body(frame.sequence, replace(person.body, texture=texture), skeleton),
                 )
                 for person in rebuilt.people
             )

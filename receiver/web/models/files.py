@@ -1,6 +1,7 @@
 """The files of models: `OUT/models/ID/`, whole or not at all.
 
     OUT/models/ID/person-0.obj, .glb, .ply      surface meshes, y up, metres
+    OUT/models/ID/person-0.textured.glb         the surface with its texture, where the person has one
     OUT/models/ID/person-0.body.glb             the body with its texture, where the person has one
     OUT/models/ID/picture.jpg                   the picture, upright
     OUT/models/.ID.pending                      while a model is stored or removed: see below
@@ -29,7 +30,7 @@ from receiver.publish.output_files import opened_folder, output_error, output_er
 logger = logging.getLogger(__name__)
 
 MODEL_ID = r"[0-9a-f]{32}"
-_FILE = re.compile(r"person-\d{1,3}\.(?:obj|glb|ply|body\.glb)|picture\.jpg")
+_FILE = re.compile(r"person-\d{1,3}\.(?:obj|glb|ply|body\.glb|textured\.glb)|picture\.jpg")
 _MARKER = re.compile(rf"\.({MODEL_ID})\.pending")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

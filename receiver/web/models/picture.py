@@ -2,13 +2,19 @@
 
 import io
 import logging
+import struct
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image as PillowImage
 
+from common.text import printable
+from receiver.web.models import decoder_process
 from receiver.web.models.container import Container, read_container
+from receiver.web.models.decoder_process import reduced
 from receiver.web.models.refusals import UploadRefused
 
 logger = logging.getLogger(__name__)
@@ -19,6 +25,7 @@ _MIN_SIDE, _MAX_RATIO = 32, 20
 _QUALITY, _SHOWN_QUALITY = 95, 85
 # Decoding takes up to 11 bytes a pixel; pictures above this size do so one after the other.
 _LARGE_PIXELS = 12_000_000
+_DECODER_S = 20.0
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
@@ -82,8 +89,8 @@ def _check_size(container: Container, max_pixels: int) -> None:
 
 
 def _recoded(content: bytes, container: Container) -> CheckedPicture:
-    image, orientation = _decoded(content[: container.end], container)
-    width, height = container.width, container.height
+    decoded = _decoded_apart if container.format in ("HEIF", "AVIF") else _decoded
+    image, orientation, (width, height) = decoded(content[: container.end], container)
     if orientation in _ORIENTATIONS:
         image = image.transpose(_ORIENTATIONS[orientation])
         if orientation in _SIDES_SWAPPED:
@@ -93,11 +100,10 @@ def _recoded(content: bytes, container: Container) -> CheckedPicture:
     return CheckedPicture(picture, _encoded(image, _SHOWN_QUALITY), width, height)
 
 
-def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, int]:
-    """The picture as RGB of at most `_MAX_SIDE`, not yet upright, and its EXIF orientation."""
+def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, int, tuple[int, int]]:
+    """The picture as RGB of at most `_MAX_SIDE`, not yet upright, its EXIF orientation, and its full size."""
     size = (container.width, container.height)
-    scale = min(1.0, _MAX_SIDE / max(size))
-    wanted = (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1))
+    wanted = reduced(size, _MAX_SIDE)
     try:
         with PillowImage.open(io.BytesIO(content), formats=(container.format,)) as image:
             if image.size != size:
@@ -108,11 +114,27 @@ def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, i
             rgb = _to_rgb(image)
             if rgb.size != wanted:
                 rgb = rgb.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-            return rgb, orientation
+            return rgb, orientation, size
     except (UploadRefused, MemoryError):
         raise
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
+        raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
+
+
+def _decoded_apart(content: bytes, container: Container) -> tuple[PillowImage.Image, int, tuple[int, int]]:
+    """As `_decoded`, in a process of its own with little memory: the decoder reserves what the coded pictures say they
+    need, which may be more than the container says."""
+    size = container.width, container.height
+    command = [sys.executable, "-m", decoder_process.__name__, *map(str, (*size, _MAX_SIDE))]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_DECODER_S, check=True)
+        *full, width, height, orientation = decoder_process.HEAD.unpack_from(done.stdout)
+        pixels = memoryview(done.stdout)[decoder_process.HEAD.size :]
+        return PillowImage.frombytes("RGB", (width, height), pixels), orientation, (full[0], full[1])
+    except (subprocess.SubprocessError, struct.error, ValueError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        logger.info("a picture cannot be decoded: %s", printable(said.rpartition("\n")[2] or str(error), 300))
         raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
 
 

@@ -21,6 +21,7 @@ from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict
+from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.config import UploadConfig
@@ -206,22 +207,19 @@ class ModelService:
         """A model of the account, or None."""
         return await self._database.read_async(lambda session: store.find_model(session, account, model))
 
-    async def file(self, account: Account, model: str, name: str) -> bytes | None:
-        """The content of a file of a model of the account, or None."""
-        if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
-            return None
-        return await asyncio.to_thread(self._files.read, model, name)
+    async def file(self, row: ModelRow, name: str) -> bytes | None:
+        """The content of a file of a model, or None."""
+        return await asyncio.to_thread(self._files.read, row.id, name)
 
-    async def edited(self, account: Account, model: str, name: str, edits: Edits) -> bytes | None:
-        """A body of a model of the account with changes, or None if there is none.
+    async def edited(self, account: Account, row: ModelRow, name: str, edits: Edits) -> bytes | None:
+        """A body of a model with changes, or None if there is none.
 
         Raises:
             UploadRefused: 422 a change is not possible, 429 too many at a time.
         """
-        row = await self.model(account, model)
-        number = next((each for each in range(row.people_count) if body_name(each) == name), None) if row else None
-        content = await asyncio.to_thread(self._files.read, model, name)
-        if row is None or number is None or content is None:
+        number = next((each for each in range(row.people_count) if body_name(each) == name), None)
+        content = await self.file(row, name)
+        if number is None or content is None:
             return None
         person = row.people[number]
         with self._edited.take(account):
@@ -314,6 +312,11 @@ def body_name(person: int) -> str:
     return f"person-{person}.body.glb"
 
 
+def textured_name(person: int) -> str:
+    """The file of a person's surface with its texture."""
+    return f"person-{person}.textured.glb"
+
+
 def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str, bytes]:
     files = {PICTURE: picture.shown}
     for number, person in enumerate(result.people):
@@ -321,6 +324,8 @@ def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str,
             files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
         if person.body.texture is not None:
             files[body_name(number)] = encode_body(person.body, result.skeleton)
+            texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
+            files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
     return files
 
 
@@ -336,6 +341,7 @@ def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds
     return {
         **pose_as_dict(keypoints, person.joints_3d),
         "textured_body": person.body.texture is not None,
+        "textured_surface": person.body.texture is not None,
         "identity": identity,
         "wears": dict(kinds.get(identity, {})),
     }

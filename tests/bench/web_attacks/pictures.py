@@ -11,6 +11,8 @@ from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, 
 from tests.support.fake_pictures import picture
 
 _HUGE = 100_000_000
+_MOVING = ("PNG", "WEBP", "GIF", "AVIF")
+_FORMATS = ("JPEG", *_MOVING)
 
 
 def attack(target: Target, seed: int, count: int) -> Findings:
@@ -94,12 +96,12 @@ def _polyglot(rng: random.Random) -> Kind:
         *(b"<script>alert(1)</script>", b"PK\x03\x04" + bytes(50) + b"PK\x05\x06" + bytes(18), b"%PDF-1.7"),
         *(b"<?php system('id'); ?>", b"#!/bin/sh\nid", b"\x7fELF\x02\x01\x01"),
     )
-    kind = rng.choice(("JPEG", "PNG", "WEBP"))
+    kind = rng.choice(_FORMATS)
     return "two.jpg", picture(picture_format=kind) + rng.choice(endings), False
 
 
 def _damaged(rng: random.Random) -> Kind:
-    content = bytearray(picture(200, 100, rng.choice(("JPEG", "PNG", "WEBP"))))
+    content = bytearray(picture(200, 100, rng.choice(_FORMATS)))
     for _ in range(rng.randint(1, 30)):
         content[rng.randrange(len(content))] = rng.randrange(256)
     return "damaged.jpg", bytes(content[: rng.randint(1, len(content))]), True
@@ -111,15 +113,28 @@ def _path_name(rng: random.Random) -> Kind:
 
 
 def _other_format(rng: random.Random) -> Kind:
-    kinds = (b"", b"GIF89a", b"\0\0\0\x18ftypheic", b"<svg onload=alert(1)>", b"BM" + bytes(60), rng.randbytes(500))
+    kinds = (
+        b"",
+        b"GIF89a",
+        b"\0\0\0\x18ftypheic",
+        b"\0\0\0\x18ftypmp42",
+        b"<svg onload=alert(1)>",
+        b"BM" + bytes(60),
+        rng.randbytes(500),
+    )
     return "other.jpg", rng.choice(kinds), False
 
 
-def _animated(rng: random.Random) -> Kind:
+def _moving(rng: random.Random) -> Kind:
+    """An animation whose later frames are bombs, or that says it is much larger than it is."""
     from PIL import Image
 
-    more = [Image.new("RGB", (64, 48)) for _ in range(3)]
-    return "moving", picture(picture_format=rng.choice(("PNG", "WEBP")), save_all=True, append_images=more), False
+    more = [Image.new("RGB", (64, 48)) for _ in range(rng.choice((3, 300)))]
+    content = bytearray(picture(picture_format=rng.choice(_MOVING), save_all=True, append_images=more))
+    if content.find(b"ispe") > 0 and rng.random() < 0.5:
+        struct.pack_into(">II", content, content.index(b"ispe") + 8, *rng.choice(((65_535, 65_535), (2**31, 2**31))))
+        return "moving", bytes(content), False
+    return "moving", bytes(content), True
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -127,5 +142,5 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 KINDS: Sequence[Callable[[random.Random], Kind]] = (
-    *(_bomb, _text_bomb, _scans, _polyglot, _damaged, _damaged, _path_name, _other_format, _animated),
+    *(_bomb, _text_bomb, _scans, _polyglot, _damaged, _damaged, _path_name, _other_format, _moving),
 )

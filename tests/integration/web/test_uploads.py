@@ -53,10 +53,15 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
         assert file.headers["content-type"].startswith(media) and file.headers["x-content-type-options"] == "nosniff"
         mesh = trimesh.load_mesh(io.BytesIO(file.content), file_type=kind, process=True)
         assert isinstance(mesh, trimesh.Trimesh) and mesh.is_watertight
+        assert file.headers["content-disposition"] == f"inline; filename*=UTF-8''a-person-2.{kind}"
     body = await anna.get(person["body"])
     assert body.headers["content-type"] == "model/gltf-binary"
+    assert body.headers["content-disposition"].endswith("a-person-2-body.glb")
     assert (textured := GlbReader(body.content).texture()) is not None and textured[1] == JPEG
-    assert model["people"][0]["body"] is None
+    surface = await anna.get(person["textured"])
+    assert (on_surface := GlbReader(surface.content).texture()) is not None and on_surface[1] == JPEG
+    assert surface.headers["content-disposition"].endswith("a-person-2-textured.glb")
+    assert model["people"][0]["body"] is model["people"][0]["textured"] is None
     shown = await anna.get(model["picture"])
     assert Image.open(io.BytesIO(shown.content)).size == (200, 100)
     assert (await anna.get(f"/api/models/{model['id']}")).json() == model
@@ -133,13 +138,11 @@ async def test_traversal_finds_nothing(site: Site) -> None:
 
 async def test_other_pictures_are_refused(site: Site, pictures: FakePictures) -> None:
     anna = await site.visitor("Anna")
-    animated = picture(picture_format="PNG", save_all=True, append_images=[Image.new("RGB", (64, 48))])
     for content, status in (
         (b"", 415),
         (b"hello", 415),
-        (b"\0\0\0\x18ftypheic", 415),
+        (b"\0\0\0\x18ftypheic", 422),
         (picture() + b"PK\x05\x06" + bytes(18), 422),
-        (animated, 422),
         (picture()[:200], 422),
     ):
         for headers in (None, JSON_LINES):

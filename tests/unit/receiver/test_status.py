@@ -9,7 +9,8 @@ from common.io.status_line import ASCII
 from receiver import status
 from receiver.link.config import SecurityConfig
 from receiver.metrics import ReceiverMetrics
-from receiver.status import ReceiverStatus, StatusLine, host_names, startup_line
+from receiver.status import ReceiverStatus, StatusLine, host_names, reached_as, startup_line
+from tests.support.certificate_authority import Authority
 
 PEM = Path("receiver.pem")
 TLS = SecurityConfig(tls_cert=PEM, tls_key=PEM)
@@ -111,6 +112,21 @@ def test_encrypted_receiver_names_what_the_sender_must_show() -> None:
         line = startup_line(Address("0.0.0.0", 7), security)
         assert "(encrypted)" in line and "insecure" not in line
         assert f"--peer 192.168.1.7:7 --tls-ca ca.pem{more} (also" in line
+
+
+def test_names_are_those_that_the_certificate_covers(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "certs")
+    for hosts, names in (
+        (("studio", "10.0.0.5"), ["studio"]),
+        (("studio.example", "10.0.0.5"), ["studio.example", "10.0.0.5", "receiver"]),
+        (("192.168.1.7", "other"), ["192.168.1.7"]),
+    ):
+        certificate, _ = authority.issue("receiver", *hosts)
+        assert reached_as("0.0.0.0", certificate) == names
+        assert reached_as("0.0.0.0", None) == ["192.168.1.7", "studio"]
+    security = SecurityConfig(tls_cert=certificate, tls_key=certificate)
+    assert "--peer 192.168.1.7:7 --tls-ca ca.pem" in startup_line(Address("0.0.0.0", 7), security)
+    assert reached_as("10.0.0.5", PEM) == ["10.0.0.5"]
 
 
 def test_host_names_are_an_address_and_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

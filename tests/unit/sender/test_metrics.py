@@ -28,7 +28,7 @@ def test_frames_by_fate(metrics: SenderMetrics, registry: CollectorRegistry) -> 
     metrics.frame_acknowledged(round_trip_ms=150.0)
     for fate in DropReason:
         metrics.frame_dropped(fate)
-    for name in ("acknowledged", "replaced", "unreadable", "empty", "unacknowledged"):
+    for name in ("acknowledged", "replaced", "no_picture", "empty", "unacknowledged"):
         assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": name}) == 1
     assert registry.get_sample_value("bodywire_sender_round_trip_seconds_sum") == pytest.approx(0.15)
 

@@ -22,6 +22,11 @@ def test_memory_of_the_machine(tmp_path: Path) -> None:
     assert machine.check_memory(meminfo(tmp_path, 100_000), tmp_path / "none").verdict is Verdict.WARNING
 
 
+def test_memory_of_another_system_is_not_known(tmp_path: Path) -> None:
+    found = machine.check_memory(tmp_path / "none", tmp_path)
+    assert found.verdict is Verdict.WARNING and "only Linux says" in found.found
+
+
 @pytest.mark.parametrize(("limit", "verdict"), [("max", Verdict.OK), ("5500000000", Verdict.WARNING)])
 def test_memory_of_the_control_group(tmp_path: Path, limit: str, verdict: Verdict) -> None:
     (tmp_path / "memory.max").write_text(limit + "\n")
@@ -32,8 +37,9 @@ def test_memory_of_the_control_group(tmp_path: Path, limit: str, verdict: Verdic
 
 
 def test_processors() -> None:
-    assert machine.check_processors(lambda _: {0, 1}).verdict is Verdict.OK
-    assert machine.check_processors(lambda _: {3}).verdict is Verdict.WARNING
+    assert machine.check_processors(lambda: 2).verdict is Verdict.OK
+    assert machine.check_processors().verdict in Verdict
+    assert machine.check_processors(lambda: 1).verdict is Verdict.WARNING
 
 
 def test_clock() -> None:

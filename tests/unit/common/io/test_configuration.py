@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -170,6 +170,46 @@ def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> No
         assert expected in shown
     for expected in ("(default: off)", "--no-realtime", "100 % of"):
         assert expected in shown
+
+
+def test_argument_without_a_flag_sets_the_option_that_the_program_names() -> None:
+    program = replace(PROGRAM, bare="out")
+    for given in (["there"], ["there", "--window", "3"], ["--window", "3", "there"]):
+        assert read_config(Options, program, given, {}).camera.out == Path("there")
+    assert read_config(Options, program, ("--window", "3"), {}).camera.out == Path("out")
+    for flags, message in (
+        (("there", "--out", "x"), "there and --out x: give one of them"),
+        (("a", "b"), "unrecognized arguments: b; see"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            read_config(Options, program, flags, {})
+    with pytest.raises(UsageError, match="unrecognized arguments: there; see"):
+        read("there")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--windwo", "3"), r"unrecognized arguments: --windwo 3 \(did you mean --window\?\); see sender --help"),
+        (("--focalpx=900",), r"--focalpx=900 \(did you mean --focal-px\?\)"),
+        (("--bogus",), r"unrecognized arguments: --bogus; see sender --help"),
+    ],
+)
+def test_flag_that_was_meant_is_named(flags: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read(*flags)
+
+
+def test_short_help_has_the_common_flags_and_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) -> None:
+    program, shown = replace(PROGRAM, common=("peer", "out")), {}
+    for flag in ("--help", "-h", "--help-all"):
+        with pytest.raises(SystemExit):
+            read_config(Options, program, [flag], {})
+        shown[flag] = capsys.readouterr().out
+    assert shown["-h"] == shown["--help"]
+    assert "--peer" in shown["--help"] and "--window" not in shown["--help"]
+    assert "show 7 more flags" in shown["--help"] and shown["--help"].endswith("      to a\n")
+    assert "--peer" in shown["--help-all"] and "--window" in shown["--help-all"]
 
 
 def test_two_components_cannot_share_an_option() -> None:

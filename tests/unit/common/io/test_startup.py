@@ -28,6 +28,12 @@ def run(shell: str, work: str = "announce('ready')") -> subprocess.CompletedProc
     return subprocess.run(["sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60)
 
 
+def test_windows_is_told_where_it_runs() -> None:
+    work = "import sys; sys.modules['resource'] = None; import sender.__main__"
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "Bodywire runs on Linux and macOS: on Windows, install it in WSL 2\n")
+
+
 @pytest.mark.parametrize(
     ("limit", "allowed", "message"),
     [

@@ -206,3 +206,10 @@ def test_certificate_that_came_while_the_clock_was_wrong_applies_when_it_is_righ
     monotonic_s += 61.0
     assert files.current() is not first
     assert len(caplog.records) == 1
+
+
+def test_key_is_checked_where_the_system_has_no_files_in_memory(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert CertificateFiles(*pair, None).read().key == pair[1].read_bytes()
+    with pytest.raises(UsageError, match=r"is not the key of --tls-cert"):
+        CertificateFiles(pair[0], pair[0].with_name("other.key"), None).read()

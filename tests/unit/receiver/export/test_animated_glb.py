@@ -91,8 +91,9 @@ def test_everybody_has_a_texture_of_their_own(characters: list[Character]) -> No
     content = encode_characters(people, "session-1")
     glb = Glb(content)
     primitives = [mesh["primitives"][0] for mesh in glb.document["meshes"]]
-    surfaces = [glb.document["materials"][one["material"]]["pbrMetallicRoughness"] for one in primitives]
-    assert [one.get("baseColorTexture") for one in surfaces] == [{"index": 0}, {"index": 1}, None]
+    surfaces = [each["pbrMetallicRoughness"] for each in glb.document["materials"]]
+    assert [each["baseColorTexture"]["index"] for each in surfaces] == [0, 1]
+    assert [one.get("material") for one in primitives] == [0, 1, None]
     assert [texture["source"] for texture in glb.document["textures"]] == [0, 1]
     assert ["COLOR_0" in one["attributes"] for one in primitives] == [False, False, True]
     assert validation_issues(content) == []

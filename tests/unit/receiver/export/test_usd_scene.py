@@ -1,16 +1,22 @@
 """USDZ: what OpenUSD reads from the file, and what its validators say."""
 
+import io
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.errors import UsageError
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.export.usd_scene import check_installed, encode_usdz
-from tests.support.recorded_motion import Pose, publish_motion, random_poses
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from tests.support.recorded_motion import Pose, publish_motion, random_poses, rest_mesh
 
 FRAMES = 6
 
@@ -24,8 +30,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_motion(out, [random_poses(FRAMES), late])
     session = read_session(out, 1)
     path = out / "session.usdz"
-    path.write_bytes(encode_usdz([rig(person, session.people[person], LeftOut()) for person in (0, 1)]))
+    people = [rig(person, session.people[person], LeftOut()) for person in (0, 1)]
+    path.write_bytes(encode_usdz([people[0], replace(people[1], texture=texture(people[1].mesh))]))
     return path
+
+
+def texture(mesh: SurfaceMesh) -> MeshTexture:
+    """A picture, grey at the top and white at the bottom, of which each triangle has a part of its own."""
+    coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
+    picture = np.full((16, 16, 3), 90, np.uint8)
+    picture[8:] = 255
+    return MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), encode_jpeg(picture))
 
 
 def test_skinned_mesh_is_that_of_the_session(package: Path) -> None:
@@ -58,6 +73,25 @@ def test_mesh_has_its_colours(package: Path) -> None:
     colours = np.array(mesh.GetDisplayColorPrimvar().Get())
     assert len(colours) == len(mesh.GetPointsAttr().Get())
     assert 0.2 < colours.mean() < 0.5 and colours.min() >= 0 and colours.max() <= 1
+
+
+def test_texture_is_in_the_package_and_each_corner_has_its_place(package: Path) -> None:
+    from pxr import Usd, UsdGeom, UsdShade
+
+    stage = Usd.Stage.Open(str(package))
+    mesh = UsdGeom.Mesh.Get(stage, "/session/person_1/mesh")
+    material, _ = UsdShade.MaterialBindingAPI(mesh).ComputeBoundMaterial()
+    source, _, _ = material.ComputeSurfaceSource()[0].GetInput("diffuseColor").GetConnectedSource()
+    with zipfile.ZipFile(package) as parts:
+        picture = Image.open(io.BytesIO(parts.read(source.GetPrim().GetAttribute("inputs:file").Get().path)))
+    assert picture.getpixel((2, 2)) == (90, 90, 90) and picture.getpixel((2, 14)) == (255, 255, 255)
+    st = UsdGeom.PrimvarsAPI(mesh).GetPrimvar("st")
+    assert st.GetInterpolation() == "faceVarying"
+    expected = texture(rest_mesh()).corners
+    np.testing.assert_allclose(
+        np.array(st.ComputeFlattened()), expected.coordinates[expected.faces.ravel()] * [1, -1] + [0, 1], atol=1e-6
+    )
+    assert source.GetInput("st").GetConnectedSource()[0].GetInput("varname").Get() == "st"
 
 
 def test_validators_have_nothing_to_say(package: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
-from receiver.mesh.glb import GlbReader
+from receiver.mesh.glb import LINEAR, GlbReader
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
@@ -45,9 +45,10 @@ def test_written_mesh_is_y_up_and_has_its_colours(tmp_path: Path, mesh_format: s
     colours = read_mesh(path).colours
     assert colours is not None and mesh.colours is not None
     np.testing.assert_allclose(colours.astype(int), mesh.colours.astype(int), atol=1)
-    if mesh_format != "glb":
-        assert isinstance(read.visual, trimesh.visual.ColorVisuals)
-        np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], mesh.colours)
+    assert isinstance(read.visual, trimesh.visual.ColorVisuals) and read.visual.kind == "vertex"
+    # glTF's colours are linear light, which trimesh shows as it is.
+    expected = np.rint(255 * LINEAR[mesh.colours]) if mesh_format == "glb" else mesh.colours
+    np.testing.assert_array_equal(np.asarray(read.visual.vertex_colors)[:, :3], expected)
 
 
 def test_to_y_up_is_its_own_inverse_and_keeps_the_winding() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
+from sender.capture.config import CaptureConfig
 
 
 class FakeCapture:
@@ -17,6 +18,16 @@ class FakeCapture:
     def __init__(self, device: int | str) -> None:
         self.left = 2
         self.released = False
+        self.settings: dict[int, float] = {}
+
+    def set(self, setting: int, value: float) -> bool:
+        """Takes sizes up to 1280 × 720, and 30 frames a second at most."""
+        most = {cv2.CAP_PROP_FRAME_WIDTH: 1280, cv2.CAP_PROP_FRAME_HEIGHT: 720, cv2.CAP_PROP_FPS: 30}
+        self.settings[setting] = min(value, most.get(setting, value))
+        return True
+
+    def get(self, setting: int) -> float:
+        return self.settings[setting]
 
     def isOpened(self) -> bool:
         return True
@@ -38,6 +49,23 @@ def test_device_delivers_rgb_until_it_is_lost(monkeypatch: pytest.MonkeyPatch) -
         assert (reader.read() == (0, 0, 255)).all()
     with pytest.raises(SourceError, match="camera 0 delivers no more frames"):
         reader.read()
+
+
+def test_device_is_asked_for_a_mode(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    reader = DeviceReader(0, CaptureConfig("0", camera_size="1280x720", camera_fps=30).mode)
+    assert isinstance(reader._capture, FakeCapture)
+    assert reader._capture.settings == {
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
+        cv2.CAP_PROP_FRAME_WIDTH: 1280,
+        cv2.CAP_PROP_FRAME_HEIGHT: 720,
+        cv2.CAP_PROP_FPS: 30,
+    }
+    assert not caplog.records
+    DeviceReader(0, CaptureConfig("0", camera_fps=60).mode)
+    assert [record.getMessage() for record in caplog.records] == ["camera 0 gives 30 frames a second, not 60"]
+    with pytest.raises(SourceError, match="camera 0 gives 1280x720 instead of --camera-size 1920x1080: sender cameras"):
+        DeviceReader(0, CaptureConfig("0", camera_size="1920x1080").mode)
 
 
 @pytest.mark.parametrize("device", [97, "/dev/null"])

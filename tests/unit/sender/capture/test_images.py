@@ -14,9 +14,11 @@ from PIL import Image as PillowImage
 from common.clock import Clock
 from common.errors import SourceError
 from common.frames import Camera
-from sender.capture.images import ImageSource, natural_order, read_image
+from sender.capture.images import ImageSource, is_image_path, natural_order, read_image
 from sender.metrics import SenderMetrics
+from tests.support import fake_pictures
 
+HEIC = Path(fake_pictures.__file__).parent / "pictures" / "red_blue.heic"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -121,15 +123,32 @@ def test_unreadable_images_are_skipped_counted_and_summed_up(tmp_path: Path, cap
     paths += [tmp_path / f"gone{index}.png" for index in range(3)]
     metrics = SenderMetrics()
     with caplog.at_level(logging.WARNING):
-        with ImageSource(paths, metrics=metrics) as source:
+        with ImageSource(paths, metrics=metrics, others=[tmp_path / "notes.txt"]) as source:
             frames = list(source)
         source.close()
     assert [(frame.sequence, frame.source) for frame in frames] == [(0, "a.png"), (1, "c.png")]
-    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 7
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "no_picture"}) == 3
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 3
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 8
     assert "b.jpg" in messages[0]
-    assert messages[-1] == "skipped 7 of 9 images: b.jpg, d.png, e.png, f.jpg, gone0.png and 2 more"
+    assert messages[-1] == (
+        "skipped 8 of 10 files: 3 no picture (notes.txt, b.jpg, d.png), 1 too large (e.png), 1 damaged (f.jpg), "
+        "3 cannot be read (gone0.png, gone1.png, gone2.png)"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".avif", ".heic"])
+def test_pictures_of_phones_and_first_frames_of_animations_are_read(tmp_path: Path, suffix: str) -> None:
+    path = HEIC
+    if suffix != ".heic":
+        path = tmp_path / f"moving{suffix}"
+        green = PillowImage.new("RGB", (64, 48), GREEN)
+        PillowImage.new("RGB", (64, 48), RED).save(path, save_all=True, append_images=[green])
+    assert is_image_path(path)
+    (frame,) = ImageSource([path])
+    assert frame.image.shape == (48, 64, 3)
+    assert np.abs(frame.image[5, 5].astype(int) - RED).max() < 12
 
 
 def test_name_that_does_not_print(tmp_path: Path) -> None:

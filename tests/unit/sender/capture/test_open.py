@@ -126,6 +126,14 @@ def test_paths_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_invalid_options_are_rejected() -> None:
     with pytest.raises(ValueError, match="--camera"):
         CaptureConfig("")
+    for wrong in ("", "1280", "1280×720", "0x720", "1280x720x3", "999999x1"):
+        with pytest.raises(ValueError, match="--camera-size"):
+            CaptureConfig("0", camera_size=wrong)
+    with pytest.raises(ValueError, match="--camera-fps"):
+        CaptureConfig("0", camera_fps=0.0)
+    for config in (CaptureConfig("demo", camera_fps=30), CaptureConfig("rtsp://a:b@c/d", camera_size="640x480")):
+        with pytest.raises(SourceError, match=r"cameras of this machine, which (demo|rtsp://c/d) is not"):
+            open_source(config)
     for focal_px in (0.0, -3.0, 1e-3, 1e9, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="--focal-px"):
             CaptureConfig(focal_px=focal_px)

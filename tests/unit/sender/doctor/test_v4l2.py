@@ -6,6 +6,7 @@ from typing import TypeVar
 import pytest
 
 from sender.doctor import v4l2
+from sender.doctor.cameras import described
 from sender.doctor.v4l2 import CameraFormat, list_cameras
 
 _CAPTURE, _METADATA = 0x0420_0001, 0x0480_0000
@@ -44,6 +45,12 @@ class FakeDriver:
             else:
                 numbers = entry_of([(160, 800, 2, 120, 600, 2)], index)
                 buffer[:] = struct.pack("I4s7I", index, pixel_format, 3, *numbers) + bytes(8)
+        elif request == v4l2.LIST_INTERVALS:
+            index, pixel_format, width, height = struct.unpack_from("I4s2I", buffer)
+            if pixel_format != b"MJPG":
+                raise OSError(errno.EINVAL, "Invalid argument")
+            under, over = entry_of([(1, 30), (1, 15), (1001, 60_000)][: 3 if height < 1080 else 1], index)
+            buffer[:] = struct.pack("I4s5I", index, pixel_format, width, height, 1, under, over) + bytes(24)
         else:
             raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
         return 0
@@ -68,14 +75,23 @@ def devices(tmp_path: Path) -> Path:
 
 def test_requests_are_those_of_the_kernel() -> None:
     # Printed by a C program that includes linux/videodev2.h.
-    assert (v4l2.QUERY_CAPABILITIES, v4l2.LIST_FORMATS, v4l2.LIST_SIZES) == (0x8068_5600, 0xC040_5602, 0xC02C_564A)
+    assert (v4l2.QUERY_CAPABILITIES, v4l2.LIST_FORMATS) == (0x8068_5600, 0xC040_5602)
+    assert (v4l2.LIST_SIZES, v4l2.LIST_INTERVALS) == (0xC02C_564A, 0xC034_564B)
 
 
 def test_cameras_with_their_formats(devices: Path) -> None:
     cameras = list_cameras(devices, FakeDriver().ioctl)
     assert [camera.path.name for camera in cameras] == ["video0", "video2", "video10"]
     assert cameras[0].name == "HD Webcam: HD Webcam"
-    assert cameras[0].formats == (CameraFormat("MJPG", 1920, 1080), CameraFormat("YUYV", 800, 600))
+    rates = (59.94, 30.0, 15.0)
+    modes = ((640, 480, rates), (1920, 1080, (30.0,)), (1280, 720, rates))
+    mjpg, yuyv = CameraFormat("MJPG", 1920, 1080, modes), CameraFormat("YUYV", 800, 600, ((800, 600, ()),))
+    assert cameras[0].formats == (mjpg, yuyv)
+    assert list(described(cameras[:1])) == [
+        f"0  HD Webcam: HD Webcam ({devices}/video0)",
+        "   MJPG  1920x1080 at 30; 1280x720 at 59.94, 30, 15; 640x480 at 59.94, 30, 15",
+        "   YUYV  800x600",
+    ]
     assert str(cameras[0].formats[0]) == "MJPG up to 1920×1080"
 
 
@@ -95,3 +111,13 @@ def test_device_that_may_not_be_opened(tmp_path: Path) -> None:
     (camera,) = list_cameras(tmp_path, FakeDriver().ioctl)
     assert camera.fault == "Is a directory"
     assert camera.group != ""
+
+
+def test_machine_without_cameras_and_one_that_may_not_be_opened() -> None:
+    closed = v4l2.CameraDevice(Path("/dev/video3"), fault="Permission denied", group="video")
+    assert list(described([closed])) == [
+        "3  /dev/video3 cannot be opened (Permission denied): sudo usermod -aG video $USER, and log in again"
+    ]
+    assert list(described([v4l2.CameraDevice(Path("/dev/video1"), "HD Webcam")])) == [
+        "no camera at this machine (/dev/video*)"
+    ]

@@ -94,3 +94,12 @@ def test_frame_rate_is_the_sources_within_limits() -> None:
     assert frame_rate(source()) == 2.0, "images"
     assert frame_rate(source(fps=90000.0)) == 240.0
     assert frame_rate(source(fps=1e-6)) == 1.0
+
+
+def test_ending_that_no_video_has_is_refused(tmp_path: Path) -> None:
+    for name in ("seen.mov", "seen.MP5", "a/seen.gif"):
+        with pytest.raises(ValueError, match=r"a video ends in \.mp4, \.avi, \.mkv"):
+            PreviewConfig(name)
+    (tmp_path / "seen.2").mkdir()
+    for name in ("window", "folder", "seen.MP4", "a.b/folder", str(tmp_path / "seen.2")):
+        assert PreviewConfig(name).preview == name

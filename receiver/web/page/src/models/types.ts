@@ -6,6 +6,8 @@ export interface ModelPerson {
   obj: string;
   glb: string;
   ply: string;
+  /** The surface with its texture, GLB. */
+  textured: string | null;
   /** The body with its texture and skeleton, GLB. */
   body: string | null;
   /** Attribute → kind of what the body wears; null if it cannot be changed. */

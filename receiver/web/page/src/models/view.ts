@@ -23,7 +23,7 @@ export class ModelsView implements View {
   readonly #element: HTMLElement;
   readonly #input = h("input", {
     type: "file",
-    accept: "image/*",
+    accept: "image/*,.heic,.heif,.avif",
     class: "visually-hidden",
     id: "picture",
     onchange: () => this.#chosen(this.#input.files),
@@ -132,8 +132,9 @@ export class ModelsView implements View {
     const file = files?.[0];
     this.#message.textContent = "";
     if (!file) return;
-    if (!file.type.startsWith("image/"))
-      this.#message.textContent = "This is not a picture. Choose a JPEG, PNG or WebP file.";
+    // Some browsers know no type of what phones take.
+    if (!file.type.startsWith("image/") && !/\.(heic|heif|hif|avif)$/i.test(file.name))
+      this.#message.textContent = "This is not a picture. Choose a JPEG, PNG, WebP, HEIC, AVIF or GIF file.";
     else if (!this.#busy) void this.#upload(file);
     this.#input.value = this.#camera.value = "";
   }

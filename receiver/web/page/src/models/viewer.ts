@@ -12,7 +12,13 @@ import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
-const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY", body: "Body with texture and skeleton" } as const;
+const FORMATS = {
+  obj: "OBJ",
+  glb: "GLB",
+  ply: "PLY",
+  textured: "Surface with texture",
+  body: "Body with texture and skeleton",
+} as const;
 
 export interface ViewerListener {
   closed(): void;

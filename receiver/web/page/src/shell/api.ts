@@ -81,7 +81,7 @@ function byStatus(status: number): string {
     case 413:
       return "The picture is too large. Choose a smaller one.";
     case 415:
-      return "This is not a picture. Choose a JPEG, PNG or WebP file.";
+      return "This is not a picture. Choose a JPEG, PNG, WebP, HEIC, AVIF or GIF file.";
     case 429:
       return "Too many requests. Wait a moment, then try again.";
     case 503:

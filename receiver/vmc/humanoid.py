@@ -1,0 +1,158 @@
+"""A posed body as a humanoid of Unity: bones by their names in `HumanBodyBones`, in Unity's axes.
+
+Humanoids are at rest in a T-pose, our bodies in an A-pose. With R the rotation of a bone from its rest pose and T the
+one that takes its direction at rest to the T-pose, a humanoid's bone has the rotation G = R T⁻¹; locally, relative to
+its parent, G_parent⁻¹ G. Eyes, jaw and toes do not move, and are left out.
+
+Axes: ours are y up, x to the person's left, z forward; Unity's x is to the person's right, so x is mirrored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.arrays import Float64Array
+from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.skinned_glb import PosedBody
+
+_FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
+_PHALANGES = ("Proximal", "Intermediate", "Distal")
+_SIDES = (("L", "Left"), ("R", "Right"))
+# Bones with one direction, and where they point to.
+_NEXT = {"UpperLeg": "LowerLeg", "LowerLeg": "Foot", "UpperArm": "LowerArm", "LowerArm": "Hand"}
+_DOWN, _FORWARDS = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+_SIDEWAYS = {"Left": np.array([1.0, 0.0, 0.0]), "Right": np.array([-1.0, 0.0, 0.0])}
+
+
+def _bones() -> dict[str, tuple[str, str | None]]:
+    """Humanoid bone → our joint, and the humanoid's parent; parents come first."""
+    bones: dict[str, tuple[str, str | None]] = {
+        "Hips": ("root", None),
+        "Spine": ("spine04", "Hips"),
+        "Chest": ("spine02", "Spine"),
+        "UpperChest": ("spine01", "Chest"),
+        "Neck": ("neck01", "UpperChest"),
+        "Head": ("head", "Neck"),
+    }
+    for end, side in _SIDES:
+        chain = ("Shoulder", "clavicle"), ("UpperArm", "upperarm01"), ("LowerArm", "lowerarm01"), ("Hand", "wrist")
+        parent = "UpperChest"
+        for bone, joint in chain:
+            bones[f"{side}{bone}"] = f"{joint}.{end}", parent
+            parent = f"{side}{bone}"
+        for number, finger in enumerate(_FINGERS, 1):
+            parent = f"{side}Hand"
+            for place, phalanx in enumerate(_PHALANGES, 1):
+                bones[f"{side}{finger}{phalanx}"] = f"finger{number}-{place}.{end}", parent
+                parent = f"{side}{finger}{phalanx}"
+        parent = "Hips"
+        for bone, joint in (("UpperLeg", "upperleg01"), ("LowerLeg", "lowerleg01"), ("Foot", "foot")):
+            bones[f"{side}{bone}"] = f"{joint}.{end}", parent
+            parent = f"{side}{bone}"
+    return bones
+
+
+BONES = _bones()
+"""Bone of `HumanBodyBones` → joint of the body, and the bone's parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BonePose:
+    """A bone relative to its parent, in Unity's axes.
+
+    Args:
+        position: x, y, z in metres; of the hips in the scene.
+        rotation: quaternion x, y, z, w; the identity is the T-pose.
+    """
+
+    position: tuple[float, float, float]
+    rotation: tuple[float, float, float, float]
+
+
+class Humanoid:
+    """Turns bodies of one skeleton into humanoids.
+
+    Args:
+        names: of the skeleton's joints.
+
+    Raises:
+        ValueError: a joint is missing.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        index = {name: number for number, name in enumerate(names)}
+        missing = [joint for joint, _ in BONES.values() if joint not in index]
+        if missing:
+            raise ValueError(f"the skeleton has no {missing[0]}")
+        self._joint = {bone: index[joint] for bone, (joint, _) in BONES.items()}
+        self._parent = {bone: parent for bone, (_, parent) in BONES.items()}
+
+    def pose(self, body: PosedBody, origin: Float64Array) -> dict[str, BonePose]:
+        """The bones of a body.
+
+        Args:
+            origin: (3,) what is the origin of Unity's scene, y up.
+        """
+        positions = (body.joint_positions * Y_UP).astype(np.float64)
+        rotations = (body.joint_rotations * Y_UP[:, None] * Y_UP).astype(np.float64)
+        turned = {bone: self._turned(bone, positions, rotations) for bone in BONES}
+        bones = {}
+        for bone, parent in self._parent.items():
+            place, rotation = positions[self._joint[bone]] - origin, turned[bone]
+            if parent is not None:
+                place = turned[parent].T @ (positions[self._joint[bone]] - positions[self._joint[parent]])
+                rotation = turned[parent].T @ turned[bone]
+            x, y, z, w = Rotation.from_matrix(rotation).as_quat().tolist()
+            # Mirrored along x, a rotation about x keeps its sense, and those about y and z change it.
+            bones[bone] = BonePose((-float(place[0]), float(place[1]), float(place[2])), (x, -y, -z, w))
+        return bones
+
+    def _turned(self, bone: str, positions: Float64Array, rotations: Float64Array) -> Float64Array:
+        """(3, 3) rotation G of a bone in the scene."""
+        own: Float64Array = rotations[self._joint[bone]]
+        rest = self._at_rest(bone, positions, rotations)
+        return own if rest is None else own @ rest
+
+    def _at_rest(self, bone: str, positions: Float64Array, rotations: Float64Array) -> Float64Array | None:
+        """(3, 3) T⁻¹, from the T-pose to the bone's rest pose; None if they are the same."""
+
+        def direction(start: str, end: str, joint: str) -> Float64Array:
+            """From one bone to another at rest; both move with the same joint."""
+            span: Float64Array = positions[self._joint[end]] - positions[self._joint[start]]
+            return np.asarray(rotations[self._joint[joint]].T @ span)
+
+        side = "Left" if bone.startswith("Left") else "Right"
+        part = bone.removeprefix(side)
+        if part in _NEXT:
+            goal = _DOWN if part.endswith("Leg") else _SIDEWAYS[side]
+            return _turn(goal, direction(bone, side + _NEXT[part], bone))
+        if part != "Hand" and not part.startswith(_FINGERS):
+            return None
+        # Palms are down, and thumbs as they are on the hand.
+        hand = f"{side}Hand"
+        across = direction(f"{side}LittleProximal", f"{side}IndexProximal", hand)
+        start, end = hand, f"{side}MiddleProximal"
+        for finger in _FINGERS[1:]:
+            if part.startswith(finger):
+                first = "Proximal" if part.endswith("Proximal") else "Intermediate"
+                start, end = f"{side}{finger}{first}", f"{side}{finger}{_PHALANGES[_PHALANGES.index(first) + 1]}"
+        return _frame(direction(start, end, start), across) @ _frame(_SIDEWAYS[side], _FORWARDS).T
+
+
+def _turn(start: Float64Array, end: Float64Array) -> Float64Array:
+    """(3, 3) the smallest rotation that takes one direction to another; they are not opposite."""
+    one, other = start / np.linalg.norm(start), end / np.linalg.norm(end)
+    axis = np.cross(one, other)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turned: Float64Array = np.eye(3) + skew + skew @ skew / (1 + max(float(one @ other), -0.999))
+    return turned
+
+
+def _frame(along: Float64Array, across: Float64Array) -> Float64Array:
+    """(3, 3) orthonormal columns: the first direction, the part of the second that is square to it, and their cross."""
+    first = along / np.linalg.norm(along)
+    second = across - first * (across @ first)
+    second /= np.linalg.norm(second)
+    return np.stack([first, second, np.cross(first, second)], axis=1)

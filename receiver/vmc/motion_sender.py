@@ -1,0 +1,144 @@
+"""Sends the skeleton of the followed person to programs that show avatars: `receiver --vmc HOST:PORT`.
+
+The protocol is Virtual Motion Capture (https://protocol.vmc.info/english), messages of OSC over UDP. Thirty times a
+second go `/VMC/Ext/OK`, `/VMC/Ext/T`, `/VMC/Ext/Root/Pos` and a `/VMC/Ext/Bone/Pos` for each bone, in bundles that fit
+a packet.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
+from pythonosc.osc_message import OscMessage
+from pythonosc.osc_message_builder import OscMessageBuilder
+
+from common.arrays import Float64Array
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError
+from common.io.addresses import Address
+from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.observer import SessionObserver
+from receiver.vmc.humanoid import BonePose, Humanoid
+
+logger = logging.getLogger(__name__)
+
+RATE_HZ = 30
+# Ethernet's packet of 1,500 bytes, less the headers of IP and UDP; a bundle has 16 bytes, and 4 before each message.
+_MAX_BYTES, _BUNDLE_BYTES, _LENGTH_BYTES = 1452, 16, 4
+# Somebody who is out of sight for longer makes way for others.
+_FOLLOWED_S = 2.0
+_MADE_UP_S = 0.2
+_UNTURNED = BonePose((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+
+class MotionSender(SessionObserver):
+    """Follows the most prominent person of the newest session, as long as that person is seen.
+
+    The origin is the place on the floor where the person was first seen.
+
+    Args:
+        skeleton: of all bodies.
+
+    Raises:
+        OutputError: the host is not known.
+    """
+
+    def __init__(self, address: Address, skeleton: Skeleton, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._humanoid = Humanoid(skeleton.names)
+        self._clock = clock
+        try:
+            family, kind, _, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)[0]
+        except OSError as error:
+            raise OutputError(f"--vmc {address}: {error.strerror}: give an address that this machine knows") from error
+        self._target: Any = target
+        self._socket = socket.socket(family, kind)
+        self._socket.setblocking(False)
+        self._followed: tuple[int, int] | None = None
+        self._seen_s = self._began_s = clock.monotonic()
+        self._origin: Float64Array = np.zeros(3)
+        self._body: PosedBody | None = None
+        self._bones: list[OscMessage] = []
+
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
+        """Takes the followed person's body."""
+        now_s = self._clock.monotonic()
+        found = {(number, person.labels.identity): person for person in people}
+        if self._followed not in found:
+            if not people or (self._followed is not None and now_s - self._seen_s < _FOLLOWED_S):
+                return
+            self._followed = number, people[0].labels.identity
+            self._origin = _floor_below(people[0].body)
+        assert self._followed is not None
+        self._seen_s, self._body = now_s, found[self._followed].body
+
+    def session_ended(self, number: int) -> None:
+        """Nobody of the session is followed any more."""
+        if self._followed is not None and self._followed[0] == number:
+            self._followed = self._body = None
+            self._bones = []
+
+    async def run(self) -> None:
+        """Sends until cancelled."""
+        due_s = self._clock.monotonic()
+        while True:
+            self.send()
+            now_s = self._clock.monotonic()
+            # What a busy event loop delays is made up for, but not a longer halt.
+            due_s = max(due_s + 1 / RATE_HZ, now_s - _MADE_UP_S)
+            await asyncio.sleep(max(due_s - now_s, 0))
+
+    def send(self) -> None:
+        """Sends the newest pose once; a network that is down is not reported, because the next one is due at once."""
+        if self._body is not None:
+            self._bones = list(_bone_messages(self._humanoid.pose(self._body, self._origin)))
+            self._body = None
+        state = [
+            _message("/VMC/Ext/OK", int(bool(self._bones))),
+            _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),
+        ]
+        for packet in _packets([*state, *self._bones]):
+            with contextlib.suppress(OSError):
+                self._socket.sendto(packet, self._target)
+
+    def close(self) -> None:
+        """Frees the socket."""
+        self._socket.close()
+
+
+def _floor_below(body: PosedBody) -> Float64Array:
+    """(3,) y up: below the hips, as low as the lowest vertex."""
+    hips, lowest = body.joint_positions[0] * Y_UP, float((body.mesh.vertices[:, 1] * Y_UP[1]).min())
+    return np.array([hips[0], lowest, hips[2]], np.float64)
+
+
+def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[OscMessage]:
+    yield _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
+    for name, pose in bones.items():
+        yield _message("/VMC/Ext/Bone/Pos", name, *pose.position, *pose.rotation)
+
+
+def _message(address: str, *values: str | float | int) -> OscMessage:
+    builder = OscMessageBuilder(address)
+    for value in values:
+        builder.add_arg(value)
+    return builder.build()
+
+
+def _packets(messages: Sequence[OscMessage]) -> Iterator[bytes]:
+    """Bundles of the messages, each as large as a packet may be."""
+    bundle, size = OscBundleBuilder(IMMEDIATELY), _BUNDLE_BYTES
+    for message in messages:
+        if size + _LENGTH_BYTES + message.size > _MAX_BYTES:
+            yield bundle.build().dgram
+            bundle, size = OscBundleBuilder(IMMEDIATELY), _BUNDLE_BYTES
+        bundle.add_content(message)
+        size += _LENGTH_BYTES + message.size
+    yield bundle.build().dgram

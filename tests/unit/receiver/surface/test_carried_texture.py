@@ -1,0 +1,69 @@
+"""A texture whose colours say where on the body they are, on a surface that was solved around it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.body.anatomy import ATLAS_SIZE
+from common.body.model import BodyModel
+from common.body.surface_space import SurfaceSpace
+from common.body.triangles import triangle_normals
+from common.texture.atlas import AtlasLayout
+from common.weights.devices import to_numpy
+from receiver.body.skinning import BodySkin
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
+from receiver.mesh.skinned_glb import PosedBody
+from receiver.surface.binding import nearest_places
+from receiver.surface.carried_texture import carried_texture
+from receiver.surface.people import PeopleSurfaces
+from receiver.surface.stage import SurfaceStage
+from receiver.texture.face_detail import FaceDetail
+from tests.support.recorded_person import body_parameters
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture(scope="module")
+def person(body: BodyModel) -> PosedBody:
+    """In a random pose, with the place at rest as colour: from foot to head red, from right to left green."""
+    skin, layout = BodySkin.from_model(body), AtlasLayout.from_body(body)
+    rest = to_numpy(body.rest_vertices)[0]
+    low, high = rest.min(axis=0), rest.max(axis=0)
+    places = np.einsum("tk,tkc->tc", layout.barycentric, rest[layout.corners])
+    colours = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
+    colours[layout.texel, :2] = np.rint(255 * ((places - low) / (high - low))[:, [1, 0]])
+    picture = encode_jpeg(layout.extended(colours.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
+    corners = TextureCorners.from_triangles(
+        skin.template.faces, to_numpy(body.texture_coordinates)[skin.template.face_index]
+    )
+    posed = skin.pose(skin.templates(body_parameters()), 0)
+    return replace(posed, texture=MeshTexture(corners, picture, 0.25))
+
+
+def test_points_of_the_surface_have_the_colour_of_the_skin_below(body: BodyModel, person: PosedBody) -> None:
+    skin = BodySkin.from_model(body)
+    face = FaceDetail(body, skin.template, AtlasLayout.from_body(body))
+    mesh = PeopleSurfaces(SurfaceStage(), body, skin.template, face, SurfaceSpace.load().mean).solved(person, 300.0, 1)
+    assert person.texture is not None
+    carried = carried_texture(mesh, person.mesh, person.texture)
+    assert carried.jpeg == person.texture.jpeg and carried.unseen_share == 0.25
+    np.testing.assert_array_equal(carried.corners.vertex[carried.corners.faces], mesh.faces)
+    assert len(carried.corners.vertex) < 1.35 * len(mesh.vertices)
+    # Points within the triangles, where a triangle across a seam would show.
+    weights = np.random.default_rng(5).dirichlet((1, 1, 1), len(mesh.faces)).astype(np.float32)
+    points = np.einsum("fk,fkc->fc", weights, mesh.vertices[mesh.faces])
+    coordinates = np.einsum("fk,fkc->fc", weights, carried.corners.coordinates[carried.corners.faces])
+    shown = sample_jpeg(carried.jpeg, coordinates).astype(float)
+    normals = triangle_normals(mesh.vertices, mesh.faces)
+    below, places = nearest_places(points, normals, person.mesh.vertices, person.mesh.faces)
+    texture = person.texture.corners
+    expected = sample_jpeg(
+        person.texture.jpeg, np.einsum("fk,fkc->fc", places, texture.coordinates[texture.faces[below]])
+    ).astype(float)
+    difference = np.abs(shown - expected)[:, :2].max(axis=1)
+    assert np.mean(difference > 12) < 0.02
+    assert np.mean(difference) < 3

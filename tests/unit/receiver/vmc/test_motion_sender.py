@@ -1,0 +1,216 @@
+"""Motion as VMC, as a socket and a parser of their own receive it, against the files of the session."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from common.body.model import BodyModel
+from common.clock import Clock
+from common.errors import OutputError
+from common.frames import PersonLabels
+from common.io.addresses import Address
+from receiver.body.skinning import BodySkin
+from receiver.engine.engine import ReconstructedPerson
+from receiver.publish.config import PublishConfig
+from receiver.publish.frame_record import PersonRecord
+from receiver.publish.session_directory import SessionDirectory
+from receiver.vmc.config import VmcConfig
+from receiver.vmc.motion_sender import RATE_HZ, MotionSender
+from tests.support.fake_reconstructor import SKELETON, tetrahedron_of
+from tests.support.glb_reader import Glb
+from tests.support.osc_reader import Message, messages
+from tests.support.published_session import OWNER, frame_record
+from tests.support.recorded_person import FRAMES, body_parameters
+
+FINGERS = [
+    f"{finger}{phalanx}"
+    for finger in ("Thumb", "Index", "Middle", "Ring", "Little")
+    for phalanx in ("Proximal", "Intermediate", "Distal")
+]
+SIDED = ["UpperLeg", "LowerLeg", "Foot", "Shoulder", "UpperArm", "LowerArm", "Hand", *FINGERS, "Toes", "Eye"]
+# UnityEngine.HumanBodyBones, without LastBone.
+HUMAN_BODY_BONES = {
+    *("Hips", "Spine", "Chest", "UpperChest", "Neck", "Head", "Jaw"),
+    *(f"{side}{bone}" for side in ("Left", "Right") for bone in SIDED),
+}
+UNMOVED = {"Jaw", "LeftToes", "RightToes", "LeftEye", "RightEye"}
+PARENTS = {"Spine": "Hips", "Chest": "Spine", "UpperChest": "Chest", "Neck": "UpperChest", "Head": "Neck"} | {
+    f"{side}{bone}": f"{side}{parent}" if parent in SIDED else parent
+    for side in ("Left", "Right")
+    for bone, parent in (
+        *(("UpperLeg", "Hips"), ("LowerLeg", "UpperLeg"), ("Foot", "LowerLeg"), ("Shoulder", "UpperChest")),
+        *(("UpperArm", "Shoulder"), ("LowerArm", "UpperArm"), ("Hand", "LowerArm")),
+        *((finger, "Hand" if "Proximal" in finger else FINGERS[FINGERS.index(finger) - 1]) for finger in FINGERS),
+    )
+}
+# In a T-pose in Unity, of which way a bone points, and our joints at its ends.
+LIMBS = {
+    f"{side}{bone}": (direction if bone.endswith("Leg") else [x, 0, 0], f"{start}.{end}", f"{stop}.{end}")
+    for side, end, x in (("Left", "L", -1), ("Right", "R", 1))
+    for bone, direction, start, stop in (
+        *(("UpperArm", None, "upperarm01", "lowerarm01"), ("LowerArm", None, "lowerarm01", "wrist")),
+        *(("Hand", None, "wrist", "finger3-1"), ("IndexProximal", None, "finger2-1", "finger2-2")),
+        *(("LittleIntermediate", None, "finger5-2", "finger5-3"), ("LowerLeg", [0, -1, 0], "lowerleg01", "foot")),
+        ("UpperLeg", [0, -1, 0], "upperleg01", "lowerleg01"),
+    )
+}
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind(("127.0.0.1", 0))
+        opened.setblocking(False)
+        yield opened
+
+
+def address_of(listener: socket.socket) -> Address:
+    return Address("127.0.0.1", listener.getsockname()[1])
+
+
+def received(listener: socket.socket) -> list[Message]:
+    found: list[Message] = []
+    while True:
+        try:
+            packet = listener.recv(65_536)
+        except BlockingIOError:
+            return found
+        assert len(packet) <= 1452
+        found += messages(packet)
+
+
+def bones_in(found: list[Message]) -> dict[str, Any]:
+    """Bone → rotation relative to its parent, and position."""
+    poses = [values for address, values in found if address == "/VMC/Ext/Bone/Pos"]
+    return {str(name): (Rotation.from_quat(values[3:]), np.array(values[:3])) for name, *values in poses}
+
+
+def in_scene(bones: dict[str, Any], bone: str) -> Rotation:
+    parent = PARENTS.get(bone)
+    local: Rotation = bones[bone][0]
+    return local if parent is None else in_scene(bones, parent) * local
+
+
+def people() -> list[ReconstructedPerson]:
+    """One person in three poses, of random shape."""
+    skin = BodySkin.from_model(BodyModel.load())
+    output = skin.templates(body_parameters())
+    made = tetrahedron_of(PersonLabels(3, 1.0, {}))
+    return [replace(made, body=skin.pose(output, number)) for number in range(FRAMES)]
+
+
+def angle_deg(one: Any, other: Any) -> float:
+    cosine = np.dot(one, other) / np.linalg.norm(one) / np.linalg.norm(other)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener: socket.socket) -> None:
+    skeleton = BodySkin.from_model(BodyModel.load()).skeleton
+    sender, shown = MotionSender(address_of(listener), skeleton), []
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        session = directory.session("01", OWNER)
+        for number, person in enumerate(people()):
+            path = session.write_body(number, person.body, skeleton)
+            record = replace(
+                frame_record(number),
+                people=(PersonRecord(3, 1.0, person.keypoints_2d, person.joints_3d, body=path),),
+            )
+            session.append(record)
+            sender.frame_published(1, record, [person])
+            sender.send()
+            shown.append(received(listener))
+    sender.close()
+    mirror, first_m = np.array([-1, 1, 1]), None
+    for line, found in zip((tmp_path / "frames.jsonl").read_text().splitlines(), shown, strict=True):
+        glb = Glb((tmp_path / json.loads(line)["people"][0]["body"]).read_bytes())
+        world = {glb.document["nodes"][node].get("name"): matrix for node, matrix in glb.joint_matrices().items()}
+        bones = bones_in(found)
+        assert set(bones) == HUMAN_BODY_BONES - UNMOVED
+        assert ("/VMC/Ext/Root/Pos", ("root", 0, 0, 0, 0, 0, 0, 1)) in found and ("/VMC/Ext/OK", (1,)) in found
+        for bone, (t_pose, start, end) in LIMBS.items():
+            expected = (world[end][:3, 3] - world[start][:3, 3]) * mirror
+            assert angle_deg(in_scene(bones, bone).apply(t_pose), expected) < 1, bone
+        for bone, joint in (("Hips", "root"), ("UpperChest", "spine01"), ("Head", "head"), ("LeftFoot", "foot.L")):
+            expected = Rotation.from_matrix(world[joint][:3, :3] * mirror[:, None] * mirror)
+            assert np.degrees((in_scene(bones, bone) * expected.inv()).magnitude()) < 1, bone
+        hips_m = bones["Hips"][1]
+        first_m = world["root"][:3, 3] * mirror - hips_m if first_m is None else first_m
+        np.testing.assert_allclose(hips_m, world["root"][:3, 3] * mirror - first_m, atol=1e-4)
+    assert 0.5 < bones_in(shown[0])["Hips"][1][1] < 1.3, "above the floor where the person was first seen"
+
+
+async def test_thirty_poses_a_second(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    found: list[Message] = []
+
+    async def sleep(delay_s: float) -> None:
+        nonlocal now_s
+        found.extend(received(listener))
+        now_s += delay_s + 0.004  # wakes late
+        if now_s > 103.0:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("receiver.vmc.motion_sender.asyncio.sleep", sleep)
+    skin = BodySkin.from_model(BodyModel.load())
+    sender = MotionSender(address_of(listener), skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+    sender.frame_published(1, frame_record(0), people()[:1])
+    with pytest.raises(asyncio.CancelledError):
+        await sender.run()
+    sender.close()
+    times = [values[0] for address, values in found if address == "/VMC/Ext/T"]
+    assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
+    assert sum(values[0] == "Hips" for address, values in found if address.endswith("/Bone/Pos")) == len(times)
+
+
+def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:
+    now_s = 0.0
+    skin = BodySkin.from_model(BodyModel.load())
+    sender = MotionSender(address_of(listener), skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+
+    def shown(session: int, *identities: int) -> tuple[int, int] | None:
+        everybody = [replace(person, labels=PersonLabels(identity, 1.0, {})) for identity in identities]
+        sender.frame_published(session, frame_record(0), everybody)
+        return sender._followed
+
+    (person, *_) = people()
+    assert shown(1) is None
+    sender.send()
+    assert [values for address, values in received(listener) if address.endswith("OK")] == [(0,)]
+    assert shown(1, 5, 6) == (1, 5)
+    assert shown(1, 6, 5) == shown(2, 9) == (1, 5)
+    now_s = 1.9
+    assert shown(1, 6) == (1, 5)
+    now_s = 2.1
+    assert shown(1, 6) == (1, 6)
+    sender.session_ended(2)
+    assert sender._followed == (1, 6)
+    sender.session_ended(1)
+    sender.send()
+    sender.close()
+    assert not bones_in(received(listener))
+
+
+def test_addresses() -> None:
+    for text, expected in (
+        ("39540", Address("127.0.0.1", 39540)),
+        (":39540", Address("127.0.0.1", 39540)),
+        ("studio", Address("studio", 39539)),
+        ("[::1]:9", Address("::1", 9)),
+    ):
+        assert VmcConfig(text).address == expected
+    assert VmcConfig().address is None
+    for wrong in ("", "0", "a:b", "studio:99999"):
+        with pytest.raises(ValueError, match="--vmc"):
+            VmcConfig(wrong)
+    with pytest.raises(OutputError, match=r"--vmc nowhere\.invalid:39539: .*: give an address"):
+        MotionSender(Address("nowhere.invalid", 39539), BodySkin.from_model(BodyModel.load()).skeleton)
+    with pytest.raises(ValueError, match="the skeleton has no"):
+        MotionSender(Address("127.0.0.1", 9), SKELETON)
