@@ -184,7 +184,7 @@ class LineCopy:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
                 self._copied_bytes += len(chunk)
                 whole, newline, rest = (rest + chunk).rpartition(b"\n")
-                self._write(b"".join(filter(self._keep, (whole + newline).splitlines(keepends=True))))
+                self._write(b"".join(line for line in (whole + newline).splitlines(keepends=True) if self._keep(line)))
 
     def discard(self) -> None:
         """Removes the copy."""

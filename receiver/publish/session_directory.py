@@ -69,6 +69,8 @@ class SessionDirectory:
         self._sessions: dict[int, SessionState] = {}
         self._by_identifier: dict[str, SessionState] = {}
         self._last_number = 0
+        self.generation = 0
+        """Grows whenever `frames.jsonl` is replaced: places in it that were noted before mean nothing then."""
         self._unfinished: set[int] = set()
         self._indexed_bytes = self._index_every_bytes = 0
         self._index_failed = False
@@ -188,6 +190,7 @@ class SessionDirectory:
             self._index_path.unlink(missing_ok=True)
             os.fsync(self._out)
             self._lines.replace(copy)
+            self.generation += 1
             last = encode_deletion(self._last_number)
             self._records.replace(self._records.copy(lambda line: session_of_line(line) not in numbers or line == last))
             self._write_index()

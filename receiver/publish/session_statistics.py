@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-_NUMBERS = (
+_PLAIN = (
+    "source",
     "began_at", "ended_at", "captured_from", "captured_to",
-    "disk_bytes", "label_bytes", "link_bytes", "aged", "age_ms",
+    "disk_bytes", "label_bytes", "link_bytes", "link_counted", "aged", "age_ms",
 )  # fmt: skip
 
 
@@ -17,23 +18,27 @@ class SessionStatistics:
 
     Args:
         began_at, ended_at: when its first and its newest line were written, seconds since the epoch on this machine.
+        source: file name or device of the newest line.
         captured_from, captured_to: times of capture of these, sender's clock.
         people: identities of everybody who was seen.
         disk_bytes: lines and meshes.
         label_bytes: of all packets.
         link_bytes: everything on the link until the newest line; 0 without a link.
+        link_counted: what the newest line says of it: a receiver that was restarted counts from 0.
         aged: number of lines with an age.
         age_ms: sum of these.
     """
 
     began_at: float = 0.0
     ended_at: float = 0.0
+    source: str = ""
     captured_from: float = 0.0
     captured_to: float = 0.0
     people: set[int] = field(default_factory=set)
     disk_bytes: int = 0
     label_bytes: int = 0
     link_bytes: int = 0
+    link_counted: int = 0
     aged: int = 0
     age_ms: float = 0.0
 
@@ -56,10 +61,12 @@ class SessionStatistics:
         if not self.began_at:
             self.began_at = written_at
             self.captured_from = self.captured_to = _number(line.get("captured_at"))
-        self.ended_at = written_at
+        self.ended_at, self.source = written_at, str(line.get("source", ""))
         self.captured_to = _number(line.get("captured_at")) or self.captured_to
         self.disk_bytes += disk_bytes
-        self.link_bytes = int(_number(line.get("link_bytes"))) or self.link_bytes
+        counted = int(_number(line.get("link_bytes"))) or self.link_counted
+        self.link_bytes += counted - self.link_counted if counted >= self.link_counted else counted
+        self.link_counted = counted
         with contextlib.suppress(KeyError, TypeError, ValueError):
             self.label_bytes += int(line["bytes"]["total"])
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -74,12 +81,12 @@ class SessionStatistics:
 
     def as_dict(self) -> dict[str, Any]:
         """For `index.json`."""
-        return {**{name: getattr(self, name) for name in _NUMBERS}, "people": sorted(self.people)}
+        return {**{name: getattr(self, name) for name in _PLAIN}, "people": sorted(self.people)}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """What `as_dict` has made. Raises TypeError or ValueError if it is something else."""
-        known = {name: type(getattr(cls(), name))(fields[name]) for name in _NUMBERS if name in fields}
+        known = {name: type(getattr(cls(), name))(fields[name]) for name in _PLAIN if name in fields}
         return cls(**known, people={int(person) for person in fields.get("people", ())})
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import itertools
 import json
+import os
+import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +28,9 @@ from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
@@ -68,7 +72,7 @@ class PageServer:
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
-        folder: for accounts and models.
+        folder: for a copy of the output, accounts and models.
         preview: a JPEG picture that the senders share.
         pictures: reconstructs uploads; without it, everybody gets the people of the last frame.
         uploads: their limits.
@@ -93,7 +97,8 @@ class PageServer:
         self.hub = LiveHub()
         self._registry = CollectorRegistry()
         self._metrics = WebMetrics(self._registry)
-        self._output, self._folder, self._preview = output, folder, preview
+        self._folder, self._preview = folder, preview
+        _copy(output, folder)
         self._port = 0
         self._stop: Callable[[], object] = lambda: None
         self._thread: threading.Thread | None = None
@@ -145,25 +150,29 @@ class PageServer:
         self.hub = LiveHub()
         server = WebServer(WebConfig(http=Address("127.0.0.1", self._port), http_token="none"), SecurityConfig())
         self._port = server.address.port
-        async with open_service(
-            AccountsConfig(),
-            self._uploads,
-            self._folder,
-            self._pictures,
-            loopback=True,
-            metrics=self._metrics,
-            passwords=cheap_passwords(),
-        ) as service:
+        async with AsyncExitStack() as opened:
+            self.directory = opened.enter_context(SessionDirectory(PublishConfig(self._folder)))
+            service = await opened.enter_async_context(
+                open_service(
+                    AccountsConfig(),
+                    self._uploads,
+                    self.directory,
+                    self._pictures,
+                    loopback=True,
+                    metrics=self._metrics,
+                    passwords=cheap_passwords(),
+                )
+            )
             access = Access(self.needs_account, service.identities.account_name)
             app = create_app(
                 [
                     status_routes(access, service, browser_camera=True),
-                    live_routes(self.hub, self._output, 4, access, self._metrics),
+                    live_routes(self.hub, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
                 ],
                 access,
             )
-            service.install(app, access)
+            service.install(app, access, self.hub)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
             playing = asyncio.create_task(self._play())
             started.set()
@@ -222,6 +231,15 @@ class _Cameras(ChildCameras):
         if self._server.camera_refusal:
             raise PicturesUnavailable(self._server.camera_refusal)
         yield _Camera(self._server)
+
+
+def _copy(output: Path, folder: Path) -> None:
+    """Copies an output directory, if there is one, but not the content of its meshes."""
+    for path in output.rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(output)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (os.link if path.parent.name == "meshes" else shutil.copy)(path, target)
 
 
 def _read_frames(output: Path) -> Sequence[PlayedFrame]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -29,6 +29,8 @@ _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _WRITES = "bodywire_writes"
 # Any number that other programs do not lock in the same database.
 _LOCK = 0x626F6479
+# The first schema; the next has more tables.
+_WITHOUT_LINKS = "0001"
 
 
 class DatabaseUnavailable(OutputError):
@@ -181,8 +183,9 @@ def _make_tables(connection: Connection, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     known = inspect(connection).has_table(SchemaRow.__tablename__)
     version = connection.scalar(select(SchemaRow.version_num)) if known else None
-    if version is None:
+    if version is None or version == _WITHOUT_LINKS:
         Base.metadata.create_all(connection)
+        connection.execute(delete(SchemaRow))
         connection.execute(insert(SchemaRow).values(version_num=SCHEMA))
     elif version != SCHEMA:
         raise UsageError(

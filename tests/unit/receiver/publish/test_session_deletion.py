@@ -218,6 +218,7 @@ def test_statistics_and_name_survive_a_kill(directory: SessionDirectory, time: T
 
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_limits_must_be_positive(value: float) -> None:
-    for limits in ({"keep_days": value}, {"keep_gb": value}):
-        with pytest.raises(ValueError, match="must be above 0"):
-            PublishConfig(**limits)
+    with pytest.raises(ValueError, match="--keep-days must be above 0"):
+        PublishConfig(keep_days=value)
+    with pytest.raises(ValueError, match="--keep-gb must be above 0"):
+        PublishConfig(keep_gb=value)

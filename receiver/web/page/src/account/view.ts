@@ -163,7 +163,7 @@ export class AccountView implements View {
       const value = h("code", { class: "token", tabindex: 0 }, made.token);
       const copy = h(
         "button",
-        { type: "button", class: "button compact", onclick: () => void this.#copy(made.token, copy) },
+        { type: "button", class: "button compact", onclick: () => void this.#app.copy(made.token, copy) },
         "Copy",
       );
       fill(
@@ -173,15 +173,6 @@ export class AccountView implements View {
       );
       await this.#listTokens();
     });
-  }
-
-  async #copy(text: string, button: HTMLButtonElement): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      this.#app.say("The browser does not allow copying. Select the token and copy it by hand.");
-    }
   }
 
   async #listTokens(): Promise<void> {

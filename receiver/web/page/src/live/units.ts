@@ -15,9 +15,18 @@ export function duration(ms: number): string {
 }
 
 export function fileSize(bytes: number): string {
+  if (bytes >= 1e9) return `${digits(bytes / 1e9)} GB`;
   if (bytes >= 1e6) return `${digits(bytes / 1e6)} MB`;
   if (bytes >= 1e3) return `${digits(bytes / 1e3)} kB`;
   return `${bytes} bytes`;
+}
+
+/** "3 min 12 s", "1 h 5 min". */
+export function span(seconds: number): string {
+  const whole = Math.round(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
 
 export function clockTime(secondsSinceEpoch: number): string {
