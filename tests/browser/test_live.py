@@ -14,7 +14,7 @@ from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints
-from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.browser.pictures import differing_share, distinct_colours, scene, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
@@ -37,15 +37,6 @@ def wait_for_change(page: Page) -> str:
     """Waits for another frame; returns its number."""
     page.wait_for_function(MOVED, arg=shown_frame(page))
     return shown_frame(page)
-
-
-def somebody_is_drawn(page: Page) -> bool:
-    """Whether people appear: a slow machine takes some time until the camera has glided to them."""
-    for _ in range(60):
-        if distinct_colours(scene(page)) > 200:
-            return True
-        page.wait_for_timeout(250)
-    return False
 
 
 def checkers_are_drawn(page: Page) -> bool:

@@ -235,6 +235,7 @@ class _Cameras(ChildCameras):
 
 def _copy(output: Path, folder: Path) -> None:
     """Copies an output directory, if there is one, but not the content of its meshes."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in output.rglob("*"):
         if path.is_file():
             target = folder / path.relative_to(output)

@@ -5,7 +5,7 @@ import { h, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion } from "../shell/preferences.ts";
 import type { StoredFrame } from "../live/recording.ts";
 import { Timeline, type TimelineListener } from "../live/timeline.ts";
-import { bitrate, digits, milliseconds } from "../live/units.ts";
+import { bitrate, digits, fileSize, milliseconds } from "../live/units.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { showDownloads } from "./downloads.ts";
@@ -42,9 +42,9 @@ export class SessionPlayer implements TimelineListener {
     const averages = [
       session.connected ? "Live" : `Ended ${new Date(session.ended_at).toLocaleTimeString([], { timeStyle: "short" })}`,
       session.fps === null ? "" : `${digits(session.fps)} frames a second`,
-      `${digits(session.label_bytes)} bytes of labels a frame`,
+      `${fileSize(Math.round(session.label_bytes))} of labels a frame`,
       session.link_bps === null ? "" : `${bitrate(session.link_bps)} on the link`,
-      session.age_ms === null ? "" : `${milliseconds(session.age_ms)} old on average`,
+      session.age_ms === null ? "" : `age ${milliseconds(session.age_ms)}`,
     ];
     this.element = h(
       "div",

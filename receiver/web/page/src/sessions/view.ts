@@ -45,7 +45,7 @@ export class SessionsView implements View {
   }
 
   #showFor(status: Status): void {
-    if (!this.#shown) return;
+    if (!this.#shown || location.hash.startsWith("#shared/")) return;
     if (status.live) {
       fill(this.#home, h("h1", {}, "Sessions"), this.#summary, this.#message, this.#list);
       void this.#reload();
