@@ -19,7 +19,7 @@ from receiver.web.accounts.api import SmallBodyRoute
 from receiver.web.accounts.identity import Csrf, Identity, check_csrf, check_origin, current_identity
 from receiver.web.library.downloads import FORMATS, DownloadsBusy, chunks, zipped
 from receiver.web.library.recorded import MESH_NAME
-from receiver.web.library.service import MAX_NAME, Library, owning_account
+from receiver.web.library.service import MAX_NAME, Library, is_of_account
 from receiver.web.library.shares import MAX_SHARES, TooManyShares
 from receiver.web.live.hub import LiveHub
 from receiver.web.problems import problem, problems, retry_later
@@ -142,7 +142,7 @@ class _Manager:
 
     def may_change(self, state: SessionState) -> bool:
         """Whether a session is theirs to change."""
-        return self.all_sessions or (self.identity is not None and owning_account(state) == self.identity.account.name)
+        return self.all_sessions or (self.identity is not None and is_of_account(state, self.identity.account.name))
 
 
 _NOBODY = _Manager(None, all_sessions=False)

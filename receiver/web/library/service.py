@@ -9,6 +9,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.secrets import secret_hash
+from receiver.web.children.cameras import owner_of
 from receiver.web.database.database import Database
 from receiver.web.database.tables import ShareRow
 from receiver.web.library import shares
@@ -22,7 +23,6 @@ _THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
-_OWNER_PREFIX = "account:"
 
 
 class Library:
@@ -71,7 +71,7 @@ class Library:
 
     async def delete_of_account(self, account: str) -> int:
         """Deletes the sessions that the browsers' cameras of an account have made; returns their number."""
-        states = [state for state in self._directory.sessions() if owning_account(state) == account]
+        states = [state for state in self._directory.sessions() if is_of_account(state, account)]
         if states:
             await self.delete(states)
         return len(states)
@@ -115,12 +115,6 @@ class Library:
         return None
 
 
-def owner_subject(account: str) -> str:
-    """Under which name the sessions of an account are recorded."""
-    return f"{_OWNER_PREFIX}{account}"
-
-
-def owning_account(state: SessionState) -> str | None:
-    """The account whose browser has made a session, or None."""
-    subject = state.owner.subject if state.owner else ""
-    return subject.removeprefix(_OWNER_PREFIX) if subject.startswith(_OWNER_PREFIX) else None
+def is_of_account(state: SessionState, account: str) -> bool:
+    """Whether the browser of an account has made a session."""
+    return state.owner is not None and state.owner.subject == f"token:{owner_of((True, account))}"

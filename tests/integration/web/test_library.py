@@ -14,9 +14,9 @@ from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
+from receiver.web.children.cameras import owner_of
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports
-from receiver.web.library.service import owner_subject
 from tests.support.fake_pictures import FakePictures
 from tests.support.posed_body import box, posed_box
 from tests.support.published_session import person_record
@@ -144,7 +144,7 @@ async def test_changes_need_the_token_of_the_page(site: Site) -> None:
 async def test_where_everybody_signs_up_one_changes_ones_own(tmp_path: Path, pictures: FakePictures) -> None:
     async with open_site(tmp_path, pictures, accounts=AccountsConfig(sign_up=True), loopback=False) as site:
         publish(site.directory, "dance")
-        publish(site.directory, "mine", owner_subject("Anna"))
+        publish(site.directory, "mine", f"token:{owner_of((True, 'Anna'))}")
         site.clock.advance(10)
         anna, bert, stranger = await site.visitor("Anna"), await site.visitor("Bert"), site.client()
         assert (await stranger.get("/api/sessions")).status_code == 401
