@@ -134,7 +134,7 @@ def test_body_wears_a_texture_that_comes_after_the_last_frame(
 def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
     server.texture, server.sessions = checkered, 2
     page.goto(server.address)
-    page.get_by_role("combobox", name="Session").select_option("All sessions")
+    page.get_by_role("combobox", name="Session").select_option("All live sessions")
     page.wait_for_selector(".viewport[data-textured='2']")
     page.get_by_role("combobox", name="Session").select_option("1")
     page.wait_for_selector(".viewport[data-textured='1']")
@@ -207,9 +207,9 @@ def test_sessions_are_picked_and_shown_together(page: Page, server: PageServer) 
     page.goto(server.address)
     page.wait_for_selector(".viewport[data-frame]")
     picker = page.get_by_role("combobox", name="Session")
-    expect(picker.locator("option")).to_have_text(["All sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
+    expect(picker.locator("option")).to_have_text(["All live sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
     expect(picker).to_have_value("2")
-    picker.select_option("All sessions")
+    picker.select_option("All live sessions")
     for _ in range(4):
         wait_for_change(page)
     assert somebody_is_drawn(page)

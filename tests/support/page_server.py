@@ -68,7 +68,8 @@ class PlayedFrame:
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
-    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`.
+    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
+    with a person at each place of `crowd`.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
@@ -89,6 +90,7 @@ class PageServer:
         self.frames = _read_frames(output)
         self._pictures, self._uploads = pictures or self, uploads or UploadConfig()
         self.sessions, self.most_frames = 1, sys.maxsize
+        self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
@@ -101,6 +103,7 @@ class PageServer:
         _copy(output, folder)
         self._port = 0
         self._stop: Callable[[], object] = lambda: None
+        self._in_loop: Callable[[Callable[[], None]], object] = lambda _: None
         self._thread: threading.Thread | None = None
 
     @property
@@ -131,6 +134,11 @@ class PageServer:
         if self._thread:
             self._thread.join(30)
 
+    def end_sessions(self, *numbers: int) -> None:
+        """The senders of some sessions end, or all."""
+        for number in numbers or range(1, self.sessions + 1):
+            self._in_loop(lambda number=number: self.hub.session_ended(number))
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
@@ -146,6 +154,7 @@ class PageServer:
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._in_loop = loop.call_soon_threadsafe
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         self.hub = LiveHub()
         server = WebServer(WebConfig(http=Address("127.0.0.1", self._port), http_token="none"), SecurityConfig())
@@ -192,7 +201,8 @@ class PageServer:
         for frame in itertools.islice(itertools.cycle(self.frames), self.most_frames):
             for number, link in links.items():
                 link.traffic.count(LABELS, FRAME_BYTES)
-                self.hub.frame_published(number, frame.record, self._dressed(frame))
+                crowd = _crowded(frame, self.crowd)
+                self.hub.frame_published(number, crowd.record, self._dressed(crowd))
             await asyncio.sleep(0.05)
 
     def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
@@ -241,6 +251,24 @@ def _copy(output: Path, folder: Path) -> None:
             target = folder / path.relative_to(output)
             target.parent.mkdir(parents=True, exist_ok=True)
             (os.link if path.parent.name == "meshes" else shutil.copy)(path, target)
+
+
+def _crowded(frame: PlayedFrame, places: Sequence[float]) -> PlayedFrame:
+    """The first person of a frame at other places, metres to the right; nobody without places."""
+    if tuple(places) == (0.0,):
+        return frame
+    people, records = [], []
+    for identity, metres in enumerate(places):
+        person, record = frame.people[0], frame.record.people[0]
+        moved = np.array([metres, 0, 0], np.float32)
+        surface, body = (
+            replace(mesh, vertices=(mesh.vertices + moved).astype(np.float32))
+            for mesh in (person.surface, person.body.mesh)
+        )
+        labels = replace(person.labels, identity=identity)
+        people.append(replace(person, labels=labels, made_surface=surface, body=replace(person.body, mesh=body)))
+        records.append(replace(record, identity=identity, joints_3d=record.joints_3d + moved))
+    return PlayedFrame(replace(frame.record, people=tuple(records)), tuple(people))
 
 
 def _read_frames(output: Path) -> Sequence[PlayedFrame]:

@@ -117,7 +117,7 @@ export class CameraControl {
         "button",
         { type: "button", class: "button compact", onclick: () => void this.start() },
         icon("camera"),
-        "Use this camera",
+        h("span", { class: "button-text" }, "Use this camera"),
       ),
     );
   }

@@ -8,7 +8,8 @@ import { ByteHistory } from "./history.ts";
 import { LABELS } from "./labels.ts";
 import { StageBar } from "./stage-bar.ts";
 import { stageTimes } from "./stage-times.ts";
-import { bitrate, digits, fileSize, milliseconds } from "./units.ts";
+import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "./units.ts";
+import type { Session } from "../sessions/types.ts";
 
 /** What one frame tells the panel. */
 export interface Figures {
@@ -52,6 +53,7 @@ export class Panel {
   readonly #stages = new StageBar();
   #history = new ByteHistory(LABELS.map((label) => label.key));
   #latest: Figures | null = null;
+  #ended: Session | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(app: App) {
@@ -89,6 +91,12 @@ export class Panel {
   /** Names the session that the figures are of. */
   set subject(name: string) {
     setText(this.#subject, name);
+  }
+
+  /** The session that is shown has ended; null while it goes on. */
+  set ended(session: Session | null) {
+    this.#ended = session;
+    this.#schedule(0);
   }
 
   /** Takes a frame that arrived at `time`, seconds. */
@@ -134,12 +142,22 @@ export class Panel {
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#people, people(record, link));
+    if (this.#ended && !recorded) this.#showAverages(this.#ended);
     const atLeast = link.capacity_at_least ? "≥ " : "";
     setText(this.#capacity, link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : "–");
     setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
     setText(this.#total, record ? size : "");
     this.#refreshLabels(record);
     this.#stages.show(record ? stageTimes(record, link) : [], record?.age_ms ?? null);
+  }
+
+  #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {
+    setText(this.#title, `Session ended ${clockMinutes(at)}`);
+    setText(this.#rate, rate === null ? `${fileSize(Math.round(size))} a frame` : bitrate(rate));
+    setText(this.#labelRate, `on average; ${fileSize(Math.round(size))} of labels a frame`);
+    setText(this.#fps, fps === null ? "–" : digits(fps));
+    setText(this.#age, age === null ? "–" : milliseconds(age));
+    setText(this.#people, `${count} in all`);
   }
 
   #refreshLabels(record: FrameRecord | null): void {
@@ -176,7 +194,7 @@ export class Panel {
       const row = h(
         "tr",
         {},
-        h("th", { scope: "row" }, swatch, label.name),
+        h("th", { scope: "row", title: label.meaning }, swatch, label.name),
         bytes,
         h("td", { class: "rho" }, h("span", { class: "meter", "aria-hidden": "true" }, meter)),
         rho,
@@ -189,7 +207,11 @@ export class Panel {
       {},
       h("th", { scope: "col" }, "Label"),
       h("th", { scope: "col" }, "Bytes"),
-      h("th", { scope: "col", colspan: 2, title: "Compression: 0 is fine, 1 is coarse" }, "ρ"),
+      h(
+        "th",
+        { scope: "col", colspan: 2, title: "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills up." },
+        "Compression",
+      ),
     );
     return h("table", { class: "labels" }, h("thead", {}, head), body);
   }

@@ -3,7 +3,7 @@
 import type { App } from "../shell/app.ts";
 import { h, icon, setText } from "../shell/dom.ts";
 import type { MeshKind } from "../protocol/messages.ts";
-import { sessionPath, type Session } from "../sessions/types.ts";
+import { recordedSession, sessionPath } from "../sessions/types.ts";
 import { Recording, type StoredFrame } from "./recording.ts";
 import { clockTime } from "./units.ts";
 
@@ -70,10 +70,10 @@ export class Timeline {
     this.element.hidden = true;
     if (path === null) return;
     try {
-      const { last_seq: last } = await this.#app.api.get<Session>(path);
-      if (this.#recording?.path === path) this.newest(session!, last);
+      const stored = await recordedSession(this.#app.api, session!);
+      if (stored && this.#recording?.path === path) this.newest(session!, stored.last_seq);
     } catch {
-      // Nothing was written yet, or the receiver does not answer; the state of the connection says so.
+      // Nothing can be scrubbed until the receiver answers; the state of the connection says so.
     }
   }
 

@@ -33,6 +33,11 @@ export function clockTime(secondsSinceEpoch: number): string {
   return new Date(1e3 * secondsSinceEpoch).toLocaleTimeString();
 }
 
+/** "14:02". */
+export function clockMinutes(time: string): string {
+  return new Date(time).toLocaleTimeString(undefined, { timeStyle: "short" });
+}
+
 export function day(time: string | number): string {
   const date = new Date(typeof time === "number" ? 1e3 * time : time);
   return Number.isNaN(date.valueOf())

@@ -6,6 +6,7 @@ import { explain } from "../shell/api.ts";
 import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
 import { day, duration, fileSize, people as peopleCount } from "../live/units.ts";
+import { covered } from "../scene/covered.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
@@ -38,17 +39,20 @@ export class ModelViewer {
       role: "application",
       "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
     });
-    this.#stage = new Stage({ canvas, live: false, reducedMotion: reducedMotion() });
+    const bottom = h("div", { class: "viewport-bottom" });
+    const scene = h("div", { class: "viewport" }, canvas, bottom);
+    this.#stage = new Stage({
+      canvas,
+      live: false,
+      reducedMotion: reducedMotion(),
+      covered: () => covered(scene, [], [bottom]),
+    });
     this.#stage.follow = false;
     this.#toolbar = new Toolbar(this.#stage, false);
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
-    const scene = h(
-      "div",
-      { class: "viewport" },
-      canvas,
-      h("div", { class: "viewport-bottom" }, this.#toolbar.element),
-    );
+    bottom.append(this.#toolbar.element);
+    new ResizeObserver(() => this.#stage.layOut()).observe(bottom);
     this.element = h(
       "div",
       { class: "model" },

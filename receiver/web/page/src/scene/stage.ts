@@ -2,10 +2,13 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import type { Indices } from "../protocol/messages.ts";
+import type { Indices, Vector } from "../protocol/messages.ts";
 import { ContactShadow, CASTING_LAYER } from "./contact-shadow.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
+import { freeArea, framingDistance, type Insets } from "./framing.ts";
+import { GroundTilt } from "./ground-tilt.ts";
+import { castShadow, keyLight } from "./lights.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
 import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
@@ -18,17 +21,15 @@ const MEASURE_EVERY = 20;
 /** At least so much is seen of a live scene, in which people move, and of a model. */
 const FRAMED_LIVE_M = 2.7;
 const FRAMED_MODEL_M = 1.2;
-/** The lower edge that controls lie over, in a live scene with a timeline and around a model, pixels. */
-const COVERED_LIVE_PX = 120;
-const COVERED_MODEL_PX = 70;
+/** Who comes nearer to the edge is given room at once; who leaves room is come nearer to slowly, and not for little. */
+const WIDEN_S = 0.2;
+const NARROW_S = 1.5;
+const NARROW_FROM = 0.75;
+const FREE: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
 /** From the people to the key light, metres. */
 const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
-const KEY = 2.8;
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
 const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
-const SHADOW_PIXELS = 1024;
-/** Half the side of the square around the people that has shadows. */
-const SHADOW_M = 2.2;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
@@ -38,10 +39,18 @@ export interface StageOptions {
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
   drawn?: () => void;
+  /** What controls cover; asked again by `Stage.layOut`. */
+  covered?: () => Insets;
 }
 
 export class Stage {
   readonly floor = new FloorLevel();
+  readonly #tilt = new GroundTilt();
+  /** Camera space, turned so that the ground is level. */
+  readonly #world = new THREE.Group();
+  readonly #hidden = new Set<string>();
+  #focus: string | null = null;
+  #area = { x: 0, y: 0, width: 1, height: 1 };
   readonly #options: StageOptions;
   readonly #renderer: THREE.WebGLRenderer;
   readonly #scene = new THREE.Scene();
@@ -92,7 +101,7 @@ export class Stage {
     this.#ground.measured = options.live;
     this.#scene.add(
       this.#ground.object,
-      this.#ground.gizmo,
+      this.#world.add(this.#ground.gizmo),
       this.#shadow.object,
       this.#cast,
       this.#key,
@@ -170,7 +179,9 @@ export class Stage {
       person.look = this.#look;
       person.object.traverse((part) => part.layers.enable(CASTING_LAYER));
       this.#people.set(key, person);
-      this.#scene.add(person.object);
+      person.tilt = this.#tilt.angle;
+      person.object.visible = !this.#hidden.has(key);
+      this.#world.add(person.object);
     }
     return person;
   }
@@ -184,6 +195,54 @@ export class Stage {
       this.invalidate();
     }
     if (this.#people.size === 0) this.#placed = false;
+  }
+
+  /** Whose person is followed and framed alone; null for everybody. */
+  get focus(): string | null {
+    return this.#focus;
+  }
+
+  set focus(key: string | null) {
+    this.#focus = key;
+    this.#follow = true;
+    this.resetView();
+  }
+
+  isHidden(key: string): boolean {
+    return this.#hidden.has(key);
+  }
+
+  /** Hides a person, also when another frame comes, or shows them again. */
+  hide(key: string, hidden: boolean): void {
+    if (hidden) this.#hidden.add(key);
+    else this.#hidden.delete(key);
+    const person = this.#people.get(key);
+    if (person) person.object.visible = !hidden;
+    this.#locate();
+    this.invalidate();
+  }
+
+  /** Forgets where the ground is, and who was followed or hidden: another camera comes. */
+  forget(): void {
+    this.floor.forget();
+    this.#tilt.forget();
+    this.#turn();
+    this.#hidden.clear();
+    this.#focus = null;
+  }
+
+  /** Takes the joints of the people who are shown, metres, camera space: they tell how the camera was tilted. */
+  level(joints: Iterable<readonly Vector[]>): void {
+    let turned = false;
+    for (const each of joints) turned = this.#tilt.add(each) || turned;
+    if (turned) this.#turn();
+  }
+
+  #turn(): void {
+    this.#world.rotation.x = this.#tilt.angle;
+    for (const person of this.#people.values()) person.tilt = this.#tilt.angle;
+    this.floor.forget();
+    this.invalidate();
   }
 
   /** Tells the stage that people have moved. */
@@ -299,40 +358,63 @@ export class Stage {
       return true;
     }
     if (!this.#follow || this.#people.size === 0) return false;
+    const zooms = this.#keepInView(seconds);
     this.#step.subVectors(this.#centre, this.#controls.target);
-    if (this.#step.length() < 2e-3) return false;
+    if (this.#step.length() < 2e-3) return zooms;
     this.#step.multiplyScalar(this.#options.reducedMotion ? 1 : 1 - Math.exp(-seconds / FOLLOW_S));
     this.#controls.target.add(this.#step);
     this.#camera.position.add(this.#step);
     return true;
   }
 
+  /** Goes back where somebody leaves the view, and nearer where there is much room; returns whether it still does. */
+  #keepInView(seconds: number): boolean {
+    if (!this.#untouched || this.#bounds().isEmpty()) return false;
+    const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
+    const distance = offset.length();
+    const wanted = this.#home().distanceTo(this.#centre);
+    const near = wanted > distance ? wanted - distance < 5e-3 : wanted > NARROW_FROM * distance;
+    if (near) return false;
+    const share = 1 - Math.exp(-seconds / (wanted > distance ? WIDEN_S : NARROW_S));
+    offset.setLength(distance + (this.#options.reducedMotion ? 1 : share) * (wanted - distance));
+    this.#camera.position.addVectors(this.#controls.target, offset);
+    return true;
+  }
+
   #locate(): void {
-    if (this.#people.size === 0) {
+    const around = this.#bounds();
+    // Who is hidden comes back where they were.
+    if (around.isEmpty() && this.#people.size > 0) return;
+    if (around.isEmpty()) {
       this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
       return;
     }
-    this.#bounds().getCenter(this.#centre);
+    around.getCenter(this.#centre);
   }
 
-  /** Of everybody; the same object each time. */
+  /** Of everybody who is shown, or of who is followed; the same object each time. */
   #bounds(): THREE.Box3 {
     this.#around.makeEmpty();
-    for (const person of this.#people.values()) this.#around.union(person.box);
+    const alone = this.#focus !== null && this.#people.has(this.#focus) && !this.#hidden.has(this.#focus);
+    for (const [key, person] of this.#people) {
+      if (alone ? key === this.#focus : !this.#hidden.has(key)) this.#around.union(person.box);
+    }
     return this.#around;
   }
 
   #home(): THREE.Vector3 {
     const around = this.#bounds();
-    const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
-    const least = this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M;
-    const pixels = Math.max(this.#options.canvas.clientHeight, 1);
-    const free = 1 - this.#covered(pixels) / pixels;
-    const height = Math.max(least, (1.2 * size.y) / free, (1.5 * size.x) / this.#camera.aspect);
-    return START.clone()
-      .setLength(height / 2 / half)
-      .add(this.#centre);
+    const least = (this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M) / 2 / half;
+    const towards = START.clone().normalize();
+    const height = Math.max(this.#options.canvas.clientHeight, 1);
+    const needed = around.isEmpty() ? 0 : framingDistance(around, this.#centre, towards, half, height, this.#area);
+    return towards.setLength(Math.max(least, needed)).add(this.#centre);
+  }
+
+  /** Asks again what controls cover. */
+  layOut(): void {
+    this.#resize();
   }
 
   #resize(): void {
@@ -341,40 +423,11 @@ export class Stage {
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
+    this.#area = freeArea(width, height, this.#options.covered?.() ?? FREE);
     // What is looked at is in the middle of what no control covers.
-    this.#camera.setViewOffset(width, height, 0, this.#covered(height) / 2, width, height);
+    const { x, y } = this.#area;
+    this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
     if (this.#untouched) this.resetView(false);
     this.invalidate();
   }
-
-  #covered(height: number): number {
-    return Math.min(this.#options.live ? COVERED_LIVE_PX : COVERED_MODEL_PX, height / 2);
-  }
-}
-
-/** Light from the front left, whose shadows of people fall on themselves and on the ground. */
-function keyLight(): THREE.DirectionalLight {
-  const key = new THREE.DirectionalLight(0xfff8ef, KEY);
-  const { shadow } = key;
-  key.castShadow = true;
-  shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
-  shadow.radius = 6;
-  shadow.blurSamples = 16;
-  shadow.normalBias = 0.02;
-  const { camera } = shadow;
-  [camera.left, camera.right, camera.bottom, camera.top] = [-SHADOW_M, SHADOW_M, -SHADOW_M, SHADOW_M];
-  [camera.near, camera.far] = [0.5, 8];
-  return key;
-}
-
-/** What shows the key light's shadow on the ground. */
-function castShadow(): THREE.Mesh<THREE.PlaneGeometry, THREE.ShadowMaterial> {
-  const ground = new THREE.PlaneGeometry(4 * SHADOW_M, 4 * SHADOW_M).rotateX(-Math.PI / 2);
-  const cast = new THREE.Mesh(
-    ground,
-    new THREE.ShadowMaterial({ opacity: 0.32, depthWrite: false, toneMapped: false }),
-  );
-  cast.receiveShadow = true;
-  cast.renderOrder = -1;
-  return cast;
 }

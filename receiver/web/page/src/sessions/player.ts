@@ -5,8 +5,10 @@ import { h, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion } from "../shell/preferences.ts";
 import type { StoredFrame } from "../live/recording.ts";
 import { Timeline, type TimelineListener } from "../live/timeline.ts";
-import { bitrate, digits, fileSize, milliseconds } from "../live/units.ts";
+import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "../live/units.ts";
 import { Stage } from "../scene/stage.ts";
+import { covered } from "../scene/covered.ts";
+import { PeopleList } from "../scene/people-list.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { showDownloads } from "./downloads.ts";
 import { sessionFacts, sessionName, type Session } from "./types.ts";
@@ -17,6 +19,7 @@ export class SessionPlayer implements TimelineListener {
   readonly #toolbar: Toolbar;
   readonly #timeline: Timeline;
   readonly #scene = h("div", { class: "viewport" });
+  readonly #people: PeopleList;
   readonly #closed: (() => void) | null;
 
   /**
@@ -31,16 +34,25 @@ export class SessionPlayer implements TimelineListener {
       "aria-label": "The session in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
     });
     const bottom = h("div", { class: "viewport-bottom" });
-    this.#stage = new Stage({ canvas, live: true, reducedMotion: reducedMotion() });
+    const top = h("div", { class: "viewport-top" });
+    this.#stage = new Stage({
+      canvas,
+      live: true,
+      reducedMotion: reducedMotion(),
+      covered: () => covered(this.#scene, [...top.children] as HTMLElement[], [bottom]),
+    });
     this.#toolbar = new Toolbar(this.#stage, true);
+    this.#people = new PeopleList(this.#stage, () => this.#toolbar.refresh());
+    top.append(this.#people.element);
     this.#timeline = new Timeline(app, this, false);
     this.#timeline.kind = recall("mesh") === "surface" ? "surface" : "body";
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
     bottom.append(this.#timeline.element, this.#toolbar.element);
-    this.#scene.append(canvas, bottom);
+    this.#scene.append(canvas, top, bottom);
+    new ResizeObserver(() => this.#stage.layOut()).observe(bottom);
     const averages = [
-      session.connected ? "Live" : `Ended ${new Date(session.ended_at).toLocaleTimeString([], { timeStyle: "short" })}`,
+      session.connected ? "Live" : `Session ended ${clockMinutes(session.ended_at)}`,
       session.fps === null ? "" : `${digits(session.fps)} frames a second`,
       `${fileSize(Math.round(session.label_bytes))} of labels a frame`,
       session.link_bps === null ? "" : `${bitrate(session.link_bps)} on the link`,
@@ -78,6 +90,8 @@ export class SessionPlayer implements TimelineListener {
     const keys = new Set(frame.people.map(({ id }) => String(id)));
     this.#stage.retain((key) => keys.has(key));
     for (const { id, geometry } of frame.people) this.#stage.person(String(id)).show(geometry);
+    this.#stage.level(frame.record.people.map(({ joints_3d: joints }) => joints));
+    this.#people.show(frame.people.map(({ id }) => ({ key: String(id), name: `Person ${id + 1}` })));
     this.#stage.moved();
     this.#scene.dataset["frame"] = String(frame.record.seq);
   }

@@ -1,5 +1,6 @@
 /** What the receiver says about recorded sessions. */
 
+import type { Api } from "../shell/api.ts";
 import { day, fileSize, people, span } from "../live/units.ts";
 
 export interface Session {
@@ -30,6 +31,12 @@ export interface Share {
 
 export function sessionPath(number: number): string {
   return `/api/sessions/${number}`;
+}
+
+/** What is on the disk of a session; null if nothing is yet. */
+export async function recordedSession(api: Api, number: number): Promise<Session | null> {
+  const { sessions } = await api.get<{ sessions: Session[] }>("/api/sessions");
+  return sessions.find((session) => session.number === number) ?? null;
 }
 
 export function sessionName({ name, source, number }: Session): string {

@@ -10,6 +10,7 @@ const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
   [["C"], "Colour"],
   [["F"], "Follow the person"],
   [["R"], "Reset the view"],
+  [["E"], "Full screen"],
   [["P"], "Show or hide the figures"],
   [["L"], "Back to live"],
   [["Space"], "Play or pause the recording"],
