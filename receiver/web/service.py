@@ -18,6 +18,7 @@ from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import Identities
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
+from receiver.web.accounts.settings_api import settings_api
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
 from receiver.web.library.api import library_routes
@@ -45,6 +46,7 @@ class UploadService:
         app.state.identities, app.state.models = self.identities, self.models
         app.include_router(library_routes(self.library, hub, access, sign_up_open=self.accounts.sign_up_open))
         app.include_router(accounts_api(access.may_sign_up))
+        app.include_router(settings_api(self.models, self.library))
         app.include_router(models_api())
 
 

@@ -6,6 +6,7 @@ Every call is one transaction in a worker thread, so that the event loop never w
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -147,6 +148,23 @@ class Database:
         """
         with self._transaction(writes=True) as session:
             return work(session)
+
+    def forget(self) -> None:
+        """Overwrites what was deleted in SQLite's journal too; PostgreSQL has its own vacuum and archives.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        try:
+            connection = self._engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+        except (DBAPIError, sqlite3.Error, PoolTimeout) as error:
+            raise DatabaseUnavailable(f"cannot use the database {self._name}: {error}") from error
 
     async def read_async(self, work: Callable[[Session], T]) -> T:
         """`read` in a worker thread."""

@@ -15,7 +15,7 @@ from common.errors import UsageError
 from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_records import SessionState
 from receiver.web.access import Access
-from receiver.web.accounts.api import SmallBodyRoute
+from receiver.web.accounts.api import Given, SmallBodyRoute
 from receiver.web.accounts.identity import Csrf, Identity, check_csrf, check_origin, current_identity
 from receiver.web.library.downloads import FORMATS, DownloadsBusy, chunks, zipped
 from receiver.web.library.recorded import MESH_NAME
@@ -86,17 +86,13 @@ class FramesShown(BaseModel):
     frames: list[dict[str, Any]]
 
 
-class _Given(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class NameGiven(_Given):
+class NameGiven(Given):
     """A name for a session; empty takes it away."""
 
     name: str = Field(max_length=4 * MAX_NAME)
 
 
-class ShareGiven(_Given):
+class ShareGiven(Given):
     """For how long a link is valid."""
 
     days: float = Field(gt=0, le=365)
