@@ -23,9 +23,11 @@ export interface Figures {
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
-const LIVE_TITLE = "On the link now";
+const LIVE_TITLE = "Sending";
 /** Of a session whose sender pauses or has left. */
-const IDLE_TITLE = "On the link, on average";
+const IDLE_TITLE = "Last sent, on average";
+/** Whole frames whose joints are as exact, by the best video codec: docs/rivals.md, MPJPE within 5 %. */
+const VIDEO_BYTES_A_FRAME = 167;
 
 interface LabelRow {
   row: HTMLElement;
@@ -40,6 +42,10 @@ export class Panel {
   readonly #subject = h("span", { class: "soft" });
   readonly #rate = h("p", { class: "headline" }, "–");
   readonly #labelRate = h("p", { class: "soft small" });
+  readonly #video = h("p", {
+    class: "soft small",
+    title: "The best of H.264, HEVC and AV1 from which joints are found as exactly; docs/rivals.md has the measurement",
+  });
   readonly #fps = h("dd", {}, "–");
   readonly #age = h("dd", {}, "–");
   readonly #people = h("dd", {}, "–");
@@ -66,6 +72,7 @@ export class Panel {
         h("h2", { class: "eyebrow" }, this.#title, this.#subject),
         this.#rate,
         this.#labelRate,
+        this.#video,
         this.#figures(),
       ),
       h(
@@ -139,6 +146,8 @@ export class Panel {
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
     const parts = idle ? "nothing now" : `of which labels ${bitrate(labelBits)}${mean}`;
     setText(this.#labelRate, recorded || !figures ? "" : parts);
+    const video = fps && !idle && record?.people.length ? bitrate(8 * VIDEO_BYTES_A_FRAME * fps) : "";
+    setText(this.#video, video && `Video with equal joints: about ${video}`);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#people, people(record, link));

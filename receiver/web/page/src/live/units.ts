@@ -9,9 +9,9 @@ export function milliseconds(value: number): string {
   return value >= 1e4 ? `${digits(value / 1e3)} s` : `${digits(value)} ms`;
 }
 
-/** "9.1 s". */
+/** "9 s", "0.9 s". */
 export function duration(ms: number): string {
-  return `${(ms / 1e3).toFixed(1)} s`;
+  return `${(ms / 1e3).toFixed(ms < 2e3 ? 1 : 0)} s`;
 }
 
 export function fileSize(bytes: number): string {

@@ -13,7 +13,9 @@ import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
-const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY", body: "Body with texture and skeleton" } as const;
+const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY" } as const;
+const SURFACE = "Watertight surface";
+const BODY = "Body with texture and skeleton";
 
 export interface ViewerListener {
   closed(): void;
@@ -156,16 +158,18 @@ export class ModelViewer {
   }
 
   #downloads(): HTMLElement {
-    const row = (person: ModelPerson, number: number) =>
-      h(
-        "li",
-        {},
-        h("span", {}, `${this.#model.people.length === 1 ? "" : `Person ${number + 1}: `}Watertight surface`),
-        ...Object.entries(FORMATS).map(([format, name]) =>
-          download(person[format as keyof typeof FORMATS], name, number),
-        ),
+    const rows = (person: ModelPerson, number: number) => {
+      const whose = this.#model.people.length === 1 ? "" : `Person ${number + 1}: `;
+      const surfaces = Object.entries(FORMATS).map(([format, name]) =>
+        download(person[format as keyof typeof FORMATS], name, `${name} of person ${number + 1}`),
       );
-    return h("ul", { class: "downloads" }, ...this.#model.people.map(row));
+      return [
+        h("li", {}, h("span", {}, whose + SURFACE), ...surfaces),
+        person.body !== null &&
+          h("li", {}, h("span", {}, whose + BODY), download(person.body, "GLB", `${BODY} of person ${number + 1}`)),
+      ];
+    };
+    return h("ul", { class: "downloads" }, ...this.#model.people.flatMap(rows).filter((row) => row !== false));
   }
 
   async #delete(): Promise<void> {
@@ -180,9 +184,7 @@ export class ModelViewer {
   }
 }
 
-/** A link to a file of a person; none if there is no such file. */
-function download(href: string | null, name: string, number: number): HTMLElement | null {
-  if (href === null) return null;
-  const label = `${name} of person ${number + 1}`;
+/** A link to a file of a person. */
+function download(href: string, name: string, label: string): HTMLElement {
   return h("a", { class: "button compact", href, download: "", "aria-label": label }, name);
 }
