@@ -86,6 +86,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
 def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
     live.get_by_role("slider", name="Frame").fill("3")
     live.wait_for_selector(".viewport[data-frame='3']")
+    assert somebody_is_drawn(live)
     before = scene(live)
     live.locator("canvas").first.focus()
     live.keyboard.press(key)
@@ -149,7 +150,7 @@ def test_recorded_body_wears_the_texture_of_its_file(
     for path in (output / "meshes").glob("*.body.glb"):
         body = posed(rig_one(0, read_body(path), {}))
         path.write_bytes(encode_body(replace(body, texture=checkered), load_body_skin()[1].skeleton))
-    server = PageServer(output, tmp_path / "accounts", picture).start()
+    server = PageServer(output, tmp_path / "other", picture).start()
     page.goto(server.address)
     page.get_by_role("slider", name="Frame").fill("1")
     page.wait_for_selector(".viewport[data-frame='1'][data-textured='1']")
@@ -249,6 +250,14 @@ def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, se
     while len(server.camera_pictures) < 3:
         live.wait_for_timeout(50)
     assert all(picture[:3] == b"\xff\xd8\xff" for picture in server.camera_pictures)
+    cameras = live.get_by_role("combobox", name="Camera")
+    first, count = cameras.input_value(), len(server.camera_pictures)
+    cameras.select_option(index=1)
+    live.wait_for_function(
+        "first => ![undefined, first].includes(document.querySelector('.camera select')?.value)", arg=first
+    )
+    while len(server.camera_pictures) < count + 2:
+        live.wait_for_timeout(50)
     live.get_by_role("button", name="Stop").click()
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()
 

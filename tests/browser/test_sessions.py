@@ -1,19 +1,15 @@
 """Recorded sessions: listed, played, renamed, downloaded, shared and deleted."""
 
-import os
 import sqlite3
 import zipfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Complaints, visit
+from tests.browser.conftest import Complaints, keep, visit
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
-
-SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
 
 
 @pytest.fixture
@@ -21,14 +17,6 @@ def sessions(page: Page, server: PageServer) -> Page:
     page.goto(f"{server.address}/#sessions")
     expect(page.get_by_role("link", name="Play demo.mp4")).to_be_visible()
     return page
-
-
-def keep(page: Page, name: str) -> None:
-    if SHOTS:
-        for width in (360, 1280):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_timeout(800)
-            page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png")
 
 
 def test_session_is_listed_and_played(sessions: Page) -> None:

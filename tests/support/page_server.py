@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -137,7 +138,7 @@ class PageServer:
     def end_sessions(self, *numbers: int) -> None:
         """The senders of some sessions end, or all."""
         for number in numbers or range(1, self.sessions + 1):
-            self._in_loop(lambda number=number: self.hub.session_ended(number))
+            self._in_loop(partial(self.hub.session_ended, number))
 
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
