@@ -2,7 +2,7 @@
 
 import type { App, View } from "../shell/app.ts";
 import type { CameraControl } from "../camera/control.ts";
-import { append, h, icon, iconButton } from "../shell/dom.ts";
+import { append, h, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion, remember } from "../shell/preferences.ts";
 import { Stage } from "../scene/stage.ts";
 import { covered } from "../scene/covered.ts";
@@ -30,6 +30,7 @@ import { LiveConnection, type ConnectionState, type LiveListener } from "./conne
 import { EmptyMessage } from "./empty.ts";
 import { Panel } from "./panel.ts";
 import type { StoredFrame } from "./recording.ts";
+import { Presence } from "./presence.ts";
 import { SessionPicker } from "./sessions.ts";
 import { Timeline, type TimelineListener } from "./timeline.ts";
 
@@ -58,11 +59,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #people: PeopleList | null;
   readonly #top = h("div", { class: "viewport-top" });
   readonly #bottom = h("div", { class: "viewport-bottom" });
-  /** Keys of everybody in the newest frame of each session. */
-  readonly #present = new Map<number | typeof RECORDED, readonly number[]>();
-  /** Whether anybody was ever seen of what is watched. */
-  #seen = false;
-  #frames = 0;
+  readonly #presence = new Presence();
   #ended: Session | null = null;
   readonly #topologies = new Map<string, Indices>();
   readonly #unwrappings = new Map<string, Unwrapping>();
@@ -81,7 +78,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#stage = this.#makeStage();
     this.#toolbar = this.#stage && new Toolbar(this.#stage, true);
     this.#people = this.#stage && new PeopleList(this.#stage, () => this.#toolbar!.refresh());
-    this.#connection = new LiveConnection(liveUrl(), this.#watch(), this);
+    this.#connection = new LiveConnection(this.#watch(), this);
     this.#layOut(element);
     if (this.#stage) {
       paint(this.#stage, app);
@@ -195,7 +192,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   live(): void {
     this.#stage?.retain((key) => !key.startsWith(RECORDED));
-    this.#present.delete(RECORDED);
+    this.#presence.remove(RECORDED);
     // Colours and textures of the people who were put aside for the recording come again.
     this.#connection.watch(this.#watch());
     this.#showState();
@@ -226,30 +223,19 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   #remove(session: number): void {
     this.#stage?.retain((key) => !key.startsWith(`${session}:`));
-    this.#present.delete(session);
+    this.#presence.remove(session);
   }
 
   /** Notes who is in a frame: for the list of people, for level ground, and for what is said where nobody is. */
   #note(session: number | typeof RECORDED, record: FrameRecord): void {
-    this.#present.set(
-      session,
-      record.people.map(({ id }) => id).sort((one, other) => one - other),
-    );
-    this.#frames += 1;
-    this.#seen ||= record.people.length > 0;
+    this.#presence.note(session, record);
     this.#stage!.level(record.people.map(({ joints_3d: joints }) => joints));
-    const several = this.#present.size > 1;
-    const listed = [...this.#present].flatMap(([from, ids]) =>
-      ids.map((id) => ({ key: `${from}:${id}`, name: `Person ${id + 1}${several ? ` of session ${from}` : ""}` })),
-    );
-    this.#people!.show(this.#timeline.isRecorded ? listed.filter(({ key }) => key.startsWith(RECORDED)) : listed);
+    this.#people!.show(this.#presence.listed(this.#timeline.isRecorded ? RECORDED : null));
     this.#showEmpty();
   }
 
   #showEmpty(): void {
-    const somebody = [...this.#present.values()].some((ids) => ids.length > 0);
-    const nobody = this.#frames === 0 || somebody ? null : this.#seen ? "left" : "unseen";
-    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, nobody);
+    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, this.#presence.nobody);
   }
 
   #watch(): { session: number | null; mesh: MeshKind; preview: boolean } {
@@ -287,9 +273,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   #forgetPeople(): void {
-    this.#present.clear();
+    this.#presence.forget();
     this.#people?.show([]);
-    [this.#seen, this.#frames] = [false, 0];
   }
 
   #connect(): void {
@@ -405,21 +390,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
     append(this.#bottom, [this.#timeline.element, this.#toolbar?.element ?? null]);
     const observer = new ResizeObserver(() => this.#stage?.layOut());
     for (const over of [this.#top, this.#bottom, this.#preview, this.#panel.element]) observer.observe(over);
-    const close = h(
-      "button",
-      {
-        type: "button",
-        class: "tool sheet-close",
-        "aria-label": "Close the figures",
-        onclick: () => this.#togglePanel(),
-      },
-      icon("close"),
-    );
+    const attributes = { class: "tool sheet-close" };
+    const close = iconButton("close", "Close the figures", () => this.#togglePanel(), attributes);
     this.#panel.element.prepend(close);
     element.append(h("div", { class: withPanel ? "live with-panel" : "live" }, this.#viewport, this.#panel.element));
   }
-}
-
-function liveUrl(): string {
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`;
 }

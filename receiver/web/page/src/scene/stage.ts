@@ -3,14 +3,14 @@
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import type { Indices, Vector } from "../protocol/messages.ts";
-import { ContactShadow, CASTING_LAYER } from "./contact-shadow.ts";
+import { ContactShadow } from "./contact-shadow.ts";
+import { Crowd } from "./crowd.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { freeArea, framingDistance, type Insets } from "./framing.ts";
-import { GroundTilt } from "./ground-tilt.ts";
 import { castShadow, keyLight } from "./lights.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
-import { PersonMesh } from "./person-mesh.ts";
+import type { PersonMesh } from "./person-mesh.ts";
 import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
@@ -45,11 +45,6 @@ export interface StageOptions {
 
 export class Stage {
   readonly floor = new FloorLevel();
-  readonly #tilt = new GroundTilt();
-  /** Camera space, turned so that the ground is level. */
-  readonly #world = new THREE.Group();
-  readonly #hidden = new Set<string>();
-  #focus: string | null = null;
   #area = { x: 0, y: 0, width: 1, height: 1 };
   readonly #options: StageOptions;
   readonly #renderer: THREE.WebGLRenderer;
@@ -62,12 +57,11 @@ export class Stage {
   readonly #key = keyLight();
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #cast = castShadow();
-  readonly #people = new Map<string, PersonMesh>();
+  readonly #people = new Crowd(this.#materials);
   readonly #resolution: ResolutionControl;
   readonly #centre = new THREE.Vector3();
   readonly #around = new THREE.Box3();
   readonly #step = new THREE.Vector3();
-  #look: Look = "colour";
   #follow = true;
   #placed = false;
   /** Whether nobody has turned, moved or scaled the view. */
@@ -101,7 +95,7 @@ export class Stage {
     this.#ground.measured = options.live;
     this.#scene.add(
       this.#ground.object,
-      this.#world.add(this.#ground.gizmo),
+      this.#people.object.add(this.#ground.gizmo),
       this.#shadow.object,
       this.#cast,
       this.#key,
@@ -128,12 +122,11 @@ export class Stage {
   }
 
   get look(): Look {
-    return this.#look;
+    return this.#people.look;
   }
 
   set look(look: Look) {
-    this.#look = look;
-    for (const person of this.#people.values()) person.look = look;
+    this.#people.look = look;
     this.#fill.intensity = FILL[look];
     this.invalidate();
   }
@@ -158,12 +151,12 @@ export class Stage {
 
   /** How many people have a texture. */
   get textured(): number {
-    return [...this.#people.values()].filter((person) => person.textured).length;
+    return this.#people.textured;
   }
 
   /** Lays people with these triangles out for textures. */
   unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    for (const person of this.#people.values()) person.unwrap(faces, unwrapping);
+    this.#people.unwrap(faces, unwrapping);
     this.invalidate();
   }
 
@@ -173,51 +166,34 @@ export class Stage {
 
   /** The mesh of a person, made on first use. */
   person(key: string): PersonMesh {
-    let person = this.#people.get(key);
-    if (!person) {
-      person = new PersonMesh(this.#materials);
-      person.look = this.#look;
-      person.object.traverse((part) => part.layers.enable(CASTING_LAYER));
-      this.#people.set(key, person);
-      person.tilt = this.#tilt.angle;
-      person.object.visible = !this.#hidden.has(key);
-      this.#world.add(person.object);
-    }
-    return person;
+    return this.#people.person(key);
   }
 
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
-    for (const [key, person] of this.#people) {
-      if (keep(key)) continue;
-      person.dispose();
-      this.#people.delete(key);
-      this.invalidate();
-    }
+    this.#people.retain(keep);
+    this.invalidate();
     if (this.#people.size === 0) this.#placed = false;
   }
 
   /** Whose person is followed and framed alone; null for everybody. */
   get focus(): string | null {
-    return this.#focus;
+    return this.#people.focus;
   }
 
   set focus(key: string | null) {
-    this.#focus = key;
+    this.#people.focus = key;
     this.#follow = true;
     this.resetView();
   }
 
   isHidden(key: string): boolean {
-    return this.#hidden.has(key);
+    return this.#people.isHidden(key);
   }
 
   /** Hides a person, also when another frame comes, or shows them again. */
   hide(key: string, hidden: boolean): void {
-    if (hidden) this.#hidden.add(key);
-    else this.#hidden.delete(key);
-    const person = this.#people.get(key);
-    if (person) person.object.visible = !hidden;
+    this.#people.hide(key, hidden);
     this.#locate();
     this.invalidate();
   }
@@ -225,30 +201,19 @@ export class Stage {
   /** Forgets where the ground is, and who was followed or hidden: another camera comes. */
   forget(): void {
     this.floor.forget();
-    this.#tilt.forget();
-    this.#turn();
-    this.#hidden.clear();
-    this.#focus = null;
+    this.#people.forget();
+    this.invalidate();
   }
 
   /** Takes the joints of the people who are shown, metres, camera space: they tell how the camera was tilted. */
   level(joints: Iterable<readonly Vector[]>): void {
-    let turned = false;
-    for (const each of joints) turned = this.#tilt.add(each) || turned;
-    if (turned) this.#turn();
-  }
-
-  #turn(): void {
-    this.#world.rotation.x = this.#tilt.angle;
-    for (const person of this.#people.values()) person.tilt = this.#tilt.angle;
-    this.floor.forget();
-    this.invalidate();
+    if (this.#people.level(joints)) this.floor.forget();
   }
 
   /** Tells the stage that people have moved. */
   moved(): void {
     const time = performance.now() / 1e3;
-    for (const { box } of this.#people.values()) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
+    for (const { box } of this.#people.people) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
     this.#locate();
     if (!this.#placed && this.#people.size > 0) {
       this.#placed = true;
@@ -392,14 +357,9 @@ export class Stage {
     around.getCenter(this.#centre);
   }
 
-  /** Of everybody who is shown, or of who is followed; the same object each time. */
+  /** The same object each time. */
   #bounds(): THREE.Box3 {
-    this.#around.makeEmpty();
-    const alone = this.#focus !== null && this.#people.has(this.#focus) && !this.#hidden.has(this.#focus);
-    for (const [key, person] of this.#people) {
-      if (alone ? key === this.#focus : !this.#hidden.has(key)) this.#around.union(person.box);
-    }
-    return this.#around;
+    return this.#people.bounds(this.#around);
   }
 
   #home(): THREE.Vector3 {
