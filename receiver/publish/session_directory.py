@@ -255,8 +255,7 @@ class SessionDirectory:
             self._records.path.chmod(PRIVATE_FILE)
         for folder in (self._out, self._meshes):
             remove_partial_files(folder)
-        deleted = self._read_sessions()
-        self._finish_deletion(deleted)
+        self._finish_deletion(self._read_sessions())
         self._write_index()
         # The files' names have to be on the disk before a durable session begins.
         self._sync(self._out)
@@ -265,26 +264,28 @@ class SessionDirectory:
         """Sessions from their records; frames from the index, completed from the lines that were written after it.
 
         Returns:
-            the sessions whose deletion has begun.
+            the sessions whose deletion has begun, but of which there is still something.
         """
         records = read_records(self._records.path)
         for state in records.sessions.values():
             self._add(state)
         self._last_number = max((self._last_number, *records.deleted))
         index = read_index(self._index_path, self._lines.size_bytes)
+        unfinished = records.unfinished | (index.sessions.keys() & records.deleted)
         for indexed in index.sessions.values():
             if indexed.number not in records.deleted:
                 self._add_indexed(indexed, index.version)
         lines_at = os.stat(self._lines.path).st_mtime
         for number, sequence, line, size in read_lines(self._lines.path, index.frames_bytes):
             if number in records.deleted:
+                unfinished |= {number}
                 continue
             state = self._sessions.get(number) or self._add(SessionState(number, None))
             state.frames += 1
             state.last_sequence = max(state.last_sequence, sequence)
             mesh_bytes, written_at = self._meshes_of(line)
             state.statistics.add(line, size + mesh_bytes, written_at or lines_at)
-        return records.deleted
+        return unfinished
 
     def _meshes_of(self, line: Mapping[str, Any]) -> tuple[int, float]:
         """Bytes of the meshes of a line that was read, and when the last of them was written; 0 without any."""

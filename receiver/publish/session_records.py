@@ -46,10 +46,16 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Content of `sessions.jsonl` (`deleted`: numbers of sessions whose deletion has begun)."""
+    """Content of `sessions.jsonl`.
+
+    Args:
+        deleted: numbers of sessions whose deletion has begun.
+        unfinished: those of which the file still has more.
+    """
 
     sessions: dict[int, SessionState]
     deleted: frozenset[int]
+    unfinished: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ def read_records(path: Path) -> Records:
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
         else:
             sessions[number] = SessionState(number, identifier, owner, name=name)
-    return Records({number: state for number, state in sessions.items() if number not in deleted}, frozenset(deleted))
+    kept = {number: state for number, state in sessions.items() if number not in deleted}
+    return Records(kept, frozenset(deleted), frozenset(sessions.keys() & deleted))
 
 
 def encode_index(frames_bytes: int, sessions: Iterable[SessionState]) -> bytes:

@@ -100,7 +100,9 @@ async def _run(*arguments: str) -> None:
             await process.wait()
     if process.returncode:
         lines = errors.decode(errors="replace").strip().splitlines()
-        raise UsageError(lines[-1].removeprefix("receiver export: ") if lines else "the export failed")
+        raise UsageError(
+            lines[-1].removeprefix("receiver export: ").removeprefix("--format ") if lines else "the export failed"
+        )
 
 
 def _pack(target: BinaryIO, paths: Iterable[Path]) -> None:

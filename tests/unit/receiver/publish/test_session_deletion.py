@@ -85,7 +85,9 @@ def test_nothing_is_left_of_a_session_and_the_others_stay(
     assert [state.number for state in directory.sessions()] == others
     assert publish(directory, "dave").number == 4, "a number is never given again"
     directory.close()
+    before = (out / "frames.jsonl").stat().st_ino
     with SessionDirectory(PublishConfig(out)) as again:
+        assert (out / "frames.jsonl").stat().st_ino == before, "what was deleted once is not looked for again"
         assert [(state.number, state.frames) for state in again.sessions()] == [*((n, 3) for n in others), (4, 3)]
 
 
