@@ -33,6 +33,7 @@ from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
+from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder
@@ -137,9 +138,10 @@ async def _serve(
         source = _link(config, pipeline, metrics, load, directory.shared)
     else:
         source = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
+    retention = asyncio.create_task(keep_within_limits(directory), name="retention")
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, pipeline, hub, metrics, inpainter)
+        serving_page = _page(config, engine, pipeline, hub, directory, metrics, inpainter)
         started = await source.start()
         async with serving_page as page:
             announce(started if isinstance(started, str) else startup_line(started, config.security))
@@ -149,6 +151,7 @@ async def _serve(
                 async with _sending(motion):
                     await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
     finally:
+        retention.cancel()
         await source.stop()
         await pipeline.close()
         for recorder in recorders:
@@ -206,6 +209,7 @@ def _page(
     engine: LocalEngine | PoolEngine,
     pipeline: ReceiverPipeline,
     hub: LiveHub,
+    directory: SessionDirectory,
     metrics: ReceiverMetrics,
     inpainter: TextureInpainter | None,
 ) -> "AbstractAsyncContextManager[WebServer | None]":
@@ -215,4 +219,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return serve_page(config, engine, pipeline, hub, metrics, inpainter)
+    return serve_page(config, engine, pipeline, hub, directory, metrics, inpainter)

@@ -35,7 +35,8 @@ from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.observer import SessionObserver
 from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
-from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_writer import SessionWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
 from receiver.traces import ReceiverTraces
@@ -177,6 +178,7 @@ class ReceiverPipeline:
         state = self._sessions.pop(session.session_id, None)
         if state is not None:
             state.people.textures.close()
+            state.writer.close()
             self._channel_pictures.session_ended(session)
             self._metrics.peer_left()
             for observer in self._observers:

@@ -9,6 +9,11 @@ from pathlib import Path
 _PARTIAL = ".partial"
 
 
+def partial_path(path: Path) -> Path:
+    """A path beside another one for what is to take its place; see `remove_partial_files`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+
+
 @contextlib.contextmanager
 def atomic_replacement(path: Path, folder: int | None = None) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` when the block ends and removes it when it fails.
@@ -20,7 +25,7 @@ def atomic_replacement(path: Path, folder: int | None = None) -> Iterator[Path]:
         folder: the path's folder, opened: where its path leads by now does not matter then.
     """
     # The rename is atomic only within one folder.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    partial = partial_path(path)
     try:
         yield partial
         os.replace(_in(partial, folder), _in(path, folder), src_dir_fd=folder, dst_dir_fd=folder)

@@ -1,5 +1,6 @@
 """Checks of what the receiver alone needs: whom it admits, its engine, output directory and page."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -71,10 +72,33 @@ def check_output(config: PublishConfig) -> Finding:
     return ok("output", f"{config.out} can be written")
 
 
+def check_retention(config: PublishConfig, free_bytes: int | None = None) -> Finding:
+    """What is deleted by itself; a warning if the disk has no room for what is to be kept."""
+    rules = []
+    if config.keep_days is not None:
+        rules.append(f"{config.keep_days:g} days after their end")
+    if config.keep_gb is not None:
+        rules.append(f"the oldest first beyond {config.keep_gb:g} GB")
+    if not rules:
+        return ok("sessions", "kept until they are deleted on the page; --keep-days and --keep-gb delete old ones")
+    found = f"ended ones are deleted {', and '.join(rules)}"
+    free = _free_bytes(config) if free_bytes is None else free_bytes
+    meshes = config.out / "meshes"
+    kept = sum(entry.stat().st_size for entry in os.scandir(meshes)) if meshes.is_dir() else 0
+    if config.keep_gb is not None and 1e9 * config.keep_gb > free + kept:
+        found += f", but the disk has room for {(free + kept) / 1e9:.1f} GB only"
+        return warning("sessions", found, "give a smaller --keep-gb, or another --out")
+    return ok("sessions", found)
+
+
+def _free_bytes(config: PublishConfig) -> int:
+    place = existing_ancestor(config.out)
+    return shutil.disk_usage(place if place.is_dir() else Path(place).parent).free
+
+
 def check_disk(config: PublishConfig, free_bytes: int | None = None) -> Finding:
     """For how long the disk has room, at the usual rate of one person."""
-    place = existing_ancestor(config.out)
-    free = shutil.disk_usage(place if place.is_dir() else Path(place).parent).free if free_bytes is None else free_bytes
+    free = _free_bytes(config) if free_bytes is None else free_bytes
     per_second = _FRAMES_PER_SECOND * frame_bytes(config)
     lasts_s = free / per_second
     found = (
@@ -82,7 +106,9 @@ def check_disk(config: PublishConfig, free_bytes: int | None = None) -> Finding:
         f"({per_second / 1e6:.1f} MB a second)"
     )
     if lasts_s < _SHORT_S:
-        return warning("disk", found, "free some space, or write less: --mesh-every 30, --no-body or --format ply")
+        return warning(
+            "disk", found, "free some space, write less (--mesh-every 30, --no-body), or keep less: --keep-gb"
+        )
     return ok("disk", found)
 
 

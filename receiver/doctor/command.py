@@ -46,6 +46,7 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("admission", checks.check_admission, security, listen)
     yield named("output", checks.check_output, config.publish)
     yield named("disk", checks.check_disk, config.publish)
+    yield named("sessions", checks.check_retention, config.publish)
     if config.metrics.metrics is not None:
         yield named("metrics", check_address_free, "metrics", config.metrics.metrics, "--metrics")
     yield named("page", checks.check_page, config.web, security)

@@ -10,6 +10,7 @@ from common.errors import exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.wear_kinds import VALUES
+from receiver.publish.session_deletion import kept_from_deletion
 
 FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 
@@ -39,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
         from receiver.export.session_export import export_session
 
-        for line in export_session(options):
-            print(line)
+        with kept_from_deletion(options.out, options.session):
+            for line in export_session(options):
+                print(line)
 
     return exit_code_of("receiver export", work)
 

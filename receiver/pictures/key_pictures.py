@@ -15,7 +15,7 @@ from common.picture_codec.key_picture import check, decode
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.pictures.picture_threads import PictureThreads
-from receiver.publish.session_directory import SessionWriter
+from receiver.publish.session_writer import SessionWriter
 
 logger = logging.getLogger(__name__)
 

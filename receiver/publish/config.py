@@ -20,8 +20,18 @@ class PublishConfig:
     body: bool = option(True, help="write the skinned body beside the surface")
     share_output: bool = option(False, help="let other users of this machine read the output")
     share_sessions: bool = option(False, help="share sessions with receivers whose --out lies beside this one's")
+    keep_days: float | None = option(
+        None, help="delete sessions so many days after their end (default: keep them); never one that is live or read"
+    )
+    keep_gb: float | None = option(
+        None,
+        help="delete ended sessions, oldest first, while all together have more gigabytes (default: keep them)",
+    )
 
     def __post_init__(self) -> None:
+        for flag, value in (("--keep-days", self.keep_days), ("--keep-gb", self.keep_gb)):
+            if value is not None and not 0 < value < 1e6:
+                raise ValueError(f"{flag} must be above 0, got {value:g}; leave it out to keep everything")
         if self.mesh_every < 1:
             raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
 

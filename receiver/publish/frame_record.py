@@ -93,7 +93,7 @@ class FrameRecord:
 
     def to_json(self, session: int) -> str:
         """The line without its newline; `session` is the session's number in the output directory."""
-        return json.dumps(self.as_dict(session), separators=(",", ":"), allow_nan=False)
+        return encode_line(self.as_dict(session))
 
     def as_dict(self, session: int) -> dict[str, Any]:
         """The line as the JSON object that it encodes."""
@@ -114,6 +114,11 @@ class FrameRecord:
         if self.link_bytes is not None:
             line["link_bytes"] = self.link_bytes
         return line
+
+
+def encode_line(fields: dict[str, Any]) -> str:
+    """`FrameRecord.as_dict` as a line without its newline."""
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
 def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray) -> dict[str, Any]:

@@ -1,19 +1,23 @@
-"""A file of lines that is only ever appended to, and that notices when another program moves or changes it."""
+"""A file of lines that notices when another program moves or changes it. Lines are appended, or left out of a copy that
+takes its place."""
 
 import contextlib
 import errno
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from common.errors import OutputError
+from common.io.atomic_write import partial_path
 from receiver.publish.output_files import output_error, output_errors
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 65536
+_COPY_BYTES = 4 << 20
 
 
 class LineFile:
@@ -32,6 +36,7 @@ class LineFile:
 
     def __init__(self, path: Path, *, mode: int, locked: bool = False, folder: int | None = None) -> None:
         self.path = path
+        self._locked, self._mode = locked, mode
         self._incomplete = False
         with output_errors(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,6 +91,39 @@ class LineFile:
                 os.fsync(self._descriptor)
             self._synced_bytes = self.size_bytes
 
+    def copy(self, keep: Callable[[bytes], bool]) -> "LineCopy":
+        """A copy beside the file, of the lines that `keep` accepts; others may append meanwhile. Raises OutputError."""
+        copy = LineCopy(self.path, keep, self._mode)
+        try:
+            copy.catch_up(self._descriptor, self.size_bytes)
+        except BaseException:
+            copy.discard()
+            raise
+        return copy
+
+    def replace(self, copy: "LineCopy") -> None:
+        """Puts a copy in the file's place, with the lines that were appended since. Nobody may append meanwhile.
+
+        A process that is killed leaves the file as it was or as it is then, and so does a loss of power.
+
+        Raises:
+            OutputError: the file stays as it is.
+        """
+        try:
+            self.check()
+            copy.catch_up(self._descriptor, self.size_bytes)
+            with output_errors(self.path):
+                os.fsync(copy.descriptor)
+                if self._locked:
+                    fcntl.flock(copy.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.replace(copy.path, self.path)
+        except BaseException:
+            copy.discard()
+            raise
+        os.close(self._descriptor)
+        self._descriptor, self.size_bytes = copy.descriptor, copy.size_bytes
+        self._synced_bytes = self.size_bytes
+
     def check(self) -> None:
         """Raises OutputError if another program has moved, removed, replaced or changed the file."""
         check_place(self.path, self._descriptor)
@@ -133,6 +171,40 @@ class LineFile:
             logger.warning("removed an unfinished line of %d bytes from %s", size - keep, self.path)
             os.ftruncate(self._descriptor, keep)
         return keep
+
+
+class LineCopy:
+    """A copy of a file of lines that is being made; see `LineFile.copy`."""
+
+    def __init__(self, path: Path, keep: Callable[[bytes], bool], mode: int) -> None:
+        self._source, self._keep = path, keep
+        self.path, self._copied_bytes, self.size_bytes = partial_path(path), 0, 0
+        with output_errors(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.descriptor = os.open(self.path, flags, mode)
+
+    def catch_up(self, source: int, size_bytes: int) -> None:
+        """Copies the lines up to a size of the source, at which a line ends. Raises OutputError."""
+        rest = b""
+        with output_errors(self._source):
+            while self._copied_bytes < size_bytes:
+                chunk = os.pread(source, min(_COPY_BYTES, size_bytes - self._copied_bytes), self._copied_bytes)
+                if not chunk:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                self._copied_bytes += len(chunk)
+                whole, newline, rest = (rest + chunk).rpartition(b"\n")
+                self._write(b"".join(line for line in (whole + newline).splitlines(keepends=True) if self._keep(line)))
+
+    def discard(self) -> None:
+        """Removes the copy."""
+        os.close(self.descriptor)
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _write(self, content: bytes) -> None:
+        while content:
+            written = os.write(self.descriptor, content)
+            self.size_bytes, content = self.size_bytes + written, content[written:]
 
 
 def check_place(path: Path, descriptor: int) -> None:

@@ -14,7 +14,7 @@ from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
-from receiver.publish.session_directory import SessionWriter
+from receiver.publish.session_writer import SessionWriter
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _THREADS = 2

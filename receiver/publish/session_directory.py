@@ -1,7 +1,7 @@
 """The directory that a receiver publishes into.
 
-    DIR/frames.jsonl            one line per frame, in order of arrival; only ever appended to
-    DIR/sessions.jsonl          id and owner of each session, a line when it begins; only ever appended to
+    DIR/frames.jsonl            one line per frame, in order of arrival
+    DIR/sessions.jsonl          id, owner and name of each session, a line when it begins or is renamed
     DIR/index.json              the sessions and their frames, for readers; replaced atomically
     DIR/meshes/000123.glb       surface of frame 123 of the first session, if the frame shows one person
     DIR/meshes/000123.body.glb  its skinned body
@@ -10,7 +10,8 @@
 
 Sessions are numbered from 1 in the order of their first connection. A restarted receiver continues the numbers of its
 directory, and a resumed session keeps its number, so sessions never overwrite each other's files. `frames.jsonl` and
-`sessions.jsonl` are the source of truth; a session's record is written before its first frame.
+`sessions.jsonl` are the source of truth; a session's record is written before its first frame. Both are appended to,
+and replaced where a session is deleted (`session_deletion`).
 
 `index.json` is rewritten when the directory is opened and closed, and whenever as much was appended to the two others
 as `_INDEX_EVERY_BYTES` and 16 times the size of the index: it costs at most one byte for 16 bytes of frames.
@@ -20,28 +21,31 @@ import logging
 import os
 import stat
 import threading
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
+from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.atomic_write import remove_partial_files
 from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.mesh.mesh_files import encode_mesh
-from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
-from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PRIVATE_FILE, PublishConfig
-from receiver.publish.frame_record import FrameRecord
+from receiver.publish.frame_record import FrameRecord, encode_line, mesh_path
 from receiver.publish.line_file import LineFile, check_place
 from receiver.publish.output_files import opened_folder, output_errors, publish_file
+from receiver.publish.session_deletion import SessionInUse, nobody_exports, remove_files, session_of_line
 from receiver.publish.session_records import (
     SessionState,
+    encode_deletion,
     encode_index,
     encode_record,
     read_index,
     read_lines,
     read_records,
 )
+from receiver.publish.session_usage import SessionUsage
+from receiver.publish.session_writer import SessionWriter
 from receiver.publish.shared_sessions import SharedSessions
 
 logger = logging.getLogger(__name__)
@@ -55,14 +59,19 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class SessionDirectory:
     """An output directory, locked by one receiver at a time; a context manager. Raises OutputError if it cannot be."""
 
-    def __init__(self, config: PublishConfig) -> None:
+    def __init__(self, config: PublishConfig, clock: Clock = SYSTEM_CLOCK) -> None:
         self.config = config
-        self._lock = threading.Lock()
+        self.usage = SessionUsage(clock)
+        self._clock = clock
+        self._lock, self._deleting = threading.Lock(), threading.Lock()
         self._index_path = config.out / "index.json"
         self._meshes_path = config.out / "meshes"
         self._sessions: dict[int, SessionState] = {}
         self._by_identifier: dict[str, SessionState] = {}
         self._last_number = 0
+        self.generation = 0
+        """Grows whenever `frames.jsonl` is replaced: places in it that were noted before mean nothing then."""
+        self._unfinished: set[int] = set()
         self._indexed_bytes = self._index_every_bytes = 0
         self._index_failed = False
         _create(config)
@@ -97,7 +106,7 @@ class SessionDirectory:
             except OutputError as error:
                 logger.warning("%s; it is rebuilt when the directory is opened again", error)
 
-    def session(self, identifier: str, owner: SessionOwner, *, durable: bool = False) -> "SessionWriter":
+    def session(self, identifier: str, owner: SessionOwner, *, durable: bool = False) -> SessionWriter:
         """The writer of a new session, or of one that this directory already has.
 
         The record of a new session is in `sessions.jsonl` when this returns. A session that an older version has
@@ -130,7 +139,63 @@ class SessionDirectory:
                 raise NotOwner(f"session {state.number} belongs to another sender")
             elif durable:
                 self._records.sync()
+            self.usage.began(state.number)
         return SessionWriter(self, state.number, durable)
+
+    def sessions(self) -> list[SessionState]:
+        """The sessions as they are now, in the order of their numbers."""
+        with self._lock:
+            return [replace(state, statistics=state.statistics.copy()) for _, state in sorted(self._sessions.items())]
+
+    def rename(self, number: int, name: str) -> bool:
+        """Gives a session a name, or none; returns whether there is such a session. Raises OutputError."""
+        with self._lock:
+            state = self._sessions.get(number)
+            if state is None or state.identifier is None:
+                return False
+            self._record(replace(state, name=name), synced=True)
+        return True
+
+    def delete(self, numbers: Collection[int]) -> None:
+        """Deletes sessions with all their files; numbers that are not there are left out. May take seconds.
+
+        Raises:
+            SessionInUse: one is live or read, and none was deleted.
+            OutputError: not all could be deleted; what is left is deleted when the directory is opened again.
+        """
+        with self._deleting, output_errors(self.config.out), nobody_exports(self.config.out):
+            with self._lock:
+                for number in numbers:
+                    if self.usage.is_live(number):
+                        raise SessionInUse(f"session {number} is live: stop its sender, and try again")
+                    if self.usage.is_read(number):
+                        raise SessionInUse(f"session {number} is being downloaded: try again when that has ended")
+                present = [number for number in numbers if number in self._sessions]
+                for number in present:
+                    self._records.append(encode_deletion(number), synced=True)
+                    state = self._sessions.pop(number)
+                    self._by_identifier.pop(state.identifier or "", None)
+            self._finish_deletion(present)
+
+    def _finish_deletion(self, more: Collection[int]) -> None:
+        """Removes files and lines of sessions that `sessions.jsonl` says are deleted, and of what has failed before."""
+        self._unfinished.update(more)
+        numbers = self._unfinished.copy()
+        if not numbers:
+            return
+        # First, because the copies need room on a disk that may be full.
+        remove_files(self.config.out, numbers)
+        copy = self._lines.copy(lambda line: session_of_line(line) not in numbers)
+        with self._lock:
+            self._index_path.unlink(missing_ok=True)
+            os.fsync(self._out)
+            self._lines.replace(copy)
+            self.generation += 1
+            last = encode_deletion(self._last_number)
+            self._records.replace(self._records.copy(lambda line: session_of_line(line) not in numbers or line == last))
+            self._write_index()
+            os.fsync(self._out)
+            self._unfinished -= numbers
 
     def meshes(self) -> int:
         """The folder of the meshes, opened. Raises OutputError if it was moved, removed or replaced."""
@@ -143,22 +208,25 @@ class SessionDirectory:
 
     def last_sequence(self, number: int) -> int:
         """The highest recorded sequence number of a session, −1 before its first frame."""
-        return self._sessions[number].last_sequence
+        state = self._sessions.get(number)
+        return -1 if state is None else state.last_sequence
 
-    def append(self, number: int, record: FrameRecord, *, durable: bool = False) -> bool:
-        """Appends a frame's line; returns False if the session already has this frame or a later one.
+    def append(self, number: int, record: FrameRecord, *, durable: bool = False, mesh_bytes: int = 0) -> bool:
+        """Appends a frame's line; returns False if the session has this frame or a later one, or was deleted.
 
         Args:
             durable: sync meshes and line to disk first.
+            mesh_bytes: of the frame's meshes.
 
         Raises:
             OutputError: the line cannot be written, or a file of the directory was moved, removed or changed by
                 another program. The line does not count.
         """
-        line = (record.to_json(number) + "\n").encode()
+        fields = record.as_dict(number)
+        line = (encode_line(fields) + "\n").encode()
         with self._lock:
-            state = self._sessions[number]
-            if record.sequence <= state.last_sequence:
+            state = self._sessions.get(number)
+            if state is None or record.sequence <= state.last_sequence:
                 return False
             self._check_others()
             if durable and any(person.surface or person.body for person in record.people):
@@ -166,6 +234,7 @@ class SessionDirectory:
             self._lines.append(line, synced=durable)
             state.frames += 1
             state.last_sequence = record.sequence
+            state.statistics.add(fields, len(line) + mesh_bytes, self._clock.wall())
             self._checkpoint()
         return True
 
@@ -186,27 +255,54 @@ class SessionDirectory:
             self._records.path.chmod(PRIVATE_FILE)
         for folder in (self._out, self._meshes):
             remove_partial_files(folder)
-        self._read_sessions()
+        self._finish_deletion(self._read_sessions())
         self._write_index()
         # The files' names have to be on the disk before a durable session begins.
         self._sync(self._out)
 
-    def _read_sessions(self) -> None:
-        """Sessions from their records; frames from the index, completed from the lines that were written after it."""
-        for state in read_records(self._records.path).values():
+    def _read_sessions(self) -> Collection[int]:
+        """Sessions from their records; frames from the index, completed from the lines that were written after it.
+
+        Returns:
+            the sessions whose deletion has begun, but of which there is still something.
+        """
+        records = read_records(self._records.path)
+        for state in records.sessions.values():
             self._add(state)
+        self._last_number = max((self._last_number, *records.deleted))
         index = read_index(self._index_path, self._lines.size_bytes)
+        unfinished = records.unfinished | (index.sessions.keys() & records.deleted)
         for indexed in index.sessions.values():
-            self._add_indexed(indexed, index.version)
-        for number, sequence in read_lines(self._lines.path, index.frames_bytes):
+            if indexed.number not in records.deleted:
+                self._add_indexed(indexed, index.version)
+        lines_at = os.stat(self._lines.path).st_mtime
+        for number, sequence, line, size in read_lines(self._lines.path, index.frames_bytes):
+            if number in records.deleted:
+                unfinished |= {number}
+                continue
             state = self._sessions.get(number) or self._add(SessionState(number, None))
             state.frames += 1
             state.last_sequence = max(state.last_sequence, sequence)
+            mesh_bytes, written_at = self._meshes_of(line)
+            state.statistics.add(line, size + mesh_bytes, written_at or lines_at)
+        return unfinished
+
+    def _meshes_of(self, line: Mapping[str, Any]) -> tuple[int, float]:
+        """Bytes of the meshes of a line that was read, and when the last of them was written; 0 without any."""
+        size_bytes, written_at = 0, 0.0
+        with suppress(KeyError, ValueError, TypeError):  # somebody may have edited it
+            paths = [mesh_path(person[kind]) for person in line["people"] for kind in ("surface", "body")]
+            for path in filter(None, paths):
+                with suppress(OSError):
+                    found = os.stat(path.removeprefix("meshes/"), dir_fd=self._meshes, follow_symlinks=False)
+                    size_bytes, written_at = size_bytes + found.st_size, max(written_at, found.st_mtime)
+        return size_bytes, written_at
 
     def _add_indexed(self, indexed: SessionState, version: int) -> None:
         recorded = self._sessions.get(indexed.number)
         if recorded is not None:
             recorded.frames, recorded.last_sequence = indexed.frames, indexed.last_sequence
+            recorded.statistics = indexed.statistics
         elif version == 1 and indexed.identifier is not None:
             self._record(indexed, synced=False)
         else:
@@ -268,63 +364,3 @@ def _create(config: PublishConfig) -> None:
         logger.warning(
             "other users of this machine can read %s: chmod 700 %s, or give --share-output", config.out, config.out
         )
-
-
-class SessionWriter:
-    """Writes the frames of one session."""
-
-    def __init__(self, directory: SessionDirectory, number: int, durable: bool = False) -> None:
-        self._directory = directory
-        self._durable = durable
-        self._config = directory.config
-        self.number = number
-
-    @property
-    def last_sequence(self) -> int:
-        """The highest recorded sequence number, −1 before the first frame."""
-        return self._directory.last_sequence(self.number)
-
-    def wants_meshes(self, sequence: int) -> bool:
-        """Whether this frame's meshes are written (`mesh_every`)."""
-        return sequence % self._config.mesh_every == 0
-
-    def write_surface(self, sequence: int, mesh: SurfaceMesh, person: int | None = None) -> str:
-        """Writes a surface and returns its path relative to the directory.
-
-        Args:
-            mesh: in camera space.
-            person: its identity, if the frame shows several people.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format))
-
-    def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
-        """Writes a body: GLB with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""
-        glb = self._config.format == "glb"
-        content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
-        return self._write(self._stem(sequence, person) + ".body", content)
-
-    def write_picture(self, person: int, png: bytes, about: bytes) -> None:
-        """Writes a person's key picture, and what is known about it, over an earlier one. Raises OutputError."""
-        folder, mode = self._config.out / "pictures", self._config.file_mode
-        with opened_folder(folder, self._config.folder_mode) as opened:
-            for suffix, content in ((".png", png), (".json", about)):
-                path = folder / f"s{self.number}-p{person}{suffix}"
-                publish_file(path, content, synced=self._durable, mode=mode, folder=opened)
-
-    def append(self, record: FrameRecord) -> bool:
-        """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""
-        return self._directory.append(self.number, record, durable=self._durable)
-
-    def _stem(self, sequence: int, person: int | None) -> str:
-        session = "" if self.number == 1 else f"s{self.number}-"
-        return f"{session}{sequence:06d}" + ("" if person is None else f"-p{person}")
-
-    def _write(self, stem: str, content: bytes) -> str:
-        relative = f"meshes/{stem}.{self._config.format}"
-        path, mode = self._config.out / relative, self._config.file_mode
-        # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
-        publish_file(path, content, synced=self._durable, mode=mode, folder=self._directory.meshes())
-        return relative

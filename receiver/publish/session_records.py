@@ -1,6 +1,6 @@
 """What a receiver's directory records about its sessions.
 
-    sessions.jsonl   id and owner of each session, a line when it begins; readable by the receiver's user alone
+    sessions.jsonl   id, owner and name of each session, a line when it begins, is renamed or deleted; private
     index.json       number, id, frames and last sequence of each session: for readers, and a checkpoint of frames.jsonl
 
 Ids and owners come from `sessions.jsonl` alone. An index of version 1, written before there were owners, has ids too;
@@ -10,10 +10,12 @@ they are copied into `sessions.jsonl` without an owner when the directory is ope
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.session_statistics import SessionStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class SessionState:
         owner: the sender that may continue it; None if an older version has recorded the session.
         frames: number of its lines in `frames.jsonl`.
         last_sequence: highest sequence number of these, −1 before the first one.
+        name: what somebody has called it; empty if nobody has.
     """
 
     number: int
@@ -37,6 +40,22 @@ class SessionState:
     owner: SessionOwner | None = None
     frames: int = 0
     last_sequence: int = -1
+    name: str = ""
+    statistics: SessionStatistics = field(default_factory=SessionStatistics)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Content of `sessions.jsonl`.
+
+    Args:
+        deleted: numbers of sessions whose deletion has begun.
+        unfinished: those of which the file still has more.
+    """
+
+    sessions: dict[int, SessionState]
+    deleted: frozenset[int]
+    unfinished: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +82,50 @@ def encode_record(state: SessionState) -> bytes:
         "owner": owner.subject if owner else None,
         "secret_sha256": owner.secret_sha256.hex() if owner else None,
     }
+    if state.name:
+        record["name"] = state.name
+    return _line(record)
+
+
+def encode_deletion(number: int) -> bytes:
+    """The line of `sessions.jsonl` of a session that is deleted; its number is not given again."""
+    return _line({"session": number, "deleted": True})
+
+
+def _line(record: dict[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
-def read_records(path: Path) -> dict[int, SessionState]:
-    """The sessions in `sessions.jsonl` by number; a session's last line counts. Raises OSError."""
+def read_records(path: Path) -> Records:
+    """What `sessions.jsonl` has; a session's last line counts. Raises OSError."""
     sessions: dict[int, SessionState] = {}
+    deleted: set[int] = set()
     for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
-            number, identifier, secret = int(record["session"]), str(record["id"]), record["secret_sha256"]
+            number = int(record["session"])
+            if record.get("deleted") is True:
+                deleted.add(number)
+                continue
+            identifier, secret, name = str(record["id"]), record["secret_sha256"], str(record.get("name", ""))
             owner = None if secret is None else SessionOwner(str(record["owner"]), bytes.fromhex(secret))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             # Without its id the session cannot be continued, by its owner or by another sender.
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
         else:
-            sessions[number] = SessionState(number, identifier, owner)
-    return sessions
+            sessions[number] = SessionState(number, identifier, owner, name=name)
+    kept = {number: state for number, state in sessions.items() if number not in deleted}
+    return Records(kept, frozenset(deleted), frozenset(sessions.keys() & deleted))
 
 
 def encode_index(frames_bytes: int, sessions: Iterable[SessionState]) -> bytes:
     """The content of `index.json`, with a line per session."""
     entries = (
-        json.dumps({"session": s.number, "id": s.identifier, "frames": s.frames, "last_seq": s.last_sequence})
+        json.dumps(
+            {"session": s.number, "id": s.identifier, "frames": s.frames, "last_seq": s.last_sequence}
+            | ({"statistics": s.statistics.as_dict()} if s.frames else {}),
+            separators=(",", ":"),
+        )
         for s in sessions
     )
     head = f'{{"version": {_VERSION}, "frames_bytes": {frames_bytes}, "sessions": [\n'
@@ -97,27 +137,35 @@ def read_index(path: Path, lines_bytes: int) -> Index:
 
     Args:
         lines_bytes: size of `frames.jsonl`. If it is smaller than the index says, it was truncated from outside: the
-            index has the sessions, but none of their frames.
+            index has the sessions, but none of their frames. Neither has one of a version without statistics.
     """
     try:
         index = json.loads(path.read_bytes())
         version, counted = int(index["version"]), int(index["frames_bytes"])
-        sessions = {
-            int(s["session"]): SessionState(int(s["session"]), s["id"], None, int(s["frames"]), int(s["last_seq"]))
-            for s in index["sessions"]
-        }
+        sessions = {int(s["session"]): _indexed(s) for s in index["sessions"]}
+        has_statistics = all("statistics" in s or not s["frames"] for s in index["sessions"])
     except FileNotFoundError:
         return Index(_VERSION, 0, {})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         logger.warning("%s is damaged; rebuilding it", path)
         return Index(_VERSION, 0, {})
-    if 0 <= counted <= lines_bytes:
+    if has_statistics and 0 <= counted <= lines_bytes:
         return Index(version, counted, sessions)
     return Index(version, 0, {n: SessionState(n, s.identifier) for n, s in sessions.items()})
 
 
-def read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Session and sequence number of each whole line of `frames.jsonl` from byte `start`. Raises OSError."""
+def _indexed(entry: dict[str, Any]) -> SessionState:
+    statistics = SessionStatistics.from_dict(entry.get("statistics", {}))
+    frames, last = int(entry["frames"]), int(entry["last_seq"])
+    return SessionState(int(entry["session"]), entry["id"], None, frames, last, statistics=statistics)
+
+
+def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any], int]]:
+    """Session, sequence number, content and size of each whole line of `frames.jsonl` from byte `start`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with open(path, "rb") as file:
         file.seek(start)
         for line in file:
@@ -125,6 +173,6 @@ def read_lines(path: Path, start: int) -> Iterator[tuple[int, int]]:
                 return
             try:
                 record = json.loads(line)
-                yield int(record["session"]), int(record["seq"])
+                yield int(record["session"]), int(record["seq"]), record, len(line)
             except (ValueError, KeyError, TypeError):
                 logger.warning("%s has a line that is not a frame record: %.40r", path, line)

@@ -120,7 +120,7 @@ class SharedSessions:
 
 def _owners(folder: Path, identifier: str) -> list[SessionOwner]:
     with output_errors(folder):
-        states = read_records(folder / "sessions.jsonl").values()
+        states = read_records(folder / "sessions.jsonl").sessions.values()
     return [state.owner for state in states if state.identifier == identifier and state.owner is not None]
 
 
@@ -129,7 +129,7 @@ def _last_sequence(folder: Path, identifier: str) -> int:
     with output_errors(folder):
         numbers = {
             number
-            for number, state in read_records(folder / "sessions.jsonl").items()
+            for number, state in read_records(folder / "sessions.jsonl").sessions.items()
             if state.identifier == identifier
         }
         if not numbers:
@@ -143,5 +143,5 @@ def _last_sequence(folder: Path, identifier: str) -> int:
             os.close(descriptor)
         index = read_index(folder / "index.json", size_bytes)
         last = [state.last_sequence for number, state in index.sessions.items() if number in numbers]
-        last += [sequence for number, sequence in read_lines(lines, index.frames_bytes) if number in numbers]
+        last += [sequence for number, sequence, _, _ in read_lines(lines, index.frames_bytes) if number in numbers]
     return max(last, default=-1)

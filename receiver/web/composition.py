@@ -10,6 +10,7 @@ from receiver.config import ReceiverConfig
 from receiver.engine.engine import ReconstructionEngine
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
+from receiver.publish.session_directory import SessionDirectory
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.app import check_built, create_app
@@ -35,6 +36,7 @@ async def serve_page(
     engine: ReconstructionEngine,
     pipeline: FrameHandler,
     hub: LiveHub,
+    directory: SessionDirectory,
     metrics: ReceiverMetrics,
     inpainter: TextureInpainter | None,
 ) -> AsyncIterator[WebServer]:
@@ -63,7 +65,7 @@ async def serve_page(
             open_service(
                 config.accounts,
                 config.uploads,
-                config.publish.out,
+                directory,
                 pictures,
                 loopback=loopback,
                 metrics=web_metrics,
@@ -73,12 +75,12 @@ async def serve_page(
         app = create_app(
             [
                 status_routes(access, service, browser_camera=camera_allowed),
-                live_routes(hub, config.publish.out, config.web.watchers, access, web_metrics),
+                live_routes(hub, config.web.watchers, access, web_metrics),
                 camera_routes(cameras if camera_allowed else None, access),
             ],
             access,
         )
-        service.install(app, access)
+        service.install(app, access, hub)
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         await pictures.start()

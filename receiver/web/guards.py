@@ -136,7 +136,9 @@ class Guard:
     def _log_failure(self, scope: Scope) -> None:
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _ERRORS_LOGGED_EVERY_S
-            logger.exception("a request of the page failed: %s", scope.get("path", ""))
+            # Not the path: it may have the secret of a link.
+            path = getattr(scope.get("route"), "path", scope.get("path", ""))
+            logger.exception("a request of the page failed: %s", path)
 
 
 def is_encrypted(connection: HTTPConnection) -> bool:

@@ -1,4 +1,4 @@
-"""Accounts and uploads together: `open_service` opens them, `UploadService.install` adds them to an application."""
+"""Accounts, uploads and recorded sessions: `open_service` opens them, `UploadService.install` adds their routes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,13 +12,18 @@ from pydantic import BaseModel
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.version import package_version
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import Identities
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
+from receiver.web.accounts.settings_api import settings_api
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
+from receiver.web.library.api import library_routes
+from receiver.web.library.service import Library
+from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.models.api import models_api
 from receiver.web.models.files import ModelFiles, models_folder
@@ -29,16 +34,19 @@ from receiver.web.pictures import PictureReconstructor
 
 @dataclass(frozen=True, slots=True)
 class UploadService:
-    """Accounts and models, open."""
+    """Accounts, models and recorded sessions, open."""
 
     accounts: AccountService
     models: ModelService
+    library: Library
     identities: Identities
 
-    def install(self, app: FastAPI, access: Access) -> None:
+    def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""
         app.state.identities, app.state.models = self.identities, self.models
+        app.include_router(library_routes(self.library, hub, access, sign_up_open=self.accounts.sign_up_open))
         app.include_router(accounts_api(access.may_sign_up))
+        app.include_router(settings_api(self.models, self.library))
         app.include_router(models_api())
 
 
@@ -46,7 +54,7 @@ class UploadService:
 async def open_service(
     accounts: AccountsConfig,
     uploads: UploadConfig,
-    out: Path,
+    directory: SessionDirectory,
     pictures: PictureReconstructor,
     *,
     loopback: bool,
@@ -54,10 +62,10 @@ async def open_service(
     passwords: PasswordHasher | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
-    """Opens the database and the models of an output directory; closes them at the end of the block.
+    """Opens database, models and sessions of an output directory; closes them at the end of the block.
 
     Args:
-        out: the receiver's output directory, which only one receiver uses.
+        directory: the receiver's output, which also has the database and the models.
         loopback: only this machine can reach the page.
         passwords: hashes passwords; tests take a cheap one.
 
@@ -67,6 +75,7 @@ async def open_service(
     """
     metrics = metrics or WebMetrics(CollectorRegistry())
     async with AsyncExitStack() as opened:
+        out = directory.config.out
         database = await asyncio.to_thread(open_database, accounts.database, out)
         opened.callback(database.close)
         files = await asyncio.to_thread(_recovered_files, out, database)
@@ -77,7 +86,7 @@ async def open_service(
         service = AccountService(
             database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
         )
-        yield UploadService(service, models, Identities(service))
+        yield UploadService(service, models, Library(directory, database, clock), Identities(service))
 
 
 def _recovered_files(out: Path, database: Database) -> ModelFiles:

@@ -29,7 +29,8 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
-from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_writer import SessionWriter
 from receiver.report.summary import frames_per_second, read_frames
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance

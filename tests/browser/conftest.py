@@ -3,6 +3,7 @@
 Waiting has long limits, because machines of tests are busy.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,21 @@ def complaints() -> Iterator[Complaints]:
     said = Complaints()
     yield said
     assert said == []
+
+
+SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
+"""Folder that keeps pictures of the page at the size of a phone and of a desktop; without it none are made."""
+
+
+def keep(page: Page, name: str) -> None:
+    """Pictures of the page to look at."""
+    if SHOTS:
+        before = page.viewport_size
+        for width in (360, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.wait_for_timeout(800)
+            page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png")
+        page.set_viewport_size(before or DESKTOP)  # type: ignore[arg-type]
 
 
 @contextmanager

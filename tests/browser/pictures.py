@@ -41,3 +41,12 @@ def differing_share(first: ByteArray, second: ByteArray) -> float:
     """Share of the pixels that differ visibly."""
     difference = np.abs(first.astype(np.int16) - second.astype(np.int16)).max(axis=-1)
     return float((difference > _DIFFERENT).mean())
+
+
+def somebody_is_drawn(page: Page) -> bool:
+    """Whether people appear: a slow machine takes some time until the camera has glided to them."""
+    for _ in range(60):
+        if distinct_colours(scene(page)) > 200:
+            return True
+        page.wait_for_timeout(250)
+    return False

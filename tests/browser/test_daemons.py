@@ -1,7 +1,6 @@
 """The page before the real daemons: a running sender, uploads, a slow browser, and the camera of a browser."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket
 
-from tests.browser.conftest import Complaints, visit
+from tests.browser.conftest import Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
 from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
@@ -21,8 +20,6 @@ from tests.support.throttle import throttled
 pytestmark = pytest.mark.slow
 
 MESHES = 5
-SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
-"""Folder that keeps the screenshots; without it they are made and thrown away."""
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +49,6 @@ def sending(daemon: RunningReceiver, clip: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.communicate()
-
-
-def keep(page: Page, name: str) -> None:
-    """A screenshot to look at."""
-    picture = page.screenshot()
-    if SHOTS:
-        (Path(SHOTS) / f"{name}.png").write_bytes(picture)
 
 
 def next_frame(page: Page, after: str | None) -> str:

@@ -14,7 +14,7 @@ from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints
-from tests.browser.pictures import differing_share, distinct_colours, scene
+from tests.browser.pictures import differing_share, distinct_colours, scene, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
@@ -37,15 +37,6 @@ def wait_for_change(page: Page) -> str:
     """Waits for another frame; returns its number."""
     page.wait_for_function(MOVED, arg=shown_frame(page))
     return shown_frame(page)
-
-
-def somebody_is_drawn(page: Page) -> bool:
-    """Whether people appear: a slow machine takes some time until the camera has glided to them."""
-    for _ in range(60):
-        if distinct_colours(scene(page)) > 200:
-            return True
-        page.wait_for_timeout(250)
-    return False
 
 
 def checkers_are_drawn(page: Page) -> bool:
@@ -95,6 +86,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
 def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
     live.get_by_role("slider", name="Frame").fill("3")
     live.wait_for_selector(".viewport[data-frame='3']")
+    assert somebody_is_drawn(live)
     before = scene(live)
     live.locator("canvas").first.focus()
     live.keyboard.press(key)
@@ -143,7 +135,7 @@ def test_body_wears_a_texture_that_comes_after_the_last_frame(
 def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
     server.texture, server.sessions = checkered, 2
     page.goto(server.address)
-    page.get_by_role("combobox", name="Session").select_option("All sessions")
+    page.get_by_role("combobox", name="Session").select_option("All live sessions")
     page.wait_for_selector(".viewport[data-textured='2']")
     page.get_by_role("combobox", name="Session").select_option("1")
     page.wait_for_selector(".viewport[data-textured='1']")
@@ -158,7 +150,7 @@ def test_recorded_body_wears_the_texture_of_its_file(
     for path in (output / "meshes").glob("*.body.glb"):
         body = posed(rig_one(0, read_body(path), {}))
         path.write_bytes(encode_body(replace(body, texture=checkered), load_body_skin()[1].skeleton))
-    server = PageServer(output, tmp_path / "accounts", picture).start()
+    server = PageServer(output, tmp_path / "other", picture).start()
     page.goto(server.address)
     page.get_by_role("slider", name="Frame").fill("1")
     page.wait_for_selector(".viewport[data-frame='1'][data-textured='1']")
@@ -216,9 +208,9 @@ def test_sessions_are_picked_and_shown_together(page: Page, server: PageServer) 
     page.goto(server.address)
     page.wait_for_selector(".viewport[data-frame]")
     picker = page.get_by_role("combobox", name="Session")
-    expect(picker.locator("option")).to_have_text(["All sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
+    expect(picker.locator("option")).to_have_text(["All live sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
     expect(picker).to_have_value("2")
-    picker.select_option("All sessions")
+    picker.select_option("All live sessions")
     for _ in range(4):
         wait_for_change(page)
     assert somebody_is_drawn(page)
@@ -258,6 +250,14 @@ def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, se
     while len(server.camera_pictures) < 3:
         live.wait_for_timeout(50)
     assert all(picture[:3] == b"\xff\xd8\xff" for picture in server.camera_pictures)
+    cameras = live.get_by_role("combobox", name="Camera")
+    first, count = cameras.input_value(), len(server.camera_pictures)
+    cameras.select_option(index=1)
+    live.wait_for_function(
+        "first => ![undefined, first].includes(document.querySelector('.camera select')?.value)", arg=first
+    )
+    while len(server.camera_pictures) < count + 2:
+        live.wait_for_timeout(50)
     live.get_by_role("button", name="Stop").click()
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()
 

@@ -1,20 +1,22 @@
 """Signing up, uploading, turning and deleting models, tokens."""
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from common.body.anatomy import REGION_INDEX
 from common.wear_kinds import VALUES
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
+from receiver.web.accounts.command import main as accounts_command
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
-from tests.browser.conftest import PATIENCE_MS, Complaints
+from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -35,7 +37,7 @@ def signed_in(page: Page, server: PageServer) -> Page:
 @pytest.fixture
 def models(signed_in: Page) -> Page:
     signed_in.get_by_role("link", name="Models").click()
-    expect(signed_in.get_by_text("Drop a photograph of people here")).to_be_visible()
+    expect(signed_in.get_by_text("Drop photographs of people here")).to_be_visible()
     return signed_in
 
 
@@ -157,7 +159,38 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
         server.picture_error = error
         choose(models, content)
         expect(models.get_by_role("alert")).to_have_text(shown)
-        expect(models.get_by_role("button", name="Choose a picture")).to_be_enabled()
+        expect(models.get_by_role("button", name="Choose pictures")).to_be_enabled()
+
+
+def test_broken_picture_of_ten_stops_no_other(
+    models: Page, server: PageServer, picture: bytes, complaints: Complaints
+) -> None:
+    complaints.ignored += ["Failed to load resource"]
+    files = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": picture} for n in range(10)]
+    files[3]["buffer"] = picture[:5000]
+    models.set_input_files("#picture", files)  # type: ignore[arg-type]
+    expect(models.get_by_text("9 of 10 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    failed = models.locator(".queue li[data-state=failed]")
+    expect(failed).to_contain_text("3.jpg")
+    expect(failed).to_contain_text("The picture is damaged or incomplete")
+    expect(models.locator(".gallery a")).to_have_count(9)
+    assert len(server.models) == 9
+    keep(models, "queue")
+    models.get_by_role("link", name="Open 7.jpg").click()
+    expect(models.get_by_role("heading", name="7.jpg")).to_be_visible()
+
+
+def test_pictures_of_a_zip_are_uploaded(models: Page, server: PageServer, picture: bytes) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("day/one.jpg", "day/two.JPG", "day/notes.txt", "__MACOSX/day/._one.jpg"):
+            archive.writestr(name, picture)
+    zips = {"many.zip": packed.getvalue(), "broken.zip": packed.getvalue()[:99]}
+    files = [{"name": name, "mimeType": "application/zip", "buffer": content} for name, content in zips.items()]
+    models.set_input_files("#picture", files)  # type: ignore[arg-type]
+    expect(models.get_by_text("2 of 3 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This ZIP is damaged or encrypted.")
+    assert len(server.models) == 2
 
 
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
@@ -168,7 +201,7 @@ def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -
 
 def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, complaints: Complaints) -> None:
     complaints.ignored += ["401"]
-    signed_in.get_by_role("button", name="Sign out").click()
+    signed_in.get_by_role("button", name="Sign out", exact=True).click()
     signed_in.get_by_label("Name", exact=True).fill("ada")
     signed_in.get_by_label("Password").fill("wrong")
     signed_in.get_by_role("button", name="Sign in", exact=True).click()
@@ -195,3 +228,63 @@ def test_visitor_is_asked_to_sign_in(page: Page, server: PageServer) -> None:
     page.goto(f"{server.address}/#models")
     page.get_by_role("link", name="Sign in or sign up").click()
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
+
+
+def test_password_is_changed_and_another_browser_is_signed_out(
+    browser: Browser, signed_in: Page, server: PageServer, complaints: Complaints
+) -> None:
+    complaints.ignored += ["401", "403"]
+    expect(signed_in.get_by_text("0 of 200 models used")).to_be_visible()
+    with visit(browser, complaints) as other:
+        other.goto(f"{server.address}/#account")
+        sign_in(other, PASSWORD)
+        signed_in.reload()
+        browsers = signed_in.get_by_role("button", name="Sign out the browser of")
+        expect(browsers).to_have_count(1)
+        browsers.click()
+        expect(browsers).to_have_count(0)
+        other.reload()
+        expect(other.get_by_label("Password")).to_be_visible()
+    keep(signed_in, "account")
+    for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
+        signed_in.get_by_label("Present password").fill(old)
+        signed_in.get_by_label("New password").fill("another good one")
+        signed_in.get_by_role("button", name="Change the password").click()
+        expect(signed_in.get_by_text(said)).to_be_visible()
+    signed_in.get_by_role("button", name="Sign out", exact=True).click()
+    sign_in(signed_in, "another good one")
+
+
+def test_forgotten_password_is_set_with_the_link_of_the_command(
+    signed_in: Page, server: PageServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("receiver.web.accounts.command.prepare_process", lambda: None)
+    out = str(server.directory.config.out)
+    assert accounts_command(["--out", out, "reset", "ada", "--page", server.address]) == 0
+    signed_in.goto(capsys.readouterr().out.strip())
+    signed_in.get_by_label("New password").fill("a third good one")
+    keep(signed_in, "account-reset")
+    signed_in.get_by_role("button", name="Set the password").click()
+    sign_in(signed_in, "a third good one")
+
+
+def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, picture: bytes) -> None:
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    models.get_by_role("link", name="Account").click()
+    expect(models.get_by_text("1 of 200 models used")).to_be_visible()
+    models.get_by_role("button", name="Delete the account…").click()
+    models.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
+    keep(models, "account-delete")
+    models.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(models.get_by_role("button", name="Sign up")).to_be_visible()
+    assert server.models == []
+    database = server.directory.config.out / "accounts"
+    assert not any(b"ada" in path.read_bytes() or b"dancer" in path.read_bytes() for path in database.iterdir())
+
+
+def sign_in(page: Page, password: str) -> None:
+    page.get_by_label("Name", exact=True).fill("ada")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()

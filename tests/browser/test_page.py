@@ -18,7 +18,7 @@ from tests.support.page_server import PageServer
 PAGE_LIMIT_BYTES = 1_000_000
 PHONE = {"width": 375, "height": 700}
 PHOTOGRAPH = Path(__file__).parents[2] / "deploy" / "photograph.py"
-VIEWS = ("live", "models", "account")
+VIEWS = ("live", "sessions", "models", "account")
 
 
 def serious_faults(page: Page) -> list[str]:
@@ -98,7 +98,7 @@ def test_shortcuts_reach_every_view_and_are_listed(live: Page) -> None:
     live.keyboard.press("2")
     expect(live.locator("#live")).to_be_visible()
     live.keyboard.press("Escape")
-    for key, view in (("2", "models"), ("3", "account"), ("1", "live")):
+    for key, view in (("2", "sessions"), ("3", "models"), ("4", "account"), ("1", "live")):
         live.keyboard.press(key)
         expect(live.locator(f"#{view}")).to_be_visible()
 
@@ -123,7 +123,7 @@ def test_theme_is_chosen_and_remembered(live: Page) -> None:
 
 
 def test_view_that_is_left_closes_the_stream(live: Page, server: PageServer) -> None:
-    live.keyboard.press("3")
+    live.keyboard.press("4")
     expect(live.locator("#state")).to_have_attribute("data-state", "idle")
     while server.hub.watchers > 0:
         live.wait_for_timeout(20)

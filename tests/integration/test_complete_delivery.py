@@ -18,7 +18,8 @@ from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import SessionDirectory, SessionWriter
+from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_writer import SessionWriter
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding

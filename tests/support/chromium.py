@@ -5,5 +5,5 @@ import shutil
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 """Its path, or that of Debian's if it is not installed."""
 FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-CAMERA_FLAGS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-"""A camera that needs neither a device nor somebody who allows it."""
+CAMERA_FLAGS = ("--use-fake-device-for-media-stream=device-count=2", "--use-fake-ui-for-media-stream")
+"""Two cameras that need neither a device nor somebody who allows it."""

@@ -1,7 +1,7 @@
 """The live page over a real server, with a hub that tests publish frames to."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,19 @@ from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
+from receiver.web.accounts.identity import Identity
+from receiver.web.accounts.store import Account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.config import WebConfig
+from receiver.web.database.database import open_database
 from receiver.web.guards import Guard
+from receiver.web.library.api import library_routes
+from receiver.web.library.service import Library
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
@@ -41,6 +48,7 @@ class Page:
     address: Address
     out: Path
     tokens: set[str]
+    directory: SessionDirectory
 
     @property
     def url(self) -> str:
@@ -85,7 +93,6 @@ async def served(
     (static / "index.html").write_text("<title>Bodywire</title>")
     (static / "app-1A2B.js").write_text("// bundle")
     out = folder / "out"
-    (out / "meshes").mkdir(parents=True)
     hub, registry, tokens = LiveHub(), CollectorRegistry(), {"Bearer bw_anna"}
     metrics = WebMetrics(registry)
     hub.session_began(1, fake_link.new_session())
@@ -95,9 +102,24 @@ async def served(
 
     server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
     access = Access(needs_account, account, server.token)
-    routers = [live_routes(hub, out, watchers, access, metrics), camera_routes(cameras, access)]
-    server.start(Guard(create_app(routers, access, static), loopback=True, encrypted=False, metrics=metrics))
-    try:
-        yield Page(hub, registry, server.address, out, tokens)
-    finally:
-        await server.stop()
+    with SessionDirectory(PublishConfig(out)) as directory, open_database(None, out) as database:
+        library = library_routes(Library(directory, database), hub, access, sign_up_open=False)
+        routers = [live_routes(hub, watchers, access, metrics), library, camera_routes(cameras, access)]
+        app = create_app(routers, access, static)
+        app.state.identities = _Accounts(account)
+        server.start(Guard(app, loopback=True, encrypted=False, metrics=metrics))
+        try:
+            yield Page(hub, registry, server.address, out, tokens, directory)
+        finally:
+            await server.stop()
+
+
+@dataclass
+class _Accounts:
+    """Says who asks; nobody has a session."""
+
+    name_of: Callable[[HTTPConnection], Awaitable[str | None]]
+
+    async def identify(self, connection: HTTPConnection) -> Identity | None:
+        name = await self.name_of(connection)
+        return Identity(Account(1, name)) if name else None

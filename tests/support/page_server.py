@@ -3,11 +3,14 @@
 import asyncio
 import itertools
 import json
+import os
+import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +29,9 @@ from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture
+from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
@@ -64,11 +69,12 @@ class PlayedFrame:
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
-    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`.
+    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
+    with a person at each place of `crowd`.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
-        folder: for accounts and models.
+        folder: for a copy of the output, accounts and models.
         preview: a JPEG picture that the senders share.
         pictures: reconstructs uploads; without it, everybody gets the people of the last frame.
         uploads: their limits.
@@ -85,6 +91,7 @@ class PageServer:
         self.frames = _read_frames(output)
         self._pictures, self._uploads = pictures or self, uploads or UploadConfig()
         self.sessions, self.most_frames = 1, sys.maxsize
+        self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
@@ -93,9 +100,11 @@ class PageServer:
         self.hub = LiveHub()
         self._registry = CollectorRegistry()
         self._metrics = WebMetrics(self._registry)
-        self._output, self._folder, self._preview = output, folder, preview
+        self._folder, self._preview = folder, preview
+        _copy(output, folder)
         self._port = 0
         self._stop: Callable[[], object] = lambda: None
+        self._in_loop: Callable[[Callable[[], None]], object] = lambda _: None
         self._thread: threading.Thread | None = None
 
     @property
@@ -126,6 +135,11 @@ class PageServer:
         if self._thread:
             self._thread.join(30)
 
+    def end_sessions(self, *numbers: int) -> None:
+        """The senders of some sessions end, or all."""
+        for number in numbers or range(1, self.sessions + 1):
+            self._in_loop(partial(self.hub.session_ended, number))
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
@@ -141,29 +155,34 @@ class PageServer:
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._in_loop = loop.call_soon_threadsafe
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
         self.hub = LiveHub()
         server = WebServer(WebConfig(http=Address("127.0.0.1", self._port), http_token="none"), SecurityConfig())
         self._port = server.address.port
-        async with open_service(
-            AccountsConfig(),
-            self._uploads,
-            self._folder,
-            self._pictures,
-            loopback=True,
-            metrics=self._metrics,
-            passwords=cheap_passwords(),
-        ) as service:
+        async with AsyncExitStack() as opened:
+            self.directory = opened.enter_context(SessionDirectory(PublishConfig(self._folder)))
+            service = await opened.enter_async_context(
+                open_service(
+                    AccountsConfig(),
+                    self._uploads,
+                    self.directory,
+                    self._pictures,
+                    loopback=True,
+                    metrics=self._metrics,
+                    passwords=cheap_passwords(),
+                )
+            )
             access = Access(self.needs_account, service.identities.account_name)
             app = create_app(
                 [
                     status_routes(access, service, browser_camera=True),
-                    live_routes(self.hub, self._output, 4, access, self._metrics),
+                    live_routes(self.hub, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
                 ],
                 access,
             )
-            service.install(app, access)
+            service.install(app, access, self.hub)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
             playing = asyncio.create_task(self._play())
             started.set()
@@ -183,7 +202,8 @@ class PageServer:
         for frame in itertools.islice(itertools.cycle(self.frames), self.most_frames):
             for number, link in links.items():
                 link.traffic.count(LABELS, FRAME_BYTES)
-                self.hub.frame_published(number, frame.record, self._dressed(frame))
+                crowd = _crowded(frame, self.crowd)
+                self.hub.frame_published(number, crowd.record, self._dressed(crowd))
             await asyncio.sleep(0.05)
 
     def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
@@ -222,6 +242,34 @@ class _Cameras(ChildCameras):
         if self._server.camera_refusal:
             raise PicturesUnavailable(self._server.camera_refusal)
         yield _Camera(self._server)
+
+
+def _copy(output: Path, folder: Path) -> None:
+    """Copies an output directory, if there is one, but not the content of its meshes."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in output.rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(output)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (os.link if path.parent.name == "meshes" else shutil.copy)(path, target)
+
+
+def _crowded(frame: PlayedFrame, places: Sequence[float]) -> PlayedFrame:
+    """The first person of a frame at other places, metres to the right; nobody without places."""
+    if tuple(places) == (0.0,):
+        return frame
+    people, records = [], []
+    for identity, metres in enumerate(places):
+        person, record = frame.people[0], frame.record.people[0]
+        moved = np.array([metres, 0, 0], np.float32)
+        surface, body = (
+            replace(mesh, vertices=(mesh.vertices + moved).astype(np.float32))
+            for mesh in (person.surface, person.body.mesh)
+        )
+        labels = replace(person.labels, identity=identity)
+        people.append(replace(person, labels=labels, made_surface=surface, body=replace(person.body, mesh=body)))
+        records.append(replace(record, identity=identity, joints_3d=record.joints_3d + moved))
+    return PlayedFrame(replace(frame.record, people=tuple(records)), tuple(people))
 
 
 def _read_frames(output: Path) -> Sequence[PlayedFrame]:

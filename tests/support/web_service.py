@@ -1,7 +1,7 @@
 """The accounts and uploads of the web page as an application of their own, with fakes for what is slow."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from common.clock import Clock
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
@@ -72,6 +74,7 @@ class Site:
 
     app: FastAPI
     service: UploadService
+    directory: SessionDirectory
     clock: ManualClock
     out: Path
     outcomes: list[str]
@@ -93,13 +96,14 @@ class Site:
 
 
 def create_app_for_tests(
-    service: UploadService, out: Path, metrics: WebMetrics, *, needs_account: bool, token: str = ""
+    service: UploadService, metrics: WebMetrics, *, needs_account: bool, token: str = ""
 ) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
     access = Access(needs_account, service.identities.account_name, token)
     status = status_routes(access, service, browser_camera=False)
-    app = create_app([status, live_routes(LiveHub(), out, 4, access, metrics), camera_routes(None, access)], access)
-    service.install(app, access)
+    hub = LiveHub()
+    app = create_app([status, live_routes(hub, 4, access, metrics), camera_routes(None, access)], access)
+    service.install(app, access, hub)
     return app
 
 
@@ -116,19 +120,24 @@ async def open_site(
     """The page on a clock that stands still (`token`: of its address)."""
     clock = ManualClock()
     metrics = NotedOutcomes()
-    async with open_service(
-        accounts or AccountsConfig(),
-        uploads or UploadConfig(),
-        out,
-        pictures,
-        loopback=loopback,
-        metrics=metrics,
-        passwords=cheap_passwords(),
-        clock=clock.clock(),
-    ) as service:
+    async with AsyncExitStack() as opened:
+        directory = opened.enter_context(SessionDirectory(PublishConfig(out), clock.clock()))
+        service = await opened.enter_async_context(
+            open_service(
+                accounts or AccountsConfig(),
+                uploads or UploadConfig(),
+                directory,
+                pictures,
+                loopback=loopback,
+                metrics=metrics,
+                passwords=cheap_passwords(),
+                clock=clock.clock(),
+            )
+        )
         site = Site(
-            create_app_for_tests(service, out, metrics, needs_account=not loopback, token=token),
+            create_app_for_tests(service, metrics, needs_account=not loopback, token=token),
             service,
+            directory,
             clock,
             out,
             metrics.outcomes,

@@ -22,18 +22,20 @@ from receiver.web.problems import problem, problems, retry_later
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
 
 
-class _Given(BaseModel):
+class Given(BaseModel):
+    """A body that has exactly these fields."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class NameAndPassword(_Given):
+class NameAndPassword(Given):
     """What one signs in and up with."""
 
     name: str = Field(max_length=4 * MAX_NAME, description=f"{MIN_NAME} to {MAX_NAME} letters, digits and . @ + - _")
     password: str = Field(max_length=MAX_PASSWORD, description=f"of a new account: at least {MIN_PASSWORD} characters")
 
 
-class LabelGiven(_Given):
+class LabelGiven(Given):
     """What a new token is for."""
 
     label: str = Field(max_length=4 * MAX_LABEL, description=f"1 to {MAX_LABEL} characters, for the list of tokens")
@@ -101,9 +103,9 @@ async def sign_up(given: NameAndPassword, request: Request, response: Response, 
     """Makes an account and signs the browser in."""
     identities = identities_of(request)
     try:
-        async with _attempt():
+        async with attempt():
             signed_in = await identities.accounts.sign_up(
-                given.name, given.password, _address(request), visitor.session if visitor else None
+                given.name, given.password, client_address(request), visitor.session if visitor else None
             )
     except SignUpClosed as error:
         raise problem(403, "accounts are made by `receiver accounts add` here: ask its administrator") from error
@@ -111,24 +113,24 @@ async def sign_up(given: NameAndPassword, request: Request, response: Response, 
         raise problem(409, "this name is taken: choose another one, or sign in") from error
     except ValueError as error:
         raise problem(422, str(error)) from error
-    return _remembered(request, response, signed_in)
+    return remembered(request, response, signed_in)
 
 
 async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Signs the browser in; its previous session ends."""
     identities = identities_of(request)
     try:
-        async with _attempt():
+        async with attempt():
             signed_in = await identities.accounts.sign_in(
                 given.name,
                 given.password,
-                _address(request),
+                client_address(request),
                 visitor.session if visitor else None,
                 identities.browser(request),
             )
     except WrongPassword as error:
         raise problem(401, "the name or the password is wrong") from error
-    return _remembered(request, response, signed_in)
+    return remembered(request, response, signed_in)
 
 
 async def sign_out(request: Request, response: Response, identity: BrowserWriter) -> None:
@@ -162,7 +164,8 @@ async def revoke_token(token: TokenId, request: Request, identity: BrowserWriter
 
 
 @asynccontextmanager
-async def _attempt() -> AsyncIterator[None]:
+async def attempt() -> AsyncIterator[None]:
+    """Answers 429 where somebody tries passwords too often, or too many do."""
     try:
         yield
     except TriedTooOften as error:
@@ -171,13 +174,15 @@ async def _attempt() -> AsyncIterator[None]:
         raise retry_later(429, "many people are signing in: try again in a few seconds", 5.0) from error
 
 
-def _remembered(request: Request, response: Response, signed_in: SignedIn) -> AccountShown:
+def remembered(request: Request, response: Response, signed_in: SignedIn) -> AccountShown:
+    """The answer to somebody who has signed in, with the cookies."""
     identities_of(request).remember(request, response, signed_in)
     response.headers["Cache-Control"] = "no-store"
     return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf)
 
 
-def _address(request: Request) -> str:
+def client_address(request: Request) -> str:
+    """By what a client is known to the throttle."""
     return address_key(request.client.host if request.client else None)
 
 

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from common.clock import SYSTEM_CLOCK
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.command_line import CommandParser
@@ -18,10 +16,11 @@ from common.text import printable
 from receiver.web.accounts import store
 from receiver.web.accounts.names import checked_name, checked_new_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
-from receiver.web.accounts.service import make_token
+from receiver.web.accounts.service import make_reset, make_token
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database, open_database
 from receiver.web.models.files import ModelFiles, models_folder
+from receiver.web.models.removal import remove_account
 
 _ENVIRONMENT = "BODYWIRE_RECEIVER_"
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
@@ -61,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         action.set_defaults(work=work)
         if name != "list":
             action.add_argument("name", metavar="NAME")
+        if name == "reset":
+            action.add_argument(
+                "--page", default="http://127.0.0.1:8080", help="address of the page (default: %(default)s)"
+            )
         if name == "token":
             action.add_argument("--label", default="made by receiver accounts", help="what the token is for")
     return parser
@@ -104,18 +107,14 @@ def _list(database: Database, _: argparse.Namespace) -> None:
 
 def _remove(database: Database, options: argparse.Namespace) -> None:
     account = _account(database, options.name)
-    files = ModelFiles(models_folder(options.out))
+    models = remove_account(database, ModelFiles(models_folder(options.out)), account)
+    print(f"removed {account.name} and {models} models; sessions of its browsers are deleted on the page")
 
-    def work(session: Session) -> list[str]:
-        models = store.remove_account(session, account)
-        for model in models:
-            files.prepare_removal(model)
-        return models
 
-    models = database.write(work)
-    for model in models:
-        files.remove(model)
-    print(f"removed {account.name} and {len(models)} models")
+def _reset(database: Database, options: argparse.Namespace) -> None:
+    account = _account(database, options.name)
+    secret = database.write(lambda session: make_reset(session, account, SYSTEM_CLOCK.wall()))
+    print(f"{options.page.rstrip('/')}/#reset/{secret}")
 
 
 def _password(database: Database, options: argparse.Namespace) -> None:
@@ -131,6 +130,7 @@ _ACTIONS: Sequence[tuple[str, Callable[[Database, argparse.Namespace], None], st
     ("list", _list, "list the accounts"),
     ("remove", _remove, "remove an account with its tokens and models"),
     ("password", _password, "change a password; reads the new one"),
+    ("reset", _reset, "print a link with which somebody who forgot the password sets another one, within a day"),
 )
 
 

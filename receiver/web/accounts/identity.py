@@ -106,7 +106,7 @@ _Bearer = Annotated[
         HTTPBearer(scheme_name="token", auto_error=False, description="made on the page, or by `receiver accounts`")
     ),
 ]
-_Csrf = Annotated[
+Csrf = Annotated[
     str | None, Header(alias=CSRF_HEADER, description="needed with the cookie: `csrf` of /api/status", max_length=200)
 ]
 
@@ -117,11 +117,11 @@ async def check_origin(request: Request) -> None:
         raise problem(403, "another site has sent this request: use the page of the receiver itself")
 
 
-async def _visitor(request: Request, csrf: _Csrf = None) -> Identity | None:
+async def _visitor(request: Request, csrf: Csrf = None) -> Identity | None:
     await check_origin(request)
     identity = await current_identity(request)
     if identity is not None:
-        _check_csrf(identity, csrf)
+        check_csrf(identity, csrf)
     return identity
 
 
@@ -134,8 +134,8 @@ async def _reader(request: Request, _cookie: _Cookie = None, _bearer: _Bearer = 
     return identity
 
 
-async def _writer(identity: Annotated[Identity, Depends(_reader)], csrf: _Csrf = None) -> Identity:
-    _check_csrf(identity, csrf)
+async def _writer(identity: Annotated[Identity, Depends(_reader)], csrf: Csrf = None) -> Identity:
+    check_csrf(identity, csrf)
     return identity
 
 
@@ -153,7 +153,8 @@ def _in_browser(identity: Identity) -> Identity:
     return identity
 
 
-def _check_csrf(identity: Identity, given: str | None) -> None:
+def check_csrf(identity: Identity, given: str | None) -> None:
+    """Raises 403 if somebody with a cookie changes something without the page's token."""
     expected = identity.csrf
     if expected is not None and not secrets.same(given or "", expected):
         raise problem(403, f"the header {CSRF_HEADER} is missing or out of date: load the page again")

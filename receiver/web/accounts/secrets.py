@@ -16,6 +16,11 @@ def new_session_secret() -> str:
     return secrets.token_urlsafe(_BYTES)
 
 
+def session_id(token_hash: bytes) -> str:
+    """How a session is named in a list: of its hash, which is no secret that could be used."""
+    return hashlib.sha256(b"bodywire session " + token_hash).hexdigest()[:16]
+
+
 def new_token() -> str:
     """A bearer token: 256 random bits after a prefix by which scanners of leaked secrets find it."""
     return TOKEN_PREFIX + secrets.token_urlsafe(_BYTES)

@@ -14,7 +14,7 @@ from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
 from receiver.web.database.database import Database
-from receiver.web.database.tables import AccountRow, TokenRow
+from receiver.web.database.tables import AccountRow, SessionRow, TokenRow
 from receiver.web.metrics import SignInOutcome
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 # Of one address, as are the attempts: a class room behind one address may sign in, a program may not guess.
 _SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE = 2.0, 20
 _SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE = 30.0, 30
+
+
+RESET_S = 86_400.0
+"""How long a link to set another password is valid."""
 
 
 class WrongPassword(Exception):
@@ -108,6 +112,71 @@ class AccountService:
             WrongPassword: or there is no such account.
             TriedTooOften, PasswordsBusy: later.
         """
+        account, encoded = await self._authenticated(name, password, address, browser)
+        if self._passwords.is_outdated(encoded):
+            encoded = await self._passwords.hash(password)
+            await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
+        return await self._begin_session(account, encoded, previous)
+
+    async def check_password(self, account: Account, password: str, address: str, browser: str = "") -> None:
+        """Checks who asks for what cannot be undone; raises as `sign_in`."""
+        await self._authenticated(account.name, password, address, browser)
+
+    async def change_password(self, account: Account, old: str, new: str, address: str, browser: str = "") -> SignedIn:
+        """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
+
+        Raises:
+            ValueError: the new password breaks a rule, which the message says.
+            WrongPassword, TriedTooOften, PasswordsBusy: as `sign_in`.
+        """
+        check_password(new, account.name)
+        await self.check_password(account, old, address, browser)
+        return await self._begin_session(account, await self._set_password(account, new), None)
+
+    async def reset_password(self, secret: str, new: str, address: str) -> Account:
+        """Sets another password with a link of `receiver accounts reset`, which is used up; signs all browsers out.
+
+        Raises:
+            ValueError: the new password breaks a rule, which the message says.
+            WrongPassword: the link is unknown, used up or too old.
+            TriedTooOften, PasswordsBusy: later.
+        """
+        _pay(self._sign_ins, address)
+        digest, now = secrets.secret_hash(secret), self._clock.wall()
+        if digest is None:
+            raise WrongPassword
+        account = await self._database.read_async(lambda session: store.find_reset(session, digest, now))
+        if account is None:
+            raise WrongPassword
+        check_password(new, account.name)
+        if not await self._database.write_async(lambda session: store.remove_reset(session, digest)):
+            raise WrongPassword  # somebody else was faster
+        await self._set_password(account, new)
+        return account
+
+    async def _set_password(self, account: Account, new: str) -> str:
+        encoded = await self._passwords.hash(new)
+        await self._database.write_async(lambda session: store.change_password(session, account, encoded))
+        logger.info("account %s has another password", printable(account.name, 100))
+        return encoded
+
+    async def created_at(self, account: Account) -> float:
+        """When an account was made."""
+        return await self._database.read_async(lambda session: store.created_at(session, account))
+
+    async def browsers(self, account: Account) -> Sequence[SessionRow]:
+        """The browsers that are signed in, the last used first."""
+        now = self._clock.wall()
+        return await self._database.read_async(lambda session: store.list_sessions(session, account, now))
+
+    async def end_browsers(self, account: Account, wanted: Callable[[SessionRow], bool]) -> int:
+        """Signs browsers of an account out; returns their number."""
+        hashes = [row.token_hash for row in await self.browsers(account) if wanted(row)]
+        await self._database.write_async(lambda session: store.remove_sessions(session, account, hashes))
+        return len(hashes)
+
+    async def _authenticated(self, name: str, password: str, address: str, browser: str) -> tuple[Account, str]:
+        """The account of a name and a password, and its hash; raises as `sign_in`."""
         key, row = name_key(name), await self._find_account(name)
         known = secrets.proven_browser(browser, row.password_hash) if row else None
         source = f"browser {known}" if known else address
@@ -124,11 +193,7 @@ class AccountService:
             raise WrongPassword
         self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._guard.succeed(key, source)
-        account, encoded = Account(row.id, row.name), row.password_hash
-        if self._passwords.is_outdated(encoded):
-            encoded = await self._passwords.hash(password)
-            await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
-        return await self._begin_session(account, encoded, previous)
+        return Account(row.id, row.name), row.password_hash
 
     async def sign_out(self, secret: str) -> None:
         """Ends a session."""
@@ -204,6 +269,15 @@ def make_token(session: Session, account: Account, label: str, now: float) -> tu
     digest = secrets.secret_hash(secret)
     assert digest is not None
     return store.add_token(session, account, checked_label(label), digest, now), secret
+
+
+def make_reset(session: Session, account: Account, now: float) -> str:
+    """Adds a link to set another password, valid for `RESET_S`; returns its secret, which is stored nowhere."""
+    secret = secrets.new_session_secret()
+    digest = secrets.secret_hash(secret)
+    assert digest is not None
+    store.add_reset(session, account, digest, now + RESET_S)
+    return secret
 
 
 def _pay(rates: KeyedRates, address: str) -> None:

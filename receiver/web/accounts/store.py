@@ -1,7 +1,7 @@
 """Accounts, sessions and tokens in the database. Each method is one part of a transaction."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, delete, func, select, update
@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from receiver.web.accounts.names import name_key
-from receiver.web.database.tables import AccountRow, ModelRow, SessionRow, TokenRow
+from receiver.web.database.tables import AccountRow, ModelRow, ResetRow, SessionRow, TokenRow
 
 SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
 MAX_SESSIONS, MAX_TOKENS = 32, 50
@@ -75,9 +75,50 @@ def set_password_hash(session: Session, account: Account, password_hash: str) ->
 
 
 def change_password(session: Session, account: Account, password_hash: str) -> None:
-    """Replaces a password; whoever was signed in with the old one is signed out."""
+    """Replaces a password; who was signed in with the old one is signed out, and a link to replace it is used up."""
+    session.execute(delete(ResetRow).where(ResetRow.account_id == account.id))
     set_password_hash(session, account, password_hash)
     session.execute(delete(SessionRow).where(SessionRow.account_id == account.id))
+
+
+def add_reset(session: Session, account: Account, token_hash: bytes, expires_at: float) -> None:
+    """Adds a link to set another password; earlier ones of the account are no longer valid."""
+    session.execute(delete(ResetRow).where(ResetRow.account_id == account.id))
+    session.add(ResetRow(token_hash=token_hash, account_id=account.id, expires_at=expires_at))
+
+
+def find_reset(session: Session, token_hash: bytes, now: float) -> Account | None:
+    """The account of a link that is still valid."""
+    found = session.execute(
+        select(AccountRow.id, AccountRow.name)
+        .join(ResetRow, ResetRow.account_id == AccountRow.id)
+        .where(ResetRow.token_hash == token_hash, ResetRow.expires_at > now)
+    ).first()
+    return Account(found.id, found.name) if found else None
+
+
+def remove_reset(session: Session, token_hash: bytes) -> bool:
+    """Uses a link up; returns whether there was one."""
+    used = delete(ResetRow).where(ResetRow.token_hash == token_hash).returning(ResetRow.token_hash)
+    return session.execute(used).first() is not None
+
+
+def created_at(session: Session, account: Account) -> float:
+    """When an account was made."""
+    return session.scalar(select(AccountRow.created_at).where(AccountRow.id == account.id)) or 0.0
+
+
+def list_sessions(session: Session, account: Account, now: float) -> Sequence[SessionRow]:
+    """The browsers that are signed in, the last used first."""
+    valid = (SessionRow.used_at >= now - SESSION_IDLE_S) & (SessionRow.created_at >= now - SESSION_MOST_S)
+    mine = select(SessionRow).where(SessionRow.account_id == account.id, valid)
+    return session.scalars(mine.order_by(SessionRow.used_at.desc(), SessionRow.token_hash)).all()
+
+
+def remove_sessions(session: Session, account: Account, token_hashes: Collection[bytes]) -> None:
+    """Signs browsers of an account out."""
+    mine = delete(SessionRow).where(SessionRow.account_id == account.id)
+    session.execute(mine.where(SessionRow.token_hash.in_(token_hashes)))
 
 
 def add_session(session: Session, account: Account, token_hash: bytes, now: float) -> None:

@@ -4,6 +4,7 @@ browser ─ JPEG ─→ sender process ─ internal link ─→ receiver's pipel
 """
 
 import asyncio
+import hashlib
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -57,6 +58,7 @@ class ChildCamera:
             CAMERA_NAME,
             "socket+live",
             handler,
+            account=owner_of(visitor),
             on_end=self._on_child_end,
             restarts=False,
             command=command,
@@ -131,6 +133,15 @@ class ChildCamera:
         frame, self._newest = self._newest, None
         if frame is not None:
             _fail(frame)
+
+
+def owner_of(visitor: Visitor) -> str:
+    """Under which name of a token the sessions of a visitor's cameras are recorded."""
+    has_account, name = visitor
+    if not has_account:
+        return CAMERA_NAME.replace(" ", "-")
+    # Names of accounts have letters that those of tokens cannot have.
+    return f"{CAMERA_NAME.replace(' ', '-')}-of-{hashlib.sha256(name.encode()).hexdigest()[:40]}"
 
 
 def _settle(frame: _Frame, taken: bool) -> None:

@@ -28,15 +28,18 @@ class InternalLink:
     """A second `LinkServer` for one child.
 
     Args:
-        name: of the sender, as it is shown; `token:` and this name, with hyphens, is the account of its sessions.
+        name: of the sender, as it is shown.
+        account: `token:` and this is the owner of its sessions.
         folder: private to this process; gets the token's files.
         on_session: called when the sender has connected.
     """
 
-    def __init__(self, name: str, handler: FrameHandler, folder: Path, on_session: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, account: str, handler: FrameHandler, folder: Path, on_session: Callable[[], None]
+    ) -> None:
         self.token_file = folder / "token"
         tokens, networks = folder / "tokens.toml", model_hash()
-        token = add_token(tokens, name.replace(" ", "-"), None, datetime.now(UTC))
+        token = add_token(tokens, account, None, datetime.now(UTC))
         atomic_write(self.token_file, token.encode(), mode=_OWNER_ONLY)
         self._server = LinkServer(
             ListenConfig(listen=_ANY_PORT, drain_timeout=_DRAIN_TIMEOUT_S),

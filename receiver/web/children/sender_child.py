@@ -54,6 +54,7 @@ class SenderChild:
     Args:
         name: of the sender: letters and spaces.
         source: `socket` for pictures, `socket+live` for a camera.
+        account: of the sessions, as their owner; by default the name.
         on_end: called when the process has ended.
         restarts: whether another one is started then.
     """
@@ -65,11 +66,12 @@ class SenderChild:
         handler: FrameHandler,
         *,
         flags: Sequence[str] = (),
+        account: str = "",
         on_end: Callable[[], None] = lambda: None,
         restarts: bool = True,
         command: Sequence[str] = SENDER,
     ) -> None:
-        self._name = name
+        self._name, self._account = name, account or name.replace(" ", "-")
         self._handler = handler
         self._on_end = on_end
         self._restarts = restarts
@@ -95,7 +97,9 @@ class SenderChild:
         """Starts the process once. Raises OutputError if no port is free, or no folder can be written."""
         try:
             self._folder = PrivateFolder()
-            self._link = link = InternalLink(self._name, self._handler, self._folder.path, self._on_connected)
+            self._link = link = InternalLink(
+                self._name, self._account, self._handler, self._folder.path, self._on_connected
+            )
         except OSError as error:
             raise OutputError(f"cannot write temporary files: {error.strerror}") from error
         address = await link.start()

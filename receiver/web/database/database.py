@@ -6,13 +6,14 @@ Every call is one transaction in a worker thread, so that the event loop never w
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -29,6 +30,8 @@ _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _WRITES = "bodywire_writes"
 # Any number that other programs do not lock in the same database.
 _LOCK = 0x626F6479
+# The first schema; the next has more tables.
+_WITHOUT_LINKS = "0001"
 
 
 class DatabaseUnavailable(OutputError):
@@ -146,6 +149,23 @@ class Database:
         with self._transaction(writes=True) as session:
             return work(session)
 
+    def forget(self) -> None:
+        """Overwrites what was deleted in SQLite's journal too; PostgreSQL has its own vacuum and archives.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        try:
+            connection = self._engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+        except (DBAPIError, sqlite3.Error, PoolTimeout) as error:
+            raise DatabaseUnavailable(f"cannot use the database {self._name}: {error}") from error
+
     async def read_async(self, work: Callable[[Session], T]) -> T:
         """`read` in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.read, work)
@@ -181,8 +201,9 @@ def _make_tables(connection: Connection, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     known = inspect(connection).has_table(SchemaRow.__tablename__)
     version = connection.scalar(select(SchemaRow.version_num)) if known else None
-    if version is None:
+    if version is None or version == _WITHOUT_LINKS:
         Base.metadata.create_all(connection)
+        connection.execute(delete(SchemaRow))
         connection.execute(insert(SchemaRow).values(version_num=SCHEMA))
     elif version != SCHEMA:
         raise UsageError(

@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {float: Double(), bytes: LargeBinary(32), str: String(255)}
 
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """Version of the tables."""
 
 
@@ -71,6 +71,33 @@ class TokenRow(Base):
     label: Mapped[str]
     created_at: Mapped[float]
     used_at: Mapped[float | None]
+
+
+class ResetRow(Base):
+    """A link with which somebody who has forgotten a password sets another one, by the SHA-256 of its secret."""
+
+    __tablename__ = "resets"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[float]
+
+
+class ShareRow(Base):
+    """A link with which everybody may see one recorded session, by the SHA-256 of its secret.
+
+    `session_id` is the session's id in the records of its output directory; links that nobody with an account has made
+    have no `account_id`.
+    """
+
+    __tablename__ = "shares"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(unique=True)
+    session_id: Mapped[str] = mapped_column(index=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
 
 
 class ModelRow(Base):

@@ -163,7 +163,7 @@ class Watcher:
         self._skipped = 0
 
     def watch(self, session: int | None, *, previews: bool, surfaces: bool = True) -> None:
-        """Chooses a session, or all with None, and begins with its newest frame."""
+        """Chooses a session, or all that are live with None, and begins with its newest frame."""
         self._session, self._wants_previews, self._watches = session, previews, True
         self._wants_surfaces = surfaces
         chosen = {number: state for number, state in self._hub.sessions.items() if self._chosen(number)}
@@ -223,7 +223,10 @@ class Watcher:
         return self._wants_surfaces and self._chosen(session)
 
     def _chosen(self, session: int) -> bool:
-        return self._watches and (self._session is None or self._session == session)
+        if self._session is not None or not self._watches:
+            return self._watches and self._session == session
+        state = self._hub.sessions.get(session)
+        return state is not None and state.connected
 
 
 class LiveHub(SessionObserver):

@@ -33,6 +33,7 @@ from receiver.web.models.edited import edited_body
 from receiver.web.models.files import ModelFiles, new_model_id
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.refusals import UploadRefused
+from receiver.web.models.removal import remove_account
 from receiver.web.models.store import TooManyModels
 from receiver.web.pictures import (
     PictureReconstructor,
@@ -237,6 +238,10 @@ class ModelService:
         if removed:
             await asyncio.to_thread(self._files.remove, model)
         return removed
+
+    async def remove_account(self, account: Account) -> int:
+        """Removes an account with all its models; returns their number. Raises OutputError."""
+        return await asyncio.to_thread(remove_account, self._database, self._files, account)
 
     async def _reconstruct(
         self, account: Account, name: str, picture: CheckedPicture, on_stage: Callable[[str], None]

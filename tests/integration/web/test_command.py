@@ -39,6 +39,8 @@ def test_account_lives_on_both_databases(command: Command, database_option: str 
     assert command("list", options=options) == 0
     assert command.out.splitlines()[1].split()[0::2] == ["Anna", "1"]
     assert command("password", "Anna", stdin="another good one\n", options=options) == 0
+    assert command("reset", "anna", "--page", "https://studio.example/", options=options) == 0
+    assert command.out.startswith("https://studio.example/#reset/") and len(command.out) > 70
     assert command("remove", "Anna", options=options) == 0 and "0 models" in command.out
     assert command("list", options=options) == 0 and len(command.out.splitlines()) == 1
 

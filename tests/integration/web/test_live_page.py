@@ -16,9 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
+from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import WebConfig
 from receiver.web.server import WebServer
 from tests.support.live_page import Page, served
+from tests.support.published_session import OWNER, person_record
 
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
 WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False})
@@ -322,15 +324,21 @@ async def test_files_of_the_page_and_headers(page: Page) -> None:
 
 
 async def test_frames_and_meshes_on_disk(page: Page) -> None:
-    line = {"seq": 3, "session": 1, "source": "clip.mp4", "people": [{"surface": "meshes/000003.glb"}]}
-    (page.out / "frames.jsonl").write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    writer = page.directory.session("a", OWNER)
+    record = FrameRecord(3, "clip.mp4", 10.0, 10.0, 1.0, {"total": 51}, people=(person_record(),), link_bytes=900)
+    writer.append(record)
     (page.out / "meshes" / "000003.glb").write_bytes(b"glTF")
     (page.out / "secret.json").write_text("{}")
     async with httpx.AsyncClient(base_url=page.url) as client:
         (session,) = (await client.get("/api/sessions")).json()["sessions"]
-        assert session == {"number": 1, "frames": 1, "first_seq": 3, "last_seq": 3, "connected": True}
-        assert (await client.get("/api/sessions/1/frames")).json()["frames"] == [line]
+        assert session["connected"] and session["may_change"] and session["bytes"] > 500
+        shown = {name: session[name] for name in ("number", "source", "frames", "last_seq", "people", "label_bytes")}
+        assert shown == dict(zip(shown, (1, "clip.mp4", 1, 3, 1, 51), strict=True))
+        assert (await client.get("/api/sessions/1")).json() == session
+        (line,) = (await client.get("/api/sessions/1/frames")).json()["frames"]
+        assert line == record.as_dict(1)
         assert (await client.get("/api/sessions/1/frames?after=3")).json()["frames"] == []
+        assert (await client.get("/api/sessions/2/frames")).status_code == 404
         assert (await client.get("/meshes/000003.glb")).content == b"glTF"
         for path in ("/meshes/000004.glb", "/meshes/..%2fsecret.json", "/meshes/secret.json"):
             assert (await client.get(path)).status_code == 404

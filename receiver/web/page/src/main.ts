@@ -1,13 +1,16 @@
-/** Starts the page: three views, one at a time, chosen by the address. */
+/** Starts the page: four views, one at a time, chosen by the address. */
 
 import { App, type View } from "./shell/app.ts";
 import { belongsToControl, showShortcuts } from "./shell/shortcuts.ts";
 
-const NAMES = ["live", "models", "account"] as const;
+const NAMES = ["live", "sessions", "models", "account"] as const;
 type Name = (typeof NAMES)[number];
+/** Addresses of links that were given to somebody. */
+const LINKS: Readonly<Record<string, Name>> = { shared: "sessions", reset: "account" };
 
 const LOADERS: Record<Name, (app: App, element: HTMLElement) => Promise<View>> = {
   live: async (app, element) => new (await import("./live/view.ts")).LiveView(app, element),
+  sessions: async (app, element) => new (await import("./sessions/view.ts")).SessionsView(app, element),
   models: async (app, element) => new (await import("./models/view.ts")).ModelsView(app, element),
   account: async (app, element) => new (await import("./account/view.ts")).AccountView(app, element),
 };
@@ -48,7 +51,8 @@ async function open(name: Name): Promise<void> {
 }
 
 function openFromAddress(): void {
-  const name = location.hash.slice(1).split("/")[0] as Name;
+  const first = location.hash.slice(1).split("/")[0]!;
+  const name = LINKS[first] ?? (first as Name);
   open(NAMES.includes(name) ? name : "live").catch((error: unknown) => app.fail(error));
 }
 

@@ -137,3 +137,11 @@ def test_page_that_was_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(checks, "check_built", lambda: check_built(tmp_path))
     with pytest.raises(OutputError, match="not built"):
         checks.check_page(WebConfig(), SecurityConfig())
+
+
+def test_retention_is_said_and_compared_with_the_disk(tmp_path: Path) -> None:
+    assert "kept until" in checks.check_retention(PublishConfig(tmp_path)).found
+    days = checks.check_retention(PublishConfig(tmp_path, keep_days=30, keep_gb=2), 10**12)
+    assert days.verdict is Verdict.OK and "30 days after their end, and the oldest first beyond 2 GB" in days.found
+    full = checks.check_retention(PublishConfig(tmp_path, keep_gb=2), 10**9)
+    assert full.verdict is Verdict.WARNING and "room for 1.0 GB only" in full.found

@@ -27,7 +27,9 @@ def _lines(out: Path) -> list[dict[str, Any]]:
 
 
 def _index(out: Path) -> list[dict[str, Any]]:
-    return list(json.loads((out / "index.json").read_text())["sessions"])
+    sessions = json.loads((out / "index.json").read_text())["sessions"]
+    assert all(entry.pop("statistics", not entry["frames"]) for entry in sessions)
+    return list(sessions)
 
 
 @pytest.mark.parametrize("mesh_format", ["glb", "obj", "ply"])

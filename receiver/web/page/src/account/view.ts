@@ -6,11 +6,13 @@ import { confirmDialog } from "../shell/shortcuts.ts";
 import { fill, h } from "../shell/dom.ts";
 import type { Status } from "../protocol/messages.ts";
 import { day } from "../live/units.ts";
+import { AccountSettings, field, newPassword } from "./settings.ts";
 
 interface Token {
   id: string | number;
   label: string;
-  created_at?: string | number;
+  created_at: string;
+  used_at: string | null;
 }
 
 export class AccountView implements View {
@@ -19,16 +21,20 @@ export class AccountView implements View {
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #fresh = h("div", { class: "fresh", "aria-live": "polite" });
   readonly #tokens = h("ul", { class: "tokens" });
+  readonly #settings: AccountSettings;
   #shownFor: string | undefined;
 
   constructor(app: App, element: HTMLElement) {
     this.#app = app;
+    this.#settings = new AccountSettings(app);
     element.append(this.#page);
     app.onStatus((status) => this.#showFor(status));
+    addEventListener("hashchange", () => this.#app.status && this.#showFor(this.#app.status));
   }
 
   show(): void {
     void this.#app.refresh();
+    if (this.#app.status?.account) void this.#settings.reload();
   }
 
   hide(): void {
@@ -37,12 +43,15 @@ export class AccountView implements View {
   }
 
   #showFor(status: Status): void {
-    const key = JSON.stringify([status.accounts, status.sign_up, status.account]);
+    const [view, secret] = location.hash.slice(1).split("/");
+    const reset = view === "reset" && secret ? secret : null;
+    const key = JSON.stringify([status.accounts, status.sign_up, status.account, reset]);
     if (key === this.#shownFor) return;
     this.#shownFor = key;
     this.#message.textContent = "";
     this.#fresh.replaceChildren();
-    if (!status.accounts)
+    if (reset !== null) this.#showReset(reset);
+    else if (!status.accounts)
       fill(
         this.#page,
         h("h1", {}, "Account"),
@@ -87,7 +96,32 @@ export class AccountView implements View {
     const hint = status.sign_up
       ? "Sign in, or choose a name and a password to sign up."
       : "Accounts are made where the receiver runs: receiver accounts add NAME.";
-    fill(this.#page, h("h1", {}, "Account"), h("p", { class: "soft" }, hint), form);
+    const forgotten = h(
+      "p",
+      { class: "soft small" },
+      "Forgotten the password? Who runs the receiver makes a link for another one: ",
+      h("code", {}, "receiver accounts reset NAME"),
+      ".",
+    );
+    fill(this.#page, h("h1", {}, "Account"), h("p", { class: "soft" }, hint), form, forgotten);
+  }
+
+  /** @param secret of a link of `receiver accounts reset`. */
+  #showReset(secret: string): void {
+    const button = h("button", { type: "submit", class: "button primary" }, "Set the password");
+    const actions = h("div", { class: "form-actions" }, button);
+    const form = h("form", { class: "form" }, newPassword("password"), this.#message, actions);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#attempt(form, async () => {
+        await this.#app.api.post("/api/password", { secret, ...Object.fromEntries(new FormData(form)) });
+        // Who was signed in is no longer.
+        await this.#app.refresh();
+        location.hash = "account";
+        this.#app.say("The password is set. Sign in with it.");
+      });
+    });
+    fill(this.#page, h("h1", {}, "Set a new password"), form);
   }
 
   async #enter(form: HTMLFormElement, path: string): Promise<void> {
@@ -118,12 +152,7 @@ export class AccountView implements View {
     const signOut = h("button", { type: "button", class: "button", onclick: () => void this.#signOut() }, "Sign out");
     fill(
       this.#page,
-      h(
-        "header",
-        { class: "page-head" },
-        h("div", {}, h("h1", {}, account), h("p", { class: "soft" }, "Signed in")),
-        signOut,
-      ),
+      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, account), this.#settings.use), signOut),
       h(
         "section",
         { class: "card" },
@@ -142,8 +171,10 @@ export class AccountView implements View {
         form,
         this.#message,
       ),
+      ...this.#settings.elements,
     );
     void this.#listTokens();
+    void this.#settings.reload();
   }
 
   async #signOut(): Promise<void> {
@@ -163,7 +194,7 @@ export class AccountView implements View {
       const value = h("code", { class: "token", tabindex: 0 }, made.token);
       const copy = h(
         "button",
-        { type: "button", class: "button compact", onclick: () => void this.#copy(made.token, copy) },
+        { type: "button", class: "button compact", onclick: () => void this.#app.copy(made.token, copy) },
         "Copy",
       );
       fill(
@@ -173,15 +204,6 @@ export class AccountView implements View {
       );
       await this.#listTokens();
     });
-  }
-
-  async #copy(text: string, button: HTMLButtonElement): Promise<void> {
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      this.#app.say("The browser does not allow copying. Select the token and copy it by hand.");
-    }
   }
 
   async #listTokens(): Promise<void> {
@@ -195,7 +217,11 @@ export class AccountView implements View {
             "span",
             {},
             token.label,
-            h("span", { class: "soft small" }, token.created_at === undefined ? "" : ` ${day(token.created_at)}`),
+            h(
+              "span",
+              { class: "soft small" },
+              ` made ${day(token.created_at)}, ${token.used_at === null ? "never used" : `used ${day(token.used_at)}`}`,
+            ),
           ),
           h(
             "button",
@@ -235,9 +261,4 @@ export class AccountView implements View {
       for (const button of buttons) button.disabled = false;
     }
   }
-}
-
-function field(label: string, attributes: Record<string, unknown>): HTMLElement {
-  const id = `field-${String(attributes["name"])}`;
-  return h("div", { class: "field" }, h("label", { for: id }, label), h("input", { id, ...attributes }));
 }

@@ -20,6 +20,8 @@ export class CameraControl {
   #sent = 0;
   #acknowledged = 0;
   #encoding = false;
+  /** The camera that was chosen; browsers name cameras only once one may be used. */
+  #device = "";
 
   constructor(app: App) {
     this.#app = app;
@@ -36,7 +38,7 @@ export class CameraControl {
           width: { ideal: LONGEST_SIDE },
           height: { ideal: 480 },
           frameRate: { ideal: 30 },
-          facingMode: "environment",
+          ...(this.#device ? { deviceId: { exact: this.#device } } : { facingMode: "environment" }),
         },
       });
     } catch (error) {
@@ -45,7 +47,7 @@ export class CameraControl {
     }
     for (const track of this.#stream.getVideoTracks()) track.addEventListener("ended", () => this.stop());
     this.#video.srcObject = this.#stream;
-    this.#showOn();
+    this.#showOn(await this.#picker());
     await this.#video.play();
     this.#connect();
     this.#nextFrame();
@@ -109,6 +111,24 @@ export class CameraControl {
     this.#canvas.toBlob(encoded, "image/jpeg", QUALITY);
   }
 
+  /** What chooses another camera; null where there is only one. */
+  async #picker(): Promise<HTMLElement | null> {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    const cameras = devices.filter(({ kind }) => kind === "videoinput");
+    if (cameras.length < 2) return null;
+    const used = this.#stream?.getVideoTracks()[0]?.getSettings().deviceId;
+    const options = cameras.map(({ deviceId, label }, number) =>
+      h("option", { value: deviceId, selected: deviceId === used }, label || `Camera ${number + 1}`),
+    );
+    const select = h("select", { class: "picker", "aria-label": "Camera" }, ...options);
+    select.addEventListener("change", () => {
+      this.#device = select.value;
+      this.stop();
+      void this.start();
+    });
+    return select;
+  }
+
   #showOff(): void {
     this.element.classList.remove("on");
     fill(
@@ -117,17 +137,18 @@ export class CameraControl {
         "button",
         { type: "button", class: "button compact", onclick: () => void this.start() },
         icon("camera"),
-        "Use this camera",
+        h("span", { class: "button-text" }, "Use this camera"),
       ),
     );
   }
 
-  #showOn(): void {
+  #showOn(picker: HTMLElement | null): void {
     this.element.classList.add("on");
     fill(
       this.element,
       this.#video,
       h("span", { class: "camera-state", role: "status" }, h("span", { class: "dot" }), "Camera on"),
+      picker,
       h("button", { type: "button", class: "button compact", onclick: () => this.stop() }, "Stop"),
     );
   }

@@ -33,7 +33,6 @@ export interface LiveListener {
 }
 
 export class LiveConnection {
-  readonly #url: string;
   readonly #listener: LiveListener;
   readonly #backoff = new Backoff();
   readonly #parts = new PartAssembly();
@@ -43,8 +42,7 @@ export class LiveConnection {
   #chosen = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(url: string, watch: Watch, listener: LiveListener) {
-    this.#url = url;
+  constructor(watch: Watch, listener: LiveListener) {
     this.#watch = watch;
     this.#listener = listener;
   }
@@ -54,7 +52,8 @@ export class LiveConnection {
     clearTimeout(this.#timer);
     if (this.#socket) return;
     this.#listener.state({ name: "connecting" });
-    const socket = new WebSocket(this.#url);
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/live`);
     [this.#socket, this.#chosen] = [socket, false];
     socket.binaryType = "arraybuffer";
     socket.onmessage = (event) => this.#receive(event.data as string | ArrayBuffer);

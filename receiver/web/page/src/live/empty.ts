@@ -7,13 +7,21 @@ export class EmptyMessage {
   readonly element = h("div", { class: "empty", hidden: true });
   #shown = "";
 
-  /** @param alone whether there is no session at all. */
-  show(status: Status | null, alone: boolean): void {
-    const wanted = status && !status.live ? "sign-in" : status && alone ? `start-${status.browser_camera}` : "";
+  /**
+   * @param alone whether there is no session at all.
+   * @param nobody whether frames come in which nobody is: nobody yet, or nobody any more.
+   */
+  show(status: Status | null, alone: boolean, nobody: "unseen" | "left" | null = null): void {
+    const start = alone ? `start-${status?.browser_camera}` : "";
+    const wanted = status && !status.live ? "sign-in" : status && alone ? start : (nobody ?? "");
     if (wanted === this.#shown) return;
     this.#shown = wanted;
     this.element.hidden = wanted === "";
+    this.element.classList.toggle("light", nobody !== null);
     if (wanted === "sign-in") this.#signIn();
+    else if (wanted === "unseen")
+      this.#nobody("Nobody seen yet", "The camera sends. Step before it, from head to feet.");
+    else if (wanted === "left") this.#nobody("Nobody in the picture now", "Whoever comes back appears here.");
     else if (wanted) this.#start(wanted.endsWith("true"));
   }
 
@@ -26,6 +34,10 @@ export class EmptyMessage {
       h("p", { class: "soft" }, local ? "Or open the address that the receiver has printed." : forAccounts),
       h("a", { class: "button primary", href: "#account" }, "Sign in"),
     );
+  }
+
+  #nobody(title: string, text: string): void {
+    fill(this.element, h("h1", {}, title), h("p", { class: "soft" }, text));
   }
 
   #start(camera: boolean): void {

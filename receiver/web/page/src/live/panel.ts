@@ -8,7 +8,8 @@ import { ByteHistory } from "./history.ts";
 import { LABELS } from "./labels.ts";
 import { StageBar } from "./stage-bar.ts";
 import { stageTimes } from "./stage-times.ts";
-import { bitrate, digits, fileSize, milliseconds } from "./units.ts";
+import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "./units.ts";
+import type { Session } from "../sessions/types.ts";
 
 /** What one frame tells the panel. */
 export interface Figures {
@@ -22,9 +23,11 @@ export interface Figures {
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
-const LIVE_TITLE = "On the link now";
+const LIVE_TITLE = "Sending";
 /** Of a session whose sender pauses or has left. */
-const IDLE_TITLE = "On the link, on average";
+const IDLE_TITLE = "Last sent, on average";
+/** Whole frames whose joints are as exact, by the best video codec: docs/rivals.md, MPJPE within 5 %. */
+const VIDEO_BYTES_A_FRAME = 167;
 
 interface LabelRow {
   row: HTMLElement;
@@ -39,6 +42,10 @@ export class Panel {
   readonly #subject = h("span", { class: "soft" });
   readonly #rate = h("p", { class: "headline" }, "–");
   readonly #labelRate = h("p", { class: "soft small" });
+  readonly #video = h("p", {
+    class: "soft small",
+    title: "The best of H.264, HEVC and AV1 from which joints are found as exactly; docs/rivals.md has the measurement",
+  });
   readonly #fps = h("dd", {}, "–");
   readonly #age = h("dd", {}, "–");
   readonly #people = h("dd", {}, "–");
@@ -52,6 +59,7 @@ export class Panel {
   readonly #stages = new StageBar();
   #history = new ByteHistory(LABELS.map((label) => label.key));
   #latest: Figures | null = null;
+  #ended: Session | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(app: App) {
@@ -64,6 +72,7 @@ export class Panel {
         h("h2", { class: "eyebrow" }, this.#title, this.#subject),
         this.#rate,
         this.#labelRate,
+        this.#video,
         this.#figures(),
       ),
       h(
@@ -89,6 +98,12 @@ export class Panel {
   /** Names the session that the figures are of. */
   set subject(name: string) {
     setText(this.#subject, name);
+  }
+
+  /** The session that is shown has ended; null while it goes on. */
+  set ended(session: Session | null) {
+    this.#ended = session;
+    this.#schedule(0);
   }
 
   /** Takes a frame that arrived at `time`, seconds. */
@@ -131,15 +146,27 @@ export class Panel {
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
     const parts = idle ? "nothing now" : `of which labels ${bitrate(labelBits)}${mean}`;
     setText(this.#labelRate, recorded || !figures ? "" : parts);
+    const video = fps && !idle && record?.people.length ? bitrate(8 * VIDEO_BYTES_A_FRAME * fps) : "";
+    setText(this.#video, video && `Labels as video with equal joints: about ${video}`);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#people, people(record, link));
+    if (this.#ended && !recorded) this.#showAverages(this.#ended);
     const atLeast = link.capacity_at_least ? "≥ " : "";
     setText(this.#capacity, link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : "–");
     setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
     setText(this.#total, record ? size : "");
     this.#refreshLabels(record);
     this.#stages.show(record ? stageTimes(record, link) : [], record?.age_ms ?? null);
+  }
+
+  #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {
+    setText(this.#title, `Session ended ${clockMinutes(at)}`);
+    setText(this.#rate, rate === null ? `${fileSize(Math.round(size))} a frame` : bitrate(rate));
+    setText(this.#labelRate, `on average; ${fileSize(Math.round(size))} of labels a frame`);
+    setText(this.#fps, fps === null ? "–" : digits(fps));
+    setText(this.#age, age === null ? "–" : milliseconds(age));
+    setText(this.#people, `${count} in all`);
   }
 
   #refreshLabels(record: FrameRecord | null): void {
@@ -176,7 +203,7 @@ export class Panel {
       const row = h(
         "tr",
         {},
-        h("th", { scope: "row" }, swatch, label.name),
+        h("th", { scope: "row", title: label.meaning }, swatch, label.name),
         bytes,
         h("td", { class: "rho" }, h("span", { class: "meter", "aria-hidden": "true" }, meter)),
         rho,
@@ -189,7 +216,11 @@ export class Panel {
       {},
       h("th", { scope: "col" }, "Label"),
       h("th", { scope: "col" }, "Bytes"),
-      h("th", { scope: "col", colspan: 2, title: "Compression: 0 is fine, 1 is coarse" }, "ρ"),
+      h(
+        "th",
+        { scope: "col", colspan: 2, title: "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills up." },
+        "Compression",
+      ),
     );
     return h("table", { class: "labels" }, h("thead", {}, head), body);
   }

@@ -6,12 +6,6 @@ import type { StoredGeometry } from "../scene/person-mesh.ts";
 
 const CHUNK = 64;
 
-export interface StoredSession {
-  number: number;
-  /** Number of the last frame on the disk. */
-  last_seq: number;
-}
-
 export interface StoredPerson {
   id: number;
   geometry: StoredGeometry;
@@ -23,15 +17,16 @@ export interface StoredFrame {
 }
 
 export class Recording {
-  readonly session: number;
+  /** The receiver's path of the session. */
+  readonly path: string;
   readonly #api: Api;
   /** Records from one request, in order. */
   #chunk: FrameRecord[] = [];
   #chunkFrom = -1;
 
-  constructor(api: Api, session: number) {
+  constructor(api: Api, path: string) {
     this.#api = api;
-    this.session = session;
+    this.path = path;
   }
 
   /** The first frame at or after `seq`, or null after the last one. */
@@ -39,7 +34,7 @@ export class Recording {
     const known =
       seq >= this.#chunkFrom && this.#chunkFrom >= 0 ? this.#chunk.find((record) => record.seq >= seq) : undefined;
     if (known) return known;
-    const path = `/api/sessions/${this.session}/frames?after=${seq - 1}&limit=${CHUNK}`;
+    const path = `${this.path}/frames?after=${seq - 1}&limit=${CHUNK}`;
     const { frames } = await this.#api.get<{ frames: FrameRecord[] }>(path, signal);
     [this.#chunk, this.#chunkFrom] = [frames, seq];
     return frames[0] ?? null;
@@ -52,7 +47,7 @@ export class Recording {
       record.people.map(async (person) => {
         const path = person[kind] ?? person.surface ?? person.body;
         if (!path?.endsWith(".glb")) return null;
-        return { id: person.id, geometry: await readMesh(await this.#api.bytes(`/${path}`, signal)) };
+        return { id: person.id, geometry: await readMesh(await this.#api.bytes(`${this.path}/${path}`, signal)) };
       }),
     );
     return { record, people: people.filter((person) => person !== null) };

@@ -45,9 +45,11 @@ export class SessionPicker {
     return this.#sessions.findLast(({ connected }) => connected) ?? this.#sessions.at(-1);
   }
 
-  /** Whether a frame of this session is to be shown. */
+  /** Whether a frame of this session is to be shown: of all, those that are live. */
   shows(session: number): boolean {
-    return this.watched === null || this.watched === session;
+    const { watched } = this;
+    if (watched !== null) return watched === session;
+    return this.#sessions.some(({ number, connected }) => connected && number === session);
   }
 
   /** The place of a session in the row, from 0, when all are shown. */
@@ -63,8 +65,10 @@ export class SessionPicker {
   set sessions(sessions: readonly SessionInfo[]) {
     const before = this.watched;
     this.#sessions = sessions;
-    const options = sessions.map((session) => h("option", { value: session.number }, title(session)));
-    if (sessions.length > 1) options.unshift(h("option", { value: ALL }, "All sessions"));
+    // Those that have ended are on the page Sessions.
+    const listed = sessions.filter(({ number, connected }) => connected || number === this.watched);
+    const options = listed.map((session) => h("option", { value: session.number }, title(session)));
+    if (listed.length > 1) options.unshift(h("option", { value: ALL }, "All live sessions"));
     this.element.replaceChildren(...options);
     this.element.value = String(this.watched ?? ALL);
     this.element.hidden = sessions.length === 0;

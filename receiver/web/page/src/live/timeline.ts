@@ -3,7 +3,8 @@
 import type { App } from "../shell/app.ts";
 import { h, icon, setText } from "../shell/dom.ts";
 import type { MeshKind } from "../protocol/messages.ts";
-import { Recording, type StoredFrame, type StoredSession } from "./recording.ts";
+import { recordedSession, sessionPath } from "../sessions/types.ts";
+import { Recording, type StoredFrame } from "./recording.ts";
 import { clockTime } from "./units.ts";
 
 export interface TimelineListener {
@@ -34,14 +35,24 @@ export class Timeline {
   /** Numbers the runs, so that one that was stopped does not go on beside the next. */
   #runs = 0;
   #recorded = false;
+  readonly #hasLive: boolean;
 
-  constructor(app: App, listener: TimelineListener) {
+  /** @param hasLive whether there is something to come back to: a session that has ended has nothing live. */
+  constructor(app: App, listener: TimelineListener, hasLive = true) {
     this.#app = app;
     this.#listener = listener;
+    this.#hasLive = hasLive;
     this.#slider.addEventListener("input", () => this.#seek());
     this.#play.addEventListener("click", () => this.togglePlaying());
     this.#live.addEventListener("click", () => this.backToLive());
-    this.element = h("div", { class: "timeline", hidden: true }, this.#play, this.#slider, this.#text, this.#live);
+    this.element = h(
+      "div",
+      { class: "timeline", hidden: this.#hasLive },
+      this.#play,
+      this.#slider,
+      this.#text,
+      this.#live,
+    );
     this.#refresh();
   }
 
@@ -51,26 +62,38 @@ export class Timeline {
 
   /** Shows what is on the disk of a session; null for none. */
   async choose(session: number | null): Promise<void> {
-    if (session === (this.#recording?.session ?? null)) return;
+    const path = session === null ? null : sessionPath(session);
+    if (path === (this.#recording?.path ?? null)) return;
     this.backToLive();
-    this.#recording = session === null ? null : new Recording(this.#app.api, session);
+    this.#recording = path === null ? null : new Recording(this.#app.api, path);
     this.#extend(0);
     this.element.hidden = true;
-    if (session === null) return;
+    if (path === null) return;
     try {
-      const { sessions } = await this.#app.api.get<{ sessions: StoredSession[] }>("/api/sessions");
-      const stored = sessions.find(({ number }) => number === session);
-      if (stored && this.#recording?.session === session) this.newest(session, stored.last_seq);
+      const stored = await recordedSession(this.#app.api, session!);
+      if (stored && this.#recording?.path === path) this.newest(session!, stored.last_seq);
     } catch {
       // Nothing can be scrubbed until the receiver answers; the state of the connection says so.
     }
   }
 
+  /** Shows a session that has ended, from its first frame on. */
+  play(path: string, lastSeq: number): void {
+    this.#recording = new Recording(this.#app.api, path);
+    this.#extend(lastSeq);
+    void this.#run();
+  }
+
   /** Notes the number of the newest frame of a session. */
   newest(session: number, seq: number): void {
-    if (session !== this.#recording?.session || seq <= 0) return;
+    if (this.#recording?.path !== sessionPath(session) || seq <= 0) return;
     this.element.hidden = false;
     this.#extend(Math.max(seq, Number(this.#slider.max)));
+  }
+
+  /** Ends playing, and what is being loaded. */
+  close(): void {
+    this.#stop();
   }
 
   togglePlaying(): void {
@@ -127,7 +150,8 @@ export class Timeline {
   }
 
   async #run(): Promise<void> {
-    if (!this.#recorded) this.#slider.value = "0";
+    const ended = this.#recorded && this.#slider.value === this.#slider.max;
+    if (!this.#recorded || ended) this.#slider.value = "0";
     this.#playing = this.#recorded = true;
     const run = ++this.#runs;
     this.#refresh();
@@ -158,7 +182,7 @@ export class Timeline {
     this.#slider.setAttribute("aria-valuetext", this.#recorded ? place : "Live");
     if (!this.#recorded) setText(this.#text, "");
     else if (capturedAt !== undefined) setText(this.#text, `${place} · ${clockTime(capturedAt)}`);
-    this.#live.hidden = !this.#recorded;
+    this.#live.hidden = !this.#recorded || !this.#hasLive;
     const label = this.#playing ? "Pause" : "Play";
     if (this.#play.getAttribute("aria-label") === label) return;
     this.#play.setAttribute("aria-label", label);

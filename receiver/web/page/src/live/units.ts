@@ -9,19 +9,33 @@ export function milliseconds(value: number): string {
   return value >= 1e4 ? `${digits(value / 1e3)} s` : `${digits(value)} ms`;
 }
 
-/** "9.1 s". */
+/** "9 s", "0.9 s". */
 export function duration(ms: number): string {
-  return `${(ms / 1e3).toFixed(1)} s`;
+  return `${(ms / 1e3).toFixed(ms < 2e3 ? 1 : 0)} s`;
 }
 
 export function fileSize(bytes: number): string {
+  if (bytes >= 1e9) return `${digits(bytes / 1e9)} GB`;
   if (bytes >= 1e6) return `${digits(bytes / 1e6)} MB`;
   if (bytes >= 1e3) return `${digits(bytes / 1e3)} kB`;
   return `${bytes} bytes`;
 }
 
+/** "3 min 12 s", "1 h 5 min". */
+export function span(seconds: number): string {
+  const whole = Math.round(seconds);
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  if (hours > 0) return `${hours} h ${minutes} min`;
+  return minutes > 0 ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}
+
 export function clockTime(secondsSinceEpoch: number): string {
   return new Date(1e3 * secondsSinceEpoch).toLocaleTimeString();
+}
+
+/** "14:02". */
+export function clockMinutes(time: string): string {
+  return new Date(time).toLocaleTimeString(undefined, { timeStyle: "short" });
 }
 
 export function day(time: string | number): string {

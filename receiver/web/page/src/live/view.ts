@@ -2,12 +2,18 @@
 
 import type { App, View } from "../shell/app.ts";
 import type { CameraControl } from "../camera/control.ts";
-import { h, icon, iconButton } from "../shell/dom.ts";
+import { append, h, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion, remember } from "../shell/preferences.ts";
 import { Stage } from "../scene/stage.ts";
+import { covered } from "../scene/covered.ts";
+import { PeopleList } from "../scene/people-list.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { Unwrapping } from "../scene/unwrapping.ts";
+import { recordedSession, type Session } from "../sessions/types.ts";
+import type { Insets } from "../scene/framing.ts";
+import { clockMinutes } from "./units.ts";
 import type {
+  FrameRecord,
   Indices,
   LiveFrame,
   LivePerson,
@@ -24,6 +30,7 @@ import { LiveConnection, type ConnectionState, type LiveListener } from "./conne
 import { EmptyMessage } from "./empty.ts";
 import { Panel } from "./panel.ts";
 import type { StoredFrame } from "./recording.ts";
+import { Presence } from "./presence.ts";
 import { SessionPicker } from "./sessions.ts";
 import { Timeline, type TimelineListener } from "./timeline.ts";
 
@@ -49,6 +56,11 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #connection: LiveConnection;
   readonly #stage: Stage | null;
   readonly #toolbar: Toolbar | null;
+  readonly #people: PeopleList | null;
+  readonly #top = h("div", { class: "viewport-top" });
+  readonly #bottom = h("div", { class: "viewport-bottom" });
+  readonly #presence = new Presence();
+  #ended: Session | null = null;
   readonly #topologies = new Map<string, Indices>();
   readonly #unwrappings = new Map<string, Unwrapping>();
   readonly #unacknowledged: number[] = [];
@@ -65,7 +77,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#timeline.kind = this.#mesh;
     this.#stage = this.#makeStage();
     this.#toolbar = this.#stage && new Toolbar(this.#stage, true);
-    this.#connection = new LiveConnection(liveUrl(), this.#watch(), this);
+    this.#people = this.#stage && new PeopleList(this.#stage, () => this.#toolbar!.refresh());
+    this.#connection = new LiveConnection(this.#watch(), this);
     this.#layOut(element);
     if (this.#stage) {
       paint(this.#stage, app);
@@ -146,6 +159,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
       this.#panel.add({ record, link, fps, traffic }, performance.now() / 1e3);
     }
     this.#draw(frame, this.#stage!);
+    this.#note(frame.session, record);
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);
     this.#viewport.dataset["frame"] = String(record.seq);
@@ -168,6 +182,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
       const person = stage.person(`${RECORDED}:${id}`);
       person.show(geometry);
     }
+    this.#note(RECORDED, frame.record);
     stage.moved();
     this.#preview.hidden = true;
     this.#viewport.dataset["frame"] = String(frame.record.seq);
@@ -177,6 +192,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   live(): void {
     this.#stage?.retain((key) => !key.startsWith(RECORDED));
+    this.#presence.remove(RECORDED);
     // Colours and textures of the people who were put aside for the recording come again.
     this.#connection.watch(this.#watch());
     this.#showState();
@@ -207,6 +223,19 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   #remove(session: number): void {
     this.#stage?.retain((key) => !key.startsWith(`${session}:`));
+    this.#presence.remove(session);
+  }
+
+  /** Notes who is in a frame: for the list of people, for level ground, and for what is said where nobody is. */
+  #note(session: number | typeof RECORDED, record: FrameRecord): void {
+    this.#presence.note(session, record);
+    this.#stage!.level(record.people.map(({ joints_3d: joints }) => joints));
+    this.#people!.show(this.#presence.listed(this.#timeline.isRecorded ? RECORDED : null));
+    this.#showEmpty();
+  }
+
+  #showEmpty(): void {
+    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, this.#presence.nobody);
   }
 
   #watch(): { session: number | null; mesh: MeshKind; preview: boolean } {
@@ -216,16 +245,36 @@ export class LiveView implements View, LiveListener, TimelineListener {
   #setSessions(sessions: readonly SessionInfo[]): void {
     this.#picker.sessions = sessions;
     this.#panel.subject = this.#picker.subject;
+    for (const { number } of sessions) if (!this.#picker.shows(number)) this.#remove(number);
+    void this.#showEnd();
+  }
+
+  /** Says when a session has ended, and what it had on average. */
+  async #showEnd(): Promise<void> {
+    const { watched, sessions } = this.#picker;
+    const ended = sessions.some(({ number, connected }) => number === watched && !connected);
+    if (!ended) this.#ended = null;
+    else if (this.#ended?.number !== watched) {
+      this.#ended = await recordedSession(this.#app.api, watched!).catch(() => null);
+    }
+    this.#panel.ended = this.#ended;
+    this.#showState();
   }
 
   #watchedChanged(): void {
     this.#panel.subject = this.#picker.subject;
     this.#connection.watch(this.#watch());
     this.#stage?.retain((key) => this.#picker.shows(Number(key.split(":")[0])));
-    this.#stage?.floor.forget();
+    this.#stage?.forget();
+    this.#forgetPeople();
     this.#panel.reset();
     this.#preview.hidden = true;
     void this.#timeline.choose(this.#picker.watched);
+  }
+
+  #forgetPeople(): void {
+    this.#presence.forget();
+    this.#people?.show([]);
   }
 
   #connect(): void {
@@ -249,12 +298,13 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const connected = sessions.some((session) => session.connected && this.#picker.shows(session.number));
     if (this.#timeline.isRecorded) this.#app.state("idle", "Recording");
     else if (connected) this.#app.state("live", "Live");
-    else this.#app.state("idle", sessions.length > 0 ? "Sender has left" : "No sender yet");
-    this.#empty.show(this.#app.status, sessions.length === 0);
+    else if (this.#ended) this.#app.state("idle", `Session ended ${clockMinutes(this.#ended.ended_at)}`);
+    else this.#app.state("idle", sessions.length > 0 ? "Session ended" : "No sender yet");
+    this.#showEmpty();
   }
 
   #offer(status: Status): void {
-    this.#empty.show(status, this.#picker.sessions.length === 0);
+    this.#showEmpty();
     if (!status.live) {
       this.#connection.close();
       this.#stage?.retain(() => false);
@@ -269,7 +319,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     if (this.#camera) return;
     const { CameraControl } = await import("../camera/control.ts");
     this.#camera ??= new CameraControl(this.#app);
-    this.#viewport.querySelector(".viewport-top")!.append(this.#camera.element);
+    this.#top.append(this.#camera.element);
   }
 
   #setMesh(mesh: MeshKind): void {
@@ -293,11 +343,18 @@ export class LiveView implements View, LiveListener, TimelineListener {
         live: true,
         reducedMotion: reducedMotion(),
         drawn: () => this.#drawn(),
+        covered: () => this.#covered(),
       });
     } catch {
       this.#app.say("This browser cannot draw in 3D. Allow WebGL 2 or hardware acceleration in its settings.");
       return null;
     }
+  }
+
+  #covered(): Insets {
+    const sheet = matchMedia("(max-width: 760px)").matches ? [this.#panel.element] : [];
+    const top = [...this.#top.children] as HTMLElement[];
+    return covered(this.#viewport, top, [this.#bottom, ...sheet], [this.#preview]);
   }
 
   #layOut(element: HTMLElement): void {
@@ -318,7 +375,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
         ),
       );
     }
-    const wide = matchMedia("(min-width: 761px)").matches;
+    const wide = matchMedia("(min-width: 961px)").matches;
     const withPanel = wide && recall("panel") !== "hidden";
     const toggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), {
       class: "tool panel-toggle",
@@ -328,28 +385,14 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const kinds = h("div", { class: "segmented", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
     this.#toolbar?.element.prepend(h("div", { class: "group" }, kinds));
     this.#toolbar?.element.append(h("div", { class: "group" }, toggle));
-    this.#viewport.append(
-      this.#canvas,
-      h("div", { class: "viewport-top" }, this.#picker.element),
-      this.#preview,
-      this.#empty.element,
-      h("div", { class: "viewport-bottom" }, this.#timeline.element, this.#toolbar?.element ?? null!),
-    );
-    const close = h(
-      "button",
-      {
-        type: "button",
-        class: "tool sheet-close",
-        "aria-label": "Close the figures",
-        onclick: () => this.#togglePanel(),
-      },
-      icon("close"),
-    );
+    this.#viewport.append(this.#canvas, this.#top, this.#preview, this.#empty.element, this.#bottom);
+    append(this.#top, [this.#picker.element, this.#people?.element ?? null]);
+    append(this.#bottom, [this.#timeline.element, this.#toolbar?.element ?? null]);
+    const observer = new ResizeObserver(() => this.#stage?.layOut());
+    for (const over of [this.#top, this.#bottom, this.#preview, this.#panel.element]) observer.observe(over);
+    const attributes = { class: "tool sheet-close" };
+    const close = iconButton("close", "Close the figures", () => this.#togglePanel(), attributes);
     this.#panel.element.prepend(close);
     element.append(h("div", { class: withPanel ? "live with-panel" : "live" }, this.#viewport, this.#panel.element));
   }
-}
-
-function liveUrl(): string {
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`;
 }

@@ -9,8 +9,11 @@ export type UploadEvent =
   | { event: "done"; model: Model }
   | { event: "error"; status: number; detail: string };
 
+/** How long a picture waits where the recogniser runs already. */
+const STARTS_MS = 1e3;
+
 /**
- * Uploads a picture.
+ * Uploads a picture; a stage `queue` that lasts becomes `starting`.
  *
  * @param onStage is called with the name of each stage that begins.
  * @throws RequestError with a sentence for the user.
@@ -19,10 +22,14 @@ export async function upload(api: Api, picture: Blob, name: string, onStage: (st
   const body = new FormData();
   body.append("image", picture, name);
   const response = await api.request("POST", "/upload", { body, headers: { Accept: "application/x-ndjson" } });
+  let starting: ReturnType<typeof setTimeout> | undefined;
   for await (const event of events(response.body!)) {
+    clearTimeout(starting);
     if (event.event === "stage") onStage(event.stage);
-    else if (event.event === "done") return event.model;
-    else throw new RequestError(event.status, sentence(event.detail));
+    if (event.event === "stage" && event.stage === "queue") starting = setTimeout(onStage, STARTS_MS, "starting");
+    if (event.event === "stage") continue;
+    if (event.event === "done") return event.model;
+    throw new RequestError(event.status, sentence(event.detail));
   }
   throw new RequestError(0, "The receiver stopped before the model was ready. Upload the picture again.");
 }

@@ -6,6 +6,8 @@ import { fill, h, icon, setText } from "../shell/dom.ts";
 import { day, people } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
 import type { Model, ModelSummary } from "./types.ts";
+import { isPicture, isZip } from "./pictures.ts";
+import { UploadQueue } from "./queue.ts";
 import { upload } from "./upload.ts";
 import type { ModelViewer } from "./viewer.ts";
 
@@ -18,12 +20,15 @@ const STAGES: readonly [key: string, name: string][] = [
   ["files", "Saving files"],
 ];
 
+const STARTING = "Starting the recogniser, a few seconds";
+
 export class ModelsView implements View {
   readonly #app: App;
   readonly #element: HTMLElement;
   readonly #input = h("input", {
     type: "file",
-    accept: "image/*,.heic,.heif,.avif",
+    accept: "image/*,.heic,.heif,.avif,.zip",
+    multiple: true,
     class: "visually-hidden",
     id: "picture",
     onchange: () => this.#chosen(this.#input.files),
@@ -41,6 +46,7 @@ export class ModelsView implements View {
   readonly #list = h("ul", { class: "gallery" });
   readonly #drop = h("div", { class: "drop" });
   readonly #home = h("div", { class: "page" });
+  readonly #queue: UploadQueue;
   #viewer: ModelViewer | null = null;
   #busy = false;
   #shown = false;
@@ -48,6 +54,11 @@ export class ModelsView implements View {
   constructor(app: App, element: HTMLElement) {
     this.#app = app;
     this.#element = element;
+    this.#queue = new UploadQueue(
+      app.api,
+      new Map([["upload", "Uploading"], ["starting", STARTING], ...STAGES]),
+      () => void this.#reload(),
+    );
     this.#makeDrop();
     element.append(this.#home);
     addEventListener("hashchange", () => this.#route());
@@ -88,7 +99,15 @@ export class ModelsView implements View {
         h("a", { class: "button primary", href: "#account" }, status.sign_up ? "Sign in or sign up" : "Sign in"),
       );
     } else {
-      fill(this.#home, h("h1", {}, "Models"), this.#drop, this.#progress, this.#message, this.#list);
+      fill(
+        this.#home,
+        h("h1", {}, "Models"),
+        this.#drop,
+        this.#progress,
+        this.#queue.element,
+        this.#message,
+        this.#list,
+      );
       void this.#reload();
       this.#route();
     }
@@ -100,11 +119,16 @@ export class ModelsView implements View {
     fill(
       this.#drop,
       icon("upload"),
-      h("p", {}, h("strong", {}, "Drop a photograph of people here"), h("span", { class: "soft" }, "or paste one")),
+      h(
+        "p",
+        {},
+        h("strong", {}, "Drop photographs of people here"),
+        h("span", { class: "soft" }, "or a ZIP, or paste one"),
+      ),
       h(
         "div",
         { class: "drop-actions" },
-        choose("Choose a picture", this.#input, "primary"),
+        choose("Choose pictures", this.#input, "primary"),
         choose("Take a photograph", this.#camera, "touch-only"),
       ),
       h("label", { for: "picture", class: "visually-hidden" }, "Picture"),
@@ -129,11 +153,13 @@ export class ModelsView implements View {
   }
 
   #chosen(files: FileList | null): void {
-    const file = files?.[0];
+    // A copy: the list is emptied with its control.
+    const chosen = [...(files ?? [])];
+    const [file] = chosen;
     this.#message.textContent = "";
     if (!file) return;
-    // Some browsers know no type of what phones take.
-    if (!file.type.startsWith("image/") && !/\.(heic|heif|hif|avif)$/i.test(file.name))
+    if (chosen.length > 1 || isZip(file) || this.#queue.isBusy) void this.#queue.add(chosen);
+    else if (!isPicture(file))
       this.#message.textContent = "This is not a picture. Choose a JPEG, PNG, WebP, HEIC, AVIF or GIF file.";
     else if (!this.#busy) void this.#upload(file);
     this.#input.value = this.#camera.value = "";
@@ -163,14 +189,15 @@ export class ModelsView implements View {
 
   #stage(stage: string): void {
     const steps = [["upload", "Uploading"], ...STAGES] as const;
-    const now = steps.findIndex(([key]) => key === stage);
+    const starting = stage === "starting";
+    const now = steps.findIndex(([key]) => key === (starting ? "queue" : stage));
     fill(
       this.#progress,
       ...steps.map(([, name], step) =>
         h(
           "li",
           { class: step < now ? "done" : step === now ? "now" : "next", "aria-current": step === now ? "step" : null },
-          name,
+          starting && step === now ? STARTING : name,
         ),
       ),
     );

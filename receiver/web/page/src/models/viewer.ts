@@ -6,19 +6,16 @@ import { explain } from "../shell/api.ts";
 import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
 import { day, duration, fileSize, people as peopleCount } from "../live/units.ts";
+import { covered } from "../scene/covered.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
-const FORMATS = {
-  obj: "OBJ",
-  glb: "GLB",
-  ply: "PLY",
-  textured: "Surface with texture",
-  body: "Body with texture and skeleton",
-} as const;
+const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY" } as const;
+const SURFACE = "Watertight surface";
+const BODY = "Body with texture and skeleton";
 
 export interface ViewerListener {
   closed(): void;
@@ -44,17 +41,20 @@ export class ModelViewer {
       role: "application",
       "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
     });
-    this.#stage = new Stage({ canvas, live: false, reducedMotion: reducedMotion() });
+    const bottom = h("div", { class: "viewport-bottom" });
+    const scene = h("div", { class: "viewport" }, canvas, bottom);
+    this.#stage = new Stage({
+      canvas,
+      live: false,
+      reducedMotion: reducedMotion(),
+      covered: () => covered(scene, [], [bottom]),
+    });
     this.#stage.follow = false;
     this.#toolbar = new Toolbar(this.#stage, false);
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
-    const scene = h(
-      "div",
-      { class: "viewport" },
-      canvas,
-      h("div", { class: "viewport-bottom" }, this.#toolbar.element),
-    );
+    bottom.append(this.#toolbar.element);
+    new ResizeObserver(() => this.#stage.layOut()).observe(bottom);
     this.element = h(
       "div",
       { class: "model" },
@@ -158,16 +158,25 @@ export class ModelViewer {
   }
 
   #downloads(): HTMLElement {
-    const row = (person: ModelPerson, number: number) =>
-      h(
-        "li",
-        {},
-        h("span", {}, `${this.#model.people.length === 1 ? "" : `Person ${number + 1}: `}Watertight surface`),
-        ...Object.entries(FORMATS).map(([format, name]) =>
-          download(person[format as keyof typeof FORMATS], name, number),
-        ),
+    const rows = (person: ModelPerson, number: number) => {
+      const whose = this.#model.people.length === 1 ? "" : `Person ${number + 1}: `;
+      const surfaces = Object.entries(FORMATS).map(([format, name]) =>
+        download(person[format as keyof typeof FORMATS], name, `${name} of person ${number + 1}`),
       );
-    return h("ul", { class: "downloads" }, ...this.#model.people.map(row));
+      return [
+        h(
+          "li",
+          {},
+          h("span", {}, whose + SURFACE),
+          ...surfaces,
+          person.textured !== null &&
+            download(person.textured, "GLB with texture", `GLB with texture of person ${number + 1}`),
+        ),
+        person.body !== null &&
+          h("li", {}, h("span", {}, whose + BODY), download(person.body, "GLB", `${BODY} of person ${number + 1}`)),
+      ];
+    };
+    return h("ul", { class: "downloads" }, ...this.#model.people.flatMap(rows).filter((row) => row !== false));
   }
 
   async #delete(): Promise<void> {
@@ -182,9 +191,7 @@ export class ModelViewer {
   }
 }
 
-/** A link to a file of a person; none if there is no such file. */
-function download(href: string | null, name: string, number: number): HTMLElement | null {
-  if (href === null) return null;
-  const label = `${name} of person ${number + 1}`;
+/** A link to a file of a person. */
+function download(href: string, name: string, label: string): HTMLElement {
   return h("a", { class: "button compact", href, download: "", "aria-label": label }, name);
 }

@@ -8,7 +8,6 @@ import { freeTexture, readTexture } from "./texture.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
 const GROWTH = 1.25;
-const QUANTISED_MAX = 65535;
 
 /** A mesh file, y up, in metres. */
 export interface StoredGeometry {
@@ -33,6 +32,9 @@ export class PersonMesh {
   #look: Look = "colour";
   #hasColours = false;
   #stored = false;
+  #tilt = 0;
+  /** How many numbers of the positions are of this frame: the buffer may be longer. */
+  #measured = 0;
   #unwrapping: Unwrapping | null = null;
   #texture: THREE.Texture<ImageBitmap> | null = null;
   #textured: THREE.Material | null = null;
@@ -81,7 +83,8 @@ export class PersonMesh {
     // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
     this.object.position.set(origin[0], -origin[1], -origin[2]);
     this.object.scale.set(scale[0], -scale[1], -scale[2]);
-    this.#measure(vertices);
+    this.#measured = vertices.length;
+    this.#measure();
     this.#apply();
   }
 
@@ -110,7 +113,8 @@ export class PersonMesh {
     this.#wear(stored.texture);
     this.object.position.set(0, 0, 0);
     this.object.scale.set(1, 1, 1);
-    this.#box.setFromBufferAttribute(stored.positions);
+    this.#measured = 3 * stored.positions.count;
+    this.#measure();
     this.#apply();
   }
 
@@ -125,6 +129,13 @@ export class PersonMesh {
     if (change === this.#changes) this.#wear(texture);
     else freeTexture(texture);
     this.#apply();
+  }
+
+  /** The angle by which the scene is turned about the camera, which the box has to know. */
+  set tilt(tilt: number) {
+    if (tilt === this.#tilt) return;
+    this.#tilt = tilt;
+    this.#measure();
   }
 
   set look(look: Look) {
@@ -247,17 +258,24 @@ export class PersonMesh {
     this.#solid.geometry = next;
   }
 
-  #measure(vertices: Uint16Array): void {
-    let minX = QUANTISED_MAX,
-      minY = QUANTISED_MAX,
-      minZ = QUANTISED_MAX;
-    let maxX = 0,
-      maxY = 0,
-      maxZ = 0;
-    for (let k = 0; k < vertices.length; k += 3) {
-      const x = vertices[k]!,
-        y = vertices[k + 1]!,
-        z = vertices[k + 2]!;
+  #measure(): void {
+    const positions = this.#solid.geometry.getAttribute("position") as THREE.BufferAttribute | undefined;
+    if (!positions) return;
+    const { array } = positions;
+    const { position, scale } = this.object;
+    const [cos, sin] = [Math.cos(this.#tilt), Math.sin(this.#tilt)];
+    let minX = Infinity,
+      minY = Infinity,
+      minZ = Infinity;
+    let maxX = -Infinity,
+      maxY = -Infinity,
+      maxZ = -Infinity;
+    for (let k = 0; k < this.#measured; k += 3) {
+      const x = position.x + scale.x * array[k]!,
+        rawY = position.y + scale.y * array[k + 1]!,
+        rawZ = position.z + scale.z * array[k + 2]!;
+      const y = cos * rawY - sin * rawZ,
+        z = sin * rawY + cos * rawZ;
       if (x < minX) minX = x;
       if (x > maxX) maxX = x;
       if (y < minY) minY = y;
@@ -265,9 +283,8 @@ export class PersonMesh {
       if (z < minZ) minZ = z;
       if (z > maxZ) maxZ = z;
     }
-    const { position, scale } = this.object;
-    this.#box.min.set(position.x + scale.x * minX, position.y + scale.y * maxY, position.z + scale.z * maxZ);
-    this.#box.max.set(position.x + scale.x * maxX, position.y + scale.y * minY, position.z + scale.z * minZ);
+    this.#box.min.set(minX, minY, minZ);
+    this.#box.max.set(maxX, maxY, maxZ);
   }
 }
 

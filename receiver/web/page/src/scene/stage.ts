@@ -2,12 +2,15 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import type { Indices } from "../protocol/messages.ts";
-import { ContactShadow, CASTING_LAYER } from "./contact-shadow.ts";
+import type { Indices, Vector } from "../protocol/messages.ts";
+import { ContactShadow } from "./contact-shadow.ts";
+import { Crowd } from "./crowd.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
+import { freeArea, framingDistance, type Insets } from "./framing.ts";
+import { castShadow, keyLight } from "./lights.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
-import { PersonMesh } from "./person-mesh.ts";
+import type { PersonMesh } from "./person-mesh.ts";
 import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
@@ -18,17 +21,15 @@ const MEASURE_EVERY = 20;
 /** At least so much is seen of a live scene, in which people move, and of a model. */
 const FRAMED_LIVE_M = 2.7;
 const FRAMED_MODEL_M = 1.2;
-/** The lower edge that controls lie over, in a live scene with a timeline and around a model, pixels. */
-const COVERED_LIVE_PX = 120;
-const COVERED_MODEL_PX = 70;
+/** Who comes nearer to the edge is given room at once; who leaves room is come nearer to slowly, and not for little. */
+const WIDEN_S = 0.2;
+const NARROW_S = 1.5;
+const NARROW_FROM = 0.75;
+const FREE: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
 /** From the people to the key light, metres. */
 const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
-const KEY = 2.8;
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
 const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
-const SHADOW_PIXELS = 1024;
-/** Half the side of the square around the people that has shadows. */
-const SHADOW_M = 2.2;
 const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
@@ -38,10 +39,13 @@ export interface StageOptions {
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
   drawn?: () => void;
+  /** What controls cover; asked again by `Stage.layOut`. */
+  covered?: () => Insets;
 }
 
 export class Stage {
   readonly floor = new FloorLevel();
+  #area = { x: 0, y: 0, width: 1, height: 1 };
   readonly #options: StageOptions;
   readonly #renderer: THREE.WebGLRenderer;
   readonly #scene = new THREE.Scene();
@@ -53,12 +57,11 @@ export class Stage {
   readonly #key = keyLight();
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #cast = castShadow();
-  readonly #people = new Map<string, PersonMesh>();
+  readonly #people = new Crowd(this.#materials);
   readonly #resolution: ResolutionControl;
   readonly #centre = new THREE.Vector3();
   readonly #around = new THREE.Box3();
   readonly #step = new THREE.Vector3();
-  #look: Look = "colour";
   #follow = true;
   #placed = false;
   /** Whether nobody has turned, moved or scaled the view. */
@@ -92,7 +95,7 @@ export class Stage {
     this.#ground.measured = options.live;
     this.#scene.add(
       this.#ground.object,
-      this.#ground.gizmo,
+      this.#people.object.add(this.#ground.gizmo),
       this.#shadow.object,
       this.#cast,
       this.#key,
@@ -119,12 +122,11 @@ export class Stage {
   }
 
   get look(): Look {
-    return this.#look;
+    return this.#people.look;
   }
 
   set look(look: Look) {
-    this.#look = look;
-    for (const person of this.#people.values()) person.look = look;
+    this.#people.look = look;
     this.#fill.intensity = FILL[look];
     this.invalidate();
   }
@@ -149,12 +151,12 @@ export class Stage {
 
   /** How many people have a texture. */
   get textured(): number {
-    return [...this.#people.values()].filter((person) => person.textured).length;
+    return this.#people.textured;
   }
 
   /** Lays people with these triangles out for textures. */
   unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    for (const person of this.#people.values()) person.unwrap(faces, unwrapping);
+    this.#people.unwrap(faces, unwrapping);
     this.invalidate();
   }
 
@@ -164,32 +166,54 @@ export class Stage {
 
   /** The mesh of a person, made on first use. */
   person(key: string): PersonMesh {
-    let person = this.#people.get(key);
-    if (!person) {
-      person = new PersonMesh(this.#materials);
-      person.look = this.#look;
-      person.object.traverse((part) => part.layers.enable(CASTING_LAYER));
-      this.#people.set(key, person);
-      this.#scene.add(person.object);
-    }
-    return person;
+    return this.#people.person(key);
   }
 
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
-    for (const [key, person] of this.#people) {
-      if (keep(key)) continue;
-      person.dispose();
-      this.#people.delete(key);
-      this.invalidate();
-    }
+    this.#people.retain(keep);
+    this.invalidate();
     if (this.#people.size === 0) this.#placed = false;
+  }
+
+  /** Whose person is followed and framed alone; null for everybody. */
+  get focus(): string | null {
+    return this.#people.focus;
+  }
+
+  set focus(key: string | null) {
+    this.#people.focus = key;
+    this.#follow = true;
+    this.resetView();
+  }
+
+  isHidden(key: string): boolean {
+    return this.#people.isHidden(key);
+  }
+
+  /** Hides a person, also when another frame comes, or shows them again. */
+  hide(key: string, hidden: boolean): void {
+    this.#people.hide(key, hidden);
+    this.#locate();
+    this.invalidate();
+  }
+
+  /** Forgets where the ground is, and who was followed or hidden: another camera comes. */
+  forget(): void {
+    this.floor.forget();
+    this.#people.forget();
+    this.invalidate();
+  }
+
+  /** Takes the joints of the people who are shown, metres, camera space: they tell how the camera was tilted. */
+  level(joints: Iterable<readonly Vector[]>): void {
+    if (this.#people.level(joints)) this.floor.forget();
   }
 
   /** Tells the stage that people have moved. */
   moved(): void {
     const time = performance.now() / 1e3;
-    for (const { box } of this.#people.values()) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
+    for (const { box } of this.#people.people) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
     this.#locate();
     if (!this.#placed && this.#people.size > 0) {
       this.#placed = true;
@@ -299,40 +323,58 @@ export class Stage {
       return true;
     }
     if (!this.#follow || this.#people.size === 0) return false;
+    const zooms = this.#keepInView(seconds);
     this.#step.subVectors(this.#centre, this.#controls.target);
-    if (this.#step.length() < 2e-3) return false;
+    if (this.#step.length() < 2e-3) return zooms;
     this.#step.multiplyScalar(this.#options.reducedMotion ? 1 : 1 - Math.exp(-seconds / FOLLOW_S));
     this.#controls.target.add(this.#step);
     this.#camera.position.add(this.#step);
     return true;
   }
 
+  /** Goes back where somebody leaves the view, and nearer where there is much room; returns whether it still does. */
+  #keepInView(seconds: number): boolean {
+    if (!this.#untouched || this.#bounds().isEmpty()) return false;
+    const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
+    const distance = offset.length();
+    const wanted = this.#home().distanceTo(this.#centre);
+    const near = wanted > distance ? wanted - distance < 5e-3 : wanted > NARROW_FROM * distance;
+    if (near) return false;
+    const share = 1 - Math.exp(-seconds / (wanted > distance ? WIDEN_S : NARROW_S));
+    offset.setLength(distance + (this.#options.reducedMotion ? 1 : share) * (wanted - distance));
+    this.#camera.position.addVectors(this.#controls.target, offset);
+    return true;
+  }
+
   #locate(): void {
-    if (this.#people.size === 0) {
+    const around = this.#bounds();
+    // Who is hidden comes back where they were.
+    if (around.isEmpty() && this.#people.size > 0) return;
+    if (around.isEmpty()) {
       this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
       return;
     }
-    this.#bounds().getCenter(this.#centre);
+    around.getCenter(this.#centre);
   }
 
-  /** Of everybody; the same object each time. */
+  /** The same object each time. */
   #bounds(): THREE.Box3 {
-    this.#around.makeEmpty();
-    for (const person of this.#people.values()) this.#around.union(person.box);
-    return this.#around;
+    return this.#people.bounds(this.#around);
   }
 
   #home(): THREE.Vector3 {
     const around = this.#bounds();
-    const size = around.isEmpty() ? new THREE.Vector3(1, 1.8, 1) : around.getSize(new THREE.Vector3());
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
-    const least = this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M;
-    const pixels = Math.max(this.#options.canvas.clientHeight, 1);
-    const free = 1 - this.#covered(pixels) / pixels;
-    const height = Math.max(least, (1.2 * size.y) / free, (1.5 * size.x) / this.#camera.aspect);
-    return START.clone()
-      .setLength(height / 2 / half)
-      .add(this.#centre);
+    const least = (this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M) / 2 / half;
+    const towards = START.clone().normalize();
+    const height = Math.max(this.#options.canvas.clientHeight, 1);
+    const needed = around.isEmpty() ? 0 : framingDistance(around, this.#centre, towards, half, height, this.#area);
+    return towards.setLength(Math.max(least, needed)).add(this.#centre);
+  }
+
+  /** Asks again what controls cover. */
+  layOut(): void {
+    this.#resize();
   }
 
   #resize(): void {
@@ -341,40 +383,11 @@ export class Stage {
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
+    this.#area = freeArea(width, height, this.#options.covered?.() ?? FREE);
     // What is looked at is in the middle of what no control covers.
-    this.#camera.setViewOffset(width, height, 0, this.#covered(height) / 2, width, height);
+    const { x, y } = this.#area;
+    this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
     if (this.#untouched) this.resetView(false);
     this.invalidate();
   }
-
-  #covered(height: number): number {
-    return Math.min(this.#options.live ? COVERED_LIVE_PX : COVERED_MODEL_PX, height / 2);
-  }
-}
-
-/** Light from the front left, whose shadows of people fall on themselves and on the ground. */
-function keyLight(): THREE.DirectionalLight {
-  const key = new THREE.DirectionalLight(0xfff8ef, KEY);
-  const { shadow } = key;
-  key.castShadow = true;
-  shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
-  shadow.radius = 6;
-  shadow.blurSamples = 16;
-  shadow.normalBias = 0.02;
-  const { camera } = shadow;
-  [camera.left, camera.right, camera.bottom, camera.top] = [-SHADOW_M, SHADOW_M, -SHADOW_M, SHADOW_M];
-  [camera.near, camera.far] = [0.5, 8];
-  return key;
-}
-
-/** What shows the key light's shadow on the ground. */
-function castShadow(): THREE.Mesh<THREE.PlaneGeometry, THREE.ShadowMaterial> {
-  const ground = new THREE.PlaneGeometry(4 * SHADOW_M, 4 * SHADOW_M).rotateX(-Math.PI / 2);
-  const cast = new THREE.Mesh(
-    ground,
-    new THREE.ShadowMaterial({ opacity: 0.32, depthWrite: false, toneMapped: false }),
-  );
-  cast.receiveShadow = true;
-  cast.renderOrder = -1;
-  return cast;
 }

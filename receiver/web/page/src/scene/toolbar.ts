@@ -26,6 +26,7 @@ export class Toolbar {
       );
     }
     this.#follow = follow ? iconButton("follow", "Follow the person (F)", () => this.#toggleFollow()) : null;
+    const full = iconButton("full", "Full screen (E)", () => this.#toggleFull(), { class: "tool full" });
     this.element = h(
       "div",
       { class: "toolbar", role: "toolbar", "aria-label": "View" },
@@ -35,6 +36,7 @@ export class Toolbar {
         { class: "group" },
         this.#follow,
         iconButton("reset", "Reset the view (R)", () => stage.resetView()),
+        document.fullscreenEnabled && full,
       ),
     );
     this.refresh();
@@ -52,6 +54,7 @@ export class Toolbar {
     if (look) this.#setLook(look);
     else if (key === "f" && this.#follow) this.#toggleFollow();
     else if (key === "r") this.#stage.resetView();
+    else if (key === "e") this.#toggleFull();
     else return false;
     return true;
   }
@@ -59,6 +62,12 @@ export class Toolbar {
   #setLook(look: Look): void {
     this.#stage.look = look;
     this.refresh();
+  }
+
+  /** Shows the scene and its controls alone. */
+  #toggleFull(): void {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void this.element.closest(".live, .model")?.requestFullscreen();
   }
 
   #toggleFollow(): void {

@@ -27,9 +27,9 @@ export class Api {
     return (await (await this.request("GET", path, signal ? { signal } : {})).json()) as T;
   }
 
-  async post<T>(path: string, body: unknown): Promise<T> {
+  async post<T>(path: string, body: unknown, method = "POST"): Promise<T> {
     const headers = { "Content-Type": "application/json" };
-    const response = await this.request("POST", path, { headers, body: JSON.stringify(body) });
+    const response = await this.request(method, path, { headers, body: JSON.stringify(body) });
     return (response.status === 204 ? null : await response.json()) as T;
   }
 

@@ -7,7 +7,7 @@ import { ThemeControl } from "./preferences.ts";
 
 export type StateKind = "live" | "waiting" | "connecting" | "bad" | "idle";
 
-/** One of the three views; it works only while it is shown. */
+/** One of the views; it works only while it is shown. */
 export interface View {
   show(): void;
   hide(): void;
@@ -61,6 +61,16 @@ export class App {
     this.#toast.classList.add("shown");
     clearTimeout(this.#toastTimer);
     this.#toastTimer = setTimeout(() => this.#toast.classList.remove("shown"), TOAST_MS);
+  }
+
+  /** Copies a text, and says so on the button. */
+  async copy(text: string, button: HTMLButtonElement): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      this.say("The browser does not allow copying. Select the text and copy it by hand.");
+    }
   }
 
   fail(error: unknown): void {

@@ -3,13 +3,14 @@
 import { fill, h } from "./dom.ts";
 
 const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
-  [["1", "2", "3"], "Live, Models, Account"],
+  [["1", "2", "3", "4"], "Live, Sessions, Models, Account"],
   [["M"], "Surface or body"],
   [["S"], "Plain, in clay"],
   [["W"], "Wireframe"],
   [["C"], "Colour"],
   [["F"], "Follow the person"],
   [["R"], "Reset the view"],
+  [["E"], "Full screen"],
   [["P"], "Show or hide the figures"],
   [["L"], "Back to live"],
   [["Space"], "Play or pause the recording"],
@@ -46,13 +47,30 @@ export function confirmDialog(title: string, text: string, action: string): Prom
   });
 }
 
-function openDialog(title: string, ...content: Node[]): HTMLDialogElement {
+export function openDialog(title: string, ...content: Node[]): HTMLDialogElement {
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" });
   fill(dialog, h("h2", { id: "dialog-title" }, title), ...content);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+/** Asks for a line of text; null if it was cancelled. */
+export function promptDialog(title: string, label: string, value: string, action: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    const input = h("input", { id: "prompt-text", value, maxlength: 100, autocomplete: "off" });
+    const cancel = h("button", { type: "button", class: "button", onclick: () => dialog.close("") }, "Cancel");
+    const form = h(
+      "form",
+      { method: "dialog", class: "form" },
+      h("div", { class: "field" }, h("label", { for: "prompt-text" }, label), input),
+      h("div", { class: "actions" }, cancel, h("button", { class: "button primary", value: "yes" }, action)),
+    );
+    const dialog = openDialog(title, form);
+    input.select();
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? input.value : null));
+  });
 }
 
 /** Whether a key belongs to a control that has the focus rather than to the page. */

@@ -81,6 +81,8 @@ def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
     published.hub.session_ended(1)
     with published.hub.watcher() as watcher:
         watcher.watch(None, previews=False)
+        assert sequences(watcher) == [], "all are those that are live"
+        watcher.watch(1, previews=False)
         assert sequences(watcher) == [(1, 7)]
         assert watcher.take_sessions() == [
             {

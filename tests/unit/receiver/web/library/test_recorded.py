@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.web.live.recorded import MESH_NAME, RecordedFrames, RecordedSession
+from receiver.web.library.recorded import MESH_NAME, RecordedFrames
 
 
 def line(session: int, sequence: int) -> str:
@@ -13,32 +13,38 @@ def line(session: int, sequence: int) -> str:
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 
+def sequences(recorded: RecordedFrames, session: int) -> list[int]:
+    return [frame["seq"] for frame in recorded.page(session, -1, 100)]
+
+
 def test_pages_of_a_session_among_others(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_text("".join(line(n % 2 + 1, n) for n in range(10)))
     recorded = RecordedFrames(tmp_path)
-    assert recorded.sessions() == [RecordedSession(1, 5, 0, 8), RecordedSession(2, 5, 1, 9)]
+    assert sequences(recorded, 1) == [0, 2, 4, 6, 8]
     assert [frame["seq"] for frame in recorded.page(2, 3, 2)] == [5, 7]
     assert recorded.page(2, 9, 2) == recorded.page(3, -1, 2) == []
 
 
 def test_lines_that_are_appended_are_found(tmp_path: Path) -> None:
     recorded = RecordedFrames(tmp_path)
-    assert recorded.sessions() == []
+    assert sequences(recorded, 1) == []
     path = tmp_path / "frames.jsonl"
     path.write_text(line(1, 0) + line(1, 1)[:20])
-    assert recorded.sessions() == [RecordedSession(1, 1, 0, 0)]
+    assert sequences(recorded, 1) == [0]
     path.write_text(line(1, 0) + line(1, 1) + line(1, 2))
-    assert recorded.sessions() == [RecordedSession(1, 3, 0, 2)]
-    assert [frame["seq"] for frame in recorded.page(1, -1, 9)] == [0, 1, 2]
+    assert sequences(recorded, 1) == [0, 1, 2]
 
 
 def test_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
-    path = tmp_path / "frames.jsonl"
+    path, generation = tmp_path / "frames.jsonl", [0]
     path.write_text(line(1, 0) + line(1, 1))
-    recorded = RecordedFrames(tmp_path)
-    recorded.sessions()
+    recorded = RecordedFrames(tmp_path, lambda: generation[0])
+    assert sequences(recorded, 1) == [0, 1]
     path.write_text(line(4, 6))
-    assert recorded.sessions() == [RecordedSession(4, 1, 6, 6)]
+    assert sequences(recorded, 1) == [] and sequences(recorded, 4) == [6]
+    path.write_text(line(5, 7) + line(5, 8))
+    generation[0] += 1
+    assert sequences(recorded, 4) == [] and sequences(recorded, 5) == [7, 8]
 
 
 @pytest.mark.parametrize("name", ["000123.glb", "s4-000123-p2.body.ply", "000001.body.obj"])

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,51 +28,46 @@ class _SessionLines:
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedSession:
-    """A session on disk (`first_seq`, `last_seq`: sequence number of its first and its last line)."""
-
-    number: int
-    frames: int
-    first_seq: int
-    last_seq: int
-
-
 class RecordedFrames:
-    """Reads the lines of an output directory, none if the file is missing; safe to use from several threads."""
+    """Reads the lines of an output directory, none if the file is missing; safe to use from several threads.
 
-    def __init__(self, out: Path) -> None:
+    Args:
+        generation: another number when the file was replaced; one that has shrunk was, too.
+    """
+
+    def __init__(self, out: Path, generation: Callable[[], int] = lambda: 0) -> None:
         self._path = out / "frames.jsonl"
         self._lock = threading.Lock()
+        self._generation, self._read_of = generation, generation()
         self._read_bytes = 0
         self._sessions: dict[int, _SessionLines] = {}
 
-    def sessions(self) -> list[RecordedSession]:
-        """All sessions by number. Raises OSError."""
-        with self._lock:
-            self._extend()
-            return [
-                RecordedSession(number, len(lines.offsets), lines.sequences[0], lines.sequences[-1])
-                for number, lines in sorted(self._sessions.items())
-            ]
-
     def page(self, session: int, after: int, limit: int) -> list[dict[str, Any]]:
         """The lines of a session behind sequence number `after`, at most `limit` of them. Raises OSError."""
-        with self._lock:
-            self._extend()
-            lines = self._sessions.get(session) or _SessionLines()
-            first = bisect.bisect_right(lines.sequences, after)
-            offsets = lines.offsets[first : first + limit]
-        return list(self._lines_at(offsets))
+        while True:
+            with self._lock:
+                generation = self._generation()
+                self._extend(generation)
+                lines = self._sessions.get(session) or _SessionLines()
+                first = bisect.bisect_right(lines.sequences, after)
+                offsets = lines.offsets[first : first + limit]
+            try:
+                found = list(self._lines_at(offsets))
+            except ValueError:
+                if self._generation() == generation:
+                    raise
+                continue
+            if self._generation() == generation:
+                return found
 
-    def _extend(self) -> None:
-        """Indexes what was appended; a file that has shrunk was replaced and is read anew."""
+    def _extend(self, generation: int) -> None:
+        """Indexes what was appended; a file that was replaced is read anew."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
             size = 0
-        if size < self._read_bytes:
-            self._read_bytes = 0
+        if size < self._read_bytes or generation != self._read_of:
+            self._read_bytes, self._read_of = 0, generation
             self._sessions.clear()
         if size == self._read_bytes:
             return

@@ -1,0 +1,66 @@
+"""Which ended sessions are deleted: those that are older, or beyond as many gigabytes, as the options say."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+
+from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_deletion import SessionInUse
+from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_records import SessionState
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 60.0
+_DAY_S = 86_400.0
+
+
+def expired(
+    sessions: Iterable[SessionState], used: Collection[int], config: PublishConfig, now: float
+) -> list[SessionState]:
+    """The sessions to delete, the one that ended first first.
+
+    Args:
+        used: numbers of those that are live or read; they count, and stay.
+        now: seconds since the epoch, on the clock of `SessionStatistics.ended_at`.
+    """
+    oldest_first = sorted(sessions, key=lambda state: (state.statistics.ended_at, state.number))
+    excess = -1.0
+    if config.keep_gb is not None:
+        excess = sum(state.statistics.disk_bytes for state in oldest_first) - 1e9 * config.keep_gb
+    found = []
+    for state in oldest_first:
+        age_s = now - state.statistics.ended_at
+        old = config.keep_days is not None and age_s > _DAY_S * config.keep_days
+        if state.number in used or not (old or excess > 0):
+            continue
+        found.append(state)
+        excess -= state.statistics.disk_bytes
+    return found
+
+
+async def keep_within_limits(directory: SessionDirectory, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Deletes what expires, every minute, until it is cancelled."""
+    config = directory.config
+    while config.keep_days is not None or config.keep_gb is not None:
+        await asyncio.to_thread(delete_expired, directory, clock.wall())
+        await asyncio.sleep(_EVERY_S)
+
+
+def delete_expired(directory: SessionDirectory, now: float) -> None:
+    """Deletes what has expired, with a line in the log."""
+    found = expired(directory.sessions(), directory.usage.used(), directory.config, now)
+    if not found:
+        return
+    numbers = [state.number for state in found]
+    try:
+        directory.delete(numbers)
+    except SessionInUse as error:
+        logger.debug("sessions are deleted later: %s", error)
+    except OutputError as error:
+        logger.warning("%s; old sessions are deleted later", error)
+    else:
+        freed = sum(state.statistics.disk_bytes for state in found) / 1e9
+        logger.info("deleted %d old sessions (%.1f GB): %s", len(found), freed, ", ".join(map(str, numbers)))

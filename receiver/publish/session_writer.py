@@ -1,0 +1,91 @@
+"""Writes the meshes and lines of one session into the output directory."""
+
+from typing import Protocol
+
+from receiver.mesh.mesh_files import encode_mesh
+from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.config import PublishConfig
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.output_files import opened_folder, publish_file
+from receiver.publish.session_usage import SessionUsage
+
+
+class FrameDirectory(Protocol):
+    """The directory of all sessions, as a writer needs it; see `SessionDirectory`."""
+
+    config: PublishConfig
+    usage: SessionUsage
+
+    def meshes(self) -> int: ...
+
+    def last_sequence(self, number: int) -> int: ...
+
+    def append(self, number: int, record: FrameRecord, *, durable: bool, mesh_bytes: int) -> bool: ...
+
+
+class SessionWriter:
+    """Writes the frames of one session."""
+
+    def __init__(self, directory: FrameDirectory, number: int, durable: bool = False) -> None:
+        self._directory = directory
+        self._durable = durable
+        self._config = directory.config
+        self._mesh_bytes = 0
+        self.number = number
+
+    def close(self) -> None:
+        """The sender has ended; what it has written stays."""
+        self._directory.usage.ended(self.number)
+
+    @property
+    def last_sequence(self) -> int:
+        """The highest recorded sequence number, −1 before the first frame."""
+        return self._directory.last_sequence(self.number)
+
+    def wants_meshes(self, sequence: int) -> bool:
+        """Whether this frame's meshes are written (`mesh_every`)."""
+        return sequence % self._config.mesh_every == 0
+
+    def write_surface(self, sequence: int, mesh: SurfaceMesh, person: int | None = None) -> str:
+        """Writes a surface and returns its path relative to the directory.
+
+        Args:
+            mesh: in camera space.
+            person: its identity, if the frame shows several people.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format))
+
+    def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
+        """Writes a body: GLB with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""
+        glb = self._config.format == "glb"
+        content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
+        return self._write(self._stem(sequence, person) + ".body", content)
+
+    def write_picture(self, person: int, png: bytes, about: bytes) -> None:
+        """Writes a person's key picture, and what is known about it, over an earlier one. Raises OutputError."""
+        folder, mode = self._config.out / "pictures", self._config.file_mode
+        with opened_folder(folder, self._config.folder_mode) as opened:
+            for suffix, content in ((".png", png), (".json", about)):
+                path = folder / f"s{self.number}-p{person}{suffix}"
+                publish_file(path, content, synced=self._durable, mode=mode, folder=opened)
+
+    def append(self, record: FrameRecord) -> bool:
+        """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""
+        mesh_bytes, self._mesh_bytes = self._mesh_bytes, 0
+        return self._directory.append(self.number, record, durable=self._durable, mesh_bytes=mesh_bytes)
+
+    def _stem(self, sequence: int, person: int | None) -> str:
+        session = "" if self.number == 1 else f"s{self.number}-"
+        return f"{session}{sequence:06d}" + ("" if person is None else f"-p{person}")
+
+    def _write(self, stem: str, content: bytes) -> str:
+        relative = f"meshes/{stem}.{self._config.format}"
+        path, mode = self._config.out / relative, self._config.file_mode
+        # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
+        publish_file(path, content, synced=self._durable, mode=mode, folder=self._directory.meshes())
+        self._mesh_bytes += len(content)
+        return relative

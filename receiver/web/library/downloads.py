@@ -1,0 +1,163 @@
+"""Sessions as files: `receiver export` in a process of its own, or all files of a session as they are in a ZIP."""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from common.errors import UsageError
+from receiver.publish.output_files import output_errors
+from receiver.publish.session_deletion import session_files, session_of_line
+from receiver.publish.session_usage import SessionUsage
+
+FORMATS = {
+    "glb": "model/gltf-binary",
+    "usdz": "model/vnd.usdz+zip",
+    "bvh": "application/octet-stream",
+    "zip": "application/zip",
+}
+"""What sessions are downloaded as, and its type."""
+
+_EXPORT_TIMEOUT_S = 600.0
+_AT_ONCE, _WAITING = 1, 4
+_NICE = 10
+_CHUNK_BYTES = 1 << 18
+_TEMPORARY = ".download-"
+
+
+class DownloadsBusy(Exception):
+    """So many downloads wait that another one would take too long."""
+
+
+class Exports:
+    """Exports sessions of a directory, one at a time: each takes as long as a core needs for the session."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
+        for leftover in out.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    async def export(self, number: int, kind: str) -> tuple[BinaryIO, str]:
+        """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
+
+        Raises:
+            UsageError: the session cannot be exported in this format.
+            DownloadsBusy: too many wait.
+            OutputError: there is no room for the file.
+        """
+        if self._waiting >= _WAITING:
+            raise DownloadsBusy
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._export(number, kind)
+        finally:
+            self._waiting -= 1
+
+    async def _export(self, number: int, kind: str) -> tuple[BinaryIO, str]:
+        with output_errors(self._out):
+            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._out))
+        try:
+            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder / f"session-{number}.{kind}"))
+            await _run(str(number), *flags)
+            made = sorted(folder.iterdir())
+            if len(made) == 1:
+                return made[0].open("rb"), kind
+            # A file each of several people.
+            packed = (folder / "all.zip").open("w+b")
+            await asyncio.to_thread(_pack, packed, made)
+            return packed, "zip"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _run(*arguments: str) -> None:
+    """Runs `receiver export`. Raises UsageError with its words if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "receiver", "export", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    with suppress(OSError):  # it has ended already
+        os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+    try:
+        async with asyncio.timeout(_EXPORT_TIMEOUT_S):
+            _, errors = await process.communicate()
+    except TimeoutError as error:
+        raise UsageError("the session is too long to be exported here: use receiver export on its machine") from error
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = errors.decode(errors="replace").strip().splitlines()
+        raise UsageError(
+            lines[-1].removeprefix("receiver export: ").removeprefix("--format ") if lines else "the export failed"
+        )
+
+
+def _pack(target: BinaryIO, paths: Iterable[Path]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            archive.write(path, path.name)
+    target.seek(0)
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The content of a file, which is closed at the end."""
+    with file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def zipped(out: Path, number: int, usage: SessionUsage) -> Iterator[bytes]:
+    """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`."""
+    with usage.reading(number):
+        buffer = _Buffer()
+        # What is there is packed already.
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            folder = f"session-{number}"
+            with archive.open(f"{folder}/frames.jsonl", "w") as entry, open(out / "frames.jsonl", "rb") as lines:
+                for line in lines:
+                    if session_of_line(line) == number and line.endswith(b"\n"):
+                        entry.write(line)
+                        if buffer.size > _CHUNK_BYTES:
+                            yield buffer.take()
+            for path in session_files(out, number):
+                archive.write(out / path, f"{folder}/{path}")
+                if buffer.size > _CHUNK_BYTES:
+                    yield buffer.take()
+        yield buffer.take()
+
+
+class _Buffer:
+    """A file that can only be written, from which what was written is taken."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = 0
+
+    def write(self, content: bytes) -> int:
+        self._parts.append(bytes(content))
+        self.size += len(content)
+        return len(content)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        content = b"".join(self._parts)
+        self._parts, self.size = [], 0
+        return content

@@ -1,0 +1,67 @@
+/** Downloads of a session: the receiver makes the file, which takes a while. */
+
+import type { App } from "../shell/app.ts";
+import { explain } from "../shell/api.ts";
+import { h } from "../shell/dom.ts";
+import { openDialog } from "../shell/shortcuts.ts";
+import { fileSize } from "../live/units.ts";
+import { sessionName, type Session } from "./types.ts";
+
+const FORMATS: readonly [kind: string, name: string, meaning: string][] = [
+  ["glb", "GLB", "animation with texture and skeleton, for Blender, Unity and Unreal"],
+  ["usdz", "USDZ", "the same for Apple's viewers and Houdini"],
+  ["bvh", "BVH", "skeleton and motion, without mesh"],
+  ["zip", "ZIP", "all files of the session as they are"],
+];
+
+/** @param path of the session, or of the link to it. */
+export function showDownloads(app: App, session: Session, path: string): void {
+  const message = h("p", { class: "notice bad", role: "alert" });
+  const state = h("p", { class: "soft small", role: "status" });
+  const row = ([kind, name, meaning]: (typeof FORMATS)[number]) => {
+    const size = kind === "zip" ? `, ${fileSize(session.bytes)}` : "";
+    const button = h("button", { type: "button", class: "button", onclick: () => void load(kind, button) }, name);
+    return h("li", {}, button, h("span", { class: "soft small" }, meaning + size));
+  };
+  const load = async (kind: string, button: HTMLButtonElement) => {
+    const href = `${path}/download/${kind}`;
+    if (kind === "zip") {
+      // May be larger than the memory: the browser writes it as it comes.
+      save(href, "");
+      return;
+    }
+    button.disabled = true;
+    message.textContent = "";
+    state.textContent = `Making ${kind.toUpperCase()}, this takes up to a minute…`;
+    try {
+      const answer = await app.api.request("GET", href);
+      const type = answer.headers.get("Content-Type") === "application/zip" ? "zip" : kind;
+      const url = URL.createObjectURL(await answer.blob());
+      save(url, `${sessionName(session).replace(/[^\p{L}\p{N} ._-]+/gu, "_")}.${type}`);
+      setTimeout(() => URL.revokeObjectURL(url), 60e3);
+    } catch (error) {
+      message.textContent = explain(error);
+    } finally {
+      state.textContent = "";
+      button.disabled = false;
+    }
+  };
+  const dialog = openDialog(
+    `Download “${sessionName(session)}”`,
+    h("ul", { class: "formats" }, ...FORMATS.map(row)),
+    state,
+    message,
+    h(
+      "div",
+      { class: "actions" },
+      h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close"),
+    ),
+  );
+}
+
+function save(href: string, name: string): void {
+  const link = h("a", { href, download: name, hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

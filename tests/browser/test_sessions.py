@@ -1,0 +1,85 @@
+"""Recorded sessions: listed, played, renamed, downloaded, shared and deleted."""
+
+import sqlite3
+import zipfile
+from contextlib import closing
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Complaints, keep, visit
+from tests.browser.pictures import somebody_is_drawn
+from tests.support.page_server import PageServer
+
+
+@pytest.fixture
+def sessions(page: Page, server: PageServer) -> Page:
+    page.goto(f"{server.address}/#sessions")
+    expect(page.get_by_role("link", name="Play demo.mp4")).to_be_visible()
+    return page
+
+
+def test_session_is_listed_and_played(sessions: Page) -> None:
+    sessions.wait_for_function("() => document.querySelector('.thumbnail img').naturalWidth === 320")
+    expect(sessions.locator(".gallery")).to_contain_text("1 person")
+    keep(sessions, "sessions")
+    sessions.get_by_role("link", name="Play demo.mp4").click()
+    expect(sessions.get_by_role("heading", name="demo.mp4")).to_be_visible()
+    expect(sessions.locator(".model-head")).to_contain_text("51 bytes of labels a frame")
+    sessions.wait_for_selector(".viewport[data-frame='11']")
+    assert somebody_is_drawn(sessions)
+    keep(sessions, "session-player")
+    sessions.get_by_role("slider", name="Frame").fill("3")
+    sessions.wait_for_selector(".viewport[data-frame='3']")
+    sessions.get_by_role("button", name="Back to all sessions").click()
+    expect(sessions.get_by_role("heading", name="Sessions")).to_be_visible()
+
+
+def test_session_is_renamed_and_deleted_after_confirmation(sessions: Page, server: PageServer) -> None:
+    sessions.get_by_role("button", name="Rename demo.mp4").click()
+    sessions.get_by_label("Name", exact=True).fill("Rehearsal")
+    sessions.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    sessions.get_by_role("button", name="Delete Rehearsal").click()
+    sessions.get_by_role("button", name="Cancel").click()
+    assert len(server.directory.sessions()) == 1
+    sessions.get_by_role("button", name="Delete Rehearsal").click()
+    keep(sessions, "session-delete")
+    sessions.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(sessions.get_by_text("Nothing was recorded yet")).to_be_visible()
+    assert not list((server.directory.config.out / "meshes").iterdir())
+    assert b"demo" not in (server.directory.config.out / "frames.jsonl").read_bytes()
+
+
+def test_session_is_downloaded(sessions: Page) -> None:
+    sessions.get_by_role("button", name="Download demo.mp4").click()
+    keep(sessions, "session-download")
+    with sessions.expect_download() as download:
+        sessions.get_by_role("dialog").get_by_role("button", name="ZIP").click()
+    assert download.value.suggested_filename == "session-1.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None and len(archive.namelist()) == 25
+
+
+def test_link_shows_the_session_until_it_expires(
+    browser: Browser, sessions: Page, server: PageServer, complaints: Complaints
+) -> None:
+    complaints.ignored += ["404"]
+    sessions.get_by_role("button", name="Share demo.mp4").click()
+    sessions.get_by_label("Valid for").select_option("a day")
+    sessions.get_by_role("button", name="Make a link").click()
+    link = sessions.locator(".token").inner_text()
+    keep(sessions, "session-share")
+    server.stop()
+    server.needs_account = True
+    server.start()
+    with visit(browser, complaints) as stranger:
+        stranger.goto(link)
+        stranger.wait_for_selector(".viewport[data-frame='11']")
+        assert somebody_is_drawn(stranger)
+        expect(stranger.get_by_role("button", name="Back to all sessions")).to_have_count(0)
+        keep(stranger, "shared-session")
+        with closing(sqlite3.connect(server.directory.config.out / "accounts" / "accounts.sqlite3")) as database:
+            database.execute("UPDATE shares SET expires_at = 0")
+            database.commit()
+        stranger.reload()
+        expect(stranger.get_by_role("alert")).to_contain_text("This link is no longer valid")

@@ -1,0 +1,151 @@
+"""What the live view shows of people: everybody, whatever covers it; one of them; nobody; sessions that have ended."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from common.arrays import ByteArray
+from tests.browser.conftest import Complaints, visit
+from tests.browser.pictures import somebody_is_drawn
+from tests.support.page_server import PageServer
+
+SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
+CROWD = (-1.6, -0.4, 1.5)
+PERSON_PIXELS = 24
+"""A difference that the shadow of a person on the floor does not have."""
+
+
+def settled(page: Page) -> ByteArray:
+    """The page, (H, W, 3), once nothing moves."""
+    before = b""
+    for _ in range(80):
+        page.wait_for_timeout(250)
+        shot = page.screenshot()
+        if shot == before:
+            break
+        before = shot
+    return np.asarray(Image.open(io.BytesIO(before)).convert("RGB")).astype(np.int16)
+
+
+def edges(page: Page, selector: str) -> tuple[float, float, float, float] | None:
+    """Left, top, right and bottom of an element, pixels; None if it is hidden."""
+    box = page.locator(selector).first.bounding_box() if page.locator(selector).first.is_visible() else None
+    return None if box is None else (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"])
+
+
+def people(page: Page) -> Locator:
+    return page.locator(".people")
+
+
+def hide_everybody(page: Page) -> None:
+    people(page).locator("summary").click()
+    for button in people(page).get_by_role("button", name="Hide").all():
+        button.click()
+    people(page).locator("summary").click()
+    page.mouse.move(1, 1)
+
+
+@pytest.mark.parametrize(("width", "sheet"), [(360, False), (360, True), (768, False), (1280, False)])
+def test_everybody_is_where_no_control_covers_them(
+    browser: Browser, server: PageServer, complaints: Complaints, width: int, sheet: bool
+) -> None:
+    server.crowd, server.most_frames = CROWD, 1
+    with visit(browser, complaints, viewport={"width": width, "height": 760}) as page:
+        page.goto(server.address)
+        page.wait_for_selector(".viewport[data-frame]")
+        assert somebody_is_drawn(page)
+        if sheet:
+            page.keyboard.press("p")
+        expect(people(page)).to_contain_text("3 people")
+        page.locator("canvas").first.focus()
+        page.keyboard.press("s")
+        page.evaluate("document.activeElement.blur()")
+        settled(page)
+        page.keyboard.press("f")  # the camera stays where it is
+        shown = settled(page)
+        if SHOTS:
+            Image.fromarray(shown.astype(np.uint8)).save(Path(SHOTS) / f"view-{width}{'-figures' * sheet}.png")
+        hide_everybody(page)
+        page.locator("canvas").first.focus()
+        page.evaluate("document.activeElement.blur()")
+        difference = np.abs(shown - settled(page)).max(axis=-1)
+        scene = edges(page, ".viewport")
+        bottom = edges(page, ".panel" if sheet else ".viewport-bottom")
+        preview, top = edges(page, ".preview"), edges(page, ".viewport-top")
+        assert scene and bottom and preview and top
+        # What the summary and the buttons of the list look like changes too.
+        inside = difference[int(top[3]) : int(bottom[1]), int(scene[0]) : int(scene[2])] > PERSON_PIXELS
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        narrow = scene[2] - scene[0] < 600
+        free_top = preview[3] - top[3] if narrow else 0
+        free_left = 0 if narrow else preview[2] - scene[0]
+        # Nothing is cut off, neither at the edges nor under what lies over the scene.
+        assert rows[0] > free_top and rows[-1] < inside.shape[0] - 2
+        assert columns[0] > free_left and columns[-1] < inside.shape[1] - 2
+        free = (inside.shape[0] - free_top, inside.shape[1] - free_left)
+        assert max(np.ptp(rows) / free[0], np.ptp(columns) / free[1]) > 0.55, "and nobody is small"
+
+
+def test_one_of_several_people_is_followed_and_others_hidden(page: Page, server: PageServer) -> None:
+    server.crowd = CROWD
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    people(page).locator("summary").click()
+    expect(people(page).locator("li")).to_have_count(3)
+    page.get_by_role("button", name="Follow Person 3").click()
+    expect(page.get_by_role("button", name="Follow Person 3")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Hide Person 1").click()
+    expect(page.get_by_role("button", name="Hide Person 1")).to_have_attribute("aria-pressed", "true")
+    if SHOTS:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=Path(SHOTS) / "people-1280.png")
+    page.get_by_role("button", name="Follow Person 3").click()
+    expect(page.get_by_role("button", name="Follow Person 3")).to_have_attribute("aria-pressed", "false")
+
+
+def test_nobody_was_seen_yet(page: Page, server: PageServer) -> None:
+    server.crowd = ()
+    page.goto(server.address)
+    expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_visible()
+    server.crowd = (0.0,)
+    expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_hidden()
+    server.crowd = ()
+    expect(page.get_by_role("heading", name="Nobody in the picture now")).to_be_visible()
+
+
+def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer) -> None:
+    server.most_frames = 3
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    server.end_sessions()
+    expect(page.locator("#state")).to_contain_text("Session ended ")
+    panel = page.locator(".panel")
+    expect(panel).to_contain_text("Session ended ")
+    expect(panel).to_contain_text("51 bytes of labels a frame")
+    expect(panel).to_contain_text("1 in all")
+    expect(panel).to_contain_text("132 ms")
+
+
+def test_all_shows_live_sessions_only(page: Page, server: PageServer) -> None:
+    server.sessions = 2
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    picker = page.get_by_role("combobox", name="Session")
+    picker.select_option("All live sessions")
+    expect(people(page)).to_contain_text("2 people")
+    server.end_sessions(1)
+    expect(people(page)).to_contain_text("1 person")
+    expect(picker.locator("option")).to_have_text(["demo.mp4 · studio"])
+
+
+def test_scene_fills_the_screen_and_comes_back(live: Page) -> None:
+    live.locator("canvas").first.focus()
+    live.keyboard.press("e")
+    live.wait_for_function("() => document.fullscreenElement?.className.startsWith('live')")
+    live.keyboard.press("e")
+    live.wait_for_function("() => document.fullscreenElement === null")

@@ -1,0 +1,194 @@
+"""Recorded sessions over HTTP: who may see, change and share them, and what is left of them."""
+
+import io
+import zipfile
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from common.errors import UsageError
+from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.session_directory import SessionDirectory
+from receiver.web.children.cameras import owner_of
+from receiver.web.config import AccountsConfig
+from receiver.web.library.downloads import Exports
+from tests.support.fake_pictures import FakePictures
+from tests.support.posed_body import box, posed_box
+from tests.support.published_session import person_record
+from tests.support.published_session import publish as publish_session
+from tests.support.web_service import Site, open_site
+
+DAY_S = 86_400.0
+
+
+def publish(directory: SessionDirectory, name: str, subject: str = "") -> None:
+    """A session of three frames with one person; it has ended."""
+    writer = directory.session(name, SessionOwner.from_secret(subject, b""))
+    body, skeleton = posed_box()
+    for n in range(3):
+        paths = writer.write_surface(n, box()), writer.write_body(n, body, skeleton)
+        person = person_record()
+        object.__setattr__(person, "surface", paths[0])
+        object.__setattr__(person, "body", paths[1])
+        record = FrameRecord(n, f"{name}.mp4", 10.0 + n, 50.0, 1.0, {"total": 20}, people=(person,), link_bytes=100 + n)
+        writer.append(record)
+    writer.close()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, pictures) as opened:
+        for name in ("dance", "walk"):
+            publish(opened.directory, name)
+        opened.clock.advance(10)
+        yield opened
+
+
+async def shared(browser: httpx.AsyncClient, number: int = 1, days: float = 1) -> dict[str, str]:
+    answer = await browser.post(f"/api/sessions/{number}/shares", json={"days": days})
+    assert answer.status_code == 201, answer.text
+    made: dict[str, str] = answer.json()
+    return made
+
+
+async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    first, second = (await anna.get("/api/sessions")).json()["sessions"]
+    assert (first["number"], first["source"], first["frames"], first["people"]) == (1, "dance.mp4", 3, 1)
+    assert (first["fps"], first["label_bytes"], first["age_ms"], first["length_s"]) == (1.0, 20.0, 50.0, 2.0)
+    assert first["link_bps"] == 8 * 102 / 2 and not first["connected"] and first["may_change"]
+    assert datetime.fromisoformat(first["ended_at"]).timestamp() == site.clock.now_s - 10
+    named = await anna.patch("/api/sessions/1", json={"name": " Tanz "})
+    assert named.status_code == 200 and named.json()["name"] == "Tanz"
+    assert (await anna.patch("/api/sessions/1", json={"name": "a\x1b[31m"})).status_code == 422
+    assert (await anna.delete("/api/sessions/1")).status_code == 204
+    assert (await anna.get("/api/sessions")).json()["sessions"] == [second]
+    assert [path.name.startswith("s2-") for path in (site.out / "meshes").iterdir()] == [True] * 6
+    assert b"dance" not in (site.out / "frames.jsonl").read_bytes()
+    for method, path in (
+        ("GET", ""),
+        ("GET", "/frames"),
+        ("DELETE", ""),
+        ("GET", "/thumbnail"),
+        ("GET", "/download/zip"),
+    ):
+        assert (await anna.request(method, f"/api/sessions/1{path}")).status_code == 404, path
+
+
+async def test_live_session_is_not_deleted(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    site.directory.session("walk", SessionOwner.from_secret("", b""))
+    answer = await anna.delete("/api/sessions/2")
+    assert answer.status_code == 409 and "stop its sender" in answer.json()["detail"]
+
+
+async def test_link_shows_one_session_until_it_expires(site: Site) -> None:
+    anna, stranger = await site.visitor("Anna"), site.client("198.51.100.7")
+    made = await shared(anna)
+    base = f"/api/shared/{made['secret']}"
+    assert len(made["secret"]) >= 43, "256 random bits"
+    assert (await stranger.get(base)).json()["may_change"] is False
+    (line, *_) = (await stranger.get(f"{base}/frames")).json()["frames"]
+    assert (await stranger.get(f"{base}/{line['people'][0]['surface']}")).content[:4] == b"glTF"
+    assert (await stranger.get(f"{base}/thumbnail")).headers["content-type"] == "image/webp"
+    assert (await stranger.get(f"{base}/meshes/s2-000000.glb")).status_code == 404, "of another session"
+    for method, path in (("DELETE", base), ("PATCH", base), ("GET", f"{base}/shares")):
+        assert (await stranger.request(method, path)).status_code in (404, 405)
+    listed = (await anna.get("/api/sessions/1/shares")).json()["shares"]
+    assert [share["id"] for share in listed] == [made["id"]] and made["secret"] not in str(listed)
+    assert made["secret"].encode() not in (site.out / "accounts" / "accounts.sqlite3-wal").read_bytes()
+    site.clock.advance(DAY_S - 1)
+    assert (await stranger.get(base)).status_code == 200
+    site.clock.advance(2)
+    gone = await stranger.get(base)
+    assert gone.status_code == 404 and "no longer valid" in gone.json()["detail"]
+    assert (await anna.get("/api/sessions/1/shares")).status_code == 200
+
+
+async def test_link_ends_with_its_revocation_and_its_session(site: Site) -> None:
+    anna, stranger = await site.visitor("Anna"), site.client("198.51.100.7")
+    links = [await shared(anna) for _ in range(2)]
+    assert (await anna.delete(f"/api/sessions/2/shares/{links[0]['id']}")).status_code == 404, "of another session"
+    assert (await anna.delete(f"/api/sessions/1/shares/{links[0]['id']}")).status_code == 204
+    statuses = [(await stranger.get(f"/api/shared/{link['secret']}/frames")).status_code for link in links]
+    assert statuses == [404, 200]
+    await anna.delete("/api/sessions/1")
+    assert (await stranger.get(f"/api/shared/{links[1]['secret']}")).status_code == 404
+
+
+@pytest.mark.parametrize("days", [0, -1, 366, "1"])
+async def test_link_lasts_between_no_time_and_a_year(site: Site, days: object) -> None:
+    anna = await site.visitor("Anna")
+    assert (await anna.post("/api/sessions/1/shares", json={"days": days})).status_code == 422
+
+
+async def test_changes_need_the_token_of_the_page(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    del anna.headers["X-CSRF-Token"]
+    for method, path, body in (
+        ("DELETE", "/api/sessions/1", None),
+        ("PATCH", "/api/sessions/1", {"name": "x"}),
+        ("POST", "/api/sessions/1/shares", {"days": 1}),
+    ):
+        assert (await anna.request(method, path, json=body)).status_code == 403, path
+    user = site.client()
+    assert (await user.delete("/api/sessions/1", headers={"origin": "http://evil.example"})).status_code == 403
+    assert (await user.delete("/api/sessions/1")).status_code == 204, "who has the printed address"
+
+
+async def test_where_everybody_signs_up_one_changes_ones_own(tmp_path: Path, pictures: FakePictures) -> None:
+    async with open_site(tmp_path, pictures, accounts=AccountsConfig(sign_up=True), loopback=False) as site:
+        publish(site.directory, "dance")
+        publish(site.directory, "mine", f"token:{owner_of((True, 'Anna'))}")
+        site.clock.advance(10)
+        anna, bert, stranger = await site.visitor("Anna"), await site.visitor("Bert"), site.client()
+        assert (await stranger.get("/api/sessions")).status_code == 401
+        assert [each["may_change"] for each in (await anna.get("/api/sessions")).json()["sessions"]] == [False, True]
+        for client, number, status in ((anna, 1, 403), (bert, 2, 403), (stranger, 2, 401), (anna, 2, 204)):
+            assert (await client.delete(f"/api/sessions/{number}")).status_code == status
+
+
+async def test_thumbnail_shows_the_person(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    answer = await anna.get("/api/sessions/1/thumbnail")
+    with Image.open(io.BytesIO(answer.content)) as picture:
+        assert picture.size == (320, 240) and len(picture.convert("RGB").getcolors(100_000) or ()) > 20
+
+
+async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    answer = await anna.get("/api/sessions/2/download/zip")
+    assert answer.headers["content-disposition"] == 'attachment; filename="session-2.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        assert len(archive.read("session-2/frames.jsonl").splitlines()) == 3
+        assert archive.read("session-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
+        assert len(archive.namelist()) == 7
+
+
+async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def export(*arguments: str) -> None:
+        output = Path(arguments[-1])
+        for person in (1, 2):
+            output.with_stem(f"session-1-p{person}").write_bytes(b"HIERARCHY")
+
+    monkeypatch.setattr("receiver.web.library.downloads._run", export)
+    file, ending = await Exports(tmp_path).export(1, "bvh")
+    with file, zipfile.ZipFile(file) as archive:
+        assert (ending, archive.namelist()) == ("zip", ["session-1-p1.bvh", "session-1-p2.bvh"])
+    assert list(tmp_path.iterdir()) == [], "also while the file is read"
+
+
+@pytest.mark.slow
+async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
+    publish_session(tmp_path)
+    file, ending = await Exports(tmp_path).export(1, "bvh")
+    with file:
+        assert ending == "bvh" and file.read(9) == b"HIERARCHY"
+    with pytest.raises(UsageError, match="no session 7"):
+        await Exports(tmp_path).export(7, "glb")
