@@ -1,9 +1,10 @@
 """Calibrates the layers of perception and detector that multiply in 8 bits on CPUs (`common.weights.graph`).
 
 Each network reads training photographs; the smallest and largest inputs of its layers are recorded.  Layers with few
-products gain nothing, and those with few output channels, whose outputs are estimates, stay in floating point.  The
-networks are then scored on the photographs held back, in both precisions, as they run in use.  --export adds the ranges
-to the manifest; the weights stay as they are.  A network that is trained anew loses its ranges: calibrate it again.
+products gain nothing; those with few output channels, whose outputs are estimates, and those with few input channels,
+near the picture, stay in floating point: in 8 bits, the latter would double the error that is made.  The networks are
+scored on the photographs held back, in both precisions, as they run in use.  --export adds the ranges to the manifest;
+the weights stay as they are.  A network that is trained anew loses its ranges: calibrate it again.
 
 Examples:
   python -m sender.train.quantisation --photographs photographs
@@ -38,7 +39,7 @@ from sender.train.photograph_frames import PhotographFrames
 from sender.train.photographs import PhotographDataset
 from sender.train.scores import keypoint_scores
 
-_LEAST_PRODUCTS, _LEAST_CHANNELS = 1_000_000, 24
+_LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 Scores = Mapping[str, float]
@@ -80,8 +81,11 @@ def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[
     def observe(name: str, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
         weights = module.weight
         assert isinstance(weights, Tensor)
-        channels = weights.shape[1 if isinstance(module, nn.ConvTranspose2d) else 0]
-        if channels >= _LEAST_CHANNELS and output[0].numel() // channels * weights.numel() >= _LEAST_PRODUCTS:
+        outputs, inputs = weights.shape[:2]
+        if isinstance(module, nn.ConvTranspose2d):
+            outputs, inputs = inputs, outputs
+        products = output[0].numel() // outputs * weights.numel()
+        if inputs >= _LEAST_INPUTS and outputs >= _LEAST_OUTPUTS and products >= _LEAST_PRODUCTS:
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(arguments[0].min())), max(high, float(arguments[0].max()))
 
