@@ -25,13 +25,13 @@ _LEAST_M, _OVER_M = 0.002, 0.005
 # Part of the distance between vertices within which they move onto a hem.
 _SNAP = 0.5
 # The skin beyond a hem, up to so far, moves up beneath it: a hem is an edge.
-_BENEATH = 1.3
+_BENEATH = 0.8
 _COVERED_M = 3e-4
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
-# Cloth that is let out so far hangs, and clings the more the less it is; it rests on what faces up.  By so much of its
-# radius it narrows: from hip to knee and knee to ankle, shoulder to elbow, and up the trunk.
-_HANGS_M, _RESTS = (-0.003, 0.006), 0.8
+# Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops.  It rests on
+# what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to elbow, up the trunk.
+_TROUSERS_HANG_M, _TOPS_HANG_M, _RESTS = (-0.003, 0.015), (0.0, 0.03), 0.8
 _LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.03, 0.25, 0.10
 _KNEE, _ANKLE, _ARMPIT, _THIGHS, _FLAT = 0.75, 2.06, 0.74, -0.3, 0.25
 # A collar: from there up the torso, and so thick with the layers that have one.
@@ -43,7 +43,7 @@ _BELT_M, _BELOW_BELT_M = 0.006, 0.1
 _WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
-_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.006, 0.035
+_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.004, 0.035
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
@@ -87,9 +87,13 @@ class Dresser:
         self._outward = {name: self._outward_of(name, template) for name in names}
         self._covered = {name: np.linalg.norm(shells.fields[name], axis=1) > _COVERED_M for name in names}
 
-    def dress(self, latent: OutfitLatent) -> Outfit:
-        """The outfit of z'."""
-        worn = _Worn(self._normals, len(self._rest))
+    def dress(self, latent: OutfitLatent, unseen: float = 1.0) -> Outfit:
+        """The outfit of z'.
+
+        Args:
+            unseen: 1 for cloth that hangs as freely as it would, 0 for what lies as far from the body as was measured.
+        """
+        worn = _Worn(self._normals, len(self._rest), unseen)
         self._shoes(worn, latent)
         self._bottom(worn, latent)
         self._top(worn, latent)
@@ -153,7 +157,8 @@ class Dresser:
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
         if skirt:
             most_m[self._on_leg] = np.inf
-        self._put(worn, name, kept, z["loose_m"] + flare_m, most_m=most_m, hangs=() if skirt else ("leg.L", "leg.R"))
+        hangs, loose_m = () if skirt else ("leg.L", "leg.R"), z["loose_m"] + flare_m
+        self._put(worn, name, kept, loose_m, most_m=most_m, hangs=hangs, hangs_m=_TROUSERS_HANG_M)
         self._straighten(worn, name, along - z["leg_end"], self._on_leg)
 
     def _top(self, worn: "_Worn", latent: OutfitLatent) -> None:
@@ -190,12 +195,13 @@ class Dresser:
         over: float | None = None,
         most_m: float | FloatArray = np.inf,
         hangs: Sequence[str] = (),
+        hangs_m: tuple[float, float] = _TOPS_HANG_M,
     ) -> None:
         out = self._outward[name] * np.broadcast_to(loose_m, len(kept))[:, None].astype(np.float32)
         kept, field = kept & self._covered[name], self._shells.fields[name] + out
         beyond_m = np.maximum(np.einsum("vd,vd->v", field, self._normals) - most_m, 0).astype(np.float32)
         field -= self._normals * beyond_m[:, None]
-        amount = float(np.interp(np.median(loose_m), _HANGS_M, (0, 1)))
+        amount = worn.unseen * float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
         field += sum(self._tubes[each].hung(self._rest + field, kept, amount) for each in hangs)
         if name == "skirt":
             # It leaves the legs, and what they wear, behind.
@@ -278,12 +284,13 @@ class _Worn:
     """What has been put on.
 
     Attributes:
+        unseen: how freely it hangs, 0…1.
         field: (V', 3) displacement.
         cloth: (V',) whether the outermost layer is cloth.
     """
 
-    def __init__(self, normals: FloatArray, count: int) -> None:
-        self._normals = normals
+    def __init__(self, normals: FloatArray, count: int, unseen: float) -> None:
+        self._normals, self.unseen = normals, unseen
         self.field, self.cloth = np.zeros((count, 3), np.float32), np.zeros(count, np.bool_)
 
     def put(self, inside: BoolArray, field: FloatArray, over: float | None = None, cloth: bool = True) -> None:

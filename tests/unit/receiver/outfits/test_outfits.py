@@ -126,6 +126,16 @@ def test_labels_count_as_far_as_they_are_sure(dresser: Dresser, guidance: Guidan
     assert errors[1] < 0.6 * errors[0]
 
 
+def test_trousers_hang_the_less_the_surer_the_labels_are(dresser: Dresser, shells: Shells) -> None:
+    latent = sample(wears(bottom={"trousers": 1.0}, bottom_fit={"regular": 1.0}), 4)
+    shins = (shells.limb[:, 1] > 1.3) & (shells.limb[:, 1] < 1.8)
+    sizes = [
+        float(np.linalg.norm(dresser.dress(latent, unseen).displacement[shins], axis=1).mean())
+        for unseen in (0.0, 0.5, 1.0)
+    ]
+    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] > sizes[0] + 0.004, sizes
+
+
 def test_outfits_agree_with_what_was_seen(dresser: Dresser, guidance: Guidance) -> None:
     """Somebody in wide trousers and somebody in tight ones, of equal kinds, are told apart by their labels."""
     space, kinds = SurfaceSpace.load(), wears(bottom={"trousers": 1.0}, layer={"top": 1.0})
