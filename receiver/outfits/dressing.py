@@ -24,13 +24,17 @@ from receiver.outfits.shells import Shells
 _LEAST_M, _OVER_M = 0.002, 0.005
 # Part of the distance between vertices within which they move onto a hem.
 _SNAP = 0.5
-# The skin beyond a hem, up to so far, moves up beneath it: a hem is an edge.
-_BENEATH = 0.8
+# The skin beyond a hem, up to so far, moves up beneath it: a hem is an edge.  Cloth still fades over the mesh's next
+# edge, so that legs and tails end so far above their hems, in units of the leg.  On 128 people of the validation split,
+# half known, the lowest hem is within 6 cm for 0.76 of them with 0.8 and 0, for 0.78 with 0.8 and 0.04, 0.82 so.
+_BENEATH, _FADES = 0.4, 0.04
 _COVERED_M = 3e-4
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
-# Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops.  It rests on
-# what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to elbow, up the trunk.
+# Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops.  Tops that
+# hang freely are, on people of the validation split, 13 % of the bare body's distance too far out; trousers are not.
+# Cloth rests on what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to
+# elbow, and up the trunk.
 _TROUSERS_HANG_M, _TOPS_HANG_M, _RESTS = (-0.003, 0.015), (0.0, 0.03), 0.8
 _LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.03, 0.25, 0.10
 _KNEE, _ANKLE, _ARMPIT, _THIGHS, _FLAT = 0.75, 2.06, 0.74, -0.3, 0.25
@@ -152,14 +156,14 @@ class Dresser:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
         name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-        along = self._fall if skirt else self._leg
-        kept = ~self._on_arm & (self._torso <= z["waist"]) & (~self._on_leg | (along <= z["leg_end"]))
+        beyond = (self._fall if skirt else self._leg) - (z["leg_end"] - _FADES)
+        kept = ~self._on_arm & (self._torso <= z["waist"]) & (~self._on_leg | (beyond <= 0))
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
         if skirt:
             most_m[self._on_leg] = np.inf
         hangs, loose_m = () if skirt else ("leg.L", "leg.R"), z["loose_m"] + flare_m
         self._put(worn, name, kept, loose_m, most_m=most_m, hangs=hangs, hangs_m=_TROUSERS_HANG_M)
-        self._straighten(worn, name, along - z["leg_end"], self._on_leg)
+        self._straighten(worn, name, beyond, self._on_leg)
 
     def _top(self, worn: "_Worn", latent: OutfitLatent) -> None:
         layer, z = latent.kinds["layer"], latent.z_prime["top"]
@@ -179,10 +183,11 @@ class Dresser:
         self._put(worn, name, kept & closed, loose_m, over=_OVER_M, hangs=hangs)
         self._straighten(worn, name, self._arm - sleeve["sleeve_end"], self._on_arm)
         if long:
-            tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & (~self._on_leg | (self._fall <= z["hem"]))
+            beyond = self._fall - (z["hem"] - _FADES)
+            tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & (~self._on_leg | (beyond <= 0))
             flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
             self._put(worn, "skirt", tails, z["loose_m"] + flare_m, over=_OVER_M)
-            self._straighten(worn, "skirt", self._fall - z["hem"], self._on_leg)
+            self._straighten(worn, "skirt", beyond, self._on_leg)
         elif layer != "dress":
             self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed)
 

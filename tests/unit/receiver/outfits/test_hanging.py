@@ -16,7 +16,8 @@ def cone() -> tuple[FloatArray, FloatArray, FloatArray]:
     unit = np.stack([np.cos(angle), np.zeros_like(angle), np.sin(angle)], -1)
     places = (_TOP_M + (_BOTTOM_M - _TOP_M) * down)[..., None] * unit
     places[..., 1] = 0.5 * down
-    return *(each.reshape(-1, 3).astype(np.float32) for each in (places, unit)), down.ravel().astype(np.float32)
+    rest, normals = (each.reshape(-1, 3).astype(np.float32) for each in (places, unit))
+    return rest, normals, down.ravel().astype(np.float32)
 
 
 @pytest.fixture(scope="module")
