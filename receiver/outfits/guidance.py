@@ -61,9 +61,10 @@ class Guidance:
 
     def worn(self, latent: OutfitLatent, surface: FloatArray, confidence: float) -> FloatArray:
         """(V', 3) displacement of one outfit, moved by the labels, metres."""
-        outfit = self._dresser.dress(latent)
         if not len(surface) or confidence <= 0:
-            return outfit.displacement
+            return self._dresser.dress(latent).displacement
+        # How cloth hangs is a guess: the surer the labels are, the less of it.
+        outfit = self._dresser.dress(latent, 1 - confidence)
         share = explained(len(surface), confidence)
         gain = _LEFT_OPEN * share / (_LEFT_OPEN * share + 1 - share)
         change = gain * (surface / share - self._entries(outfit.displacement)[: len(surface)])

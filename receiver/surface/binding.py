@@ -48,15 +48,13 @@ class SurfaceBinding:
         faces: (F, 3) triangles of the mesh, wound outwards.
         places: (N, V') sparse; barycentric coordinates of each vertex's place.
         followed: (N, V') sparse; as `places`, smoothed along the mesh.
-        weights: (N, S) skinning weights at the places.
-        offsets: (N, 3) from what is followed to the vertices in the rest pose, metres.
+        levers: (N, 3 S) sparse; from what is followed to the vertices in the rest pose, metres, times skinning weights.
     """
 
     faces: Int32Array
     places: scipy.sparse.csr_array
     followed: scipy.sparse.csr_array
-    weights: FloatArray
-    offsets: FloatArray
+    levers: scipy.sparse.csr_array
 
     @classmethod
     def bind(cls, mesh: SurfaceMesh, template: PosedTemplate, smoothing_iterations: int) -> Self:
@@ -72,12 +70,13 @@ class SurfaceBinding:
         weights = np.asarray(places @ template.weights, np.float32)
         offsets = mesh.vertices - followed @ template.vertices
         turned = np.linalg.solve(_blended(weights, template.rotations), offsets[..., None])[..., 0]
-        return cls(mesh.faces, places, followed, weights, turned.astype(np.float32))
+        levers = scipy.sparse.csr_array((weights[:, :, None] * turned[:, None]).reshape(len(weights), -1))
+        return cls(mesh.faces, places, followed, levers.astype(np.float32))
 
     def carried(self, vertices: FloatArray, rotations: FloatArray) -> FloatArray:
         """The mesh's vertices (N, 3) on a posed template (V', 3) with bones (S, 3, 3)."""
-        turned = (_blended(self.weights, rotations) @ self.offsets[..., None])[..., 0]
-        return np.asarray(self.followed @ vertices + turned, np.float32)
+        turned = np.ascontiguousarray(rotations.transpose(0, 2, 1)).reshape(-1, 3)
+        return np.asarray(self.followed @ vertices + self.levers @ turned, np.float32)
 
     def coloured(self, colours: ByteArray) -> ByteArray:
         """(N, 3) colours of the mesh's vertices from those of the template (V', 3)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import FloatArray
-from common.body.anatomy import JOINTS
+from common.body.anatomy import JOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.body.template import BodyTemplate
@@ -22,10 +22,15 @@ from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
 from receiver.surface.stage import SurfaceStage
+from receiver.surface.subdivision import DetailedPlaces
 from receiver.texture.face_detail import FaceDetail
 
 # Turns about the camera's z axis, from the rest pose, whose arms are half raised.  With higher arms the skin above the
 # shoulders is folded: between raised by 20 degrees and hanging down, edges there stretch 14 times; so, 1.5 times.
+# Where hair, collars, cuffs, hems and soles are, the mesh that is carried is finer than its grid: regions, how far
+# around the middle of each, and the greatest length of an edge.
+_DETAILED = {"scalp": 0.13, "foot.L": 0.14, "foot.R": 0.14, "hand.L": 0.08, "hand.R": 0.08}
+_COLLAR_M, _DETAIL_M = 0.09, 0.017
 _SPREAD_DEG = {"upperarm01.L": -10.0, "upperarm01.R": 10.0, "upperleg01.L": -10.0, "upperleg01.R": 10.0}
 
 
@@ -59,11 +64,13 @@ class PeopleSurfaces:
         size_px = pixels_per_metre * float(np.ptp(body.mesh.vertices, axis=0).max())
         return self._solved(body.mesh, self._stage.resolution(size_px, people_in_frame))
 
-    def _solved(self, template: SurfaceMesh, resolution: int | None = None) -> SurfaceMesh:
+    def _solved(
+        self, template: SurfaceMesh, resolution: int | None = None, places: DetailedPlaces | None = None
+    ) -> SurfaceMesh:
         normals, areas = self._template.vertex_normals.with_areas(template.vertices)
         # Points without an area, which line the mouth and the eye sockets, are ignored.
         areas = np.where(self._visible, areas, 0)
-        places = self._face.places(template.vertices)
+        places = places or self._face.places(template.vertices)
         faces = self._template.faces
         return self._stage.reconstruct(template.vertices, normals, areas, template.colours, resolution, places, faces)
 
@@ -80,5 +87,13 @@ class PeopleSurfaces:
         vertices: FloatArray = to_numpy(posed.vertices[0])
         visible = self._template.faces[self._visible[self._template.faces].all(axis=1)]
         template = PosedTemplate(vertices, to_numpy(posed.joint_rotations[0]), self._template.weights, visible)
-        mesh = self._solved(SurfaceMesh(vertices, self._template.faces))
+        places = self._face.places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
+        mesh = self._solved(SurfaceMesh(vertices, self._template.faces), places=places)
         return SurfaceBinding.bind(mesh, template, min(1, self._stage.config.taubin_iterations))
+
+    def _hems(self, vertices: FloatArray, joints: FloatArray) -> DetailedPlaces:
+        region = self._template.region
+        centres = [vertices[region == REGION_INDEX[name]].mean(axis=0) for name in _DETAILED]
+        centres.append(joints[JOINTS.index("neck01")])
+        radii_m = np.array([*_DETAILED.values(), _COLLAR_M], np.float32)
+        return DetailedPlaces(np.array(centres, np.float32), radii_m, np.full_like(radii_m, _DETAIL_M))

@@ -7,6 +7,7 @@ Shapes: V vertices, F triangles, E edges, K places.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -44,6 +45,10 @@ class DetailedPlaces:
     centres: FloatArray
     radii_m: FloatArray
     edges_m: FloatArray
+
+    def joined(self, other: Self) -> Self:
+        """These and others."""
+        return type(self)(*(np.concatenate([getattr(each, name) for each in (self, other)]) for name in self.__slots__))
 
     def too_long(self, middles: FloatArray, lengths_m: FloatArray) -> BoolArray:
         """(E,) whether edges with these middles (E, 3) and lengths (E,) are too long."""

@@ -34,6 +34,11 @@ _FLOOR = 1e-4
 # Mean and standard deviation of what is not measured.
 _PRIOR: Mapping[str, tuple[float, float]] = {"style": (0.0, 1.0), "size": (0.8, 0.25)}
 _MADE = "suit.made_suit"
+# Shells of avatars stand for the short hair of the wardrobe, and are as frequent as its tied hair and its shoes.
+_AVATARS = {
+    "hair short": {"hair.close": 0.2, "hair.short": 0.3, "hair.full": 0.3, "hair.long_on_top": 0.2},
+    "hair tied": {"hair.Medical_Female_03": 0.5},
+}
 
 
 class Component(TypedDict):
@@ -104,7 +109,7 @@ def _measurable(block: str) -> bool:
     return any(name not in _PRIOR for name in BLOCKS[block])
 
 
-def _shares(counts: Mapping[str, int], available: Collection[str]) -> dict[str, float]:
+def _shares(counts: Mapping[str, float], available: Collection[str]) -> dict[str, float]:
     """The frequency of each shell of a part; garments without one count for all but the made one alike.
 
     The most frequent one is in the middle, where the quantile of the mean is.
@@ -125,7 +130,7 @@ def main() -> None:
     arguments = parser.parse_args()
     available, outfits = Shells.load().fields, MeasuredOutfits.read(arguments.outfits)
     measured: dict[str, list[tuple[Kinds, Measures]]] = defaultdict(list)
-    shells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    shells: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for row in range(len(outfits)):
         kinds, blocks = outfits.possible(row), outfits.blocks(row)
         for block in BLOCKS:
@@ -135,6 +140,10 @@ def main() -> None:
             if shell and not (part == "hair" and kinds["hair"] == {"bald"}):
                 shells[f"hair {next(iter(kinds['hair']))}" if part == "hair" else part][shell] += 1
     learned = {block: components(block, measured[block]) for block in BLOCKS}
+    for part, each in _AVATARS.items():
+        shells[part] |= {name: share * sum(shells[part].values()) for name, share in each.items()}
+    often = float(np.mean(list(shells["shoes"].values())))
+    shells["shoes"] |= {name: often for name in available if name.startswith("shoes.") and name not in shells["shoes"]}
     shares = {part: _shares(each, available) for part, each in sorted(shells.items())}
     arguments.out.write_text(json.dumps({"components": learned, "styles": shares}, indent=1) + "\n", encoding="utf-8")
     print(f"{arguments.out.name}: {len(outfits)} outfits, {sum(map(len, learned.values()))} components")

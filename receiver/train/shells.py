@@ -1,12 +1,14 @@
 """Makes the shells that generated outfits are cut from: `receiver/outfits/shells.npz`.
 
-Suits, hair and shoes are garments of the wardrobe on the mean body, to which the template is bound.  The skirt is the
-convex outline of hips and legs, which hangs down.  Nothing is trained; it takes half a minute.
+Suits, long hair and shoes are garments of the wardrobe on the mean body, to which the template is bound.  The skirt is
+the convex outline of hips and legs, which hangs down.  Short hair, and more shoes, are measured on clothed avatars
+(`receiver.train.avatars`).  Nothing is trained; it takes half a minute.
 
 Examples:
-  python -m receiver.train.shells --out /tmp/shells.npz
+  python -m receiver.train.shells --avatars rocketbox --out /tmp/shells.npz
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +29,12 @@ from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
 from common.synthetic.renderer.renderer import Renderer
+from common.texture.atlas import AtlasLayout
 from receiver.outfits.shells import SHELLS_FILE, STEP_M
+from receiver.texture.face_detail import FaceDetail
+from receiver.train.avatars import Avatar, aligned_head, aligned_shoe, has_eyes, reach, read_avatars
 
+_MEAN_SHAPE = np.zeros(10, np.float32)
 _BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
 
 
@@ -47,19 +53,34 @@ _SKIN_TIGHT, _SPAN_FROM, _SPANNING_ROUNDS = "made_suit", 0.25, 60
 # The skirt: how far down the torso it begins and over how much of it it comes off the skin, rows and directions of its
 # outline, how much of its width it may lose from one row to the next, and its distance from the skin.
 _WAIST, _ROWS, _DIRECTIONS, _NARROWING, _SKIRT_M = 0.36, 48, 64, 0.995, 0.006
-_OVERLAPS_BELOW_M = 0.06
-# Legs are told from the trunk up to so far above the crotch; their inner side, this share of the way around, is where
-# the halves of the skirt meet, and where they overlap.
-_ABOVE_CROTCH_M, _TOGETHER, _OVERLAP_M, _BENEATH_OVERLAP_M = 0.10, 0.75, 0.012, 0.010
+# Legs are told from the trunk up to so far above the crotch; this share of the way around them the halves of the skirt
+# meet, and go on for so many radians, the more beneath each other.
+_ABOVE_CROTCH_M, _TOGETHER, _PAST, _BENEATH_OVERLAP_M = 0.10, 0.75, 0.3, 0.005
+_PASSED = np.pi / 2 + _PAST
 # A vertex sticks out that is so many distances between vertices away from the middle of its neighbours.
 _UNTANGLING_ROUNDS, _STICKS_OUT = 12, 0.6
-_TIED = ("ponytail01", "braid01")
+# Suits that reach so far down the leg are lengthened to the second of these, but not to lower on the foot.
+_TROUSERS, _ANKLE, _TROUSERS_M, _SHOE_TOP_M = 1.9, 2.06, 0.004, 0.06
+_TIED, _TIED_AVATARS = ("ponytail01", "braid01"), ("Medical_Female_03",)
 _BROW_M, _FACE_Z_M = 0.085, -0.06
 _SHOES = ("shoes01", "shoes02", "shoes03")
-_CROPPED_M, _LEAST_HAIR_M = 0.010, 0.008
-# Shoes reach so high up the foot, and fade out over so much of it; their middle line, and its distance from the ends.
-_ANKLE_M, _FADE_M, _MIDDLE_M, _FOOT_END_M, _LEATHER_M = 0.085, 0.025, 0.035, 0.035, 0.004
-_BENEATH_M = 0.02
+_AVATAR_SHOES = ("Male_Adult_14", "Male_Adult_18", "Business_Male_02", "Sports_Male_04", "Female_Adult_06")
+_LEAST_HAIR_M = 0.008
+# Short hair: how voluminous it is among the avatars, as a share of them.  The least is as thick as its edge: what else
+# the avatars are beyond the skull is that theirs is another one.
+_SHORT = {"close": 0.4, "short": 0.65, "full": 0.85, "long_on_top": 0.97}
+_LEAST, _EDGE_M, _HIGHEST_M = 0.1, 0.008, 0.05
+# Tufts: how high, how many to the radian.
+_TUFT_M, _TUFTS = 0.0035, (9.0, 14.0)
+# The middle of the skull is so far below its top, and so far before the middle of the scalp.
+_SKULL_M, _SKULL_BACK_M = 0.115, 0.012
+# Shoes reach so high up the foot, and fade out over so much of it.  Their middle line, how high it is from toes to
+# heel, and its distance from the ends; leather is so thick, and so much thicker over the toes and at the collar.
+_ANKLE_M, _FADE_M, _FOOT_END_M, _LEATHER_M = 0.088, 0.008, 0.033, 0.004
+_MIDDLE, _MIDDLE_M = (0.0, 0.3, 1.0), (0.010, 0.018, 0.035)
+_TOE_BOX_M, _TOES_M, _BENEATH_M = 0.014, 0.10, 0.012
+_RISING_M, _COLLAR_M = 0.03, 0.005
+_ROUNDING = 2
 
 
 class ShellMaker:
@@ -82,7 +103,18 @@ class ShellMaker:
         field = self._worn(name).astype(np.float64)
         if name == _SKIN_TIGHT:
             field = self._spanned(field)
-        return self._untangled(field, np.linalg.norm(field, axis=1) > 1e-3)
+        return self._untangled(self._to_shoes(field), np.linalg.norm(field, axis=1) > 1e-3)
+
+    def _to_shoes(self, field: Float64Array) -> Float64Array:
+        """Lengthens trousers to the ankle: those of avatars end there."""
+        leg, rest = self.limb[:, 1], self.template.rest
+        bare = np.linalg.norm(field, axis=1) < 1e-3
+        if leg[~bare].max() < _TROUSERS:
+            return field
+        high = rest[self._left_foot(), 1].max() - rest[:, 1] > _SHOE_TOP_M
+        lengthened = bare & (leg > _TROUSERS - 0.1) & (leg < _ANKLE) & high
+        field[lengthened] = _TROUSERS_M * self.normals[lengthened]
+        return field
 
     def _spanned(self, field: Float64Array) -> Float64Array:
         """Spans the hollows of the trunk: cloth does not follow the chest into them."""
@@ -102,16 +134,14 @@ class ShellMaker:
         side = np.where(rest[:, 0] < 0, -1.0, 1.0)
         angle = self._around(inside, side, rows_m, middle_m)
         row = np.interp(rest[:, 1], rows_m, np.arange(_ROWS))
-        turn = (angle / np.pi + 0.5) * (_DIRECTIONS - 1)
+        past = np.maximum(np.abs(angle) - np.pi / 2, 0)
+        turn = ((angle - 2 * np.sign(angle) * past) / np.pi + 0.5) * (_DIRECTIONS - 1)
         radius_m = map_coordinates(self._outline(inside, rows_m, middle_m), np.stack([row, turn]), order=1)
-        across, depth = side * radius_m * np.cos(angle), middle_m + radius_m * np.sin(angle)
-        # The halves lie over each other where they meet, and their ends beneath, or daylight shows between them.
-        meet = (np.abs(angle) > np.pi / 2 - 0.03) & (leg > 0)
-        crotch_m = float(rest[inside & (leg <= 0), 1].max())
-        overlap = meet * np.clip((rest[:, 1] - crotch_m) / _OVERLAPS_BELOW_M, 0, 1)
+        # The halves lie over each other where they meet, and their ends beneath, or there would be a groove.
+        depth = radius_m * np.sin(angle) - np.sign(angle) * _BENEATH_OVERLAP_M * past / _PAST
         field = np.zeros_like(rest)
-        field[:, 0] = np.where(meet, -side * _OVERLAP_M * overlap, across) - rest[:, 0]
-        field[:, 2] = depth - np.sign(angle) * _BENEATH_OVERLAP_M * overlap - rest[:, 2]
+        field[:, 0] = side * radius_m * np.cos(angle) - rest[:, 0]
+        field[:, 2] = middle_m + depth - rest[:, 2]
         field *= inside[:, None]
         return field.astype(np.float32)
 
@@ -128,7 +158,7 @@ class ShellMaker:
         across, depth = (np.interp(rest[:, 1], rows_m, each) for each in axis)
         of_leg = np.arctan2(rest[:, 2] - depth, np.abs(rest[:, 0]) - across) / (2 * _TOGETHER)
         share = np.clip((rest[:, 1] - crotch_m) / _ABOVE_CROTCH_M + 1, 0, 1)
-        return np.asarray((of_trunk + share * (of_leg - of_trunk)).clip(-np.pi / 2, np.pi / 2))
+        return np.asarray((of_trunk + share * (of_leg - of_trunk)).clip(-_PASSED, _PASSED))
 
     def _outline(self, inside: BoolArray, rows_m: Float64Array, middle_m: float) -> Float64Array:
         """(rows, directions) distance of the skirt from the middle, on one side: convex, and hardly narrower below."""
@@ -144,14 +174,47 @@ class ShellMaker:
             radii.append(np.maximum(radius, radii[-1] * _NARROWING) if radii else radius)
         return np.asarray(gaussian_filter1d(np.stack(radii), 1.0, axis=0), np.float64)
 
-    def cropped(self) -> FloatArray:
-        """(V', 3) displacement of hair that is cropped."""
+    def avatar_hair(self, avatars: Sequence[Avatar]) -> dict[str, FloatArray]:
+        """Name → (V', 3) displacement of short and tied hair: how far avatars reach beyond the skull."""
+        rest, hair = self.template.rest.astype(np.float64), self._hairline()
+        scalp = rest[self.template.region == REGION_INDEX["scalp"]]
+        middle = np.array([0, scalp[:, 1].min() + _SKULL_M, scalp[:, 2].mean() - _SKULL_BACK_M])
+        outward = rest[hair] - middle
+        length_m = np.linalg.norm(outward, axis=1)
+        eyes, nose_m = self._eyes(), float(rest[self.limb[:, 3] > 0, 2].min())
+        height_m: dict[str, Float64Array] = {}
+        for avatar in avatars:
+            far = reach(np.broadcast_to(middle, outward.shape), outward, aligned_head(avatar, eyes, nose_m))
+            height_m[avatar.name] = np.where(far > 0, far - 1, 0) * length_m
+        short_m = [height_m[each.name] for each in avatars if each.attributes["hair"] == "short"]
+        least_m = np.quantile(short_m, _LEAST, axis=0)
+        cut_m = {name: np.quantile(short_m, share, axis=0) for name, share in _SHORT.items()}
+        cut_m |= {name: height_m[name] for name in _TIED_AVATARS}
+        unit = outward / length_m[:, None]
+        tufts = sum(np.sin(rate * (unit @ np.roll([0.9, 0.5, 1.0], turn))) for turn, rate in enumerate(_TUFTS))
+        shells = {}
+        for name, each_m in cut_m.items():
+            height = np.zeros(len(rest))
+            height[hair] = np.clip(each_m - least_m, 0, _HIGHEST_M)
+            height = np.where(hair, 0.5 * height + 0.5 * (self._mean @ height), 0)
+            height[hair] += _EDGE_M + _TUFT_M * tufts * np.clip(height[hair] / _EDGE_M, 0.3, 1)
+            field = np.zeros_like(rest)
+            field[hair] = unit * height[hair, None]
+            shells[f"hair.{name}"] = field.astype(np.float32)
+        return shells
+
+    def _eyes(self) -> Float64Array:
+        """(3,) the middle of the eyes."""
+        face = FaceDetail(self.model, self.template, AtlasLayout.from_body(self.model))
+        return np.asarray(face.places(self.template.rest).centres[:2].mean(0), np.float64)
+
+    def _hairline(self) -> BoolArray:
+        """(V',) what is beneath short or tied hair."""
         finish = self._bare.finish.copy()
-        finish[HAIR, 2] = _CROPPED_M
-        borders = Borders(hairline_front=-0.6, hairline_side=-0.1, hairline_back=0.35, beard=0.0)
-        painted = Outfit(replace(self._bare, finish=finish, borders=borders), ())
-        clothed = self.displacer.displace(painted, np.zeros(10, np.float32))
-        return np.asarray(clothed.displacement * (clothed.material == HAIR)[:, None], np.float32)
+        finish[HAIR, 2] = _EDGE_M
+        borders = Borders(hairline_front=-0.6, hairline_side=-0.1, hairline_back=0.4, beard=0.0)
+        clothed = self.displacer.displace(Outfit(replace(self._bare, finish=finish, borders=borders), ()), _MEAN_SHAPE)
+        return np.asarray((clothed.material == HAIR) & (self.limb[:, 3] > 0))
 
     def hair(self, name: str) -> FloatArray:
         """(V', 3) displacement of hair, which leaves the eyes free."""
@@ -185,41 +248,50 @@ class ShellMaker:
         field[face], moved[face] = 0, False
 
     def shoes(self, name: str) -> FloatArray:
-        """(V', 3) displacement of shoes, symmetric: the convex hull of each foot, which bridges the toes."""
+        """(V', 3) displacement of shoes of the wardrobe."""
         field = self._worn(name)
         mirrored = field[self.template.mirror] * np.array([-1, 1, 1], np.float32)
         longer = np.linalg.norm(mirrored, axis=1) > np.linalg.norm(field, axis=1)
         position = np.asarray(self.template.rest + np.where(longer[:, None], mirrored, field), np.float64)
-        for region in ("foot.L", "foot.R"):
-            self._bridge(position, self.template.region == REGION_INDEX[region])
-        return (position - self.template.rest).astype(np.float32)
+        return self._shod(position[self._left_foot()])
 
-    def _bridge(self, position: Float64Array, foot: BoolArray) -> None:
-        """Moves what is below the ankle onto the convex hull of it, away from the middle line of the foot."""
-        skin = self.template.rest[foot].astype(np.float64)
-        height = skin[:, 1].max() - skin[:, 1]
-        hull = ConvexHull(
-            np.concatenate([position[foot], skin + _LEATHER_M * self.normals[foot]])[np.tile(height, 2) < _ANKLE_M]
-        )
-        ends = skin[:, 2].min() + _FOOT_END_M, skin[:, 2].max() - _FOOT_END_M
-        middle = np.stack(
-            [
-                np.full(len(skin), skin[:, 0].mean()),
-                np.full(len(skin), skin[:, 1].max() - _MIDDLE_M),
-                np.clip(skin[:, 2], *ends),
-            ],
-            1,
-        )
+    def avatar_shoes(self, avatar: Avatar) -> FloatArray:
+        """(V', 3) displacement of the shoes of an avatar."""
+        return self._shod(aligned_shoe(avatar, self.template.rest[self._left_foot()].astype(np.float64)))
+
+    def _left_foot(self) -> BoolArray:
+        return np.asarray(self.template.region == REGION_INDEX["foot.L"])
+
+    def _shod(self, shoe: Float64Array) -> FloatArray:
+        """(V', 3) displacement of both feet to the convex hull of the left shoe (n, 3), which bridges the toes."""
+        foot = self._left_foot()
+        skin, normals = self.template.rest[foot].astype(np.float64), self.normals[foot]
+        ground_m, toes_m = skin[:, 1].max(), skin[:, 2].min()
+        height = ground_m - skin[:, 1]
+        over_toes = np.clip((toes_m + _TOES_M - skin[:, 2]) / _TOES_M, 0, 1) * (normals[:, 1] < 0)
+        collar = np.clip((height - _ANKLE_M) / _RISING_M + 1, 0, 1)
+        leather = skin + normals * (_LEATHER_M + _TOE_BOX_M * over_toes + _COLLAR_M * collar)[:, None]
+        around = np.concatenate([shoe, leather])
+        hull = ConvexHull(around[ground_m - around[:, 1] < _ANKLE_M])
+        share = (skin[:, 2] - toes_m) / np.ptp(skin[:, 2])
+        along = np.clip(skin[:, 2], toes_m + _FOOT_END_M, skin[:, 2].max() - _FOOT_END_M)
+        middle_m = ground_m - np.interp(share, _MIDDLE, _MIDDLE_M)
+        middle = np.stack([np.full(len(skin), skin[:, 0].mean()), middle_m, along], 1)
         outward = skin - middle
-        normals, offsets = hull.equations[:, :3], hull.equations[:, 3]
-        towards = outward @ normals.T
-        reach = np.where(towards > 1e-9, -(middle @ normals.T + offsets) / np.maximum(towards, 1e-9), np.inf).min(1)
+        planes, offsets = hull.equations[:, :3], hull.equations[:, 3]
+        towards = outward @ planes.T
+        far = np.where(towards > 1e-9, -(middle @ planes.T + offsets) / np.maximum(towards, 1e-9), np.inf).min(1)
         # What faces the next toe lies beneath, or it would be seen from behind.
         length = np.linalg.norm(outward, axis=1)
-        facing = np.einsum("vd,vd->v", outward, self.normals[foot]) / length
-        reach -= np.clip(0.5 - facing, 0, 0.5) * _BENEATH_M / length
-        share = np.clip((_ANKLE_M - height) / _FADE_M, 0, 1)[:, None]
-        position[foot] += share * (middle + outward * reach[:, None] - position[foot])
+        facing = np.einsum("vd,vd->v", outward, normals) / length
+        far -= np.clip(0.35 - facing, 0, 0.5) * _BENEATH_M / length
+        shod = np.clip((_ANKLE_M - height) / _FADE_M, 0, 1)[:, None]
+        position = self.template.rest.astype(np.float64)
+        position[foot] += shod * (middle + outward * far[:, None] - skin)
+        for _ in range(_ROUNDING):
+            position[foot] += 0.5 * (shod == 1) * (self._mean @ position - position)[foot]
+        field = (position - self.template.rest).astype(np.float32)
+        return field + field[self.template.mirror] * np.array([-1, 1, 1], np.float32)
 
     def _bare_skin(self) -> BoolArray:
         return np.isin(self.template.region, [REGION_INDEX[name] for name in _BARE])
@@ -242,7 +314,7 @@ class ShellMaker:
     def _worn(self, name: str) -> FloatArray:
         garment = next(each for each in self.wardrobe.all() if each.name == name)
         outfit = Outfit(self._bare, ((garment, paint(self._bare, garment.kind)),))
-        return self.displacer.displace(outfit, np.zeros(10, np.float32)).displacement
+        return self.displacer.displace(outfit, _MEAN_SHAPE).displacement
 
 
 def _bare() -> Appearance:
@@ -252,15 +324,25 @@ def _bare() -> Appearance:
     return replace(appearance, finish=finish, borders=Borders(hairline_front=-2.0))
 
 
+def _shows_hair(avatar: Avatar) -> bool:
+    bare = avatar.attributes["headwear"] == "none" and has_eyes(avatar)
+    return bare and (avatar.attributes["hair"] == "short" or avatar.name in _TIED_AVATARS)
+
+
 def main() -> None:
     parser = parser_of("python -m receiver.train.shells", __doc__)
+    parser.add_argument("--avatars", type=Path, required=True, help="folder of clothed avatars with an index.json")
     parser.add_argument("--out", type=Path, default=SHELLS_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
-    maker = ShellMaker()
+    avatars, maker = list(read_avatars(arguments.avatars)), ShellMaker()
     shells = {f"suit.{name}": maker.suit(name) for name in _SUITS} | {"skirt": maker.skirt()}
-    hair = [garment.name for garment in maker.wardrobe.all() if garment.kind.value == "hair"]
-    shells |= {f"hair.{name}": maker.hair(name) for name in hair} | {"hair.cropped": maker.cropped()}
+    hair = [
+        each.name for each in maker.wardrobe.all() if each.kind.value == "hair" and not each.name.startswith("short")
+    ]
+    shells |= {f"hair.{name}": maker.hair(name) for name in hair}
+    shells |= maker.avatar_hair([each for each in avatars if _shows_hair(each)])
     shells |= {f"shoes.{name}": maker.shoes(name) for name in _SHOES}
+    shells |= {f"shoes.{each.name}": maker.avatar_shoes(each) for each in avatars if each.name in _AVATAR_SHOES}
     stored = {name: np.rint(field / STEP_M).astype(np.int16) for name, field in shells.items()}
     np.savez_compressed(arguments.out, limb=maker.limb.astype(np.float16), axes=maker.axes(), **stored)
     print(f"{arguments.out.name}: {len(shells)} shells, {arguments.out.stat().st_size / 1000:.0f} kB")

@@ -32,7 +32,9 @@ Kinds = Mapping[str, frozenset[str]]
 """Attribute → the values that are compatible with what a person wears."""
 
 _NOWHERE = -99.0
-_LAST_SLEEVE, _LAST_LEG = 1.85, 1.88
+# Whole sleeves and trousers end beyond the first of these, and most of them beyond the second: at wrist and ankle.
+_LONG_SLEEVE, _LONG_LEG = (1.55, 1.85, 2.0), (1.6, 1.9, 2.0)
+_WHOLE = 0.9
 _LAYERS = {"top": 0.42, "jacket": 0.21, "coat": 0.09, "vest": 0.07, "dress": 0.11, "robe": 0.03, "none": 0.07}
 _SLEEVES = {"bare": 0.1, "sleeveless": 0.24, "short": 0.34, "long": 0.32}
 _BOTTOMS = {"trousers": 0.4, "knee": 0.16, "shorts": 0.19, "skirt_short": 0.11, "skirt_long": 0.08, "brief": 0.06}
@@ -43,7 +45,7 @@ _FITS = {"tight": 0.25, "regular": 0.4, "loose": 0.35}
 _LOOSE_M = {"tight": (-0.003, 0.002), "regular": (0.005, 0.011), "loose": (0.015, 0.032)}
 # Along the leg (0 hip, 1 knee, 2 ankle), by value.
 _LEG_ENDS = {
-    "trousers": (1.6, _LAST_LEG),
+    "trousers": (_LONG_LEG[0], _LONG_LEG[2]),
     "knee": (0.85, 1.3),
     "shorts": (0.22, 0.72),
     "skirt_short": (0.3, 0.95),
@@ -51,7 +53,7 @@ _LEG_ENDS = {
     "brief": (0.02, 0.08),
 }
 # Along the arm (0 shoulder, 1 elbow, 2 wrist).
-_SLEEVE_ENDS = {"sleeveless": (0.0, 0.12), "short": (0.3, 0.95), "long": (1.55, _LAST_SLEEVE)}
+_SLEEVE_ENDS = {"sleeveless": (0.0, 0.12), "short": (0.3, 0.95), "long": (_LONG_SLEEVE[0], _LONG_SLEEVE[2])}
 _LONG_HAIR = {"long": ("long01",), "tied": ("ponytail01", "braid01"), "medium": ("bob01", "bob02")}
 
 Piece = tuple[Garment, Appearance]
@@ -135,7 +137,7 @@ class KindSampler:
         upper = Tailoring(
             loose_m=rng.uniform(low, high) + thick,
             sleeve_flare_m=rng.uniform(0, 0.02) if rng.random() < 0.3 else 0.0,
-            sleeve_end=rng.uniform(*_SLEEVE_ENDS[sleeve]),
+            sleeve_end=_end(rng, _SLEEVE_ENDS[sleeve], _LONG_SLEEVE),
             hem=hem,
             opening_m=opening,
         )
@@ -179,7 +181,7 @@ class KindSampler:
             loose_m=rng.uniform(low, high),
             leg_flare_m=(rng.uniform(0.0, 0.12) if skirt and fit == "loose" else 0.0)
             + (rng.uniform(0, 0.04) if rng.random() < 0.25 else 0.0),
-            leg_end=rng.uniform(*_LEG_ENDS[bottom]),
+            leg_end=_end(rng, _LEG_ENDS[bottom], _LONG_LEG),
             waist=rng.uniform(0.2, 0.3) if bottom != "brief" else rng.uniform(0.1, 0.25),
         )
         suits = [item for item in self._wardrobe.garments[Kind.SUIT] if item.limb[:, 1].max() > 1.7]
@@ -254,7 +256,7 @@ class KindSampler:
             borders = replace(borders, hairline_side=side, hairline_back=back)
             names = [name for name in self._hair if name.startswith(("short", "afro"))]
             meshed = headwear == "none" and rng.random() < 0.6
-            finish[HAIR, 2] = 0.0 if meshed else rng.uniform(0.002, 0.014)
+            finish[HAIR, 2] = 0.0 if meshed else rng.uniform(0.004, 0.024)
             pieces = [(self._hair[str(rng.choice(names))], paint(shade, Kind.HAIR))] if meshed else []
             return pieces, replace(body, borders=borders, finish=finish, base_colour=base)
         borders = replace(borders, hairline_side=0.2, hairline_back=0.8, beard=0.0)
@@ -263,6 +265,13 @@ class KindSampler:
             garment = beneath(garment, self._wardrobe.canvas, headwear)
         pieces = [(garment, paint(shade, Kind.HAIR))] if len(garment.faces) else []
         return pieces, replace(body, borders=borders, finish=finish, base_colour=base)
+
+
+def _end(rng: Generator, ends: tuple[float, float], long: tuple[float, float, float]) -> float:
+    """Where a limb of a garment ends; of the long ones most end far out."""
+    if ends[1] < long[1]:
+        return float(rng.uniform(*ends))
+    return float(rng.uniform(*(long[1:] if rng.random() < _WHOLE else long[:2])))
 
 
 def _sleeve(rng: Generator, layer: str) -> str:

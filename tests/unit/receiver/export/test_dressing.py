@@ -150,6 +150,6 @@ def test_errors_list_what_can_be_said(texts: list[str], error: str) -> None:
 
 def test_edits_are_made_in_turn_and_the_file_is_valid(character: Character, tmp_path: Path) -> None:
     edits = Edits.parse(["layer=dress", "hair=long"], ["top=#336699"], ["height=+5cm"])
-    other = edits.applied(character)
-    assert np.ptp(other.mesh.vertices[:, 1]) > np.ptp(character.mesh.vertices[:, 1]) + 0.03
+    other, dress = edits.applied(character), dressed(character, {"layer": "dress", "hair": "long"})
+    assert np.ptp(other.mesh.vertices[:, 1]) > np.ptp(dress.mesh.vertices[:, 1]) + 0.03
     assert validation_issues(encode_characters([other], "session-1")) == []
