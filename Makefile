@@ -13,7 +13,7 @@ SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := following mediapipe_pose photos silhouettes
@@ -36,7 +36,7 @@ demo: environment
 	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
-# Beside each other: tests with daemons wait more than they compute. Tests of one file share fixtures and stay in one
+# More processes than cores: tests with daemons and browsers wait as much as they compute. Tests of one file share fixtures and stay in one
 # process; those with daemons, which take longest, come first. Each daemon would compile all modules again where Python is
 # told not to keep bytecode. Exit code 5 of pytest means that TEST_FLAGS select none.
 test: system-packages development

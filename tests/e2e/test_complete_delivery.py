@@ -36,6 +36,7 @@ def until(out: Path, frames: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     out, spool = tmp_path / "out", tmp_path / "spool"
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool)]

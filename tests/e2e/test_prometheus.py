@@ -23,7 +23,10 @@ from tests.e2e.daemons import TIMEOUT_S, receiver
 from tests.support.demo_clip import demo_picture
 from tests.support.free_port import free_port
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed"),
+]
 
 # More than the two scrapes that a rate needs, and than the frames that every counter needs.
 SCRAPES_OF_SENDER = 8
