@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,6 +29,8 @@ from common.io.regular_file import open_regular
 _DIGEST = "sha256"
 # Several times as large as it is.
 _MAX_BYTES = 100_000_000
+# One thread at a time: it is baked once, and Python 3.11 may fail to parse the heads of two arrays in two threads.
+_loading = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,9 @@ def load_arrays() -> Arrays:
         WeightsError: the shape space is missing or damaged.
         OutputError: there is no directory for a cache, or for temporary files.
     """
-    return dict(_load_arrays(cache_file()))
+    path = cache_file()
+    with _loading:
+        return dict(_load_arrays(path))
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -277,24 +279,50 @@ def test_damaged_shape_space(content: bytes, monkeypatch: pytest.MonkeyPatch, tm
         load_arrays()
 
 
-def test_processes_that_bake_at_the_same_time(folder: Path) -> None:
-    barrier, read = threading.Barrier(6), []
+_WRITER = """
+import sys
+import numpy as np
+from common.body import cache
 
-    def write() -> None:
+baked = dict(np.load(sys.argv[1]))
+input()
+for _ in range(20):
+    assert cache._saving_failure(cache.cache_file(), baked) is None
+    read = cache.read_arrays(cache.cache_file())
+    assert read is not None and all(np.array_equal(read[name], baked[name]) for name in baked)
+"""
+
+
+def test_processes_that_bake_at_the_same_time(folder: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "baked.npz", allow_pickle=False, **BAKED)
+    command = [sys.executable, "-c", _WRITER, str(tmp_path / "baked.npz")]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        with writer:
+            assert writer.wait(timeout=60) == 0
+    assert_baked(read_arrays(cache_file()))
+    assert [path.name for path in folder.iterdir()] == [cache_file().name]
+
+
+def test_threads_that_load_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    done, loaded = bakes(monkeypatch), []
+    barrier = threading.Barrier(6)
+
+    def load() -> None:
         barrier.wait(timeout=10)
-        for _ in range(20):
-            assert cache._saving_failure(cache_file(), BAKED) is None
-            read.append(read_arrays(cache_file()))
+        loaded.append(load_arrays())
 
-    threads = [threading.Thread(target=write) for _ in range(6)]
+    threads = [threading.Thread(target=load) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert len(read) == 120
-    for arrays in read:
-        assert_baked(arrays)
-    assert [path.name for path in folder.iterdir()] == [cache_file().name]
+    assert len(loaded) == 6
+    assert len(done) == 1
 
 
 def test_set_up_without_a_cache_fails(
