@@ -88,7 +88,7 @@ def evidence(
         mask,
         2 * colour,
         2 * (colour - face) * shown,
-        normals,
+        np.concatenate([normals[:, :2] @ crop.axes, normals[:, 2:]], axis=1) if crop.roll else normals,
     )
     return np.concatenate(columns, axis=1, dtype=np.float32)
 
@@ -111,7 +111,7 @@ def silhouette_and_relief(output: PerceptionOutput, size: int) -> FloatArray:
 
 def _in_crop(points: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
     """(N, 2) positions of the points' pixels in crop units, 0…1 inside the crop."""
-    return np.asarray((camera.project(points) - [crop.left, crop.top]) / crop.side, np.float32)
+    return crop.to_units(camera.project(points))
 
 
 def _inside(positions: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

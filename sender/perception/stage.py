@@ -22,6 +22,7 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
 from sender.perception.tracking.boxes import prominence
+from sender.perception.tracking.camera_roll import CameraRoll
 from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
@@ -42,6 +43,8 @@ _TRACKED_PRIOR = 0.8
 _SPARE_PROPOSALS = 3
 # A refined box is at most so much larger than the proposal: two crops of 1.25 times the box, and keypoints beyond them.
 _BOX_GROWTH = 2.0
+# Least presence of a person who tells the camera's roll.
+_UPRIGHT_PRESENCE = 0.9
 # Share by which a track's box moves towards the new box: steadiness against lag.
 _BOX_GAIN = 0.6
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
@@ -83,6 +86,7 @@ class PerceptionStage:
         self._time_s: float | None = None
         self._view: View = "plain"
         self._boxes = ViewTurns()
+        self._roll = CameraRoll()
 
     @classmethod
     def load(cls, tracking: TrackingConfig, device: torch.device = CPU, *, live: bool = False) -> Self:
@@ -112,6 +116,7 @@ class PerceptionStage:
         self._schedule.reset()
         self._time_s = None
         self._boxes.reset()
+        self._roll.reset()
         self._rejected_boxes.reset()
 
     def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
@@ -142,7 +147,7 @@ class PerceptionStage:
         """
         scales = self._scales_due(image, time_s)
         if scales:
-            detections = self._detector.find(image, scales)
+            detections = self._detector.find(image, scales, self._roll.radians)
             self._tracker.compare(detections)
             unmatched = self._tracker.unmatched(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
@@ -171,7 +176,7 @@ class PerceptionStage:
         promising = self._promising(image, new)
         if not promising:
             return []
-        refined = predict_in_boxes(self._perception, image, [box for _, box in promising])
+        refined = predict_in_boxes(self._perception, image, [box for _, box in promising], roll=self._roll.radians)
         presences = self._verifier.presence(refined.output, [proposal.score for proposal, _ in promising]).tolist()
         candidates = []
         for (proposal, _), output, crop, presence in zip(
@@ -197,7 +202,9 @@ class PerceptionStage:
             return []
         first = self._frames == 0
         boxes = [proposal.box for proposal in proposals]
-        seen = predict_in_boxes(self._perception, image, boxes, view="both" if first else "plain")
+        seen = predict_in_boxes(
+            self._perception, image, boxes, view="both" if first else "plain", roll=self._roll.radians
+        )
         refined = list(zip(proposals, seen.person_boxes(), strict=True))
         if first:
             return refined
@@ -227,7 +234,9 @@ class PerceptionStage:
         expected = [track.expected_box() for track in tracks]
         # A photograph is a source's only frame: nothing corrects it later, and nothing waits for it.
         thorough = self._frames == 1
-        predictions = predict_in_boxes(self._perception, image, expected, view=view, thorough=thorough)
+        predictions = predict_in_boxes(
+            self._perception, image, expected, view=view, thorough=thorough, roll=self._roll.radians
+        )
         presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
         people = []
         for track, old, presence, crop, output in zip(
@@ -240,6 +249,9 @@ class PerceptionStage:
                 track, box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop)
             )
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
+        for person in people:
+            if person.score >= _UPRIGHT_PRESENCE:
+                self._roll.observe(person.output, person.crop)
         return people
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
-from sender.perception.inference.refine_boxes import person_box
+from sender.perception.inference.refine_boxes import bounding_box
 from sender.perception.stage import ObservedPerson
 
 Colour = tuple[int, int, int]
@@ -51,7 +51,7 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
     scale = np.divide(canvas.shape[1::-1], image.shape[1::-1], dtype=np.float32)
     back_to_front = people[::-1]
     for person in back_to_front:
-        corners = person.crop.to_pixels(np.array([[0, 0], [1, 1]], dtype=np.float32))
+        corners = person.crop.to_pixels(np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32))
         tint_mask(canvas, person.output.mask_logits[0].numpy(), corners * scale, identity_colour(person.identity))
     draw_skeletons(
         canvas,
@@ -59,7 +59,7 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
         [person.output.visible_logit[0].numpy() > 0 for person in back_to_front],
     )
     for person in back_to_front:
-        box = person_box(person.output, person.crop).reshape(2, 2)
+        box = bounding_box(person.output, person.crop).reshape(2, 2)
         draw_box(canvas, box * scale, f"#{person.identity}  {person.score:.2f}", identity_colour(person.identity))
     draw_depths(canvas, people)
     return canvas
@@ -75,21 +75,21 @@ def tint_mask(canvas: Image, logits_HW: FloatArray, corners: FloatArray, colour:
     """Tints the pixels of a person, in place: by half at the mask's outline, and none with a logit below −2.
 
     Args:
-        corners: (2, 2) upper left and lower right corner of the crop that the logits cover; may be outside the image.
+        corners: (3, 2) upper left, upper right and lower left corner of the crop that the logits cover, which may be
+            rolled and outside the image.
     """
     height, width = canvas.shape[:2]
-    (left, top), (right, bottom) = corners.tolist()
-    x0, x1 = max(0, round(left)), min(width, round(right))
-    y0, y1 = max(0, round(top)), min(height, round(bottom))
+    across, down = corners[1] - corners[0], corners[2] - corners[0]
+    ends = np.stack([corners[0], corners[1], corners[2], corners[0] + across + down])
+    x0, y0 = np.clip(np.rint(ends.min(axis=0)), 0, [width, height]).astype(int).tolist()
+    x1, y1 = np.clip(np.rint(ends.max(axis=0)), 0, [width, height]).astype(int).tolist()
     if x0 >= x1 or y0 >= y1:
         return
-    step_x, step_y = logits_HW.shape[1] / (right - left), logits_HW.shape[0] / (bottom - top)
-    canvas_to_logits_23 = np.array(
-        [
-            [step_x, 0.0, (x0 + 0.5 - left) * step_x - 0.5],
-            [0.0, step_y, (y0 + 0.5 - top) * step_y - 0.5],
-        ]
-    )
+    rows, columns = logits_HW.shape
+    to_units = np.linalg.inv(np.stack([across, down], axis=1).astype(np.float64))
+    to_logits = np.array([[columns], [rows]]) * to_units
+    shift = to_logits @ (np.array([x0, y0]) + 0.5 - corners[0]) - 0.5
+    canvas_to_logits_23 = np.concatenate([to_logits, shift[:, None]], axis=1)
     method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     logits = cv2.warpAffine(
         logits_HW, canvas_to_logits_23, (x1 - x0, y1 - y0), flags=method, borderMode=cv2.BORDER_REPLICATE

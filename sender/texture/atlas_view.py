@@ -84,7 +84,7 @@ def _colours(frame: Image, crop: CropBox, pixels: FloatArray) -> FloatArray:
     """(N, 3) colours of a frame at (N, 2) pixels within the crop."""
     size = min(crop.side, _MAX_IMAGE_SIZE_PX)
     image = crop.cut(frame, size)
-    at = np.asarray((pixels - [crop.left, crop.top]) * (size / crop.side) - 0.5, np.float32)
+    at = np.asarray(crop.to_units(pixels) * size - 0.5, np.float32)
     # OpenCV maps at most 32,767 rows at once, and at least one.
     grid = np.zeros((len(at) // _ROW + 1, _ROW, 2), np.float32)
     grid.reshape(-1, 2)[: len(at)] = at

@@ -48,7 +48,7 @@ class Observation:
 
     def colours_at(self, pixels: FloatArray) -> FloatArray:
         """(N, 3) RGB 0…255 at (N, 2) pixels of the frame."""
-        return _bilinear(self.image, self._in_crop(pixels)).astype(np.float32)
+        return _bilinear(self.image, self.crop.to_units(pixels)).astype(np.float32)
 
     def weight_at(self, pixels: FloatArray, region: IntArray, *, at_borders: bool = False) -> FloatArray:
         """(N,) weight of (N, 2) pixels of the frame as observations of the regions (N,), 0…1.
@@ -57,14 +57,11 @@ class Observation:
             at_borders: a region extends one cell into its neighbours, whose border is not known better than that.
         """
         regions = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in self.regions]) if at_borders else self.regions
-        positions = self._in_crop(pixels)
+        positions = self.crop.to_units(pixels)
         x, y = _cells(positions, regions.shape[-1])
         column, row = _cells(positions, len(self.mask_weight))
         weight = self.mask_weight[row, column] * regions[region, y, x]
         return np.where(((positions >= 0) & (positions < 1)).all(axis=1), weight, 0).astype(np.float32)
-
-    def _in_crop(self, pixels: FloatArray) -> FloatArray:
-        return np.asarray((pixels - [self.crop.left, self.crop.top]) / self.crop.side, np.float32)
 
 
 def mask_weight(logits: FloatArray) -> FloatArray:

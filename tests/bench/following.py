@@ -32,7 +32,7 @@ from common.synthetic.render_clip import FPS
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import person_box
+from sender.perception.inference.refine_boxes import bounding_box
 from sender.perception.inference.verifier import Verifier
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.boxes import area, intersection, intersection_over_union
@@ -55,10 +55,10 @@ class CountingDetector(Detector):
         super().__init__(detector.net, detector.threshold)
         self.calls = 0
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         self.calls += 1
-        return super().find(image, scales)
+        return super().find(image, scales, roll)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def follow(clip: TiltedClip, stage: PerceptionStage) -> list[Box | None]:
     boxes: list[Box | None] = []
     for index, image in enumerate(decoded(clip.encoded)):
         people = stage.process(image, clip.camera, index / FPS)
-        boxes.append(np.clip(person_box(people[0].output, people[0].crop), 0, limit) if people else None)
+        boxes.append(np.clip(bounding_box(people[0].output, people[0].crop), 0, limit) if people else None)
     return boxes
 
 

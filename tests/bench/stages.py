@@ -83,10 +83,10 @@ class TimedDetector(Detector):
         super().__init__(detector.net, detector.threshold, detector.networks)
         self._watch = watch
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         """As `Detector.find`."""
         with self._watch.time("detector"):
-            return super().find(image, scales)
+            return super().find(image, scales, roll)
 
 
 class OneProcess:

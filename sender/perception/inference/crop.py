@@ -2,7 +2,7 @@
 
 Perception is trained with cameras whose optical axis passes through the centre of the crop.  The axis of the frame's
 camera is at an angle θ to the ray through the crop's centre; R_ray is the rotation between the two:
-X_frame = R_ray X_crop.
+X_frame = R_ray R_roll X_crop, where R_roll turns a crop that is rolled.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray, Image
+from common.arrays import Float64Array, FloatArray, Image
 from common.body.model import BodyParameters
 from common.frames import Camera
 
@@ -25,29 +25,51 @@ _MIN_SIDE_PX = 16
 
 @dataclass(frozen=True, slots=True)
 class CropBox:
-    """A square of pixels in the frame; it may extend beyond the frame's border."""
+    """A square of pixels in the frame; it may extend beyond the frame's border.
+
+    Args:
+        left, top: of the square before it is rolled.
+        roll: radians by which it is turned clockwise around its centre.
+    """
 
     left: int
     top: int
     side: int
+    roll: float = 0.0
 
     @classmethod
-    def around(cls, box_xyxy: npt.ArrayLike, margin: float = CROP_MARGIN) -> "CropBox":
+    def around(cls, box_xyxy: npt.ArrayLike, margin: float = CROP_MARGIN, roll: float = 0.0) -> "CropBox":
         """The square around a person's box (left, top, right, bottom) in pixels."""
         left, top, right, bottom = np.asarray(box_xyxy, dtype=np.float64)
         side = max(_MIN_SIDE_PX, round(margin * max(right - left, bottom - top)))
-        return cls(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
+        return cls(round((left + right - side) / 2), round((top + bottom - side) / 2), side, roll)
 
     @property
     def centre(self) -> tuple[float, float]:
         return self.left + self.side / 2, self.top + self.side / 2
 
+    @property
+    def axes(self) -> Float64Array:
+        """(2, 2) whose columns are the crop's axes in the frame."""
+        cos, sin = np.cos(self.roll), np.sin(self.roll)
+        return np.array([[cos, -sin], [sin, cos]])
+
     def to_pixels(self, positions: FloatArray) -> FloatArray:
         """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
-        return np.asarray(positions * self.side + np.array([self.left, self.top]), dtype=np.float32)
+        if not self.roll:
+            return np.asarray(positions * self.side + np.array([self.left, self.top]), dtype=np.float32)
+        return np.asarray(self.side * (positions - 0.5) @ self.axes.T + self.centre, dtype=np.float32)
+
+    def to_units(self, pixels: FloatArray) -> FloatArray:
+        """Pixels (…, 2) of the frame → positions in crop units."""
+        if not self.roll:
+            return np.asarray((pixels - [self.left, self.top]) / self.side, dtype=np.float32)
+        return np.asarray((pixels - self.centre) @ self.axes / self.side + 0.5, dtype=np.float32)
 
     def cut(self, image: Image, size: int) -> Image:
         """The crop (size, size, 3), resampled; black beyond the frame's border."""
+        if self.roll:
+            return self._cut_rolled(image, size)
         height, width = image.shape[:2]
         x0, x1 = max(0, self.left), min(width, self.left + self.side)
         y0, y1 = max(0, self.top), min(height, self.top + self.side)
@@ -58,14 +80,29 @@ class CropBox:
         method = cv2.INTER_AREA if self.side > size else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(square, (size, size), interpolation=method), dtype=np.uint8)
 
+    def _cut_rolled(self, image: Image, size: int) -> Image:
+        """Cuts the upright square around the crop at its resolution, then turns it."""
+        wider = float(np.abs(self.axes[0]).sum())
+        x, y = self.centre
+        side, wide = round(wider * self.side), round(wider * size)
+        upright = CropBox(round(x - side / 2), round(y - side / 2), side)
+        # From centres of pixels of the crop to those of the upright square.
+        turn = self.axes * (self.side / size) * (wide / side)
+        shift = upright.to_units(np.array([x, y])) * wide - turn @ np.full(2, (size - 1) / 2) - 0.5
+        matrix = np.concatenate([turn, shift[:, None]], axis=1)
+        method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(upright.cut(image, wide), matrix, (size, size), flags=method), dtype=np.uint8)
+
 
 def ray_rotation(crop: CropBox, camera: Camera) -> Tensor:
-    """R_ray (3, 3): the smallest rotation from the camera's axis to the ray through the crop's centre."""
+    """R_ray R_roll (3, 3); R_ray is the smallest rotation from the camera's axis to the ray through the centre."""
     x, y = crop.centre
     ray = torch.tensor([x - camera.width / 2, y - camera.height / 2, camera.focal_px], dtype=torch.float64)
     ray = ray / ray.norm()
     cross = torch.tensor([[0.0, 0.0, ray[0]], [0.0, 0.0, ray[1]], [-ray[0], -ray[1], 0.0]], dtype=torch.float64)
     rotation: Tensor = torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + ray[2])
+    if crop.roll:
+        rotation[:, :2] = rotation[:, :2] @ torch.from_numpy(crop.axes)
     return rotation.float()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import nms
 
-from common.arrays import Box, FloatArray, Image
+from common.arrays import Box, Float64Array, FloatArray, Image
 from common.weights.devices import CPU, device_of
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
@@ -123,28 +123,55 @@ def _upsampled(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a frame was letterboxed: pixels of the frame = (position in 0…1 · side − border) / scale."""
+    """How a frame was turned and letterboxed.
+
+    Args:
+        turn: (2, 3) pixels of the square → pixels of the frame.
+        scale: pixels of the square over those of the frame.
+    """
 
     side: int
+    turn: Float64Array
     scale: float
-    border_x: float
-    border_y: float
 
     def to_pixels(self, boxes_N4: Tensor) -> Tensor:
-        border = torch.tensor([self.border_x, self.border_y, self.border_x, self.border_y])
-        return (boxes_N4 * self.side - border) / self.scale
+        """Boxes, 0…1 → pixels of the frame; they stay upright where the frame was turned, around their centres."""
+        boxes = boxes_N4 * self.side
+        turn = torch.from_numpy(self.turn).to(boxes)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2 @ turn[:, :2].T + turn[:, 2]
+        half = (boxes[:, 2:] - boxes[:, :2]) / (2 * self.scale)
+        return torch.cat([middle - half, middle + half], dim=1)
 
 
-def letterboxed(image: Image, side: int) -> tuple[Image, Letterbox]:
-    """A frame scaled into a grey square (side, side, 3), its aspect ratio kept."""
+def letterboxed(image: Image, side: int, roll: float = 0.0) -> tuple[Image, Letterbox]:
+    """A frame scaled into a grey square (side, side, 3), its aspect ratio kept.
+
+    Args:
+        roll: radians clockwise that the frame is turned back by.
+    """
     height, width = image.shape[:2]
-    scale = side / max(height, width)
+    cos, sin = np.cos(roll), np.sin(roll)
+    scale = side / max(abs(cos) * width + abs(sin) * height, abs(sin) * width + abs(cos) * height)
     new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    x, y = (side - new_w) // 2, (side - new_h) // 2
-    square = np.full((side, side, 3), LETTERBOX_GREY, dtype=np.uint8)
-    square[y : y + new_h, x : x + new_w] = small
-    return square, Letterbox(side, scale, x, y)
+    axes, middle = np.array([[cos, -sin], [sin, cos]]), np.array([new_w // 2, new_h // 2])
+    to_small = np.concatenate([axes, (middle - axes @ np.full(2, side // 2))[:, None]], axis=1)
+    if roll:
+        square = _turned(np.asarray(small, np.uint8), to_small, side)
+    else:
+        x, y = (side - new_w) // 2, (side - new_h) // 2
+        square = np.full((side, side, 3), LETTERBOX_GREY, dtype=np.uint8)
+        square[y : y + new_h, x : x + new_w] = small
+        to_small[:, 2] = -x, -y
+    return square, Letterbox(side, to_small / scale, scale)
+
+
+def _turned(small: Image, to_small: Float64Array, side: int) -> Image:
+    """A square (side, side, 3) of an image, whose pixels it finds by `to_small` (2, 3), on grey."""
+    at_centres = to_small.copy()
+    at_centres[:, 2] += to_small[:, :2].sum(axis=1) / 2 - 0.5
+    flags, grey = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (LETTERBOX_GREY,) * 3
+    return np.asarray(cv2.warpAffine(small, at_centres, (side, side), flags=flags, borderValue=grey), np.uint8)
 
 
 def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:
@@ -201,14 +228,15 @@ class Detector:
         return cls(net, networks=networks)
 
     @torch.inference_mode()
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         """Proposals in a frame (H, W, 3) uint8 RGB, highest score first; boxes are clipped to the frame.
 
         Args:
             scales: `USUAL`, `LARGER` or `BOTH`.
+            roll: of the camera, radians clockwise in the frame.  The frame is turned back; the boxes stay upright.
         """
         sides = [_side(self.net.config, scale) for scale in scales]
-        at_scales = [self._found(image, side) for side in sides]
+        at_scales = [self._found(image, side, roll) for side in sides]
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         if len(sides) > 1:
             boxes, scores = suppressed(boxes, scores)
@@ -217,9 +245,9 @@ class Detector:
         pixels = torch.minimum(boxes.clamp_min(0), limit).numpy()
         return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores.tolist(), strict=True))
 
-    def _found(self, image: Image, side: int) -> tuple[Tensor, Tensor]:
+    def _found(self, image: Image, side: int, roll: float) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
-        square, letterbox = letterboxed(image, side)
+        square, letterbox = letterboxed(image, side, roll)
         batch = torch.from_numpy(square).permute(2, 0, 1)[None].float().div_(255.0)
         network = self.networks.get(side, self._plain)
         heat, boxes = (output.cpu() for output in network(batch.contiguous(memory_format=torch.channels_last)))

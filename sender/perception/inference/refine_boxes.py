@@ -43,18 +43,25 @@ class BoxPredictions:
 
 
 def predict_in_boxes(
-    perception: Perception, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
+    perception: Perception,
+    image: Image,
+    boxes: Sequence[Box],
+    *,
+    view: View = "both",
+    thorough: bool = False,
+    roll: float = 0.0,
 ) -> BoxPredictions:
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
 
     Args:
         view: how the network sees each crop.
         thorough: with zoom augmentation and both views, in six times the time of one view.
+        roll: of the crops, radians clockwise.
 
     Raises:
         ValueError: there is no box.
     """
-    crops = tuple(CropBox.around(box) for box in boxes)
+    crops = tuple(CropBox.around(box, roll=roll) for box in boxes)
     if thorough:
         return BoxPredictions(crops, predict_zoomed(perception, image, crops))
     return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops], view))
@@ -71,6 +78,8 @@ def refine_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> 
 
 def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     """The box of one person, in pixels of the frame, from mask and keypoints (`output` is a batch of one).
+
+    In a crop that is rolled, it is the box there, turned upright around its centre.
 
     The mask may include parts of another person, and keypoints may be missing.  With enough located keypoints, the box
     is the intersection of the mask's box and the keypoints' box with margins; with few, keypoints only widen the mask's
@@ -90,7 +99,25 @@ def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
         box = _with_margins(probable) if mask_corners is None else _around(np.concatenate([probable, mask_corners]))
     else:
         box = _DEFAULT_BOX if mask_corners is None else mask_corners.reshape(4)
-    return np.asarray(crop.to_pixels(box.reshape(2, 2).astype(np.float32)).reshape(4), dtype=np.float32)
+    middle = crop.to_pixels(((box[:2] + box[2:]) / 2).astype(np.float32))
+    half = crop.side * (box[2:] - box[:2]) / 2
+    return np.concatenate([middle - half, middle + half]).astype(np.float32)
+
+
+def bounding_box(output: PerceptionOutput, crop: CropBox) -> Box:
+    """The smallest box of one person along the frame's axes: `person_box`, unless the crop is rolled."""
+    box = person_box(output, crop)
+    if not crop.roll:
+        return box
+    middle = crop.to_units(np.asarray((box[:2] + box[2:]) / 2, np.float32))
+    half = (box[2:] - box[:2]) / (2 * crop.side)
+    mask = (output.mask_logits[0] > 0).numpy()
+    row, column = np.nonzero(mask)
+    cells = (np.stack([column, row], axis=1) + 0.5) / len(mask)
+    inside = crop.to_pixels(cells.astype(np.float32)[(np.abs(cells - middle) <= half).all(axis=1)])
+    if not len(inside):
+        return box
+    return np.quantile(inside, [_MASK_TAIL, 1 - _MASK_TAIL], axis=0).reshape(4).astype(np.float32)
 
 
 def _around(points_N2: FloatArray) -> Box:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,7 +49,7 @@ def zoomed(crop: CropBox, zoom: float) -> CropBox:
     """The crop of `zoom` times the side around the same centre, in whole pixels."""
     side = max(1, round(zoom * crop.side))
     x, y = crop.centre
-    return CropBox(round(x - side / 2), round(y - side / 2), side)
+    return CropBox(round(x - side / 2), round(y - side / 2), side, crop.roll)
 
 
 def in_crops(
@@ -63,12 +64,8 @@ def in_crops(
         otherwise: predictions in these, for the cells of maps that `seen` does not cover.
     """
     scale = torch.tensor([own.side / base.side for own, base in zip(seen, crops, strict=True)])
-    corner = torch.tensor(
-        [
-            [(own.left - base.left) / base.side, (own.top - base.top) / base.side]
-            for own, base in zip(seen, crops, strict=True)
-        ]
-    )
+    corners = [base.to_units(own.to_pixels(np.zeros(2, np.float32))) for own, base in zip(seen, crops, strict=True)]
+    corner = torch.from_numpy(np.stack(corners))
     place, log_extent = output.camera[:, :2], output.camera[:, 2:]
     maps = {name: _resampled(getattr(output, name), scale, corner, getattr(otherwise, name)) for name in _MAPS}
     area, centre, spread = output.mask_moments[:, :1], output.mask_moments[:, 1:3], output.mask_moments[:, 3:]

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,15 +10,7 @@ import torch
 from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.config import TrackerConfig, TrackingConfig
-from sender.perception.inference.detector import (
-    BOTH,
-    LARGER,
-    USUAL,
-    Detection,
-    Detector,
-    DetectorConfig,
-    DetectorNet,
-)
+from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
 from sender.perception.inference.zoom_augmentation import ZOOMS
@@ -45,10 +38,12 @@ class BlockDetector(Detector):
         super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
         self.calls = 0
         self.scales: list[tuple[float, ...]] = []
+        self.roll = 0.0
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         self.calls += 1
         self.scales.append(tuple(scales))
+        self.roll = roll
         columns = np.flatnonzero((image > 0).any(axis=(0, 2)))
         if not len(columns):
             return ()
@@ -100,9 +95,27 @@ def staged(detector: Detector, people: int = 1, verifier: Verifier | None = None
     return PerceptionStage(detector, perception, verifier or BlockVerifier(), TrackerConfig(max_people=people))
 
 
+def test_frames_of_a_rolled_camera_are_searched_upright() -> None:
+    stage, detector = stage_for(1)
+    corners = np.array([160, 120]) + np.array([[-20, -50], [20, -50], [20, 50], [-20, 50]]) @ [
+        [0.9, 0.43],
+        [-0.43, 0.9],
+    ]
+    image = EMPTY.copy()
+    cv2.fillPoly(image, [np.round(corners).astype(np.int32)], (255, 255, 255))
+    for frame in range(30):
+        people = stage.process(image, CAMERA, frame / 30)
+        assert len(people) == 1
+    assert np.radians(10) < detector.roll < np.radians(40)
+    assert people[0].crop.roll > np.radians(10)
+    stage.reset()
+    stage.process(image, CAMERA, 0.0)
+    assert detector.roll == 0.0
+
+
 def test_rough_box_is_refined() -> None:
     class RoughDetector(BlockDetector):
-        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
             offset = np.array([-30, -10, 10, 20], np.float32)
             return tuple(Detection(found.box + offset, found.score) for found in super().find(image, scales))
 
@@ -145,7 +158,7 @@ def test_as_many_people_are_observed_as_may_be_tracked() -> None:
 class FalsePositiveDetector(BlockDetector):
     """Proposes the same dark corner in every frame, too."""
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         return (*super().find(image, scales), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
 
 
@@ -168,7 +181,7 @@ def test_rejected_box_is_not_verified_again_until_next_full_detection() -> None:
 @pytest.mark.parametrize(("height", "verified"), [(15, 0), (30, 1)])
 def test_proposal_too_small_for_a_track_is_not_verified(height: int, verified: int) -> None:
     class SmallProposalDetector(BlockDetector):
-        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
             small = Detection(np.array([20, 70, 30, 70 + height], np.float32), 0.2)
             return (*super().find(image, scales), *((small,) if self.calls > 1 else ()))
 
@@ -282,7 +295,7 @@ def test_box_that_grows_has_drifted_and_the_person_found_again() -> None:
 class FurnitureDetector(BlockDetector):
     """Proposes the right half of the frame in every frame, too, and sees nobody beside it in the first one."""
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         found = super().find(image, scales)
         furniture = Detection(np.array([170, 0, 320, 240], np.float32), 0.6)
         return (furniture,) if self.calls == 1 else (*found, furniture)
@@ -319,7 +332,7 @@ def test_track_that_no_detection_confirms_is_replaced() -> None:
     class MovedDetector(BlockDetector):
         """Does not see the left person from the second frame on."""
 
-        def find(self, image: Image, scales: Sequence[float] = USUAL) -> tuple[Detection, ...]:
+        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
             found = super().find(image, scales)
             return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
 

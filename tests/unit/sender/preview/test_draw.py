@@ -30,7 +30,7 @@ def logits(mask: BoolArray) -> FloatArray:
 
 
 def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
-    return np.array([[left, top], [right, bottom]], np.float32)
+    return np.array([[left, top], [right, top], [left, bottom]], np.float32)
 
 
 def changed(before: Image, after: Image) -> BoolArray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -39,9 +41,10 @@ def test_rotation_turns_axis_to_crop() -> None:
         assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
 
 
+@pytest.mark.parametrize("roll", [0.0, -0.4, 0.7])
 @pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
-def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tolerance: float) -> None:
-    crop = crop_around(pixel, 200)
+def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tolerance: float, roll: float) -> None:
+    crop = replace(crop_around(pixel, 200), roll=roll)
     generator = torch.Generator().manual_seed(0)
     distance = 5.0
     in_crop = torch.rand(17, 3, generator=generator) * 0.4 - 0.2 + torch.tensor([0.0, 0.0, distance])
@@ -86,3 +89,28 @@ def test_to_pixels_agrees_with_cut() -> None:
     row, column = np.argwhere(crop.cut(image, 32)[..., 0] == 255).mean(axis=0)
     position = np.array([(column + 0.5) / 32, (row + 0.5) / 32], dtype=np.float32)
     assert crop.to_pixels(position) == pytest.approx(np.array([62, 122]), abs=0.1)
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.5, -0.8])
+def test_units_and_pixels_are_inverse(roll: float) -> None:
+    crop = CropBox(left=40, top=90, side=64, roll=roll)
+    positions = np.random.default_rng(0).random((9, 2), np.float32)
+    assert crop.to_units(crop.to_pixels(positions)) == pytest.approx(positions, abs=1e-5)
+    assert crop.to_pixels(np.array([0.5, 0.5], np.float32)) == pytest.approx(np.array(crop.centre))
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_rolled_crop_shows_what_is_upright_along_its_axis(size: int) -> None:
+    image = np.zeros((200, 200, 3), dtype=np.uint8)
+    # A person's head to the upper right of their feet: 30° clockwise.
+    head, feet = np.array([120.0, 65.4]), np.array([80.0, 134.6])
+    for x, y in np.round([head, feet]).astype(int):
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
+    crop = CropBox(left=50, top=50, side=100, roll=np.radians(30))
+    shown = crop.cut(image, size)[..., 0].astype(float)
+    for place, rows in ((head, slice(0, size // 2)), (feet, slice(size // 2, size))):
+        weight = np.zeros_like(shown)
+        weight[rows] = shown[rows]
+        row, column = ((np.indices(shown.shape) + 0.5) * weight).sum(axis=(1, 2)) / weight.sum() / size
+        assert [column, row] == pytest.approx(crop.to_units(place), abs=0.01)
+        assert column == pytest.approx(0.5, abs=0.01)

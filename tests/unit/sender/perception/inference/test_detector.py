@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -5,6 +6,7 @@ import torch
 from sender.perception.inference.detector import (
     BOTH,
     LARGER,
+    LETTERBOX_GREY,
     Detector,
     DetectorConfig,
     DetectorNet,
@@ -32,6 +34,22 @@ def test_letterbox_round_trip(shape: tuple[int, int]) -> None:
     box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 256
     expected = torch.tensor([[0.0, 0.0, shape[1], shape[0]]])
     assert torch.allclose(letterbox.to_pixels(box), expected, atol=0.5 / letterbox.scale)
+
+
+@pytest.mark.parametrize("roll", [0.45, -0.3])
+@pytest.mark.parametrize("shape", [(480, 640), (640, 360)])
+def test_frame_of_a_rolled_camera_is_turned_upright(shape: tuple[int, int], roll: float) -> None:
+    frame = np.full((*shape, 3), LETTERBOX_GREY, dtype=np.uint8)
+    middle = np.array([0.6 * shape[1], 0.4 * shape[0]])
+    axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    corners = middle + np.array([[-30, -80], [30, -80], [30, 80], [-30, 80]]) @ axes.T
+    cv2.fillPoly(frame, [np.round(corners).astype(np.int32)], (255, 255, 255))
+    square, letterbox = letterboxed(frame, 320, roll)
+    rows, columns = (np.flatnonzero((square > 200).any(axis=axes)) for axes in ((1, 2), (0, 2)))
+    box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 320
+    x, y = middle
+    expected = torch.tensor([[x - 30, y - 80, x + 30, y + 80]], dtype=torch.float32)
+    assert torch.allclose(letterbox.to_pixels(box), expected, atol=1.5 / letterbox.scale)
 
 
 def test_peaks_are_local_maxima_best_first_without_overlaps() -> None:
