@@ -10,6 +10,7 @@ from functools import cache, partial
 from PIL import Image as Pictures
 
 from common.blobs import SIGNAL, Blob
+from common.channel.diffusion import DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
@@ -28,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 @cache
-def _network() -> ImageChannel:
+def _networks() -> tuple[ImageChannel, DiffusionDecoder]:
     """Loaded with the first picture: few sessions have any."""
-    return load_network()
+    return load_network(), load_decoder()
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ class ChannelPictures:
         signal = SignalBlob.decode(blob.data)
         with self._metrics.stage("channel"):
             if sequence.receiver is None:
-                sequence.receiver = SequenceReceiver(_network())
+                sequence.receiver = SequenceReceiver(*_networks())
             picture = sequence.receiver.decode(signal)
         self._write(sequence.number, signal, picture, durable)
         snr_db = signal.channel.snr_db

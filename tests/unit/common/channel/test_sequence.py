@@ -14,7 +14,7 @@ from common.channel.model import ImageChannel
 from common.channel.sequence import LatentFilter, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
-from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.channel.transmission import Transmitter, lengths_of, load_network, psnr_db
 from common.errors import MalformedPacket
 from tests.support.demo_clip import demo_pictures
 from tests.support.tiny_image_channel import tiny_network
@@ -38,8 +38,7 @@ def photograph() -> Image:
 def blob_of(network: ImageChannel, picture: Image, sequence: int, snr_db: float = 1.0) -> SignalBlob:
     channel = ChannelState(snr_db)
     signal = Transmitter(network, channel, Fraction(1, 16)).encode(picture)
-    lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
-    return SignalBlob(sequence, 0.0, WINDOW, channel, SEED, signal, lengths)
+    return SignalBlob(sequence, 0.0, WINDOW, channel, SEED, signal, lengths_of(network, signal))
 
 
 def test_still_pictures_become_better(network: ImageChannel, photograph: Image) -> None:
