@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from common.arrays import Image
-from common.channel.diffusion import load_decoder
+from common.channel.diffusion import INVENTED, load_decoder
 from common.channel.physical import carry
 from common.channel.signal import Signal
 from common.channel.state import KINDS, ChannelState
@@ -99,8 +99,6 @@ def _transmit(options: argparse.Namespace) -> None:
 
 _MAX_STEPS = 10_000
 _MAX_QUALITY_DB = 60.0
-INVENTED = "Decoded by a diffusion decoder: fine detail is plausible, but invented."
-"""Comment in the files of pictures that the diffusion decoder completed."""
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "decode": _decode,

@@ -25,6 +25,8 @@ WEIGHTS_NAME = "picture_diffusion"
 KIND = "picture_diffusion"
 SOURCE_NOISE = 0.03
 """Standard deviation s of the noise at time 1, in units of the picture, 0…1."""
+INVENTED = "Decoded by a diffusion decoder: fine detail is plausible, but invented."
+"""Comment in the files of pictures that the diffusion decoder completed."""
 _PATCH = 4
 _CONDITION = 32
 _DIFFERENCE_GAIN, _PICTURE_GAIN = 16.0, 4.0

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as Pictures
 
 import common.channel.__main__ as command
+from common.channel.diffusion import INVENTED
 from common.channel.signal import Signal
 from common.imaging.picture_file import read_picture, write_picture
 from tests.support.tiny_diffusion_decoder import tiny_decoder
@@ -62,7 +63,7 @@ def test_auto_is_one_step_of_diffusion(photo: Path) -> None:
         found.append((read_picture(out), comment_of(out)))
     (auto, comment), (one, _), (two, _), (plain, none) = found
     assert np.array_equal(auto, one) and not np.array_equal(auto, two) and not np.array_equal(auto, plain)
-    assert comment == command.INVENTED and none is None
+    assert comment == INVENTED and none is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -73,7 +74,7 @@ def test_diffusion_decoder_marks_what_it_invents(photo: Path, suffix: str) -> No
     assert command.main(["transmit", str(photo), *flags, "--out", str(completed)]) == 0
     assert not np.array_equal(read_picture(plain), read_picture(completed))
     assert comment_of(plain) is None
-    assert comment_of(completed) == command.INVENTED
+    assert comment_of(completed) == INVENTED
 
 
 @pytest.mark.parametrize(

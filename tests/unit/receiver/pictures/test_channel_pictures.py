@@ -13,6 +13,7 @@ from PIL import Image as Pictures
 from prometheus_client import CollectorRegistry
 
 from common.blobs import SIGNAL, Blob
+from common.channel.diffusion import INVENTED
 from common.channel.model import ImageChannel
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
@@ -68,8 +69,8 @@ async def test_picture_is_written_with_what_is_known_about_it(
             await pictures.finish()
         with caplog.at_level(logging.INFO):
             pictures.session_ended(session)
-    found = np.asarray(Pictures.open(tmp_path / "channel/s2-000004.png"))
-    assert found.shape == (64, 48, 3)
+    with Pictures.open(tmp_path / "channel/s2-000004.png") as file:
+        assert np.asarray(file).shape == (64, 48, 3) and file.info["Comment"] == INVENTED
     lines = [json.loads(line) for line in (tmp_path / "channel/s2.jsonl").read_text().splitlines()]
     assert [line["picture"] for line in lines] == ["s2-000004.png", "s2-000005.png"]
     assert lines[0]["window"] == [3, 4, 96, 128] and lines[0]["captured_at"] == 7.5
