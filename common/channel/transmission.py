@@ -14,11 +14,11 @@ from common.channel.diffusion import DiffusionDecoder, sample
 from common.channel.expected_error import as_psnr_db
 from common.channel.importance import map_bits, weights_of
 from common.channel.jscc import normalised, position_snr_db
-from common.channel.lengths import gathered, length_mask, scattered, sufficient_lengths
+from common.channel.lengths import allocated_lengths, gathered, length_mask, scattered, sufficient_lengths
 from common.channel.model import ImageChannel, ImageChannelConfig, Source
 from common.channel.physical import Received, capacity_bits, carry
 from common.channel.signal import Signal, payload_uses
-from common.channel.state import ChannelState
+from common.channel.state import LENGTHS, ChannelState
 from common.errors import SourceError
 from common.imaging.entropy import Statistics, rounded
 from common.imaging.grid import STRIDE, hyper_grid
@@ -29,8 +29,11 @@ from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"
-# Corrections of the expected quality by a trial decoding.
-_TRIALS = 2
+# Trial decodings by which the symbols for a quality are corrected.
+_TRIALS = 3
+# dB for e times the symbols: before there are two trials, and the range of what two may say.
+_SLOPE_DB = 3.0
+_SLOPES_DB = (1.0, 6.0)
 _OTHER_WEIGHTS = "the signal was encoded with other weights: encode the picture again"
 
 
@@ -80,7 +83,7 @@ class Transmitter:
             side_uses = self._side_uses(float(self.network.side_bits(hyper_latents)) + map_bits(importance))
         payload = payload_uses(self.rate, size, side_uses, self.channel.data_share)
         if self.quality_db is not None:
-            payload = min(payload, self._sufficient_uses(source, pictures, size, weights_of(importance)))
+            payload = self._sufficient_uses(source, pictures, size, weights_of(importance), payload)
         mean_length = torch.tensor([payload / source.y.shape[-2:].numel()], dtype=torch.float64)
         level_db = torch.tensor([self.channel.snr_db])
         lengths = self.network.lengths(source.statistics, mean_length, level_db, weights_of(importance))
@@ -95,18 +98,22 @@ class Transmitter:
         with fast_autocast():
             return self.network.encode(source, torch.full(lengths.shape, self.channel.snr_db), lengths)
 
-    def _sufficient_uses(self, source: Source, pictures: Tensor, size: tuple[int, int], weights: Tensor | None) -> int:
-        """Fewest symbols that reach the wanted quality: as expected, and corrected by what trials give."""
+    def _sufficient_uses(
+        self, source: Source, pictures: Tensor, size: tuple[int, int], weights: Tensor | None, most: int
+    ) -> int:
+        """Fewest symbols that reach the wanted quality: as expected, then corrected by what trials give."""
         assert self.quality_db is not None
         errors = self.network.expected_errors(source.statistics, torch.tensor([self.channel.snr_db]), weights)
-        generator = torch.Generator().manual_seed(0)
-        aim_db = self.quality_db
+        generator, positions = torch.Generator().manual_seed(0), errors.shape[2] * errors.shape[3]
+        uses = min(float(sufficient_lengths(errors, torch.tensor([10 ** (-self.quality_db / 10)])).sum()), float(most))
+        tried: list[tuple[float, float]] = []
         for _ in range(_TRIALS):
-            lengths = sufficient_lengths(errors, torch.tensor([10 ** (-aim_db / 10)]))
+            lengths = allocated_lengths(errors, torch.tensor([uses / positions], dtype=torch.float64))
             target = Target(pictures, size, source.statistics, lengths)
             decoded = _decoded(self.network, self.channel, target, self._symbols(source, lengths), generator)
-            aim_db += self.quality_db - as_psnr_db(_weighted_error(decoded, target, weights))
-        return int(sufficient_lengths(errors, torch.tensor([10 ** (-aim_db / 10)])).sum())
+            tried.append((math.log(uses), as_psnr_db(_weighted_error(decoded, target, weights))))
+            uses = min(max(_uses_for(tried, self.quality_db), LENGTHS[0] * positions), float(most))
+        return round(uses)
 
     def _side_uses(self, bits: float) -> int:
         """Channel uses of side information that is coded at capacity."""
@@ -171,6 +178,15 @@ def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid(signal.size)):
         raise SourceError(_OTHER_WEIGHTS)
     return network.statistics(signal.hyper_latents, grid)
+
+
+def _uses_for(tried: list[tuple[float, float]], wanted_db: float) -> float:
+    """Symbols that reach a quality, from trials (log of the symbols, dB), by the secant of the last two."""
+    slope = _SLOPE_DB
+    if len(tried) > 1 and tried[-1][0] != tried[-2][0]:
+        slope = (tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0])
+    least, largest = _SLOPES_DB
+    return math.exp(tried[-1][0] + (wanted_db - tried[-1][1]) / min(max(slope, least), largest))
 
 
 def _weighted_error(decoded: Tensor, target: "Target", weights: Tensor | None) -> float:

@@ -79,7 +79,7 @@ def test_wanted_quality_is_reached_with_fewer_symbols_on_a_better_channel() -> N
         channel = ChannelState(snr_db)
         signal = Transmitter(network, channel, Fraction(1, 6), quality_db=27.0).encode(picture)
         arrived = decode(network, signal, carry(channel, signal.symbols, torch.Generator().manual_seed(3)))
-        assert psnr_db(arrived, picture) == pytest.approx(27.0, abs=0.5)
+        assert psnr_db(arrived, picture) == pytest.approx(27.0, abs=0.8)
         uses.append(len(signal.symbols) + signal.side_uses)
     assert uses[2] < 0.8 * uses[1] < 0.5 * uses[0]
 
