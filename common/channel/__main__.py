@@ -1,6 +1,7 @@
 """Sends pictures over a simulated noisy channel: `python -m common.channel`."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from common.arrays import Image
-from common.channel.diffusion import DEFAULT_STEPS, load_decoder
+from common.channel.diffusion import INVENTED, load_decoder
 from common.channel.physical import carry
 from common.channel.signal import Signal
 from common.channel.state import KINDS, ChannelState
@@ -25,7 +26,8 @@ _EXAMPLES = """examples:
   python -m common.channel transmit photo.png --snr 10 --rate 1/16 --out received.png
   python -m common.channel transmit photo.png --snr 4 --channel rayleigh --pilots 2
   python -m common.channel transmit photo.png --snr 10 --refine 100
-  python -m common.channel transmit photo.png --snr 4 --rate 1/24 --decoder diffusion --out received.png
+  python -m common.channel transmit photo.png --snr 7 --quality 28 --rate 1/8
+  python -m common.channel transmit photo.png --snr 4 --rate 1/24 --decoder auto --out received.png
   python -m common.channel encode photo.png --snr 10 --out photo.npz
   python -m common.channel decode photo.npz --snr 7 --seed 3 --out received.png
 """
@@ -53,6 +55,12 @@ def _parser(program: str) -> CommandParser:
     parser.add_argument(
         "--rate", type=_rate, default=Fraction(1, 16), help="channel uses per colour value of a pixel (%(default)s)"
     )
+    parser.add_argument(
+        "--quality",
+        type=_decibels,
+        metavar="DB",
+        help="PSNR to reach with as few channel uses as it takes, up to --rate",
+    )
     parser.add_argument("--channel", choices=KINDS, default="awgn", help="(default: %(default)s)")
     parser.add_argument("--block", type=int, default=64, help="symbols of a fading block or packet (%(default)s)")
     parser.add_argument(
@@ -62,10 +70,8 @@ def _parser(program: str) -> CommandParser:
     parser.add_argument(
         "--refine", type=_steps, default=0, metavar="STEPS", help="descent on the symbols, about 100 (%(default)s)"
     )
-    parser.add_argument("--decoder", choices=("plain", "diffusion"), default="plain", help="(default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=_steps, default=DEFAULT_STEPS, help="of the diffusion decoder (default: %(default)s)"
-    )
+    parser.add_argument("--decoder", choices=("plain", "auto", "diffusion"), default="plain", help="(%(default)s)")
+    parser.add_argument("--steps", type=_steps, default=1, help="of --decoder diffusion (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of noise, fading and losses (%(default)s)")
     return parser
 
@@ -92,8 +98,7 @@ def _transmit(options: argparse.Namespace) -> None:
 
 
 _MAX_STEPS = 10_000
-INVENTED = "Decoded by a diffusion decoder: fine detail is plausible, but invented."
-"""Comment in the files of pictures that the diffusion decoder completed."""
+_MAX_QUALITY_DB = 60.0
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "decode": _decode,
@@ -102,18 +107,21 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def _transmitter(options: argparse.Namespace) -> Transmitter:
-    return Transmitter(load_network(), _channel(options, 10.0), options.rate, refinement=options.refine)
+    channel, rate = _channel(options, 10.0), options.rate
+    return Transmitter(load_network(), channel, rate, refinement=options.refine, quality_db=options.quality)
 
 
 def _received(options: argparse.Namespace, signal: Signal) -> Image:
     generator = torch.Generator().manual_seed(options.seed)
     received = carry(_channel(options, signal.snr_db), signal.symbols, generator)
-    completion = Completion(load_decoder(), options.steps, options.seed) if options.decoder == "diffusion" else None
+    # By the perceptual distance of held-back photographs, one step is nearer than none at every received quality.
+    steps = options.steps if options.decoder == "diffusion" else 1
+    completion = None if options.decoder == "plain" else Completion(load_decoder(), steps, options.seed)
     return decode(load_network(), signal, received, completion)
 
 
 def _write(options: argparse.Namespace, path: Path, picture: Image) -> None:
-    write_picture(path, picture, INVENTED if options.decoder == "diffusion" else "")
+    write_picture(path, picture, "" if options.decoder == "plain" else INVENTED)
 
 
 def _account(signal: Signal, channel: ChannelState) -> str:
@@ -139,6 +147,16 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no bandwidth ratio; give one such as 1/16")
     return rate
+
+
+def _decibels(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= _MAX_QUALITY_DB:
+        raise argparse.ArgumentTypeError(f"{text!r} is no PSNR; give one above 0 and up to {_MAX_QUALITY_DB:g} dB")
+    return value
 
 
 def _steps(text: str) -> int:

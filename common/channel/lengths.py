@@ -1,9 +1,8 @@
 """Lengths of latent positions, and the order in which their symbols are sent.
 
-Each position gets k = Q(η (−log₂ p)^1.5) symbols, as sender and receiver both compute it.
-
-LRISC (Yin et al. 2025) has the exponent 1.  Positions of much information lose more for each symbol that they lack;
-1.5 was chosen on held-back pictures, where it gains 0.1 dB at an SNR of 1 dB and loses 0.01 dB at 13 dB.
+Each position gets the length at which its expected error and the price of its symbols are least together, as sender
+and receiver both compute it; one price for the whole picture keeps the budget (Lagrangian bit allocation, Shoham and
+Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead, which `tests.bench.channel` measures.
 """
 
 import torch
@@ -11,47 +10,64 @@ from torch import Tensor
 
 from common.channel.state import LENGTHS, MAX_LENGTH
 
-_BISECTIONS = 28
+_BISECTIONS = 40
+_PRICES = (1e-12, 1e2)
 
 
-def quantised_lengths(weights: Tensor, eta: Tensor | float) -> Tensor:
-    """The nearest of `LENGTHS` to η times the weights, same shape as `weights`.
+def priced_lengths(errors: Tensor, price: Tensor) -> Tensor:
+    """(B, H, W) of `LENGTHS`, where error and price of the symbols are least together.
 
     Args:
-        eta: complex symbols per unit of weight; broadcast.
+        errors: (B, len(LENGTHS), H, W) of each position at each length, weighted.
+        price: (B,) error that one more symbol has to save.
     """
-    sizes = torch.tensor(LENGTHS, device=weights.device)
-    borders = (sizes[1:] + sizes[:-1]) / 2
-    return sizes[torch.bucketize(weights * eta, borders)]
+    sizes = torch.tensor(LENGTHS, device=errors.device)
+    best = (errors + price[:, None, None, None] * sizes[:, None, None]).argmin(1)
+    return sizes[best]
 
 
-def adapted_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:
-    """Lengths Q(η bits^1.5) (B, H, W) of which each picture's mean is at most as wanted, with the largest such η.
+def allocated_lengths(errors: Tensor, mean_length: Tensor) -> Tensor:
+    """Lengths (B, H, W) of least error, of which each picture's mean is at most as wanted.
 
     Args:
-        bits: (B, H, W) information of each position.
+        errors: as for `priced_lengths`.
         mean_length: (B,) complex symbols per position; the smallest of `LENGTHS` is used where it is smaller.
     """
-    # Multiplication and square root are rounded alike everywhere; a general power is not.
-    weights = bits * bits.sqrt()
-    low = torch.full_like(mean_length, 1e-6)
-    high = torch.full_like(mean_length, 1e3)
+    # In whole symbols: a budget that is used up exactly must not be lost by rounding.
+    most = mean_length.double() * (errors.shape[2] * errors.shape[3]) + 0.01
+    low, high = (errors.new_full((len(errors),), price) for price in _PRICES)
     for _ in range(_BISECTIONS):
         middle = (low * high).sqrt()
-        fits = quantised_lengths(weights, middle[:, None, None]).float().mean((1, 2)) <= mean_length
+        fits = priced_lengths(errors, middle).sum((1, 2)) <= most
+        low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
+    return priced_lengths(errors, high)
+
+
+def sufficient_lengths(errors: Tensor, most: Tensor) -> Tensor:
+    """The fewest symbols (B, H, W) by which each picture's mean error is at most `most` (B,), as far as any are enough.
+
+    Args:
+        errors: as for `priced_lengths`.
+    """
+    low, high = (errors.new_full((len(errors),), price) for price in _PRICES)
+    sizes = torch.tensor(LENGTHS, device=errors.device)
+    for _ in range(_BISECTIONS):
+        middle = (low * high).sqrt()
+        chosen = torch.searchsorted(sizes, priced_lengths(errors, middle))
+        fits = errors.gather(1, chosen[:, None]).mean((1, 2, 3)) <= most
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
-    return quantised_lengths(weights, low[:, None, None])
+    return priced_lengths(errors, low)
 
 
-def uniform_lengths(bits: Tensor, mean_length: Tensor) -> Tensor:
+def uniform_lengths(errors: Tensor, mean_length: Tensor) -> Tensor:
     """The wanted mean, rounded down, at every position (the ablation); at least the smallest of `LENGTHS`.
 
     Args:
-        bits: (B, H, W), of which only the shape counts.
+        errors: as for `priced_lengths`; only the shape counts.
         mean_length: (B,) complex symbols per position.
     """
     whole = mean_length.floor().long().clamp(LENGTHS[0], MAX_LENGTH)
-    return whole[:, None, None].expand(bits.shape)
+    return whole[:, None, None].expand(len(errors), *errors.shape[-2:])
 
 
 def length_mask(lengths: Tensor) -> Tensor:

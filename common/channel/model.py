@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.channel.expected_error import shipped_errors
 from common.channel.jscc import JsccDecoder, JsccEncoder
-from common.channel.lengths import adapted_lengths, uniform_lengths
+from common.channel.lengths import allocated_lengths, uniform_lengths
 from common.imaging.entropy import (
     Hyperprior,
     Statistics,
-    expected_bits,
     gaussian_bits,
     noisy,
     padded_for_hyperprior,
@@ -130,10 +130,24 @@ class ImageChannel(nn.Module):
         assert self.hyperprior is not None
         return self.hyperprior.prior.bits(z).sum((1, 2, 3))
 
-    def lengths(self, statistics: Statistics, mean_length: Tensor) -> Tensor:
-        """(B, H/16, W/16) complex symbols of each position, whose means are at most `mean_length` (B,)."""
-        bits = expected_bits(detached(statistics))
-        return (adapted_lengths if self.config.lengths else uniform_lengths)(bits, mean_length)
+    def lengths(
+        self, statistics: Statistics, mean_length: Tensor, snr_db: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """(B, H/16, W/16) complex symbols of each position, whose means are at most `mean_length` (B,).
+
+        Args:
+            snr_db: (B,) as the sender believes it to be.
+            weights: (B, H/16, W/16) of the positions' squared errors; None for equal ones.
+        """
+        if not self.config.lengths:
+            return uniform_lengths(statistics.mean, mean_length)
+        return allocated_lengths(self.expected_errors(statistics, snr_db, weights), mean_length)
+
+    @torch.no_grad()
+    def expected_errors(self, statistics: Statistics, snr_db: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(B, len(LENGTHS), H/16, W/16) expected squared errors at each length; weights have the mean 1."""
+        errors = shipped_errors().curves(statistics, snr_db)
+        return errors if weights is None else errors * (weights / weights.mean((1, 2), keepdim=True))[:, None]
 
     def encode(self, source: Source, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Complex symbols (B, H/16, W/16, MAX_LENGTH) for a channel of `snr_db` (B, H/16, W/16)."""

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.arrays import Image
+from common.channel.diffusion import DiffusionDecoder, sample
 from common.channel.jscc import position_snr_db
 from common.channel.lengths import scattered
-from common.channel.model import ImageChannel
+from common.channel.model import ImageChannel, Reconstruction
 from common.channel.physical import (
     Received,
     bandwidth_ratio,
@@ -125,11 +126,15 @@ class SequenceReceiver:
     """Decodes the pictures of one session, with those before as side information.
 
     Args:
+        decoder: takes one step of diffusion from the plain decoder's picture; None for that picture.
         sequence: whether they are a sequence; else each is decoded by itself.
     """
 
-    def __init__(self, network: ImageChannel, *, sequence: bool = True) -> None:
+    def __init__(
+        self, network: ImageChannel, decoder: DiffusionDecoder | None = None, *, sequence: bool = True
+    ) -> None:
         self._network = network
+        self._decoder = decoder
         self._filter = LatentFilter() if sequence else None
         self._window: Window | None = None
 
@@ -157,7 +162,15 @@ class SequenceReceiver:
             latents = self._filter.update(latents, variance)
             share = self._filter.share
         self._window = blob.window
-        with fast_autocast():
-            image = as_image(self._network.synthesis(latents))[: signal.size[0], : signal.size[1]]
+        image = self._picture(latents, arrived.received, blob, generator)[: signal.size[0], : signal.size[1]]
         uses, ratio = channel_uses(blob.channel, signal), bandwidth_ratio(blob.channel, signal)
         return SequencePicture(image, arrived.measured_snr_db, uses, ratio, share)
+
+    def _picture(self, latents: Tensor, received: Received, blob: SignalBlob, generator: torch.Generator) -> Image:
+        with fast_autocast():
+            pictures = self._network.synthesis(latents)
+            if self._decoder is not None:
+                snr_db = position_snr_db(scattered(received.snr, blob.lengths), blob.lengths)
+                state = Reconstruction(pictures, latents, snr_db, blob.lengths)
+                pictures = sample(self._decoder, state, generator)
+        return as_image(pictures)

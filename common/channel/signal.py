@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.arrays import ByteArray
+from common.channel.importance import LEVELS
 from common.channel.state import LENGTHS
 from common.errors import OutputError, SourceError, UsageError
 from common.imaging.grid import latent_grid
 from common.io.atomic_write import atomic_write
 
 MAX_SIDE_PX = 8192
-_FIELDS = ("symbols", "hyper_latents", "size", "payload_uses", "side_uses", "snr_db")
+_FIELDS = ("symbols", "hyper_latents", "size", "payload_uses", "side_uses", "snr_db", "importance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +31,9 @@ class Signal:
         hyper_latents: (1, channels, h, w) whole numbers, sent digitally; no elements without hyperprior.
         size: height and width of the picture, pixels.
         payload_uses: the budget that the lengths share, channel uses.
-        side_uses: channel uses of the hyper latents.
+        side_uses: channel uses of the hyper latents, and of the importance.
         snr_db: that the symbols were made for.
+        importance: (h, w) level of each position (`common.channel.importance`); None if all count alike.
     """
 
     symbols: Tensor
@@ -39,6 +42,7 @@ class Signal:
     payload_uses: int
     side_uses: int
     snr_db: float
+    importance: ByteArray | None = None
 
     def __post_init__(self) -> None:
         if not all(0 < side <= MAX_SIDE_PX for side in self.size):
@@ -49,6 +53,9 @@ class Signal:
             raise ValueError("values that are not finite")
         if len(self.symbols) > self.payload_uses or self.side_uses < 0:
             raise ValueError("more symbols than the budget")
+        levels = self.importance
+        if levels is not None and (levels.shape != self.grid or levels.max() >= LEVELS):
+            raise ValueError("importance of another size, or a level that does not exist")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -57,8 +64,8 @@ class Signal:
 
     @property
     def mean_length(self) -> Tensor:
-        """(1,) channel uses per position."""
-        return torch.tensor([self.payload_uses / (self.grid[0] * self.grid[1])])
+        """(1,) channel uses per position, in double precision."""
+        return torch.tensor([self.payload_uses / (self.grid[0] * self.grid[1])], dtype=torch.float64)
 
     def rate(self, data_share: float = 1.0) -> float:
         """Bandwidth ratio: channel uses per colour value of a pixel; `data_share` as in `ChannelState`."""
@@ -73,6 +80,7 @@ class Signal:
             np.array(self.payload_uses),
             np.array(self.side_uses),
             np.array(self.snr_db),
+            np.zeros((0, 0), np.uint8) if self.importance is None else self.importance,
         )
         stream = io.BytesIO()
         np.savez(stream, allow_pickle=False, **dict(zip(_FIELDS, values, strict=True)))
@@ -86,7 +94,9 @@ class Signal:
         """Reads what `write` wrote. Raises SourceError if the file is missing, or no signal."""
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                symbols, hyper_latents, size, payload_uses, side_uses, snr_db = (archive[name] for name in _FIELDS)
+                symbols, hyper_latents, size, payload_uses, side_uses, snr_db, levels = (
+                    archive[name] for name in _FIELDS
+                )
             return cls(
                 torch.from_numpy(symbols.astype(np.complex64)),
                 torch.from_numpy(hyper_latents.astype(np.float32)),
@@ -94,6 +104,7 @@ class Signal:
                 int(payload_uses),
                 int(side_uses),
                 float(snr_db),
+                levels.astype(np.uint8) if levels.size else None,
             )
         except FileNotFoundError as error:
             raise SourceError(f"{path}: no such file; `encode` writes one") from error

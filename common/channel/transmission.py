@@ -9,17 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import Image
-from common.channel.diffusion import DEFAULT_STEPS, DiffusionDecoder, sample
+from common.arrays import ByteArray, Image
+from common.channel.diffusion import DiffusionDecoder, sample
+from common.channel.expected_error import as_psnr_db
+from common.channel.importance import map_bits, weights_of
 from common.channel.jscc import normalised, position_snr_db
-from common.channel.lengths import gathered, length_mask, scattered
-from common.channel.model import ImageChannel, ImageChannelConfig
+from common.channel.lengths import allocated_lengths, gathered, length_mask, scattered, sufficient_lengths
+from common.channel.model import ImageChannel, ImageChannelConfig, Source
 from common.channel.physical import Received, capacity_bits, carry
 from common.channel.signal import Signal, payload_uses
-from common.channel.state import ChannelState
+from common.channel.state import LENGTHS, ChannelState
 from common.errors import SourceError
 from common.imaging.entropy import Statistics, rounded
-from common.imaging.grid import hyper_grid
+from common.imaging.grid import STRIDE, hyper_grid
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_recorded
@@ -27,6 +29,11 @@ from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"
+# Trial decodings by which the symbols for a quality are corrected.
+_TRIALS = 3
+# dB for e times the symbols: before there are two trials, and the range of what two may say.
+_SLOPE_DB = 3.0
+_SLOPES_DB = (1.0, 6.0)
 _OTHER_WEIGHTS = "the signal was encoded with other weights: encode the picture again"
 
 
@@ -45,6 +52,8 @@ class Transmitter:
         margin_db: the hyper latents are coded for an SNR that is lower by this much, so that they arrive on a channel
             that is worse than believed.
         refinement: steps of descent on the symbols of each picture (`refined`); 0 for none.
+        quality_db: PSNR to reach, of errors weighted by importance, with as few symbols as the channel takes; `rate`
+            is then the most.  None to use `rate` up.
     """
 
     network: ImageChannel
@@ -52,10 +61,18 @@ class Transmitter:
     rate: Fraction
     margin_db: float = 0.0
     refinement: int = 0
+    quality_db: float | None = None
 
     @torch.no_grad()
-    def encode(self, picture: Image) -> Signal:
-        """The signal of a picture (H, W, 3) of 8 bits. Raises UsageError if the rate is too low for the picture."""
+    def encode(self, picture: Image, importance: ByteArray | None = None) -> Signal:
+        """The signal of a picture (H, W, 3) of 8 bits.
+
+        Args:
+            importance: (H/16, W/16) level of each position (`common.channel.importance`), sent as side information.
+
+        Raises:
+            UsageError: the rate is too low for the picture.
+        """
         size = (picture.shape[0], picture.shape[1])
         pictures = padded(picture)
         with fast_autocast():
@@ -63,21 +80,43 @@ class Transmitter:
         side_uses, hyper_latents = 0, torch.zeros(1, 0, 0, 0)
         if source.z is not None:
             hyper_latents = rounded(source.z)
-            side_uses = self._side_uses(hyper_latents)
+            side_uses = self._side_uses(float(self.network.side_bits(hyper_latents)) + map_bits(importance))
         payload = payload_uses(self.rate, size, side_uses, self.channel.data_share)
-        grid = source.y.shape[-2:]
-        lengths = self.network.lengths(source.statistics, torch.tensor([payload / grid.numel()]))
-        snr_db = torch.full(lengths.shape, self.channel.snr_db)
-        with fast_autocast():
-            symbols = self.network.encode(source, snr_db, lengths)
+        if self.quality_db is not None:
+            payload = self._sufficient_uses(source, pictures, size, weights_of(importance), payload)
+        mean_length = torch.tensor([payload / source.y.shape[-2:].numel()], dtype=torch.float64)
+        level_db = torch.tensor([self.channel.snr_db])
+        lengths = self.network.lengths(source.statistics, mean_length, level_db, weights_of(importance))
+        symbols = self._symbols(source, lengths)
         if self.refinement:
             target = Target(pictures, size, source.statistics, lengths)
             symbols = refined(self.network, self.channel, target, symbols, self.refinement)
-        return Signal(gathered(symbols, lengths), hyper_latents, size, payload, side_uses, self.channel.snr_db)
+        sent = gathered(symbols, lengths)
+        return Signal(sent, hyper_latents, size, payload, side_uses, self.channel.snr_db, importance)
 
-    def _side_uses(self, hyper_latents: Tensor) -> int:
-        """Channel uses of the hyper latents if they are coded at capacity."""
-        bits = float(self.network.side_bits(hyper_latents))
+    def _symbols(self, source: Source, lengths: Tensor) -> Tensor:
+        with fast_autocast():
+            return self.network.encode(source, torch.full(lengths.shape, self.channel.snr_db), lengths)
+
+    def _sufficient_uses(
+        self, source: Source, pictures: Tensor, size: tuple[int, int], weights: Tensor | None, most: int
+    ) -> int:
+        """Fewest symbols that reach the wanted quality: as expected, then corrected by what trials give."""
+        assert self.quality_db is not None
+        errors = self.network.expected_errors(source.statistics, torch.tensor([self.channel.snr_db]), weights)
+        generator, positions = torch.Generator().manual_seed(0), errors.shape[2] * errors.shape[3]
+        uses = min(float(sufficient_lengths(errors, torch.tensor([10 ** (-self.quality_db / 10)])).sum()), float(most))
+        tried: list[tuple[float, float]] = []
+        for _ in range(_TRIALS):
+            lengths = allocated_lengths(errors, torch.tensor([uses / positions], dtype=torch.float64))
+            target = Target(pictures, size, source.statistics, lengths)
+            decoded = _decoded(self.network, self.channel, target, self._symbols(source, lengths), generator)
+            tried.append((math.log(uses), as_psnr_db(_weighted_error(decoded, target, weights))))
+            uses = min(max(_uses_for(tried, self.quality_db), LENGTHS[0] * positions), float(most))
+        return round(uses)
+
+    def _side_uses(self, bits: float) -> int:
+        """Channel uses of side information that is coded at capacity."""
         weaker = ChannelState(self.channel.snr_db - self.margin_db, self.channel.kind, loss=self.channel.loss)
         return math.ceil(bits / capacity_bits(weaker) / self.channel.data_share)
 
@@ -87,12 +126,12 @@ class Completion:
     """How the diffusion decoder completes a picture.
 
     Args:
-        steps: passes of the network.
+        steps: passes of the network; more than one invent detail.
         seed: of the detail that it invents.
     """
 
     network: DiffusionDecoder
-    steps: int = DEFAULT_STEPS
+    steps: int = 1
     seed: int = 0
 
 
@@ -107,8 +146,7 @@ def decode(network: ImageChannel, signal: Signal, received: Received, completion
     Raises:
         SourceError: the signal was made by another network.
     """
-    statistics = _statistics(network, signal)
-    lengths = network.lengths(statistics, signal.mean_length)
+    statistics, lengths = _statistics(network, signal), lengths_of(network, signal)
     if int(lengths.sum()) != len(received.symbols):
         raise SourceError(_OTHER_WEIGHTS)
     symbols = scattered(received.symbols, lengths)
@@ -122,6 +160,17 @@ def decode(network: ImageChannel, signal: Signal, received: Received, completion
     return as_image(pictures)[: signal.size[0], : signal.size[1]]
 
 
+def lengths_of(network: ImageChannel, signal: Signal) -> Tensor:
+    """(1, H/16, W/16) symbols of each position, as both ends compute them.
+
+    Raises:
+        SourceError: the signal was made by another network.
+    """
+    level_db = torch.tensor([signal.snr_db])
+    statistics = _statistics(network, signal)
+    return network.lengths(statistics, signal.mean_length, level_db, weights_of(signal.importance))
+
+
 def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     grid, latents = signal.grid, network.config.latents
     if network.hyperprior is None:
@@ -129,6 +178,25 @@ def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid(signal.size)):
         raise SourceError(_OTHER_WEIGHTS)
     return network.statistics(signal.hyper_latents, grid)
+
+
+def _uses_for(tried: list[tuple[float, float]], wanted_db: float) -> float:
+    """Symbols that reach a quality, from trials (log of the symbols, dB), by the secant of the last two."""
+    slope = _SLOPE_DB
+    if len(tried) > 1 and tried[-1][0] != tried[-2][0]:
+        slope = (tried[-1][1] - tried[-2][1]) / (tried[-1][0] - tried[-2][0])
+    least, largest = _SLOPES_DB
+    return math.exp(tried[-1][0] + (wanted_db - tried[-1][1]) / min(max(slope, least), largest))
+
+
+def _weighted_error(decoded: Tensor, target: "Target", weights: Tensor | None) -> float:
+    """Mean squared error, 0…1, of the pixels that count; `weights` (1, H'/16, W'/16) of the positions."""
+    height, width = target.size
+    errors = (decoded.float().clamp(0, 1) - target.picture).square().mean(1)[:, :height, :width]
+    if weights is None:
+        return float(errors.mean())
+    spread = weights.repeat_interleave(STRIDE, 1).repeat_interleave(STRIDE, 2)[:, :height, :width]
+    return float((errors * spread).sum() / spread.sum())
 
 
 def psnr_db(picture: Image, original: Image) -> float:

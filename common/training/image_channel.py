@@ -97,9 +97,9 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
         crops, generator = batch.contiguous(memory_format=torch.channels_last), self._generator
         with self.autocast():
             source = network.source(crops)
-            lengths = self._lengths(network, source)
-            snr_db, gains = random_snr_db(len(crops), generator), random_gains(lengths.shape, generator)
-            snr_db, gains = snr_db.to(crops.device), gains.to(crops.device)
+            snr_db = random_snr_db(len(crops), generator).to(crops.device)
+            lengths = self._lengths(network, source, snr_db)
+            gains = random_gains(lengths.shape, generator).to(crops.device)
             loss, psnr_db = crop_losses(sent(network, source, snr_db, lengths, gains, generator).pictures, crops)
             if source.z is None:
                 return DISTORTION * loss, {"psnr": psnr_db.mean()}
@@ -108,12 +108,12 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
             digital = DISTORTION * (pictures.float() - crops[:_DIGITAL_CROPS]).square().mean() + bpp
         return DISTORTION * loss + _DIGITAL_WEIGHT * digital, {"psnr": psnr_db.mean(), "digital": digital, "bpp": bpp}
 
-    def _lengths(self, network: ImageChannel, source: Source) -> Tensor:
-        bits = expected_bits(detached(source.statistics))
+    def _lengths(self, network: ImageChannel, source: Source, snr_db: Tensor) -> Tensor:
+        bits = expected_bits(detached(source.statistics)).mean((1, 2))
         if self.share < _FIXED_SHARE and not self.options.shipped:
-            return uniform_lengths(bits, bits.new_full((len(bits),), mean_length_of(BASE_RATE)))
-        varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self._generator)
-        return network.lengths(source.statistics, varied)
+            return uniform_lengths(source.y, bits.new_full((len(bits),), mean_length_of(BASE_RATE)))
+        varied = random_mean_lengths(bits, mean_length_of(BASE_RATE), self._generator)
+        return network.lengths(source.statistics, varied, snr_db)
 
     def evaluate(self, network: ImageChannel) -> dict[str, float]:
         """Mean PSNR in dB of crops at a few SNRs on AWGN at `BASE_RATE`, without the side information's cost."""
@@ -187,9 +187,9 @@ def sent(
 def sent_over_awgn(network: ImageChannel, crops: Tensor, snr_db: float, rate: float) -> Reconstruction:
     """What the plain decoder makes of crops after a channel without fading, always with the same noise."""
     source = network.source(crops)
-    lengths = network.lengths(source.statistics, crops.new_full((len(crops),), mean_length_of(rate)))
-    gains = torch.ones_like(lengths, dtype=torch.complex64)
     level_db = crops.new_full((len(crops),), snr_db)
+    lengths = network.lengths(source.statistics, crops.new_full((len(crops),), mean_length_of(rate)), level_db)
+    gains = torch.ones_like(lengths, dtype=torch.complex64)
     return sent(network, source, level_db, lengths, gains, torch.Generator().manual_seed(0))
 
 

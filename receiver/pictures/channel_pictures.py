@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from PIL import Image as Pictures
+from PIL.PngImagePlugin import PngInfo
 
 from common.blobs import SIGNAL, Blob
+from common.channel.diffusion import INVENTED, DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
@@ -28,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 @cache
-def _network() -> ImageChannel:
+def _networks() -> tuple[ImageChannel, DiffusionDecoder]:
     """Loaded with the first picture: few sessions have any."""
-    return load_network()
+    return load_network(), load_decoder()
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class ChannelPictures:
         signal = SignalBlob.decode(blob.data)
         with self._metrics.stage("channel"):
             if sequence.receiver is None:
-                sequence.receiver = SequenceReceiver(_network())
+                sequence.receiver = SequenceReceiver(*_networks())
             picture = sequence.receiver.decode(signal)
         self._write(sequence.number, signal, picture, durable)
         snr_db = signal.channel.snr_db
@@ -117,8 +119,9 @@ class ChannelPictures:
 
     def _write(self, number: int, signal: SignalBlob, picture: SequencePicture, durable: bool) -> None:
         folder, mode = self._config.out / "channel", self._config.file_mode
-        content = io.BytesIO()
-        Pictures.fromarray(picture.image).save(content, "PNG")
+        content, comments = io.BytesIO(), PngInfo()
+        comments.add_text("Comment", INVENTED)
+        Pictures.fromarray(picture.image).save(content, "PNG", pnginfo=comments)
         name = f"s{number}-{signal.sequence:06d}.png"
         line = json.dumps(_facts(name, signal, picture)) + "\n"
         with opened_folder(folder, self._config.folder_mode) as opened:

@@ -13,6 +13,7 @@ from common.io.options import option
 View = Literal["person", "frame"]
 _MIN_SIDE_PX = 64
 _MAX_FPS = 60.0
+_MAX_QUALITY_DB = 60.0
 _TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORECASE)
 
 
@@ -22,6 +23,9 @@ class JsccConfig:
 
     channel: str | None = option(None, help="send pictures over a simulated channel: awgn:10dB or rayleigh:10dB")
     channel_rate: str = option("1/16", help="bandwidth ratio: most channel uses per colour value of a pixel")
+    channel_quality: float | None = option(
+        None, help="PSNR to reach with as few channel uses as it takes, dB; --channel-rate is then the most"
+    )
     channel_pilots: int = option(0, help="pilots per fading block of 64 symbols; 0: the receiver knows the gains")
     channel_view: View = option("person", help="send the largest person, or the whole frame")
     channel_side: int = option(256, help="longer side of the pictures, pixels, a multiple of 16")
@@ -33,6 +37,10 @@ class JsccConfig:
         rate = self.rate
         if self.channel is not None:
             parse_channel(self.channel)
+        if self.channel_quality is not None and not 0 < self.channel_quality <= _MAX_QUALITY_DB:
+            raise ValueError(
+                f"channel-quality must be above 0 and at most {_MAX_QUALITY_DB:g} dB, got {self.channel_quality:g}"
+            )
         if not 0 <= self.channel_pilots <= MAX_PILOTS:
             raise ValueError(f"channel-pilots must lie in 0…{MAX_PILOTS}, got {self.channel_pilots}")
         if self.channel_side % STRIDE or not _MIN_SIDE_PX <= self.channel_side <= MAX_SIDE_PX:

@@ -20,18 +20,20 @@ from typing import TextIO
 
 from common.arrays import Image
 from common.blobs import SIGNAL, Blob
+from common.channel.diffusion import DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel
 from common.channel.physical import bandwidth_ratio, channel_uses
 from common.channel.sequence import SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import PREAMBLE_USES, ChannelState
-from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.channel.transmission import Transmitter, lengths_of, load_network, psnr_db
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from common.newest_calls import NewestCalls
 from common.wire.convert import Welcome
 from sender.capture.source import CapturedFrame
 from sender.jscc.config import JsccConfig
+from sender.jscc.importance import importance_of
 from sender.jscc.view import Views
 from sender.link.observer import LinkObserver
 from sender.metrics import SenderMetrics
@@ -51,6 +53,7 @@ class _Task:
     captured_at: float
     image: Image
     window: Window
+    observed: Sequence[ObservedPerson]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,14 @@ class JsccStage(LinkObserver):
         channel: ChannelState,
         metrics: SenderMetrics,
         network: ImageChannel | None = None,
+        decoder: DiffusionDecoder | None = None,
     ) -> None:
         self._config, self._channel, self._metrics = config, channel, metrics
         self._network = network or load_network()
-        self._receiver = SequenceReceiver(self._network, sequence=False)
         self._report = _open_report(config.channel_report)
+        self._receiver: SequenceReceiver | None = None
+        if self._report is not None:
+            self._receiver = SequenceReceiver(self._network, decoder or load_decoder(), sequence=False)
         self._views = Views(config.channel_view, config.channel_side)
         self.due_s = -float("inf")
         """Time in the source from which on a frame is taken, seconds."""
@@ -120,7 +126,7 @@ class JsccStage(LinkObserver):
             window = self._views.window(frame.image, observed)
             if window is not None:
                 self.due_s = self._next_due_s(frame.media_time_s)
-                task = _Task(frame.sequence, frame.captured_at, frame.image, window)
+                task = _Task(frame.sequence, frame.captured_at, frame.image, window, observed)
                 if self._calls.put(SIGNAL, partial(self._encode, task), self._submit):
                     self._metrics.channel_picture_replaced()
         return [self._encoded.get() for _ in range(self._encoded.qsize())]
@@ -173,15 +179,16 @@ class JsccStage(LinkObserver):
     def _blob(self, task: _Task, picture: Image) -> SignalBlob:
         values = picture.size
         rate = self._config.rate - Fraction(PREAMBLE_USES, values)
-        signal = Transmitter(self._network, self._channel, rate).encode(picture)
-        statistics = self._network.statistics(signal.hyper_latents, signal.grid)
-        lengths = self._network.lengths(statistics, signal.mean_length)
+        importance = importance_of(task.window, (picture.shape[0], picture.shape[1]), task.observed)
+        transmitter = Transmitter(self._network, self._channel, rate, quality_db=self._config.channel_quality)
+        signal = transmitter.encode(picture, importance)
+        lengths = lengths_of(self._network, signal)
         seed = self._config.channel_seed
         return SignalBlob(task.sequence, task.captured_at, task.window, self._channel, seed, signal, lengths)
 
     def _reported(self, blob: SignalBlob, picture: Image, uses: int, ratio: float) -> float:
         """PSNR of what the receiver will have: the symbols as they are on the wire, and the same noise."""
-        assert self._report is not None
+        assert self._report is not None and self._receiver is not None
         arrived = self._receiver.decode(SignalBlob.decode(blob.encode()))
         quality_db = psnr_db(arrived.image, picture)
         line = {

@@ -146,9 +146,11 @@ def received(channel: ImageChannel, crops: Tensor, generator: torch.Generator) -
     """Crops as the plain decoder has them after random channels."""
     source = channel.source(crops)
     bits = expected_bits(source.statistics).mean((1, 2))
-    lengths = channel.lengths(source.statistics, random_mean_lengths(bits, mean_length_of(_BASE_RATE), generator))
-    gains, snr_db = random_gains(lengths.shape, generator), random_snr_db(len(crops), generator)
-    return sent(channel, source, snr_db.to(crops.device), lengths, gains.to(crops.device), generator)
+    snr_db = random_snr_db(len(crops), generator).to(crops.device)
+    mean_length = random_mean_lengths(bits, mean_length_of(_BASE_RATE), generator)
+    lengths = channel.lengths(source.statistics, mean_length, snr_db)
+    gains = random_gains(lengths.shape, generator).to(crops.device)
+    return sent(channel, source, snr_db, lengths, gains, generator)
 
 
 def step_loss(

@@ -1,9 +1,9 @@
 """People of test photographs after a noisy channel: `python -m tests.bench.channel.people --photos DIR --trained DIR`.
 
 A picture is the square around an annotated person, 256² pixels; people lower than 100 pixels are left out.
-Annotations are those of `tests.bench.photos`.  The image channel and its diffusion decoder, with 1, 2 and 4 steps, have
-the bandwidth ratio of --rate; DeepJSCC has the one that it was trained for, which its name tells.  Figures at each SNR
-on AWGN:
+Annotations are those of `tests.bench.photos`.  The image channel with the decoder of sessions (`--decoder auto`), with
+the plain one, and with 2 and 4 steps of diffusion has the bandwidth ratio of --rate; DeepJSCC has the one that it was
+trained for, which its name tells.  Figures at each SNR on AWGN:
 
   perceptual_4     distance in the features of our perception network, mean (`tests.bench.channel.perceptual`)
   frechet_4        Fréchet distance of those features between all pictures and all originals: how far detail is from
@@ -43,7 +43,7 @@ SNRS_DB = (1, 4, 7, 10)
 _SIDE_PX = 256
 _LEAST_HEIGHT_PX = 100
 _QUICK_PEOPLE = 3
-_STEPS = (1, 2, 4)
+_STEPS = (2, 4)
 _SHEET_SNRS_DB = (1, 10)
 _SHEET_PEOPLE = 6
 _LABEL_PX = 22
@@ -72,7 +72,10 @@ def people_of(folder: Path, annotations: Path) -> list[Image]:
 def systems_at(rate: Fraction, folders: Sequence[Path]) -> dict[str, tuple[System, Fraction]]:
     """Systems by name, with the bandwidth ratio of each."""
     channel, decoder = load_network(), load_decoder()
-    found: dict[str, tuple[System, Fraction]] = {"bodywire": (TrainedChannel(channel), rate)}
+    found: dict[str, tuple[System, Fraction]] = {
+        "bodywire": (TrainedChannel(channel, Completion(decoder)), rate),
+        "plain decoder": (TrainedChannel(channel), rate),
+    }
     for steps in _STEPS:
         found[f"diffusion, {steps} steps"] = TrainedChannel(channel, Completion(decoder, steps)), rate
     for network in trained_baselines(folders):
@@ -131,6 +134,11 @@ def sheet(people: Sequence[Image], pictures: Mapping[tuple[str, int], Sequence[I
     columns = [("original", people)]
     for snr_db in _SHEET_SNRS_DB:
         columns += [(f"{name}, {snr_db} dB", each) for (name, level), each in pictures.items() if level == snr_db]
+    return labelled_sheet(columns, chosen)
+
+
+def labelled_sheet(columns: Sequence[tuple[str, Sequence[Image]]], chosen: Sequence[int]) -> Image:
+    """The chosen pictures of each column below its title, side by side."""
     drawn = []
     for title, each in columns:
         label = np.full((_LABEL_PX, _SIDE_PX, 3), 255, np.uint8)

@@ -24,7 +24,7 @@ from common.channel.model import ImageChannel
 from common.channel.sequence import SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
-from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.channel.transmission import Transmitter, lengths_of, load_network, psnr_db
 from common.errors import SourceError
 from common.imaging.picture_file import read_picture
 from sender.capture.open import DEMO_CLIP
@@ -71,8 +71,7 @@ def measured(
     found = []
     for sequence, picture in enumerate(pictures):
         signal = transmitter.encode(picture)
-        lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
-        blob = SignalBlob(sequence, 0.0, window, channel, seed, signal, lengths)
+        blob = SignalBlob(sequence, 0.0, window, channel, seed, signal, lengths_of(network, signal))
         found.append([psnr_db(receiver.decode(blob).image, picture) for receiver in receivers])
     values = np.array(found[_SETTLED:])
     gains = values[:, 1] - values[:, 0]

@@ -21,6 +21,7 @@ from common.channel.transmission import Completion, Transmitter, decode
 from common.imaging.transforms import as_image, padded
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.bench.channel import deepjscc
+from tests.bench.channel.entropy_lengths import load_entropy_lengths
 from tests.bench.rivals.stills import FORMATS, Still
 from tests.bench.rivals.stills import decode as decode_still
 
@@ -196,10 +197,14 @@ def trained_systems(folders: Sequence[Path], refinement: int = 0) -> dict[str, S
     shipped = transmission.load_network(directory=WEIGHTS_DIRECTORY)
     equal = transmission.load_network(directory=WEIGHTS_DIRECTORY)
     equal.config = replace(equal.config, lengths=False)
+    blind = transmission.load_network(directory=WEIGHTS_DIRECTORY)
+    blind.config = replace(blind.config, snr=False)
     systems: dict[str, System] = {
         "bodywire": TrainedChannel(shipped),
         "the same weights, equal lengths": TrainedChannel(equal),
-        "diffusion decoder": TrainedChannel(shipped, Completion(load_decoder())),
+        "the same weights, lengths by entropy": TrainedChannel(load_entropy_lengths()),
+        "the same weights, SNR unknown": TrainedChannel(blind),
+        "one step of diffusion": TrainedChannel(shipped, Completion(load_decoder())),
     }
     if refinement:
         systems[f"refined, {refinement} steps"] = RefinedChannel(shipped, refinement)

@@ -5,20 +5,22 @@ import torch
 
 from common.channel.jscc import MIN_SNR_DB, JsccEncoder, position_snr_db
 from common.channel.lengths import (
-    adapted_lengths,
+    allocated_lengths,
     gathered,
     length_mask,
     position_order,
-    quantised_lengths,
     scattered,
+    sufficient_lengths,
     uniform_lengths,
 )
 from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
 
 
-def random_bits() -> torch.Tensor:
-    return torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(0)).square() * 300
+def random_errors() -> torch.Tensor:
+    """(3, len(LENGTHS), 12, 16) errors that fall with the length, faster where they begin higher."""
+    start = torch.rand(3, 1, 12, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).square()
+    return start * 2.0 ** (-torch.tensor(LENGTHS)[:, None, None] / 20)
 
 
 def encoded(lengths: torch.Tensor) -> torch.Tensor:
@@ -30,30 +32,42 @@ def encoded(lengths: torch.Tensor) -> torch.Tensor:
     return symbols
 
 
-def test_quantised_to_the_nearest_length() -> None:
-    bits = torch.tensor([0.0, 5.9, 6.1, 27.0, 29.0, 1e6])
-    assert quantised_lengths(bits, 1.0).tolist() == [4, 4, 8, 24, 32, MAX_LENGTH]
-
-
 def test_mean_length_of_each_picture_is_as_wanted_and_never_above() -> None:
-    bits = random_bits()
+    errors = random_errors()
     for wanted in ((8.0, 8.0, 8.0), (16.0, 48.0, 90.0)):
-        lengths = adapted_lengths(bits, torch.tensor(wanted))
+        lengths = allocated_lengths(errors, torch.tensor(wanted))
         means = lengths.float().mean((1, 2))
         assert (means <= torch.tensor(wanted)).all() and (means > 0.97 * torch.tensor(wanted)).all()
         for picture in range(3):
-            by_information = lengths[picture].flatten()[bits[picture].flatten().argsort()]
-            assert (by_information.diff() >= 0).all(), "more information never gets fewer symbols"
-    assert (adapted_lengths(bits, torch.full((3,), 1.0)) == LENGTHS[0]).all(), "the budget is too small"
+            by_error = lengths[picture].flatten()[errors[picture, 0].flatten().argsort()]
+            assert (by_error.diff() >= 0).all(), "a larger error never gets fewer symbols"
+    assert (allocated_lengths(errors, torch.full((3,), 1.0)) == LENGTHS[0]).all(), "the budget is too small"
 
 
-def test_symbols_grow_faster_than_information() -> None:
-    few, many = adapted_lengths(torch.tensor([[[10.0, 40.0]]]), torch.full((1,), 36.0)).flatten().tolist()
-    assert (few, many) == (8, 64), "four times the information, eight times the symbols"
+def test_no_other_lengths_of_the_same_sum_have_a_smaller_error() -> None:
+    errors = random_errors()[:1]
+    lengths = allocated_lengths(errors, torch.tensor([40.0]))
+    numbers = torch.searchsorted(torch.tensor(LENGTHS), lengths)
+    # LENGTHS from 32 to 80 are 8 apart: one position gives a step, another takes it.
+    inner = ((lengths > 32) & (lengths < 80)).flatten().nonzero().flatten()
+    at = errors.flatten(2)[0]
+    taken = at[numbers.flatten()[inner] + 1, inner] - at[numbers.flatten()[inner], inner]
+    given = at[numbers.flatten()[inner] - 1, inner] - at[numbers.flatten()[inner], inner]
+    assert len(inner) > 20 and float(given.min()) >= -float(taken.min())
+
+
+def test_fewest_symbols_reach_the_wanted_error() -> None:
+    errors, wanted = random_errors(), torch.tensor([0.1, 0.05, 0.02], dtype=torch.float64)
+    lengths = sufficient_lengths(errors, wanted)
+    numbers = torch.searchsorted(torch.tensor(LENGTHS), lengths)
+    reached = errors.gather(1, numbers[:, None]).mean((1, 2, 3))
+    assert (reached <= wanted).all() and (reached > 0.9 * wanted).all()
+    assert torch.equal(allocated_lengths(errors, lengths.double().mean((1, 2))), lengths), "the receiver has the same"
+    assert (sufficient_lengths(errors, torch.zeros(3)) == MAX_LENGTH).all(), "no length is enough"
 
 
 def test_uniform_lengths_use_the_mean_rounded_down() -> None:
-    lengths = uniform_lengths(random_bits(), torch.tensor([46.7, 48.0, 500.0]))
+    lengths = uniform_lengths(random_errors(), torch.tensor([46.7, 48.0, 500.0]))
     assert [sorted(set(picture.flatten().tolist())) for picture in lengths] == [[46], [48], [MAX_LENGTH]]
 
 

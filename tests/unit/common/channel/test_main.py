@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as Pictures
 
 import common.channel.__main__ as command
+from common.channel.diffusion import INVENTED
 from common.channel.signal import Signal
 from common.imaging.picture_file import read_picture, write_picture
 from tests.support.tiny_diffusion_decoder import tiny_decoder
@@ -32,7 +33,7 @@ def comment_of(path: Path) -> str | None:
 def test_transmit_prints_its_account_and_quality(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["transmit", str(photo), "--rate", "1/8", "--out", str(photo.with_name("out.png"))]) == 0
     printed = capsys.readouterr().out
-    assert "60×40 pixels" in printed and "bandwidth ratio 1/8." in printed and "PSNR" in printed
+    assert "60×40 pixels" in printed and "bandwidth ratio 1/9." in printed and "PSNR" in printed
     assert read_picture(photo.with_name("out.png")).shape == (40, 60, 3)
 
 
@@ -54,6 +55,17 @@ def test_refined_signal_is_another_one_of_the_same_size(photo: Path) -> None:
     assert not np.array_equal(signals[0].symbols.numpy(), signals[1].symbols.numpy())
 
 
+def test_auto_is_one_step_of_diffusion(photo: Path) -> None:
+    found = []
+    for flags in (["auto"], ["diffusion", "--steps", "1"], ["diffusion", "--steps", "2"], ["plain"]):
+        out = photo.with_name("out.png")
+        assert command.main(["transmit", str(photo), "--decoder", *flags, "--out", str(out)]) == 0
+        found.append((read_picture(out), comment_of(out)))
+    (auto, comment), (one, _), (two, _), (plain, none) = found
+    assert np.array_equal(auto, one) and not np.array_equal(auto, two) and not np.array_equal(auto, plain)
+    assert comment == INVENTED and none is None
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_diffusion_decoder_marks_what_it_invents(photo: Path, suffix: str) -> None:
     plain, completed = photo.with_name(f"plain{suffix}"), photo.with_name(f"completed{suffix}")
@@ -62,7 +74,7 @@ def test_diffusion_decoder_marks_what_it_invents(photo: Path, suffix: str) -> No
     assert command.main(["transmit", str(photo), *flags, "--out", str(completed)]) == 0
     assert not np.array_equal(read_picture(plain), read_picture(completed))
     assert comment_of(plain) is None
-    assert comment_of(completed) == command.INVENTED
+    assert comment_of(completed) == INVENTED
 
 
 @pytest.mark.parametrize(
@@ -76,6 +88,7 @@ def test_diffusion_decoder_marks_what_it_invents(photo: Path, suffix: str) -> No
         (["transmit", "{photo}", "--rate", "0"], "no bandwidth ratio; give one such as 1/16"),
         (["transmit", "{photo}", "--rate", "1/900"], "is too low for this picture"),
         (["transmit", "{photo}", "--channel", "wire"], "invalid choice"),
+        (["transmit", "{photo}", "--quality", "0"], "no PSNR; give one above 0"),
         (["transmit", "{photo}", "--refine", "-3"], "no number of steps; give one of 0 to 10000"),
         (["transmit", "{photo}", "--loss", "1.5", "--channel", "erasure"], "the loss has to be"),
     ],

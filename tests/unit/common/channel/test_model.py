@@ -28,7 +28,7 @@ def test_picture_comes_back_in_its_size() -> None:
     network = tiny_network()
     with torch.no_grad():
         source = network.source(pictures())
-        lengths = network.lengths(source.statistics, torch.full((2,), 30.0))
+        lengths = network.lengths(source.statistics, torch.full((2,), 30.0), torch.full((2,), 7.0))
         level = torch.full(lengths.shape, 7.0)
         symbols = network.encode(source, level, lengths)
         assert network.decode(symbols, source.statistics, level, lengths).pictures.shape == (2, 3, 64, 64)
@@ -62,10 +62,11 @@ def test_lengths_follow_the_information_unless_left_out() -> None:
     scale = statistics.scale.clone()
     scale[:, :, 0, 0] *= 100.0
     statistics = statistics._replace(scale=scale)
-    lengths = network.lengths(statistics, torch.full((2,), 40.0))
+    budget = torch.full((2,), 40.0), torch.full((2,), 7.0)
+    lengths = network.lengths(statistics, *budget)
     assert (expected_bits(statistics).flatten(1).argmax(1) == 0).all()
     assert (lengths[:, 0, 0] == lengths.amax((1, 2))).all() and lengths.unique().numel() > 1
-    fixed = tiny_network(replace(TINY, lengths=False)).lengths(statistics, torch.full((2,), 40.0))
+    fixed = tiny_network(replace(TINY, lengths=False)).lengths(statistics, *budget)
     assert (fixed == 40).all()
     without = tiny_network(replace(TINY, lengths=False, hyperprior=False)).source(pictures())
     assert without.z is None and not without.statistics.mean.any() and (without.statistics.scale == 1).all()

@@ -10,11 +10,12 @@ import torch
 from PIL import Image as Pictures
 
 from common.arrays import Image
+from common.channel.diffusion import load_decoder
 from common.channel.model import ImageChannel
 from common.channel.sequence import LatentFilter, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
-from common.channel.transmission import Transmitter, load_network, psnr_db
+from common.channel.transmission import Transmitter, lengths_of, load_network, psnr_db
 from common.errors import MalformedPacket
 from tests.support.demo_clip import demo_pictures
 from tests.support.tiny_image_channel import tiny_network
@@ -38,8 +39,7 @@ def photograph() -> Image:
 def blob_of(network: ImageChannel, picture: Image, sequence: int, snr_db: float = 1.0) -> SignalBlob:
     channel = ChannelState(snr_db)
     signal = Transmitter(network, channel, Fraction(1, 16)).encode(picture)
-    lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
-    return SignalBlob(sequence, 0.0, WINDOW, channel, SEED, signal, lengths)
+    return SignalBlob(sequence, 0.0, WINDOW, channel, SEED, signal, lengths_of(network, signal))
 
 
 def test_still_pictures_become_better(network: ImageChannel, photograph: Image) -> None:
@@ -88,3 +88,11 @@ def test_filter_averages_noise_away_and_follows_a_change_at_once() -> None:
     assert torch.allclose(found.update(changed, torch.ones(shape)), changed, atol=0.05)
     other_size = torch.zeros(1, 64, 4, 4)
     assert torch.equal(found.update(other_size, torch.ones_like(other_size)), other_size)
+
+
+def test_decoder_completes_the_plain_picture_the_same_each_time(network: ImageChannel, photograph: Image) -> None:
+    blob, decoder = blob_of(network, photograph, 0), load_decoder()
+    plain = SequenceReceiver(network).decode(blob).image
+    completed, again = (SequenceReceiver(network, decoder).decode(blob).image for _ in range(2))
+    assert np.array_equal(completed, again) and not np.array_equal(completed, plain)
+    assert psnr_db(completed, photograph) == pytest.approx(psnr_db(plain, photograph), abs=0.3)

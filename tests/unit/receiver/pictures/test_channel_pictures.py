@@ -13,16 +13,18 @@ from PIL import Image as Pictures
 from prometheus_client import CollectorRegistry
 
 from common.blobs import SIGNAL, Blob
+from common.channel.diffusion import INVENTED
 from common.channel.model import ImageChannel
 from common.channel.signal_blob import SignalBlob, Window
 from common.channel.state import ChannelState
-from common.channel.transmission import Transmitter
+from common.channel.transmission import Transmitter, lengths_of
 from common.errors import MalformedPacket
 from receiver.metrics import ReceiverMetrics
 from receiver.pictures import channel_pictures
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.publish.config import PublishConfig
 from tests.support import fake_link
+from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import tiny_network
 
 SESSION = 2
@@ -31,7 +33,7 @@ SESSION = 2
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> ImageChannel:
     network = tiny_network()
-    monkeypatch.setattr(channel_pictures, "_network", lambda: network)
+    monkeypatch.setattr(channel_pictures, "_networks", lambda: (network, tiny_decoder()))
     return network
 
 
@@ -39,9 +41,8 @@ def blob(network: ImageChannel, sequence: int) -> Blob:
     picture = np.random.default_rng(sequence).integers(0, 256, (64, 48, 3), np.uint8)
     channel = ChannelState(10.0)
     signal = Transmitter(network, channel, Fraction(1, 8)).encode(picture)
-    lengths = network.lengths(network.statistics(signal.hyper_latents, signal.grid), signal.mean_length)
     window = Window(1, 3, 4, 96, 128)
-    return Blob(SIGNAL, 0, SignalBlob(sequence, 7.5, window, channel, 0, signal, lengths).encode())
+    return Blob(SIGNAL, 0, SignalBlob(sequence, 7.5, window, channel, 0, signal, lengths_of(network, signal)).encode())
 
 
 @asynccontextmanager
@@ -68,8 +69,8 @@ async def test_picture_is_written_with_what_is_known_about_it(
             await pictures.finish()
         with caplog.at_level(logging.INFO):
             pictures.session_ended(session)
-    found = np.asarray(Pictures.open(tmp_path / "channel/s2-000004.png"))
-    assert found.shape == (64, 48, 3)
+    with Pictures.open(tmp_path / "channel/s2-000004.png") as file:
+        assert np.asarray(file).shape == (64, 48, 3) and file.info["Comment"] == INVENTED
     lines = [json.loads(line) for line in (tmp_path / "channel/s2.jsonl").read_text().splitlines()]
     assert [line["picture"] for line in lines] == ["s2-000004.png", "s2-000005.png"]
     assert lines[0]["window"] == [3, 4, 96, 128] and lines[0]["captured_at"] == 7.5

@@ -35,6 +35,7 @@ def test_other_texts_are_refused_with_an_example(text: str) -> None:
         ({"channel_rate": "1/0"}, "no bandwidth ratio"),
         ({"channel_rate": "some"}, "no bandwidth ratio"),
         ({"channel_rate": "1/200"}, "too low"),
+        ({"channel_quality": 0.0}, "channel-quality"),
         ({"channel_pilots": -1}, "pilots"),
         ({"channel_pilots": 65}, "pilots"),
         ({"channel_side": 250}, "multiple of 16"),

@@ -15,10 +15,12 @@ from common.channel.signal_blob import SignalBlob
 from common.errors import OutputError
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
+from sender.jscc import stage as stages
 from sender.jscc.config import JsccConfig
 from sender.jscc.stage import JsccStage
 from sender.metrics import SenderMetrics
 from tests.support.scripted_receiver import WELCOME
+from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import tiny_network
 
 CONFIG = JsccConfig(channel="awgn:4dB", channel_view="frame", channel_side=64, channel_rate="1/8", channel_seed=9)
@@ -27,7 +29,7 @@ _LONG_S = 60.0
 
 def stage(config: JsccConfig = CONFIG, *, takes_signals: bool = True) -> JsccStage:
     assert config.state is not None
-    made = JsccStage(config, config.state, SenderMetrics(), tiny_network())
+    made = JsccStage(config, config.state, SenderMetrics(), tiny_network(), tiny_decoder())
     made.connected(replace(WELCOME, takes_signals=takes_signals))
     return made
 
@@ -109,6 +111,25 @@ def test_picture_that_does_not_fit_is_left_out(caplog: pytest.LogCaptureFixture)
             time.sleep(0.005)
         made.close()
     assert "channel-rate is too low" in caplog.text and made.update(frame(1, 0.0), (), ()) == []
+
+
+def test_people_in_the_window_get_more_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    upper = np.zeros((4, 4), np.uint8)
+    upper[:2] = 1
+    shares = []
+    for importance in (None, upper):
+        monkeypatch.setattr(stages, "importance_of", lambda *_, found=importance: found)
+        (found,) = pictures(stage(replace(CONFIG, channel_rate="1/16")), [frame(5, 0.0)], 1)
+        shares.append(float(found.lengths[0, :2].sum() / found.lengths.sum()))
+        assert found.signal.payload_uses + found.signal.side_uses + 64 <= 3 * 64 * 64 / 16
+    assert shares[1] > shares[0] + 0.03
+
+
+def test_wanted_quality_takes_fewer_channel_uses() -> None:
+    whole, few = (
+        pictures(stage(replace(CONFIG, channel_quality=quality)), [frame(5, 0.0)], 1)[0] for quality in (None, 1.0)
+    )
+    assert len(few.signal.symbols) == 4 * 16 < len(whole.signal.symbols)
 
 
 def test_report_has_the_quality_of_each_picture(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""What of a picture matters most, from what perception sees of the people in it."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from common.arrays import ByteArray, FloatArray
+from common.body.anatomy import REGION_INDEX
+from common.channel.signal_blob import Window
+from common.imaging.grid import STRIDE, latent_grid
+from sender.perception.stage import ObservedPerson
+
+# Of the part maps, in which 0 is the background.
+_FINE_PARTS = tuple(1 + REGION_INDEX[name] for name in ("face", "hand.L", "hand.R"))
+# Samples of the maps in each direction of a latent position.
+_SAMPLES = 4
+# Share of a position that a person, or a face or hand, has to cover.
+_LEAST_COVER = 0.1
+
+
+def importance_of(window: Window, size: tuple[int, int], observed: Sequence[ObservedPerson]) -> ByteArray | None:
+    """Level (H/16, W/16) of each latent position: 2 on faces and hands, 1 on people; None if nobody is in the window.
+
+    Args:
+        window: the part of the frame that is sent.
+        size: height and width of its picture, pixels.
+    """
+    levels = np.zeros(latent_grid(size), np.uint8)
+    for person in observed:
+        mask = person.output.mask_logits[0].float().numpy() > 0
+        fine = mask & np.isin(person.output.part_logits[0].argmax(0).numpy(), _FINE_PARTS)
+        for level, covered in ((1, mask), (2, fine)):
+            cover = _cover(covered.astype(np.float32), person, window, size)
+            levels = np.maximum(levels, level * (cover > _LEAST_COVER).astype(np.uint8))
+    return levels if levels.any() else None
+
+
+def _cover(shown: FloatArray, person: ObservedPerson, window: Window, size: tuple[int, int]) -> FloatArray:
+    """(H/16, W/16) share of each position that a map of a person's crop covers."""
+    rows, columns = latent_grid(size)
+    crop, per_texel = person.crop, person.crop.side / len(shown)
+    scales = size[1] / window.width * _SAMPLES / STRIDE, size[0] / window.height * _SAMPLES / STRIDE
+    corners = crop.left - window.left, crop.top - window.top
+    # Centres of texels and of samples are at halves.
+    shifts = [(corner + per_texel / 2) * scale - 0.5 for corner, scale in zip(corners, scales, strict=True)]
+    transform = np.array([[per_texel * scales[0], 0, shifts[0]], [0, per_texel * scales[1], shifts[1]]])
+    sampled = cv2.warpAffine(shown, transform, (columns * _SAMPLES, rows * _SAMPLES), flags=cv2.INTER_LINEAR)
+    return np.asarray(sampled.reshape(rows, _SAMPLES, columns, _SAMPLES).mean((1, 3)), np.float32)

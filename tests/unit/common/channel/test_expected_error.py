@@ -1,0 +1,88 @@
+"""Expected errors of positions: as good as the shipped network's own, and never without bounds."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pictures
+
+from common.channel.expected_error import TERMS, ErrorModel, as_psnr_db
+from common.channel.state import LENGTHS
+from common.channel.transmission import load_network
+from common.errors import WeightsError
+from common.imaging.entropy import Statistics
+from common.imaging.picture_file import write_picture
+from common.training import channel_errors
+from common.training.image_channel import sent
+from tests.support.demo_clip import demo_pictures
+
+
+def pictures_of_clip() -> torch.Tensor:
+    """(2, 3, 128, 128) of the demo clip."""
+    frame = np.asarray(Pictures.open(io.BytesIO(demo_pictures(1)[0])))
+    crops = frame[150:278, 250:378], frame[300:428, 250:378]
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+
+
+@torch.no_grad()
+def test_expected_quality_is_within_three_decibels_of_the_shipped_network() -> None:
+    network, pictures = load_network(), pictures_of_clip()
+    source = network.source(pictures)
+    for snr_db, length in ((1.0, 24), (10.0, 24), (4.0, 64)):
+        lengths, level_db = torch.full((2, 8, 8), length), torch.full((2,), snr_db)
+        gains = torch.ones(2, 8, 8, dtype=torch.complex64)
+        arrived = sent(network, source, level_db, lengths, gains, torch.Generator().manual_seed(1)).pictures
+        expected = ErrorModel.load().errors(source.statistics, lengths, torch.full((2, 8, 8), snr_db))
+        measured = float((arrived.clamp(0, 1) - pictures).square().mean())
+        assert as_psnr_db(float(expected.mean())) == pytest.approx(as_psnr_db(measured), abs=3.0)
+
+
+def test_curves_are_the_errors_at_every_length() -> None:
+    statistics = Statistics(torch.zeros(1, 192, 2, 2), torch.rand(1, 192, 2, 2) * 3 + 0.11)
+    curves = ErrorModel.load().curves(statistics, torch.tensor([7.0]))
+    assert curves.shape == (1, len(LENGTHS), 2, 2)
+    for number, length in enumerate(LENGTHS):
+        errors = ErrorModel.load().errors(statistics, torch.full((1, 2, 2), length), torch.full((1, 2, 2), 7.0))
+        assert torch.allclose(errors, curves[:, number])
+    assert (curves[:, -1] < curves[:, 0]).all()
+
+
+def test_strange_statistics_and_channels_have_finite_errors() -> None:
+    for scale in (0.11, 256.0):
+        statistics = Statistics(torch.zeros(1, 5, 1, 1), torch.full((1, 5, 1, 1), scale))
+        for snr_db in (-30.0, 60.0):
+            curves = ErrorModel.load().curves(statistics, torch.tensor([snr_db]))
+            assert torch.isfinite(curves).all() and (curves > 0).all()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"version": 1, "coefficients": [1.0]}', '{"version": 2, "coefficients": []}']
+)
+def test_damaged_file_is_an_error(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "errors.json"
+    path.write_text(content)
+    with pytest.raises(WeightsError, match="reinstall"):
+        ErrorModel.load(path)
+
+
+def test_fit_finds_the_polynomial_that_errors_come_from() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(4000, TERMS, generator=generator, dtype=torch.float64) / 6
+    wanted = torch.randn(TERMS, generator=generator, dtype=torch.float64)
+    # Gamma with shape 4 and mean 1.
+    spread = -torch.rand(4000, 4, generator=generator, dtype=torch.float64).log().mean(1)
+    found = channel_errors.fitted([(rows, (rows @ wanted).exp2() * spread)])
+    assert float((rows @ (found - wanted)).square().mean().sqrt()) < 0.15
+
+
+def test_command_writes_what_loads(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "errors.json"
+    data.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    for name in ("held_back.png", "one.png", "two.png"):
+        write_picture(data / name, picture)
+    flags = ["--data", str(data), "--cache", str(tmp_path / "cache"), "--out", str(out), "--crops", "1"]
+    assert channel_errors.main(flags) == 0
+    assert torch.isfinite(ErrorModel.load(out).coefficients).all()

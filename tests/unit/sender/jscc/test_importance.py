@@ -1,0 +1,49 @@
+"""Importance from perception: where people, faces and hands are in the window."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.body.anatomy import REGION_INDEX
+from common.channel.signal_blob import Window
+from sender.jscc.importance import importance_of
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PARTS, PerceptionOutput
+from sender.perception.stage import ObservedPerson
+
+TEXELS = 64
+
+
+def person(crop: CropBox) -> ObservedPerson:
+    """Somebody in the left half of a crop, whose face is the upper quarter of it."""
+    mask = torch.full((1, TEXELS, TEXELS), -5.0)
+    mask[:, :, : TEXELS // 2] = 5.0
+    parts = torch.zeros(1, PARTS, TEXELS, TEXELS)
+    parts[:, 1 + REGION_INDEX["chest"]] = 1.0
+    parts[:, 1 + REGION_INDEX["face"], : TEXELS // 4] = 2.0
+    unused: dict[str, Any] = {field: torch.zeros(1) for field in PerceptionOutput.__dataclass_fields__}
+    return ObservedPerson(0, 1.0, crop, PerceptionOutput(**(unused | {"mask_logits": mask, "part_logits": parts})))
+
+
+def test_levels_are_where_the_person_is_in_the_window() -> None:
+    window = Window(0, 100, 200, 128, 128)
+    levels = importance_of(window, (256, 256), [person(CropBox(100, 200, 128))])
+    assert levels is not None and levels.shape == (16, 16)
+    assert (levels[:4, :8] == 2).all() and (levels[4:, :8] == 1).all() and not levels[:, 9:].any()
+
+
+def test_moved_and_scaled_crop_is_placed_and_cut_at_the_border() -> None:
+    # The crop's left half is at 64…128 of a window of 128 pixels.
+    levels = importance_of(Window(0, 0, 0, 128, 128), (128, 128), [person(CropBox(64, 64, 128))])
+    assert levels is not None and levels.shape == (8, 8)
+    assert not levels[:4].any() and not levels[:, :4].any()
+    assert (levels[4:6, 4:] == 2).all() and (levels[6:, 4:] == 1).all()
+
+
+def test_higher_level_of_several_people_counts_and_nobody_is_none() -> None:
+    window = Window(0, 0, 0, 128, 128)
+    both = importance_of(window, (128, 128), [person(CropBox(0, 0, 128)), person(CropBox(0, 64, 128))])
+    assert both is not None and both[4, 0] == 2 and both[7, 0] == 1 and np.unique(both).tolist() == [0, 1, 2]
+    assert importance_of(window, (128, 128), []) is None
+    assert importance_of(window, (128, 128), [person(CropBox(500, 0, 128))]) is None
