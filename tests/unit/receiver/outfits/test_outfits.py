@@ -126,6 +126,15 @@ def test_labels_count_as_far_as_they_are_sure(dresser: Dresser, guidance: Guidan
     assert errors[1] < 0.6 * errors[0]
 
 
+def test_labels_move_hair_and_shoes_but_not_bare_skin(dresser: Dresser, template: BodyTemplate) -> None:
+    outfit = dressed(dresser, 1, hair="short", headwear="none", sleeve="short", shoes="shoes")
+    change = 0.01 * np.asarray(template.vertex_normals(template.rest), np.float32)
+    moved = np.linalg.norm(dresser.moved(outfit, change) - outfit.displacement, axis=1) > 0.005
+    for worn in ("scalp", "foot.L"):
+        assert moved[template.region == REGION_INDEX[worn]].mean() > 0.5
+    assert not moved[template.region == REGION_INDEX["hand.L"]].any()
+
+
 def test_trousers_hang_the_less_the_surer_the_labels_are(dresser: Dresser, shells: Shells) -> None:
     latent = sample(wears(bottom={"trousers": 1.0}, bottom_fit={"regular": 1.0}), 4)
     shins = (shells.limb[:, 1] > 1.3) & (shells.limb[:, 1] < 1.8)
