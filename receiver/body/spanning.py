@@ -4,7 +4,7 @@ The template has two legs.  In a skirt the insides of both lie in its front and 
 skirt in two there when the legs part.  On the surface, what spans the legs therefore follows both, the more the nearer
 it is to the middle; that is linear blend skinning by weights that are blended with those of the other leg.
 
-Shapes: B people, V' vertices of the template, L of them on the legs, S bones, R rows down the legs.
+Shapes: B people, V' vertices of the template, L of them on hips and legs, S bones, R rows down the legs.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
 from common.body.template import BodyTemplate
 from common.weights.devices import device_of
 
-_LEGS = ("thigh.L", "thigh.R", "shin.L", "shin.R")
+_LEGS = ("hips", "thigh.L", "thigh.R", "shin.L", "shin.R")
 _ROWS = 24
 # The inside of a leg faces the other one by so much.
 _FACING = 0.4

@@ -37,7 +37,7 @@ _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
 # Cloth rests on what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to
 # elbow, and up the trunk.
 _TROUSERS_HANG_M, _TOPS_HANG_M, _RESTS = (-0.003, 0.015), (0.0, 0.03), 0.8
-_LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.2, 0.25, 0.10
+_LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.3, 0.3, 0.10
 _KNEE, _ANKLE, _ARMPIT, _THIGHS, _FLAT = 0.75, 2.06, 0.74, -0.3, 0.25
 # A collar: from there up the torso, and so thick with the layers that have one.
 _COLLAR, _COLLAR_M = 0.93, {"jacket": 0.010, "coat": 0.013, "vest": 0.006}
@@ -54,6 +54,7 @@ _SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.004, 0.035
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
+_ONE_PIECE = ("dress", "robe")
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
 
@@ -189,14 +190,15 @@ class Dresser:
         cuff = 1 - _CUFF * np.clip((self._arm - _CUFF_FROM) / (2 - _CUFF_FROM), 0, 1)
         loose_m = z["loose_m"] * (1 - _RESTS * self._facing_up) * cuff + flare_m + collar_m * ~self._on_arm
         hangs = ("trunk", "arm.L", "arm.R")
-        self._put(worn, name, kept & closed, loose_m, over=_OVER_M, hangs=hangs)
+        over = None if layer in _ONE_PIECE else _OVER_M
+        self._put(worn, name, kept & closed, loose_m, over=over, hangs=hangs)
         self._straighten(worn, name, self._arm - sleeve["sleeve_end"], self._on_arm)
         if long:
             beyond = self._fall + _SKIRT_FADES - z["hem"]
             below = self._on_leg & ~self._reached(beyond, self._shells.axes)
             tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & ~below
             flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-            self._put(worn, "skirt", tails, z["loose_m"] + flare_m, over=_OVER_M)
+            self._put(worn, "skirt", tails, z["loose_m"] + flare_m)
             self._straighten(worn, "skirt", beyond, self._on_leg)
         elif layer != "dress":
             self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed, -self._up)
@@ -219,9 +221,10 @@ class Dresser:
         amount = worn.unseen * float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
         field += sum(self._tubes[each].hung(self._rest + field, kept, amount) for each in hangs)
         if name == "skirt":
-            # It leaves the legs, and what they wear, behind.
-            worn.put_round(kept & self._on_leg, field)
-            kept &= ~self._on_leg
+            # It leaves the legs, the crotch, and what they wear, behind.
+            around = self._on_leg | (self._torso < 0)
+            worn.put_round(kept & around, field)
+            kept &= ~around
         worn.put(kept, field, over)
 
     def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:

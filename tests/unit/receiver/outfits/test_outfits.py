@@ -142,7 +142,7 @@ def test_trousers_hang_the_less_the_surer_the_labels_are(dresser: Dresser, shell
         float(np.linalg.norm(dresser.dress(latent, unseen).displacement[shins], axis=1).mean())
         for unseen in (0.0, 0.5, 1.0)
     ]
-    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] > sizes[0] + 0.004, sizes
+    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] > sizes[0] + 0.002, sizes
 
 
 def test_outfits_agree_with_what_was_seen(dresser: Dresser, guidance: Guidance) -> None:
