@@ -72,25 +72,26 @@ class LegSpan(nn.Module):
             displacement: (B, V', 3) in the rest pose, camera axes, metres.
             output: the templates, posed by their own weights.
         """
-        rows = nn.functional.pad(parameters.shape, (1, 0), value=1.0)
-        rest, moved = torch.einsum("bc,cld->bld", rows, self.rest), displacement[:, self.legs]
-        share = self._share(rest, moved)
-        if not bool((share > 0).any()):
+        moved = displacement[:, self.legs]
+        spans = self._spans(moved)
+        if not bool(spans.any()):
             return None
+        rows = nn.functional.pad(parameters.shape, (1, 0), value=1.0)
+        rest = torch.einsum("bc,cld->bld", rows, self.rest) + moved
         (model,) = self._model
         joints = model.rest_joints_of(parameters.shape)
-        change = skin(rest + moved, joints, output.joint_positions, output.joint_rotations, self.change)
+        change = skin(rest, joints, output.joint_positions, output.joint_rotations, self.change)
+        # The halves lie over each other in the middle, so that some of a half is on the other side.
+        across = (rest[..., 0] * self.rest[0, :, 0].sign() / self.reach_m).clamp(-1, 1)
+        share = 0.5 * spans * (1 - across * (1.5 - 0.5 * across.square()))
         return output.vertices.index_add(1, self.legs, share[..., None] * change)
 
-    def _share(self, rest: Tensor, displacement: Tensor) -> Tensor:
-        """(B, L) how far vertices of the legs follow the other leg, 0…1."""
+    def _spans(self, displacement: Tensor) -> Tensor:
+        """(B, L) whether a vertex of the legs, displaced by (B, L, 3), is of something that spans them: 0…1."""
         outwards = (displacement * self.normals).sum(-1, keepdim=True) * self.normals
         along_m = (displacement - outwards).norm(dim=-1) @ self.to_rows
-        spans = ((along_m - _ALONG_M[0]) / (_ALONG_M[1] - _ALONG_M[0])).clamp(0, 1)
+        rows = ((along_m - _ALONG_M[0]) / (_ALONG_M[1] - _ALONG_M[0])).clamp(0, 1)
         # What spans the legs does so from the hips down.
-        spans = spans.flip(1).cummax(1).values.flip(1) @ self.from_rows
         worn = (displacement.norm(dim=-1) / _WORN_M).clamp(max=1)
-        # The halves lie over each other in the middle, so that some of a half is on the other side.
-        across = ((rest + displacement)[..., 0] * self.rest[0, :, 0].sign() / self.reach_m).clamp(-1, 1)
-        share: Tensor = 0.5 * spans * worn * (1 - across * (1.5 - 0.5 * across.square()))
-        return share
+        spans: Tensor = worn * (rows.flip(1).cummax(1).values.flip(1) @ self.from_rows)
+        return spans
