@@ -80,6 +80,20 @@ def test_hair_has_volume_and_headwear_covers_it(dresser: Dresser, template: Body
     assert size["bald"] < 0.001 < 0.003 < size["short"] < size["helmet"]
 
 
+@pytest.mark.parametrize("kind", ["helmet", "hat"])
+def test_rims_of_headwear_are_even(dresser: Dresser, template: BodyTemplate, kind: str) -> None:
+    """Between the vertices that headwear moves and the others there is a line, which leans from front to back."""
+    field = dressed(dresser, 2, hair="hidden", headwear=kind).displacement
+    moved = np.linalg.norm(field, axis=1) > 0.005
+    edges = template.adjacency.tocoo()
+    head = np.isin(template.region, [REGION_INDEX["face"], REGION_INDEX["scalp"]])
+    rim = np.unique(edges.row[head[edges.row] & moved[edges.row] & ~moved[edges.col]])
+    lean = np.stack([np.ones(len(rim)), template.rest[rim, 2]], 1)
+    height_m = (template.rest + field)[rim, 1]
+    uneven_m = height_m - lean @ np.linalg.lstsq(lean, height_m, rcond=None)[0]
+    assert np.quantile(np.abs(uneven_m), 0.9) < 0.004
+
+
 def test_long_hair_hangs_lower_than_short_hair(dresser: Dresser, template: BodyTemplate) -> None:
     bald = dressed(dresser, 2, hair="bald").displacement
     lowest = {}
