@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, SKELETON, mirror_permutation
 from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
 from common.body.template import BodyTemplate
-from common.weights.devices import device_of
+from common.weights.devices import device_of, to_numpy
 
 _LEGS = ("hips", "thigh.L", "thigh.R", "shin.L", "shin.R")
 _ROWS = 24
@@ -22,7 +23,7 @@ _ROWS = 24
 _FACING = 0.4
 # Trousers let the insides of the legs out; what moves them along the skin by more than the first of these, metres,
 # spans the legs in part, and wholly from the second.  What moves less than the last is bare.
-_ALONG_M, _WORN_M = (0.03, 0.05), 0.01
+_ALONG_M, _WORN_M = (0.042, 0.055), 0.01
 # From the middle out to so many times the distance of the legs' axes, the weights of both legs are blended.
 _REACH = 1.6
 
@@ -81,10 +82,22 @@ class LegSpan(nn.Module):
         (model,) = self._model
         joints = model.rest_joints_of(parameters.shape)
         change = skin(rest, joints, output.joint_positions, output.joint_rotations, self.change)
+        return output.vertices.index_add(1, self.legs, self._shares(spans, rest)[..., None] * change)
+
+    def weights(self, template: BodyTemplate, displacement: FloatArray) -> FloatArray:
+        """(V', S) skinning weights of a template with a displacement (V', 3) at rest, camera axes, metres."""
+        moved = torch.from_numpy(displacement)[None].to(self.legs.device)[:, self.legs]
+        share = self._shares(self._spans(moved), self.rest[:1] + moved)[0]
+        weights = template.weights.copy()
+        weights[to_numpy(self.legs)] += to_numpy(share[:, None] * self.change)
+        return weights
+
+    def _shares(self, spans: Tensor, rest: Tensor) -> Tensor:
+        """(B, L) how far displaced vertices (B, L, 3) at rest follow the other leg, 0…1."""
         # The halves lie over each other in the middle, so that some of a half is on the other side.
         across = (rest[..., 0] * self.rest[0, :, 0].sign() / self.reach_m).clamp(-1, 1)
-        share = 0.5 * spans * (1 - across * (1.5 - 0.5 * across.square()))
-        return output.vertices.index_add(1, self.legs, share[..., None] * change)
+        shares: Tensor = 0.5 * spans * (1 - across * (1.5 - 0.5 * across.square()))
+        return shares
 
     def _spans(self, displacement: Tensor) -> Tensor:
         """(B, L) whether a vertex of the legs, displaced by (B, L, 3), is of something that spans them: 0…1."""
