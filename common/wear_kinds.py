@@ -1,6 +1,7 @@
-"""The kinds of hair and clothes; without NumPy, so that a command line may list them at once."""
+"""The kinds of hair and clothes, and which are worn together; without NumPy, so that a command line may list them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 VALUES: Mapping[str, tuple[str, ...]] = {
     # medium: chin to shoulders; hidden: beneath headwear.
@@ -18,3 +19,58 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "shoes": ("barefoot", "sandals", "shoes", "boots"),
 }
 """The values of each attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class WearRule:
+    """Who wears one of these `values` of an attribute wears one of those `others` of another attribute.
+
+    Args:
+        instead: what is worn instead of the values, where the others stay; the first unless another is likelier.
+        implied: which of the others is worn, where the values stay.
+    """
+
+    attribute: str
+    values: tuple[str, ...]
+    other: str
+    others: tuple[str, ...]
+    instead: tuple[str, ...]
+    implied: str
+
+
+def _all_but(attribute: str, *values: str) -> tuple[str, ...]:
+    return tuple(value for value in VALUES[attribute] if value not in values)
+
+
+_SKIRTS = ("skirt_short", "skirt_long")
+_LEGS = _all_but("bottom", *_SKIRTS)
+
+TOGETHER: tuple[WearRule, ...] = (
+    WearRule("hair", ("hidden",), "headwear", _all_but("headwear", "none"), ("short",), "cap"),
+    WearRule("layer", ("none",), "sleeve", ("bare",), ("top",), "bare"),
+    WearRule("sleeve", ("bare",), "layer", ("none",), ("long", "short", "sleeveless"), "none"),
+    WearRule("bottom", _LEGS, "layer", _all_but("layer", "robe"), ("skirt_long",), "top"),
+    WearRule("bottom", _LEGS, "layer", _all_but("layer", "dress"), _SKIRTS, "top"),
+)
+"""What is worn together; of two rules, the earlier one counts first."""
+
+
+def worn_together(
+    kinds: Mapping[str, str], said: Collection[str] = (), shares: Mapping[str, Sequence[float]] | None = None
+) -> dict[str, str]:
+    """The kinds (attribute → its value) that somebody can wear at once.
+
+    Args:
+        said: attributes that stay as they are, as far as others can follow.
+        shares: attribute → the probabilities of `VALUES[attribute]`: of several values, the likeliest is worn instead.
+    """
+    worn = dict(kinds)
+    for rule in TOGETHER:
+        if worn.get(rule.attribute) not in rule.values or worn.get(rule.other, rule.implied) in rule.others:
+            continue
+        if rule.attribute in said and rule.other not in said:
+            worn[rule.other] = rule.implied
+        else:
+            likely = dict(zip(VALUES[rule.attribute], shares[rule.attribute], strict=True)) if shares else {}
+            worn[rule.attribute] = max(rule.instead, key=lambda value: likely.get(value, 0.0))
+    return worn

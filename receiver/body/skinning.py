@@ -13,6 +13,7 @@ from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
+from receiver.body.spanning import LegSpan
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.texture.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
@@ -20,6 +21,13 @@ from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Paint
 
 _POINTS_PER_VERTEX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PosedTemplates(BodyOutput):
+    """Posed templates of B people; `spanned` (B, V', 3): with what spans both legs, None if nothing does."""
+
+    spanned: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +38,21 @@ class BodySkin:
     template: BodyTemplate
     skeleton: Skeleton
     points: scipy.sparse.csr_array
+    span: LegSpan
 
     @classmethod
     def from_model(cls, model: BodyModel) -> Self:
         """Extracts template and skeleton of a body model."""
         template = BodyTemplate.from_model(model)
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
-        return cls(model, template, skeleton, _point_weights(template.rest, template.faces, model))
+        points = _point_weights(template.rest, template.faces, model)
+        return cls(model, template, skeleton, points, LegSpan(model, template))
 
-    def templates(self, parameters: BodyParameters, displacement: Tensor | None = None) -> BodyOutput:
+    def templates(self, parameters: BodyParameters, displacement: Tensor | None = None) -> PosedTemplates:
         """(B, V', 3) templates in camera space; `displacement` (B, V', 3) at rest, camera axes, metres, or None."""
-        return self.template.posed(self.model, parameters, displacement)
+        output = self.template.posed(self.model, parameters, displacement)
+        spanned = None if displacement is None else self.span(parameters, displacement, output)
+        return PosedTemplates(output.vertices, output.joint_positions, output.joint_rotations, spanned)
 
     def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with as many weights of each vertex as `influences`, a multiple of 4."""
@@ -48,7 +60,7 @@ class BodySkin:
 
     def pose(
         self,
-        output: BodyOutput,
+        output: PosedTemplates,
         index: int = 0,
         region_colours: FloatArray | None = None,
         point_colours: FloatArray | None = None,
@@ -77,6 +89,7 @@ class BodySkin:
             to_numpy(output.joint_positions[index]),
             to_numpy(output.joint_rotations[index]),
             paint.texture if paint is not None else None,
+            None if output.spanned is None else to_numpy(output.spanned[index]),
         )
 
 

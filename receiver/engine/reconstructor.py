@@ -17,13 +17,13 @@ import torch
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyOutput, KeypointKinematics
+from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
 from common.frames import NEAR_M, Camera, PersonLabels
 from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
-from receiver.body.skinning import BodySkin
+from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.decode.labelled_body import LabelledBody, read_labels
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import BodyTopology
@@ -213,7 +213,7 @@ class _Batch:
         coloured: (B,) whether any `appearance` labels were received.
     """
 
-    def __init__(self, labelled: LabelledBody, output: BodyOutput, joints_BK3: FloatArray) -> None:
+    def __init__(self, labelled: LabelledBody, output: PosedTemplates, joints_BK3: FloatArray) -> None:
         self.output = output
         self.joints_BK3 = joints_BK3
         self.depth_m: FloatArray = to_numpy(labelled.parameters.translation[:, 2])

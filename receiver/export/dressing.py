@@ -18,6 +18,7 @@ import numpy as np
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import REGIONS
 from common.body.template import BodyTemplate
+from common.wear_kinds import worn_together
 from common.wears import check_kinds
 from common.weights.devices import to_numpy
 from receiver.export.character import Character
@@ -74,7 +75,8 @@ def dressed(character: Character, change: Kinds) -> Character:
     drawn = _drawn(character.kinds, character.identity)
     x = wardrobe.measures(drawn)
     before = wardrobe.worn(drawn, x)
-    after = wardrobe.worn(_drawn(_completed(change, character.kinds), character.identity), x)
+    kinds = worn_together({**character.kinds, **change}, said=change)
+    after = wardrobe.worn(_drawn(kinds, character.identity), x)
     skin = bare_skin(character)
     recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
     kept = wardrobe.kept(recorded, before, after)
@@ -92,19 +94,6 @@ def worn_parts(character: Character) -> IntArray:
     """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
     wardrobe, drawn = _wardrobe(), _drawn(character.kinds, character.identity)
     return wardrobe.worn(drawn, wardrobe.measures(drawn)).part
-
-
-def _completed(change: Kinds, kinds: Kinds) -> Kinds:
-    """A change of kinds with what it implies, as far as that was not said."""
-    implied: dict[str, str] = {}
-    layer = change.get("layer")
-    if layer == "none":
-        implied["sleeve"] = "bare"
-    elif layer is not None and kinds.get("sleeve") == "bare":
-        implied["sleeve"] = "long"
-    if layer == "dress" and not kinds.get("bottom", "").startswith("skirt"):
-        implied["bottom"] = "skirt_short"
-    return {**kinds, **implied, **change}
 
 
 def bare_skin(character: Character) -> Float64Array:

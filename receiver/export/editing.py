@@ -10,6 +10,7 @@ from receiver.export.character import Character
 from receiver.export.dressing import dressed, parse_kinds, worn_parts
 from receiver.export.reshaping import ShapeChange, reshaped
 from receiver.export.skin_weights import is_of_body_model
+from receiver.export.spanning import spanned
 from receiver.export.tinting import Tints, parse_tints, tinted
 from receiver.outfits.mixture import Kinds
 
@@ -61,7 +62,7 @@ class Edits:
         )
 
     def applied(self, character: Character) -> Character:
-        """The character with all changes. Raises UsageError if a change is not for this character."""
+        """The character with all changes, its skirt whole. Raises UsageError if a change is not for this character."""
         for flag, wanted in (("--wear", self.kinds), ("--tint", self.tints), ("--shape", self.shape)):
             if wanted and not is_of_body_model(character.skeleton):
                 raise UsageError(f"{flag}: person {character.identity} was recorded with another body model")
@@ -69,7 +70,7 @@ class Edits:
             character = dressed(character, self.kinds)
         if self.tints:
             character = tinted(character, self.tints, worn_parts(character) if character.kinds else None)
-        return character if self.shape is None else reshaped(character, self.shape)
+        return spanned(character if self.shape is None else reshaped(character, self.shape))
 
 
 def _parsed(flag: str, parse: Callable[[Sequence[str]], Parsed], texts: Sequence[str]) -> Parsed:

@@ -50,12 +50,19 @@ class PosedBody:
         joint_positions: (J, 3) metres.
         joint_rotations: (J, 3, 3) from each joint's local frame to camera space.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
+        spanned: (V, 3) where a surface lies around the body if cloth spans both legs; None if that is on the mesh.
     """
 
     mesh: SurfaceMesh
     joint_positions: FloatArray
     joint_rotations: FloatArray
     texture: MeshTexture | None = None
+    spanned: FloatArray | None = None
+
+    @property
+    def outer_vertices(self) -> FloatArray:
+        """(V, 3) what a surface lies around, metres."""
+        return self.mesh.vertices if self.spanned is None else self.spanned
 
 
 def skeleton_from_dense(

@@ -22,13 +22,14 @@ from receiver.outfits.shells import Shells
 
 # Cloth lies at least so far from the skin, and a top so far over a bottom.
 _LEAST_M, _OVER_M = 0.002, 0.005
-# Part of the distance between vertices within which they move onto a hem.
-_SNAP = 0.5
-# The skin beyond a hem, up to so far, moves up beneath it: a hem is an edge.  Cloth still fades over the mesh's next
-# edge, so that legs and tails end so far above their hems, in units of the leg.  On 128 people of the validation split,
-# half known, the lowest hem is within 6 cm for 0.76 of them with 0.8 and 0, for 0.78 with 0.8 and 0.04, 0.82 so.
-_BENEATH, _FADES = 0.4, 0.04
-_COVERED_M = 3e-4
+# Vertices move onto a hem that are within this part of the distance between vertices, to both sides of it; what is
+# beyond them, up to the second of these, moves up beneath it: a hem is an edge.
+_SNAP, _BENEATH = 0.5, 1.4
+# Cloth still fades over the mesh's next edge, so that legs, and skirts and tails, end so far above their hems, in units
+# of the leg.  On 128 people of the validation split, half known, the lowest hem is within 6 cm for 0.73 of them where
+# skirts end as trousers do.
+_FADES, _SKIRT_FADES = 0.04, 0.13
+_COVERED_M, _WORN_M = 3e-4, 1e-3
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
 # Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops.  Tops that
@@ -36,11 +37,13 @@ _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
 # Cloth rests on what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to
 # elbow, and up the trunk.
 _TROUSERS_HANG_M, _TOPS_HANG_M, _RESTS = (-0.003, 0.015), (0.0, 0.03), 0.8
-_LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.03, 0.25, 0.10
+_LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.3, 0.3, 0.10
 _KNEE, _ANKLE, _ARMPIT, _THIGHS, _FLAT = 0.75, 2.06, 0.74, -0.3, 0.25
 # A collar: from there up the torso, and so thick with the layers that have one.
 _COLLAR, _COLLAR_M = 0.93, {"jacket": 0.010, "coat": 0.013, "vest": 0.006}
 _RIBBING_M = 0.004
+# From there down the arm a sleeve is taken in, to so much less at the wrist.
+_CUFF_FROM, _CUFF = 1.2, 0.6
 # Bottoms, which are cut from suits with a top of their own, lie so close to the waist, and by so much more below it.
 _BELT_M, _BELOW_BELT_M = 0.006, 0.1
 # Up the torso, where the upper part of a coat ends and where its tails begin.
@@ -51,6 +54,7 @@ _SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.004, 0.035
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
+_ONE_PIECE = ("dress", "robe")
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
 
@@ -76,6 +80,8 @@ class Dresser:
         self._spacing_m = np.sqrt(1.15 * template.areas)
         self._arm, self._leg, self._torso = shells.limb[:, :3].T
         self._on_arm, self._on_leg = self._arm > 0, self._leg > 0
+        upright = ~self._on_arm & (self._leg < 0) & (self._torso > 0)
+        self._up = np.broadcast_to(np.median(shells.axes[upright], axis=0), shells.axes.shape)
         self._front = self._normals[:, 2] < 0.1
         self._facing_up = np.clip(-self._normals[:, 1], 0, 1)
         self._headwear = Headwear(template, self._normals, shells)
@@ -112,10 +118,11 @@ class Dresser:
         return [(name, share) for name, share in styles(part) if limb[self._covered[name]].max() > least]
 
     def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
-        """(V', 3) the displacement of an outfit whose cloth moves by (V', 3), but not under the skin."""
-        field = outfit.displacement + change * outfit.cloth[:, None]
+        """(V', 3) the displacement of an outfit of which all but skin moves by (V', 3), but not under the skin."""
+        worn = outfit.cloth | (np.linalg.norm(outfit.displacement, axis=1) > _WORN_M)
+        field = outfit.displacement + change * worn[:, None]
         height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
-        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * outfit.cloth
+        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * worn
         return np.asarray(field + self._normals * lift[:, None], np.float32)
 
     def _outward_of(self, name: str, template: BodyTemplate) -> FloatArray:
@@ -156,8 +163,10 @@ class Dresser:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
         name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-        beyond = (self._fall if skirt else self._leg) - (z["leg_end"] - _FADES)
-        kept = ~self._on_arm & (self._torso <= z["waist"]) & (~self._on_leg | (beyond <= 0))
+        beyond = self._fall + _SKIRT_FADES if skirt else self._leg + _FADES
+        beyond = beyond - z["leg_end"]
+        below = self._on_leg & ~self._reached(beyond, self._shells.axes)
+        kept = ~self._on_arm & (self._torso <= z["waist"]) & ~below
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
         if skirt:
             most_m[self._on_leg] = np.inf
@@ -172,24 +181,27 @@ class Dresser:
         sleeve = latent.z_prime["sleeve"]
         long = layer in LONG_LAYERS
         name = style_of(self.suits("top", sleeve["sleeve_end"]), sleeve["style"])
-        arms = self._on_arm & (self._arm <= sleeve["sleeve_end"])
+        arms = self._on_arm & self._reached(self._arm - sleeve["sleeve_end"], self._shells.axes)
         hem = _WAIST_HEM if long else z["hem"]
         closed = ~self._opening(z["opening_m"])
         flare_m = max(sleeve["flare_m"], 0) * np.clip(self._arm, 0, 2) / 2
-        kept = arms | (~self._on_arm & (self._torso >= hem))
+        kept = arms | (~self._on_arm & self._reached(hem - self._torso, self._up))
         collar_m = _COLLAR_M.get(layer, _RIBBING_M) * np.clip((self._torso - _COLLAR) / (1 - _COLLAR), 0, 1)
-        loose_m = z["loose_m"] * (1 - _RESTS * self._facing_up) + flare_m + collar_m * ~self._on_arm
+        cuff = 1 - _CUFF * np.clip((self._arm - _CUFF_FROM) / (2 - _CUFF_FROM), 0, 1)
+        loose_m = z["loose_m"] * (1 - _RESTS * self._facing_up) * cuff + flare_m + collar_m * ~self._on_arm
         hangs = ("trunk", "arm.L", "arm.R")
-        self._put(worn, name, kept & closed, loose_m, over=_OVER_M, hangs=hangs)
+        over = None if layer in _ONE_PIECE else _OVER_M
+        self._put(worn, name, kept & closed, loose_m, over=over, hangs=hangs)
         self._straighten(worn, name, self._arm - sleeve["sleeve_end"], self._on_arm)
         if long:
-            beyond = self._fall - (z["hem"] - _FADES)
-            tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & (~self._on_leg | (beyond <= 0))
+            beyond = self._fall + _SKIRT_FADES - z["hem"]
+            below = self._on_leg & ~self._reached(beyond, self._shells.axes)
+            tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & ~below
             flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-            self._put(worn, "skirt", tails, z["loose_m"] + flare_m, over=_OVER_M)
+            self._put(worn, "skirt", tails, z["loose_m"] + flare_m)
             self._straighten(worn, "skirt", beyond, self._on_leg)
         elif layer != "dress":
-            self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed)
+            self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed, -self._up)
 
     def _put(
         self,
@@ -209,27 +221,34 @@ class Dresser:
         amount = worn.unseen * float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
         field += sum(self._tubes[each].hung(self._rest + field, kept, amount) for each in hangs)
         if name == "skirt":
-            # It leaves the legs, and what they wear, behind.
-            worn.put_round(kept & self._on_leg, field)
-            kept &= ~self._on_leg
+            # It leaves the legs, the crotch, and what they wear, behind.
+            around = self._on_leg | (self._torso < 0)
+            worn.put_round(kept & around, field)
+            kept &= ~around
         worn.put(kept, field, over)
 
-    def _straighten(self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray) -> None:
-        """Moves the vertices of a garment that are nearest to its hem onto it.
+    def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:
+        """(V',) what a garment reaches that ends where `beyond` is 0, in units of `axes` (V', 3)."""
+        return np.asarray(beyond * np.linalg.norm(axes, axis=1) <= _SNAP * self._spacing_m)
+
+    def _straighten(
+        self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray, axes: FloatArray | None = None
+    ) -> None:
+        """Moves the vertices of a garment that are nearest to its hem onto it, and what is beyond beneath it.
 
         Args:
-            beyond: (V',) how far down the limb, or up the torso, a vertex is beyond the hem.
+            beyond: (V',) how far down the limb, or against the axes, a vertex is beyond the hem.
+            axes: (V', 3) metres per unit of that; default: down the limbs.
         """
-        down = -beyond[:, None] * self._shells.axes
+        down = -beyond[:, None] * (self._shells.axes if axes is None else axes)
+        spacings = np.linalg.norm(down, axis=1) / self._spacing_m * np.sign(beyond)
         snap = _SNAP
         if name == "skirt":
             # The template is coarse between the legs, where the skirt is wide.
             down[:, [0, 2]], snap = 0, 1.0
-        length_m = np.linalg.norm(down, axis=1)
-        near = on & self._covered[name] & worn.cloth & (beyond <= 0) & (length_m < snap * self._spacing_m)
-        worn.field[near] += down[near]
-        beneath = on & (beyond > 0) & (length_m < _BENEATH * self._spacing_m)
-        worn.field[beneath] += down[beneath]
+        near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _SNAP)
+        beneath = on & (spacings > _SNAP) & (spacings < _BENEATH)
+        worn.field[near | beneath] += down[near | beneath]
 
     def _opening(self, half_width_m: float) -> BoolArray:
         """(V',) whether an open front leaves the vertex free; it widens towards the hem."""

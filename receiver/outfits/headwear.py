@@ -15,9 +15,9 @@ _DOMES = {
     "helmet": (0.032, 0.34, -0.55),
     "hat": (0.016, 0.36, -0.1),
 }
-_RIM_M, _RIM = 0.006, 0.22
+_RIM_M, _RIM, _SNAP = 0.006, 0.22, 0.04
 _VISOR_M, _VISOR = 0.07, 0.13
-_BRIM_M, _BRIM, _CROWN_M = 0.055, 0.16, 0.025
+_BRIM_M, _BRIM, _CROWN_M = 0.06, 0.24, 0.025
 _HOOD_M, _SCARF_M = 0.022, 0.012
 _HOOD_TOP = 0.52
 _FACE_WIDTH = 0.66
@@ -48,8 +48,12 @@ class Headwear:
     def _dome(self, kind: str, field: FloatArray) -> None:
         thickness_m, front, back = _DOMES[kind]
         rim = front + (back - front) * np.clip((self._back + 1) / 2, 0, 1)
-        inside = self._head & (self._up > rim)
+        inside = self._head & (self._up > rim - _SNAP)
         shell = self._ellipsoid(thickness_m) - self._rest
+        # What is near to the rim lies on it: the template's vertices are not in rows there.
+        to_rim_m = self._centre[1] - rim * self._radius[1] - self._rest[:, 1]
+        on_rim = np.abs(self._up - rim) < _SNAP
+        shell[on_rim, 1] = to_rim_m[on_rim]
         if kind == "beanie":
             shell = shell + self._normals * (_RIM_M * (self._up < rim + _RIM))[:, None]
         if kind == "cap":
@@ -58,8 +62,10 @@ class Headwear:
         if kind == "hat":
             around = np.stack([self._side, np.zeros_like(self._side), self._back], 1)
             around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
-            shell = shell + _BRIM_M * around * (self._up < rim + _BRIM)[:, None]
             shell[:, 1] -= _CROWN_M * np.clip((self._up - rim) / 0.4, 0, 1)
+            share = np.clip((rim + _BRIM - self._up) / _BRIM, 0, 1)
+            shell[:, 1] += np.clip(2 * share, 0, 1) * (to_rim_m - shell[:, 1])
+            shell = shell + _BRIM_M * around * share[:, None]
         field[inside] = shell[inside]
 
     def _hood(self, thickness_m: float, field: FloatArray) -> None:

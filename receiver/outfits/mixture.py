@@ -19,7 +19,7 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.errors import WeightsError
-from common.wear_kinds import VALUES
+from common.wear_kinds import VALUES, worn_together
 from common.wears import Wears
 
 Kinds = Mapping[str, str]
@@ -151,7 +151,7 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
         gumbel = np.random.default_rng([_SEED, identity, 0, number]).gumbel(size=len(values))
         shares = _plausible(name, np.asarray(wears.posterior[name], np.float64))
         kinds[name] = values[int(np.argmax(np.log(np.maximum(shares, 1e-12)) + gumbel))]
-    return _consistent(kinds, wears)
+    return _together(kinds, wears)
 
 
 def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
@@ -164,7 +164,7 @@ def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
         shares = wears.posterior[name]
         if shares[VALUES[name].index(value)] >= _KEPT * shares.max():
             kinds[name] = value
-    return _consistent(kinds, wears)
+    return _together(kinds, wears)
 
 
 def _plausible(name: str, shares: Float64Array) -> Float64Array:
@@ -176,20 +176,8 @@ def _plausible(name: str, shares: Float64Array) -> Float64Array:
     return np.where(kept >= _PLAUSIBLE * kept.max(), kept, 0)
 
 
-def _consistent(kinds: dict[str, str], wears: Wears) -> dict[str, str]:
-    if kinds["hair"] == "hidden" and kinds["headwear"] == "none":
-        kinds["hair"] = "short"
-    if kinds["layer"] == "none" and kinds["sleeve"] != "bare":
-        kinds["layer"] = "top"
-    if kinds["layer"] != "none" and kinds["sleeve"] == "bare":
-        kinds["sleeve"] = "sleeveless"
-    if kinds["layer"] in ("dress", "robe") and not kinds["bottom"].startswith("skirt"):
-        skirts = {name: float(wears.posterior["bottom"][VALUES["bottom"].index(name)]) for name in _SKIRTS}
-        kinds["bottom"] = "skirt_long" if kinds["layer"] == "robe" else max(_SKIRTS, key=lambda name: skirts[name])
-    return kinds
-
-
-_SKIRTS = ("skirt_short", "skirt_long")
+def _together(kinds: Kinds, wears: Wears) -> dict[str, str]:
+    return worn_together(kinds, shares={name: shares.tolist() for name, shares in wears.posterior.items()})
 
 
 def component(block: str, kinds: Kinds) -> tuple[Float64Array, Float64Array]:

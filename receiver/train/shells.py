@@ -66,6 +66,8 @@ _BROW_M, _FACE_Z_M = 0.085, -0.06
 _SHOES = ("shoes01", "shoes02", "shoes03")
 _AVATAR_SHOES = ("Male_Adult_14", "Male_Adult_18", "Business_Male_02", "Sports_Male_04", "Female_Adult_06")
 _LEAST_HAIR_M = 0.008
+# Hair thins out over so many rings before the face, by so much.
+_FRINGE_RINGS, _FRINGE = 12, 2.5
 # Short hair: how voluminous it is among the avatars, as a share of them.  The least is as thick as its edge: what else
 # the avatars are beyond the skull is that theirs is another one.
 _SHORT = {"close": 0.4, "short": 0.65, "full": 0.85, "long_on_top": 0.97}
@@ -220,7 +222,12 @@ class ShellMaker:
         """(V', 3) displacement of hair, which leaves the eyes free."""
         field = self._worn(name).astype(np.float64)
         moved = np.linalg.norm(field, axis=1) > 1e-3
-        self._free_face(field, moved)
+        free = self._free_face(field, moved)
+        # Hair that is cut off before the eyes gets thin there: it would be a ledge.
+        near = free.astype(np.float64)
+        for _ in range(_FRINGE_RINGS):
+            near = np.maximum(near, self._mean @ near)
+        field *= (1 - np.clip(_FRINGE * near, 0, 1))[:, None]
         # A hairline that is no wall: the least volume is reached over two rings.
         share = moved.astype(np.float64)
         for _ in range(2):
@@ -240,12 +247,13 @@ class ShellMaker:
             position[out] = middle[out]
         return np.asarray(position - self.template.rest, np.float32)
 
-    def _free_face(self, field: Float64Array, moved: BoolArray) -> None:
-        """No hair hangs over the eyes: the template is too dense there to bear it."""
+    def _free_face(self, field: Float64Array, moved: BoolArray) -> BoolArray:
+        """(V',) where no hair hangs over the eyes any more: the template is too dense there to bear it."""
         rest, head = self.template.rest, self.limb[:, 3] > 0
         brow_m = float(rest[head, 1].min()) + _BROW_M
         face = moved & head & (rest[:, 2] < _FACE_Z_M) & (rest[:, 1] > brow_m)
         field[face], moved[face] = 0, False
+        return np.asarray(face)
 
     def shoes(self, name: str) -> FloatArray:
         """(V', 3) displacement of shoes of the wardrobe."""

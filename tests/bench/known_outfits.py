@@ -12,7 +12,7 @@ import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX
-from common.body.model import BodyModel, BodyOutput, BodyParameters
+from common.body.model import BodyModel, BodyParameters
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.synthetic.assets.appearance import HAIR, sample_appearance
@@ -24,7 +24,7 @@ from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.texture.atlas import AtlasLayout
 from common.wear_kinds import VALUES
 from common.wears import Wears
-from receiver.body.skinning import BodySkin
+from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.outfits.guidance import explained
 from receiver.outfits.mixture import PLAIN
 from receiver.surface.people import PeopleSurfaces
@@ -133,7 +133,7 @@ class Carrier:
         return np.asarray(moved, np.float32)
 
     @torch.inference_mode()
-    def _templates(self, shape: FloatArray, displacement: FloatArray | None) -> BodyOutput:
+    def _templates(self, shape: FloatArray, displacement: FloatArray | None) -> PosedTemplates:
         rest = BodyParameters.rest()
         parameters = replace(rest, shape=torch.from_numpy(shape)[None])
         field = None if displacement is None else torch.from_numpy(displacement)[None]

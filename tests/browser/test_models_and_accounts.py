@@ -113,6 +113,11 @@ def test_person_wears_something_else(models: Page, server: PageServer, picture: 
     taller = body_of(models, "Changed body as GLB")
     assert np.ptp(taller.mesh.vertices[:, 1]) > np.ptp(short.mesh.vertices[:, 1]) + 0.05
     assert taller.texture is not None and short.texture is not None and taller.texture.jpeg != short.texture.jpeg
+    models.get_by_label("Upper body", exact=True).select_option("dress")
+    expect(models.get_by_label("Lower body", exact=True)).to_have_value("skirt_short")
+    models.get_by_label("Lower body", exact=True).select_option("trousers")
+    expect(models.get_by_label("Upper body", exact=True)).to_have_value("top")
+    expect(state).to_have_text("", timeout=PATIENCE_MS)
     models.get_by_role("button", name="As sent").click()
     expect(state).to_have_text("", timeout=PATIENCE_MS)
     assert differing_share(before, drawn(canvas)) < 1e-3

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from common.errors import OutputError, UsageError
+from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.web.accounts.identity import Reader, Writer
 from receiver.web.accounts.store import Account
@@ -89,6 +90,7 @@ class ModelShown(BaseModel):
         picture: path of the upright picture, at most 1024 pixels.
         width, height: pixels of the upright picture as it was uploaded.
         bytes: size of the labels that the people travelled in.
+        together: what is worn together, which a change of `wears` keeps to.
     """
 
     id: str
@@ -100,6 +102,7 @@ class ModelShown(BaseModel):
     people: list[PersonShown]
     bytes: int
     stages_ms: dict[str, float]
+    together: tuple[WearRule, ...] = TOGETHER
 
     @classmethod
     def from_row(cls, row: ModelRow) -> Self:

@@ -1,10 +1,12 @@
 """Posteriors of what people wear, as bytes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.wear_kinds import VALUES
+from common.wear_kinds import TOGETHER, VALUES, worn_together
 from common.wears import WEARS_BYTES, Wears, possible
 
 
@@ -67,3 +69,24 @@ def test_possible_values_are_bits() -> None:
     assert bits["sleeve"] == 0b1100 and bits["shoes"] == 0b1111 and bits["hair"] == 0b111111
     with pytest.raises(ValueError, match="sleeve is one of bare, sleeveless, short, long, not blue"):
         possible({"sleeve": ["blue"]})
+
+
+_RULED = sorted({name for rule in TOGETHER for name in (rule.attribute, rule.other)})
+
+
+@pytest.mark.parametrize("said", [(), *((name,) for name in _RULED)])
+def test_what_is_worn_together_breaks_no_rule_and_keeps_what_was_said(said: tuple[str, ...]) -> None:
+    for values in itertools.product(*(VALUES[name] for name in _RULED)):
+        kinds = dict(zip(_RULED, values, strict=True))
+        worn = worn_together(kinds, said)
+        assert all(worn[rule.attribute] not in rule.values or worn[rule.other] in rule.others for rule in TOGETHER), (
+            worn
+        )
+        assert all(worn[name] == kinds[name] for name in said), (kinds, worn)
+
+
+def test_likelier_values_are_worn_instead() -> None:
+    shares = {name: [1.0 / len(values)] * len(values) for name, values in VALUES.items()}
+    shares["bottom"][VALUES["bottom"].index("skirt_long")] = 0.9
+    assert worn_together({"layer": "dress", "bottom": "shorts"})["bottom"] == "skirt_short"
+    assert worn_together({"layer": "dress", "bottom": "shorts"}, shares=shares)["bottom"] == "skirt_long"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.anatomy import REGIONS
+from common.body.anatomy import REGIONS, SKELETON
 from common.texture.atlas import sample
 from common.weights.devices import to_numpy
 from receiver.export.animated_glb import encode_characters
@@ -121,6 +121,21 @@ def test_kinds_that_nobody_wears_together_are_completed(character: Character) ->
     bare = dressed(character, {"layer": "none"})
     assert (bare.kinds["layer"], bare.kinds["sleeve"]) == ("none", "bare")
     assert dressed(bare, {"layer": "coat"}).kinds["sleeve"] == "long"
+
+
+def test_skirts_follow_both_legs_and_trousers_their_own(character: Character) -> None:
+    skirt, trousers = (
+        Edits.parse([f"bottom={kind}"], [], []).applied(character) for kind in ("skirt_long", "trousers")
+    )
+    assert trousers.skeleton is character.skeleton
+    shins = [SKELETON.index(f"lowerleg01.{side}") for side in "LR"]
+    weights = np.stack(
+        [(skirt.skeleton.vertex_weights * (skirt.skeleton.vertex_joints == shin)).sum(axis=1) for shin in shins]
+    )
+    x, y, z = skirt.mesh.vertices.T
+    middle = (REGION == "shin") & (np.abs(x) < 0.015) & (z > 0.05) & (y > 0.35)
+    assert middle.any() and (weights[:, middle].min(axis=0) > 0.2).all()
+    np.testing.assert_allclose(skirt.skeleton.vertex_weights.sum(axis=1), 1, atol=1e-5)
 
 
 def test_tint_is_of_the_part_that_is_worn(character: Character) -> None:

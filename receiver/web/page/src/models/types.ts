@@ -16,9 +16,22 @@ export interface ModelPerson {
   joints_3d: readonly Vector[];
 }
 
+/** Who wears one of the values of an attribute wears one of the others of another. */
+export interface WearRule {
+  attribute: string;
+  values: readonly string[];
+  other: string;
+  others: readonly string[];
+  /** What is worn instead of the values, where the others stay. */
+  instead: readonly string[];
+  /** What is worn of the others, where the values stay. */
+  implied: string;
+}
+
 export interface Model {
   id: string;
   people: readonly ModelPerson[];
+  together: readonly WearRule[];
   bytes: number;
   stages_ms: Readonly<Record<string, number>>;
   name?: string;

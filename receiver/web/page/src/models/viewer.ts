@@ -141,7 +141,7 @@ export class ModelViewer {
       this.#stage.floor.forget();
       this.#stage.moved();
     };
-    return new Wardrobe(person, name, { show: shown }).element;
+    return new Wardrobe(person, this.#model.together, name, { show: shown }).element;
   }
 
   #picture(): HTMLElement {

@@ -2,7 +2,7 @@
 
 import { explain } from "../shell/api.ts";
 import { fill, h } from "../shell/dom.ts";
-import type { ModelPerson } from "./types.ts";
+import type { ModelPerson, WearRule } from "./types.ts";
 
 /** common/wear_kinds.py names attributes and values. */
 export const KINDS: Readonly<Record<string, readonly [name: string, values: Readonly<Record<string, string>>]>> = {
@@ -50,6 +50,7 @@ export interface WardrobeListener {
 export class Wardrobe {
   readonly element: HTMLElement;
   readonly #person: ModelPerson;
+  readonly #together: readonly WearRule[];
   readonly #listener: WardrobeListener;
   readonly #kinds = new Map<string, HTMLSelectElement>();
   readonly #tints = new Map<string, HTMLInputElement>();
@@ -65,8 +66,9 @@ export class Wardrobe {
   #asked: string;
   #busy = false;
 
-  constructor(person: ModelPerson, name: string, listener: WardrobeListener) {
+  constructor(person: ModelPerson, together: readonly WearRule[], name: string, listener: WardrobeListener) {
     this.#person = person;
+    this.#together = together;
     this.#listener = listener;
     this.#asked = person.body!;
     this.element = h(
@@ -147,13 +149,13 @@ export class Wardrobe {
     return h("label", {}, name, select);
   }
 
-  /** What is worn together; the receiver would choose the same. */
+  /** What was chosen stays, and what cannot be worn with it changes, as the receiver would change it. */
   #chosen(kind: string): void {
-    const [layer, sleeve, bottom] = ["layer", "sleeve", "bottom"].map((each) => this.#kinds.get(each)!);
-    if (kind === "layer") {
-      if (layer!.value === "none") sleeve!.value = "bare";
-      else if (sleeve!.value === "bare") sleeve!.value = "long";
-      if (layer!.value === "dress" && !bottom!.value.startsWith("skirt")) bottom!.value = "skirt_short";
+    for (const rule of this.#together) {
+      const [own, other] = [this.#kinds.get(rule.attribute)!, this.#kinds.get(rule.other)!];
+      if (!rule.values.includes(own.value) || rule.others.includes(other.value)) continue;
+      if (rule.attribute === kind) other.value = rule.implied;
+      else own.value = rule.instead[0]!;
     }
     this.#changed();
   }
