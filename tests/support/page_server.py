@@ -45,6 +45,7 @@ from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, Rec
 from receiver.web.places import Visitor
 from receiver.web.server import WebServer
 from receiver.web.service import open_service, status_routes
+from tests.support.fake_clips import FakeClips
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import KINDS, FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of
@@ -168,6 +169,7 @@ class PageServer:
                     self._uploads,
                     self.directory,
                     self._pictures,
+                    FakeClips(self.directory),
                     loopback=True,
                     metrics=self._metrics,
                     passwords=cheap_passwords(),

@@ -23,6 +23,7 @@ from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.service import UploadService, open_service, status_routes
+from tests.support.fake_clips import FakeClips
 
 HOST = "http://127.0.0.1"
 PASSWORD = "correct horse battery"
@@ -57,6 +58,10 @@ class NotedOutcomes(WebMetrics):
         super().upload(outcome, seconds)
         self.outcomes.append(outcome)
 
+    def clip(self, outcome: UploadOutcome, seconds: float) -> None:
+        super().clip(outcome, seconds)
+        self.outcomes.append(outcome)
+
     def sign_in(self, outcome: SignInOutcome) -> None:
         super().sign_in(outcome)
         self.outcomes.append(outcome)
@@ -78,6 +83,7 @@ class Site:
     clock: ManualClock
     out: Path
     outcomes: list[str]
+    clips: FakeClips
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     def client(self, host: str = "127.0.0.1", url: str = HOST) -> httpx.AsyncClient:
@@ -122,12 +128,14 @@ async def open_site(
     metrics = NotedOutcomes()
     async with AsyncExitStack() as opened:
         directory = opened.enter_context(SessionDirectory(PublishConfig(out), clock.clock()))
+        clips = FakeClips(directory)
         service = await opened.enter_async_context(
             open_service(
                 accounts or AccountsConfig(),
                 uploads or UploadConfig(),
                 directory,
                 pictures,
+                clips,
                 loopback=loopback,
                 metrics=metrics,
                 passwords=cheap_passwords(),
@@ -141,6 +149,7 @@ async def open_site(
             clock,
             out,
             metrics.outcomes,
+            clips,
         )
         try:
             yield site

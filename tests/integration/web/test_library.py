@@ -12,32 +12,15 @@ from PIL import Image
 
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
-from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import SessionDirectory
-from receiver.web.children.cameras import owner_of
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports
+from receiver.web.owners import CAMERA, owner_of
 from tests.support.fake_pictures import FakePictures
-from tests.support.posed_body import box, posed_box
-from tests.support.published_session import person_record
 from tests.support.published_session import publish as publish_session
+from tests.support.published_session import record_session as publish
 from tests.support.web_service import Site, open_site
 
 DAY_S = 86_400.0
-
-
-def publish(directory: SessionDirectory, name: str, subject: str = "") -> None:
-    """A session of three frames with one person; it has ended."""
-    writer = directory.session(name, SessionOwner.from_secret(subject, b""))
-    body, skeleton = posed_box()
-    for n in range(3):
-        paths = writer.write_surface(n, box()), writer.write_body(n, body, skeleton)
-        person = person_record()
-        object.__setattr__(person, "surface", paths[0])
-        object.__setattr__(person, "body", paths[1])
-        record = FrameRecord(n, f"{name}.mp4", 10.0 + n, 50.0, 1.0, {"total": 20}, people=(person,), link_bytes=100 + n)
-        writer.append(record)
-    writer.close()
 
 
 @pytest.fixture
@@ -144,7 +127,7 @@ async def test_changes_need_the_token_of_the_page(site: Site) -> None:
 async def test_where_everybody_signs_up_one_changes_ones_own(tmp_path: Path, pictures: FakePictures) -> None:
     async with open_site(tmp_path, pictures, accounts=AccountsConfig(sign_up=True), loopback=False) as site:
         publish(site.directory, "dance")
-        publish(site.directory, "mine", f"token:{owner_of((True, 'Anna'))}")
+        publish(site.directory, "mine", f"token:{owner_of(CAMERA, 'Anna')}")
         site.clock.advance(10)
         anna, bert, stranger = await site.visitor("Anna"), await site.visitor("Bert"), site.client()
         assert (await stranger.get("/api/sessions")).status_code == 401
