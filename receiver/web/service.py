@@ -38,6 +38,14 @@ from receiver.web.pictures import PictureReconstructor
 from receiver.web.uploads.jobs import Admission
 
 
+class LimitsShown(BaseModel):
+    """Limits of uploads."""
+
+    picture_bytes: int
+    clip_bytes: int
+    clip_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class UploadService:
     """Accounts, models and recorded sessions, open."""
@@ -48,6 +56,15 @@ class UploadService:
     clips: ClipService
     admission: Admission
     identities: Identities
+    uploads: UploadConfig
+
+    @property
+    def limits(self) -> LimitsShown:
+        """What the page tells about uploads."""
+        given = self.uploads
+        return LimitsShown(
+            picture_bytes=given.upload_bytes, clip_bytes=given.clip_bytes, clip_seconds=given.clip_seconds
+        )
 
     def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""
@@ -104,7 +121,7 @@ async def open_service(
         service = AccountService(
             database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
         )
-        yield UploadService(service, models, library, clips, admission, Identities(service))
+        yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
 
 
 async def _count_models(database: Database, account: Account) -> int:
@@ -122,11 +139,10 @@ class StatusShown(BaseModel):
     """What this receiver offers to this visitor."""
 
     version: str
-    accounts: bool
     sign_up: bool
     live: bool
     browser_camera: bool
-    pictures: bool
+    limits: LimitsShown
     account: str | None
     csrf: str | None
 
@@ -141,11 +157,10 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
         identity = await service.identities.identify(request)
         return StatusShown(
             version=package_version(),
-            accounts=True,
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
             live=await access.watcher(request) is not None,
             browser_camera=browser_camera,
-            pictures=True,
+            limits=service.limits,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,
         )

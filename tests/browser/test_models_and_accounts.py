@@ -159,7 +159,7 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
         server.picture_error = error
         choose(models, content)
         expect(models.get_by_role("alert")).to_have_text(shown)
-        expect(models.get_by_role("button", name="Choose pictures")).to_be_enabled()
+        expect(models.get_by_role("button", name="Choose files")).to_be_enabled()
 
 
 def test_broken_picture_of_ten_stops_no_other(
@@ -169,7 +169,7 @@ def test_broken_picture_of_ten_stops_no_other(
     files = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": picture} for n in range(10)]
     files[3]["buffer"] = picture[:5000]
     models.set_input_files("#picture", files)  # type: ignore[arg-type]
-    expect(models.get_by_text("9 of 10 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    expect(models.get_by_text("9 of 10 files done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
     failed = models.locator(".queue li[data-state=failed]")
     expect(failed).to_contain_text("3.jpg")
     expect(failed).to_contain_text("The picture is damaged or incomplete")
@@ -188,14 +188,14 @@ def test_pictures_of_a_zip_are_uploaded(models: Page, server: PageServer, pictur
     zips = {"many.zip": packed.getvalue(), "broken.zip": packed.getvalue()[:99]}
     files = [{"name": name, "mimeType": "application/zip", "buffer": content} for name, content in zips.items()]
     models.set_input_files("#picture", files)  # type: ignore[arg-type]
-    expect(models.get_by_text("2 of 3 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    expect(models.get_by_text("2 of 3 files done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
     expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This ZIP is damaged or encrypted.")
     assert len(server.models) == 2
 
 
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
     choose(models, b"hello", "notes.txt", "text/plain")
-    expect(models.get_by_role("alert")).to_contain_text("This is not a picture.")
+    expect(models.get_by_role("alert")).to_contain_text("This is neither a picture nor a clip.")
     assert server.models == []
 
 
@@ -234,7 +234,7 @@ def test_password_is_changed_and_another_browser_is_signed_out(
     browser: Browser, signed_in: Page, server: PageServer, complaints: Complaints
 ) -> None:
     complaints.ignored += ["401", "403"]
-    expect(signed_in.get_by_text("0 of 200 models used")).to_be_visible()
+    expect(signed_in.get_by_text("0 of 200 models and clips used")).to_be_visible()
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
         sign_in(other, PASSWORD)
@@ -272,7 +272,7 @@ def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, 
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")
     models.get_by_role("link", name="Account").click()
-    expect(models.get_by_text("1 of 200 models used")).to_be_visible()
+    expect(models.get_by_text("1 of 200 models and clips used")).to_be_visible()
     models.get_by_role("button", name="Delete the account…").click()
     models.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
     keep(models, "account-delete")

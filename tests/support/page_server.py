@@ -141,6 +141,10 @@ class PageServer:
         for number in numbers or range(1, self.sessions + 1):
             self._in_loop(partial(self.hub.session_ended, number))
 
+    def release_clips(self) -> None:
+        """Clips that `clips.gate` holds back go on."""
+        self._in_loop(self.clips.gate.set)
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
@@ -163,13 +167,14 @@ class PageServer:
         self._port = server.address.port
         async with AsyncExitStack() as opened:
             self.directory = opened.enter_context(SessionDirectory(PublishConfig(self._folder)))
+            self.clips = FakeClips(self.directory)
             service = await opened.enter_async_context(
                 open_service(
                     AccountsConfig(),
                     self._uploads,
                     self.directory,
                     self._pictures,
-                    FakeClips(self.directory),
+                    self.clips,
                     loopback=True,
                     metrics=self._metrics,
                     passwords=cheap_passwords(),

@@ -45,18 +45,12 @@ export class AccountView implements View {
   #showFor(status: Status): void {
     const [view, secret] = location.hash.slice(1).split("/");
     const reset = view === "reset" && secret ? secret : null;
-    const key = JSON.stringify([status.accounts, status.sign_up, status.account, reset]);
+    const key = JSON.stringify([status.sign_up, status.account, reset]);
     if (key === this.#shownFor) return;
     this.#shownFor = key;
     this.#message.textContent = "";
     this.#fresh.replaceChildren();
     if (reset !== null) this.#showReset(reset);
-    else if (!status.accounts)
-      fill(
-        this.#page,
-        h("h1", {}, "Account"),
-        h("p", { class: "soft" }, "This receiver has no accounts. Whoever reaches this page may watch."),
-      );
     else if (status.account === null) this.#showSignedOut(status);
     else this.#showSignedIn(status.account);
   }

@@ -5,7 +5,7 @@ import { confirmDialog } from "../shell/shortcuts.ts";
 import { explain } from "../shell/api.ts";
 import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
-import { day, duration, fileSize, people as peopleCount } from "../live/units.ts";
+import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { covered } from "../scene/covered.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
@@ -98,7 +98,7 @@ export class ModelViewer {
   #head(): HTMLElement {
     const { name, people, bytes, stages_ms: stages, created_at: created } = this.#model;
     const total = Object.values(stages).reduce((sum, value) => sum + value, 0);
-    const facts = [
+    const known = [
       peopleCount(people.length),
       `${fileSize(bytes)} of labels`,
       `made in ${duration(total)}`,
@@ -118,7 +118,7 @@ export class ModelViewer {
         },
         icon("back"),
       ),
-      h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts.filter(Boolean).join(" · "))),
+      h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts(...known))),
       h(
         "button",
         { type: "button", class: "button danger", onclick: () => void this.#delete() },
