@@ -1,5 +1,7 @@
 """HTTP routes of uploads and models."""
 
+import functools
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from receiver.export.editing import Edits
 from receiver.web.accounts.identity import Reader, Writer
 from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
+from receiver.web.library.downloads import FORMATS
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems
@@ -28,6 +31,7 @@ _MEDIA_TYPES = {
     "glb": "model/gltf-binary",
     "ply": "application/octet-stream",
     "jpg": "image/jpeg",
+    "usdz": FORMATS["usdz"],
 }
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
 Words = Annotated[Sequence[str], Query(max_length=8)]
@@ -40,6 +44,7 @@ class PersonShown(BaseModel):
     Args:
         textured: the surface with its texture, GLB; null if the person has none.
         body: the body with its texture and skeleton, GLB; null if the person has none.
+        usdz: the same for Apple's viewers, standing at the origin; null if the receiver has no usd-core, too.
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
@@ -50,6 +55,7 @@ class PersonShown(BaseModel):
     ply: str
     textured: str | None = None
     body: str | None
+    usdz: str | None = None
     wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
     joints_3d: list[Row]
@@ -192,7 +198,7 @@ async def get_file(
     tint: Words = (),
     shape: Words = (),
 ) -> Response:
-    """A mesh or the picture of a model; with changes, a body that has them.
+    """A mesh or the picture of a model; with changes, a body that has them, and a body as USDZ.
 
     The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
     """
@@ -200,7 +206,7 @@ async def get_file(
     row = await models.model(identity.account, model)
     if row is None:
         content = None
-    elif wear or tint or shape:
+    elif wear or tint or shape or file.endswith(".usdz"):
         content = await _edited(models, identity.account, row, file, (wear, tint, shape))
     else:
         content = await models.file(row, file)
@@ -241,4 +247,11 @@ def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, 
     surfaces["textured"] = f"{folder}/{textured_name(number)}" if person.get("textured_surface") else None
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
-    return {**surfaces, "body": f"{folder}/{body_name(number)}"}
+    body = f"{folder}/{body_name(number)}"
+    usdz = f"{body.removesuffix('.glb')}.usdz" if "wears" in person and _has_usd() else None
+    return {**surfaces, "body": body, "usdz": usdz}
+
+
+@functools.cache
+def _has_usd() -> bool:
+    return importlib.util.find_spec("pxr") is not None

@@ -121,19 +121,20 @@ class ModelService:
         return await asyncio.to_thread(self.files.read, row.id, name)
 
     async def edited(self, account: Account, row: ModelRow, name: str, edits: Edits) -> bytes | None:
-        """A body of a model with changes, or None if there is none.
+        """A body of a model with changes, as GLB or USDZ, or None if there is none.
 
         Raises:
             UploadRefused: 422 a change is not possible, 429 too many at a time.
         """
-        number = next((each for each in range(row.people_count) if body_name(each) == name), None)
-        content = await self.file(row, name)
+        stem, _, ending = name.rpartition(".")
+        number = next((each for each in range(row.people_count) if body_name(each) == f"{stem}.glb"), None)
+        content = None if number is None or ending not in ("glb", "usdz") else await self.file(row, f"{stem}.glb")
         if number is None or content is None:
             return None
         person = row.people[number]
         with self._edited.take(account):
             try:
-                return await self._in_thread(lambda: edited_body(content, person, edits))
+                return await self._in_thread(lambda: edited_body(content, person, edits, ending))
             except UsageError as error:
                 raise UploadRefused(422, unflagged(error)) from error
 

@@ -7,6 +7,7 @@ import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { covered } from "../scene/covered.ts";
+import { quickLook, roomButton } from "../scene/room.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
@@ -50,7 +51,11 @@ export class ModelViewer {
       covered: () => covered(scene, [], [bottom]),
     });
     this.#stage.follow = false;
-    this.#toolbar = new Toolbar(this.#stage, false);
+    this.#toolbar = new Toolbar(
+      this.#stage,
+      false,
+      roomButton(this.#stage, (error) => app.fail(error)),
+    );
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
     bottom.append(this.#toolbar.element);
@@ -173,7 +178,14 @@ export class ModelViewer {
             download(person.textured, "GLB with texture", `GLB with texture of person ${number + 1}`),
         ),
         person.body !== null &&
-          h("li", {}, h("span", {}, whose + BODY), download(person.body, "GLB", `${BODY} of person ${number + 1}`)),
+          h(
+            "li",
+            {},
+            h("span", {}, whose + BODY),
+            download(person.body, "GLB", `${BODY} of person ${number + 1}`),
+            person.usdz !== null && download(person.usdz, "USDZ", `USDZ of person ${number + 1}`),
+            person.usdz !== null && quickLook(person.usdz, `See person ${number + 1} in your room`),
+          ),
       ];
     };
     return h("ul", { class: "downloads" }, ...this.#model.people.flatMap(rows).filter((row) => row !== false));
