@@ -13,6 +13,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.clips import ChildClips
@@ -71,6 +72,7 @@ async def serve_page(
                 ChildClips(pipeline, metrics=metrics, command=sender),
                 loopback=loopback,
                 metrics=web_metrics,
+                mailer=None if config.mail.smtp is None else Mailer(config.mail),
             )
         )
         access = Access(config.web.needs_account, service.identities.account_name, server.token)

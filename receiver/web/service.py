@@ -17,6 +17,7 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import Identities
+from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.accounts.settings_api import settings_api
@@ -87,6 +88,7 @@ async def open_service(
     loopback: bool,
     metrics: WebMetrics | None = None,
     passwords: PasswordHasher | None = None,
+    mailer: Mailer | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
     """Opens database, models and sessions of an output directory; closes them at the end of the block.
@@ -96,6 +98,7 @@ async def open_service(
         player: records uploaded clips.
         loopback: only this machine can reach the page.
         passwords: hashes passwords; tests take a cheap one.
+        mailer: sends links to set a forgotten password; None without a mail server.
 
     Raises:
         UsageError: the database has the schema of a newer version, or its driver is missing.
@@ -118,8 +121,15 @@ async def open_service(
         clips = ClipService(uploads, library, player, admission, metrics)
         opened.push_async_callback(clips.close)
         await clips.recover()
+        if mailer is not None:
+            opened.push_async_callback(mailer.close)
         service = AccountService(
-            database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
+            database,
+            hasher,
+            sign_up=accounts.signs_up(loopback=loopback),
+            clock=clock,
+            on_sign_in=metrics.sign_in,
+            mailer=mailer,
         )
         yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
 
@@ -142,6 +152,7 @@ class StatusShown(BaseModel):
     sign_up: bool
     live: bool
     browser_camera: bool
+    mail: bool
     limits: LimitsShown
     account: str | None
     csrf: str | None
@@ -160,6 +171,7 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
             live=await access.watcher(request) is not None,
             browser_camera=browser_camera,
+            mail=service.accounts.sends_mail,
             limits=service.limits,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,

@@ -15,6 +15,8 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
 from receiver.web.accounts.command import main as accounts_command
+from receiver.web.accounts.mail import Mailer
+from receiver.web.config import MailConfig
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
@@ -288,6 +290,38 @@ def sign_in(page: Page, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
+
+
+class NotedMails(Mailer):
+    """Keeps links instead of sending them."""
+
+    def __init__(self) -> None:
+        super().__init__(MailConfig())
+        self.secrets: list[str] = []
+
+    def send(self, account: str, secret: str) -> None:
+        self.secrets.append(secret)
+
+
+def test_forgotten_password_is_set_by_mail(page: Page, server: PageServer) -> None:
+    server.stop()
+    server.mailer = mails = NotedMails()
+    server.start()
+    page.goto(f"{server.address}/#account")
+    page.get_by_label("Name", exact=True).fill("ada@studio.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("link", name="Get a link for another one by mail").click()
+    page.get_by_label("Mail address").fill("ada@studio.example")
+    keep(page, "forgotten")
+    page.get_by_role("button", name="Send a link").click()
+    expect(page.get_by_role("status").filter(has_text="a mail with a link is on its way")).to_be_visible()
+    keep(page, "forgotten-sent")
+    page.goto(f"{server.address}/#reset/{mails.secrets[0]}")
+    page.get_by_label("New password").fill("another good one")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("The password is set.")).to_be_visible()
 
 
 ROOM = """

@@ -62,6 +62,16 @@ def test_session_is_downloaded(sessions: Page) -> None:
         assert archive.testzip() is None and len(archive.namelist()) == 25
 
 
+def test_session_is_made_into_usdz(sessions: Page) -> None:
+    sessions.get_by_role("button", name="Download demo.mp4").click()
+    with sessions.expect_download() as download:
+        sessions.get_by_role("dialog").get_by_role("button", name="USDZ").click()
+        expect(sessions.get_by_text("Making USDZ")).to_be_visible()
+    assert download.value.suggested_filename == "demo.mp4.usdz"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
+
+
 def test_link_shows_the_session_until_it_expires(
     browser: Browser, sessions: Page, server: PageServer, complaints: Complaints
 ) -> None:

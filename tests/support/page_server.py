@@ -33,6 +33,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
@@ -97,6 +98,7 @@ class PageServer:
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
+        self.mailer: Mailer | None = None
         self.picture_error: Exception | None = None
         self.hub = LiveHub()
         self._registry = CollectorRegistry()
@@ -178,6 +180,7 @@ class PageServer:
                     loopback=True,
                     metrics=self._metrics,
                     passwords=cheap_passwords(),
+                    mailer=self.mailer,
                 )
             )
             access = Access(self.needs_account, service.identities.account_name)

@@ -14,6 +14,7 @@ from common.clock import Clock
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.config import AccountsConfig, UploadConfig
@@ -122,6 +123,7 @@ async def open_site(
     uploads: UploadConfig | None = None,
     loopback: bool = True,
     token: str = "",
+    mailer: Mailer | None = None,
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still (`token`: of its address)."""
     clock = ManualClock()
@@ -139,6 +141,7 @@ async def open_site(
                 loopback=loopback,
                 metrics=metrics,
                 passwords=cheap_passwords(),
+                mailer=mailer,
                 clock=clock.clock(),
             )
         )

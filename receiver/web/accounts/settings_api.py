@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 
 from receiver.web.accounts.api import AccountShown, Given, SmallBodyRoute, attempt, client_address, remembered
 from receiver.web.accounts.identity import BrowserReader, BrowserWriter, check_origin, identities_of
+from receiver.web.accounts.names import MAX_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.secrets import secret_hash, session_id
-from receiver.web.accounts.service import WrongPassword
+from receiver.web.accounts.service import NoMail, WrongPassword
 from receiver.web.library.service import Library
 from receiver.web.models.service import ModelService
 from receiver.web.problems import problem, problems
@@ -31,6 +32,12 @@ class PasswordReset(Given):
 
     secret: str = Field(max_length=64)
     password: str = Field(max_length=MAX_PASSWORD, description=f"at least {MIN_PASSWORD} characters")
+
+
+class NameGiven(Given):
+    """The name of an account."""
+
+    name: str = Field(max_length=4 * MAX_NAME)
 
 
 class PasswordGiven(Given):
@@ -100,6 +107,12 @@ def settings_api(models: ModelService, library: Library, admission: Admission) -
     api.delete("/account", status_code=204, responses=write)(delete_account)
     api.put("/password", responses=write)(change_password)
     api.post("/password", status_code=204, dependencies=[Depends(check_origin)], responses=write)(reset_password)
+    api.post(
+        "/password/forgotten",
+        status_code=204,
+        dependencies=[Depends(check_origin)],
+        responses=problems(400, 403, 404, 408, 413, 422, 429, 503),
+    )(forgotten_password)
     api.get("/browsers", responses=problems(401, 403, 422, 503))(list_browsers)
     api.delete("/browsers", status_code=204, responses=problems(401, 403, 422, 503))(end_other_browsers)
     api.delete("/browsers/{browser}", status_code=204, responses=problems(401, 403, 404, 422, 503))(end_browser)
@@ -127,7 +140,7 @@ async def change_password(
 
 
 async def reset_password(given: PasswordReset, request: Request) -> None:
-    """Sets another password with a link of `receiver accounts reset`; all browsers are signed out."""
+    """Sets another password with a link by mail or of `receiver accounts reset`; all browsers are signed out."""
     try:
         async with attempt():
             accounts = identities_of(request).accounts
@@ -136,6 +149,15 @@ async def reset_password(given: PasswordReset, request: Request) -> None:
         raise problem(403, "this link was used, or is too old: ask the administrator for another one") from error
     except ValueError as error:
         raise problem(422, str(error)) from error
+
+
+async def forgotten_password(given: NameGiven, request: Request) -> None:
+    """Mails a link to set another password to an account whose name is a mail address; the answer tells nothing."""
+    try:
+        async with attempt():
+            await identities_of(request).accounts.forgotten_password(given.name, client_address(request))
+    except NoMail as error:
+        raise problem(404, "this receiver sends no mails: ask its administrator for a link") from error
 
 
 async def list_browsers(identity: BrowserReader, request: Request) -> BrowsersShown:
