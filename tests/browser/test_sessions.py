@@ -57,7 +57,7 @@ def test_session_is_downloaded(sessions: Page) -> None:
     keep(sessions, "session-download")
     with sessions.expect_download() as download:
         sessions.get_by_role("dialog").get_by_role("button", name="ZIP").click()
-    assert download.value.suggested_filename == "session-1.zip"
+    assert download.value.suggested_filename == "demo-1.zip"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None and len(archive.namelist()) == 25
 
@@ -67,7 +67,7 @@ def test_session_is_made_into_usdz(sessions: Page) -> None:
     with sessions.expect_download() as download:
         sessions.get_by_role("dialog").get_by_role("button", name="USDZ").click()
         expect(sessions.get_by_text("Making USDZ")).to_be_visible()
-    assert download.value.suggested_filename == "demo.mp4.usdz"
+    assert download.value.suggested_filename == "demo-1.usdz"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
 

@@ -13,15 +13,12 @@ from common.errors import OutputError, UsageError, exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
-from receiver.publish.config import PublishConfig
-from receiver.publish.session_directory import SessionDirectory
 from receiver.web.accounts import store
 from receiver.web.accounts.names import checked_name, checked_new_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
 from receiver.web.accounts.service import make_reset, make_token
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database, open_database
-from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 from receiver.web.models.files import ModelFiles, models_folder
 
 _ENVIRONMENT = "BODYWIRE_RECEIVER_"
@@ -108,6 +105,11 @@ def _list(database: Database, _: argparse.Namespace) -> None:
 
 
 def _remove(database: Database, options: argparse.Namespace) -> None:
+    # Imported here: the other actions need not wait for the libraries of meshes.
+    from receiver.publish.config import PublishConfig
+    from receiver.publish.session_directory import SessionDirectory
+    from receiver.web.library.removal import delete_sessions_of_removed, remove_account
+
     account = _account(database, options.name)
     files, now = ModelFiles(models_folder(options.out)), SYSTEM_CLOCK.wall()
     models = remove_account(database, files, options.out, account, now)

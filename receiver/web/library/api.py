@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -13,7 +14,7 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from common.errors import UsageError
 from receiver.publish.session_deletion import SessionInUse, session_of_file
-from receiver.publish.session_records import SessionState
+from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.accounts.api import SmallBodyRoute
 from receiver.web.accounts.identity import Csrf, Writer, check_csrf, check_origin
 from receiver.web.library.clips import FIELD
@@ -218,17 +219,18 @@ async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Fi
 async def download(kind: Format, request: Request, state: Found) -> Response:
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
     library, ending = site_of(request).library, kind
+    stem = file_stem(state.number, state.name, state.statistics.source)
     if kind == "zip":
-        content = zipped(library.out, state.number, library.usage)
+        content = zipped(library.out, state.number, stem, library.usage)
     else:
         try:
-            file, made = await library.exports.export(state.number, kind)
+            file, made = await library.exports.export(state.number, kind, stem)
         except UsageError as error:
             raise problem(422, str(error)) from error
         except DownloadsBusy as error:
             raise retry_later(429, "other sessions are being exported: try again in a minute", 60.0) from error
         content, ending = chunks(file), "zip" if made == "zip" else kind
-    headers = {"content-disposition": f'attachment; filename="session-{state.number}.{ending}"'}
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}
     return StreamingResponse(content, media_type=FORMATS[ending], headers=headers)
 
 

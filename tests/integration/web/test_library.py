@@ -146,11 +146,11 @@ async def test_thumbnail_shows_the_person(site: Site) -> None:
 async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
     anna = await site.visitor("Anna")
     answer = await anna.get("/api/sessions/2/download/zip")
-    assert answer.headers["content-disposition"] == 'attachment; filename="session-2.zip"'
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''walk-2.zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
-        assert len(archive.read("session-2/frames.jsonl").splitlines()) == 3
-        assert archive.read("session-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
+        assert len(archive.read("walk-2/frames.jsonl").splitlines()) == 3
+        assert archive.read("walk-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
         assert len(archive.namelist()) == 7
 
 
@@ -158,20 +158,20 @@ async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypat
     async def export(*arguments: str) -> None:
         output = Path(arguments[-1])
         for person in (1, 2):
-            output.with_stem(f"session-1-p{person}").write_bytes(b"HIERARCHY")
+            output.with_stem(f"Tanz-1-p{person}").write_bytes(b"HIERARCHY")
 
     monkeypatch.setattr("receiver.web.library.downloads._run", export)
-    file, ending = await Exports(tmp_path).export(1, "bvh")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
     with file, zipfile.ZipFile(file) as archive:
-        assert (ending, archive.namelist()) == ("zip", ["session-1-p1.bvh", "session-1-p2.bvh"])
+        assert (ending, archive.namelist()) == ("zip", ["Tanz-1-p1.bvh", "Tanz-1-p2.bvh"])
     assert list(tmp_path.iterdir()) == [], "also while the file is read"
 
 
 @pytest.mark.slow
 async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
     publish_session(tmp_path)
-    file, ending = await Exports(tmp_path).export(1, "bvh")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
     with file:
         assert ending == "bvh" and file.read(9) == b"HIERARCHY"
     with pytest.raises(UsageError, match="no session 7"):
-        await Exports(tmp_path).export(7, "glb")
+        await Exports(tmp_path).export(7, "glb", "x")
