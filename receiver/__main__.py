@@ -28,7 +28,7 @@ PROGRAM = Program(
         ),
         (
             "receiver export 1",
-            "write the first session in out to session-1.glb, an animation for Blender",
+            "write the first session in out to a file such as clip-1.glb, an animation for Blender",
         ),
         ("receiver accounts --out out add NAME", "make an account of the web page; see receiver accounts --help"),
     ),

@@ -13,7 +13,7 @@ from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.config import TextureConfig
 from receiver.vmc.config import VmcConfig
-from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, WebConfig
+from receiver.web.config import AccountsConfig, ChildrenConfig, MailConfig, UploadConfig, WebConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class ReceiverConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
+    mail: MailConfig = field(default_factory=MailConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
     children: ChildrenConfig = field(default_factory=ChildrenConfig)
     vmc: VmcConfig = field(default_factory=VmcConfig)

@@ -51,6 +51,7 @@ class _SessionState:
     writer: SessionWriter
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
+    observers: Sequence[SessionObserver]
     logged_late: bool = False
     logged_left_out: bool = False
 
@@ -101,10 +102,10 @@ class ReceiverPipeline:
             self._output.check()
             with self._output.attempt():
                 writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
-            self._sessions[session.session_id] = self._new_state(session, writer)
+            self._sessions[session.session_id] = state = self._new_state(session, writer)
             session.traffic.report_to(self._metrics.link_bytes)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
-            for observer in self._observers:
+            for observer in state.observers:
                 observer.session_began(writer.number, session)
             if _priority(session) is Priority.LIVE:
                 self._load.began(session.session_id)
@@ -119,7 +120,7 @@ class ReceiverPipeline:
             PICTURE: partial(self._key_pictures.take, session, writer),
             SIGNAL: partial(self._channel_pictures.take, session, writer.number),
         }
-        return _SessionState(writer, people, handlers)
+        return _SessionState(writer, people, handlers, () if session.private else self._observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -134,7 +135,7 @@ class ReceiverPipeline:
         state = self._sessions[session.session_id]
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, frame, stages_ms)
-        for observer in self._observers:
+        for observer in state.observers:
             observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         state.people.begin(decoded.frame)
@@ -149,7 +150,7 @@ class ReceiverPipeline:
             stages_ms.update(result.stages_ms)
             with self._output.attempt():
                 record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms, wears)
-            for observer in self._observers:
+            for observer in state.observers:
                 observer.frame_published(state.writer.number, record, result.people)
             outcome = FrameOutcome.PUBLISHED
         self._traces.finished(session, frame.sequence, stages_ms, arrival, outcome)
@@ -166,7 +167,7 @@ class ReceiverPipeline:
         if handler is None:
             raise MalformedPacket("its kind is unknown")
         handler(blob)
-        for observer in self._observers:
+        for observer in state.observers:
             observer.blob_taken(state.writer.number, blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
@@ -181,7 +182,7 @@ class ReceiverPipeline:
             state.writer.close()
             self._channel_pictures.session_ended(session)
             self._metrics.peer_left()
-            for observer in self._observers:
+            for observer in state.observers:
                 observer.session_ended(state.writer.number)
             self._load.ended(session.session_id)
             self._freed_memory.return_soon()
@@ -238,7 +239,7 @@ class ReceiverPipeline:
             state.people.textures.of_next_frame(wait=session.real_time),
             priority=_priority(session),
             surfaces=state.writer.wants_meshes(labels.sequence)
-            or any(observer.shows_surfaces(state.writer.number) for observer in self._observers),
+            or any(observer.shows_surfaces(state.writer.number) for observer in state.observers),
             wears=worn,
         )
         if not may_drop:

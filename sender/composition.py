@@ -216,7 +216,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
                 traces,
                 first_sequence=spool.next_sequence if spool else 0,
                 realtime=config.playback.realtime,
-                media_times=config.only_records,
+                media_times=config.only_records or config.playback.media_times,
             ),
             _labeller(config, source, metrics, traces),
             _blob_stages(config, source, preview, jscc),

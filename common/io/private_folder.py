@@ -12,16 +12,20 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class PrivateFolder:
-    """A folder among the temporary files that only its user may enter, locked while this process lives.
+    """A folder that only its user may enter, locked while this process lives.
+
+    Args:
+        parent: where it is made; among the temporary files by default.
 
     Raises:
         OSError: it cannot be made.
     """
 
-    def __init__(self) -> None:
-        _remove_abandoned(Path(tempfile.gettempdir()))
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or Path(tempfile.gettempdir())
+        remove_abandoned(parent)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             self._lock = os.open(self.path, _FOLDER)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if self.path.exists():
@@ -36,9 +40,9 @@ class PrivateFolder:
             self._lock = -1
 
 
-def _remove_abandoned(temporary: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
     """Removes this user's folders that no process has locked."""
-    for path in temporary.glob(f"{_PREFIX}*"):
+    for path in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             lock = os.open(path, _FOLDER)
             try:

@@ -17,11 +17,11 @@ FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 _EPILOG = """\
 examples:
   receiver export 1
-      write everybody of the first session in the directory out to session-1.glb, for Blender, Unity and Unreal
+      write everybody of the first session in the directory out to clip-1.glb or the like, for Blender, Unity, Unreal
   receiver export 3 --out meshes --format bvh --person 0 --output walk.bvh
       write the motion of person 0 in the third session in the directory meshes
   receiver export demo-out --format obj --fps 30 --from 2 --to 4.5
-      write the meshes of two and a half seconds of a video of 30 frames a second to the folder session-1-obj
+      write the meshes of two and a half seconds of a video of 30 frames a second to a folder such as clip-1-obj
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
   receiver export 1 --wear bottom=skirt_short --wear hair=long
@@ -78,7 +78,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=FORMATS, default="glb", help="file format (default: glb)")
     parser.add_argument(
-        "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: session-N.FORMAT here)"
+        "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: NAME-N.FORMAT here)"
     )
     parser.add_argument("--person", metavar="ID", type=int, help="export only the person with this id")
     parser.add_argument(

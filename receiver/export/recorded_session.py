@@ -13,6 +13,7 @@ from common.io.regular_file import open_regular
 from common.text import printable
 from common.wears import check_kinds
 from receiver.publish.frame_record import mesh_path
+from receiver.publish.session_records import file_stem, read_records
 
 _MIN_STEP_S = 1e-3
 # `frames.jsonl` has microseconds.
@@ -40,12 +41,14 @@ class RecordedSession:
         people: bodies of each person, by identity, in order of time; nobody's list is empty.
         kinds: by identity what people wear, attribute → its likeliest value, as far as it was known at last.
         damaged_lines: number of lines of `frames.jsonl` that could not be read.
+        file_stem: what files that are made of it are called.
     """
 
     number: int
     people: Mapping[int, Sequence[BodyAt]]
     kinds: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     damaged_lines: int = 0
+    file_stem: str = "session"
 
     def cut(self, from_s: float, to_s: float) -> "RecordedSession":
         """The part between two times, on a clock that starts at `from_s`. Raises UsageError if it has no body."""
@@ -84,6 +87,7 @@ class _Lines:
     bodies: list[list[tuple[int, str | None]]] = field(default_factory=list)
     kinds: dict[int, Mapping[str, str]] = field(default_factory=dict)
     damaged: int = 0
+    source: str = ""
 
 
 def read_session(directory: Path, number: int | None, frame_rate: float | None = None) -> RecordedSession:
@@ -114,7 +118,17 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
             if path is not None:
                 people.setdefault(person, []).append(BodyAt(time_s, directory / path))
     _check_bodies(number, lines, people)
-    return RecordedSession(number, people, lines.kinds, lines.damaged)
+    stem = file_stem(number, _name(directory, number), lines.source)
+    return RecordedSession(number, people, lines.kinds, lines.damaged, stem)
+
+
+def _name(directory: Path, number: int) -> str:
+    """What somebody has called a session; empty where that cannot be read."""
+    try:
+        named = read_records(directory / "sessions.jsonl").sessions.get(number)
+    except OSError:
+        return ""
+    return named.name if named else ""
 
 
 def _read_lines(directory: Path, number: int | None) -> _Lines:
@@ -154,6 +168,7 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         lines.captured_at.append(captured_at)
         lines.bodies.append(bodies)
         lines.kinds |= kinds
+        lines.source = str(record.get("source", ""))
 
 
 def _likeliest_kinds(wears: Any) -> Mapping[str, str]:

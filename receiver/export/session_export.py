@@ -69,7 +69,7 @@ def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapp
     sequence = options.format in _SEQUENCES
     person = "" if options.person is None else f"-p{options.person}"
     suffix = f"-{options.format}" if sequence else f".{options.format}"
-    path = Path(options.output or f"session-{session.number}{person}{suffix}").absolute()
+    path = Path(options.output or f"{session.file_stem}{person}{suffix}").absolute()
     if not path.name or path.name == "..":
         raise UsageError(f"{path} is no name for a file: give another --output")
     if options.format in _SCENES or len(people) == 1:

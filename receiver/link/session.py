@@ -184,6 +184,7 @@ class Session:
         silent: no message has arrived for too long.
         signals: reassembles those in the lane of signals.
         replayed: the frames come from a recording: none is late, and their age says nothing.
+        private: nobody observes it live.
         report: what the sender has reported last about itself and its link.
         traffic: the account of its bytes.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
@@ -204,6 +205,7 @@ class Session:
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     signals: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
+    private: bool = False
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
     lease: Closable | None = None

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from receiver.publish.config import PublishConfig
-from receiver.publish.session_deletion import SessionInUse
+from receiver.publish.session_deletion import SessionInUse, picture_bytes
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 
@@ -18,18 +19,23 @@ _DAY_S = 86_400.0
 
 
 def expired(
-    sessions: Iterable[SessionState], used: Collection[int], config: PublishConfig, now: float
+    sessions: Iterable[SessionState],
+    used: Collection[int],
+    config: PublishConfig,
+    now: float,
+    pictures: Mapping[int, int] = MappingProxyType({}),
 ) -> list[SessionState]:
     """The sessions to delete, the one that ended first first.
 
     Args:
         used: numbers of those that are live or read; they count, and stay.
         now: seconds since the epoch, on the clock of `SessionStatistics.ended_at`.
+        pictures: bytes of the pictures of sessions, by number.
     """
     oldest_first = sorted(sessions, key=lambda state: (state.statistics.ended_at, state.number))
     excess = -1.0
     if config.keep_gb is not None:
-        excess = sum(state.statistics.disk_bytes for state in oldest_first) - 1e9 * config.keep_gb
+        excess = sum(_bytes(state, pictures) for state in oldest_first) - 1e9 * config.keep_gb
     found = []
     for state in oldest_first:
         age_s = now - state.statistics.ended_at
@@ -37,8 +43,12 @@ def expired(
         if state.number in used or not (old or excess > 0):
             continue
         found.append(state)
-        excess -= state.statistics.disk_bytes
+        excess -= _bytes(state, pictures)
     return found
+
+
+def _bytes(state: SessionState, pictures: Mapping[int, int]) -> int:
+    return state.statistics.disk_bytes + pictures.get(state.number, 0)
 
 
 async def keep_within_limits(directory: SessionDirectory, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -51,7 +61,8 @@ async def keep_within_limits(directory: SessionDirectory, clock: Clock = SYSTEM_
 
 def delete_expired(directory: SessionDirectory, now: float) -> None:
     """Deletes what has expired, with a line in the log."""
-    found = expired(directory.sessions(), directory.usage.used(), directory.config, now)
+    pictures = picture_bytes(directory.config.out)
+    found = expired(directory.sessions(), directory.usage.used(), directory.config, now, pictures)
     if not found:
         return
     numbers = [state.number for state in found]
@@ -62,5 +73,5 @@ def delete_expired(directory: SessionDirectory, now: float) -> None:
     except OutputError as error:
         logger.warning("%s; old sessions are deleted later", error)
     else:
-        freed = sum(state.statistics.disk_bytes for state in found) / 1e9
+        freed = sum(_bytes(state, pictures) for state in found) / 1e9
         logger.info("deleted %d old sessions (%.1f GB): %s", len(found), freed, ", ".join(map(str, numbers)))

@@ -14,6 +14,7 @@ Whoever opens the directory after a kill does all that again for the deletions t
 import fcntl
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,8 @@ _SESSION_OF_FILE = re.compile(
     r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:glb|obj|ply|png)|p\d{1,3}\.(?:png|json))"
     r"|s(?P<lines>\d{1,9})\.jsonl"
 )
-FOLDERS = ("meshes", "pictures", "channel")
+_PICTURES = ("pictures", "channel")
+FOLDERS = ("meshes", *_PICTURES)
 """Of the output directory, with files of sessions."""
 
 
@@ -51,6 +53,18 @@ def session_files(out: Path, number: int) -> Iterator[Path]:
         with suppress(FileNotFoundError), os.scandir(out / folder) as entries:
             names = sorted(entry.name for entry in entries if session_of_file(entry.name) == number)
             yield from (Path(folder, name) for name in names)
+
+
+def picture_bytes(out: Path) -> Counter[int]:
+    """Bytes of the pictures of each session, which its statistics do not count: later ones replace them."""
+    found = Counter[int]()
+    for folder in _PICTURES:
+        with suppress(OSError), os.scandir(out / folder) as entries:
+            for entry in entries:
+                number = session_of_file(entry.name)
+                if number is not None:
+                    found[number] += entry.stat(follow_symlinks=False).st_size
+    return found
 
 
 def remove_files(out: Path, numbers: Collection[int]) -> None:

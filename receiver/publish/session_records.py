@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from receiver.link.auth.ownership import SessionOwner
@@ -20,6 +20,7 @@ from receiver.publish.session_statistics import SessionStatistics
 logger = logging.getLogger(__name__)
 
 _VERSION = 2
+_STEM_CHARACTERS = 60
 
 
 @dataclass(slots=True)
@@ -42,6 +43,13 @@ class SessionState:
     last_sequence: int = -1
     name: str = ""
     statistics: SessionStatistics = field(default_factory=SessionStatistics)
+
+
+def file_stem(number: int, name: str, source: str) -> str:
+    """What files that are made of a session are called: `Rehearsal-3`, or `clip-3` after its source, clip.mp4."""
+    called = name or PurePath(source).stem
+    cleaned = "".join(each if each.isalnum() or each in " _-." else "_" for each in called).strip(" ._-")
+    return f"{cleaned[:_STEM_CHARACTERS] or 'session'}-{number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ class SessionUsage:
             self._writers -= Counter([number])
             self._ended_s[number] = self._clock.monotonic()
 
+    def settled(self, number: int) -> None:
+        """All that was in work when the sender has ended is written."""
+        with self._lock:
+            self._ended_s.pop(number, None)
+
     @contextmanager
     def reading(self, number: int) -> Iterator[None]:
         """Keeps a session while the block runs."""

@@ -13,8 +13,10 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
+from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.sender_child import SENDER
 from receiver.web.guards import Guard
@@ -27,7 +29,7 @@ from receiver.web.service import UploadService, open_service, status_routes
 
 logger = logging.getLogger(__name__)
 
-_COUNT_EVERY_S = 60.0
+_EVERY_S = 60.0
 
 
 @asynccontextmanager
@@ -67,8 +69,10 @@ async def serve_page(
                 config.uploads,
                 directory,
                 pictures,
+                ChildClips(pipeline, metrics=metrics, command=sender),
                 loopback=loopback,
                 metrics=web_metrics,
+                mailer=None if config.mail.smtp is None else Mailer(config.mail),
             )
         )
         access = Access(config.web.needs_account, service.identities.account_name, server.token)
@@ -84,18 +88,19 @@ async def serve_page(
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         await pictures.start()
-        counting = asyncio.create_task(_count_accounts(service, web_metrics), name="count of accounts")
-        opened.callback(counting.cancel)
+        looking = asyncio.create_task(_look_after_accounts(service, web_metrics), name="accounts")
+        opened.callback(looking.cancel)
         yield server
         # Before what the requests depend on is closed.
         await server.stop()
 
 
-async def _count_accounts(service: UploadService, metrics: WebMetrics) -> None:
-    """Keeps the number of accounts in the metrics; the command line makes accounts too."""
+async def _look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
+    """Counts accounts, and deletes the sessions of those that were removed; the command line does both, too."""
     while True:
         try:
             metrics.accounts(await service.accounts.count())
+            await service.library.delete_of_removed()
         except OutputError as error:
             logger.warning("%s", error)
-        await asyncio.sleep(_COUNT_EVERY_S)
+        await asyncio.sleep(_EVERY_S)

@@ -5,6 +5,7 @@ import re
 import secrets
 import socket
 from dataclasses import dataclass
+from typing import Literal
 
 from common.errors import UsageError
 from common.io.addresses import Address
@@ -104,19 +105,22 @@ class ChildrenConfig:
 
 @dataclass(frozen=True, slots=True)
 class UploadConfig:
-    """Pictures that are uploaded, and the models made of them."""
+    """Pictures and clips that are uploaded, and the models and sessions made of them."""
 
     upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
-    upload_pixels: int = option(50_000_000, help="most pixels of an uploaded picture")
+    upload_pixels: int = option(50_000_000, help="most pixels of an uploaded picture, or of a clip's frame")
     upload_seconds: float = option(60.0, help="seconds within which a picture must have arrived")
-    uploads_per_minute: float = option(60.0, help="most pictures of one account in a minute")
-    account_models: int = option(200, help="most models of one account")
+    uploads_per_minute: float = option(60.0, help="most pictures and clips of one account in a minute")
+    account_models: int = option(200, help="most models and sessions of clips of one account")
+    clip_bytes: int = option(200_000_000, help="most bytes of an uploaded clip")
+    clip_seconds: float = option(60.0, help="most seconds that an uploaded clip lasts")
+    account_gb: float = option(10.0, help="an account with as many gigabytes of sessions of clips uploads no more")
 
     def __post_init__(self) -> None:
-        if min(self.upload_bytes, self.upload_pixels, self.account_models) < 1:
-            raise ValueError("--upload-bytes, --upload-pixels and --account-models must be at least 1")
-        if self.upload_seconds <= 0 or self.uploads_per_minute <= 0:
-            raise ValueError("--upload-seconds and --uploads-per-minute must be above 0")
+        if min(self.upload_bytes, self.upload_pixels, self.account_models, self.clip_bytes) < 1:
+            raise ValueError("--upload-bytes, --upload-pixels, --account-models and --clip-bytes must be at least 1")
+        if min(self.upload_seconds, self.uploads_per_minute, self.clip_seconds, self.account_gb) <= 0:
+            raise ValueError("--upload-seconds, --uploads-per-minute, --clip-seconds and --account-gb must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +145,33 @@ class AccountsConfig:
     def signs_up(self, *, loopback: bool) -> bool:
         """Whether visitors may make accounts."""
         return loopback if self.sign_up is None else self.sign_up
+
+
+@dataclass(frozen=True, slots=True)
+class MailConfig:
+    """Mails to those who have forgotten their password: to accounts whose name is a mail address.
+
+    Without `--smtp` none are sent, and `receiver accounts reset` prints the link.
+    """
+
+    smtp: Address | None = option(None, help="mail server that sends links to set a forgotten password, host:port")
+    smtp_tls: Literal["starttls", "tls", "none"] = option("starttls", help="how the mail server is spoken to")
+    smtp_user: str | None = option(None, help="user at the mail server (default: none)")
+    smtp_password: str | None = option(
+        None, help="the user's password; better given as BODYWIRE_RECEIVER_SMTP_PASSWORD, which others do not see"
+    )
+    mail_from: str | None = option(None, help="sender's address of the mails")
+    mail_page: str | None = option(None, help="address of the page in the mails, https://studio.example")
+
+    def __post_init__(self) -> None:
+        if self.smtp is None:
+            return
+        if not self.mail_from or "@" not in self.mail_from or not self.mail_from.isprintable():
+            raise ValueError("--smtp needs --mail-from, such as bodywire@studio.example")
+        if not self.mail_page or not self.mail_page.startswith(("https://", "http://")):
+            raise ValueError("--smtp needs --mail-page, such as https://studio.example: requests may lie about it")
+        if self.smtp_user and self.smtp_tls == "none" and not self.smtp.is_loopback:
+            raise ValueError("--smtp-tls none would send --smtp-password unencrypted: give starttls or tls")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(smtp={self.smtp}, smtp_user={self.smtp_user}, smtp_password=…)"

@@ -1,5 +1,6 @@
 """Prometheus metrics of the web part, in the receiver's registry; callers use these verbs and know no metric names."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -10,18 +11,20 @@ FILES = "files"
 UPLOAD_STAGES = (*PICTURE_STAGES, FILES)
 
 # From a static file to the reconstruction of an uploaded picture on a loaded machine.
+CLIP_BUCKETS_S = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 REQUEST_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.5, 5.0, 10.0, 30.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNMATCHED = "unmatched"
 
 
 class UploadOutcome(StrEnum):
-    """What became of an uploaded picture."""
+    """What became of an uploaded picture or clip."""
 
-    STORED = "stored"  # reconstructed and kept as a model
-    REFUSED = "refused"  # too large, no image, nobody in it, or without the right to upload
+    STORED = "stored"  # reconstructed and kept as a model or session
+    REFUSED = "refused"  # too large, no picture or clip, nobody in it, or without the right to upload
     LIMITED = "limited"  # too many at a time, or of one account
-    UNAVAILABLE = "unavailable"  # the child process that reconstructs pictures does not answer
+    UNAVAILABLE = "unavailable"  # the child process that reconstructs it does not answer
+    CANCELLED = "cancelled"  # by whoever has uploaded it, or the receiver has stopped
     FAILED = "failed"  # an error of ours
 
 
@@ -43,8 +46,10 @@ class WebMetrics:
         def gauge(name: str, description: str) -> Gauge:
             return Gauge(f"bodywire_web_{name}", description, registry=registry)
 
-        def durations(name: str, description: str, *labels: str) -> Histogram:
-            return Histogram(f"bodywire_web_{name}", description, labels, buckets=REQUEST_BUCKETS_S, registry=registry)
+        def durations(
+            name: str, description: str, *labels: str, buckets: Sequence[float] = REQUEST_BUCKETS_S
+        ) -> Histogram:
+            return Histogram(f"bodywire_web_{name}", description, labels, buckets=buckets, registry=registry)
 
         self._requests = counter("requests", "HTTP requests", "method", "route", "status")
         since_headers = "From a request's headers to the end of its answer"
@@ -56,6 +61,8 @@ class WebMetrics:
         self._texture_bytes = counter("texture_bytes", "Bytes of people's textures sent to browsers")
         self._upload_seconds = durations("upload_seconds", "From the end of an upload to its answer", "outcome")
         self._upload_stage_seconds = durations("upload_stage_seconds", "Duration of one stage of an upload", "stage")
+        until_recorded = "From the end of a clip's upload to the end of its session"
+        self._clip_seconds = durations("clip_seconds", until_recorded, "outcome", buckets=CLIP_BUCKETS_S)
         self._sign_ins = counter("sign_ins", "Attempts to sign in", "outcome")
         self._accounts = gauge("accounts", "Accounts that exist")
         # So that every series exists before its first event.
@@ -63,6 +70,7 @@ class WebMetrics:
         self._request_seconds.labels("GET", "/")
         for upload in UploadOutcome:
             self._upload_seconds.labels(upload)
+            self._clip_seconds.labels(upload)
         for stage in UPLOAD_STAGES:
             self._upload_stage_seconds.labels(stage)
         for sign_in in SignInOutcome:
@@ -100,8 +108,12 @@ class WebMetrics:
         self._skipped.inc()
 
     def upload(self, outcome: UploadOutcome, seconds: float) -> None:
-        """An upload was answered."""
+        """An upload of a picture was answered."""
         self._upload_seconds.labels(outcome).observe(seconds)
+
+    def clip(self, outcome: UploadOutcome, seconds: float) -> None:
+        """An upload of a clip was answered."""
+        self._clip_seconds.labels(outcome).observe(seconds)
 
     def upload_stage(self, stage: str, seconds: float) -> None:
         """An upload passed a stage, one of `UPLOAD_STAGES`."""

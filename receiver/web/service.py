@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
@@ -16,20 +17,34 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import Identities
+from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.accounts.settings_api import settings_api
+from receiver.web.accounts.store import Account
+from receiver.web.clips import ClipPlayer
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
-from receiver.web.library.api import library_routes
+from receiver.web.library.api import library_api
+from receiver.web.library.clips import ClipService
 from receiver.web.library.service import Library
+from receiver.web.library.visitors import LibrarySite
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
+from receiver.web.models import store
 from receiver.web.models.api import models_api
 from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.models.service import ModelService
-from receiver.web.models.store import existing_models
 from receiver.web.pictures import PictureReconstructor
+from receiver.web.uploads.jobs import Admission
+
+
+class LimitsShown(BaseModel):
+    """Limits of uploads."""
+
+    picture_bytes: int
+    clip_bytes: int
+    clip_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +54,26 @@ class UploadService:
     accounts: AccountService
     models: ModelService
     library: Library
+    clips: ClipService
+    admission: Admission
     identities: Identities
+    uploads: UploadConfig
+
+    @property
+    def limits(self) -> LimitsShown:
+        """What the page tells about uploads."""
+        given = self.uploads
+        return LimitsShown(
+            picture_bytes=given.upload_bytes, clip_bytes=given.clip_bytes, clip_seconds=given.clip_seconds
+        )
 
     def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""
         app.state.identities, app.state.models = self.identities, self.models
-        app.include_router(library_routes(self.library, hub, access, sign_up_open=self.accounts.sign_up_open))
+        app.state.library = LibrarySite(self.library, self.clips, hub, access, self.accounts.sign_up_open)
+        app.include_router(library_api())
         app.include_router(accounts_api(access.may_sign_up))
-        app.include_router(settings_api(self.models, self.library))
+        app.include_router(settings_api(self.models, self.library, self.admission))
         app.include_router(models_api())
 
 
@@ -56,18 +83,22 @@ async def open_service(
     uploads: UploadConfig,
     directory: SessionDirectory,
     pictures: PictureReconstructor,
+    player: ClipPlayer,
     *,
     loopback: bool,
     metrics: WebMetrics | None = None,
     passwords: PasswordHasher | None = None,
+    mailer: Mailer | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
     """Opens database, models and sessions of an output directory; closes them at the end of the block.
 
     Args:
         directory: the receiver's output, which also has the database and the models.
+        player: records uploaded clips.
         loopback: only this machine can reach the page.
         passwords: hashes passwords; tests take a cheap one.
+        mailer: sends links to set a forgotten password; None without a mail server.
 
     Raises:
         UsageError: the database has the schema of a newer version, or its driver is missing.
@@ -81,17 +112,36 @@ async def open_service(
         files = await asyncio.to_thread(_recovered_files, out, database)
         hasher = passwords or PasswordHasher()
         opened.callback(hasher.close)
-        models = ModelService(uploads, database, files, pictures, clock, metrics)
-        opened.push_async_callback(models.close)
-        service = AccountService(
-            database, hasher, sign_up=accounts.signs_up(loopback=loopback), clock=clock, on_sign_in=metrics.sign_in
+        library = Library(directory, database, clock)
+        admission = Admission(
+            uploads, partial(_count_models, database), lambda account: len(library.clips_of(account.name)), clock
         )
-        yield UploadService(service, models, Library(directory, database, clock), Identities(service))
+        models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
+        opened.push_async_callback(models.close)
+        clips = ClipService(uploads, library, player, admission, metrics)
+        opened.push_async_callback(clips.close)
+        await clips.recover()
+        if mailer is not None:
+            opened.push_async_callback(mailer.close)
+        service = AccountService(
+            database,
+            hasher,
+            sign_up=accounts.signs_up(loopback=loopback),
+            clock=clock,
+            on_sign_in=metrics.sign_in,
+            mailer=mailer,
+        )
+        yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
+
+
+async def _count_models(database: Database, account: Account) -> int:
+    """How many models an account keeps."""
+    return await database.read_async(lambda session: store.count_models(session, account))
 
 
 def _recovered_files(out: Path, database: Database) -> ModelFiles:
     files = ModelFiles(models_folder(out))
-    files.recover(lambda models: database.read(lambda session: existing_models(session, models)))
+    files.recover(lambda models: database.read(lambda session: store.existing_models(session, models)))
     return files
 
 
@@ -99,11 +149,11 @@ class StatusShown(BaseModel):
     """What this receiver offers to this visitor."""
 
     version: str
-    accounts: bool
     sign_up: bool
     live: bool
     browser_camera: bool
-    pictures: bool
+    mail: bool
+    limits: LimitsShown
     account: str | None
     csrf: str | None
 
@@ -118,11 +168,11 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
         identity = await service.identities.identify(request)
         return StatusShown(
             version=package_version(),
-            accounts=True,
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
             live=await access.watcher(request) is not None,
             browser_camera=browser_camera,
-            pictures=True,
+            mail=service.accounts.sends_mail,
+            limits=service.limits,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,
         )

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from operator import contains
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from receiver.mesh.mesh_files import encode_mesh, read_mesh
 from receiver.mesh.mesh_texture import decode_jpeg
 from tests.bench import report
 from tests.support import file_readers
+from tests.support.bvh_reader import Bvh
 from tests.support.checkered_texture import checkered_texture
 from tests.support.demo_output import publish_demo
 from tests.support.gltf_validator import PAGE, validation_issues
@@ -51,7 +53,7 @@ class File:
     """A file with what it holds; None is what its format has not.
 
     Args:
-        vertices: as many, or those of a mesh whose vertices are copied where its texture has seams.
+        vertices: as many, or those of a mesh whose vertices are copied where its texture has seams; none of a skeleton.
         colour: (3,) mean, linear light; None if a texture has the colours.
     """
 
@@ -91,6 +93,12 @@ def files_of(session: Path, folder: Path) -> Iterator[File]:
         yield File(
             f"session, {mesh_format.upper()}", path, [vertices, seams], body_m, None, picture, bones, last.time_s
         )
+    path = folder / "session.bvh"
+    if export([str(session), "--format", "bvh", "--output", str(path), "--person", str(person)]) != 0:
+        raise SystemExit("the export to bvh failed; its message is above")
+    bvh = Bvh(path.read_text())
+    frames_s = bvh.frame_time_s * (len(bvh.values) - 1)
+    yield File("session, BVH", path, [], bvh.rest_height / 100, bones=len(bvh.names), seconds=frames_s)
 
 
 def cells(file: File, found: Facts) -> list[str]:
@@ -101,7 +109,7 @@ def cells(file: File, found: Facts) -> list[str]:
     upright = abs(tall - file.height_m) < (0.5 if file.seconds else _SCALE_TOLERANCE)
     shown = "attribute" if found.get("hidden") else "yes"
     return [
-        str(found["vertices"]) if found["vertices"] in file.vertices else f"WRONG: {found['vertices']}",
+        _cell(file.vertices or None, found.get("vertices"), contains, str(found.get("vertices"))),
         _cell(file.colour, found.get("colour"), _near, shown),
         _cell(file.texture, found.get("texture"), int.__eq__, f"{file.texture}²"),
         _cell(file.bones, found.get("bones"), int.__eq__, str(file.bones)),
@@ -131,7 +139,7 @@ def read_by(reader: str, path: Path, pythons: Sequence[str] = ()) -> Facts | Non
     """What a reader finds in a file, here or in the first other Python that has it; None if none has, or it does not
     take such files."""
     if reader == "three.js":
-        return read_by_three(path) if path.suffix == ".glb" else None
+        return read_by_three(path) if path.suffix in (".glb", ".bvh") else None
     read, module, endings = file_readers.READERS[reader]
     if path.suffix not in endings:
         return None
@@ -194,7 +202,9 @@ def _work(options: argparse.Namespace) -> None:
         session = options.session or publish_demo(folder / "demo", DEMO_FRAMES, checkered_texture())
         files = list(files_of(session, folder))
         print(table(files, options.python))
-        report.write_json(options, {file.name: {"vertices": float(file.vertices[0])} for file in files})
+        report.write_json(
+            options, {file.name: {"vertices": float(file.vertices[0])} for file in files if file.vertices}
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
 from receiver.web.accounts.command import main as accounts_command
+from receiver.web.accounts.mail import Mailer
+from receiver.web.config import MailConfig
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
@@ -164,7 +166,7 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
         server.picture_error = error
         choose(models, content)
         expect(models.get_by_role("alert")).to_have_text(shown)
-        expect(models.get_by_role("button", name="Choose pictures")).to_be_enabled()
+        expect(models.get_by_role("button", name="Choose files")).to_be_enabled()
 
 
 def test_broken_picture_of_ten_stops_no_other(
@@ -174,7 +176,7 @@ def test_broken_picture_of_ten_stops_no_other(
     files = [{"name": f"{n}.jpg", "mimeType": "image/jpeg", "buffer": picture} for n in range(10)]
     files[3]["buffer"] = picture[:5000]
     models.set_input_files("#picture", files)  # type: ignore[arg-type]
-    expect(models.get_by_text("9 of 10 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    expect(models.get_by_text("9 of 10 files done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
     failed = models.locator(".queue li[data-state=failed]")
     expect(failed).to_contain_text("3.jpg")
     expect(failed).to_contain_text("The picture is damaged or incomplete")
@@ -193,14 +195,14 @@ def test_pictures_of_a_zip_are_uploaded(models: Page, server: PageServer, pictur
     zips = {"many.zip": packed.getvalue(), "broken.zip": packed.getvalue()[:99]}
     files = [{"name": name, "mimeType": "application/zip", "buffer": content} for name, content in zips.items()]
     models.set_input_files("#picture", files)  # type: ignore[arg-type]
-    expect(models.get_by_text("2 of 3 pictures done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
+    expect(models.get_by_text("2 of 3 files done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
     expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This ZIP is damaged or encrypted.")
     assert len(server.models) == 2
 
 
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
     choose(models, b"hello", "notes.txt", "text/plain")
-    expect(models.get_by_role("alert")).to_contain_text("This is not a picture.")
+    expect(models.get_by_role("alert")).to_contain_text("This is neither a picture nor a clip.")
     assert server.models == []
 
 
@@ -239,7 +241,7 @@ def test_password_is_changed_and_another_browser_is_signed_out(
     browser: Browser, signed_in: Page, server: PageServer, complaints: Complaints
 ) -> None:
     complaints.ignored += ["401", "403"]
-    expect(signed_in.get_by_text("0 of 200 models used")).to_be_visible()
+    expect(signed_in.get_by_text("0 of 200 models and clips used")).to_be_visible()
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
         sign_in(other, PASSWORD)
@@ -277,7 +279,7 @@ def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, 
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")
     models.get_by_role("link", name="Account").click()
-    expect(models.get_by_text("1 of 200 models used")).to_be_visible()
+    expect(models.get_by_text("1 of 200 models and clips used")).to_be_visible()
     models.get_by_role("button", name="Delete the account…").click()
     models.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
     keep(models, "account-delete")
@@ -293,3 +295,105 @@ def sign_in(page: Page, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
+
+
+class NotedMails(Mailer):
+    """Keeps links instead of sending them."""
+
+    def __init__(self) -> None:
+        super().__init__(MailConfig())
+        self.secrets: list[str] = []
+
+    def send(self, account: str, secret: str) -> None:
+        self.secrets.append(secret)
+
+
+def test_forgotten_password_is_set_by_mail(page: Page, server: PageServer) -> None:
+    server.stop()
+    server.mailer = mails = NotedMails()
+    server.start()
+    page.goto(f"{server.address}/#account")
+    page.get_by_label("Name", exact=True).fill("ada@studio.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("link", name="Get a link for another one by mail").click()
+    page.get_by_label("Mail address").fill("ada@studio.example")
+    keep(page, "forgotten")
+    page.get_by_role("button", name="Send a link").click()
+    expect(page.get_by_role("status").filter(has_text="a mail with a link is on its way")).to_be_visible()
+    keep(page, "forgotten-sent")
+    page.goto(f"{server.address}/#reset/{mails.secrets[0]}")
+    page.get_by_label("New password").fill("another good one")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_text("The password is set.")).to_be_visible()
+
+
+ROOM = """
+class Session extends EventTarget {
+  renderState = {}; inputSources = []; environmentBlendMode = "alpha-blend"; enabledFeatures = [];
+  updateRenderState(state) { Object.assign(this.renderState, state); }
+  async requestReferenceSpace(kind) { return { kind }; }
+  requestAnimationFrame(callback) {
+    return setTimeout(() => callback(performance.now(), { session: this, getViewerPose: () => this.#pose() }), 16);
+  }
+  cancelAnimationFrame(number) { clearTimeout(number); }
+  async end() { this.dispatchEvent(new Event("end")); }
+  #pose() {
+    window.roomFrames = (window.roomFrames ?? 0) + 1;
+    const matrix = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1.6, 0, 1]);
+    const projectionMatrix = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, -1, 0, 0, -0.2, 0]);
+    const transform = { matrix, position: {}, orientation: {} };
+    return { transform, views: [{ eye: "none", transform, projectionMatrix }] };
+  }
+}
+window.XRWebGLLayer = class {
+  framebuffer = null; framebufferWidth = 320; framebufferHeight = 240; ignoreDepthValues = false;
+  getViewport() { return { x: 0, y: 0, width: 320, height: 240 }; }
+};
+delete window.XRWebGLBinding;
+WebGL2RenderingContext.prototype.makeXRCompatible = async () => undefined;
+Object.defineProperty(navigator, "xr", { value: {
+  isSessionSupported: async (mode) => mode === "immersive-ar",
+  requestSession: async (mode, wants) => (window.room = Object.assign(new Session(), { mode, wants })),
+  addEventListener: () => undefined,
+} });
+const supports = DOMTokenList.prototype.supports;
+DOMTokenList.prototype.supports = function (token) { return token === "ar" || supports.call(this, token); };
+"""
+"""A browser that shows things in a room, as far as the page can tell."""
+
+
+def test_person_stands_in_the_room(models: Page, server: PageServer, picture: bytes) -> None:
+    server.texture = checkered_texture()
+    models.add_init_script(ROOM)
+    models.reload()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    before = drawn(models.locator(".model canvas"))
+    models.get_by_role("button", name="See in your room").click()
+    models.wait_for_function("() => window.roomFrames > 3")
+    assert models.evaluate("() => [window.room.mode, window.room.wants.requiredFeatures]") == [
+        "immersive-ar",
+        ["local-floor"],
+    ]
+    models.evaluate("() => window.room.end()")
+    expect(models.get_by_role("button", name="See in your room")).to_be_enabled()
+    assert differing_share(before, drawn(models.locator(".model canvas"))) < 0.01, "the page's view is back"
+    link = models.locator("a[rel=ar]")
+    assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
+    address = link.get_attribute("href")
+    assert address is not None and models.request.get(server.address + address).body()[:2] == b"PK"
+    keep(models, "model-in-room")
+
+
+def test_without_a_room_there_are_no_buttons_for_it(models: Page, server: PageServer, picture: bytes) -> None:
+    server.texture = checkered_texture()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    expect(models.get_by_role("button", name="See in your room")).to_be_hidden()
+    expect(models.locator("a[rel=ar]")).to_have_count(0)
+    with models.expect_download() as download:
+        models.get_by_role("link", name="USDZ of person 1").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")

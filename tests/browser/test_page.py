@@ -64,6 +64,10 @@ def test_axe_finds_no_serious_fault_in_a_model(
         expect(page.get_by_role("group", name="Wear something else")).to_be_visible()
         assert serious_faults(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        page.goto(f"{server.address}/#sessions")
+        page.set_input_files("#clip", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no clip"})
+        expect(page.get_by_text("This is neither a picture nor a clip.")).to_be_visible()
+        assert serious_faults(page) == []
 
 
 def test_phone_shows_every_view_without_scrolling_sideways(

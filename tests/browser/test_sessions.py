@@ -3,6 +3,7 @@
 import sqlite3
 import zipfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Complaints, keep, visit
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
+from tests.support.published_session import write_clip
 
 
 @pytest.fixture
@@ -55,9 +57,19 @@ def test_session_is_downloaded(sessions: Page) -> None:
     keep(sessions, "session-download")
     with sessions.expect_download() as download:
         sessions.get_by_role("dialog").get_by_role("button", name="ZIP").click()
-    assert download.value.suggested_filename == "session-1.zip"
+    assert download.value.suggested_filename == "demo-1.zip"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None and len(archive.namelist()) == 25
+
+
+def test_session_is_made_into_usdz(sessions: Page) -> None:
+    sessions.get_by_role("button", name="Download demo.mp4").click()
+    with sessions.expect_download() as download:
+        sessions.get_by_role("dialog").get_by_role("button", name="USDZ").click()
+        expect(sessions.get_by_text("Making USDZ")).to_be_visible()
+    assert download.value.suggested_filename == "demo-1.usdz"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
 
 
 def test_link_shows_the_session_until_it_expires(
@@ -83,3 +95,51 @@ def test_link_shows_the_session_until_it_expires(
             database.commit()
         stranger.reload()
         expect(stranger.get_by_role("alert")).to_contain_text("This link is no longer valid")
+
+
+@pytest.fixture
+def signed_in(sessions: Page) -> Page:
+    sessions.get_by_role("link", name="Account").click()
+    sessions.get_by_label("Name", exact=True).fill("ada")
+    sessions.get_by_label("Password").fill("correct horse battery")
+    sessions.get_by_role("button", name="Sign up").click()
+    expect(sessions.get_by_role("heading", name="ada")).to_be_visible()
+    sessions.get_by_role("link", name="Sessions").click()
+    expect(sessions.get_by_role("button", name="Upload a clip")).to_be_visible()
+    return sessions
+
+
+def test_clip_is_uploaded_and_played(
+    signed_in: Page, server: PageServer, tmp_path: Path, complaints: Complaints
+) -> None:
+    complaints.ignored += ["422"]
+    clip = write_clip(tmp_path / "dance.mp4")
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(clip.read_bytes()[:1000])
+    server.clips.gate.clear()
+    signed_in.set_input_files("#clip", [clip, damaged])
+    expect(signed_in.get_by_text("Building meshes, 33 %")).to_be_visible()
+    expect(signed_in.get_by_text("The clip is damaged or incomplete: export it again.")).to_be_visible()
+    expect(signed_in.get_by_role("link", name="Play")).to_have_count(1)
+    keep(signed_in, "clip-queue")
+    server.release_clips()
+    expect(signed_in.get_by_text("1 of 2 files done, 1 failed")).to_be_visible()
+    expect(signed_in.get_by_role("link", name="Play")).to_have_count(2)
+    signed_in.get_by_role("link", name="Open dance.mp4").click()
+    signed_in.wait_for_selector(".viewport[data-frame='2']")
+    assert somebody_is_drawn(signed_in)
+    keep(signed_in, "clip-player")
+
+
+def test_clip_is_cancelled(signed_in: Page, server: PageServer, tmp_path: Path) -> None:
+    server.clips.gate.clear()
+    signed_in.set_input_files("#clip", write_clip(tmp_path / "dance.mp4"))
+    expect(signed_in.get_by_text("Building meshes, 33 %")).to_be_visible()
+    assert len(server.directory.sessions()) == 2
+    signed_in.get_by_role("button", name="Cancel dance.mp4").click()
+    expect(signed_in.get_by_text("Cancelled")).to_be_visible()
+    expect(signed_in.get_by_text("0 of 1 files done, 1 failed")).to_be_visible()
+    signed_in.reload()
+    expect(signed_in.get_by_role("link", name="Play")).to_have_count(1)
+    while len(server.directory.sessions()) > 1:  # the receiver hears of it a moment later
+        signed_in.wait_for_timeout(20)

@@ -19,9 +19,11 @@ from common.weights.manifest import model_hash
 from receiver.metrics import ReceiverMetrics
 from receiver.web.children import end_with_parent, sender_child
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
+from receiver.web.children.clips import ChildClips
 from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.pictures import ACCOUNT, ChildPictures
 from receiver.web.children.sender_child import ChildEnded, SenderChild
+from receiver.web.clips import ClipRefused
 from receiver.web.config import ChildrenConfig
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
@@ -30,6 +32,7 @@ from tests.support.fake_link import until
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import RecordingPipeline
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
+from tests.support.published_session import FRAMES, write_clip
 
 SENDER = (sys.executable, "-m", "tests.support.picture_sender")
 ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
@@ -339,3 +342,42 @@ def test_settings_of_another_sender_do_not_reach_the_child(before: str, kept: bo
     environment: Callable[..., dict[str, str]] = sender_child._environment
     assert (before in environment({before: "0", "PYTHONPATH": "/elsewhere"})) is kept
     assert environment({"PYTHONPATH": "/elsewhere"})["PYTHONPATH"].endswith(":/elsewhere")
+
+
+async def play(bench: Bench, clip: Path, command: tuple[str, ...] = SENDER) -> tuple[list[str], list[int]]:
+    """Ids of sessions, and numbers of published frames, that are reported."""
+    sessions, frames = list[str](), list[int]()
+    clips = ChildClips(bench.pipeline, metrics=bench.metrics, command=command)
+    await clips.play(clip, "clip-of-anna", sessions.append, frames.append)
+    return sessions, frames
+
+
+async def test_clip_becomes_a_private_session_of_its_account(bench: Bench, tmp_path: Path) -> None:
+    sessions, frames = await play(bench, write_clip(tmp_path / "Im Park.mp4"))
+    session = bench.pipeline.ended.get_nowait()
+    assert sessions == [session.session_id.hex()] and frames == list(range(1, FRAMES + 1))
+    assert session.private and session.replayed and session.owner.subject == "token:clip-of-anna"
+    assert bench.pipeline.decoded == list(range(FRAMES)) and bench.process_ends == 0
+
+
+async def test_damaged_clip_is_refused(bench: Bench, tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(write_clip(tmp_path / "whole.mp4").read_bytes()[:1000])
+    with pytest.raises(ClipRefused, match="damaged"):
+        await play(bench, clip)
+
+
+async def test_clip_whose_process_dies_can_be_tried_again(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(PicturesUnavailable, match="try again"):
+        await play(bench, write_clip(tmp_path / "a.mp4"), ENDS_AT_ONCE)
+    assert bench.process_ends == 1
+
+
+async def test_cancelled_clip_ends_its_process(bench: Bench, tmp_path: Path) -> None:
+    bench.pipeline.gate.clear()
+    playing = asyncio.create_task(play(bench, write_clip(tmp_path / "a.mp4")))
+    await until(lambda: bool(bench.pipeline.decoded))
+    playing.cancel()
+    bench.pipeline.gate.set()
+    await asyncio.gather(playing, return_exceptions=True)
+    assert bench.pipeline.ended.qsize() == 1

@@ -140,6 +140,9 @@ def read_blender(path: Path) -> Facts:
                 facts["colour"] = values.mean(axis=0).tolist()
         if thing.type == "ARMATURE":
             facts["bones"] = len(thing.data.bones)
+            if path.suffix == ".bvh":
+                ends = [end for bone in thing.data.bones for end in (bone.head_local, bone.tail_local)]
+                facts |= _box([tuple(thing.matrix_world @ end) for end in ends])
             if thing.animation_data and thing.animation_data.action:
                 first, last = thing.animation_data.action.frame_range
                 facts["seconds"] = (last - first) / bpy.context.scene.render.fps

@@ -1,5 +1,6 @@
 """The live page over a real server, with a hub that tests publish frames to."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import HTTPConnection
 from websockets.asyncio.client import connect
 
+from common.clock import SYSTEM_CLOCK
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
@@ -23,17 +25,21 @@ from receiver.web.accounts.identity import Identity
 from receiver.web.accounts.store import Account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
-from receiver.web.config import WebConfig
+from receiver.web.config import UploadConfig, WebConfig
 from receiver.web.database.database import open_database
 from receiver.web.guards import Guard
-from receiver.web.library.api import library_routes
+from receiver.web.library.api import library_api
+from receiver.web.library.clips import ClipService
 from receiver.web.library.service import Library
+from receiver.web.library.visitors import LibrarySite
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
+from receiver.web.uploads.jobs import Admission
 from tests.support import fake_link
+from tests.support.fake_clips import FakeClips
 from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
 
 CAMERA = Camera(640, 480, 600.0)
@@ -103,10 +109,13 @@ async def served(
     server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
     access = Access(needs_account, account, server.token)
     with SessionDirectory(PublishConfig(out)) as directory, open_database(None, out) as database:
-        library = library_routes(Library(directory, database), hub, access, sign_up_open=False)
-        routers = [live_routes(hub, watchers, access, metrics), library, camera_routes(cameras, access)]
+        library, uploads = Library(directory, database), UploadConfig()
+        admission = Admission(uploads, lambda _: asyncio.sleep(0, 0), lambda _: 0, SYSTEM_CLOCK)
+        clips = ClipService(uploads, library, FakeClips(directory), admission, metrics)
+        routers = [live_routes(hub, watchers, access, metrics), library_api(), camera_routes(cameras, access)]
         app = create_app(routers, access, static)
         app.state.identities = _Accounts(account)
+        app.state.library = LibrarySite(library, clips, hub, access, sign_up_open=False)
         server.start(Guard(app, loopback=True, encrypted=False, metrics=metrics))
         try:
             yield Page(hub, registry, server.address, out, tokens, directory)

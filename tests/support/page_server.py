@@ -33,6 +33,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
@@ -45,6 +46,7 @@ from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, Rec
 from receiver.web.places import Visitor
 from receiver.web.server import WebServer
 from receiver.web.service import open_service, status_routes
+from tests.support.fake_clips import FakeClips
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import KINDS, FakePictures
 from tests.support.fake_reconstructor import tetrahedron_of
@@ -96,6 +98,7 @@ class PageServer:
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
+        self.mailer: Mailer | None = None
         self.picture_error: Exception | None = None
         self.hub = LiveHub()
         self._registry = CollectorRegistry()
@@ -140,6 +143,10 @@ class PageServer:
         for number in numbers or range(1, self.sessions + 1):
             self._in_loop(partial(self.hub.session_ended, number))
 
+    def release_clips(self) -> None:
+        """Clips that `clips.gate` holds back go on."""
+        self._in_loop(self.clips.gate.set)
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
@@ -162,15 +169,18 @@ class PageServer:
         self._port = server.address.port
         async with AsyncExitStack() as opened:
             self.directory = opened.enter_context(SessionDirectory(PublishConfig(self._folder)))
+            self.clips = FakeClips(self.directory)
             service = await opened.enter_async_context(
                 open_service(
                     AccountsConfig(),
                     self._uploads,
                     self.directory,
                     self._pictures,
+                    self.clips,
                     loopback=True,
                     metrics=self._metrics,
                     passwords=cheap_passwords(),
+                    mailer=self.mailer,
                 )
             )
             access = Access(self.needs_account, service.identities.account_name)

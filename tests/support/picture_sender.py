@@ -1,4 +1,5 @@
-"""A sender without networks, run as a process: it sees as many people in a picture as the picture has rows.
+"""A sender without networks, run as a process: it sees as many people in a picture as the picture has rows, and in each
+frame of a clip the same person.
 
 Pictures of these widths make it fail: `DEADLY` ends the process, `SILENT` is never answered.
 """
@@ -7,6 +8,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from common.blobs import COLOURS, Blob
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
+from common.errors import exit_code_of
 from common.frames import LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUPS
@@ -64,9 +67,10 @@ async def run(options: argparse.Namespace) -> None:
             if frame.camera.width == DEADLY:
                 os._exit(DEADLY_EXIT_CODE)
             if frame.camera.width != SILENT:
-                people = [(seen + row) % 256 for row in range(frame.camera.height)]
+                people = [0] if source.ends else [(seen + row) % 256 for row in range(frame.camera.height)]
                 seen += len(people)
                 await link.send(*labelled(frame, people))
+        await link.close()
 
 
 def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, list[Blob]]:
@@ -85,4 +89,6 @@ if __name__ == "__main__":
     for flag in ("--camera", "--peer", "--log-level", "--log-format", "--policy", "--fixed-f", "--texture-codec"):
         parser.add_argument(flag)
     parser.add_argument("--token-file", type=Path)
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--media-times", action="store_true")
+    given = parser.parse_args()
+    sys.exit(exit_code_of("sender", lambda: asyncio.run(run(given))))

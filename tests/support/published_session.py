@@ -61,3 +61,19 @@ def publish(
                 FrameRecord(n, "clip.mp4", 10.0 + 0.1 * n, 50.0, 1.0, sizes, {}, {"surface": 20.0}, (person,))
             )
     return out
+
+
+def record_session(
+    directory: SessionDirectory, name: str, subject: str = "", *, people: bool = True, frames: int = 3
+) -> None:
+    """A session of frames of one second with one person, or nobody, from `name`.mp4; it has ended."""
+    writer = directory.session(name, SessionOwner.from_secret(subject, b""))
+    body, skeleton = posed_box()
+    for n in range(frames):
+        person = person_record()
+        if people:
+            paths = writer.write_surface(n, box()), writer.write_body(n, body, skeleton)
+            person = dataclasses.replace(person, surface=paths[0], body=paths[1])
+        shown, sizes = (person,) if people else (), {"total": 20}
+        writer.append(FrameRecord(n, f"{name}.mp4", 10.0 + n, 50.0, 1.0, sizes, people=shown, link_bytes=100 + n))
+    writer.close()

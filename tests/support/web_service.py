@@ -14,6 +14,7 @@ from common.clock import Clock
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
+from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.config import AccountsConfig, UploadConfig
@@ -23,6 +24,7 @@ from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.service import UploadService, open_service, status_routes
+from tests.support.fake_clips import FakeClips
 
 HOST = "http://127.0.0.1"
 PASSWORD = "correct horse battery"
@@ -57,6 +59,10 @@ class NotedOutcomes(WebMetrics):
         super().upload(outcome, seconds)
         self.outcomes.append(outcome)
 
+    def clip(self, outcome: UploadOutcome, seconds: float) -> None:
+        super().clip(outcome, seconds)
+        self.outcomes.append(outcome)
+
     def sign_in(self, outcome: SignInOutcome) -> None:
         super().sign_in(outcome)
         self.outcomes.append(outcome)
@@ -78,6 +84,7 @@ class Site:
     clock: ManualClock
     out: Path
     outcomes: list[str]
+    clips: FakeClips
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     def client(self, host: str = "127.0.0.1", url: str = HOST) -> httpx.AsyncClient:
@@ -116,21 +123,25 @@ async def open_site(
     uploads: UploadConfig | None = None,
     loopback: bool = True,
     token: str = "",
+    mailer: Mailer | None = None,
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still (`token`: of its address)."""
     clock = ManualClock()
     metrics = NotedOutcomes()
     async with AsyncExitStack() as opened:
         directory = opened.enter_context(SessionDirectory(PublishConfig(out), clock.clock()))
+        clips = FakeClips(directory)
         service = await opened.enter_async_context(
             open_service(
                 accounts or AccountsConfig(),
                 uploads or UploadConfig(),
                 directory,
                 pictures,
+                clips,
                 loopback=loopback,
                 metrics=metrics,
                 passwords=cheap_passwords(),
+                mailer=mailer,
                 clock=clock.clock(),
             )
         )
@@ -141,6 +152,7 @@ async def open_site(
             clock,
             out,
             metrics.outcomes,
+            clips,
         )
         try:
             yield site

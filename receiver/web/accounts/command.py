@@ -20,7 +20,6 @@ from receiver.web.accounts.service import make_reset, make_token
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database, open_database
 from receiver.web.models.files import ModelFiles, models_folder
-from receiver.web.models.removal import remove_account
 
 _ENVIRONMENT = "BODYWIRE_RECEIVER_"
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
@@ -106,9 +105,22 @@ def _list(database: Database, _: argparse.Namespace) -> None:
 
 
 def _remove(database: Database, options: argparse.Namespace) -> None:
+    # Imported here: the other actions need not wait for the libraries of meshes.
+    from receiver.publish.config import PublishConfig
+    from receiver.publish.session_directory import SessionDirectory
+    from receiver.web.library.removal import delete_sessions_of_removed, remove_account
+
     account = _account(database, options.name)
-    models = remove_account(database, ModelFiles(models_folder(options.out)), account)
-    print(f"removed {account.name} and {models} models; sessions of its browsers are deleted on the page")
+    files, now = ModelFiles(models_folder(options.out)), SYSTEM_CLOCK.wall()
+    models = remove_account(database, files, options.out, account, now)
+    print(f"removed {account.name} and {models} models")
+    if not (options.out / "frames.jsonl").exists():
+        return
+    try:
+        with SessionDirectory(PublishConfig(options.out)) as directory:
+            delete_sessions_of_removed(directory, database)
+    except OutputError:  # it has the lock
+        print("the receiver that runs deletes the sessions of its cameras and clips within a minute")
 
 
 def _reset(database: Database, options: argparse.Namespace) -> None:
@@ -128,7 +140,7 @@ _ACTIONS: Sequence[tuple[str, Callable[[Database, argparse.Namespace], None], st
     ("add", _add, "make an account; reads its password"),
     ("token", _token, "make a bearer token for programs, and print it this once"),
     ("list", _list, "list the accounts"),
-    ("remove", _remove, "remove an account with its tokens and models"),
+    ("remove", _remove, "remove an account with its tokens, models, and sessions of cameras and clips"),
     ("password", _password, "change a password; reads the new one"),
     ("reset", _reset, "print a link with which somebody who forgot the password sets another one, within a day"),
 )

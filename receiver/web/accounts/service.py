@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from common.clock import Clock
 from common.text import printable
 from receiver.web.accounts import secrets, store
+from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.names import checked_label, checked_name, checked_new_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.accounts.store import Account
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 # Of one address, as are the attempts: a class room behind one address may sign in, a program may not guess.
 _SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE = 2.0, 20
 _SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE = 30.0, 30
+# To one account.
+_MAILS_PER_MINUTE, _MAILS_AT_ONCE = 3 / 60, 3
 
 
 RESET_S = 86_400.0
@@ -30,6 +33,10 @@ RESET_S = 86_400.0
 
 class WrongPassword(Exception):
     """There is no account of this name with this password."""
+
+
+class NoMail(Exception):
+    """The receiver sends no mails."""
 
 
 class SignUpClosed(Exception):
@@ -60,8 +67,10 @@ class AccountService:
         sign_up: bool,
         clock: Clock,
         on_sign_in: Callable[[SignInOutcome], None] = lambda _: None,
+        mailer: Mailer | None = None,
     ) -> None:
-        self.sign_up_open = sign_up
+        self.sign_up_open, self.sends_mail = sign_up, mailer is not None
+        self._mailer, self._mails = mailer, KeyedRates(_MAILS_PER_MINUTE, _MAILS_AT_ONCE, clock)
         self._database, self._passwords, self._clock = database, passwords, clock
         self._on_sign_in = on_sign_in
         self._guard = SignInGuard(clock)
@@ -134,7 +143,7 @@ class AccountService:
         return await self._begin_session(account, await self._set_password(account, new), None)
 
     async def reset_password(self, secret: str, new: str, address: str) -> Account:
-        """Sets another password with a link of `receiver accounts reset`, which is used up; signs all browsers out.
+        """Sets another password with a link, which is used up; signs all browsers out.
 
         Raises:
             ValueError: the new password breaks a rule, which the message says.
@@ -153,6 +162,23 @@ class AccountService:
             raise WrongPassword  # somebody else was faster
         await self._set_password(account, new)
         return account
+
+    async def forgotten_password(self, name: str, address: str) -> None:
+        """Sends a link to the account of a name that is a mail address, if there is one; nobody hears whether.
+
+        Raises:
+            NoMail: the receiver sends no mails.
+            TriedTooOften: later.
+        """
+        if self._mailer is None:
+            raise NoMail
+        _pay(self._sign_ins, address)
+        row = await self._find_account(name)
+        if row is None or "@" not in row.name or self._mails.take(row.name_key) > 0:
+            return
+        account, now = Account(row.id, row.name), self._clock.wall()
+        secret = await self._database.write_async(lambda session: make_reset(session, account, now))
+        self._mailer.send_later(account.name, secret)
 
     async def _set_password(self, account: Account, new: str) -> str:
         encoded = await self._passwords.hash(new)

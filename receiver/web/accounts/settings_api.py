@@ -6,15 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from receiver.publish.session_deletion import SessionInUse
 from receiver.web.accounts.api import AccountShown, Given, SmallBodyRoute, attempt, client_address, remembered
 from receiver.web.accounts.identity import BrowserReader, BrowserWriter, check_origin, identities_of
+from receiver.web.accounts.names import MAX_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.secrets import secret_hash, session_id
-from receiver.web.accounts.service import WrongPassword
+from receiver.web.accounts.service import NoMail, WrongPassword
 from receiver.web.library.service import Library
 from receiver.web.models.service import ModelService
 from receiver.web.problems import problem, problems
+from receiver.web.uploads.jobs import Admission
 
 BrowserId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/browsers")]
 
@@ -33,6 +34,12 @@ class PasswordReset(Given):
     password: str = Field(max_length=MAX_PASSWORD, description=f"at least {MIN_PASSWORD} characters")
 
 
+class NameGiven(Given):
+    """The name of an account."""
+
+    name: str = Field(max_length=4 * MAX_NAME)
+
+
 class PasswordGiven(Given):
     """The password, where a change cannot be undone."""
 
@@ -40,11 +47,16 @@ class PasswordGiven(Given):
 
 
 class AccountUse(BaseModel):
-    """An account, and how much of what it may have it has."""
+    """An account, and how much of what it may have it has.
+
+    Args:
+        models_allowed: how many models and sessions of clips together.
+    """
 
     account: str
     created_at: datetime
     models: int
+    clips: int
     models_allowed: int
 
 
@@ -63,7 +75,7 @@ class BrowsersShown(BaseModel):
     browsers: list[BrowserShown]
 
 
-def settings_api(models: ModelService, library: Library) -> APIRouter:
+def settings_api(models: ModelService, library: Library, admission: Admission) -> APIRouter:
     """The routes `/api/account`, `/api/password` and `/api/browsers`."""
     api = APIRouter(prefix="/api", tags=["accounts"], route_class=SmallBodyRoute)
 
@@ -71,32 +83,36 @@ def settings_api(models: ModelService, library: Library) -> APIRouter:
         """Says how much of what the account may have it has."""
         accounts = identities_of(request).accounts
         created = datetime.fromtimestamp(await accounts.created_at(identity.account), UTC)
-        kept = len(await models.models(identity.account))
-        allowed = models.config.account_models
-        return AccountUse(account=identity.account.name, created_at=created, models=kept, models_allowed=allowed)
+        kept, clips = await admission.models(identity.account), admission.clips(identity.account)
+        return AccountUse(
+            account=identity.account.name, created_at=created, models=kept, clips=clips, models_allowed=admission.most
+        )
 
     async def delete_account(
         given: PasswordGiven, identity: BrowserWriter, request: Request, response: Response
     ) -> None:
-        """Deletes the account with its models, tokens and links, and the sessions that its browsers have recorded."""
+        """Deletes the account with its models, tokens and links, and the sessions of its cameras and clips."""
         identities, account = identities_of(request), identity.account
         try:
             async with attempt():
                 address, browser = client_address(request), identities.browser(request)
                 await identities.accounts.check_password(account, given.password, address, browser)
-            await library.delete_of_account(account.name)
         except WrongPassword as error:
             raise problem(403, _WRONG) from error
-        except SessionInUse as error:
-            raise problem(409, f"{error}: the account is still there") from error
-        await models.remove_account(account)
+        await library.remove_account(account, models.files)
         identities.forget(request, response)
 
     write = problems(400, 401, 403, 408, 413, 422, 429, 503)
     api.get("/account", responses=problems(401, 403, 422, 503))(show_account)
-    api.delete("/account", status_code=204, responses={**write, **problems(409)})(delete_account)
+    api.delete("/account", status_code=204, responses=write)(delete_account)
     api.put("/password", responses=write)(change_password)
     api.post("/password", status_code=204, dependencies=[Depends(check_origin)], responses=write)(reset_password)
+    api.post(
+        "/password/forgotten",
+        status_code=204,
+        dependencies=[Depends(check_origin)],
+        responses=problems(400, 403, 404, 408, 413, 422, 429, 503),
+    )(forgotten_password)
     api.get("/browsers", responses=problems(401, 403, 422, 503))(list_browsers)
     api.delete("/browsers", status_code=204, responses=problems(401, 403, 422, 503))(end_other_browsers)
     api.delete("/browsers/{browser}", status_code=204, responses=problems(401, 403, 404, 422, 503))(end_browser)
@@ -124,7 +140,7 @@ async def change_password(
 
 
 async def reset_password(given: PasswordReset, request: Request) -> None:
-    """Sets another password with a link of `receiver accounts reset`; all browsers are signed out."""
+    """Sets another password with a link by mail or of `receiver accounts reset`; all browsers are signed out."""
     try:
         async with attempt():
             accounts = identities_of(request).accounts
@@ -133,6 +149,15 @@ async def reset_password(given: PasswordReset, request: Request) -> None:
         raise problem(403, "this link was used, or is too old: ask the administrator for another one") from error
     except ValueError as error:
         raise problem(422, str(error)) from error
+
+
+async def forgotten_password(given: NameGiven, request: Request) -> None:
+    """Mails a link to set another password to an account whose name is a mail address; the answer tells nothing."""
+    try:
+        async with attempt():
+            await identities_of(request).accounts.forgotten_password(given.name, client_address(request))
+    except NoMail as error:
+        raise problem(404, "this receiver sends no mails: ask its administrator for a link") from error
 
 
 async def list_browsers(identity: BrowserReader, request: Request) -> BrowsersShown:

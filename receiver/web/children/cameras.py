@@ -4,7 +4,6 @@ browser ─ JPEG ─→ sender process ─ internal link ─→ receiver's pipel
 """
 
 import asyncio
-import hashlib
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +19,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.config import ChildrenConfig
+from receiver.web.owners import CAMERA, owner_of
 from receiver.web.pictures import PicturesUnavailable
 from receiver.web.places import Visitor, make_room
 
@@ -58,7 +58,7 @@ class ChildCamera:
             CAMERA_NAME,
             "socket+live",
             handler,
-            account=owner_of(visitor),
+            account=owner_of(CAMERA, visitor[1]) if visitor[0] else CAMERA,
             on_end=self._on_child_end,
             restarts=False,
             command=command,
@@ -133,15 +133,6 @@ class ChildCamera:
         frame, self._newest = self._newest, None
         if frame is not None:
             _fail(frame)
-
-
-def owner_of(visitor: Visitor) -> str:
-    """Under which name of a token the sessions of a visitor's cameras are recorded."""
-    has_account, name = visitor
-    if not has_account:
-        return CAMERA_NAME.replace(" ", "-")
-    # Names of accounts have letters that those of tokens cannot have.
-    return f"{CAMERA_NAME.replace(' ', '-')}-of-{hashlib.sha256(name.encode()).hexdigest()[:40]}"
 
 
 def _settle(frame: _Frame, taken: bool) -> None:

@@ -43,7 +43,7 @@ class InternalLink:
         atomic_write(self.token_file, token.encode(), mode=_OWNER_ONLY)
         self._server = LinkServer(
             ListenConfig(listen=_ANY_PORT, drain_timeout=_DRAIN_TIMEOUT_S),
-            _NamedFrames(name, handler, on_session),
+            _NamedFrames(handler, name, on_session),
             SessionRegistry(partial(SessionDecoder, networks)),
             model_hash=networks,
             codec_version=CODEC_VERSION,
@@ -59,19 +59,14 @@ class InternalLink:
         await self._server.stop()
 
 
-class _NamedFrames:
-    """Passes a child's sessions on under the child's name: its own would be this machine's."""
+class PassedFrames:
+    """A `FrameHandler` that passes everything on to another one."""
 
-    def __init__(self, name: str, handler: FrameHandler, on_session: Callable[[], None]) -> None:
-        self._name = name
+    def __init__(self, handler: FrameHandler) -> None:
         self._handler = handler
-        self._on_session = on_session
 
     async def on_session(self, session: Session) -> None:
-        session.sender = self._name
         await self._handler.on_session(session)
-        # After the turn of the event loop in which the sender gets its Welcome.
-        asyncio.get_running_loop().call_soon(self._on_session)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         return await self._handler.on_frame(session, frame, arrival)
@@ -84,3 +79,18 @@ class _NamedFrames:
 
     async def on_session_end(self, session: Session) -> None:
         await self._handler.on_session_end(session)
+
+
+class _NamedFrames(PassedFrames):
+    """Passes a child's sessions on under the child's name: its own would be this machine's."""
+
+    def __init__(self, handler: FrameHandler, name: str, on_session: Callable[[], None]) -> None:
+        super().__init__(handler)
+        self._name = name
+        self._on_session = on_session
+
+    async def on_session(self, session: Session) -> None:
+        session.sender = self._name
+        await super().on_session(session)
+        # After the turn of the event loop in which the sender gets its Welcome.
+        asyncio.get_running_loop().call_soon(self._on_session)

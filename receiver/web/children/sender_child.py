@@ -1,6 +1,7 @@
 """A `sender` process of the receiver's own, for pictures and cameras that come over the web.
 
     picture ─→ Unix socket ─→ sender process ─→ internal link ─→ frame handler
+    or a clip: file ─────────→
 
 The receiver does not import the sender: it starts it as its users do, and it ends with the receiver.
 """
@@ -53,7 +54,7 @@ class SenderChild:
 
     Args:
         name: of the sender: letters and spaces.
-        source: `socket` for pictures, `socket+live` for a camera.
+        source: `socket` for pictures, `socket+live` for a camera, or the file of a clip, with which the process ends.
         account: of the sessions, as their owner; by default the name.
         on_end: called when the process has ended.
         restarts: whether another one is started then.
@@ -62,7 +63,7 @@ class SenderChild:
     def __init__(
         self,
         name: str,
-        source: str,
+        source: str | Path,
         handler: FrameHandler,
         *,
         flags: Sequence[str] = (),
@@ -82,6 +83,7 @@ class SenderChild:
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._number = 0
+        self._exit_code: int | None = None
         # Whether the process takes pictures now, and whether it ever did.
         self._connected = self._started = False
         self._ended = False
@@ -103,7 +105,8 @@ class SenderChild:
         except OSError as error:
             raise OutputError(f"cannot write temporary files: {error.strerror}") from error
         address = await link.start()
-        camera = ("--camera", f"{self._source}:{self.socket_path}")
+        source = self._source
+        camera = ("--camera", str(source) if isinstance(source, Path) else f"{source}:{self.socket_path}")
         # WebP takes less time, and bytes cost nothing on the loopback.
         textures = ("--texture-codec", "webp")
         flags = (*camera, "--peer", str(address), "--token-file", str(link.token_file), *textures)
@@ -122,6 +125,12 @@ class SenderChild:
         finally:
             self._waiting.discard(connected)
         return self._number
+
+    async def ended(self) -> int | None:
+        """Waits until a process that is not started again has ended; its exit code, None if it could not be started."""
+        assert self._supervision is not None and not self._restarts
+        await asyncio.shield(self._supervision)
+        return self._exit_code
 
     def lost(self, number: int) -> None:
         """Notes that the process of this number takes no pictures any more; `ready` waits for the next one."""
@@ -159,7 +168,8 @@ class SenderChild:
                 self._fail_waiting()
             self._on_end()
             if self._ended:
-                logger.warning("the sender process for %s ended (%s)", self._name, reason)
+                level = logging.WARNING if self._exit_code else logging.INFO
+                logger.log(level, "the sender process for %s ended (%s)", self._name, reason)
                 return
             failed_starts = 0 if self._started else failed_starts
             delay_s = BACKOFF_S[min(failed_starts, len(BACKOFF_S) - 1)]
@@ -188,7 +198,8 @@ class SenderChild:
             return error.strerror or str(error)
         try:
             await self._log_lines(process)
-            return f"exit code {await process.wait()}"
+            self._exit_code = await process.wait()
+            return f"exit code {self._exit_code}"
         finally:
             await _end(process)
 

@@ -44,8 +44,11 @@ class Exports:
         for leftover in out.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    async def export(self, number: int, kind: str) -> tuple[BinaryIO, str]:
+    async def export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
         """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
+
+        Args:
+            stem: what the files in a ZIP are called, without their endings.
 
         Raises:
             UsageError: the session cannot be exported in this format.
@@ -57,15 +60,15 @@ class Exports:
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._export(number, kind)
+                return await self._export(number, kind, stem)
         finally:
             self._waiting -= 1
 
-    async def _export(self, number: int, kind: str) -> tuple[BinaryIO, str]:
+    async def _export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
         with output_errors(self._out):
             folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._out))
         try:
-            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder / f"session-{number}.{kind}"))
+            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder / f"{stem}.{kind}"))
             await _run(str(number), *flags)
             made = sorted(folder.iterdir())
             if len(made) == 1:
@@ -119,13 +122,12 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def zipped(out: Path, number: int, usage: SessionUsage) -> Iterator[bytes]:
+def zipped(out: Path, number: int, folder: str, usage: SessionUsage) -> Iterator[bytes]:
     """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`."""
     with usage.reading(number):
         buffer = _Buffer()
         # What is there is packed already.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            folder = f"session-{number}"
             with archive.open(f"{folder}/frames.jsonl", "w") as entry, open(out / "frames.jsonl", "rb") as lines:
                 for line in lines:
                     if session_of_line(line) == number and line.endswith(b"\n"):

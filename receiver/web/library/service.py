@@ -1,28 +1,37 @@
 """What the page does with recorded sessions: shows, renames, deletes, shares and downloads them."""
 
 import asyncio
+import logging
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.errors import OutputError
+from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.secrets import secret_hash
-from receiver.web.children.cameras import owner_of
+from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
 from receiver.web.database.tables import ShareRow
 from receiver.web.library import shares
 from receiver.web.library.downloads import Exports
 from receiver.web.library.recorded import RecordedFrames
+from receiver.web.library.removal import delete_sessions, delete_sessions_of_removed, remove_account
 from receiver.web.library.shares import Share
 from receiver.web.library.thumbnails import thumbnail
+from receiver.web.models.files import ModelFiles
+from receiver.web.owners import account_key, is_clip, key_of_session
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME = 100
 _THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
+_DISCARD_TRIES, _DISCARD_EVERY_S = 30, 1.0
 
 
 class Library:
@@ -37,12 +46,29 @@ class Library:
         self.exports = Exports(self.out)
         self.frames = RecordedFrames(self.out, lambda: directory.generation)
         self._directory, self._database, self._clock = directory, database, clock
+        self.unfinished: set[str] = set()
+        """Ids of sessions that are being made of clips: nobody sees them yet."""
         self._thumbnails: OrderedDict[tuple[int, float], bytes | None] = OrderedDict()
         self._drawing = asyncio.Lock()
 
     def sessions(self) -> list[SessionState]:
         """The sessions that have frames, by number."""
-        return [state for state in self._directory.sessions() if state.frames]
+        found = self._directory.sessions()
+        return [state for state in found if state.frames and state.identifier not in self.unfinished]
+
+    def of_identifier(self, identifier: str) -> SessionState | None:
+        """The session of an id, also one that is being made or has no frames; None if there is none."""
+        return next((state for state in self._directory.sessions() if state.identifier == identifier), None)
+
+    def of_mesh(self, name: str) -> SessionState | None:
+        """The session of a mesh file, as `of_identifier`."""
+        number = session_of_file(name)
+        return next((state for state in self._directory.sessions() if state.number == number), None)
+
+    def clips_of(self, account: str) -> list[SessionState]:
+        """The sessions of clips that an account has uploaded."""
+        key = account_key(account)
+        return [state for state in self.sessions() if is_clip(state) and key_of_session(state) == key]
 
     def session(self, number: int) -> SessionState | None:
         """A session that has frames, or None."""
@@ -65,16 +91,32 @@ class Library:
 
     async def delete(self, states: Sequence[SessionState]) -> None:
         """Deletes sessions with their files and links. Raises SessionInUse or OutputError."""
-        await asyncio.to_thread(self._directory.delete, [state.number for state in states])
-        known = [state.identifier for state in states if state.identifier is not None]
-        await self._database.write_async(lambda session: shares.remove_shares(session, known))
+        await asyncio.to_thread(delete_sessions, self._directory, self._database, states)
 
-    async def delete_of_account(self, account: str) -> int:
-        """Deletes the sessions that the browsers' cameras of an account have made; returns their number."""
-        states = [state for state in self._directory.sessions() if is_of_account(state, account)]
-        if states:
-            await self.delete(states)
-        return len(states)
+    async def remove_account(self, account: Account, files: ModelFiles) -> None:
+        """Removes an account with its models and sessions; a session in use is deleted later. Raises OutputError."""
+        now = self._clock.wall()
+        await asyncio.to_thread(remove_account, self._database, files, self.out, account, now)
+        await self.delete_of_removed()
+
+    async def delete_of_removed(self) -> None:
+        """Deletes the sessions of accounts that were removed, as far as they are not in use. Raises OutputError."""
+        await asyncio.to_thread(delete_sessions_of_removed, self._directory, self._database)
+
+    async def discard(self, identifier: str) -> None:
+        """Deletes a session that has ended and that nobody has seen."""
+        found = self.of_identifier(identifier)
+        if found is None:
+            return
+        self.usage.settled(found.number)
+        for tries_left in reversed(range(_DISCARD_TRIES)):
+            try:
+                await self.delete([found])
+                return
+            except (SessionInUse, OutputError) as error:  # an export of another session reads the directory
+                if not tries_left:
+                    logger.warning("session %d of a clip that failed is left: %s", found.number, error)
+            await asyncio.sleep(_DISCARD_EVERY_S)
 
     async def share(self, state: SessionState, account: int | None, lasts_s: float) -> Share:
         """Makes a link. Raises TooManyShares."""
@@ -113,8 +155,3 @@ class Library:
                 if picture is not None:
                     return picture
         return None
-
-
-def is_of_account(state: SessionState, account: str) -> bool:
-    """Whether the browser of an account has made a session."""
-    return state.owner is not None and state.owner.subject == f"token:{owner_of((True, account))}"

@@ -13,8 +13,8 @@ from receiver.web.access import Access
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close, run_while_wanted
 from receiver.web.models.container import read_container
-from receiver.web.models.refusals import UploadRefused
 from receiver.web.pictures import PicturesUnavailable
+from receiver.web.uploads.refusals import UploadRefused
 
 # A browser that sends nothing for so long has gone or sleeps; its sender process is wanted by others.
 _IDLE_S = 30.0

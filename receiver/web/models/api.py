@@ -1,62 +1,39 @@
 """HTTP routes of uploads and models."""
 
-import json
-import logging
+import functools
+import importlib.util
 import re
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Annotated, Any, Self
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
-from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.requests import HTTPConnection
 
-from common.errors import OutputError, UsageError
+from common.errors import UsageError
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.web.accounts.identity import Reader, Writer
 from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
+from receiver.web.library.downloads import FORMATS
 from receiver.web.models.files import MODEL_ID
-from receiver.web.models.multipart import FIELD, check_headers, read_upload
-from receiver.web.models.refusals import UploadRefused
-from receiver.web.models.service import PICTURE, Job, ModelService, body_name, mesh_name, textured_name, unflagged
-from receiver.web.problems import problem, problems, retry_later
+from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
+from receiver.web.problems import problem, problems
+from receiver.web.uploads.answers import NDJSON, PROGRESS, as_problem, begun, finished, form_body, lines
+from receiver.web.uploads.refusals import UploadRefused
 
-logger = logging.getLogger(__name__)
-
-NDJSON = "application/x-ndjson"
 _MEDIA_TYPES = {
     "obj": "model/obj",
     "glb": "model/gltf-binary",
     "ply": "application/octet-stream",
     "jpg": "image/jpeg",
+    "usdz": FORMATS["usdz"],
 }
-_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "properties": {
-                    FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, HEIC, AVIF or GIF"}
-                },
-                "additionalProperties": False,
-            }
-        }
-    },
-}
-_PROGRESS = {
-    "description": f"With `Accept: {NDJSON}`: one JSON object a line, `stage`, then `done` or `error`.",
-    "content": {NDJSON: {"schema": {"type": "string"}}},
-}
-
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
 Words = Annotated[Sequence[str], Query(max_length=8)]
 Row = list[float | None]
@@ -68,6 +45,7 @@ class PersonShown(BaseModel):
     Args:
         textured: the surface with its texture, GLB; null if the person has none.
         body: the body with its texture and skeleton, GLB; null if the person has none.
+        usdz: the same for Apple's viewers, standing at the origin; null if the receiver has no usd-core, too.
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
@@ -78,6 +56,7 @@ class PersonShown(BaseModel):
     ply: str
     textured: str | None = None
     body: str | None
+    usdz: str | None = None
     wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
     joints_3d: list[Row]
@@ -151,8 +130,8 @@ def models_api() -> APIRouter:
         "/upload",
         status_code=201,
         response_model=ModelShown,
-        responses={**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: _PROGRESS},
-        openapi_extra={"requestBody": _BODY},
+        responses={**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: PROGRESS},
+        openapi_extra=form_body(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF"),
     )(upload)
     api.get("/api/models", responses=problems(401, 422, 503))(list_models)
     api.get("/api/models/{model}", responses=problems(401, 404, 422, 503))(show_model)
@@ -182,15 +161,15 @@ async def upload(request: Request, identity: Writer) -> Response:
 
     The file name is kept to be shown; metadata of the picture are not kept.
     """
-    job = await _begun(request, models_of(request), identity.account)
+    job = await begun(request, models_of(request), identity.account)
     if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(_progress(job), media_type=NDJSON, headers={"Cache-Control": "no-store"})
-    try:
-        model = await job.finished()
-    except UploadRefused as error:
-        raise _refusal(error) from error
-    shown = ModelShown.from_row(model).model_dump(mode="json")
-    return JSONResponse(shown, 201, {"Location": f"/api/models/{model.id}"})
+        return StreamingResponse(lines(job, lambda model: {"model": _shown(model)}), media_type=NDJSON)
+    model = await finished(job)
+    return JSONResponse(_shown(model), 201, {"Location": f"/api/models/{model.id}"})
+
+
+def _shown(model: ModelRow) -> dict[str, Any]:
+    return ModelShown.from_row(model).model_dump(mode="json")
 
 
 async def list_models(request: Request, identity: Reader) -> ModelsListed:
@@ -222,7 +201,7 @@ async def get_file(
     tint: Words = (),
     shape: Words = (),
 ) -> Response:
-    """A mesh or the picture of a model; with changes, a body that has them.
+    """A mesh or the picture of a model; with changes, a body that has them, and a body as USDZ.
 
     The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
     """
@@ -230,7 +209,7 @@ async def get_file(
     row = await models.model(identity.account, model)
     if row is None:
         content = None
-    elif wear or tint or shape:
+    elif wear or tint or shape or file.endswith(".usdz"):
         content = await _edited(models, identity.account, row, file, (wear, tint, shape))
     else:
         content = await models.file(row, file)
@@ -262,58 +241,7 @@ async def _edited(
     except UsageError as error:
         raise problem(422, unflagged(error)) from error
     except UploadRefused as error:
-        raise _problem(error) from error
-
-
-async def _begun(request: Request, models: ModelService, account: Account) -> Job:
-    """Admits the upload, reads and checks the picture, and begins to reconstruct it."""
-    config, headers, began_s = models.config, request.headers, time.perf_counter()
-    try:
-        async with models.admit(account):
-            boundary = check_headers(
-                headers.get("content-type", ""), headers.get("content-length"), config.upload_bytes
-            )
-            file = await read_upload(request.stream(), boundary, config.upload_bytes, config.upload_seconds)
-            with ExitStack() as place:
-                place.enter_context(models.work(account))
-                picture = await models.check(file.content)
-                return models.start(account, place.pop_all(), file.name, picture)
-    except (UploadRefused, ClientDisconnect) as error:
-        left = UploadRefused(400, "the connection ended before the picture had arrived")
-        refused = error if isinstance(error, UploadRefused) else left
-        models.metrics.upload(refused.outcome, time.perf_counter() - began_s)
-        raise _refusal(refused) from error
-
-
-async def _progress(job: Job) -> AsyncIterator[str]:
-    async for stage in job.events():
-        yield _line({"event": "stage", "stage": stage})
-    try:
-        model = await job.finished()
-    except UploadRefused as error:
-        yield _line({"event": "error", "status": error.status, "detail": error.detail})
-    except OutputError as error:
-        logger.error("%s", error)
-        yield _line({"event": "error", "status": 503, "detail": "the model could not be stored: try again later"})
-    else:
-        yield _line({"event": "done", "model": ModelShown.from_row(model).model_dump(mode="json")})
-
-
-def _line(event: dict[str, Any]) -> str:
-    return json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"
-
-
-def _refusal(error: UploadRefused) -> HTTPException:
-    refusal = _problem(error)
-    # The rest of the body is not read: the connection cannot be used again.
-    refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
-    return refusal
-
-
-def _problem(error: UploadRefused) -> HTTPException:
-    if error.wait_s:
-        return retry_later(error.status, error.detail, error.wait_s)
-    return problem(error.status, error.detail)
+        raise as_problem(error) from error
 
 
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,4 +250,11 @@ def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, 
     surfaces["textured"] = f"{folder}/{textured_name(number)}" if person.get("textured_surface") else None
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
-    return {**surfaces, "body": f"{folder}/{body_name(number)}"}
+    body = f"{folder}/{body_name(number)}"
+    usdz = f"{body.removesuffix('.glb')}.usdz" if "wears" in person and _has_usd() else None
+    return {**surfaces, "body": body, "usdz": usdz}
+
+
+@functools.cache
+def _has_usd() -> bool:
+    return importlib.util.find_spec("pxr") is not None

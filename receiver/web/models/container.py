@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from receiver.web.models.refusals import UploadRefused
+from receiver.web.uploads.refusals import UploadRefused
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF"]
 

@@ -15,7 +15,7 @@ from common.text import printable
 from receiver.web.models import decoder_process
 from receiver.web.models.container import Container, read_container
 from receiver.web.models.decoder_process import reduced
-from receiver.web.models.refusals import UploadRefused
+from receiver.web.uploads.refusals import UploadRefused
 
 logger = logging.getLogger(__name__)
 

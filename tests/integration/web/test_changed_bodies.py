@@ -1,11 +1,13 @@
 """A body of a model with other clothes, colours and build over HTTP: what is changed, refused, and whose it is."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
+from common.arrays import FloatArray
 from common.errors import UsageError
 from receiver.export.editing import Edits
 from receiver.export.skin_weights import load_body_skin
@@ -84,3 +86,35 @@ async def test_other_bodies_keep_their_clothes(site: Site) -> None:
     assert person[0]["wears"] is None
     with pytest.raises(UsageError, match="of an earlier version"):
         edited_body(b"", {}, Edits())
+
+
+def posed_bounds(path: Path) -> tuple[FloatArray, FloatArray]:
+    """Corners around the skinned mesh of a USDZ file, metres."""
+    usd, geometry, skel = (pytest.importorskip(f"pxr.{name}") for name in ("Usd", "UsdGeom", "UsdSkel"))
+    stage = usd.Stage.Open(str(path))
+    kinds = (skel.Root, skel.Skeleton, geometry.Mesh)
+    prims = {kind: next(prim for prim in stage.Traverse() if prim.IsA(kind)) for kind in kinds}
+    cache = skel.Cache()
+    cache.Populate(skel.Root(prims[skel.Root]), usd.TraverseInstanceProxies())
+    points = geometry.Mesh(prims[geometry.Mesh]).GetPointsAttr().Get()
+    transforms = cache.GetSkelQuery(skel.Skeleton(prims[skel.Skeleton])).ComputeSkinningTransforms(0)
+    assert cache.GetSkinningQuery(prims[geometry.Mesh]).ComputeSkinnedPoints(transforms, points, 0)
+    vertices = np.array(points, np.float32)
+    return vertices.min(axis=0), vertices.max(axis=0)
+
+
+async def test_body_stands_in_a_room_as_usdz(
+    site: Site, pictures: FakePictures, textured_body: PosedBody, tmp_path: Path
+) -> None:
+    pictures.body, pictures.skeleton = textured_body, load_body_skin()[1].skeleton
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    without, person = (await upload(anna)).json()["people"]
+    assert without["usdz"] is None and person["usdz"].endswith("/person-1.body.usdz")
+    answer = await anna.get(person["usdz"])
+    assert answer.status_code == 200 and answer.headers["content-type"] == "model/vnd.usdz+zip"
+    assert answer.headers["content-disposition"].endswith("a-person-2-body.usdz")
+    (tmp_path / "a.usdz").write_bytes(answer.content)
+    low, high = posed_bounds(tmp_path / "a.usdz")
+    assert abs(low[1]) < 0.01 and 1.2 < high[1] < 2.3 and np.abs(low + high)[[0, 2]].max() < 0.02, "on the floor"
+    assert (await bert.get(person["usdz"])).status_code == 404
+    assert (await anna.get(person["usdz"].replace("person-1", "person-0"))).status_code == 404

@@ -1,13 +1,16 @@
 """`receiver accounts` as its users run it."""
 
 import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from receiver.__main__ import main
+from receiver.web.owners import CAMERA, owner_of
 from tests.support.fake_pictures import FakePictures, picture
+from tests.support.published_session import record_session
 from tests.support.web_service import PASSWORD, open_site
 
 
@@ -100,6 +103,26 @@ async def test_removed_account_loses_its_files(tmp_path: Path, command: Command)
         assert len(list((tmp_path / "models").iterdir())) == 1
         assert (await anna.get("/api/models")).status_code == 401
         assert len((await bert.get("/api/models")).json()["models"]) == 1
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_removed_account_loses_its_sessions(
+    tmp_path: Path, command: Command, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(tmp_path, FakePictures()) as site:
+        monkeypatch.setattr("receiver.web.accounts.command.SYSTEM_CLOCK", site.clock.clock())
+        await site.visitor("Anna")
+        for name, subject in (("hers", f"token:{owner_of(CAMERA, 'Anna')}"), ("others", "")):
+            record_session(site.directory, name, subject)
+        site.clock.advance(10)
+        if running:
+            assert command("remove", "anna") == 0 and "within a minute" in command.out
+            await site.service.library.delete_of_removed()
+    if not running:
+        assert command("remove", "anna") == 0 and "minute" not in command.out
+    lines = (tmp_path / "frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines] == ["others.mp4"] * 3
+    assert len(list((tmp_path / "meshes").iterdir())) == 6 and not list(tmp_path.glob(".removed*"))
 
 
 async def test_token_of_the_command_works(tmp_path: Path, command: Command) -> None:

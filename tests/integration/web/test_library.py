@@ -12,32 +12,15 @@ from PIL import Image
 
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
-from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import SessionDirectory
-from receiver.web.children.cameras import owner_of
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports
+from receiver.web.owners import CAMERA, owner_of
 from tests.support.fake_pictures import FakePictures
-from tests.support.posed_body import box, posed_box
-from tests.support.published_session import person_record
 from tests.support.published_session import publish as publish_session
+from tests.support.published_session import record_session as publish
 from tests.support.web_service import Site, open_site
 
 DAY_S = 86_400.0
-
-
-def publish(directory: SessionDirectory, name: str, subject: str = "") -> None:
-    """A session of three frames with one person; it has ended."""
-    writer = directory.session(name, SessionOwner.from_secret(subject, b""))
-    body, skeleton = posed_box()
-    for n in range(3):
-        paths = writer.write_surface(n, box()), writer.write_body(n, body, skeleton)
-        person = person_record()
-        object.__setattr__(person, "surface", paths[0])
-        object.__setattr__(person, "body", paths[1])
-        record = FrameRecord(n, f"{name}.mp4", 10.0 + n, 50.0, 1.0, {"total": 20}, people=(person,), link_bytes=100 + n)
-        writer.append(record)
-    writer.close()
 
 
 @pytest.fixture
@@ -144,7 +127,7 @@ async def test_changes_need_the_token_of_the_page(site: Site) -> None:
 async def test_where_everybody_signs_up_one_changes_ones_own(tmp_path: Path, pictures: FakePictures) -> None:
     async with open_site(tmp_path, pictures, accounts=AccountsConfig(sign_up=True), loopback=False) as site:
         publish(site.directory, "dance")
-        publish(site.directory, "mine", f"token:{owner_of((True, 'Anna'))}")
+        publish(site.directory, "mine", f"token:{owner_of(CAMERA, 'Anna')}")
         site.clock.advance(10)
         anna, bert, stranger = await site.visitor("Anna"), await site.visitor("Bert"), site.client()
         assert (await stranger.get("/api/sessions")).status_code == 401
@@ -163,11 +146,11 @@ async def test_thumbnail_shows_the_person(site: Site) -> None:
 async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
     anna = await site.visitor("Anna")
     answer = await anna.get("/api/sessions/2/download/zip")
-    assert answer.headers["content-disposition"] == 'attachment; filename="session-2.zip"'
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''walk-2.zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
-        assert len(archive.read("session-2/frames.jsonl").splitlines()) == 3
-        assert archive.read("session-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
+        assert len(archive.read("walk-2/frames.jsonl").splitlines()) == 3
+        assert archive.read("walk-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
         assert len(archive.namelist()) == 7
 
 
@@ -175,20 +158,20 @@ async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypat
     async def export(*arguments: str) -> None:
         output = Path(arguments[-1])
         for person in (1, 2):
-            output.with_stem(f"session-1-p{person}").write_bytes(b"HIERARCHY")
+            output.with_stem(f"Tanz-1-p{person}").write_bytes(b"HIERARCHY")
 
     monkeypatch.setattr("receiver.web.library.downloads._run", export)
-    file, ending = await Exports(tmp_path).export(1, "bvh")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
     with file, zipfile.ZipFile(file) as archive:
-        assert (ending, archive.namelist()) == ("zip", ["session-1-p1.bvh", "session-1-p2.bvh"])
+        assert (ending, archive.namelist()) == ("zip", ["Tanz-1-p1.bvh", "Tanz-1-p2.bvh"])
     assert list(tmp_path.iterdir()) == [], "also while the file is read"
 
 
 @pytest.mark.slow
 async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
     publish_session(tmp_path)
-    file, ending = await Exports(tmp_path).export(1, "bvh")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
     with file:
         assert ending == "bvh" and file.read(9) == b"HIERARCHY"
     with pytest.raises(UsageError, match="no session 7"):
-        await Exports(tmp_path).export(7, "glb")
+        await Exports(tmp_path).export(7, "glb", "x")

@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 from receiver.link.auth.ownership import SessionOwner
 from receiver.web.accounts import store
 from receiver.web.accounts.service import RESET_S, make_reset
-from receiver.web.children.cameras import owner_of
-from tests.integration.web.test_library import publish
+from receiver.web.owners import CAMERA, CLIP, owner_of
 from tests.support.fake_pictures import picture
+from tests.support.published_session import record_session as publish
 from tests.support.web_service import PASSWORD, Site
 
 NEW = "another good one"
-CAMERA = SessionOwner.from_secret(f"token:{owner_of((True, 'Anna'))}", b"")
+HER_CAMERA = SessionOwner.from_secret(f"token:{owner_of(CAMERA, 'Anna')}", b"")
 
 
 async def signs_in(site: Site, password: str) -> int:
@@ -106,13 +106,15 @@ async def test_nothing_is_left_of_an_account(site: Site) -> None:
     for client in (anna, bert):
         assert (await client.post("/upload", files={"image": ("picture.jpg", picture())})).status_code == 201
     publish(site.directory, "hall")
-    publish(site.directory, "annas-room", CAMERA.subject)
+    publish(site.directory, "annas-room", HER_CAMERA.subject)
+    publish(site.directory, "annas-clip", f"token:{owner_of(CLIP, 'Anna')}")
     site.clock.advance(10)
     shared = (await anna.post("/api/sessions/1/shares", json={"days": 1})).json()["secret"]
     await anna.post("/api/tokens", json={"label": "annas-laptop"})
-    assert (await anna.get("/api/account")).json()["models"] == 1
+    used = (await anna.get("/api/account")).json()
+    assert (used["models"], used["clips"]) == (1, 1)
     model = (await anna.get("/api/models")).json()["models"][0]["id"]
-    hers = ("Anna", "annas-room", "annas-laptop", model)
+    hers = ("Anna", "annas-room", "annas-clip", "annas-laptop", model)
     assert (await anna.request("DELETE", "/api/account", json={"password": "wrong"})).status_code == 403
     assert found(site.out, *hers) == list(hers)
     assert (await anna.request("DELETE", "/api/account", json={"password": PASSWORD})).status_code == 204
@@ -124,12 +126,20 @@ async def test_nothing_is_left_of_an_account(site: Site) -> None:
     assert await signs_in(site, PASSWORD) == 401
 
 
-async def test_account_whose_camera_is_live_stays(site: Site) -> None:
+async def test_sessions_in_use_go_after_their_account(site: Site) -> None:
     anna = await site.visitor("Anna")
-    site.directory.session("annas-room", CAMERA)
-    answer = await anna.request("DELETE", "/api/account", json={"password": PASSWORD})
-    assert answer.status_code == 409 and "the account is still there" in answer.json()["detail"]
-    assert (await anna.get("/api/account")).status_code == 200
+    camera = site.directory.session("annas-room", HER_CAMERA)
+    assert (await anna.request("DELETE", "/api/account", json={"password": PASSWORD})).status_code == 204
+    assert found(site.out, "annas-room") == ["annas-room"]
+    site.clock.advance(1)
+    again = await site.visitor("Anna")
+    publish(site.directory, "annas-new-room", HER_CAMERA.subject)
+    camera.close()
+    site.clock.advance(10)
+    await site.service.library.delete_of_removed()
+    assert found(site.out, "annas-room", "annas-new-room") == ["annas-new-room"]
+    assert (await again.get("/api/account")).status_code == 200
+    assert not list(site.out.glob(".removed*"))
 
 
 async def test_token_of_a_program_may_not(site: Site) -> None:

@@ -291,7 +291,7 @@ async def test_client_that_leaves_gets_its_model_later(site: Site, pictures: Fak
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     pictures.gate.set()
-    await asyncio.gather(*site.service.models._jobs)
+    await asyncio.gather(*site.service.models._jobs._tasks)
     assert len((await anna.get("/api/models")).json()["models"]) == 1
     assert (await upload(anna)).status_code == 201
 
@@ -316,7 +316,7 @@ async def test_full_disk_is_reported_and_leaves_nothing(site: Site, monkeypatch:
     def full(*_: object) -> None:
         raise OutputError(f"cannot write {site.out}: No space left on device")
 
-    monkeypatch.setattr(site.service.models._files, "write", full)
+    monkeypatch.setattr(site.service.models.files, "write", full)
     answer = await upload(anna)
     assert answer.status_code == 503 and str(site.out) not in answer.text
     last = json.loads((await upload(anna, headers=JSON_LINES)).text.splitlines()[-1])
@@ -328,7 +328,7 @@ async def test_crash_between_files_and_row_leaves_nothing(tmp_path: Path, monkey
     async with open_site(tmp_path, FakePictures()) as site:
         anna = await site.visitor("Anna")
         kept = (await upload(anna)).json()
-        monkeypatch.setattr(site.service.models._files, "remove", lambda _: None)  # the process does not get there
+        monkeypatch.setattr(site.service.models.files, "remove", lambda _: None)  # the process does not get there
 
         def killed(*_: object) -> None:
             raise OutputError("killed")

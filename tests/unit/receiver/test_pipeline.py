@@ -236,6 +236,19 @@ async def test_observers_are_notified_in_order(tmp_path: Path) -> None:
     ]
 
 
+async def test_nobody_observes_a_private_session(tmp_path: Path) -> None:
+    notes = Notes()
+    async with RunningReceiver(tmp_path, observers=[SessionObserver(), notes]) as receiver:
+        private = live_session(live=False)
+        private.private = True
+        session = await receiver.begin(private)
+        await receiver.handle(session, *packets(2))
+        receiver.pipeline.on_blob(session, Blob(PREVIEW, 0, JPEG))
+        await receiver.pipeline.on_session_end(session)
+        assert len(receiver.lines()) == 2
+    assert notes.taken == []
+
+
 async def test_live_frames_do_not_wait_for_learned_tiles(receiver: RunningReceiver) -> None:
     session = await receiver.begin()
     first, second = packets(2)

@@ -6,7 +6,7 @@ import { belongsToControl, showShortcuts } from "./shell/shortcuts.ts";
 const NAMES = ["live", "sessions", "models", "account"] as const;
 type Name = (typeof NAMES)[number];
 /** Addresses of links that were given to somebody. */
-const LINKS: Readonly<Record<string, Name>> = { shared: "sessions", reset: "account" };
+const LINKS: Readonly<Record<string, Name>> = { shared: "sessions", reset: "account", forgotten: "account" };
 
 const LOADERS: Record<Name, (app: App, element: HTMLElement) => Promise<View>> = {
   live: async (app, element) => new (await import("./live/view.ts")).LiveView(app, element),

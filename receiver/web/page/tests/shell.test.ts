@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Backoff } from "../src/live/backoff.ts";
 import { stageTimes } from "../src/live/stage-times.ts";
 import { bitrate, digits, fileSize, milliseconds } from "../src/live/units.ts";
-import { events } from "../src/models/upload.ts";
+import { JsonLines } from "../src/uploads/upload.ts";
 import type { FrameRecord } from "../src/protocol/messages.ts";
 import { ResolutionControl } from "../src/scene/resolution.ts";
 import { Api, RequestError, sentence } from "../src/shell/api.ts";
@@ -50,21 +50,15 @@ test("without an age there is no link", () => {
   assert.equal(stageTimes({ ...RECORD, age_ms: null }, {}).length, 2);
 });
 
-test("lines of a stream may be cut anywhere", async () => {
-  const text = '{"event":"stage","stage":"queue"}\n\n{"event":"done","model":{"id":"ä"}}';
-  const bytes = new TextEncoder().encode(text);
-  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    start(controller) {
-      for (const byte of bytes) controller.enqueue(new Uint8Array([byte]));
-      controller.close();
-    },
-  });
-  const read = [];
-  for await (const event of events(stream)) read.push(event);
+test("lines of an answer may be cut anywhere", () => {
+  const text = '{"event":"stage","stage":"queue"}\n\n{"event":"done","model":{"id":"ä"}}\n';
+  const lines = new JsonLines<unknown>();
+  const read = Array.from(text, (_, end) => lines.take(text.slice(0, end + 1))).flat();
   assert.deepEqual(read, [
     { event: "stage", stage: "queue" },
     { event: "done", model: { id: "ä" } },
   ]);
+  assert.deepEqual(lines.take(text), []);
 });
 
 test("the resolution falls while drawing is slow and rises again", () => {
@@ -88,7 +82,7 @@ const refusals: [Response, string][] = [
     Response.json({ detail: "the picture shows nobody; choose another one" }, { status: 422 }),
     "The picture shows nobody; choose another one.",
   ],
-  [Response.json({ detail: [{ loc: ["body"] }] }, { status: 413 }), "The picture is too large. Choose a smaller one."],
+  [Response.json({ detail: [{ loc: ["body"] }] }, { status: 413 }), "The file is too large. Choose a smaller one."],
   [new Response("<html>", { status: 502 }), "The receiver could not do this (error 502). Try again; its log says why."],
   [
     Response.json({ detail: "Too many attempts." }, { status: 429, headers: { "Retry-After": "300" } }),

@@ -10,6 +10,8 @@ import trimesh
 from common.wear_kinds import VALUES
 from receiver.export.command import main
 from receiver.mesh.body_file import read_body
+from receiver.publish.config import PublishConfig
+from receiver.publish.session_directory import SessionDirectory
 from tests.support.bvh_reader import Bvh
 from tests.support.glb_reader import Glb
 from tests.support.recorded_motion import Pose, publish_motion, random_poses
@@ -35,11 +37,17 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
 
 def test_glb_has_everybody(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["1"]) == 0
-    path = out.parent / "session-1.glb"
+    path = out.parent / "clip-1.glb"
     assert capsys.readouterr().out == f"{path}: 2 people, {2 * FRAMES - 2} poses, 0.25 s\n"
     glb = Glb(path.read_bytes())
     assert [mesh["name"] for mesh in glb.document["meshes"]] == ["person-0-body", "person-1-body"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_file_is_called_after_the_name_of_the_session(out: Path) -> None:
+    with SessionDirectory(PublishConfig(out)) as directory:
+        assert directory.rename(1, "Tanz: im Park / 2")
+    assert main(["1"]) == 0 and Path("Tanz_ im Park _ 2-1.glb").is_file()
 
 
 def test_part_and_person_of_the_only_session(out: Path) -> None:
@@ -52,7 +60,7 @@ def test_part_and_person_of_the_only_session(out: Path) -> None:
 def test_usdz_is_a_package(out: Path) -> None:
     pytest.importorskip("pxr.UsdSkel", reason="usd-core is not installed: pip install 'bodywire[usd]'")
     assert main(["1", "--format", "usdz"]) == 0
-    assert Path("session-1.usdz").read_bytes()[:2] == b"PK"
+    assert Path("clip-1.usdz").read_bytes()[:2] == b"PK"
 
 
 def test_bvh_has_a_file_for_each_person(out: Path) -> None:
@@ -60,7 +68,7 @@ def test_bvh_has_a_file_for_each_person(out: Path) -> None:
     assert sorted(path.name for path in out.parent.glob("*.bvh")) == ["walk-p0.bvh", "walk-p1.bvh"]
     assert len(Bvh(Path("walk-p0.bvh").read_text()).values) == FRAMES
     assert main(["1", "--format", "bvh", "--person", "0", "--fps", "10", "--from", "0.15"]) == 0
-    slow = Bvh(Path("session-1-p0.bvh").read_text())
+    slow = Bvh(Path("clip-1-p0.bvh").read_text())
     assert slow.frame_time_s == pytest.approx(0.1) and len(slow.values) == 4
 
 
@@ -101,11 +109,11 @@ def test_bodies_without_a_mesh_are_named(out: Path, capsys: pytest.CaptureFixtur
 
 
 def test_existing_file_is_kept_without_force(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("session-1.glb").write_text("mine")
+    Path("clip-1.glb").write_text("mine")
     assert "give --force" in refused(capsys, "1")
-    assert Path("session-1.glb").read_text() == "mine"
+    assert Path("clip-1.glb").read_text() == "mine"
     assert main(["1", "--force"]) == 0
-    assert Path("session-1.glb").read_bytes()[:4] == b"glTF"
+    assert Path("clip-1.glb").read_bytes()[:4] == b"glTF"
 
 
 def test_existing_folder_is_replaced_if_it_is_a_sequence(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import { day } from "../live/units.ts";
 interface Use {
   created_at: string;
   models: number;
+  clips: number;
   models_allowed: number;
 }
 
@@ -70,8 +71,8 @@ export class AccountSettings {
         this.#app.api.get<Use>("/api/account"),
         this.#app.api.get<{ browsers: Browser[] }>("/api/browsers"),
       ]);
-      const { models, models_allowed: allowed, created_at: created } = use;
-      this.use.textContent = `${models} of ${allowed} models used. Account made ${day(created)}.`;
+      const { models, clips, models_allowed: allowed, created_at: created } = use;
+      this.use.textContent = `${models + clips} of ${allowed} models and clips used. Account made ${day(created)}.`;
       fill(this.#browsers, ...browsers.map((browser) => this.#row(browser)));
     });
   }

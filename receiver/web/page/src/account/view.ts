@@ -45,18 +45,14 @@ export class AccountView implements View {
   #showFor(status: Status): void {
     const [view, secret] = location.hash.slice(1).split("/");
     const reset = view === "reset" && secret ? secret : null;
-    const key = JSON.stringify([status.accounts, status.sign_up, status.account, reset]);
+    const forgotten = view === "forgotten" && status.mail && status.account === null;
+    const key = JSON.stringify([status.sign_up, status.mail, status.account, reset, forgotten]);
     if (key === this.#shownFor) return;
     this.#shownFor = key;
     this.#message.textContent = "";
     this.#fresh.replaceChildren();
     if (reset !== null) this.#showReset(reset);
-    else if (!status.accounts)
-      fill(
-        this.#page,
-        h("h1", {}, "Account"),
-        h("p", { class: "soft" }, "This receiver has no accounts. Whoever reaches this page may watch."),
-      );
+    else if (forgotten) this.#showForgotten();
     else if (status.account === null) this.#showSignedOut(status);
     else this.#showSignedIn(status.account);
   }
@@ -99,14 +95,39 @@ export class AccountView implements View {
     const forgotten = h(
       "p",
       { class: "soft small" },
-      "Forgotten the password? Who runs the receiver makes a link for another one: ",
-      h("code", {}, "receiver accounts reset NAME"),
-      ".",
+      ...(status.mail
+        ? ["Forgotten the password? ", h("a", { href: "#forgotten" }, "Get a link for another one by mail"), "."]
+        : [
+            "Forgotten the password? Who runs the receiver makes a link for another one: ",
+            h("code", {}, "receiver accounts reset NAME"),
+            ".",
+          ]),
     );
     fill(this.#page, h("h1", {}, "Account"), h("p", { class: "soft" }, hint), form, forgotten);
   }
 
-  /** @param secret of a link of `receiver accounts reset`. */
+  #showForgotten(): void {
+    const name = field("Mail address, if it is your account's name", {
+      name: "name",
+      type: "email",
+      autocomplete: "username",
+      required: true,
+    });
+    const button = h("button", { type: "submit", class: "button primary" }, "Send a link");
+    const back = h("a", { class: "button", href: "#account" }, "Back");
+    const form = h("form", { class: "form" }, name, this.#message, h("div", { class: "form-actions" }, button, back));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#attempt(form, async () => {
+        await this.#app.api.post("/api/password/forgotten", Object.fromEntries(new FormData(form)));
+        const sent = "If there is an account of this name, a mail with a link is on its way. It is valid for a day.";
+        fill(this.#page, h("h1", {}, "Look into your mail"), h("p", { role: "status" }, sent));
+      });
+    });
+    fill(this.#page, h("h1", {}, "Forgotten password"), form);
+  }
+
+  /** @param secret of a link by mail, or of `receiver accounts reset`. */
   #showReset(secret: string): void {
     const button = h("button", { type: "submit", class: "button primary" }, "Set the password");
     const actions = h("div", { class: "form-actions" }, button);

@@ -56,3 +56,11 @@ export function digits(value: number): string {
   if (value >= 9.995) return value.toFixed(1);
   return value.toFixed(value === 0 ? 0 : 2);
 }
+
+/** "2 people · 1.2 GB": what is not empty, each on one line. */
+export function facts(...texts: readonly string[]): string {
+  return texts
+    .filter(Boolean)
+    .map((text) => text.replaceAll(" ", "\u00a0"))
+    .join(" · ");
+}

@@ -10,6 +10,8 @@ export interface ModelPerson {
   textured: string | null;
   /** The body with its texture and skeleton, GLB. */
   body: string | null;
+  /** The same for Apple's viewers. */
+  usdz: string | null;
   /** Attribute → kind of what the body wears; null if it cannot be changed. */
   wears: Readonly<Record<string, string>> | null;
   keypoints_2d: readonly Keypoint[];

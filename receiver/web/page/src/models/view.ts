@@ -1,33 +1,23 @@
 /** The models view: upload pictures, and the models that came of them. */
 
-import type { App, View } from "../shell/app.ts";
+import type { App } from "../shell/app.ts";
 import { explain, RequestError } from "../shell/api.ts";
 import { fill, h, icon, setText } from "../shell/dom.ts";
 import { day, people } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
 import type { Model, ModelSummary } from "./types.ts";
-import { isPicture, isZip } from "./pictures.ts";
-import { UploadQueue } from "./queue.ts";
-import { upload } from "./upload.ts";
-import type { ModelViewer } from "./viewer.ts";
+import { DetailView, type Detail } from "../shell/detail-view.ts";
+import { ACCEPT, kindOf } from "../uploads/files.ts";
+import { STAGES, STARTING, UploadQueue } from "../uploads/queue.ts";
+import { uploadPicture } from "../uploads/upload.ts";
 
-/** receiver/web/pictures.py names the stages. */
-const STAGES: readonly [key: string, name: string][] = [
-  ["queue", "Waiting"],
-  ["perception", "Finding people"],
-  ["link", "Sending labels"],
-  ["reconstruction", "Building meshes"],
-  ["files", "Saving files"],
-];
+const NEITHER =
+  "This is neither a picture nor a clip. Choose a JPEG, PNG, WebP, HEIC, AVIF, GIF, MP4, MOV or WebM file.";
 
-const STARTING = "Starting the recogniser, a few seconds";
-
-export class ModelsView implements View {
-  readonly #app: App;
-  readonly #element: HTMLElement;
+export class ModelsView extends DetailView {
   readonly #input = h("input", {
     type: "file",
-    accept: "image/*,.heic,.heif,.avif,.zip",
+    accept: Object.values(ACCEPT).join(),
     multiple: true,
     class: "visually-hidden",
     id: "picture",
@@ -45,51 +35,18 @@ export class ModelsView implements View {
   readonly #progress = h("ol", { class: "progress", "aria-live": "polite", hidden: true });
   readonly #list = h("ul", { class: "gallery" });
   readonly #drop = h("div", { class: "drop" });
-  readonly #home = h("div", { class: "page" });
-  readonly #queue: UploadQueue;
-  #viewer: ModelViewer | null = null;
+  readonly #queue = new UploadQueue(this.app, () => void this.#reload());
   #busy = false;
-  #shown = false;
 
   constructor(app: App, element: HTMLElement) {
-    this.#app = app;
-    this.#element = element;
-    this.#queue = new UploadQueue(
-      app.api,
-      new Map([["upload", "Uploading"], ["starting", STARTING], ...STAGES]),
-      () => void this.#reload(),
-    );
+    super(app, element);
     this.#makeDrop();
-    element.append(this.#home);
-    addEventListener("hashchange", () => this.#route());
-    app.onStatus((status) => this.#showFor(status));
   }
 
-  show(): void {
-    this.#shown = true;
-    void this.#app.refresh();
-  }
-
-  hide(): void {
-    this.#shown = false;
-    this.#closeViewer();
-  }
-
-  key(event: KeyboardEvent): boolean {
-    return this.#viewer?.key(event) ?? false;
-  }
-
-  #showFor(status: Status): void {
-    if (!this.#shown) return;
-    if (!status.accounts || !status.pictures) {
+  protected override fillHome(status: Status): void {
+    if (status.account === null) {
       fill(
-        this.#home,
-        h("h1", {}, "Models"),
-        h("p", { class: "soft" }, "This receiver makes no models of pictures. Start it with accounts to allow it."),
-      );
-    } else if (status.account === null) {
-      fill(
-        this.#home,
+        this.home,
         h("h1", {}, "A model of a photograph"),
         h(
           "p",
@@ -100,7 +57,7 @@ export class ModelsView implements View {
       );
     } else {
       fill(
-        this.#home,
+        this.home,
         h("h1", {}, "Models"),
         this.#drop,
         this.#progress,
@@ -109,7 +66,7 @@ export class ModelsView implements View {
         this.#list,
       );
       void this.#reload();
-      this.#route();
+      this.route();
     }
   }
 
@@ -123,12 +80,12 @@ export class ModelsView implements View {
         "p",
         {},
         h("strong", {}, "Drop photographs of people here"),
-        h("span", { class: "soft" }, "or a ZIP, or paste one"),
+        h("span", { class: "soft" }, "or clips, or a ZIP, or paste one"),
       ),
       h(
         "div",
         { class: "drop-actions" },
-        choose("Choose pictures", this.#input, "primary"),
+        choose("Choose files", this.#input, "primary"),
         choose("Take a photograph", this.#camera, "touch-only"),
       ),
       h("label", { for: "picture", class: "visually-hidden" }, "Picture"),
@@ -148,7 +105,7 @@ export class ModelsView implements View {
       this.#chosen(event.dataTransfer?.files ?? null);
     });
     addEventListener("paste", (event) => {
-      if (this.#shown && this.#app.status?.account) this.#chosen(event.clipboardData?.files ?? null);
+      if (this.isShown && this.app.status?.account) this.#chosen(event.clipboardData?.files ?? null);
     });
   }
 
@@ -158,9 +115,9 @@ export class ModelsView implements View {
     const [file] = chosen;
     this.#message.textContent = "";
     if (!file) return;
-    if (chosen.length > 1 || isZip(file) || this.#queue.isBusy) void this.#queue.add(chosen);
-    else if (!isPicture(file))
-      this.#message.textContent = "This is not a picture. Choose a JPEG, PNG, WebP, HEIC, AVIF or GIF file.";
+    const kind = kindOf(file);
+    if (kind === null && chosen.length === 1) this.#message.textContent = NEITHER;
+    else if (chosen.length > 1 || kind !== "picture" || this.#queue.isBusy) void this.#queue.add(chosen);
     else if (!this.#busy) void this.#upload(file);
     this.#input.value = this.#camera.value = "";
   }
@@ -169,12 +126,12 @@ export class ModelsView implements View {
     this.#setBusy(true);
     this.#stage("upload");
     try {
-      const model = await upload(this.#app.api, file, file.name || "picture", (stage) => this.#stage(stage));
+      const model = await uploadPicture(this.app.api, file, (stage) => this.#stage(stage));
       await this.#reload();
       location.hash = `models/${model.id}`;
     } catch (error) {
       this.#message.textContent = explain(error);
-      if (error instanceof RequestError && error.status === 401) void this.#app.refresh();
+      if (error instanceof RequestError && error.status === 401) void this.app.refresh();
     } finally {
       this.#setBusy(false);
     }
@@ -188,12 +145,11 @@ export class ModelsView implements View {
   }
 
   #stage(stage: string): void {
-    const steps = [["upload", "Uploading"], ...STAGES] as const;
     const starting = stage === "starting";
-    const now = steps.findIndex(([key]) => key === (starting ? "queue" : stage));
+    const now = STAGES.findIndex(([key]) => key === (starting ? "queue" : stage));
     fill(
       this.#progress,
-      ...steps.map(([, name], step) =>
+      ...STAGES.map(([, name], step) =>
         h(
           "li",
           { class: step < now ? "done" : step === now ? "now" : "next", "aria-current": step === now ? "step" : null },
@@ -205,41 +161,29 @@ export class ModelsView implements View {
 
   async #reload(): Promise<void> {
     try {
-      const { models } = await this.#app.api.get<{ models: ModelSummary[] }>("/api/models");
+      const { models } = await this.app.api.get<{ models: ModelSummary[] }>("/api/models");
       fill(this.#list, ...models.map(card));
     } catch (error) {
       setText(this.#message, explain(error));
     }
   }
 
-  #route(): void {
-    const [view, id] = location.hash.slice(1).split("/");
-    if (!this.#shown || view !== "models") return;
-    if (id && this.#app.status?.account) void this.#open(id);
-    else this.#closeViewer();
+  protected override load(view: string, id: string): Promise<Detail> | null {
+    return view === "models" && id && this.app.status?.account ? this.#viewer(id) : null;
   }
 
-  async #open(id: string): Promise<void> {
-    try {
-      const [model, { ModelViewer }] = await Promise.all([
-        this.#app.api.get<Model>(`/api/models/${encodeURIComponent(id)}`),
-        import("./viewer.ts"),
-      ]);
-      this.#closeViewer();
-      const home = () => (location.hash = "models");
-      this.#viewer = new ModelViewer(this.#app, model, { closed: home, deleted: () => void (home(), this.#reload()) });
-      this.#home.hidden = true;
-      this.#element.append(this.#viewer.element);
-    } catch (error) {
-      location.hash = "models";
-      this.#app.fail(error);
-    }
+  protected override refused(error: unknown): void {
+    location.hash = "models";
+    this.app.fail(error);
   }
 
-  #closeViewer(): void {
-    this.#viewer?.close();
-    this.#viewer = null;
-    this.#home.hidden = false;
+  async #viewer(id: string): Promise<Detail> {
+    const [model, { ModelViewer }] = await Promise.all([
+      this.app.api.get<Model>(`/api/models/${encodeURIComponent(id)}`),
+      import("./viewer.ts"),
+    ]);
+    const home = () => (location.hash = "models");
+    return new ModelViewer(this.app, model, { closed: home, deleted: () => void (home(), this.#reload()) });
   }
 }
 

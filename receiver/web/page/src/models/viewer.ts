@@ -5,8 +5,9 @@ import { confirmDialog } from "../shell/shortcuts.ts";
 import { explain } from "../shell/api.ts";
 import { fill, h, icon } from "../shell/dom.ts";
 import { reducedMotion } from "../shell/preferences.ts";
-import { day, duration, fileSize, people as peopleCount } from "../live/units.ts";
+import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { covered } from "../scene/covered.ts";
+import { quickLook, roomButton } from "../scene/room.ts";
 import { Stage } from "../scene/stage.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { keypointDrawing } from "./keypoints.ts";
@@ -50,7 +51,11 @@ export class ModelViewer {
       covered: () => covered(scene, [], [bottom]),
     });
     this.#stage.follow = false;
-    this.#toolbar = new Toolbar(this.#stage, false);
+    this.#toolbar = new Toolbar(
+      this.#stage,
+      false,
+      roomButton(this.#stage, (error) => app.fail(error)),
+    );
     paint(this.#stage, app);
     steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
     bottom.append(this.#toolbar.element);
@@ -98,7 +103,7 @@ export class ModelViewer {
   #head(): HTMLElement {
     const { name, people, bytes, stages_ms: stages, created_at: created } = this.#model;
     const total = Object.values(stages).reduce((sum, value) => sum + value, 0);
-    const facts = [
+    const known = [
       peopleCount(people.length),
       `${fileSize(bytes)} of labels`,
       `made in ${duration(total)}`,
@@ -118,7 +123,7 @@ export class ModelViewer {
         },
         icon("back"),
       ),
-      h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts.filter(Boolean).join(" · "))),
+      h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts(...known))),
       h(
         "button",
         { type: "button", class: "button danger", onclick: () => void this.#delete() },
@@ -173,7 +178,14 @@ export class ModelViewer {
             download(person.textured, "GLB with texture", `GLB with texture of person ${number + 1}`),
         ),
         person.body !== null &&
-          h("li", {}, h("span", {}, whose + BODY), download(person.body, "GLB", `${BODY} of person ${number + 1}`)),
+          h(
+            "li",
+            {},
+            h("span", {}, whose + BODY),
+            download(person.body, "GLB", `${BODY} of person ${number + 1}`),
+            person.usdz !== null && download(person.usdz, "USDZ", `USDZ of person ${number + 1}`),
+            person.usdz !== null && quickLook(person.usdz, `See person ${number + 1} in your room`),
+          ),
       ];
     };
     return h("ul", { class: "downloads" }, ...this.#model.people.flatMap(rows).filter((row) => row !== false));

@@ -139,11 +139,13 @@ export type TextMessage =
 /** GET /api/status. */
 export interface Status {
   version: string;
-  accounts: boolean;
   sign_up: boolean;
   live: boolean;
   browser_camera: boolean;
-  pictures: boolean;
+  /** Whether the receiver mails links to set a forgotten password. */
+  mail: boolean;
+  /** Of uploads. */
+  limits: { picture_bytes: number; clip_bytes: number; clip_seconds: number };
   account: string | null;
   csrf: string | null;
 }

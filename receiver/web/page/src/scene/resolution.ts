@@ -38,3 +38,14 @@ export function isSoftwareRenderer(): boolean {
   context?.getExtension("WEBGL_lose_context")?.loseContext();
   return /swiftshader|llvmpipe|software|basic render/i.test(name);
 }
+
+/** Draws and waits for the result: only a read tells how long drawing takes. */
+export function drawTimeMs(context: WebGLRenderingContext | WebGL2RenderingContext, draw: () => void): number {
+  const pixel = new Uint8Array(4);
+  const read = () => context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, pixel);
+  read();
+  const start = performance.now();
+  draw();
+  read();
+  return performance.now() - start;
+}

@@ -11,7 +11,8 @@ import { freeArea, framingDistance, type Insets } from "./framing.ts";
 import { castShadow, keyLight } from "./lights.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 import type { PersonMesh } from "./person-mesh.ts";
-import { ResolutionControl, isSoftwareRenderer } from "./resolution.ts";
+import { present } from "./presenting.ts";
+import { ResolutionControl, drawTimeMs, isSoftwareRenderer } from "./resolution.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
 const FIELD_OF_VIEW = 34;
@@ -70,8 +71,7 @@ export class Stage {
   #requested = 0;
   #lastDraw = 0;
   #draws = 0;
-  readonly #observer = new ResizeObserver(() => this.#resize());
-  readonly #pixel = new Uint8Array(4);
+  readonly #observer = new ResizeObserver(() => this.layOut());
 
   /** @throws Error if the browser has no WebGL 2. */
   constructor(options: StageOptions) {
@@ -108,7 +108,7 @@ export class Stage {
     // Drawn once for each picture, not for the contact shadow too.
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
-    this.#resize();
+    this.layOut();
     this.resetView(false);
   }
 
@@ -262,6 +262,26 @@ export class Stage {
     this.invalidate();
   }
 
+  /** Shows the people in the room of a WebXR session, until that ends. @throws Error if the graphics card cannot. */
+  async showInRoom(session: XRSession): Promise<void> {
+    cancelAnimationFrame(this.#requested);
+    // Nothing is drawn for the page meanwhile.
+    this.#requested = -1;
+    const presented = {
+      renderer: this.#renderer,
+      scene: this.#scene,
+      camera: this.#camera,
+      people: this.#people.object,
+      hidden: [this.#ground.object, this.#cast, this.#shadow.object],
+      feet: this.#centre.clone().setY(this.floor.level),
+    };
+    await present(session, presented, () => {
+      this.#requested = 0;
+      this.layOut();
+      this.resetView(false);
+    });
+  }
+
   /** Frees the graphics card; the stage cannot be used afterwards. */
   dispose(): void {
     cancelAnimationFrame(this.#requested);
@@ -303,14 +323,9 @@ export class Stage {
     this.#renderer.render(this.#scene, this.#camera);
   }
 
-  /** Draws and waits for the result: only a read tells how long drawing takes. */
   #measure(): void {
-    const context = this.#renderer.getContext();
-    context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, this.#pixel);
-    const start = performance.now();
-    this.#render();
-    context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, this.#pixel);
-    if (this.#resolution.measured(performance.now() - start)) this.#resize();
+    const spentMs = drawTimeMs(this.#renderer.getContext(), () => this.#render());
+    if (this.#resolution.measured(spentMs)) this.layOut();
   }
 
   /** Flies home or follows; returns whether there is way left. */
@@ -348,13 +363,9 @@ export class Stage {
 
   #locate(): void {
     const around = this.#bounds();
+    if (!around.isEmpty()) around.getCenter(this.#centre);
     // Who is hidden comes back where they were.
-    if (around.isEmpty() && this.#people.size > 0) return;
-    if (around.isEmpty()) {
-      this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
-      return;
-    }
-    around.getCenter(this.#centre);
+    else if (this.#people.size === 0) this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
   }
 
   /** The same object each time. */
@@ -372,14 +383,10 @@ export class Stage {
     return towards.setLength(Math.max(least, needed)).add(this.#centre);
   }
 
-  /** Asks again what controls cover. */
+  /** Takes the size of the canvas, and asks again what controls cover. */
   layOut(): void {
-    this.#resize();
-  }
-
-  #resize(): void {
     const { clientWidth: width, clientHeight: height } = this.#options.canvas;
-    if (width === 0 || height === 0) return;
+    if (width === 0 || height === 0 || this.#renderer.xr.isPresenting) return;
     this.#renderer.setPixelRatio(this.#resolution.ratio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;

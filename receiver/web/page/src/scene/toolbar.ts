@@ -16,8 +16,11 @@ export class Toolbar {
   readonly #looks = new Map<Look, HTMLButtonElement>();
   readonly #follow: HTMLButtonElement | null;
 
-  /** @param follow whether there is somebody moving to follow. */
-  constructor(stage: Stage, follow: boolean) {
+  /**
+   * @param follow whether there is somebody moving to follow.
+   * @param more further buttons.
+   */
+  constructor(stage: Stage, follow: boolean, ...more: readonly HTMLElement[]) {
     this.#stage = stage;
     for (const look of LOOKS) {
       this.#looks.set(
@@ -37,6 +40,7 @@ export class Toolbar {
         this.#follow,
         iconButton("reset", "Reset the view (R)", () => stage.resetView()),
         document.fullscreenEnabled && full,
+        ...more,
       ),
     );
     this.refresh();

@@ -35,9 +35,9 @@ export function showDownloads(app: App, session: Session, path: string): void {
     state.textContent = `Making ${kind.toUpperCase()}, this takes up to a minute…`;
     try {
       const answer = await app.api.request("GET", href);
-      const type = answer.headers.get("Content-Type") === "application/zip" ? "zip" : kind;
+      const [, name = ""] = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("Content-Disposition") ?? "") ?? [];
       const url = URL.createObjectURL(await answer.blob());
-      save(url, `${sessionName(session).replace(/[^\p{L}\p{N} ._-]+/gu, "_")}.${type}`);
+      save(url, decodeURIComponent(name));
       setTimeout(() => URL.revokeObjectURL(url), 60e3);
     } catch (error) {
       message.textContent = explain(error);

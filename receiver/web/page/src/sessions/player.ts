@@ -5,7 +5,7 @@ import { h, iconButton } from "../shell/dom.ts";
 import { recall, reducedMotion } from "../shell/preferences.ts";
 import type { StoredFrame } from "../live/recording.ts";
 import { Timeline, type TimelineListener } from "../live/timeline.ts";
-import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "../live/units.ts";
+import { bitrate, clockMinutes, digits, facts, fileSize, milliseconds } from "../live/units.ts";
 import { Stage } from "../scene/stage.ts";
 import { covered } from "../scene/covered.ts";
 import { PeopleList } from "../scene/people-list.ts";
@@ -70,7 +70,7 @@ export class SessionPlayer implements TimelineListener {
           {},
           h("h1", {}, sessionName(session)),
           h("p", { class: "soft small" }, sessionFacts(session)),
-          h("p", { class: "soft small" }, averages.filter(Boolean).join(" · ")),
+          h("p", { class: "soft small" }, facts(...averages)),
         ),
         iconButton("download", "Download", () => showDownloads(app, session, path)),
       ),

@@ -1,7 +1,7 @@
 /** What the receiver says about recorded sessions. */
 
 import type { Api } from "../shell/api.ts";
-import { day, fileSize, people, span } from "../live/units.ts";
+import { day, facts, fileSize, people, span } from "../live/units.ts";
 
 export interface Session {
   number: number;
@@ -45,5 +45,5 @@ export function sessionName({ name, source, number }: Session): string {
 
 /** "Nov 3, 2026, 14:02 · 3 min 12 s · 2 people · 1.2 GB". */
 export function sessionFacts({ began_at: began, length_s: length, people: count, bytes: size }: Session): string {
-  return [day(began), span(length), people(count), fileSize(size)].join(" · ");
+  return facts(day(began), span(length), people(count), fileSize(size));
 }

@@ -1,57 +1,42 @@
 /** The sessions view: what was recorded, to play, name, download, share and delete. */
 
-import type { App, View } from "../shell/app.ts";
 import { explain } from "../shell/api.ts";
 import { fill, h, icon, iconButton } from "../shell/dom.ts";
+import { DetailView, type Detail } from "../shell/detail-view.ts";
 import { confirmDialog, promptDialog } from "../shell/shortcuts.ts";
 import { fileSize } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
+import { ACCEPT } from "../uploads/files.ts";
+import { UploadQueue } from "../uploads/queue.ts";
 import { showDownloads } from "./downloads.ts";
-import type { SessionPlayer } from "./player.ts";
 import { showSharing } from "./sharing.ts";
 import { sessionFacts, sessionName, sessionPath, type Session } from "./types.ts";
 
-export class SessionsView implements View {
-  readonly #app: App;
-  readonly #element: HTMLElement;
-  readonly #home = h("div", { class: "page" });
+export class SessionsView extends DetailView {
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #list = h("ul", { class: "gallery wide" });
   readonly #summary = h("p", { class: "soft" });
-  #player: SessionPlayer | null = null;
-  #shown = false;
+  readonly #queue = new UploadQueue(this.app, () => void this.#reload());
+  readonly #input = h("input", {
+    type: "file",
+    accept: ACCEPT.clip,
+    multiple: true,
+    class: "visually-hidden",
+    id: "clip",
+    tabindex: -1,
+    onchange: () => this.#chosen(),
+  });
 
-  constructor(app: App, element: HTMLElement) {
-    this.#app = app;
-    this.#element = element;
-    element.append(this.#home);
-    addEventListener("hashchange", () => this.#route());
-    app.onStatus((status) => this.#showFor(status));
-  }
-
-  show(): void {
-    this.#shown = true;
-    void this.#app.refresh();
-    this.#route();
-  }
-
-  hide(): void {
-    this.#shown = false;
-    this.#closePlayer();
-  }
-
-  key(event: KeyboardEvent): boolean {
-    return this.#player?.key(event) ?? false;
-  }
-
-  #showFor(status: Status): void {
-    if (!this.#shown || location.hash.startsWith("#shared/")) return;
+  protected override fillHome(status: Status): void {
+    if (location.hash.startsWith("#shared/")) return;
     if (status.live) {
-      fill(this.#home, h("h1", {}, "Sessions"), this.#summary, this.#message, this.#list);
+      const head = h("header", { class: "page-head" }, h("div", {}, h("h1", {}, "Sessions"), this.#summary));
+      if (status.account !== null) head.append(this.#upload(status));
+      fill(this.home, head, this.#queue.element, this.#message, this.#list);
       void this.#reload();
     } else {
       fill(
-        this.#home,
+        this.home,
         h("h1", {}, "Sessions"),
         h("p", { class: "soft" }, "Sign in to see what was recorded."),
         h("a", { class: "button primary", href: "#account" }, "Sign in"),
@@ -59,9 +44,26 @@ export class SessionsView implements View {
     }
   }
 
+  #upload({ limits }: Status): HTMLElement {
+    const most = `Up to ${limits.clip_seconds} s and ${fileSize(limits.clip_bytes)}: MP4, MOV, WebM or Matroska`;
+    const button = h(
+      "button",
+      { type: "button", class: "button", title: most, onclick: () => this.#input.click() },
+      icon("upload"),
+      "Upload a clip",
+    );
+    return h("div", {}, button, h("label", { for: "clip", class: "visually-hidden" }, "Clip"), this.#input);
+  }
+
+  #chosen(): void {
+    // A copy: the list is emptied with its control.
+    void this.#queue.add([...(this.#input.files ?? [])]);
+    this.#input.value = "";
+  }
+
   async #reload(): Promise<void> {
     try {
-      const { sessions } = await this.#app.api.get<{ sessions: Session[] }>("/api/sessions");
+      const { sessions } = await this.app.api.get<{ sessions: Session[] }>("/api/sessions");
       const total = sessions.reduce((sum, session) => sum + session.bytes, 0);
       this.#summary.textContent =
         sessions.length === 0
@@ -81,7 +83,7 @@ export class SessionsView implements View {
     const changes = session.may_change
       ? [
           iconButton("rename", `Rename ${name}`, () => void this.#rename(session)),
-          iconButton("share", `Share ${name}`, () => void showSharing(this.#app, session)),
+          iconButton("share", `Share ${name}`, () => void showSharing(this.app, session)),
           iconButton("delete", `Delete ${name}`, () => void this.#delete(session), { disabled: session.connected }),
         ]
       : [];
@@ -98,7 +100,7 @@ export class SessionsView implements View {
       h(
         "div",
         { class: "card-actions" },
-        iconButton("download", `Download ${name}`, () => showDownloads(this.#app, session, path)),
+        iconButton("download", `Download ${name}`, () => showDownloads(this.app, session, path)),
         ...changes,
       ),
     );
@@ -107,13 +109,13 @@ export class SessionsView implements View {
   async #rename(session: Session): Promise<void> {
     const name = await promptDialog("Rename this session", "Name", sessionName(session), "Rename");
     if (name === null) return;
-    await this.#attempt(() => this.#app.api.post(sessionPath(session.number), { name }, "PATCH"));
+    await this.#attempt(() => this.app.api.post(sessionPath(session.number), { name }, "PATCH"));
   }
 
   async #delete(session: Session): Promise<void> {
     const text = `“${sessionName(session)}”, ${fileSize(session.bytes)}, is deleted from the receiver with all its meshes and links. This cannot be undone.`;
     if (!(await confirmDialog("Delete this session?", text, "Delete"))) return;
-    await this.#attempt(() => this.#app.api.delete(sessionPath(session.number)));
+    await this.#attempt(() => this.app.api.delete(sessionPath(session.number)));
   }
 
   async #attempt(action: () => Promise<unknown>): Promise<void> {
@@ -126,34 +128,26 @@ export class SessionsView implements View {
     }
   }
 
-  #route(): void {
-    if (!this.#shown) return;
-    const [view, id] = location.hash.slice(1).split("/");
-    if (view === "shared" && id) void this.#open(`/api/shared/${encodeURIComponent(id)}`, null);
-    else if (view === "sessions" && Number(id) > 0) {
-      void this.#open(sessionPath(Number(id)), () => (location.hash = "sessions"));
-    } else this.#closePlayer();
+  protected override load(view: string, id: string): Promise<Detail> | null {
+    if (view === "shared" && id) return this.#player(`/api/shared/${encodeURIComponent(id)}`, null);
+    return view === "sessions" && Number(id) > 0 ? this.#player(sessionPath(Number(id)), toList) : null;
   }
 
-  async #open(path: string, closed: (() => void) | null): Promise<void> {
-    try {
-      const [session, { SessionPlayer }] = await Promise.all([this.#app.api.get<Session>(path), import("./player.ts")]);
-      this.#closePlayer();
-      if (!this.#shown) return;
-      this.#player = new SessionPlayer(this.#app, session, path, closed);
-      this.#home.hidden = true;
-      this.#element.append(this.#player.element);
-    } catch (error) {
-      this.#closePlayer();
-      if (closed) closed();
-      else fill(this.#home, h("h1", {}, "Sessions"), h("p", { class: "notice bad", role: "alert" }, explain(error)));
-      if (closed) this.#app.fail(error);
+  protected override refused(error: unknown): void {
+    if (location.hash.startsWith("#shared/")) {
+      fill(this.home, h("h1", {}, "Sessions"), h("p", { class: "notice bad", role: "alert" }, explain(error)));
+    } else {
+      toList();
+      this.app.fail(error);
     }
   }
 
-  #closePlayer(): void {
-    this.#player?.close();
-    this.#player = null;
-    this.#home.hidden = false;
+  async #player(path: string, closed: (() => void) | null): Promise<Detail> {
+    const [session, { SessionPlayer }] = await Promise.all([this.app.api.get<Session>(path), import("./player.ts")]);
+    return new SessionPlayer(this.app, session, path, closed);
   }
+}
+
+function toList(): void {
+  location.hash = "sessions";
 }

@@ -41,6 +41,39 @@ export class Api {
     return (await this.request("GET", path, signal ? { signal } : {})).arrayBuffer();
   }
 
+  /**
+   * Posts a form whose answer comes in lines.
+   *
+   * @param onSent is called with the share of the form that has left.
+   * @param onText is called with all that has come of the answer.
+   * @throws RequestError with a sentence for the user; a request that was aborted throws the signal's reason.
+   */
+  send(
+    path: string,
+    form: FormData,
+    onSent: (share: number) => void,
+    onText: (text: string) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    // `fetch` does not tell how much has left.
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.setRequestHeader("Accept", "application/x-ndjson");
+    if (this.#csrf) request.setRequestHeader("X-CSRF-Token", this.#csrf);
+    request.upload.onprogress = ({ loaded, total }) => onSent(loaded / Math.max(total, 1));
+    request.onprogress = () => request.status === 200 && onText(request.responseText);
+    signal?.addEventListener("abort", () => request.abort());
+    return new Promise((resolve, reject) => {
+      request.onload = () => {
+        if (request.status === 200) resolve(onText(request.responseText));
+        else void refusal(answerOf(request)).then((text) => reject(new RequestError(request.status, text)));
+      };
+      request.onerror = () => reject(new RequestError(0, UNREACHABLE));
+      request.onabort = () => reject(signal?.reason);
+      request.send(form);
+    });
+  }
+
   /** @throws RequestError with a sentence for the user; a request that was aborted throws the signal's reason. */
   async request(method: string, path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
@@ -57,6 +90,14 @@ export class Api {
     if (!response.ok) throw new RequestError(response.status, await refusal(response));
     return response;
   }
+}
+
+function answerOf(request: XMLHttpRequest): Response {
+  const wait = request.getResponseHeader("Retry-After");
+  return new Response(request.responseText, {
+    status: request.status,
+    headers: wait === null ? {} : { "Retry-After": wait },
+  });
 }
 
 /** The receiver's own words, or ours where a proxy answered in its place. */
@@ -79,9 +120,9 @@ function byStatus(status: number): string {
     case 404:
       return "This no longer exists. Reload the page.";
     case 413:
-      return "The picture is too large. Choose a smaller one.";
+      return "The file is too large. Choose a smaller one.";
     case 415:
-      return "This is not a picture. Choose a JPEG, PNG, WebP, HEIC, AVIF or GIF file.";
+      return "The receiver does not know this kind of file. Choose a picture or a clip.";
     case 429:
       return "Too many requests. Wait a moment, then try again.";
     case 503:

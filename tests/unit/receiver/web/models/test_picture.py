@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from receiver.web.models.picture import CheckedPicture, check_picture
-from receiver.web.models.refusals import UploadRefused
+from receiver.web.uploads.refusals import UploadRefused
 from tests.support import fake_pictures
 from tests.support.fake_pictures import picture
 

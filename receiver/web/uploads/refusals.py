@@ -1,4 +1,6 @@
-"""Why an upload is refused."""
+"""Why an upload is refused, and how metrics name its end."""
+
+import asyncio
 
 from receiver.web.metrics import UploadOutcome
 
@@ -22,3 +24,12 @@ class UploadRefused(Exception):
         if self.status >= 500:
             return UploadOutcome.UNAVAILABLE
         return UploadOutcome.LIMITED if self.status == 429 else UploadOutcome.REFUSED
+
+
+def outcome_of(error: BaseException | None) -> UploadOutcome:
+    """How metrics name the end of a job."""
+    if error is None:
+        return UploadOutcome.STORED
+    if isinstance(error, asyncio.CancelledError):
+        return UploadOutcome.CANCELLED
+    return error.outcome if isinstance(error, UploadRefused) else UploadOutcome.FAILED

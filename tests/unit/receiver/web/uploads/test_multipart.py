@@ -1,10 +1,11 @@
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from receiver.web.models.multipart import UploadedFile, check_headers, read_upload
-from receiver.web.models.refusals import UploadRefused
+from receiver.web.uploads.multipart import UploadedFile, UploadForm, check_headers, read_upload
+from receiver.web.uploads.refusals import UploadRefused
 
 BOUNDARY = b"b0undary"
 LIMIT = 100_000
@@ -19,7 +20,11 @@ END = b"--b0undary--\r\n"
 
 
 async def read(body: bytes, chunk: int = 7, limit: int = LIMIT) -> UploadedFile:
-    return await read_upload(chunks(body, chunk), BOUNDARY, limit, 10.0)
+    return await read_upload(chunks(body, chunk), BOUNDARY, form(limit))
+
+
+def form(limit: int = LIMIT, seconds: float = 10.0, folder: Path | None = None) -> UploadForm:
+    return UploadForm("image", "picture", limit, seconds, folder)
 
 
 async def chunks(body: bytes, size: int) -> AsyncIterator[bytes]:
@@ -31,6 +36,19 @@ async def chunks(body: bytes, size: int) -> AsyncIterator[bytes]:
 async def test_picture_is_read_however_it_arrives(chunk: int) -> None:
     content = bytes(range(256)) * 4 + b"\r\n--b0undar not the end\r\n--"
     assert await read(part(content) + END, chunk) == UploadedFile("x.jpg", content)
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+async def test_file_goes_to_the_folder(size: int, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (size // 256) + b"end"
+    wanted = form(2_000_000, folder=tmp_path)
+    file = await read_upload(chunks(part(content) + END, 4096), BOUNDARY, wanted)
+    assert file.path is not None and file.path.parent == tmp_path and file.path.read_bytes() == content
+    assert file.name == "x.jpg" and file.content == b""
+    for body, status in ((part(b"") + END, 415), (part(content + b"x" * 2_000_000) + END, 413)):
+        with pytest.raises(UploadRefused) as raised:
+            await read_upload(chunks(body, 4096), BOUNDARY, wanted)
+        assert raised.value.status == status, raised.value.detail
 
 
 @pytest.mark.parametrize(
@@ -75,18 +93,19 @@ async def test_no_more_than_the_limit_is_read() -> None:
             yield b"x" * 65_536
 
     with pytest.raises(UploadRefused) as raised:
-        await read_upload(endless(), BOUNDARY, LIMIT, 10.0)
+        await read_upload(endless(), BOUNDARY, form())
     assert raised.value.status == 413 and sent <= 2 * 65_536
 
 
-async def test_slow_body_is_refused() -> None:
+async def test_slow_body_is_refused(tmp_path: Path) -> None:
     async def silent() -> AsyncIterator[bytes]:
         yield part()[:20]
         await asyncio.Event().wait()
 
-    with pytest.raises(UploadRefused) as raised:
-        await read_upload(silent(), BOUNDARY, LIMIT, 0.01)
-    assert raised.value.status == 408
+    for folder in (None, tmp_path):
+        with pytest.raises(UploadRefused) as raised:
+            await read_upload(silent(), BOUNDARY, form(seconds=0.01, folder=folder))
+        assert raised.value.status == 408
 
 
 @pytest.mark.parametrize(
@@ -104,7 +123,7 @@ async def test_name_is_made_printable(given: str, shown: str) -> None:
 
 
 def headers(content_type: str, length: str | None, limit: int = LIMIT) -> bytes:
-    return check_headers(content_type, length, limit)
+    return check_headers(content_type, length, form(limit))
 
 
 def test_headers_are_accepted() -> None:

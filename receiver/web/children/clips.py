@@ -1,0 +1,83 @@
+"""Plays uploaded clips with a sender process each, whose session is recorded like that of any sender.
+
+    clip ─ sender process (capture … codec) ─ internal link ─ receiver's pipeline ─→ session on disk
+
+Nobody observes the session live: it belongs to the account that has uploaded the clip.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from common.errors import OutputError, SourceError
+from common.wire.convert import FrameMessage
+from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
+from receiver.link.session import Session
+from receiver.metrics import ReceiverMetrics
+from receiver.web.children.internal_link import PassedFrames
+from receiver.web.children.sender_child import SENDER, SenderChild
+from receiver.web.clips import ClipRefused
+from receiver.web.pictures import PicturesUnavailable
+
+# As with uploaded pictures, labels are as fine as they get; the player shows the clip at its own pace.
+_FLAGS = ("--policy", "fixed", "--fixed-f", "0", "--media-times")
+# Until the first frame, and between two: the process loads its networks on a machine that may be busy.
+_STALL_S = 120.0
+
+
+class ChildClips:
+    """A `ClipPlayer`."""
+
+    def __init__(
+        self, handler: FrameHandler, *, metrics: ReceiverMetrics | None = None, command: Sequence[str] = SENDER
+    ) -> None:
+        self._handler, self._command = handler, command
+        self._metrics = metrics or ReceiverMetrics()
+
+    async def play(
+        self, clip: Path, owner: str, on_session: Callable[[str], None], on_frame: Callable[[int], None]
+    ) -> None:
+        """See `ClipPlayer.play`."""
+        try:
+            async with asyncio.timeout(_STALL_S) as stall:
+
+                def published(frames: int) -> None:
+                    stall.reschedule(asyncio.get_running_loop().time() + _STALL_S)
+                    on_frame(frames)
+
+                exit_code = await self._play(clip, owner, _ClipFrames(self._handler, on_session, published))
+        except (TimeoutError, OutputError) as error:
+            raise PicturesUnavailable("the process for this clip does not answer: try again later") from error
+        if exit_code == SourceError.exit_code:
+            raise ClipRefused("the clip is damaged or incomplete: export it again")
+        if exit_code != 0:
+            self._metrics.sender_process_ended()
+            raise PicturesUnavailable("the process for this clip has ended: try again later")
+
+    async def _play(self, clip: Path, owner: str, frames: "_ClipFrames") -> int | None:
+        child = SenderChild("clip", clip, frames, flags=_FLAGS, account=owner, restarts=False, command=self._command)
+        try:
+            await child.start()
+            return await child.ended()
+        finally:
+            await child.close()
+
+
+class _ClipFrames(PassedFrames):
+    """Passes a clip's session on, and says how far it is."""
+
+    def __init__(
+        self, handler: FrameHandler, on_session: Callable[[str], None], on_frame: Callable[[int], None]
+    ) -> None:
+        super().__init__(handler)
+        self._on_session, self._on_frame = on_session, on_frame
+
+    async def on_session(self, session: Session) -> None:
+        session.private = session.replayed = True
+        self._on_session(session.session_id.hex())
+        await super().on_session(session)
+
+    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
+        outcome = await super().on_frame(session, frame, arrival)
+        self._on_frame(frame.sequence + 1)
+        return outcome

@@ -1,0 +1,81 @@
+"""Removes sessions with their links, and accounts with all that is theirs.
+
+An account's sessions may be live or read when it is removed, or belong to a receiver that runs beside the command. So a
+note in the output directory says that they are to be deleted, and whoever has the directory deletes them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from receiver.publish.output_files import output_errors, publish_file
+from receiver.publish.session_deletion import SessionInUse
+from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_records import SessionState
+from receiver.web.accounts import store
+from receiver.web.accounts.store import Account
+from receiver.web.database.database import Database
+from receiver.web.library.shares import remove_shares
+from receiver.web.models.files import ModelFiles
+from receiver.web.owners import account_key, key_of_session
+
+_NOTE = ".removed-account-"
+
+
+def delete_sessions(directory: SessionDirectory, database: Database, states: Sequence[SessionState]) -> None:
+    """Deletes sessions with their files and links. Raises SessionInUse or OutputError."""
+    directory.delete([state.number for state in states])
+    known = [state.identifier for state in states if state.identifier is not None]
+    database.write(lambda session: remove_shares(session, known))
+
+
+def remove_account(database: Database, files: ModelFiles, out: Path, account: Account, now: float) -> int:
+    """Removes an account, its tokens, browsers, links and models, and notes that its sessions are to be deleted.
+
+    Returns:
+        the number of models.
+
+    Raises:
+        OutputError: the disk cannot be written, or the database does not answer; the account is still there then.
+    """
+
+    def work(session: Session) -> list[str]:
+        models = store.remove_account(session, account)
+        for model in models:
+            files.prepare_removal(model)
+        return models
+
+    publish_file(out / f"{_NOTE}{account_key(account.name)}", str(now).encode())
+    models = database.write(work)
+    for model in models:
+        files.remove(model)
+    database.forget()
+    return len(models)
+
+
+def delete_sessions_of_removed(directory: SessionDirectory, database: Database) -> None:
+    """Deletes the sessions of accounts that were removed; those in use stay until the next time. Raises OutputError."""
+    out = directory.config.out
+    for note in out.glob(f"{_NOTE}*"):
+        with output_errors(note):
+            key, removed_at = note.name.removeprefix(_NOTE), float(note.read_text())
+        if _is_there(database, key, removed_at) or _deleted(directory, database, key, removed_at):
+            with output_errors(note):
+                note.unlink(missing_ok=True)
+
+
+def _is_there(database: Database, key: str, removed_at: float) -> bool:
+    """Whether the removal has failed; an account that was made later may have the same name."""
+    accounts = database.read(store.list_accounts)
+    return any(account_key(name) == key and created_at <= removed_at for name, created_at, *_ in accounts)
+
+
+def _deleted(directory: SessionDirectory, database: Database, key: str, removed_at: float) -> bool:
+    states = [s for s in directory.sessions() if key_of_session(s) == key and s.statistics.began_at <= removed_at]
+    try:
+        if states:
+            delete_sessions(directory, database, states)
+    except SessionInUse:
+        return False
+    return True

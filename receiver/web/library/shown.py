@@ -1,0 +1,114 @@
+"""What the routes of recorded sessions take and show."""
+
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from receiver.publish.session_records import SessionState
+from receiver.web.accounts.api import Given
+from receiver.web.library.service import MAX_NAME
+
+
+class SessionShown(BaseModel):
+    """A recorded session.
+
+    Args:
+        name: what somebody has called it, or empty.
+        source: file name or device of the newest frame.
+        length_s: from its first frame to its newest.
+        people: how many different people were seen.
+        bytes: on the disk.
+        last_seq: sequence number of the newest frame.
+        connected: whether its sender is.
+        may_change: whether you may rename, delete and share it.
+        fps: mean of frames a second.
+        label_bytes: mean size of a frame's labels.
+        link_bps: mean bits a second of everything on the link; null without a link.
+        age_ms: mean from capture to mesh; null if unknown.
+    """
+
+    number: int
+    name: str
+    source: str
+    began_at: datetime
+    ended_at: datetime
+    length_s: float
+    people: int
+    frames: int
+    last_seq: int
+    bytes: int
+    connected: bool
+    may_change: bool
+    fps: float | None
+    label_bytes: float
+    link_bps: float | None
+    age_ms: float | None
+
+    @classmethod
+    def from_state(cls, state: SessionState, *, connected: bool, may_change: bool) -> Self:
+        about, frames, seconds = state.statistics, state.frames, state.statistics.length_s
+        return cls(
+            number=state.number,
+            name=state.name,
+            source=about.source,
+            began_at=datetime.fromtimestamp(about.began_at, UTC),
+            ended_at=datetime.fromtimestamp(about.ended_at, UTC),
+            length_s=seconds,
+            people=len(about.people),
+            frames=frames,
+            last_seq=state.last_sequence,
+            bytes=about.disk_bytes,
+            connected=connected,
+            may_change=may_change,
+            fps=(frames - 1) / seconds if seconds > 0 else None,
+            label_bytes=about.label_bytes / max(frames, 1),
+            link_bps=8 * about.link_bytes / seconds if seconds > 0 and about.link_bytes else None,
+            age_ms=about.mean_age_ms,
+        )
+
+
+class SessionsShown(BaseModel):
+    """All recorded sessions."""
+
+    sessions: list[SessionShown]
+
+
+class FramesShown(BaseModel):
+    """Consecutive frames of a session: lines of `frames.jsonl` (docs/outputs.md)."""
+
+    frames: list[dict[str, Any]]
+
+
+class NameGiven(Given):
+    """A name for a session; empty takes it away."""
+
+    name: str = Field(max_length=4 * MAX_NAME)
+
+
+class ShareGiven(Given):
+    """For how long a link is valid."""
+
+    days: float = Field(gt=0, le=365)
+
+
+class ShareShown(BaseModel):
+    """A link in the list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class SharesShown(BaseModel):
+    """The links of a session that are valid, newest first."""
+
+    shares: list[ShareShown]
+
+
+class ShareMade(ShareShown):
+    """A new link; its secret is shown this once. The page opens it as `/#shared/SECRET`."""
+
+    secret: str

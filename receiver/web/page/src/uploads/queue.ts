@@ -1,0 +1,174 @@
+/** Uploads many pictures and clips, some at a time; one that fails does not stop the others. */
+
+import type { App } from "../shell/app.ts";
+import { explain, RequestError } from "../shell/api.ts";
+import { fill, h, iconButton, setText } from "../shell/dom.ts";
+import { fileSize } from "../live/units.ts";
+import { kindOf, picturesIn } from "./files.ts";
+import { uploadClip, uploadPicture } from "./upload.ts";
+
+const AT_ONCE = 2;
+/** The receiver is busy: a file waits and tries again. */
+const BUSY = [429, 503];
+const TRIES = 20;
+const PAUSE_MS = 3e3;
+
+/** What the stages of an upload are called; receiver/web/pictures.py and library/clips.py name them. */
+export const STAGES: readonly [key: string, name: string][] = [
+  ["upload", "Uploading"],
+  ["queue", "Waiting"],
+  ["perception", "Finding people"],
+  ["link", "Sending labels"],
+  ["reconstruction", "Building meshes"],
+  ["files", "Saving files"],
+];
+export const STARTING = "Starting the recogniser, a few seconds";
+const NAMES = new Map([...STAGES, ["starting", STARTING], ["clip", "Building meshes"]]);
+
+interface Entry {
+  file: File;
+  row: HTMLElement;
+  state: HTMLElement;
+  abort: AbortController;
+  cancel: HTMLButtonElement;
+}
+
+export class UploadQueue {
+  readonly element: HTMLElement;
+  readonly #app: App;
+  readonly #done: () => void;
+  readonly #summary = h("p", { role: "status" });
+  readonly #bar = h("progress", { max: 1, value: 0, "aria-label": "Files that are done" });
+  readonly #list = h("ul", { class: "queue-list", tabindex: 0, "aria-label": "Files" });
+  readonly #waiting: Entry[] = [];
+  #total = 0;
+  #made = 0;
+  #failed = 0;
+  #working = 0;
+
+  /** @param done is called after each file. */
+  constructor(app: App, done: () => void) {
+    this.#app = app;
+    this.#done = done;
+    const head = h("div", { class: "queue-head" }, this.#summary, this.#bar);
+    this.element = h("section", { class: "card queue", hidden: true, "aria-label": "Uploads" }, head, this.#list);
+  }
+
+  get isBusy(): boolean {
+    return this.#working + this.#waiting.length > 0;
+  }
+
+  /** Adds pictures and clips, and the pictures in ZIPs. */
+  async add(files: Iterable<File>): Promise<void> {
+    if (!this.isBusy) this.#clear();
+    for (const file of files) {
+      if (kindOf(file) !== "zip") this.#enter(file);
+      else {
+        try {
+          const found = await picturesIn(file);
+          for (const picture of found) this.#enter(picture);
+          if (found.length === 0) this.#fail(this.#row(file), "There is no picture in this ZIP.");
+        } catch (error) {
+          this.#fail(this.#row(file), explain(error));
+        }
+      }
+    }
+    this.#refresh();
+    while (this.#working < AT_ONCE && this.#waiting.length > 0) void this.#work();
+  }
+
+  #clear(): void {
+    fill(this.#list);
+    this.#total = this.#made = this.#failed = 0;
+  }
+
+  #enter(file: File): void {
+    const entry = this.#row(file);
+    const largest =
+      kindOf(file) === "clip" ? this.#app.status?.limits.clip_bytes : this.#app.status?.limits.picture_bytes;
+    if (kindOf(file) === null) this.#fail(entry, "This is neither a picture nor a clip.");
+    else if (largest && file.size > largest) this.#fail(entry, `This is larger than ${fileSize(largest)}.`);
+    else this.#waiting.push(entry);
+  }
+
+  #row(file: File): Entry {
+    const state = h("span", { class: "soft small" }, "Waiting");
+    const abort = new AbortController();
+    const cancel = iconButton("close", `Cancel ${file.name}`, () => this.#cancel(entry));
+    const row = h("li", { "data-state": "waiting" }, h("span", { class: "card-name" }, file.name), state, cancel);
+    const entry = { file, row, state, abort, cancel };
+    this.#list.append(row);
+    this.#total += 1;
+    return entry;
+  }
+
+  #cancel(entry: Entry): void {
+    entry.abort.abort();
+    const place = this.#waiting.indexOf(entry);
+    if (place >= 0) {
+      this.#waiting.splice(place, 1);
+      this.#fail(entry, "Cancelled");
+      this.#refresh();
+    }
+  }
+
+  async #work(): Promise<void> {
+    this.#working += 1;
+    for (let entry = this.#waiting.shift(); entry; entry = this.#waiting.shift()) {
+      entry.row.dataset["state"] = "working";
+      this.#refresh();
+      await this.#upload(entry);
+      this.#refresh();
+      this.#done();
+    }
+    this.#working -= 1;
+    this.#refresh();
+  }
+
+  async #upload(entry: Entry): Promise<void> {
+    const { file, row, state, abort, cancel } = entry;
+    const clip = kindOf(file) === "clip";
+    const stage = (name: string, done?: number) => {
+      // A picture that has arrived becomes a model in any case.
+      cancel.hidden = !clip && name !== "upload";
+      const share = done === undefined || done >= 1 ? "" : `, ${Math.round(100 * done)} %`;
+      setText(state, `${NAMES.get(name) ?? name}${share}`);
+    };
+    for (let attempt = 1; ; attempt++) {
+      stage("upload");
+      try {
+        const href = clip
+          ? `#sessions/${(await uploadClip(this.#app.api, file, stage, abort.signal)).number}`
+          : `#models/${(await uploadPicture(this.#app.api, file, stage, abort.signal)).id}`;
+        row.dataset["state"] = "done";
+        fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"));
+        cancel.remove();
+        this.#made += 1;
+        return;
+      } catch (error) {
+        const busy = error instanceof RequestError && BUSY.includes(error.status) && !abort.signal.aborted;
+        if (!busy || attempt === TRIES) {
+          this.#fail(entry, abort.signal.aborted ? "Cancelled" : explain(error));
+          return;
+        }
+        setText(state, "Waiting for the receiver");
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
+    }
+  }
+
+  #fail({ row, state, cancel }: Entry, text: string): void {
+    row.dataset["state"] = "failed";
+    setText(state, text);
+    cancel.remove();
+    this.#failed += 1;
+  }
+
+  #refresh(): void {
+    this.element.hidden = this.#total === 0;
+    const ended = this.#made + this.#failed;
+    const failed = this.#failed > 0 ? `, ${this.#failed} failed` : "";
+    setText(this.#summary, `${this.#made} of ${this.#total} files done${failed}`);
+    this.#bar.value = ended / Math.max(1, this.#total);
+  }
+}

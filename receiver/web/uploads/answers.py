@@ -1,0 +1,122 @@
+"""Takes an upload of any kind from its request, and answers it: with its result, or line by line as it goes on."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from typing import Any, Protocol, TypeVar
+
+from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
+
+from common.errors import OutputError
+from receiver.web.accounts.store import Account
+from receiver.web.problems import problem, retry_later
+from receiver.web.uploads.jobs import Job
+from receiver.web.uploads.multipart import UploadedFile, UploadForm, check_headers, read_upload
+from receiver.web.uploads.refusals import UploadRefused
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+NDJSON = "application/x-ndjson"
+PROGRESS = {
+    "description": f"With `Accept: {NDJSON}`: one JSON object a line, `stage`, then `done` or `error`.",
+    "content": {NDJSON: {"schema": {"type": "string"}}},
+}
+
+
+class Uploads(Protocol[T]):
+    """What takes uploads of one kind."""
+
+    def admit(self, account: Account) -> AbstractAsyncContextManager[None]:
+        """Admits a body until the block ends. Raises UploadRefused."""
+
+    def form(self, place: ExitStack) -> UploadForm:
+        """What the body has to be; what it is kept in goes with `place`."""
+
+    def work(self, account: Account) -> AbstractContextManager[None]:
+        """The place of a file that has arrived. Raises UploadRefused."""
+
+    async def begin(self, account: Account, place: ExitStack, file: UploadedFile) -> Job[T]:
+        """Checks a file, and begins to work on it; what `place` has goes at the end. Raises UploadRefused."""
+
+    def ended(self, error: BaseException | None, seconds: float) -> None:
+        """An upload has ended before it became a job."""
+
+
+def form_body(field: str, described: str) -> dict[str, Any]:
+    """A form with one file, for the OpenAPI document."""
+    properties = {field: {"type": "string", "format": "binary", "description": described}}
+    schema = {"type": "object", "required": [field], "properties": properties, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+async def begun(request: Request, uploads: Uploads[T], account: Account) -> Job[T]:
+    """Admits an upload, reads and checks its file, and begins to work on it. Raises HTTPException."""
+    headers, began_s = request.headers, time.perf_counter()
+    try:
+        async with uploads.admit(account):
+            with ExitStack() as place:
+                form = uploads.form(place)
+                boundary = check_headers(headers.get("content-type", ""), headers.get("content-length"), form)
+                file = await read_upload(request.stream(), boundary, form)
+                place.enter_context(uploads.work(account))
+                return await uploads.begin(account, place, file)
+    except (UploadRefused, ClientDisconnect) as error:
+        left = UploadRefused(400, "the connection ended before the file had arrived")
+        refused = error if isinstance(error, UploadRefused) else left
+        uploads.ended(refused, time.perf_counter() - began_s)
+        refusal = as_problem(refused)
+        # The rest of the body is not read: the connection cannot be used again.
+        refusal.headers = {**(refusal.headers or {}), "Connection": "close"}
+        raise refusal from error
+
+
+async def lines(job: Job[T], result: Callable[[T], Mapping[str, Any]]) -> AsyncIterator[str]:
+    """The progress of a job, and its result or error, as lines of JSON."""
+    async for event in job.events():
+        yield _line({"event": "stage", **event})
+    try:
+        done = await job.finished()
+    except UploadRefused as error:
+        yield _line({"event": "error", "status": error.status, "detail": error.detail})
+    except OutputError as error:
+        logger.error("%s", error)
+        yield _line({"event": "error", "status": 503, "detail": "it could not be stored: try again later"})
+    else:
+        yield _line({"event": "done", **result(done)})
+
+
+async def finished(job: Job[T]) -> T:
+    """The result of a job. Raises HTTPException or OutputError."""
+    try:
+        return await job.finished()
+    except UploadRefused as error:
+        raise as_problem(error) from error
+
+
+def cancel_when_left(request: Request, job: Job[Any]) -> None:
+    """Cancels a job when its client ends the connection."""
+
+    async def until_left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        job.result.cancel()
+
+    leaving = asyncio.create_task(until_left(), name="client of an upload")
+    job.result.add_done_callback(lambda _: leaving.cancel())
+
+
+def as_problem(error: UploadRefused) -> HTTPException:
+    """The refusal as an error of a route."""
+    if error.wait_s:
+        return retry_later(error.status, error.detail, error.wait_s)
+    return problem(error.status, error.detail)
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"), allow_nan=False) + "\n"

@@ -1,0 +1,208 @@
+"""Uploaded clips: what becomes a session, whose it is, and that nothing is left of what does not."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from receiver.web.clips import ClipRefused
+from receiver.web.config import UploadConfig
+from receiver.web.pictures import PicturesUnavailable
+from tests.support.fake_link import until
+from tests.support.fake_pictures import FakePictures, picture
+from tests.support.published_session import write_clip
+from tests.support.web_service import Site, open_site
+
+JSON_LINES = {"Accept": "application/x-ndjson"}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4").read_bytes()
+
+
+async def upload(
+    client: httpx.AsyncClient, content: bytes, name: str = "Im Park.mov", headers: Mapping[str, str] | None = None
+) -> httpx.Response:
+    return await client.post("/api/sessions", files={"clip": (name, content)}, headers=headers)
+
+
+def left(site: Site) -> list[str]:
+    """Sessions and files that are left of clips."""
+    sessions = [str(state.number) for state in site.directory.sessions()]
+    return sessions + [path.name for path in (*site.out.glob("bodywire-run-*"), *(site.out / "meshes").iterdir())]
+
+
+async def test_clip_becomes_a_session_of_its_account(site: Site, clip: bytes) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    answer = await upload(anna, clip)
+    assert answer.status_code == 201, answer.text
+    path, made = answer.headers["location"], answer.json()
+    assert path == "/api/sessions/1" and (made["frames"], made["people"], made["may_change"]) == (3, 1, True)
+    assert site.clips.received[0].name == "Im Park.mp4" and not list(site.out.glob("bodywire-run-*"))
+    assert (await anna.get("/api/sessions")).json()["sessions"] == [made]
+    (frame, *_) = (await anna.get(f"{path}/frames")).json()["frames"]
+    mesh = f"/{frame['people'][0]['surface']}"
+    for place in (path, f"{path}/frames", f"{path}/download/zip", f"{path}{mesh}", mesh):
+        assert [(await client.get(place)).status_code for client in (anna, bert)] == [200, 404], place
+    assert (await bert.get("/api/sessions")).json()["sessions"] == []
+    assert (await bert.delete(path)).status_code == 404
+    user = site.client()
+    assert len((await user.get("/api/sessions")).json()["sessions"]) == 1, "who has the printed address"
+    link = (await anna.post(f"{path}/shares", json={"days": 1})).json()["secret"]
+    assert (await bert.get(f"/api/shared/{link}")).status_code == 200
+    assert (await anna.patch(path, json={"name": "Tanz"})).status_code == 200
+    site.clock.advance(10)
+    assert (await anna.delete(path)).status_code == 204 and left(site) == []
+    assert site.outcomes == ["stored"]
+
+
+async def test_progress_is_reported_line_by_line(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    answer = await upload(anna, clip, headers=JSON_LINES)
+    *stages, done = [json.loads(line) for line in answer.text.splitlines()]
+    assert [each["stage"] for each in stages] == ["queue", "clip", "clip", "clip"]
+    assert [each["done"] for each in stages[2:]] == [0.33, 0.5], "of six frames in the file"
+    assert done["event"] == "done" and done["session"]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "people", "status"),
+    [
+        (ClipRefused("the clip is damaged"), True, 422),
+        (PicturesUnavailable("the process has ended"), True, 503),
+        (None, False, 422),
+    ],
+)
+async def test_nothing_is_left_of_a_clip_that_fails(
+    site: Site, clip: bytes, error: Exception | None, people: bool, status: int
+) -> None:
+    anna = await site.visitor("Anna")
+    site.clips.error, site.clips.people = error, people
+    answer = await upload(anna, clip)
+    assert answer.status_code == status and answer.json()["detail"]
+    last = json.loads((await upload(anna, clip, headers=JSON_LINES)).text.splitlines()[-1])
+    assert (last["event"], last["status"]) == ("error", status)
+    assert left(site) == [] and (site.out / "frames.jsonl").read_bytes() == b""
+    site.clips.error, site.clips.people = None, True
+    assert (await upload(anna, clip)).status_code == 201
+
+
+async def test_what_is_no_clip_is_refused(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    playlist = b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"
+    for content, status, words in (
+        (b"", 415, "no clip"),
+        (picture(), 415, "MP4"),
+        (playlist, 415, "MP4"),
+        (clip[:1000], 422, "damaged"),
+        (clip[: clip.index(b"mdat") + 60] + clip[clip.index(b"moov") - 4 :], 422, "damaged"),
+        (b"\0\0\0\x18ftypisom" + bytes(100), 422, "damaged"),
+    ):
+        answer = await upload(anna, content)
+        assert answer.status_code == status and words in answer.json()["detail"], (content[:20], answer.text)
+    assert (await upload(site.client(), clip)).status_code == 401
+    assert site.clips.received == [] and left(site) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "words"),
+    [
+        ({"clip_bytes": 1000}, 413, "larger than"),
+        ({"clip_seconds": 0.1}, 413, "cut it"),
+        ({"upload_pixels": 1000}, 413, "pixels"),
+        ({"account_models": 1}, 409, "keeps 1 models and clips"),
+        ({"account_gb": 1e-7}, 409, "delete one first"),
+    ],
+)
+async def test_limits_are_said(tmp_path: Path, clip: bytes, limits: Any, status: int, words: str) -> None:
+    async with open_site(tmp_path, FakePictures(), uploads=UploadConfig(**limits)) as site:
+        anna = await site.visitor("Anna")
+        first = await upload(anna, clip)
+        answer = await upload(anna, clip) if status == 409 else first
+        assert answer.status_code == status and words in answer.json()["detail"], answer.text
+        if "account_models" in limits:
+            assert (await anna.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 409
+
+
+async def request_that_ends_early(site: Site, browser: httpx.AsyncClient, clip: bytes) -> None:
+    """Uploads a clip, and leaves while it is played."""
+    request = browser.build_request("POST", "/api/sessions", files={"clip": ("a.mp4", clip)})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/sessions",
+        "raw_path": b"/api/sessions",
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 1),
+    }
+    body = [{"type": "http.request", "body": request.read(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if body:
+            return body.pop()
+        await until(lambda: bool(site.clips.received))
+        return {"type": "http.disconnect"}
+
+    async def send(_: object) -> None:
+        """Nobody reads it."""
+
+    await site.app(scope, receive, send)
+
+
+async def test_client_that_leaves_cancels_its_clip(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    site.clips.gate.clear()
+    await request_that_ends_early(site, anna, clip)
+    await until(lambda: site.outcomes == ["cancelled"])
+    assert left(site) == [] and (await anna.get("/api/sessions")).json()["sessions"] == []
+
+
+async def test_clip_in_work_is_shown_to_nobody(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    site.clips.gate.clear()
+    uploading = asyncio.create_task(upload(anna, clip))
+    await until(lambda: bool(site.clips.received))
+    assert (await site.client().get("/api/sessions")).json()["sessions"] == []
+    assert (await anna.get("/meshes/000000.glb")).status_code == 200, "hers"
+    site.clips.gate.set()
+    assert (await uploading).status_code == 201
+    assert len((await anna.get("/api/sessions")).json()["sessions"]) == 1
+
+
+async def test_stop_gives_up_clips_and_leaves_nothing(tmp_path: Path, clip: bytes) -> None:
+    async with open_site(tmp_path, FakePictures()) as site:
+        anna = await site.visitor("Anna")
+        site.clips.gate.clear()
+        uploading = asyncio.create_task(upload(anna, clip))
+        await until(lambda: bool(site.clips.received))
+    assert (await uploading).status_code == 503
+    async with open_site(tmp_path, FakePictures()) as site:
+        assert left(site) == []
+
+
+async def test_killed_receiver_leaves_nothing_of_a_clip(tmp_path: Path, clip: bytes) -> None:
+    async with open_site(tmp_path, FakePictures()) as site:
+        await upload(await site.visitor("Anna"), clip)
+        abandoned = tmp_path / "bodywire-run-killed"
+        abandoned.mkdir()
+        (abandoned / "session").write_text("clip1")
+    async with open_site(tmp_path, FakePictures()) as site:
+        assert left(site) == []
+
+
+async def test_accounts_take_turns(site: Site, clip: bytes) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    site.clips.gate.clear()
+    hers = [asyncio.create_task(upload(anna, clip)) for _ in range(4)]
+    await until(lambda: sum(task.done() for task in hers) == 1)
+    his = asyncio.create_task(upload(bert, clip))
+    await until(lambda: len(site.clips.received) == 1)
+    site.clips.gate.set()
+    assert sorted([(await task).status_code for task in hers]) == [201, 201, 201, 429]
+    assert (await his).status_code == 201
