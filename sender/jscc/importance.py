@@ -39,11 +39,10 @@ def importance_of(window: Window, size: tuple[int, int], observed: Sequence[Obse
 def _cover(shown: FloatArray, person: ObservedPerson, window: Window, size: tuple[int, int]) -> FloatArray:
     """(H/16, W/16) share of each position that a map of a person's crop covers."""
     rows, columns = latent_grid(size)
-    crop, per_texel = person.crop, person.crop.side / len(shown)
-    scales = size[1] / window.width * _SAMPLES / STRIDE, size[0] / window.height * _SAMPLES / STRIDE
-    corners = crop.left - window.left, crop.top - window.top
+    scales = np.array([size[1] / window.width, size[0] / window.height]) * _SAMPLES / STRIDE
     # Centres of texels and of samples are at halves.
-    shifts = [(corner + per_texel / 2) * scale - 0.5 for corner, scale in zip(corners, scales, strict=True)]
-    transform = np.array([[per_texel * scales[0], 0, shifts[0]], [0, per_texel * scales[1], shifts[1]]])
+    texels = (np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]) + 0.5) / len(shown)
+    origin, right, below = (person.crop.to_pixels(texels.astype(np.float32)) - [window.left, window.top]) * scales - 0.5
+    transform = np.stack([right - origin, below - origin, origin], axis=1)
     sampled = cv2.warpAffine(shown, transform, (columns * _SAMPLES, rows * _SAMPLES), flags=cv2.INTER_LINEAR)
     return np.asarray(sampled.reshape(rows, _SAMPLES, columns, _SAMPLES).mean((1, 3)), np.float32)

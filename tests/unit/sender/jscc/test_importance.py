@@ -47,3 +47,11 @@ def test_higher_level_of_several_people_counts_and_nobody_is_none() -> None:
     assert both is not None and both[4, 0] == 2 and both[7, 0] == 1 and np.unique(both).tolist() == [0, 1, 2]
     assert importance_of(window, (128, 128), []) is None
     assert importance_of(window, (128, 128), [person(CropBox(500, 0, 128))]) is None
+
+
+def test_crop_that_is_rolled_turns_the_levels() -> None:
+    # A quarter turn clockwise: the crop's left half is the upper one of the window, its top the right side.
+    rolled = CropBox(0, 0, 128, roll=np.radians(90))
+    levels = importance_of(Window(0, 0, 0, 128, 128), (128, 128), [person(rolled)])
+    assert levels is not None
+    assert (levels[:4, 6:] == 2).all() and (levels[:4, :5] == 1).all() and not levels[5:].any()
