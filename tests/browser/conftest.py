@@ -80,14 +80,14 @@ def complaints() -> Iterator[Complaints]:
 
 
 SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
-"""Folder that keeps pictures of the page at the size of a phone and of a desktop; without it none are made."""
+"""Folder that keeps pictures of the page at the sizes of a phone, a tablet and a desktop; without it none are made."""
 
 
 def keep(page: Page, name: str) -> None:
     """Pictures of the page to look at."""
     if SHOTS:
         before = page.viewport_size
-        for width in (360, 1280):
+        for width in (360, 768, 1280):
             page.set_viewport_size({"width": width, "height": 800})
             page.wait_for_timeout(800)
             page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png")

@@ -13,7 +13,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
-from tests.browser.conftest import PATIENCE_MS, Complaints
+from tests.browser.conftest import PATIENCE_MS, Complaints, keep
 from tests.browser.pictures import differing_share, distinct_colours, scene, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -258,6 +258,13 @@ def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, se
     )
     while len(server.camera_pictures) < count + 2:
         live.wait_for_timeout(50)
+    for width in (360, 768):
+        live.set_viewport_size({"width": width, "height": 800})
+        scene = live.locator(".viewport").bounding_box()
+        for control in (cameras, live.get_by_role("button", name="Stop")):
+            box = control.bounding_box()
+            assert scene is not None and box is not None and box["x"] + box["width"] <= scene["width"], width
+    keep(live, "camera-picker")
     live.get_by_role("button", name="Stop").click()
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()
 

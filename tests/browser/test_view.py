@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from common.arrays import ByteArray
-from tests.browser.conftest import Complaints, visit
+from tests.browser.conftest import Complaints, keep, visit
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
 
@@ -112,6 +112,7 @@ def test_nobody_was_seen_yet(page: Page, server: PageServer) -> None:
     server.crowd = ()
     page.goto(server.address)
     expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_visible()
+    keep(page, "nobody")
     server.crowd = (0.0,)
     expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_hidden()
     server.crowd = ()
@@ -129,6 +130,7 @@ def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer
     expect(panel).to_contain_text("51 bytes of labels a frame")
     expect(panel).to_contain_text("1 in all")
     expect(panel).to_contain_text("132 ms")
+    keep(page, "ended")
 
 
 def test_all_shows_live_sessions_only(page: Page, server: PageServer) -> None:
@@ -147,5 +149,6 @@ def test_scene_fills_the_screen_and_comes_back(live: Page) -> None:
     live.locator("canvas").first.focus()
     live.keyboard.press("e")
     live.wait_for_function("() => document.fullscreenElement?.className.startsWith('live')")
+    keep(live, "full")
     live.keyboard.press("e")
     live.wait_for_function("() => document.fullscreenElement === null")

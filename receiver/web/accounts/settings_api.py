@@ -34,7 +34,7 @@ class PasswordReset(Given):
     password: str = Field(max_length=MAX_PASSWORD, description=f"at least {MIN_PASSWORD} characters")
 
 
-class NameGiven(Given):
+class AccountNamed(Given):
     """The name of an account."""
 
     name: str = Field(max_length=4 * MAX_NAME)
@@ -151,7 +151,7 @@ async def reset_password(given: PasswordReset, request: Request) -> None:
         raise problem(422, str(error)) from error
 
 
-async def forgotten_password(given: NameGiven, request: Request) -> None:
+async def forgotten_password(given: AccountNamed, request: Request) -> None:
     """Mails a link to set another password to an account whose name is a mail address; the answer tells nothing."""
     try:
         async with attempt():
