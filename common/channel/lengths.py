@@ -1,8 +1,8 @@
 """Lengths of latent positions, and the order in which their symbols are sent.
 
-Each position gets the length at which its expected error and the price of its symbols are least together, as sender
-and receiver both compute it; one price for the whole picture keeps the budget (Lagrangian bit allocation, Shoham and
-Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead, which `tests.bench.channel` measures.
+Each position gets the length at which the cost of its expected error and the price of its symbols are least together,
+as sender and receiver both compute it; one price for the whole picture keeps the budget (Lagrangian bit allocation,
+Shoham and Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead, which `tests.bench.channel` measures.
 """
 
 import torch
@@ -14,60 +14,60 @@ _BISECTIONS = 40
 _PRICES = (1e-12, 1e2)
 
 
-def priced_lengths(errors: Tensor, price: Tensor) -> Tensor:
-    """(B, H, W) of `LENGTHS`, where error and price of the symbols are least together.
+def priced_lengths(costs: Tensor, price: Tensor) -> Tensor:
+    """(B, H, W) of `LENGTHS`, where cost and price of the symbols are least together.
 
     Args:
-        errors: (B, len(LENGTHS), H, W) of each position at each length, weighted.
-        price: (B,) error that one more symbol has to save.
+        costs: (B, len(LENGTHS), H, W) of each position at each length.
+        price: (B,) cost that one more symbol has to save.
     """
-    sizes = torch.tensor(LENGTHS, device=errors.device)
-    best = (errors + price[:, None, None, None] * sizes[:, None, None]).argmin(1)
+    sizes = torch.tensor(LENGTHS, device=costs.device)
+    best = (costs + price[:, None, None, None] * sizes[:, None, None]).argmin(1)
     return sizes[best]
 
 
-def allocated_lengths(errors: Tensor, mean_length: Tensor) -> Tensor:
-    """Lengths (B, H, W) of least error, of which each picture's mean is at most as wanted.
+def allocated_lengths(costs: Tensor, mean_length: Tensor) -> Tensor:
+    """Lengths (B, H, W) of least cost, of which each picture's mean is at most as wanted.
 
     Args:
-        errors: as for `priced_lengths`.
+        costs: as for `priced_lengths`.
         mean_length: (B,) complex symbols per position; the smallest of `LENGTHS` is used where it is smaller.
     """
     # In whole symbols: a budget that is used up exactly must not be lost by rounding.
-    most = mean_length.double() * (errors.shape[2] * errors.shape[3]) + 0.01
-    low, high = (errors.new_full((len(errors),), price) for price in _PRICES)
+    most = mean_length.double() * (costs.shape[2] * costs.shape[3]) + 0.01
+    low, high = (costs.new_full((len(costs),), price) for price in _PRICES)
     for _ in range(_BISECTIONS):
         middle = (low * high).sqrt()
-        fits = priced_lengths(errors, middle).sum((1, 2)) <= most
+        fits = priced_lengths(costs, middle).sum((1, 2)) <= most
         low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
-    return priced_lengths(errors, high)
+    return priced_lengths(costs, high)
 
 
-def sufficient_lengths(errors: Tensor, most: Tensor) -> Tensor:
-    """The fewest symbols (B, H, W) by which each picture's mean error is at most `most` (B,), as far as any are enough.
+def sufficient_lengths(costs: Tensor, most: Tensor) -> Tensor:
+    """The fewest symbols (B, H, W) by which each picture's mean cost is at most `most` (B,), as far as any are enough.
 
     Args:
-        errors: as for `priced_lengths`.
+        costs: as for `priced_lengths`.
     """
-    low, high = (errors.new_full((len(errors),), price) for price in _PRICES)
-    sizes = torch.tensor(LENGTHS, device=errors.device)
+    low, high = (costs.new_full((len(costs),), price) for price in _PRICES)
+    sizes = torch.tensor(LENGTHS, device=costs.device)
     for _ in range(_BISECTIONS):
         middle = (low * high).sqrt()
-        chosen = torch.searchsorted(sizes, priced_lengths(errors, middle))
-        fits = errors.gather(1, chosen[:, None]).mean((1, 2, 3)) <= most
+        chosen = torch.searchsorted(sizes, priced_lengths(costs, middle))
+        fits = costs.gather(1, chosen[:, None]).mean((1, 2, 3)) <= most
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
-    return priced_lengths(errors, low)
+    return priced_lengths(costs, low)
 
 
-def uniform_lengths(errors: Tensor, mean_length: Tensor) -> Tensor:
+def uniform_lengths(costs: Tensor, mean_length: Tensor) -> Tensor:
     """The wanted mean, rounded down, at every position (the ablation); at least the smallest of `LENGTHS`.
 
     Args:
-        errors: as for `priced_lengths`; only the shape counts.
+        costs: as for `priced_lengths`; only the shape counts.
         mean_length: (B,) complex symbols per position.
     """
     whole = mean_length.floor().long().clamp(LENGTHS[0], MAX_LENGTH)
-    return whole[:, None, None].expand(len(errors), *errors.shape[-2:])
+    return whole[:, None, None].expand(len(costs), *costs.shape[-2:])
 
 
 def length_mask(lengths: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ from common.imaging.entropy import (
 from common.imaging.transforms import LATENT_SCALE, Analysis, Synthesis
 
 _UNKNOWN_SNR_DB = 7.0
+COST_POWER = 0.6
+"""Of a position's squared error.  The error itself would starve smooth positions: on held-back photographs that gains
+0.1 dB over lengths by entropy, but perceptual distances grow by 1 to 4 %.  With 0.6 neither is worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +140,20 @@ class ImageChannel(nn.Module):
 
         Args:
             snr_db: (B,) as the sender believes it to be.
-            weights: (B, H/16, W/16) of the positions' squared errors; None for equal ones.
+            weights: (B, H/16, W/16) of the positions' costs; None for equal ones.
         """
         if not self.config.lengths:
             return uniform_lengths(statistics.mean, mean_length)
-        return allocated_lengths(self.expected_errors(statistics, snr_db, weights), mean_length)
+        return allocated_lengths(self.costs(statistics, snr_db, weights), mean_length)
 
     @torch.no_grad()
-    def expected_errors(self, statistics: Statistics, snr_db: Tensor, weights: Tensor | None = None) -> Tensor:
-        """(B, len(LENGTHS), H/16, W/16) expected squared errors at each length; weights have the mean 1."""
-        errors = shipped_errors().curves(statistics, snr_db)
-        return errors if weights is None else errors * (weights / weights.mean((1, 2), keepdim=True))[:, None]
+    def costs(self, statistics: Statistics, snr_db: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(B, len(LENGTHS), H/16, W/16) of each position at each length: a power of its expected squared error.
+
+        Weights count by their ratio to the mean.
+        """
+        costs = shipped_errors().curves(statistics, snr_db) ** COST_POWER
+        return costs if weights is None else costs * (weights / weights.mean((1, 2), keepdim=True))[:, None]
 
     def encode(self, source: Source, snr_db: Tensor, lengths: Tensor) -> Tensor:
         """Complex symbols (B, H/16, W/16, MAX_LENGTH) for a channel of `snr_db` (B, H/16, W/16)."""

@@ -15,7 +15,7 @@ from common.channel.expected_error import as_psnr_db
 from common.channel.importance import map_bits, weights_of
 from common.channel.jscc import normalised, position_snr_db
 from common.channel.lengths import allocated_lengths, gathered, length_mask, scattered, sufficient_lengths
-from common.channel.model import ImageChannel, ImageChannelConfig, Source
+from common.channel.model import COST_POWER, ImageChannel, ImageChannelConfig, Source
 from common.channel.physical import Received, capacity_bits, carry
 from common.channel.signal import Signal, payload_uses
 from common.channel.state import LENGTHS, ChannelState
@@ -103,12 +103,13 @@ class Transmitter:
     ) -> int:
         """Fewest symbols that reach the wanted quality: as expected, then corrected by what trials give."""
         assert self.quality_db is not None
-        errors = self.network.expected_errors(source.statistics, torch.tensor([self.channel.snr_db]), weights)
-        generator, positions = torch.Generator().manual_seed(0), errors.shape[2] * errors.shape[3]
-        uses = min(float(sufficient_lengths(errors, torch.tensor([10 ** (-self.quality_db / 10)])).sum()), float(most))
+        costs = self.network.costs(source.statistics, torch.tensor([self.channel.snr_db]), weights)
+        generator, positions = torch.Generator().manual_seed(0), costs.shape[2] * costs.shape[3]
+        wanted_cost = torch.tensor([10 ** (-self.quality_db / 10 * COST_POWER)])
+        uses = min(float(sufficient_lengths(costs, wanted_cost).sum()), float(most))
         tried: list[tuple[float, float]] = []
         for _ in range(_TRIALS):
-            lengths = allocated_lengths(errors, torch.tensor([uses / positions], dtype=torch.float64))
+            lengths = allocated_lengths(costs, torch.tensor([uses / positions], dtype=torch.float64))
             target = Target(pictures, size, source.statistics, lengths)
             decoded = _decoded(self.network, self.channel, target, self._symbols(source, lengths), generator)
             tried.append((math.log(uses), as_psnr_db(_weighted_error(decoded, target, weights))))
