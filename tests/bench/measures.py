@@ -32,6 +32,11 @@ def mean_distance_mm(found: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     return 1000 * float(np.linalg.norm(difference, axis=-1).mean())
 
 
+def second_difference(joints: Float64Array) -> Float64Array:
+    """(T − 2, …) of places (T, …) in successive frames: how their motion changes in a frame."""
+    return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
+
+
 def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
     """`found` (N, 3) after the similarity transform that aligns it best with `truth` (N, 3) (Umeyama 1991)."""
     source, target = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)

@@ -53,7 +53,8 @@ class Followed:
         """Means over the frames with a person."""
         seen = np.isfinite(self.joints).all(axis=(1, 2))
         pairs = list(zip(self.joints[seen], self.truth[seen], strict=True))
-        acceleration = np.linalg.norm(_second_difference(self.joints) - _second_difference(self.truth), axis=-1)
+        joints, truth = (measures.second_difference(places) for places in (self.joints, self.truth))
+        acceleration = np.linalg.norm(joints - truth, axis=-1)
         across = (self.joints[:, _LEFT_HIP] - self.joints[:, _RIGHT_HIP])[seen]
         true_across = (self.truth[:, _LEFT_HIP] - self.truth[:, _RIGHT_HIP])[seen]
         return {
@@ -65,10 +66,6 @@ class Followed:
             "acceleration_error_mm": 1000 * float(np.nanmean(acceleration)),
             "side_in_front": float(((across * true_across).sum(axis=-1) > 0).mean()),
         }
-
-
-def _second_difference(joints: Float64Array) -> Float64Array:
-    return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
 
 
 class MovingSender:

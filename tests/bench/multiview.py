@@ -75,7 +75,7 @@ class FollowedPerson:
         seen = published & np.isfinite(self.truth[:, measures.HIPS]).all(axis=(1, 2))
         joints, truth = (_centred(rows)[:, _BODY] for rows in (self.joints, self.truth))
         distance = np.linalg.norm(joints - truth, axis=-1)[seen]
-        acceleration = np.linalg.norm(_second_difference(joints) - _second_difference(truth), axis=-1)
+        acceleration = np.linalg.norm(measures.second_difference(joints) - measures.second_difference(truth), axis=-1)
         sides = [_across(self.joints[seen], pair) * _across(self.truth[seen], pair) for pair in _SIDED]
         exchanged = np.all([(side.sum(axis=-1) < 0) for side in sides], axis=0)
         return {
@@ -128,10 +128,6 @@ def followed(
 
 def _across(joints: Float64Array, pair: tuple[int, int]) -> Float64Array:
     return np.asarray(joints[:, pair[0]] - joints[:, pair[1]])
-
-
-def _second_difference(joints: Float64Array) -> Float64Array:
-    return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
 
 
 def _height(joints: Float64Array) -> Float64Array:
