@@ -89,6 +89,7 @@ def body_of(page: Page, link: str) -> BodyFile:
     return parse_body(download.value.path().read_bytes())
 
 
+@pytest.mark.slow
 def test_person_wears_something_else(models: Page, server: PageServer, picture: bytes) -> None:
     server.texture = checkered_texture()
     choose(models, picture)

@@ -48,7 +48,9 @@ def test_axe_finds_no_serious_fault(browser: Browser, server: PageServer, compla
         assert serious_faults(page) == []
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "viewport", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone", marks=pytest.mark.slow)]
+)
 def test_axe_finds_no_serious_fault_in_a_model(
     browser: Browser, server: PageServer, complaints: Complaints, picture: bytes, viewport: dict[str, int]
 ) -> None:
@@ -153,6 +155,7 @@ def test_policy_forbids_a_script_in_the_page(live: Page, complaints: Complaints)
     assert live.title() == "Live · Bodywire"
 
 
+@pytest.mark.slow
 def test_screenshot_of_the_demo_waits_for_the_texture(browser: Browser, server: PageServer, tmp_path: Path) -> None:
     server.texture, server.most_frames = checkered_texture(), 1
     command = [sys.executable, str(PHOTOGRAPH), CHROMIUM, server.address, str(tmp_path / "page.png")]

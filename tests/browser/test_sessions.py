@@ -62,6 +62,7 @@ def test_session_is_downloaded(sessions: Page) -> None:
         assert archive.testzip() is None and len(archive.namelist()) == 25
 
 
+@pytest.mark.slow
 def test_session_is_made_into_usdz(sessions: Page) -> None:
     sessions.get_by_role("button", name="Download demo.mp4").click()
     with sessions.expect_download() as download:

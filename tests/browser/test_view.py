@@ -50,7 +50,9 @@ def hide_everybody(page: Page) -> None:
     page.mouse.move(1, 1)
 
 
-@pytest.mark.parametrize(("width", "sheet"), [(360, False), (360, True), (768, False), (1280, False)])
+@pytest.mark.parametrize(
+    ("width", "sheet"), [(360, False), (360, True), pytest.param(768, False, marks=pytest.mark.slow), (1280, False)]
+)
 def test_everybody_is_where_no_control_covers_them(
     browser: Browser, server: PageServer, complaints: Complaints, width: int, sheet: bool
 ) -> None:

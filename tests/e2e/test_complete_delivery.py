@@ -63,7 +63,7 @@ def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     assert {path.name for path in spool.iterdir()} == {"lock"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path, number: signal.Signals) -> None:
     spool = tmp_path / "spool"
     command = [sys.executable, "-m", "sender", "--camera", str(clip), "--delivery", "complete"]

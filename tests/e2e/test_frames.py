@@ -102,7 +102,10 @@ def body_colours(mesh: Path) -> FloatArray:
     return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
 
 
-@pytest.mark.parametrize("delivery", [(), ("--delivery", "complete")], ids=["live", "complete"])
+@pytest.mark.parametrize(
+    "delivery",
+    [pytest.param((), id="live"), pytest.param(("--delivery", "complete"), id="complete", marks=pytest.mark.slow)],
+)
 def test_pictures_of_a_folder_have_the_colours_and_clothes_of_their_own_people(
     tmp_path: Path, delivery: tuple[str, ...]
 ) -> None:
@@ -127,6 +130,7 @@ def test_pictures_of_a_folder_have_the_colours_and_clothes_of_their_own_people(
     assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
 
 
+@pytest.mark.slow
 def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "out"
     with receiver(out, "--format", "ply", "--no-body") as running:
@@ -151,6 +155,7 @@ def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> N
     assert 'bodywire_receiver_label_bytes_total{group="root"}' in text
 
 
+@pytest.mark.slow
 def test_profile_is_printed_at_the_end(tmp_path: Path, images: Path) -> None:
     with receiver(tmp_path / "out", "--profile") as running:
         sent = run("sender", "--camera", str(images), "--peer", running.address, "--profile")

@@ -40,6 +40,7 @@ def test_sender_records_without_a_receiver_and_the_receiver_replays(tmp_path: Pa
     assert late.returncode == 2 and "ends at 00:00:02.500" in late.stderr
 
 
+@pytest.mark.slow
 def test_replay_of_a_receivers_recording_gives_its_meshes(tmp_path: Path, clip: Path) -> None:
     recording = tmp_path / "talk.bw"
     with receiver(tmp_path / "live", "--record", str(recording)) as live:

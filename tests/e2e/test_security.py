@@ -13,7 +13,13 @@ from tests.e2e.daemons import receiver, run
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 
 
-@pytest.mark.parametrize(("receives", "sends"), [([], []), (["--quic"], ["--transport", "quic"])], ids=["grpc", "quic"])
+@pytest.mark.parametrize(
+    ("receives", "sends"),
+    [
+        pytest.param([], [], id="grpc"),
+        pytest.param(["--quic"], ["--transport", "quic"], id="quic", marks=pytest.mark.slow),
+    ],
+)
 def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path, receives: list[str], sends: list[str]) -> None:
     certs, image, token = tmp_path / "certs", tmp_path / "grey.png", tmp_path / "token"
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(image)

@@ -58,6 +58,7 @@ def test_receiver_is_narrowed_and_interrupted(tmp_path: Path) -> None:
     assert not any(row.startswith("receiver  ") for row in shown.rows)
 
 
+@pytest.mark.slow
 def test_terminal_that_cannot_move_its_cursor(tmp_path: Path, photos: Path) -> None:
     with receiver(tmp_path / "out", "--no-body") as running:
         command = ("sender", "--camera", str(photos), "--peer", running.address)

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -123,6 +124,7 @@ def check_trace(trace: list[Span]) -> None:
     assert receive.ended_ns <= link.ended_ns + CLOCK_ERROR_NS
 
 
+@pytest.mark.slow
 def test_frames_pass_without_a_collector(tmp_path: Path) -> None:
     traces = ["--traces", "http://127.0.0.1:9", "--trace-share", "1"]
     with receiver(tmp_path / "out", *traces) as running:

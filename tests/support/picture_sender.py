@@ -70,7 +70,7 @@ async def run(options: argparse.Namespace) -> None:
                 people = [0] if source.ends else [(seen + row) % 256 for row in range(frame.camera.height)]
                 seen += len(people)
                 await link.send(*labelled(frame, people))
-        await link.close()
+        await (link.drain() if source.ends else link.close())
 
 
 def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, list[Blob]]:

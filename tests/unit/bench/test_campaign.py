@@ -34,6 +34,7 @@ def killed(flags: list[str], state: Path, until: str) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_killed_campaign_continues(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = tmp_path / "state"
     flags = ["--state", str(state), "--parts", "packets", "--piece", "packets=1", "--whole", "packets=60000"]
@@ -94,6 +95,7 @@ def test_parts_with_links_lose_nothing(tmp_path: Path) -> None:
     assert found["reconnect"]["lost"] == 0 and found["reconnect"]["first_acknowledged_ms_p99"] > 0
 
 
+@pytest.mark.slow
 def test_planted_faults_of_the_decoder_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     decode = FrameCodec.decode
 
