@@ -114,6 +114,7 @@ def mirror_permutation(names: tuple[str, ...]) -> list[int]:
 
 
 # Left-right mirroring, x → −x: indexing an array of the body with these gives the array of its mirror image.
+KEYPOINT_INDEX: dict[str, int] = {name: index for index, name in enumerate(COCO_KEYPOINTS)}
 MIRRORED_KEYPOINTS = mirror_permutation(COCO_KEYPOINTS)
 MIRRORED_JOINTS = mirror_permutation(JOINTS)
 MIRRORED_CURLS = mirror_permutation(CURLS)

@@ -13,7 +13,7 @@ from common.arrays import Image
 from common.channel.diffusion import INVENTED, load_decoder
 from common.channel.physical import carry
 from common.channel.signal import Signal
-from common.channel.state import KINDS, ChannelState
+from common.channel.state import KINDS, MAX_QUALITY_DB, ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network, psnr_db
 from common.errors import UsageError, exit_code_of
 from common.imaging.picture_file import read_picture, write_picture
@@ -98,7 +98,6 @@ def _transmit(options: argparse.Namespace) -> None:
 
 
 _MAX_STEPS = 10_000
-_MAX_QUALITY_DB = 60.0
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "decode": _decode,
@@ -154,8 +153,8 @@ def _decibels(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value <= _MAX_QUALITY_DB:
-        raise argparse.ArgumentTypeError(f"{text!r} is no PSNR; give one above 0 and up to {_MAX_QUALITY_DB:g} dB")
+    if not 0 < value <= MAX_QUALITY_DB:
+        raise argparse.ArgumentTypeError(f"{text!r} is no PSNR; give one above 0 and up to {MAX_QUALITY_DB:g} dB")
     return value
 
 

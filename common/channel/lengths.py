@@ -5,6 +5,8 @@ as sender and receiver both compute it; one price for the whole picture keeps th
 Shoham and Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead, which `tests.bench.channel` measures.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,12 +37,8 @@ def allocated_lengths(costs: Tensor, mean_length: Tensor) -> Tensor:
     """
     # In whole symbols: a budget that is used up exactly must not be lost by rounding.
     most = mean_length.double() * (costs.shape[2] * costs.shape[3]) + 0.01
-    low, high = (costs.new_full((len(costs),), price) for price in _PRICES)
-    for _ in range(_BISECTIONS):
-        middle = (low * high).sqrt()
-        fits = priced_lengths(costs, middle).sum((1, 2)) <= most
-        low, high = torch.where(fits, low, middle), torch.where(fits, middle, high)
-    return priced_lengths(costs, high)
+    _, price = _border_prices(costs, lambda lengths: lengths.sum((1, 2)) <= most)
+    return priced_lengths(costs, price)
 
 
 def sufficient_lengths(costs: Tensor, most: Tensor) -> Tensor:
@@ -49,14 +47,28 @@ def sufficient_lengths(costs: Tensor, most: Tensor) -> Tensor:
     Args:
         costs: as for `priced_lengths`.
     """
-    low, high = (costs.new_full((len(costs),), price) for price in _PRICES)
     sizes = torch.tensor(LENGTHS, device=costs.device)
+
+    def too_few(lengths: Tensor) -> Tensor:
+        chosen = torch.searchsorted(sizes, lengths)
+        return costs.gather(1, chosen[:, None]).mean((1, 2, 3)) > most
+
+    price, _ = _border_prices(costs, too_few)
+    return priced_lengths(costs, price)
+
+
+def _border_prices(costs: Tensor, dear: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Two prices (B,) next to each other: the highest at which `dear` of the lengths is false, and the next.
+
+    Args:
+        dear: (B,) whether lengths (B, H, W) belong to a price above the border.
+    """
+    low, high = (costs.new_full((len(costs),), price) for price in _PRICES)
     for _ in range(_BISECTIONS):
         middle = (low * high).sqrt()
-        chosen = torch.searchsorted(sizes, priced_lengths(costs, middle))
-        fits = costs.gather(1, chosen[:, None]).mean((1, 2, 3)) <= most
-        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
-    return priced_lengths(costs, low)
+        above = dear(priced_lengths(costs, middle))
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return low, high
 
 
 def uniform_lengths(costs: Tensor, mean_length: Tensor) -> Tensor:

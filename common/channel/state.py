@@ -16,6 +16,8 @@ PREAMBLE_USES = 64
 LENGTHS = (4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 """Complex symbols that a latent position may have."""
 MAX_LENGTH = LENGTHS[-1]
+MAX_QUALITY_DB = 60.0
+"""Highest PSNR that may be wanted."""
 
 
 @dataclass(frozen=True, slots=True)

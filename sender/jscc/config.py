@@ -6,14 +6,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from common.channel.state import LENGTHS, MAX_PILOTS, MAX_SIDE_PX, PREAMBLE_USES, SESSION_KINDS, ChannelState
+from common.channel.state import (
+    LENGTHS,
+    MAX_PILOTS,
+    MAX_QUALITY_DB,
+    MAX_SIDE_PX,
+    PREAMBLE_USES,
+    SESSION_KINDS,
+    ChannelState,
+)
 from common.imaging.grid import STRIDE
 from common.io.options import option
 
 View = Literal["person", "frame"]
 _MIN_SIDE_PX = 64
 _MAX_FPS = 60.0
-_MAX_QUALITY_DB = 60.0
 _TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORECASE)
 
 
@@ -37,9 +44,9 @@ class JsccConfig:
         rate = self.rate
         if self.channel is not None:
             parse_channel(self.channel)
-        if self.channel_quality is not None and not 0 < self.channel_quality <= _MAX_QUALITY_DB:
+        if self.channel_quality is not None and not 0 < self.channel_quality <= MAX_QUALITY_DB:
             raise ValueError(
-                f"channel-quality must be above 0 and at most {_MAX_QUALITY_DB:g} dB, got {self.channel_quality:g}"
+                f"channel-quality must be above 0 and at most {MAX_QUALITY_DB:g} dB, got {self.channel_quality:g}"
             )
         if not 0 <= self.channel_pilots <= MAX_PILOTS:
             raise ValueError(f"channel-pilots must lie in 0…{MAX_PILOTS}, got {self.channel_pilots}")

@@ -17,7 +17,7 @@ from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import person_box, predict_in_boxes
+from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
@@ -176,7 +176,7 @@ class PerceptionStage:
         promising = self._promising(image, new)
         if not promising:
             return []
-        refined = predict_in_boxes(self._perception, image, [box for _, box in promising], roll=self._roll.radians)
+        refined = self._predict(image, [box for _, box in promising])
         presences = self._verifier.presence(refined.output, [proposal.score for proposal, _ in promising]).tolist()
         candidates = []
         for (proposal, _), output, crop, presence in zip(
@@ -202,9 +202,7 @@ class PerceptionStage:
             return []
         first = self._frames == 0
         boxes = [proposal.box for proposal in proposals]
-        seen = predict_in_boxes(
-            self._perception, image, boxes, view="both" if first else "plain", roll=self._roll.radians
-        )
+        seen = self._predict(image, boxes, view="both" if first else "plain")
         refined = list(zip(proposals, seen.person_boxes(), strict=True))
         if first:
             return refined
@@ -234,9 +232,7 @@ class PerceptionStage:
         expected = [track.expected_box() for track in tracks]
         # A photograph is a source's only frame: nothing corrects it later, and nothing waits for it.
         thorough = self._frames == 1
-        predictions = predict_in_boxes(
-            self._perception, image, expected, view=view, thorough=thorough, roll=self._roll.radians
-        )
+        predictions = self._predict(image, expected, view=view, thorough=thorough)
         presences = self._verifier.presence(predictions.output, _TRACKED_PRIOR).tolist()
         people = []
         for track, old, presence, crop, output in zip(
@@ -249,10 +245,16 @@ class PerceptionStage:
                 track, box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop)
             )
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
-        for person in people:
-            if person.score >= _UPRIGHT_PRESENCE:
-                self._roll.observe(person.output, person.crop)
+            if presence >= _UPRIGHT_PRESENCE:
+                self._roll.observe(output, crop)
         return people
+
+    def _predict(
+        self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
+    ) -> BoxPredictions:
+        """`predict_in_boxes`, in crops that are rolled as the camera is."""
+        roll = self._roll.radians
+        return predict_in_boxes(self._perception, image, boxes, view=view, thorough=thorough, roll=roll)
 
 
 def smoothed_box(old: Box, new: Box) -> Box:

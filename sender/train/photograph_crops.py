@@ -169,5 +169,5 @@ def crops_in_boxes(photographs: PhotographDataset, size: int, count: int = 32) -
 def _cut(item: Photograph, person: int, size: int) -> tuple[Image, FloatArray]:
     crop = CropBox.around(item.boxes[person])
     keypoints = item.keypoints[person].copy()
-    keypoints[:, :2] = (keypoints[:, :2] - [crop.left, crop.top]) / crop.side
+    keypoints[:, :2] = crop.to_units(keypoints[:, :2])
     return crop.cut(item.image, size), keypoints

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
-from common.body.anatomy import COCO_KEYPOINTS, mirror_permutation
+from common.body.anatomy import KEYPOINT_INDEX, mirror_permutation
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -35,7 +35,6 @@ MIRRORED_PARTS = mirror_permutation(PARTS)
 MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
 """The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7
-_INDEX = {name: row for row, name in enumerate(COCO_KEYPOINTS)}
 # Sides of the parts over the length of the torso.
 _SIDES = {"head": 0.85, "bust": 1.5, "torso": 1.75, "hips": 1.6, "left_foot": 0.7, "right_foot": 0.7}
 # Shortest torso over the longest side of the box around all keypoints, for people seen from above or folded.
@@ -75,7 +74,7 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     """
     at = keypoints.astype(np.float64)
     shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
-    head = at[[_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
+    head = at[[KEYPOINT_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
     scale = _torso_length(at, shoulders, hips)
     spine = _direction(hips, shoulders, np.array([0.0, -1.0]))
     neck = _direction(shoulders, head, spine)
@@ -87,12 +86,12 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     rows.append(_square(0.65 * hips + 0.35 * knees, _SIDES["hips"] * scale, _direction(knees, hips, spine)))
     for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
         for side in ("left", "right"):
-            first, middle, last = (at[_INDEX[f"{side}_{name}"]] for name in limb)
+            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
             length = max(float(np.linalg.norm(first - middle) + np.linalg.norm(middle - last)), 0.6 * scale)
             centre = (first + 2 * middle + last) / 4
             rows.append(_square(centre, 1.15 * length, _direction(last, first, spine), mirrored=side == "right"))
     for side in ("left", "right"):
-        knee, ankle = at[_INDEX[f"{side}_knee"]], at[_INDEX[f"{side}_ankle"]]
+        knee, ankle = at[KEYPOINT_INDEX[f"{side}_knee"]], at[KEYPOINT_INDEX[f"{side}_ankle"]]
         along = _direction(ankle, knee, spine)
         rows.append(_square(ankle - 0.08 * scale * along, 0.7 * scale, along, mirrored=side == "right"))
     return np.stack(rows)
@@ -114,7 +113,7 @@ def limb_colours(picture: Image, mask: ByteArray, keypoints: FloatArray) -> Floa
     small = np.asarray(cv2.blur(picture, (3, 3)), np.uint8)
     colour = _sampled(small, places) / 255
     inside = _sampled(mask[..., None], places) / 255
-    face = keypoints[[_INDEX[name] for name in ("nose", "left_eye", "right_eye")]].mean(axis=0, keepdims=True)
+    face = keypoints[[KEYPOINT_INDEX[name] for name in ("nose", "left_eye", "right_eye")]].mean(axis=0, keepdims=True)
     skin = _sampled(small, face.astype(np.float64)) / 255
     return np.concatenate([2 * colour - 1, 2 * (colour - skin), inside], axis=1).ravel().astype(np.float32)
 
@@ -126,10 +125,10 @@ def _places(at: Float64Array) -> Float64Array:
     rows = []
     for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
         for side in ("left", "right"):
-            first, middle, last = (at[_INDEX[f"{side}_{name}"]] for name in limb)
+            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
             upper = first + steps * (middle - first)
             rows.append(np.where(steps < 1, upper, middle + (steps - 1) * (last - middle)))
-    head = at[[_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
+    head = at[[KEYPOINT_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
     scale = _torso_length(at, shoulders, hips)
     up = _direction(shoulders, head, np.array([0.0, -1.0]))
     across = np.array([-up[1], up[0]])
@@ -140,12 +139,12 @@ def _places(at: Float64Array) -> Float64Array:
 
 
 def _middle(at: Float64Array, joint: str) -> Float64Array:
-    return np.asarray((at[_INDEX[f"left_{joint}"]] + at[_INDEX[f"right_{joint}"]]) / 2)
+    return np.asarray((at[KEYPOINT_INDEX[f"left_{joint}"]] + at[KEYPOINT_INDEX[f"right_{joint}"]]) / 2)
 
 
 def _torso_length(at: Float64Array, shoulders: Float64Array, hips: Float64Array) -> float:
     """Length of the torso as it would be if it were not foreshortened, crop units."""
-    width = float(np.linalg.norm(at[_INDEX["left_shoulder"]] - at[_INDEX["right_shoulder"]]))
+    width = float(np.linalg.norm(at[KEYPOINT_INDEX["left_shoulder"]] - at[KEYPOINT_INDEX["right_shoulder"]]))
     spread = float((at.max(axis=0) - at.min(axis=0)).max())
     longest = max(float(np.linalg.norm(shoulders - hips)), 1.2 * width, _LEAST_TORSO * spread)
     return min(max(longest, 0.05), 2.0)

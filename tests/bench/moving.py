@@ -16,13 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from common.arrays import Float64Array
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
-from common.frames import PersonLabels
-from common.labels import concatenate
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
@@ -30,6 +25,7 @@ from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.clip_frames import add_clips_flag, decoded
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
+from tests.bench.perceived import LabelJoints
 
 CLIPS, QUICK_CLIPS = 30, 6
 SYSTEMS = ("bodywire", "per frame")
@@ -78,7 +74,7 @@ class MovingSender:
     def __init__(self) -> None:
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
-        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._joints = LabelJoints()
 
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
@@ -90,15 +86,9 @@ class MovingSender:
             self._semantics["per frame"].reset()
             for name, semantics in self._semantics.items():
                 people = semantics.label(observed, CAMERA, index / _FPS)
-                joints[name].append(self._joints(people[0]) if people else np.full((17, 3), np.nan))
+                joints[name].append(measures.centred(self._joints(people[0])) if people else np.full((17, 3), np.nan))
         truth = np.stack([measures.centred(frame) for frame in clip.joints_3d])
         return {name: Followed(np.stack(rows), truth) for name, rows in joints.items()}
-
-    @torch.inference_mode()
-    def _joints(self, person: PersonLabels) -> Float64Array:
-        body = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
-        keypoints, _ = self._kinematics(body)
-        return measures.centred(keypoints[0].numpy())
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -23,18 +23,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
-from common.frames import PersonLabels
-from common.labels import concatenate
 from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackingConfig
 from tests.bench import measures, report
 from tests.bench.multiview_truth import CalibratedCamera, levelled_views, true_people
-from tests.bench.perceived import FrameSender
+from tests.bench.perceived import FrameSender, LabelJoints
 
 QUICK_FRAMES = 30
 PEOPLE = 2
@@ -147,7 +142,7 @@ class ViewSender:
 
     def __init__(self) -> None:
         self._sender = FrameSender(TrackingConfig().limits(carried=None))
-        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._joints = LabelJoints()
 
     def published(self, clip: Path, limit: int | None) -> Iterator[list[PublishedPerson]]:
         """Everybody published in each frame.
@@ -163,11 +158,6 @@ class ViewSender:
                     PublishedPerson(person.identity, own, frame.camera.project(own))
                     for person, own in zip(people, joints, strict=True)
                 ]
-
-    @torch.inference_mode()
-    def _joints(self, person: PersonLabels) -> FloatArray:
-        joints, _ = self._kinematics(self._space.decode(torch.from_numpy(concatenate(person.labels))[None]))
-        return np.asarray(joints[0].numpy(), np.float32)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

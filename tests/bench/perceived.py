@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import torch
 
-from common.arrays import Image
+from common.arrays import FloatArray, Image
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.labels import concatenate
 from common.synthetic.dataset.shards import Batch
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
@@ -146,6 +150,19 @@ class FrameSender:
         people = self._semantics.label(observed, captured.camera, captured.media_time_s)
         people = self._clothing.label(captured.image, captured.camera, observed, people)
         return LabelFrame(captured.sequence, captured.source, captured.captured_at, captured.camera, people)
+
+
+class LabelJoints:
+    """The joints of labels. Raises WeightsError if the label space is missing or of another version."""
+
+    def __init__(self) -> None:
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+
+    @torch.inference_mode()
+    def __call__(self, person: PersonLabels) -> FloatArray:
+        """(17, 3) camera space, metres."""
+        joints, _ = self._kinematics(self._space.decode(torch.from_numpy(concatenate(person.labels))[None]))
+        return np.asarray(joints[0].numpy(), np.float32)
 
 
 def demo_frames(limit: int | None) -> Iterator[CapturedFrame]:

@@ -33,7 +33,7 @@ from receiver.web.library.shown import (
 )
 from receiver.web.library.visitors import NOBODY, LibrarySite, Manager
 from receiver.web.problems import problem, problems, retry_later
-from receiver.web.uploads.answers import NDJSON, PROGRESS, begun, cancel_when_left, finished, form_body, lines
+from receiver.web.uploads.answers import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
 
 _MAX_PAGE = 200
 _DAY_S = 86_400.0
@@ -121,7 +121,7 @@ def library_api() -> APIRouter:
         "/api/sessions",
         status_code=201,
         response_model=SessionShown,
-        responses={**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: PROGRESS},
+        responses=UPLOAD_RESPONSES,
         openapi_extra=form_body(FIELD, "MP4, MOV, WebM or Matroska"),
     )(upload_clip)
     api.include_router(small)

@@ -24,7 +24,7 @@ from receiver.web.library.downloads import FORMATS
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems
-from receiver.web.uploads.answers import NDJSON, PROGRESS, as_problem, begun, finished, form_body, lines
+from receiver.web.uploads.answers import NDJSON, UPLOAD_RESPONSES, as_problem, begun, finished, form_body, lines
 from receiver.web.uploads.refusals import UploadRefused
 
 _MEDIA_TYPES = {
@@ -130,7 +130,7 @@ def models_api() -> APIRouter:
         "/upload",
         status_code=201,
         response_model=ModelShown,
-        responses={**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: PROGRESS},
+        responses=UPLOAD_RESPONSES,
         openapi_extra=form_body(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF"),
     )(upload)
     api.get("/api/models", responses=problems(401, 422, 503))(list_models)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from common.errors import OutputError
 from receiver.web.accounts.store import Account
-from receiver.web.problems import problem, retry_later
+from receiver.web.problems import problem, problems, retry_later
 from receiver.web.uploads.jobs import Job
 from receiver.web.uploads.multipart import UploadedFile, UploadForm, check_headers, read_upload
 from receiver.web.uploads.refusals import UploadRefused
@@ -23,10 +23,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NDJSON = "application/x-ndjson"
-PROGRESS = {
+_PROGRESS = {
     "description": f"With `Accept: {NDJSON}`: one JSON object a line, `stage`, then `done` or `error`.",
     "content": {NDJSON: {"schema": {"type": "string"}}},
 }
+UPLOAD_RESPONSES = {**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: _PROGRESS}
+"""Of routes that take an upload, for the OpenAPI document."""
 
 
 class Uploads(Protocol[T]):

@@ -51,8 +51,7 @@ class CropBox:
     @property
     def axes(self) -> Float64Array:
         """(2, 2) whose columns are the crop's axes in the frame."""
-        cos, sin = np.cos(self.roll), np.sin(self.roll)
-        return np.array([[cos, -sin], [sin, cos]])
+        return rolled_axes(self.roll)
 
     def to_pixels(self, positions: FloatArray) -> FloatArray:
         """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
@@ -92,6 +91,12 @@ class CropBox:
         matrix = np.concatenate([turn, shift[:, None]], axis=1)
         method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpAffine(upright.cut(image, wide), matrix, (size, size), flags=method), dtype=np.uint8)
+
+
+def rolled_axes(roll: float) -> Float64Array:
+    """(2, 2) whose columns are the axes of an image that is turned clockwise by so many radians."""
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.array([[cos, -sin], [sin, cos]])
 
 
 def ray_rotation(crop: CropBox, camera: Camera) -> Tensor:

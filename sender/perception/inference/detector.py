@@ -20,6 +20,7 @@ from common.weights.devices import CPU, device_of
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from sender.perception.inference.crop import rolled_axes
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
 
@@ -150,28 +151,18 @@ def letterboxed(image: Image, side: int, roll: float = 0.0) -> tuple[Image, Lett
         roll: radians clockwise that the frame is turned back by.
     """
     height, width = image.shape[:2]
-    cos, sin = np.cos(roll), np.sin(roll)
-    scale = side / max(abs(cos) * width + abs(sin) * height, abs(sin) * width + abs(cos) * height)
-    new_w, new_h = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    axes, middle = np.array([[cos, -sin], [sin, cos]]), np.array([new_w // 2, new_h // 2])
+    axes = rolled_axes(roll)
+    scale = side / float((np.abs(axes) @ [width, height]).max())
+    small_size = [max(1, round(length * scale)) for length in (width, height)]
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    # In whole pixels, so that a frame that is level is copied as it is.
+    middle = side // 2 - (side - np.array(small_size)) // 2
     to_small = np.concatenate([axes, (middle - axes @ np.full(2, side // 2))[:, None]], axis=1)
-    if roll:
-        square = _turned(np.asarray(small, np.uint8), to_small, side)
-    else:
-        x, y = (side - new_w) // 2, (side - new_h) // 2
-        square = np.full((side, side, 3), LETTERBOX_GREY, dtype=np.uint8)
-        square[y : y + new_h, x : x + new_w] = small
-        to_small[:, 2] = -x, -y
-    return square, Letterbox(side, to_small / scale, scale)
-
-
-def _turned(small: Image, to_small: Float64Array, side: int) -> Image:
-    """A square (side, side, 3) of an image, whose pixels it finds by `to_small` (2, 3), on grey."""
     at_centres = to_small.copy()
-    at_centres[:, 2] += to_small[:, :2].sum(axis=1) / 2 - 0.5
+    at_centres[:, 2] += axes.sum(axis=1) / 2 - 0.5
     flags, grey = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (LETTERBOX_GREY,) * 3
-    return np.asarray(cv2.warpAffine(small, at_centres, (side, side), flags=flags, borderValue=grey), np.uint8)
+    square = cv2.warpAffine(small, at_centres, (side, side), flags=flags, borderValue=grey)
+    return np.asarray(square, np.uint8), Letterbox(side, to_small / scale, scale)
 
 
 def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:

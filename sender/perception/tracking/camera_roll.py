@@ -8,13 +8,12 @@ and over seconds.
 import numpy as np
 
 from common.arrays import Float64Array
-from common.body.anatomy import COCO_KEYPOINTS
+from common.body.anatomy import KEYPOINT_INDEX
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
-_INDEX = {name: row for row, name in enumerate(COCO_KEYPOINTS)}
 _SHOULDERS, _HIPS, _ANKLES = (
-    [_INDEX[f"left_{name}"], _INDEX[f"right_{name}"]] for name in ("shoulder", "hip", "ankle")
+    [KEYPOINT_INDEX[f"left_{name}"], KEYPOINT_INDEX[f"right_{name}"]] for name in ("shoulder", "hip", "ankle")
 )
 # A frame's share of the mean where everybody is seen; the people, frames times people, before there is an estimate.
 _RATE, _LEAST_SEEN = 0.01, 8

@@ -126,7 +126,7 @@ def people_of(folder: Path, perception: Perception, most: int | None) -> list[Pe
 def _person(photograph: Image, annotated: AnnotatedPerson, perception: Perception) -> Person:
     crop = CropBox.around(annotated.box)
     image = crop.cut(photograph, SIDE_PX)
-    keypoints = ((annotated.keypoints - [crop.left, crop.top]) / crop.side).astype(np.float32)
+    keypoints = crop.to_units(annotated.keypoints.astype(np.float32))
     return Person(image, keypoints, annotated.labelled, annotated.side_px / crop.side, perception.observe([image]))
 
 

@@ -26,15 +26,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from common.arrays import Float64Array, Image
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
+from common.arrays import Float64Array, FloatArray, Image
 from common.channel.physical import capacity_bits, carry
 from common.channel.signal_blob import Window
 from common.channel.state import PREAMBLE_USES, ChannelState
 from common.channel.transmission import Transmitter, decode, load_network
 from common.frames import PersonLabels
-from common.labels import concatenate
 from sender.importance.importance import Importance
 from sender.jscc.importance import importance_of
 from sender.jscc.view import Views
@@ -46,6 +43,7 @@ from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.clip_frames import add_clips_flag, decoded
 from tests.bench.moving_clips import CAMERA, MovingClip, MovingClipRenderer
+from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 _FPS = 30.0
@@ -64,7 +62,7 @@ class Shown:
         uses: channel uses.
     """
 
-    joints: list[Float64Array] = field(default_factory=list)
+    joints: list[FloatArray] = field(default_factory=list)
     uses: list[float] = field(default_factory=list)
     sender_ms: list[float] = field(default_factory=list)
     receiver_ms: list[float] = field(default_factory=list)
@@ -110,7 +108,7 @@ class Sides:
         self._perception, self._stage = Perception.load(), PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = SemanticsStage.load()
         self._importance = Importance.load()
-        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._joints = LabelJoints()
 
     def follow(self, clip: MovingClip, seed: int) -> dict[str, Shown]:
         """Both systems, as if each frame were sent by both."""
@@ -122,7 +120,7 @@ class Sides:
             window = views.window(image, observed)
             if window is None:
                 for shown in (labels, pictures):
-                    shown.joints.append(np.full((17, 3), np.nan))
+                    shown.joints.append(np.full((17, 3), np.nan, np.float32))
                 continue
             self._send_labels(labels, codec, observed, number)
             self._send_picture(pictures, views.cut(image, window), window, observed, seed + number)
@@ -143,7 +141,7 @@ class Sides:
         shown.uses.append(len(signal.symbols) + signal.side_uses + PREAMBLE_USES)
         received = carry(self._channel, signal.symbols, torch.Generator().manual_seed(seed))
 
-        def reconstructed() -> Float64Array:
+        def reconstructed() -> FloatArray:
             arrived = decode(self._network, signal, received)
             crop = CropBox(window.left, window.top, window.width)
             found = ObservedPerson(0, 1.0, crop, self._perception.observe([arrived]))
@@ -154,12 +152,6 @@ class Sides:
     def _labels(self, observed: Sequence[ObservedPerson]) -> PersonLabels:
         self._semantics.reset()
         return self._semantics.label(observed, CAMERA)[0]
-
-    @torch.inference_mode()
-    def _joints(self, person: PersonLabels) -> Float64Array:
-        body = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
-        keypoints, _ = self._kinematics(body)
-        return np.asarray(keypoints[0].double().numpy())
 
 
 def systems(shown: dict[str, Shown], truth: Float64Array) -> dict[str, dict[str, float]]:
