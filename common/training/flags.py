@@ -26,6 +26,7 @@ def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.Argument
     add("--rate", type=float, default=defaults.rate, help="peak learning rate (%(default)g)")
     add("--seed", type=int, default=defaults.seed, help="of all randomness (%(default)s)")
     add("--threads", type=int, default=defaults.threads, help="CPU threads of a worker (%(default)s)")
+    add("--loaders", type=int, default=0, help="processes that prepare batches, for a GPU (a thread of the training)")
     evaluate = defaults.evaluate_minutes
     add("--evaluate-minutes", type=float, default=evaluate, help="training time between evaluations (%(default)g)")
     add("--compile", action="store_true", help="faster steps after some minutes of compilation")

@@ -14,14 +14,13 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +29,8 @@ from common.io.atomic_write import atomic_write
 from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
 from common.training.flags import parser_of_training
+from common.training.loading import loaded
 from common.training.recipe import Batch, Network, Progress, Recipe, Stateful
-
-Item = TypeVar("Item")
 
 _SAVE_EVERY_S = 120.0
 _EXIT_SIGTERM = 128 + signal.SIGTERM
@@ -42,12 +40,14 @@ def parse(recipe_type: type[Recipe[Any, Any]], arguments: list[str] | None = Non
     """The values of all flags of a training.
 
     Raises:
-        UsageError: a training takes more than 0 minutes, or 0 or more steps.
+        UsageError: a training takes more than 0 minutes, or 0 or more steps, and has 0 or more loaders.
     """
     parser = parser_of_training(recipe_type)
     options = parser.parse_args(arguments)
     if options.minutes <= 0 or (options.steps is not None and options.steps < 0):
         parser.error("a training takes more than 0 minutes, or 0 or more steps")
+    if options.loaders < 0:
+        parser.error("--loaders is a number of processes, 0 or more")
     return options
 
 
@@ -155,7 +155,7 @@ class Run(Generic[Network, Batch]):
         if options.compile:
             network.compile()
         with _handled_sigterm(self._terminate):
-            batches = read_ahead(recipe.batches(self._workers.batch(options.batch), np.random.default_rng(seed)))
+            batches = loaded(partial(recipe.batches, self._workers.batch(options.batch)), seed, options.loaders)
             while self.share < 1.0 and not self._terminated:
                 began_s = time.monotonic()
                 with self._clock.timing("data"):
@@ -312,16 +312,6 @@ def warm_cosine(progress: float, warm_share: float = 0.05, floor: float = 0.01) 
         return max(progress / warm_share, floor)
     rest = min((progress - warm_share) / (1 - warm_share), 1.0)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * rest))
-
-
-def read_ahead(batches: Iterator[Item]) -> Generator[Item]:
-    """The same batches, each prepared in a thread while the one before is in use."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches)
-        while True:
-            batch = coming.result()
-            coming = reader.submit(next, batches)
-            yield batch
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

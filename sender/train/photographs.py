@@ -7,7 +7,7 @@ each source, 100 in 604 pictures are the validation split: those whose names hav
 Examples:
   python -m sender.train.photographs --people data/people --openimages data/openimages --panoramas data/panoramas
   python -m sender.train.photographs --people data/people --out photographs
-  python -m sender.train.photographs --people data/people --out photographs --side 512
+  python -m sender.train.photographs --people data/people --out small --side 320 --quality 50
 """
 
 import argparse
@@ -21,17 +21,16 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray, Image
+from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.errors import SourceError, UsageError, exit_code_of
-from common.io.atomic_write import atomic_replacement
+from common.io.atomic_write import atomic_replacement, atomic_write
 from common.io.command_line import parser_of
-from common.training.run import write_json
 
 Source = Literal["people", "openimages", "panoramas"]
 SOURCES: tuple[Source, ...] = ("people", "openimages", "panoramas")
 PhotographSplit = Literal["train", "val"]
 
-_FORMAT = 1
+_FORMAT = 2
 _PIXELS, _INDEX = "pixels.bin", "index.json"
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
@@ -86,15 +85,15 @@ class PhotographDataset:
 
     def __getitem__(self, index: int) -> Photograph:
         entry = self._entries[index]
-        height, width = entry["size"]
-        start = entry["offset"]
+        stored = self._pixels[entry["offset"] : entry["offset"] + entry["bytes"]]
+        shape = (*entry["size"], 3)
         return Photograph(
             entry["source"],
             entry["name"],
-            self._pixels[start : start + 3 * height * width].reshape(height, width, 3),
+            _decoded(stored) if entry["encoded"] else stored.reshape(shape),
             np.array(entry["boxes"], np.float32).reshape(-1, 4),
             np.array(entry["crowds"], np.float32).reshape(-1, 4),
-            np.array(entry["keypoints"], np.float32).reshape(-1, 17, 3),
+            np.array(entry.get("keypoints") or np.zeros((len(entry["boxes"]), 17, 3)), np.float32).reshape(-1, 17, 3),
         )
 
 
@@ -152,12 +151,16 @@ def read_panoramas(directory: Path) -> Iterator[Photograph]:
 _READERS = {"people": read_people, "openimages": read_openimages, "panoramas": read_panoramas}
 
 
-def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
+def convert(
+    folders: dict[Source, Path], out: Path, side: int, quality: int | None = None, most: int | None = None
+) -> int:
     """Writes the photographs of several sources to `out`, and gives their number.
 
     Args:
         out: folder to write to; an earlier one is replaced.
         side: longest side of a stored picture in pixels; larger ones are scaled down, panoramas never.
+        quality: of WebP, 1…100; without it, pixels are stored, which no training has to decode.
+        most: photographs of each source to keep, spread over it evenly; without it, all.
 
     Raises:
         SourceError: a picture or an annotation is missing.
@@ -169,10 +172,13 @@ def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
         for source, folder in folders.items():
             photographs = [scaled(item, side) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
-            for item in photographs:
-                entries.append(_entry(item, offset, "val" if item.name in validation else "train"))
-                offset += pixels.write(item.image.tobytes())
-    write_json(out / _INDEX, {"format": _FORMAT, "photographs": entries})
+            for item in _spread(photographs, most):
+                stored = item.image.tobytes() if quality is None else _encoded(item.image, quality)
+                place = {"offset": offset, "bytes": len(stored), "encoded": quality is not None}
+                split = "val" if item.name in validation else "train"
+                entries.append({"split": split, "size": item.image.shape[:2], **place, **_annotations(item)})
+                offset += pixels.write(stored)
+    atomic_write(out / _INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
     return len(entries)
 
 
@@ -194,10 +200,29 @@ def scaled(photograph: Photograph, side: int) -> Photograph:
     )
 
 
-def _entry(item: Photograph, offset: int, split: PhotographSplit) -> dict[str, Any]:
-    lists = {name: getattr(item, name).round(1).tolist() for name in ("boxes", "crowds", "keypoints")}
-    head = {"source": item.source, "name": item.name, "split": split, "size": item.image.shape[:2], "offset": offset}
-    return {**head, **lists}
+def _spread(photographs: Sequence[Photograph], most: int | None) -> Sequence[Photograph]:
+    if most is None or most >= len(photographs):
+        return photographs
+    return [photographs[index * len(photographs) // most] for index in range(most)]
+
+
+def _encoded(image: Image, quality: int) -> bytes:
+    return cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+
+
+def _decoded(stored: ByteArray) -> Image:
+    return np.asarray(np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))[..., ::-1], np.uint8)
+
+
+def _annotations(item: Photograph) -> dict[str, Any]:
+    """Positions with a digit behind the point; keypoints of sources that have none are left out."""
+    names = ("boxes", "crowds", "keypoints") if item.keypoints.any() else ("boxes", "crowds")
+    lists = {name: _shortened(getattr(item, name)) for name in names}
+    return {"source": item.source, "name": item.name, **lists}
+
+
+def _shortened(positions: FloatArray) -> Any:
+    return positions.astype(np.float64).round(1).tolist()
 
 
 def _corners(boxes_n4: FloatArray) -> FloatArray:
@@ -244,12 +269,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_source_flags(parser)
     parser.add_argument("--out", type=Path, default=Path("photographs"), help="folder to write (default: %(default)s)")
     parser.add_argument("--side", type=int, default=640, help="longest side of a stored picture (default: %(default)s)")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--quality", type=int, metavar="1…100", help="store WebP of this quality, which travels, not pixels"
+    )
+    parser.add_argument("--most", type=int, metavar="COUNT", help="photographs of each source to keep (default: all)")
+    options = parser.parse_args(arguments)
+    if not (options.quality is None or 1 <= options.quality <= 100):
+        parser.error("--quality is a number from 1 to 100")
+    if min(options.side, options.most or 1) < 1:
+        parser.error("--side and --most are numbers from 1")
+    return options
 
 
 def main() -> None:
     options = parse()
-    print(f"{convert(source_folders(options), options.out, options.side)} photographs in {options.out}")
+    count = convert(source_folders(options), options.out, options.side, options.quality, options.most)
+    print(f"{count} photographs in {options.out}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from torch import Tensor
 from common.errors import OutputError, UsageError
 from common.training.checkpoint import load_checkpoint
 from common.training.distributed import Workers
-from common.training.run import Run, on_device, parse, read_ahead, train, warm_cosine
+from common.training.loading import loaded, read_ahead
+from common.training.run import Run, on_device, parse, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
@@ -257,3 +258,30 @@ def test_read_ahead_keeps_the_order() -> None:
     batches = read_ahead(iter(range(6)))
     assert [next(batches) for _ in range(5)] == [0, 1, 2, 3, 4]
     batches.close()
+
+
+def test_processes_prepare_batches_of_their_own() -> None:
+    def draws(rng: np.random.Generator) -> Iterator[Rows]:
+        while True:
+            yield Rows(torch.full((2,), os.getpid()), torch.from_numpy(rng.random(2)))
+
+    batches = loaded(draws, seed=5, processes=2)
+    drawn = [next(batches) for _ in range(6)]
+    batches.close()
+    by_process: dict[int, list[float]] = {}
+    for rows in drawn:
+        assert isinstance(rows, Rows)
+        by_process.setdefault(int(rows.x[0]), []).extend(rows.y.tolist())
+    assert os.getpid() not in by_process
+    first, second = by_process.values()
+    assert not set(first) & set(second)
+    again = loaded(draws, seed=5, processes=2)
+    assert next(again).y.tolist() == drawn[0].y.tolist()
+    again.close()
+
+
+def test_training_with_loading_processes_learns(tmp_path: Path) -> None:
+    train(ToyTraining, flags(tmp_path, "--steps", "60", "--loaders", "2"))
+    assert scores(tmp_path)["scores"]["error"] < 0.5
+    with pytest.raises(SystemExit):
+        parse(ToyTraining, ["--loaders", "-1"])
