@@ -19,7 +19,9 @@ class CaptureConfig:
     )
     camera_size: str | None = option(None, help="size of a camera's frames, 1280x720; sender cameras lists the modes")
     camera_fps: float | None = option(None, help="frames a second of a camera")
-    focal_px: float | None = option(None, help="focal length in pixels (default: 1.2 times the longer side)")
+    focal_px: float | None = option(
+        None, help="focal length in pixels (default: from EXIF data, else 1.2 times the longer side)"
+    )
 
     def __post_init__(self) -> None:
         if not self.camera:

@@ -2,15 +2,17 @@
 
 import io
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
@@ -29,6 +31,11 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
 _WHITE_LEVELS = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
 _SHOWN_NAMES = 5
+_FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
+# Lenses from fisheye to the longest that people are photographed with.
+_EQUIVALENTS_MM = (8.0, 1200.0)
+# Relative difference of the proportions from which a picture was cropped.
+_CROPPED = 0.02
 _IN_WORDS = {
     DropReason.NO_PICTURE: "no picture",
     DropReason.DAMAGED: "damaged",
@@ -59,9 +66,22 @@ def natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def read_image(path: Path) -> Image:
-    """A file as an (H, W, 3) RGB array, rotated upright by its EXIF orientation; transparent pixels become white. Of an
-    animation it is the first frame.
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image file.
+
+    Args:
+        image: (H, W, 3) RGB, upright.
+        focal_px: focal length in pixels, if its metadata tell.
+    """
+
+    image: Image
+    focal_px: float | None = None
+
+
+def read_image(path: Path) -> Picture:
+    """A file, rotated upright by its EXIF orientation; transparent pixels become white. Of an animation it is the first
+    frame.
 
     Raises:
         PictureError: the file is missing, unreadable, too large, or no image.
@@ -69,7 +89,7 @@ def read_image(path: Path) -> Image:
     return _decoded(path, str(path))
 
 
-def decode_image(data: bytes) -> Image:
+def decode_image(data: bytes) -> Picture:
     """The content of an image file, as `read_image` returns it.
 
     Raises:
@@ -78,12 +98,12 @@ def decode_image(data: bytes) -> Image:
     return _decoded(io.BytesIO(data), "the picture")
 
 
-def _decoded(file: Path | io.BytesIO, name: str) -> Image:
+def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
     try:
         # Warnings are about metadata, or about sizes that `check_size` refuses.
         with warnings.catch_warnings(action="ignore"), PillowImage.open(file, formats=_FORMATS) as image:
             check_size(*image.size)
-            return to_rgb(_upright(image))
+            return Picture(to_rgb(_upright(image)), focal_length_px(image))
     except SourceError as error:
         raise PictureError(f"{name}: {error}", DropReason.TOO_LARGE) from error
     except UnidentifiedImageError as error:
@@ -138,6 +158,27 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
         return image
 
 
+def focal_length_px(image: PillowImage.Image) -> float | None:
+    """The focal length in pixels from EXIF's 35 mm equivalent; None if it is missing, damaged or unlikely.
+
+    The equivalent refers to the diagonal of the film, 43.27 mm (CIPA DCG-001).  It holds for a picture that was scaled,
+    but not for one that was cropped: where the metadata tell the camera's size, proportions have to be the same.
+    """
+    try:
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0.0))
+        sides = [float(exif.get(tag, 0.0)) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+    except Exception as error:
+        logger.debug("the focal length of an image cannot be read: %s", error)
+        return None
+    shorter, longer = sorted(image.size)
+    if min(sides) > 0 and abs(min(sides) / max(sides) * longer / shorter - 1) > _CROPPED:
+        return None
+    if not _EQUIVALENTS_MM[0] <= equivalent_mm <= _EQUIVALENTS_MM[1]:
+        return None
+    return equivalent_mm / _FILM_DIAGONAL_MM * math.hypot(*image.size)
+
+
 class ImageSource(FrameSource):
     """One frame for each image, in the given order.
 
@@ -178,7 +219,7 @@ class ImageSource(FrameSource):
         sequence = 0
         for path in self._paths:
             try:
-                image = read_image(path)
+                picture = read_image(path)
             except PictureError as error:
                 if len(self._paths) == 1:
                     raise
@@ -186,8 +227,8 @@ class ImageSource(FrameSource):
                 self._skip(path, error.reason)
                 self._unusable += 1
                 continue
-            name, camera = printable_name(path.name), camera_of(image, self._focal_px)
-            yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, image, camera)
+            name, camera = printable_name(path.name), camera_of(picture.image, self._focal_px or picture.focal_px)
+            yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, picture.image, camera)
             sequence += 1
         if sequence == 0:
             raise SourceError(f"none of the {len(self._paths)} images in {self._paths[0].parent} can be read")

@@ -114,8 +114,8 @@ class SocketSource(FrameSource):
         captured_at, arrived_s = self._clock.wall(), self._clock.monotonic()
         async with self._turn:
             try:
-                pixels = await asyncio.to_thread(decode_image, image)
-                camera = camera_of(pixels, header.focal_px or self._focal_px)
+                picture = await asyncio.to_thread(decode_image, image)
+                camera = camera_of(picture.image, header.focal_px or self._focal_px or picture.focal_px)
             except BaseException as error:
                 self._metrics.frame_dropped(error.reason if isinstance(error, PictureError) else DropReason.UNREADABLE)
                 raise
@@ -125,7 +125,7 @@ class SocketSource(FrameSource):
                 source,
                 captured_at if header.captured_at is None else header.captured_at,
                 arrived_s - self._began_s if self.live else 0.0,
-                pixels,
+                picture.image,
                 camera,
             )
             self._taken += 1

@@ -2,13 +2,14 @@ import contextlib
 import logging
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import ExifTags
 from PIL import Image as PillowImage
 
 from common.clock import Clock
@@ -28,7 +29,7 @@ def paint(path: Path, colour: tuple[int, int, int] = RED, width: int = 6, height
 
 
 def test_read_image_is_rgb_height_first(tmp_path: Path) -> None:
-    image = read_image(paint(tmp_path / "red.png"))
+    image = read_image(paint(tmp_path / "red.png")).image
     assert image.shape == (4, 6, 3)
     assert image.dtype == np.uint8
     assert (image == RED).all()
@@ -84,7 +85,7 @@ def test_images_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_read_image_of_unusual_size(tmp_path: Path) -> None:
     for width, height in ((1, 1), (1, 65_535), (65_535, 1)):
         PillowImage.new("1", (width, height)).save(tmp_path / "unusual.png")
-        assert read_image(tmp_path / "unusual.png").shape == (height, width, 3)
+        assert read_image(tmp_path / "unusual.png").image.shape == (height, width, 3)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
@@ -98,7 +99,7 @@ def test_corrupted_image_gives_image_or_source_error(tmp_path: Path, suffix: str
             content[position] = generator.integers(0, 256)
         path.write_bytes(bytes(content))
         with contextlib.suppress(SourceError):
-            assert read_image(path).ndim == 3
+            assert read_image(path).image.ndim == 3
 
 
 def test_source_yields_each_image_in_order(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ GREYS: dict[str, tuple[str, PillowImage.Image, list[int]]] = {
 @pytest.mark.parametrize(("suffix", "image", "expected"), GREYS.values(), ids=GREYS)
 def test_grey(tmp_path: Path, suffix: str, image: PillowImage.Image, expected: list[int]) -> None:
     image.save(tmp_path / f"grey{suffix}")
-    assert read_image(tmp_path / f"grey{suffix}")[0].tolist() == [[level] * 3 for level in expected]
+    assert read_image(tmp_path / f"grey{suffix}").image[0].tolist() == [[level] * 3 for level in expected]
 
 
 def test_colours(tmp_path: Path) -> None:
@@ -219,14 +220,14 @@ def test_colours(tmp_path: Path) -> None:
     ]
     for image, options, expected in rows:
         image.save(tmp_path / "a.png", **options)  # type: ignore[arg-type]
-        assert read_image(tmp_path / "a.png")[0].tolist() == [pytest.approx(pixel, abs=1) for pixel in expected]
+        assert read_image(tmp_path / "a.png").image[0].tolist() == [pytest.approx(pixel, abs=1) for pixel in expected]
     for ink, paper in (((0, 0, 0, 0), WHITE), ((0, 0, 0, 255), (0, 0, 0)), ((0, 255, 255, 0), RED)):
         PillowImage.new("CMYK", (8, 8), ink).save(tmp_path / "print.jpg", quality=95)
-        assert read_image(tmp_path / "print.jpg").reshape(-1, 3).mean(0) == pytest.approx(paper, abs=3)
+        assert read_image(tmp_path / "print.jpg").image.reshape(-1, 3).mean(0) == pytest.approx(paper, abs=3)
     # Pillow writes none: a PPM of 16 bits is text and big-endian numbers.
     content = b"P6 2 1 65535\n" + np.array([65_535, 0, 32_896, 0, 65_535, 257], ">u2").tobytes()
     (tmp_path / "colour.ppm").write_bytes(content)
-    assert read_image(tmp_path / "colour.ppm")[0].tolist() == [[255, 0, 128], [0, 255, 1]]
+    assert read_image(tmp_path / "colour.ppm").image[0].tolist() == [[255, 0, 128], [0, 255, 1]]
 
 
 # How a scene is stored under each orientation; EXIF 2.3, 4.6.4.
@@ -253,7 +254,7 @@ def test_exif_orientation(tmp_path: Path, suffix: str, options: dict[str, Any]) 
         exif[0x0112] = orientation
         path = tmp_path / f"phone{suffix}"
         PillowImage.fromarray(np.ascontiguousarray(stored_as(scene))).save(path, exif=exif, **options)
-        image = read_image(path).astype(int)
+        image = read_image(path).image.astype(int)
         assert image.shape == (32, 48, 3)
         corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
         assert np.abs(corners - [RED, GREEN, BLUE, WHITE]).max() <= 12, f"orientation {orientation}"
@@ -262,4 +263,39 @@ def test_exif_orientation(tmp_path: Path, suffix: str, options: dict[str, Any]) 
 def test_damaged_exif_is_ignored(tmp_path: Path) -> None:
     exif = b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40
     PillowImage.new("RGB", (6, 4), RED).save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    assert read_image(tmp_path / "phone.jpg").shape == (4, 6, 3)
+    assert read_image(tmp_path / "phone.jpg").image.shape == (4, 6, 3)
+
+
+def photographed(path: Path, size: tuple[int, int], tags: Mapping[ExifTags.Base, float], orientation: int = 1) -> Path:
+    """A picture whose EXIF data have these tags of the Exif block."""
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    exif.get_ifd(ExifTags.IFD.Exif).update({int(tag): value for tag, value in tags.items()})
+    PillowImage.new("RGB", size, RED).save(path, exif=exif.tobytes())
+    return path
+
+
+def test_focal_length_is_that_of_the_metadata(tmp_path: Path) -> None:
+    focal, width, height = (
+        ExifTags.Base.FocalLengthIn35mmFilm,
+        ExifTags.Base.ExifImageWidth,
+        ExifTags.Base.ExifImageHeight,
+    )
+    whole = {focal: 26, width: 4000, height: 3000}
+    for suffix in (".jpg", ".avif", ".webp", ".png"):
+        picture = read_image(photographed(tmp_path / f"phone{suffix}", (400, 300), whole))
+        assert picture.focal_px == pytest.approx(26 / 43.27 * 500, rel=1e-3), suffix
+    turned = read_image(photographed(tmp_path / "turned.jpg", (400, 300), whole, orientation=6))
+    assert turned.image.shape == (400, 300, 3)
+    assert turned.focal_px == pytest.approx(26 / 43.27 * 500, rel=1e-3)
+    cropped, missing, unlikely = whole | {width: 3000}, {width: 4000, height: 3000}, whole | {focal: 2}
+    for tags in (cropped, missing, unlikely):
+        assert read_image(photographed(tmp_path / "other.jpg", (400, 300), tags)).focal_px is None
+
+
+def test_given_focal_length_comes_before_that_of_the_metadata(tmp_path: Path) -> None:
+    path = photographed(tmp_path / "a.jpg", (400, 300), {ExifTags.Base.FocalLengthIn35mmFilm: 50})
+    assert [frame.camera.focal_px for frame in ImageSource([path])] == [pytest.approx(577.8, abs=0.1)]
+    assert [frame.camera.focal_px for frame in ImageSource([path], 250.0)] == [250.0]
+    plain = paint(tmp_path / "plain.png", width=100, height=50)
+    assert [frame.camera.focal_px for frame in ImageSource([plain])] == [120.0]
