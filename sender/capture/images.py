@@ -2,7 +2,6 @@
 
 import io
 import logging
-import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
 
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
+from common.imaging.exif import focal_length_px
 from common.imaging.heif import register_heif
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
@@ -31,11 +31,6 @@ IMAGE_SUFFIXES = frozenset(
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
 _WHITE_LEVELS = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
 _SHOWN_NAMES = 5
-_FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
-# Lenses from fisheye to the longest that people are photographed with.
-_EQUIVALENTS_MM = (8.0, 1200.0)
-# Relative difference of the proportions from which a picture was cropped.
-_CROPPED = 0.02
 _IN_WORDS = {
     DropReason.NO_PICTURE: "no picture",
     DropReason.DAMAGED: "damaged",
@@ -156,27 +151,6 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
     except Exception as error:
         logger.debug("the orientation of an image cannot be read: %s", error)
         return image
-
-
-def focal_length_px(image: PillowImage.Image) -> float | None:
-    """The focal length in pixels from EXIF's 35 mm equivalent; None if it is missing, damaged or unlikely.
-
-    The equivalent refers to the diagonal of the film, 43.27 mm (CIPA DCG-001).  It holds for a picture that was scaled,
-    but not for one that was cropped: where the metadata tell the camera's size, proportions have to be the same.
-    """
-    try:
-        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        equivalent_mm = float(exif.get(ExifTags.Base.FocalLengthIn35mmFilm, 0.0))
-        sides = [float(exif.get(tag, 0.0)) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
-    except Exception as error:
-        logger.debug("the focal length of an image cannot be read: %s", error)
-        return None
-    shorter, longer = sorted(image.size)
-    if min(sides) > 0 and abs(min(sides) / max(sides) * longer / shorter - 1) > _CROPPED:
-        return None
-    if not _EQUIVALENTS_MM[0] <= equivalent_mm <= _EQUIVALENTS_MM[1]:
-        return None
-    return equivalent_mm / _FILM_DIAGONAL_MM * math.hypot(*image.size)
 
 
 class ImageSource(FrameSource):

@@ -11,10 +11,10 @@ import resource
 import struct
 import sys
 
-HEAD = struct.Struct(">IIIII")
-"""What precedes the pixels (RGB): full width and height, width and height of the pixels, EXIF orientation."""
+HEAD = struct.Struct(">IIIIII")
+"""What precedes the pixels (RGB): full width and height, width and height of the pixels, EXIF orientation, and
+`film_equivalent_mm` or 0."""
 _ADDRESS_SPACE_BYTES, _CPU_S = 3_000_000_000, 15
-_EXIF_ORIENTATION = 0x0112
 
 
 def reduced(size: tuple[int, int], longest: int) -> tuple[int, int]:
@@ -31,12 +31,13 @@ def main(width: int, height: int, longest: int) -> None:
     # Imported here: the receiver needs none of it.
     from PIL import Image
 
+    from common.imaging.exif import film_equivalent_mm, orientation_of
     from common.imaging.heif import register_heif
 
     register_heif()
     with Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=("HEIF", "AVIF")) as image:
         _check(image.size, width, height)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        turned, equivalent_mm = orientation_of(image), film_equivalent_mm(image) or 0
         image.load()
         _check(image.size, width, height)
         full = image.size
@@ -44,8 +45,7 @@ def main(width: int, height: int, longest: int) -> None:
     pixels = pixels.resize(reduced(full, longest), Image.Resampling.BILINEAR, reducing_gap=2.0)
     if pixels.mode == "RGBA":
         pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
-    turned = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-    sys.stdout.buffer.write(HEAD.pack(*full, *pixels.size, turned) + pixels.tobytes())
+    sys.stdout.buffer.write(HEAD.pack(*full, *pixels.size, turned, equivalent_mm) + pixels.tobytes())
 
 
 def _check(size: tuple[int, int], width: int, height: int) -> None:

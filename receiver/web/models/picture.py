@@ -1,4 +1,4 @@
-"""Uploaded pictures: checked, turned upright, and coded again without anything but pixels."""
+"""Uploaded pictures: checked, turned upright, and coded again without anything but pixels and focal length."""
 
 import io
 import logging
@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as PillowImage
 
+from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.text import printable
 from receiver.web.models import decoder_process
 from receiver.web.models.container import Container, read_container
@@ -26,7 +28,6 @@ _QUALITY, _SHOWN_QUALITY = 95, 85
 # Decoding takes up to 11 bytes a pixel; pictures above this size do so one after the other.
 _LARGE_PIXELS = 12_000_000
 _DECODER_S = 20.0
-_EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
     3: PillowImage.Transpose.ROTATE_180,
@@ -46,8 +47,8 @@ class CheckedPicture:
     """A picture that has passed all checks.
 
     Args:
-        content: JPEG, upright, without metadata; at most 2560 pixels on its longer side.
-        shown: the same, at most 1024 pixels.
+        content: JPEG, upright, without metadata but the focal length; at most 2560 pixels on its longer side.
+        shown: the same without any metadata, at most 1024 pixels.
         width, height: of the upright picture as it was uploaded, pixels.
         spent_ms: time of the check.
     """
@@ -90,31 +91,39 @@ def _check_size(container: Container, max_pixels: int) -> None:
 
 def _recoded(content: bytes, container: Container) -> CheckedPicture:
     decoded = _decoded_apart if container.format in ("HEIF", "AVIF") else _decoded
-    image, orientation, (width, height) = decoded(content[: container.end], container)
+    image, orientation, (width, height), equivalent_mm = decoded(content[: container.end], container)
     if orientation in _ORIENTATIONS:
         image = image.transpose(_ORIENTATIONS[orientation])
         if orientation in _SIDES_SWAPPED:
             width, height = height, width
-    picture = _encoded(image, _QUALITY)
+    picture = _encoded(image, _QUALITY, equivalent_mm)
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
     return CheckedPicture(picture, _encoded(image, _SHOWN_QUALITY), width, height)
 
 
-def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, int, tuple[int, int]]:
-    """The picture as RGB of at most `_MAX_SIDE`, not yet upright, its EXIF orientation, and its full size."""
+class Decoded(NamedTuple):
+    """A picture as RGB of at most `_MAX_SIDE`, not yet upright, its full size, and what its metadata tell."""
+
+    image: PillowImage.Image
+    orientation: int
+    size: tuple[int, int]
+    film_equivalent_mm: int | None
+
+
+def _decoded(content: bytes, container: Container) -> Decoded:
     size = (container.width, container.height)
     wanted = reduced(size, _MAX_SIDE)
     try:
         with PillowImage.open(io.BytesIO(content), formats=(container.format,)) as image:
             if image.size != size:
                 raise UploadRefused(422, "the picture's size is not what its header says: export it again")
-            orientation = _orientation(image)
+            orientation, equivalent_mm = orientation_of(image), film_equivalent_mm(image)
             image.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
             image.load()
             rgb = _to_rgb(image)
             if rgb.size != wanted:
                 rgb = rgb.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-            return rgb, orientation, size
+            return Decoded(rgb, orientation, size, equivalent_mm)
     except (UploadRefused, MemoryError):
         raise
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
@@ -122,30 +131,21 @@ def _decoded(content: bytes, container: Container) -> tuple[PillowImage.Image, i
         raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
 
 
-def _decoded_apart(content: bytes, container: Container) -> tuple[PillowImage.Image, int, tuple[int, int]]:
+def _decoded_apart(content: bytes, container: Container) -> Decoded:
     """As `_decoded`, in a process of its own with little memory: the decoder reserves what the coded pictures say they
     need, which may be more than the container says."""
     size = container.width, container.height
     command = [sys.executable, "-m", decoder_process.__name__, *map(str, (*size, _MAX_SIDE))]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=_DECODER_S, check=True)
-        *full, width, height, orientation = decoder_process.HEAD.unpack_from(done.stdout)
+        *full, width, height, orientation, equivalent_mm = decoder_process.HEAD.unpack_from(done.stdout)
         pixels = memoryview(done.stdout)[decoder_process.HEAD.size :]
-        return PillowImage.frombytes("RGB", (width, height), pixels), orientation, (full[0], full[1])
+        image = PillowImage.frombytes("RGB", (width, height), pixels)
+        return Decoded(image, orientation, (full[0], full[1]), equivalent_mm or None)
     except (subprocess.SubprocessError, struct.error, ValueError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         logger.info("a picture cannot be decoded: %s", printable(said.rpartition("\n")[2] or str(error), 300))
         raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
-
-
-def _orientation(image: PillowImage.Image) -> int:
-    """The EXIF orientation; 1, which is upright, if the metadata cannot be read."""
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
-        return value if isinstance(value, int) else 1
-    except Exception as error:  # of damaged metadata, as above
-        logger.debug("the orientation of a picture cannot be read: %s", error)
-        return 1
 
 
 def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
@@ -161,9 +161,9 @@ def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
-def _encoded(image: PillowImage.Image, quality: int) -> bytes:
-    # Only pixels: `info` could hold comments and profiles of the upload.
+def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None = None) -> bytes:
+    # `info` could hold comments and profiles of the upload.
     image.info = {}
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, exif=b"" if equivalent_mm is None else exif_of_lens(equivalent_mm))
     return buffer.getvalue()

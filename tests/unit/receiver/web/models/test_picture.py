@@ -1,12 +1,14 @@
 import io
+import math
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from common.imaging.exif import focal_length_px
 from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.uploads.refusals import UploadRefused
 from tests.support import fake_pictures
@@ -151,6 +153,19 @@ def test_orientation_is_applied_and_metadata_dropped(orientations: tuple[int, ..
             image = Image.open(io.BytesIO(content))
             assert not image.getexif() and b"home" not in content and b"secret" not in content
             assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+@pytest.mark.parametrize("picture_format", ["JPEG", "AVIF"])
+def test_focal_length_is_all_that_is_kept_of_the_metadata(picture_format: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model], exif[ExifTags.Base.Orientation] = "a phone", 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
+    checked = check(picture(200, 100, picture_format, exif=exif.tobytes()))
+    image = Image.open(io.BytesIO(checked.content))
+    assert focal_length_px(image) == pytest.approx(26 / 43.27 * math.hypot(200, 100), rel=1e-3)
+    assert dict(image.getexif()).keys() == {ExifTags.IFD.Exif}
+    assert dict(image.getexif().get_ifd(ExifTags.IFD.Exif)) == {ExifTags.Base.FocalLengthIn35mmFilm: 26}
+    assert not Image.open(io.BytesIO(checked.shown)).getexif()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # of Pillow
