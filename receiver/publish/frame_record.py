@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.arrays import FloatArray
+from common.frames import Camera
 from receiver.link.session import SenderClock
 
 # The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
@@ -77,6 +78,7 @@ class FrameRecord:
         people: most prominent first.
         left_out: number of people that were sent but not reconstructed.
         link_bytes: everything on the session's link so far, in both directions; None without a link.
+        camera: in whose space the joints are; None in records without people.
     """
 
     sequence: int
@@ -90,6 +92,7 @@ class FrameRecord:
     people: tuple[PersonRecord, ...] = ()
     left_out: int = 0
     link_bytes: int | None = None
+    camera: Camera | None = None
 
     def to_json(self, session: int) -> str:
         """The line without its newline; `session` is the session's number in the output directory."""
@@ -109,6 +112,9 @@ class FrameRecord:
             "stages_ms": {name: _number(value) for name, value in self.stages_ms.items()},
             "people": [_person(person) for person in self.people],
         }
+        if self.camera is not None:
+            size = {"width": self.camera.width, "height": self.camera.height}
+            line["camera"] = {**size, "focal_px": _number(self.camera.focal_px)}
         if self.left_out:
             line["left_out"] = self.left_out
         if self.link_bytes is not None:

@@ -102,6 +102,7 @@ class FramePublisher:
             people=tuple(people),
             left_out=len(labels.people) - len(people),
             link_bytes=session.traffic.total_bytes or None,
+            camera=labels.camera if people else None,
         )
         writer.append(record)
         self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(people))

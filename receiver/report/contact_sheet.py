@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont, ImageOps
 
-from common.arrays import FloatArray, Image
+from common.arrays import Image
 from common.errors import SourceError
 from common.frames import Camera
 from receiver.mesh.mesh_files import read_mesh
@@ -95,20 +95,11 @@ def spread(count: int, columns: int) -> list[int]:
     return sorted({int((column + 0.5) * count / columns) for column in range(columns)})
 
 
-def fit_focal_px(keypoints_2d: FloatArray, joints_3d: FloatArray, width: int, height: int) -> float:
-    """Least-squares focal length, pixels, of joints (17, 3) at keypoints (17, 3): records have no camera."""
-    rays = (joints_3d[:, :2] / joints_3d[:, 2:]).ravel()
-    pixels = (keypoints_2d[:, :2] - np.array([width / 2.0, height / 2.0])).ravel()
-    focal_px = float(rays @ pixels / max(float(rays @ rays), 1e-9))
-    # Degenerate joints (all on the optical axis) or outliers must not prevent rendering.
-    return float(np.clip(focal_px, 0.3 * max(width, height), 20.0 * max(width, height)))
-
-
 def render_people(directory: Path, record: Record | None, kind: str, source: Image, *, plain: bool = False) -> Image:
     """Renders all people of a frame as the sender's camera saw them, on white.
 
     Args:
-        record: of the frame; None if it was not received.
+        record: of the frame; None if it was not received. Those of versions without `camera` show nobody.
         kind: of mesh, `surface` or `body`.
         source: the input frame (H, W, 3), of which only the size matters.
         plain: in a neutral colour, which shows the shape alone.
@@ -118,14 +109,16 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
     """
     height, width = source.shape[:2]
     canvas: Image = np.full((height, width, 3), 255, np.uint8)
-    people = [] if record is None else [person for person in record["people"] if person[kind] is not None]
+    if record is None or "camera" not in record:
+        return canvas
+    camera = Camera(width, height, record["camera"]["focal_px"])
+    people = [person for person in record["people"] if person[kind] is not None]
     # Painter's algorithm: farthest person first.
     for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
-        focal_px = fit_focal_px(np.array(person["keypoints_2d"]), np.array(person["joints_3d"]), width, height)
         try:
             mesh = read_mesh(directory / person[kind])
             shown = replace(mesh, colours=None) if plain else mesh
-            canvas = render(shown, Camera(width, height, focal_px), onto=canvas)
+            canvas = render(shown, camera, onto=canvas)
         except ValueError:
             cv2.putText(canvas, "unreadable", (4, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 0, 0), 1)
     return canvas

@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from common.frames import Camera
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
 from receiver.publish.config import PublishConfig
@@ -44,7 +45,7 @@ def test_example_is_valid(example: dict[str, Any]) -> None:
 def test_page_describes_every_key(example: dict[str, Any]) -> None:
     for key in [*SCHEMA["properties"], *SCHEMA["$defs"]["person"]["properties"]]:
         assert f"`{key}`" in PAGE
-    assert set(example) == set(SCHEMA["required"])
+    assert set(example) == {*SCHEMA["required"], "camera"}
 
 
 def test_schema_and_page_name_what_people_wear() -> None:
@@ -82,6 +83,7 @@ def test_written_record_is_valid(
         stages_ms={"surface": 23.4},
         people=tuple(persons),
         left_out=left_out,
+        camera=Camera(640, 480, 768.0) if people else None,
     )
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
         assert directory.session("00ff", OWNER).append(record)
@@ -102,6 +104,7 @@ def test_written_record_is_valid(
         lambda record: record["people"][0]["keypoints_2d"].pop(),
         lambda record: record["people"][0]["joints_3d"][0].append(0.0),
         lambda record: record["people"][0].pop("surface"),
+        lambda record: record.update(camera={"width": 640, "height": 480}),
     ],
 )
 def test_schema_refuses_other_records(example: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> None:

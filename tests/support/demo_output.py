@@ -41,7 +41,16 @@ def publish_demo(out: Path, frames: int, texture: MeshTexture | None = None) -> 
                 for person in rebuilt.people
             )
             record = FrameRecord(
-                frame.sequence, "demo.mp4", frame.captured_at, 132.0, 0.6, SIZES, RHO, STAGES_MS, people
+                frame.sequence,
+                "demo.mp4",
+                frame.captured_at,
+                132.0,
+                0.6,
+                SIZES,
+                RHO,
+                STAGES_MS,
+                people,
+                camera=frame.camera,
             )
             session.append(record)
     return out

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from common.frames import Camera
 from receiver.link.auth.ownership import SessionOwner
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -32,17 +33,20 @@ def write_clip(path: Path) -> Path:
     return path
 
 
+CAMERA = Camera(200, 160, 240.0)
+
+
 def frame_record(sequence: int) -> FrameRecord:
     """A frame without people."""
     return FrameRecord(sequence, "demo", 1.0, 5.0, None, {"total": 100})
 
 
 def person_record() -> PersonRecord:
-    """Joints 3 m in front of a camera with a focal length of 240 pixels, and their projections."""
+    """Joints 3 m in front of `CAMERA`, and their projections."""
     joints = np.random.default_rng(0).normal(scale=0.4, size=(17, 3)).astype(np.float32)
     joints[:, 2] = 3.0
-    pixels = joints / joints[:, 2:] * 240.0 + np.array([100.0, 80.0, 0.0], np.float32)
-    return PersonRecord(0, 0.9, pixels.astype(np.float32), joints)
+    keypoints = np.column_stack([CAMERA.project(joints), np.ones(17, np.float32)])
+    return PersonRecord(0, 0.9, keypoints, joints)
 
 
 def publish(
@@ -58,7 +62,9 @@ def publish(
             person = dataclasses.replace(person_record(), surface=paths[0], body=paths[1])
             sizes = {"total": 200 + n, "root": 20}
             session.append(
-                FrameRecord(n, "clip.mp4", 10.0 + 0.1 * n, 50.0, 1.0, sizes, {}, {"surface": 20.0}, (person,))
+                FrameRecord(
+                    n, "clip.mp4", 10.0 + 0.1 * n, 50.0, 1.0, sizes, {}, {"surface": 20.0}, (person,), camera=CAMERA
+                )
             )
     return out
 

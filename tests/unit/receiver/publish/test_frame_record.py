@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from common.frames import Camera
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 
 
@@ -22,13 +23,16 @@ def test_to_json_has_the_documented_fields() -> None:
         rho={"root": 0.25},
         stages_ms={"surface": 23.45678},
         people=(_person(),),
+        camera=Camera(640, 480, 768.0),
     )
     line = record.to_json(session=1)
     read = json.loads(line)
     assert "\n" not in line
     assert list(read) == [
-        "seq", "session", "source", "captured_at", "age_ms", "clock_error_ms", "bytes", "rho", "stages_ms", "people"
+        "seq", "session", "source", "captured_at", "age_ms", "clock_error_ms", "bytes", "rho", "stages_ms", "people",
+        "camera",
     ]  # fmt: skip
+    assert read["camera"] == {"width": 640, "height": 480, "focal_px": 768.0}
     assert (read["seq"], read["session"], read["source"]) == (5, 1, "one_person.avi")
     assert read["captured_at"] == pytest.approx(1763630000.123457, abs=1e-6)
     assert (read["age_ms"], read["clock_error_ms"]) == (41.1235, None)

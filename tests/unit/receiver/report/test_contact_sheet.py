@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from common.errors import SourceError
-from receiver.report.contact_sheet import caption, fit_focal_px, read_clip, render_people, spread
+from receiver.report.contact_sheet import caption, read_clip, render_people, spread
 from receiver.report.summary import read_frames
-from tests.support.published_session import FRAMES, person_record, publish
+from tests.support.published_session import FRAMES, publish
 
 
 def test_read_clip_counts_frames_and_keeps_a_selection(clip: Path) -> None:
@@ -41,11 +41,6 @@ def test_spread_is_centred() -> None:
     assert spread(1, 8) == [0]
 
 
-def test_fit_focal_px_recovers_the_camera() -> None:
-    person = person_record()
-    assert fit_focal_px(person.keypoints_2d, person.joints_3d, 200, 160) == pytest.approx(240.0, rel=1e-4)
-
-
 def test_render_people_shows_the_box_where_it_was(tmp_path: Path) -> None:
     (record,) = read_frames(publish(tmp_path / "out", frames=1))
     shown = render_people(tmp_path / "out", record, "surface", np.zeros((160, 200, 3), np.uint8))
@@ -59,7 +54,11 @@ def test_render_people_shows_the_box_where_it_was(tmp_path: Path) -> None:
 
 
 def test_render_people_without_a_record_is_white(tmp_path: Path) -> None:
-    assert (render_people(tmp_path, None, "surface", np.zeros((160, 200, 3), np.uint8)) == 255).all()
+    source = np.zeros((160, 200, 3), np.uint8)
+    assert (render_people(tmp_path, None, "surface", source) == 255).all()
+    (record,) = read_frames(publish(tmp_path / "out", frames=1))
+    del record["camera"]
+    assert (render_people(tmp_path / "out", record, "surface", source) == 255).all()
 
 
 def test_caption_has_black_text_on_white() -> None:
