@@ -145,11 +145,13 @@ def _truth(crops: Batch) -> Truth:
     return Truth(entries, material.contiguous(), normal.permute(0, 3, 1, 2).contiguous())
 
 
-def cached_views(path: Path, data: Sequence[Path], split: Split, stage: ClothingStage) -> StoredViews:
-    """Views of a data set, from `path` if they were computed before."""
+def cached_views(
+    path: Path, data: Sequence[Path], split: Split, stage: ClothingStage, device: torch.device
+) -> StoredViews:
+    """Views of a data set as perception sees them on a device, from `path` if they were computed before."""
 
     def observed() -> StoredViews:
-        perception, semantics = Perception.load(), SemanticsStage.load(calibrated=False)
+        perception, semantics = Perception.load(device=device), SemanticsStage.load(calibrated=False)
         return observe(CropDataset(data, split), perception, semantics, stage)
 
     return StoredViews.cached(path, observed)
@@ -169,8 +171,8 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         network = ClothingNet(ClothingConfig())
         stage = ClothingStage(network, LabelSpace.load(), BodyModel.load())
         out, data = self.options.out, self.options.data
-        self._train = cached_views(out / "views-train.pt", data, "train", stage)
-        self._val = cached_views(out / "views-val.pt", data, "val", stage)
+        self._train = cached_views(out / "views-train.pt", data, "train", stage, self.device)
+        self._val = cached_views(out / "views-val.pt", data, "val", stage, self.device)
         if self.options.shipped:
             load_into(network, WEIGHTS_NAME, architecture_of(network.config))
         else:

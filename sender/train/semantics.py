@@ -147,7 +147,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
     def _gather(self) -> tuple[Samples, Samples]:
         """Training and validation samples; a training of no steps needs no training crops."""
-        perception = Perception.load()
+        perception = Perception.load(device=self.device)
 
         def samples(split: Split) -> Samples:
             dataset, path = CropDataset(self.options.data, split), self.options.out / f"features-{split}.pt"

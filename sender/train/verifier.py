@@ -110,8 +110,8 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
 
     def prepare(self) -> VerifierNet:
         options = self.options
-        self._examples = gather(options, "train", options.frames)
-        self._val = gather(options, "val", max(options.frames // 5, 1))
+        self._examples = gather(options, "train", options.frames, self.device)
+        self._val = gather(options, "val", max(options.frames // 5, 1), self.device)
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
@@ -198,12 +198,12 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
             yield from photograph_frames(photographs, "people", rng)
 
 
-def gather(options: argparse.Namespace, split: Split, frames: int) -> Examples:
+def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
     """Examples from `frames_of`, or from `--out` if they were gathered before."""
     kind = f"-photographs-{options.pictures or 'all'}" if options.photographs else ""
     file = options.out / f"examples-{split}-{options.seed}-{frames}{kind}.npz"
     if not file.exists():
-        detector, perception = Detector.load(), Perception.load()
+        detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
         rows = [torch.zeros(0, EVIDENCE + 2)]
         for number, frame in enumerate(frames_of(options, split, frames)):

@@ -69,7 +69,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
 
     def prepare(self) -> WearsNet:
         self._left_out = [_reading(directory) for directory in self.options.left_out]
-        perception = Perception.load()
+        perception = Perception.load(device=self.device)
         self._rendered = rendered_people(self.options.rendered)
         judged, self._test = self._judged(perception)
         left_out = judged.fold.int() == (-1 if self.options.fold is None else self.options.fold)

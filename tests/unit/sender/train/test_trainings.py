@@ -59,8 +59,10 @@ def test_clothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     render_shard(Task(tmp_path / "data", "train", 0, 0, 2, 64, WARDROBE), multiprocessing.Value("l", 0))
     observed = clothing.cached_views
 
-    def cached(path: Path, data: list[Path], _split: str, stage: ClothingStage) -> clothing.StoredViews:
-        return observed(path.with_name("views.pt"), data, "train", stage)
+    def cached(
+        path: Path, data: list[Path], _split: str, stage: ClothingStage, device: torch.device
+    ) -> clothing.StoredViews:
+        return observed(path.with_name("views.pt"), data, "train", stage, device)
 
     monkeypatch.setattr(clothing, "cached_views", cached)
     network, document = train_on_gpu(
@@ -176,7 +178,7 @@ def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     val = examples(400, seed=1)
-    monkeypatch.setattr(verifier, "gather", lambda _o, split, _n: examples(1024, 0) if split == "train" else val)
+    monkeypatch.setattr(verifier, "gather", lambda _o, split, *_: examples(1024, 0) if split == "train" else val)
     flags = ["--data", "x", "--batch", "128"]
     network, document = train_on_gpu(monkeypatch, verifier.VerifierTraining, tmp_path, *flags, steps=300)
     scores = document["scores"]
