@@ -21,7 +21,7 @@ from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.accounts.settings_api import settings_api
-from receiver.web.accounts.store import Account
+from receiver.web.accounts.store import Account, account_exists
 from receiver.web.clips import ClipPlayer
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
@@ -114,7 +114,11 @@ async def open_service(
         opened.callback(hasher.close)
         library = Library(directory, database, clock)
         admission = Admission(
-            uploads, partial(_count_models, database), lambda account: len(library.clips_of(account.name)), clock
+            uploads,
+            partial(_exists, database),
+            partial(_count_models, database),
+            lambda account: len(library.clips_of(account.name)),
+            clock,
         )
         models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
         opened.push_async_callback(models.close)
@@ -132,6 +136,11 @@ async def open_service(
             mailer=mailer,
         )
         yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
+
+
+async def _exists(database: Database, account: Account) -> bool:
+    """Whether an account was not removed."""
+    return await database.read_async(lambda session: account_exists(session, account))
 
 
 async def _count_models(database: Database, account: Account) -> int:
