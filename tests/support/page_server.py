@@ -28,10 +28,11 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import read_mesh
-from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
+from receiver.surface.carried_texture import carried_corners
 from receiver.web.access import Access
 from receiver.web.accounts.mail import Mailer
 from receiver.web.app import create_app
@@ -71,7 +72,7 @@ class PlayedFrame:
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
-    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
+    People have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
     with a person at each place of `crowd`.
 
     Args:
@@ -95,6 +96,7 @@ class PageServer:
         self.sessions, self.most_frames = 1, sys.maxsize
         self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
+        self._corners: TextureCorners | None = None
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
@@ -217,7 +219,14 @@ class PageServer:
             await asyncio.sleep(0.05)
 
     def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
-        return tuple(replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people)
+        people = [replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people]
+        return tuple(replace(one, surface_corners=self._surface_corners(one)) for one in people)
+
+    def _surface_corners(self, person: ReconstructedPerson) -> TextureCorners | None:
+        """The same for everybody."""
+        if self.texture is not None and self._corners is None:
+            self._corners = carried_corners(person.surface, person.body.mesh, self.texture.corners)
+        return self._corners
 
 
 @contextmanager
@@ -226,6 +235,7 @@ def running_site(folder: Path) -> Iterator[str]:
     # No limit of the rate: attacks on what comes after it would not get there.
     limits = UploadConfig(uploads_per_minute=1e6)
     server = PageServer(folder / "out", folder, pictures=FakePictures(), uploads=limits).start()
+    server.clips.seconds = 0.2  # long enough to be cancelled
     try:
         yield server.address
     finally:
