@@ -87,7 +87,8 @@ async def serve_page(
         service.install(app, access, hub)
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
-        await pictures.start()
+        if config.children.warm_pictures:
+            await pictures.prepare()
         looking = asyncio.create_task(_look_after_accounts(service, web_metrics), name="accounts")
         opened.callback(looking.cancel)
         yield server

@@ -149,6 +149,9 @@ class PageServer:
         """Clips that `clips.gate` holds back go on."""
         self._in_loop(self.clips.gate.set)
 
+    async def prepare(self) -> None:
+        """Nothing has to start."""
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:

@@ -71,6 +71,15 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert site.outcomes == ["stored"]
 
 
+async def test_sender_starts_when_somebody_opens_their_models(site: Site, pictures: FakePictures) -> None:
+    anna = await site.visitor("Anna")
+    assert pictures.prepared == 0
+    assert (await anna.get("/api/models")).status_code == 200
+    assert pictures.prepared == 1
+    await anna.post("/upload", content=b"", headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert pictures.prepared == 2, "before the body is read"
+
+
 async def test_keypoints_are_in_pixels_of_the_uploaded_picture(site: Site) -> None:
     anna = await site.visitor("Anna")
     model = (await upload(anna, picture(5120, 2560))).json()
