@@ -154,8 +154,25 @@ def _recovered_files(out: Path, database: Database) -> ModelFiles:
     return files
 
 
+class SenderHint(BaseModel):
+    """How senders reach this receiver.
+
+    Args:
+        loopback: only those of its own machine do.
+        flags: what they need beside its address.
+    """
+
+    port: int
+    loopback: bool
+    flags: str
+
+
 class StatusShown(BaseModel):
-    """What this receiver offers to this visitor."""
+    """What this receiver offers to this visitor.
+
+    Args:
+        senders: for who may watch; null in a replay.
+    """
 
     version: str
     sign_up: bool
@@ -163,11 +180,14 @@ class StatusShown(BaseModel):
     browser_camera: bool
     mail: bool
     limits: LimitsShown
+    senders: SenderHint | None
     account: str | None
     csrf: str | None
 
 
-def status_routes(access: Access, service: UploadService, *, browser_camera: bool) -> APIRouter:
+def status_routes(
+    access: Access, service: UploadService, *, browser_camera: bool, senders: SenderHint | None = None
+) -> APIRouter:
     """The route `/api/status`."""
     router = APIRouter(tags=["status"])
 
@@ -175,13 +195,15 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
     async def status(request: Request) -> StatusShown:
         """What this receiver offers, and who is signed in."""
         identity = await service.identities.identify(request)
+        watches = await access.watcher(request) is not None
         return StatusShown(
             version=package_version(),
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
-            live=await access.watcher(request) is not None,
+            live=watches,
             browser_camera=browser_camera,
             mail=service.accounts.sends_mail,
             limits=service.limits,
+            senders=senders if watches else None,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,
         )

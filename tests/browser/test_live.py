@@ -222,7 +222,7 @@ def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: Page
     server.sessions = 0
     page.goto(server.address)
     expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
-    expect(page.locator(".command")).to_have_text("sender --camera 0 --peer 127.0.0.1:50051")
+    expect(page.locator(".command")).to_have_text("sender --camera 0 --peer 127.0.0.1:50123 --insecure")
     expect(page.get_by_role("status").first).to_have_text("No sender yet")
 
 

@@ -46,7 +46,7 @@ from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.places import Visitor
 from receiver.web.server import WebServer
-from receiver.web.service import open_service, status_routes
+from receiver.web.service import SenderHint, open_service, status_routes
 from tests.support.fake_clips import FakeClips
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import KINDS, FakePictures
@@ -57,6 +57,7 @@ SENDERS = ("hall", "studio")
 REPORT = SenderReport(
     stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4, people_limit=3
 )
+SENDER_HINT = SenderHint(port=50123, loopback=False, flags=" --insecure")
 FRAME_BYTES = 258
 """Of all messages of a frame."""
 
@@ -191,7 +192,7 @@ class PageServer:
             access = Access(self.needs_account, service.identities.account_name)
             app = create_app(
                 [
-                    status_routes(access, service, browser_camera=True),
+                    status_routes(access, service, browser_camera=True, senders=SENDER_HINT),
                     live_routes(self.hub, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
                 ],

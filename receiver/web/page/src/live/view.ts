@@ -96,7 +96,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#open = false;
     this.#timeline.backToLive();
     this.#connection.close();
-    this.#app.state("idle", "Live view paused");
+    this.#app.state("idle", "");
   }
 
   key(event: KeyboardEvent): boolean {
