@@ -80,8 +80,9 @@ async def test_surface_of_a_heic_has_colours_in_trimesh(site: Site, pictures: Fa
     assert answer.status_code == 201 and (answer.json()["width"], answer.json()["height"]) == (64, 48), answer.text
     assert pictures.received[0][:2] == b"\xff\xd8", "the sender gets a JPEG"
     surface = await anna.get(answer.json()["people"][0]["glb"])
-    mesh = trimesh.load_mesh(io.BytesIO(surface.content), file_type="glb")
-    assert mesh.visual.kind == "vertex" and len(np.unique(mesh.visual.vertex_colors, axis=0)) > 1
+    visual = trimesh.load_mesh(io.BytesIO(surface.content), file_type="glb").visual
+    assert isinstance(visual, trimesh.visual.ColorVisuals) and visual.kind == "vertex"
+    assert len(np.unique(visual.vertex_colors, axis=0)) > 1
 
 
 async def test_sender_starts_when_somebody_opens_their_models(site: Site, pictures: FakePictures) -> None:
