@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from common.codec.packet import CODEC_VERSION
+from common.io.addresses import Address
 from common.io.logs import start_logging
 from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
@@ -143,7 +144,7 @@ async def _serve(
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, pipeline, hub, directory, metrics, inpainter)
         started = await source.start()
-        async with serving_page as page:
+        async with serving_page(None if isinstance(started, str) else started) as page:
             announce(started if isinstance(started, str) else startup_line(started, config.security))
             if page is not None:
                 announce(f"page: {page.url}")
@@ -212,11 +213,11 @@ def _page(
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
     inpainter: TextureInpainter | None,
-) -> "AbstractAsyncContextManager[WebServer | None]":
-    """The web page, unless it is switched off."""
+) -> "Callable[[Address | None], AbstractAsyncContextManager[WebServer | None]]":
+    """Serves the web page, unless it is switched off; takes the address that senders reach."""
     if not config.web.page:
-        return nullcontext()
+        return lambda _: nullcontext()
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return serve_page(config, engine, pipeline, hub, directory, metrics, inpainter)
+    return partial(serve_page, config, engine, pipeline, hub, directory, metrics, inpainter)

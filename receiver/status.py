@@ -146,7 +146,7 @@ def startup_line(bound: Address, security: SecurityConfig) -> str:
     also = f" (also reachable as {', '.join(reached[1:])})" if reached[1:] else ""
     return (
         f"listening on {bound} ({protection}); to send from another machine: "
-        f"sender --camera 0 --peer {reached[0]}{_sender_flags(security)}{also}"
+        f"sender --camera 0 --peer {reached[0]}{sender_flags(security)}{also}"
     )
 
 
@@ -168,7 +168,8 @@ def reached_as(host: str, certificate: Path | None) -> list[str]:
     return fitting or sorted((name for name in own if "*" not in name), key=lambda name: "." not in name) or names
 
 
-def _sender_flags(security: SecurityConfig) -> str:
+def sender_flags(security: SecurityConfig) -> str:
+    """What a sender of another machine has to be given beside the address."""
     if security.tls_cert is None:
         return " --insecure"
     flags = " --tls-ca ca.pem"

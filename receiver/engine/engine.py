@@ -14,6 +14,7 @@ from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.texture.point_colours import PointColours
 from common.wears import Wears
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.texture.received_texture import ReceivedTexture
@@ -98,6 +99,7 @@ class ReconstructedPerson:
         body: the displaced template, skinned: fixed topology and vertex order.
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
         joints_3d: (17, 3) metres.
+        surface_corners: where the surface's triangles are in the texture of the body; None if that is not known.
     """
 
     labels: PersonLabels
@@ -105,6 +107,13 @@ class ReconstructedPerson:
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
+    surface_corners: TextureCorners | None = None
+
+    @property
+    def surface_texture(self) -> MeshTexture | None:
+        """The texture of the body, for the surface; None if there is none, or if its place is not known."""
+        texture, corners = self.body.texture, self.surface_corners
+        return None if texture is None or corners is None else replace(texture, corners=corners)
 
     @cached_property
     def surface(self) -> SurfaceMesh:

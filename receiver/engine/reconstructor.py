@@ -26,7 +26,7 @@ from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.decode.labelled_body import LabelledBody, read_labels
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
-from receiver.engine.topology import BodyTopology
+from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.displacements import Displacements
@@ -88,7 +88,9 @@ class Reconstructor:
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, self._face)
-        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, self._face, clothes.mean)
+        self._surfaces = PeopleSurfaces(
+            surface, body, self._skin.template, self._face, clothes.mean, self._painter.corners
+        )
 
     @property
     def skeleton(self) -> Skeleton:
@@ -96,9 +98,11 @@ class Reconstructor:
         return self._skin.skeleton
 
     @property
-    def topology(self) -> BodyTopology:
-        """What all posed bodies have in common."""
-        return BodyTopology(self._skin.template.faces, self._painter.corners)
+    def topology(self) -> PeopleTopology:
+        """What all people have in common."""
+        return PeopleTopology(
+            self._skin.template.faces, self._painter.corners, self._surfaces.faces, self._surfaces.corners
+        )
 
     @classmethod
     def load(
@@ -150,6 +154,7 @@ class Reconstructor:
                     person.body,
                     person.keypoints_2d,
                     person.joints_3d,
+                    None if person.request.still else self._surfaces.corners,
                 )
                 for person in frame.people
             )

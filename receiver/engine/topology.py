@@ -1,4 +1,4 @@
-"""What is the same in every answer of a replica stays there: the triangles of the body and the corners of its texture.
+"""What is the same in every answer of a replica stays there: the triangles of bodies, and the corners of textures.
 
 They are a third of an answer without a texture, and more than half of one with a texture.  A front gets them once, with
 the facts of the pool, and puts them back.
@@ -19,28 +19,49 @@ _NO_CORNERS = TextureCorners(np.empty(0, np.int64), np.empty((0, 2), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BodyTopology:
-    """What all posed bodies of a reconstructor have in common: triangles (F, 3), and corners of their textures."""
+class PeopleTopology:
+    """What all people of a reconstructor have in common.
+
+    Args:
+        faces: (F, 3) triangles of bodies.
+        corners: of textures of bodies.
+        surface_faces: (F', 3) triangles of surfaces that are carried.
+        surface_corners: of textures of these surfaces.
+    """
 
     faces: Int32Array
     corners: TextureCorners
+    surface_faces: Int32Array
+    surface_corners: TextureCorners
 
     def removed_from(self, result: ReconstructionResult) -> ReconstructionResult:
         """An answer without the topology; bodies that have another one keep it."""
-        return _with_bodies(result, self._without)
+        return _changed(result, self._without)
 
     def restored_to(self, result: ReconstructionResult) -> ReconstructionResult:
         """The answer that `removed_from` got."""
-        return _with_bodies(result, self._whole)
+        return _changed(result, self._whole)
 
-    def _without(self, body: PosedBody) -> PosedBody:
+    def _without(self, person: ReconstructedPerson) -> ReconstructedPerson:
+        corners = _NO_CORNERS if person.surface_corners is self.surface_corners else person.surface_corners
+        return replace(person, body=self._body_without(person.body), surface_corners=corners)
+
+    def _whole(self, person: ReconstructedPerson) -> ReconstructedPerson:
+        corners = person.surface_corners
+        if corners is not None and not len(corners.faces):
+            # The arithmetic of another machine may have made other triangles.
+            same = np.array_equal(person.surface.faces, self.surface_faces)
+            corners = self.surface_corners if same else None
+        return replace(person, body=self._whole_body(person.body), surface_corners=corners)
+
+    def _body_without(self, body: PosedBody) -> PosedBody:
         if body.mesh.faces is self.faces:
             body = replace(body, mesh=replace(body.mesh, faces=_NO_FACES))
         if body.texture is not None and body.texture.corners is self.corners:
             body = replace(body, texture=replace(body.texture, corners=_NO_CORNERS))
         return body
 
-    def _whole(self, body: PosedBody) -> PosedBody:
+    def _whole_body(self, body: PosedBody) -> PosedBody:
         if not len(body.mesh.faces):
             body = replace(body, mesh=replace(body.mesh, faces=self.faces))
         if body.texture is not None and not len(body.texture.corners.faces):
@@ -48,8 +69,7 @@ class BodyTopology:
         return body
 
 
-def _with_bodies(result: ReconstructionResult, change: Callable[[PosedBody], PosedBody]) -> ReconstructionResult:
-    def changed(person: ReconstructedPerson) -> ReconstructedPerson:
-        return replace(person, body=change(person.body))
-
-    return replace(result, people=tuple(map(changed, result.people)))
+def _changed(
+    result: ReconstructionResult, change: Callable[[ReconstructedPerson], ReconstructedPerson]
+) -> ReconstructionResult:
+    return replace(result, people=tuple(map(change, result.people)))

@@ -14,6 +14,7 @@ Whoever opens the directory after a kill does all that again for the deletions t
 import fcntl
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,8 +32,13 @@ FOLDERS = ("meshes", *_PICTURES)
 """Of the output directory, with files of sessions."""
 
 
+EXPORT_WAIT_S = 15.0
+"""How long a deletion waits for the exports that are running: one that begins meanwhile comes after it."""
+_EXPORT_POLL_S = 0.05
+
+
 class SessionInUse(BodywireError):
-    """A session is live, or somebody reads it: it cannot be deleted now."""
+    """A session is live, or an export reads it: it cannot be deleted now."""
 
 
 def session_of_line(line: bytes) -> int | None:
@@ -96,12 +102,19 @@ def kept_from_deletion(*directories: Path) -> Iterator[None]:
 
 @contextmanager
 def nobody_exports(out: Path) -> Iterator[None]:
-    """A block in which no export reads a directory. Raises SessionInUse if one does."""
+    """A block in which no export reads a directory. Raises SessionInUse if one goes on reading."""
+    until_s = time.monotonic() + EXPORT_WAIT_S
     with ExitStack() as held:
-        try:
-            _lock(out, fcntl.LOCK_EX | fcntl.LOCK_NB, held)
-        except BlockingIOError as error:
-            raise SessionInUse("an export reads the sessions: try again when it has ended") from error
+        while True:
+            try:
+                _lock(out, fcntl.LOCK_EX | fcntl.LOCK_NB, held)
+                break
+            except BlockingIOError as error:
+                # Exports that follow one another leave a gap that a single attempt would miss.
+                if time.monotonic() >= until_s:
+                    raise SessionInUse("an export reads the sessions: try again when it has ended") from error
+            held.close()
+            time.sleep(_EXPORT_POLL_S)
         yield
 
 

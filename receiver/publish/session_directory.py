@@ -159,8 +159,10 @@ class SessionDirectory:
     def delete(self, numbers: Collection[int]) -> None:
         """Deletes sessions with all their files; numbers that are not there are left out. May take seconds.
 
+        Whoever downloads one gets no more of it: a slow download must not keep what somebody wants to be gone.
+
         Raises:
-            SessionInUse: one is live or read, and none was deleted.
+            SessionInUse: one is live, or an export reads the directory, and none was deleted.
             OutputError: not all could be deleted; what is left is deleted when the directory is opened again.
         """
         with self._deleting, output_errors(self.config.out), nobody_exports(self.config.out):
@@ -168,8 +170,6 @@ class SessionDirectory:
                 for number in numbers:
                     if self.usage.is_live(number):
                         raise SessionInUse(f"session {number} is live: stop its sender, and try again")
-                    if self.usage.is_read(number):
-                        raise SessionInUse(f"session {number} is being downloaded: try again when that has ended")
                 present = [number for number in numbers if number in self._sessions]
                 for number in present:
                     self._records.append(encode_deletion(number), synced=True)

@@ -61,11 +61,6 @@ class SessionUsage:
             self._forget()
             return number in self._writers or number in self._ended_s
 
-    def is_read(self, number: int) -> bool:
-        """Whether somebody is in the middle of reading it."""
-        with self._lock:
-            return number in self._readers
-
     def used(self) -> set[int]:
         """All that should not be deleted without being asked for."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""The texture of a posed template on a surface that was solved around it.
+"""The texture of a template on a surface that was solved around it.
 
 A triangle of the surface lies in the texture where its centre's place on the template does. Its corners lie where their
 places do; across a seam, they go on from the centre as the template's triangle there does.
@@ -19,13 +19,19 @@ _SAME_CHART, _FARTHEST = 0.02, 0.03
 
 def carried_texture(mesh: SurfaceMesh, template: SurfaceMesh, texture: MeshTexture) -> MeshTexture:
     """A template's texture for a mesh that lies on it."""
-    places = texture.corners.coordinates[texture.corners.faces]
+    corners = carried_corners(mesh, template, texture.corners)
+    return MeshTexture(corners, texture.jpeg, texture.unseen_share)
+
+
+def carried_corners(mesh: SurfaceMesh, template: SurfaceMesh, corners: TextureCorners) -> TextureCorners:
+    """Where the triangles of a mesh that lies on a template are in the template's textures."""
+    places = corners.coordinates[corners.faces]
 
     def interpolated(triangles: IntArray, coordinates: FloatArray) -> FloatArray:
         return np.asarray(np.einsum("...k,...kc->...c", coordinates, places[triangles]), np.float32)
 
-    corners = mesh.vertices[mesh.faces]
-    centres = np.asarray(corners.mean(axis=1), np.float32)
+    points = mesh.vertices[mesh.faces]
+    centres = np.asarray(points.mean(axis=1), np.float32)
     below, at_centre = nearest_places(
         centres, triangle_normals(mesh.vertices, mesh.faces), template.vertices, template.faces
     )
@@ -34,10 +40,10 @@ def carried_texture(mesh: SurfaceMesh, template: SurfaceMesh, texture: MeshTextu
         *nearest_places(mesh.vertices, vertex_normals(mesh.vertices, mesh.faces), template.vertices, template.faces)
     )[mesh.faces]
     around = template.vertices[template.faces[below]][:, None]
-    going_on = np.einsum("fck,fkd->fcd", barycentric(corners, around), places[below])
+    going_on = np.einsum("fck,fkd->fcd", barycentric(points, around), places[below])
     steps = going_on - centre
     length = np.linalg.norm(steps, axis=2, keepdims=True)
     going_on = centre + steps * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
     same = np.linalg.norm(own - going_on, axis=2, keepdims=True) < _SAME_CHART
     coordinates = np.where(same, own, going_on).clip(0, 1).astype(np.float32)
-    return MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), texture.jpeg, texture.unseen_share)
+    return TextureCorners.from_triangles(mesh.faces, coordinates)

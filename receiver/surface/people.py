@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray
+from common.arrays import FloatArray, Int32Array
 from common.body.anatomy import JOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.body.template import BodyTemplate
 from common.weights.devices import device_of, to_numpy
+from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
+from receiver.surface.carried_texture import carried_corners
 from receiver.surface.stage import SurfaceStage
 from receiver.surface.subdivision import DetailedPlaces
 from receiver.texture.face_detail import FaceDetail
@@ -41,14 +43,29 @@ class PeopleSurfaces:
 
     Args:
         clothes: (V', 3) mean displacement at rest of what people wear, metres.
+        corners: where the template's triangles are in textures.
+
+    Attributes:
+        corners: where the triangles of the carried mesh are.
     """
 
     def __init__(
-        self, stage: SurfaceStage, body: BodyModel, template: BodyTemplate, face: FaceDetail, clothes: Tensor
+        self,
+        stage: SurfaceStage,
+        body: BodyModel,
+        template: BodyTemplate,
+        face: FaceDetail,
+        clothes: Tensor,
+        corners: TextureCorners,
     ) -> None:
         self._stage, self._template, self._face = stage, template, face
         self._visible = template.outside | face.eye_vertices
-        self._binding = self._bound(body, clothes)
+        self._binding, self.corners = self._bound(body, clothes, corners)
+
+    @property
+    def faces(self) -> Int32Array:
+        """(F, 3) triangles of the carried mesh."""
+        return self._binding.faces
 
     def carried(self, body: PosedBody) -> SurfaceMesh:
         """The mesh that all people have in common, on a posed template: a millisecond."""
@@ -77,7 +94,9 @@ class PeopleSurfaces:
         faces = self._template.faces
         return self._stage.reconstruct(template.vertices, normals, areas, template.colours, resolution, places, faces)
 
-    def _bound(self, body: BodyModel, clothes: Tensor) -> SurfaceBinding:
+    def _bound(
+        self, body: BodyModel, clothes: Tensor, corners: TextureCorners
+    ) -> tuple[SurfaceBinding, TextureCorners]:
         device = device_of(body)
         turns = torch.zeros(1, len(JOINTS), 3)
         for joint, degrees in _SPREAD_DEG.items():
@@ -91,8 +110,10 @@ class PeopleSurfaces:
         visible = self._template.faces[self._visible[self._template.faces].all(axis=1)]
         template = PosedTemplate(vertices, to_numpy(posed.joint_rotations[0]), self._template.weights, visible)
         places = self._face.places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
-        mesh = self._solved(SurfaceMesh(vertices, self._template.faces), places=places)
-        return SurfaceBinding.bind(mesh, template, min(1, self._stage.config.taubin_iterations))
+        around = SurfaceMesh(vertices, self._template.faces)
+        mesh = self._solved(around, places=places)
+        binding = SurfaceBinding.bind(mesh, template, min(1, self._stage.config.taubin_iterations))
+        return binding, carried_corners(mesh, around, corners)
 
     def _hems(self, vertices: FloatArray, joints: FloatArray) -> DetailedPlaces:
         region = self._template.region

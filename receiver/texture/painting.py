@@ -54,14 +54,17 @@ class Paint:
     vertices: ByteArray
 
 
+def template_corners(body: BodyModel, template: BodyTemplate) -> TextureCorners:
+    """Where the triangles of a template are in all textures."""
+    return TextureCorners.from_triangles(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
+
+
 class Painter:
     """Paints people; paint is cached by the identity of the `ReceivedTexture` object."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
         self._layout, self._face = layout, face
-        self._corners = TextureCorners.from_triangles(
-            template.faces, to_numpy(body.texture_coordinates)[template.face_index]
-        )
+        self._corners = template_corners(body, template)
         self._coordinates = self._corners.coordinates[: len(template)]
         self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
         self._lock = threading.Lock()

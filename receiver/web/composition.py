@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from common.errors import OutputError
+from common.io.addresses import Address
 from receiver.config import ReceiverConfig
 from receiver.engine.engine import ReconstructionEngine
+from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
+from receiver.status import sender_flags
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.accounts.mail import Mailer
@@ -25,7 +28,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
-from receiver.web.service import UploadService, open_service, status_routes
+from receiver.web.service import SenderHint, UploadService, open_service, status_routes
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +44,14 @@ async def serve_page(
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
     inpainter: TextureInpainter | None,
+    senders: Address | None,
 ) -> AsyncIterator[WebServer]:
     """Serves the page until the end of the block.
 
     Args:
         metrics: the receiver's; the page's own are in their registry.
         inpainter: estimates what uploaded pictures do not show of people, or None.
+        senders: where senders are listened for, or None.
 
     Raises:
         UsageError: the database has the schema of a newer version, or its driver is missing.
@@ -76,26 +81,30 @@ async def serve_page(
             )
         )
         access = Access(config.web.needs_account, service.identities.account_name, server.token)
-        app = create_app(
-            [
-                status_routes(access, service, browser_camera=camera_allowed),
-                live_routes(hub, config.web.watchers, access, web_metrics),
-                camera_routes(cameras if camera_allowed else None, access),
-            ],
-            access,
-        )
+        hint = _hint(senders, config.security)
+        status = status_routes(access, service, browser_camera=camera_allowed, senders=hint)
+        live = live_routes(hub, config.web.watchers, access, web_metrics)
+        app = create_app([status, live, camera_routes(cameras if camera_allowed else None, access)], access)
         service.install(app, access, hub)
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
-        await pictures.start()
-        looking = asyncio.create_task(_look_after_accounts(service, web_metrics), name="accounts")
+        if config.children.warm_pictures:
+            await pictures.prepare()
+        looking = asyncio.create_task(look_after_accounts(service, web_metrics), name="accounts")
         opened.callback(looking.cancel)
         yield server
         # Before what the requests depend on is closed.
         await server.stop()
 
 
-async def _look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
+def _hint(senders: Address | None, security: SecurityConfig) -> SenderHint | None:
+    if senders is None:
+        return None
+    flags = "" if senders.is_loopback else sender_flags(security)
+    return SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
+
+
+async def look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
     """Counts accounts, and deletes the sessions of those that were removed; the command line does both, too."""
     while True:
         try:

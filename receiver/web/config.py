@@ -91,7 +91,9 @@ class WebConfig:
 class ChildrenConfig:
     """The sender processes that the receiver starts for uploaded pictures and for cameras of browsers."""
 
-    warm_pictures: bool = option(False, help="start the sender for uploads at once, not with the first picture")
+    warm_pictures: bool = option(
+        False, help="start the sender for uploads at once, not when somebody first opens their models"
+    )
     max_pictures: int = option(16, help="most uploaded pictures in work or waiting at a time")
     picture_timeout: float = option(30.0, help="seconds until an uploaded picture is given up")
     max_browser_cameras: int = option(2, help="most cameras of browsers at a time, each a sender process")

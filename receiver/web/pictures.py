@@ -44,6 +44,9 @@ class ReconstructedPicture:
 class PictureReconstructor(Protocol):
     """Turns pictures into people, one after the other or several at a time."""
 
+    async def prepare(self) -> None:
+        """Starts what the first picture would otherwise wait for, without waiting. Raises PicturesUnavailable."""
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:

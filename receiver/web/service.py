@@ -21,7 +21,7 @@ from receiver.web.accounts.mail import Mailer
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.accounts.settings_api import settings_api
-from receiver.web.accounts.store import Account
+from receiver.web.accounts.store import Account, account_exists
 from receiver.web.clips import ClipPlayer
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database, open_database
@@ -114,7 +114,11 @@ async def open_service(
         opened.callback(hasher.close)
         library = Library(directory, database, clock)
         admission = Admission(
-            uploads, partial(_count_models, database), lambda account: len(library.clips_of(account.name)), clock
+            uploads,
+            partial(_exists, database),
+            partial(_count_models, database),
+            lambda account: len(library.clips_of(account.name)),
+            clock,
         )
         models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
         opened.push_async_callback(models.close)
@@ -134,6 +138,11 @@ async def open_service(
         yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
 
 
+async def _exists(database: Database, account: Account) -> bool:
+    """Whether an account was not removed."""
+    return await database.read_async(lambda session: account_exists(session, account))
+
+
 async def _count_models(database: Database, account: Account) -> int:
     """How many models an account keeps."""
     return await database.read_async(lambda session: store.count_models(session, account))
@@ -145,8 +154,25 @@ def _recovered_files(out: Path, database: Database) -> ModelFiles:
     return files
 
 
+class SenderHint(BaseModel):
+    """How senders reach this receiver.
+
+    Args:
+        loopback: only those of its own machine do.
+        flags: what they need beside its address.
+    """
+
+    port: int
+    loopback: bool
+    flags: str
+
+
 class StatusShown(BaseModel):
-    """What this receiver offers to this visitor."""
+    """What this receiver offers to this visitor.
+
+    Args:
+        senders: for who may watch; null in a replay.
+    """
 
     version: str
     sign_up: bool
@@ -154,11 +180,14 @@ class StatusShown(BaseModel):
     browser_camera: bool
     mail: bool
     limits: LimitsShown
+    senders: SenderHint | None
     account: str | None
     csrf: str | None
 
 
-def status_routes(access: Access, service: UploadService, *, browser_camera: bool) -> APIRouter:
+def status_routes(
+    access: Access, service: UploadService, *, browser_camera: bool, senders: SenderHint | None = None
+) -> APIRouter:
     """The route `/api/status`."""
     router = APIRouter(tags=["status"])
 
@@ -166,13 +195,15 @@ def status_routes(access: Access, service: UploadService, *, browser_camera: boo
     async def status(request: Request) -> StatusShown:
         """What this receiver offers, and who is signed in."""
         identity = await service.identities.identify(request)
+        watches = await access.watcher(request) is not None
         return StatusShown(
             version=package_version(),
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
-            live=await access.watcher(request) is not None,
+            live=watches,
             browser_camera=browser_camera,
             mail=service.accounts.sends_mail,
             limits=service.limits,
+            senders=senders if watches else None,
             account=identity.account.name if identity else None,
             csrf=identity.csrf if identity else None,
         )

@@ -30,6 +30,7 @@ from receiver.outfits.mixture import PLAIN
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import template_corners
 
 _CLOTHES = (Kind.SUIT,)
 # What is about an arm: so close to its bones, and so far out beyond the shoulder's joint.
@@ -122,7 +123,8 @@ class Carrier:
         self.skin = BodySkin.from_model(model)
         face = FaceDetail(model, self.skin.template, AtlasLayout.from_body(model))
         self.space = SurfaceSpace.load()
-        self._surfaces = PeopleSurfaces(SurfaceStage(None), model, self.skin.template, face, self.space.mean)
+        corners = template_corners(model, self.skin.template)
+        self._surfaces = PeopleSurfaces(SurfaceStage(None), model, self.skin.template, face, self.space.mean, corners)
         self.faces = self._surfaces.carried(self.skin.pose(self._templates(np.zeros(10, np.float32), None))).faces
 
     def surface(self, shape: FloatArray, displacement: FloatArray | None = None) -> FloatArray:

@@ -255,7 +255,7 @@ def test_password_is_changed_and_another_browser_is_signed_out(
         expect(other.get_by_label("Password")).to_be_visible()
     keep(signed_in, "account")
     for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
-        signed_in.get_by_label("Present password").fill(old)
+        signed_in.get_by_label("Current password").fill(old)
         signed_in.get_by_label("New password").fill("another good one")
         signed_in.get_by_role("button", name="Change the password").click()
         expect(signed_in.get_by_text(said)).to_be_visible()

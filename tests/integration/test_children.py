@@ -154,8 +154,8 @@ async def test_pictures_that_wait_are_limited(bench: Bench) -> None:
 
 
 async def test_close_fails_the_pictures_in_the_process(bench: Bench) -> None:
-    pictures = bench.pictures(ChildrenConfig(warm_pictures=True))
-    await pictures.start()
+    pictures = bench.pictures()
+    await pictures.prepare()
     await pictures.reconstruct(picture(1))
     waiting = asyncio.create_task(pictures.reconstruct(picture(1, width=SILENT)))
     await asyncio.sleep(0)

@@ -6,8 +6,8 @@ from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
-from common.weights.devices import to_numpy
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
+from receiver.mesh.mesh_texture import MeshTexture, encode_jpeg
+from receiver.texture.painting import template_corners
 
 _GREEN, _MAGENTA = (20, 200, 30), (210, 20, 190)
 _SQUARE_TEXELS = 16
@@ -16,8 +16,7 @@ _SQUARE_TEXELS = 16
 def checkered_texture() -> MeshTexture:
     """Green and magenta squares."""
     body = BodyModel.load()
-    template = BodyTemplate.from_model(body)
-    corners = TextureCorners.from_triangles(template.faces, to_numpy(body.texture_coordinates)[template.face_index])
+    corners = template_corners(body, BodyTemplate.from_model(body))
     squares = np.add.outer(*[np.arange(ATLAS_SIZE) // _SQUARE_TEXELS] * 2) % 2
     return MeshTexture(corners, encode_jpeg(np.array([_GREEN, _MAGENTA], np.uint8)[squares]))
 

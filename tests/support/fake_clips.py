@@ -13,13 +13,13 @@ FRAMES = 3
 class FakeClips:
     """`ClipPlayer`: whatever the clip shows, its session has three frames with one person, or nobody.
 
-    `gate` holds it back before its last frame; `error` is raised instead of it.
+    It takes `seconds`; `gate` holds it back before its last frame; `error` is raised instead of it.
     """
 
     def __init__(self, directory: SessionDirectory) -> None:
         self._directory = directory
         self.received: list[Path] = []
-        self.people = True
+        self.people, self.seconds = True, 0.0
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -33,6 +33,7 @@ class FakeClips:
         on_session(identifier)
         record_session(self._directory, identifier, f"token:{owner}", people=self.people, frames=FRAMES)
         on_frame(FRAMES - 1)
+        await asyncio.sleep(self.seconds)
         await self.gate.wait()
         if self.error is not None:
             raise self.error

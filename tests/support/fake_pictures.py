@@ -44,11 +44,15 @@ class FakePictures:
     def __init__(self, people: int = 1) -> None:
         self.people = people
         self.received: list[bytes] = []
+        self.prepared = 0
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
         self.body: PosedBody | None = None
         self.skeleton = SKELETON
+
+    async def prepare(self) -> None:
+        self.prepared += 1
 
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None

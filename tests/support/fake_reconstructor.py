@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.reconstructor import InferredFrame
-from receiver.engine.topology import BodyTopology
+from receiver.engine.topology import PeopleTopology
 from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -23,9 +24,8 @@ TETRAHEDRON = SurfaceMesh(
     np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
 )
-TOPOLOGY = BodyTopology(
-    TETRAHEDRON.faces, TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-)
+CORNERS = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
+TOPOLOGY = PeopleTopology(TETRAHEDRON.faces, CORNERS, TETRAHEDRON.faces, replace(CORNERS))
 SKELETON = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
 
 

@@ -73,7 +73,8 @@ class Page:
             shown = replace(shown, made_surface=mesh, body=replace(shown.body, mesh=mesh))
         if texture:
             corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-            shown = replace(shown, body=replace(shown.body, texture=MeshTexture(corners, texture)))
+            body = replace(shown.body, texture=MeshTexture(corners, texture))
+            shown = replace(shown, body=body, surface_corners=corners)
         record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
         self.hub.frame_published(1, record, [shown])
 
@@ -110,7 +111,9 @@ async def served(
     access = Access(needs_account, account, server.token)
     with SessionDirectory(PublishConfig(out)) as directory, open_database(None, out) as database:
         library, uploads = Library(directory, database), UploadConfig()
-        admission = Admission(uploads, lambda _: asyncio.sleep(0, 0), lambda _: 0, SYSTEM_CLOCK)
+        admission = Admission(
+            uploads, lambda _: asyncio.sleep(0, True), lambda _: asyncio.sleep(0, 0), lambda _: 0, SYSTEM_CLOCK
+        )
         clips = ClipService(uploads, library, FakeClips(directory), admission, metrics)
         routers = [live_routes(hub, watchers, access, metrics), library_api(), camera_routes(cameras, access)]
         app = create_app(routers, access, static)

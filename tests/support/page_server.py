@@ -28,14 +28,16 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_files import read_mesh
-from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
+from receiver.surface.carried_texture import carried_corners
 from receiver.web.access import Access
 from receiver.web.accounts.mail import Mailer
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.composition import look_after_accounts
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
@@ -45,7 +47,7 @@ from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
 from receiver.web.places import Visitor
 from receiver.web.server import WebServer
-from receiver.web.service import open_service, status_routes
+from receiver.web.service import SenderHint, open_service, status_routes
 from tests.support.fake_clips import FakeClips
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import KINDS, FakePictures
@@ -56,6 +58,7 @@ SENDERS = ("hall", "studio")
 REPORT = SenderReport(
     stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4, people_limit=3
 )
+SENDER_HINT = SenderHint(port=50123, loopback=False, flags=" --insecure")
 FRAME_BYTES = 258
 """Of all messages of a frame."""
 
@@ -71,7 +74,7 @@ class PlayedFrame:
 class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
-    Bodies have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
+    People have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
     with a person at each place of `crowd`.
 
     Args:
@@ -95,6 +98,7 @@ class PageServer:
         self.sessions, self.most_frames = 1, sys.maxsize
         self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
+        self._corners: TextureCorners | None = None
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
@@ -147,6 +151,9 @@ class PageServer:
         """Clips that `clips.gate` holds back go on."""
         self._in_loop(self.clips.gate.set)
 
+    async def prepare(self) -> None:
+        """Nothing has to start."""
+
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
@@ -186,7 +193,7 @@ class PageServer:
             access = Access(self.needs_account, service.identities.account_name)
             app = create_app(
                 [
-                    status_routes(access, service, browser_camera=True),
+                    status_routes(access, service, browser_camera=True, senders=SENDER_HINT),
                     live_routes(self.hub, 4, access, self._metrics),
                     camera_routes(_Cameras(self), access),
                 ],
@@ -194,11 +201,13 @@ class PageServer:
             )
             service.install(app, access, self.hub)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
-            playing = asyncio.create_task(self._play())
+            working = [asyncio.create_task(self._play())]
+            working.append(asyncio.create_task(look_after_accounts(service, self._metrics)))
             started.set()
             await stopped.wait()
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
             await server.stop()
 
     async def _play(self) -> None:
@@ -217,7 +226,14 @@ class PageServer:
             await asyncio.sleep(0.05)
 
     def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
-        return tuple(replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people)
+        people = [replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people]
+        return tuple(replace(one, surface_corners=self._surface_corners(one)) for one in people)
+
+    def _surface_corners(self, person: ReconstructedPerson) -> TextureCorners | None:
+        """The same for everybody."""
+        if self.texture is not None and self._corners is None:
+            self._corners = carried_corners(person.surface, person.body.mesh, self.texture.corners)
+        return self._corners
 
 
 @contextmanager
@@ -226,6 +242,7 @@ def running_site(folder: Path) -> Iterator[str]:
     # No limit of the rate: attacks on what comes after it would not get there.
     limits = UploadConfig(uploads_per_minute=1e6)
     server = PageServer(folder / "out", folder, pictures=FakePictures(), uploads=limits).start()
+    server.clips.seconds = 0.2  # long enough to be cancelled
     try:
         yield server.address
     finally:

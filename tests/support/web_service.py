@@ -23,7 +23,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.pictures import PictureReconstructor
-from receiver.web.service import UploadService, open_service, status_routes
+from receiver.web.service import SenderHint, UploadService, open_service, status_routes
 from tests.support.fake_clips import FakeClips
 
 HOST = "http://127.0.0.1"
@@ -107,7 +107,8 @@ def create_app_for_tests(
 ) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
     access = Access(needs_account, service.identities.account_name, token)
-    status = status_routes(access, service, browser_camera=False)
+    hint = SenderHint(port=50051, loopback=not needs_account, flags="")
+    status = status_routes(access, service, browser_camera=False, senders=hint)
     hub = LiveHub()
     app = create_app([status, live_routes(hub, 4, access, metrics), camera_routes(None, access)], access)
     service.install(app, access, hub)

@@ -8,7 +8,7 @@ from common.errors import BodywireError
 from common.frames import LabelFrame
 from common.wears import Wears
 from receiver.engine.engine import ReconstructionResult
-from receiver.engine.topology import BodyTopology
+from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import Skeleton
 
 
@@ -72,7 +72,7 @@ class PoolFacts:
 
     build: str
     skeleton: Skeleton
-    topology: BodyTopology
+    topology: PeopleTopology
 
 
 class Pool(Protocol):

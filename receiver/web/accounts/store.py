@@ -69,6 +69,11 @@ def remove_account(session: Session, account: Account) -> list[str]:
     return models
 
 
+def account_exists(session: Session, account: Account) -> bool:
+    """Whether an account was not removed."""
+    return session.get(AccountRow, account.id) is not None
+
+
 def set_password_hash(session: Session, account: Account, password_hash: str) -> None:
     """Replaces the hash of a password that stays the same."""
     session.execute(update(AccountRow).where(AccountRow.id == account.id).values(password_hash=password_hash))

@@ -23,6 +23,8 @@ from receiver.web.pictures import PicturesUnavailable
 _FLAGS = ("--policy", "fixed", "--fixed-f", "0", "--media-times")
 # Until the first frame, and between two: the process loads its networks on a machine that may be busy.
 _STALL_S = 120.0
+# Those who watch live go first.
+_NICE = 5
 
 
 class ChildClips:
@@ -55,7 +57,9 @@ class ChildClips:
             raise PicturesUnavailable("the process for this clip has ended: try again later")
 
     async def _play(self, clip: Path, owner: str, frames: "_ClipFrames") -> int | None:
-        child = SenderChild("clip", clip, frames, flags=_FLAGS, account=owner, restarts=False, command=self._command)
+        child = SenderChild(
+            "clip", clip, frames, flags=_FLAGS, account=owner, restarts=False, nice=_NICE, command=self._command
+        )
         try:
             await child.start()
             return await child.ended()

@@ -37,7 +37,7 @@ _WAITING_STAGE = "capture"
 
 
 class ChildPictures:
-    """A `PictureReconstructor`; its sender process starts with the first picture, or by `start` if it is warm."""
+    """A `PictureReconstructor`; its sender process starts with the first picture, or by `prepare`."""
 
     def __init__(
         self,
@@ -60,10 +60,9 @@ class ChildPictures:
         self._jobs = 0
         self._closed = False
 
-    async def start(self) -> None:
-        """Starts the sender process if it is to be warm, without waiting. Raises PicturesUnavailable if it cannot."""
-        if self._config.warm_pictures:
-            await self._started()
+    async def prepare(self) -> None:
+        """See `PictureReconstructor.prepare`."""
+        await self._started()
 
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None

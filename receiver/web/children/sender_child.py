@@ -58,6 +58,7 @@ class SenderChild:
         account: of the sessions, as their owner; by default the name.
         on_end: called when the process has ended.
         restarts: whether another one is started then.
+        nice: how much of the processor it leaves to others.
     """
 
     def __init__(
@@ -70,12 +71,13 @@ class SenderChild:
         account: str = "",
         on_end: Callable[[], None] = lambda: None,
         restarts: bool = True,
+        nice: int = 0,
         command: Sequence[str] = SENDER,
     ) -> None:
         self._name, self._account = name, account or name.replace(" ", "-")
         self._handler = handler
         self._on_end = on_end
-        self._restarts = restarts
+        self._restarts, self._nice = restarts, nice
         self._source = source
         self._command = (*command, "--log-level", "warning", "--log-format", "text", *flags)
         self._folder: PrivateFolder | None = None
@@ -196,6 +198,8 @@ class SenderChild:
             )
         except OSError as error:
             return error.strerror or str(error)
+        with contextlib.suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
         try:
             await self._log_lines(process)
             self._exit_code = await process.wait()

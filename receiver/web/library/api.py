@@ -18,7 +18,7 @@ from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.accounts.api import SmallBodyRoute
 from receiver.web.accounts.identity import Csrf, Writer, check_csrf, check_origin
 from receiver.web.library.clips import FIELD
-from receiver.web.library.downloads import FORMATS, DownloadsBusy, chunks, zipped
+from receiver.web.library.downloads import FORMATS, chunks, zipped
 from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.shares import MAX_SHARES, TooManyShares
 from receiver.web.library.shown import (
@@ -34,6 +34,7 @@ from receiver.web.library.shown import (
 from receiver.web.library.visitors import NOBODY, LibrarySite, Manager
 from receiver.web.problems import problem, problems, retry_later
 from receiver.web.uploads.answers import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
+from receiver.web.uploads.refusals import UploadRefused
 
 _MAX_PAGE = 200
 _DAY_S = 86_400.0
@@ -218,16 +219,21 @@ async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Fi
 
 async def download(kind: Format, request: Request, state: Found) -> Response:
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
-    library, ending = site_of(request).library, kind
+    site, ending = site_of(request), kind
+    library = site.library
+
+    def exists() -> bool:
+        return library.session(state.number) is not None
+
     stem = file_stem(state.number, state.name, state.statistics.source)
     if kind == "zip":
-        content = zipped(library.out, state.number, stem, library.usage)
+        content = zipped(library.out, state.number, stem, library.usage, exists)
     else:
         try:
-            file, made = await library.exports.export(state.number, kind, stem)
+            file, made = await library.exports.export(state.number, kind, stem, await site.visitor(request))
         except UsageError as error:
             raise problem(422, str(error)) from error
-        except DownloadsBusy as error:
+        except UploadRefused as error:
             raise retry_later(429, "other sessions are being exported: try again in a minute", 60.0) from error
         content, ending = chunks(file), "zip" if made == "zip" else kind
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}

@@ -24,6 +24,9 @@ from receiver.web.uploads.refusals import UploadRefused, outcome_of
 FIELD = "clip"
 # A clip takes both networks and disk for minutes: one is played at a time, and some wait.
 _AT_ONCE, _IN_WORK, _OF_ACCOUNT = 1, 8, 3
+# Bodies on their way lie on the disk, each as large as a clip may be.
+_ARRIVING = 16
+_CHECKED_AT_ONCE = 2
 _SESSION = "session"
 """In the folder of a clip, the id of its session: a receiver that was killed has left both."""
 
@@ -36,8 +39,8 @@ class ClipService:
     ) -> None:
         self._config, self._library, self._player, self._admission = config, library, player, admission
         self._metrics = metrics
-        self._in_work = Places(_IN_WORK, _OF_ACCOUNT)
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._arriving, self._in_work = Places(_ARRIVING, _OF_ACCOUNT), Places(_IN_WORK, _OF_ACCOUNT)
+        self._checks, self._turn = asyncio.Semaphore(_CHECKED_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._jobs = Jobs[SessionState](self.ended)
 
     async def recover(self) -> None:
@@ -69,7 +72,8 @@ class ClipService:
             if kept >= 1e9 * self._config.account_gb:
                 most = f"{kept / 1e9:.1f} of {self._config.account_gb:g} GB"
                 raise UploadRefused(409, f"the account's clips take {most}: delete one first")
-            yield
+            with self._arriving.take(account):
+                yield
 
     def work(self, account: Account) -> AbstractContextManager[None]:
         """The place of a clip that has arrived. Raises UploadRefused (429) if there is none."""
@@ -78,7 +82,8 @@ class ClipService:
     async def begin(self, account: Account, place: ExitStack, file: UploadedFile) -> Job[SessionState]:
         """Checks a clip, and begins to play it; its place is free again at the end. Raises UploadRefused."""
         assert file.path is not None
-        clip = await asyncio.to_thread(check_clip, file.path, file.name, self._config)
+        async with self._checks:
+            clip = await asyncio.to_thread(check_clip, file.path, file.name, self._config)
         return self._jobs.start(place, partial(self._recorded, account, clip))
 
     def ended(self, error: BaseException | None, seconds: float) -> None:
@@ -89,13 +94,15 @@ class ClipService:
         timer.begin("queue")
         async with self._turn, _making(self._library, clip.path.with_name(_SESSION)) as begin:
             timer.begin("clip")
+            await self._admission.check(account)
             identifier = await self._played(account, clip, timer, begin)
-            if await self._admission.kept(account) >= self._admission.most:
-                raise self._admission.full()
+            await self._admission.check(account)
             found = self._library.of_identifier(identifier)
             if found is None or not found.statistics.people:
                 detail = "nobody was found in the clip: choose one that shows a person from head to feet"
                 raise UploadRefused(422, detail)
+            # Its sender has ended with all that it sent: nobody has to wait before deleting it.
+            self._library.usage.settled(found.number)
             return found
 
     async def _played(

@@ -6,8 +6,8 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,8 @@ from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.publish.session_usage import SessionUsage
+from receiver.web.places import Visitor
+from receiver.web.uploads.jobs import Places
 
 FORMATS = {
     "glb": "model/gltf-binary",
@@ -25,14 +27,10 @@ FORMATS = {
 """What sessions are downloaded as, and its type."""
 
 _EXPORT_TIMEOUT_S = 600.0
-_AT_ONCE, _WAITING = 1, 4
+_AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
 _NICE = 10
 _CHUNK_BYTES = 1 << 18
 _TEMPORARY = ".download-"
-
-
-class DownloadsBusy(Exception):
-    """So many downloads wait that another one would take too long."""
 
 
 class Exports:
@@ -40,29 +38,25 @@ class Exports:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
+        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), Places(_WAITING, _OF_VISITOR)
         for leftover in out.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    async def export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
+    async def export(self, number: int, kind: str, stem: str, visitor: Visitor) -> tuple[BinaryIO, str]:
         """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
 
         Args:
             stem: what the files in a ZIP are called, without their endings.
+            visitor: who waits for it.
 
         Raises:
             UsageError: the session cannot be exported in this format.
-            DownloadsBusy: too many wait.
+            UploadRefused: 429 too many wait.
             OutputError: there is no room for the file.
         """
-        if self._waiting >= _WAITING:
-            raise DownloadsBusy
-        self._waiting += 1
-        try:
+        with self._waiting.take(visitor):
             async with self._turn:
                 return await self._export(number, kind, stem)
-        finally:
-            self._waiting -= 1
 
     async def _export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
         with output_errors(self._out):
@@ -122,23 +116,38 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def zipped(out: Path, number: int, folder: str, usage: SessionUsage) -> Iterator[bytes]:
-    """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`."""
+def zipped(out: Path, number: int, folder: str, usage: SessionUsage, exists: Callable[[], bool]) -> Iterator[bytes]:
+    """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`.
+
+    Args:
+        exists: whether the session was not deleted meanwhile; then the ZIP ends, and says why.
+    """
     with usage.reading(number):
         buffer = _Buffer()
         # What is there is packed already.
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            with archive.open(f"{folder}/frames.jsonl", "w") as entry, open(out / "frames.jsonl", "rb") as lines:
-                for line in lines:
-                    if session_of_line(line) == number and line.endswith(b"\n"):
-                        entry.write(line)
-                        if buffer.size > _CHUNK_BYTES:
-                            yield buffer.take()
-            for path in session_files(out, number):
-                archive.write(out / path, f"{folder}/{path}")
-                if buffer.size > _CHUNK_BYTES:
-                    yield buffer.take()
+            with closing(_packed(archive, out, number, folder)) as packing:
+                for _ in packing:
+                    if buffer.size > _CHUNK_BYTES:
+                        yield buffer.take()
+                        if not exists():
+                            break
+            if not exists():
+                archive.writestr(f"{folder}/DELETED.txt", "The session was deleted while it was downloaded.\n")
         yield buffer.take()
+
+
+def _packed(archive: zipfile.ZipFile, out: Path, number: int, folder: str) -> Generator[None]:
+    """Adds the files of a session as far as they are there, and stops after each piece."""
+    with archive.open(f"{folder}/frames.jsonl", "w") as entry, open(out / "frames.jsonl", "rb") as lines:
+        for line in lines:
+            if session_of_line(line) == number and line.endswith(b"\n"):
+                entry.write(line)
+                yield
+    for path in session_files(out, number):
+        with suppress(FileNotFoundError):
+            archive.write(out / path, f"{folder}/{path}")
+        yield
 
 
 class _Buffer:

@@ -8,18 +8,20 @@ it needs.
 
 import contextlib
 import json
+import os
 import resource
 import sys
 
 import av
 
-_ADDRESS_SPACE_BYTES, _CPU_S = 3_000_000_000, 30
+_ADDRESS_SPACE_BYTES, _CPU_S, _NICE = 3_000_000_000, 30, 10
 # A file may name others: none is opened.
 _OPTIONS = {"protocol_whitelist": "file"}
 
 
 def main(container_format: str, path: str) -> None:
     """Writes the facts as a JSON object. Raises whatever FFmpeg's binding raises for damaged files."""
+    os.nice(_NICE)
     for limit, most in ((resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES), (resource.RLIMIT_CPU, _CPU_S)):
         with contextlib.suppress(ValueError):  # macOS has no limit of the address space
             resource.setrlimit(limit, (most, most))

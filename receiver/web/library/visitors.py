@@ -7,11 +7,13 @@ from fastapi import Request
 from receiver.publish.session_records import SessionState
 from receiver.web.access import Access
 from receiver.web.accounts.identity import Identity, current_identity
+from receiver.web.accounts.throttle import address_key
 from receiver.web.library.clips import ClipService
 from receiver.web.library.service import Library
 from receiver.web.library.shown import SessionShown
 from receiver.web.live.hub import LiveHub
 from receiver.web.owners import account_key, is_clip, key_of_session
+from receiver.web.places import Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class LibrarySite:
         identity = await current_identity(request) if watcher else None
         trusted = not (self.access.needs_account and self.sign_up_open)
         return Manager(identity, watcher is not None and trusted)
+
+    async def visitor(self, request: Request) -> Visitor:
+        """Who waits for a download, perhaps with a link alone."""
+        address = address_key(request.client and request.client.host)
+        return await self.access.visitor(request) or (False, address)
 
     def shown(self, state: SessionState, manager: Manager) -> SessionShown:
         """A session as it is shown to somebody."""

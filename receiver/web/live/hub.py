@@ -41,7 +41,7 @@ _REMEMBERED_PEOPLE = 128
 
 @dataclass(frozen=True, slots=True)
 class LiveMesh:
-    """A mesh ready to be sent; the checksum of its colours is 0 without any, and only bodies have a texture."""
+    """A mesh ready to be sent; the checksum of its colours is 0 without any."""
 
     identity: int
     mesh: QuantisedMesh
@@ -96,7 +96,7 @@ def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     topology = BODY_TOPOLOGY if kind == "body" else f"surface-{zlib.crc32(mesh.faces.tobytes()):08x}"
     quantised = QuantisedMesh.from_mesh(mesh, topology)
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes(), zlib.crc32(topology.encode())) or 1
-    texture = person.body.texture if kind == "body" else None
+    texture = person.body.texture if kind == "body" else person.surface_texture
     return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture)
 
 

@@ -104,15 +104,15 @@ def frame_message(header: Mapping[str, Any], people: Sequence[tuple[int, Quantis
     return payload.message({**header, "people": entries})
 
 
-def texture_coordinates_message(corners: TextureCorners) -> bytes:
-    """Where the triangles of all bodies are in textures, as the corners at which a vertex's copy takes its place."""
+def texture_coordinates_message(topology: str, corners: TextureCorners) -> bytes:
+    """Where the triangles of a topology are in textures, as the corners at which a vertex's copy takes its place."""
     payload = Payload()
     vertex_count = int(corners.vertex.max()) + 1
     corner_vertices = corners.faces.ravel()
     moved = np.flatnonzero(corner_vertices >= vertex_count)
     header = {
         "type": "texture_coordinates",
-        "topology": BODY_TOPOLOGY,
+        "topology": topology,
         "coordinates": payload.add(np.rint(corners.coordinates.clip(0, 1) * _STEPS).astype("<u2")),
         "copies": _add_indices(payload, corners.vertex[vertex_count:], vertex_count),
         "corners": _add_indices(payload, moved, len(corner_vertices)),
@@ -122,7 +122,7 @@ def texture_coordinates_message(corners: TextureCorners) -> bytes:
 
 
 def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
-    """The texture of a person's body."""
+    """The texture of a person."""
     return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
 
 

@@ -46,6 +46,7 @@ class LiveSocket:
         self._metrics = metrics
         self._signed_out = signed_out
         self._kind: MeshKind = "surface"
+        self._wants_textures = False
         self._topologies: set[str] = set()
         self._colours: dict[int, dict[int, int]] = {}
         self._next_id = 1
@@ -82,7 +83,7 @@ class LiveSocket:
             # A browser keeps nothing of the people whom it does not show.
             self._colours.clear()
             self._textures.forget()
-            self._kind = message.mesh
+            self._kind, self._wants_textures = message.mesh, message.textures
             self._watcher.watch(message.session, previews=message.preview, surfaces=message.mesh == "surface")
 
     async def _send(self) -> None:
@@ -141,11 +142,15 @@ class LiveSocket:
         Colours are to be seen until the texture has come: while it is on its way they need not be the newest.
         """
         session, meshes = frame.session, frame.meshes(kind)
-        self._textures.offer(session, {mesh.identity: mesh.texture for mesh in meshes if mesh.texture is not None})
+        if self._wants_textures:
+            placed = {mesh.identity: (mesh.mesh.topology, mesh.texture) for mesh in meshes if mesh.texture is not None}
+            self._textures.offer(session, placed)
         # A browser forgets people who are not in a frame.
         had = self._colours.get(session, {})
         self._colours[session] = has = {
-            mesh.identity: had[mesh.identity] if mesh.texture and mesh.identity in had else mesh.colours_checksum
+            mesh.identity: had[mesh.identity]
+            if self._wants_textures and mesh.texture and mesh.identity in had
+            else mesh.colours_checksum
             for mesh in meshes
             if not self._textures.has(session, mesh.identity)
         }
@@ -208,6 +213,7 @@ class _Watch(BaseModel):
     session: _Number | None = None
     mesh: MeshKind
     preview: bool = False
+    textures: bool = False
 
 
 _MESSAGE: TypeAdapter[_Shown | _Watch] = TypeAdapter(_Shown | _Watch)

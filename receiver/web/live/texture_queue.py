@@ -19,6 +19,8 @@ _FRAME_SHARE = 4
 
 # Session and identity of a person.
 _Key = tuple[int, int]
+PlacedTexture = tuple[str, MeshTexture]
+"""The name of a topology, and a texture for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Part:
 class _Sent:
     """The texture of a person that a browser is being sent; `complete` if it has it, or an earlier one."""
 
+    topology: str
     checksum: int
     began_s: float
     complete: bool
@@ -41,9 +44,10 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Transfer:
-    """A message on its way: the texture of a person, or with None the texture coordinates of all bodies."""
+    """A message on its way: the texture of a person, or with None texture coordinates, of a topology."""
 
     message: bytes
+    topology: str
     person: _Key | None
     offset: int = 0
 
@@ -52,10 +56,10 @@ class TextureQueue:
     """The textures that one browser has, and those that it has not been sent yet."""
 
     def __init__(self) -> None:
-        self._waiting: dict[_Key, MeshTexture] = {}
+        self._waiting: dict[_Key, PlacedTexture] = {}
         self._sent: dict[_Key, _Sent] = {}
         self._transfer: _Transfer | None = None
-        self._coordinates_sent = False
+        self._coordinates_sent = set[str]()
         self._allowance_bytes = 0
 
     def forget(self) -> None:
@@ -64,20 +68,19 @@ class TextureQueue:
         self._sent.clear()
         self._transfer = None
 
-    def offer(self, session: int, textures: Mapping[int, MeshTexture]) -> None:
+    def offer(self, session: int, textures: Mapping[int, PlacedTexture]) -> None:
         """The newest textures of a session's people, by identity; who is missing has none, or has left."""
         for key in [key for key in {**self._waiting, **self._sent} if key[0] == session and key[1] not in textures]:
-            self._waiting.pop(key, None)
-            self._sent.pop(key, None)
-            if self._transfer is not None and self._transfer.person == key:
-                self._transfer = None
-        for identity, texture in textures.items():
+            self._drop(key)
+        for identity, (topology, texture) in textures.items():
             key = session, identity
             sent = self._sent.get(key)
-            if sent is not None and sent.checksum == zlib.crc32(texture.jpeg):
+            if sent is not None and sent.topology != topology:
+                self._drop(key)  # a texture of other triangles is of no use
+            elif sent is not None and sent.checksum == zlib.crc32(texture.jpeg):
                 self._waiting.pop(key, None)
-            else:
-                self._waiting[key] = texture
+                continue
+            self._waiting[key] = topology, texture
 
     def has(self, session: int, identity: int) -> bool:
         """Whether the browser has a texture of a person: then it needs no colours of vertices."""
@@ -114,19 +117,26 @@ class TextureQueue:
         key = next((key for key in self._waiting if self._start_s(key) <= now_s), None)
         if key is None:
             return
-        if not self._coordinates_sent:
-            self._transfer = _Transfer(texture_coordinates_message(self._waiting[key].corners), None)
+        topology, texture = self._waiting[key]
+        if topology not in self._coordinates_sent:
+            self._transfer = _Transfer(texture_coordinates_message(topology, texture.corners), topology, None)
             return
-        texture = self._waiting.pop(key)
-        self._sent[key] = _Sent(zlib.crc32(texture.jpeg), now_s, complete=self.has(*key))
-        self._transfer = _Transfer(texture_message(*key, texture.jpeg), key)
+        del self._waiting[key]
+        self._sent[key] = _Sent(topology, zlib.crc32(texture.jpeg), now_s, complete=self.has(*key))
+        self._transfer = _Transfer(texture_message(*key, texture.jpeg), topology, key)
 
     def _end(self, transfer: _Transfer) -> None:
         self._transfer = None
         if transfer.person is None:
-            self._coordinates_sent = True
+            self._coordinates_sent.add(transfer.topology)
         else:
             self._sent[transfer.person].complete = True
+
+    def _drop(self, key: _Key) -> None:
+        self._waiting.pop(key, None)
+        self._sent.pop(key, None)
+        if self._transfer is not None and self._transfer.person == key:
+            self._transfer = None
 
     def _start_s(self, key: _Key) -> float:
         sent = self._sent.get(key)

@@ -174,7 +174,9 @@ def _shown(model: ModelRow) -> dict[str, Any]:
 
 async def list_models(request: Request, identity: Reader) -> ModelsListed:
     """Lists the account's models."""
-    listed = await models_of(request).models(identity.account)
+    models = models_of(request)
+    await models.prepare()
+    listed = await models.models(identity.account)
     return ModelsListed(models=[ModelListed.from_row(row) for row in listed])
 
 

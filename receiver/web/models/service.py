@@ -3,9 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -78,9 +78,12 @@ class ModelService:
         await self._jobs.close()
         self._threads.shutdown()
 
-    def admit(self, account: Account) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def admit(self, account: Account) -> AsyncIterator[None]:
         """Admits a body until the block ends. Raises UploadRefused: 409 the account keeps too much, 429 uploads."""
-        return self._admission.admit(account, self._in_work)
+        async with self._admission.admit(account, self._in_work):
+            await self.prepare()
+            yield
 
     def form(self, _: ExitStack) -> UploadForm:
         """What a form with a picture has to have."""
@@ -107,6 +110,11 @@ class ModelService:
         except MemoryError as error:
             raise UploadRefused(503, "the receiver has too little memory: try again later", 10.0) from error
         return replace(picture, spent_ms=1e3 * (time.perf_counter() - began_s))
+
+    async def prepare(self) -> None:
+        """Somebody is about to upload a picture: the sender process takes seconds to start."""
+        with suppress(PicturesUnavailable):  # the picture will say so
+            await self._pictures.prepare()
 
     async def models(self, account: Account) -> Sequence[ModelRow]:
         """The account's models, newest first."""

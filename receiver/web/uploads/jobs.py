@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -25,44 +25,46 @@ _BURST = 20
 
 
 class Places:
-    """Places for accounts, `each` for one of them; when half are taken, only accounts without one get another."""
+    """Places, `each` for one account or visitor; when half are taken, only those without one get another."""
 
     def __init__(self, most: int, each: int) -> None:
-        self._most, self._each, self._taken = most, each, Counter[int]()
+        self._most, self._each, self._taken = most, each, Counter[Hashable]()
 
-    def check(self, account: Account) -> None:
+    def check(self, who: Hashable) -> None:
         """Raises UploadRefused (429) if there is no place."""
-        total, own = self._taken.total(), self._taken[account.id]
+        total, own = self._taken.total(), self._taken[who]
         if total >= self._most or own >= (self._each if 2 * total < self._most else 1):
             raise UploadRefused(429, "too many uploads at a time: wait until one has finished", 2.0)
 
     @contextmanager
-    def take(self, account: Account) -> Iterator[None]:
+    def take(self, who: Hashable) -> Iterator[None]:
         """Takes a place for a block. Raises UploadRefused (429)."""
-        self.check(account)
-        self._taken[account.id] += 1
+        self.check(who)
+        self._taken[who] += 1
         try:
             yield
         finally:
-            self._taken -= Counter([account.id])
+            self._taken -= Counter([who])
 
 
 class Admission:
     """Admits the uploads of all kinds.
 
     Args:
+        exists: whether an account was not removed.
         models, clips: how many an account keeps.
     """
 
     def __init__(
         self,
         config: UploadConfig,
+        exists: Callable[[Account], Awaitable[bool]],
         models: Callable[[Account], Awaitable[int]],
         clips: Callable[[Account], int],
         clock: Clock,
     ) -> None:
         self.most = config.account_models
-        self.models, self.clips = models, clips
+        self._exists, self.models, self.clips = exists, models, clips
         self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
         self._arriving = Places(_ARRIVING, _OF_ACCOUNT)
 
@@ -78,13 +80,15 @@ class Admission:
             raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)
         work.check(account)
         with self._arriving.take(account):
-            if await self.kept(account) >= self.most:
-                raise self.full()
+            await self.check(account)
             yield
 
-    async def kept(self, account: Account) -> int:
-        """How much an account keeps of what it has uploaded."""
-        return await self.models(account) + self.clips(account)
+    async def check(self, account: Account) -> None:
+        """Raises UploadRefused (409) if an account keeps as much as it may, or was removed."""
+        if not await self._exists(account):
+            raise UploadRefused(409, "the account was removed")
+        if await self.models(account) + self.clips(account) >= self.most:
+            raise self.full()
 
     def full(self) -> UploadRefused:
         """What an account is told that keeps as much as it may."""

@@ -203,12 +203,14 @@ async def test_stranger_on_this_machine_makes_no_account(tmp_path: Path) -> None
         stranger = site.client()
         assert (await sign_up(stranger)).status_code == 403
         assert not (await stranger.get("/api/status")).json()["sign_up"]
-        assert not (await stranger.get("/api/status")).json()["live"]
+        status = (await stranger.get("/api/status")).json()
+        assert not status["live"] and status["senders"] is None
         owner = site.client()
         assert (await owner.get("/", params={"token": token})).status_code == 303
         assert (await sign_up(owner)).status_code == 201
         assert (await sign_in(stranger)).status_code == 200
-        assert (await stranger.get("/api/status")).json()["live"], "signed in"
+        status = (await stranger.get("/api/status")).json()
+        assert status["live"] and status["senders"]["port"] == 50051, "signed in"
 
 
 async def test_session_is_new_at_each_sign_in_and_the_old_one_ends(site: Site) -> None:

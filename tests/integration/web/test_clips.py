@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from receiver.web.pictures import PicturesUnavailable
 from tests.support.fake_link import until
 from tests.support.fake_pictures import FakePictures, picture
 from tests.support.published_session import write_clip
-from tests.support.web_service import Site, open_site
+from tests.support.web_service import PASSWORD, Site, open_site
 
 JSON_LINES = {"Accept": "application/x-ndjson"}
 
@@ -56,7 +56,6 @@ async def test_clip_becomes_a_session_of_its_account(site: Site, clip: bytes) ->
     link = (await anna.post(f"{path}/shares", json={"days": 1})).json()["secret"]
     assert (await bert.get(f"/api/shared/{link}")).status_code == 200
     assert (await anna.patch(path, json={"name": "Tanz"})).status_code == 200
-    site.clock.advance(10)
     assert (await anna.delete(path)).status_code == 204 and left(site) == []
     assert site.outcomes == ["stored"]
 
@@ -194,6 +193,36 @@ async def test_killed_receiver_leaves_nothing_of_a_clip(tmp_path: Path, clip: by
         (abandoned / "session").write_text("clip1")
     async with open_site(tmp_path, FakePictures()) as site:
         assert left(site) == []
+
+
+async def test_account_that_is_removed_leaves_no_clip_that_waits(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    site.clips.gate.clear()
+    uploading = [asyncio.create_task(upload(anna, clip)) for _ in range(2)]
+    await until(lambda: bool(site.clips.received) and len(list(site.out.glob("bodywire-run-*/*.mp4"))) == 2)
+    assert (await anna.request("DELETE", "/api/account", json={"password": PASSWORD})).status_code == 204
+    site.clips.gate.set()
+    assert [(await task).status_code for task in uploading] == [409, 409]
+    site.clock.advance(10)
+    await site.service.library.delete_of_removed()
+    assert left(site) == [] and len(site.clips.received) == 1
+
+
+async def test_bodies_that_arrive_take_little_of_the_disk(site: Site, clip: bytes) -> None:
+    anna = await site.visitor("Anna")
+    ended = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="clip"; filename="a.mp4"\r\n\r\n'
+        await ended.wait()
+        yield clip + b"\r\n--b--\r\n"
+
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    slow = [asyncio.create_task(anna.post("/api/sessions", content=body(), headers=form)) for _ in range(4)]
+    await until(lambda: any(task.done() for task in slow))
+    assert len(list(site.out.glob("bodywire-run-*"))) == 3
+    ended.set()
+    assert sorted([(await task).status_code for task in slow]) == [201, 201, 201, 429]
 
 
 async def test_accounts_take_turns(site: Site, clip: bytes) -> None:

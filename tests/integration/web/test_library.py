@@ -1,5 +1,6 @@
 """Recorded sessions over HTTP: who may see, change and share them, and what is left of them."""
 
+import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator
@@ -13,14 +14,17 @@ from PIL import Image
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
 from receiver.web.config import AccountsConfig
-from receiver.web.library.downloads import Exports
+from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
+from receiver.web.uploads.refusals import UploadRefused
+from tests.support.fake_link import until
 from tests.support.fake_pictures import FakePictures
 from tests.support.published_session import publish as publish_session
 from tests.support.published_session import record_session as publish
 from tests.support.web_service import Site, open_site
 
 DAY_S = 86_400.0
+NOBODY = (False, "198.51.100.7")
 
 
 @pytest.fixture
@@ -154,6 +158,38 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
         assert len(archive.namelist()) == 7
 
 
+async def test_deleted_session_is_downloaded_no_further(site: Site) -> None:
+    anna, library = await site.visitor("Anna"), site.service.library
+    (site.out / "meshes" / "s2-000000.glb").write_bytes(bytes(1_000_000))
+    reading = zipped(library.out, 2, "walk-2", library.usage, lambda: library.session(2) is not None)
+    first = next(reading)
+    assert (await anna.delete("/api/sessions/2")).status_code == 204
+    with zipfile.ZipFile(io.BytesIO(first + b"".join(reading))) as archive:
+        assert archive.testzip() is None
+        begun = ["frames.jsonl", "meshes/s2-000000.body.glb", "meshes/s2-000000.glb"]
+        assert [name.removeprefix("walk-2/") for name in archive.namelist()] == [*begun, "DELETED.txt"]
+
+
+async def test_nobody_takes_all_places_of_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    going = asyncio.Event()
+
+    async def export(*arguments: str) -> None:
+        await going.wait()
+        Path(arguments[-1]).write_bytes(b"glTF")
+
+    monkeypatch.setattr("receiver.web.library.downloads._run", export)
+    exports, greedy, other = Exports(tmp_path), NOBODY, (True, "Anna")
+    waiting = [asyncio.create_task(exports.export(1, "glb", "Tanz-1", greedy)) for _ in range(5)]
+    waiting.append(asyncio.create_task(exports.export(1, "glb", "Tanz-1", other)))
+    await until(lambda: sum(task.done() for task in waiting) == 2)
+    going.set()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(each, UploadRefused) for each in ended] == [False] * 3 + [True] * 2 + [False]
+    for each in ended:
+        if isinstance(each, tuple):
+            each[0].close()
+
+
 async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def export(*arguments: str) -> None:
         output = Path(arguments[-1])
@@ -161,7 +197,7 @@ async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypat
             output.with_stem(f"Tanz-1-p{person}").write_bytes(b"HIERARCHY")
 
     monkeypatch.setattr("receiver.web.library.downloads._run", export)
-    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
     with file, zipfile.ZipFile(file) as archive:
         assert (ending, archive.namelist()) == ("zip", ["Tanz-1-p1.bvh", "Tanz-1-p2.bvh"])
     assert list(tmp_path.iterdir()) == [], "also while the file is read"
@@ -170,8 +206,8 @@ async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypat
 @pytest.mark.slow
 async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
     publish_session(tmp_path)
-    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1")
+    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
     with file:
         assert ending == "bvh" and file.read(9) == b"HIERARCHY"
     with pytest.raises(UsageError, match="no session 7"):
-        await Exports(tmp_path).export(7, "glb", "x")
+        await Exports(tmp_path).export(7, "glb", "x", NOBODY)

@@ -23,7 +23,7 @@ from tests.support.live_page import Page, served
 from tests.support.published_session import OWNER, person_record
 
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
-WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False})
+WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False, "textures": True})
 
 
 @pytest.fixture
@@ -122,10 +122,11 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
         assert await coloured(browser, "body")
 
 
-async def test_texture_of_a_body_takes_the_place_of_its_colours(page: Page) -> None:
+@pytest.mark.parametrize("kind", ["body", "surface"])
+async def test_texture_takes_the_place_of_colours(page: Page, kind: str) -> None:
     page.publish(0, coloured=True, texture=b"jpeg" * 10_000)
     async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
+        await browser.send(WATCH_BODY.replace("body", kind))
         assert (await next_frame(browser))["type"] == "topology"
         header = await next_frame(browser)
         assert "colours" in header["people"][0]
@@ -139,6 +140,19 @@ async def test_texture_of_a_body_takes_the_place_of_its_colours(page: Page) -> N
             await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
         assert "colours" in header["people"][0], "the texture was withdrawn"
     assert page.count("texture_bytes_total") > 40_000
+
+
+async def test_program_that_wants_no_textures_gets_colours_that_change(page: Page) -> None:
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY.replace("true", "false"))
+        received = []
+        for sequence in range(3):
+            page.publish(sequence, coloured=True, texture=b"jpeg")
+            while (header := await next_frame(browser))["type"] != "frame":
+                received.append(header["type"])
+            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+            assert "colours" in header["people"][0]
+        assert received == ["topology"]
 
 
 async def test_colours_that_change_are_not_sent_while_a_texture_is_on_its_way(page: Page) -> None:

@@ -10,7 +10,6 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import REGIONS, SKELETON
 from common.texture.atlas import sample
-from common.weights.devices import to_numpy
 from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS
@@ -18,11 +17,12 @@ from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
 from receiver.export.editing import Edits
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
+from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
 from receiver.outfits.mixture import PLAIN, draw, unfolded
 from receiver.outfits.shells import Shells
+from receiver.texture.painting import template_corners
 from tests.support.gltf_validator import validation_issues
 from tests.support.recorded_person import recorded_person
 
@@ -98,7 +98,7 @@ def test_colours_follow(character: Character) -> None:
 
 def test_texture_has_the_colours_of_the_vertices(character: Character) -> None:
     model, _ = load_body_skin()
-    corners = TextureCorners.from_triangles(TEMPLATE.faces, to_numpy(model.texture_coordinates)[TEMPLATE.face_index])
+    corners = template_corners(model, TEMPLATE)
     green = encode_jpeg(np.full((512, 512, 3), CLOTH, np.uint8))
     other = dressed(dataclasses.replace(character, texture=MeshTexture(corners, green)), {"sleeve": "short"})
     assert other.texture is not None and other.mesh.colours is not None

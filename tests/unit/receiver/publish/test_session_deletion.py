@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,10 @@ def test_deletion_that_was_cut_short_is_finished(
         assert b"bob" not in everything(directory.config.out)
 
 
-def test_session_that_is_live_or_read_is_not_deleted(directory: SessionDirectory, time: Time) -> None:
+def test_session_that_is_live_or_exported_is_not_deleted(
+    directory: SessionDirectory, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.publish.session_deletion.EXPORT_WAIT_S", 0.0)
     live = directory.session("alice", OWNER)
     with pytest.raises(SessionInUse, match="session 1 is live"):
         directory.delete([1])
@@ -136,11 +140,22 @@ def test_session_that_is_live_or_read_is_not_deleted(directory: SessionDirectory
     with pytest.raises(SessionInUse, match="live"):
         directory.delete([1])  # frames in work are still written
     time.now_s += 10
-    with directory.usage.reading(1), pytest.raises(SessionInUse, match="downloaded"):
-        directory.delete([1])
     with kept_from_deletion(directory.config.out), pytest.raises(SessionInUse, match="export"):
         directory.delete([1])
-    directory.delete([1])
+    with directory.usage.reading(1):  # a slow download holds nothing up
+        directory.delete([1])
+    assert directory.sessions() == []
+
+
+def test_deletion_waits_for_the_export_that_runs(directory: SessionDirectory, time: Time) -> None:
+    publish(directory, "alice")
+    time.now_s += 10
+    with ThreadPoolExecutor() as threads:
+        with kept_from_deletion(directory.config.out):
+            deleting = threads.submit(directory.delete, [1])
+            with pytest.raises(TimeoutError):
+                deleting.result(0.1)
+        deleting.result(10)
     assert directory.sessions() == []
 
 

@@ -12,13 +12,14 @@ from common.body.triangles import triangle_normals
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import to_numpy
 from receiver.body.skinning import BodySkin
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
+from receiver.mesh.mesh_texture import MeshTexture, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.surface.binding import nearest_places
 from receiver.surface.carried_texture import carried_texture
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import template_corners
 from tests.support.recorded_person import body_parameters
 
 
@@ -37,19 +38,27 @@ def person(body: BodyModel) -> PosedBody:
     colours = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
     colours[layout.texel, :2] = np.rint(255 * ((places - low) / (high - low))[:, [1, 0]])
     picture = encode_jpeg(layout.extended(colours.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
-    corners = TextureCorners.from_triangles(
-        skin.template.faces, to_numpy(body.texture_coordinates)[skin.template.face_index]
-    )
+    corners = template_corners(body, skin.template)
     posed = skin.pose(skin.templates(body_parameters()), 0)
     return replace(posed, texture=MeshTexture(corners, picture, 0.25))
 
 
-def test_points_of_the_surface_have_the_colour_of_the_skin_below(body: BodyModel, person: PosedBody) -> None:
+@pytest.mark.parametrize("still", [True, False])
+def test_points_of_the_surface_have_the_colour_of_the_skin_below(
+    body: BodyModel, person: PosedBody, still: bool
+) -> None:
     skin = BodySkin.from_model(body)
     face = FaceDetail(body, skin.template, AtlasLayout.from_body(body))
-    mesh = PeopleSurfaces(SurfaceStage(), body, skin.template, face, SurfaceSpace.load().mean).solved(person, 300.0, 1)
     assert person.texture is not None
-    carried = carried_texture(mesh, person.mesh, person.texture)
+    surfaces = PeopleSurfaces(
+        SurfaceStage(), body, skin.template, face, SurfaceSpace.load().mean, person.texture.corners
+    )
+    if still:
+        mesh = surfaces.solved(person, 300.0, 1)
+        carried = carried_texture(mesh, person.mesh, person.texture)
+    else:
+        mesh = surfaces.carried(person)
+        carried = replace(person.texture, corners=surfaces.corners)
     assert carried.jpeg == person.texture.jpeg and carried.unseen_share == 0.25
     np.testing.assert_array_equal(carried.corners.vertex[carried.corners.faces], mesh.faces)
     assert len(carried.corners.vertex) < 1.35 * len(mesh.vertices)

@@ -17,6 +17,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
+from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
 
 PEOPLE = 4
@@ -30,7 +31,8 @@ def skin() -> BodySkin:
 @pytest.fixture(scope="module")
 def surfaces(skin: BodySkin) -> PeopleSurfaces:
     face = FaceDetail(skin.model, skin.template, AtlasLayout.from_body(skin.model))
-    return PeopleSurfaces(SurfaceStage(), skin.model, skin.template, face, SurfaceSpace.load().mean)
+    corners = template_corners(skin.model, skin.template)
+    return PeopleSurfaces(SurfaceStage(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ export class AccountSettings {
   constructor(app: App) {
     this.#app = app;
     const others = () => void this.#attempt(() => this.#end("/api/browsers"));
-    const kept = "With all its models and tokens, links, and the sessions that its browsers have recorded.";
+    const kept = "With all its models, clips, tokens and links, and the sessions of its browsers’ cameras.";
     const button = (text: string, style: string, onclick: () => void) =>
       h("div", {}, h("button", { type: "button", class: `button ${style}`, onclick }, text));
     this.elements = [
@@ -81,7 +81,7 @@ export class AccountSettings {
     const form = h(
       "form",
       { class: "form" },
-      field("Present password", { name: "old", type: "password", autocomplete: "current-password", required: true }),
+      field("Current password", { name: "old", type: "password", autocomplete: "current-password", required: true }),
       newPassword("new"),
       this.#said,
       this.#message,

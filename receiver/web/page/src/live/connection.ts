@@ -20,6 +20,7 @@ export interface Watch {
   session: number | null;
   mesh: MeshKind;
   preview: boolean;
+  textures: boolean;
 }
 
 export interface LiveListener {

@@ -12,7 +12,7 @@ export class EmptyMessage {
    * @param nobody whether frames come in which nobody is: nobody yet, or nobody any more.
    */
   show(status: Status | null, alone: boolean, nobody: "unseen" | "left" | null = null): void {
-    const start = alone ? `start-${status?.browser_camera}` : "";
+    const start = alone ? `start-${status?.browser_camera}-${JSON.stringify(status?.senders)}` : "";
     const wanted = status && !status.live ? "sign-in" : status && alone ? start : (nobody ?? "");
     if (wanted === this.#shown) return;
     this.#shown = wanted;
@@ -22,7 +22,7 @@ export class EmptyMessage {
     else if (wanted === "unseen")
       this.#nobody("Nobody seen yet", "The camera sends. Step before it, from head to feet.");
     else if (wanted === "left") this.#nobody("Nobody in the picture now", "Whoever comes back appears here.");
-    else if (wanted) this.#start(wanted.endsWith("true"));
+    else if (wanted && status) this.#start(status);
   }
 
   #signIn(): void {
@@ -40,18 +40,16 @@ export class EmptyMessage {
     fill(this.element, h("h1", {}, title), h("p", { class: "soft" }, text));
   }
 
-  #start(camera: boolean): void {
-    const command = `sender --camera 0 --peer ${location.hostname}:50051`;
-    fill(
-      this.element,
-      h("h1", {}, "Nobody is here yet"),
-      h("p", { class: "soft" }, "On the machine with the camera, run"),
-      h("code", { class: "command" }, command),
-      h(
-        "p",
-        { class: "soft" },
-        camera ? "or press “Use this camera” above. The person appears here." : "The person appears here.",
-      ),
-    );
+  #start({ senders, browser_camera: camera }: Status): void {
+    const where = senders?.loopback ? "127.0.0.1" : location.hostname;
+    const command = senders
+      ? [
+          h("p", { class: "soft" }, `On ${senders.loopback ? "this machine" : "the machine with the camera"}, run`),
+          h("code", { class: "command" }, `sender --camera 0 --peer ${where}:${senders.port}${senders.flags}`),
+        ]
+      : [];
+    const press = camera ? `${senders ? "or press" : "Press"} “Use this camera” above. ` : "";
+    const appears = h("p", { class: "soft" }, `${press}The person appears here.`);
+    fill(this.element, h("h1", {}, "Nobody is here yet"), ...command, appears);
   }
 }

@@ -147,7 +147,7 @@ export class Panel {
     const parts = idle ? "nothing now" : `of which labels ${bitrate(labelBits)}${mean}`;
     setText(this.#labelRate, recorded || !figures ? "" : parts);
     const video = fps && !idle && record?.people.length ? bitrate(8 * VIDEO_BYTES_A_FRAME * fps) : "";
-    setText(this.#video, video && `Labels as video with equal joints: about ${video}`);
+    setText(this.#video, video && `Video with equal joints: about ${video} without headers`);
     setText(this.#fps, fps === null ? "–" : digits(fps));
     setText(this.#age, age(record));
     setText(this.#people, people(record, link));

@@ -26,7 +26,7 @@ import type {
   TextureCoordinates,
   Topology,
 } from "../protocol/messages.ts";
-import { LiveConnection, type ConnectionState, type LiveListener } from "./connection.ts";
+import { LiveConnection, type ConnectionState, type LiveListener, type Watch } from "./connection.ts";
 import { EmptyMessage } from "./empty.ts";
 import { Panel } from "./panel.ts";
 import type { StoredFrame } from "./recording.ts";
@@ -96,7 +96,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#open = false;
     this.#timeline.backToLive();
     this.#connection.close();
-    this.#app.state("idle", "Live view paused");
+    this.#app.state("idle", "");
   }
 
   key(event: KeyboardEvent): boolean {
@@ -238,8 +238,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, this.#presence.nobody);
   }
 
-  #watch(): { session: number | null; mesh: MeshKind; preview: boolean } {
-    return { session: this.#picker.watched, mesh: this.#mesh, preview: true };
+  #watch(): Watch {
+    return { session: this.#picker.watched, mesh: this.#mesh, preview: true, textures: true };
   }
 
   #setSessions(sessions: readonly SessionInfo[]): void {

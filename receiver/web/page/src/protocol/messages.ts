@@ -146,6 +146,8 @@ export interface Status {
   mail: boolean;
   /** Of uploads. */
   limits: { picture_bytes: number; clip_bytes: number; clip_seconds: number };
+  /** How senders reach the receiver; null in a replay, and for who may not watch. */
+  senders: { port: number; loopback: boolean; flags: string } | null;
   account: string | null;
   csrf: string | null;
 }

@@ -48,10 +48,11 @@ export class App {
     if (this.#status) listener(this.#status);
   }
 
-  /** Shows the state of the live stream in the header. */
+  /** Shows the state of the live stream in the header, or with an empty text none. */
   state(kind: StateKind, text: string): void {
     this.#state.dataset["state"] = kind;
     this.#state.title = text;
+    this.#state.hidden = text === "";
     setText(this.#state.querySelector(".pill-text")!, text.length > 40 ? "Not connected" : text);
   }
 

@@ -13,25 +13,32 @@ export type UploadEvent<T> =
 /** Is called when a stage begins, and where that is known with how much of it is done, 0 to 1. */
 export type OnStage = (stage: string, done?: number) => void;
 
-/** How long a picture waits where the recogniser runs already. */
+/** How long a file waits where the recogniser runs already. */
 const STARTS_MS = 1e3;
 
 /** @throws RequestError with a sentence for the user. */
 export async function uploadPicture(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Model> {
   const form = new FormData();
   form.append("image", file, file.name || "picture");
-  return (await upload<{ model: Model }>(api, "/upload", form, onStage, signal)).model;
+  return (await upload<{ model: Model }>(api, "/upload", form, "queue", onStage, signal)).model;
 }
 
 /** Ends when the clip has become a session; aborting cancels it. @throws RequestError with a sentence for the user. */
 export async function uploadClip(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Session> {
   const form = new FormData();
   form.append("clip", file, file.name);
-  return (await upload<{ session: Session }>(api, "/api/sessions", form, onStage, signal)).session;
+  return (await upload<{ session: Session }>(api, "/api/sessions", form, "clip", onStage, signal)).session;
 }
 
-/** A stage `queue` that lasts becomes `starting`. */
-async function upload<T>(api: Api, path: string, form: FormData, onStage: OnStage, signal?: AbortSignal): Promise<T> {
+/** @param starts the stage in which the recogniser starts: if it lasts, it becomes `starting`. */
+async function upload<T>(
+  api: Api,
+  path: string,
+  form: FormData,
+  starts: string,
+  onStage: OnStage,
+  signal?: AbortSignal,
+): Promise<T> {
   const lines = new JsonLines<UploadEvent<T>>();
   let starting: ReturnType<typeof setTimeout> | undefined;
   let result: T | undefined;
@@ -43,7 +50,8 @@ async function upload<T>(api: Api, path: string, form: FormData, onStage: OnStag
       else if (event.event === "error") failure = new RequestError(event.status, sentence(event.detail));
       else {
         onStage(event.stage, event.done);
-        if (event.stage === "queue") starting = setTimeout(onStage, STARTS_MS, "starting");
+        const begins = event.stage === starts && event.done === undefined;
+        if (begins) starting = setTimeout(onStage, STARTS_MS, "starting");
       }
     }
   };

@@ -83,8 +83,8 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
     # Each triangle has its own place in the texture, so that every vertex is on a seam.
     coordinates = np.random.default_rng(3).random((len(faces), 3, 2)).astype(np.float32)
     corners = TextureCorners.from_triangles(faces, coordinates)
-    header, payload = read(texture_coordinates_message(corners))
-    assert header["topology"] == "body"
+    header, payload = read(texture_coordinates_message("surface-1", corners))
+    assert header["topology"] == "surface-1"
 
     def numbers(name: str, kind: str, each: int = 1) -> np.ndarray[Any, Any]:
         entry = header[name]

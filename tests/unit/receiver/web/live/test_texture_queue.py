@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.web.live.texture_queue import INTERVAL_S, PART_BYTES, TextureQueue
+from receiver.web.live.texture_queue import INTERVAL_S, PART_BYTES, PlacedTexture, TextureQueue
 from tests.support.fake_reconstructor import TETRAHEDRON
 
 CORNERS = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
@@ -20,8 +20,8 @@ def queue() -> TextureQueue:
     return TextureQueue()
 
 
-def texture(shade: int, size_bytes: int = 100) -> MeshTexture:
-    return MeshTexture(CORNERS, bytes([shade]) * size_bytes)
+def texture(shade: int, size_bytes: int = 100, topology: str = "body") -> PlacedTexture:
+    return topology, MeshTexture(CORNERS, bytes([shade]) * size_bytes)
 
 
 def taken(queue: TextureQueue, now_s: float) -> list[tuple[dict[str, Any], bytes]]:
@@ -51,6 +51,15 @@ def test_coordinates_come_once_before_the_first_texture(queue: TextureQueue) -> 
     queue.forget()
     queue.offer(SESSION, {3: texture(1)})
     assert [header["type"] for header, _ in taken(queue, 0)] == ["texture"]
+
+
+def test_each_topology_has_its_coordinates(queue: TextureQueue) -> None:
+    queue.offer(SESSION, {3: texture(1), 4: texture(1, topology="surface-0")})
+    headers = [header for header, _ in taken(queue, 0)]
+    assert [header.get("topology", "texture") for header in headers] == ["body", "texture", "surface-0", "texture"]
+    queue.offer(SESSION, {3: texture(1, topology="surface-0"), 4: texture(1, topology="surface-0")})
+    assert not queue.has(SESSION, 3) and queue.has(SESSION, 4), "it has the texture of other triangles"
+    assert pictures(queue, 0) == [(3, 1)]
 
 
 def test_texture_is_sent_once_and_again_when_it_changes(queue: TextureQueue) -> None:
