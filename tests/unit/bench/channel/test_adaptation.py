@@ -9,13 +9,6 @@ from tests.bench.channel.reconstruction import Shown
 from tests.bench.moving_clips import CAMERA
 
 
-def test_fading_has_the_mean_power_and_changes_slowly() -> None:
-    snrs_db = fading_snrs_db(4000, 3)
-    assert 10 * np.log10((10 ** (snrs_db / 10)).mean()) == pytest.approx(7.0, abs=1.0)
-    assert snrs_db.std() > 2.0 and np.median(np.abs(np.diff(snrs_db))) < 1.5
-    assert np.array_equal(snrs_db, fading_snrs_db(4000, 3))
-
-
 def test_belief_is_of_the_past_and_the_margin_keeps_it_below_the_truth() -> None:
     true = fading_snrs_db(500, 1)
     plain, safe = (believed_db(true, 1, margin=margin) for margin in (False, True))
