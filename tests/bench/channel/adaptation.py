@@ -7,9 +7,11 @@ PSNR of a picture is what it has at 1 dB with the bandwidth ratio 1/16.
   fixed                      1/16 at every SNR: designed for the worst one
   fixed, equal mean          a fixed rate with as many channel uses as `adaptive` has on average
   picture codec at capacity  the fewest bytes of our picture codec, or of WebP, that reach it, behind an ideal code
+  picture codec, LDPC        the same bytes behind a real code (`tests.bench.channel.separation`), if Sionna is there
   uses_4                     mean channel uses at 4 dB over those of `fixed`; `uses_mean`: over the SNRs
   psnr_db_4, least_db        mean PSNR; the mean at the worst SNR
   reached                    pictures whose quality the codec can reach
+  lost_share                 pictures that have a block with an error, share over all SNRs
 
 Fading.  Five pictures of the demo clip a second, over `sender --channel fading:7dB`.  The sender knows the SNR of the
 picture before, measured with an error of 0.5 dB, and wants 30 dB; the receiver knows the channel.  `margin` is what
@@ -22,6 +24,7 @@ channel uses as `margin`.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -44,6 +47,7 @@ from sender.jscc.channel_estimate import ChannelEstimate
 from sender.perception.inference.predictor import Perception
 from tests.bench import report
 from tests.bench.channel.importance import people_of
+from tests.bench.channel.separation import best_scheme, missing_sionna, send_file
 from tests.bench.channel.sequence import frames, middle
 from tests.bench.charts import Line, Panel, draw
 from tests.bench.rivals.stills import Still
@@ -104,6 +108,7 @@ def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -
     """See the module."""
     sent: dict[str, list[list[Sent]]] = {"adaptive": [], "fixed": [], "fixed, equal mean": []}
     bits: dict[str, list[float]] = {}
+    values = np.array([picture.size for picture in pictures], np.float64)
     for number, picture in enumerate(pictures):
         report.progress(f"picture {number + 1} of {len(pictures)}")
         fixed = _over(network, picture, FIXED, seed + number)
@@ -114,13 +119,37 @@ def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -
         for name, found in (("adaptive", adaptive), ("fixed", fixed), ("fixed, equal mean", equal)):
             sent[name].append(found)
         for name, encode in coders(picture).items():
-            bits.setdefault(name, []).append(coded_bits(encode, picture, wanted_db) / picture.size)
+            bits.setdefault(name, []).append(coded_bits(encode, picture, wanted_db))
     figures = {name: _by_snr(np.array(found)) for name, found in sent.items()}
     for name, each in bits.items():
-        uses = [float(np.nanmean(each)) / capacity_bits(ChannelState(snr_db)) / float(FIXED) for snr_db in SNRS_DB]
-        figures[name] = {f"uses_{snr_db}": value for snr_db, value in zip(SNRS_DB, uses, strict=True)}
-        figures[name] |= {"uses_mean": float(np.mean(uses)), "reached": float(np.isfinite(each).mean())}
+        uses = [np.array(each) / capacity_bits(ChannelState(snr_db)) for snr_db in SNRS_DB]
+        figures[name] = _of_codec(np.array(uses) / values)
+    missing = missing_sionna()
+    if missing is None:
+        figures["picture codec, LDPC"] = behind_code(bits["picture codec at capacity"], values, seed)
+    else:
+        report.progress(f"skipped: {missing}")
     return figures
+
+
+def behind_code(bits: Sequence[float], values: Float64Array, seed: int) -> Figures:
+    """Files of so many bits behind the most efficient real code of each SNR; `values` of the pictures' pixels."""
+    generator, uses, lost = torch.Generator().manual_seed(seed), [], []
+    for snr_db in SNRS_DB:
+        report.progress(f"LDPC at {snr_db} dB")
+        scheme = best_scheme(snr_db, seed)
+        sent = [send_file(math.ceil(each), scheme, snr_db, generator) for each in bits if math.isfinite(each)]
+        lost += [not each.arrived for each in sent]
+        uses.append([each.uses for each in sent])
+    reached = values[np.isfinite(bits)]
+    return _of_codec(np.array(uses) / reached) | {"lost_share": float(np.mean(lost))}
+
+
+def _of_codec(uses: Float64Array) -> Figures:
+    """Of (SNRs, pictures) channel uses per value of a pixel; NaN where the codec does not reach the quality."""
+    means = np.nanmean(uses, axis=1) / float(FIXED)
+    figures = {f"uses_{snr_db}": float(value) for snr_db, value in zip(SNRS_DB, means, strict=True)}
+    return figures | {"uses_mean": float(means.mean()), "reached": float(np.isfinite(uses).mean())}
 
 
 def _over(
