@@ -30,6 +30,7 @@ class DropReason(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver
 
 
+_SNR_KINDS = ("configured", "measured", "assumed")
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
 
 
@@ -57,8 +58,11 @@ class SenderMetrics(DaemonMetrics):
         for group in GROUP_NAMES:
             self._confidence.labels(group)
         self._define_link()
-        self._channel_snr = self._gauge("channel_snr_decibels", "SNR of the simulated channel")
-        self._channel_snr.set(math.nan)
+        self._channel_snr = self._gauge("channel_snr_decibels", "SNR of the simulated channel", "kind", _SNR_KINDS)
+        self._channel_age = self._gauge("channel_snr_age_seconds", "Age of the SNR that the receiver measured")
+        for kind in _SNR_KINDS:
+            self._channel_snr.labels(kind).set(math.nan)
+        self._channel_age.set(math.nan)
         self._camera = self._gauge("camera_up", "1 while the source can deliver frames")
         self.camera_is_up = False
 
@@ -137,7 +141,16 @@ class SenderMetrics(DaemonMetrics):
 
     def channel_configured(self, snr_db: float) -> None:
         """Pictures are sent over a simulated channel of this SNR."""
-        self._channel_snr.set(snr_db)
+        self._channel_snr.labels("configured").set(snr_db)
+
+    def channel_measured(self, snr_db: float) -> None:
+        """The receiver has measured this SNR."""
+        self._channel_snr.labels("measured").set(snr_db)
+
+    def channel_assumed(self, snr_db: float, age_s: float | None) -> None:
+        """A picture is made for this SNR, by a measurement of this age; None without one."""
+        self._channel_snr.labels("assumed").set(snr_db)
+        self._channel_age.set(math.nan if age_s is None else age_s)
 
     def channel_picture_encoded(self, uses: int, bandwidth_ratio: float) -> None:
         """A picture takes so many channel uses."""

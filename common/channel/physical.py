@@ -109,7 +109,7 @@ class ReceivedPicture(NamedTuple):
     """What arrived of a picture.
 
     Args:
-        measured_snr_db: mean SNR of the channel from the noise on the preamble; None if that has none.
+        measured_snr_db: as of `measured_snr_db`.
     """
 
     received: Received
@@ -121,6 +121,11 @@ def carry_picture(channel: ChannelState, symbols: Tensor, seed: int, sequence: i
     generator = picture_generator(seed, sequence)
     measured = _measured_snr_db(channel, generator)
     return ReceivedPicture(carry(channel, symbols, generator), measured)
+
+
+def measured_snr_db(channel: ChannelState, seed: int, sequence: int) -> float | None:
+    """Mean SNR of a picture's channel, from the noise on the preamble; None if that has none."""
+    return _measured_snr_db(channel, picture_generator(seed, sequence))
 
 
 def picture_generator(seed: int, sequence: int) -> torch.Generator:

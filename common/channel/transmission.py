@@ -82,11 +82,13 @@ class Transmitter:
             hyper_latents = rounded(source.z)
             side_uses = self._side_uses(float(self.network.side_bits(hyper_latents)) + map_bits(importance))
         payload = payload_uses(self.rate, size, side_uses, self.channel.data_share)
-        if self.quality_db is not None:
-            payload = self._sufficient_uses(source, pictures, size, weights_of(importance), payload)
-        mean_length = torch.tensor([payload / source.y.shape[-2:].numel()], dtype=torch.float64)
-        level_db = torch.tensor([self.channel.snr_db])
-        lengths = self.network.lengths(source.statistics, mean_length, level_db, weights_of(importance))
+        level_db, weights = torch.tensor([self.channel.snr_db]), weights_of(importance)
+        if self.quality_db is None:
+            lengths = self.network.lengths(source.statistics, _mean_length(payload, source), level_db, weights)
+        else:
+            costs = self.network.costs(source.statistics, level_db, weights)
+            payload = self._sufficient_uses(source, pictures, size, costs, weights, payload)
+            lengths = allocated_lengths(costs, _mean_length(payload, source))
         symbols = self._symbols(source, lengths)
         if self.refinement:
             target = Target(pictures, size, source.statistics, lengths)
@@ -99,17 +101,22 @@ class Transmitter:
             return self.network.encode(source, torch.full(lengths.shape, self.channel.snr_db), lengths)
 
     def _sufficient_uses(
-        self, source: Source, pictures: Tensor, size: tuple[int, int], weights: Tensor | None, most: int
+        self,
+        source: Source,
+        pictures: Tensor,
+        size: tuple[int, int],
+        costs: Tensor,
+        weights: Tensor | None,
+        most: int,
     ) -> int:
         """Fewest symbols that reach the wanted quality: as expected, then corrected by what trials give."""
         assert self.quality_db is not None
-        costs = self.network.costs(source.statistics, torch.tensor([self.channel.snr_db]), weights)
         generator, positions = torch.Generator().manual_seed(0), costs.shape[2] * costs.shape[3]
         wanted_cost = torch.tensor([10 ** (-self.quality_db / 10 * COST_POWER)])
         uses = min(float(sufficient_lengths(costs, wanted_cost).sum()), float(most))
         tried: list[tuple[float, float]] = []
         for _ in range(_TRIALS):
-            lengths = allocated_lengths(costs, torch.tensor([uses / positions], dtype=torch.float64))
+            lengths = allocated_lengths(costs, _mean_length(uses, source))
             target = Target(pictures, size, source.statistics, lengths)
             decoded = _decoded(self.network, self.channel, target, self._symbols(source, lengths), generator)
             tried.append((math.log(uses), as_psnr_db(_weighted_error(decoded, target, weights))))
@@ -179,6 +186,11 @@ def _statistics(network: ImageChannel, signal: Signal) -> Statistics:
     if signal.hyper_latents.shape != (1, network.config.hyper_latents, *hyper_grid(signal.size)):
         raise SourceError(_OTHER_WEIGHTS)
     return network.statistics(signal.hyper_latents, grid)
+
+
+def _mean_length(uses: float, source: Source) -> Tensor:
+    """(1,) channel uses per position, in double precision."""
+    return torch.tensor([uses / source.y.shape[-2:].numel()], dtype=torch.float64)
 
 
 def _uses_for(tried: list[tuple[float, float]], wanted_db: float) -> float:

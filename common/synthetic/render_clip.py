@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -56,6 +57,18 @@ class PlacedMotion:
     floor_y_m: float
 
 
+class Drawn(NamedTuple):
+    """A frame of the person in a room.
+
+    Args:
+        picture: (480, 640, 3) RGB.
+        coverage: (480, 640) of the person, 0…255.
+    """
+
+    picture: ByteArray
+    coverage: ByteArray
+
+
 def choose_clip(name: str, frame_count: int) -> Clip:
     """A clip of the test split with `frame_count` frames; one that is too short is played forwards and backwards.
 
@@ -96,8 +109,8 @@ def _distance_m(vertices: FloatArray, offset_y_m: float) -> float:
     return float(needed.max())
 
 
-def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[ByteArray]:
-    """Yields frames (480, 640, 3) RGB of the person in a room."""
+def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[Drawn]:
+    """Yields the frames."""
     rng = np.random.default_rng(seed)
     room = np.asarray(cv2.GaussianBlur(make_room(rng, WIDTH), (0, 0), 1.2)[WIDTH - HEIGHT :], np.float32)
     appearance = sample_appearance(rng)
@@ -113,7 +126,7 @@ def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[ByteAr
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
         background = _with_shadow(room, motion, frame)
         picture = person[..., :3] + (1 - person[..., 3:] / 255) * background
-        yield np.asarray(np.clip(picture, 0, 255), np.uint8)
+        yield Drawn(np.asarray(np.clip(picture, 0, 255), np.uint8), person[..., 3].round().astype(np.uint8))
 
 
 def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArray:
@@ -174,7 +187,8 @@ def _write(options: argparse.Namespace) -> None:
     clip = choose_clip(options.motion, max(1, round(options.seconds * FPS)))
     rows = identity_rows("test", len(model.shape_table))
     motion = place_motion(model, clip, int(rows[options.seed % len(rows)]))
-    write_video(options.out, draw(Renderer(Canvas.from_model(model)), motion, options.seed))
+    frames = draw(Renderer(Canvas.from_model(model)), motion, options.seed)
+    write_video(options.out, (frame.picture for frame in frames))
     write_truth(options.out.with_suffix(".truth.npz"), motion, clip.rotation_vectors)
     print(f"{len(motion.keypoints)} frames in {options.out}")
 

@@ -30,6 +30,7 @@ from common.wire.frame_messages import MAX_WINDOW as MAX_WINDOW
 from common.wire.frame_messages import Acknowledgement as Acknowledgement
 from common.wire.frame_messages import Acknowledgements as Acknowledgements
 from common.wire.frame_messages import AckStatus as AckStatus
+from common.wire.frame_messages import ChannelReport as ChannelReport
 from common.wire.frame_messages import FrameMessage as FrameMessage
 from common.wire.frame_messages import (
     Position,
@@ -295,7 +296,7 @@ class ServerMessages:
         message = _parse(pb.ServerMessage(), data)
         kind = message.WhichOneof("kind")
         if kind == "acknowledgements":
-            acks, position = acknowledgements_from_proto(message.acknowledgements.frames, self._position)
+            acks, position = acknowledgements_from_proto(message.acknowledgements, self._position)
             self._advance(position)
             return acks
         plain: ServerMessage = _from_proto(message, kind)

@@ -4,7 +4,6 @@ A stream is ordered and loses nothing, so both ends know what came before.  In s
 and two times of its acknowledgement are left.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,6 +17,7 @@ from common.wire.checks import NO_SEQUENCE, require, require_sequence, require_t
 MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
 MAX_REASON_CHARACTERS = 512
 MAX_WINDOW = 64
+MAX_SNR_DB = 100
 FRAME_FIELDS_BYTES = 4
 """Bytes of a gRPC message around a payload of less than 128 bytes, in steady state."""
 
@@ -78,10 +78,32 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelReport:
+    """What the receiver measured of the simulated channel.
+
+    Args:
+        sequence: of the frame whose picture was measured.
+        snr_db: to 0.01 dB.
+    """
+
+    sequence: int
+    snr_db: float
+
+    def __post_init__(self) -> None:
+        require_sequence(self.sequence)
+        require(abs(self.snr_db) <= MAX_SNR_DB, f"an SNR is between -{MAX_SNR_DB} and {MAX_SNR_DB} dB")
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledgements:
-    """The answers to frames that were handled shortly after each other, in one message."""
+    """The answers to frames that were handled shortly after each other, in one message.
+
+    Args:
+        channel: of the newest picture of a simulated channel, once after its arrival.
+    """
 
     frames: tuple[Acknowledgement, ...]
+    channel: ChannelReport | None = None
 
     def __post_init__(self) -> None:
         require(1 <= len(self.frames) <= MAX_WINDOW, f"a message acknowledges 1 to {MAX_WINDOW} frames")
@@ -143,11 +165,12 @@ def acknowledgements_to_proto(
             )
         )
         before = before.behind(ack)
-    return pb.Acknowledgements(frames=coded), before
+    channel = None if acknowledgements.channel is None else _channel_to_proto(acknowledgements.channel)
+    return pb.Acknowledgements(frames=coded, channel=channel), before
 
 
 def acknowledgements_from_proto(
-    frames: Iterable[pb.Acknowledgement], before: Position
+    acknowledgements: pb.Acknowledgements, before: Position
 ) -> tuple[Acknowledgements, Position]:
     """The inverse of `acknowledgements_to_proto`.
 
@@ -155,7 +178,7 @@ def acknowledgements_from_proto(
         MalformedPacket: a field is out of range, or there are too many acknowledgements, or none.
     """
     acks: list[Acknowledgement] = []
-    for frame in frames:
+    for frame in acknowledgements.frames:
         require(len(acks) < MAX_WINDOW, f"a message acknowledges 1 to {MAX_WINDOW} frames")
         if frame.status not in _STATUS_FROM_PROTO:
             raise MalformedPacket("an acknowledgement has an unknown status")
@@ -169,7 +192,16 @@ def acknowledgements_from_proto(
         )
         acks.append(ack)
         before = before.behind(ack)
-    return Acknowledgements(tuple(acks)), before
+    channel = _channel_from_proto(acknowledgements.channel) if acknowledgements.HasField("channel") else None
+    return Acknowledgements(tuple(acks), channel), before
+
+
+def _channel_to_proto(report: ChannelReport) -> pb.ChannelReport:
+    return pb.ChannelReport(sequence=report.sequence, snr_millibels=round(100 * report.snr_db))
+
+
+def _channel_from_proto(report: pb.ChannelReport) -> ChannelReport:
+    return ChannelReport(report.sequence, report.snr_millibels / 100)
 
 
 _STATUS_TO_PROTO = {

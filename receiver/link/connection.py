@@ -117,7 +117,7 @@ class Connection:
         lossy = stream.lossy and session.real_time
         self._messages = ClientMessages(lossy=lossy)
         self._queue = ReceiveQueue(window, clock, lossy=lossy)
-        self._acknowledger = Acknowledger(self._stream, clock, lossy=lossy)
+        self._acknowledger = Acknowledger(self._stream, clock, session.take_channel_report, lossy=lossy)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None

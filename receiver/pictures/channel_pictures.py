@@ -13,11 +13,13 @@ from PIL.PngImagePlugin import PngInfo
 from common.blobs import SIGNAL, Blob
 from common.channel.diffusion import INVENTED, DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel
+from common.channel.physical import measured_snr_db
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
 from common.channel.transmission import load_network
 from common.errors import MalformedPacket
 from common.io.logs import RepeatedLines
+from common.wire.frame_messages import MAX_SNR_DB, ChannelReport
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -70,10 +72,14 @@ class ChannelPictures:
             MalformedPacket: the blob is none of a picture.
         """
         try:
-            SignalHeader.read(blob.data)
+            header = SignalHeader.read(blob.data)
         except MalformedPacket:
             self._metrics.channel_picture_dropped("refused")
             raise
+        # At once: decoding takes longer than the sender should wait for it.
+        measured_db = measured_snr_db(header.channel, header.seed, header.sequence)
+        if measured_db is not None:
+            session.channel_report = ChannelReport(header.sequence, min(max(measured_db, -MAX_SNR_DB), MAX_SNR_DB))
         sequence = self._sequences.setdefault(session.session_id, _Sequence(number))
 
         def refuse(error: Exception) -> None:

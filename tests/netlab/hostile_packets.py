@@ -356,7 +356,10 @@ def _acknowledgement(rng: np.random.Generator) -> Any:
 
 def _acknowledgements(rng: np.random.Generator) -> Any:
     count = _pick(rng, (0, 1, 1, 1, 1, 2, 64, 65))
-    return pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[_acknowledgement(rng) for _ in range(count)]))
+    report = pb.ChannelReport(sequence=_count(rng), snr_millibels=int(rng.integers(-(2**31), 2**31)))
+    channel = _pick(rng, (None, None, report, pb.ChannelReport(sequence=report.sequence, snr_millibels=700)))
+    frames = [_acknowledgement(rng) for _ in range(count)]
+    return pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=frames, channel=channel))
 
 
 _Kind = Callable[[np.random.Generator], Any]

@@ -23,6 +23,7 @@ from receiver.link.session import Session, SessionRegistry
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
+from sender.link.observer import LinkObserver, Observers
 from sender.link.session import FrameEncoder
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
@@ -131,6 +132,7 @@ class LinkFixture:
         transport: StreamOpener | None = None,
         durable: bool = False,
         traffic: Traffic | None = None,
+        notified: LinkObserver | None = None,
     ) -> tuple[LinkClient, RecordingObserver]:
         observer = RecordingObserver()
         secret = secrets.token_bytes(32)
@@ -138,7 +140,7 @@ class LinkFixture:
             LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
             Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, durable=durable, session_secret=secret),
             encoder or CountingCodec(),
-            observer=observer,
+            observer=observer if notified is None else Observers(observer, notified),
             pacer=pacer,
             report=report,
             traffic=traffic,

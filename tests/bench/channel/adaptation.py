@@ -7,14 +7,16 @@ PSNR of a picture is what it has at 1 dB with the bandwidth ratio 1/16.
   fixed                      1/16 at every SNR: designed for the worst one
   fixed, equal mean          a fixed rate with as many channel uses as `adaptive` has on average
   picture codec at capacity  the fewest bytes of our picture codec, or of WebP, that reach it, behind an ideal code
+  picture codec, LDPC        the same bytes behind a real code (`tests.bench.channel.separation`), if Sionna is there
   uses_4                     mean channel uses at 4 dB over those of `fixed`; `uses_mean`: over the SNRs
   psnr_db_4, least_db        mean PSNR; the mean at the worst SNR
   reached                    pictures whose quality the codec can reach
+  lost_share                 pictures that have a block with an error, share over all SNRs
 
-Fading.  Five pictures of the demo clip a second, over a channel whose mean SNR of 7 dB fades as a whole (a line of
-sight as strong as all reflections, Doppler 0.25 Hz).  The sender knows the SNR of the picture before, measured with
-an error of 0.5 dB, and wants 30 dB; the receiver knows the channel.  `margin` takes off the root mean square of the
-changes from picture to picture so far.  `fixed` has as many channel uses as `margin`.
+Fading.  Five pictures of the demo clip a second, over `sender --channel fading:7dB`.  The sender knows the SNR of the
+picture before, measured with an error of 0.5 dB, and wants 30 dB; the receiver knows the channel.  `margin` is what
+sessions do: the root mean square of the changes from picture to picture so far is taken off.  `fixed` has as many
+channel uses as `margin`.
 
   uses                       mean channel uses a picture, in bandwidth ratios of 1/16
   psnr_db, tenth_db          mean, and of the worst tenth of the pictures at most
@@ -22,6 +24,7 @@ changes from picture to picture so far.  `fixed` has as many channel uses as `ma
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -33,15 +36,18 @@ import numpy as np
 import torch
 
 from common.arrays import Float64Array, Image
+from common.channel.fading import SlowFading
 from common.channel.model import ImageChannel
 from common.channel.physical import capacity_bits, carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, decode, load_network, psnr_db
 from common.picture_codec.weights import load_codecs
 from sender.capture.open import DEMO_CLIP
+from sender.jscc.channel_estimate import ChannelEstimate
 from sender.perception.inference.predictor import Perception
 from tests.bench import report
 from tests.bench.channel.importance import people_of
+from tests.bench.channel.separation import best_scheme, missing_sionna, send_file
 from tests.bench.channel.sequence import frames, middle
 from tests.bench.charts import Line, Panel, draw
 from tests.bench.rivals.stills import Still
@@ -51,10 +57,8 @@ SNRS_DB = (1, 4, 7, 10, 13)
 FIXED = Fraction(1, 16)
 _MOST = Fraction(1, 6)
 _FPS, _EVERY = 5.0, 6
-_MEAN_DB, _DOPPLER_HZ, _WAVES = 7.0, 0.25, 16
-_LEAST_DB, _LARGEST_DB = -1.0, 20.0
+_MEAN_DB = 7.0
 _MEASUREMENT_ERROR_DB = 0.5
-_FIRST_MARGIN_DB = 3.0
 _WANTED_DB = 30.0
 _TOLERANCE_DB = 0.5
 
@@ -104,6 +108,7 @@ def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -
     """See the module."""
     sent: dict[str, list[list[Sent]]] = {"adaptive": [], "fixed": [], "fixed, equal mean": []}
     bits: dict[str, list[float]] = {}
+    values = np.array([picture.size for picture in pictures], np.float64)
     for number, picture in enumerate(pictures):
         report.progress(f"picture {number + 1} of {len(pictures)}")
         fixed = _over(network, picture, FIXED, seed + number)
@@ -114,13 +119,37 @@ def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -
         for name, found in (("adaptive", adaptive), ("fixed", fixed), ("fixed, equal mean", equal)):
             sent[name].append(found)
         for name, encode in coders(picture).items():
-            bits.setdefault(name, []).append(coded_bits(encode, picture, wanted_db) / picture.size)
+            bits.setdefault(name, []).append(coded_bits(encode, picture, wanted_db))
     figures = {name: _by_snr(np.array(found)) for name, found in sent.items()}
     for name, each in bits.items():
-        uses = [float(np.nanmean(each)) / capacity_bits(ChannelState(snr_db)) / float(FIXED) for snr_db in SNRS_DB]
-        figures[name] = {f"uses_{snr_db}": value for snr_db, value in zip(SNRS_DB, uses, strict=True)}
-        figures[name] |= {"uses_mean": float(np.mean(uses)), "reached": float(np.isfinite(each).mean())}
+        uses = [np.array(each) / capacity_bits(ChannelState(snr_db)) for snr_db in SNRS_DB]
+        figures[name] = _of_codec(np.array(uses) / values)
+    missing = missing_sionna()
+    if missing is None:
+        figures["picture codec, LDPC"] = behind_code(bits["picture codec at capacity"], values, seed)
+    else:
+        report.progress(f"skipped: {missing}")
     return figures
+
+
+def behind_code(bits: Sequence[float], values: Float64Array, seed: int) -> Figures:
+    """Files of so many bits behind the most efficient real code of each SNR; `values` of the pictures' pixels."""
+    generator, uses, lost = torch.Generator().manual_seed(seed), [], []
+    for snr_db in SNRS_DB:
+        report.progress(f"LDPC at {snr_db} dB")
+        scheme = best_scheme(snr_db, seed)
+        sent = [send_file(math.ceil(each), scheme, snr_db, generator) for each in bits if math.isfinite(each)]
+        lost += [not each.arrived for each in sent]
+        uses.append([each.uses for each in sent])
+    reached = values[np.isfinite(bits)]
+    return _of_codec(np.array(uses) / reached) | {"lost_share": float(np.mean(lost))}
+
+
+def _of_codec(uses: Float64Array) -> Figures:
+    """Of (SNRs, pictures) channel uses per value of a pixel; NaN where the codec does not reach the quality."""
+    means = np.nanmean(uses, axis=1) / float(FIXED)
+    figures = {f"uses_{snr_db}": float(value) for snr_db, value in zip(SNRS_DB, means, strict=True)}
+    return figures | {"uses_mean": float(means.mean()), "reached": float(np.isfinite(uses).mean())}
 
 
 def _over(
@@ -143,24 +172,22 @@ def _by_snr(found: Float64Array) -> Figures:
 
 
 def fading_snrs_db(count: int, seed: int) -> Float64Array:
-    """(count,) SNRs of pictures: a sum of waves from all sides (Clarke 1968), and one that does not fade."""
-    rng, times = np.random.default_rng(seed), np.arange(count) / _FPS
-    angles, phases = rng.uniform(0, 2 * np.pi, (2, _WAVES))
-    turns = 2 * np.pi * _DOPPLER_HZ * np.cos(angles) * times[:, None] + phases
-    gains = (np.exp(1j * turns).sum(1) / _WAVES**0.5 + 1) / 2**0.5
-    found: Float64Array = _MEAN_DB + 20 * np.log10(np.abs(gains))
-    return found.clip(_LEAST_DB, _LARGEST_DB)
+    """(count,) SNRs of pictures."""
+    fading = SlowFading(_MEAN_DB, seed)
+    return np.array([fading.snr_db(number / _FPS) for number in range(count)])
 
 
 def believed_db(snrs_db: Float64Array, seed: int, *, margin: bool) -> Float64Array:
     """(count,) what the sender believes of each picture's SNR, from those before."""
     measured = snrs_db + _MEASUREMENT_ERROR_DB * np.random.default_rng(seed + 1).normal(size=len(snrs_db))
-    believed = [_MEAN_DB - (_FIRST_MARGIN_DB if margin else 0.0)]
-    for number in range(1, len(snrs_db)):
-        changes = np.diff(measured[:number])
-        away = float(np.sqrt(np.square(changes).mean())) if number > 2 else _FIRST_MARGIN_DB
-        believed.append(float(measured[number - 1]) - (away if margin else 0.0))
-    return np.clip(believed, _LEAST_DB, _LARGEST_DB)
+    if not margin:
+        return np.array([_MEAN_DB, *measured[:-1]])
+    estimate, believed = ChannelEstimate(_MEAN_DB), []
+    for number, snr_db in enumerate(measured):
+        believed.append(estimate.assumed(number / _FPS).snr_db)
+        estimate.sent(number, number / _FPS)
+        estimate.measured(number, float(snr_db))
+    return np.array(believed)
 
 
 def fading(network: ImageChannel, pictures: Sequence[Image], seed: int) -> tuple[dict[str, Figures], dict[str, Line]]:

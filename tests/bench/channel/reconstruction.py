@@ -11,6 +11,7 @@ the bandwidth ratio of --rate; at the same rate, the newest one is shown until t
   uses_per_s       channel uses per second
   mpjpe_mm         error of the joints that are shown at each frame, relative to the hips
   image_error_px   distance of the joints in the picture, pixels of the frame
+  iou_mean         IoU of the body's silhouette that is shown with the true one; 0 where nobody was found
   age_mean_ms      time since the frame that is shown was captured, without transport
   sender_ms, receiver_ms   computation for each frame that is sent, without detection and tracking
 """
@@ -26,12 +27,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from common.arrays import Float64Array, FloatArray, Image
+from common.arrays import BoolArray, Float64Array, FloatArray, Image
 from common.channel.physical import capacity_bits, carry
 from common.channel.signal_blob import Window
 from common.channel.state import PREAMBLE_USES, ChannelState
 from common.channel.transmission import Transmitter, decode, load_network
 from common.frames import PersonLabels
+from receiver.mesh.render import depth_map
 from sender.importance.importance import Importance
 from sender.jscc.importance import importance_of
 from sender.jscc.view import Views
@@ -45,6 +47,7 @@ from tests.bench.clip_frames import add_clips_flag, decoded
 from tests.bench.moving_clips import CAMERA, MovingClip, MovingClipRenderer
 from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
+from tests.bench.reconstruction_scores import BareBody
 
 _FPS = 30.0
 _SIDE_PX = 128
@@ -59,25 +62,34 @@ class Shown:
 
     Args:
         joints: (17, 3) in camera space, metres; NaN where nobody was found.
+        silhouettes: (H, W) of the body.
         uses: channel uses.
     """
 
     joints: list[FloatArray] = field(default_factory=list)
+    silhouettes: list[BoolArray] = field(default_factory=list)
     uses: list[float] = field(default_factory=list)
     sender_ms: list[float] = field(default_factory=list)
     receiver_ms: list[float] = field(default_factory=list)
 
-    def figures(self, truth: Float64Array, every: int) -> dict[str, float]:
-        """If every n-th frame is sent, and shown until the next (`truth`: (T, 17, 3))."""
+    def add(self, joints: FloatArray, silhouette: BoolArray) -> None:
+        self.joints.append(joints)
+        self.silhouettes.append(silhouette)
+
+    def figures(self, truth: Float64Array, masks: BoolArray, every: int) -> dict[str, float]:
+        """If every n-th frame is sent, and shown until the next (`truth`: (T, 17, 3), `masks`: (T, H, W))."""
         numbers = np.arange(len(truth)) // every * every
         shown = np.stack(self.joints)[numbers]
         seen = np.isfinite(shown).all(axis=(1, 2))
         errors = [measures.centred(own) - measures.centred(true) for own, true in zip(shown, truth, strict=True)]
+        silhouettes = (self.silhouettes[number] for number in numbers)
+        ious = [measures.intersection_over_union(own, true) for own, true in zip(silhouettes, masks, strict=True)]
         pixels = CAMERA.focal_px * (shown[..., :2] / shown[..., 2:] - truth[..., :2] / truth[..., 2:])
         return {
             "uses_per_s": _FPS * float(np.mean(self.uses)) / every,
             "mpjpe_mm": 1000 * float(np.linalg.norm(np.array(errors)[seen], axis=-1).mean()),
             "image_error_px": float(np.linalg.norm(pixels[seen], axis=-1).mean()),
+            "iou_mean": float(np.mean(ious)),
             "age_mean_ms": 1000 * float((np.arange(len(truth)) - numbers).mean()) / _FPS,
             "sender_ms": float(np.mean(self.sender_ms)),
             "receiver_ms": float(np.mean(self.receiver_ms)),
@@ -108,7 +120,7 @@ class Sides:
         self._perception, self._stage = Perception.load(), PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = SemanticsStage.load()
         self._importance = Importance.load()
-        self._joints = LabelJoints()
+        self._joints, self._body = LabelJoints(), BareBody()
 
     def follow(self, clip: MovingClip, seed: int) -> dict[str, Shown]:
         """Both systems, as if each frame were sent by both."""
@@ -120,7 +132,7 @@ class Sides:
             window = views.window(image, observed)
             if window is None:
                 for shown in (labels, pictures):
-                    shown.joints.append(np.full((17, 3), np.nan, np.float32))
+                    shown.add(np.full((17, 3), np.nan, np.float32), np.zeros((CAMERA.height, CAMERA.width), bool))
                 continue
             self._send_labels(labels, codec, observed, number)
             self._send_picture(pictures, views.cut(image, window), window, observed, seed + number)
@@ -130,7 +142,8 @@ class Sides:
         person = timed(lambda: self._labels(observed), shown.sender_ms)
         passed = codec.send(as_frame(person, number, CAMERA), unconstrained_rho(self._importance, person))
         shown.uses.append(8 * passed.size / capacity_bits(self._channel))
-        shown.joints.append(timed(lambda: self._joints(passed.frame.people[0]), shown.receiver_ms))
+        arrived = passed.frame.people[0]
+        shown.add(timed(lambda: self._joints(arrived), shown.receiver_ms), self._silhouette(arrived))
 
     def _send_picture(
         self, shown: Shown, picture: Image, window: Window, observed: Sequence[ObservedPerson], seed: int
@@ -141,27 +154,33 @@ class Sides:
         shown.uses.append(len(signal.symbols) + signal.side_uses + PREAMBLE_USES)
         received = carry(self._channel, signal.symbols, torch.Generator().manual_seed(seed))
 
-        def reconstructed() -> FloatArray:
+        def reconstructed() -> tuple[FloatArray, PersonLabels]:
             arrived = decode(self._network, signal, received)
             crop = CropBox(window.left, window.top, window.width)
             found = ObservedPerson(0, 1.0, crop, self._perception.observe([arrived]))
-            return self._joints(self._labels([found]))
+            labels = self._labels([found])
+            return self._joints(labels), labels
 
-        shown.joints.append(timed(reconstructed, shown.receiver_ms))
+        joints, labels = timed(reconstructed, shown.receiver_ms)
+        shown.add(joints, self._silhouette(labels))
+
+    def _silhouette(self, person: PersonLabels) -> BoolArray:
+        return np.asarray(depth_map(self._body(person), CAMERA) > 0)
 
     def _labels(self, observed: Sequence[ObservedPerson]) -> PersonLabels:
         self._semantics.reset()
         return self._semantics.label(observed, CAMERA)[0]
 
 
-def systems(shown: dict[str, Shown], truth: Float64Array) -> dict[str, dict[str, float]]:
+def systems(shown: dict[str, Shown], clip: MovingClip) -> dict[str, dict[str, float]]:
     """Figures of one clip."""
     labels, pictures = shown["labels"], shown["pictures"]
+    truth, masks = clip.joints_3d.astype(np.float64), clip.masks
     every = max(round(float(np.mean(pictures.uses) / np.mean(labels.uses))), 1)
     return {
-        "labels": labels.figures(truth, 1),
-        "pictures at the same rate": pictures.figures(truth, every),
-        "a picture of every frame": pictures.figures(truth, 1),
+        "labels": labels.figures(truth, masks, 1),
+        "pictures at the same rate": pictures.figures(truth, masks, every),
+        "a picture of every frame": pictures.figures(truth, masks, 1),
     }
 
 
@@ -181,7 +200,7 @@ def _work(options: argparse.Namespace) -> None:
         clip = renderer.clip(options.seed, number, options.clips)
         report.progress(f"clip {number + 1} of {options.count} ({clip.motion})")
         shown = sides.follow(clip, options.seed)
-        for name, own in systems(shown, clip.joints_3d.astype(np.float64)).items():
+        for name, own in systems(shown, clip).items():
             found.setdefault(name, []).append(own)
     figures = {name: measures.mean_by_key(clips) for name, clips in found.items()}
     report.publish(options, figures, f"{options.count} clips, AWGN of {options.snr:g} dB", clips=options.count)

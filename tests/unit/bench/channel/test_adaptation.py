@@ -9,13 +9,6 @@ from tests.bench.channel.reconstruction import Shown
 from tests.bench.moving_clips import CAMERA
 
 
-def test_fading_has_the_mean_power_and_changes_slowly() -> None:
-    snrs_db = fading_snrs_db(4000, 3)
-    assert 10 * np.log10((10 ** (snrs_db / 10)).mean()) == pytest.approx(7.0, abs=1.0)
-    assert snrs_db.std() > 2.0 and np.median(np.abs(np.diff(snrs_db))) < 1.5
-    assert np.array_equal(snrs_db, fading_snrs_db(4000, 3))
-
-
 def test_belief_is_of_the_past_and_the_margin_keeps_it_below_the_truth() -> None:
     true = fading_snrs_db(500, 1)
     plain, safe = (believed_db(true, 1, margin=margin) for margin in (False, True))
@@ -39,10 +32,14 @@ def test_pictures_that_are_not_sent_leave_the_last_one_shown() -> None:
     # Everybody moves to the right by 0.1 m a frame, 2 m away, and the spine too: only the picture sees it.
     truth = np.zeros((6, 17, 3))
     truth[..., 0], truth[..., 2] = 0.1 * np.arange(6)[:, None], 2.0
-    shown = Shown(list(truth), [60.0] * 6, [1.0], [2.0])
-    every, third = shown.figures(truth, 1), shown.figures(truth, 3)
+    masks = np.arange(6) <= np.arange(6)[:, None, None] + np.zeros((4, 1))
+    shown = Shown(list(truth), list(masks), [60.0] * 6, [1.0], [2.0])
+    every, third = shown.figures(truth, masks, 1), shown.figures(truth, masks, 3)
     assert (every["mpjpe_mm"], every["image_error_px"], every["age_mean_ms"]) == (0.0, 0.0, 0.0)
     assert third["age_mean_ms"] == pytest.approx(1000 / 30)
     assert third["mpjpe_mm"] == pytest.approx(0.0, abs=1e-9)
     assert third["image_error_px"] == pytest.approx(0.1 * CAMERA.focal_px / 2)
+    assert every["iou_mean"] == 1.0
+    # The silhouette grows by a column a frame: one column is shown for one, two and three.
+    assert third["iou_mean"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 + 4 / 5 + 4 / 6) / 6)
     assert (every["uses_per_s"], third["uses_per_s"]) == (1800.0, 600.0)

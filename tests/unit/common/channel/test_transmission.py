@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from common.arrays import Image
 from common.channel.physical import Received, capacity_bits, carry
@@ -16,10 +17,12 @@ from common.channel.transmission import (
     WEIGHTS_NAME,
     Transmitter,
     decode,
+    lengths_of,
     load_network,
     psnr_db,
 )
 from common.errors import SourceError, UsageError
+from common.imaging.entropy import Statistics
 from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_image_channel import TINY, tiny_network
 
@@ -74,6 +77,22 @@ def test_signal_of_another_network_is_refused() -> None:
 def test_too_low_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="too low"):
         Transmitter(tiny_network(), AWGN, Fraction(1, 1000)).encode(picture())
+
+
+def test_wanted_quality_is_reached_with_costs_that_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, calls = tiny_network(), 0
+    costs = network.costs
+
+    def counted(statistics: Statistics, snr_db: Tensor, weights: Tensor | None = None) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return costs(statistics, snr_db, weights)
+
+    monkeypatch.setattr(network, "costs", counted)
+    importance = np.eye(4, dtype=np.uint8)
+    signal = Transmitter(network, ChannelState(7.0), Fraction(1, 8), quality_db=1.0).encode(picture(64, 64), importance)
+    assert calls == 1
+    assert int(lengths_of(network, signal).sum()) == len(signal.symbols) < signal.grid[0] * signal.grid[1] * 128
 
 
 def test_weights_are_read_back(tmp_path: Path) -> None:

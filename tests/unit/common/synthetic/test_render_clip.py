@@ -16,7 +16,8 @@ def test_person_stays_inside_the_image(training_scenes: SceneMaker, tmp_path: Pa
         motion, rotation_vectors=motion.rotation_vectors[::20], root_translation=motion.root_translation[::20]
     )
     placed = place_motion(training_scenes.model, sparse, row=9)
-    write_video(tmp_path / "clip.mp4", draw(training_scenes.renderer, placed, seed=1))
+    drawn = list(draw(training_scenes.renderer, placed, seed=1))
+    write_video(tmp_path / "clip.mp4", (frame.picture for frame in drawn))
     write_truth(tmp_path / "clip.truth.npz", placed, sparse.rotation_vectors)
     with av.open(str(tmp_path / "clip.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -25,6 +26,9 @@ def test_person_stays_inside_the_image(training_scenes: SceneMaker, tmp_path: Pa
     assert [frame.shape for frame in frames] == [(HEIGHT, WIDTH, 3)] * 3
     assert keypoints.min() > 0
     assert (keypoints < [WIDTH, HEIGHT]).all()
+    hips = keypoints[:, 11:13].mean(1).astype(int)
+    assert all(frame.coverage[y, x] == 255 for frame, (x, y) in zip(drawn, hips, strict=True))
+    assert all(frame.coverage[0].max() == 0 < frame.coverage.mean() < 128 for frame in drawn)
     still = np.abs(frames[0].astype(int) - frames[2]).max(2) < 40
     assert 0.5 < still.mean() < 0.999, "the room is static, the person moves"
 

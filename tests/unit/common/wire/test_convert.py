@@ -23,6 +23,7 @@ from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
     AckStatus,
+    ChannelReport,
     Chunk,
     ChunkAck,
     ClientMessage,
@@ -97,7 +98,12 @@ _answers = st.builds(
     hold_us=_times_us,
     reason=_names,
 )
-_acknowledgements = st.builds(Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple))
+_channel_reports = st.builds(
+    ChannelReport, st.integers(0, MAX_SEQUENCE), st.integers(-10_000, 10_000).map(lambda millibels: millibels / 100)
+)
+_acknowledgements = st.builds(
+    Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple), st.none() | _channel_reports
+)
 _heartbeats = st.builds(
     Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
 )
@@ -201,6 +207,15 @@ def test_decode_server_when_a_field_is_invalid() -> None:
                 pb.Acknowledgement(spacing_us=2**64 - 1),
                 pb.Acknowledgement(spacing_us=2**64 - 1, clock_step_us=-(2**63)),
                 pb.Acknowledgement(hold_us=2**63),
+            )
+        ),
+        *(
+            pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[pb.Acknowledgement()], channel=report))
+            for report in (
+                pb.ChannelReport(sequence=-1),
+                pb.ChannelReport(sequence=2**53),
+                pb.ChannelReport(snr_millibels=10_001),
+                pb.ChannelReport(snr_millibels=-(2**31)),
             )
         ),
     ):

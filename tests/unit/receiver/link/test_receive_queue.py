@@ -5,7 +5,15 @@ import asyncio
 import pytest
 
 from common.clock import Clock
-from common.wire.convert import NO_SEQUENCE, Acknowledgement, Acknowledgements, AckStatus, FrameMessage, ServerMessages
+from common.wire.convert import (
+    NO_SEQUENCE,
+    Acknowledgement,
+    Acknowledgements,
+    AckStatus,
+    ChannelReport,
+    FrameMessage,
+    ServerMessages,
+)
 from common.wire.stream import StreamBroken
 from receiver.link import receive_queue
 from receiver.link.frame_handler import Arrival
@@ -67,7 +75,8 @@ class Fixture:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.end, server = fake_link()
-        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0))
+        self.channel_report: ChannelReport | None = None
+        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0), lambda: self.channel_report)
         self._received = ServerMessages()
 
     async def answer(
@@ -79,9 +88,12 @@ class Fixture:
         await self.acknowledger.answer(message, status, reason)
 
     async def read(self) -> tuple[Acknowledgement, ...]:
+        return (await self.read_message()).frames
+
+    async def read_message(self) -> Acknowledgements:
         message = self._received.decode(await self.end.read() or b"")
         assert isinstance(message, Acknowledgements)
-        return message.frames
+        return message
 
     @property
     def silent(self) -> bool:
@@ -93,6 +105,16 @@ async def test_answer_leaves_at_once_with_the_time_that_the_frame_was_held() -> 
     fixture.now_s = 100.02
     await fixture.answer(7)
     assert await fixture.read() == (Acknowledgement(7, AckStatus.DECODED, 10**15 + 7, 7, 19_999),)
+
+
+async def test_measured_channel_leaves_with_the_answers() -> None:
+    fixture = Fixture()
+    fixture.channel_report = ChannelReport(5, 7.25)
+    await fixture.answer(7)
+    assert (await fixture.read_message()).channel == ChannelReport(5, 7.25)
+    fixture.channel_report = None
+    await fixture.answer(8)
+    assert (await fixture.read_message()).channel is None
 
 
 async def test_answer_that_may_wait_leaves_with_the_next_one() -> None:

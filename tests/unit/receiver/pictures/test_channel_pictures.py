@@ -84,6 +84,19 @@ async def test_picture_is_written_with_what_is_known_about_it(
     assert "2 pictures over awgn:10dB" in caplog.text
 
 
+async def test_measured_channel_is_to_be_reported_once_and_equals_that_of_the_file(
+    tmp_path: Path, network: ImageChannel
+) -> None:
+    session = fake_link.new_session()
+    async with receiving(tmp_path) as (pictures, _):
+        for sequence in (4, 5):
+            pictures.take(session, SESSION, blob(network, sequence))
+        report = session.take_channel_report()
+        assert report is not None and session.take_channel_report() is None
+    (line,) = [json.loads(line) for line in (tmp_path / "channel/s2.jsonl").read_text().splitlines()]
+    assert report.sequence == 5 and report.snr_db == pytest.approx(line["measured_snr_db"], abs=0.001)
+
+
 async def test_newest_picture_replaces_the_one_that_waits(tmp_path: Path, network: ImageChannel) -> None:
     session = fake_link.new_session()
     async with receiving(tmp_path) as (pictures, registry):

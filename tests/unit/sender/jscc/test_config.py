@@ -14,7 +14,12 @@ from sender.jscc.config import JsccConfig, parse_channel
 
 @pytest.mark.parametrize(
     ("text", "kind", "snr_db"),
-    [("awgn:10dB", "awgn", 10.0), ("rayleigh:-1.5db", "rayleigh", -1.5), ("AWGN:+4", "awgn", 4.0)],
+    [
+        ("awgn:10dB", "awgn", 10.0),
+        ("rayleigh:-1.5db", "rayleigh", -1.5),
+        ("AWGN:+4", "awgn", 4.0),
+        ("Fading:7dB", "awgn", 7.0),
+    ],
 )
 def test_channel_is_read_from_text(text: str, kind: str, snr_db: float) -> None:
     channel = parse_channel(text, pilots=3)
@@ -50,8 +55,15 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any], reason: str) -> 
 
 
 def test_bad_channel_on_the_command_line_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="awgn or rayleigh"):
+    with pytest.raises(UsageError, match="awgn, rayleigh or fading"):
         read_config(SenderConfig, PROGRAM, ["--channel", "wifi:3dB"], {})
+
+
+def test_channel_fades_by_its_seed_alone() -> None:
+    fading = [JsccConfig(channel="fading:7dB", channel_seed=seed).fading for seed in (1, 1, 2)]
+    first, again, other = ([each.snr_db(time_s) for time_s in range(5)] for each in fading if each is not None)
+    assert first == again != other
+    assert JsccConfig(channel="awgn:7dB").fading is None and JsccConfig().fading is None
 
 
 def test_without_a_channel_there_is_none() -> None:

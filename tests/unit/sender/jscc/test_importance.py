@@ -33,6 +33,14 @@ def test_levels_are_where_the_person_is_in_the_window() -> None:
     assert (levels[:4, :8] == 2).all() and (levels[4:, :8] == 1).all() and not levels[:, 9:].any()
 
 
+def test_position_that_a_person_covers_a_little_is_background_but_a_face_counts() -> None:
+    # The border of the person is at 3.2 of 16 columns of the window: they cover a fifth of the fourth one.
+    window = Window(0, 0, 0, 320, 320)
+    levels = importance_of(window, (256, 256), [person(CropBox(0, 0, 128))])
+    assert levels is not None
+    assert (levels[0] == [2, 2, 2, 2] + 12 * [0]).all() and (levels[3] == [1, 1, 1] + 13 * [0]).all()
+
+
 def test_moved_and_scaled_crop_is_placed_and_cut_at_the_border() -> None:
     # The crop's left half is at 64…128 of a window of 128 pixels.
     levels = importance_of(Window(0, 0, 0, 128, 128), (128, 128), [person(CropBox(64, 64, 128))])

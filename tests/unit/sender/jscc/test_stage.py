@@ -14,6 +14,7 @@ from common.channel.physical import carry_picture
 from common.channel.signal_blob import SignalBlob
 from common.errors import OutputError
 from common.frames import Camera
+from common.wire.convert import ChannelReport
 from sender.capture.source import CapturedFrame
 from sender.jscc import stage as stages
 from sender.jscc.config import JsccConfig
@@ -41,16 +42,21 @@ def frame(number: int, time_s: float) -> CapturedFrame:
 
 def pictures(made: JsccStage, frames: list[CapturedFrame], count: int) -> list[SignalBlob]:
     """Offers the frames one after the other; returns this many pictures, the last when it is there."""
-    found = []
+    found: list[SignalBlob] = []
     for each in frames:
-        found += made.update(each, (), ())
-        deadline = time.monotonic() + _LONG_S
-        expected = min(count, len(found) + 1)
-        while len(found) < expected and time.monotonic() < deadline:
-            # A frame that is not due only collects.
-            found += made.update(replace(each, media_time_s=-1.0), (), ())
-            time.sleep(0.005)
+        found += collected(made, each, min(count - len(found), 1))
     made.close()
+    return found
+
+
+def collected(made: JsccStage, each: CapturedFrame, count: int = 1) -> list[SignalBlob]:
+    """Offers a frame, and waits for this many pictures."""
+    found = made.update(each, (), ())
+    deadline = time.monotonic() + _LONG_S
+    while len(found) < count and time.monotonic() < deadline:
+        # A frame that is not due only collects.
+        found += made.update(replace(each, media_time_s=-1.0), (), ())
+        time.sleep(0.005)
     assert all(blob.kind == SIGNAL and blob.key == 0 for blob in found)
     return [SignalBlob.decode(blob.data) for blob in found]
 
@@ -130,6 +136,25 @@ def test_wanted_quality_takes_fewer_channel_uses() -> None:
         pictures(stage(replace(CONFIG, channel_quality=quality)), [frame(5, 0.0)], 1)[0] for quality in (None, 1.0)
     )
     assert len(few.signal.symbols) == 4 * 16 < len(whole.signal.symbols)
+
+
+def test_symbols_are_made_for_what_the_receiver_measured() -> None:
+    made = stage(replace(CONFIG, channel="fading:7dB"))
+    frames = [frame(number, 0.2 * number) for number in range(3)]
+    (first,) = collected(made, frames[0])
+    made.channel_measured(ChannelReport(0, 4.0))
+    made.channel_measured(ChannelReport(99, 15.0))
+    (second,) = collected(made, frames[1])
+    made.reset()
+    (third,) = collected(made, frames[2])
+    made.close()
+    fading = made._config.fading
+    assert fading is not None
+    simulated = [each.channel.snr_db for each in (first, second, third)]
+    assert simulated == [fading.snr_db(0.2 * number) for number in range(3)]
+    # At lower SNRs the side information takes more of the channel: it is coded for what the sender assumes.
+    assert second.signal.side_uses > 1.5 * first.signal.side_uses
+    assert third.signal.side_uses < 1.2 * first.signal.side_uses, "another source: measurements no longer count"
 
 
 def test_report_has_the_quality_of_each_picture(tmp_path: Path) -> None:
