@@ -15,6 +15,7 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
+from receiver.outfits.extras import Extras
 from receiver.outfits.hanging import Tube
 from receiver.outfits.headwear import Headwear
 from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, Styles, style_of, styles
@@ -29,6 +30,9 @@ _SNAP, _BENEATH = 0.5, 1.4
 # of the leg.  On 128 people of the validation split, half known, the lowest hem is within 6 cm for 0.73 of them where
 # skirts end as trousers do.
 _FADES, _SKIRT_FADES = 0.04, 0.13
+# Whole trousers fall onto the shoe: beyond the first of these they are longer by so much than the wardrobe's, which all
+# end at the ankle.  Of 69 clothed avatars in trousers and shoes, the hems are at 1.93 to 2.04.
+_WHOLE, _LONGER = 1.9, 1.6
 _COVERED_M, _WORN_M = 3e-4, 1e-3
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
@@ -50,7 +54,9 @@ _BELT_M, _BELOW_BELT_M = 0.006, 0.1
 _WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
-_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.004, 0.035
+_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.007, 0.035
+# Where the collar of a shoe is, up from the ground, and how far it stands off.
+_ANKLE_M, _COLLAR_OF_SHOE_M = (0.066, 0.092), 0.007
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
@@ -64,7 +70,7 @@ class Outfit:
 
     Args:
         displacement: (V', 3) at rest from skin to the outermost layer, camera axes, metres.
-        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear or shoes.
+        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear, shoes or extras.
     """
 
     displacement: FloatArray
@@ -85,9 +91,11 @@ class Dresser:
         self._front = self._normals[:, 2] < 0.1
         self._facing_up = np.clip(-self._normals[:, 1], 0, 1)
         self._headwear = Headwear(template, self._normals, shells)
+        self._extras = Extras(template, self._normals, shells)
         region = template.region
         self._foot = np.isin(region, [REGION_INDEX["foot.L"], REGION_INDEX["foot.R"]])
         self._ground_m = float(self._rest[self._foot, 1].max())
+        self._above_ground_m = self._ground_m - self._rest[:, 1]
         self._beside_foot = self._away_from_feet()
         # Skirts end at one height.
         leg_y = [float(np.median(self._rest[np.abs(self._leg - end) < 0.05, 1])) for end in (0.1, 1.0, 1.9)]
@@ -109,6 +117,7 @@ class Dresser:
         self._top(worn, latent)
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
+        self._extras.put_on(latent.kinds, worn.field, worn.cloth)
         return Outfit(np.asarray(worn.field, np.float32), worn.cloth)
 
     def suits(self, part: str, end: float) -> Styles:
@@ -162,9 +171,10 @@ class Dresser:
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
         name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
+        end = z["leg_end"] + (0 if skirt else (_LONGER - 1) * max(z["leg_end"] - _WHOLE, 0))
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
         beyond = self._fall + _SKIRT_FADES if skirt else self._leg + _FADES
-        beyond = beyond - z["leg_end"]
+        beyond = beyond - end
         below = self._on_leg & ~self._reached(beyond, self._shells.axes)
         kept = ~self._on_arm & (self._torso <= z["waist"]) & ~below
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
@@ -267,6 +277,11 @@ class Dresser:
             field = self._shells.fields[style_of(styles("shoes"), z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, cloth=False)
+        if kind == "shoes":
+            low, high = _ANKLE_M
+            share = 1 - np.abs(self._above_ground_m - (low + high) / 2) / ((high - low) / 2)
+            collar = (share > 0) & (self._foot | self._on_leg) & ~worn.cloth
+            worn.field += self._normals * (_COLLAR_OF_SHOE_M * np.sqrt(share.clip(0)) * collar)[:, None]
         if kind == "boots":
             shaft = self._on_leg & ~self._foot & (self._leg > z["shaft"])
             worn.put(shaft, self._normals * np.float32(_SHAFT_M), cloth=False)
