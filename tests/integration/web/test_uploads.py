@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import trimesh
 from PIL import Image
@@ -18,10 +19,12 @@ from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.models import store
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
+from tests.support import fake_pictures
 from tests.support.fake_link import until
 from tests.support.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web_service import Site, open_site
 
+HEIC = Path(fake_pictures.__file__).parent / "pictures" / "red_blue.heic"
 JSON_LINES = {"Accept": "application/x-ndjson"}
 MISSING = "0" * 32
 
@@ -69,6 +72,17 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert listed == [{**{key: model[key] for key in ("id", "name", "created_at", "bytes")}, "people": 2}]
     assert not Image.open(io.BytesIO(pictures.received[0])).getexif()
     assert site.outcomes == ["stored"]
+
+
+async def test_surface_of_a_heic_has_colours_in_trimesh(site: Site, pictures: FakePictures) -> None:
+    anna = await site.visitor("Anna")
+    answer = await upload(anna, HEIC.read_bytes())
+    assert answer.status_code == 201 and (answer.json()["width"], answer.json()["height"]) == (64, 48), answer.text
+    assert pictures.received[0][:2] == b"\xff\xd8", "the sender gets a JPEG"
+    surface = await anna.get(answer.json()["people"][0]["glb"])
+    visual = trimesh.load_mesh(io.BytesIO(surface.content), file_type="glb").visual
+    assert isinstance(visual, trimesh.visual.ColorVisuals) and visual.kind == "vertex"
+    assert len(np.unique(visual.vertex_colors, axis=0)) > 1
 
 
 async def test_sender_starts_when_somebody_opens_their_models(site: Site, pictures: FakePictures) -> None:
