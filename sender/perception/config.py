@@ -35,7 +35,7 @@ class TrackingConfig:
     max_people: int | None = option(
         None,
         help="most people tracked (default: up to 8, of a live camera what the machine carries, up to 4; "
-        "at least 0.4 of the tallest)",
+        "nobody less than 0.4 times as tall as the tallest)",
     )
 
     def __post_init__(self) -> None:
