@@ -81,20 +81,16 @@ async def serve_page(
             )
         )
         access = Access(config.web.needs_account, service.identities.account_name, server.token)
-        app = create_app(
-            [
-                status_routes(access, service, browser_camera=camera_allowed, senders=_hint(senders, config.security)),
-                live_routes(hub, config.web.watchers, access, web_metrics),
-                camera_routes(cameras if camera_allowed else None, access),
-            ],
-            access,
-        )
+        hint = _hint(senders, config.security)
+        status = status_routes(access, service, browser_camera=camera_allowed, senders=hint)
+        live = live_routes(hub, config.web.watchers, access, web_metrics)
+        app = create_app([status, live, camera_routes(cameras if camera_allowed else None, access)], access)
         service.install(app, access, hub)
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         if config.children.warm_pictures:
             await pictures.prepare()
-        looking = asyncio.create_task(_look_after_accounts(service, web_metrics), name="accounts")
+        looking = asyncio.create_task(look_after_accounts(service, web_metrics), name="accounts")
         opened.callback(looking.cancel)
         yield server
         # Before what the requests depend on is closed.
@@ -108,7 +104,7 @@ def _hint(senders: Address | None, security: SecurityConfig) -> SenderHint | Non
     return SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
 
 
-async def _look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
+async def look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
     """Counts accounts, and deletes the sessions of those that were removed; the command line does both, too."""
     while True:
         try:

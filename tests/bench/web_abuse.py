@@ -5,16 +5,19 @@ Several processes send 50,000 requests and messages (`--requests`) of these fami
     documented   derived by Schemathesis from /openapi.json, valid and broken
     mutated      methods, paths, headers and bodies at random, path traversal, malformed HTTP
     pictures     decompression bombs, polyglots, damaged files, paths as names, bodies of 100 MB or held back
-    rights       CSRF, session fixation, other accounts' models, guessed secrets, brute force, locking others out
+    clips        damaged, lying, too large, held back, cancelled, many at once; sessions used and deleted at once
+    rights       CSRF, session fixation, other accounts' models and sessions, guessed secrets and links, brute force,
+                 locking others out, accounts that end while they upload
     slow         260 connections that read nothing, with a byte now and then, and honest requests beside them
     sockets      /live and /camera without rights or silent, and messages at random
 
 A status of 5xx is a fault, except 503 with Retry-After, which is counted; so are an answer that does not come within
 30 s, an attack that is accepted, an answer that shows a secret or a name of another account, and one that the document
-does not describe. At the end the victim's account and model must be as they were. Half of the requests come family by
-family, the others all together. With --live, somebody watches /live meanwhile and must get a frame at least every 5 s:
-a live sender has to be running, on the clock of this machine. A second table has the rate and age of its frames when
-they arrive here, calm and beside each family.
+does not describe. At the end the victim's account, model and session must be as they were, and when all accounts are
+removed, nothing of anybody may be left in the output directory (`--out`, with --url). Half of the requests come family
+by family, the others all together. With --live, somebody watches /live meanwhile and must get a frame at least every
+5 s: a live sender has to be running, on the clock of this machine. A second table has the rate and age of its frames
+when they arrive here, calm and beside each family.
 
 Without --url it serves accounts and uploads itself, with a fake in place of the sender; then an error in the log is a
 fault, too. With it, sign-up must be open, and the receiver be a fresh one, with --http-token none and
@@ -27,6 +30,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 import sys
 import tempfile
 import threading
@@ -42,23 +46,27 @@ from websockets.typing import Origin
 
 from common.errors import BodywireError
 from common.text import printable
+from receiver.publish.session_deletion import session_of_file, session_of_line
 from tests.bench import report
 from tests.bench.abuse.campaign import ALL
 from tests.bench.abuse.verdict import LiveFrames, Span, by_group
-from tests.bench.web_attacks import documented, mutated, pictures, rights, sockets
-from tests.bench.web_attacks.target import Findings, Target, send
+from tests.bench.web_attacks import clips, documented, mutated, pictures, rights, sockets
+from tests.bench.web_attacks.target import PASSWORD, STRANGER, Findings, Target, Visitor, send
 from tests.support.page_server import running_site
 
 _BATCH = 400
 _SHOWN_FAULTS = 30
 _FRAME_GAP_S = 5.0
 _CALM_S = 20.0
+# A session that is in use when its account is removed goes a minute later.
+_REMOVED_S = 90.0
 
 Attack = Callable[[Target, int, int], Findings]
 FAMILIES: dict[str, tuple[Attack, float]] = {
     "documented": (documented.attack, 0.15),
-    "mutated": (mutated.attack, 0.5),
+    "mutated": (mutated.attack, 0.45),
     "pictures": (pictures.attack, 0.05),
+    "clips": (clips.attack, 0.05),
     "rights": (rights.attack, 0.15),
     "slow": (sockets.slow, 0.05),
     "sockets": (sockets.web_sockets, 0.1),
@@ -121,7 +129,50 @@ def check_victim(target: Target) -> list[str]:
     tokens = send(target, "GET", "/api/tokens", {"Cookie": target.victim.cookie})
     if tokens.status != 200 or len(json.loads(tokens.body)["tokens"]) != 1:
         faults.append(f"the victim's tokens are not what they were: {tokens.status} {tokens.body[:200]!r}")
+    path, name = f"/api/sessions/{target.session}", f'"name":"{target.canary}"'.encode()
+    shown = send(target, "GET", f"/api/shared/{target.link}", STRANGER)
+    own = send(target, "GET", path, target.victim.program)
+    links = send(target, "GET", f"{path}/shares", target.victim.program)
+    if target.session and not (name in own.body and name in shown.body and links.body.count(b'"id"') == 1):
+        faults.append(f"the victim's session is not what it was: {own.status} {shown.status} {links.body[:200]!r}")
     return faults
+
+
+def check_ends(target: Target, out: Path | None) -> list[str]:
+    """Removes the accounts of everybody; returns what is left of them in the output directory."""
+    until_s = time.monotonic() + _REMOVED_S
+    for visitor in (target.victim, target.honest, *target.attackers):
+        while (status := _end(target, visitor)) == 429 and time.monotonic() < until_s:
+            time.sleep(1)  # the passwords that others have guessed
+        if status != 204:
+            return [f"the account {visitor.name} cannot be removed: {status}"]
+    until_s = time.monotonic() + _REMOVED_S
+    while out is not None and (left := _left(out)):
+        if time.monotonic() > until_s:
+            return [f"left behind: {each}" for each in left]
+        time.sleep(1)
+    return []
+
+
+def _end(target: Target, visitor: Visitor) -> int:
+    """Signs in, and removes the account; returns the status of what was refused, or 204."""
+    name = target.victim.cookie.partition("=")[0]
+    given = {"name": visitor.name, "password": PASSWORD}
+    signed_in = send(target, "POST", "/api/session", {"Cookie": visitor.known}, given)
+    session = re.search(rf"{name}=[^;]+".encode(), signed_in.head)
+    if signed_in.status != 200 or session is None:
+        return signed_in.status
+    cookies = f"{session[0].decode()}; {visitor.known}"
+    headers = {"Cookie": cookies, "X-CSRF-Token": json.loads(signed_in.body)["csrf"]}
+    return send(target, "DELETE", "/api/account", headers, {"password": PASSWORD}).status
+
+
+def _left(out: Path) -> list[str]:
+    """Temporary files, models, and sessions of clips in an output directory, and meshes of no session."""
+    found = [str(path) for pattern in (".*-*", "bodywire-run-*", "models/*") for path in out.glob(pattern)]
+    recorded = {session_of_line(line) for line in (out / "frames.jsonl").read_bytes().splitlines()}
+    found += [path.name for path in (out / "meshes").iterdir() if session_of_file(path.name) not in recorded]
+    return found + re.findall("clip-of-.*", (out / "sessions.jsonl").read_text())
 
 
 class Watcher(threading.Thread):
@@ -192,14 +243,15 @@ class _Alarms(logging.Handler):
 
 
 @contextlib.contextmanager
-def _address(url: str | None, alarms: _Alarms) -> Iterator[str]:
+def _address(url: str | None, out: Path | None, alarms: _Alarms) -> Iterator[tuple[str, Path | None]]:
+    """Address and output directory of the receiver."""
     if url:
-        yield url.rstrip("/")
+        yield url.rstrip("/"), out
         return
     logging.getLogger().addHandler(alarms)
     try:
         with tempfile.TemporaryDirectory() as folder, running_site(Path(folder)) as own:
-            yield own
+            yield own, Path(folder)
     finally:
         logging.getLogger().removeHandler(alarms)
 
@@ -208,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 1 with any fault."""
     parser = report.flags("web_abuse", __doc__, 1)
     parser.add_argument("--url", help="address of the page (default: serves accounts and uploads itself)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output directory of the receiver of --url")
     report.add_amount(parser, "--requests", "number", 50_000, 3_000)
     parser.add_argument("--workers", type=int, default=4, help="processes (default: %(default)s)")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="only these")
@@ -217,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     alarms = _Alarms()
-    with _address(options.url, alarms) as url:
+    with _address(options.url, options.out, alarms) as (url, out):
         began_s = time.monotonic()
         target = Target.prepare(url, options.seed)
         watcher = Watcher(target) if options.live else None
@@ -228,7 +281,7 @@ def _work(options: argparse.Namespace) -> None:
         if watcher:
             watcher.rest()
         faults = [fault for findings in found.values() for fault in findings.faults]
-        faults += (watcher.stop() if watcher else []) + check_victim(target)
+        faults += (watcher.stop() if watcher else []) + check_victim(target) + check_ends(target, out)
     faults += alarms.faults
     print(f"{time.monotonic() - began_s:.0f} s, seed {options.seed}, {report.machine_line()}\n")
     systems = {family: _figures(findings) for family, findings in found.items()}

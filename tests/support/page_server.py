@@ -37,6 +37,7 @@ from receiver.web.access import Access
 from receiver.web.accounts.mail import Mailer
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.composition import look_after_accounts
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
@@ -200,11 +201,13 @@ class PageServer:
             )
             service.install(app, access, self.hub)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
-            playing = asyncio.create_task(self._play())
+            working = [asyncio.create_task(self._play())]
+            working.append(asyncio.create_task(look_after_accounts(service, self._metrics)))
             started.set()
             await stopped.wait()
-            playing.cancel()
-            await asyncio.gather(playing, return_exceptions=True)
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
             await server.stop()
 
     async def _play(self) -> None:

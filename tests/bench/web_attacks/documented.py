@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target
+from tests.bench.web_attacks.target import STRANGER, TIMEOUT_S, Answer, Findings, Target
 
 # Accounts and pictures have rules that a schema cannot express, so that a valid request may be refused.
 CONFORMANCE = (
@@ -33,14 +33,14 @@ def attack(target: Target, start: int, count: int) -> Findings:
     with warnings.catch_warnings(action="ignore"), requests.Session() as session:
         schema = schemathesis.openapi.from_url(f"{target.url}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-        identities = ({}, *(attacker.program for attacker in target.attackers), target.attackers[0].browser)
+        identities = (STRANGER, *(attacker.program for attacker in target.attackers), target.attackers[0].browser)
         turn = 0
         while findings.sent < count:
             for operation in operations:
                 mode = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[turn % 2]
                 headers = identities[turn // 2 % len(identities)]
                 if operation.path == "/api/session":
-                    headers = {}  # the others still need their session
+                    headers = STRANGER  # the others still need their session
                 _send(target, operation.as_strategy(mode), headers, start * 1000 + turn, session, findings)
                 turn += 1
     return findings

@@ -4,12 +4,14 @@ import json
 import random
 from urllib.parse import quote, urlsplit
 
-from tests.bench.web_attacks.target import Findings, Target, Unanswered, exchange, request_bytes
+from tests.bench.web_attacks.target import STRANGER, Findings, Target, Unanswered, exchange, request_bytes
 
 _METHODS = (*("GET",) * 8, *("POST",) * 8, *("DELETE",) * 4, "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "get", "BREW")
 _PATHS = (
     *("/api/status", "/api/accounts", "/api/session", "/api/tokens", "/api/models", "/upload", "/openapi.json"),
     *("/", "/docs", "/live", "/camera", "/api/sessions", "/api/sessions/1/frames", "/static/index.js", "/api"),
+    *("/api/account", "/api/browsers", "/api/password", "/api/password/forgotten", "/meshes/000000.glb"),
+    *("/api/shared/0123456789abcdef", "/api/shared/0123456789abcdef/download/zip", "/api/sessions/1/shares"),
 )
 _TRAVERSALS = (
     *("../", "..%2f", "%2e%2e/", "..%252f", "....//", "..\\", "..%5c", "%c0%ae%c0%ae/", "..;/", "/", "//", "./"),
@@ -48,6 +50,7 @@ _VALUES = (
         "9" * 30,
     ),
 )
+_FIELDS = ("name", "password", "label", "image", "__proto__", "old", "new", "secret", "days", "clip")
 _CHUNKED = b"POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -65,10 +68,12 @@ def attack(target: Target, seed: int, count: int) -> Findings:
 def _request(rng: random.Random, target: Target) -> bytes:
     if rng.random() < 0.03:
         return _noise(rng)
-    headers = dict(rng.choice(({}, {}, rng.choice(target.attackers).browser, rng.choice(target.attackers).program)))
+    headers = dict(
+        rng.choice((STRANGER, STRANGER, rng.choice(target.attackers).browser, rng.choice(target.attackers).program))
+    )
     # Signing out would end what the other attackers do with this account.
     method, path = rng.choice(_METHODS), _path(rng, target)
-    if path.startswith("/api/session"):
+    if path.partition("?")[0] == "/api/session":
         headers.pop("Cookie", None)
     body = _body(rng) if rng.random() < 0.5 else b""
     if body and rng.random() < 0.7:
@@ -93,7 +98,8 @@ def _path(rng: random.Random, target: Target) -> str:
         file = rng.choice(("person-0.obj", "person-0.glb", "picture.jpg", "person-99.ply", "", "x" * 3000))
         return f"/models/{rng.choice((target.model, '0' * 32, quote(rng.choice(_WORDS))))}/{file}"
     if kind == 2:
-        return f"/api/{rng.choice(('models', 'tokens', 'sessions'))}/{quote(rng.choice((target.model, *_WORDS)))}"
+        listed = rng.choice(("models", "tokens", "sessions", "browsers", "shared", f"sessions/{target.session}"))
+        return f"/api/{listed}/{quote(rng.choice((target.model, str(target.session), *_WORDS)))}"
     if kind == 3:
         return f"{rng.choice(_PATHS)}?{quote(rng.choice(_WORDS))}={quote(rng.choice(_WORDS))}"
     return rng.choice(_PATHS)
@@ -111,7 +117,7 @@ def _body(rng: random.Random) -> bytes:
         return b'{"name": "a", "name": "b", "password": ' + b"9" * rng.choice((10, 5000)) + b"}"
     if kind == 4:
         return b"--b\r\nContent-Disposition: form-data; name=" + rng.randbytes(30) + b"\r\n\r\nx\r\n--b--\r\n"
-    given = {rng.choice(("name", "password", "label", "image", "__proto__")): _value(rng) for _ in range(3)}
+    given = {rng.choice(_FIELDS): _value(rng) for _ in range(3)}
     return json.dumps(given).encode()
 
 

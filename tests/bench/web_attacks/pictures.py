@@ -7,7 +7,16 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 
-from tests.bench.web_attacks.target import TIMEOUT_S, Answer, Findings, Target, Unanswered, exchange, request_bytes
+from tests.bench.web_attacks.target import (
+    TIMEOUT_S,
+    Answer,
+    Findings,
+    Target,
+    Unanswered,
+    Visitor,
+    exchange,
+    request_bytes,
+)
 from tests.support.fake_pictures import picture
 
 _HUGE = 100_000_000
@@ -27,11 +36,16 @@ def attack(target: Target, seed: int, count: int) -> Findings:
             elif number % 50 == 0:
                 findings.check(target, "100 MB", _huge(target, attacker.program, rng.random() < 0.5), allowed=False)
             else:
-                answer = exchange(target, _form(name, content, attacker.program))
+                answer = upload_picture(target, attacker, content, name)
                 findings.check(target, f"upload {name!r} {content[:60]!r}", answer, allowed=allowed)
         except Unanswered as error:
             findings.faults.append(f"unanswered {error}")
     return findings
+
+
+def upload_picture(target: Target, visitor: Visitor, content: bytes, name: str = "a.jpg") -> Answer:
+    """Uploads a picture."""
+    return exchange(target, _form(name, content, visitor.program))
 
 
 def _form(name: str, content: bytes, headers: dict[str, str]) -> bytes:

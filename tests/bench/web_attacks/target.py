@@ -4,17 +4,22 @@ import contextlib
 import json
 import re
 import socket
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
 
 from tests.support.demo_clip import demo_picture
+from tests.support.published_session import write_clip
 
 PASSWORD = "correct horse battery"
+STRANGER = {"Via": "1.1 elsewhere"}
+"""Headers of somebody without an account: who comes to the loopback without these is the receiver's user."""
 TIMEOUT_S = 30.0
 _MAX_ANSWER = 4_000_000
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
@@ -58,11 +63,13 @@ class Visitor:
 
 @dataclass(frozen=True)
 class Target:
-    """A running page with a victim, whose model has a name that nobody else may see.
+    """A running page with a victim, whose model and session have a name that nobody else may see.
 
     Args:
         attackers: accounts of their own.
-        canary: name of the victim's model.
+        canary: name of the victim's model and clip.
+        session: number of the clip's session; 0 if the receiver does not record clips.
+        link: secret of a link to it.
         honest: who signs in, uploads and watches beside the attacks.
     """
 
@@ -72,10 +79,12 @@ class Target:
     canary: str
     model: str
     honest: Visitor
+    session: int = 0
+    link: str = ""
 
     @classmethod
     def prepare(cls, url: str, seed: int) -> Self:
-        """Signs everybody up, and uploads the victim's picture."""
+        """Signs everybody up, and uploads the victim's picture and clip."""
         victim = Visitor.sign_up(url, f"victim-{seed}")
         attackers = tuple(Visitor.sign_up(url, f"attacker-{seed}-{number}") for number in range(4))
         canary = f"canary-{seed}.jpg"
@@ -83,7 +92,8 @@ class Target:
         answer = httpx.post(f"{url}/upload", files=files, headers=victim.program, timeout=120)
         # A receiver that cannot reconstruct pictures still has to keep the victim's token and account.
         model = answer.json()["id"] if answer.status_code == 201 else "0" * 32
-        return cls(url, victim, attackers, canary, model, Visitor.sign_up(url, f"honest-{seed}"))
+        session, link = _shared_clip(url, victim, canary)
+        return cls(url, victim, attackers, canary, model, Visitor.sign_up(url, f"honest-{seed}"), session, link)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -93,11 +103,25 @@ class Target:
     def leak(self, answer: bytes) -> str | None:
         """What an answer shows that it must not, or None."""
         victim = self.victim
-        secrets = (victim.token, victim.csrf, victim.cookie.partition("=")[2], self.canary)
-        for word in (*(secret.encode() for secret in secrets), *_INTERNALS):
+        secrets = (victim.token, victim.csrf, victim.cookie.partition("=")[2], self.canary, self.link)
+        for word in (*(secret.encode() for secret in secrets if secret), *_INTERNALS):
             if word in answer:
                 return word.decode()
         return None
+
+
+def _shared_clip(url: str, victim: Visitor, canary: str) -> tuple[int, str]:
+    """Number of the session of the victim's clip, and the secret of a link to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = write_clip(Path(folder) / "clip.mp4").read_bytes()
+    with httpx.Client(base_url=url, headers=victim.program, timeout=300) as client:
+        answer = client.post("/api/sessions", files={"clip": ("clip.mp4", content)})
+        if answer.status_code != 201:
+            return 0, ""
+        path = answer.headers["location"]
+        client.patch(path, json={"name": canary}).raise_for_status()
+        made = client.post(f"{path}/shares", json={"days": 1}).raise_for_status()
+    return int(answer.json()["number"]), str(made.json()["secret"])
 
 
 @dataclass
@@ -158,14 +182,14 @@ def request_bytes(method: str, path: str, headers: Mapping[str, str], body: byte
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass") + body
 
 
-def exchange(target: Target, request: bytes) -> Answer:
+def exchange(target: Target, request: bytes, timeout_s: float = TIMEOUT_S) -> Answer:
     """Sends bytes on a new connection and reads the answer up to its end.
 
     Raises:
-        Unanswered: nothing came within 30 s.
+        Unanswered: nothing came for so long.
     """
     try:
-        with socket.create_connection(target.address, TIMEOUT_S) as connection:
+        with socket.create_connection(target.address, timeout_s) as connection:
             # Answered before the end of the body: the answer may still be there.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
@@ -181,10 +205,17 @@ def exchange(target: Target, request: bytes) -> Answer:
     return Answer(int(found.group(1)) if found else 0, head, body)
 
 
-def send(target: Target, method: str, path: str, headers: Mapping[str, str], body: bytes | object = b"") -> Answer:
+def send(
+    target: Target,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | object = b"",
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
     """Sends a request; what is not bytes becomes JSON."""
     headers = dict(headers)
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
         headers.setdefault("Content-Type", "application/json")
-    return exchange(target, request_bytes(method, path, headers, body, urlsplit(target.url).netloc))
+    return exchange(target, request_bytes(method, path, headers, body, urlsplit(target.url).netloc), timeout_s)
