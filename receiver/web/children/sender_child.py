@@ -198,8 +198,9 @@ class SenderChild:
             )
         except OSError as error:
             return error.strerror or str(error)
-        with contextlib.suppress(OSError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
+        if self._nice:
+            with contextlib.suppress(OSError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
         try:
             await self._log_lines(process)
             self._exit_code = await process.wait()
