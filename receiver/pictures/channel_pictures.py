@@ -16,10 +16,11 @@ from common.channel.model import ImageChannel
 from common.channel.physical import measured_snr_db
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
+from common.channel.state import MAX_SNR_DB, MIN_SNR_DB
 from common.channel.transmission import load_network
 from common.errors import MalformedPacket
 from common.io.logs import RepeatedLines
-from common.wire.frame_messages import MAX_SNR_DB, ChannelReport
+from common.wire.convert import ChannelReport
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -79,7 +80,7 @@ class ChannelPictures:
         # At once: decoding takes longer than the sender should wait for it.
         measured_db = measured_snr_db(header.channel, header.seed, header.sequence)
         if measured_db is not None:
-            session.channel_report = ChannelReport(header.sequence, min(max(measured_db, -MAX_SNR_DB), MAX_SNR_DB))
+            session.channel_report = ChannelReport(header.sequence, min(max(measured_db, MIN_SNR_DB), MAX_SNR_DB))
         sequence = self._sequences.setdefault(session.session_id, _Sequence(number))
 
         def refuse(error: Exception) -> None:
