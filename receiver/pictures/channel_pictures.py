@@ -119,7 +119,7 @@ class ChannelPictures:
         self._metrics.channel_picture_decoded(picture.uses, picture.bandwidth_ratio, snr_db, picture.measured_snr_db)
         sequence.pictures += 1
         sequence.ratios += picture.bandwidth_ratio
-        sequence.channel = f"{signal.channel.kind}:{snr_db:g}dB"
+        sequence.channel = f"{signal.channel.kind}:{round(snr_db, 1):g}dB"
         if picture.measured_snr_db is not None:
             sequence.noise[0] += 10 ** (-picture.measured_snr_db / 10)
             sequence.noise[1] += 1
@@ -146,7 +146,7 @@ def _facts(name: str, signal: SignalBlob, picture: SequencePicture) -> dict[str,
         "captured_at": signal.captured_at,
         "window": [window.left, window.top, window.width, window.height],
         "channel": signal.channel.kind,
-        "snr_db": signal.channel.snr_db,
+        "snr_db": round(signal.channel.snr_db, 3),
         "measured_snr_db": None if measured is None else round(measured, 3),
         "seed": signal.seed,
         "symbols": len(signal.signal.symbols),
