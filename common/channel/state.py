@@ -16,6 +16,7 @@ PREAMBLE_USES = 64
 LENGTHS = (4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 """Complex symbols that a latent position may have."""
 MAX_LENGTH = LENGTHS[-1]
+MIN_SNR_DB, MAX_SNR_DB = -30.0, 60.0
 MAX_QUALITY_DB = 60.0
 """Highest PSNR that may be wanted."""
 
@@ -41,8 +42,8 @@ class ChannelState:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown channel {self.kind!r}; choose {', '.join(KINDS)}")
-        if not -30 <= self.snr_db <= 60:
-            raise ValueError("the SNR has to be between -30 and 60 dB")
+        if not MIN_SNR_DB <= self.snr_db <= MAX_SNR_DB:
+            raise ValueError(f"the SNR has to be between {MIN_SNR_DB:g} and {MAX_SNR_DB:g} dB")
         if self.block < 1 or self.pilots < 0:
             raise ValueError("a block has 1 or more symbols, and 0 or more pilots")
         if not 0 <= self.loss < 1:

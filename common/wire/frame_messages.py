@@ -7,6 +7,7 @@ and two times of its acknowledgement are left.
 from dataclasses import dataclass
 from enum import Enum
 
+from common.channel.state import MAX_SNR_DB, MIN_SNR_DB
 from common.codec.packet import MAX_PACKET_BYTES
 from common.errors import MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
@@ -17,7 +18,6 @@ from common.wire.checks import NO_SEQUENCE, require, require_sequence, require_t
 MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
 MAX_REASON_CHARACTERS = 512
 MAX_WINDOW = 64
-MAX_SNR_DB = 100
 FRAME_FIELDS_BYTES = 4
 """Bytes of a gRPC message around a payload of less than 128 bytes, in steady state."""
 
@@ -91,7 +91,8 @@ class ChannelReport:
 
     def __post_init__(self) -> None:
         require_sequence(self.sequence)
-        require(abs(self.snr_db) <= MAX_SNR_DB, f"an SNR is between -{MAX_SNR_DB} and {MAX_SNR_DB} dB")
+        limits = f"an SNR is between {MIN_SNR_DB:g} and {MAX_SNR_DB:g} dB"
+        require(MIN_SNR_DB <= self.snr_db <= MAX_SNR_DB, limits)
 
 
 @dataclass(frozen=True, slots=True)

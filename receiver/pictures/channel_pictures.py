@@ -16,10 +16,11 @@ from common.channel.model import ImageChannel
 from common.channel.physical import measured_snr_db
 from common.channel.sequence import SequencePicture, SequenceReceiver
 from common.channel.signal_blob import SignalBlob, SignalHeader
+from common.channel.state import MAX_SNR_DB, MIN_SNR_DB
 from common.channel.transmission import load_network
 from common.errors import MalformedPacket
 from common.io.logs import RepeatedLines
-from common.wire.frame_messages import MAX_SNR_DB, ChannelReport
+from common.wire.convert import ChannelReport
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -79,7 +80,7 @@ class ChannelPictures:
         # At once: decoding takes longer than the sender should wait for it.
         measured_db = measured_snr_db(header.channel, header.seed, header.sequence)
         if measured_db is not None:
-            session.channel_report = ChannelReport(header.sequence, min(max(measured_db, -MAX_SNR_DB), MAX_SNR_DB))
+            session.channel_report = ChannelReport(header.sequence, min(max(measured_db, MIN_SNR_DB), MAX_SNR_DB))
         sequence = self._sequences.setdefault(session.session_id, _Sequence(number))
 
         def refuse(error: Exception) -> None:
@@ -118,7 +119,7 @@ class ChannelPictures:
         self._metrics.channel_picture_decoded(picture.uses, picture.bandwidth_ratio, snr_db, picture.measured_snr_db)
         sequence.pictures += 1
         sequence.ratios += picture.bandwidth_ratio
-        sequence.channel = f"{signal.channel.kind}:{snr_db:g}dB"
+        sequence.channel = f"{signal.channel.kind}:{round(snr_db, 1):g}dB"
         if picture.measured_snr_db is not None:
             sequence.noise[0] += 10 ** (-picture.measured_snr_db / 10)
             sequence.noise[1] += 1
@@ -145,7 +146,7 @@ def _facts(name: str, signal: SignalBlob, picture: SequencePicture) -> dict[str,
         "captured_at": signal.captured_at,
         "window": [window.left, window.top, window.width, window.height],
         "channel": signal.channel.kind,
-        "snr_db": signal.channel.snr_db,
+        "snr_db": round(signal.channel.snr_db, 3),
         "measured_snr_db": None if measured is None else round(measured, 3),
         "seed": signal.seed,
         "symbols": len(signal.signal.symbols),

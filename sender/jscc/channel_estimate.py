@@ -7,11 +7,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from common.arrays import Float64Array
-from common.channel.fading import LARGEST_SNR_DB, LEAST_SNR_DB
 
 # Of a measurement, before its age tells how much the channel may have changed since.
 _FIRST_MARGIN_DB: Final = 3.0
 _LEAST_PAIRS: Final = 2
+# The margin stops where the networks know no worse channel.
+_LEAST_SAFE_DB: Final = -1.0
 _REMEMBERED: Final = 64
 
 
@@ -70,7 +71,7 @@ class ChannelEstimate:
             return Assumed(self._configured_db, None)
         age_s = time_s - float(measured[-1, 0])
         safe_db = float(measured[-1, 1]) - _usual_change_db(measured, age_s)
-        return Assumed(min(max(safe_db, LEAST_SNR_DB), LARGEST_SNR_DB), age_s)
+        return Assumed(max(safe_db, min(float(measured[-1, 1]), _LEAST_SAFE_DB)), age_s)
 
 
 def _usual_change_db(measured: Float64Array, age_s: float) -> float:

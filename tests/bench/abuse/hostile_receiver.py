@@ -156,7 +156,7 @@ async def absurd_acknowledgements(stream: Stream) -> None:
         times = {name: rng.choice([0, 1, MAX_TIME_US]) for name in ("received_us", "spacing_us", "hold_us")}
         sequence = rng.choice([frame.sequence, frame.sequence, -1, 0, MAX_SEQUENCE, frame.sequence + 1])
         ack = acknowledge(sequence, status=rng.choice(list(AckStatus)), **times)
-        channel = rng.choice([None, ChannelReport(rng.choice([0, MAX_SEQUENCE]), rng.choice([-100.0, 100.0]))])
+        channel = rng.choice([None, ChannelReport(rng.choice([0, MAX_SEQUENCE]), rng.choice([-30.0, 60.0]))])
         await stream.write(Acknowledgements(ack.frames * rng.choice([1, 1, 2, MAX_WINDOW]), channel))
 
 

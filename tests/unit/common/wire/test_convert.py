@@ -99,7 +99,7 @@ _answers = st.builds(
     reason=_names,
 )
 _channel_reports = st.builds(
-    ChannelReport, st.integers(0, MAX_SEQUENCE), st.integers(-10_000, 10_000).map(lambda millibels: millibels / 100)
+    ChannelReport, st.integers(0, MAX_SEQUENCE), st.integers(-3000, 6000).map(lambda millibels: millibels / 100)
 )
 _acknowledgements = st.builds(
     Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple), st.none() | _channel_reports
@@ -214,8 +214,8 @@ def test_decode_server_when_a_field_is_invalid() -> None:
             for report in (
                 pb.ChannelReport(sequence=-1),
                 pb.ChannelReport(sequence=2**53),
-                pb.ChannelReport(snr_millibels=10_001),
-                pb.ChannelReport(snr_millibels=-(2**31)),
+                pb.ChannelReport(snr_millibels=6001),
+                pb.ChannelReport(snr_millibels=-3001),
             )
         ),
     ):

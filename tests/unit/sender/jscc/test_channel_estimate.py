@@ -35,6 +35,13 @@ def test_margin_is_cautious_while_little_is_known() -> None:
     assert estimate(*[9.0] * 8).assumed(100.0).snr_db == pytest.approx(6.0), "nothing is known of so long a time"
 
 
+def test_margin_stops_where_the_networks_know_no_worse_channel() -> None:
+    assert estimate(0.5).assumed(0.2).snr_db == -1.0
+    assert estimate(-5.0).assumed(0.2).snr_db == -5.0
+    assert estimate(-30.0).assumed(0.2).snr_db == -30.0
+    assert estimate(60.0, 60.0, 60.0, 60.0).assumed(0.8).snr_db == 60.0
+
+
 def test_measurements_that_overtake_or_were_never_asked_for_do_not_count() -> None:
     made = estimate(9.0, 9.0, 9.0)
     made.sent(3, 0.6)
