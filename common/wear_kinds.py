@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-VALUES: Mapping[str, tuple[str, ...]] = {
+CLOTHES: Mapping[str, tuple[str, ...]] = {
     # medium: chin to shoulders; hidden: beneath headwear.
     "hair": ("bald", "short", "medium", "long", "tied", "hidden"),
     # cap: visors too; scarf: veils and bandanas too.
@@ -18,6 +18,17 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     # boots: ski boots and skates too.
     "shoes": ("barefoot", "sandals", "shoes", "boots"),
 }
+"""The attributes of hair and clothes, and their values."""
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    # sunglasses: goggles too.
+    "eyewear": ("none", "glasses", "sunglasses"),
+    # gloves: baseball mitts too.
+    "hands": ("bare", "gloves"),
+}
+"""Those of what few people wear, which outfits do not depend on."""
+
+VALUES: Mapping[str, tuple[str, ...]] = {**CLOTHES, **EXTRAS}
 """The values of each attribute."""
 
 

@@ -54,8 +54,8 @@ def tinted(character: Character, tints: Tints, worn: IntArray | None = None) -> 
     """The character, of the body model's body, with other colours.
 
     Args:
-        worn: (V',) the part that each vertex of the template is of in the mesh, index into `PARTS`; None where only
-            colours tell.
+        worn: (V',) the part that each vertex of the template is of in the mesh, index into `PARTS`, or its length for
+            none of them; None where only colours tell.
 
     Raises:
         UsageError: it has no colours.
@@ -126,8 +126,8 @@ def _as_worn(shares: FloatArray, worn: IntArray) -> FloatArray:
     """(N, P) shares that are those of the mesh's parts (N,); colours only say where the top ends and the bottom begins,
     because a picture shows that better."""
     both = np.isin(np.arange(len(PARTS)), [PARTS.index("top"), PARTS.index("bottom")])
-    told = both[worn] & (shares[:, both].sum(axis=1) > 0.5)
-    return np.where(told[:, None], shares * both, np.eye(len(PARTS), dtype=np.float32)[worn])
+    told = np.isin(worn, np.flatnonzero(both)) & (shares[:, both].sum(axis=1) > 0.5)
+    return np.where(told[:, None], shares * both, np.eye(len(PARTS) + 1, len(PARTS), dtype=np.float32)[worn])
 
 
 def _in_colour(colours: ByteArray, share: Float64Array, rgb: tuple[int, int, int]) -> Float64Array:

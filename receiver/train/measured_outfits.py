@@ -33,7 +33,7 @@ from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
-from common.wear_kinds import VALUES
+from common.wear_kinds import CLOTHES
 from receiver.outfits.mixture import BLOCK_SLICES, BLOCKS, SIZE
 from receiver.outfits.shells import Shells
 
@@ -205,7 +205,8 @@ class MeasuredOutfits:
         """The table of some outfits."""
         rows = list(outfits)
         kinds = [
-            [sum(1 << v for v, value in enumerate(VALUES[a]) if value in row.kinds[a]) for a in VALUES] for row in rows
+            [sum(1 << v for v, value in enumerate(CLOTHES[a]) if value in row.kinds[a]) for a in CLOTHES]
+            for row in rows
         ]
         measures = np.full((len(rows), SIZE), np.nan, np.float32)
         for number, row in enumerate(rows):
@@ -231,7 +232,7 @@ class MeasuredOutfits:
         """The values that an outfit may be said to have."""
         return {
             name: frozenset(value for v, value in enumerate(values) if self.kinds[row, a] >> v & 1)
-            for a, (name, values) in enumerate(VALUES.items())
+            for a, (name, values) in enumerate(CLOTHES.items())
         }
 
     def blocks(self, row: int) -> dict[str, Measures]:

@@ -33,7 +33,7 @@ from common.errors import UsageError
 from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from common.wear_kinds import VALUES
+from common.wear_kinds import CLOTHES
 from sender.perception.inference.predictor import Perception
 from sender.train.worn_people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
 from sender.train.worn_views import WornBatch, batch_of
@@ -43,8 +43,9 @@ from sender.wears.stage import WEIGHTS_NAME
 _PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05
 _TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4), 25))
-_LEFT_OUT = "left-out.pt"
+LEFT_OUT = "left-out.pt"
 
+Attributes = Mapping[str, Sequence[str]]
 Reading = tuple[Tensor, Tensor]
 """Logits and possible values (N, L) of photographs."""
 
@@ -68,7 +69,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         add("--observed", type=Path, metavar="DIR", help="where what perception sees is kept (default: --out)")
 
     def prepare(self) -> WearsNet:
-        self._left_out = [_reading(directory) for directory in self.options.left_out]
+        self._left_out = [left_out_reading(directory) for directory in self.options.left_out]
         perception = Perception.load()
         self._rendered = rendered_people(self.options.rendered)
         judged, self._test = self._judged(perception)
@@ -116,7 +117,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         """Keeps what is read of the fold, or chooses the temperatures and what is answered by its frequency."""
         if len(self._val):
             logits, possible = read(network, self._val)
-            save_checkpoint(self.options.out / _LEFT_OUT, {"logits": logits, "possible": possible})
+            save_checkpoint(self.options.out / LEFT_OUT, {"logits": logits, "possible": possible})
         if self._left_out:
             logits, possible = (torch.cat(each) for each in zip(*self._left_out, strict=True))
             with torch.no_grad():
@@ -169,9 +170,9 @@ def read(network: WearsNet, people: WornPeople) -> Reading:
     return torch.cat(logits), torch.cat(possible)
 
 
-def _reading(directory: Path) -> Reading:
+def left_out_reading(directory: Path) -> Reading:
     """What a training has written of the fold that it has left out. Raises UsageError if there is none."""
-    state = load_checkpoint(directory / _LEFT_OUT)
+    state = load_checkpoint(directory / LEFT_OUT)
     return state["logits"], state["possible"]
 
 
@@ -187,16 +188,16 @@ def frequencies(possible: Tensor) -> Tensor:
     return torch.cat([(part / part.sum()).log() for part in by_attribute(counts)])
 
 
-def certain(possible_NL: Tensor) -> Tensor:
+def certain(possible_NL: Tensor, attributes: Attributes = CLOTHES) -> Tensor:
     """(N, L) 1 at the value of the attributes of which only one is possible, else 0."""
-    parts = by_attribute(possible_NL)
+    parts = by_attribute(possible_NL, attributes)
     return torch.cat([part * (part.sum(dim=-1, keepdim=True) == 1) for part in parts], dim=-1)
 
 
-def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0) -> Tensor:
+def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0, attributes: Attributes = CLOTHES) -> Tensor:
     """−log of the probability of the possible values, summed over the attributes, mean over the people."""
     total = logits.new_zeros(len(logits))
-    for scores, allowed in zip(by_attribute(logits), by_attribute(possible), strict=True):
+    for scores, allowed in zip(by_attribute(logits, attributes), by_attribute(possible, attributes), strict=True):
         logs = scores.log_softmax(dim=-1)
         known = (allowed.sum(dim=-1) < allowed.shape[-1]).float()
         likelihood = torch.logsumexp(logs.masked_fill(allowed == 0, -torch.inf), dim=-1)
@@ -204,14 +205,20 @@ def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0) -> Tensor
     return total.mean()
 
 
-def accuracies(logits: Tensor, possible: Tensor) -> dict[str, float]:
+def accuracies(logits: Tensor, possible: Tensor, attributes: Attributes = CLOTHES) -> dict[str, float]:
     """Share of the judged people of whom an attribute is read rightly, by attribute, and their mean; and the loss."""
     scores = {}
-    rows = zip(VALUES, by_attribute(logits), by_attribute(certain(possible)), strict=True)
+    rows = zip(
+        attributes,
+        by_attribute(logits, attributes),
+        by_attribute(certain(possible, attributes), attributes),
+        strict=True,
+    )
     for name, read, truth in rows:
         known = truth.sum(dim=-1) == 1
         scores[name] = float((read.argmax(dim=-1) == truth.argmax(dim=-1))[known].float().mean())
-    return {**scores, "mean": float(np.mean(list(scores.values()))), "loss": float(set_loss(logits, possible))}
+    loss = float(set_loss(logits, possible, attributes=attributes))
+    return {**scores, "mean": float(np.mean(list(scores.values()))), "loss": loss}
 
 
 def calibrate(network: WearsNet, logits: Tensor, possible: Tensor, frequency: Tensor) -> None:

@@ -4,11 +4,12 @@ The parts are squares placed by the keypoints that perception has found: upright
 their bones, those of the right side mirrored, so that one encoder reads both.  A fourth channel has the probability
 that a pixel belongs to the person.
 
-Shapes: P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
+Shapes: P = 11 parts and C = 4 close ones of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
@@ -23,15 +24,18 @@ from sender.perception.network.output import PerceptionOutput
 
 PARTS = ("whole", "head", "bust", "torso", "hips", "left_arm", "right_arm", "left_leg", "right_leg", "left_foot",
          "right_foot")  # fmt: skip
+CLOSE_PARTS = ("eyes", "mouth", "left_hand", "right_hand")
+"""What extras are read from."""
 PART_PX = 48
 PICTURE_PX = 256
 """Side of the crop that the parts are cut from."""
+_HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_eye")
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
-UPRIGHT_PARTS = 5
-"""So many of `PARTS`, the first, are no limbs."""
-MIRRORED_PARTS = mirror_permutation(PARTS)
+UPRIGHT_PARTS, UPRIGHT_CLOSE_PARTS = 5, 2
+"""So many of `PARTS` and `CLOSE_PARTS`, the first, are no limbs."""
+MIRRORED_PARTS, MIRRORED_CLOSE_PARTS = mirror_permutation(PARTS), mirror_permutation(CLOSE_PARTS)
 MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
 """The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7
@@ -56,14 +60,29 @@ class WornViews(TensorRows):
     features: Tensor
 
 
-def worn_view(image: Image, crop: CropBox, output: PerceptionOutput) -> WornViews:
+@dataclass(frozen=True, slots=True)
+class CloseViews(TensorRows):
+    """The same views, closer.
+
+    Args:
+        parts: (B, C, 4, Q, Q) RGB and the mask, 0…1.
+        features: (B, X) of perception.
+    """
+
+    parts: Tensor
+    features: Tensor
+
+
+def views_of(image: Image, crop: CropBox, output: PerceptionOutput) -> tuple[WornViews, CloseViews]:
     """What one frame (H, W, 3) RGB shows of one person, of whom perception has seen a crop."""
     picture = crop.cut(image, PICTURE_PX)
     mask = (255 * output.mask_logits[0].float().sigmoid()).round().byte().numpy()
     places = output.keypoints_2d[0].float().numpy()
-    parts = torch.from_numpy(part_pictures(picture, mask, part_transforms(places))).float() / 255
-    colours = torch.from_numpy(limb_colours(picture, mask, places))
-    return WornViews(parts[None], colours[None], output.features().float())
+    transforms = np.concatenate([part_transforms(places), close_transforms(places)])
+    parts = torch.from_numpy(part_pictures(picture, mask, transforms)).float()[None] / 255
+    colours = torch.from_numpy(limb_colours(picture, mask, places))[None]
+    features = output.features().float()
+    return WornViews(parts[:, : len(PARTS)], colours, features), CloseViews(parts[:, len(PARTS) :], features)
 
 
 def part_transforms(keypoints: FloatArray) -> Float64Array:
@@ -72,12 +91,10 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     Args:
         keypoints: (17, 2) in crop units.
     """
-    at = keypoints.astype(np.float64)
+    axes = BodyAxes.from_keypoints(keypoints)
+    at, scale, spine, neck = axes.keypoints, axes.scale, axes.spine, axes.neck
     shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
-    head = at[[KEYPOINT_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
-    scale = _torso_length(at, shoulders, hips)
-    spine = _direction(hips, shoulders, np.array([0.0, -1.0]))
-    neck = _direction(shoulders, head, spine)
+    head = at[[KEYPOINT_INDEX[name] for name in _HEAD]].mean(axis=0)
     knees = _middle(at, "knee")
     rows = [_square(np.array([0.5, 0.5]), 1.0, np.array([0.0, -1.0]))]
     rows.append(_square(head + 0.08 * scale * neck, _SIDES["head"] * scale, neck))
@@ -97,8 +114,54 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     return np.stack(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class BodyAxes:
+    """Places and directions of a person in a crop, crop units.
+
+    Args:
+        scale: length of the torso as it would be if it were not foreshortened.
+        spine, neck: (2,) unit vectors upwards.
+        face: (2,) between eyes and nose.
+        keypoints: (17, 2).
+    """
+
+    scale: float
+    spine: Float64Array
+    neck: Float64Array
+    face: Float64Array
+    keypoints: Float64Array
+
+    @classmethod
+    def from_keypoints(cls, keypoints: FloatArray) -> Self:
+        """Of (17, 2) in crop units."""
+        at = keypoints.astype(np.float64)
+        shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
+        head, face = (at[[KEYPOINT_INDEX[name] for name in names]].mean(axis=0) for names in (_HEAD, _FACE))
+        spine = _direction(hips, shoulders, np.array([0.0, -1.0]))
+        return cls(_torso_length(at, shoulders, hips), spine, _direction(shoulders, head, spine), face, at)
+
+    def wrist(self, side: str) -> tuple[Float64Array, Float64Array]:
+        """(2,) its place, and the direction (2,) of the forearm."""
+        elbow, wrist = (self.keypoints[KEYPOINT_INDEX[f"{side}_{name}"]] for name in ("elbow", "wrist"))
+        return wrist, _direction(elbow, wrist, -self.spine)
+
+
+def close_transforms(keypoints: FloatArray) -> Float64Array:
+    """(C, 2, 3) as `part_transforms`, of the close parts."""
+    axes = BodyAxes.from_keypoints(keypoints)
+    scale, neck = axes.scale, axes.neck
+    rows = [_square(_middle(axes.keypoints, "eye"), 0.36 * scale, neck)]
+    rows.append(_square(axes.face - 0.1 * scale * neck, 0.4 * scale, neck))
+    for side in ("left", "right"):
+        wrist, along = axes.wrist(side)
+        forearm = float(np.linalg.norm(wrist - axes.keypoints[KEYPOINT_INDEX[f"{side}_elbow"]]))
+        hand = wrist + 0.3 * max(forearm, 0.35 * scale) * along
+        rows.append(_square(hand, 0.45 * scale, -along, mirrored=side == "right"))
+    return np.stack(rows)
+
+
 def part_pictures(picture: Image, mask: ByteArray, transforms: Float64Array) -> ByteArray:
-    """(P, 4, Q, Q) uint8 of a crop (S, S, 3) and its mask (M, M), by the transforms (P, 2, 3) of `part_transforms`."""
+    """(P, 4, Q, Q) uint8 of a crop (S, S, 3) and its mask (M, M), by the transforms (P, 2, 3) of parts."""
     pictures, masks = _pyramid(picture), _pyramid(mask)
     parts = np.zeros((len(transforms), 4, PART_PX, PART_PX), np.uint8)
     for row, transform in enumerate(transforms):
@@ -113,7 +176,7 @@ def limb_colours(picture: Image, mask: ByteArray, keypoints: FloatArray) -> Floa
     small = np.asarray(cv2.blur(picture, (3, 3)), np.uint8)
     colour = _sampled(small, places) / 255
     inside = _sampled(mask[..., None], places) / 255
-    face = keypoints[[KEYPOINT_INDEX[name] for name in ("nose", "left_eye", "right_eye")]].mean(axis=0, keepdims=True)
+    face = keypoints[[KEYPOINT_INDEX[name] for name in _FACE]].mean(axis=0, keepdims=True)
     skin = _sampled(small, face.astype(np.float64)) / 255
     return np.concatenate([2 * colour - 1, 2 * (colour - skin), inside], axis=1).ravel().astype(np.float32)
 
@@ -128,7 +191,7 @@ def _places(at: Float64Array) -> Float64Array:
             first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
             upper = first + steps * (middle - first)
             rows.append(np.where(steps < 1, upper, middle + (steps - 1) * (last - middle)))
-    head = at[[KEYPOINT_INDEX[name] for name in ("nose", "left_ear", "right_ear")]].mean(axis=0)
+    head = at[[KEYPOINT_INDEX[name] for name in _HEAD]].mean(axis=0)
     scale = _torso_length(at, shoulders, hips)
     up = _direction(shoulders, head, np.array([0.0, -1.0]))
     across = np.array([-up[1], up[0]])

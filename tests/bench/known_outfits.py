@@ -22,7 +22,7 @@ from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import Split, check_seed
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.texture.atlas import AtlasLayout
-from common.wear_kinds import VALUES
+from common.wear_kinds import CLOTHES
 from common.wears import Wears
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.outfits.guidance import explained
@@ -169,7 +169,7 @@ class KnownOutfits:
 
     def _person(self, shape: FloatArray, outfit: KindOutfit) -> KnownOutfit:
         clothed = self._sampler.displacer.displace(outfit, shape)
-        kinds = {name: next(value for value in _preferred(name) if value in outfit.kinds[name]) for name in VALUES}
+        kinds = {name: next(value for value in _preferred(name) if value in outfit.kinds[name]) for name in CLOTHES}
         cloth = [
             each.rest_vertices(shape)[np.unique(each.faces)] for each, _ in outfit.garments if each.kind in _CLOTHES
         ]
@@ -187,4 +187,4 @@ class KnownOutfits:
 
 def _preferred(name: str) -> tuple[str, ...]:
     """The values of an attribute; a fit that cannot be told counts as regular."""
-    return ("regular", *VALUES[name]) if name.endswith("_fit") else VALUES[name]
+    return ("regular", *CLOTHES[name]) if name.endswith("_fit") else CLOTHES[name]

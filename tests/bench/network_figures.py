@@ -30,18 +30,20 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
-from common.wear_kinds import VALUES
+from common.wear_kinds import CLOTHES, EXTRAS
 from receiver.outfits.guidance import Guidance
 from receiver.texture.atlas_completion import AtlasCompletion
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.confidence import LIMBS
 from sender.train.atlas_people import AtlasPeople
 from sender.train.detector_frames import FrameComposer
 from sender.train.observed_atlases import SIZE, observed_atlases
+from sender.train.painted_extras import PAINTERS
 from sender.train.worn_people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
@@ -56,6 +58,7 @@ _LEAST_HEIGHT_PX = 80
 _SNR_DB, _RATE, _QUALITY = 7.0, Fraction(1, 16), 50
 _SAMPLES = 1000
 _KIND_PEOPLE, _KIND_PX = 48, 192
+_WHOLE = CropBox(0, 0, _KIND_PX)
 _KNOWN = 0.5
 
 
@@ -96,6 +99,14 @@ class TestPeople:
     def pictures(self) -> list[Image]:
         """Crops as pictures to transmit."""
         return [np.asarray(image, np.uint8) for image in self.batch["image"][: self.few]]
+
+    @cached_property
+    def worn(self) -> tuple[Batch, list[Image], list[PerceptionOutput]]:
+        """Crops of people in outfits of known kinds, their pictures, and what perception sees in them."""
+        scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
+        crops = scenes.make(SEED_RANGES["test"].start + 77, _KIND_PEOPLE, _KIND_PX)
+        images = [np.asarray(image, np.uint8) for image in crops["image"]]
+        return crops, images, Perception.load().observe(images).split()
 
     @cached_property
     def atlases(self) -> list[tuple[Texture, ByteArray]]:
@@ -224,17 +235,35 @@ Figure = Callable[[TestPeople], list[float]]
 
 def misread_kinds(test: TestPeople) -> list[float]:
     """Of each rendered person in an outfit of known kinds, the share of the attributes that are read wrongly."""
-    scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
-    crops = scenes.make(SEED_RANGES["test"].start + 77, _KIND_PEOPLE, _KIND_PX)
-    images = [np.asarray(image, np.uint8) for image in crops["image"]]
-    reader, seen = WearsReader.load(), Perception.load().observe(images).split()
+    crops, images, seen = test.worn
+    reader = WearsReader.load()
     known = hidden_unknown(np.asarray(crops["kinds"], np.uint8), np.asarray(crops["part"], np.uint8))
     wrong = []
     for image, output, bits in zip(images, seen, known, strict=True):
-        read = reader.read(image, ObservedPerson(0, 1.0, CropBox(0, 0, _KIND_PX), output))
-        rows = zip(bits.tolist(), VALUES, strict=True)
+        read = reader.read(image, ObservedPerson(0, 1.0, _WHOLE, output))
+        rows = zip(bits[: len(CLOTHES)].tolist(), CLOTHES, strict=True)
         wrong.append(float(np.mean([not each >> int(read[name].argmax()) & 1 for each, name in rows])))
     return wrong
+
+
+def unnoticed_extras(test: TestPeople) -> list[float]:
+    """Of what can be painted on each of these people, the share that does not get likelier for it."""
+    crops, images, seen = test.worn
+    reader, rng, unnoticed = WearsReader.load(), np.random.default_rng(0), []
+    visible = np.asarray(crops["visible"], np.float32)[..., None]
+    keypoints = np.concatenate([np.asarray(crops["keypoints_2d"], np.float32), visible], axis=-1)
+    masks = np.asarray(crops["mask"], np.uint8)
+    for image, output, mask, places in zip(images, seen, masks, keypoints, strict=True):
+        person, missed = ObservedPerson(0, 1.0, _WHOLE, output), []
+        before = reader.read(image, person)
+        for name, painters in PAINTERS.items():
+            for value, paint in painters.items():
+                if (painted := paint(rng, image, mask, places)) is not None:
+                    row = EXTRAS[name].index(value)
+                    missed.append(not reader.read(painted, person)[name][row] > before[name][row])
+        if missed:
+            unnoticed.append(float(np.mean(missed)))
+    return unnoticed
 
 
 FIGURES: Mapping[str, Mapping[str, Figure]] = {
@@ -245,6 +274,7 @@ FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "confidence": {"Brier score of limbs": confidence_error},
     "clothing": {"clothes, estimated, mm": perceived_clothes},
     "wears": {"kinds misread, share": misread_kinds},
+    "extras": {"painted ones unnoticed, share": unnoticed_extras},
     "diffusion": {"clothes, half known, mm": generated_outfits},
     "atlas_completion": {"unseen colours, of 255": unseen_colours},
     "image_channel": {"picture, of 255": transmitted_pictures},

@@ -11,6 +11,7 @@ from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit
 from common.wear_kinds import VALUES
 from common.wears import Wears
+from receiver.outfits.mixture import PLAIN
 
 # Along the arm (0 shoulder, 2 wrist) and the leg (0 hip, 2 ankle): the longest of each value.
 _SLEEVES = ((-0.2, "bare"), (0.2, "sleeveless"), (1.25, "short"), (9.0, "long"))
@@ -24,10 +25,11 @@ _SURE = 0.8
 
 def softened(kinds: Mapping[str, str]) -> Wears:
     """A posterior as a reader gives it: mostly the true values."""
-    posterior = {}
-    for name, values in VALUES.items():
+    posterior = dict(PLAIN.posterior)
+    for name, value in kinds.items():
+        values = VALUES[name]
         shares = np.full(len(values), (1 - _SURE) / (len(values) - 1), np.float32)
-        shares[values.index(kinds[name])] = _SURE
+        shares[values.index(value)] = _SURE
         posterior[name] = shares
     return Wears(posterior)
 

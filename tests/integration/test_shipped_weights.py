@@ -39,6 +39,7 @@ FLOORS = {
     "confidence": 0.3,
     "clothing": 7.0,
     "wears": 0.6,
+    "extras": 0.35,
     "diffusion": 14.0,
     "atlas_completion": 24.0,
     "image_channel": 15.0,

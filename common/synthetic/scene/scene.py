@@ -60,7 +60,7 @@ CROP_FIELDS: dict[str, str] = {
     "outfit": "float32 (7, 167) garments and appearance (`common.synthetic.clothed.outfit_code`)",
     "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
     "material": "uint8 (S/2, S/2) 0 off the mask, 1 + index into `appearance.MATERIALS`",
-    "kinds": "uint8 (8,) for each attribute of `common.wear_kinds.VALUES` the values that are possible, as bits",
+    "kinds": "uint8 (10,) for each attribute of `common.wear_kinds.VALUES` the values that are possible, as bits",
 }
 OPTIONAL_FIELDS: frozenset[str] = frozenset({"surface", "outfit", "normal", "material", "kinds"})
 """Fields that data sets of earlier versions or of some presets lack."""
