@@ -51,7 +51,9 @@ _BELT_M, _BELOW_BELT_M = 0.006, 0.1
 _WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
 _FOLD_M = 0.0022
 # Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
-_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.004, 0.035
+_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.007, 0.035
+# Where the collar of a shoe is, up from the ground, and how far it stands off.
+_ANKLE_M, _COLLAR_OF_SHOE_M = (0.066, 0.092), 0.007
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
@@ -90,6 +92,7 @@ class Dresser:
         region = template.region
         self._foot = np.isin(region, [REGION_INDEX["foot.L"], REGION_INDEX["foot.R"]])
         self._ground_m = float(self._rest[self._foot, 1].max())
+        self._above_ground_m = self._ground_m - self._rest[:, 1]
         self._beside_foot = self._away_from_feet()
         # Skirts end at one height.
         leg_y = [float(np.median(self._rest[np.abs(self._leg - end) < 0.05, 1])) for end in (0.1, 1.0, 1.9)]
@@ -270,6 +273,11 @@ class Dresser:
             field = self._shells.fields[style_of(styles("shoes"), z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
             worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, cloth=False)
+        if kind == "shoes":
+            low, high = _ANKLE_M
+            share = 1 - np.abs(self._above_ground_m - (low + high) / 2) / ((high - low) / 2)
+            collar = (share > 0) & (self._foot | self._on_leg) & ~worn.cloth
+            worn.field += self._normals * (_COLLAR_OF_SHOE_M * np.sqrt(share.clip(0)) * collar)[:, None]
         if kind == "boots":
             shaft = self._on_leg & ~self._foot & (self._leg > z["shaft"])
             worn.put(shaft, self._normals * np.float32(_SHAFT_M), cloth=False)

@@ -63,6 +63,8 @@ _UNTANGLING_ROUNDS, _STICKS_OUT = 12, 0.6
 _TROUSERS, _ANKLE, _TROUSERS_M, _SHOE_TOP_M = 1.9, 2.06, 0.004, 0.06
 _TIED, _TIED_AVATARS = ("ponytail01", "braid01"), ("Medical_Female_03",)
 _BROW_M, _FACE_Z_M = 0.085, -0.06
+# Ears are so far to the side, and begin so far back.
+_EARS_M = (0.074, -0.085)
 _SHOES = ("shoes01", "shoes02", "shoes03")
 _AVATAR_SHOES = ("Male_Adult_14", "Male_Adult_18", "Business_Male_02", "Sports_Male_04", "Female_Adult_06")
 _LEAST_HAIR_M = 0.008
@@ -71,9 +73,11 @@ _FRINGE_RINGS, _FRINGE = 12, 2.5
 # Short hair: how voluminous it is among the avatars, as a share of them.  The least is as thick as its edge: what else
 # the avatars are beyond the skull is that theirs is another one.
 _SHORT = {"close": 0.4, "short": 0.65, "full": 0.85, "long_on_top": 0.97}
-_LEAST, _EDGE_M, _HIGHEST_M = 0.1, 0.008, 0.05
-# Tufts: how high, how many to the radian.
-_TUFT_M, _TUFTS = 0.0035, (9.0, 14.0)
+_LEAST, _EDGE_M, _HIGHEST_M, _LEAST_M = 0.1, 0.008, 0.05, 0.002
+# Short hair is combed back from a parting: how high its locks are, how wide, and how far they bend; the least share of
+# the height at the hairline, where locks end; and how much fuller one side is, from so far beside the middle.
+_LOCK_M, _LOCK_WIDTH_M, _LOCK_BEND = 0.0065, 0.042, 0.35
+_AT_HAIRLINE, _HAIRLINE_RINGS, _FULLER, _PARTING_M = 0.3, 2, 0.35, 0.03
 # The middle of the skull is so far below its top, and so far before the middle of the scalp.
 _SKULL_M, _SKULL_BACK_M = 0.115, 0.012
 # Shoes reach so high up the foot, and fade out over so much of it.  Their middle line, how high it is from toes to
@@ -192,18 +196,30 @@ class ShellMaker:
         least_m = np.quantile(short_m, _LEAST, axis=0)
         cut_m = {name: np.quantile(short_m, share, axis=0) for name, share in _SHORT.items()}
         cut_m |= {name: height_m[name] for name in _TIED_AVATARS}
-        unit = outward / length_m[:, None]
-        tufts = sum(np.sin(rate * (unit @ np.roll([0.9, 0.5, 1.0], turn))) for turn, rate in enumerate(_TUFTS))
-        shells = {}
+        unit, shells = outward / length_m[:, None], {}
+        locks, share = self._locks(outward, hair)
         for name, each_m in cut_m.items():
             height = np.zeros(len(rest))
             height[hair] = np.clip(each_m - least_m, 0, _HIGHEST_M)
-            height = np.where(hair, 0.5 * height + 0.5 * (self._mean @ height), 0)
-            height[hair] += _EDGE_M + _TUFT_M * tufts * np.clip(height[hair] / _EDGE_M, 0.3, 1)
+            height = np.where(hair, 0.5 * height + 0.5 * (self._mean @ height), 0)[hair] + _EDGE_M
+            height = share * height + _LOCK_M * locks * np.clip(height / _EDGE_M, 0.3, 1)
             field = np.zeros_like(rest)
-            field[hair] = unit * height[hair, None]
+            field[hair] = unit * np.maximum(height, _LEAST_M)[:, None]
             shells[f"hair.{name}"] = field.astype(np.float32)
         return shells
+
+    def _locks(self, outward: Float64Array, hair: BoolArray) -> tuple[Float64Array, Float64Array]:
+        """(n,) the profile of locks, −1…1, and the share of the height, of hair at (n, 3) from the skull's middle."""
+        side, _, back = outward.T
+        across_m = side + _LOCK_BEND * back - _PARTING_M
+        locks = np.sin(2 * np.pi * across_m / _LOCK_WIDTH_M) * (0.75 + 0.25 * np.sin(40 * back))
+        inner = hair.astype(np.float64)
+        for _ in range(_HAIRLINE_RINGS):
+            inner = np.where(hair, self._mean @ inner, 0)
+        # Between locks, the hairline is thinner.
+        at_edge = 1 - np.clip(2 * (inner[hair] - 0.4), 0, 1)
+        thinned = 1 - at_edge * (1 - _AT_HAIRLINE) * (0.5 - 0.5 * locks)
+        return locks, thinned * (1 + _FULLER * np.tanh(-across_m / 0.02))
 
     def _eyes(self) -> Float64Array:
         """(3,) the middle of the eyes."""
@@ -214,9 +230,11 @@ class ShellMaker:
         """(V',) what is beneath short or tied hair."""
         finish = self._bare.finish.copy()
         finish[HAIR, 2] = _EDGE_M
-        borders = Borders(hairline_front=-0.6, hairline_side=-0.1, hairline_back=0.4, beard=0.0)
+        borders = Borders(hairline_front=-0.72, hairline_side=0.1, hairline_back=0.45, beard=0.0)
         clothed = self.displacer.displace(Outfit(replace(self._bare, finish=finish, borders=borders), ()), _MEAN_SHAPE)
-        return np.asarray((clothed.material == HAIR) & (self.limb[:, 3] > 0))
+        rest = self.template.rest
+        ears = (np.abs(rest[:, 0]) > _EARS_M[0]) & (rest[:, 2] > _EARS_M[1])
+        return np.asarray((clothed.material == HAIR) & (self.limb[:, 3] > 0) & ~ears)
 
     def hair(self, name: str) -> FloatArray:
         """(V', 3) displacement of hair, which leaves the eyes free."""

@@ -33,7 +33,7 @@ Kinds = Mapping[str, frozenset[str]]
 
 _NOWHERE = -99.0
 # Whole sleeves and trousers end beyond the first of these, and most of them beyond the second: at wrist and ankle.
-_LONG_SLEEVE, _LONG_LEG = (1.55, 1.85, 2.0), (1.6, 1.9, 2.0)
+_LONG_SLEEVE, _LONG_LEG = (1.55, 1.85, 2.0), (1.6, 1.93, 2.05)
 _WHOLE = 0.9
 _LAYERS = {"top": 0.42, "jacket": 0.21, "coat": 0.09, "vest": 0.07, "dress": 0.11, "robe": 0.03, "none": 0.07}
 _SLEEVES = {"bare": 0.1, "sleeveless": 0.24, "short": 0.34, "long": 0.32}
