@@ -71,7 +71,7 @@ _LEAST_HAIR_M = 0.008
 # Hair thins out over so many rings before the face, by so much.
 _FRINGE_RINGS, _FRINGE = 12, 2.5
 # Short hair: how voluminous it is among the avatars, as a share of them.  The least is as thick as its edge: what else
-# the avatars are beyond the skull is that theirs is another one.
+# the avatars are beyond the skull is that theirs is another one.  The last is what is left of it between locks.
 _SHORT = {"close": 0.4, "short": 0.65, "full": 0.85, "long_on_top": 0.97}
 _LEAST, _EDGE_M, _HIGHEST_M, _LEAST_M = 0.1, 0.008, 0.05, 0.002
 # Short hair is combed back from a parting: how high its locks are, how wide, and how far they bend; the least share of

@@ -1,7 +1,8 @@
 """Trains the network that reads glasses and gloves from one view (`sender.wears.extras`).
 
-It learns from the judged people of `people`, half of whom are drawn from those who wear something.  On some of the
-others it is painted (`sender.train.painted_extras`).  The encoder starts from that of the network of clothes.
+It learns from the judged people of `people`; of a batch, three in eight are drawn from those who wear something.  On
+some of the others it is painted (`sender.train.painted_extras`).  The encoder starts from that of the network of
+clothes.
 
 As in `sender.train.wears`, --fold leaves a third of the people out, and --left-out takes what was read of them.  It
 chooses the temperatures, and how frequent each value is.
