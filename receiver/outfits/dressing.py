@@ -30,9 +30,6 @@ _SNAP, _BENEATH = 0.5, 1.4
 # of the leg.  On 128 people of the validation split, half known, the lowest hem is within 6 cm for 0.73 of them where
 # skirts end as trousers do.
 _FADES, _SKIRT_FADES = 0.04, 0.13
-# Whole trousers fall onto the shoe: beyond the first of these they are longer by so much than the wardrobe's, which all
-# end at the ankle.  Of 69 clothed avatars in trousers and shoes, the hems are at 1.93 to 2.04.
-_WHOLE, _LONGER = 1.9, 1.6
 _COVERED_M, _WORN_M = 3e-4, 1e-3
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
@@ -171,10 +168,9 @@ class Dresser:
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
         name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
-        end = z["leg_end"] + (0 if skirt else (_LONGER - 1) * max(z["leg_end"] - _WHOLE, 0))
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
         beyond = self._fall + _SKIRT_FADES if skirt else self._leg + _FADES
-        beyond = beyond - end
+        beyond = beyond - z["leg_end"]
         below = self._on_leg & ~self._reached(beyond, self._shells.axes)
         kept = ~self._on_arm & (self._torso <= z["waist"]) & ~below
         most_m = _BELT_M + np.maximum(z["waist"] - self._torso, 0) * _BELOW_BELT_M
