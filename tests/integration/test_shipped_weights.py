@@ -40,7 +40,7 @@ FLOORS = {
     "clothing": 7.0,
     "wears": 0.6,
     "extras": 0.35,
-    "diffusion": 14.0,
+    "diffusion": 13.7,
     "atlas_completion": 24.0,
     "image_channel": 15.0,
     "picture_diffusion": 15.0,
