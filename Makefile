@@ -13,7 +13,7 @@ SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 4
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := following mediapipe_pose multiview photos silhouettes wears
