@@ -38,6 +38,7 @@ class Extras:
         nose = rest[middle[rest[middle, 2].argmin()]]
         self._place = np.column_stack([np.abs(rest[:, 0]), rest[:, 1:] - nose[1:]])
         self._side = np.sign(rest[:, :1])
+        self._across, self._radius = self._outline()
         self._face = template.region == REGION_INDEX["face"]
         self._before_eyes = self._face & (self._place[:, 2] < _FRONT_M)
         self._face &= template.outside
@@ -55,22 +56,21 @@ class Extras:
 
     def _lenses(self, field: FloatArray) -> None:
         """Solid lenses, a bridge and bars."""
-        _, radius = self._outline()
+        radius = self._radius
         rim = (radius > 1 - _SNAP) & (radius < 1 + _SNAP)
-        self._put_before_eyes(field, (radius < 1 + _SNAP), np.where(rim, 1, radius))
+        self._put_before_eyes(field, radius < 1 + _SNAP, np.where(rim, 1, radius))
 
     def _frame(self, field: FloatArray) -> None:
         """Rings, a bridge and bars."""
-        _, radius = self._outline()
+        radius = self._radius
         begin, middle, end = _RING
         edge = np.where(radius < middle, *_RING_EDGES)
         self._put_before_eyes(field, (radius > begin) & (radius < end), edge)
 
     def _put_before_eyes(self, field: FloatArray, inside: BoolArray, radius: FloatArray) -> None:
         """Moves what is inside into the plane before the eyes, (V',) so far from the middle of the lens."""
-        across, before = self._outline()
         middle = np.array(_LENS_M, np.float32)
-        level = middle + across * (radius / np.maximum(before, 1e-6))[:, None]
+        level = middle + self._across * (radius / np.maximum(self._radius, 1e-6))[:, None]
         bridge = self._bridge()
         level[bridge] = self._place[bridge, :2]
         solid = self._before_eyes & (inside | bridge)
@@ -94,7 +94,7 @@ class Extras:
     def _bars(self, field: FloatArray, but: BoolArray) -> None:
         _, down, back = self._place.T
         bar = self._face & ~but & (down > _BARS_M[0]) & (down < _BARS_M[1])
-        bar &= (back > _BAR_ENDS_M[0]) & (back < _BAR_ENDS_M[1]) & (self._outline()[1] > 1)
+        bar &= (back > _BAR_ENDS_M[0]) & (back < _BAR_ENDS_M[1]) & (self._radius > 1)
         field[bar] += (self._normals * np.float32(_BAR_M))[bar]
 
     def _gloves(self, field: FloatArray, cloth: BoolArray) -> None:

@@ -25,7 +25,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.arrays import ByteArray, FloatArray, Image
+from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.training.checkpoint import save_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
@@ -73,7 +73,7 @@ class ExtrasTraining(Recipe[ExtrasNet, ExtrasBatch]):
 
     def prepare(self) -> ExtrasNet:
         self._left_out = [left_out_reading(directory) for directory in self.options.left_out]
-        kept, perception = self.options.observed or self.options.out, Perception.load()
+        kept, perception = self.options.observed or self.options.out, Perception.load(device=self.device)
         look = partial(observed_photographs, self.options.people, perception=perception)
         judged = WornPeople.cached(kept / "photographs-train.pt", lambda: look("train"))
         self._test = WornPeople.cached(kept / "photographs-test.pt", lambda: look("test"))
@@ -128,7 +128,7 @@ def _with_encoder(network: ExtrasNet) -> ExtrasNet:
     return network
 
 
-def _wears_something(kinds: ByteArray) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _wears_something(kinds: ByteArray) -> BoolArray:
     """(N,) whether some attribute is known to have another value than its first, of (N, A) bits."""
     columns = kinds[:, list(_COLUMNS.values())]
     return np.asarray(((columns & 1) == 0).any(axis=1))
