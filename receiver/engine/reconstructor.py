@@ -83,7 +83,7 @@ class Reconstructor:
         self._labels = labels
         self._kinematics = KeypointKinematics(body)
         self._skin = BodySkin.from_model(body)
-        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes))
+        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes), self._skin.span)
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
@@ -128,11 +128,10 @@ class Reconstructor:
         with self._timed("decode", stages_ms):
             labelled = read_labels(people, self._labels)
         with self._timed("diffusion", stages_ms):
-            worn = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
-            fields = [self._displacements.displacement(*pair) for pair in zip(people, worn, strict=True)]
-            displacement = torch.stack(fields)
+            wears = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
+            worn = [self._displacements.clothes(*pair) for pair in zip(people, wears, strict=True)]
         with self._timed("body", stages_ms), torch.inference_mode():
-            output = self._skin.templates(labelled.parameters, displacement)
+            output = self._skin.templates(labelled.parameters, worn)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
         batch = _Batch(labelled, output, joints_BK3)
         rows = itertools.count()
