@@ -179,6 +179,12 @@ def test_processor_time_of_each_stage_is_told() -> None:
     assert all(seconds > 0 for seconds in worked.values())
 
 
+def test_people_have_a_height_and_deviations(reconstructor: Reconstructor) -> None:
+    scale = people(reconstructor, frame(0))[0].scale
+    assert scale is not None and 1 < scale.height_m < 2.2
+    assert 0 < scale.height_sigma_m < scale.height_m and scale.distance_sigma_m > 0
+
+
 def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[torch.device] = []
 
