@@ -89,6 +89,7 @@ def test_written_record_is_valid(
         stages_ms={"surface": 23.4},
         people=tuple(persons),
         left_out=left_out,
+        link_bytes=21_596 if people else None,
         camera=Camera(640, 480, 768.0) if people else None,
     )
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:
