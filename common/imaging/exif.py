@@ -4,18 +4,16 @@ Metadata may be damaged in any way: what cannot be read is as if it were missing
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import ExifTags
 from PIL import Image as PillowImage
 
+from common.imaging.focal_length import EQUIVALENTS_MM, focal_px_of_equivalent
+
 logger = logging.getLogger(__name__)
 
-_FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
-# Lenses from fisheye to the longest that people are photographed with.
-_EQUIVALENTS_MM = (8, 1200)
 # Relative difference of the proportions from which a picture was cropped.
 _CROPPED = 0.02
 
@@ -41,13 +39,13 @@ def film_equivalent_mm(image: PillowImage.Image) -> int | None:
     shorter, longer = sorted(image.size)
     if min(sides) > 0 and abs(min(sides) / max(sides) * longer / shorter - 1) > _CROPPED:
         return None
-    return equivalent if _EQUIVALENTS_MM[0] <= equivalent <= _EQUIVALENTS_MM[1] else None
+    return equivalent if EQUIVALENTS_MM[0] <= equivalent <= EQUIVALENTS_MM[1] else None
 
 
 def focal_length_px(image: PillowImage.Image) -> float | None:
-    """The focal length in pixels, by its equivalent, which refers to the diagonal (CIPA DCG-001)."""
+    """The focal length in pixels, by its equivalent."""
     equivalent = film_equivalent_mm(image)
-    return None if equivalent is None else equivalent / _FILM_DIAGONAL_MM * math.hypot(*image.size)
+    return None if equivalent is None else focal_px_of_equivalent(equivalent, *image.size)
 
 
 def exif_of_lens(equivalent_mm: int) -> bytes:

@@ -1,20 +1,21 @@
 """The displaced template: one closed mesh with clothes and hair, bound to its skeleton."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 import scipy.sparse
+import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
 
 from common.arrays import ByteArray, FloatArray, Int32Array
 from common.body.anatomy import POINTS, SKELETON
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
-from receiver.body.spanning import LegSpan
-from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
+from receiver.body.spanning import Clothes, LegSpan
+from receiver.mesh.skinned_glb import PosedBody, Reweighted, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.texture.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
 from receiver.texture.face_detail import FaceDetail
@@ -25,9 +26,9 @@ _POINTS_PER_VERTEX = 4
 
 @dataclass(frozen=True, slots=True)
 class PosedTemplates(BodyOutput):
-    """Posed templates of B people; `spanned` (B, V', 3): with what spans both legs, None if nothing does."""
+    """Posed templates of B people; `reweighted`: of each, what is not skinned as all bodies are."""
 
-    spanned: Tensor | None = None
+    reweighted: tuple[Reweighted | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,13 @@ class BodySkin:
         points = _point_weights(template.rest, template.faces, model)
         return cls(model, template, skeleton, points, LegSpan(model, template))
 
-    def templates(self, parameters: BodyParameters, displacement: Tensor | None = None) -> PosedTemplates:
-        """(B, V', 3) templates in camera space; `displacement` (B, V', 3) at rest, camera axes, metres, or None."""
+    def templates(self, parameters: BodyParameters, worn: Sequence[Clothes] | None = None) -> PosedTemplates:
+        """(B, V', 3) templates in camera space, in what each person wears, or bare."""
+        displacement = None if worn is None else torch.stack([each.displacement for each in worn])
         output = self.template.posed(self.model, parameters, displacement)
-        spanned = None if displacement is None else self.span(parameters, displacement, output)
-        return PosedTemplates(output.vertices, output.joint_positions, output.joint_rotations, spanned)
+        vertices = output.vertices if worn is None else self.span(parameters, worn, output)
+        reweighted = (None,) * len(vertices) if worn is None else tuple(each.reweighted for each in worn)
+        return PosedTemplates(vertices, output.joint_positions, output.joint_rotations, reweighted)
 
     def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with as many weights of each vertex as `influences`, a multiple of 4."""
@@ -89,7 +92,7 @@ class BodySkin:
             to_numpy(output.joint_positions[index]),
             to_numpy(output.joint_rotations[index]),
             paint.texture if paint is not None else None,
-            None if output.spanned is None else to_numpy(output.spanned[index]),
+            output.reweighted[index],
         )
 
 

@@ -14,6 +14,7 @@ from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.texture.point_colours import PointColours
 from common.wears import Wears
+from receiver.decode.person_scale import PersonScale
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -100,6 +101,7 @@ class ReconstructedPerson:
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
         joints_3d: (17, 3) metres.
         surface_corners: where the surface's triangles are in the texture of the body; None if that is not known.
+        scale: how tall the person is, and how sure height and distance are.
     """
 
     labels: PersonLabels
@@ -108,6 +110,7 @@ class ReconstructedPerson:
     keypoints_2d: FloatArray
     joints_3d: FloatArray
     surface_corners: TextureCorners | None = None
+    scale: PersonScale | None = None
 
     @property
     def surface_texture(self) -> MeshTexture | None:

@@ -25,6 +25,7 @@ from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.decode.labelled_body import LabelledBody, read_labels
+from receiver.decode.person_scale import PersonScale, ScaleEstimator
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
@@ -54,6 +55,7 @@ class _InferredPerson:
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
+    scale: PersonScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,9 @@ class Reconstructor:
         self._worked = worked
         self._labels = labels
         self._kinematics = KeypointKinematics(body)
+        self._scales = ScaleEstimator(body)
         self._skin = BodySkin.from_model(body)
-        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes))
+        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes), self._skin.span)
         self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
@@ -128,11 +131,10 @@ class Reconstructor:
         with self._timed("decode", stages_ms):
             labelled = read_labels(people, self._labels)
         with self._timed("diffusion", stages_ms):
-            worn = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
-            fields = [self._displacements.displacement(*pair) for pair in zip(people, worn, strict=True)]
-            displacement = torch.stack(fields)
+            wears = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
+            worn = [self._displacements.clothes(*pair) for pair in zip(people, wears, strict=True)]
         with self._timed("body", stages_ms), torch.inference_mode():
-            output = self._skin.templates(labelled.parameters, displacement)
+            output = self._skin.templates(labelled.parameters, worn)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
         batch = _Batch(labelled, output, joints_BK3)
         rows = itertools.count()
@@ -155,6 +157,7 @@ class Reconstructor:
                     person.keypoints_2d,
                     person.joints_3d,
                     None if person.request.still else self._surfaces.corners,
+                    person.scale,
                 )
                 for person in frame.people
             )
@@ -185,6 +188,7 @@ class Reconstructor:
             self._skin.pose(batch.output, row, region_colours, point_colours, paint, self._face),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
+            self._scales.scale(labels, request.frame.camera, batch.joints_BK3[row]),
         )
 
     def _surface_of(self, person: _InferredPerson) -> SurfaceMesh | Callable[[], SurfaceMesh]:

@@ -8,6 +8,7 @@ import functools
 
 import numpy as np
 
+from common.arrays import FloatArray
 from common.body.model import BodyModel
 from receiver.body.skinning import BodySkin
 from receiver.mesh.skinned_glb import Skeleton
@@ -18,12 +19,22 @@ INFLUENCES = 8
 
 def full_weights(published: Skeleton) -> Skeleton:
     """The skeleton with all weights of the body model, if it is the body model's; otherwise as it is."""
-    return _full_skeleton() if _equal(published, load_body_skin()[1].skeleton) else published
+    skin = load_body_skin()[1]
+    if not _equal_but_for_span(published, skin.skeleton):
+        return published
+    return spanning_skeleton(skin.span.shares_of(published))
 
 
 def is_of_body_model(skeleton: Skeleton) -> bool:
     """Whether a skeleton from `full_weights` is the body model's."""
-    return _equal(skeleton, _full_skeleton())
+    return _equal_but_for_span(skeleton, _full_skeleton())
+
+
+def spanning_skeleton(shares: FloatArray) -> Skeleton:
+    """All weights of a body of which hips and legs (L,) follow the other leg by these shares."""
+    if not shares.any():
+        return _full_skeleton()
+    return _full_skeleton().reweighted(load_body_skin()[1].span.reweighted(shares, INFLUENCES))
 
 
 @functools.cache
@@ -38,11 +49,14 @@ def _full_skeleton() -> Skeleton:
     return load_body_skin()[1].skeleton_with(INFLUENCES)
 
 
-def _equal(one: Skeleton, other: Skeleton) -> bool:
-    return (
-        one.names == other.names
-        and one.vertex_joints.shape == other.vertex_joints.shape
-        and np.array_equal(one.parents, other.parents)
-        and np.array_equal(one.vertex_joints, other.vertex_joints)
-        and np.allclose(one.vertex_weights, other.vertex_weights, atol=1e-6)
+def _equal_but_for_span(one: Skeleton, other: Skeleton) -> bool:
+    """Whether joints are equal, and the weights of all vertices that clothes cannot change."""
+    if one.names != other.names or not np.array_equal(one.parents, other.parents):
+        return False
+    if one.vertex_joints.shape != other.vertex_joints.shape:
+        return False
+    kept = np.ones(len(one.vertex_joints), np.bool_)
+    kept[load_body_skin()[1].span.vertices] = False
+    return np.array_equal(one.vertex_joints[kept], other.vertex_joints[kept]) and np.allclose(
+        one.vertex_weights[kept], other.vertex_weights[kept], atol=1e-6
     )

@@ -21,6 +21,20 @@ INFLUENCES = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Reweighted:
+    """Vertices that are skinned otherwise than the skeleton says.
+
+    Args:
+        vertices: (K,) their indices.
+        vertex_joints, vertex_weights: (K, I) as in `Skeleton`.
+    """
+
+    vertices: IntArray
+    vertex_joints: ByteArray
+    vertex_weights: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class Skeleton:
     """Joints and skinning weights of the body; the same in every frame.
 
@@ -40,6 +54,12 @@ class Skeleton:
         """The same joints, with the weights of these vertices, of which some may occur twice."""
         return replace(self, vertex_joints=self.vertex_joints[vertices], vertex_weights=self.vertex_weights[vertices])
 
+    def reweighted(self, change: Reweighted) -> Self:
+        """The same joints, with other weights of some vertices."""
+        joints, weights = self.vertex_joints.copy(), self.vertex_weights.copy()
+        joints[change.vertices], weights[change.vertices] = change.vertex_joints, change.vertex_weights
+        return replace(self, vertex_joints=joints, vertex_weights=weights)
+
 
 @dataclass(frozen=True, slots=True)
 class PosedBody:
@@ -50,19 +70,14 @@ class PosedBody:
         joint_positions: (J, 3) metres.
         joint_rotations: (J, 3, 3) from each joint's local frame to camera space.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
-        spanned: (V, 3) where a surface lies around the body if cloth spans both legs; None if that is on the mesh.
+        reweighted: what is not skinned as the skeleton says; None if all of it is.
     """
 
     mesh: SurfaceMesh
     joint_positions: FloatArray
     joint_rotations: FloatArray
     texture: MeshTexture | None = None
-    spanned: FloatArray | None = None
-
-    @property
-    def outer_vertices(self) -> FloatArray:
-        """(V, 3) what a surface lies around, metres."""
-        return self.mesh.vertices if self.spanned is None else self.spanned
+    reweighted: Reweighted | None = None
 
 
 def skeleton_from_dense(
@@ -79,21 +94,31 @@ def skeleton_from_dense(
         )
     if parents[0] != -1 or any(not 0 <= parents[j] < j for j in range(1, len(parents))):
         raise ValueError("parents must precede their children, the root first")
-    weights = np.pad(weights, ((0, 0), (0, max(0, influences - len(names)))))
+    return Skeleton(names, parents, *largest_weights(weights, influences))
+
+
+def largest_weights(weights: FloatArray, influences: int) -> tuple[ByteArray, FloatArray]:
+    """Joints and weights (V, I) that are the largest of (V, J); the weights of a vertex sum to 1.
+
+    Raises:
+        ValueError: a vertex has no weight.
+    """
+    weights = np.pad(weights, ((0, 0), (0, max(0, influences - weights.shape[1]))))
     largest = np.argsort(-weights, axis=1, kind="stable")[:, :influences]
     kept = np.take_along_axis(weights, largest, axis=1)
     sums = kept.sum(axis=1, keepdims=True)
     if float(sums.min()) <= 0.0:
         raise ValueError("a vertex has no skinning weight")
     # The glTF validator requires joint 0 where the weight is 0.
-    joints = np.where(kept > 0.0, largest, 0).astype(np.uint8)
-    return Skeleton(names, parents, joints, (kept / sums).astype(np.float32))
+    return np.where(kept > 0.0, largest, 0).astype(np.uint8), (kept / sums).astype(np.float32)
 
 
 def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     """A GLB file with one skinned mesh, y up. Raises ValueError if body and skeleton differ in joints or vertices."""
     if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
         raise ValueError("body and skeleton do not match in number of joints or vertices")
+    if body.reweighted is not None:
+        skeleton = skeleton.reweighted(body.reweighted)
     writer = GlbWriter()
     mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
     primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)

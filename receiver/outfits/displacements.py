@@ -1,9 +1,9 @@
-"""What each person wears, as displacements of the template at rest: made when it changes, else remembered.
+"""What each person wears, on the template at rest: made when it changes, else remembered.
 
 People of whom every entry of `surface` is sure wear what the labels say.  All others wear an outfit of their kinds,
 guided by what the labels say in the measure of their confidence: what is unsure is generated, not taken for known.
 
-Displacements are a function of a person's identity, `wears` and `surface` alone.  These labels change rarely, and an
+Clothes are a function of a person's identity, `wears` and `surface` alone.  These labels change rarely, and an
 outfit takes 20 ms, so results are kept.
 """
 
@@ -17,6 +17,7 @@ from common.arrays import FloatArray
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.frames import PersonLabels
 from common.wears import Wears
+from receiver.body.spanning import Clothes, LegSpan
 from receiver.outfits.guidance import Guidance
 
 # Results that are kept, of all sessions; each takes 160 kB.
@@ -27,18 +28,19 @@ _SURE = 0.97
 
 
 class Displacements:
-    """Makes and remembers displacements.
+    """Makes and remembers displacements, and how they are posed.
 
     Args:
         space: on the device that the displacements are wanted on.
+        span: of the template.
     """
 
-    def __init__(self, space: SurfaceSpace, outfits: Guidance) -> None:
-        self._space, self._outfits = space, outfits
-        self._known: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+    def __init__(self, space: SurfaceSpace, outfits: Guidance, span: LegSpan) -> None:
+        self._space, self._outfits, self._span = space, outfits, span
+        self._known: OrderedDict[tuple[object, ...], Clothes] = OrderedDict()
 
-    def displacement(self, person: PersonLabels, wears: Wears | None = None) -> Tensor:
-        """(V', 3) displacements at rest of a person, metres.
+    def clothes(self, person: PersonLabels, wears: Wears | None = None) -> Clothes:
+        """What a person wears.
 
         Args:
             wears: the posterior over kinds of clothes; None if nothing is known of it: the person wears plain clothes.
@@ -53,7 +55,8 @@ class Displacements:
         worn = b"" if wears is None else wears.encode()
         key = person.identity, surface.tobytes(), round(confidence, 3), worn
         if key not in self._known:
-            self._known[key] = self._made(person.identity, surface, confidence, wears)
+            displacement = self._made(person.identity, surface, confidence, wears)
+            self._known[key] = self._span.clothes(displacement)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)

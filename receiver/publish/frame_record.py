@@ -1,5 +1,6 @@
 """One line of `frames.jsonl`: the published record of a frame."""
 
+import dataclasses
 import json
 import math
 import re
@@ -9,6 +10,8 @@ from typing import Any
 
 from common.arrays import FloatArray
 from common.frames import Camera
+from common.imaging.focal_length import focal_sigma
+from receiver.decode.person_scale import PersonScale
 from receiver.link.session import SenderClock
 
 # The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
@@ -45,6 +48,7 @@ class PersonRecord:
         surface: path of the surface mesh relative to the output directory, or None.
         body: path of the body mesh relative to the output directory, or None.
         wears: attribute → likeliest value and its probability (`common.wears`); empty while nothing is known.
+        scale: how tall the person is, and how sure height and distance are; None if that is not known.
     """
 
     identity: int
@@ -54,6 +58,7 @@ class PersonRecord:
     surface: str | None = None
     body: str | None = None
     wears: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    scale: PersonScale | None = None
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -114,7 +119,8 @@ class FrameRecord:
         }
         if self.camera is not None:
             size = {"width": self.camera.width, "height": self.camera.height}
-            line["camera"] = {**size, "focal_px": _number(self.camera.focal_px)}
+            lens = {"focal_px": _number(self.camera.focal_px), "focal_sigma": focal_sigma(self.camera)}
+            line["camera"] = {**size, **lens}
         if self.left_out:
             line["left_out"] = self.left_out
         if self.link_bytes is not None:
@@ -146,10 +152,12 @@ def mesh_path(value: object) -> str | None:
 def _person(person: PersonRecord) -> dict[str, Any]:
     """A person as a JSON object."""
     known = {name: [value, _number(share)] for name, (value, share) in person.wears.items()}
+    scale = {} if person.scale is None else dataclasses.asdict(person.scale)
     return {
         "id": person.identity,
         "score": _number(person.score),
         **pose_as_dict(person.keypoints_2d, person.joints_3d),
+        **{name: _number(value) for name, value in scale.items()},
         "surface": person.surface,
         "body": person.body,
         **({"wears": known} if known else {}),

@@ -133,4 +133,5 @@ class FramePublisher:
             surface,
             body,
             worn.likeliest() if worn else {},
+            person.scale,
         )

@@ -8,8 +8,6 @@ Where limbs touch, a carried mesh passes through itself.  One that is solved in 
 times as long and has other vertices in each frame: `tests.bench.surfaces` compares them.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -69,20 +67,19 @@ class PeopleSurfaces:
 
     def carried(self, body: PosedBody) -> SurfaceMesh:
         """The mesh that all people have in common, on a posed template: a millisecond."""
-        vertices = self._binding.carried(body.outer_vertices, body.joint_rotations)
+        vertices = self._binding.carried(body.mesh.vertices, body.joint_rotations)
         colours = None if body.mesh.colours is None else self._binding.coloured(body.mesh.colours)
         return SurfaceMesh(vertices, self._binding.faces, colours)
 
     def solved(self, body: PosedBody, pixels_per_metre: float, people_in_frame: int) -> SurfaceMesh:
-        """The surface around the outer vertices of a posed template, which never passes through itself.
+        """The surface around a posed template, which never passes through itself.
 
         Args:
             pixels_per_metre: scale of the picture at the person.
             people_in_frame: number of people in the picture.
         """
         size_px = pixels_per_metre * float(np.ptp(body.mesh.vertices, axis=0).max())
-        around = replace(body.mesh, vertices=body.outer_vertices)
-        return self._solved(around, self._stage.resolution(size_px, people_in_frame))
+        return self._solved(body.mesh, self._stage.resolution(size_px, people_in_frame))
 
     def _solved(
         self, template: SurfaceMesh, resolution: int | None = None, places: DetailedPlaces | None = None

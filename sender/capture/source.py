@@ -7,9 +7,8 @@ from typing import Self
 from common.arrays import Image
 from common.errors import SourceError
 from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
 
-# A field of view of 2·atan(1/(2·1.2)) ≈ 45° along the longer side, between a phone's wide and normal lenses.
-DEFAULT_FOCAL_RATIO = 1.2
 MAX_SIDE_PX = 65_535
 """The longest side of a frame that a packet can describe."""
 MAX_PIXELS = 180_000_000
@@ -75,14 +74,14 @@ class FrameSource:
 
 
 def camera_of(image: Image, focal_px: float | None) -> Camera:
-    """The camera of an (H, W, 3) image; without a focal length, `DEFAULT_FOCAL_RATIO` times the longer side.
+    """The camera of an (H, W, 3) image; without a focal length, with a guessed one.
 
     Raises:
         SourceError: the image is too large.
     """
     height, width = image.shape[:2]
     check_size(width, height)
-    return Camera(width, height, focal_px if focal_px is not None else DEFAULT_FOCAL_RATIO * max(width, height))
+    return Camera(width, height, guessed_focal_px(width, height) if focal_px is None else focal_px)
 
 
 def check_size(width: int, height: int) -> None:

@@ -23,13 +23,13 @@ from torch.nn import functional
 from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
 from common.io.command_line import parser_of
 from common.labels import group_slices
 from common.tensor_rows import TensorRows
 from common.training.flags import add_result_flags
 from common.training.run import write_json
 from common.weights.loader import architecture_of, save_weights
-from sender.capture.source import DEFAULT_FOCAL_RATIO
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
@@ -97,7 +97,7 @@ class Observer:
     def limbs(self, item: Photograph, person: int, box: Box, index: int) -> Limbs:
         """The limbs of one person, seen in a box."""
         height, width = item.image.shape[:2]
-        camera = Camera(width, height, DEFAULT_FOCAL_RATIO * max(width, height))
+        camera = Camera(width, height, guessed_focal_px(width, height))
         seen = predict_in_boxes(self._perception, item.image, [box])
         score = float(self._verifier.presence(seen.output, _PRIOR)[0])
         observed = ObservedPerson(0, score, seen.crops[0], seen.output)

@@ -138,8 +138,8 @@ class Carrier:
     def _templates(self, shape: FloatArray, displacement: FloatArray | None) -> PosedTemplates:
         rest = BodyParameters.rest()
         parameters = replace(rest, shape=torch.from_numpy(shape)[None])
-        field = None if displacement is None else torch.from_numpy(displacement)[None]
-        return self.skin.templates(parameters, field)
+        worn = None if displacement is None else [self.skin.span.clothes(torch.from_numpy(displacement))]
+        return self.skin.templates(parameters, worn)
 
 
 class KnownOutfits:

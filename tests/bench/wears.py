@@ -23,8 +23,8 @@ import numpy as np
 
 from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
 from common.wear_kinds import VALUES
-from sender.capture.source import DEFAULT_FOCAL_RATIO
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -54,7 +54,7 @@ def product(reader: WearsReader, stage: PerceptionStage, image: Image, people: S
     """Readings of the people whom the sender finds in a picture."""
     height, width = image.shape[:2]
     stage.reset()
-    found = stage.process(image, Camera(width, height, DEFAULT_FOCAL_RATIO * max(width, height)))
+    found = stage.process(image, Camera(width, height, guessed_focal_px(width, height)))
     readings = []
     for person in people:
         overlaps = [overlap(person.box, keypoint_box(each)) for each in found]

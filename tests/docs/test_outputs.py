@@ -14,6 +14,7 @@ import pytest
 from common.frames import Camera
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
+from receiver.decode.person_scale import PersonScale
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
@@ -43,9 +44,11 @@ def test_example_is_valid(example: dict[str, Any]) -> None:
 
 
 def test_page_describes_every_key(example: dict[str, Any]) -> None:
-    for key in [*SCHEMA["properties"], *SCHEMA["$defs"]["person"]["properties"]]:
+    camera = SCHEMA["properties"]["camera"]["properties"]
+    for key in [*SCHEMA["properties"], *SCHEMA["$defs"]["person"]["properties"], *camera]:
         assert f"`{key}`" in PAGE
     assert set(example) == {*SCHEMA["required"], "camera"}
+    assert set(example["camera"]) == set(camera)
 
 
 def test_schema_and_page_name_what_people_wear() -> None:
@@ -69,7 +72,10 @@ def test_written_record_is_valid(
     points = np.linspace(0, 1, 51, dtype=np.float32).reshape(17, 3)
     worn = {name: (values[-1], 1.0) for name, values in VALUES.items()}
     persons = [
-        PersonRecord(number, 0.9, points, -points, f"meshes/000005-p{number}.glb", None, worn if number else {})
+        PersonRecord(
+            *(number, 0.9, points, -points, f"meshes/000005-p{number}.glb", None),
+            *((worn, PersonScale(1.7, 0.15, 1.2)) if number else ({}, None)),
+        )
         for number in range(people)
     ]
     record = FrameRecord(
@@ -83,6 +89,7 @@ def test_written_record_is_valid(
         stages_ms={"surface": 23.4},
         people=tuple(persons),
         left_out=left_out,
+        link_bytes=21_596 if people else None,
         camera=Camera(640, 480, 768.0) if people else None,
     )
     with SessionDirectory(PublishConfig(out=tmp_path)) as directory:

@@ -37,7 +37,7 @@ def recorded_person(folder: Path, displacement: Tensor | None = None, paint: Pai
         paint: the person's colours.
     """
     skin = BodySkin.from_model(BodyModel.load())
-    worn = None if displacement is None else displacement.expand(FRAMES, -1, -1)
+    worn = None if displacement is None else [skin.span.clothes(displacement)] * FRAMES
     output = skin.templates(body_parameters(), worn)
     bodies = [BodyAt(0.1 * number, folder / f"{number:06d}.body.glb") for number in range(FRAMES)]
     for number, body in enumerate(bodies):

@@ -54,7 +54,7 @@ def test_displacements_follow_the_bones() -> None:
     model = BodyModel.load()
     skin, turned = BodySkin.from_model(model), BodyParameters.rest(1)
     turned.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, 0.0, torch.pi / 2]]))
-    displacement = torch.tensor([0.02, 0.0, 0.0]).expand(1, len(skin.template), 3)
+    worn = [skin.span.clothes(torch.tensor([0.02, 0.0, 0.0]).expand(len(skin.template), 3))]
     with torch.no_grad():
-        moved = skin.templates(turned, displacement).vertices - skin.templates(turned).vertices
+        moved = skin.templates(turned, worn).vertices - skin.templates(turned).vertices
     torch.testing.assert_close(moved, torch.tensor([0.0, 0.02, 0.0]).expand_as(moved), rtol=0, atol=1e-4)

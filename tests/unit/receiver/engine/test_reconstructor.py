@@ -24,6 +24,7 @@ from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.outfits.mixture import PLAIN
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.pretended_gpu import pretended_gpu
 
@@ -179,8 +180,16 @@ def test_processor_time_of_each_stage_is_told() -> None:
     assert all(seconds > 0 for seconds in worked.values())
 
 
+def test_people_have_a_height_and_deviations(reconstructor: Reconstructor) -> None:
+    scale = people(reconstructor, frame(0))[0].scale
+    assert scale is not None and 1 < scale.height_m < 2.2
+    assert 0 < scale.height_sigma_m < scale.height_m and scale.distance_sigma_m > 0
+
+
 def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[torch.device] = []
+    skirt = PLAIN.as_known({"bottom": "skirt_long", "layer": "top"})
+    request = ReconstructionRequest("account", "test", frame(0, 2), wears={0: skirt})
 
     def to_host(tensor: torch.Tensor) -> FloatArray:
         copied.append(tensor.device)
@@ -189,10 +198,12 @@ def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstructor_module, "to_numpy", to_host)
     monkeypatch.setattr(skinning, "to_numpy", to_host)
     with pretended_gpu(monkeypatch) as gpu:
-        there = people(Reconstructor.load(device=gpu), frame(0))[0]
+        there = Reconstructor.load(device=gpu).reconstruct(request).people
         assert set(copied) == {gpu}
-    here = people(Reconstructor.load(), frame(0))[0]
-    np.testing.assert_allclose(there.body.mesh.vertices, here.body.mesh.vertices, atol=1e-4)
+    here = Reconstructor.load().reconstruct(request).people
+    assert [person.body.reweighted is None for person in here] == [False, True], "only the first wears a skirt"
+    for one, other in zip(there, here, strict=True):
+        np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-4)
 
 
 def red_left_blue_right() -> ReceivedTexture:

@@ -15,7 +15,7 @@ from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS
 from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
 from receiver.export.editing import Edits
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.skin_weights import full_weights, load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
 from receiver.outfits.diffusion import OutfitDiffusion
@@ -43,7 +43,7 @@ def character(tmp_path_factory: pytest.TempPathFactory) -> Character:
     x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
     outfit = Dresser(TEMPLATE, Shells.load()).dress(unfolded(drawn, x))
     wider = outfit.displacement + 0.002 * outfit.cloth[:, None] * TEMPLATE.vertex_normals(TEMPLATE.rest)
-    worn = torch.from_numpy(np.asarray(wider, np.float32))[None]
+    worn = torch.from_numpy(np.asarray(wider, np.float32))
     person = recorded_person(tmp_path_factory.mktemp("meshes"), displacement=worn)
     colours = np.where(outfit.cloth[:, None], CLOTH, SKIN).astype(np.uint8)
     mesh = dataclasses.replace(person.mesh, colours=colours)
@@ -156,6 +156,19 @@ def test_skirts_follow_both_legs_and_trousers_their_own(character: Character) ->
     middle = (REGION == "shin") & (np.abs(x) < 0.015) & (z > 0.05) & (y > 0.35)
     assert middle.any() and (weights[:, middle].min(axis=0) > 0.2).all()
     np.testing.assert_allclose(skirt.skeleton.vertex_weights.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["skirt_long", "skirt_short"])
+def test_published_skirt_is_found_in_the_rest_pose(tmp_path: Path, kind: str) -> None:
+    drawn = draw(PLAIN.as_known({**KINDS, "bottom": kind}), IDENTITY)
+    x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
+    field = Dresser(TEMPLATE, Shells.load()).dress(unfolded(drawn, x)).displacement
+    person = recorded_person(tmp_path, torch.from_numpy(field))
+    np.testing.assert_allclose(displacement(person), field, atol=2e-3)
+    trousers = dataclasses.replace(person, kinds={**KINDS, "bottom": kind})
+    trousers = Edits.parse(["bottom=trousers"], [], []).applied(trousers)
+    bare = full_weights(load_body_skin()[1].skeleton)
+    assert trousers.skeleton is bare is not person.skeleton
 
 
 def test_tint_is_of_the_part_that_is_worn(character: Character) -> None:

@@ -8,6 +8,7 @@ from common.body.template import BodyTemplate
 from common.frames import PersonLabels
 from common.wear_kinds import VALUES
 from common.wears import Wears
+from receiver.body.skinning import BodySkin
 from receiver.outfits import displacements
 from receiver.outfits.displacements import Displacements
 from receiver.outfits.guidance import Guidance
@@ -36,7 +37,7 @@ def outfits(space: SurfaceSpace) -> CountingGuidance:
 
 @pytest.fixture
 def worn(space: SurfaceSpace, outfits: CountingGuidance) -> Displacements:
-    return Displacements(space, outfits)
+    return Displacements(space, outfits, BodySkin.from_model(BodyModel.load()).span)
 
 
 def person(
@@ -54,18 +55,18 @@ UNSURE = 0.5
 
 
 def test_an_outfit_is_made_once_whatever_the_pose(worn: Displacements, outfits: CountingGuidance) -> None:
-    first, moved = (worn.displacement(person(arm=arm, confidence=UNSURE)) for arm in (0.0, 1.0))
+    first, moved = (worn.clothes(person(arm=arm, confidence=UNSURE)).displacement for arm in (0.0, 1.0))
     assert torch.equal(first, moved) and outfits.made == 1
 
 
 @pytest.mark.parametrize("other", [person(surface=-0.5, confidence=UNSURE), person(identity=3, confidence=UNSURE)])
 def test_other_clothes_are_made_at_once(worn: Displacements, outfits: CountingGuidance, other: PersonLabels) -> None:
-    first = worn.displacement(person(confidence=UNSURE))
-    assert not torch.equal(first, worn.displacement(other)) and outfits.made == 2
+    first = worn.clothes(person(confidence=UNSURE)).displacement
+    assert not torch.equal(first, worn.clothes(other).displacement) and outfits.made == 2
 
 
 def test_people_without_labels_wear_something(worn: Displacements) -> None:
-    field = worn.displacement(PersonLabels(0, 1.0, {}))
+    field = worn.clothes(PersonLabels(0, 1.0, {})).displacement
     assert torch.isfinite(field).all() and float(field.norm(dim=-1).mean()) > 0.002
 
 
@@ -73,21 +74,21 @@ def test_what_was_forgotten_is_made_to_the_same(
     worn: Displacements, outfits: CountingGuidance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(displacements, "_REMEMBERED", 2)
-    first = worn.displacement(person(confidence=UNSURE))
+    first = worn.clothes(person(confidence=UNSURE)).displacement
     for value in (1.0, 2.0):
-        worn.displacement(person(surface=value, confidence=UNSURE))
-    assert torch.equal(worn.displacement(person(confidence=UNSURE)), first) and outfits.made == 4
+        worn.clothes(person(surface=value, confidence=UNSURE))
+    assert torch.equal(worn.clothes(person(confidence=UNSURE)).displacement, first) and outfits.made == 4
 
 
 def test_too_many_entries_are_refused(worn: Displacements) -> None:
     with pytest.raises(ValueError, match="surface"):
-        worn.displacement(person(entries=SURFACE_SIZE + 1))
+        worn.clothes(person(entries=SURFACE_SIZE + 1))
 
 
 def test_clothes_that_are_sure_are_what_the_labels_say(
     worn: Displacements, outfits: CountingGuidance, space: SurfaceSpace
 ) -> None:
-    torch.testing.assert_close(worn.displacement(person()), space.decode(torch.full((1, SURFACE_SIZE), 0.5))[0])
+    torch.testing.assert_close(worn.clothes(person()).displacement, space.decode(torch.full((1, SURFACE_SIZE), 0.5))[0])
     assert outfits.made == 0
 
 
@@ -95,7 +96,7 @@ def test_clothes_that_are_sure_are_what_the_labels_say(
 def test_clothes_that_are_not_sure_are_generated(
     worn: Displacements, outfits: CountingGuidance, unsure: PersonLabels
 ) -> None:
-    assert not torch.equal(worn.displacement(unsure), worn.displacement(person())) and outfits.made == 1
+    assert not torch.equal(worn.clothes(unsure).displacement, worn.clothes(person()).displacement) and outfits.made == 1
 
 
 def test_the_kinds_that_are_known_count(worn: Displacements) -> None:
@@ -103,4 +104,6 @@ def test_the_kinds_that_are_known_count(worn: Displacements) -> None:
     shares[VALUES["bottom"].index("skirt_long")] = 1
     skirt = Wears({**PLAIN.posterior, "bottom": shares})
     unsure = person(confidence=0)
-    assert float((worn.displacement(unsure, skirt) - worn.displacement(unsure)).norm(dim=-1).max()) > 0.05
+    assert (
+        float((worn.clothes(unsure, skirt).displacement - worn.clothes(unsure).displacement).norm(dim=-1).max()) > 0.05
+    )

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from common.frames import Camera
+from receiver.decode.person_scale import PersonScale
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 
 
@@ -32,7 +34,7 @@ def test_to_json_has_the_documented_fields() -> None:
         "seq", "session", "source", "captured_at", "age_ms", "clock_error_ms", "bytes", "rho", "stages_ms", "people",
         "camera",
     ]  # fmt: skip
-    assert read["camera"] == {"width": 640, "height": 480, "focal_px": 768.0}
+    assert read["camera"] == {"width": 640, "height": 480, "focal_px": 768.0, "focal_sigma": 0.4}
     assert (read["seq"], read["session"], read["source"]) == (5, 1, "one_person.avi")
     assert read["captured_at"] == pytest.approx(1763630000.123457, abs=1e-6)
     assert (read["age_ms"], read["clock_error_ms"]) == (41.1235, None)
@@ -42,6 +44,13 @@ def test_to_json_has_the_documented_fields() -> None:
     assert (person["id"], person["score"], person["surface"], person["body"]) == (3, 0.9877, "meshes/000005.glb", None)
     np.testing.assert_allclose(person["keypoints_2d"], _person().keypoints_2d, atol=6e-5)
     np.testing.assert_allclose(person["joints_3d"], _person().joints_3d, atol=6e-5)
+
+
+def test_person_has_scale_if_it_is_known() -> None:
+    person = dataclasses.replace(_person(), scale=PersonScale(1.712345, 0.15, 1.25))
+    record = FrameRecord(0, "demo", 0.0, None, None, {"total": 0}, people=(person,)).as_dict(1)
+    published = {name: record["people"][0][name] for name in ("height_m", "height_sigma_m", "distance_sigma_m")}
+    assert published == {"height_m": 1.7123, "height_sigma_m": 0.15, "distance_sigma_m": 1.25}
 
 
 def test_to_json_writes_null_for_nan_and_infinity() -> None:

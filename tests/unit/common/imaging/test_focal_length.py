@@ -1,0 +1,49 @@
+"""Where a focal length comes from, and how sure it is."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.frames import Camera
+from common.imaging.exif import exif_of_lens, focal_length_px
+from common.imaging.focal_length import (
+    EXIF_SIGMA,
+    GUESSED_SIGMA,
+    focal_px_of_equivalent,
+    focal_sigma,
+    guessed_focal_px,
+)
+
+SIZES = [(640, 480), (480, 640), (1920, 1080), (4032, 3024), (333, 777)]
+
+
+def sent(width: int, height: int, focal_px: float) -> Camera:
+    """The camera with the precision of a packet."""
+    return Camera(width, height, float(np.float32(focal_px)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_guess_is_unsure(size: tuple[int, int]) -> None:
+    assert focal_sigma(sent(*size, guessed_focal_px(*size))) == GUESSED_SIGMA
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("equivalent_mm", [8, 26, 50, 1200])
+def test_exif_data_are_nearly_sure(size: tuple[int, int], equivalent_mm: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "JPEG", exif=exif_of_lens(equivalent_mm))
+    with Image.open(file) as picture:
+        focal_px = focal_length_px(picture)
+    assert focal_px is not None and focal_sigma(sent(*size, focal_px)) == EXIF_SIGMA
+
+
+@pytest.mark.parametrize("focal_px", [768.1, 500.0, 1000.0, 2.0**-6, 2.0**23])
+def test_given_focal_length_is_sure(focal_px: float) -> None:
+    assert focal_sigma(sent(640, 480, focal_px)) == 0
+
+
+def test_lens_that_nobody_has_is_no_exif_data() -> None:
+    assert focal_sigma(sent(640, 480, focal_px_of_equivalent(7, 640, 480))) == 0
+    assert focal_sigma(sent(640, 480, focal_px_of_equivalent(26.5, 640, 480))) == 0
