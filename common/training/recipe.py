@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from common.training.distributed import Workers
 from common.weights.devices import fast_autocast
-from common.weights.loader import architecture_of, save_weights
+from common.weights.loader import architecture_of, load_into, save_weights
 from common.weights.manifest import Storage, WeightsEntry
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -149,6 +149,16 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     def finish(self, network: Network) -> None:
         """Changes the averaged network for good before it is exported."""
+
+    def or_shipped(self, network: Network) -> Network:
+        """The network as it is, or with --shipped with the package's weights.
+
+        Raises:
+            WeightsError: they are missing, damaged, or of another network.
+        """
+        if self.options.shipped:
+            load_into(network, self.weights_name(network), self.architecture(network))
+        return network.train()
 
     def weights_name(self, network: Network) -> str:
         """Of the entry in the manifest, where it is another than the training's."""

@@ -142,8 +142,8 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
         rng, tables = np.random.default_rng(self.options.seed), self.options.outfits
         self._outfits = DescribedOutfits(MeasuredOutfits.read(tables / "train.npz"), rng, _DESCRIPTIONS)
         self._val = DescribedOutfits(MeasuredOutfits.read(tables / "val.npz"), rng, 1)
-        self.facts = {"outfits": len(self._outfits) // _DESCRIPTIONS}
-        return OutfitDenoiser(DiffusionConfig())
+        self.facts = {"outfits": len(self._outfits) // _DESCRIPTIONS, "shipped": self.options.shipped}
+        return self.or_shipped(OutfitDenoiser(DiffusionConfig()))
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Seen]:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -33,7 +33,6 @@ from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from common.weights.loader import architecture_of, load_into
 from sender.clothing.evidence import PICTURE_PX, PROBES_M, ClothingViews
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
@@ -173,17 +172,14 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         out, data = self.options.out, self.options.data
         self._train = cached_views(out / "views-train.pt", data, "train", stage, self.device)
         self._val = cached_views(out / "views-val.pt", data, "val", stage, self.device)
-        if self.options.shipped:
-            load_into(network, WEIGHTS_NAME, architecture_of(network.config))
-        else:
-            network.mean_X.copy_(self._train.features.mean(0))
-            network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
+        network.mean_X.copy_(self._train.features.mean(0))
+        network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
         self._space = SurfaceSpace.load().to(self.device)
         unit = torch.eye(SURFACE_SIZE, device=self.device)
         moved = self._space.decode(unit) - self._space.decode(torch.zeros_like(unit[:1]))
         self._mm_E = _MILLIMETRES * moved.norm(dim=-1).mean(-1)
         self.facts = {"crops": len(self._train), "shipped": self.options.shipped}
-        return network.requires_grad_(True)
+        return self.or_shipped(network.requires_grad_(True))
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
         while True:

@@ -81,8 +81,8 @@ class ExtrasTraining(Recipe[ExtrasNet, ExtrasBatch]):
         judged = judged[certain(known, EXTRAS).sum(dim=1) > 0]
         left_out = judged.fold.int() == (-1 if self.options.fold is None else self.options.fold)
         self._people, self._val = judged[~left_out], judged[left_out]
-        self.facts = {"photographed": len(self._people)}
-        return _with_encoder(ExtrasNet(ExtrasConfig()))
+        self.facts = {"photographed": len(self._people), "shipped": self.options.shipped}
+        return self.or_shipped(_with_encoder(ExtrasNet(ExtrasConfig())))
 
     def optimisers(self, network: ExtrasNet) -> Sequence[torch.optim.Optimizer]:
         learned = {id(weight) for weight in network.encoder.parameters()}

@@ -35,7 +35,6 @@ from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.split import Split
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
-from common.weights.loader import load_into
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
@@ -115,8 +114,9 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        net = VerifierNet(VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
-        return load_into(net, WEIGHTS_NAME, self.architecture(net)) if options.shipped else net
+        return self.or_shipped(
+            VerifierNet(VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
+        )
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
         return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]

@@ -78,8 +78,9 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         network = WearsNet(WearsConfig())
         before = self._start(network, perception)
         network.encoder.quarter.requires_grad_(False)
-        self.facts = {"photographed": len(self._photographs), "rendered": len(self._rendered), **before}
-        return network
+        of_people = {"photographed": len(self._photographs), "rendered": len(self._rendered)}
+        self.facts = {**of_people, "shipped": self.options.shipped, **before}
+        return self.or_shipped(network)
 
     def optimisers(self, network: WearsNet) -> Sequence[torch.optim.Optimizer]:
         stem = list(network.encoder.eighth.parameters())

@@ -12,6 +12,7 @@ from torch import nn
 
 from common.training.recipe import Recipe
 from common.training.run import parse, train
+from common.weights.loader import load_weights
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
 
@@ -45,3 +46,11 @@ def train_on_gpu(
     document: dict[str, Any] = json.loads((out / "scores.json").read_text())
     assert document["steps"] == steps
     return network, document
+
+
+def assert_shipped(network: nn.Module, document: dict[str, Any], name: str) -> None:
+    """A training of no steps after --shipped has the package's weights, and says so."""
+    assert document["shipped"] is True
+    weights = network.state_dict()
+    for key, value in load_weights(name).items():
+        torch.testing.assert_close(weights[key].cpu(), value)

@@ -13,7 +13,7 @@ from receiver.outfits.mixture import PLAIN, draw, unfolded
 from receiver.train import atlas_completion, diffusion
 from receiver.train.diffusion import DescribedOutfits, DiffusionTraining
 from receiver.train.measured_outfits import MeasuredOutfit, MeasuredOutfits
-from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
+from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
 
 
 def table(count: int) -> MeasuredOutfits:
@@ -50,6 +50,13 @@ def test_described_outfits_are_in_the_coordinates_of_their_component() -> None:
     noise = np.stack([draw(PLAIN.as_known({}), each).noise for each in range(6)])
     bottom = slice(7, 11)
     np.testing.assert_allclose(described.x[:, bottom].numpy(), noise[:, bottom], atol=1e-3)
+
+
+def test_diffusion_begins_with_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        table(4).write(tmp_path / f"{split}.npz")
+    flags = ["--outfits", str(tmp_path), "--shipped"]
+    assert_shipped(*train_on_gpu(monkeypatch, DiffusionTraining, tmp_path, *flags, steps=0), "diffusion")
 
 
 @pytest.mark.parametrize("without", [[], ["--without", "evidence"]])

@@ -17,7 +17,7 @@ from sender.train.worn_people import judged_people
 from sender.train.worn_views import bits
 from sender.wears.extras import ExtrasConfig, ExtrasNet
 from tests.support.photograph_sources import write_photographs
-from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
+from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
 from tests.unit.sender.wears.test_extras import standing
 
 SIZE = 256
@@ -111,6 +111,8 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, document = train_on_gpu(monkeypatch, extras.ExtrasTraining, tmp_path / "all", *given, *read)
     assert judged == 2 * document["photographed"], "everybody is left out once"
     assert load_weights("extras", directory=tmp_path / "all" / "weights").keys() == network.state_dict().keys()
+    begun = train_on_gpu(monkeypatch, extras.ExtrasTraining, tmp_path / "begun", *given, "--shipped", steps=0)
+    assert_shipped(*begun, "extras")
 
 
 def test_examples_parse() -> None:

@@ -34,7 +34,7 @@ from sender.train import (
 )
 from sender.train.detector import DetectorTraining
 from tests.support.photograph_sources import write_judgements, write_photographs
-from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
+from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
 from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_detector_frames import bar_people
 from tests.unit.sender.train.test_multi_task_loss import TINY
@@ -110,6 +110,8 @@ def test_wears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         2,
         network.state_dict().keys(),
     )
+    begun = train_on_gpu(monkeypatch, training, runs / "begun", *rendered, *seen, *openimages, "--shipped", steps=0)
+    assert_shipped(*begun, "wears")
     with pytest.raises(UsageError, match="at least one source"):
         train(training, parse(training, [*rendered, "--out", str(runs / "none")]))
 
