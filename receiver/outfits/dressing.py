@@ -57,6 +57,7 @@ _ANKLE_M, _COLLAR_OF_SHOE_M = (0.066, 0.092), 0.007
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
+_SKIRT = "skirt"
 _ONE_PIECE = ("dress", "robe")
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
@@ -98,7 +99,7 @@ class Dresser:
         leg_y = [float(np.median(self._rest[np.abs(self._leg - end) < 0.05, 1])) for end in (0.1, 1.0, 1.9)]
         self._fall = np.interp(self._rest[:, 1], leg_y, (0.1, 1.0, 1.9)).astype(np.float32)
         self._tubes = self._tubes_of()
-        names = [name for name in shells.fields if name.startswith(("suit.", "skirt"))]
+        names = [name for name in shells.fields if name.startswith(("suit.", _SKIRT))]
         self._outward = {name: self._outward_of(name, template) for name in names}
         self._covered = {name: np.linalg.norm(shells.fields[name], axis=1) > _COVERED_M for name in names}
 
@@ -134,7 +135,7 @@ class Dresser:
     def _outward_of(self, name: str, template: BodyTemplate) -> FloatArray:
         """(V', 3) the directions in which a garment is let out: its normals, or horizontally those of a skirt."""
         position = self._rest + self._shells.fields[name]
-        if name != "skirt":
+        if not name.startswith(_SKIRT):
             return np.asarray(template.vertex_normals(position), np.float32)
         moved = np.linalg.norm(self._shells.fields[name], axis=1) > _COVERED_M
         outward = position - np.array([0, 0, np.median(position[moved, 2])], np.float32)
@@ -167,7 +168,7 @@ class Dresser:
 
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
         z, skirt = latent.z_prime["bottom"], latent.kinds["bottom"].startswith("skirt")
-        name = "skirt" if skirt else style_of(self.suits("bottom", z["leg_end"]), z["style"])
+        name = style_of(styles("skirt") if skirt else self.suits("bottom", z["leg_end"]), z["style"])
         flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
         beyond = self._fall + _SKIRT_FADES if skirt else self._leg + _FADES
         beyond = beyond - z["leg_end"]
@@ -204,8 +205,8 @@ class Dresser:
             below = self._on_leg & ~self._reached(beyond, self._shells.axes)
             tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & ~below
             flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-            self._put(worn, "skirt", tails, z["loose_m"] + flare_m)
-            self._straighten(worn, "skirt", beyond, self._on_leg)
+            self._put(worn, _SKIRT, tails, z["loose_m"] + flare_m)
+            self._straighten(worn, _SKIRT, beyond, self._on_leg)
         elif layer != "dress":
             self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed, -self._up)
 
@@ -226,7 +227,7 @@ class Dresser:
         field -= self._normals * beyond_m[:, None]
         amount = worn.unseen * float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
         field += sum(self._tubes[each].hung(self._rest + field, kept, amount) for each in hangs)
-        if name == "skirt":
+        if name.startswith(_SKIRT):
             # It leaves the legs, the crotch, and what they wear, behind.
             around = self._on_leg | (self._torso < 0)
             worn.put_round(kept & around, field)
@@ -249,7 +250,7 @@ class Dresser:
         down = -beyond[:, None] * (self._shells.axes if axes is None else axes)
         spacings = np.linalg.norm(down, axis=1) / self._spacing_m * np.sign(beyond)
         snap = _SNAP
-        if name == "skirt":
+        if name.startswith(_SKIRT):
             # The template is coarse between the legs, where the skirt is wide.
             down[:, [0, 2]], snap = 0, 1.0
         near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _SNAP)

@@ -27,7 +27,7 @@ class Shells:
         limb: (V', 4) along the arm (0 shoulder, 1 elbow, 2 wrist), along the leg (0 hip, 1 knee, 2 ankle), up the
             torso (0 hips, 1 neck), 1 on the head; below 0 where a vertex is not on the limb.
         axes: (V', 3) metres down the limb or up the torso per unit of that coordinate.
-        fields: name → (V', 3) displacement, metres: `suit.…` from the neck towards wrists and ankles, `skirt` from the
+        fields: name → (V', 3) displacement, metres: `suit.…` from the neck towards wrists and ankles, `skirt…` from the
             waist to the ankles, `hair.…`, `shoes.…`.
     """
 

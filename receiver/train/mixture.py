@@ -39,6 +39,8 @@ _AVATARS = {
     "hair short": {"hair.close": 0.2, "hair.short": 0.3, "hair.full": 0.3, "hair.long_on_top": 0.2},
     "hair tied": {"hair.Medical_Female_03": 0.5},
 }
+# All skirts are measured on one garment.
+_SKIRTS = {"skirt": 0.65, "skirt.f_dress_02": 0.35}
 
 
 class Component(TypedDict):
@@ -142,6 +144,7 @@ def main() -> None:
     learned = {block: components(block, measured[block]) for block in BLOCKS}
     for part, each in _AVATARS.items():
         shells[part] |= {name: share * sum(shells[part].values()) for name, share in each.items()}
+    shells["skirt"].update(_SKIRTS)
     often = float(np.mean(list(shells["shoes"].values())))
     shells["shoes"] |= {name: often for name in available if name.startswith("shoes.") and name not in shells["shoes"]}
     shares = {part: _shares(each, available) for part, each in sorted(shells.items())}

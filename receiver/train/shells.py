@@ -1,11 +1,12 @@
 """Makes the shells that generated outfits are cut from: `receiver/outfits/shells.npz`.
 
-Suits, long hair and shoes are garments of the wardrobe on the mean body, to which the template is bound.  The skirt is
-the convex outline of hips and legs, which hangs down.  Short hair, and more shoes, are measured on clothed avatars
-(`receiver.train.avatars`).  Nothing is trained; it takes half a minute.
+Suits, long hair and shoes are garments of the wardrobe on the mean body, to which the template is bound.  A skirt is
+the convex outline of hips and legs, or of a dress around them, which hangs down.  Short hair, and more shoes, are
+measured on clothed avatars (`receiver.train.avatars`); other garments are MakeHuman's (`receiver.train.garments`).
+Nothing is trained; it takes half a minute.
 
 Examples:
-  python -m receiver.train.shells --avatars rocketbox --out /tmp/shells.npz
+  python -m receiver.train.shells --avatars rocketbox --garments garments --out /tmp/shells.npz
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from common.texture.atlas import AtlasLayout
 from receiver.outfits.shells import SHELLS_FILE, STEP_M
 from receiver.texture.face_detail import FaceDetail
 from receiver.train.avatars import Avatar, aligned_head, aligned_shoe, has_eyes, reach, read_avatars
+from receiver.train.garments import GarmentReader
 
 _MEAN_SHAPE = np.zeros(10, np.float32)
 _BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
@@ -67,6 +69,9 @@ _BROW_M, _FACE_Z_M = 0.085, -0.06
 _EARS_M = (0.074, -0.085)
 _SHOES = ("shoes01", "shoes02", "shoes03")
 _AVATAR_SHOES = ("Male_Adult_14", "Male_Adult_18", "Business_Male_02", "Sports_Male_04", "Female_Adult_06")
+# Garments that are no part of the wardrobe: dresses that skirts are as wide as, and shoes.
+_DRESSES, _GARMENT_SHOES = ("f_dress_02",), ("runningshoes",)
+_NO_POINTS = np.zeros((0, 3))
 _LEAST_HAIR_M = 0.008
 # Hair thins out over so many rings before the face, by so much.
 _FRINGE_RINGS, _FRINGE = 12, 2.5
@@ -131,8 +136,8 @@ class ShellMaker:
             field = field + self.normals * out[:, None]
         return field
 
-    def skirt(self) -> FloatArray:
-        """(V', 3) displacement of a skirt from the waist to the ankles, as narrow as hips and legs allow."""
+    def skirt(self, cloth: Float64Array = _NO_POINTS) -> FloatArray:
+        """(V', 3) displacement of a skirt from waist to ankles, as narrow as hips, legs and cloth (n, 3) allow."""
         rest, leg = self.template.rest.astype(np.float64), self.limb[:, 1]
         inside = (self.limb[:, 0] < 0) & (self.limb[:, 2] < _WAIST) & (leg < 1.97) & ~self._bare_skin()
         rows_m = np.linspace(rest[inside, 1].min(), rest[inside, 1].max(), _ROWS)
@@ -142,14 +147,17 @@ class ShellMaker:
         row = np.interp(rest[:, 1], rows_m, np.arange(_ROWS))
         past = np.maximum(np.abs(angle) - np.pi / 2, 0)
         turn = ((angle - 2 * np.sign(angle) * past) / np.pi + 0.5) * (_DIRECTIONS - 1)
-        radius_m = map_coordinates(self._outline(inside, rows_m, middle_m), np.stack([row, turn]), order=1)
+        radius_m = map_coordinates(self._outline(inside, rows_m, middle_m, cloth), np.stack([row, turn]), order=1)
         # The halves lie over each other where they meet, and their ends beneath, or there would be a groove.
         depth = radius_m * np.sin(angle) - np.sign(angle) * _BENEATH_OVERLAP_M * past / _PAST
         field = np.zeros_like(rest)
         field[:, 0] = side * radius_m * np.cos(angle) - rest[:, 0]
         field[:, 2] = middle_m + depth - rest[:, 2]
         field *= inside[:, None]
-        return field.astype(np.float32)
+        if not len(cloth):
+            return field.astype(np.float32)
+        # In front of the crotch, the halves of a wide skirt would be apart.
+        return self._untangled(field, inside & (leg <= 0) & (rest[:, 2] < middle_m))
 
     def _around(self, inside: BoolArray, side: Float64Array, rows_m: Float64Array, middle_m: float) -> Float64Array:
         """(V',) the direction of each vertex on its half of the skirt: −π/2 front, 0 outwards, π/2 back."""
@@ -166,19 +174,21 @@ class ShellMaker:
         share = np.clip((rest[:, 1] - crotch_m) / _ABOVE_CROTCH_M + 1, 0, 1)
         return np.asarray((of_trunk + share * (of_leg - of_trunk)).clip(-_PASSED, _PASSED))
 
-    def _outline(self, inside: BoolArray, rows_m: Float64Array, middle_m: float) -> Float64Array:
+    def _outline(self, inside: BoolArray, rows_m: Float64Array, middle_m: float, cloth: Float64Array) -> Float64Array:
         """(rows, directions) distance of the skirt from the middle, on one side: convex, and hardly narrower below."""
-        rest = self.template.rest[inside].astype(np.float64)
+        rest = np.concatenate([self.template.rest[inside].astype(np.float64), cloth])
         angles = np.linspace(-np.pi / 2, np.pi / 2, _DIRECTIONS)
         outward = np.stack([np.cos(angles), np.sin(angles)], 1)
         between = outward @ outward.T
         radii: list[Float64Array] = []
+        # Dresses end above the ankles: from there on, the skirt is as wide as they are.  They have folds.
+        narrowing, smooth = (1.0, 4.0) if len(cloth) else (_NARROWING, 1.0)
         for level in rows_m:
             near = rest[np.abs(rest[:, 1] - level) < 0.02]
             support = (np.stack([np.abs(near[:, 0]), near[:, 2] - middle_m], 1) @ outward.T).max(0) + _SKIRT_M
             radius = np.where(between > 0.2, support / np.maximum(between, 0.2), np.inf).min(1)
-            radii.append(np.maximum(radius, radii[-1] * _NARROWING) if radii else radius)
-        return np.asarray(gaussian_filter1d(np.stack(radii), 1.0, axis=0), np.float64)
+            radii.append(np.maximum(radius, radii[-1] * narrowing) if radii else radius)
+        return np.asarray(gaussian_filter1d(np.stack(radii), smooth, axis=0), np.float64)
 
     def avatar_hair(self, avatars: Sequence[Avatar]) -> dict[str, FloatArray]:
         """Name → (V', 3) displacement of short and tied hair: how far avatars reach beyond the skull."""
@@ -281,6 +291,11 @@ class ShellMaker:
         position = np.asarray(self.template.rest + np.where(longer[:, None], mirrored, field), np.float64)
         return self._shod(position[self._left_foot()])
 
+    def garment_shoes(self, points: Float64Array) -> FloatArray:
+        """(V', 3) displacement of shoes of which points (n, 3) are given."""
+        side = np.sign(self.template.rest[self._left_foot(), 0].mean())
+        return self._shod(points[np.sign(points[:, 0]) == side])
+
     def avatar_shoes(self, avatar: Avatar) -> FloatArray:
         """(V', 3) displacement of the shoes of an avatar."""
         return self._shod(aligned_shoe(avatar, self.template.rest[self._left_foot()].astype(np.float64)))
@@ -358,10 +373,13 @@ def _shows_hair(avatar: Avatar) -> bool:
 def main() -> None:
     parser = parser_of("python -m receiver.train.shells", __doc__)
     parser.add_argument("--avatars", type=Path, required=True, help="folder of clothed avatars with an index.json")
+    parser.add_argument("--garments", type=Path, required=True, help="folder of more MakeHuman garments")
     parser.add_argument("--out", type=Path, default=SHELLS_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     avatars, maker = list(read_avatars(arguments.avatars)), ShellMaker()
     shells = {f"suit.{name}": maker.suit(name) for name in _SUITS} | {"skirt": maker.skirt()}
+    reader = GarmentReader(arguments.garments, maker.wardrobe.canvas)
+    shells |= {f"skirt.{name}": maker.skirt(reader.points(name)) for name in _DRESSES}
     hair = [
         each.name for each in maker.wardrobe.all() if each.kind.value == "hair" and not each.name.startswith("short")
     ]
@@ -369,6 +387,7 @@ def main() -> None:
     shells |= maker.avatar_hair([each for each in avatars if _shows_hair(each)])
     shells |= {f"shoes.{name}": maker.shoes(name) for name in _SHOES}
     shells |= {f"shoes.{each.name}": maker.avatar_shoes(each) for each in avatars if each.name in _AVATAR_SHOES}
+    shells |= {f"shoes.{name}": maker.garment_shoes(reader.points(name)) for name in _GARMENT_SHOES}
     stored = {name: np.rint(field / STEP_M).astype(np.int16) for name, field in shells.items()}
     np.savez_compressed(arguments.out, limb=maker.limb.astype(np.float16), axes=maker.axes(), **stored)
     print(f"{arguments.out.name}: {len(shells)} shells, {arguments.out.stat().st_size / 1000:.0f} kB")

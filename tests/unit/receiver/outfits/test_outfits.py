@@ -9,9 +9,11 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.errors import WeightsError
+from receiver.outfits import dressing
 from receiver.outfits import shells as shells_module
 from receiver.outfits.dressing import Dresser, Outfit
 from receiver.outfits.guidance import Guidance
+from receiver.outfits.mixture import styles
 from receiver.outfits.shells import Shells
 from tests.unit.receiver.outfits.test_mixture import sample, wears
 
@@ -58,13 +60,28 @@ def test_legs_end_where_their_kind_says(dresser: Dresser, shells: Shells, bottom
     assert low <= min(ends) and max(ends) <= high, ends
 
 
-def test_skirts_bridge_the_legs(dresser: Dresser, template: BodyTemplate, shells: Shells) -> None:
+@pytest.mark.parametrize("name", [name for name, _ in styles("skirt")])
+def test_skirts_bridge_the_legs(
+    dresser: Dresser, template: BodyTemplate, shells: Shells, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dressing, "styles", lambda part: ((name, 1.0),) if part == "skirt" else styles(part))
     skirt, trousers = (dressed(dresser, 1, bottom=kind).displacement for kind in ("skirt_long", "trousers"))
     inner = (np.abs(shells.limb[:, 1] - 0.8) < 0.1) & (
         template.rest[:, 0] * template.vertex_normals(template.rest)[:, 0] < 0
     )
     gaps = [float(np.abs(template.rest[inner, 0] + field[inner, 0]).mean()) for field in (skirt, trousers)]
     assert gaps[0] < 0.6 * gaps[1]
+
+
+def test_skirts_of_dresses_are_wider(template: BodyTemplate, shells: Shells) -> None:
+    def depth_m(name: str, leg: float) -> float:
+        near = np.abs(shells.limb[:, 1] - leg) < 0.1
+        return float(np.ptp((template.rest + shells.fields[name])[near, 2]))
+
+    names = [name for name, _ in styles("skirt")]
+    assert "skirt" in names and len(names) > 1
+    for name in names:
+        assert name == "skirt" or depth_m(name, 0.7) > depth_m("skirt", 0.7) + 0.03
 
 
 def test_hair_has_volume_and_headwear_covers_it(dresser: Dresser, template: BodyTemplate) -> None:
