@@ -28,6 +28,7 @@ from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
+from common.labels import group_slices
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
@@ -51,6 +52,7 @@ HIPS = [11, 12]
 KEYPOINTS = 17
 # Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
 _FEATURE_NOISE = 0.2
+_SHAPE = group_slices()["shape"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,16 @@ def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: T
     decoded = landmarks(kinematics, body_in_crop(space, entries, samples.focal))
     distances: Tensor = (decoded - samples.landmarks).square().sum(-1).add(1e-8).sqrt()
     return distances
+
+
+def with_shape_held(entries: Tensor) -> Tensor:
+    """Entries (B, E) whose shape gets no gradient.
+
+    Where the pose is uncertain, joints are nearer to the true ones the smaller the body is.
+    """
+    held = torch.zeros_like(entries, dtype=torch.bool)
+    held[:, _SHAPE] = True
+    return torch.where(held, entries.detach(), entries)
 
 
 class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
@@ -181,7 +193,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             + weights.beta_kl * posterior.kl_to(prior).mean()
             + weights.labels_posterior * cross_entropy(logits_posterior, y).mean()
             + weights.labels_prior * cross_entropy(logits_prior, y).mean()
-            + weights.joints * landmark_error(self._space, self._kinematics, y_prior, batch).mean()
+            + weights.joints * landmark_error(self._space, self._kinematics, with_shape_held(y_prior), batch).mean()
         )
         if "discriminator" not in self.options.without:
             real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
@@ -216,6 +228,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             "bits_per_entry": cross_entropy(logits, samples.entries).mean().item() / float(np.log(2)),
             "kl_nats": model.posterior(X, samples.entries).kl_to(prior).mean().item(),
             "feature_mse": (model.decode_features(prior.mean) - X).square().mean().item(),
+            "shape_bias": (entries - samples.entries)[:, _SHAPE.start].mean().item(),
             "sigma_correlation": torch.corrcoef(torch.stack([sigma.flatten(), error.flatten()]))[0, 1].item(),
         }
 

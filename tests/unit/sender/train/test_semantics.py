@@ -1,9 +1,10 @@
-"""Training semantics: what the removals of its ablation take away."""
+"""Training semantics: what removals take away, and what the error of joints trains."""
 
 import torch
 
-from sender.semantics.cvae import SemanticCVAE, SemanticsConfig
-from sender.train.semantics import remove_learned_prior
+from common.labels import group_slices
+from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
+from sender.train.semantics import remove_learned_prior, with_shape_held
 
 
 def test_removed_prior_is_standard_normal_and_is_not_trained() -> None:
@@ -27,3 +28,14 @@ def test_removed_prior_makes_labels_independent_of_the_features() -> None:
     assert not torch.equal(model(first), model(second))
     remove_learned_prior(model)
     assert torch.equal(model(first), model(second))
+
+
+def test_error_of_joints_does_not_train_the_shape() -> None:
+    entries = torch.randn(2, ENTRIES, requires_grad=True)
+    held = with_shape_held(entries)
+    assert torch.equal(held, entries)
+    held.square().sum().backward()
+    assert entries.grad is not None
+    shape = group_slices()["shape"]
+    assert not entries.grad[:, shape].any()
+    assert entries.grad[:, : shape.start].all() and entries.grad[:, shape.stop :].all()
