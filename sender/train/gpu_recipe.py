@@ -11,7 +11,9 @@ from pathlib import Path
 from common.training.stages import Stage
 
 # Shares of all minutes.  Perception and the detector train at the same time; what reads them follows.
-_MAIN, _SEMANTICS, _CLOTHING, _DIFFUSION = 0.5, 0.08, 0.12, 0.12
+_MAIN, _SEMANTICS, _CLOTHING = 0.5, 0.08, 0.12
+# With more, the diffusion learns the outfits by heart.
+_OUTFITS, _DIFFUSION_STEPS = 5000, 4500
 # Folder → preset, seed, side of the crops and numbers for training and validation.  The first two are rendered before
 # anything trains.
 _CROPS: dict[str, tuple[str, int, int, int, int]] = {
@@ -104,7 +106,7 @@ class GpuRecipe:
 
     def _outfits(self) -> Iterator[Stage]:
         """The mixture and the diffusion of outfits, which read no other network."""
-        for split, count in (("train", 5000), ("val", 500)):
+        for split, count in (("train", _OUTFITS), ("val", 500)):
             flags = {
                 "split": split,
                 "count": max(round(count * self.share), 100),
@@ -113,7 +115,11 @@ class GpuRecipe:
             yield _stage(f"outfits-{split}", "receiver.train.measured_outfits", flags)
         tables = self.out / "outfits"
         yield _stage("mixture", "receiver.train.mixture", {"outfits": tables / "train.npz"}, ("outfits-train",))
-        flags = {"outfits": tables, "out": self.out / "diffusion", "minutes": _DIFFUSION * self.minutes}
+        flags = {
+            "outfits": tables,
+            "out": self.out / "diffusion",
+            "steps": max(round(_DIFFUSION_STEPS * self.share), 50),
+        }
         yield _stage(
             "diffusion", "receiver.train.diffusion", flags | {"export": True}, ("mixture", "outfits-val"), cores=2
         )
