@@ -130,7 +130,7 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
 
     name = WEIGHTS_NAME
     kind = KIND
-    defaults = Defaults(6.0, batch=256, rate=1.5e-3, seed=2, weight_decay=1e-2, evaluate_minutes=1.0, log_every=200)
+    defaults = Defaults(1.5, batch=256, rate=1.5e-3, seed=2, weight_decay=1e-2, evaluate_minutes=1.0, log_every=200)
     removals = ("evidence",)
 
     @classmethod

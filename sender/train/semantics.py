@@ -34,7 +34,6 @@ from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Progress, Recipe, Stateful
 from common.training.run import main, on_device
-from common.weights.loader import load_into
 from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
@@ -123,9 +122,9 @@ def with_shape_held(entries: Tensor) -> Tensor:
 
     Where the pose is uncertain, joints are nearer to the true ones the smaller the body is.
     """
-    held = torch.zeros_like(entries, dtype=torch.bool)
-    held[:, _SHAPE] = True
-    return torch.where(held, entries.detach(), entries)
+    held = entries.clone()
+    held[:, _SHAPE] = entries[:, _SHAPE].detach()
+    return held
 
 
 class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
@@ -144,11 +143,9 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
         self._pool, self._val = self._gather()
         model = SemanticCVAE(SemanticsConfig(FEATURE_SIZE))
-        if options.shipped:
-            load_into(model, WEIGHTS_NAME, architecture(model.config))
-        else:
-            model.feature_mean.copy_(self._pool.features.mean(0))
-            model.feature_scale.copy_(self._pool.features.std(0).clamp_min(1e-3))
+        model.feature_mean.copy_(self._pool.features.mean(0))
+        model.feature_scale.copy_(self._pool.features.std(0).clamp_min(1e-3))
+        model = self.or_shipped(model)
         if "learned-prior" in options.without:
             remove_learned_prior(model)
         self._space, self._kinematics = self._space.to(self.device), self._kinematics.to(self.device)
