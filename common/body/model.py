@@ -39,7 +39,7 @@ class BodyParameters(TensorRows):
 
     def mirrored(self) -> Self:
         """The bodies reflected in the plane x = 0."""
-        signs = torch.tensor(MIRROR_SIGNS)
+        signs = self.translation.new_tensor(MIRROR_SIGNS)
         rotations = self.rotations[:, MIRRORED_JOINTS] * signs[:, None] * signs
         return type(self)(rotations, self.curl[:, MIRRORED_CURLS], self.shape, self.translation * signs)
 

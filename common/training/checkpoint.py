@@ -12,6 +12,8 @@ from common.errors import OutputError, UsageError
 from common.io.atomic_write import atomic_replacement
 
 Network = TypeVar("Network", bound=nn.Module)
+# Beside the weights in the state of an average.
+_STEPS = "averaging.steps"
 
 
 class AveragedNetwork(Generic[Network]):
@@ -35,11 +37,16 @@ class AveragedNetwork(Generic[Network]):
         blend(self.network, source.state_dict(), 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {**self.network.state_dict(), "averaging.steps": torch.tensor(self.steps)}
+        return {**self.network.state_dict(), _STEPS: torch.tensor(self.steps)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.steps = int(state["averaging.steps"])
-        self.network.load_state_dict({name: value for name, value in state.items() if name != "averaging.steps"})
+        self.steps = int(state[_STEPS])
+        self.network.load_state_dict(averaged_weights(state))
+
+
+def averaged_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in the state of an average, which a checkpoint holds as `average`."""
+    return {name: value for name, value in state.items() if name != _STEPS}
 
 
 @torch.no_grad()

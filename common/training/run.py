@@ -153,7 +153,8 @@ class Run(Generic[Network, Batch]):
                 self._curve.unlink(missing_ok=True)
         network = self.network
         if options.compile:
-            network.compile()
+            # Once for each size of its inputs: a network for all sizes is slower.
+            network.compile(dynamic=False)
         with _handled_sigterm(self._terminate):
             batches = loaded(partial(recipe.batches, self._workers.batch(options.batch)), seed, options.loaders)
             while self.share < 1.0 and not self._terminated:

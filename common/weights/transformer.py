@@ -37,6 +37,7 @@ def _as_it_is(function: Callable[..., Any] | None = None, *_: object, **__: obje
 
 
 with _without_compiler():
+    from timm.layers.drop import DropPath
     from timm.models.vision_transformer import Block
 
-__all__ = ["Block"]
+__all__ = ["Block", "DropPath"]

@@ -5,14 +5,13 @@ clothing; and, beside them, the mixture and the diffusion of outfits.  All weigh
 scores in its manifest.  What has succeeded is not repeated when the same command is given again, and trainings continue
 from their checkpoints.
 
---network cpu continues from the package's weights.  --share 0.01 takes a hundredth of crops and minutes, to see that
+Trainings continue from the package's weights.  --share 0.01 takes a hundredth of crops and minutes, to see that
 all of it runs; it belongs into a copy of the repository, because its weights are worth nothing.
 
 Photographs that travel to a machine with a GPU are made with sender.train.photographs --quality.
 
 Examples:
   python -m sender.train --recipe gpu --photographs photographs --out runs/gpu
-  python -m sender.train --recipe gpu --photographs photographs --out runs/gpu --network gpu --minutes 20
   python -m sender.train --recipe gpu --photographs photographs --out runs/gpu --share 0.01 --dry-run
 """
 
@@ -24,7 +23,6 @@ from common.errors import exit_code_of
 from common.io.command_line import parser_of
 from common.training.stages import Schedule, table
 from common.weights.devices import resolve_device
-from sender.perception.network.network import NETWORKS
 from sender.train.gpu_recipe import GpuRecipe
 
 RECIPES = {"gpu": GpuRecipe}
@@ -36,7 +34,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--recipe", choices=RECIPES, required=True, help="what is trained, and how long")
     add("--photographs", type=Path, metavar="DIR", required=True, help="folder of sender.train.photographs")
     add("--out", type=Path, metavar="DIR", required=True, help="folder of crops, checkpoints, logs and scores")
-    add("--network", choices=NETWORKS, default="cpu", help="size of the perception network (default: %(default)s)")
     add("--minutes", type=float, default=24.0, help="how long all of it takes, about (default: %(default)g)")
     add("--share", type=float, default=1.0, help="of crops and minutes; 0…1 (default: %(default)g)")
     add("--cores", type=int, default=os.cpu_count() or 1, help="of this machine that it may use (default: %(default)s)")
@@ -53,7 +50,6 @@ def main() -> int:
     recipe = RECIPES[options.recipe](
         out=options.out,
         photographs=options.photographs,
-        network=options.network,
         minutes=options.minutes * options.share,
         share=options.share,
         cores=options.cores,

@@ -5,6 +5,7 @@ Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.tensor_rows import TensorRows
-from sender.perception.inference.predictor import as_images, resized
+from sender.perception.inference.predictor import resized
 
 # Crop units: outside of the crop, also when it is mirrored.
 _OUTSIDE = -9.0
@@ -28,10 +29,10 @@ class CropBatch(TensorRows):
     """Crops and their ground truth, rendered by `common.synthetic`; metres, crop units, in the crop's camera.
 
     Args:
-        image: (B, 3, S, S) 0…1, channels last in memory.
+        image: (B, 3, S, S) 0…1, channels last in memory; bytes before `ready`, which travel to a GPU faster.
         mask: (B, S/2, S/2) 0…1, the visible part of the person.
-        depth: (B, S/2, S/2) relative to the pelvis; 0 outside of the mask.
-        part: (B, S/2, S/2) int64, 0 for the background, otherwise 1 + region.
+        depth: (B, S/2, S/2) relative to the pelvis; 0 outside of the mask; float16 before `ready`.
+        part: (B, S/2, S/2) int64, 0 for the background, otherwise 1 + region; bytes before `ready`.
         keypoints_2d: (B, J, 2), may lie outside of 0…1.
         visible: (B, J) 0 or 1.
         joints_3d: (B, J, 3) camera space.
@@ -69,7 +70,7 @@ class CropBatch(TensorRows):
         return torch.cat([centre, self.extent.log()[:, None]], dim=1)
 
     def resized(self, side: int) -> Self:
-        """The crops resampled to `side` pixels, with their maps; depth and parts are not interpolated."""
+        """The crops, not `ready`, resampled to `side` pixels with their maps; depth and parts are not interpolated."""
         cells = (side // 2, side // 2)
         if self.image.shape[-1] == side:
             return self
@@ -78,26 +79,35 @@ class CropBatch(TensorRows):
             image=resized(self.image, side).contiguous(memory_format=torch.channels_last),
             mask=resized(self.mask[:, None], cells[0])[:, 0],
             depth=functional.interpolate(self.depth[:, None], cells)[:, 0],
-            part=functional.interpolate(self.part[:, None].to(torch.uint8), cells)[:, 0].long(),
+            part=functional.interpolate(self.part[:, None].to(torch.uint8), cells)[:, 0],
         )
+
+    def ready(self) -> Self:
+        """The crops as the losses take them."""
+        return replace(self, image=unit(self.image), depth=self.depth.float(), part=self.part.long())
 
     def parameters(self) -> BodyParameters:
         """The bodies with the pelvis at the origin."""
         return BodyParameters(self.rotations, self.curl, self.shape, torch.zeros_like(self.translation))
 
 
+def unit(image: Tensor) -> Tensor:
+    """An image 0…1 from one of bytes; any other stays."""
+    return image.float().div_(255.0) if image.dtype == torch.uint8 else image
+
+
 def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
-    """Tensors from the arrays of a `CropDataset` batch."""
+    """Tensors from the arrays of a `CropDataset` batch, not `ready`."""
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32))
 
     mask = tensor("mask") / 255.0
     return CropBatch(
-        image=as_images(arrays["image"]),
+        image=torch.from_numpy(np.asarray(arrays["image"], np.uint8)).permute(0, 3, 1, 2),
         mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
-        depth=tensor("depth"),
-        part=torch.from_numpy(arrays["part"].astype(np.int64)),
+        depth=torch.from_numpy(np.asarray(arrays["depth"], np.float16)),
+        part=torch.from_numpy(np.asarray(arrays["part"], np.uint8)),
         keypoints_2d=tensor("keypoints_2d"),
         visible=tensor("visible"),
         joints_3d=tensor("joints_3d"),
@@ -115,7 +125,7 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
 
     Args:
         negative_B: bool, which of them to replace.
-        image_B3SS: 0…1; images of the negative crops, the other rows are not read.
+        image_B3SS: images of the negative crops, as those of the batch; the other rows are not read.
     """
     map_B11 = negative_B[:, None, None]
     return replace(
@@ -132,7 +142,7 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
 
 def mirror(batch: CropBatch) -> CropBatch:
     """Every crop mirrored left to right, with its ground truth."""
-    flip = torch.tensor(MIRROR_SIGNS)
+    flip, parts = batch.joints_3d.new_tensor(MIRROR_SIGNS), batch.part.new_tensor(MIRRORED_PARTS)
     body = BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation).mirrored()
     keypoints = batch.keypoints_2d[:, MIRRORED_KEYPOINTS].clone()
     keypoints[..., 0] = 1.0 - keypoints[..., 0]
@@ -141,7 +151,7 @@ def mirror(batch: CropBatch) -> CropBatch:
         image=batch.image.flip(-1),
         mask=batch.mask.flip(-1),
         depth=batch.depth.flip(-1),
-        part=torch.tensor(MIRRORED_PARTS)[batch.part.flip(-1)],
+        part=parts[batch.part.flip(-1)],
         keypoints_2d=keypoints,
         visible=batch.visible[:, MIRRORED_KEYPOINTS],
         joints_3d=batch.joints_3d[:, MIRRORED_KEYPOINTS] * flip,
@@ -151,28 +161,29 @@ def mirror(batch: CropBatch) -> CropBatch:
     )
 
 
-def jitter_colours(image_B3SS: Tensor, generator: torch.Generator) -> Tensor:
+def jitter_colours(image_B3SS: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Random gain, contrast and white balance; the crops are rendered with noise, blur and compression."""
-    batch = len(image_B3SS)
+    batch, device = len(image_B3SS), image_B3SS.device
 
     def spread(size: tuple[int, ...], amount: float) -> Tensor:
-        return 1.0 + amount * (2.0 * torch.rand(batch, *size, generator=generator) - 1.0)
+        return 1.0 + amount * (2.0 * torch.rand(batch, *size, generator=generator, device=device) - 1.0)
 
     gain = spread((1, 1, 1), 0.25) * spread((3, 1, 1), 0.12)
     mean = image_B3SS.mean(dim=(1, 2, 3), keepdim=True)
     return ((image_B3SS - mean) * spread((1, 1, 1), 0.25) + mean).mul_(gain).clamp_(0.0, 1.0)
 
 
-def occlude_rectangles(batch: CropBatch, generator: torch.Generator, share: float = 0.3) -> CropBatch:
+def occlude_rectangles(batch: CropBatch, generator: torch.Generator | None = None, share: float = 0.3) -> CropBatch:
     """Covers a random rectangle with one colour in `share` of the crops, and removes it from mask, depth and parts."""
     count, side = len(batch), batch.mask.shape[-1]
-    occluded = torch.rand(count, 1, generator=generator) < share
-    size = 0.12 + 0.33 * torch.rand(count, 2, generator=generator)
-    start = torch.rand(count, 2, generator=generator) * (1.0 - size)
-    cells = (torch.arange(side) + 0.5) / side
+    uniform = partial(torch.rand, generator=generator, device=batch.image.device)
+    occluded = uniform(count, 1) < share
+    size = 0.12 + 0.33 * uniform(count, 2)
+    start = uniform(count, 2) * (1.0 - size)
+    cells = (torch.arange(side, device=batch.image.device) + 0.5) / side
     inside = (cells >= start[..., None]) & (cells < (start + size)[..., None]) & occluded[..., None]
     hidden = inside[:, 1, :, None] & inside[:, 0, None, :]
-    colour = torch.rand(count, 3, 1, 1, generator=generator)
+    colour = uniform(count, 3, 1, 1)
     full = hidden.repeat_interleave(2, -1).repeat_interleave(2, -2)[:, None]
     points = (batch.keypoints_2d >= start[:, None]) & (batch.keypoints_2d < (start + size)[:, None])
     return replace(
@@ -195,11 +206,16 @@ def select(condition_B: Tensor, crops: CropBatch, otherwise: CropBatch) -> CropB
     return CropBatch(**{item.name: where(item.name) for item in fields(CropBatch)})
 
 
-def augment(batch: CropBatch, generator: torch.Generator) -> CropBatch:
-    """Mirrors half of the crops, jitters the colours of all and occludes some.
+def augment(batch: CropBatch, generator: torch.Generator | None = None) -> CropBatch:
+    """Mirrors half of the crops, jitters the colours of all and occludes some, on the device that they are on.
 
     Mirroring whole batches instead of crops makes consecutive gradients of the 3D heads contradict each other.
+
+    Args:
+        batch: `ready`.
+        generator: of that device; by default its own.
     """
-    batch = select(torch.rand(len(batch), generator=generator) < 0.5, mirror(batch), batch)
+    mirrored = torch.rand(len(batch), generator=generator, device=batch.image.device) < 0.5
+    batch = select(mirrored, mirror(batch), batch)
     batch = replace(batch, image=jitter_colours(batch.image, generator))
     return occlude_rectangles(batch, generator)

@@ -36,7 +36,6 @@ class GpuRecipe:
     Args:
         out: folder of crops, checkpoints and scores.
         photographs: folder of `sender.train.photographs`.
-        network: size of the perception network; `cpu` continues from the package's weights.
         minutes: about how long all of it takes.
         share: of the crops.
         cores: of the machine.
@@ -45,7 +44,6 @@ class GpuRecipe:
 
     out: Path
     photographs: Path
-    network: str
     minutes: float
     share: float
     cores: int
@@ -91,8 +89,7 @@ class GpuRecipe:
         many, few = self._loaders
         shared = {"photographs": self.photographs, "minutes": _MAIN * self.minutes, "resume": True}
         shared |= {"compile": True} if self.gpu else {}
-        perception = {"data": data, "out": self.out / "perception", "network": self.network}
-        perception |= {"shipped": True, "size": 160} if self.network == "cpu" else {}
+        perception = {"data": data, "out": self.out / "perception", "shipped": True, "size": [160, 192]}
         steps = {"batch": 256, "rate": 1e-3, "loaders": many} if self.gpu else {"loaders": many}
         yield _stage("perception", "sender.train.perception", perception | shared | steps, first, many + 1)
         detector = {"data": [self.out / "close", data[0]], "out": self.out / "detector", "shipped": True}

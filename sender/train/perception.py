@@ -33,15 +33,16 @@ from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
 from common.errors import UsageError
 from common.synthetic.dataset.shards import CropDataset
-from common.training.checkpoint import AveragedNetwork, blend, load_checkpoint
+from common.training.checkpoint import averaged_weights, blend, load_checkpoint
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
 from common.weights.devices import device_of, fast_autocast
-from common.weights.loader import load_weights
+from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
+from common.weights.transformer import DropPath
 from sender.perception.inference.flip_augmentation import FlipAugmentation
-from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_images
-from sender.perception.network.network import NETWORKS, TASKS, PerceptionConfig, PerceptionNet
+from sender.perception.inference.predictor import KIND, WEIGHTS_NAME
+from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.train.crops import CropBatch, augment, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss, keypoint_terms
@@ -75,8 +76,11 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
         add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
         add("--images", type=int, help="train on this many crops instead of for --minutes; 0 only evaluates")
-        add("--network", choices=NETWORKS, default="cpu", help="size of the network (default: %(default)s)")
-        add("--size", type=int, help="side of the crops; rendered ones are resampled (the network's)")
+        add("--depth", type=int, help="blocks of the trunk; new ones begin as the identity (those of its weights)")
+        add("--refinements", type=int, help="residual blocks of the stem, likewise")
+        sides = "sides of the crops, one for each batch; the first is that of use (the network's)"
+        add("--size", type=int, nargs="+", help=sides)
+        add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
         add("--negative", type=float, default=0.08, help="share of negative crops, which show no person (%(default)g)")
         share = "with --export after --shipped: share of the checkpoint, the rest is the package's weights; 0…1"
@@ -89,11 +93,14 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         if options.images is not None:
             options.steps = math.ceil(options.images / options.batch)
         self._earlier = load_checkpoint(options.start / f"{self.name}.pt") if options.start else None
-        config = NETWORKS[options.network]
-        config = replace(config, size=options.size or config.size)
+        before = self._before()
+        config = before.config if before else PerceptionConfig()
+        sizes = options.size or [config.size]
+        wanted = {"size": sizes[0], "depth": options.depth, "refinements": options.refinements}
+        config = replace(config, **{name: value for name, value in wanted.items() if value is not None})
         if self.recorded:
             config = PerceptionConfig(**self.recorded["config"])
-        self.facts = {"config": asdict(config), **self._origin()}
+        self.facts = {"config": asdict(config), "sizes": sizes, **self._origin()}
         if options.blend != 1.0 and not (0.0 < options.blend < 1.0 and (self.recorded or self.facts)["shipped"]):
             raise UsageError("--blend takes a share between 0 and 1 of a training that began with --shipped")
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
@@ -101,17 +108,21 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         for head in options.without:
             weights = weights.without(head)
         self._loss = MixedLoss(MultiTaskLoss(self._kinematics, weights))
-        return self._initial(PerceptionNet(config)).to(memory_format=torch.channels_last)
+        net = PerceptionNet(config)
+        if before:
+            grow(net, before)
+        for block in net.blocks:
+            for place in ("drop_path1", "drop_path2"):
+                setattr(block, place, DropPath(options.drop_path))
+        return net.to(memory_format=torch.channels_last)
 
-    def _initial(self, net: PerceptionNet) -> PerceptionNet:
-        """From scratch, an earlier training, or the package's weights."""
+    def _before(self) -> PerceptionNet | None:
+        """The network of an earlier training, or the package's."""
         if self._earlier:
-            average = AveragedNetwork(net)
-            average.load_state_dict(self._earlier["average"])
-            net.load_state_dict(average.network.state_dict())
-        elif self.options.shipped:
-            net.load_state_dict(load_weights(WEIGHTS_NAME))
-        return net
+            net = PerceptionNet(PerceptionConfig(**self._earlier["facts"]["config"]))
+            net.load_state_dict(averaged_weights(self._earlier["average"]))
+            return net
+        return shipped() if self.options.shipped else None
 
     def _origin(self) -> dict[str, Any]:
         """How many crops the starting weights were trained on, and whether they go back to the package's weights."""
@@ -133,7 +144,13 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         return [torch.optim.AdamW(groups, lr=self.options.rate, betas=(0.9, 0.98), fused=True)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Crops]:
-        options, size = self.options, self._size
+        sizes = self.facts["sizes"]
+        sources = [self._batches(count, rng, size) for size in sizes]
+        while True:
+            yield next(sources[rng.integers(len(sources))])
+
+    def _batches(self, count: int, rng: np.random.Generator, size: int) -> Iterator[Crops]:
+        options = self.options
         photographed = round(count * _PHOTOGRAPH_SHARE) if options.photographs else 0
         rendered = training_batches(
             options.data, count - photographed, rng, options.negative, size, options.photographs
@@ -141,7 +158,8 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         return zip(rendered, photograph_batches(options.photographs, photographed, rng, size), strict=False)
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return self._loss(network, *batch)
+        crops, people = batch
+        return self._loss(network, augment(crops.ready()), people and people.ready())
 
     def evaluate(self, network: PerceptionNet) -> dict[str, float]:
         return self._scores(network, limit=512)
@@ -163,7 +181,9 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         if not self.options.export:
             return
         if self.options.blend != 1.0:
-            blend(network, load_weights(WEIGHTS_NAME), 1.0 - self.options.blend)
+            before = PerceptionNet(network.config)
+            grow(before, shipped())
+            blend(network, before.state_dict(), 1.0 - self.options.blend)
         validation = validation_batches(self.options.data, self._size)
         self._threshold = best_mask_threshold(FlipAugmentation(network), validation)
         shift_mask_threshold(network, self._threshold)
@@ -173,7 +193,9 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         flags = " --shipped" if self.facts["shipped"] else ""
         flags += " --photographs photographs" if options.photographs else ""
         flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
-        length = f"--minutes {progress.minutes:.3g} --size {self._size}"
+        config, sizes = self.facts["config"], " ".join(map(str, self.facts["sizes"]))
+        length = f"--minutes {progress.minutes:.3g} --size {sizes}"
+        length += f" --depth {config['depth']} --refinements {config['refinements']}"
         return {
             "command": f"python -m sender.train.perception {length}{flags}",
             "images_seen": self.facts["before"] + progress.samples,
@@ -191,15 +213,14 @@ def training_batches(
     side: int,
     photographs: Path | None = None,
 ) -> Iterator[CropBatch]:
-    """Endless augmented batches; new shards are used as soon as they are finished.
+    """Endless batches, neither `ready` nor augmented; new shards are used as soon as they are finished.
 
     Args:
-        rng: of their order, of the augmentation and of the negative crops.
+        rng: of their order and of the negative crops.
         negative: share of the crops that are replaced by negative ones, which show no person.
         side: pixels of a crop.
         photographs: folder with panoramas, before which some of the people are placed.
     """
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     composer = FrameComposer([], rng, side)
     dataset = CropDataset(data, "train")
     view = PanoramaFrames(PhotographDataset(photographs, "train"), rng, dataset.side).view if photographs else None
@@ -211,22 +232,23 @@ def training_batches(
                 for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
                     arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
             crops = crop_batch(arrays).resized(side)
-            yield augment(_with_negatives(crops, rng.random(len(crops)) < negative, composer), generator)
+            yield _with_negatives(crops, rng.random(len(crops)) < negative, composer)
         dataset = CropDataset(data, "train")
 
 
 def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameComposer) -> CropBatch:
     images = batch.image.clone()
     if negative.any():
-        images[torch.from_numpy(negative)] = as_images(np.stack([composer.negative() for _ in range(negative.sum())]))
+        drawn = np.stack([composer.negative() for _ in range(negative.sum())])
+        images[torch.from_numpy(negative)] = torch.from_numpy(drawn).permute(0, 3, 1, 2)
     return with_negatives(batch, torch.from_numpy(negative), images)
 
 
 def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
-    """The first `limit` crops of the validation split, resampled to `side` pixels."""
+    """The first `limit` crops of the validation split, resampled to `side` pixels, `ready`."""
     dataset = CropDataset(data, "val")
     for start in range(0, min(len(dataset), limit), size):
-        yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset))))).resized(side)
+        yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset))))).resized(side).ready()
 
 
 def photograph_batches(
@@ -236,6 +258,42 @@ def photograph_batches(
     if directory is None:
         return repeat(None)
     return PhotographCropSampler(PhotographDataset(directory, "train"), rng, side).batches(size)
+
+
+def shipped() -> PerceptionNet:
+    """The package's network."""
+    return load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet)
+
+
+@torch.no_grad()
+def grow(net: PerceptionNet, small: PerceptionNet) -> None:
+    """Gives a network the weights of a smaller one, in place; it computes what that did.
+
+    Half of the new blocks of the trunk follow each half of the old ones, so that the heads read the same features.
+
+    Raises:
+        UsageError: the other one is deeper, or differs in more than depth, refinements and size.
+    """
+    config, depth, old = small.config, net.config.depth, small.config.depth
+    same = replace(config, depth=depth, refinements=net.config.refinements, size=net.config.size)
+    if same != net.config or depth < old or (depth - old) % 2 or net.config.refinements < config.refinements:
+        raise UsageError(f"a network of {asdict(net.config)} cannot grow from one of {asdict(config)}")
+    places = [index if index < old // 2 else index + (depth - old) // 2 for index in range(old)]
+    for index, block in enumerate(net.blocks):
+        if index not in places:
+            for layer in (block.attn.proj, block.mlp.fc2):  # type: ignore[union-attr]
+                layer.weight.zero_(), layer.bias.zero_()  # type: ignore[union-attr, operator]
+    state = net.state_dict()
+    for name, value in small.state_dict().items():
+        first, _, rest = name.partition(".")
+        if first == "blocks":
+            number, _, rest = rest.partition(".")
+            state[f"blocks.{places[int(number)]}.{rest}"] = value
+        elif first == "task_mask":
+            state[name] = torch.zeros_like(state[name]).index_copy(0, torch.tensor(places), value)
+        else:
+            state[name] = value
+    net.load_state_dict(state)
 
 
 class MixedLoss:

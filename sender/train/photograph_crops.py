@@ -4,7 +4,8 @@ The ground truth is in the image only: where the labelled keypoints lie, and whi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
-from sender.perception.inference.predictor import as_images
+from sender.train.crops import unit
 from sender.train.photograph_frames import randomly_grey, warped
-from sender.train.photographs import Photograph, PhotographDataset
+from sender.train.photographs import Photograph, PhotographDataset, Source
 
 Generator = np.random.Generator
 
@@ -29,6 +30,8 @@ _SHIFT = 0.08
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
 _OCCLUDED_SHARE = 0.3
+# Sources with keypoints, `openimages` by `sender.train.pseudo_keypoints`.
+_SOURCES: tuple[Source, ...] = ("people", "openimages")
 # People with fewer labelled keypoints or a smaller box are not trained on.
 _MIN_LABELLED, _MIN_SIDE_PX = 4, 32
 _UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
@@ -40,7 +43,7 @@ class PhotographCrops(TensorRows):
     """Crops of photographs with the labelled keypoints of one person each; positions in crop units.
 
     Args:
-        image: (B, 3, S, S) 0…1, channels last in memory.
+        image: (B, 3, S, S) 0…1, channels last in memory; bytes before `ready`.
         keypoints_2d: (B, 17, 2), may lie outside of 0…1.
         labelled: (B, 17) 1 where the keypoint has a position, else 0.
         visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
@@ -53,11 +56,17 @@ class PhotographCrops(TensorRows):
     visible: Tensor
     unlabelled_hidden: Tensor
 
+    def ready(self) -> Self:
+        """The crops as the losses take them."""
+        return replace(self, image=unit(self.image))
 
-def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:
-    """(photograph, person) of everybody with enough labelled keypoints and a large enough box."""
+
+def people_of(
+    photographs: PhotographDataset, labelled: int = _MIN_LABELLED, source: Source = "people"
+) -> list[tuple[int, int]]:
+    """(photograph, person) of everybody in a source with enough labelled keypoints and a large enough box."""
     found = []
-    for index in photographs.indices("people"):
+    for index in photographs.indices(source):
         item = photographs[index]
         sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
         enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled
@@ -103,18 +112,20 @@ def moved(keypoints_J3: FloatArray, matrix_23: Float64Array, mirrored: bool, siz
 
 
 class PhotographCropSampler:
-    """Draws crops of people in photographs at random, each person equally often."""
+    """Draws crops of people in photographs at random, of each source and each of its people equally often."""
 
     def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
         self._photographs = photographs
-        self._people = people_of(photographs)
+        sources = [people_of(photographs, source=source) for source in _SOURCES]
+        self._sources = [people for people in sources if people]
         self._rng = rng
         self._size = size
 
     def crop(self) -> tuple[Image, FloatArray, BoolArray]:
         """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
         rng, size = self._rng, self._size
-        index, person = self._people[rng.integers(len(self._people))]
+        people = self._sources[rng.integers(len(self._sources))]
+        index, person = people[rng.integers(len(people))]
         item = self._photographs[index]
         matrix, mirrored = crop_transform(rng, item.boxes[person], item.keypoints[person], size)
         keypoints = moved(item.keypoints[person], matrix, mirrored, size)
@@ -143,13 +154,13 @@ def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray) -> Bool
 
 
 def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:
-    """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded."""
+    """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded; not `ready`."""
     places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
     labelled = label > 0
     inside = ((places >= 0) & (places <= 1)).all(axis=-1)
     mostly = labelled.sum(axis=1, keepdims=True) >= 8
     return PhotographCrops(
-        as_images(images),
+        torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(np.ascontiguousarray(places)),
         torch.from_numpy(labelled).float(),
         torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
@@ -163,7 +174,8 @@ def crops_in_boxes(photographs: PhotographDataset, size: int, count: int = 32) -
     for start in range(0, len(people), count):
         cuts = [_cut(item, person, size) for item, person in people[start : start + count]]
         keypoints = np.stack([keypoints for _, keypoints in cuts])
-        yield crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
+        crops = crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
+        yield crops.ready()
 
 
 def _cut(item: Photograph, person: int, size: int) -> tuple[Image, FloatArray]:

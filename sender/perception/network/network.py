@@ -11,7 +11,6 @@
 Shapes: B batch, S crop side (a multiple of 16), C trunk width, T = 4 tasks.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -42,6 +41,7 @@ class PerceptionConfig:
         heads: attention heads of a block.
         quarter: channels of the stem at stride 4.
         eighth: channels of the stem at stride 8.
+        refinements: residual blocks of the stem at stride 8, behind the first.
         keypoint_width: channels of the keypoint head's fused map.
         parts: body parts with the background, which this version of the program knows.
     """
@@ -53,6 +53,7 @@ class PerceptionConfig:
     heads: int = 3
     quarter: int = 48
     eighth: int = 96
+    refinements: int = 1
     keypoint_width: int = 64
     parts: int = PARTS
 
@@ -63,16 +64,6 @@ class PerceptionConfig:
             raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
 
 
-NETWORKS: Mapping[str, PerceptionConfig] = {
-    "cpu": PerceptionConfig(),
-    "gpu": PerceptionConfig(size=192, grid=12, width=384, depth=12, heads=6, quarter=64, eighth=128, keypoint_width=96),
-}
-"""Sizes by name.
-
-`cpu` ships and is fast on two cores, `gpu` is larger.
-"""
-
-
 class PerceptionNet(nn.Module):
     """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput`."""
 
@@ -80,7 +71,7 @@ class PerceptionNet(nn.Module):
         super().__init__()
         self.config = config
         width, grid = config.width, config.grid
-        self.stem = ConvStem(config.quarter, config.eighth)
+        self.stem = ConvStem(config.quarter, config.eighth, config.refinements)
         # Convolutions are local by construction; attention has to learn locality.
         self.patches = nn.Sequential(nn.Conv2d(config.eighth, width, 2, stride=2), Refinement(width), Refinement(width))
         self.position = TaskPositionEncoding(width, grid, len(TASKS))

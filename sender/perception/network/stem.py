@@ -42,12 +42,17 @@ class Refinement(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Crop (B, 3, S, S) → features at stride 4 (B, quarter, S/4, S/4) and stride 8 (B, eighth, S/8, S/8)."""
+    """Crop (B, 3, S, S) → features at stride 4 (B, quarter, S/4, S/4) and stride 8 (B, eighth, S/8, S/8).
 
-    def __init__(self, quarter: int = 48, eighth: int = 96) -> None:
+    Args:
+        refinements: residual blocks at stride 8 behind the first.
+    """
+
+    def __init__(self, quarter: int = 48, eighth: int = 96, refinements: int = 1) -> None:
         super().__init__()
         self.quarter = nn.Sequential(convolution(3, 24, 2), convolution(24, quarter, 2), convolution(quarter, quarter))
-        self.eighth = nn.Sequential(convolution(quarter, eighth, 2), Residual(eighth), Refinement(eighth))
+        blocks = (Refinement(eighth) for _ in range(refinements))
+        self.eighth = nn.Sequential(convolution(quarter, eighth, 2), Residual(eighth), *blocks)
 
     def forward(self, image_B3SS: Tensor) -> tuple[Tensor, Tensor]:
         quarter = self.quarter(image_B3SS)

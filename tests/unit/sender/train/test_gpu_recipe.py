@@ -18,13 +18,12 @@ class Taken(Exception):
     """The program has taken its flags."""
 
 
-def recipe(network: str = "cpu", *, share: float = 1.0, gpu: bool = True) -> GpuRecipe:
-    return GpuRecipe(Path("runs/gpu"), Path("photographs"), network, 24.0 * share, share, cores=16, gpu=gpu)
+def recipe(*, share: float = 1.0, gpu: bool = True) -> GpuRecipe:
+    return GpuRecipe(Path("runs/gpu"), Path("photographs"), 24.0 * share, share, cores=16, gpu=gpu)
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-@pytest.mark.parametrize("network", ["cpu", "gpu"])
-def test_programs_take_the_flags(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_take_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     take = argparse.ArgumentParser.parse_known_args
 
     def taken(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None, namespace: Any = None) -> Any:
@@ -33,7 +32,7 @@ def test_programs_take_the_flags(network: str, monkeypatch: pytest.MonkeyPatch) 
         raise Taken
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", taken)
-    for stage in {stage.module: stage for stage in recipe(network).stages()}.values():
+    for stage in {stage.module: stage for stage in recipe().stages()}.values():
         monkeypatch.setattr(sys, "argv", [stage.module, *stage.flags])
         with pytest.raises(Taken):
             runpy.run_module(stage.module, run_name="__main__")

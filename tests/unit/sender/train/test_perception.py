@@ -1,14 +1,17 @@
 """The loss of rendered crops and photographs, and its inputs."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import pytest
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
+from common.errors import UsageError
 from sender.perception.network.network import PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
 from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss, best_mask_threshold, shift_mask_threshold
+from sender.train.perception import MixedLoss, best_mask_threshold, grow, shift_mask_threshold
 from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_multi_task_loss import TINY, crops
 
@@ -18,10 +21,26 @@ def test_rendered_crops_are_resampled_with_their_maps() -> None:
     larger = batch.resized(2 * batch.image.shape[-1])
     assert larger.image.shape[-1] == 2 * batch.image.shape[-1]
     assert larger.mask.shape[-1] == larger.depth.shape[-1] == larger.part.shape[-1] == larger.image.shape[-1] // 2
-    assert torch.equal(larger.part[:, ::2, ::2], batch.part)
+    assert torch.equal(larger.part[:, ::2, ::2].long(), batch.part)
     assert torch.equal(larger.depth[:, 1::2, 1::2], batch.depth)
     torch.testing.assert_close(larger.mask.mean(), batch.mask.mean(), atol=1e-3, rtol=0)
     assert batch.resized(batch.image.shape[-1]) is batch
+
+
+@torch.no_grad()
+def test_grown_network_computes_what_the_smaller_did() -> None:
+    torch.manual_seed(0)
+    small = PerceptionNet(replace(TINY, depth=4)).eval()
+    for parameter in small.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    large = PerceptionNet(replace(TINY, depth=8, refinements=3)).eval()
+    grow(large, small)
+    image = torch.rand(2, 3, TINY.size, TINY.size)
+    for item in fields(PerceptionOutput):
+        first, second = getattr(small(image), item.name), getattr(large(image), item.name)
+        torch.testing.assert_close(first, second, msg=item.name, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UsageError, match="cannot grow"):
+        grow(small, large)
 
 
 def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:

@@ -1,6 +1,8 @@
 """The sender's trainings as programs: examples, a few steps on a GPU, and export."""
 
 import multiprocessing
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +19,7 @@ from common.weights.manifest import read_manifest
 from sender.clothing.stage import ClothingStage
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.verifier import Verifier
-from sender.perception.network.network import NETWORKS
+from sender.perception.network.network import PerceptionConfig
 from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import ENTRIES
 from sender.train import (
@@ -138,7 +140,7 @@ def test_blocks_added_to_the_shipped_detector_do_not_change_it(tmp_path: Path) -
 
 def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = BodyModel.load()
-    monkeypatch.setitem(NETWORKS, "cpu", TINY)
+    monkeypatch.setattr(perception, "PerceptionConfig", partial(PerceptionConfig, **asdict(TINY)))
     monkeypatch.setattr(perception, "training_batches", lambda *_: (random_crops(body, 2, seed) for seed in range(9)))
     monkeypatch.setattr(perception, "validation_batches", lambda *_, **__: iter([random_crops(body, 2)]))
     bar_people(tmp_path / "data", 32)
