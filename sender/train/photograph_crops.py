@@ -57,7 +57,7 @@ class PhotographCrops(TensorRows):
 def people_of(photographs: PhotographDataset, labelled: int = _MIN_LABELLED) -> list[tuple[int, int]]:
     """(photograph, person) of everybody with enough labelled keypoints and a large enough box."""
     found = []
-    for index in photographs.indices("people"):
+    for index in photographs.with_keypoints():
         item = photographs[index]
         sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
         enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled

@@ -30,8 +30,10 @@ Source = Literal["people", "openimages", "panoramas"]
 SOURCES: tuple[Source, ...] = ("people", "openimages", "panoramas")
 PhotographSplit = Literal["train", "val"]
 
+PIXELS, INDEX = "pixels.bin", "index.json"
+"""The files of a folder of photographs."""
+
 _FORMAT = 2
-_PIXELS, _INDEX = "pixels.bin", "index.json"
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
 
@@ -67,8 +69,8 @@ class PhotographDataset:
 
     def __init__(self, directory: Path, split: PhotographSplit) -> None:
         try:
-            document = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
-            self._pixels = np.memmap(directory / _PIXELS, np.uint8, mode="r")
+            document = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+            self._pixels = np.memmap(directory / PIXELS, np.uint8, mode="r")
             entries = document["photographs"] if document["format"] == _FORMAT else None
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"no photographs in {directory} ({error}): run sender.train.photographs") from error
@@ -82,6 +84,10 @@ class PhotographDataset:
     def indices(self, source: Source) -> list[int]:
         """The indices of the photographs of one source."""
         return [index for index, entry in enumerate(self._entries) if entry["source"] == source]
+
+    def with_keypoints(self) -> list[int]:
+        """The indices of the photographs in which somebody has keypoints."""
+        return [index for index, entry in enumerate(self._entries) if entry.get("keypoints")]
 
     def __getitem__(self, index: int) -> Photograph:
         entry = self._entries[index]
@@ -168,7 +174,7 @@ def convert(
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     offset = 0
-    with atomic_replacement(out / _PIXELS) as partial, open(partial, "wb") as pixels:
+    with atomic_replacement(out / PIXELS) as partial, open(partial, "wb") as pixels:
         for source, folder in folders.items():
             photographs = [scaled(item, side) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
@@ -178,7 +184,7 @@ def convert(
                 split = "val" if item.name in validation else "train"
                 entries.append({"split": split, "size": item.image.shape[:2], **place, **_annotations(item)})
                 offset += pixels.write(stored)
-    atomic_write(out / _INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
+    atomic_write(out / INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
     return len(entries)
 
 
