@@ -166,8 +166,6 @@ def mask_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
     }
 
 
-# Weight of a keypoint without annotation in the loss on visibility, where most others have one.
-_UNLABELLED_WEIGHT = 0.3
 # Reprojected keypoints farther away than this (crop units) have a constant gradient direction only; nearer ones are
 # within the error of weak perspective.
 _REPROJECTION_BETA = 0.02
@@ -184,7 +182,7 @@ def keypoint_terms(
     distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
     return {
         "heat": 1.2 * _mean(heat, labelled) / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
-        "visible": 0.2 * _mean(visible, labelled + _UNLABELLED_WEIGHT * truth.unlabelled_hidden),
+        "visible": 0.2 * _mean(visible, truth.judged),
         "places": 5.0 * _mean(distance, labelled * inside),
         **reprojection_terms(output, truth, kinematics),
     }

@@ -18,7 +18,7 @@ from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
 from sender.train.crops import unit
 from sender.train.photograph_frames import randomly_grey, warped
-from sender.train.photographs import Photograph, PhotographDataset, Source
+from sender.train.photographs import PSEUDO, Photograph, PhotographDataset, Source
 
 Generator = np.random.Generator
 
@@ -30,6 +30,8 @@ _SHIFT = 0.08
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
 _OCCLUDED_SHARE = 0.3
+# Worth of a keypoint without annotation for what is visible, where most others have one.
+_UNLABELLED_WEIGHT = 0.3
 # Sources with keypoints, `openimages` by `sender.train.pseudo_keypoints`.
 _SOURCES: tuple[Source, ...] = ("people", "openimages")
 # People with fewer labelled keypoints or a smaller box are not trained on.
@@ -47,14 +49,15 @@ class PhotographCrops(TensorRows):
         keypoints_2d: (B, 17, 2), may lie outside of 0…1.
         labelled: (B, 17) 1 where the keypoint has a position, else 0.
         visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
-        unlabelled_hidden: (B, 17) 1 where it has no position although most others have: it is not visible.
+        judged: (B, 17) how much `visible` is worth: 1 where somebody has judged it, less where the keypoint has no
+            position although most others have, because it is not visible then, else 0.
     """
 
     image: Tensor
     keypoints_2d: Tensor
     labelled: Tensor
     visible: Tensor
-    unlabelled_hidden: Tensor
+    judged: Tensor
 
     def ready(self) -> Self:
         """The crops as the losses take them."""
@@ -158,13 +161,14 @@ def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -
     places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
     labelled = label > 0
     inside = ((places >= 0) & (places <= 1)).all(axis=-1)
-    mostly = labelled.sum(axis=1, keepdims=True) >= 8
+    judged = labelled & (label != PSEUDO)
+    mostly = judged.sum(axis=1, keepdims=True) >= 8
     return PhotographCrops(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(np.ascontiguousarray(places)),
         torch.from_numpy(labelled).float(),
         torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
-        torch.from_numpy(~labelled & mostly).float(),
+        torch.from_numpy(judged + _UNLABELLED_WEIGHT * (~labelled & mostly)).float(),
     )
 
 

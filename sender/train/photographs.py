@@ -30,8 +30,12 @@ Source = Literal["people", "openimages", "panoramas"]
 SOURCES: tuple[Source, ...] = ("people", "openimages", "panoramas")
 PhotographSplit = Literal["train", "val"]
 
+PIXELS, INDEX = "pixels.bin", "index.json"
+"""The files of a folder of photographs."""
+PSEUDO = 3
+"""Label of a keypoint that `sender.train.pseudo_keypoints` has placed; whether it is visible is unknown."""
+
 _FORMAT = 2
-_PIXELS, _INDEX = "pixels.bin", "index.json"
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
 
@@ -44,7 +48,7 @@ class Photograph:
         image: (H, W, 3) RGB.
         boxes: (n, 4) left, top, right, bottom.
         crowds: (m, 4) boxes that hold a crowd, or may: neither a person nor nobody.
-        keypoints: (n, 17, 3) x, y and 0 unlabelled, 1 hidden, 2 visible; all 0 where the source has none.
+        keypoints: (n, 17, 3) x, y and 0 unlabelled, 1 hidden, 2 visible or `PSEUDO`; all 0 where there are none.
     """
 
     source: Source
@@ -67,8 +71,8 @@ class PhotographDataset:
 
     def __init__(self, directory: Path, split: PhotographSplit) -> None:
         try:
-            document = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
-            self._pixels = np.memmap(directory / _PIXELS, np.uint8, mode="r")
+            document = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+            self._pixels = np.memmap(directory / PIXELS, np.uint8, mode="r")
             entries = document["photographs"] if document["format"] == _FORMAT else None
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"no photographs in {directory} ({error}): run sender.train.photographs") from error
@@ -168,7 +172,7 @@ def convert(
     out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     offset = 0
-    with atomic_replacement(out / _PIXELS) as partial, open(partial, "wb") as pixels:
+    with atomic_replacement(out / PIXELS) as partial, open(partial, "wb") as pixels:
         for source, folder in folders.items():
             photographs = [scaled(item, side) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
@@ -178,7 +182,7 @@ def convert(
                 split = "val" if item.name in validation else "train"
                 entries.append({"split": split, "size": item.image.shape[:2], **place, **_annotations(item)})
                 offset += pixels.write(stored)
-    atomic_write(out / _INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
+    atomic_write(out / INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
     return len(entries)
 
 

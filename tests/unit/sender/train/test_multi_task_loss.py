@@ -167,8 +167,8 @@ def output_of(count: int) -> PerceptionOutput:
 
 def crops(count: int) -> PhotographCrops:
     torch.manual_seed(1)
-    ones, none = torch.ones(count, 17), torch.zeros(count, 17)
-    return PhotographCrops(torch.rand(count, 3, 32, 32), torch.rand(count, 17, 2), ones, ones, none)
+    ones = torch.ones(count, 17)
+    return PhotographCrops(torch.rand(count, 3, 32, 32), torch.rand(count, 17, 2), ones, ones, ones)
 
 
 def test_unlabelled_keypoints_have_no_loss(kinematics: KeypointKinematics) -> None:

@@ -16,7 +16,7 @@ from sender.train.photograph_crops import (
     occlude,
 )
 from sender.train.photograph_frames import warped
-from sender.train.photographs import PhotographDataset, convert
+from sender.train.photographs import PSEUDO, PhotographDataset, convert
 from tests.support.photograph_sources import write_photographs
 
 LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))
@@ -63,10 +63,14 @@ def test_hidden_unlabelled_and_occluded_keypoints_are_not_visible() -> None:
     crops = crops_of(np.zeros((1, 32, 32, 3), np.uint8), keypoints, occluded)
     assert crops.labelled[0, :4].tolist() == [0, 1, 1, 1]
     assert crops.visible[0, :5].tolist() == [0, 0, 0, 0, 1]
-    assert crops.unlabelled_hidden[0, :2].tolist() == [1, 0]
+    assert crops.judged[0, :3].tolist() == pytest.approx([0.3, 1, 1])
     few = keypoints.copy()
     few[0, 5:, 2] = 0
-    assert crops_of(np.zeros((1, 32, 32, 3), np.uint8), few, occluded).unlabelled_hidden.sum() == 0
+    assert crops_of(np.zeros((1, 32, 32, 3), np.uint8), few, occluded).judged.sum() == 4
+    pseudo = keypoints.copy()
+    pseudo[0, 1:, 2] = PSEUDO
+    crops = crops_of(np.zeros((1, 32, 32, 3), np.uint8), pseudo, occluded)
+    assert [crops.labelled.sum().item(), crops.judged.sum().item()] == [16, 0]
 
 
 def test_occlusion_covers_the_keypoints_that_it_names() -> None:

@@ -30,6 +30,7 @@ from sender.train import (
     photograph_credits,
     photographs,
     picture_diffusion,
+    pseudo_keypoints,
     semantics,
     verifier,
     wears,
@@ -52,7 +53,7 @@ def test_examples_parse() -> None:
         for flags in commands:
             assert parse(recipe_of(module), flags).data, module.__name__
     assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
-    other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits)
+    other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits, pseudo_keypoints)
     for module in other:
         assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__
 
