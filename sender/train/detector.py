@@ -28,6 +28,7 @@ from common.training.run import main
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
+from sender.train.crops import unit
 from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
 from sender.train.detector_scores import composed_scores, photograph_scores
 from sender.train.photograph_frames import PanoramaFrames, PhotographFrames
@@ -103,7 +104,7 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
 
     def step(self, network: DetectorNet, batch: FrameBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         with self.autocast():
-            heat, boxes = network(batch.image.contiguous(memory_format=torch.channels_last))
+            heat, boxes = network(unit(batch.image).contiguous(memory_format=torch.channels_last))
         terms = loss_terms(heat, boxes, batch)
         return torch.stack(list(terms.values())).sum(), terms
 

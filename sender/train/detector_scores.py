@@ -11,6 +11,7 @@ from torchvision.ops import box_iou
 from common.arrays import BoolArray, FloatArray, Image
 from common.weights.devices import device_of, fast_autocast
 from sender.perception.inference.detector import Letterbox, letterboxed, peaks
+from sender.train.crops import unit
 from sender.train.detector_frames import FrameBatch
 from sender.train.photograph_frames import PanoramaFrames
 from sender.train.photographs import Photograph, PhotographDataset, Source
@@ -103,10 +104,10 @@ def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
 
 
 def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Heat maps and boxes of images on the CPU, computed where the network is."""
+    """Heat maps and boxes of images, also of bytes, on the CPU, computed where the network is."""
     device = device_of(net)
     with fast_autocast(device.type):
-        heat, boxes = net(images.to(device))
+        heat, boxes = net(unit(images.to(device)))
     return heat.float().cpu(), boxes.float().cpu()
 
 
@@ -115,7 +116,7 @@ def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple
     """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
     for start in range(0, len(images), _BATCH):
         squares: list[tuple[Image, Letterbox]] = [letterboxed(image, size) for image in images[start : start + _BATCH]]
-        batch = torch.from_numpy(np.stack([square for square, _ in squares])).permute(0, 3, 1, 2).float().div_(255.0)
+        batch = torch.from_numpy(np.stack([square for square, _ in squares])).permute(0, 3, 1, 2)
         heat, boxes = _on_host(net, batch)
         for row, (_, letterbox) in enumerate(squares):
             found, scores = peaks(heat[row].sigmoid(), boxes[row], _LOWEST_SCORE)
