@@ -30,6 +30,7 @@ def loaded(batches: Callable[[np.random.Generator], Iterator[Item]], seed: int, 
         num_workers=processes,
         prefetch_factor=_AHEAD,
         multiprocessing_context="fork",
+        collate_fn=_as_it_is,
     )
     return _each(loader)
 
@@ -42,6 +43,11 @@ def read_ahead(batches: Iterator[Item]) -> Generator[Item]:
             batch = coming.result()
             coming = reader.submit(next, batches)
             yield batch
+
+
+def _as_it_is(batch: Item) -> Item:
+    """By default, the loader makes lists of tuples."""
+    return batch
 
 
 def _each(loader: DataLoader[Item]) -> Generator[Item]:
