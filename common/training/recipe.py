@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from common.training.distributed import Workers
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into, save_weights
-from common.weights.manifest import Storage, WeightsEntry
+from common.weights.manifest import Precision, Storage, WeightsEntry
 
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -94,6 +94,8 @@ class Recipe(ABC, Generic[Network, Batch]):
     """Of the network, where the manifest records one."""
     storage: ClassVar[Storage] = "int8"
     """Of the exported weights."""
+    precision: ClassVar[Precision] = "float32"
+    """In which the exported network is used; it is scored in it."""
     defaults: ClassVar[Defaults]
     removals: ClassVar[Sequence[str]] = ()
     """What `--without` may leave out."""
@@ -177,8 +179,16 @@ class Recipe(ABC, Generic[Network, Batch]):
     def save(self, network: Network, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> WeightsEntry:
         """Writes the weights and their entry in the manifest."""
         name, kind = self.weights_name(network), self.architecture(network)
-        storage, directory = self.storage, self.options.weights
-        return save_weights(name, network.state_dict(), kind, recipe, scores, storage=storage, directory=directory)
+        return save_weights(
+            name,
+            network.state_dict(),
+            kind,
+            recipe,
+            scores,
+            storage=self.storage,
+            precision=self.precision,
+            directory=self.options.weights,
+        )
 
     def autocast(self, *, wanted: bool = True) -> torch.autocast:
         """A context in which the network computes in bf16 where that is fast."""

@@ -14,7 +14,15 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from common.errors import WeightsError
-from common.weights.manifest import WEIGHTS_DIRECTORY, Storage, WeightsEntry, add_entry, find_entry, recorded_config
+from common.weights.manifest import (
+    WEIGHTS_DIRECTORY,
+    Precision,
+    Storage,
+    WeightsEntry,
+    add_entry,
+    find_entry,
+    recorded_config,
+)
 from common.weights.quantisation import dequantised, quantised
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,6 +113,7 @@ def save_weights(
     scores: Mapping[str, Any],
     *,
     storage: Storage = "int8",
+    precision: Precision = "float32",
     shared: bool = False,
     directory: Path = WEIGHTS_DIRECTORY,
 ) -> WeightsEntry:
@@ -112,12 +121,15 @@ def save_weights(
 
     Args:
         name: the entry; an existing one of this name is replaced.
+        precision: of use, as the manifest records it.
         shared: both ends must have the same weights, so they enter `model_hash`.
     """
     suffix = ".safetensors.gz" if storage == "int8" else ".safetensors"
     content = _content(tensors, storage)
     digest = hashlib.sha256(content).hexdigest()
-    entry = WeightsEntry(name + suffix, digest, shared, dict(architecture), dict(recipe), dict(scores), storage)
+    entry = WeightsEntry(
+        name + suffix, digest, shared, dict(architecture), dict(recipe), dict(scores), storage, precision
+    )
     add_entry(name, entry, content, directory)
     return entry
 

@@ -43,7 +43,7 @@ _SCORED_BATCHES = 8
 class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
     """Heat map of people's centres, and boxes around them."""
 
-    name, kind = WEIGHTS_NAME, KIND
+    name, kind, precision = WEIGHTS_NAME, KIND, "bf16"
     defaults = Defaults(12.0, batch=32, rate=1.5e-3, seed=0, threads=2, largest_norm=5.0, only_exports=True)
 
     @classmethod

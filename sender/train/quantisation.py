@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.errors import exit_code_of
+from common.errors import UsageError, exit_code_of
 from common.io.command_line import parser_of
 from common.training.flags import add_result_flags
 from common.training.run import write_json
@@ -40,6 +40,7 @@ from sender.train.photographs import PhotographDataset
 from sender.train.scores import keypoint_scores
 
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
+_LARGEST_LOSS = 0.02
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 Scores = Mapping[str, float]
@@ -53,12 +54,14 @@ class Subject:
         network: as it is compiled for use.
         inputs: of one row, to calibrate on.
         score: of a network with the same outputs, on validation data.
+        decisive: the score that 8 bits may not lower by more than `_LARGEST_LOSS`.
     """
 
     name: str
     network: nn.Module
     inputs: Iterable[Tensor]
     score: Callable[[nn.Module], Scores]
+    decisive: str
 
 
 class _AsModule(nn.Module):
@@ -111,8 +114,9 @@ def subjects(photographs: Path, count: int, seed: int) -> Iterator[Subject]:
     yield Subject(
         predictor.WEIGHTS_NAME,
         PlainOutputs(perception.net),
-        (batch.image for batch in islice(crops.batches(1), count)),
+        (batch.ready().image for batch in islice(crops.batches(1), count)),
         lambda network: keypoint_scores(network, crops_in_boxes(validation, perception.size)),
+        "photographs_pck10",
     )
     size = detector.net.config.size
     frames = PhotographFrames(train, "openimages", np.random.default_rng(seed), size)
@@ -121,6 +125,7 @@ def subjects(photographs: Path, count: int, seed: int) -> Iterator[Subject]:
         detector.net,
         (torch.from_numpy(frames().image).permute(2, 0, 1)[None].float().div_(255.0) for _ in range(count)),
         lambda network: photograph_scores(network, validation, size),
+        "people_ap",
     )
 
 
@@ -141,7 +146,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def calibrate(options: argparse.Namespace) -> None:
-    """The whole calibration, top to bottom."""
+    """The whole calibration, top to bottom.
+
+    Raises:
+        UsageError: a network scores clearly worse in 8 bits.
+    """
     if not fast_in_int8():
         print("this processor lacks VNNI: the scores of both precisions are those of floating point")
     results = {}
@@ -152,6 +161,11 @@ def calibrate(options: argparse.Namespace) -> None:
         for name in scores["int8"]:
             print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")
         results[subject.name] = {"layers": len(ranges), **scores}
+        lost = scores["float32"][subject.decisive] - scores["int8"][subject.decisive]
+        if lost > _LARGEST_LOSS:
+            raise UsageError(
+                f"8 bits cost {subject.name} {lost:.3f} of {subject.decisive}: its ranges are not exported"
+            )
         if options.export:
             entry = find_entry(subject.name, options.weights)
             content = (options.weights / entry.file).read_bytes()
