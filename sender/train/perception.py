@@ -64,7 +64,7 @@ Crops = tuple[CropBatch, PhotographCrops | None]
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     """The losses of all heads, on rendered crops and photographs."""
 
-    name, kind = WEIGHTS_NAME, KIND
+    name, kind, precision = WEIGHTS_NAME, KIND, "bf16"
     defaults = Defaults(
         60.0, batch=32, rate=8e-4, seed=0, threads=2, largest_norm=2.0, evaluate_minutes=6.0, only_exports=True
     )
@@ -78,7 +78,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         add("--images", type=int, help="train on this many crops instead of for --minutes; 0 only evaluates")
         add("--depth", type=int, help="blocks of the trunk; new ones begin as the identity (those of its weights)")
         add("--refinements", type=int, help="residual blocks of the stem, likewise")
-        sides = "sides of the crops, one for each batch; the first is that of use (the network's)"
+        sides = "sides of the crops, one for each batch: of streams, and of photographs (the network's)"
         add("--size", type=int, nargs="+", help=sides)
         add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
@@ -95,8 +95,9 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         self._earlier = load_checkpoint(options.start / f"{self.name}.pt") if options.start else None
         before = self._before()
         config = before.config if before else PerceptionConfig()
-        sizes = options.size or [config.size]
-        wanted = {"size": sizes[0], "depth": options.depth, "refinements": options.refinements}
+        sizes = options.size or [config.size, *([config.still_size] if config.still_size else [])]
+        wanted = {"size": sizes[0], "still_size": sizes[1] if len(sizes) > 1 else 0}
+        wanted |= {"depth": options.depth, "refinements": options.refinements}
         config = replace(config, **{name: value for name, value in wanted.items() if value is not None})
         if self.recorded:
             config = PerceptionConfig(**self.recorded["config"])
@@ -274,15 +275,20 @@ def grow(net: PerceptionNet, small: PerceptionNet) -> None:
     Raises:
         UsageError: the other one is deeper, or differs in more than depth, refinements and size.
     """
-    config, depth, old = small.config, net.config.depth, small.config.depth
-    same = replace(config, depth=depth, refinements=net.config.refinements, size=net.config.size)
-    if same != net.config or depth < old or (depth - old) % 2 or net.config.refinements < config.refinements:
-        raise UsageError(f"a network of {asdict(net.config)} cannot grow from one of {asdict(config)}")
-    places = [index if index < old // 2 else index + (depth - old) // 2 for index in range(old)]
+    config, before = net.config, small.config
+    more = config.depth - before.depth
+    grown = {name: getattr(config, name) for name in ("size", "still_size", "depth", "refinements")}
+    if replace(before, **grown) != config or more < 0 or more % 2 or config.refinements < before.refinements:
+        raise UsageError(
+            f"--depth {config.depth} --refinements {config.refinements}: the weights to start from have {before.depth} "
+            f"and {before.refinements}; give as many or, of depth, an even number more"
+        )
+    places = [index if index < before.depth // 2 else index + more // 2 for index in range(before.depth)]
     for index, block in enumerate(net.blocks):
         if index not in places:
             for layer in (block.attn.proj, block.mlp.fc2):  # type: ignore[union-attr]
-                layer.weight.zero_(), layer.bias.zero_()  # type: ignore[union-attr, operator]
+                nn.init.zeros_(layer.weight)  # type: ignore[union-attr, arg-type]
+                nn.init.zeros_(layer.bias)  # type: ignore[union-attr, arg-type]
     state = net.state_dict()
     for name, value in small.state_dict().items():
         first, _, rest = name.partition(".")

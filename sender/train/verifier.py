@@ -1,13 +1,14 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
 Frames are composed of rendered people and distractors (`sender.train.detector_frames`), and with --photographs also
-pictures with person boxes (`openimages`; validation has those of `people` too).  The detector proposes boxes from a low
-score on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least
-0.5 with a person's.
+pictures with person boxes that are held back (`openimages`; validation has those of `people` too).  The detector
+proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the refined
+box has an IoU of at least 0.5 with a person's.
 
-The people must be new to perception, which is more certain of people it was trained on: render a data set with a seed
-of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten minutes on two cores,
-nearly all of it for detector and perception, whose outputs are kept in --out.  --export also writes the weights.
+The people must be new to detector and perception, which are more certain of people they were trained on: render a data
+set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
+minutes on two cores, nearly all of it for detector and perception, whose outputs are kept in --out.  --export also
+writes the weights.
 
 Examples:
   python -m sender.train.verifier --data unseen --frames 500 --photographs photographs --export
@@ -60,6 +61,8 @@ _DETECTOR_SCORE = 0.35
 # A crop is positive from the first IoU with a person on and negative up to the second; those between are left out.
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
 _EPOCHS = 60
+# Share of the photographs that is learned from, and how often each is varied.
+_LEARNED_SHARE, _PASSES = 2 / 3, 2
 _NOISE = 0.05
 
 
@@ -102,7 +105,6 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         frames = "training frames; a fifth as many for validation (%(default)s)"
         add("--frames", type=int, default=1000, help=frames)
         add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
-        add("--pictures", type=int, help="train on so many of the photographs (default: all)")
         summary = "read perception's uncertainties only, not its trunk's statistics"
         add("--no-summary", action="store_true", help=summary)
         add("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
@@ -147,7 +149,6 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         options = self.options
         flags = " --photographs photographs" if options.photographs else ""
-        flags += f" --pictures {options.pictures}" if options.pictures is not None else ""
         command = f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}"
         return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
@@ -185,22 +186,27 @@ def mirrored_boxes(boxes_n4: FloatArray, width: int) -> FloatArray:
 
 
 def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
-    """`count` composed frames, and all photographs of the split that perception was not trained on."""
+    """`count` composed frames, and photographs that neither detector nor perception were trained on.
+
+    Two thirds of those of `openimages` are learned from, the others and those of `people` validate.
+    """
     rng = np.random.default_rng([options.seed, split == "train"])
     composed = composed_frames(options.data, split, options.size, rng)
     yield from (composed() for _ in range(count))
     if options.photographs:
-        photographs = PhotographDataset(options.photographs, "train" if split == "train" else "val")
-        count = len(photographs) if options.pictures is None else options.pictures
-        pictures = photograph_frames(photographs, "openimages", rng)
-        yield from islice(pictures, count if split == "train" else max(count // 5, 1))
-        if split != "train":
+        photographs = PhotographDataset(options.photographs, "val")
+        learned = round(_LEARNED_SHARE * len(photographs.indices("openimages")))
+        if split == "train":
+            for _ in range(_PASSES):
+                yield from islice(photograph_frames(photographs, "openimages", rng), learned)
+        else:
+            yield from islice(photograph_frames(photographs, "openimages", rng), learned, None)
             yield from photograph_frames(photographs, "people", rng)
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
     """Examples from `frames_of`, or from `--out` if they were gathered before."""
-    kind = f"-photographs-{options.pictures or 'all'}" if options.photographs else ""
+    kind = "-photographs" if options.photographs else ""
     file = options.out / f"examples-{split}-{options.seed}-{frames}{kind}.npz"
     if not file.exists():
         detector, perception = Detector.load(device=device), Perception.load(device=device)

@@ -152,8 +152,8 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         network.scale_X.copy_(features.std(0).clamp_min(1e-2))
         stem = perception.net.stem
         network.encoder.quarter.load_state_dict(stem.quarter.state_dict())
-        eighth = {name: value for name, value in stem.eighth.state_dict().items() if not name.startswith("2.")}
-        network.encoder.eighth.load_state_dict(eighth)
+        eighth = network.encoder.eighth
+        eighth.load_state_dict(stem.eighth[: len(eighth)].state_dict())
         return {}
 
 

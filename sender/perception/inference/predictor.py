@@ -1,6 +1,6 @@
 """Runs the trained perception network: crops → `PerceptionOutput`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Self
@@ -41,30 +41,49 @@ class Perception:
 
     Args:
         net: trained.
-        network: the same network in use; by default by PyTorch on the CPU.
+        in_use: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch on
+            the CPU.
     """
 
-    def __init__(self, net: PerceptionNet, network: NetworkInUse | None = None) -> None:
+    def __init__(self, net: PerceptionNet, in_use: Callable[[int], NetworkInUse] | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._network = network or NetworkInUse(PlainOutputs(self.net), "bf16", CPU)
+        self._in_use = in_use or (lambda _side: NetworkInUse(PlainOutputs(self.net), "bf16", CPU))
+        self._networks: dict[int, NetworkInUse] = {}
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         net = net.to(memory_format=torch.channels_last)
-        example = (torch.zeros(1, 3, net.config.size, net.config.size),)
-        entry = find_entry(WEIGHTS_NAME, directory)
-        return cls(net, in_use(PlainOutputs(net), example, WEIGHTS_NAME, entry.precision, device, entry.int8))
+        entry, plain = find_entry(WEIGHTS_NAME, directory), PlainOutputs(net)
+
+        def network(side: int) -> NetworkInUse:
+            return in_use(plain, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
+
+        perception = cls(net, network)
+        perception._network(perception.size)
+        return perception
 
     @property
     def size(self) -> int:
-        """Side of the crops that `observe` takes, pixels."""
+        """Side of the crops that `observe` takes of streams, pixels."""
         return self.net.config.size
+
+    @property
+    def still_size(self) -> int:
+        """Side of the crops that `observe` takes of photographs, pixels."""
+        return self.net.config.still_size or self.size
+
+    def _network(self, side: int) -> NetworkInUse:
+        if side not in self._networks:
+            self._networks[side] = self._in_use(side)
+        return self._networks[side]
 
     @torch.inference_mode()
     def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
-        """Predicts square crops (S, S, 3) uint8 RGB as one batch; those of another side than `size` are resampled.
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch.
+
+        Those of another side than `size` and `still_size` are resampled to `size`.
 
         Raises:
             ValueError: there is no crop, one is not square, or they differ in size.
@@ -72,10 +91,11 @@ class Perception:
         shapes = {crop.shape for crop in crops}
         if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
-        images = resized(as_images(np.stack(crops)), self.size)
+        side = len(crops[0]) if len(crops[0]) == self.still_size else self.size
+        images = resized(as_images(np.stack(crops)), side)
         views = {"both": [images, images.flip(-1)], "plain": [images], "mirrored": [images.flip(-1)]}[view]
         batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        seen = PerceptionOutput(*self._network(batch))
+        seen = PerceptionOutput(*self._network(side)(batch))
         if view == "both":
             seen = mean([seen[: len(crops)], mirrored(seen[len(crops) :])])
         elif view == "mirrored":

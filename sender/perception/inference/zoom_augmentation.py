@@ -38,7 +38,8 @@ def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox
     """
     seen = {zoom: [zoomed(crop, zoom) for crop in crops] for zoom in ZOOMS}
     outputs = {
-        zoom: perception.observe([crop.cut(image, perception.size) for crop in boxes]) for zoom, boxes in seen.items()
+        zoom: perception.observe([crop.cut(image, perception.still_size) for crop in boxes])
+        for zoom, boxes in seen.items()
     }
     plain = outputs[1.0]
     moved = [in_crops(output, seen[zoom], crops, plain) for zoom, output in outputs.items()]

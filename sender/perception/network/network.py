@@ -34,7 +34,8 @@ class PerceptionConfig:
     """Sizes of the network; what the manifest records as its architecture.
 
     Args:
-        size: side of the crops that the network reads in use, pixels.
+        size: side of the crops that the network reads of streams, pixels.
+        still_size: the same of photographs, whose sender has time; 0: `size`.
         grid: side of the patch grid that encodings are learned on, in patches; other grids are interpolated.
         width: C, channels of the trunk.
         depth: blocks of the trunk.
@@ -47,6 +48,7 @@ class PerceptionConfig:
     """
 
     size: int = 160
+    still_size: int = 0
     grid: int = 8
     width: int = 192
     depth: int = 8
@@ -60,7 +62,7 @@ class PerceptionConfig:
     def __post_init__(self) -> None:
         if self.parts != PARTS:
             raise ValueError(f"a network of {self.parts} body parts: this version has {PARTS}")
-        if self.size % 16 or self.width % self.heads or self.depth < 2 or self.grid < 1:
+        if self.size % 16 or self.still_size % 16 or self.width % self.heads or self.depth < 2 or self.grid < 1:
             raise ValueError(f"crop size must be a multiple of 16, width of heads, depth at least 2: {asdict(self)}")
 
 

@@ -156,7 +156,7 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export = ["--out", str(tmp_path / "later"), "--export", "--weights", str(tmp_path / "weights"), *threads]
     train(training, parse(training, [*data, *export]))
     entry = read_manifest(tmp_path / "weights")["perception"]
-    assert (entry.recipe["images_seen"], entry.recipe["crops"]) == (12, 8)
+    assert (entry.recipe["images_seen"], entry.recipe["crops"], entry.precision) == (12, 8, "bf16")
     for share in ("0.5", "0", "1.5", "nan"):
         with pytest.raises(UsageError, match="--blend takes a share"):
             train(training, parse(training, [*data, *export, "--blend", share]))

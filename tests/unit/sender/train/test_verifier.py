@@ -1,11 +1,15 @@
 """Examples and scores of the verifier."""
 
+import argparse
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from common.synthetic.dataset.split import SPLITS
 from sender.perception.inference.verifier import EVIDENCE
+from sender.train import verifier
 from sender.train.photographs import Photograph, PhotographDataset, convert
 from sender.train.verifier import Examples, area_under_curve, mirrored_boxes, photograph_frames, varied
 from tests.support.photograph_sources import write_photographs
@@ -54,6 +58,20 @@ def test_mirrored_boxes_are_their_own_inverse() -> None:
     boxes = np.array([[1, 2, 30, 40], [50, 0, 64, 10]], np.float32)
     assert mirrored_boxes(boxes, 64).tolist() == [[34, 2, 63, 40], [0, 0, 14, 10]]
     assert np.array_equal(mirrored_boxes(mirrored_boxes(boxes, 64), 64), boxes)
+
+
+def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    monkeypatch.setattr(verifier, "composed_frames", lambda *_: pytest.fail)
+    monkeypatch.setattr(verifier, "varied", lambda item, _rng: item.name)
+    options = argparse.Namespace(data=[], size=64, seed=0, photographs=tmp_path / "out")
+    learned, validated = ([*verifier.frames_of(options, split, 0)] for split in SPLITS[:2])
+    names: set[object] = {*learned}
+    others: set[object] = {frame for frame in validated if isinstance(frame, str)}
+    held_back = PhotographDataset(tmp_path / "out", "val")
+    assert len(learned) == 2 * len(names) > 0
+    assert names.isdisjoint(others)
+    assert names | others == {held_back[index].name for index in held_back.indices("openimages")}
 
 
 def test_each_photograph_of_a_source_is_used_once(tmp_path: Path) -> None:

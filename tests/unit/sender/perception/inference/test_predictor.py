@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,13 +19,13 @@ def test_observe_of_several_crops() -> None:
     assert output.features().dtype == torch.float32
 
 
-@pytest.mark.parametrize("side", [48, 128])
-def test_crops_of_another_size_are_resampled(side: int) -> None:
-    perception = Perception(PerceptionNet(TINY))
+@pytest.mark.parametrize(("side", "seen"), [(48, 64), (96, 96), (128, 64)])
+def test_crops_of_another_size_than_those_of_use_are_resampled(side: int, seen: int) -> None:
+    perception = Perception(PerceptionNet(replace(TINY, still_size=96)))
     sides: list[tuple[int, ...]] = []
     perception.net.stem.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape))
     perception.observe([np.zeros((side, side, 3), dtype=np.uint8)])
-    assert sides == [(2, 3, 64, 64)]
+    assert sides == [(2, 3, seen, seen)]
 
 
 @pytest.mark.parametrize("shapes", [[], [(64, 32, 3)], [(64, 64)], [(64, 64, 3), (32, 32, 3)]])
