@@ -18,7 +18,7 @@ from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.tensor_rows import TensorRows
-from sender.perception.inference.predictor import resized
+from sender.perception.inference.predictor import as_bytes, resized, unit
 
 # Crop units: outside of the crop, also when it is mirrored.
 _OUTSIDE = -9.0
@@ -91,11 +91,6 @@ class CropBatch(TensorRows):
         return BodyParameters(self.rotations, self.curl, self.shape, torch.zeros_like(self.translation))
 
 
-def unit(image: Tensor) -> Tensor:
-    """An image 0…1 from one of bytes; any other stays."""
-    return image.float().div_(255.0) if image.dtype == torch.uint8 else image
-
-
 def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
     """Tensors from the arrays of a `CropDataset` batch, not `ready`."""
 
@@ -104,7 +99,7 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
 
     mask = tensor("mask") / 255.0
     return CropBatch(
-        image=torch.from_numpy(np.asarray(arrays["image"], np.uint8)).permute(0, 3, 1, 2),
+        image=as_bytes(np.asarray(arrays["image"], np.uint8)),
         mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
         depth=torch.from_numpy(np.asarray(arrays["depth"], np.float16)),
         part=torch.from_numpy(np.asarray(arrays["part"], np.uint8)),

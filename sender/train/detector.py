@@ -28,7 +28,7 @@ from common.training.run import main
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
-from sender.train.crops import unit
+from sender.perception.inference.predictor import unit
 from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
 from sender.train.detector_scores import composed_scores, photograph_scores
 from sender.train.photograph_frames import PanoramaFrames, PhotographFrames

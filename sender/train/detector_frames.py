@@ -21,6 +21,7 @@ from common.synthetic.dataset.split import Split
 from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
 from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.detector import STRIDE
+from sender.perception.inference.predictor import as_bytes
 from sender.train.distractors import distractor
 
 Generator = np.random.Generator
@@ -329,6 +330,6 @@ def frame_batches(source: FrameSource, batch: int, size: int) -> Iterator[FrameB
     """Endless batches of frames."""
     while True:
         frames = [source() for _ in range(batch)]
-        images = torch.from_numpy(np.stack([frame.image for frame in frames])).permute(0, 3, 1, 2)
+        images = as_bytes(np.stack([frame.image for frame in frames]))
         maps = [(*targets(frame.boxes, size), tolerances(frame, size)) for frame in frames]
         yield FrameBatch(images, *(torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True)))

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 from common.arrays import BoolArray, FloatArray, Image
 from common.weights.devices import device_of, fast_autocast
 from sender.perception.inference.detector import Letterbox, letterboxed, peaks
-from sender.train.crops import unit
+from sender.perception.inference.predictor import as_bytes, unit
 from sender.train.detector_frames import FrameBatch
 from sender.train.photograph_frames import PanoramaFrames
 from sender.train.photographs import Photograph, PhotographDataset, Source
@@ -116,7 +116,7 @@ def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple
     """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
     for start in range(0, len(images), _BATCH):
         squares: list[tuple[Image, Letterbox]] = [letterboxed(image, size) for image in images[start : start + _BATCH]]
-        batch = torch.from_numpy(np.stack([square for square, _ in squares])).permute(0, 3, 1, 2)
+        batch = as_bytes(np.stack([square for square, _ in squares]))
         heat, boxes = _on_host(net, batch)
         for row, (_, letterbox) in enumerate(squares):
             found, scores = peaks(heat[row].sigmoid(), boxes[row], _LOWEST_SCORE)

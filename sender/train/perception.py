@@ -41,7 +41,7 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
 from sender.perception.inference.flip_augmentation import FlipAugmentation
-from sender.perception.inference.predictor import KIND, WEIGHTS_NAME
+from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
 from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.train.crops import CropBatch, augment, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
@@ -241,7 +241,7 @@ def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameCompos
     images = batch.image.clone()
     if negative.any():
         drawn = np.stack([composer.negative() for _ in range(negative.sum())])
-        images[torch.from_numpy(negative)] = torch.from_numpy(drawn).permute(0, 3, 1, 2)
+        images[torch.from_numpy(negative)] = as_bytes(drawn)
     return with_negatives(batch, torch.from_numpy(negative), images)
 
 

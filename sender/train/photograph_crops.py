@@ -16,7 +16,7 @@ from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
-from sender.train.crops import unit
+from sender.perception.inference.predictor import as_bytes, unit
 from sender.train.photograph_frames import randomly_grey, warped
 from sender.train.photographs import PSEUDO, Photograph, PhotographDataset, Source
 
@@ -164,7 +164,7 @@ def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -
     judged = labelled & (label != PSEUDO)
     mostly = judged.sum(axis=1, keepdims=True) >= 8
     return PhotographCrops(
-        torch.from_numpy(images).permute(0, 3, 1, 2),
+        as_bytes(images),
         torch.from_numpy(np.ascontiguousarray(places)),
         torch.from_numpy(labelled).float(),
         torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),

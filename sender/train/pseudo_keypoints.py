@@ -33,10 +33,11 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
 from sender.train.photograph_crops import people_of
 from sender.train.photographs import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
+from sender.train.scores import relative_errors
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48
-# People whose mean certainty is lower, crop units, get no keypoint: their boxes may hold somebody else, or nobody.
+# People whose mean standard deviation is larger, crop units, get no keypoint: their boxes may hold somebody else.
 _MOST_MEAN_SIGMA = 0.15
 # People read together, which bounds the memory of the maps.
 _PEOPLE_AT_ONCE = 8
@@ -102,10 +103,9 @@ class HeldBack:
 
     @property
     def errors(self) -> FloatArray:
-        """(17,) distances over the longer side of the box around the labelled keypoints, as in `relative_errors`."""
-        labelled = self.truth[self.truth[:, 2] > 0, :2]
-        distance = np.linalg.norm(self.reading.places - self.truth[:, :2], axis=1)
-        return np.asarray(distance / max(1e-6, float(np.ptp(labelled, axis=0).max())), np.float32)
+        """(17,) distances over the longer side of the box around the labelled keypoints."""
+        places, truth = torch.from_numpy(self.reading.places), torch.from_numpy(self.truth)
+        return relative_errors(places[None], truth[None, :, :2], truth[None, :, 2])[0].numpy()
 
 
 def held_back(perception: Perception, photographs: PhotographDataset) -> list[HeldBack]:

@@ -134,7 +134,7 @@ def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[
         truth = on_device(crops, device)
         with fast_autocast(device.type):
             output = net(truth.image)
-        errors.append(relative_errors(output.keypoints_2d, truth))
+        errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, truth.labelled))
         labelled.append(truth.labelled > 0)
         probability.append(output.visible_logit.float().sigmoid())
         visible.append(truth.visible)
@@ -151,13 +151,13 @@ def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def relative_errors(predicted_BJ2: Tensor, truth: PhotographCrops) -> Tensor:
+def relative_errors(predicted_BJ2: Tensor, true_BJ2: Tensor, labelled_BJ: Tensor) -> Tensor:
     """Distances (B, J) over the longer side of the box around the person's labelled keypoints."""
-    labelled = truth.labelled[..., None] > 0
-    high = truth.keypoints_2d.masked_fill(~labelled, -torch.inf).amax(dim=1)
-    low = truth.keypoints_2d.masked_fill(~labelled, torch.inf).amin(dim=1)
+    labelled = labelled_BJ[..., None] > 0
+    high = true_BJ2.masked_fill(~labelled, -torch.inf).amax(dim=1)
+    low = true_BJ2.masked_fill(~labelled, torch.inf).amin(dim=1)
     span = (high - low).amax(dim=-1, keepdim=True).clamp_min(1e-6)
-    relative: Tensor = (predicted_BJ2 - truth.keypoints_2d).norm(dim=-1) / span
+    relative: Tensor = (predicted_BJ2 - true_BJ2).norm(dim=-1) / span
     return relative
 
 

@@ -41,13 +41,13 @@ class Perception:
 
     Args:
         net: trained.
-        in_use: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch on
-            the CPU.
+        network_of: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch
+            on the CPU.
     """
 
-    def __init__(self, net: PerceptionNet, in_use: Callable[[int], NetworkInUse] | None = None) -> None:
+    def __init__(self, net: PerceptionNet, network_of: Callable[[int], NetworkInUse] | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._in_use = in_use or (lambda _side: NetworkInUse(PlainOutputs(self.net), "bf16", CPU))
+        self._network_of = network_of or (lambda _side: NetworkInUse(PlainOutputs(self.net), "bf16", CPU))
         self._networks: dict[int, NetworkInUse] = {}
 
     @classmethod
@@ -76,7 +76,7 @@ class Perception:
 
     def _network(self, side: int) -> NetworkInUse:
         if side not in self._networks:
-            self._networks[side] = self._in_use(side)
+            self._networks[side] = self._network_of(side)
         return self._networks[side]
 
     @torch.inference_mode()
@@ -118,4 +118,14 @@ def resized(images_BCHW: Tensor, side: int) -> Tensor:
 
 def as_images(crops: ByteArray) -> Tensor:
     """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) 0…1, channels last in memory."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float().div_(255.0)
+    return unit(as_bytes(crops))
+
+
+def as_bytes(crops: ByteArray) -> Tensor:
+    """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) uint8, channels last in memory; shares their memory."""
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def unit(images_BCHW: Tensor) -> Tensor:
+    """Images 0…1 from those of bytes; any other stay as they are."""
+    return images_BCHW.float().div_(255.0) if images_BCHW.dtype == torch.uint8 else images_BCHW

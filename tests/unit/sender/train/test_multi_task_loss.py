@@ -213,7 +213,8 @@ def test_errors_are_relative_to_the_labelled_extent() -> None:
     places[0, :3] = torch.tensor([[0.3, 0.2], [0.5, 0.6], [9.0, 9.0]])
     labelled[0, 2] = 0
     truth = replace(crops(1), keypoints_2d=places, labelled=labelled)
-    assert relative_errors(places + torch.tensor([0.04, 0.0]), truth)[0, 0].item() == pytest.approx(0.1, rel=1e-4)
+    errors = relative_errors(places + torch.tensor([0.04, 0.0]), truth.keypoints_2d, truth.labelled)
+    assert errors[0, 0].item() == pytest.approx(0.1, rel=1e-4)
 
 
 def test_calibration_error_of_certain_and_wrong_probabilities() -> None:

@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from common.errors import UsageError
 from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
 from sender.perception.inference import detector, predictor
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import PlainOutputs
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.train.quantisation import calibrated
+from sender.train import quantisation
+from sender.train.quantisation import Subject, calibrated
 
 
 def test_ranges_of_the_layers_that_are_worth_it() -> None:
@@ -23,6 +25,16 @@ def test_ranges_of_the_layers_that_are_worth_it() -> None:
     assert calibrated(network, inputs) == {"2": (0.0, 6.0)}
     # The networks run in several threads: nothing of the calibration may stay.
     assert not large._forward_hooks
+
+
+def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject("detector", nn.Identity(), [torch.zeros(1, 3, 8, 8)], lambda _: {}, "ap")
+    monkeypatch.setattr(quantisation, "subjects", lambda *_: iter([subject]))
+    monkeypatch.setattr(quantisation, "calibrated", lambda *_: {"layer": (0.0, 1.0)})
+    monkeypatch.setattr(quantisation, "scored", lambda _subject, _example, int8: {"ap": 0.4 if int8 else 0.5})
+    monkeypatch.setattr(quantisation, "add_entry", lambda *_: pytest.fail("exported"))
+    with pytest.raises(UsageError, match=r"8 bits cost detector 0\.100 of ap"):
+        quantisation.calibrate(quantisation.parse(["--photographs", "x", "--export"]))
 
 
 @pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME])
