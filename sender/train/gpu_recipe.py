@@ -39,8 +39,8 @@ class GpuRecipe:
         minutes: about how long all of it takes.
         share: of the crops.
         cores: of the machine.
-        gpu: the machine has one.  Steps are not compiled: perception's took four minutes of it, and were 1.2 times as
-            fast then.
+        gpu: the machine has one.  Steps are not compiled: for perception that takes four minutes, and makes them 1.2
+            times as fast.
     """
 
     out: Path

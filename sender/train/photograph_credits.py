@@ -1,9 +1,9 @@
 """Lists the photographs that a training uses, for the attribution that their licences ask for.
 
 Each line has the source, the name of the file, the licence and where the photograph was published; with a licence and
-no address, the name is the identifier in the source's own catalogue.  The training split is listed: the networks of the
-sender never see the pictures that are held back.  Those are listed with --held-back; the image channel is trained on
-both, as it needs no annotations.
+no address, the name is the identifier in the source's own catalogue.  The training split is listed.  The pictures that
+are held back are listed with --held-back: perception and detector never see them, but the image channel is trained on
+both, as it needs no annotations, and the verifier on those of `openimages`, as they have to be new to these two.
 
 Examples:
   python -m sender.train.photograph_credits --people data/people --openimages data/openimages

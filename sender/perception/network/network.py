@@ -42,7 +42,7 @@ class PerceptionConfig:
         heads: attention heads of a block.
         quarter: channels of the stem at stride 4.
         eighth: channels of the stem at stride 8.
-        refinements: residual blocks of the stem at stride 8, behind the first.
+        refinements: residual blocks of the stem at stride 8, after the first.
         keypoint_width: channels of the keypoint head's fused map.
         parts: body parts with the background, which this version of the program knows.
     """

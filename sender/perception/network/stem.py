@@ -45,7 +45,7 @@ class ConvStem(nn.Module):
     """Crop (B, 3, S, S) → features at stride 4 (B, quarter, S/4, S/4) and stride 8 (B, eighth, S/8, S/8).
 
     Args:
-        refinements: residual blocks at stride 8 behind the first.
+        refinements: residual blocks at stride 8, after the first.
     """
 
     def __init__(self, quarter: int = 48, eighth: int = 96, refinements: int = 1) -> None:
