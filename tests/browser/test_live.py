@@ -14,7 +14,7 @@ from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep
-from tests.browser.pictures import differing_share, distinct_colours, scene, somebody_is_drawn
+from tests.browser.pictures import differing_share, scene, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
@@ -60,8 +60,8 @@ def test_at_least_five_different_meshes_are_drawn_and_acknowledged(live: Page, s
 
 
 def test_canvas_shows_a_person_who_moves(live: Page) -> None:
+    assert somebody_is_drawn(live)
     first = scene(live)
-    assert distinct_colours(first) > 200
     for _ in range(6):
         wait_for_change(live)
     assert differing_share(first, scene(live)) > 0.002

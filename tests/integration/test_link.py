@@ -289,6 +289,7 @@ async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture) -> No
         pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
         _, address = await link.server(pipeline, registry, clock=Clock(time.monotonic, wall))
         client, _ = link.client(address)
+        started_s = time.monotonic()
         await client.connect()
         await send_all(client, 0, 2)
         async with asyncio.timeout(10):
@@ -297,7 +298,8 @@ async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture) -> No
         await client.drain()
         clock = (await pipeline.ended.get()).clock
         assert clock is not None
-        assert abs(clock.offset_s - ahead_s) <= clock.error_s < 0.25
+        # Half the time that a message and its answer took: on a busy machine, up to that of all of them.
+        assert abs(clock.offset_s - ahead_s) <= clock.error_s < time.monotonic() - started_s
 
 
 async def test_receiver_keeps_the_senders_report(link: LinkFixture) -> None:
