@@ -22,8 +22,8 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -33,14 +33,12 @@ from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
 from receiver.mesh.render import depth_map
-from sender.capture.config import CaptureConfig
-from sender.capture.open import open_source
 from sender.perception.config import TrackerConfig
 from tests.bench import measures, report
+from tests.bench.folder_clip import folder_clip
 from tests.bench.whole_system import WholeSystem
 
 QUICK_FRAMES = 30
-_FPS = 24.0
 _SIDED = np.array([name.endswith(("shoulder", "hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
 
 
@@ -116,12 +114,9 @@ def figures(matches: Sequence[Match | None]) -> dict[str, float]:
 def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match | None]:
     """Reconstructs the frames of a clip and matches the people of each with its mask."""
     system, matches = WholeSystem(TrackerConfig(max_people)), []
-    with open_source(CaptureConfig(str(folder / "*.jpg"))) as source:
-        frames = list(source)[:limit]
-    for index, frame in enumerate(frames):
-        # One clip, not photographs of their own: its people are tracked.
-        rebuilt = system.rebuild(replace(frame, source=folder.name, media_time_s=index / _FPS))
-        mask = read_mask(folder / f"{Path(frame.source).stem}.png")
+    for path, frame in islice(folder_clip(folder), limit):
+        rebuilt = system.rebuild(frame)
+        mask = read_mask(path.with_suffix(".png"))
         people = []
         for person in rebuilt.people:
             iou, bare_iou = (

@@ -83,10 +83,12 @@ def overlap(first: Box, second: Box) -> float:
 
 
 def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:
-    """Figures of one attribute, of the people of whom it was judged."""
+    """Figures of one attribute, of the people of whom it was judged; none if there are none."""
     row, values = list(VALUES).index(name), VALUES[name]
     bits = [int(person.kinds[row]) for _, person in readings]
     judged = [number for number, each in enumerate(bits) if each.bit_count() == 1]
+    if not judged:
+        return {}
     truth = np.array([bits[number].bit_length() - 1 for number in judged])
     shares = np.stack([readings[number][0][name] for number in judged])
     right = shares.argmax(axis=1) == truth

@@ -1,15 +1,18 @@
 """Sender, codec and receiver in process: a frame in, what the sender saw and what the receiver rebuilt out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.frames import Camera, LabelFrame
+from common.wears import Wears
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
+from receiver.wears.received import ReceivedWears
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.config import TrackerConfig
 from sender.perception.stage import ObservedPerson
+from sender.wears.stage import WearsReader, WearsStage
 from tests.bench.perceived import FrameSender
 from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import CodecPair, unconstrained_rho
@@ -18,11 +21,18 @@ from tests.bench.reconstruction_scores import Receiver
 
 @dataclass(frozen=True)
 class Sent:
-    """One frame that has passed sender and codec."""
+    """One frame that has passed sender and codec.
+
+    Args:
+        bytes_by_group: of its packet, and under `wears` of the posteriors that are sent with it.
+        worn: what the people of the next frame wear, as it has arrived, by identity.
+    """
 
     observed: Sequence[ObservedPerson]
     labels: LabelFrame
     arrived: LabelFrame
+    bytes_by_group: Mapping[str, float]
+    worn: Mapping[int, Wears]
 
 
 @dataclass(frozen=True)
@@ -50,21 +60,31 @@ class WholeSystem:
 
     def __init__(self, limits: TrackerConfig) -> None:
         self._sender, self.receiver = FrameSender(limits), Receiver()
+        self._wears, self._received = WearsStage(WearsReader.load()), ReceivedWears()
         self._codec, self._importance = CodecPair(model_hash()), Importance.load()
+        self._source = ""
 
     def send(self, frame: CapturedFrame) -> Sent:
         """Passes one frame through sender and codec; tracking starts again when the source changes."""
+        if frame.source != self._source:
+            self._wears.reset()
+            self._source = frame.source
         observed = self._sender.observe(frame)
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
-        return Sent(observed, labels, self._codec.send(labels, rho).frame)
+        passed = self._codec.send(labels, rho)
+        blobs = self._wears.update(frame, observed, labels.people)
+        for blob in blobs:
+            self._received.take(blob)
+        sizes = {**passed.encoded.bytes_by_group, "wears": float(sum(len(blob.data) for blob in blobs))}
+        return Sent(observed, labels, passed.frame, sizes, self._received.worn)
 
     def receive(self, sent: Sent, colours: PublishedColours | None = None) -> Rebuilt:
         """Rebuilds the people of a frame, with the colours that have arrived."""
         arrived, textures, points = sent.arrived, None, None
         if colours is not None:
             textures, points = colours.textures, colours.points
-        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, points)
+        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, points, wears=sent.worn)
         return Rebuilt(sent.observed, arrived.camera, people)
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
