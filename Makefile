@@ -16,7 +16,7 @@ TEST_FLAGS ?=
 TEST_WORKERS ?= 4
 BENCH_FLAGS ?=
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
-NEED_DATA := following mediapipe_pose multiview photos silhouettes wears
+NEED_DATA := avatars following mediapipe_pose multiview photos silhouettes wears
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
 
 .DELETE_ON_ERROR:
