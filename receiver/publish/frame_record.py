@@ -138,6 +138,11 @@ def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray) -> dict[str, A
     return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d)}
 
 
+def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:
+    """How large a person is as the JSON object that all outputs have of it; empty if that is not known."""
+    return {} if scale is None else {name: _number(value) for name, value in dataclasses.asdict(scale).items()}
+
+
 def mesh_path(value: object) -> str | None:
     """Checks a `surface` or `body` of a line that somebody else may have written.
 
@@ -152,12 +157,11 @@ def mesh_path(value: object) -> str | None:
 def _person(person: PersonRecord) -> dict[str, Any]:
     """A person as a JSON object."""
     known = {name: [value, _number(share)] for name, (value, share) in person.wears.items()}
-    scale = {} if person.scale is None else dataclasses.asdict(person.scale)
     return {
         "id": person.identity,
         "score": _number(person.score),
         **pose_as_dict(person.keypoints_2d, person.joints_3d),
-        **{name: _number(value) for name, value in scale.items()},
+        **scale_as_dict(person.scale),
         "surface": person.surface,
         "body": person.body,
         **({"wears": known} if known else {}),

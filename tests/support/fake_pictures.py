@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from common.frames import PersonLabels
+from receiver.decode.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody
@@ -25,13 +26,17 @@ KINDS = {
 
 
 def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPerson:
-    """A coloured box, with a tetrahedron as its body, whose keypoints are all at one place of the picture."""
+    """A coloured box, with a tetrahedron as its body, whose keypoints are all at one place of the picture.
+
+    If it is textured, its scale is known too.
+    """
     keypoints = np.tile(np.array([x, y, 0.5], np.float32), (17, 1))
     joints = np.tile(np.array([0.1, 0.2, 3.0], np.float32), (17, 1))
     person = tetrahedron_of(PersonLabels(1, 1.0, {}))
     if textured:
         corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-        person = replace(person, body=replace(person.body, texture=MeshTexture(corners, JPEG)))
+        body = replace(person.body, texture=MeshTexture(corners, JPEG))
+        person = replace(person, body=body, scale=PersonScale(1.70004, 0.14, 0.3))
     return replace(person, made_surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 
 

@@ -49,6 +49,9 @@ class PersonShown(BaseModel):
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
+        height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null in models of
+            versions without.
+        distance_sigma_m: standard deviation of the distance to the middle of the hips, likewise.
     """
 
     obj: str
@@ -60,6 +63,9 @@ class PersonShown(BaseModel):
     wears: dict[str, str] | None = None
     keypoints_2d: list[Row]
     joints_3d: list[Row]
+    height_m: float | None = None
+    height_sigma_m: float | None = None
+    distance_sigma_m: float | None = None
 
 
 class ModelShown(BaseModel):

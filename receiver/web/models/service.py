@@ -18,7 +18,7 @@ from receiver.export.editing import Edits
 from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.outfits.mixture import Kinds
-from receiver.publish.frame_record import pose_as_dict
+from receiver.publish.frame_record import pose_as_dict, scale_as_dict
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.config import UploadConfig
@@ -256,6 +256,7 @@ def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds
     identity = person.labels.identity
     return {
         **pose_as_dict(keypoints, person.joints_3d),
+        **scale_as_dict(person.scale),
         "textured_body": person.body.texture is not None,
         "textured_surface": person.body.texture is not None,
         "identity": identity,
