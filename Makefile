@@ -15,6 +15,8 @@ DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 TEST_WORKERS ?= 4
 BENCH_FLAGS ?=
+# Modules are compiled when they are imported first, most of them by the command after it: of torch's few are.
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --editable
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := avatars following mediapipe_pose multiview photos silhouettes wears
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
@@ -38,8 +40,10 @@ demo: environment
 
 # More processes than cores: tests with daemons and browsers wait as much as they compute. Tests of one file share fixtures and stay in one
 # process; those with daemons, which take longest, come first. Each daemon would compile all modules again where Python is
-# told not to keep bytecode. Exit code 5 of pytest means that TEST_FLAGS select none.
-test: system-packages development
+# told not to keep bytecode. Exit code 5 of pytest means that TEST_FLAGS select none. Debian's packages and Python's are
+# installed at once.
+test: $(PYTHON)
+	@$(MAKE) --no-print-directory --jobs=2 system-packages development
 	@$(MAKE) --no-print-directory --jobs=2 static-checks tests
 
 tests: development
@@ -80,12 +84,12 @@ $(PYTHON):
 
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire into $(VENV); torch and its libraries are large, the first time takes minutes"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
+	$(INSTALL) .
 	$(PYTHON) -m common.body
 	touch $@
 
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(INSTALL) ".[dev]"
 	$(PYTHON) -m common.body
 	touch $(VENV)/.runtime $@
