@@ -7,7 +7,7 @@ Avatars stand as they were made, arms half raised, turned by up to 35°.  `--ava
 
     found_share            avatars that are found
     pa_mpjpe_mm            12 joints from the shoulders down, after the similarity that aligns them best
-    pa_chamfer_mm          of the surface, after the same
+    pa_chamfer_mm          of the surface, after the same; pa_chamfer_median_mm
     pa_chamfer_bare_mm     of the skinned body without clothes
     over_bare              mean of the one over that of the other, ± one standard error
     wears_…                share of the avatars whose attribute is read as it was judged
@@ -126,7 +126,8 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     found = [row for row in rows if "pa_chamfer_mm" in row]
     own, bare = (np.array([row[name] for row in found]) for name in ("pa_chamfer_mm", "pa_chamfer_bare_mm"))
     ratio, error = ratio_of_means(own, bare)
-    return means | {"over_bare": ratio, "over_bare_standard_error": error}
+    median = {"pa_chamfer_median_mm": float(np.median(own))}
+    return means | median | {"over_bare": ratio, "over_bare_standard_error": error}
 
 
 def sheet(pictured: Sequence[Pictured]) -> Image:

@@ -11,6 +11,8 @@ receiver publishes are compared with annotations in COCO's format (a list of obj
     …_of_found      the same for found people only
     large_…         the same for people whose box is at least 80 pixels high
     false_people    published on annotated images without a match (annotations may be incomplete)
+    mask_iou        mean IoU of the silhouettes of all published people with perception's own masks, in their crops;
+                    bare_mask_iou is that of the skinned body without clothes
 
 `keypoints head` has the 2D keypoints of perception instead, before semantics.
 
@@ -30,13 +32,14 @@ from pathlib import Path
 
 import numpy as np
 
+from receiver.mesh.render import depth_map
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.predictor import Perception
 from sender.train.photographs import held_out
-from tests.bench import report
+from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
 from tests.bench.video_figures import Published, video_figures
@@ -81,9 +84,12 @@ def run_images(
 ) -> dict[str, dict[str, float]]:
     """System → figures over a folder's images, of published keypoints and of the keypoints head; prints each image."""
     scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
+    ious: list[tuple[float, float]] = []
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
     for frame in frames:
-        found = published(system.rebuild(frame))
+        rebuilt = system.rebuild(frame)
+        found = published(rebuilt)
+        ious += silhouette_ious(rebuilt, system)
         annotated = annotations.get(image_id(frame.source) or -1)
         if annotated is None:
             rows.append([frame.source, "–", str(len(found.keypoints)), "–", "–", "–"])
@@ -96,7 +102,27 @@ def run_images(
         cells = [len(annotated), len(found.keypoints), len(errors), score.false_people]
         rows.append([frame.source, *map(str, cells), mean])
     print(report.markdown(rows), "\n")
-    return {system: {"images": float(len(frames))} | summary(own) for system, own in scores.items() if own}
+    systems = {name: {"images": float(len(frames))} | summary(own) for name, own in scores.items() if own}
+    if ious and scores["bodywire"]:
+        surface, bare = np.mean(ious, axis=0).tolist()
+        systems["bodywire"] |= {"mask_iou": surface, "bare_mask_iou": bare}
+    return systems
+
+
+def silhouette_ious(rebuilt: Rebuilt, system: WholeSystem) -> list[tuple[float, float]]:
+    """Of each published person: IoU of the surface, and of the bare body, with perception's mask in its crop."""
+    seen, ious = {person.identity: person for person in rebuilt.observed}, []
+    for person in rebuilt.people:
+        observed = seen[person.labels.identity]
+        mask = observed.output.mask_logits[0].float().numpy() > 0
+        meshes = (person.surface, system.receiver.bare(person.labels))
+        drawn = [(depth_map(mesh, rebuilt.camera) > 0).astype(np.uint8) for mesh in meshes]
+        cut = [
+            observed.crop.cut(np.repeat(255 * each[..., None], 3, axis=2), len(mask))[..., 0] > 127 for each in drawn
+        ]
+        surface, bare = (measures.intersection_over_union(each, mask) for each in cut)
+        ious.append((surface, bare))
+    return ious
 
 
 def compare_in_boxes(
