@@ -15,7 +15,7 @@ DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 TEST_WORKERS ?= 4
 BENCH_FLAGS ?=
-# Modules are compiled when they are imported first, most of them by the command after it: of torch's few are.
+# Without --no-compile, pip compiles all modules to bytecode. Most are never imported; Python compiles the others itself.
 INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --editable
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := avatars following mediapipe_pose multiview photos silhouettes wears

@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.arrays import Float64Array, Image
+from common.arrays import Image
 from common.errors import OutputError
 from common.frames import Camera
 from common.synthetic.scene.backgrounds import make_room
@@ -50,15 +50,12 @@ _TILE_PX = (240, 320)
 
 @dataclass(frozen=True, eq=False)
 class Pictured:
-    """One avatar, its picture and what came of it.
+    """The picture of an avatar and what came of it.
 
     Args:
-        truth: in camera space.
         person: None if nobody was found.
     """
 
-    avatar: Avatar
-    truth: PaintedAvatar
     picture: Image
     person: ReconstructedPerson | None
 
@@ -93,30 +90,23 @@ def rebuild(avatar: Avatar, number: int, seed: int, system: WholeSystem) -> tupl
     people = system.receive(sent, colours).people
     found = {"found_share": float(bool(people))}
     if not people:
-        return Pictured(avatar, truth, picture, None), found
+        return Pictured(picture, None), found
     person = people[0]
     read = {name: value for name, (value, _) in sent.worn[person.labels.identity].likeliest().items()}
     judged = [name for name in CLOTHES if avatar.attributes.get(name) in CLOTHES[name]]
     right = {f"wears_{name}": float(read[name] == avatar.attributes[name]) for name in judged}
-    return Pictured(avatar, truth, picture, person), found | distances(person, truth, system) | right
+    return Pictured(picture, person), found | distances(person, truth, system) | right
 
 
 def distances(person: ReconstructedPerson, truth: PaintedAvatar, system: WholeSystem) -> dict[str, float]:
     """Distances from the avatar after the alignment."""
-    joints = person.joints_3d[list(JOINTS)].astype(np.float64)
+    joints = person.joints_3d[list(JOINTS)]
     target = Surface(truth.mesh.vertices, truth.mesh.faces)
     figures = {"pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.joints), truth.joints)}
     for name, mesh in (("", person.surface), ("_bare", system.receiver.bare(person.labels))):
-        moved = aligned(mesh.vertices.astype(np.float64), joints, truth.joints)
+        moved = measures.procrustes(joints, truth.joints, mesh.vertices)
         figures[f"pa_chamfer{name}_mm"] = measures.surface_distances(Surface(moved, mesh.faces), target)["chamfer_mm"]
     return figures
-
-
-def aligned(points: Float64Array, found: Float64Array, truth: Float64Array) -> Float64Array:
-    """Points (N, 3) moved by the similarity that aligns joints (J, 3) best."""
-    moved = measures.procrustes(found, truth)
-    scaled_turn = np.linalg.lstsq(found - found.mean(0), moved - moved.mean(0), rcond=None)[0]
-    return np.asarray((points - found.mean(0)) @ scaled_turn + moved.mean(0))
 
 
 def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -37,8 +37,10 @@ def second_difference(joints: Float64Array) -> Float64Array:
     return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
 
 
-def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
-    """`found` (N, 3) after the similarity transform that aligns it best with `truth` (N, 3) (Umeyama 1991)."""
+def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike, points: npt.ArrayLike | None = None) -> Float64Array:
+    """`points` (M, 3), default `found`, after the similarity transform that aligns `found` (N, 3) best with `truth`
+    (N, 3) (Umeyama 1991).
+    """
     source, target = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     source_mean, target_mean = source.mean(0), target.mean(0)
     centred_source, centred_target = source - source_mean, target - target_mean
@@ -47,7 +49,8 @@ def procrustes(found: npt.ArrayLike, truth: npt.ArrayLike) -> Float64Array:
     sign[-1] = np.sign(np.linalg.det(left @ right))
     rotation = (left * sign) @ right
     scale = (singular * sign).sum() / (centred_source**2).sum()
-    aligned: Float64Array = scale * centred_source @ rotation.T + target_mean
+    moved = centred_source if points is None else np.asarray(points, dtype=np.float64) - source_mean
+    aligned: Float64Array = scale * moved @ rotation.T + target_mean
     return aligned
 
 

@@ -118,6 +118,8 @@ def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]
 class FrameSender:
     """Perception and semantics on whole frames, called as in the sender's pipeline.
 
+    `source` is that of the last frame that was observed.
+
     Args:
         detector: finds people in whole frames; default: with the shipped weights.
 
@@ -130,7 +132,7 @@ class FrameSender:
         self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._clothing = ClothingStage.load()
-        self._source = ""
+        self.source = ""
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
         """Labels of one frame; tracking starts again when the source changes."""
@@ -138,11 +140,11 @@ class FrameSender:
 
     def observe(self, captured: CapturedFrame) -> Sequence[ObservedPerson]:
         """Perception of one frame."""
-        if captured.source != self._source:
+        if captured.source != self.source:
             self._perception.reset()
             self._semantics.reset()
             self._clothing.reset()
-            self._source = captured.source
+            self.source = captured.source
         return self._perception.process(captured.image, captured.camera, captured.media_time_s)
 
     def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:

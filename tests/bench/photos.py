@@ -32,7 +32,6 @@ from pathlib import Path
 
 import numpy as np
 
-from receiver.mesh.render import depth_map
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
@@ -115,11 +114,10 @@ def silhouette_ious(rebuilt: Rebuilt, system: WholeSystem) -> list[tuple[float, 
     for person in rebuilt.people:
         observed = seen[person.labels.identity]
         mask = observed.output.mask_logits[0].float().numpy() > 0
-        meshes = (person.surface, system.receiver.bare(person.labels))
-        drawn = [(depth_map(mesh, rebuilt.camera) > 0).astype(np.uint8) for mesh in meshes]
-        cut = [
-            observed.crop.cut(np.repeat(255 * each[..., None], 3, axis=2), len(mask))[..., 0] > 127 for each in drawn
-        ]
+        pictures = (
+            np.repeat(np.uint8(255) * each[..., None], 3, axis=2) for each in system.silhouettes(person, rebuilt.camera)
+        )
+        cut = (observed.crop.cut(picture, len(mask))[..., 0] > 127 for picture in pictures)
         surface, bare = (measures.intersection_over_union(each, mask) for each in cut)
         ious.append((surface, bare))
     return ious

@@ -32,7 +32,6 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
-from receiver.mesh.render import depth_map
 from sender.perception.config import TrackerConfig
 from tests.bench import measures, report
 from tests.bench.folder_clip import folder_clip
@@ -120,8 +119,8 @@ def match_clip(folder: Path, max_people: int, limit: int | None) -> list[Match |
         people = []
         for person in rebuilt.people:
             iou, bare_iou = (
-                measures.intersection_over_union(depth_map(mesh, rebuilt.camera) > 0, mask)
-                for mesh in (person.surface, system.receiver.bare(person.labels))
+                measures.intersection_over_union(silhouette, mask)
+                for silhouette in system.silhouettes(person, rebuilt.camera)
             )
             people.append(Match(person.labels.identity, iou, bare_iou, person.keypoints_2d[:, :2]))
         best = max(people, key=lambda match: match.iou, default=None)

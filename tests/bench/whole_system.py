@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from common.arrays import BoolArray
 from common.frames import Camera, LabelFrame
 from common.wears import Wears
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
+from receiver.mesh.render import depth_map
 from receiver.wears.received import ReceivedWears
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
@@ -62,13 +64,11 @@ class WholeSystem:
         self._sender, self.receiver = FrameSender(limits), Receiver()
         self._wears, self._received = WearsStage(WearsReader.load()), ReceivedWears()
         self._codec, self._importance = CodecPair(model_hash()), Importance.load()
-        self._source = ""
 
     def send(self, frame: CapturedFrame) -> Sent:
         """Passes one frame through sender and codec; tracking starts again when the source changes."""
-        if frame.source != self._source:
+        if frame.source != self._sender.source:
             self._wears.reset()
-            self._source = frame.source
         observed = self._sender.observe(frame)
         labels = self._sender.label_observed(frame, observed)
         rho = unconstrained_rho(self._importance, labels.people[0]) if labels.people else {}
@@ -86,6 +86,11 @@ class WholeSystem:
             textures, points = colours.textures, colours.points
         people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, points, wears=sent.worn)
         return Rebuilt(sent.observed, arrived.camera, people)
+
+    def silhouettes(self, person: ReconstructedPerson, camera: Camera) -> tuple[BoolArray, BoolArray]:
+        """(H, W) what the surface covers in the frame, and what the skinned body without clothes does."""
+        surface, bare = person.surface, self.receiver.bare(person.labels)
+        return depth_map(surface, camera) > 0, depth_map(bare, camera) > 0
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
         """Passes one frame through all stages, without colours of the surface."""

@@ -7,7 +7,8 @@ import pytest
 
 from common.arrays import ByteArray
 from receiver.train.avatars import Avatar
-from tests.bench.avatars import aligned, photograph, placed, summary
+from tests.bench import measures
+from tests.bench.avatars import photograph, placed, summary
 from tests.bench.painted_avatar import JOINTS, painted
 
 _PLACES = {
@@ -80,7 +81,7 @@ def test_what_was_rebuilt_is_aligned_by_its_joints() -> None:
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     found, moved = 1.3 * truth @ turn.T + 2.0, 1.3 * points @ turn.T + 2.0
-    assert np.allclose(aligned(moved, found, truth), points, atol=1e-9)
+    assert np.allclose(measures.procrustes(found, truth, moved), points, atol=1e-9)
 
 
 def test_figures_are_means_over_those_that_have_them() -> None:
