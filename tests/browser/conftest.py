@@ -95,6 +95,14 @@ def keep(page: Page, name: str) -> None:
         page.set_viewport_size(before or DESKTOP)  # type: ignore[arg-type]
 
 
+def scrub(page: Page, number: int) -> None:
+    """Shows a frame of the recording. A slider would clamp a number that the page has not heard of yet."""
+    slider = page.get_by_role("slider", name="Frame")
+    page.wait_for_function("([slider, number]) => Number(slider.max) >= number", arg=[slider.element_handle(), number])
+    slider.fill(str(number))
+    page.wait_for_selector(f".viewport[data-frame='{number}']")
+
+
 @contextmanager
 def visit(browser: Browser, complaints: Complaints, **settings: Any) -> Iterator[Page]:
     """A page of a new profile, at desktop size unless the settings say otherwise."""

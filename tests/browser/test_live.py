@@ -13,7 +13,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
-from tests.browser.conftest import PATIENCE_MS, Complaints, keep
+from tests.browser.conftest import PATIENCE_MS, Complaints, keep, scrub
 from tests.browser.pictures import differing_share, scene, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -84,8 +84,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
 
 @pytest.mark.parametrize(("key", "name"), [("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")])
 def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
-    live.get_by_role("slider", name="Frame").fill("3")
-    live.wait_for_selector(".viewport[data-frame='3']")
+    scrub(live, 3)
     assert somebody_is_drawn(live)
     before = scene(live)
     live.locator("canvas").first.focus()
@@ -153,8 +152,8 @@ def test_recorded_body_wears_the_texture_of_its_file(
         path.write_bytes(encode_body(replace(body, texture=checkered), load_body_skin()[1].skeleton))
     server = PageServer(output, tmp_path / "other", picture).start()
     page.goto(server.address)
-    page.get_by_role("slider", name="Frame").fill("1")
-    page.wait_for_selector(".viewport[data-frame='1'][data-textured='1']")
+    scrub(page, 1)
+    page.wait_for_selector(".viewport[data-textured='1']")
     expect(page.get_by_role("status").first).to_have_text("Recording")
     assert checkers_are_drawn(page)
     page.get_by_role("button", name="Back to live").click()
@@ -164,8 +163,7 @@ def test_recorded_body_wears_the_texture_of_its_file(
 
 
 def test_keys_turn_the_scene_and_reset_it(live: Page) -> None:
-    live.get_by_role("slider", name="Frame").fill("3")
-    live.wait_for_selector(".viewport[data-frame='3']")
+    scrub(live, 3)
     live.get_by_role("button", name="Follow").click()
     before = scene(live)
     live.locator("canvas").first.focus()
@@ -177,8 +175,7 @@ def test_keys_turn_the_scene_and_reset_it(live: Page) -> None:
 
 
 def test_recording_is_scrubbed_and_left(live: Page) -> None:
-    live.get_by_role("slider", name="Frame").fill("5")
-    live.wait_for_selector(".viewport[data-frame='5']")
+    scrub(live, 5)
     expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 11")
     expect(live.get_by_role("status").first).to_have_text("Recording")
     assert somebody_is_drawn(live)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Complaints, keep, visit
+from tests.browser.conftest import Complaints, keep, scrub, visit
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
 from tests.support.published_session import write_clip
@@ -31,8 +31,7 @@ def test_session_is_listed_and_played(sessions: Page) -> None:
     sessions.wait_for_selector(".viewport[data-frame='11']")
     assert somebody_is_drawn(sessions)
     keep(sessions, "session-player")
-    sessions.get_by_role("slider", name="Frame").fill("3")
-    sessions.wait_for_selector(".viewport[data-frame='3']")
+    scrub(sessions, 3)
     sessions.get_by_role("button", name="Back to all sessions").click()
     expect(sessions.get_by_role("heading", name="Sessions")).to_be_visible()
 
