@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -223,7 +223,7 @@ class PageServer:
                 link.traffic.count(LABELS, FRAME_BYTES)
                 crowd = _crowded(frame, self.crowd)
                 self.hub.frame_published(number, crowd.record, self._dressed(crowd))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)
 
     def _dressed(self, frame: PlayedFrame) -> tuple[ReconstructedPerson, ...]:
         people = [replace(one, body=replace(one.body, texture=self.texture)) for one in frame.people]
@@ -299,8 +299,9 @@ def _crowded(frame: PlayedFrame, places: Sequence[float]) -> PlayedFrame:
     return PlayedFrame(replace(frame.record, people=tuple(records)), tuple(people))
 
 
+@cache
 def _read_frames(output: Path) -> Sequence[PlayedFrame]:
-    """All frames of an output directory of GLB files; none if there is no directory."""
+    """All frames of an output directory of GLB files, which does not change; none if there is no directory."""
     path = output / "frames.jsonl"
     if not path.exists():
         return []
