@@ -44,12 +44,15 @@ class Frame:
         ignored: (m, 4) that are neither people nor background.
         tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people
             there may lack an annotation; 1 where all are annotated.
+        nobody: (k, 4) in which somebody has seen that nobody is, and nothing is known outside of all boxes; None where
+            nobody is outside of `boxes`.
     """
 
     image: Image
     boxes: FloatArray
     ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     tolerance: float = 1.0
+    nobody: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
 Frames are composed of rendered people and distractors (`sender.train.detector_frames`), and with --photographs also
-pictures with person boxes that are held back (`openimages`; validation has those of `people` too).  The detector
-proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the refined
-box has an IoU of at least 0.5 with a person's.
+pictures with person boxes that are held back: those of `openimages`, and for validation those of `people`.  The
+detector proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the
+refined box has an IoU of at least 0.5 with a person's, annotated or judged by eye (`sender.train.judged_boxes`).
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -19,7 +19,6 @@ Examples:
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,8 +49,8 @@ from sender.perception.inference.verifier import (
 )
 from sender.train.detector_frames import Frame, composed_frames
 from sender.train.detector_scores import in_crowd
-from sender.train.photograph_frames import randomly_grey
-from sender.train.photographs import Photograph, PhotographDataset, Source
+from sender.train.judged_boxes import judged_frame
+from sender.train.photographs import PhotographDataset, Source
 
 # Below this score the detector is nearly always wrong.
 _MIN_PROPOSAL_SCORE = 0.08
@@ -60,9 +59,9 @@ _MAX_PROPOSALS = 10
 _DETECTOR_SCORE = 0.35
 # A crop is positive from the first IoU with a person on and negative up to the second; those between are left out.
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
+# Of photographs whose boxes were judged, it is what the judged box with the largest IoU is, from this one on.
+_JUDGED_IOU = 0.7
 _EPOCHS = 60
-# Share of the photographs that is learned from, and how often each is varied.
-_LEARNED_SHARE, _PASSES = 2 / 3, 2
 _NOISE = 0.05
 
 
@@ -153,55 +152,38 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
 
-Generator = np.random.Generator
-
-# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3 or 3:4; log of width over height.
-_LOG_ASPECTS, _ASPECT_SHARES, _ASPECT_NOISE = (0.29, -0.29, 0.0), (0.6, 0.3, 0.1), 0.08
+# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
+_ASPECT = 4 / 3
 
 
-def photograph_frames(photographs: PhotographDataset, source: Source, rng: Generator) -> Iterator[Frame]:
-    """Every photograph of a source once; those of `openimages` with likely proportions, some mirrored or grey."""
+def photograph_frames(photographs: PhotographDataset, source: Source) -> Iterator[Frame]:
+    """Every photograph of a source once; those of `openimages` with likely proportions."""
     for index in photographs.indices(source):
-        item = photographs[index]
-        yield varied(item, rng) if source == "openimages" else Frame(item.image, item.boxes, item.crowds)
+        frame = judged_frame(photographs[index])
+        yield unstretched(frame) if source == "openimages" else frame
 
 
-def varied(item: Photograph, rng: Generator) -> Frame:
-    """A photograph with random proportions, mirrored in half of the cases, sometimes grey."""
-    aspect = rng.choice(_LOG_ASPECTS, p=_ASPECT_SHARES) + rng.normal(0, _ASPECT_NOISE)
-    height, width = item.image.shape[:2]
-    size = round(width * np.exp(aspect / 2)), round(height * np.exp(-aspect / 2))
-    image = np.asarray(cv2.resize(item.image, size, interpolation=cv2.INTER_AREA), np.uint8)
+def unstretched(frame: Frame) -> Frame:
+    """A square photograph with the proportions of most."""
+    height, width = frame.image.shape[:2]
+    size = round(width * _ASPECT**0.5), round(height / _ASPECT**0.5)
+    image = np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), np.uint8)
     stretch = np.tile(np.array([size[0] / width, size[1] / height], np.float32), 2)
-    boxes, crowds = item.boxes * stretch, item.crowds * stretch
-    if rng.random() < 0.5:
-        image = np.ascontiguousarray(image[:, ::-1])
-        boxes, crowds = (mirrored_boxes(array, size[0]) for array in (boxes, crowds))
-    return Frame(randomly_grey(rng, image), boxes, crowds)
-
-
-def mirrored_boxes(boxes_n4: FloatArray, width: int) -> FloatArray:
-    """Boxes (n, 4) in the mirror image of a picture of `width` pixels."""
-    return np.asarray(boxes_n4[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [width, 0, width, 0], np.float32)
+    nobody = None if frame.nobody is None else frame.nobody * stretch
+    return Frame(image, frame.boxes * stretch, frame.ignored * stretch, nobody=nobody)
 
 
 def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
     """`count` composed frames, and photographs that neither detector nor perception were trained on.
 
-    Two thirds of those of `openimages` are learned from, the others and those of `people` validate.
+    Those of `openimages` are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
     composed = composed_frames(options.data, split, options.size, rng)
     yield from (composed() for _ in range(count))
     if options.photographs:
         photographs = PhotographDataset(options.photographs, "val")
-        learned = round(_LEARNED_SHARE * len(photographs.indices("openimages")))
-        if split == "train":
-            for _ in range(_PASSES):
-                yield from islice(photograph_frames(photographs, "openimages", rng), learned)
-        else:
-            yield from islice(photograph_frames(photographs, "openimages", rng), learned, None)
-            yield from photograph_frames(photographs, "people", rng)
+        yield from photograph_frames(photographs, "openimages" if split == "train" else "people")
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
@@ -226,18 +208,28 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
 
 
 def _examples_of_frame(detector: Detector, perception: Perception, frame: Frame) -> Tensor:
-    """(n, EVIDENCE + 2) rows of evidence, person, score; proposals in a crowd that match nobody are left out."""
+    """(n, EVIDENCE + 2) rows of evidence, person, score; proposals of which nobody knows are left out."""
     proposals = detector.find(frame.image)[:_MAX_PROPOSALS]
     if not proposals:
         return torch.zeros(0, EVIDENCE + 2)
     refined = refine_boxes(perception, frame.image, [proposal.box for proposal in proposals])
-    boxes = torch.from_numpy(np.stack(refined.person_boxes()))
-    iou = largest_iou(boxes, frame.boxes)
+    person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
     scores = torch.tensor([proposal.score for proposal in proposals])
-    columns = torch.stack([(iou >= _POSITIVE_IOU).float(), scores], dim=1)
-    crowded = torch.from_numpy(in_crowd(boxes.numpy(), frame.ignored))
-    clear = (iou >= _POSITIVE_IOU) | ((iou <= _NEGATIVE_IOU) & ~crowded)
-    return torch.cat([evidence(refined.output), columns], dim=1)[clear]
+    columns = torch.stack([person.float(), scores], dim=1)
+    return torch.cat([evidence(refined.output), columns], dim=1)[person | nobody]
+
+
+def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:
+    """(d,) whether each box shows a person of the frame, and whether it shows nobody; neither is known of some."""
+    boxes = torch.from_numpy(boxes_d4)
+    iou = largest_iou(boxes, frame.boxes)
+    if frame.nobody is None:
+        crowded = torch.from_numpy(in_crowd(boxes_d4, frame.ignored))
+        return iou >= _POSITIVE_IOU, (iou <= _NEGATIVE_IOU) & ~crowded
+    others = largest_iou(boxes, frame.nobody), largest_iou(boxes, frame.ignored)
+    person, nobody, _ = torch.eye(3, dtype=torch.bool)[torch.stack([iou, *others]).argmax(dim=0)].unbind(1)
+    judged = torch.stack([iou, *others]).amax(dim=0) >= _JUDGED_IOU
+    return person & judged, nobody & judged
 
 
 def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
