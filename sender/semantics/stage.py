@@ -43,6 +43,18 @@ def architecture(config: SemanticsConfig) -> dict[str, int]:
     return {"features": config.feature_size, "latent": config.latent_size, "hidden": config.hidden_size}
 
 
+def load_network() -> SemanticCVAE:
+    """The network of the package; raises WeightsError where its weights are missing or of another version."""
+    recorded = find_entry(WEIGHTS_NAME).architecture
+    try:
+        config = SemanticsConfig(recorded["features"], recorded["latent"], recorded["hidden"])
+    except KeyError as error:
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
+    if config.feature_size != FEATURE_SIZE:
+        raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
+    return load_into(SemanticCVAE(config), WEIGHTS_NAME)
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What the labels of B people are made of.
@@ -109,15 +121,8 @@ class SemanticsStage:
         Raises:
             WeightsError: weights are missing or of another version.
         """
-        recorded = find_entry(WEIGHTS_NAME).architecture
-        try:
-            config = SemanticsConfig(recorded["features"], recorded["latent"], recorded["hidden"])
-        except KeyError as error:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
-        if config.feature_size != FEATURE_SIZE:
-            raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
-        predictor = Predictor(load_into(SemanticCVAE(config), WEIGHTS_NAME))
-        example = (torch.zeros(1, config.feature_size),)
+        predictor = Predictor(load_network())
+        example = (torch.zeros(1, FEATURE_SIZE),)
         network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))

@@ -27,6 +27,8 @@ _CROPS: dict[str, tuple[str, int, int, int, int]] = {
 }
 _TRAINED_ON = ("everyday", "dressed", "candid")
 _LEAST_CROPS = 64
+# Of photographs, for semantics.
+_FITTED_CROPS = 12000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class GpuRecipe:
         verifier = unseen | photographs | {"out": self.out / "verifier", "export": True}
         yield _stage("verifier", "sender.train.verifier", verifier, ("quantisation", "unseen-train", "unseen-val"))
         fresh = [self.out / "unseen", self.out / "fresh"]
-        semantics = {"data": fresh, "out": self.out / "semantics", "minutes": _SEMANTICS * self.minutes}
+        semantics = photographs | {"data": fresh, "out": self.out / "semantics", "minutes": _SEMANTICS * self.minutes}
+        semantics["crops"] = max(round(_FITTED_CROPS * self.share), _LEAST_CROPS)
         needed = ("perception-weights", "unseen-val", "fresh-train", "fresh-val")
         yield _stage("semantics", "sender.train.semantics", semantics | {"export": True}, needed)
         confidence = photographs | {"out": self.out / "confidence", "export": True}

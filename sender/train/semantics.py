@@ -1,15 +1,17 @@
 """Trains the semantics network, a CVAE that turns perception's features X into semantic labels y' (paper §3.2).
 
-One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  The loss
-is L_com (11): feature reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and
-prior, and the error of the decoded body's joints.
+One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  With
+--photographs, people of photographs are learned from too, with bodies that are fitted to their annotated keypoints
+(`sender.train.semantic_samples`), from where the package's semantics puts them.  The loss is L_com (11): feature
+reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and prior, and the error
+of the decoded body's joints.
 
 The crops must be ones that perception was not trained on: on its own training crops it is more certain.  CPU recipe:
 3.4 minutes on two cores after the features (2 minutes for 20,000 crops); longer trainings overfit.  --export also
 writes the weights when the training is over.
 
 Examples:
-  python -m sender.train.semantics --data unseen fresh --out runs/semantics --export
+  python -m sender.train.semantics --data unseen fresh --photographs photographs --steps 900 --export
   python -m sender.train.semantics --data unseen fresh --out runs/semantics --resume --export
   python -m sender.train.semantics --data unseen --out runs/without --steps 300 --seed 2 --without discriminator
 """
@@ -17,6 +19,7 @@ Examples:
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, KeypointKinematics
 from common.labels import group_slices
-from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
-from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Progress, Recipe, Stateful
 from common.training.run import main, on_device
-from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.semantics.categorical import cross_entropy, moments
-from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, crop_entries, semantic_features
+from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop
 from sender.semantics.cvae import (
     Discriminator,
     SemanticCVAE,
@@ -46,8 +45,9 @@ from sender.semantics.cvae import (
     generator_loss,
 )
 from sender.semantics.stage import WEIGHTS_NAME, architecture
+from sender.train.photographs import PhotographDataset
+from sender.train.semantic_samples import Samples, SampleSource, landmarks
 
-HIPS = [11, 12]
 KEYPOINTS = 17
 # Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
 _FEATURE_NOISE = 0.2
@@ -64,50 +64,6 @@ class LossWeights:
     labels_posterior: float = 0.5
     labels_prior: float = 1.0
     joints: float = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Samples(TensorRows):
-    """Features (N, F), label entries (N, E), landmarks (N, 39, 3) and focal lengths (N,)."""
-
-    features: Tensor
-    entries: Tensor
-    landmarks: Tensor
-    focal: Tensor
-
-
-def true_parameters(batch: Batch) -> BodyParameters:
-    """The true bodies of a batch of crops, in the crop's camera."""
-    rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(batch["rotation_vectors"], dtype=np.float32)))
-    rest = [torch.from_numpy(np.asarray(batch[name], dtype=np.float32)) for name in ("curl", "shape", "translation")]
-    return BodyParameters(rotations, *rest)
-
-
-@torch.no_grad()
-def observe(
-    dataset: CropDataset, perception: Perception, space: LabelSpace, kinematics: KeypointKinematics, batch: int = 64
-) -> Samples:
-    """One pass of perception over a data set: each crop, then its mirror image, which flip augmentation sees anyway."""
-    parts: list[Samples] = []
-    for start in range(0, len(dataset), batch):
-        truth = dataset.batch(np.arange(start, min(start + batch, len(dataset))))
-        parameters = true_parameters(truth)
-        focal = torch.from_numpy(np.asarray(truth["focal"], dtype=np.float32))
-        output = perception.observe(list(truth["image"]))
-        for observed, body in ((output, parameters), (mirrored(output), parameters.mirrored())):
-            entries = crop_entries(space, body, focal)
-            parts.append(Samples(semantic_features(space, observed), entries, landmarks(kinematics, body), focal))
-        if start // batch % 50 == 0:
-            print(f"features {start}/{len(dataset)}", flush=True)
-    return Samples.concatenate(parts)
-
-
-def landmarks(kinematics: KeypointKinematics, parameters: BodyParameters) -> Tensor:
-    """(N, 39, 3): 17 COCO keypoints, then 22 joints, relative to the middle of the hips; camera axes, metres."""
-    keypoints, joints = kinematics(parameters)
-    root = keypoints[:, HIPS].mean(1, keepdim=True)
-    relative: Tensor = torch.cat([keypoints, joints[:, : len(JOINTS)]], dim=1) - root
-    return relative
 
 
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
@@ -137,6 +93,10 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
+        parser.add_argument(
+            "--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs"
+        )
+        parser.add_argument("--crops", type=int, default=12000, help="of photographs (default: %(default)s)")
 
     def prepare(self) -> SemanticCVAE:
         options = self.options
@@ -156,17 +116,24 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
     def _gather(self) -> tuple[Samples, Samples]:
         """Training and validation samples; a training of no steps needs no training crops."""
-        perception = Perception.load(device=self.device)
+        options, source = self.options, SampleSource(Perception.load(device=self.device), partial(print, flush=True))
 
         def samples(split: Split) -> Samples:
-            dataset, path = CropDataset(self.options.data, split), self.options.out / f"features-{split}.pt"
-            return Samples.cached(path, lambda: observe(dataset, perception, self._space, self._kinematics))
+            dataset = CropDataset(options.data, split)
+            return Samples.cached(options.out / f"features-{split}.pt", lambda: source.rendered(dataset))
 
         val = samples("val")
         # Perception is more certain on crops that it was trained on: half of the validation split joins the training.
         half = len(val) // 2
         pool, val = val[:half], val[half:]
-        return (pool if self.options.steps == 0 else Samples.concatenate([samples("train"), pool])), val
+        if options.steps == 0:
+            return pool, val
+        parts = [samples("train"), pool]
+        if options.photographs:
+            photographs = PhotographDataset(options.photographs, "train")
+            path = options.out / f"fitted-{options.crops}.pt"
+            parts.append(Samples.cached(path, lambda: source.fitted(photographs, options.crops, options.seed)))
+        return Samples.concatenate(parts), val
 
     def parts(self) -> Mapping[str, Stateful]:
         return {"discriminator": self._discriminator, "discriminator_optimiser": self._adversary}
@@ -235,7 +202,9 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         steps, minutes = self.options.steps, self.options.minutes
         length = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
-        return {"command": f"python -m sender.train.semantics {length}", "steps": progress.steps, **self.facts}
+        photographs = f" --photographs photographs --crops {self.options.crops}" if self.options.photographs else ""
+        command = f"python -m sender.train.semantics {length}{photographs}"
+        return {"command": command, "steps": progress.steps, **self.facts}
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from common.synthetic.renderer.renderer import Figure, Renderer
 from common.synthetic.scene.scene import worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from sender.train.semantics import true_parameters
+from sender.train.semantic_samples import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 

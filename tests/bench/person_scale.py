@@ -33,7 +33,7 @@ from receiver.decode.person_scale import (
     mean_confidence,
     remainder,
 )
-from sender.train.semantics import true_parameters
+from sender.train.semantic_samples import true_parameters
 from tests.bench import crops, report
 from tests.bench.perceived import CropSender
 

@@ -36,6 +36,7 @@ from sender.train import (
     wears,
 )
 from sender.train.detector import DetectorTraining
+from sender.train.semantic_samples import Samples, SampleSource
 from tests.support.photograph_sources import write_judgements, write_photographs
 from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
 from tests.unit.sender.train.test_crops import random_crops
@@ -163,18 +164,23 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def samples(count: int) -> semantics.Samples:
+    def samples(count: int) -> Samples:
         generator = torch.Generator().manual_seed(count)
         features = torch.randn(count, FEATURE_SIZE, generator=generator)
         entries = torch.randn(count, ENTRIES, generator=generator)
         landmarks = torch.randn(count, 39, 3, generator=generator)
-        return semantics.Samples(features, entries, landmarks, torch.full((count,), 2.0))
+        return Samples(features, entries, landmarks, torch.full((count,), 2.0))
 
     monkeypatch.setattr(semantics, "CropDataset", lambda _data, split: split)
-    monkeypatch.setattr(semantics, "observe", lambda split, *_: samples(8 if split == "val" else 16))
+    monkeypatch.setattr(semantics, "PhotographDataset", lambda _data, split: split)
+    monkeypatch.setattr(SampleSource, "rendered", lambda _, split: samples(8 if split == "val" else 16))
+    monkeypatch.setattr(SampleSource, "fitted", lambda _, _split, count, seed: samples(count + seed))
     flags = ["--data", "x", "--batch", "4"]
     network, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path, *flags)
     assert document["crops"] == 20
+    more = [*flags, "--photographs", "x", "--crops", "5", "--seed", "2"]
+    _, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path / "photographs", *more)
+    assert document["crops"] == 27
     assert load_weights("semantics", directory=tmp_path / "weights").keys() == network.state_dict().keys()
     without = [*flags, "--without", "learned-prior", "discriminator", "--shipped"]
     _, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path / "without", *without)
