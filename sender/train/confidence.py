@@ -33,7 +33,7 @@ from common.weights.loader import architecture_of, save_weights
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
-from sender.perception.stage import ObservedPerson
+from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import (
     KIND,
     LIMBS,
@@ -48,8 +48,6 @@ from sender.train.photographs import Photograph, PhotographDataset
 
 # Least number of labelled keypoints of a person.
 _LEAST_LABELLED = 3
-# Prior probability that a person whose crop is known is there, as for a tracked one.
-_PRIOR = 0.8
 # Standard deviation of a jittered box's position and log of its size, over its longer side.
 _JITTER = 0.05
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3
@@ -99,7 +97,7 @@ class Observer:
         height, width = item.image.shape[:2]
         camera = Camera(width, height, guessed_focal_px(width, height))
         seen = predict_in_boxes(self._perception, item.image, [box])
-        score = float(self._verifier.presence(seen.output, _PRIOR)[0])
+        score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
         observed = ObservedPerson(0, score, seen.crops[0], seen.output)
         fit = self._semantics.fit([observed], camera)
         keypoints = seen.crops[0].to_pixels(fit.keypoints[0].numpy())

@@ -341,7 +341,7 @@ def test_track_that_no_detection_confirms_is_replaced() -> None:
 
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
             dim = output.region_colours.mean(dim=(1, 2)).numpy() < 0.5
-            return np.asarray(np.where(dim, 0.65, super().presence(output, prior)), np.float32)
+            return np.asarray(np.where(dim, 0.7, super().presence(output, prior)), np.float32)
 
     detector = MovedDetector()
     stage = staged(detector, verifier=DimVerifier())
