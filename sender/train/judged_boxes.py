@@ -11,7 +11,6 @@ a refined proposal, and what a vision-language model saw in it, shown as a cell 
     unclear     too dark or too blurred to tell
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from sender.train.detector_frames import Frame
-from sender.train.photographs import Photograph
+from sender.train.photographs import Photograph, read_table
 
 _JUDGED = Path(__file__).parent / "data" / "judged_boxes.tsv"
 
@@ -45,10 +44,9 @@ class JudgedBoxes:
 def judged_boxes() -> Mapping[str, JudgedBoxes]:
     """All judgements, by name of the photograph."""
     found: dict[str, dict[str, list[list[float]]]] = {}
-    with open(_JUDGED, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
-            found.setdefault(row["photograph"], {}).setdefault(row["shows"], []).append(box)
+    for row in read_table(_JUDGED):
+        box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
+        found.setdefault(row["photograph"], {}).setdefault(row["shows"], []).append(box)
     kinds = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
     return {name: JudgedBoxes(*(_boxes(shown, each) for each in kinds)) for name, shown in found.items()}
 

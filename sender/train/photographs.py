@@ -11,6 +11,7 @@ Examples:
 """
 
 import argparse
+import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -252,6 +253,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read the annotations {path}: {error}") from error
+
+
+def read_table(path: Path) -> Iterator[dict[str, str]]:
+    """The lines of a table of judgements, by column: tab-separated, with a header. Raises SourceError if unreadable."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file, delimiter="\t")
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:

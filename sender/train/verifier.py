@@ -226,10 +226,11 @@ def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:
     if frame.nobody is None:
         crowded = torch.from_numpy(in_crowd(boxes_d4, frame.ignored))
         return iou >= _POSITIVE_IOU, (iou <= _NEGATIVE_IOU) & ~crowded
-    others = largest_iou(boxes, frame.nobody), largest_iou(boxes, frame.ignored)
-    person, nobody, _ = torch.eye(3, dtype=torch.bool)[torch.stack([iou, *others]).argmax(dim=0)].unbind(1)
-    judged = torch.stack([iou, *others]).amax(dim=0) >= _JUDGED_IOU
-    return person & judged, nobody & judged
+    overlap, shows = torch.stack([iou, *(largest_iou(boxes, each) for each in (frame.nobody, frame.ignored))]).max(
+        dim=0
+    )
+    judged = overlap >= _JUDGED_IOU
+    return judged & (shows == 0), judged & (shows == 1)
 
 
 def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:

@@ -6,9 +6,8 @@ sheets, in `data`.  The pictures that are held back there are never trained on. 
 keypoints, mask and features, which are kept; rendered people have the true ones.
 """
 
-import csv
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from common.arrays import Box, ByteArray, Image
 from common.body.anatomy import KEYPOINT_INDEX, REGIONS
-from common.errors import SourceError
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.wear_kinds import CLOTHES, VALUES
@@ -28,7 +26,7 @@ from common.wears import UNKNOWN, possible
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
-from sender.train.photographs import held_out, read_image, read_json
+from sender.train.photographs import held_out, read_image, read_json, read_table
 from sender.wears.evidence import PICTURE_PX
 
 WornSplit = Literal["train", "test"]
@@ -101,8 +99,8 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
     annotations = {entry["id"]: entry for entry in document["annotations"]}
     held_back = held_out(list(names.values()))
     found: dict[str, list[JudgedPerson]] = {}
-    more = _rows(_PEOPLE) if split == "train" else ()
-    for row in (*_rows(directory / "wears.tsv"), *more):
+    more = read_table(_PEOPLE) if split == "train" else ()
+    for row in (*read_table(directory / "wears.tsv"), *more):
         annotation = annotations[int(row["annotation_id"])]
         name = names[annotation["image_id"]]
         if (name in held_back) == (split == "test"):
@@ -128,7 +126,7 @@ def observed_openimages(directory: Path, perception: Perception) -> WornPeople:
     """
     boxes = read_json(directory / "boxes.json")
     found: dict[tuple[str, str], list[JudgedPerson]] = {}
-    for row in _rows(_OPENIMAGES):
+    for row in read_table(_OPENIMAGES):
         name, proportions = row["photograph"], row["proportions"]
         left, top, width, height = boxes[name][int(row["box"])]
         box = np.array([left, top, left + width, top + height], np.float32)
@@ -232,11 +230,3 @@ def _extras(row: Mapping[str, str], annotation: Mapping[str, Any]) -> dict[str, 
         nothing = VALUES[name][0] if shown else UNKNOWN
         found[name] = next((value for word, value in values.items() if word in words), nothing)
     return found
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file, delimiter="\t")
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
