@@ -65,7 +65,12 @@ def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace
     path = options.out / f"{recipe_type.name}.pt"
     alone = options.export and recipe_type.defaults.only_exports
     state = load_checkpoint(path) if alone or (options.resume and path.exists()) else None
-    recipe = recipe_type(options, workers.device(options.device), workers, state and state["facts"])
+    device = workers.device(options.device)
+    if device.type == "cuda":
+        # Crops have few sizes, for each of which the fastest convolutions are looked for once.
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    recipe = recipe_type(options, device, workers, state and state["facts"])
     with workers.first_before_others():
         network = recipe.prepare()
 
