@@ -61,6 +61,9 @@ _DETECTOR_SCORE = 0.35
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
 # Of photographs whose boxes were judged, it is what the judged box with the largest IoU is, from this one on.
 _JUDGED_IOU = 0.7
+# A box is nobody's, too, if it overlaps a judged one that is nobody's by the first IoU, and all others by at most the
+# second.
+_EMPTY_IOU, _ELSEWHERE_IOU = 0.35, 0.1
 _EPOCHS = 60
 _NOISE = 0.05
 
@@ -226,11 +229,12 @@ def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:
     if frame.nobody is None:
         crowded = torch.from_numpy(in_crowd(boxes_d4, frame.ignored))
         return iou >= _POSITIVE_IOU, (iou <= _NEGATIVE_IOU) & ~crowded
-    overlap, shows = torch.stack([iou, *(largest_iou(boxes, each) for each in (frame.nobody, frame.ignored))]).max(
-        dim=0
-    )
+    shown = torch.stack([iou, *(largest_iou(boxes, each) for each in (frame.nobody, frame.ignored))])
+    overlap, shows = shown.max(dim=0)
     judged = overlap >= _JUDGED_IOU
-    return judged & (shows == 0), judged & (shows == 1)
+    # Where nobody is, the box that perception refines says little, and another perception's lies elsewhere.
+    empty = (shown[1] >= _EMPTY_IOU) & (shown[[0, 2]].amax(dim=0) <= _ELSEWHERE_IOU)
+    return judged & (shows == 0), (judged & (shows == 1)) | empty
 
 
 def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:

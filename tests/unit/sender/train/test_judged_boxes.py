@@ -66,6 +66,26 @@ def test_without_judgements_nobody_is_outside_of_the_annotated_boxes(
     assert verdict(frame("other"), box) == expected
 
 
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        # Half of the pillar.
+        ([140, 10, 180, 90], "nobody"),
+        # Less of it.
+        ([155, 10, 195, 90], "unknown"),
+        # Most of the pillar, and somebody beside it.
+        ([112, 10, 152, 90], "unknown"),
+    ],
+)
+def test_a_box_that_lies_otherwise_is_nobodys_if_it_is_far_from_everybody(
+    monkeypatch: pytest.MonkeyPatch, box: list[int], expected: str
+) -> None:
+    sides = np.array([200, 100, 200, 100], np.float32)
+    beside, pillar = (np.array([each], np.float32) / sides for each in ([90, 10, 125, 90], [125, 10, 165, 90]))
+    monkeypatch.setattr(judged_boxes, "judged_boxes", lambda: {"one": JudgedBoxes(beside, pillar, NO_BOXES)})
+    assert verdict(frame("one"), box) == expected
+
+
 def test_shipped_judgements_are_boxes_of_both_sources() -> None:
     shipped = judged_boxes.judged_boxes()
     sources = Counter(name.endswith(".jpg") for name in shipped)
