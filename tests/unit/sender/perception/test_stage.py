@@ -318,8 +318,10 @@ def test_furniture_without_keypoints_makes_room_for_a_person() -> None:
 
 def test_detector_searches_at_once_when_a_track_may_have_drifted() -> None:
     class UncertainVerifier(BlockVerifier):
+        """Doubts people who are tracked, who have one prior."""
+
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
-            return np.minimum(super().presence(output, prior), np.float32(0.7))
+            return np.minimum(super().presence(output, prior), np.float32(1.0 if np.ndim(prior) else 0.7))
 
     detector = BlockDetector()
     stage = staged(detector, verifier=UncertainVerifier())
@@ -337,10 +339,10 @@ def test_track_that_no_detection_confirms_is_replaced() -> None:
             return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
 
     class DimVerifier(BlockVerifier):
-        """Doubts dim people."""
+        """Doubts dim people who are tracked."""
 
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
-            dim = output.region_colours.mean(dim=(1, 2)).numpy() < 0.5
+            dim = (output.region_colours.mean(dim=(1, 2)).numpy() < 0.5) & (np.ndim(prior) == 0)
             return np.asarray(np.where(dim, 0.7, super().presence(output, prior)), np.float32)
 
     detector = MovedDetector()
