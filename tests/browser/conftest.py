@@ -3,7 +3,9 @@
 Waiting has long limits, because machines of tests are busy.
 """
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +27,16 @@ EXPECTED_NOISE = ("GPU stall due to ReadPixels",)
 
 @pytest.fixture(scope="package")
 def demo_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_demo(tmp_path_factory.mktemp("demo") / "out", frames=12)
+    """Frames of the demo clip: one process of the tests makes them, and each has a copy of its own."""
+    own = tmp_path_factory.mktemp("demo")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return publish_demo(own / "out", frames=12)
+    made = tmp_path_factory.getbasetemp().parent / "demo"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            publish_demo(own / "made", frames=12).rename(made)
+    return shutil.copytree(made, own / "out", symlinks=True)
 
 
 @pytest.fixture(scope="package")
