@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,10 +27,14 @@ Generator = np.random.Generator
 _TURN_DEG, _TURNED_SHARE = 26.0, 0.6
 _LOG_SCALE = 0.3
 _SHIFT = 0.08
+# Log of the largest change of width over height; the true proportions of `openimages` are unknown.
+_LOG_ASPECT = 0.3
 # Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
-_OCCLUDED_SHARE = 0.3
+_OCCLUDED_SHARE = 0.45
+# Share of the occluders that are a piece of another photograph instead of one colour.
+_PICTURED_SHARE = 0.6
 # Worth of a keypoint without annotation for what is visible, where most others have one.
 _UNLABELLED_WEIGHT = 0.3
 # Sources with keypoints, `openimages` by `sender.train.pseudo_keypoints`.
@@ -90,7 +95,8 @@ def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, si
     angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
     mirrored = bool(rng.random() < 0.5)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.diag([-1.0 if mirrored else 1.0, 1.0]) * (size / side)
+    stretch = np.exp(0.5 * rng.uniform(-_LOG_ASPECT, _LOG_ASPECT))
+    linear = turn @ np.diag([-stretch if mirrored else stretch, 1 / stretch]) * (size / side)
     return np.concatenate([linear, (size / 2 - linear @ centre)[:, None]], axis=1), mirrored
 
 
@@ -136,8 +142,15 @@ class PhotographCropSampler:
         image = randomly_grey(rng, image)
         occluded = np.zeros(len(keypoints), np.bool_)
         if rng.random() < _OCCLUDED_SHARE:
-            occluded = occlude(rng, image, keypoints)
+            occluded = occlude(rng, image, keypoints, self._piece() if rng.random() < _PICTURED_SHARE else None)
         return degrade(rng, image), keypoints, occluded
+
+    def _piece(self) -> Image:
+        """A random piece (h, w, 3) of any photograph, which may show somebody's limbs."""
+        rng, image = self._rng, self._photographs[int(self._rng.integers(len(self._photographs)))].image
+        extent = (rng.uniform(0.1, 0.5, 2) * image.shape[:2]).astype(int) + 1
+        top, left = rng.integers(0, np.array(image.shape[:2]) - extent + 1)
+        return image[top : top + extent[0], left : left + extent[1]]
 
     def batches(self, count: int) -> Iterator[PhotographCrops]:
         """Endless batches of `count` crops."""
@@ -146,12 +159,19 @@ class PhotographCropSampler:
             yield crops_of(np.stack(images), np.stack(keypoints), np.stack(occluded))
 
 
-def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray) -> BoolArray:
-    """Covers a random rectangle of a crop with one colour, in place, and gives the keypoints (17,) in it."""
+def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray, piece: Image | None = None) -> BoolArray:
+    """Covers a random rectangle of a crop with one colour or a piece of a picture, in place.
+
+    Returns:
+        (17,) the keypoints in it.
+    """
     extent = rng.uniform(0.12, 0.4, 2)
     start = rng.uniform(0, 1 - extent)
     (left, top), (right, bottom) = ((corner * len(image)).round().astype(int) for corner in (start, start + extent))
-    image[top:bottom, left:right] = rng.uniform(0, 255, 3)
+    if piece is None:
+        image[top:bottom, left:right] = rng.uniform(0, 255, 3)
+    else:
+        image[top:bottom, left:right] = cv2.resize(piece, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     inside = (keypoints_J3[:, :2] >= start) & (keypoints_J3[:, :2] < start + extent)
     return np.asarray(inside.all(axis=1))
 

@@ -3,6 +3,7 @@
 Boxes that hold a crowd, and people too small or truncated too much to be found, are neither people nor background.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -160,13 +161,13 @@ def perspective(panorama: Image, yaw: float, pitch: float, roll: float, field_of
         field_of_view: between opposite sides of the view.
     """
     height, width = panorama.shape[:2]
-    plane = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(field_of_view / 2)
+    plane = (((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(field_of_view / 2)).astype(np.float32)
     x, y = np.meshgrid(plane, plane)
-    x, y = np.cos(roll) * x - np.sin(roll) * y, np.sin(roll) * x + np.cos(roll) * y
-    up, ahead = np.sin(pitch) - y * np.cos(pitch), np.cos(pitch) + y * np.sin(pitch)
+    x, y = math.cos(roll) * x - math.sin(roll) * y, math.sin(roll) * x + math.cos(roll) * y
+    up, ahead = math.sin(pitch) - y * math.cos(pitch), math.cos(pitch) + y * math.sin(pitch)
     azimuth = np.arctan2(x, ahead) + yaw
     elevation = np.arctan2(up, np.hypot(x, ahead))
     columns = (azimuth / (2 * np.pi) + 0.5) % 1.0 * width - 0.5
     rows = (0.5 - elevation / np.pi) * height - 0.5
-    mapping = columns.astype(np.float32), rows.clip(0, height - 1).astype(np.float32)
+    mapping = columns, rows.clip(0, height - 1)
     return np.asarray(cv2.remap(panorama, *mapping, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)

@@ -22,18 +22,20 @@ def degrade(rng: Generator, image: FloatArray) -> Image:
 
 
 def expose(rng: Generator, image: FloatArray) -> FloatArray:
-    """Random white balance, exposure, gamma, saturation and contrast, each often neutral."""
+    """Random white balance, exposure, gamma, saturation and contrast, each often neutral, of whole grey levels."""
     balance = 1 + rng.normal(0, 0.06, 3) if rng.random() < 0.5 else np.ones(3)
     gain = np.exp(rng.normal(0.03, 0.2)) * balance
-    scaled = np.clip(image * (gain / 255).astype(np.float32), 0, 1)
+    curve = np.clip(np.arange(256)[:, None] / 255 * gain, 0, 1)
     if rng.random() < 0.4:
-        scaled = np.power(scaled, np.float32(np.exp(rng.normal(0, 0.25))))
-    if rng.random() < 0.5:
-        grey = scaled.mean(axis=2, keepdims=True)
-        scaled = grey + (scaled - grey) * np.float32(rng.uniform(0.3, 1.4))
+        curve = curve ** np.exp(rng.normal(0, 0.25))
+    saturation = rng.uniform(0.3, 1.4) if rng.random() < 0.5 else 1.0
+    mixing, offset = saturation * np.eye(3) + (1 - saturation) / 3, 0.0
     if rng.random() < 0.4:
-        scaled = (scaled - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + np.float32(0.5 + rng.normal(0, 0.05))
-    return np.asarray(scaled * 255, np.float32)
+        contrast = rng.uniform(0.6, 1.3)
+        mixing, offset = contrast * mixing, 0.5 * (1 - contrast) + rng.normal(0, 0.05)
+    levels = np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
+    exposed = cv2.LUT(levels, np.asarray(curve, np.float32)[None])
+    return np.asarray(cv2.transform(exposed, 255 * np.c_[mixing, np.full(3, offset)]), np.float32)
 
 
 def soften(rng: Generator, image: FloatArray) -> FloatArray:
@@ -60,7 +62,8 @@ def add_sensor_noise(rng: Generator, image: FloatArray) -> FloatArray:
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.3:
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.8) * 2, np.float32)
-    return np.asarray(image + noise * (read + shot * np.sqrt(np.clip(image, 0, 255))), np.float32)
+    noise *= read + shot * np.asarray(cv2.sqrt(np.clip(image, 0, 255)))
+    return image + noise
 
 
 def compress(rng: Generator, image: Image) -> Image:

@@ -73,11 +73,13 @@ def test_hidden_unlabelled_and_occluded_keypoints_are_not_visible() -> None:
     assert [crops.labelled.sum().item(), crops.judged.sum().item()] == [16, 0]
 
 
-def test_occlusion_covers_the_keypoints_that_it_names() -> None:
+@pytest.mark.parametrize("piece", [None, np.zeros((7, 5, 3), np.uint8)], ids=["one colour", "a piece of a picture"])
+def test_occlusion_covers_the_keypoints_that_it_names(piece: np.ndarray | None) -> None:
     _, keypoints = dotted_picture()
     keypoints[:, :2] /= 200
     image = np.full((200, 200, 3), 300.0, np.float32)
-    occluded = occlude(np.random.default_rng(2), image, keypoints)
+    occluded = occlude(np.random.default_rng(1), image, keypoints, piece)
+    assert 0 < occluded.sum() < len(occluded)
     for place, covered in zip(keypoints, occluded, strict=True):
         assert (image[int(place[1] * 200), int(place[0] * 200), 0] < 300) == covered
 
