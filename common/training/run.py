@@ -66,10 +66,6 @@ def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace
     alone = options.export and recipe_type.defaults.only_exports
     state = load_checkpoint(path) if alone or (options.resume and path.exists()) else None
     device = workers.device(options.device)
-    if device.type == "cuda":
-        # Crops have few sizes, for each of which the fastest convolutions are looked for once.
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
     recipe = recipe_type(options, device, workers, state and state["facts"])
     with workers.first_before_others():
         network = recipe.prepare()
