@@ -65,8 +65,7 @@ def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace
     path = options.out / f"{recipe_type.name}.pt"
     alone = options.export and recipe_type.defaults.only_exports
     state = load_checkpoint(path) if alone or (options.resume and path.exists()) else None
-    device = workers.device(options.device)
-    recipe = recipe_type(options, device, workers, state and state["facts"])
+    recipe = recipe_type(options, workers.device(options.device), workers, state and state["facts"])
     with workers.first_before_others():
         network = recipe.prepare()
 

@@ -26,13 +26,14 @@ from sender.semantics.keypoint_jacobian import KeypointJacobian
 _MAX_STEP = 1.0
 # Least depth of a keypoint, metres, so that the projection stays finite.
 _MIN_DEPTH_M = 0.05
-# Chosen on photographs held back from training, as are the floors and the weight below.  Of the keypoints there, 0.523
-# are published within 0.05 of the person's box; with a floor of 0.3 m and a weight of 0.2, 0.509.  The 3D error on
-# rendered people is 103.6 mm instead of 104.9 mm, on two real people before four cameras 95.1 mm instead of 93.9 mm.
+# Chosen on photographs held back from training, as are the floors and the weight below.
 _STEPS = 3
 # From where the last frame's steps led, the sum above gets as low with one step less.
 _FOLLOWING_STEPS = 2
-# Least standard deviations of a 2D keypoint, crop widths, and of a 3D keypoint, metres.
+# Least standard deviations of a 2D keypoint, crop widths, and of a 3D keypoint, metres.  With 0.3 m and a weight of
+# 0.2, 0.509 instead of 0.523 of the keypoints in those photographs are published within 0.05 of the person's box; body
+# joints of rendered people are off by 104.9 instead of 103.6 mm, those of two real people before four cameras by 93.9
+# instead of 95.1 mm.
 _PIXEL_FLOOR, _DEPTH_FLOOR_M = 0.02, 0.6
 # Weight of the CVAE's labels, which depend on the same keypoints.
 _PRIOR_WEIGHT = 0.1

@@ -18,7 +18,7 @@ from common.synthetic.scene.degradations import degrade
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CROP_MARGIN, CropBox
 from sender.perception.inference.predictor import as_bytes, unit
-from sender.train.photograph_frames import randomly_grey, warped
+from sender.train.photograph_frames import linear_part, randomly_grey, warped
 from sender.train.photographs import PSEUDO, Photograph, PhotographDataset, Source
 
 Generator = np.random.Generator
@@ -94,9 +94,8 @@ def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, si
     centre = (box[:2] + box[2:]) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * side
     angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
     mirrored = bool(rng.random() < 0.5)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.exp(0.5 * rng.uniform(-_LOG_ASPECT, _LOG_ASPECT))
-    linear = turn @ np.diag([-stretch if mirrored else stretch, 1 / stretch]) * (size / side)
+    linear = linear_part(size / side, stretch, angle, mirrored)
     return np.concatenate([linear, (size / 2 - linear @ centre)[:, None]], axis=1), mirrored
 
 

@@ -103,9 +103,8 @@ def placement(rng: Generator, shape: Sequence[int], boxes_n4: FloatArray, size: 
     scale = size / max(height, width) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
     stretch = np.exp(0.5 * rng.uniform(-log_aspect, log_aspect))
     angle = np.radians(rng.uniform(-_TILT_DEG, _TILT_DEG)) if rng.random() < _TILTED_SHARE else 0.0
-    mirrored = -1.0 if rng.random() < 0.5 else 1.0
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.diag([mirrored * scale * stretch, scale / stretch])
+    mirrored = bool(rng.random() < 0.5)
+    linear = linear_part(scale, stretch, angle, mirrored)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ linear.T
     low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
     focus = rng.uniform([0, 0], [width, height])
@@ -117,6 +116,17 @@ def placement(rng: Generator, shape: Sequence[int], boxes_n4: FloatArray, size: 
     centred = np.clip(rng.uniform(0.2, 0.8, 2) * size - linear @ focus + low, np.minimum(room, 0), 0)
     corner = np.where(room >= 0, inside, centred)
     return np.concatenate([linear, (corner - low)[:, None]], axis=1)
+
+
+def linear_part(scale: float, stretch: float, angle: float, mirrored: bool) -> Float64Array:
+    """The linear part (2, 2) of a transform that scales, mirrors and stretches the width over the height, then turns.
+
+    Args:
+        stretch: of the width; the height is divided by it.
+        angle: radians.
+    """
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.asarray(turn @ np.diag([(-scale if mirrored else scale) * stretch, scale / stretch]))
 
 
 def warped(image: Image, matrix_23: Float64Array, size: int, border: int = LETTERBOX_GREY) -> Image:
