@@ -44,8 +44,8 @@ class Frame:
         ignored: (m, 4) that are neither people nor background.
         tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people
             there may lack an annotation; 1 where all are annotated.
-        nobody: (k, 4) in which somebody has seen that nobody is, and nothing is known outside of all boxes; None where
-            nobody is outside of `boxes`.
+        nobody: (k, 4) in which nobody is, while nothing is known outside of all boxes; None where nobody is outside of
+            `boxes`.
     """
 
     image: Image
@@ -305,10 +305,11 @@ def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, Fl
 
 
 def tolerances(frame: Frame, size: int) -> FloatArray:
-    """The cells' tolerance (H, H) of one frame: 1 in the boxes of its people, 0 in ignored ones, else the frame's."""
+    """The cells' tolerance (H, H) of one frame: 1 in boxes of people and of nobody, 0 in ignored ones, else its own."""
     cells = size // STRIDE
     tolerance = np.full((cells, cells), frame.tolerance, np.float32)
-    for boxes, value in ((frame.ignored, 0.0), (frame.boxes, 1.0)):
+    nobody = frame.boxes[:0] if frame.nobody is None else frame.nobody
+    for boxes, value in ((nobody, 1.0), (frame.ignored, 0.0), (frame.boxes, 1.0)):
         for left, top, right, bottom in boxes / STRIDE:
             rows = slice(int(top), int(np.ceil(bottom)))
             tolerance[rows, int(left) : int(np.ceil(right))] = value

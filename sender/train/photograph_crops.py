@@ -1,6 +1,7 @@
 """Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
 
-The ground truth is in the image only: where the labelled keypoints lie, and which of them are visible.
+The ground truth is in the image only: where the labelled keypoints lie, and which of them are visible.  Some crops are
+of places where the detector proposes somebody, and nobody is: no keypoint is visible there.
 """
 
 from collections.abc import Iterator
@@ -33,12 +34,16 @@ _LOG_ASPECT = 0.3
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
 _OCCLUDED_SHARE = 0.45
+# Share of the crops that show nobody, of folders in which such places are known.
+_NOBODY_SHARE = 0.12
 # Share of the occluders that are a piece of another photograph instead of one colour.
 _PICTURED_SHARE = 0.6
 # Worth of a keypoint without annotation for what is visible, where most others have one.
 _UNLABELLED_WEIGHT = 0.3
 # Sources with keypoints, `openimages` by `sender.train.pseudo_keypoints`.
 _SOURCES: tuple[Source, ...] = ("people", "openimages")
+# Label of the keypoints where nobody is: no position, and not visible.
+ABSENT = -1
 # People with fewer labelled keypoints or a smaller box are not trained on.
 _MIN_LABELLED, _MIN_SIDE_PX = 4, 32
 _UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
@@ -55,7 +60,7 @@ class PhotographCrops(TensorRows):
         labelled: (B, 17) 1 where the keypoint has a position, else 0.
         visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
         judged: (B, 17) how much `visible` is worth: 1 where somebody has judged it, less where the keypoint has no
-            position although most others have, because it is not visible then, else 0.
+            position although most others have, because it is not visible then, else 0; 1 where nobody is.
     """
 
     image: Tensor
@@ -82,6 +87,11 @@ def people_of(
     return found
 
 
+def places_of_nobody(photographs: PhotographDataset) -> list[tuple[int, int]]:
+    """(photograph, place) of every place where nobody is."""
+    return [(index, place) for index in range(len(photographs)) for place in range(len(photographs[index].nobody))]
+
+
 def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, size: int) -> tuple[Float64Array, bool]:
     """A random transform (2, 3) from a photograph's pixels to those of a crop, and whether it mirrors.
 
@@ -89,7 +99,7 @@ def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, si
         box: (4,) of the person.
         keypoints_J3: the person's, with labels.
     """
-    box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE else box
+    box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE and keypoints_J3[:, 2].max() > 0 else box
     side = CROP_MARGIN * float((box[2:] - box[:2]).max()) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
     centre = (box[:2] + box[2:]) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * side
     angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
@@ -126,23 +136,34 @@ class PhotographCropSampler:
         self._photographs = photographs
         sources = [people_of(photographs, source=source) for source in _SOURCES]
         self._sources = [people for people in sources if people]
+        self._nobody = places_of_nobody(photographs)
         self._rng = rng
         self._size = size
 
     def crop(self) -> tuple[Image, FloatArray, BoolArray]:
         """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
         rng, size = self._rng, self._size
-        people = self._sources[rng.integers(len(self._sources))]
-        index, person = people[rng.integers(len(people))]
-        item = self._photographs[index]
-        matrix, mirrored = crop_transform(rng, item.boxes[person], item.keypoints[person], size)
-        keypoints = moved(item.keypoints[person], matrix, mirrored, size)
+        item, box, places = self._drawn()
+        matrix, mirrored = crop_transform(rng, box, places, size)
+        keypoints = moved(places, matrix, mirrored, size)
         image = warped(item.image, matrix, size, border=0).astype(np.float32)
         image = randomly_grey(rng, image)
         occluded = np.zeros(len(keypoints), np.bool_)
         if rng.random() < _OCCLUDED_SHARE:
             occluded = occlude(rng, image, keypoints, self._piece() if rng.random() < _PICTURED_SHARE else None)
         return degrade(rng, image), keypoints, occluded
+
+    def _drawn(self) -> tuple[Photograph, FloatArray, FloatArray]:
+        """A photograph, a box (4,) in it, and the keypoints (17, 3) of whom it shows, `ABSENT` where it is nobody."""
+        rng = self._rng
+        if self._nobody and rng.random() < _NOBODY_SHARE:
+            index, place = self._nobody[rng.integers(len(self._nobody))]
+            item = self._photographs[index]
+            return item, item.nobody[place], np.full((len(COCO_KEYPOINTS), 3), ABSENT, np.float32)
+        people = self._sources[rng.integers(len(self._sources))]
+        index, person = people[rng.integers(len(people))]
+        item = self._photographs[index]
+        return item, item.boxes[person], item.keypoints[person]
 
     def _piece(self) -> Image:
         """A random piece (h, w, 3) of any photograph, which may show somebody's limbs."""
@@ -178,7 +199,7 @@ def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray, piece: 
 def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:
     """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded; not `ready`."""
     places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
-    labelled = label > 0
+    labelled, absent = label > 0, label == ABSENT
     inside = ((places >= 0) & (places <= 1)).all(axis=-1)
     judged = labelled & (label != PSEUDO)
     mostly = judged.sum(axis=1, keepdims=True) >= 8
@@ -187,7 +208,7 @@ def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -
         torch.from_numpy(np.ascontiguousarray(places)),
         torch.from_numpy(labelled).float(),
         torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
-        torch.from_numpy(judged + _UNLABELLED_WEIGHT * (~labelled & mostly)).float(),
+        torch.from_numpy(judged + absent + _UNLABELLED_WEIGHT * (~labelled & mostly)).float(),
     )
 
 

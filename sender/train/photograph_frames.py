@@ -54,7 +54,8 @@ class PhotographFrames:
         boxes = transformed(photograph.boxes, matrix)
         kept, ignored = clipped(boxes, size)
         crowds = transformed(photograph.crowds, matrix).clip(0, size)
-        return Frame(degrade(rng, image), kept, np.concatenate([ignored, crowds]), _TOLERANCE[self._source])
+        nobody = transformed(photograph.nobody, matrix).clip(0, size)
+        return Frame(degrade(rng, image), kept, np.concatenate([ignored, crowds]), _TOLERANCE[self._source], nobody)
 
 
 class PanoramaFrames:

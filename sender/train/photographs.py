@@ -15,7 +15,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ class Photograph:
         boxes: (n, 4) left, top, right, bottom.
         crowds: (m, 4) boxes that hold a crowd, or may: neither a person nor nobody.
         keypoints: (n, 17, 3) x, y and 0 unlabelled, 1 hidden, 2 visible or `PSEUDO`; all 0 where there are none.
+        nobody: (k, 4) places where somebody is proposed, and nobody is (`sender.train.false_proposals`).
     """
 
     source: Source
@@ -58,6 +59,7 @@ class Photograph:
     boxes: FloatArray
     crowds: FloatArray
     keypoints: FloatArray
+    nobody: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 class PhotographDataset:
@@ -99,6 +101,7 @@ class PhotographDataset:
             np.array(entry["boxes"], np.float32).reshape(-1, 4),
             np.array(entry["crowds"], np.float32).reshape(-1, 4),
             np.array(entry.get("keypoints") or np.zeros((len(entry["boxes"]), 17, 3)), np.float32).reshape(-1, 17, 3),
+            np.array(entry.get("nobody", ()), np.float32).reshape(-1, 4),
         )
 
 
@@ -202,6 +205,7 @@ def scaled(photograph: Photograph, side: int) -> Photograph:
         photograph.boxes * np.tile(stretch, 2),
         photograph.crowds * np.tile(stretch, 2),
         photograph.keypoints * np.append(stretch, np.float32(1)),
+        photograph.nobody * np.tile(stretch, 2),
     )
 
 
@@ -220,8 +224,8 @@ def _decoded(stored: ByteArray) -> Image:
 
 
 def _annotations(item: Photograph) -> dict[str, Any]:
-    """Positions with a digit behind the point; keypoints of sources that have none are left out."""
-    names = ("boxes", "crowds", "keypoints") if item.keypoints.any() else ("boxes", "crowds")
+    """Positions with a digit behind the point; of what only some photographs have, what there is."""
+    names = ["boxes", "crowds", *(name for name in ("keypoints", "nobody") if getattr(item, name).any())]
     lists = {name: _shortened(getattr(item, name)) for name in names}
     return {"source": item.source, "name": item.name, **lists}
 

@@ -5,6 +5,7 @@ The certainty is the standard deviation of a keypoint's mean heat map, which inc
 People of `people` that were held back from training show what a threshold is worth: the command prints a table of them.
 Pictures of `openimages` are stretched to squares, where perception is a little worse: 0.055 is as exact there as 0.067.
 What it says of visibility tells nothing among keypoints that are certain, so that it is not written.
+Places of all training photographs where the detector is wrong are written too (`sender.train.false_proposals`).
 The folder that it writes has the pixels of the other (a hard link where the disk allows it) and an index of its own.
 
 Examples:
@@ -31,6 +32,7 @@ from common.io.command_line import parser_of
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
+from sender.train.false_proposals import FalseProposals
 from sender.train.photograph_crops import people_of
 from sender.train.photographs import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
 from sender.train.scores import relative_errors
@@ -185,6 +187,9 @@ def convert(photographs: Path, out: Path, perception: Perception, most_sigma: fl
         entry = document["photographs"][rows[index]]
         document["photographs"][rows[index]] = labelled_entry(entry, people, keypoints)
         counts += [sum(one.any() for one in keypoints), sum(int((one[:, 2] > 0).sum()) for one in keypoints)]
+    false = FalseProposals(perception)
+    for index in (*dataset.indices("people"), *dataset.indices("openimages")):
+        document["photographs"][rows[index]]["nobody"] = false.of(dataset[index]).round(1).tolist()
     out.mkdir(parents=True, exist_ok=True)
     with atomic_replacement(out / PIXELS) as partial:
         _link(photographs / PIXELS, partial)

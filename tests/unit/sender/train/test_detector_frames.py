@@ -142,7 +142,9 @@ def test_background_beyond_its_tolerance_has_no_loss() -> None:
     assert certain > 1
     assert heat_loss(Frame(image, nobody, tolerance=0.3)) < 1e-3
     assert heat_loss(Frame(image, nobody, tolerance=0.95)) == pytest.approx(certain)
-    assert heat_loss(Frame(image, nobody, np.array([[8, 8, 32, 32]], np.float32))) < 1e-3
+    known = np.array([[8, 8, 32, 32]], np.float32)
+    assert heat_loss(Frame(image, nobody, tolerance=0.3, nobody=known)) == pytest.approx(certain, rel=1e-3)
+    assert heat_loss(Frame(image, nobody, known)) < 1e-3
     elsewhere = Frame(image, nobody, np.array([[40, 40, 64, 64]], np.float32))
     assert heat_loss(elsewhere) == pytest.approx(certain, rel=1e-3)
 

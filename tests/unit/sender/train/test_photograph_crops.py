@@ -1,5 +1,6 @@
 """Crops of photographs: keypoints move with the pixels, mirroring exchanges left and right."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sender.train.photograph_crops import (
     occlude,
 )
 from sender.train.photograph_frames import warped
-from sender.train.photographs import PSEUDO, PhotographDataset, convert
+from sender.train.photographs import INDEX, PSEUDO, PhotographDataset, convert
 from tests.support.photograph_sources import write_photographs
 
 LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))
@@ -95,3 +96,18 @@ def test_sampler_and_validation_crops(tmp_path: Path) -> None:
     # The annotated box is the inner 1/1.25 of the crop.
     first = crops[0].keypoints_2d[0, 1:]
     assert ((first >= 0.1) & (first <= 0.9)).all()
+
+
+def test_some_crops_are_of_places_where_nobody_is(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    convert(write_photographs(tmp_path), folder, 640)
+    document = json.loads((folder / INDEX).read_text())
+    document["photographs"][0]["nobody"] = [[0, 0, 40, 60]]
+    document["photographs"][0]["split"] = "train"
+    (folder / INDEX).write_text(json.dumps(document))
+    sampler = PhotographCropSampler(PhotographDataset(folder, "train"), np.random.default_rng(0), 64)
+    crops = next(sampler.batches(100))
+    nobody = crops.labelled.sum(dim=1) == 0
+    assert 3 < nobody.sum() < 25
+    assert bool((crops.judged[nobody] == 1).all())
+    assert bool((crops.visible[nobody] == 0).all())

@@ -14,7 +14,7 @@ from common.errors import UsageError
 from sender.perception.inference.crop import CropBox
 from sender.train import pseudo_keypoints
 from sender.train.photograph_crops import people_of
-from sender.train.photographs import PSEUDO, PhotographDataset
+from sender.train.photographs import PSEUDO, Photograph, PhotographDataset
 from sender.train.photographs import convert as convert_photographs
 from sender.train.pseudo_keypoints import HeldBack, Reading, convert, held_back, scores_at
 from tests.support.photograph_sources import write_photographs
@@ -31,9 +31,21 @@ def pretended(_: Any, image: Image, crops: list[CropBox]) -> SimpleNamespace:
     return SimpleNamespace(keypoints_2d=places, keypoints_sigma=sigma)
 
 
+class PretendedProposals:
+    """Nobody is in the upper left corner."""
+
+    def __init__(self, perception: Any) -> None:
+        assert perception is PERCEPTION
+
+    def of(self, item: Photograph) -> FloatArray:
+        assert item.source != "panoramas"
+        return np.array([[0, 0, 8, 10]], np.float32)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(pseudo_keypoints, "predict_zoomed", pretended)
+    monkeypatch.setattr(pseudo_keypoints, "FalseProposals", PretendedProposals)
     convert_photographs(write_photographs(tmp_path), tmp_path / "photographs", 640)
     return tmp_path / "photographs"
 
@@ -66,6 +78,8 @@ def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
     for old, new in zip(before["photographs"], after["photographs"], strict=True):
         if (new["source"], new["split"]) == ("openimages", "train"):
             assert new.pop("keypoints")
+        if new["source"] != "panoramas" and new["split"] == "train":
+            assert new.pop("nobody") == [[0, 0, 8, 10]]
         assert new == old
 
 
