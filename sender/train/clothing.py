@@ -172,14 +172,16 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         out, data = self.options.out, self.options.data
         self._train = cached_views(out / "views-train.pt", data, "train", stage, self.device)
         self._val = cached_views(out / "views-val.pt", data, "val", stage, self.device)
-        network.mean_X.copy_(self._train.features.mean(0))
-        network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
         self._space = SurfaceSpace.load().to(self.device)
         unit = torch.eye(SURFACE_SIZE, device=self.device)
         moved = self._space.decode(unit) - self._space.decode(torch.zeros_like(unit[:1]))
         self._mm_E = _MILLIMETRES * moved.norm(dim=-1).mean(-1)
         self.facts = {"crops": len(self._train), "shipped": self.options.shipped}
-        return self.or_shipped(network.requires_grad_(True))
+        network = self.or_shipped(network.requires_grad_(True))
+        # Also of the package's network, to which another perception may say the same otherwise.
+        network.mean_X.copy_(self._train.features.mean(0))
+        network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
+        return network
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
         while True:

@@ -92,7 +92,7 @@ class GpuRecipe:
         many, few = self._loaders
         shared = {"photographs": self.photographs, "minutes": _MAIN * self.minutes, "resume": True}
         perception = {"data": data, "out": self.out / "perception", "shipped": True, "size": [160, 192]}
-        steps = {"batch": 256, "rate": 1e-3, "loaders": many} if self.gpu else {"loaders": many}
+        steps = {"batch": 384, "rate": 1.3e-3, "drop-path": 0.15, "loaders": many} if self.gpu else {"loaders": many}
         yield _stage("perception", "sender.train.perception", perception | shared | steps, first, many + 1)
         detector = {"data": [self.out / "close", data[0]], "out": self.out / "detector", "shipped": True}
         detector |= {"refinements": 4, "size": 320}

@@ -12,26 +12,24 @@ Avatars stand as they were made, arms half raised, turned by up to 35°.  `--ava
     over_bare              mean of the one over that of the other, ± one standard error
     wears_…                share of the avatars whose attribute is read as it was judged
 
---sheet writes a picture: what was sent, the surface in its colours, plain, and plain from the other side.
+--sheet writes a picture (`tests.bench.sheet`).
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from common.arrays import Image
-from common.errors import OutputError
 from common.frames import Camera
 from common.synthetic.scene.backgrounds import make_room
 from common.wear_kinds import CLOTHES
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.train.avatars import Avatar, read_avatars
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
@@ -39,6 +37,7 @@ from tests.bench import measures, report
 from tests.bench.measures import Surface, ratio_of_means
 from tests.bench.painted_avatar import JOINTS, PaintedAvatar, painted
 from tests.bench.published_colours import PublishedColours
+from tests.bench.sheet import Pictured, write_sheet
 from tests.bench.whole_system import WholeSystem
 
 _CAMERA = Camera(480, 640, 620.0)
@@ -46,18 +45,6 @@ _CAMERA = Camera(480, 640, 620.0)
 _SUPERSAMPLING = 2
 _DISTANCE_M, _CAMERA_HEIGHT_M, _MOST_TURN = 2.3, 1.0, np.radians(35)
 _TILE_PX = (240, 320)
-
-
-@dataclass(frozen=True, eq=False)
-class Pictured:
-    """The picture of an avatar and what came of it.
-
-    Args:
-        person: None if nobody was found.
-    """
-
-    picture: Image
-    person: ReconstructedPerson | None
 
 
 def placed(avatar: PaintedAvatar, turn: float) -> PaintedAvatar:
@@ -90,12 +77,12 @@ def rebuild(avatar: Avatar, number: int, seed: int, system: WholeSystem) -> tupl
     people = system.receive(sent, colours).people
     found = {"found_share": float(bool(people))}
     if not people:
-        return Pictured(picture, None), found
+        return Pictured(picture, _CAMERA, []), found
     person = people[0]
     read = {name: value for name, (value, _) in sent.worn[person.labels.identity].likeliest().items()}
     judged = [name for name in CLOTHES if avatar.attributes.get(name) in CLOTHES[name]]
     right = {f"wears_{name}": float(read[name] == avatar.attributes[name]) for name in judged}
-    return Pictured(picture, person), found | distances(person, truth, system) | right
+    return Pictured(picture, _CAMERA, [person.surface]), found | distances(person, truth, system) | right
 
 
 def distances(person: ReconstructedPerson, truth: PaintedAvatar, system: WholeSystem) -> dict[str, float]:
@@ -120,29 +107,6 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means | median | {"over_bare": ratio, "over_bare_standard_error": error}
 
 
-def sheet(pictured: Sequence[Pictured]) -> Image:
-    """A column for each avatar."""
-    return np.concatenate([np.concatenate(_tiles(each)) for each in pictured], axis=1)
-
-
-def _tiles(pictured: Pictured) -> list[Image]:
-    tiles = [pictured.picture]
-    blank = np.full_like(pictured.picture, 255)
-    person = pictured.person
-    if person is None:
-        tiles += [blank] * 3
-    else:
-        plain = replace(person.surface, colours=None)
-        tiles += [render(mesh, _CAMERA) for mesh in (person.surface, plain, _turned(plain))]
-    return [np.asarray(cv2.resize(tile, _TILE_PX, interpolation=cv2.INTER_AREA), np.uint8) for tile in tiles]
-
-
-def _turned(mesh: SurfaceMesh) -> SurfaceMesh:
-    """A mesh from its other side."""
-    middle = mesh.vertices.mean(0)
-    return replace(mesh, vertices=((mesh.vertices - middle) * np.array([-1, 1, -1]) + middle).astype(np.float32))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("avatars", __doc__, 7)
     parser.add_argument("--avatars", type=Path, required=True, metavar="DIR", help="folder with an index.json")
@@ -158,8 +122,8 @@ def _work(options: argparse.Namespace) -> None:
     pictured, rows = zip(
         *(rebuild(each, number, options.seed, system) for number, each in enumerate(chosen)), strict=True
     )
-    if options.sheet and not cv2.imwrite(str(options.sheet), sheet(pictured)[..., ::-1]):
-        raise OutputError(f"cannot write {options.sheet}")
+    if options.sheet:
+        write_sheet(options.sheet, pictured, _TILE_PX)
     report.publish(options, {"bodywire": summary(rows)}, f"{len(chosen)} avatars, seed {options.seed}")
 
 

@@ -22,6 +22,8 @@ Pose on the same crops beside it.
 
 `--held-out` takes only the photographs that are held back from trainings.
 
+--sheet writes a picture (`tests.bench.sheet`) of the first 24 photographs with an annotated person of 200 pixels.
+
 With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
 
@@ -41,10 +43,12 @@ from sender.train.photographs import held_out
 from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
+from tests.bench.sheet import pictured, write_sheet
 from tests.bench.video_figures import Published, video_figures
 from tests.bench.whole_system import Rebuilt, WholeSystem
 
 QUICK_FRAMES = 40
+_SHEET_PHOTOGRAPHS, _SHEET_LEAST_PX, _TILE_PX = 24, 200, (240, 240)
 
 
 def published(rebuilt: Rebuilt) -> Published:
@@ -123,6 +127,15 @@ def silhouette_ious(rebuilt: Rebuilt, system: WholeSystem) -> list[tuple[float, 
     return ious
 
 
+def shown_on_sheet(
+    frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
+) -> list[CapturedFrame]:
+    """The first photographs that show somebody large."""
+    people = ((frame, annotations.get(image_id(frame.source) or -1, [])) for frame in frames)
+    large = [frame for frame, own in people if any(person.height_px >= _SHEET_LEAST_PX for person in own)]
+    return large[:_SHEET_PHOTOGRAPHS]
+
+
 def compare_in_boxes(
     frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]], peer: Path | None
 ) -> dict[str, dict[str, float]]:
@@ -153,6 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--peer", type=Path, metavar="PYTHON", help="of an environment with mediapipe, which is measured beside ours"
     )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="write a picture of some photographs to this PNG file"
+    )
     return report.run(parser, _work, arguments)
 
 
@@ -168,6 +184,10 @@ def _work(options: argparse.Namespace) -> None:
     else:
         systems = {"bodywire": video_figures([published(system.rebuild(frame)) for frame in frames])}
     print(report.table(systems))
+    if options.sheet:
+        shown = shown_on_sheet(frames, annotations)
+        own = WholeSystem(TrackerConfig(options.max_people))
+        write_sheet(options.sheet, [pictured(frame, own) for frame in shown], _TILE_PX)
     in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
     if in_boxes:
         print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")
