@@ -97,10 +97,15 @@ def match(boxes_n4: FloatArray, crowds_m4: FloatArray, found_d4: FloatArray) -> 
 
 def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
     """(d,) detections of which more than half lies in a crowd's box."""
-    low = np.maximum(found_d4[:, None, :2], crowds_m4[None, :, :2])
-    high = np.minimum(found_d4[:, None, 2:], crowds_m4[None, :, 2:])
+    return np.asarray((shares_inside(found_d4, crowds_m4) > _IN_CROWD).any(axis=1))
+
+
+def shares_inside(found_d4: FloatArray, boxes_m4: FloatArray) -> FloatArray:
+    """(d, m) share of each detection's area that lies in each box."""
+    low = np.maximum(found_d4[:, None, :2], boxes_m4[None, :, :2])
+    high = np.minimum(found_d4[:, None, 2:], boxes_m4[None, :, 2:])
     area = (found_d4[:, 2:] - found_d4[:, :2]).prod(axis=1).clip(1e-6)
-    return np.asarray(((high - low).clip(0).prod(axis=2) / area[:, None] > _IN_CROWD).any(axis=1))
+    return np.asarray((high - low).clip(0).prod(axis=2) / area[:, None], np.float32)
 
 
 def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
+from sender.train.detector_scores import shares_inside
 from sender.train.photographs import Photograph
 
 # Below this score the detector hardly proposes a place; people are not proposed there either.
@@ -46,7 +47,5 @@ class FalseProposals:
 
 def _is_free(box: FloatArray, annotated_n4: FloatArray) -> bool:
     """Whether a box is large enough and hardly in any annotated one."""
-    sides = box[2:] - box[:2]
-    low, high = np.maximum(annotated_n4[:, :2], box[:2]), np.minimum(annotated_n4[:, 2:], box[2:])
-    shared = (high - low).clip(0).prod(axis=1)
-    return bool(sides.max() >= _MIN_SIDE_PX and (shared <= _MAX_SHARED * sides.prod()).all())
+    large = (box[2:] - box[:2]).max() >= _MIN_SIDE_PX
+    return bool(large and (shares_inside(box[None], annotated_n4) <= _MAX_SHARED).all())
