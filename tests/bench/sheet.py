@@ -12,17 +12,18 @@ import cv2
 import numpy as np
 
 from common.arrays import FloatArray, Image
-from common.body.anatomy import COCO_BONES
 from common.errors import OutputError
 from common.frames import Camera
 from receiver.mesh.render import render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.capture.source import CapturedFrame
+from sender.preview.draw import draw_skeletons
 from tests.bench.published_colours import PublishedColours
 from tests.bench.whole_system import WholeSystem
 
 _MOST_COLUMNS = 12
-_LEFT, _RIGHT = (255, 140, 0), (0, 110, 255)
+# Longest side of a picture on which keypoints are drawn.
+_MARKED_PX = 480
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def write_sheet(path: Path, pictured: Sequence[Pictured], tile_px: tuple[int, in
 
 
 def tiles(pictured: Pictured) -> list[Image]:
-    """The four pictures of a column, each of the size of the picture."""
+    """The four pictures of a column."""
     plain = [replace(mesh, colours=None) for mesh in pictured.surfaces]
     drawn = [_drawn(meshes, pictured.camera) for meshes in (pictured.surfaces, plain, [turned(mesh) for mesh in plain])]
     return [_marked(pictured), *drawn]
@@ -87,14 +88,12 @@ def _drawn(meshes: Sequence[SurfaceMesh], camera: Camera) -> Image:
 
 
 def _marked(pictured: Pictured) -> Image:
-    """The picture with lines between keypoints: orange on people's left sides, blue elsewhere."""
-    marked = pictured.picture.copy()
-    thickness = max(1, round(max(marked.shape) / 240))
-    for points in pictured.keypoints:
-        for first, second in COCO_BONES:
-            ends = [tuple(int(value) for value in points[joint].round()) for joint in (first, second)]
-            colour = _LEFT if first % 2 and second % 2 else _RIGHT
-            cv2.line(marked, ends[0], ends[1], colour, thickness, cv2.LINE_AA)
+    """The picture, not larger than lines of a few pixels need, with the keypoints of its people."""
+    factor = min(1.0, _MARKED_PX / max(pictured.picture.shape))
+    reduced = cv2.resize(pictured.picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    marked = np.asarray(reduced, np.uint8)
+    everywhere = [np.ones(len(points), np.bool_) for points in pictured.keypoints]
+    draw_skeletons(marked, [points * np.float32(factor) for points in pictured.keypoints], everywhere)
     return marked
 
 
