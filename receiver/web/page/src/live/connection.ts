@@ -57,7 +57,9 @@ export class LiveConnection {
     const socket = new WebSocket(`${scheme}://${location.host}/live`);
     [this.#socket, this.#chosen] = [socket, false];
     socket.binaryType = "arraybuffer";
-    socket.onmessage = (event) => this.#receive(event.data as string | ArrayBuffer);
+    socket.onmessage = (event) => {
+      if (socket === this.#socket) this.#receive(event.data as string | ArrayBuffer);
+    };
     socket.onclose = () => this.#lost(socket);
   }
 
@@ -65,7 +67,9 @@ export class LiveConnection {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = null;
-    socket?.close(1000);
+    // One that is left while it connects is closed when it has connected: browsers complain of anything else.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close(1000);
+    else socket?.close(1000);
     this.#listener.state({ name: "closed" });
   }
 
