@@ -8,6 +8,8 @@ A receiver with its page, and its own browser: real Chromium without a GPU.
     first_mesh_s     from opening the page, with an empty cache, to the first mesh that is drawn, while a sender runs
     page_bytes       what the browser has loaded until then, as it travels
     shown_fps        meshes a second that the browser draws of the running sender
+    unwatched_fps    frames a second of the demo clip, from its first published frame to its last, as fast as they come
+    watched_fps      the same while the browser shows them
     help_s           `--help` of a daemon, the slower of the two, median of five
     wrong_flag_s     the same with a flag that there is not
 
@@ -202,6 +204,39 @@ class Opening:
         self.loaded_bytes += sizes["responseBodySize"] + sizes["responseHeadersSize"]
 
 
+def clip_fps(peer: str, out: Path) -> float:
+    """Frames a second that are published while a sender plays the demo clip.
+
+    Raises:
+        OutputError: fewer than two are.
+    """
+    records = list(out.rglob("frames.jsonl"))
+    before = {path: len(path.read_bytes().splitlines()) for path in records}
+    command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", peer]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    lines = [
+        line for path in out.rglob("frames.jsonl") for line in path.read_bytes().splitlines()[before.get(path, 0) :]
+    ]
+    frames = [json.loads(line) for line in lines]
+    published_s = sorted(float(frame["captured_at"] + frame["age_ms"] / 1e3) for frame in frames)
+    if len(published_s) < 2:
+        raise OutputError("the receiver has published nothing of the demo clip")
+    return (len(published_s) - 1) / (published_s[-1] - published_s[0])
+
+
+def watched_figures(page: str, peer: str, out: Path) -> dict[str, float]:
+    """What a browser on the same machine costs the daemons, which draws on the processor."""
+    unwatched = clip_fps(peer, out)
+    with sync_playwright() as playwright, ThreadPoolExecutor(1) as player:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
+        opening = Opening(browser, page)
+        watched = player.submit(clip_fps, peer, out)
+        opening.wait_for(lambda _: watched.done(), _TIMEOUT_S)
+        opening.close()
+        browser.close()
+    return {"unwatched_fps": unwatched, "watched_fps": watched.result()}
+
+
 def page_figures(page: str) -> dict[str, float]:
     """Time to the first mesh, weight of the page, and the rate at which meshes are drawn.
 
@@ -242,6 +277,8 @@ def _work(options: argparse.Namespace) -> None:
         report.progress("the live page")
         with playing(peer):
             found |= page_figures(page)
+        report.progress("the demo clip")
+        found |= watched_figures(page, peer, Path(folder))
     report.progress("the commands")
     found |= command_figures()
     print(report.machine_line())

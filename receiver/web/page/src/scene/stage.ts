@@ -5,6 +5,7 @@ import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import type { Indices, Vector } from "../protocol/messages.ts";
 import { ContactShadow } from "./contact-shadow.ts";
 import { Crowd } from "./crowd.ts";
+import { DrawLoop } from "./draw-loop.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { freeArea, framingDistance, type Insets } from "./framing.ts";
@@ -12,13 +13,12 @@ import { castShadow, keyLight } from "./lights.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 import type { PersonMesh } from "./person-mesh.ts";
 import { present } from "./presenting.ts";
-import { ResolutionControl, drawTimeMs, isSoftwareRenderer } from "./resolution.ts";
+import { isSoftwareRenderer } from "./resolution.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
 const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
-const MEASURE_EVERY = 20;
 /** At least so much is seen of a live scene, in which people move, and of a model. */
 const FRAMED_LIVE_M = 2.7;
 const FRAMED_MODEL_M = 1.2;
@@ -59,7 +59,7 @@ export class Stage {
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #cast = castShadow();
   readonly #people = new Crowd(this.#materials);
-  readonly #resolution: ResolutionControl;
+  readonly #loop: DrawLoop;
   readonly #centre = new THREE.Vector3();
   readonly #around = new THREE.Box3();
   readonly #step = new THREE.Vector3();
@@ -68,9 +68,6 @@ export class Stage {
   /** Whether nobody has turned, moved or scaled the view. */
   #untouched = true;
   #flight = 0;
-  #requested = 0;
-  #lastDraw = 0;
-  #draws = 0;
   readonly #observer = new ResizeObserver(() => this.layOut());
 
   /** @throws Error if the browser has no WebGL 2. */
@@ -81,14 +78,16 @@ export class Stage {
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
     this.#renderer.toneMapping = THREE.NeutralToneMapping;
-    this.#resolution = new ResolutionControl(software ? 1 : Math.min(devicePixelRatio, 2));
+    this.#loop = new DrawLoop(this.#renderer.getContext(), software, (seconds) => this.#draw(seconds));
     this.#controls = new OrbitControls(this.#camera, options.canvas);
     this.#controls.enableDamping = !options.reducedMotion;
     this.#controls.minDistance = 0.4;
     this.#controls.maxDistance = 25;
     this.#controls.maxPolarAngle = 0.55 * Math.PI;
-    this.#controls.addEventListener("change", () => this.invalidate());
+    this.#controls.addEventListener("change", () => this.#loop.request());
+    this.#controls.addEventListener("end", () => (this.#loop.eager = false));
     this.#controls.addEventListener("start", () => {
+      this.#loop.eager = true;
       this.#flight = 0;
       this.#untouched = false;
     });
@@ -142,7 +141,7 @@ export class Stage {
 
   /** Pixels drawn for each pixel of the page. */
   get pixelRatio(): number {
-    return this.#resolution.ratio;
+    return this.#loop.pixelRatio;
   }
 
   get size(): number {
@@ -172,7 +171,7 @@ export class Stage {
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
     this.#people.retain(keep);
-    this.invalidate();
+    this.#changed();
     if (this.#people.size === 0) this.#placed = false;
   }
 
@@ -219,7 +218,7 @@ export class Stage {
       this.#placed = true;
       this.resetView(false);
     }
-    this.invalidate();
+    this.#changed();
   }
 
   /** Looks at the people from the front, a little from above and from the side. */
@@ -264,9 +263,8 @@ export class Stage {
 
   /** Shows the people in the room of a WebXR session, until that ends. @throws Error if the graphics card cannot. */
   async showInRoom(session: XRSession): Promise<void> {
-    cancelAnimationFrame(this.#requested);
     // Nothing is drawn for the page meanwhile.
-    this.#requested = -1;
+    this.#loop.hold();
     const presented = {
       renderer: this.#renderer,
       scene: this.#scene,
@@ -276,7 +274,7 @@ export class Stage {
       feet: this.#centre.clone().setY(this.floor.level),
     };
     await present(session, presented, () => {
-      this.#requested = 0;
+      this.#loop.resume();
       this.layOut();
       this.resetView(false);
     });
@@ -284,8 +282,7 @@ export class Stage {
 
   /** Frees the graphics card; the stage cannot be used afterwards. */
   dispose(): void {
-    cancelAnimationFrame(this.#requested);
-    this.#requested = -1;
+    this.#loop.hold();
     this.#observer.disconnect();
     this.#controls.dispose();
     this.retain(() => false);
@@ -293,23 +290,23 @@ export class Stage {
     this.#renderer.forceContextLoss();
   }
 
-  /** Draws with the next frame of the display. */
+  /** Draws what somebody has changed, with the next frame of the display. */
   invalidate(): void {
-    if (this.#requested === 0) this.#requested = requestAnimationFrame((time) => this.#draw(time));
+    this.#changed(true);
   }
 
-  #draw(time: number): void {
-    this.#requested = 0;
-    const seconds = Math.min(0.1, Math.max(0, (time - this.#lastDraw) / 1e3));
-    this.#lastDraw = time;
+  #changed(atOnce = false): void {
+    this.#shadow.stale = true;
+    this.#loop.request(atOnce);
+  }
+
+  #draw(seconds: number): void {
     const moving = [this.#advance(seconds), this.floor.settle(seconds, this.#centre.z), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
-    this.#draws += 1;
-    if (this.#draws % MEASURE_EVERY === 0) this.#measure();
-    else this.#render();
+    if (this.#loop.picture(() => this.#render())) this.layOut();
     this.#options.drawn?.();
-    if (moving.includes(true)) this.invalidate();
+    if (moving.includes(true)) this.#loop.request();
   }
 
   #render(): void {
@@ -321,11 +318,6 @@ export class Stage {
     this.#key.position.addVectors(this.#centre, KEY_OFFSET);
     this.#renderer.shadowMap.needsUpdate = true;
     this.#renderer.render(this.#scene, this.#camera);
-  }
-
-  #measure(): void {
-    const spentMs = drawTimeMs(this.#renderer.getContext(), () => this.#render());
-    if (this.#resolution.measured(spentMs)) this.layOut();
   }
 
   /** Flies home or follows; returns whether there is way left. */
@@ -387,7 +379,7 @@ export class Stage {
   layOut(): void {
     const { clientWidth: width, clientHeight: height } = this.#options.canvas;
     if (width === 0 || height === 0 || this.#renderer.xr.isPresenting) return;
-    this.#renderer.setPixelRatio(this.#resolution.ratio);
+    this.#renderer.setPixelRatio(this.#loop.pixelRatio);
     this.#renderer.setSize(width, height, false);
     this.#camera.aspect = width / height;
     this.#area = freeArea(width, height, this.#options.covered?.() ?? FREE);

@@ -1,0 +1,86 @@
+/** When the scene is drawn: with the next frame of the display, or later where the processor draws. */
+
+import { ResolutionControl, drawTimeMs } from "./resolution.ts";
+
+/** The resolution is adapted once in this time: a change costs a picture. */
+const ADAPT_MS = 400;
+/** A processor that draws has other work, such as a receiver's: moving people take so much of its time, if it rests. */
+const SOFTWARE_SHARE = 1 / 3;
+const LONGEST_REST_MS = 200;
+
+export class DrawLoop {
+  readonly #context: WebGLRenderingContext | WebGL2RenderingContext;
+  readonly #software: boolean;
+  readonly #draw: (seconds: number) => void;
+  readonly #resolution: ResolutionControl;
+  /** Whether pictures follow each other without rest, as while somebody turns the view. */
+  eager = false;
+  #atOnce = false;
+  #requested = 0;
+  #held = false;
+  #lastDraw = 0;
+  #adapted = 0;
+  #spentMs = 0;
+
+  /**
+   * @param software whether the processor draws in the place of a graphics card.
+   * @param draw draws by `picture`; it is told how long ago the last picture was.
+   */
+  constructor(
+    context: WebGLRenderingContext | WebGL2RenderingContext,
+    software: boolean,
+    draw: (seconds: number) => void,
+  ) {
+    [this.#context, this.#software, this.#draw] = [context, software, draw];
+    this.#resolution = new ResolutionControl(Math.min(devicePixelRatio, software ? 1 : 2));
+  }
+
+  /** Pixels drawn for each pixel of the page, along a side. */
+  get pixelRatio(): number {
+    return this.#resolution.ratio;
+  }
+
+  /** Asks for a picture; somebody who waits for it is shown it at once. */
+  request(atOnce = false): void {
+    this.#atOnce ||= atOnce;
+    if (this.#requested === 0 && !this.#held) this.#requested = requestAnimationFrame((time) => this.#frame(time));
+  }
+
+  /** Draws nothing until `resume`. */
+  hold(): void {
+    cancelAnimationFrame(this.#requested);
+    [this.#requested, this.#held] = [0, true];
+  }
+
+  resume(): void {
+    this.#held = false;
+  }
+
+  /** Draws a picture; returns whether the pixel ratio has changed. */
+  picture(render: () => void): boolean {
+    const now = performance.now();
+    const adapts = now - this.#adapted > ADAPT_MS;
+    if (adapts) this.#adapted = now;
+    // A measurement waits until the picture is complete: a graphics card draws meanwhile, a processor has to anyway.
+    if (adapts || this.#software) this.#spentMs = drawTimeMs(this.#context, render);
+    else render();
+    return adapts && this.#resolution.measured(this.#spentMs);
+  }
+
+  #frame(time: number): void {
+    this.#requested = 0;
+    const passedMs = time - this.#lastDraw;
+    if (this.#rests(passedMs)) {
+      this.request();
+      return;
+    }
+    this.#atOnce = false;
+    this.#lastDraw = time;
+    this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
+  }
+
+  #rests(passedMs: number): boolean {
+    if (!this.#software || this.eager || this.#atOnce) return false;
+    return passedMs < Math.min(this.#spentMs / SOFTWARE_SHARE, this.#spentMs + LONGEST_REST_MS);
+  }
+}
