@@ -114,7 +114,7 @@ class ClothingNet(nn.Module):
         self.embed_places = nn.Linear(len(PLACES_M) * CHANNELS, width)
         self.position = nn.Parameter(torch.randn(TOKENS, width) * 0.02)
         self.person = nn.Sequential(nn.Linear(FEATURE_SIZE + 128, width), nn.GELU(), nn.Linear(width, width))
-        self.blocks = nn.ModuleList(Block(width, config.heads, qkv_bias=True) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.score = nn.Linear(width, 4)
         self.leave = nn.Sequential(nn.Linear(5 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * SURFACE_SIZE))

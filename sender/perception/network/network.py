@@ -79,7 +79,7 @@ class PerceptionNet(nn.Module):
         self.position = TaskPositionEncoding(width, grid, len(TASKS))
         self.task_tokens = nn.Parameter(torch.randn(1, len(TASKS), width) * 0.02)
         self.task_mask = TaskMask(config.depth, config.heads, width // config.heads, grid, len(TASKS))
-        self.blocks = nn.ModuleList(Block(width, config.heads, qkv_bias=True) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.depth))
         self.task_norm = nn.LayerNorm(width)
         self.taps = (config.depth // 2 - 1, config.depth - 1)
         channels = (config.quarter, config.eighth, width, width)
