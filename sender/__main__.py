@@ -46,10 +46,13 @@ def _work(arguments: Sequence[str]) -> None:
 
     config = read_config(SenderConfig, PROGRAM, arguments)
     config.check()
-    # Imported last: the networks' library takes seconds, for which a wrong option need not wait.
-    from sender.composition import send
+    # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
+    from sender.openings import opened
 
-    send(config, announce)
+    with opened(config) as openings:
+        from sender.composition import send
+
+        send(config, openings, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

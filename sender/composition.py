@@ -22,19 +22,14 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.config import MetricsConfig
-from common.io.logs import start_logging
 from common.io.profile import Profile
-from common.io.telemetry import MetricsServer, publish_build
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
-from common.version import build_versions, package_version
+from common.version import package_version
 from common.weights.devices import resolve_device
-from common.weights.manifest import model_hash
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
 from common.wire.report import SenderReport
 from common.wire.traffic import Traffic
-from sender.capture.open import open_source
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
@@ -45,9 +40,9 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.transport.handshake import StreamOpener
-from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
+from sender.openings import Openings
 from sender.perception.stage import PerceptionStage
 from sender.pipeline import BlobStage, SenderPipeline
 from sender.playback import Playback
@@ -59,7 +54,7 @@ from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, 
 from sender.reports import Reporter
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.spool import Spool, open_spool
+from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.traces import SenderTraces
@@ -140,7 +135,7 @@ class Sender:
         return lines + self.metrics.profile_table()
 
 
-def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
+def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]) -> None:
     """Sends until the source ends, or until SIGTERM or SIGINT; then waits for the last acknowledgements.
 
     Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
@@ -148,12 +143,11 @@ def send(config: SenderConfig, announce: Callable[[str], None]) -> None:
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
-    terminal = start_logging(config.logging, "sender")
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
-    with compose(config) as sender:
+    with compose(config, opened) as sender:
         sender.metrics.profile = Profile() if config.profiling.profile else None
-        asyncio.run(_run_until_signal(sender, terminal))
+        asyncio.run(_run_until_signal(sender, opened.terminal))
         for line in sender.summary():
             announce(line)
 
@@ -168,28 +162,20 @@ async def _run_until_signal(sender: Sender, terminal: Terminal) -> None:
 
 
 @contextmanager
-def compose(config: SenderConfig) -> Iterator[Sender]:
-    """Opens source, spool, preview and metrics server, loads the networks, and wires all components.
+def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
+    """Opens preview and recording, loads the networks, and wires all components.
 
-    Everything that was opened is closed when the context ends.
+    What it opens is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, this machine lacks the GPU of `--device`, or `--traces` or
-            `--transport quic` its package.
-        SourceError: the source cannot be opened.
-        OutputError: the spool, the preview, the recording or the metrics address cannot be opened.
+        UsageError: options contradict each other, this machine lacks the GPU of `--device`, or `--traces` its package.
+        OutputError: the preview or the recording cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    transport = _transport(config)
-    metrics, networks = SenderMetrics(), model_hash()
+    source, spool, metrics, transport = opened.source, opened.spool, opened.metrics, opened.transport
     with ExitStack() as resources:
-        source = resources.enter_context(open_source(config.capture, metrics))
-        if not source.live:  # a camera reports its own state
-            metrics.camera_up(True)
-        spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
-        resources.enter_context(_metrics_server(config.metrics, metrics))
         rate = RateController(config.rate, source.fps, config.link.budget_bps)
-        hello = _hello(networks, config.delivery.is_live(camera=source.live), spool)
+        hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
         recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello), config.rate.rho_min))
         tracer = resources.enter_context(config.tracing.start("sender", package_version()))
         traces = SenderTraces(tracer, hello.session_id)
@@ -203,7 +189,7 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
             delivery = NoPeer(status.recorded)
         else:
             # No later frame refines what a picture shows.
-            codec = FrameCodec(networks, progressive=not source.stills)
+            codec = FrameCodec(opened.networks, progressive=not source.stills)
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
             report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
             delivery = _deliver(
@@ -228,25 +214,6 @@ def compose(config: SenderConfig) -> Iterator[Sender]:
         yield Sender(
             pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc, metrics
         )
-
-
-def _transport(config: SenderConfig) -> StreamOpener:
-    transport = Transport(config.security)
-    quic = config.link.transport == "quic" and not config.only_records
-    return _quic_transport(transport, config.link) if quic else transport
-
-
-def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
-    """Raises UsageError if it is not installed, or a connection would not be encrypted."""
-    try:
-        from sender.link.transport.quic_transport import QuicTransport  # needs an extra
-    except ImportError as error:
-        raise UsageError(
-            '--transport quic needs aioquic, which is not installed: pip install "bodywire[quic]"'
-        ) from error
-    quic = QuicTransport(transport)
-    quic.check(*config.peer.each)
-    return quic
 
 
 def _link(config: LinkConfig, source: FrameSource) -> LinkConfig:
@@ -290,11 +257,6 @@ def _facts(hello: Hello) -> RecordingFacts:
     """The first block of the recording of a session."""
     model, version = hello.model_hash.hex(), package_version()
     return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, time.time())
-
-
-def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractContextManager[object]:
-    publish_build(metrics.registry, "sender", build_versions())
-    return MetricsServer(config.metrics, metrics.registry) if config.metrics is not None else nullcontext()
 
 
 def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:

@@ -135,14 +135,17 @@ def test_listening_unencrypted_on_other_addresses_is_refused(tmp_path: Path) -> 
     assert "--insecure" in line
 
 
-def test_options_are_checked_before_the_networks_library_is_loaded(tmp_path: Path) -> None:
-    for program, flags in (
-        ("sender", ["--record", str(tmp_path / "a.bw"), "--delivery", "complete"]),
-        ("receiver", ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")]),
+def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, used_port: int) -> None:
+    sender, missing = ["--insecure", "--peer", "127.0.0.1:9"], str(tmp_path / "missing.mp4")
+    for program, code, flags in (
+        ("sender", 2, ["--record", str(tmp_path / "a.bw"), "--delivery", "complete"]),
+        ("sender", 3, [*sender, "--camera", missing]),
+        ("sender", 5, [*sender, "--camera", "demo", "--metrics", f"127.0.0.1:{used_port}"]),
+        ("receiver", 2, ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")]),
     ):
         script = f"import sys; from {program}.__main__ import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, text=True)
-        assert done.stdout == "2 False\n", done.stderr
+        assert done.stdout == f"{code} False\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.traffic import Traffic
-from sender.composition import Sender, _transport
+from sender.composition import Sender
 from sender.config import RecordConfig, SenderConfig
 from sender.importance.importance import Importance
 from sender.link.config import LinkConfig
@@ -19,6 +19,7 @@ from sender.link.observer import Fate
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
+from sender.openings import transport_of
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
@@ -29,7 +30,7 @@ CAMERA = Camera(8, 8, 10.0)
 def test_recording_without_a_link_needs_no_transport() -> None:
     """QUIC would refuse the default receiver, to which no connection is encrypted."""
     link = LinkConfig(transport="quic")
-    assert isinstance(_transport(SenderConfig(link=link, recording=RecordConfig(Path("talk.bw")))), Transport)
+    assert isinstance(transport_of(SenderConfig(link=link, recording=RecordConfig(Path("talk.bw")))), Transport)
 
 
 class FakeSpool:

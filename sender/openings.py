@@ -1,0 +1,85 @@
+"""What the sender opens before its networks' library is imported, which takes seconds: a camera that is missing, or a
+port that is in use, is told at once."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from common.errors import UsageError
+from common.io.config import MetricsConfig
+from common.io.logs import start_logging
+from common.io.telemetry import MetricsServer, publish_build
+from common.io.terminal import Terminal
+from common.version import build_versions
+from common.weights.manifest import model_hash
+from sender.capture.open import open_source
+from sender.capture.source import FrameSource
+from sender.config import SenderConfig
+from sender.link.config import LinkConfig
+from sender.link.transport.handshake import StreamOpener
+from sender.link.transport.transport import Transport
+from sender.metrics import SenderMetrics
+from sender.spool.spool import Spool, open_spool
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """What is open.
+
+    Args:
+        networks: hash of the weights that both ends must have.
+        spool: undelivered frames on disk; None without `--delivery complete`.
+    """
+
+    terminal: Terminal
+    transport: StreamOpener
+    metrics: SenderMetrics
+    networks: bytes
+    source: FrameSource
+    spool: Spool | None
+
+
+@contextmanager
+def opened(config: SenderConfig) -> Iterator[Openings]:
+    """Starts logging, and opens source, spool and metrics server; they are closed when the context ends.
+
+    Raises:
+        UsageError: `--transport quic` needs a package that is missing, or would not encrypt.
+        SourceError: the source cannot be opened.
+        OutputError: the spool or the metrics address cannot be opened.
+        WeightsError: trained weights are missing.
+    """
+    terminal = start_logging(config.logging, "sender")
+    transport = transport_of(config)
+    metrics, networks = SenderMetrics(), model_hash()
+    with ExitStack() as resources:
+        source = resources.enter_context(open_source(config.capture, metrics))
+        if not source.live:  # a camera reports its own state
+            metrics.camera_up(True)
+        spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
+        resources.enter_context(_metrics_server(config.metrics, metrics))
+        yield Openings(terminal, transport, metrics, networks, source, spool)
+
+
+def transport_of(config: SenderConfig) -> StreamOpener:
+    """How streams to the receiver are opened; errors as of `opened`."""
+    transport = Transport(config.security)
+    quic = config.link.transport == "quic" and not config.only_records
+    return _quic_transport(transport, config.link) if quic else transport
+
+
+def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
+    try:
+        from sender.link.transport.quic_transport import QuicTransport  # needs an extra
+    except ImportError as error:
+        raise UsageError(
+            '--transport quic needs aioquic, which is not installed: pip install "bodywire[quic]"'
+        ) from error
+    quic = QuicTransport(transport)
+    quic.check(*config.peer.each)
+    return quic
+
+
+def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractContextManager[object]:
+    publish_build(metrics.registry, "sender", build_versions())
+    return MetricsServer(config.metrics, metrics.registry) if config.metrics is not None else nullcontext()
