@@ -2,8 +2,9 @@
 
 import { ResolutionControl, drawTimeMs } from "./resolution.ts";
 
-/** The resolution is adapted once in this time: a change costs a picture. */
+/** The resolution is adapted once in this time, and not by the first picture, for which shaders are compiled. */
 const ADAPT_MS = 400;
+const ADAPT_PICTURES = 5;
 /** A processor that draws has other work, such as a receiver's: moving people take so much of its time, if it rests. */
 const SOFTWARE_SHARE = 1 / 3;
 const LONGEST_REST_MS = 200;
@@ -20,6 +21,7 @@ export class DrawLoop {
   #held = false;
   #lastDraw = 0;
   #adapted = 0;
+  #pictures = 0;
   #spentMs = 0;
 
   /**
@@ -59,9 +61,10 @@ export class DrawLoop {
   /** Draws a picture; returns whether the pixel ratio has changed. */
   picture(render: () => void): boolean {
     const now = performance.now();
-    const adapts = now - this.#adapted > ADAPT_MS;
-    if (adapts) this.#adapted = now;
-    // A measurement waits until the picture is complete: a graphics card draws meanwhile, a processor has to anyway.
+    this.#pictures += 1;
+    const adapts = this.#pictures >= ADAPT_PICTURES && now - this.#adapted > ADAPT_MS;
+    if (adapts) [this.#adapted, this.#pictures] = [now, 0];
+    // A measurement waits until the picture is complete: a graphics card would draw beside the page, a processor cannot.
     if (adapts || this.#software) this.#spentMs = drawTimeMs(this.#context, render);
     else render();
     return adapts && this.#resolution.measured(this.#spentMs);
