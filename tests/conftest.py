@@ -16,6 +16,15 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 
+# Need neither body nor networks, which are baked and compiled once, when they are first used.
+_LIGHT = {"deploy", "docs", "rules"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts the tests that make what others wait for, and what does not wait beside them."""
+    items.sort(key=lambda item: (not item.path.match("browser/test_live.py"), not _LIGHT & set(item.path.parts)))
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Removes the variables that would configure a daemon."""
