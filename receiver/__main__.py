@@ -60,10 +60,13 @@ def _work(arguments: Sequence[str]) -> None:
 
     config = read_config(ReceiverConfig, PROGRAM, arguments)
     config.check()
-    # Imported last: the networks' library takes seconds, for which a wrong option need not wait.
-    from receiver.composition import receive
+    # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
+    from receiver.openings import opened
 
-    receive(config, announce)
+    with opened(config) as openings:
+        from receiver.composition import receive
+
+        receive(config, openings, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

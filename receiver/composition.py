@@ -11,15 +11,12 @@ import torch
 
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from common.io.logs import start_logging
 from common.io.profile import Profile
 from common.io.telemetry import MetricsServer, publish_build
-from common.io.terminal import Terminal
 from common.io.tracing import FrameTracer
-from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
-from common.weights.manifest import check_files, model_hash
+from common.weights.manifest import model_hash
 from receiver.config import ReceiverConfig
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.engine.local import LocalEngine
@@ -32,13 +29,14 @@ from receiver.link.server import LinkServer
 from receiver.link.service import unshared
 from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
+from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder
-from receiver.recording.replay import Replay, open_recording
+from receiver.recording.replay import Replay
 from receiver.status import StatusLine, startup_line
 from receiver.texture.inpainting import TextureInpainter, open_inpainter
 from receiver.traces import ReceiverTraces
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
     from receiver.web.server import WebServer
 
 
-def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
+def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], None]) -> None:
     """Receives until SIGTERM or SIGINT, or until the recording that is replayed ends; then finishes the frames in hand.
 
     While the networks are loaded, or a pool starts, SIGTERM ends the process at once, and SIGINT raises
@@ -61,13 +59,9 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     Raises:
         UsageError: a certificate, key or token cannot be used, or `--traces` or `--engine ray` lacks its package.
         PeerError: the cluster of `--engine` cannot be reached, or the replicas do not start.
-        RecordingError: the recording to replay is damaged, or of another version.
-        OutputError: the directory or an address cannot be used, or another receiver uses it; or no recording can be
-            created.
-        WeightsError: trained weights are missing, damaged or of another version.
+        OutputError: an address cannot be used, or no recording can be created.
+        WeightsError: trained weights are of another version.
     """
-    terminal = start_logging(config.logging, "receiver")
-    check_files()
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
@@ -76,13 +70,11 @@ def receive(config: ReceiverConfig, announce: Callable[[str], None]) -> None:
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
-        open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
-        SessionDirectory(config.publish) as directory,
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         config.tracing.start("receiver", versions["version"]) as tracer,
         _engine(config, metrics) as engine,
     ):
-        asyncio.run(_serve(config, engine, directory, metrics, tracer, recording, announce, terminal))
+        asyncio.run(_serve(config, opened, engine, metrics, tracer, announce))
     for line in metrics.profile_table():
         announce(line)
 
@@ -104,15 +96,13 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
 
 async def _serve(
     config: ReceiverConfig,
+    opened: Openings,
     engine: LocalEngine | PoolEngine,
-    directory: SessionDirectory,
     metrics: ReceiverMetrics,
     tracer: FrameTracer,
-    recording: Recording | None,
     announce: Callable[[str], None],
-    terminal: Terminal,
 ) -> None:
-    stop = asyncio.Event()
+    stop, directory, recording = asyncio.Event(), opened.directory, opened.recording
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
@@ -148,7 +138,7 @@ async def _serve(
             announce(started if isinstance(started, str) else startup_line(started, config.security))
             if page is not None:
                 announce(f"page: {page.url}")
-            with terminal.showing(StatusLine(metrics.status, config.publish.out).line):
+            with opened.terminal.showing(StatusLine(metrics.status, config.publish.out).line):
                 async with _sending(motion):
                     await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
     finally:

@@ -6,7 +6,7 @@ Shapes: S = `ATLAS_SIZE`, T texels that show skin, V vertices of the body, F its
 """
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import cv2
 import numpy as np
@@ -14,7 +14,9 @@ from scipy.ndimage import distance_transform_edt
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import ATLAS_SIZE
-from common.body.model import BodyModel
+
+if TYPE_CHECKING:
+    from common.body.model import BodyModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +55,7 @@ class AtlasLayout:
     nearest: IntArray = field(repr=False)
 
     @classmethod
-    def from_body(cls, body: BodyModel) -> Self:
+    def from_body(cls, body: "BodyModel") -> Self:
         """The layout of a baked body."""
         texel, face = body.texel.cpu().numpy(), body.texel_face.cpu().numpy()
         corners = body.faces.cpu().numpy()[face].astype(np.int32)
@@ -77,7 +79,7 @@ class AtlasLayout:
         """(T,) the corner of its triangle that each texel is closest to."""
         return _closest_vertex(self.corners, self.barycentric)
 
-    def areas(self, body: BodyModel) -> FloatArray:
+    def areas(self, body: "BodyModel") -> FloatArray:
         """(T,) m² of the body at rest that each texel shows."""
         corners = body.rest_vertices[0].cpu().numpy()[body.faces.cpu().numpy()]
         edges = corners[:, 1:] - corners[:, :1]

@@ -12,16 +12,18 @@ little is seen: `tests.bench.person_scale --fit`.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.arrays import FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
-from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.imaging.focal_length import focal_sigma
 from common.labels import GROUP_BY_NAME
-from common.weights.devices import to_numpy
+
+if TYPE_CHECKING:
+    from common.body.model import BodyModel
 
 HEIGHT_REMAINDER = (-0.9, 3.8)
 """a and b of r_h."""
@@ -51,8 +53,8 @@ class PersonScale:
 class ScaleEstimator:
     """Estimates the scales of people."""
 
-    def __init__(self, body: BodyModel) -> None:
-        rest: FloatArray = to_numpy(body.rest_vertices[:, :, 1])
+    def __init__(self, body: "BodyModel") -> None:
+        rest: FloatArray = body.rest_vertices[:, :, 1].numpy(force=True)
         # The same two vertices in bodies of all shapes, within 2 mm.
         self._height = rest[:, rest[0].argmax()] - rest[:, rest[0].argmin()]
 

@@ -142,6 +142,8 @@ def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, u
         ("sender", 3, [*sender, "--camera", missing]),
         ("sender", 5, [*sender, "--camera", "demo", "--metrics", f"127.0.0.1:{used_port}"]),
         ("receiver", 2, ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")]),
+        ("receiver", 3, ["--replay", str(tmp_path / "a.bw"), "--out", str(tmp_path / "out")]),
+        ("receiver", 5, ["--listen", "127.0.0.1:0", "--out", __file__]),
     ):
         script = f"import sys; from {program}.__main__ import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, text=True)
