@@ -38,7 +38,7 @@ function pictures(software: boolean, milliseconds: number, change: (loop: DrawLo
       drawn += 1;
       display.clock += 20;
     });
-    loop.request();
+    loop.moved();
   });
   change(loop);
   loop.request();
@@ -56,6 +56,22 @@ test("there is no rest for who turns the view", () => {
   assert.ok(pictures(true, 3000, (loop) => (loop.eager = true)) >= 95);
 });
 
+test("there is no rest when nobody has moved for a second", () => {
+  const display = new Display();
+  let drawn = 0;
+  const loop = new DrawLoop({ readPixels: () => undefined } as unknown as WebGLRenderingContext, true, () => {
+    loop.picture(() => (display.clock += 20));
+    drawn += 1;
+    loop.request();
+  });
+  loop.moved();
+  display.run(1000);
+  const before = drawn;
+  assert.ok(before <= 18, String(before));
+  display.run(1000);
+  assert.ok(drawn - before >= 30, String(drawn - before));
+});
+
 test("a picture that is asked for at once is drawn with the next frame", () => {
   const display = new Display();
   let drawn = 0;
@@ -63,9 +79,9 @@ test("a picture that is asked for at once is drawn with the next frame", () => {
     loop.picture(() => (display.clock += 100));
     drawn += 1;
   });
-  loop.request();
+  loop.moved();
   display.run(FRAME_MS);
-  loop.request();
+  loop.moved();
   display.run(5 * FRAME_MS);
   assert.equal(drawn, 1);
   loop.request(true);

@@ -5,9 +5,11 @@ import { ResolutionControl, drawTimeMs } from "./resolution.ts";
 /** The resolution is adapted once in this time, and not by the first picture, for which shaders are compiled. */
 const ADAPT_MS = 400;
 const ADAPT_PICTURES = 5;
-/** A processor that draws has other work, such as a receiver's: moving people take so much of its time, if it rests. */
+/** A processor that draws has other work, such as a receiver's: people who move take so much of its time, if it rests. */
 const SOFTWARE_SHARE = 1 / 3;
 const LONGEST_REST_MS = 200;
+/** They move if pictures of them follow each other within this time. */
+const MOVING_MS = 1000;
 
 export class DrawLoop {
   readonly #context: WebGLRenderingContext | WebGL2RenderingContext;
@@ -20,6 +22,7 @@ export class DrawLoop {
   #requested = 0;
   #held = false;
   #lastDraw = 0;
+  #lastMove = -Infinity;
   #adapted = 0;
   #pictures = 0;
   #spentMs = 0;
@@ -48,6 +51,12 @@ export class DrawLoop {
     if (this.#requested === 0 && !this.#held) this.#requested = requestAnimationFrame((time) => this.#frame(time));
   }
 
+  /** Asks for a picture of people who have moved. */
+  moved(): void {
+    this.#lastMove = performance.now();
+    this.request();
+  }
+
   /** Draws nothing until `resume`. */
   hold(): void {
     cancelAnimationFrame(this.#requested);
@@ -73,7 +82,7 @@ export class DrawLoop {
   #frame(time: number): void {
     this.#requested = 0;
     const passedMs = time - this.#lastDraw;
-    if (this.#rests(passedMs)) {
+    if (this.#rests(time, passedMs)) {
       this.request();
       return;
     }
@@ -82,8 +91,8 @@ export class DrawLoop {
     this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
   }
 
-  #rests(passedMs: number): boolean {
-    if (!this.#software || this.eager || this.#atOnce) return false;
+  #rests(time: number, passedMs: number): boolean {
+    if (!this.#software || this.eager || this.#atOnce || time - this.#lastMove > MOVING_MS) return false;
     return passedMs < Math.min(this.#spentMs / SOFTWARE_SHARE, this.#spentMs + LONGEST_REST_MS);
   }
 }

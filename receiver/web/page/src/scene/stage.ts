@@ -171,7 +171,8 @@ export class Stage {
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
     this.#people.retain(keep);
-    this.#changed();
+    this.#shadow.stale = true;
+    this.#loop.request();
     if (this.#people.size === 0) this.#placed = false;
   }
 
@@ -218,7 +219,8 @@ export class Stage {
       this.#placed = true;
       this.resetView(false);
     }
-    this.#changed();
+    this.#shadow.stale = true;
+    this.#loop.moved();
   }
 
   /** Looks at the people from the front, a little from above and from the side. */
@@ -292,12 +294,8 @@ export class Stage {
 
   /** Draws what somebody has changed, with the next frame of the display. */
   invalidate(): void {
-    this.#changed(true);
-  }
-
-  #changed(atOnce = false): void {
     this.#shadow.stale = true;
-    this.#loop.request(atOnce);
+    this.#loop.request(true);
   }
 
   #draw(seconds: number): void {
