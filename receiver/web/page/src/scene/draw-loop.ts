@@ -2,9 +2,8 @@
 
 import { ResolutionControl, drawTimeMs } from "./resolution.ts";
 
-/** The resolution is adapted once in this time, and not by the first picture, for which shaders are compiled. */
+/** The resolution is adapted once in this time, and only while something moves: what stands still may take its time. */
 const ADAPT_MS = 400;
-const ADAPT_PICTURES = 5;
 /** A processor that draws has other work, such as a receiver's: people who move take so much of its time, if it rests. */
 const SOFTWARE_SHARE = 1 / 3;
 const LONGEST_REST_MS = 200;
@@ -23,8 +22,7 @@ export class DrawLoop {
   #held = false;
   #lastDraw = 0;
   #lastMove = -Infinity;
-  #adapted = 0;
-  #pictures = 0;
+  #adapted = Infinity;
   #spentMs = 0;
 
   /**
@@ -70,9 +68,9 @@ export class DrawLoop {
   /** Draws a picture; returns whether the pixel ratio has changed. */
   picture(render: () => void): boolean {
     const now = performance.now();
-    this.#pictures += 1;
-    const adapts = this.#pictures >= ADAPT_PICTURES && now - this.#adapted > ADAPT_MS;
-    if (adapts) [this.#adapted, this.#pictures] = [now, 0];
+    // Not by the first picture, for which shaders are compiled.
+    const adapts = now - this.#adapted > ADAPT_MS && (this.eager || this.#peopleMove(now));
+    if (adapts || this.#adapted === Infinity) this.#adapted = now;
     // A measurement waits until the picture is complete: a graphics card would draw beside the page, a processor cannot.
     if (adapts || this.#software) this.#spentMs = drawTimeMs(this.#context, render);
     else render();
@@ -91,8 +89,12 @@ export class DrawLoop {
     this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
   }
 
-  #rests(time: number, passedMs: number): boolean {
-    if (!this.#software || this.eager || this.#atOnce || time - this.#lastMove > MOVING_MS) return false;
+  #peopleMove(now: number): boolean {
+    return now - this.#lastMove < MOVING_MS;
+  }
+
+  #rests(now: number, passedMs: number): boolean {
+    if (!this.#software || this.eager || this.#atOnce || !this.#peopleMove(now)) return false;
     return passedMs < Math.min(this.#spentMs / SOFTWARE_SHARE, this.#spentMs + LONGEST_REST_MS);
   }
 }
