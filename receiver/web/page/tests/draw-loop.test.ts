@@ -39,6 +39,7 @@ function pictures(software: boolean, milliseconds: number, change: (loop: DrawLo
       display.clock += 20;
     });
     loop.moved();
+    return false;
   });
   change(loop);
   loop.request();
@@ -62,7 +63,7 @@ test("there is no rest when nobody has moved for a second", () => {
   const loop = new DrawLoop({ readPixels: () => undefined } as unknown as WebGLRenderingContext, true, () => {
     loop.picture(() => (display.clock += 20));
     drawn += 1;
-    loop.request();
+    return true;
   });
   loop.moved();
   display.run(1000);
@@ -78,6 +79,7 @@ test("a picture that is asked for at once is drawn with the next frame", () => {
   const loop = new DrawLoop({ readPixels: () => undefined } as unknown as WebGLRenderingContext, true, () => {
     loop.picture(() => (display.clock += 100));
     drawn += 1;
+    return false;
   });
   loop.moved();
   display.run(FRAME_MS);

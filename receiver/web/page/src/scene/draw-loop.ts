@@ -13,11 +13,12 @@ const MOVING_MS = 1000;
 export class DrawLoop {
   readonly #context: WebGLRenderingContext | WebGL2RenderingContext;
   readonly #software: boolean;
-  readonly #draw: (seconds: number) => void;
+  readonly #draw: (seconds: number) => boolean;
   readonly #resolution: ResolutionControl;
   /** Whether pictures follow each other without rest, as while somebody turns the view. */
   eager = false;
   #atOnce = false;
+  #glides = false;
   #requested = 0;
   #held = false;
   #lastDraw = 0;
@@ -27,12 +28,13 @@ export class DrawLoop {
 
   /**
    * @param software whether the processor draws in the place of a graphics card.
-   * @param draw draws by `picture`; it is told how long ago the last picture was.
+   * @param draw draws by `picture`; it is told how long ago the last picture was, and returns whether the view glides
+   *   on, so that another one is due.
    */
   constructor(
     context: WebGLRenderingContext | WebGL2RenderingContext,
     software: boolean,
-    draw: (seconds: number) => void,
+    draw: (seconds: number) => boolean,
   ) {
     [this.#context, this.#software, this.#draw] = [context, software, draw];
     this.#resolution = new ResolutionControl(Math.min(devicePixelRatio, software ? 1 : 2));
@@ -68,11 +70,12 @@ export class DrawLoop {
   /** Draws a picture; returns whether the pixel ratio has changed. */
   picture(render: () => void): boolean {
     const now = performance.now();
+    const peopleMove = this.#peopleMove(now);
     // Not by the first picture, for which shaders are compiled.
-    const adapts = now - this.#adapted > ADAPT_MS && (this.eager || this.#peopleMove(now));
+    const adapts = now - this.#adapted > ADAPT_MS && (this.eager || this.#glides || peopleMove);
     if (adapts || this.#adapted === Infinity) this.#adapted = now;
-    // A measurement waits until the picture is complete: a graphics card would draw beside the page, a processor cannot.
-    if (adapts || this.#software) this.#spentMs = drawTimeMs(this.#context, render);
+    // A measurement waits until the picture is complete, for which the page has to wait as well.
+    if (adapts || (this.#software && peopleMove)) this.#spentMs = drawTimeMs(this.#context, render);
     else render();
     return adapts && this.#resolution.measured(this.#spentMs);
   }
@@ -86,7 +89,8 @@ export class DrawLoop {
     }
     this.#atOnce = false;
     this.#lastDraw = time;
-    this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
+    this.#glides = this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
+    if (this.#glides) this.request();
   }
 
   #peopleMove(now: number): boolean {

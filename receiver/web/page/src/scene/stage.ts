@@ -298,13 +298,14 @@ export class Stage {
     this.#loop.request(true);
   }
 
-  #draw(seconds: number): void {
+  /** Returns whether the view glides on. */
+  #draw(seconds: number): boolean {
     const moving = [this.#advance(seconds), this.floor.settle(seconds, this.#centre.z), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
     if (this.#loop.picture(() => this.#render())) this.layOut();
     this.#options.drawn?.();
-    if (moving.includes(true)) this.#loop.request();
+    return moving.includes(true);
   }
 
   #render(): void {
