@@ -16,13 +16,15 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 
-# Need neither body nor networks, which are baked and compiled once, when they are first used.
-_LIGHT = {"deploy", "docs", "rules"}
+# Makes the frames of the demo clip, and with them body and networks for this machine, for which other files wait.
+_FIRST = "tests/browser/test_live.py"
+# Need none of these.
+_LIGHT = ("tests/deploy/", "tests/docs/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts the tests that make what others wait for, and what does not wait beside them."""
-    items.sort(key=lambda item: (not item.path.match("browser/test_live.py"), not _LIGHT & set(item.path.parts)))
+    """Runs the first file beside those that do not wait for it, and only then the others."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), not item.nodeid.startswith(_LIGHT)))
 
 
 @pytest.fixture(autouse=True)

@@ -210,14 +210,11 @@ def clip_fps(peer: str, out: Path) -> float:
     Raises:
         OutputError: fewer than two are.
     """
-    records = list(out.rglob("frames.jsonl"))
-    before = {path: len(path.read_bytes().splitlines()) for path in records}
+    records = out / "frames.jsonl"
+    before = len(records.read_bytes().splitlines())
     command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", peer]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    lines = [
-        line for path in out.rglob("frames.jsonl") for line in path.read_bytes().splitlines()[before.get(path, 0) :]
-    ]
-    frames = [json.loads(line) for line in lines]
+    frames = [json.loads(line) for line in records.read_bytes().splitlines()[before:]]
     published_s = sorted(float(frame["captured_at"] + frame["age_ms"] / 1e3) for frame in frames)
     if len(published_s) < 2:
         raise OutputError("the receiver has published nothing of the demo clip")

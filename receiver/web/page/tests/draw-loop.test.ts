@@ -4,7 +4,7 @@ import { DrawLoop } from "../src/scene/draw-loop.ts";
 
 const FRAME_MS = 10;
 
-/** A display that shows a picture every ten milliseconds, and pictures that take `DRAWN_MS` each. */
+/** A display that shows a picture every ten milliseconds; its clock is the page's. */
 class Display {
   clock = 1000;
   #waiting: FrameRequestCallback[] = [];
@@ -28,23 +28,32 @@ class Display {
   }
 }
 
-/** When pictures are drawn while something always moves. */
-function pictures(software: boolean, milliseconds: number, change: (loop: DrawLoop) => void = () => undefined): number {
-  const display = new Display();
-  const context = { readPixels: () => undefined } as unknown as WebGLRenderingContext;
-  let drawn = 0;
-  const loop = new DrawLoop(context, software, () => {
-    loop.picture(() => {
-      drawn += 1;
-      display.clock += 20;
+/** A loop on a display of its own, which counts its pictures; each takes a time, and then something may happen. */
+class Counted {
+  drawn = 0;
+  readonly display = new Display();
+  readonly loop: DrawLoop;
+
+  constructor(software: boolean, drawnMs: number, then: (loop: DrawLoop) => boolean) {
+    const context = { readPixels: () => undefined } as unknown as WebGLRenderingContext;
+    this.loop = new DrawLoop(context, software, () => {
+      this.loop.picture(() => (this.display.clock += drawnMs));
+      this.drawn += 1;
+      return then(this.loop);
     });
+  }
+}
+
+/** How many pictures are drawn while people always move. */
+function pictures(software: boolean, milliseconds: number, change: (loop: DrawLoop) => void = () => undefined): number {
+  const counted = new Counted(software, 20, (loop) => {
     loop.moved();
     return false;
   });
-  change(loop);
-  loop.request();
-  display.run(milliseconds);
-  return drawn;
+  change(counted.loop);
+  counted.loop.request();
+  counted.display.run(milliseconds);
+  return counted.drawn;
 }
 
 test("a processor that draws rests twice as long, a graphics card does not", () => {
@@ -58,37 +67,25 @@ test("there is no rest for who turns the view", () => {
 });
 
 test("there is no rest when nobody has moved for a second", () => {
-  const display = new Display();
-  let drawn = 0;
-  const loop = new DrawLoop({ readPixels: () => undefined } as unknown as WebGLRenderingContext, true, () => {
-    loop.picture(() => (display.clock += 20));
-    drawn += 1;
-    return true;
-  });
-  loop.moved();
-  display.run(1000);
-  const before = drawn;
+  const gliding = new Counted(true, 20, () => true);
+  gliding.loop.moved();
+  gliding.display.run(1000);
+  const before = gliding.drawn;
   assert.ok(before <= 18, String(before));
-  display.run(1000);
-  assert.ok(drawn - before >= 30, String(drawn - before));
+  gliding.display.run(1000);
+  assert.ok(gliding.drawn - before >= 30, String(gliding.drawn - before));
 });
 
 test("a picture that is asked for at once is drawn with the next frame", () => {
-  const display = new Display();
-  let drawn = 0;
-  const loop = new DrawLoop({ readPixels: () => undefined } as unknown as WebGLRenderingContext, true, () => {
-    loop.picture(() => (display.clock += 100));
-    drawn += 1;
-    return false;
-  });
-  loop.moved();
-  display.run(FRAME_MS);
-  loop.moved();
-  display.run(5 * FRAME_MS);
-  assert.equal(drawn, 1);
-  loop.request(true);
-  display.run(FRAME_MS);
-  assert.equal(drawn, 2);
+  const still = new Counted(true, 100, () => false);
+  still.loop.moved();
+  still.display.run(FRAME_MS);
+  still.loop.moved();
+  still.display.run(5 * FRAME_MS);
+  assert.equal(still.drawn, 1);
+  still.loop.request(true);
+  still.display.run(FRAME_MS);
+  assert.equal(still.drawn, 2);
 });
 
 test("nothing is drawn while it is held", () => {

@@ -95,7 +95,7 @@ export class ContactShadow {
     (this.object.material.uniforms["colour"]!.value as THREE.Color).set(colour);
   }
 
-  /** Draws the shadow of everything on the casting layer around (x, z) on a floor at `level`, unless it is there. */
+  /** Draws the shadow of everything on the casting layer around (x, z) on a floor at `level`, if anything has changed. */
   render(renderer: THREE.WebGLRenderer, scene: THREE.Scene, x: number, level: number, z: number): void {
     const before = this.#at.copy(this.object.position);
     this.object.position.set(x, level + 5e-4, z);

@@ -4,10 +4,11 @@ import { ResolutionControl, drawTimeMs } from "./resolution.ts";
 
 /** The resolution is adapted once in this time, and only while something moves: what stands still may take its time. */
 const ADAPT_MS = 400;
-/** A processor that draws has other work, such as a receiver's: people who move take so much of its time, if it rests. */
+/** A processor that draws may have to run the daemons, too: pictures of people who move take this share of its time. */
 const SOFTWARE_SHARE = 1 / 3;
+/** No rest between two pictures is longer, even if they take a larger share then. */
 const LONGEST_REST_MS = 200;
-/** They move if pictures of them follow each other within this time. */
+/** People move as long as they have moved within this time. */
 const MOVING_MS = 1000;
 
 export class DrawLoop {
