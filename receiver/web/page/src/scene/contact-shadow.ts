@@ -46,8 +46,6 @@ const PLANE_VERTEX = /* glsl */ `
 
 export class ContactShadow {
   readonly object: THREE.Mesh<THREE.PlaneGeometry, THREE.ShaderMaterial>;
-  /** Whether what casts it has changed since it was drawn. */
-  stale = true;
   readonly #camera = new THREE.OrthographicCamera(-SIZE_M / 2, SIZE_M / 2, SIZE_M / 2, -SIZE_M / 2, 0, REACH_M);
   readonly #outline = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: true });
   readonly #blurred = new THREE.WebGLRenderTarget(PIXELS, PIXELS, { depthBuffer: false });
@@ -67,7 +65,6 @@ export class ContactShadow {
   });
   readonly #quad = new THREE.Mesh(new THREE.PlaneGeometry(2, 2), this.#blur);
   readonly #quadScene = new THREE.Scene().add(this.#quad);
-  readonly #at = new THREE.Vector3();
 
   constructor() {
     this.#camera.rotation.x = Math.PI / 2;
@@ -95,13 +92,10 @@ export class ContactShadow {
     (this.object.material.uniforms["colour"]!.value as THREE.Color).set(colour);
   }
 
-  /** Draws the shadow of everything on the casting layer around (x, z) on a floor at `level`, if anything has changed. */
-  render(renderer: THREE.WebGLRenderer, scene: THREE.Scene, x: number, level: number, z: number): void {
-    const before = this.#at.copy(this.object.position);
-    this.object.position.set(x, level + 5e-4, z);
-    if (!this.stale && this.object.position.equals(before)) return;
-    this.stale = false;
-    this.#camera.position.set(x, level - 0.01, z);
+  /** Draws the shadow of everything on the casting layer around a point of the floor. */
+  render(renderer: THREE.WebGLRenderer, scene: THREE.Scene, { x, y, z }: THREE.Vector3): void {
+    this.object.position.set(x, y + 5e-4, z);
+    this.#camera.position.set(x, y - 0.01, z);
     this.#camera.updateMatrixWorld();
     const background = scene.background;
     scene.background = null;

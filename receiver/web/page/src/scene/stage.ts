@@ -3,13 +3,12 @@
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import type { Indices, Vector } from "../protocol/messages.ts";
-import { ContactShadow } from "./contact-shadow.ts";
 import { Crowd } from "./crowd.ts";
 import { DrawLoop } from "./draw-loop.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { freeArea, framingDistance, type Insets } from "./framing.ts";
-import { castShadow, keyLight } from "./lights.ts";
+import { KeyLight } from "./key-light.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 import type { PersonMesh } from "./person-mesh.ts";
 import { present } from "./presenting.ts";
@@ -27,8 +26,6 @@ const WIDEN_S = 0.2;
 const NARROW_S = 1.5;
 const NARROW_FROM = 0.75;
 const FREE: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
-/** From the people to the key light, metres. */
-const KEY_OFFSET = new THREE.Vector3(-1.4, 3.2, 2);
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
 const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
 const START = new THREE.Vector3(0.55, 0.28, 1);
@@ -54,10 +51,8 @@ export class Stage {
   readonly #controls: OrbitControls;
   readonly #materials = new Materials();
   readonly #ground = new Floor();
-  readonly #shadow = new ContactShadow();
-  readonly #key = keyLight();
+  readonly #key = new KeyLight();
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
-  readonly #cast = castShadow();
   readonly #people = new Crowd(this.#materials);
   readonly #loop: DrawLoop;
   readonly #centre = new THREE.Vector3();
@@ -92,19 +87,10 @@ export class Stage {
       this.#untouched = false;
     });
     this.#ground.measured = options.live;
-    this.#scene.add(
-      this.#ground.object,
-      this.#people.object.add(this.#ground.gizmo),
-      this.#shadow.object,
-      this.#cast,
-      this.#key,
-      this.#key.target,
-      this.#fill,
-    );
+    this.#scene.add(this.#ground.object, this.#people.object.add(this.#ground.gizmo), ...this.#key.objects, this.#fill);
     // A processor would draw for twice as long.
     this.#renderer.shadowMap.enabled = !simple;
     this.#renderer.shadowMap.type = THREE.VSMShadowMap;
-    // Drawn once for each picture, not for the contact shadow too.
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
     this.layOut();
@@ -115,8 +101,7 @@ export class Stage {
     this.#scene.background = new THREE.Color(palette.background);
     this.#materials.palette = palette;
     this.#ground.palette = palette;
-    this.#shadow.colour = palette.shadow;
-    this.#cast.material.color.set(palette.shadow);
+    this.#key.shadowColour = palette.shadow;
     this.invalidate();
   }
 
@@ -136,7 +121,7 @@ export class Stage {
 
   set follow(follow: boolean) {
     this.#follow = follow;
-    this.invalidate();
+    this.#loop.request(true);
   }
 
   /** Pixels drawn for each pixel of the page. */
@@ -171,7 +156,7 @@ export class Stage {
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
     this.#people.retain(keep);
-    this.#shadow.stale = true;
+    this.#key.stale = true;
     this.#loop.request();
     if (this.#people.size === 0) this.#placed = false;
   }
@@ -219,7 +204,7 @@ export class Stage {
       this.#placed = true;
       this.resetView(false);
     }
-    this.#shadow.stale = true;
+    this.#key.stale = true;
     this.#loop.moved();
   }
 
@@ -243,7 +228,7 @@ export class Stage {
     spherical.theta += azimuth;
     spherical.phi = THREE.MathUtils.clamp(spherical.phi + polar, 0.05, this.#controls.maxPolarAngle);
     this.#camera.position.setFromSpherical(spherical).add(this.#controls.target);
-    this.invalidate();
+    this.#loop.request(true);
   }
 
   pan(right: number, up: number): void {
@@ -260,7 +245,7 @@ export class Stage {
     this.#untouched = false;
     this.#step.subVectors(this.#camera.position, this.#controls.target).multiplyScalar(factor);
     this.#camera.position.addVectors(this.#controls.target, this.#step);
-    this.invalidate();
+    this.#loop.request(true);
   }
 
   /** Shows the people in the room of a WebXR session, until that ends. @throws Error if the graphics card cannot. */
@@ -272,7 +257,7 @@ export class Stage {
       scene: this.#scene,
       camera: this.#camera,
       people: this.#people.object,
-      hidden: [this.#ground.object, this.#cast, this.#shadow.object],
+      hidden: [this.#ground.object, ...this.#key.shadows],
       feet: this.#centre.clone().setY(this.floor.level),
     };
     await present(session, presented, () => {
@@ -294,7 +279,7 @@ export class Stage {
 
   /** Draws what somebody has changed, with the next frame of the display. */
   invalidate(): void {
-    this.#shadow.stale = true;
+    this.#key.stale = true;
     this.#loop.request(true);
   }
 
@@ -309,13 +294,9 @@ export class Stage {
   }
 
   #render(): void {
-    const { x, z } = this.#centre;
-    this.#shadow.object.visible = this.#cast.visible = this.#people.size > 0;
-    this.#cast.position.set(x, this.floor.level, z);
-    if (this.#people.size > 0) this.#shadow.render(this.#renderer, this.#scene, x, this.floor.level, z);
-    this.#key.target.position.copy(this.#centre);
-    this.#key.position.addVectors(this.#centre, KEY_OFFSET);
-    this.#renderer.shadowMap.needsUpdate = true;
+    const somebody = this.#people.size > 0;
+    for (const shadow of this.#key.shadows) shadow.visible = somebody;
+    if (somebody) this.#key.castShadows(this.#renderer, this.#scene, this.#centre, this.floor.level);
     this.#renderer.render(this.#scene, this.#camera);
   }
 
@@ -386,6 +367,6 @@ export class Stage {
     const { x, y } = this.#area;
     this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
     if (this.#untouched) this.resetView(false);
-    this.invalidate();
+    this.#loop.request(true);
   }
 }
