@@ -22,6 +22,7 @@ from sender.link.client import LinkClient
 from sender.link.observer import Fate
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
+from tests.support.calm import calm
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import CountingCodec, label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
@@ -137,7 +138,7 @@ async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, o
     sending.post(Blob("noise", 1, bytes(3000)))
     for sequence in range(150):
         await sending.send(label_frame(sequence))
-        await asyncio.sleep(0.025)
+        await calm(0.025)
     relay.loses = lambda number, forward: False
     await sending.drain()
     await relay.stop()

@@ -49,7 +49,7 @@ class _PretendedGpu(TorchFunctionMode):
         there = any(is_on_gpu(tensor) for tensor in tensors)
         if name == "__get__" and owner == "device":
             return GPU if is_on_gpu(args[0]) else func(*args)
-        if name == "numpy" and there:
+        if name == "numpy" and there and not kwargs.get("force"):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         if name not in _MIXING and there and any(not is_on_gpu(one) and one.dim() for one in tensors):
             raise RuntimeError(f"{name}: expected all tensors to be on the same device")
