@@ -11,12 +11,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from common.arrays import BoolArray, Box, Float64Array, FloatArray
+from common.body.anatomy import COCO_KEYPOINTS
 from common.errors import SourceError
 
 # Margin around the labelled keypoints, over their extent, where an annotation has no box: they are inside of the body.
 _KEYPOINT_MARGIN = 0.1
 # A published person matches an annotated one up to this mean keypoint error, in box sides.
 _MATCH_MAX_ERROR = 0.3
+# Left and right of the trunk; who shows them closer together, in box sides, is seen from the side.
+_SIDES = [[COCO_KEYPOINTS.index(f"{side}_{part}") for side in ("left", "right")] for part in ("shoulder", "hip")]
+_FROM_SIDE = 0.08
 # Minimum box height of the people in `large_…`.
 _LARGE_PX = 80
 
@@ -49,6 +53,17 @@ class AnnotatedPerson:
         """(K,) distances of the labelled keypoints from published ones (17, 2), in box sides."""
         distance = np.linalg.norm(found - self.keypoints, axis=1)[self.labelled]
         return np.asarray(distance / self.side_px)
+
+    def faces_as(self, found: FloatArray) -> bool | None:
+        """Whether published keypoints (17, 2) turn the same side to the camera; None for who is seen from the side."""
+        pairs = [pair for pair in _SIDES if self.labelled[pair].all()]
+        if not pairs:
+            return None
+        true, published = (
+            np.mean([points[left] - points[right] for left, right in pairs], axis=0)
+            for points in (self.keypoints, found)
+        )
+        return bool(true @ published > 0) if np.linalg.norm(true) > _FROM_SIDE * self.side_px else None
 
 
 def read_annotations(path: Path) -> dict[int, list[AnnotatedPerson]]:
@@ -98,27 +113,32 @@ class ImageScore:
         heights_px: per annotated person, the height of the box.
         labelled: per annotated person, the number of labelled keypoints.
         false_people: published people without a match.
+        facing: per matched person who is not seen from the side, whether front and back are right.
     """
 
     matched: tuple[Float64Array | None, ...]
     heights_px: tuple[float, ...]
     labelled: tuple[int, ...]
     false_people: int
+    facing: tuple[bool, ...]
 
 
 def score_image(annotated: Sequence[AnnotatedPerson], found: Sequence[FloatArray]) -> ImageScore:
     """Matches published people (17, 2) to annotated ones: the assignment of least mean keypoint error."""
     matched: list[Float64Array | None] = [None] * len(annotated)
+    facing: list[bool | None] = []
     if annotated and found:
         costs = np.array([[person.errors(keypoints).mean() for keypoints in found] for person in annotated])
         # The cost is capped: a pair that is too far apart must not change the other matches.
         for row, column in zip(*linear_sum_assignment(np.minimum(costs, _MATCH_MAX_ERROR)), strict=True):
             if costs[row, column] < _MATCH_MAX_ERROR:
                 matched[row] = annotated[row].errors(found[column])
+                facing.append(annotated[row].faces_as(found[column]))
     hits = sum(errors is not None for errors in matched)
     heights = tuple(person.height_px for person in annotated)
     labelled = tuple(int(person.labelled.sum()) for person in annotated)
-    return ImageScore(tuple(matched), heights, labelled, len(found) - hits)
+    known = tuple(right for right in facing if right is not None)
+    return ImageScore(tuple(matched), heights, labelled, len(found) - hits, known)
 
 
 def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
@@ -130,6 +150,8 @@ def summary(scores: Sequence[ImageScore]) -> dict[str, float]:
     figures = _figures([(matched, labelled) for matched, _, labelled in people])
     of_large = _figures([(matched, labelled) for matched, _, labelled in large])
     figures |= {f"large_{name}": value for name, value in of_large.items()}
+    facing = [right for score in scores for right in score.facing]
+    figures |= {"facing": float(np.mean(facing)) if facing else float("nan"), "facing_people": float(len(facing))}
     return figures | {"false_people": float(sum(score.false_people for score in scores))}
 
 

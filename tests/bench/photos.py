@@ -10,6 +10,8 @@ receiver publishes are compared with annotations in COCO's format (a list of obj
                     annotated keypoints' extent); keypoints of people not found count as missed
     …_of_found      the same for found people only
     large_…         the same for people whose box is at least 80 pixels high
+    facing          share of the found people whose front and back are right, of `facing_people` who are not seen
+                    from the side, judged by left and right of shoulders and hips
     false_people    published on annotated images without a match (annotations may be incomplete)
     mask_iou        mean IoU of the silhouettes of all published people with perception's own masks, in their crops;
                     bare_mask_iou is that of the skinned body without clothes

@@ -59,6 +59,20 @@ def test_published_people_match_the_nearest_annotated_ones() -> None:
     assert np.isnan(summary([score_image([], [])])["pck05_of_found"])
 
 
+def test_front_and_back() -> None:
+    left = [COCO_KEYPOINTS[index].startswith("left") for index in range(17)]
+    person = annotated(200.0)
+    towards = replace(person, keypoints=person.keypoints + np.where(left, 20.0, -20.0)[:, None] * [1.0, 0.0])
+    away = towards.keypoints[list(MIRRORED_KEYPOINTS)].astype(np.float32)
+    figures = summary([score_image([towards], [towards.keypoints.astype(np.float32)]), score_image([towards], [away])])
+    assert figures.items() >= {"facing": 0.5, "facing_people": 2}.items()
+    # Seen from the side, neither is right or wrong; nor where one side is not annotated.
+    hidden = replace(towards, labelled=np.array(left))
+    for unknown in (person, hidden):
+        figures = summary([score_image([unknown], [unknown.keypoints.astype(np.float32)])])
+        assert figures["facing_people"] == 0 and np.isnan(figures["facing"])
+
+
 def test_annotations_are_a_list_or_a_coco_file(tmp_path: Path) -> None:
     rows = np.stack([*annotated(100.0, 50.0).keypoints.T, np.full(17, 2)], axis=1).ravel().tolist()
     entries = [

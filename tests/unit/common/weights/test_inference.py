@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.weights import inference
-from common.weights.devices import CPU, fast_in_int8
+from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use, runtime
 from common.weights.manifest import Precision
 from tests.support.pretended_gpu import is_on_gpu, on_gpu, pretended_gpu
@@ -84,12 +85,13 @@ class Layers(nn.Module):
 RANGES = {"convolution": (0.0, 1.02), "deconvolution": (-2.0, 2.0), "matrix": (-1.0, 2.0)}
 
 
-def rounded(network: Layers) -> Layers:
-    """The same network with simulated quantisers: 8 bits for inputs, and for the weights of each output channel."""
-    for name, (low, high) in RANGES.items():
+def rounded(network: Layers, names: Iterable[str], bits: int) -> Layers:
+    """The same network with simulated quantisers: 8 bits for inputs, so many for the weights of each output channel."""
+    for name in names:
+        low, high = RANGES[name]
         layer, axis = network.get_submodule(name), int(name == "deconvolution")
         weights, step = layer.get_parameter("weight").detach(), (high - low) / 255
-        steps = weights.abs().amax([one for one in range(weights.ndim) if one != axis]) / 127
+        steps = weights.abs().amax([one for one in range(weights.ndim) if one != axis]) / (127 if bits == 8 else 64)
         zeros = torch.zeros(len(steps), dtype=torch.int32)
         weights.copy_(torch.fake_quantize_per_channel_affine(weights, steps, zeros, axis, -127, 127))
         layer.register_forward_pre_hook(partial(rounded_input, step=step, zero=round(-low / step)))
@@ -105,25 +107,29 @@ def layers() -> Layers:
     return Layers().eval()
 
 
-# Without VNNI, sums of two products saturate at 16 bits: such processors multiply in float32.
-exact = pytest.mark.skipif(not fast_in_int8(), reason="this processor multiplies 8-bit integers inexactly")
-
-
-@pytest.mark.parametrize("fast", [pytest.param(True, marks=exact), False])
-def test_layers_multiply_in_8_bits_where_that_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bits", [0, 7, 8])
+def test_layers_multiply_in_8_bits_where_that_is_fast(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(inference, "fast_in_int8", lambda: fast)
-    (found,) = outputs(in_use(layers(), EXAMPLE, "layers", int8=RANGES))
-    (expected,) = outputs(NetworkInUse(rounded(layers()) if fast else layers(), "float32", CPU))
+    if bits > int8_weight_bits():
+        pytest.skip(f"this processor does not multiply weights of {bits} bits exactly")
+    monkeypatch.setattr(inference, "int8_weight_bits", lambda: bits)
+    fast = {0: (), 7: ("convolution", "deconvolution"), 8: tuple(RANGES)}[bits]
     (unrounded,) = outputs(NetworkInUse(layers(), "float32", CPU))
-    # A value between two steps may be rounded to either.
-    assert (found - expected).abs().mean() < 1e-4
-    assert bool((found - unrounded).abs().mean() > 1e-3) is fast
+    for name in RANGES:
+        (found,) = outputs(in_use(layers(), EXAMPLE, "layers", int8={name: RANGES[name]}))
+        names = [name] if name in fast else []
+        (expected,) = outputs(NetworkInUse(rounded(layers(), names, bits), "float32", CPU))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        assert bool((found - unrounded).abs().mean() > 1e-4) is (name in fast)
+    (found,) = outputs(in_use(layers(), EXAMPLE, "layers", int8=RANGES))
+    (expected,) = outputs(NetworkInUse(rounded(layers(), fast, bits), "float32", CPU))
+    # A value between two steps may be rounded to either, and the next layer sees it.
+    assert (found - expected).abs().mean() < (5e-4 if bits == 7 else 1e-4)
 
 
 def test_layer_of_another_network_in_8_bits(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(inference, "fast_in_int8", lambda: True)
+    monkeypatch.setattr(inference, "int8_weight_bits", lambda: 8)
     used = in_use(network(), EXAMPLE, "tiny", int8={"convolution": (0, 1), "head": (0, 1)})
     torch.testing.assert_close(outputs(used), plain())
     assert (
