@@ -9,7 +9,7 @@ from common.doctor.finding import Finding, failure, ok, problem, warning
 from common.errors import BodywireError, WeightsError
 from common.version import version_line
 from common.weights.config import DeviceConfig
-from common.weights.devices import fast_in_bf16, fast_in_int8, resolve_device
+from common.weights.devices import fast_in_bf16, int8_weight_bits, resolve_device
 from common.weights.inference import runtime
 from common.weights.manifest import WEIGHTS_DIRECTORY, damaged_files, read_manifest
 
@@ -47,5 +47,5 @@ def check_device(config: DeviceConfig) -> Finding:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return ok("device", f"{device}: {properties.name}, {properties.total_memory / _GIGABYTE:.0f} GB")
-    precision = ("int8 and " if fast_in_int8() else "") + ("bf16" if fast_in_bf16() else "float32")
+    precision = ("int8 and " if int8_weight_bits() else "") + ("bf16" if fast_in_bf16() else "float32")
     return ok("device", f"the CPU by {runtime(device)}, fastest in {precision}, one thread for the networks")

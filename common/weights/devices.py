@@ -64,9 +64,15 @@ def fast_in_bf16() -> bool:
     return torch.cpu._is_amx_tile_supported() or _convolution_s(torch.bfloat16) < _convolution_s(torch.float32)
 
 
-def fast_in_int8() -> bool:
-    """Whether this machine's CPU multiplies 8-bit integers exactly, and twice as fast as float32 (VNNI)."""
-    return torch.cpu._is_vnni_supported()
+def int8_weight_bits() -> int:
+    """Bits of the weights that this machine's CPU multiplies by 8-bit inputs exactly, and faster than in float32.
+
+    8 with VNNI, with which convolutions and matrix products are twice as fast.  7 with AVX2 alone, which adds two
+    products in 16 bits and gains in convolutions only: 1.2 times in perception, twice in the detector.  0 without both.
+    """
+    if torch.cpu._is_vnni_supported():
+        return 8
+    return 7 if torch.cpu._is_avx2_supported() else 0
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ autocast computes them in float32, OpenVINO's precision hint alone would not.
 
 Layers in 8 bits have quantisers before their weights, one scale a channel, and before their inputs, whose ranges were
 calibrated (Jacob et al., *Quantization and training of neural networks*, CVPR 2018); OpenVINO makes integer products of
-them.
+them.  Of two products that a processor adds in 16 bits, the weights have 7 bits, so that the sum does not saturate.
 
 Imports OpenVINO, so that only `common.weights.inference` may import it.
 """
@@ -102,20 +102,26 @@ class GraphRequest:
 
 
 def compile_graph(
-    network: nn.Module, example: Sequence[Tensor], precision: Precision, threads: int, int8: Ranges
+    network: nn.Module,
+    example: Sequence[Tensor],
+    precision: Precision,
+    threads: int,
+    int8: Ranges,
+    weight_bits: int = 8,
 ) -> CompiledGraph:
     """Compiles a network for the shapes of example inputs.
 
     Args:
         network: tensors → a tuple of tensors.
         int8: inputs of the layers that multiply in 8 bits.
+        weight_bits: of these layers' weights, 7 or 8.
 
     Raises:
         RuntimeError: OpenVINO cannot convert the network.
         ValueError: a layer of `int8` is not in the graph.
     """
     graph = _converted(network, example)
-    _quantise(graph, int8)
+    _quantise(graph, int8, weight_bits)
     maps, readout = _divided(graph)
     return CompiledGraph(
         _core.compile_model(maps, _CPU, _options(precision, threads)),
@@ -153,7 +159,7 @@ def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:
     return graph
 
 
-def _quantise(graph: Any, ranges: Ranges) -> None:
+def _quantise(graph: Any, ranges: Ranges, weight_bits: int) -> None:
     """Puts quantisers before the inputs and weights of some layers. Raises ValueError if one of them is missing."""
     left = set(ranges)
     for operation in graph.get_ordered_ops():
@@ -161,6 +167,8 @@ def _quantise(graph: Any, ranges: Ranges) -> None:
         if layer in ranges and (axis := _output_axis(operation)) is not None:
             weights = operation.input_value(1).get_node().data
             largest = np.abs(weights).max(tuple(set(range(weights.ndim)) - {axis}), keepdims=True)
+            # OpenVINO makes integers from −127 to 127 only: those of 7 bits are from −64 to 64.
+            largest = largest if weight_bits == 8 else largest * (127 / 64)
             low, high = ranges[layer]
             # Zero, which pads, is one of the steps.
             step = (high - low) / _STEPS

@@ -24,7 +24,7 @@ from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
 from common.io.regular_file import open_regular
-from common.weights.devices import CPU, fast_autocast, fast_in_bf16, fast_in_int8
+from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
 from common.weights.manifest import Precision, Ranges
 
 if TYPE_CHECKING:
@@ -98,8 +98,19 @@ def in_use(
     compiled = None
     if device.type == "cpu":
         permitted: Precision = precision if fast_in_bf16() else "float32"
-        compiled = _compiled(network, example, name, permitted, (int8 or {}) if fast_in_int8() else {})
+        compiled = _compiled(network, example, name, permitted, _fast_in_int8(network, int8 or {}))
     return NetworkInUse(network, precision, device, compiled)
+
+
+def _fast_in_int8(network: nn.Module, int8: Ranges) -> Ranges:
+    """Of the layers that may multiply in 8 bits, those that do so faster on this machine."""
+    bits = int8_weight_bits()
+    return int8 if bits == 8 else {name: each for name, each in int8.items() if bits and _convolves(network, name)}
+
+
+def _convolves(network: nn.Module, name: str) -> bool:
+    # A layer that is missing is told by the compilation.
+    return not isinstance(dict(network.named_modules()).get(name), nn.Linear)
 
 
 def runtime(device: torch.device) -> str:
@@ -123,9 +134,9 @@ def _compiled(
     except (ImportError, RuntimeError, OSError) as error:
         logger.warning("OpenVINO cannot be used, so that networks run slower: %s", error)
         return None
-    threads = torch.get_num_threads()
+    threads, bits = torch.get_num_threads(), int8_weight_bits()
     try:
-        key = _key(network, example, f"{precision} {sorted(int8.items())} {threads} {graph.processor()}")
+        key = _key(network, example, f"{precision} {bits} {sorted(int8.items())} {threads} {graph.processor()}")
         name_of_file = f"network-{name}-{key}.openvino"
         for folder in _folders():
             stored = _read(folder / name_of_file)
@@ -135,7 +146,7 @@ def _compiled(
                 except (ValueError, RuntimeError) as error:
                     logger.warning("the compiled network %s cannot be used: %s", folder / name_of_file, error)
         _announce()
-        compiled = graph.compile_graph(network, example, precision, threads, int8)
+        compiled = graph.compile_graph(network, example, precision, threads, int8, bits)
         _store(name_of_file, compiled.serialised())
         return compiled
     # OpenVINO has no common class of errors.

@@ -25,7 +25,7 @@ from common.errors import UsageError, exit_code_of
 from common.io.command_line import parser_of
 from common.training.flags import add_result_flags
 from common.training.run import write_json
-from common.weights.devices import CPU, fast_in_int8
+from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Ranges, add_entry, find_entry
 from sender.perception.inference import detector as detection
@@ -152,8 +152,8 @@ def calibrate(options: argparse.Namespace) -> None:
     Raises:
         UsageError: a network scores clearly worse in 8 bits.
     """
-    if not fast_in_int8():
-        print("this processor lacks VNNI: the scores of both precisions are those of floating point")
+    if int8_weight_bits() < 8:
+        print("this processor lacks VNNI: convolutions alone multiply in 8 bits, by weights of 7, or none")
     results = {}
     for subject in subjects(options.photographs, options.count, options.seed):
         inputs = list(subject.inputs)
