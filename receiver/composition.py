@@ -12,6 +12,7 @@ import torch
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.io.profile import Profile
+from common.io.startup import loaded
 from common.io.telemetry import MetricsServer, publish_build
 from common.io.tracing import FrameTracer
 from common.version import build_versions, package_version
@@ -74,6 +75,7 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
         config.tracing.start("receiver", versions["version"]) as tracer,
         _engine(config, metrics) as engine,
     ):
+        loaded()
         asyncio.run(_serve(config, opened, engine, metrics, tracer, announce))
     for line in metrics.profile_table():
         announce(line)

@@ -23,6 +23,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.profile import Profile
+from common.io.startup import loaded
 from common.io.terminal import Terminal
 from common.recording.facts import RecordingFacts
 from common.version import package_version
@@ -147,6 +148,7 @@ def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]
     torch.set_num_threads(1)
     with compose(config, opened) as sender:
         sender.metrics.profile = Profile() if config.profiling.profile else None
+        loaded()
         asyncio.run(_run_until_signal(sender, opened.terminal))
         for line in sender.summary():
             announce(line)

@@ -1,5 +1,6 @@
 """Set before anything imports torch: tests share the machine, and none of them reads a developer's settings."""
 
+import gc
 import logging
 import os
 import sys
@@ -14,6 +15,16 @@ hypothesis.settings.load_profile("shared machine")
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+
+# What is imported stays: looking for garbage among it takes a third of the collection's time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Looks for the garbage of tests from now on, and of nothing before."""
+    gc.freeze()
+    gc.enable()
 
 
 # Makes the frames of the demo clip, and with them body and networks for this machine, for which other files wait.

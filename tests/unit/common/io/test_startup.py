@@ -1,14 +1,17 @@
 """The start of a daemon's process, tested in small processes that import no network library."""
 
+import gc
 import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
-from common.errors import ResourceError
-from common.io.startup import prepare_process
+from common.errors import ResourceError, UsageError
+from common.io.startup import loaded, prepare_process, run_program
+from sender.__main__ import PROGRAM
 
 # A program that prepares itself like a daemon, then runs WORK.
 _PROGRAM = """
@@ -26,6 +29,24 @@ def run(shell: str, work: str = "announce('ready')") -> subprocess.CompletedProc
     """Runs the program in a shell line in which `"$@"` is its command."""
     command = [sys.executable, "-c", _PROGRAM.format(work=work)]
     return subprocess.run(["sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_is_looked_for_once_all_is_loaded(fails: bool) -> None:
+    states = []
+
+    def work(arguments: Sequence[str]) -> None:
+        states.append(gc.isenabled())
+        if fails:
+            raise UsageError("no camera")
+        loaded()
+        states.append(gc.isenabled())
+
+    frozen = gc.get_freeze_count()
+    assert run_program(PROGRAM, work, []) == (UsageError.exit_code if fails else 0)
+    assert states == ([False] if fails else [False, True])
+    assert gc.isenabled()
+    assert (gc.get_freeze_count() > frozen) is not fails
 
 
 def test_windows_is_told_where_it_runs() -> None:
