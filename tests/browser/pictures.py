@@ -32,6 +32,19 @@ def drawn(canvas: Locator) -> ByteArray:
     return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
 
 
+def settled(shown: Page | Locator, canvas: Locator) -> ByteArray:
+    """What a page or canvas shows, (H, W, 3), once nothing moves and the canvas is drawn finely."""
+    before = b""
+    for _ in range(80):
+        canvas.page.wait_for_timeout(250)
+        finely = canvas.evaluate("canvas => canvas.width >= Math.floor(canvas.clientWidth)")
+        shot = shown.screenshot()
+        if shot == before and finely:
+            break
+        before = shot
+    return np.asarray(Image.open(io.BytesIO(before)).convert("RGB"))
+
+
 def distinct_colours(picture: ByteArray) -> int:
     """Number of colours: an empty floor has some dozens, a lit person hundreds."""
     return len(np.unique(picture.reshape(-1, 3), axis=0))

@@ -17,7 +17,7 @@ from receiver.mesh.glb import GlbReader
 from receiver.web.accounts.command import main as accounts_command
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
-from tests.browser.pictures import differing_share, distinct_colours, drawn, scene
+from tests.browser.pictures import differing_share, distinct_colours, drawn, scene, settled
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.noted_mails import NotedMails
 from tests.support.page_server import PageServer
@@ -360,7 +360,8 @@ def test_person_stands_in_the_room(models: Page, server: PageServer, picture: by
     models.reload()
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")
-    before = drawn(models.locator(".model canvas"))
+    canvas = models.locator(".model canvas")
+    before = settled(canvas, canvas)
     models.get_by_role("button", name="See in your room").click()
     models.wait_for_function("() => window.roomFrames > 3")
     assert models.evaluate("() => [window.room.mode, window.room.wants.requiredFeatures]") == [
@@ -369,7 +370,7 @@ def test_person_stands_in_the_room(models: Page, server: PageServer, picture: by
     ]
     models.evaluate("() => window.room.end()")
     expect(models.get_by_role("button", name="See in your room")).to_be_enabled()
-    assert differing_share(before, drawn(models.locator(".model canvas"))) < 0.01, "the page's view is back"
+    assert differing_share(before, settled(canvas, canvas)) < 0.01, "the page's view is back"
     link = models.locator("a[rel=ar]")
     assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
     address = link.get_attribute("href")

@@ -1,6 +1,5 @@
 """What the live view shows of people: everybody, whatever covers it; one of them; nobody; sessions that have ended."""
 
-import io
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from common.arrays import ByteArray
 from tests.browser.conftest import Complaints, keep, visit
-from tests.browser.pictures import somebody_is_drawn
+from tests.browser.pictures import settled, somebody_is_drawn
 from tests.support.page_server import PageServer
 
 SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
@@ -20,16 +19,9 @@ PERSON_PIXELS = 24
 """A difference that the shadow of a person on the floor does not have."""
 
 
-def settled(page: Page) -> ByteArray:
+def settled_page(page: Page) -> ByteArray:
     """The page, (H, W, 3), once nothing moves."""
-    before = b""
-    for _ in range(80):
-        page.wait_for_timeout(250)
-        shot = page.screenshot()
-        if shot == before:
-            break
-        before = shot
-    return np.asarray(Image.open(io.BytesIO(before)).convert("RGB")).astype(np.int16)
+    return settled(page, page.locator(".viewport canvas").first).astype(np.int16)
 
 
 def edges(page: Page, selector: str) -> tuple[float, float, float, float] | None:
@@ -67,15 +59,15 @@ def test_everybody_is_where_no_control_covers_them(
         page.locator("canvas").first.focus()
         page.keyboard.press("s")
         page.evaluate("document.activeElement.blur()")
-        settled(page)
+        settled_page(page)
         page.keyboard.press("f")  # the camera stays where it is
-        shown = settled(page)
+        shown = settled_page(page)
         if SHOTS:
             Image.fromarray(shown.astype(np.uint8)).save(Path(SHOTS) / f"view-{width}{'-figures' * sheet}.png")
         hide_everybody(page)
         page.locator("canvas").first.focus()
         page.evaluate("document.activeElement.blur()")
-        difference = np.abs(shown - settled(page)).max(axis=-1)
+        difference = np.abs(shown - settled_page(page)).max(axis=-1)
         scene = edges(page, ".viewport")
         bottom = edges(page, ".panel" if sheet else ".viewport-bottom")
         preview, top = edges(page, ".preview"), edges(page, ".viewport-top")

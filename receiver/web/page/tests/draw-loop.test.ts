@@ -4,10 +4,11 @@ import { DrawLoop } from "../src/scene/draw-loop.ts";
 
 const FRAME_MS = 10;
 
-/** A display that shows a picture every ten milliseconds; its clock is the page's. */
+/** A display that shows a picture every ten milliseconds; its clock is the page's, also for timers. */
 class Display {
   clock = 1000;
   #waiting: FrameRequestCallback[] = [];
+  #timers: { due: number; ring: () => void }[] = [];
 
   constructor() {
     const display = this;
@@ -15,6 +16,8 @@ class Display {
       devicePixelRatio: 1,
       requestAnimationFrame: (callback: FrameRequestCallback) => display.#waiting.push(callback),
       cancelAnimationFrame: (number: number) => (display.#waiting[number - 1] = () => undefined),
+      setTimeout: (ring: () => void, ms: number) => display.#timers.push({ due: display.clock + ms, ring }),
+      clearTimeout: (number?: number) => number && (display.#timers[number - 1]!.ring = () => undefined),
     });
     performance.now = () => display.clock;
   }
@@ -24,6 +27,11 @@ class Display {
       const callbacks = this.#waiting;
       this.#waiting = [];
       for (const callback of callbacks) callback(this.clock);
+      for (const timer of this.#timers) {
+        if (timer.due > this.clock) continue;
+        timer.due = Infinity;
+        timer.ring();
+      }
     }
   }
 }
@@ -31,16 +39,22 @@ class Display {
 /** A loop on a display of its own, which counts its pictures; each takes a time, and then something may happen. */
 class Counted {
   drawn = 0;
+  resized = 0;
   readonly display = new Display();
   readonly loop: DrawLoop;
 
   constructor(software: boolean, drawnMs: number, then: (loop: DrawLoop) => boolean) {
     const context = { readPixels: () => undefined } as unknown as WebGLRenderingContext;
-    this.loop = new DrawLoop(context, software, () => {
-      this.loop.picture(() => (this.display.clock += drawnMs));
-      this.drawn += 1;
-      return then(this.loop);
-    });
+    this.loop = new DrawLoop(
+      context,
+      software,
+      () => {
+        this.loop.picture(() => (this.display.clock += drawnMs));
+        this.drawn += 1;
+        return then(this.loop);
+      },
+      () => (this.resized += 1),
+    );
   }
 }
 
@@ -96,4 +110,31 @@ test("nothing is drawn while it is held", () => {
     }),
     0,
   );
+});
+
+test("what moves is drawn as coarsely as it takes, and finely once it rests", () => {
+  let moves = true;
+  const slow = new Counted(true, 100, () => moves);
+  slow.loop.eager = true;
+  slow.loop.request();
+  slow.display.run(3000);
+  const { pixelRatio } = slow.loop;
+  assert.ok(pixelRatio < 0.7, String(pixelRatio));
+  [moves, slow.loop.eager] = [false, false];
+  slow.display.run(200);
+  const before = slow.drawn;
+  slow.display.run(2000);
+  assert.deepEqual([slow.loop.pixelRatio, slow.drawn - before], [1, 1]);
+  // Coarsely again as soon as something moves.
+  const resized = slow.resized;
+  slow.loop.moved();
+  slow.display.run(200);
+  assert.deepEqual([slow.loop.pixelRatio, slow.resized - resized], [pixelRatio, 1]);
+});
+
+test("what was drawn finely all the time is not drawn again when it rests", () => {
+  const fast = new Counted(true, 2, () => false);
+  fast.loop.request();
+  fast.display.run(3000);
+  assert.deepEqual([fast.drawn, fast.resized], [1, 0]);
 });

@@ -1,4 +1,4 @@
-/** When the scene is drawn: with the next frame of the display, or later where the processor draws. */
+/** When the scene is drawn: with the next frame of the display, or later where the processor draws; and how finely. */
 
 import { ResolutionControl, drawTimeMs } from "./resolution.ts";
 
@@ -15,6 +15,7 @@ export class DrawLoop {
   readonly #context: WebGLRenderingContext | WebGL2RenderingContext;
   readonly #software: boolean;
   readonly #draw: (seconds: number) => boolean;
+  readonly #resized: () => void;
   readonly #resolution: ResolutionControl;
   /** Whether pictures follow each other without rest, as while somebody turns the view. */
   eager = false;
@@ -26,24 +27,31 @@ export class DrawLoop {
   #lastMove = -Infinity;
   #adapted = Infinity;
   #spentMs = 0;
+  #ratio: number;
+  /** The timer of a fine picture, and whether it is due. */
+  #resting: ReturnType<typeof setTimeout> | undefined;
+  #fineDue = false;
 
   /**
    * @param software whether the processor draws in the place of a graphics card.
    * @param draw draws by `picture`; it is told how long ago the last picture was, and returns whether the view glides
    *   on, so that another one is due.
+   * @param resized is called before a picture when `pixelRatio` has changed.
    */
   constructor(
     context: WebGLRenderingContext | WebGL2RenderingContext,
     software: boolean,
     draw: (seconds: number) => boolean,
+    resized: () => void,
   ) {
-    [this.#context, this.#software, this.#draw] = [context, software, draw];
+    [this.#context, this.#software, this.#draw, this.#resized] = [context, software, draw, resized];
     this.#resolution = new ResolutionControl(Math.min(devicePixelRatio, software ? 1 : 2));
+    this.#ratio = this.#resolution.ratio;
   }
 
   /** Pixels drawn for each pixel of the page, along a side. */
   get pixelRatio(): number {
-    return this.#resolution.ratio;
+    return this.#ratio;
   }
 
   /** Asks for a picture; somebody who waits for it is shown it at once. */
@@ -61,6 +69,7 @@ export class DrawLoop {
   /** Draws nothing until `resume`. */
   hold(): void {
     cancelAnimationFrame(this.#requested);
+    clearTimeout(this.#resting);
     [this.#requested, this.#held] = [0, true];
   }
 
@@ -68,8 +77,8 @@ export class DrawLoop {
     this.#held = false;
   }
 
-  /** Draws a picture; returns whether the pixel ratio has changed. */
-  picture(render: () => void): boolean {
+  /** Draws a picture. */
+  picture(render: () => void): void {
     const now = performance.now();
     const peopleMove = this.#peopleMove(now);
     // Not by the first picture, for which shaders are compiled.
@@ -78,7 +87,7 @@ export class DrawLoop {
     // A measurement waits until the picture is complete, for which the page has to wait as well.
     if (adapts || (this.#software && peopleMove)) this.#spentMs = drawTimeMs(this.#context, render);
     else render();
-    return adapts && this.#resolution.measured(this.#spentMs);
+    if (adapts && this.#resolution.measured(this.#spentMs)) this.request();
   }
 
   #frame(time: number): void {
@@ -90,8 +99,26 @@ export class DrawLoop {
     }
     this.#atOnce = false;
     this.#lastDraw = time;
+    this.#fit(time);
     this.#glides = this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
     if (this.#glides) this.request();
+    else if (this.#ratio < this.#resolution.highest) this.#resting = setTimeout(() => this.#drawFinely(), MOVING_MS);
+  }
+
+  /** What has come to rest is drawn once more, at the highest resolution, however long that takes. */
+  #drawFinely(): void {
+    this.#fineDue = true;
+    this.request(true);
+  }
+
+  #fit(now: number): void {
+    clearTimeout(this.#resting);
+    const fine = this.#fineDue && !this.eager && !this.#peopleMove(now);
+    this.#fineDue = false;
+    const ratio = fine ? this.#resolution.highest : this.#resolution.ratio;
+    if (ratio === this.#ratio) return;
+    this.#ratio = ratio;
+    this.#resized();
   }
 
   #peopleMove(now: number): boolean {

@@ -8,11 +8,11 @@ const STEP = 0.8;
 
 /** Lowers the resolution while pictures take long to draw, and raises it again when there is time for it. */
 export class ResolutionControl {
-  readonly #highest: number;
+  readonly highest: number;
   #ratio: number;
 
   constructor(highest: number) {
-    this.#highest = highest;
+    this.highest = highest;
     this.#ratio = highest;
   }
 
@@ -25,7 +25,7 @@ export class ResolutionControl {
   measured(milliseconds: number): boolean {
     const before = this.#ratio;
     if (milliseconds > SLOW_MS) this.#ratio = Math.max(LOWEST_RATIO, before * STEP);
-    if (milliseconds / STEP ** 2 < FLUENT_MS) this.#ratio = Math.min(this.#highest, before / STEP);
+    if (milliseconds / STEP ** 2 < FLUENT_MS) this.#ratio = Math.min(this.highest, before / STEP);
     return this.#ratio !== before;
   }
 }

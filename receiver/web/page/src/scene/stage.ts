@@ -73,7 +73,12 @@ export class Stage {
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
     this.#renderer.toneMapping = THREE.NeutralToneMapping;
-    this.#loop = new DrawLoop(this.#renderer.getContext(), software, (seconds) => this.#draw(seconds));
+    this.#loop = new DrawLoop(
+      this.#renderer.getContext(),
+      software,
+      (seconds) => this.#draw(seconds),
+      () => this.#fit(),
+    );
     this.#controls = new OrbitControls(this.#camera, options.canvas);
     this.#controls.enableDamping = !options.reducedMotion;
     this.#controls.minDistance = 0.4;
@@ -288,7 +293,7 @@ export class Stage {
     const moving = [this.#advance(seconds), this.floor.settle(seconds, this.#centre.z), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
-    if (this.#loop.picture(() => this.#render())) this.layOut();
+    this.#loop.picture(() => this.#render());
     this.#options.drawn?.();
     return moving.includes(true);
   }
@@ -359,8 +364,7 @@ export class Stage {
   layOut(): void {
     const { clientWidth: width, clientHeight: height } = this.#options.canvas;
     if (width === 0 || height === 0 || this.#renderer.xr.isPresenting) return;
-    this.#renderer.setPixelRatio(this.#loop.pixelRatio);
-    this.#renderer.setSize(width, height, false);
+    this.#fit();
     this.#camera.aspect = width / height;
     this.#area = freeArea(width, height, this.#options.covered?.() ?? FREE);
     // What is looked at is in the middle of what no control covers.
@@ -368,5 +372,12 @@ export class Stage {
     this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
     if (this.#untouched) this.resetView(false);
     this.#loop.request(true);
+  }
+
+  /** Takes the size of the canvas and the resolution that it is drawn in. */
+  #fit(): void {
+    const { clientWidth, clientHeight } = this.#options.canvas;
+    this.#renderer.setPixelRatio(this.#loop.pixelRatio);
+    this.#renderer.setSize(clientWidth, clientHeight, false);
   }
 }
