@@ -31,12 +31,12 @@ FLAGS = (
     "--window-size=1280,800",
     "--remote-debugging-port=0",
 )
-# Resolves when the person has been drawn, and the camera and the floor have come to rest.
+# Resolves when the person has been drawn, and what has come to rest has been drawn finely.
 SHOWN = """new Promise((done) => {
   const began = performance.now();
   const look = () => {
     const ready = document.querySelector(".viewport")?.dataset.textured > 0 || performance.now() - began > 20_000;
-    setTimeout(ready ? done : look, ready ? 1500 : 100);
+    setTimeout(ready ? done : look, ready ? 3000 : 100);
   };
   look();
 })"""

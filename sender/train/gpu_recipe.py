@@ -12,8 +12,8 @@ from common.training.stages import Stage
 
 # Shares of all minutes.  Perception and the detector train at the same time; what reads them follows.
 _MAIN, _SEMANTICS, _CLOTHING = 0.5, 0.08, 0.12
-# With more, the diffusion learns the outfits by heart.
-_OUTFITS, _DIFFUSION_STEPS = 5000, 4500
+# Of so many outfits, the diffusion has not learned any by heart after so many steps.
+_OUTFITS, _DIFFUSION_STEPS = 20_000, 20_000
 # Folder → preset, seed, side of the crops and numbers for training and validation.  The first two are rendered before
 # anything trains.
 _CROPS: dict[str, tuple[str, int, int, int, int]] = {
@@ -105,7 +105,7 @@ class GpuRecipe:
 
     def _outfits(self) -> Iterator[Stage]:
         """The mixture and the diffusion of outfits, which read no other network."""
-        for split, count in (("train", _OUTFITS), ("val", 500)):
+        for split, count in (("train", _OUTFITS), ("val", 1500)):
             flags = {
                 "split": split,
                 "count": max(round(count * self.share), 100),
