@@ -107,7 +107,7 @@ def compile_graph(
     precision: Precision,
     threads: int,
     int8: Ranges,
-    weight_bits: int = 8,
+    weight_bits: int,
 ) -> CompiledGraph:
     """Compiles a network for the shapes of example inputs.
 

@@ -105,12 +105,10 @@ def in_use(
 def _fast_in_int8(network: nn.Module, int8: Ranges) -> Ranges:
     """Of the layers that may multiply in 8 bits, those that do so faster on this machine."""
     bits = int8_weight_bits()
-    return int8 if bits == 8 else {name: each for name, each in int8.items() if bits and _convolves(network, name)}
-
-
-def _convolves(network: nn.Module, name: str) -> bool:
-    # A layer that is missing is told by the compilation.
-    return not isinstance(dict(network.named_modules()).get(name), nn.Linear)
+    if bits == 8:
+        return int8
+    linear = {name for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    return {name: each for name, each in int8.items() if bits and name not in linear}
 
 
 def runtime(device: torch.device) -> str:

@@ -45,7 +45,7 @@ export class KeyLight {
   readonly #contact = new ContactShadow();
   readonly #feet = new THREE.Vector3();
 
-  /** The light, to be added to the scene. */
+  /** What is to be added to the scene: the light, and what shows its shadows. */
   get objects(): readonly THREE.Object3D[] {
     return [this.#light, this.#light.target, ...this.shadows];
   }
