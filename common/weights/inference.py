@@ -1,8 +1,8 @@
 """Networks in use: by PyTorch on a GPU, by OpenVINO on the CPU, or there too by PyTorch where OpenVINO is missing.
 
 A network is compiled once for a machine.  The file in the cache's folder is named after the weights, the code of the
-network, the version of OpenVINO, the processor, the precisions and the number of threads, and is trusted as the baked
-body is (`common.io.cache_folder`).
+network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of threads, and is
+trusted as the baked body is (`common.io.cache_folder`).
 """
 
 import hashlib
@@ -134,7 +134,9 @@ def _compiled(
         return None
     threads, bits = torch.get_num_threads(), int8_weight_bits()
     try:
-        key = _key(network, example, f"{precision} {bits} {sorted(int8.items())} {threads} {graph.processor()}")
+        key = _key(
+            network, example, graph.__file__, f"{precision} {bits} {sorted(int8.items())} {threads} {graph.processor()}"
+        )
         name_of_file = f"network-{name}-{key}.openvino"
         for folder in _folders():
             stored = _read(folder / name_of_file)
@@ -153,11 +155,11 @@ def _compiled(
         return None
 
 
-def _key(network: nn.Module, example: Sequence[Tensor], conditions: str) -> str:
+def _key(network: nn.Module, example: Sequence[Tensor], compiler: str, conditions: str) -> str:
     """All that a compiled network depends on, as 16 hexadecimal digits."""
     digest = hashlib.sha256(f"{_FORMAT} {conditions} ".encode())
     digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
-    for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
+    for file in (compiler, *sorted({inspect.getfile(type(module)) for module in network.modules()})):
         digest.update(Path(file).read_bytes())
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
