@@ -7,16 +7,18 @@ is at the origin and looks along −z.  Units are metres.
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 
 from common.arrays import ByteArray, FloatArray
 from common.io.regular_file import read_regular
 from receiver.mesh.glb import GlbReader, static_mesh_glb
 from receiver.mesh.mesh_texture import MeshTexture, originals
 from receiver.mesh.triangle_mesh import SurfaceMesh
+
+if TYPE_CHECKING:
+    import trimesh
 
 MESH_FORMATS = ("glb", "obj", "ply")
 _MAX_BYTES = 256_000_000
@@ -82,6 +84,9 @@ def read_mesh(path: Path) -> SurfaceMesh:
 
 
 def _mesh(content: bytes, suffix: str) -> SurfaceMesh:
+    # Not imported before a mesh is read: the receiver only writes them, and trimesh takes a tenth of its start.
+    import trimesh
+
     # Without its path, trimesh opens no other file that it names.
     loaded = trimesh.load_mesh(BytesIO(content), suffix.removeprefix("."), process=False)
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
@@ -95,7 +100,7 @@ def _mesh(content: bytes, suffix: str) -> SurfaceMesh:
     return SurfaceMesh(to_y_up(vertices), faces, colours)
 
 
-def _colours(loaded: trimesh.Trimesh) -> ByteArray | None:
+def _colours(loaded: "trimesh.Trimesh") -> ByteArray | None:
     """(V, 3) vertex colours of a format without materials: where a mesh has one, trimesh ignores them."""
     visual: Any = loaded.visual
     if visual is None or visual.kind != "vertex":
