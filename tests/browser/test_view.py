@@ -43,7 +43,8 @@ def hide_everybody(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "sheet"), [(360, False), (360, True), pytest.param(768, False, marks=pytest.mark.slow), (1280, False)]
+    ("width", "sheet"),
+    [*(pytest.param(width, False, marks=pytest.mark.slow) for width in (360, 768)), (360, True), (1280, False)],
 )
 def test_everybody_is_where_no_control_covers_them(
     browser: Browser, server: PageServer, complaints: Complaints, width: int, sheet: bool

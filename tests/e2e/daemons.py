@@ -1,11 +1,12 @@
 """Runs the two daemons as their users do: as processes, with flags."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.forked_program import ForkedProgram
 
 TIMEOUT_S = 180.0
 
@@ -19,11 +20,11 @@ class RunningReceiver:
         page: address of the web page; empty without one.
     """
 
-    process: subprocess.Popen[str]
+    process: ForkedProgram
     address: str
     page: str = ""
 
-    def terminate(self) -> tuple[int, str]:
+    def terminate(self) -> tuple[int | None, str]:
         """Sends SIGTERM; returns the exit code and the output on stderr."""
         self.process.terminate()
         _, errors = self.process.communicate(timeout=TIMEOUT_S)
@@ -34,10 +35,8 @@ class RunningReceiver:
 def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[RunningReceiver]:
     """A receiver on a free port of the loopback; killed at the end of the block. It has a page if `--http` is given."""
     page = ("--http-token", "none") if "--http" in flags else ("--no-page",)
-    command = [sys.executable, "-m", "receiver", "--listen", listen, "--out", str(out), *page, *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = ForkedProgram("receiver", ["--listen", listen, "--out", str(out), *page, *flags])
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()  # "listening on HOST:PORT (…", see `startup_line`
         if not line.startswith("listening on "):
             _, errors = process.communicate(timeout=TIMEOUT_S)
@@ -52,5 +51,7 @@ def receiver(out: Path, *flags: str, listen: str = "127.0.0.1:0") -> Iterator[Ru
 
 def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
     """Runs `sender` or `receiver` until it ends."""
-    command = [sys.executable, "-m", program, *flags]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    process = ForkedProgram(program, flags)
+    output, errors = process.communicate(TIMEOUT_S)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess([program, *flags], process.returncode, output, errors)

@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
 from tests.support.demo_clip import beginning
+from tests.support.forked_program import ForkedProgram
 
 FRAMES = 120
 
@@ -43,8 +42,7 @@ def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     publish = ("--mesh-every", "100", "--no-body")
     with receiver(out, *publish) as first:
         address = first.address
-        command = [sys.executable, "-m", "sender", *flags, "--peer", address]
-        sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        sending = ForkedProgram("sender", [*flags, "--peer", address])
         until(out, 25)
         first.process.send_signal(signal.SIGKILL)
         first.process.communicate()
@@ -66,9 +64,8 @@ def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path, number: signal.Signals) -> None:
     spool = tmp_path / "spool"
-    command = [sys.executable, "-m", "sender", "--camera", str(clip), "--delivery", "complete"]
-    command += ["--spool", str(spool), "--peer", "127.0.0.1:9"]
-    sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool), "--peer", "127.0.0.1:9"]
+    sending = ForkedProgram("sender", flags)
     deadline_s = time.monotonic() + TIMEOUT_S
     while not list(spool.glob("*.frames")):
         assert time.monotonic() < deadline_s

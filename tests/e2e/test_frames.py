@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -22,9 +20,10 @@ from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run
 from tests.support.demo_clip import demo_picture
+from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
 
-FRAMES = 4
+FRAMES = 2
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +54,17 @@ def send(images: Path, to: RunningReceiver, *flags: str) -> None:
     assert f"sent {FRAMES} frames" in done.stdout
 
 
-def test_images_become_watertight_meshes(tmp_path: Path, images: Path) -> None:
-    out = tmp_path / "out"
-    with receiver(out, "--metrics", "127.0.0.1:0") as running:
+def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, images: Path) -> None:
+    out, port = tmp_path / "out", free_port()
+    with receiver(out, "--metrics", f"127.0.0.1:{port}") as running:
         send(images, running)
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
         code, errors = running.terminate()
     assert code == 0, errors
+    for stage in ("codec", "decode", "diffusion", "surface", "publish"):
+        assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(FRAMES)}' in metrics
+    assert f'bodywire_receiver_frames_total{{fate="published"}} {float(FRAMES)}' in metrics
+    assert 'bodywire_receiver_label_bytes_total{group="root"}' in metrics
     lines = lines_of(out)
     assert [line["seq"] for line in lines] == list(range(FRAMES))
     assert [line["source"] for line in lines] == sorted(path.name for path in images.iterdir())
@@ -77,12 +81,12 @@ def test_images_become_watertight_meshes(tmp_path: Path, images: Path) -> None:
         assert body.geometry
 
 
+@pytest.mark.slow
 def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
     """At first one colour per body region, blended where regions meet; later those of the picture."""
     out = tmp_path / "out"
     with receiver(out, "--no-body") as running:
-        command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", running.address]
-        sending = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        sending = ForkedProgram("sender", ["--camera", "demo", "--peer", running.address])
         try:
             first = last = 0
             while last <= 3 * first or not first:
@@ -142,17 +146,6 @@ def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> No
     assert all(person["surface"].endswith(".ply") and person["body"] is None for person in lines[0]["people"])
     index = json.loads((out / "index.json").read_text())
     assert [session["frames"] for session in index["sessions"]] == [FRAMES, FRAMES]
-
-
-def test_metrics_have_stages_groups_and_fates(tmp_path: Path, images: Path) -> None:
-    port = free_port()
-    with receiver(tmp_path / "out", "--metrics", f"127.0.0.1:{port}") as running:
-        send(images, running)
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-    for stage in ("codec", "decode", "diffusion", "surface", "publish"):
-        assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(FRAMES)}' in text
-    assert f'bodywire_receiver_frames_total{{fate="published"}} {float(FRAMES)}' in text
-    assert 'bodywire_receiver_label_bytes_total{group="root"}' in text
 
 
 @pytest.mark.slow

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +32,7 @@ from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import ReconstructedPicture
 from tests.e2e.daemons import receiver
 from tests.support.demo_clip import demo_picture
+from tests.support.forked_program import ForkedProgram
 
 FRAME = 40
 
@@ -81,8 +80,7 @@ def test_program_sends_pictures_to_a_sender_until_it_is_stopped(jpeg: bytes, tmp
     path, out = tmp_path / "in.sock", tmp_path / "out"
     with receiver(out) as running:
         flags = ["--camera", f"socket:{path}", "--peer", running.address, "--share-preview"]
-        command = [sys.executable, "-m", "sender", *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = ForkedProgram("sender", flags)
         try:
             for name in ("one.jpg", "two.jpg"):
                 assert ask(process, path, PictureHeader(name), jpeg) == PictureAccepted(name, 640, 480)
@@ -108,7 +106,7 @@ def lines_of(out: Path) -> int:
     return (out / "frames.jsonl").read_text().count("\n")
 
 
-def ask(process: "subprocess.Popen[str]", path: Path, header: PictureHeader, image: bytes) -> PictureAnswer:
+def ask(process: ForkedProgram, path: Path, header: PictureHeader, image: bytes) -> PictureAnswer:
     """Sends a picture to the sender, once it listens."""
     while not path.exists():
         assert process.poll() is None

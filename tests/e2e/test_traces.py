@@ -20,7 +20,7 @@ from PIL import Image
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import receiver, run
 
-FRAMES = 3
+FRAMES = 2
 SENDER = {"frame", "capture", "perception", "semantics", "codec", "link"}
 RECEIVER = {"receive", "codec", "queue", "decode", "diffusion", "body", "surface", "publish"}
 # Both daemons run on one machine, and their clocks are compared with an error of a fraction of the round trip.

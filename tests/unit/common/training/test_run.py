@@ -188,6 +188,7 @@ def test_checkpoint_is_written_before_an_evaluation(tmp_path: Path, monkeypatch:
     assert saved == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_two_workers_take_the_steps_of_one_and_one_resumes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
