@@ -25,6 +25,7 @@ from common.body.anatomy import (
     SKELETON,
     joint_region,
 )
+from common.body.anny_model import anny_model
 from common.body.bake_eyes import bake_eyes
 from common.body.connectivity import largest_component
 
@@ -37,7 +38,7 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
     """Everything `BodyModel` holds, as arrays in camera axes (x right, y down, z forward), metres.
 
     Args:
-        anny_cache: folder for Anny's own files, 40 MB; None for the one under HOME.
+        anny_cache: folder for Anny's own files, 830 MB; None for the one under HOME.
 
     Raises:
         OSError: the folder cannot be written.
@@ -51,7 +52,7 @@ def bake(space: Arrays, anny_cache: Path | None = None) -> Arrays:
 
         if anny_cache is not None:
             anny.paths.set_anny_cache_path(anny_cache)
-        model = anny.Anny()
+        model = anny_model()
     rest = over_shape(model.template_vertices.numpy(), model.blendshapes.numpy(), space)
     heads = over_shape(model.template_bone_heads.numpy(), model.bone_heads_blendshapes.numpy(), space)
     bones = list(model.bone_labels)

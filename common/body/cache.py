@@ -143,7 +143,7 @@ def _digest(arrays: Arrays) -> npt.NDArray[np.uint8]:
 
 
 def _bake() -> Arrays:
-    """Bakes with Anny's own cache, or in an empty one (which takes minutes) if that is damaged or cannot be written.
+    """Bakes with Anny's own cache, or in an empty one if that is damaged or cannot be written.
 
     Raises:
         WeightsError: the shape space is damaged.
@@ -168,7 +168,7 @@ def _bake() -> Arrays:
     except OSError as error:
         raise OutputError(
             f"cannot bake the body model ({error.filename or error}: {error.strerror}): set TMPDIR to a directory "
-            "that can be written and has 100 MB free"
+            "that can be written and has 1 GB free"
         ) from error
     except KeyError as error:
         raise WeightsError(f"{SHAPE_SPACE_FILE.name} has no {error}; reinstall bodywire") from error

