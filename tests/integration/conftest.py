@@ -1,10 +1,15 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import grpc
 import pytest
 
 from tests.support.certificate_authority import Authority
 from tests.support.link_fixture import LinkFixture
+
+# Not ended before the process: a server that a failed test has left running would keep the garbage collector waiting
+# for ever in some later test.
+grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture
