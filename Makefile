@@ -11,6 +11,9 @@ INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto) $(PAGE_S
 # The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need the others. prometheus has promtool.
 SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 chromium docker-compose postgresql prometheus
 
+# Each process would compile all modules again where Python is told not to keep bytecode.
+export PYTHONDONTWRITEBYTECODE :=
+
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
 TEST_WORKERS ?= 4
@@ -25,7 +28,7 @@ NEED_DATA := avatars following mediapipe_pose multiview photos silhouettes wears
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development system-packages
+.PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development body system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
@@ -42,15 +45,14 @@ demo: environment
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
 # More processes than cores: tests with daemons and browsers wait as much as they compute. Tests of one file share fixtures and stay in one
-# process; those with daemons, which take longest, come first. Each daemon would compile all modules again where Python is
-# told not to keep bytecode. Exit code 5 of pytest means that TEST_FLAGS select none. Debian's packages and Python's are
-# installed at once.
+# process; those with daemons, which take longest, come first. Exit code 5 of pytest means that TEST_FLAGS select none.
+# Debian's packages and Python's are installed at once.
 test: $(PYTHON)
 	@$(MAKE) --no-print-directory --jobs=2 system-packages development
 	@$(MAKE) --no-print-directory --jobs=2 static-checks tests
 
 tests: development
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 # Whole pools, compose files, campaigns of attacks and kills, and the networks' floors: nightly, and before a release.
 test-slow: system-packages development
@@ -88,11 +90,18 @@ $(PYTHON):
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,.)
-	$(PYTHON) -m common.body
+	@$(MAKE) --no-print-directory body
 	touch $@
 
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,".[dev]")
-	$(PYTHON) -m common.body
+	@$(MAKE) --no-print-directory --jobs=2 body $(VENV)/collected.txt
 	touch $(VENV)/.runtime $@
+
+body:
+	$(PYTHON) -m common.body
+
+# The processes of tests would all compile the same modules at once: one finds the tests before, and keeps the bytecode.
+$(VENV)/collected.txt:
+	-$(PYTHON) -m pytest --collect-only --quiet >$@ 2>&1
