@@ -133,8 +133,16 @@ test("what moves is drawn as coarsely as it takes, and finely once it rests", ()
 });
 
 test("what was drawn finely all the time is not drawn again when it rests", () => {
-  const fast = new Counted(true, 2, () => false);
+  const fast = new Counted(false, 2, () => false);
   fast.loop.request();
   fast.display.run(3000);
   assert.deepEqual([fast.drawn, fast.resized], [1, 0]);
+});
+
+test("a processor draws the first picture coarsely, and finely when nothing moves", () => {
+  const first = new Counted(true, 2, () => false);
+  assert.equal(first.loop.pixelRatio, 0.6);
+  first.loop.request();
+  first.display.run(3000);
+  assert.deepEqual([first.loop.pixelRatio, first.drawn, first.resized], [1, 2, 1]);
 });

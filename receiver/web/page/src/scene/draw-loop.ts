@@ -1,6 +1,6 @@
 /** When the scene is drawn: with the next frame of the display, or later where the processor draws; and how finely. */
 
-import { ResolutionControl, drawTimeMs } from "./resolution.ts";
+import { LOWEST_RATIO, ResolutionControl, drawTimeMs } from "./resolution.ts";
 
 /** The resolution is adapted once in this time, and only while something moves: what stands still may take its time. */
 const ADAPT_MS = 400;
@@ -45,7 +45,9 @@ export class DrawLoop {
     resized: () => void,
   ) {
     [this.#context, this.#software, this.#draw, this.#resized] = [context, software, draw, resized];
-    this.#resolution = new ResolutionControl(Math.min(devicePixelRatio, software ? 1 : 2));
+    const highest = Math.min(devicePixelRatio, software ? 1 : 2);
+    // The first pictures would take a processor longer than everything before them.
+    this.#resolution = new ResolutionControl(highest, software ? LOWEST_RATIO : highest);
     this.#ratio = this.#resolution.ratio;
   }
 

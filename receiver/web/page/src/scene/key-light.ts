@@ -40,10 +40,16 @@ function shadowedGround(): THREE.Mesh<THREE.PlaneGeometry, THREE.ShadowMaterial>
 export class KeyLight {
   /** Whether what casts shadows has changed since they were drawn. */
   stale = true;
+  readonly #casts: boolean;
   readonly #light = keyLight();
   readonly #ground = shadowedGround();
   readonly #contact = new ContactShadow();
   readonly #feet = new THREE.Vector3();
+
+  /** @param casts whether the light casts shadows; people touch the floor without, too. */
+  constructor(casts: boolean) {
+    this.#casts = casts;
+  }
 
   /** What is to be added to the scene: the light, and what shows its shadows. */
   get objects(): readonly THREE.Object3D[] {
@@ -52,7 +58,7 @@ export class KeyLight {
 
   /** What shows its shadows on the floor. */
   get shadows(): readonly THREE.Object3D[] {
-    return [this.#ground, this.#contact.object];
+    return this.#casts ? [this.#ground, this.#contact.object] : [this.#contact.object];
   }
 
   set shadowColour(colour: string) {

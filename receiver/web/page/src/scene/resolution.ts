@@ -3,7 +3,7 @@
 const SLOW_MS = 34;
 /** Time that the raised resolution may be expected to take. */
 const FLUENT_MS = 22;
-const LOWEST_RATIO = 0.6;
+export const LOWEST_RATIO = 0.6;
 const STEP = 0.8;
 
 /** Lowers the resolution while pictures take long to draw, and raises it again when there is time for it. */
@@ -11,9 +11,9 @@ export class ResolutionControl {
   readonly highest: number;
   #ratio: number;
 
-  constructor(highest: number) {
+  constructor(highest: number, first = highest) {
     this.highest = highest;
-    this.#ratio = highest;
+    this.#ratio = first;
   }
 
   /** Pixels drawn for each pixel of the page, along a side. */

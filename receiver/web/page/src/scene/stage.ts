@@ -51,7 +51,7 @@ export class Stage {
   readonly #controls: OrbitControls;
   readonly #materials = new Materials();
   readonly #ground = new Floor();
-  readonly #key = new KeyLight();
+  readonly #key: KeyLight;
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #people = new Crowd(this.#materials);
   readonly #loop: DrawLoop;
@@ -70,6 +70,8 @@ export class Stage {
     this.#options = options;
     const software = isSoftwareRenderer();
     const simple = software && options.live;
+    // A processor would draw for twice as long with its shadows.
+    this.#key = new KeyLight(!simple);
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
     this.#renderer.toneMapping = THREE.NeutralToneMapping;
@@ -93,7 +95,6 @@ export class Stage {
     });
     this.#ground.measured = options.live;
     this.#scene.add(this.#ground.object, this.#people.object.add(this.#ground.gizmo), ...this.#key.objects, this.#fill);
-    // A processor would draw for twice as long.
     this.#renderer.shadowMap.enabled = !simple;
     this.#renderer.shadowMap.type = THREE.VSMShadowMap;
     this.#renderer.shadowMap.autoUpdate = false;
