@@ -129,8 +129,11 @@ def visit(browser: Browser, complaints: Complaints, **settings: Any) -> Iterator
 
 @pytest.fixture
 def page(browser: Browser, server: PageServer, complaints: Complaints) -> Iterator[Page]:
-    """A page that is closed before the server stops."""
-    with visit(browser, complaints) as page:
+    """A page that is closed before the server stops.
+
+    Its view does not glide, which would keep a processor drawing; that of `visit` does.
+    """
+    with visit(browser, complaints, reduced_motion="reduce") as page:
         yield page
 
 
