@@ -19,6 +19,9 @@ from common.io.regular_file import read_regular
 
 logger = logging.getLogger(__name__)
 
+CERTIFICATE_REQUIRED = "a certificate is required: give --tls-cert and --tls-key"
+CERTIFICATE_NOT_TRUSTED = "--tls-cert is not valid: it expired, or another authority signed it"
+"""Why a receiver refuses a sender; the same words over gRPC and QUIC."""
 _MAX_BYTES = 1_000_000
 _RETRY_S = 60.0
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)

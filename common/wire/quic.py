@@ -34,6 +34,7 @@ from aioquic.quic.packet import QuicErrorCode
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from common.wire.certificates import CERTIFICATE_NOT_TRUSTED, CERTIFICATE_REQUIRED
 from common.wire.convert import MAX_PARSED_BYTES
 from common.wire.stream import StreamBroken
 from common.wire.traffic import CarryingConnection
@@ -167,7 +168,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
             StreamBroken: it is missing or not trusted.
         """
         if self.certificate is None:
-            raise StreamBroken("UNAUTHENTICATED", "a certificate is required: give --tls-cert and --tls-key")
+            raise StreamBroken("UNAUTHENTICATED", CERTIFICATE_REQUIRED)
         try:
             tls.verify_certificate(self.certificate, self._quic.tls._peer_certificate_chain, cadata=authority)
             purposes = self.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
@@ -177,7 +178,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         except (tls.Alert, ValueError):
             trusted = False
         if not trusted:
-            raise StreamBroken("UNAUTHENTICATED", "--tls-cert is not valid: it expired, or another authority signed it")
+            raise StreamBroken("UNAUTHENTICATED", CERTIFICATE_NOT_TRUSTED)
 
     async def handshaken(self) -> None:
         """Waits for the end of the handshake. Raises StreamBroken if it fails."""

@@ -78,21 +78,21 @@ REFUSED: dict[str, Case] = {
     ),
     "a sender without a certificate": (
         lambda ours, _: (receiver_security(ours, tls_ca=ours.certificate), SenderSecurity(tls_ca=ours.certificate)),
-        "asks for a certificate: give --tls-cert and --tls-key",
+        "refused the connection: a certificate is required: give --tls-cert and --tls-key",
     ),
     "a sender's certificate of another authority": (
         lambda ours, others: (
             receiver_security(ours, tls_ca=ours.certificate),
             SenderSecurity(tls_ca=ours.certificate, **certificate_of(others, "camera")),
         ),
-        "does not accept --tls-cert: it has expired, or another authority signed it",
+        "refused the connection: --tls-cert is not valid: it expired, or another authority signed it",
     ),
     "a sender's expired certificate": (
         lambda ours, _: (
             receiver_security(ours, tls_ca=ours.certificate),
             SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "stale")),
         ),
-        "does not accept --tls-cert: it has expired",
+        "refused the connection: --tls-cert is not valid: it expired",
     ),
     "an unencrypted sender": (
         lambda ours, _: (receiver_security(ours), SenderSecurity()),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from common.io.addresses import Address
-from common.wire.certificates import load_chain
+from common.wire.certificates import CERTIFICATE_NOT_TRUSTED, CERTIFICATE_REQUIRED, load_chain
 from sender.link.transport.security import Credentials
 
 _TIMEOUT_S = 0.5
@@ -53,9 +53,8 @@ async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | N
         return None
     if answer.hung_up and not answer.banner:
         # TLS 1.3: the server verifies our certificate after the handshake, and gRPC hangs up without a message.
-        if credentials.certificate is None:
-            return f"the receiver at {peer} asks for a certificate: give --tls-cert and --tls-key"
-        return f"the receiver at {peer} does not accept --tls-cert: it has expired, or another authority signed it"
+        reason = CERTIFICATE_REQUIRED if credentials.certificate is None else CERTIFICATE_NOT_TRUSTED
+        return f"the receiver at {peer} refused the connection: {reason}"
     return _not_a_receiver(peer, answer.banner)
 
 
