@@ -155,8 +155,11 @@ def _run(journal: Journal, options: argparse.Namespace, scratch: Path) -> None:
     # What a killed campaign has left.
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    tempfile.tempdir = str(scratch)
-    advance(journal, options, scratch)
+    before, tempfile.tempdir = tempfile.tempdir, str(scratch)
+    try:
+        advance(journal, options, scratch)
+    finally:
+        tempfile.tempdir = before
     show(journal, options)
     faults = [f"{name}: {fault}" for name in PARTS for row in journal.rows(name) for fault in row["faults"]]
     if faults:

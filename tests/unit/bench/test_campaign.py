@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def test_killed_campaign_continues(tmp_path: Path, capsys: pytest.CaptureFixture
     before = rows(state)
     with open(state / "pieces.jsonl", "a", encoding="utf-8") as file:
         file.write('{"part": "packets", "do')
+    elsewhere = tempfile.gettempdir()
     assert main(flags) == 0
+    assert tempfile.gettempdir() == elsewhere
     after = rows(state)
     assert 2 <= len(before) < len(after) and after[: len(before)] == before
     assert [row["seed"] for row in after] == [f"1 packets {number}" for number in range(len(after))]
