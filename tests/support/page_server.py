@@ -55,6 +55,8 @@ from tests.support.fake_reconstructor import tetrahedron_of
 from tests.support.web_service import cheap_passwords
 
 SENDERS = ("hall", "studio")
+WORN = {**KINDS, "sleeve": "short"}
+"""What the person of the demo clip is read to wear."""
 REPORT = SenderReport(
     stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4, people_limit=3
 )
@@ -164,7 +166,7 @@ class PageServer:
             raise self.picture_error
         stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
         people = self._dressed(self.frames[-1])
-        kinds = {person.labels.identity: KINDS for person in people}
+        kinds = {person.labels.identity: WORN for person in people}
         return ReconstructedPicture(640, 480, people, 112, stages_ms, load_body_skin()[1].skeleton, kinds)
 
     async def _serve(self, started: threading.Event) -> None:
@@ -313,7 +315,7 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
     for person in line["people"]:
         keypoints, joints = (np.array(person[name], np.float32) for name in ("keypoints_2d", "joints_3d"))
         made = tetrahedron_of(PersonLabels(person["id"], person["score"], {}))
-        body = posed(rig_one(person["id"], read_body(output / person["body"]), KINDS))
+        body = posed(rig_one(person["id"], read_body(output / person["body"]), WORN))
         surface = read_mesh(output / person["surface"])
         people.append(replace(made, made_surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
         paths = (person["surface"], person["body"])
