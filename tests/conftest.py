@@ -31,11 +31,19 @@ def pytest_collection_finish() -> None:
 _FIRST = "tests/browser/test_live.py"
 # Need none of these.
 _LIGHT = ("tests/deploy/", "tests/docs/")
+_UNIT = "tests/unit/"
+# Longest of the unit tests: at the end, the other processes would wait for it.
+_LONG = "tests/unit/sender/train/test_trainings.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs the first file beside those that do not wait for it, and only then the others."""
-    items.sort(key=lambda item: (not item.nodeid.startswith(_FIRST), not item.nodeid.startswith(_LIGHT)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
+    path = item.nodeid
+    return not path.startswith(_FIRST), not path.startswith(_LIGHT), path.startswith(_UNIT), not path.startswith(_LONG)
 
 
 @pytest.fixture(autouse=True)
