@@ -96,7 +96,7 @@ $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,".[dev]")
-	@$(MAKE) --no-print-directory --jobs=2 body $(VENV)/collected.txt
+	@$(MAKE) --no-print-directory body $(VENV)/collected.txt
 	touch $(VENV)/.runtime $@
 
 body:
