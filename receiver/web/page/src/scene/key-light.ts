@@ -14,7 +14,6 @@ const SHADOW_M = 2.2;
 function keyLight(): THREE.DirectionalLight {
   const key = new THREE.DirectionalLight(0xfff8ef, KEY);
   const { shadow } = key;
-  key.castShadow = true;
   shadow.mapSize.set(SHADOW_PIXELS, SHADOW_PIXELS);
   shadow.radius = 6;
   shadow.blurSamples = 16;
@@ -40,7 +39,6 @@ function shadowedGround(): THREE.Mesh<THREE.PlaneGeometry, THREE.ShadowMaterial>
 export class KeyLight {
   /** Whether what casts shadows has changed since they were drawn. */
   stale = true;
-  readonly #casts: boolean;
   readonly #light = keyLight();
   readonly #ground = shadowedGround();
   readonly #contact = new ContactShadow();
@@ -48,7 +46,7 @@ export class KeyLight {
 
   /** @param casts whether the light casts shadows; people touch the floor without, too. */
   constructor(casts: boolean) {
-    this.#casts = casts;
+    this.#light.castShadow = casts;
   }
 
   /** What is to be added to the scene: the light, and what shows its shadows. */
@@ -58,7 +56,7 @@ export class KeyLight {
 
   /** What shows its shadows on the floor. */
   get shadows(): readonly THREE.Object3D[] {
-    return this.#casts ? [this.#ground, this.#contact.object] : [this.#contact.object];
+    return this.#light.castShadow ? [this.#ground, this.#contact.object] : [this.#contact.object];
   }
 
   set shadowColour(colour: string) {

@@ -95,7 +95,7 @@ export class Stage {
     });
     this.#ground.measured = options.live;
     this.#scene.add(this.#ground.object, this.#people.object.add(this.#ground.gizmo), ...this.#key.objects, this.#fill);
-    this.#renderer.shadowMap.enabled = !simple;
+    this.#renderer.shadowMap.enabled = true;
     this.#renderer.shadowMap.type = THREE.VSMShadowMap;
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
