@@ -16,6 +16,7 @@ from common.errors import PeerError
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
+from sender.link.transport.diagnosis import refusal
 from sender.link.transport.handshake import ClientStream, StreamOpener, handshake
 from sender.link.transport.standby_connection import StandbyConnection
 
@@ -232,4 +233,4 @@ def _raise_if_refused(peer: Address, error: StreamBroken) -> None:
     if error.code == "UNIMPLEMENTED":
         raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
     if error.code in _REFUSAL_CODES and not _is_full(error):
-        raise PeerError(f"the receiver at {peer} refused the connection: {error.reason}") from error
+        raise PeerError(refusal(peer, error.reason)) from error

@@ -29,6 +29,11 @@ class _Answer(NamedTuple):
         return self.banner.startswith(_HTTP2_PREFIX)
 
 
+def refusal(peer: Address, reason: str) -> str:
+    """What a user reads whose sender a receiver refuses."""
+    return f"the receiver at {peer} refused the connection: {reason}"
+
+
 async def diagnose_clear(peer: Address) -> str | None:
     """What is wrong with the server at an address, for an unencrypted connection; None if nothing is found."""
     answer = await _request(peer, None)
@@ -54,7 +59,7 @@ async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | N
     if answer.hung_up and not answer.banner:
         # TLS 1.3: the server verifies our certificate after the handshake, and gRPC hangs up without a message.
         reason = CERTIFICATE_REQUIRED if credentials.certificate is None else CERTIFICATE_NOT_TRUSTED
-        return f"the receiver at {peer} refused the connection: {reason}"
+        return refusal(peer, reason)
     return _not_a_receiver(peer, answer.banner)
 
 
