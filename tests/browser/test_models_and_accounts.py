@@ -60,7 +60,7 @@ def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, pic
     models.mouse.down()
     models.mouse.move(middle[0] + 150, middle[1], steps=5)
     models.mouse.up()
-    assert differing_share(before, drawn(canvas)) > 0.01, "the model did not turn"
+    assert differing_share(before, settled(canvas, canvas)) > 0.01, "the model did not turn"
     for ending in ("obj", "glb", "ply"):
         with models.expect_download() as download:
             models.get_by_role("link", name=f"{ending.upper()} of person 1").click()
