@@ -14,7 +14,6 @@ from common.io.addresses import Address
 from common.io.profile import Profile
 from common.io.startup import loaded
 from common.io.telemetry import MetricsServer, publish_build
-from common.io.tracing import FrameTracer
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
@@ -40,7 +39,6 @@ from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
 from receiver.status import StatusLine, startup_line
 from receiver.texture.inpainting import TextureInpainter, open_inpainter
-from receiver.traces import ReceiverTraces
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 
@@ -58,7 +56,7 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
         announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
-        UsageError: a certificate, key or token cannot be used, or `--traces` or `--engine ray` lacks its package.
+        UsageError: a certificate, key or token cannot be used, or `--engine ray` lacks its package.
         PeerError: the cluster of `--engine` cannot be reached, or the replicas do not start.
         OutputError: an address cannot be used, or no recording can be created.
         WeightsError: trained weights are of another version.
@@ -67,16 +65,15 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
     metrics.profile = Profile() if config.profiling.profile else None
-    publish_build(metrics.registry, "receiver", versions := build_versions())
+    publish_build(metrics.registry, "receiver", build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
     with (
         MetricsServer(address, metrics.registry) if address else nullcontext(),
-        config.tracing.start("receiver", versions["version"]) as tracer,
         _engine(config, metrics) as engine,
     ):
         loaded()
-        asyncio.run(_serve(config, opened, engine, metrics, tracer, announce))
+        asyncio.run(_serve(config, opened, engine, metrics, announce))
     for line in metrics.profile_table():
         announce(line)
 
@@ -101,7 +98,6 @@ async def _serve(
     opened: Openings,
     engine: LocalEngine | PoolEngine,
     metrics: ReceiverMetrics,
-    tracer: FrameTracer,
     announce: Callable[[str], None],
 ) -> None:
     stop, directory, recording = asyncio.Event(), opened.directory, opened.recording
@@ -121,7 +117,6 @@ async def _serve(
         metrics,
         sharing=config.sharing,
         observers=[hub, *recorders, *([] if motion is None else [motion])],
-        traces=ReceiverTraces(tracer),
         load=load,
         inpainter=inpainter,
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.errors import UsageError
-from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
+from common.io.config import LogConfig, MetricsConfig, ProfileConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from receiver.engine.config import BatchingConfig, EngineConfig
@@ -53,7 +53,6 @@ class ReceiverConfig:
     vmc: VmcConfig = field(default_factory=VmcConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     profiling: ProfileConfig = field(default_factory=ProfileConfig)
-    tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
     def check(self) -> None:

@@ -39,7 +39,6 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
-from receiver.traces import ReceiverTraces
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,6 @@ class ReceiverPipeline:
         clock: Clock = SYSTEM_CLOCK,
         sharing: SharingConfig | None = None,
         observers: Sequence[SessionObserver] = (),
-        traces: ReceiverTraces | None = None,
         load: LiveLoad | None = None,
         inpainter: TextureInpainter | None = None,
     ) -> None:
@@ -81,7 +79,6 @@ class ReceiverPipeline:
         self._clock = clock
         self._sharing = sharing or SharingConfig()
         self._observers = observers
-        self._traces = traces or ReceiverTraces()
         self._load = load or LiveLoad()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
@@ -143,18 +140,15 @@ class ReceiverPipeline:
         result = await self._reconstruct(session, state, decoded.frame, arrival, state.people.wears.worn)
         if result is None:
             self._drop_late(session, state)
-            outcome = FrameOutcome.LATE
-        else:
-            for stage, spent_ms in result.stages_ms.items():
-                self._metrics.stage_took(stage, spent_ms)
-            stages_ms.update(result.stages_ms)
-            with self._output.attempt():
-                record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms, wears)
-            for observer in state.observers:
-                observer.frame_published(state.writer.number, record, result.people)
-            outcome = FrameOutcome.PUBLISHED
-        self._traces.finished(session, frame.sequence, stages_ms, arrival, outcome)
-        return outcome
+            return FrameOutcome.LATE
+        for stage, spent_ms in result.stages_ms.items():
+            self._metrics.stage_took(stage, spent_ms)
+        stages_ms.update(result.stages_ms)
+        with self._output.attempt():
+            record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms, wears)
+        for observer in state.observers:
+            observer.frame_published(state.writer.number, record, result.people)
+        return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Gives a blob to the handler of its kind.

@@ -58,7 +58,6 @@ from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
-from sender.traces import SenderTraces
 from sender.wears.stage import WearsReader, WearsStage
 
 _PICTURES_IN_FLIGHT = 2
@@ -170,7 +169,7 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
     What it opens is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, this machine lacks the GPU of `--device`, or `--traces` its package.
+        UsageError: options contradict each other, or this machine lacks the GPU of `--device`.
         OutputError: the preview or the recording cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
@@ -179,20 +178,18 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
         rate = RateController(config.rate, source.fps, config.link.budget_bps)
         hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
         recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello), config.rate.rho_min))
-        tracer = resources.enter_context(config.tracing.start("sender", package_version()))
-        traces = SenderTraces(tracer, hello.session_id)
         jscc = resources.enter_context(_jscc_stage(config, source, metrics))
         preview = resources.enter_context(_preview(config, source))
         traffic = Traffic(metrics.link_bytes)
         account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
-        observers = [account, status, traces] if jscc is None else [account, status, traces, jscc]
+        observers = [account, status] if jscc is None else [account, status, jscc]
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
             delivery = NoPeer(status.recorded)
         else:
             # No later frame refines what a picture shows.
             codec = FrameCodec(opened.networks, progressive=not source.stills)
-            encoder = RatedEncoder(codec, Importance.load(), rate, metrics, traces)
+            encoder = RatedEncoder(codec, Importance.load(), rate, metrics)
             report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
             delivery = _deliver(
                 _link(config.link, source), hello, encoder, observers, rate, report, transport, spool, metrics, traffic
@@ -201,12 +198,11 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
             Playback(
                 source,
                 metrics,
-                traces,
                 first_sequence=spool.next_sequence if spool else 0,
                 realtime=config.playback.realtime,
                 media_times=config.only_records or config.playback.media_times,
             ),
-            _labeller(config, source, metrics, traces),
+            _labeller(config, source, metrics),
             _blob_stages(config, source, preview, jscc),
             delivery if recorder is None else RecordedDelivery(delivery, recorder),
             rate,
@@ -266,12 +262,12 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
     return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
 
 
-def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics, traces: SenderTraces) -> Labeller:
+def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Labeller:
     device = resolve_device(config.device.device)
     perception = PerceptionStage.load(config.tracking, device, live=source.live)
     metrics.follows_up_to(perception.max_people)
     semantics = SemanticsStage.load(config.smoothing, device)
-    return Labeller(perception, semantics, ClothingStage.load(device), metrics, traces)
+    return Labeller(perception, semantics, ClothingStage.load(device), metrics)
 
 
 def _blob_stages(

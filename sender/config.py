@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.blobs import TextureCodec
 from common.errors import UsageError
-from common.io.config import LogConfig, MetricsConfig, ProfileConfig, TracingConfig
+from common.io.config import LogConfig, MetricsConfig, ProfileConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
@@ -64,7 +64,6 @@ class SenderConfig:
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     profiling: ProfileConfig = field(default_factory=ProfileConfig)
-    tracing: TracingConfig = field(default_factory=TracingConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
     @property

@@ -8,7 +8,6 @@ from sender.clothing.stage import ClothingStage
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.semantics.stage import SemanticsStage
-from sender.traces import SenderTraces
 
 
 class Labeller:
@@ -20,10 +19,9 @@ class Labeller:
         semantics: SemanticsStage,
         clothing: ClothingStage,
         metrics: SenderMetrics,
-        traces: SenderTraces,
     ) -> None:
         self._perception, self._semantics, self._clothing = perception, semantics, clothing
-        self._metrics, self._traces = metrics, traces
+        self._metrics = metrics
 
     def perceive(self, frame: CapturedFrame, *, begins: bool = False) -> Sequence[ObservedPerson]:
         """The people that perception tracks.
@@ -33,7 +31,7 @@ class Labeller:
         """
         if begins:
             self._perception.reset()
-        with self._metrics.stage("perception"), self._traces.stage(frame.sequence, "perception"):
+        with self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
             time_s = frame.media_time_s if self._semantics.smooths else None
             return self._perception.process(frame.image, frame.camera, time_s)
@@ -45,6 +43,6 @@ class Labeller:
         if begins:
             self._semantics.reset()
             self._clothing.reset()
-        with self._metrics.stage("semantics"), self._traces.stage(frame.sequence, "semantics"):
+        with self._metrics.stage("semantics"):
             people = self._semantics.label(observed, frame.camera, frame.media_time_s)
             return self._clothing.label(frame.image, frame.camera, observed, people)

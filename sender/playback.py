@@ -7,7 +7,6 @@ from dataclasses import replace
 from common.clock import SYSTEM_CLOCK, Clock
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import SenderMetrics
-from sender.traces import SenderTraces
 
 
 class Playback:
@@ -23,7 +22,6 @@ class Playback:
         self,
         source: FrameSource,
         metrics: SenderMetrics,
-        traces: SenderTraces,
         *,
         first_sequence: int = 0,
         realtime: bool = False,
@@ -32,7 +30,7 @@ class Playback:
     ) -> None:
         self.stills = source.stills
         self._source = source
-        self._metrics, self._traces, self._clock = metrics, traces, clock
+        self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence
         self._media_began_at = clock.wall() if media_times and source.fps is not None else None
         # The frames of others do not come again in another run.
@@ -56,16 +54,13 @@ class Playback:
         """
         if self._frames is None:
             self._frames = iter(self._source)
-        frame, began_s = self._capture(self._frames)
+        frame = self._capture(self._frames)
         while frame is not None and self._is_file and frame.sequence < self._next_sequence:
-            frame, began_s = self._capture(self._frames)
+            frame = self._capture(self._frames)
         if frame is None:
             self._ended = not self._closing.is_set()
             return None
         sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
-        # A live frame may have waited to be taken, and a read of a live source waits for the next frame.
-        began_s = frame.captured_at if self._source.live else began_s
-        self._traces.captured(sequence, began_s, self._clock.wall())
         return replace(frame, sequence=sequence, captured_at=self._captured_at(frame))
 
     def close(self) -> None:
@@ -73,11 +68,9 @@ class Playback:
         self._closing.set()
         self._source.close()
 
-    def _capture(self, frames: Iterator[CapturedFrame]) -> tuple[CapturedFrame | None, float]:
-        """The source's next frame, and when its reading began, seconds since the epoch."""
-        began_s = self._clock.wall()
+    def _capture(self, frames: Iterator[CapturedFrame]) -> CapturedFrame | None:
         with self._metrics.stage("capture"):
-            return next(frames, None), began_s
+            return next(frames, None)
 
     def _captured_at(self, frame: CapturedFrame) -> float:
         """The frame's time of capture; in real time, waits until it is due, which is that moment."""

@@ -8,7 +8,6 @@ from common.labels import GROUP_NAMES
 from sender.importance.importance import Importance
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
-from sender.traces import SenderTraces
 
 
 class RatedEncoder:
@@ -20,16 +19,14 @@ class RatedEncoder:
         importance: Importance,
         rate: RateController,
         metrics: SenderMetrics,
-        traces: SenderTraces | None = None,
     ) -> None:
-        self._traces = traces or SenderTraces()
         self._codec = codec
         self._importance = importance
         self._rate = rate
         self._metrics = metrics
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
-        with self._metrics.stage("codec"), self._traces.stage(frame.sequence, "codec"):
+        with self._metrics.stage("codec"):
             rho, rho_by_person = self._rho(frame)
             encoded = self._codec.encode(frame, rho, rho_by_person)
         for group, value in rho.items():

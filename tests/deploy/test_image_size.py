@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LIMIT_BYTES = 2.5e9
 # python:3.11-slim-bookworm, unpacked.
 BASE_BYTES = 0.13e9
-EXTRAS = ("postgres", "tracing")
+EXTRAS = ("postgres",)
 # The CPU build of torch depends on none of these, and has no such files.
 _ONLY_WITH_CUDA = re.compile(r"^(nvidia|cuda|triton)")
 _CUDA_FILES = re.compile(r"(libtorch_cuda|libc10_cuda|libtorch_nvshmem|libcaffe2_nvrtc)")

@@ -14,7 +14,6 @@ from sender.capture.video import VideoFileSource
 from sender.config import SenderConfig
 from sender.metrics import SenderMetrics
 from sender.texture.stage import TextureStage
-from sender.traces import SenderTraces
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
 # The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.
@@ -29,7 +28,7 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
-        labeller = composition._labeller(config, source, SenderMetrics(), SenderTraces())
+        labeller = composition._labeller(config, source, SenderMetrics())
         perception = labeller._perception
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
@@ -53,4 +52,4 @@ def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(monkeypatch: pytest.Monk
 def test_gpu_that_is_missing() -> None:
     config = SenderConfig(device=DeviceConfig("cuda:99"))
     with VideoFileSource(DEMO_CLIP) as source, pytest.raises(UsageError, match="--device cuda:99: this machine has"):
-        composition._labeller(config, source, SenderMetrics(), SenderTraces())
+        composition._labeller(config, source, SenderMetrics())

@@ -3,12 +3,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.frames import Camera, PersonLabels
-from common.io.tracing import FrameTracer, trace_id
 from sender.capture.source import CapturedFrame
 from sender.labeller import Labeller
 from sender.metrics import SenderMetrics
-from sender.traces import SenderTraces
-from tests.support.recorded_spans import RecordedSpans
 
 FRAME = CapturedFrame(5, "clip.mp4", 1000.0, 0.2, np.zeros((8, 8, 3), np.uint8), Camera(8, 8, 10.0))
 
@@ -34,17 +31,13 @@ class FakeStage:
         return (PersonLabels(len(arguments), 0.9, {}),)
 
 
-def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_traced() -> None:
-    networks, clothing, metrics, sink = FakeStage(), FakeStage(), SenderMetrics(), RecordedSpans()
-    traces = SenderTraces(FrameTracer("sender", sink), bytes(16))
-    labeller = Labeller(networks, networks, clothing, metrics, traces)  # type: ignore[arg-type]
+def test_perception_semantics_and_clothes_follow_each_other_and_are_timed() -> None:
+    networks, clothing, metrics = FakeStage(), FakeStage(), SenderMetrics()
+    labeller = Labeller(networks, networks, clothing, metrics)  # type: ignore[arg-type]
     people = labeller.label(FRAME, observed := labeller.perceive(FRAME))
     assert networks.calls == [(("somebody",), FRAME.camera, 0.2)]
     assert clothing.calls == [(FRAME.image, FRAME.camera, observed, (PersonLabels(3, 0.9, {}),))]
     assert people == (PersonLabels(4, 0.9, {}),)
-    assert [(span.name, span.trace_id) for span in sink.spans] == [
-        (stage, trace_id(bytes(16), 5)) for stage in ("perception", "semantics")
-    ]
     for stage in ("perception", "semantics"):
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == 1
     assert networks.times == [0.2]
@@ -57,6 +50,5 @@ def test_perception_semantics_and_clothes_follow_each_other_and_are_timed_and_tr
 
 def test_without_smoothing_each_frame_is_perceived_for_itself() -> None:
     networks = FakeStage(smooths=False)
-    traces = SenderTraces(FrameTracer("sender", RecordedSpans()), bytes(16))
-    Labeller(networks, networks, FakeStage(), SenderMetrics(), traces).perceive(FRAME)  # type: ignore[arg-type]
+    Labeller(networks, networks, FakeStage(), SenderMetrics()).perceive(FRAME)  # type: ignore[arg-type]
     assert networks.times == [None]

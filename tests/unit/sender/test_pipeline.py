@@ -16,7 +16,6 @@ from sender.pipeline import SenderPipeline
 from sender.playback import Playback
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
-from sender.traces import SenderTraces
 
 CAMERA = Camera(8, 8, 10.0)
 
@@ -113,9 +112,9 @@ def pipeline_of(
     metrics: SenderMetrics | None = None,
     durable: bool = False,
 ) -> SenderPipeline:
-    metrics, traces = metrics or SenderMetrics(), SenderTraces()
+    metrics = metrics or SenderMetrics()
     return SenderPipeline(
-        Playback(source, metrics, traces),  # type: ignore[arg-type]
+        Playback(source, metrics),  # type: ignore[arg-type]
         labeller or FakeLabeller(),  # type: ignore[arg-type]
         stages,
         link,

@@ -10,12 +10,9 @@ import pytest
 
 from common.clock import Clock
 from common.frames import Camera
-from common.io.tracing import FrameTracer, trace_id
 from sender.capture.source import CapturedFrame
 from sender.metrics import SenderMetrics
 from sender.playback import Playback
-from sender.traces import SenderTraces
-from tests.support.recorded_spans import RecordedSpans
 
 CLOCK = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
 
@@ -39,9 +36,8 @@ class FakeSource:
         self.closed += 1
 
 
-def playback(source: FakeSource, sink: RecordedSpans | None = None, **options: object) -> Playback:
-    traces = SenderTraces(FrameTracer("sender", sink), bytes(16)) if sink else SenderTraces()
-    return Playback(source, SenderMetrics(), traces, **options)  # type: ignore[arg-type]
+def playback(source: FakeSource, **options: object) -> Playback:
+    return Playback(source, SenderMetrics(), **options)  # type: ignore[arg-type]
 
 
 def read_all(played: Playback) -> list[CapturedFrame]:
@@ -65,14 +61,6 @@ def test_numbers_of_a_resumed_session(source: FakeSource, numbers: list[int], na
     frames = read_all(played)
     assert [frame.sequence for frame in frames] == numbers and [frame.source for frame in frames] == names
     assert played.finished
-
-
-def test_capture_is_traced_under_the_number_in_the_session() -> None:
-    sink = RecordedSpans()
-    read_all(playback(FakeSource(), sink, first_sequence=1))
-    assert [(span.name, span.trace_id) for span in sink.spans] == [
-        ("capture", trace_id(bytes(16), number)) for number in (1, 2)
-    ]
 
 
 def test_realtime_stamps_frames_when_due() -> None:
