@@ -9,15 +9,12 @@ import pytest
 
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
-from tests.bench.abuse.campaign import ALL
 from tests.bench.capacity import score
 from tests.bench.crowded import Measurements
 from tests.bench.crowded import evaluate as evaluate_crowd
 from tests.bench.failures import FAILURES, Line, evaluate
 from tests.bench.link import display_ages, oldest_s, oracle
 from tests.bench.rate import LabelClip, Sent, raw
-from tests.bench.web_abuse import FAMILIES, batches, rounds
-from tests.bench.web_attacks.target import Answer, Findings, Target, Visitor
 from tests.bench.wire import FPS, Packets, figures
 from tests.netlab.pipe import Shape
 from tests.netlab.traces import Trace
@@ -145,34 +142,6 @@ def test_raw_numbers_repeat_slow_groups_by_the_codecs_rule() -> None:
     }
     for plain, packed in zip(sent(still[:3]), sent(still[:3], packed=True), strict=True):
         np.testing.assert_array_equal(plain.labels, packed.labels)
-
-
-def test_answers_of_the_page_that_are_faults() -> None:
-    victim = Visitor("victim", "bodywire_session=s3cret-cookie", "s3cret-csrf", "bw_s3cret-token")
-    target = Target("http://127.0.0.1:1", victim, (), "canary-1.jpg", "0" * 32, victim)
-
-    def faults(answer: Answer, *, allowed: bool = True) -> list[str]:
-        findings = Findings()
-        findings.check(target, "an attack", answer, allowed=allowed)
-        assert findings.sent == 1
-        return findings.faults
-
-    for status in (0, 200, 401, 404, 429):
-        assert not faults(Answer(status))
-    for status in (500, 502, 503):
-        assert faults(Answer(status))
-    assert not faults(Answer(503, b"HTTP/1.1 503 x\r\nRetry-After: 5"))
-    assert faults(Answer(204), allowed=False) and not faults(Answer(403), allowed=False)
-    for body in (b"x s3cret-cookie x", b"s3cret-csrf", b"bw_s3cret-token", b"canary-1.jpg", b"Traceback (most recent"):
-        assert "leaked" in faults(Answer(404, b"", body))[0] and "leaked" in faults(Answer(404, b"X: " + body))[0]
-    planned = batches(10_000, 1)
-    for family, (_, share) in FAMILIES.items():
-        assert sum(count for name, _, count in planned if name == family) == round(10_000 * share)
-    assert batches(10_000, 1) == planned != batches(10_000, 2)
-    groups = rounds(10_000, 1)
-    assert sorted(batch for group in groups.values() for batch in group) == sorted(planned)
-    assert list(groups) == [*FAMILIES, ALL]
-    assert all({family for family, _, _ in groups[group]} == {group} for group in FAMILIES)
 
 
 def test_a_lower_bound_is_wrong_only_if_it_is_too_high() -> None:
