@@ -20,8 +20,8 @@ DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 class WebConfig:
     """The web page.
 
-    On the loopback whoever has the printed address may watch. At any other address the page wants TLS (`--tls-cert`)
-    or `--insecure`, and there and behind a proxy only signed-in accounts see anything.
+    On the loopback whoever has the printed address may watch. At any other address the page wants a proxy
+    (`--trusted-proxy`), TLS (`--tls-cert`) or `--insecure`, and only signed-in accounts see anything.
     """
 
     page: bool = option(True, help="serve the web page")
@@ -79,11 +79,16 @@ class WebConfig:
         return secrets.token_urlsafe(24) if self.http_token == "auto" else self.http_token
 
     def check(self, security: SecurityConfig) -> None:
-        """Raises UsageError if a password could be sent unencrypted by accident."""
-        if self.page and not self.address.is_loopback and not security.tls_cert and not security.insecure:
+        """Raises UsageError for a page that others reach without a proxy, unless that is wanted explicitly.
+
+        A proxy encrypts, and ends the connections of clients that send or read too slowly.
+        """
+        protected = self.trusted_proxy or security.tls_cert or security.insecure
+        if self.page and not self.address.is_loopback and not protected:
             raise UsageError(
-                f"other machines can reach the page on {self.address}: give --tls-cert and --tls-key (sh "
-                "deploy/certs/make-ca.sh and issue.sh make them), or --insecure behind a proxy that encrypts"
+                f"other machines can reach the page on {self.address}: put a proxy before it (deploy/proxy) and give "
+                "--trusted-proxy; or in a network that you trust --tls-cert and --tls-key (sh deploy/certs/make-ca.sh "
+                "and issue.sh make them), or --insecure"
             )
 
 

@@ -367,9 +367,10 @@ async def test_busy_port_is_an_error_unless_it_is_the_default(page: Page) -> Non
         WebServer(WebConfig(http=page.address), SecurityConfig())
 
 
-def test_page_for_other_machines_wants_encryption() -> None:
+def test_page_for_other_machines_wants_a_proxy_or_encryption() -> None:
     config = WebConfig(http=Address("0.0.0.0", 8080))
-    with pytest.raises(UsageError, match="--tls-cert"):
+    with pytest.raises(UsageError, match=r"proxy before it .* --trusted-proxy; .* --tls-cert"):
         config.check(SecurityConfig())
     config.check(SecurityConfig(insecure=True))
+    WebConfig(http=Address("0.0.0.0", 8080), trusted_proxy="10.0.0.1").check(SecurityConfig())
     WebConfig(page=False, http=Address("0.0.0.0", 8080)).check(SecurityConfig())
