@@ -33,7 +33,7 @@ class Playback:
         self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence
         self._media_began_at = clock.wall() if media_times and source.fps is not None else None
-        # The frames of others do not come again in another run.
+        # Only a file has the same frames when it is read again.
         self._is_file = source.ends
         self._realtime = realtime and self._is_file
         self._began_s: float | None = None

@@ -26,22 +26,19 @@ from sender.perception.tracking.camera_roll import CameraRoll
 from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Track, Tracker
+from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
 from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
 
 logger = logging.getLogger(__name__)
 
 # Least presence of a new person.  Chosen on the photographs held back from training, so that at most 5 % of the people
-# who are published are nobody: 11 of 245, and 146 of 180 annotated people are found; with 0.75, 13 of 249 and 147; with
-# 0.6, 22 of 272 and 152.
+# who are published are nobody (`tests.bench.photos --held-out`).
 _MIN_PRESENCE = 0.8
-# Least presence in the proposed box itself, seen in one view, for a closer look.  Of 281 people in the photographs held
-# back from training one has less, and 4 of 10 proposals that would be rejected.
+# Least presence in the proposed box itself, seen in one view, for a closer look: hardly any person has less, and four
+# of ten proposals that would be rejected.
 _PROMISING_PRESENCE = 0.1
-# Prior probability that a person who was tracked in the last frame is still there.  On proposals in photographs held
-# back from training, people have a presence below 0.6 and below 0.9 as often as with an earlier verifier and a prior of
-# 0.8, for which the thresholds of `tracking.drift` were chosen: in 3 and 18 %.  Where nobody is, it is below 0.6 in 82
-# instead of 57 %.
+# Prior probability that a person who was tracked in the last frame is still there.  With it, people have a presence
+# below the thresholds of `tracking.drift` in 3 %, and where nobody is, it is below them in 82 %.
 TRACKED_PRIOR = 0.5
 # Proposals that are verified beyond the room for new people.
 _SPARE_PROPOSALS = 3
@@ -131,17 +128,13 @@ class PerceptionStage:
             time_s: on the source's clock; None where it has none.  Where frames follow each other fast, each is seen
                 in one view, by turns, and few are searched for new people.
         """
-        self._tracker.advance()
+        self._tracker.begin_frame()
         self._detect(image, camera, time_s)
         self._frames += 1
         follows = time_s is not None and self._time_s is not None and 0.0 < time_s - self._time_s <= _TURN_S
         self._time_s = time_s
         people = self._observe(image, self._tracker.seen, self._next_view(follows))
-        self._tracker.drop_drifted()
-        self._tracker.resolve_id_switches()
-        seen = {track.identity for track in self._tracker.seen}
-        present = [person for person in people if person.identity in seen]
-        return tuple(sorted(present, key=lambda person: person.crop.side * person.score, reverse=True))
+        return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
     def _detect(self, image: Image, camera: Camera, time_s: float | None) -> None:
         """Compares tracks with fresh detections, and starts and resumes tracks.
@@ -152,8 +145,7 @@ class PerceptionStage:
         scales = self._scales_due(image, time_s)
         if scales:
             detections = self._detector.find(image, scales, self._roll.radians)
-            self._tracker.compare(detections)
-            unmatched = self._tracker.unmatched(detections)
+            unmatched = self._tracker.associate(detections)
             self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
 
     def _scales_due(self, image: Image, time_s: float | None) -> Sequence[float]:
@@ -229,7 +221,7 @@ class PerceptionStage:
         return self._view
 
     def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
-        """Predicts the people in the tracks' boxes and updates the tracks."""
+        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there."""
         if not tracks:
             return []
         height, width = image.shape[:2]
@@ -238,20 +230,20 @@ class PerceptionStage:
         thorough = self._frames == 1
         predictions = self._predict(image, expected, view=view, thorough=thorough)
         presences = self._verifier.presence(predictions.output, TRACKED_PRIOR).tolist()
-        people = []
+        people, observations = [], []
         for track, old, presence, crop, output in zip(
             tracks, expected, presences, predictions.crops, predictions.output.split(), strict=True
         ):
             refined = person_box(output, crop)
             track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
             box = smoothed_box(old, self._boxes.mean(track.identity, view, refined))
-            self._tracker.observe(
-                track, box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop)
-            )
+            appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
+            observations.append(Observation(track, box, presence, appearance, image_pose))
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
             if presence >= _UPRIGHT_PRESENCE:
                 self._roll.observe(output, crop)
-        return people
+        present = {track.identity for track in self._tracker.update(observations)}
+        return [person for person in people if person.identity in present]
 
     def _predict(
         self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False

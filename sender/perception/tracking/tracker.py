@@ -107,11 +107,25 @@ class Track:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """What perception saw of a track in a frame.
+
+    Args:
+        confidence: probability that the box shows a person.
+    """
+
+    track: Track
+    box: Box
+    confidence: float
+    appearance: Appearance | None = None
+    image_pose: ImagePose | None = None
+
+
 class Tracker:
     """Assigns detections to tracks.
 
-    In each frame: `advance`, then `compare`, `unmatched` and `add_tracks` if the detector has run, then `observe` for
-    each track that is `seen`, then `drop_drifted` and `resolve_id_switches`.
+    In each frame: `begin_frame`, then `associate` and `add_tracks` if the detector has run, then `update`.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -140,15 +154,17 @@ class Tracker:
         """Drops all tracks; their identities are not reused at once."""
         self._tracks.clear()
 
-    def advance(self) -> None:
-        """Begins a frame: ages the lost tracks and drops those that were lost for too long."""
+    def begin_frame(self) -> None:
+        """Ages the lost tracks and drops those that were lost for too long."""
         for track in self._tracks:
             if track.unseen_frames:
                 track.unseen_frames += 1
         self._tracks = [track for track in self._tracks if track.unseen_frames <= self.config.forget_frames]
 
-    def unmatched(self, detections: Sequence[Detection]) -> list[Detection]:
-        """The detections that belong to none of the tracks seen."""
+    def associate(self, detections: Sequence[Detection]) -> list[Detection]:
+        """Compares the tracks seen with the detections of this frame; returns those that belong to none of them."""
+        for track in self.seen:
+            track.drift.compare(track.box, detections)
         costs = [[_match_cost(track, detection.box) for detection in detections] for track in self.seen]
         matched = {column for _, column in _assign(costs)}
         return [
@@ -193,35 +209,32 @@ class Tracker:
             else:
                 self._tracks.append(Track(self._new_identity(), new[index].box))
 
-    def observe(
-        self,
-        track: Track,
-        box: Box,
-        confidence: float,
-        appearance: Appearance | None = None,
-        image_pose: ImagePose | None = None,
-    ) -> None:
-        """Updates a track with perception's result; below `min_confidence`, its person is not seen in this frame."""
-        track.appearance, track.image_pose = appearance, image_pose
-        if confidence < self.config.min_confidence:
+    def update(self, observations: Sequence[Observation]) -> tuple[Track, ...]:
+        """Takes what perception saw of the tracks in this frame.
+
+        Returns:
+            the tracks whose person is there, oldest first: no longer those that have drifted or switched to another.
+        """
+        for observation in observations:
+            self._observe(observation)
+        for track in self.seen:
+            if track.drift.has_drifted:
+                track.mark_lost()
+        self._resolve_id_switches()
+        return self.seen
+
+    def _observe(self, observation: Observation) -> None:
+        """Below `min_confidence`, the person of a track is not seen in this frame."""
+        track, box = observation.track, observation.box
+        track.appearance, track.image_pose = observation.appearance, observation.image_pose
+        if observation.confidence < self.config.min_confidence:
             track.unseen_frames, track.drift = 1, DriftDetector()
             return
         velocity = _VELOCITY_SMOOTHING * track.velocity + (1 - _VELOCITY_SMOOTHING) * (box - track.box)
         track.velocity = np.asarray(velocity, dtype=np.float32)
         track.box, track.unseen_frames = box, 0
 
-    def compare(self, detections: Sequence[Detection]) -> None:
-        """Compares the tracks seen with the detections of this frame."""
-        for track in self.seen:
-            track.drift.compare(track.box, detections)
-
-    def drop_drifted(self) -> None:
-        """Marks the tracks lost whose box shows nobody any more."""
-        for track in self.seen:
-            if track.drift.has_drifted:
-                track.mark_lost()
-
-    def resolve_id_switches(self) -> None:
+    def _resolve_id_switches(self) -> None:
         """Ends identity switches by appearance, and removes duplicate tracks.
 
         A track that has switched to a person nearby of another appearance is marked lost.  Of two tracks on one

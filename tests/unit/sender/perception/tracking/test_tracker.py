@@ -6,7 +6,7 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import intersection_over_union, prominence
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Tracker
+from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
@@ -15,22 +15,24 @@ def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.
 
 def detect(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> None:
     """The detector proposes `boxes`, and the verifier accepts all of them."""
-    unmatched = tracker.unmatched([Detection(box, score) for box in boxes])
+    unmatched = tracker.associate([Detection(box, score) for box in boxes])
     tracker.add_tracks([Candidate(candidate.box, candidate.score) for candidate in unmatched], 640, 480)
 
 
 def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> dict[int, float]:
     """One frame with people at `boxes`; returns identity → x of the centre of its box."""
-    tracker.advance()
+    tracker.begin_frame()
     detect(tracker, boxes, score)
-    for track in tracker.seen:
-        best = max(boxes, key=lambda box: intersection_over_union(track.predicted(), box), default=None)
-        if best is None or intersection_over_union(track.predicted(), best) < 0.1:
-            tracker.observe(track, track.box, confidence=0.0)
-        else:
-            tracker.observe(track, best, confidence=0.9)
-    tracker.resolve_id_switches()
-    return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in tracker.seen}
+    seen = tracker.update([observed(track, boxes) for track in tracker.seen])
+    return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in seen}
+
+
+def observed(track: Track, boxes: list[Box]) -> Observation:
+    """The track's person in the box that overlaps the predicted one most, if one does."""
+    best = max(boxes, key=lambda box: intersection_over_union(track.predicted(), box), default=None)
+    if best is None or intersection_over_union(track.predicted(), best) < 0.1:
+        return Observation(track, track.box, confidence=0.0)
+    return Observation(track, best, confidence=0.9)
 
 
 def test_one_person_keeps_one_identity() -> None:
@@ -109,10 +111,8 @@ def test_a_child_in_front_of_an_adult_starts_a_track_and_legs_do_not() -> None:
 def test_duplicate_track_is_removed() -> None:
     tracker = Tracker(TrackerConfig(max_people=2))
     frame(tracker, [box_at(100), box_at(180)])
-    for track in tracker.seen:
-        tracker.observe(track, box_at(140), confidence=0.9)
-    tracker.resolve_id_switches()
-    assert [track.identity for track in tracker.seen] == [0]
+    seen = tracker.update([Observation(track, box_at(140), 0.9) for track in tracker.seen])
+    assert [track.identity for track in seen] == [0]
 
 
 def test_identities_are_reused_late_and_fit_into_a_byte() -> None:
@@ -142,11 +142,13 @@ def side_by_side(*appearances: Appearance) -> Tracker:
     candidates = [Candidate(box_at(100 + 100 * n), 0.9, appearance) for n, appearance in enumerate(appearances)]
     tracker.add_tracks(candidates, 640, 480)
     for _ in range(5):
-        tracker.advance()
-        for track in tracker.seen:
-            index = round((float(track.box[0] + track.box[2]) / 2 - 100) / 100)
-            tracker.observe(track, track.box, 0.9, appearances[index])
-        tracker.resolve_id_switches()
+        tracker.begin_frame()
+        tracker.update(
+            [
+                Observation(track, track.box, 0.9, appearances[round((float(track.box[[0, 2]].mean()) - 100) / 100)])
+                for track in tracker.seen
+            ]
+        )
     return tracker
 
 
@@ -154,11 +156,8 @@ def side_by_side(*appearances: Appearance) -> Tracker:
 def test_occluding_person_keeps_identity(in_front: Appearance) -> None:
     tracker = side_by_side(RED, BLUE)
     before = {track.identity: track.remembered for track in tracker.seen}
-    tracker.advance()
-    for track in tracker.seen:
-        tracker.observe(track, box_at(150), 0.9, in_front)
-    tracker.resolve_id_switches()
-    (track,) = tracker.seen
+    tracker.begin_frame()
+    (track,) = tracker.update([Observation(track, box_at(150), 0.9, in_front) for track in tracker.seen])
     remembered = before[track.identity]
     assert remembered is not None
     assert remembered.distance(in_front) == pytest.approx(0, abs=1e-6)
@@ -167,11 +166,9 @@ def test_occluding_person_keeps_identity(in_front: Appearance) -> None:
 def test_occluded_person_is_reidentified_by_colours() -> None:
     tracker = side_by_side(RED, BLUE)
     identities = {track.identity for track in tracker.seen}
-    tracker.advance()
-    for track in tracker.seen:
-        tracker.observe(track, box_at(150), 0.9, RED)
-    tracker.resolve_id_switches()
-    tracker.advance()
+    tracker.begin_frame()
+    tracker.update([Observation(track, box_at(150), 0.9, RED) for track in tracker.seen])
+    tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
     assert {track.identity for track in tracker.seen} == identities
 
@@ -181,10 +178,9 @@ def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: floa
     tracker = side_by_side(RED)
     tracker.config = TrackerConfig(max_people=2)
     for _ in range(3):
-        tracker.advance()
-        tracker.observe(tracker.seen[0], box_at(118), 0.9, BLUE)
-        tracker.resolve_id_switches()
-    tracker.advance()
+        tracker.begin_frame()
+        tracker.update([Observation(tracker.seen[0], box_at(118), 0.9, BLUE)])
+    tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
     assert [track.identity for track in tracker.seen] == identities
     assert tracker.seen[-1].box[0] == box_at(where)[0]
@@ -200,9 +196,9 @@ def test_lost_track_is_resumed_before_more_prominent_new_person() -> None:
 
 def test_other_colours_at_lost_position_give_new_identity() -> None:
     tracker = side_by_side(RED)
-    tracker.advance()
-    tracker.observe(tracker.seen[0], box_at(100), 0.1)
-    tracker.advance()
+    tracker.begin_frame()
+    tracker.update([Observation(tracker.seen[0], box_at(100), 0.1)])
+    tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
     assert [track.identity for track in tracker.seen] == [1]
 
@@ -214,9 +210,9 @@ def track_of_legs() -> tuple[Tracker, Candidate]:
     frame(tracker, [box_at(100)])
     # Wider than the whole person, so that the boxes are no duplicates.
     legs = np.array([50, 205, 150, 285], np.float32)
-    tracker.advance()
-    tracker.observe(tracker.seen[0], legs, 0.9, RED, ImagePose(keypoints, np.arange(17) >= 9))
-    tracker.advance()
+    tracker.begin_frame()
+    tracker.update([Observation(tracker.seen[0], legs, 0.9, RED, ImagePose(keypoints, np.arange(17) >= 9))])
+    tracker.begin_frame()
     return tracker, Candidate(box_at(100), 0.9, RED, ImagePose(keypoints + 1, np.ones(17, dtype=np.bool_)))
 
 
