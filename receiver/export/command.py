@@ -10,9 +10,8 @@ from common.errors import exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.wear_kinds import VALUES
+from receiver.mesh.formats import FORMATS
 from receiver.publish.session_deletion import kept_from_deletion
-
-FORMATS = ("glb", "bvh", "obj", "ply", "usdz")
 
 _EPILOG = """\
 examples:
@@ -76,7 +75,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path(os.environ.get("BODYWIRE_RECEIVER_OUT", "out")),
         help="output directory of the receiver (default: out)",
     )
-    parser.add_argument("--format", choices=FORMATS, default="glb", help="file format (default: glb)")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="glb", help="file format (default: glb)")
     parser.add_argument(
         "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: NAME-N.FORMAT here)"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import REGIONS
@@ -23,7 +24,7 @@ from common.wears import check_kinds
 from common.weights.devices import to_numpy
 from receiver.export.character import Character
 from receiver.export.clothing_parts import PARTS
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.skin_weights import is_of_body_model, load_body_skin, spanning_skeleton
 from receiver.export.tinting import atlas_layout, with_texels
 from receiver.mesh.mesh_files import Y_UP
 from receiver.outfits.diffusion import OutfitDiffusion
@@ -93,6 +94,15 @@ def dressed(character: Character, change: Kinds) -> Character:
     mesh = dataclasses.replace(character.mesh, vertices=vertices.astype(np.float32))
     other = dataclasses.replace(character, offsets=offsets, mesh=mesh, kinds=after.kinds)
     return _coloured(other, before, after)
+
+
+def spanned(character: Character) -> Character:
+    """The character in which skirts, dresses and tails of coats stay whole when the legs part."""
+    if not is_of_body_model(character.skeleton):
+        return character
+    displacement = ((character.mesh.vertices - bare_skin(character)) * Y_UP).astype(np.float32)
+    shares = to_numpy(load_body_skin()[1].span.shares(torch.from_numpy(displacement)))
+    return dataclasses.replace(character, skeleton=spanning_skeleton(shares))
 
 
 def worn_parts(character: Character) -> IntArray:

@@ -7,10 +7,9 @@ from typing import Self, TypeVar
 
 from common.errors import UsageError
 from receiver.export.character import Character
-from receiver.export.dressing import dressed, parse_kinds, worn_parts
+from receiver.export.dressing import dressed, parse_kinds, spanned, worn_parts
 from receiver.export.reshaping import ShapeChange, reshaped
 from receiver.export.skin_weights import is_of_body_model
-from receiver.export.spanning import spanned
 from receiver.export.tinting import Tints, parse_tints, tinted
 from receiver.outfits.mixture import Kinds
 

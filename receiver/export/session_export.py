@@ -2,28 +2,25 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UsageError
 from common.text import printable
-from receiver.export.animated_glb import encode_characters
-from receiver.export.bvh import encode_bvh
 from receiver.export.character import Character
 from receiver.export.destination import check_destination, new_folder, sequence_file, write_file
 from receiver.export.editing import Edits
+from receiver.export.formats.animated_glb import encode_characters
+from receiver.export.formats.bvh import encode_bvh
+from receiver.export.formats.usd_scene import check_installed, encode_usdz
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
 from receiver.export.rigging import LeftOut, rig
-from receiver.export.usd_scene import check_installed, encode_usdz
 from receiver.mesh.body_file import read_body
+from receiver.mesh.formats import FORMATS, Export
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
 from receiver.mesh.triangle_mesh import SurfaceMesh
-
-_SEQUENCES = ("obj", "ply")
-_SCENES = ("glb", "usdz")
-"""Formats whose files have everybody of the session."""
 
 
 def export_session(options: argparse.Namespace) -> Iterator[str]:
@@ -33,15 +30,16 @@ def export_session(options: argparse.Namespace) -> Iterator[str]:
         UsageError: an argument, or what the session has, is wrong.
         OutputError: a file cannot be written.
     """
-    edits = Edits.from_options(options, only_published=options.format in _SEQUENCES)
+    sequence = FORMATS[options.format].export is Export.SEQUENCE
+    edits = Edits.from_options(options, only_published=sequence)
     if options.format == "usdz":
         check_installed()
     session = _read(options)
     destinations = _destinations(options, session)
     for path in destinations:
-        check_destination(path, folder=options.format in _SEQUENCES, force=options.force)
+        check_destination(path, folder=sequence, force=options.force)
     left_out = LeftOut()
-    if options.format in _SEQUENCES:
+    if sequence:
         yield from _write_sequences(destinations, session, options.format, left_out)
     else:
         yield from _write_animations(destinations, session, edits, options, left_out)
@@ -66,13 +64,14 @@ def _read(options: argparse.Namespace) -> RecordedSession:
 def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapping[Path, Sequence[int]]:
     """Paths to write, and who is in each."""
     people = sorted(session.people)
-    sequence = options.format in _SEQUENCES
+    export = FORMATS[options.format].export
+    sequence = export is Export.SEQUENCE
     person = "" if options.person is None else f"-p{options.person}"
     suffix = f"-{options.format}" if sequence else f".{options.format}"
     path = Path(options.output or f"{session.file_stem}{person}{suffix}").absolute()
     if not path.name or path.name == "..":
         raise UsageError(f"{path} is no name for a file: give another --output")
-    if options.format in _SCENES or len(people) == 1:
+    if export is Export.SCENE or len(people) == 1:
         return {path: people}
     stem, ending = (path.name, "") if sequence else (path.stem, path.suffix)
     return {path.with_name(f"{stem}-p{person}{ending}"): [person] for person in people}
@@ -99,17 +98,18 @@ def _write_animations(
             edits.applied(rig(person, session.people[person], left_out, session.kinds.get(person, {})))
             for person in people
         ]
-        if options.format == "bvh":
-            (character,) = characters
-            write_file(path, encode_bvh(character, options.fps or character.motion.frame_rate))
-        else:
-            encoded = (
-                encode_usdz(characters)
-                if options.format == "usdz"
-                else encode_characters(characters, f"session-{session.number}")
-            )
-            write_file(path, [encoded])
+        write_file(path, _encoded(characters, session, options))
         yield f"{path}: {_described(characters)}"
+
+
+def _encoded(characters: Sequence[Character], session: RecordedSession, options: argparse.Namespace) -> Iterable[bytes]:
+    """The parts of an animation's file."""
+    if options.format == "bvh":
+        (character,) = characters
+        return encode_bvh(character, options.fps or character.motion.frame_rate)
+    if options.format == "usdz":
+        return [encode_usdz(characters)]
+    return [encode_characters(characters, f"session-{session.number}")]
 
 
 def _described(characters: Sequence[Character]) -> str:

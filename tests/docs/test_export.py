@@ -8,7 +8,8 @@ import pytest
 
 from common.errors import UsageError
 from common.io.command_line import CommandParser
-from receiver.export.command import FORMATS, add_export_arguments
+from receiver.export.command import add_export_arguments
+from receiver.mesh.formats import FORMATS
 from tests.docs.test_pages import PAGES
 
 COMMAND = re.compile(r"^    receiver export (.*)$", re.MULTILINE)

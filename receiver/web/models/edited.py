@@ -10,8 +10,8 @@ import numpy as np
 from common.errors import UsageError
 from receiver.export.character import Character
 from receiver.export.editing import Edits
+from receiver.export.formats.usd_scene import encode_usdz
 from receiver.export.rigging import posed, rig_one
-from receiver.export.usd_scene import encode_usdz
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.skinned_glb import encode_body

@@ -15,7 +15,8 @@ from common.clock import Clock
 from common.errors import UsageError
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.editing import Edits
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh
+from receiver.mesh.formats import MESH_FORMATS
+from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict, scale_as_dict

@@ -11,7 +11,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import UsageError
 from receiver.body.skinning import BodySkin
-from receiver.export.animated_glb import encode_characters
+from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.recorded_session import BodyAt, read_session
 from receiver.export.rigging import LeftOut, posed, rig, rig_one, unposed
 from receiver.mesh.body_file import parse_body, read_body

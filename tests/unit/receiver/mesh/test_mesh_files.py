@@ -6,8 +6,9 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
+from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.glb import LINEAR, GlbReader
-from receiver.mesh.mesh_files import MESH_FORMATS, encode_mesh, read_mesh, to_y_up
+from receiver.mesh.mesh_files import encode_mesh, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.publish.output_files import publish_file
