@@ -7,20 +7,23 @@ from pathlib import Path
 
 
 class AppendFile:
-    """A new file, readable by its owner alone.
+    """A file, readable by its owner alone.
 
     Args:
-        path: must not exist.
+        path: must not exist, unless `size_bytes` is given.
+        size_bytes: of the parts in an existing file, which is continued behind them; what follows is cut off.
 
     Raises:
         OSError: here and in every method: the file cannot be written. Only `close` may be called afterwards; the parts
             before are whole.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: Path, size_bytes: int | None = None) -> None:
+        new = os.O_CREAT | os.O_EXCL if size_bytes is None else os.O_NOFOLLOW
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | new, 0o600)
         self._synced = True
-        self.size_bytes = 0
+        self.size_bytes = size_bytes or 0
+        os.ftruncate(self._file, self.size_bytes)
 
     def append(self, part: bytes) -> None:
         """Adds a part, which survives a crash of this process and, after `sync`, of the machine."""

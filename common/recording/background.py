@@ -23,33 +23,25 @@ class BackgroundRecording:
     """Runs work on a writer in order; at the first failure the recording ends and the rest is dropped.
 
     Args:
-        writer: used by this object alone.
+        writer: used by this object alone, and by others after `close`.
         max_pending_bytes: of work that waits for the disk; with more the recording ends.
+
+    Attributes:
+        failed: the recording has ended before the session.
     """
 
     def __init__(
         self, writer: RecordingWriter, *, max_pending_bytes: int = _MAX_PENDING_BYTES, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._writer = writer
+        self.writer = writer
+        self.failed = False
         self._max_pending_bytes = max_pending_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._pending_bytes = 0
         self._queue: queue.SimpleQueue[tuple[Work, int] | None] = queue.SimpleQueue()
-        self._failed = False
-        self._synced_s = clock.monotonic()
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
-
-    @property
-    def writer(self) -> RecordingWriter:
-        """The writer, for what it has written so far."""
-        return self._writer
-
-    @property
-    def failed(self) -> bool:
-        """Whether the recording has ended before the session."""
-        return self._failed
 
     def submit(self, work: Work, data_bytes: int) -> None:
         """Queues work; does not block, and does nothing after a failure.
@@ -58,13 +50,13 @@ class BackgroundRecording:
             work: gets the writer; an OutputError or ValueError of it ends the recording.
             data_bytes: memory that the work holds.
         """
-        if self._failed:
+        if self.failed:
             return
         with self._lock:
             self._pending_bytes += data_bytes
             too_slow = self._pending_bytes > self._max_pending_bytes
         if too_slow:
-            self._fail(f"the disk is too slow for the recording {self._writer.path}")
+            self._fail(f"the disk is too slow for the recording {self.writer.path}")
         else:
             self._queue.put((work, data_bytes))
 
@@ -83,46 +75,34 @@ class BackgroundRecording:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._failed and (item := self._next()) is not None:
+        synced_s = self._clock.monotonic()
+        while not self.failed and (item := self._next()) is not None:
             work, data_bytes = item
-            try:
-                work(self._writer)
-            except (OutputError, ValueError) as error:
-                self._fail(str(error))
-            finally:
-                with self._lock:
-                    self._pending_bytes -= data_bytes
-        self._end()
+            self._do(work)
+            with self._lock:
+                self._pending_bytes -= data_bytes
+            if self._clock.monotonic() - synced_s >= _SYNC_EVERY_S:
+                self._do(RecordingWriter.sync)
+                synced_s = self._clock.monotonic()
+        self._do(RecordingWriter.close)
+        if not self.failed:
+            frames, size = self.writer.frames, self.writer.bytes_written
+            logger.info("recorded %d frames in %s (%d bytes)", frames, self.writer.path, size)
 
     def _next(self) -> tuple[Work, int] | None:
         """The next work; None at the end. What was written is flushed when nothing comes for a second."""
         try:
             return self._queue.get(timeout=_FLUSH_AFTER_S)
         except queue.Empty:
-            return _flush, 0
-        finally:
-            if self._clock.monotonic() - self._synced_s >= _SYNC_EVERY_S:
-                self._synced_s = self._clock.monotonic()
-                self._queue.put((_sync, 0))
+            return RecordingWriter.flush, 0
 
-    def _end(self) -> None:
+    def _do(self, work: Work) -> None:
         try:
-            self._writer.close()
-        except OutputError as error:
+            work(self.writer)
+        except (OutputError, ValueError) as error:
             self._fail(str(error))
-        else:
-            frames, size = self._writer.frames, self._writer.bytes_written
-            logger.info("recorded %d frames in %s (%d bytes)", frames, self._writer.path, size)
 
     def _fail(self, reason: str) -> None:
-        if not self._failed:
-            self._failed = True
+        if not self.failed:
+            self.failed = True
             logger.error("%s: the recording ends here, the session goes on; what was recorded plays", reason)
-
-
-def _flush(writer: RecordingWriter) -> None:
-    writer.flush()
-
-
-def _sync(writer: RecordingWriter) -> None:
-    writer.sync()

@@ -1,4 +1,4 @@
-"""Blocks of a recording: a head with sizes and a CRC-32, and a zstandard frame.
+"""Blocks of a recording: a head with a time, the size and a CRC-32, and a zstandard frame.
 
 Every size is checked against the limit of the block's kind and against the zstandard frame's own header before anything
 is decompressed, so a small file cannot make the reader allocate much memory.
@@ -14,13 +14,9 @@ import zstandard
 
 from common.errors import RecordingError
 
-MAGIC: Final = b"\x93BODYWIRE\x01"
+MAGIC: Final = b"\x93BODYWIRE\x02"
 """The first bytes of a recording; the last one is the version of the format."""
-HEAD: Final = struct.Struct("<BBIII")
-TRAILER: Final = struct.Struct("<QI4s")
-TRAILER_MAGIC: Final = b"BWIX"
-ENTRY_POINT: Final = 1
-"""Flag of a block at which decoding can begin."""
+HEAD: Final = struct.Struct("<BqII")
 _LEVEL: Final = 9
 _CRC: Final = struct.Struct("<I")
 _MAX_WINDOW_BYTES: Final = 1 << 23
@@ -31,38 +27,34 @@ class BlockKind(enum.IntEnum):
 
     FACTS = 1
     FRAMES = 2
-    BLOB = 3
-    INDEX = 4
+    ENTRY_POINT = 3
+    """Frames, from which decoding can begin."""
+    BLOB = 4
 
 
-MAX_RAW_BYTES: Final = {
+MAX_CONTENT_BYTES: Final = {
     BlockKind.FACTS: 1 << 16,
     BlockKind.FRAMES: 1 << 21,
+    BlockKind.ENTRY_POINT: 1 << 21,
     BlockKind.BLOB: (1 << 20) + 256,
-    BlockKind.INDEX: 1 << 25,
 }
 """Largest size of a block's content, by kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockHead:
-    """The checked head of a block.
+    """The head of a block.
 
     Args:
         kind: what the block contains.
-        flags: `ENTRY_POINT` or 0.
+        time_us: capture time of its first frame; of a blob, that of the block before it (0 before the first).
         stored_bytes: size of the zstandard frame.
-        raw_bytes: size of its content.
         checksum: CRC-32 of the fields above and the zstandard frame.
-
-    Raises:
-        RecordingError: in every method: the block is cut, damaged or forged.
     """
 
     kind: BlockKind
-    flags: int
+    time_us: int
     stored_bytes: int
-    raw_bytes: int
     checksum: int
 
     @classmethod
@@ -74,81 +66,46 @@ class BlockHead:
         """
         if len(head) < HEAD.size:
             raise RecordingError("a block is cut")
-        number, flags, stored, raw, checksum = HEAD.unpack(head)
-        if number not in list(BlockKind) or flags & ~ENTRY_POINT:
+        number, time_us, stored_bytes, checksum = HEAD.unpack(head)
+        if number not in list(BlockKind):
             raise RecordingError("a block is of an unknown kind")
-        kind = BlockKind(number)
-        if raw > MAX_RAW_BYTES[kind] or stored > _compress_bound(raw):
-            raise RecordingError(f"a block announces {raw} bytes in {stored}, more than it may have")
-        return cls(kind, flags, stored, raw, checksum)
+        if stored_bytes > _compress_bound(MAX_CONTENT_BYTES[BlockKind(number)]):
+            raise RecordingError(f"a block announces {stored_bytes} bytes, more than it may have")
+        return cls(BlockKind(number), time_us, stored_bytes, checksum)
 
-    def check(self, stored: bytes) -> None:
-        """Checks the CRC-32, and that the zstandard frame has the announced size."""
+    def content(self, stored: bytes) -> bytes:
+        """Checks and decompresses the zstandard frame.
+
+        Raises:
+            RecordingError: the block is cut, damaged or forged.
+        """
         if len(stored) < self.stored_bytes:
             raise RecordingError("a block is cut")
-        if _checksum(HEAD.pack(self.kind, self.flags, self.stored_bytes, self.raw_bytes, 0), stored) != self.checksum:
+        if _checksum(HEAD.pack(self.kind, self.time_us, self.stored_bytes, 0), stored) != self.checksum:
             raise RecordingError("a block is damaged")
         try:
             frame = zstandard.get_frame_parameters(stored)
-        except zstandard.ZstdError as error:
-            raise RecordingError("a block is no zstandard frame") from error
-        if frame.content_size != self.raw_bytes or frame.window_size > _MAX_WINDOW_BYTES or frame.dict_id:
-            raise RecordingError("a block has another size than it announces")
-
-    def content(self, stored: bytes, first_bytes: int | None = None) -> bytes:
-        """Decompresses a block after `check`.
-
-        Args:
-            stored: the zstandard frame.
-            first_bytes: only so many of the content's first bytes; None for all of it.
-        """
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
-        wanted = self.raw_bytes if first_bytes is None else min(first_bytes, self.raw_bytes)
-        try:
-            with decompressor.stream_reader(stored) as reader:
-                content = _read_exactly(reader, wanted)
+            if frame.content_size > MAX_CONTENT_BYTES[self.kind] or frame.window_size > _MAX_WINDOW_BYTES:
+                raise RecordingError("a block has more content than it may have")
+            # It stops at the announced size, whatever the frame contains.
+            return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompress(stored)
         except zstandard.ZstdError as error:
             raise RecordingError("a block does not decompress") from error
-        if len(content) != wanted:
-            raise RecordingError("a block has another size than it announces")
-        return content
 
 
-def _read_exactly(reader: zstandard.ZstdDecompressionReader, count: int) -> bytes:
-    """Up to `count` bytes: never more, whatever the frame contains."""
-    parts = bytearray()
-    while len(parts) < count and (part := reader.read(count - len(parts))):
-        parts += part
-    return bytes(parts)
-
-
-def encode_block(kind: BlockKind, content: bytes, flags: int = 0) -> bytes:
+def encode_block(kind: BlockKind, content: bytes, time_us: int = 0) -> bytes:
     """A whole block. Raises ValueError if the content exceeds the limit of its kind."""
-    if len(content) > MAX_RAW_BYTES[kind]:
-        raise ValueError(f"a block of {len(content)} bytes; its kind has up to {MAX_RAW_BYTES[kind]}")
+    if len(content) > MAX_CONTENT_BYTES[kind]:
+        raise ValueError(f"a block of {len(content)} bytes; its kind has up to {MAX_CONTENT_BYTES[kind]}")
     stored = zstandard.ZstdCompressor(level=_LEVEL).compress(content)
-    head = HEAD.pack(kind, flags, len(stored), len(content), 0)
+    head = HEAD.pack(kind, time_us, len(stored), 0)
     return head[: -_CRC.size] + _CRC.pack(_checksum(head, stored)) + stored
-
-
-def encode_trailer(index_offset: int) -> bytes:
-    """The last bytes of a file that has an index."""
-    offset = struct.pack("<Q", index_offset)
-    return TRAILER.pack(index_offset, zlib.crc32(offset), TRAILER_MAGIC)
-
-
-def parse_trailer(data: bytes) -> int | None:
-    """The index's offset; None if the file does not end with a trailer."""
-    if len(data) < TRAILER.size:
-        return None
-    offset, checksum, magic = TRAILER.unpack(data)
-    return offset if magic == TRAILER_MAGIC and checksum == zlib.crc32(struct.pack("<Q", offset)) else None
 
 
 def _checksum(head: bytes, stored: bytes) -> int:
     return zlib.crc32(stored, zlib.crc32(head[: -_CRC.size]))
 
 
-def _compress_bound(raw_bytes: int) -> int:
+def _compress_bound(content_bytes: int) -> int:
     """The most that zstandard makes of so many bytes."""
-    return raw_bytes + (raw_bytes >> 8) + 1024
+    return content_bytes + (content_bytes >> 8) + 1024

@@ -1,13 +1,15 @@
 """The first block of a recording: who recorded it, and what decodes it."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
 
 from common.errors import RecordingError
 from common.frames import MAX_CAPTURED_AT_S
 
 MAX_TEXT_CHARACTERS = 256
+RecordedBy = Literal["sender", "receiver", "spool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +19,21 @@ class RecordingFacts:
     Args:
         codec: version of the codec that decodes its packets.
         model: hash of the networks that its labels belong to, hexadecimal (`model_hash`).
-        recorded_by: the end that recorded it.
+        recorded_by: the end that recorded it, or the spool of a sender, whose packets are lossless label frames.
         version: of the package that recorded it.
         live: the sender dropped stale frames.
         began_at: seconds since the epoch on the recorder's clock.
+        session: what a spool remembers of its session; empty elsewhere.
     """
 
     codec: int
     model: str
-    recorded_by: Literal["sender", "receiver"]
+    recorded_by: RecordedBy
     version: str
     sender: str
     live: bool
     began_at: float
+    session: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -37,6 +41,8 @@ class RecordingFacts:
 
     def check(self, codec: int, model: str) -> None:
         """Checks that this installation decodes the recording. Raises RecordingError if it does not."""
+        if self.recorded_by == "spool":
+            raise RecordingError("it is part of a spool: sender --delivery complete --spool delivers its frames")
         if (self.codec, self.model) != (codec, model):
             raise RecordingError(
                 f"it was recorded with codec version {self.codec} and networks {self.model}; this installation has "
@@ -52,19 +58,23 @@ def parse_facts(content: bytes) -> RecordingFacts:
     """
     try:
         document = json.loads(content)
-        recorded_by: Literal["sender", "receiver"] = "sender" if document["recorded_by"] == "sender" else "receiver"
+        session = document["session"]
+        texts = all(isinstance(each, str) for each in session.values())
+        if document["recorded_by"] not in get_args(RecordedBy) or not texts:
+            raise ValueError(document)
         facts = RecordingFacts(
             codec=int(document["codec"]),
             model=_text(document["model"]),
-            recorded_by=recorded_by,
+            recorded_by=document["recorded_by"],
             version=_text(document["version"]),
             sender=_text(document["sender"]),
             live=bool(document["live"]),
             began_at=float(document["began_at"]),
+            session=session,
         )
         if not 0.0 <= facts.began_at <= MAX_CAPTURED_AT_S:
             raise ValueError(facts.began_at)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RecordingError("its first block is not that of a recording") from error
     return facts
 

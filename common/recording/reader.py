@@ -1,8 +1,8 @@
 """Reads a recording: what is in it, and its records from any time on. One block is in memory at a time."""
 
-import logging
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -10,144 +10,30 @@ from typing import Final, Self, TypeVar
 from common.blobs import Blob
 from common.errors import RecordingError
 from common.io.regular_file import open_regular
-from common.recording.block import (
-    ENTRY_POINT,
-    HEAD,
-    MAGIC,
-    TRAILER,
-    BlockHead,
-    BlockKind,
-    parse_trailer,
-)
-from common.recording.facts import RecordingFacts, parse_facts
-from common.recording.index import BlockEntry, decode_index
+from common.recording.block import HEAD, MAGIC, BlockHead, BlockKind
+from common.recording.facts import parse_facts
 from common.recording.position import format_position
-from common.recording.records import (
-    BLOB_PREFIX_BYTES,
-    Record,
-    RecordedFrame,
-    decode_blob,
-    decode_records,
-    first_captured_us,
-)
+from common.recording.records import Record, RecordedFrame, decode_blob, decode_records
 
 _Content = TypeVar("_Content")
 
 # More than the colours and the texture tiles of 256 people take.
 _MAX_LATEST_BLOBS: Final = 20_000
-
-
-logger = logging.getLogger(__name__)
-
 _MAX_BLOCKS: Final = 2_000_000
-# The first frame is behind the metadata of at most one state, and the metadata of a record take up to 32 bytes.
-_FIRST_FRAME_BYTES: Final = 4096
+_OF_FRAMES: Final = (BlockKind.FRAMES, BlockKind.ENTRY_POINT)
 
 
 @dataclass(frozen=True, slots=True)
-class BlockFile:
-    """An open file of blocks.
+class Block:
+    """Where a block is in the file, and its head."""
 
-    Args:
-        file: its descriptor.
-        size: its size in bytes when it was opened; what is appended later is not read.
+    offset: int
+    head: BlockHead
 
-    Raises:
-        RecordingError: in every method: the file cannot be read, or a block is cut, damaged or forged.
-    """
-
-    file: int
-    size: int
-
-    def head(self, offset: int) -> BlockHead:
-        """The head of the block at an offset."""
-        head = BlockHead.parse(self.read(offset, HEAD.size))
-        if offset + HEAD.size + head.stored_bytes > self.size:
-            raise RecordingError("a block is cut")
-        return head
-
-    def block(self, offset: int, first_bytes: int | None = None) -> tuple[BlockHead, bytes]:
-        """Head and content of the block at an offset.
-
-        Args:
-            first_bytes: decompress only so many of the content's first bytes.
-        """
-        head = self.head(offset)
-        stored = self.read(offset + HEAD.size, head.stored_bytes)
-        head.check(stored)
-        return head, head.content(stored, first_bytes)
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Up to so many bytes from an offset."""
-        try:
-            return os.pread(self.file, max(min(count, self.size - offset), 0), offset)
-        except OSError as error:
-            raise RecordingError(f"it cannot be read ({error.strerror})") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The blocks of a recording.
-
-    Args:
-        entries: in the order of the file.
-        whole: False if the file ends behind its last whole block: its writer was killed, or the file was cut.
-    """
-
-    entries: list[BlockEntry]
-    whole: bool
-
-
-def find_blocks(file: BlockFile, first: int) -> Blocks:
-    """All blocks of frames and blobs."""
-    try:
-        entries = _from_index(file)
-    except RecordingError:
-        entries = None
-    return Blocks(entries, whole=True) if entries is not None else _scan(file, first)
-
-
-def _from_index(file: BlockFile) -> list[BlockEntry] | None:
-    """The blocks in the index; None if the file does not end with one."""
-    offset = parse_trailer(file.read(file.size - TRAILER.size, TRAILER.size))
-    if offset is None or not len(MAGIC) <= offset < file.size:
-        return None
-    head = file.head(offset)
-    if head.kind is not BlockKind.INDEX or offset + HEAD.size + head.stored_bytes + TRAILER.size != file.size:
-        return None
-    return decode_index(file.block(offset)[1], offset)
-
-
-def _scan(file: BlockFile, offset: int) -> Blocks:
-    """The blocks up to the first that is not whole; reads the file once."""
-    entries: list[BlockEntry] = []
-    time_us = 0
-    try:
-        while offset < file.size and len(entries) < _MAX_BLOCKS:
-            head = file.head(offset)
-            if head.kind is BlockKind.INDEX:
-                break
-            entry = _entry(file, offset, time_us)
-            time_us = entry.time_us
-            entries.append(entry)
-            offset += HEAD.size + head.stored_bytes
-    except RecordingError as error:
-        logger.debug("at byte %d: %s", offset, error)
-    return Blocks(entries, whole=False)
-
-
-def _entry(file: BlockFile, offset: int, time_us: int) -> BlockEntry:
-    """The entry of a block, of which only the first bytes are decompressed."""
-    head = file.head(offset)
-    if head.kind is BlockKind.BLOB:
-        blob = decode_blob(file.block(offset, BLOB_PREFIX_BYTES)[1])
-        return BlockEntry(offset, time_us, head.kind, blob=(blob.kind, blob.key))
-    if head.kind is not BlockKind.FRAMES:
-        raise RecordingError("a block is of an unknown kind")
-    first_us = first_captured_us(file.block(offset, _FIRST_FRAME_BYTES)[1])
-    if first_us is None:
-        raise RecordingError("a block has no frame")
-    return BlockEntry(offset, first_us, head.kind, bool(head.flags & ENTRY_POINT))
+    @property
+    def end(self) -> int:
+        """The offset of the next block."""
+        return self.offset + HEAD.size + self.head.stored_bytes
 
 
 class Recording:
@@ -155,6 +41,10 @@ class Recording:
 
     Args:
         path: the file, which may still be written: what is appended later is not read.
+
+    Attributes:
+        facts: what is true of the whole recording.
+        blocks: of frames and blobs, in the order of the file, up to the first that is not whole.
 
     Raises:
         RecordingError: here and in every method: the file is no recording, or is damaged, or cannot be read.
@@ -183,24 +73,18 @@ class Recording:
         self._file.close()
 
     @property
-    def facts(self) -> RecordingFacts:
-        """What is true of the whole recording."""
-        return self._facts
-
-    @property
     def whole(self) -> bool:
-        """False if its writer was killed or the file was cut: it ends behind the last whole block."""
-        return self._blocks.whole
+        """False if something follows the last whole block: the file was cut, its writer was killed, or still writes."""
+        return self.end_of(len(self.blocks)) == self._size
 
-    @property
-    def blocks(self) -> int:
-        """Number of its blocks of frames and blobs."""
-        return len(self._blocks.entries)
+    def end_of(self, blocks: int) -> int:
+        """Size of the file up to the end of so many of its blocks."""
+        return self.blocks[blocks - 1].end if blocks else self._first_offset
 
     @property
     def began_us(self) -> int:
         """Capture time of the first frame; 0 without frames."""
-        return self._frames[0].time_us if self._frames else 0
+        return self._frames[0].head.time_us if self._frames else 0
 
     @property
     def duration_us(self) -> int:
@@ -217,7 +101,7 @@ class Recording:
             RecordingError: it has another codec or other networks.
         """
         try:
-            self._facts.check(codec, model)
+            self.facts.check(codec, model)
         except RecordingError as error:
             raise RecordingError(f"{self.path}: {error}") from error
 
@@ -232,57 +116,94 @@ class Recording:
         start = self._entry_point(self.began_us + position_us)
         if start is None:
             return
-        newest = {entry.blob: entry for entry in self._blocks.entries[:start] if entry.blob is not None}
+        yield from self._newest_blobs(self.blocks[:start])
+        for block in self.blocks[start:]:
+            if block.head.kind is BlockKind.BLOB:
+                yield self._decoded(block, decode_blob)
+            else:
+                yield from self._records_of(block)
+
+    def _newest_blobs(self, blocks: Sequence[Block]) -> Iterator[Blob]:
+        """The newest blob of each kind and key in some blocks."""
+        newest: dict[tuple[str, int], Block] = {}
+        for block in blocks:
+            if block.head.kind is BlockKind.BLOB:
+                blob = self._decoded(block, decode_blob)
+                newest[blob.kind, blob.key] = block
         if len(newest) > _MAX_LATEST_BLOBS:
             raise RecordingError(f"{self.path} has {len(newest)} blobs of different keys: it is damaged")
-        for entry in newest.values():
-            yield self._blob_of(entry)
-        for entry in self._blocks.entries[start:]:
-            if entry.kind is BlockKind.BLOB:
-                yield self._blob_of(entry)
-            else:
-                yield from self._records_of(entry)
+        for block in newest.values():
+            yield self._decoded(block, decode_blob)
 
     def _open(self) -> None:
-        file = BlockFile(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
-        magic = file.read(0, len(MAGIC))
+        self._size = os.fstat(self._file.fileno()).st_size
+        magic = self._read(0, len(MAGIC))
         if magic[:-1] != MAGIC[:-1]:
             raise RecordingError("it is no Bodywire recording")
         if magic != MAGIC:
-            raise RecordingError("its format is newer than this installation: update Bodywire")
-        head, content = file.block(len(MAGIC))
-        if head.kind is not BlockKind.FACTS:
+            raise RecordingError(
+                f"its format is version {magic[-1]}, not {MAGIC[-1]}: use the version that recorded it"
+            )
+        first = self._block_at(len(MAGIC))
+        if first.head.kind is not BlockKind.FACTS:
             raise RecordingError("its first block is not that of a recording")
-        self._facts: RecordingFacts = parse_facts(content)
-        self._blocks: Blocks = find_blocks(file, len(MAGIC) + HEAD.size + head.stored_bytes)
-        self._frames = [entry for entry in self._blocks.entries if entry.kind is BlockKind.FRAMES]
-        self._block_file = file
+        self.facts = parse_facts(self._content(first))
+        self._first_offset = first.end
+        self.blocks = self._find_blocks(first.end)
+        self._frames = [block for block in self.blocks if block.head.kind in _OF_FRAMES]
+
+    def _find_blocks(self, offset: int) -> list[Block]:
+        """The blocks from an offset up to the first that is not whole."""
+        blocks: list[Block] = []
+        with contextlib.suppress(RecordingError):
+            while offset < self._size and len(blocks) < _MAX_BLOCKS:
+                block = self._block_at(offset)
+                if block.head.kind is BlockKind.FACTS:
+                    break
+                blocks.append(block)
+                offset = block.end
+        try:
+            if blocks:
+                self._content(blocks[-1])
+        except RecordingError:
+            # Its size was written before a loss of power, and its content was not.
+            blocks.pop()
+        return blocks
+
+    def _block_at(self, offset: int) -> Block:
+        block = Block(offset, BlockHead.parse(self._read(offset, HEAD.size)))
+        if block.end > self._size:
+            raise RecordingError("a block is cut")
+        return block
+
+    def _content(self, block: Block) -> bytes:
+        return block.head.content(self._read(block.offset + HEAD.size, block.head.stored_bytes))
+
+    def _read(self, offset: int, count: int) -> bytes:
+        try:
+            return os.pread(self._file.fileno(), max(min(count, self._size - offset), 0), offset)
+        except OSError as error:
+            raise RecordingError(f"it cannot be read ({error.strerror})") from error
 
     def _entry_point(self, time_us: int) -> int | None:
         """The last entry point before the first frame after a time; None if there is none at all."""
         found = None
-        for number, entry in enumerate(self._blocks.entries):
-            if entry.entry_point:
-                if found is not None and entry.time_us > time_us:
+        for number, block in enumerate(self.blocks):
+            if block.head.kind is BlockKind.ENTRY_POINT:
+                if found is not None and block.head.time_us > time_us:
                     break
                 found = number
         return found
 
-    def _records_of(self, entry: BlockEntry) -> list[Record]:
-        return self._decoded(entry, decode_records)
+    def _records_of(self, block: Block) -> list[Record]:
+        return self._decoded(block, decode_records)
 
-    def _blob_of(self, entry: BlockEntry) -> Blob:
-        return self._decoded(entry, decode_blob)
-
-    def _decoded(self, entry: BlockEntry, decode: Callable[[bytes], _Content]) -> _Content:
+    def _decoded(self, block: Block, decode: Callable[[bytes], _Content]) -> _Content:
         try:
-            head, content = self._block_file.block(entry.offset)
-            if head.kind is not entry.kind:
-                raise RecordingError("its index is damaged")
-            return decode(content)
+            return decode(self._content(block))
         except RecordingError as error:
-            at = format_position(max(entry.time_us - self.began_us, 0))
+            at = format_position(max(block.head.time_us - self.began_us, 0))
             raise RecordingError(
-                f"{self.path} is damaged at {at} (byte {entry.offset}): {error}; it plays up to there, and from any "
+                f"{self.path} is damaged at {at} (byte {block.offset}): {error}; it plays up to there, and from any "
                 "time behind it"
             ) from error

@@ -1,21 +1,26 @@
-"""Writes a recording: appends whole blocks, and the index at the end."""
+"""Writes a recording: appends whole blocks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from common.blobs import Blob
 from common.errors import OutputError
 from common.io.append_file import AppendFile
-from common.recording.block import ENTRY_POINT, MAGIC, BlockKind, encode_block, encode_trailer
+from common.recording.block import MAGIC, BlockKind, encode_block
 from common.recording.facts import RecordingFacts
-from common.recording.index import BlockEntry, encode_index
+from common.recording.reader import Recording
 from common.recording.records import Record, RecordedFrame, RecordedState, encode_blob, encode_records
 
 _BLOCK_US: Final = 1_000_000
 _BLOCK_BYTES: Final = 1 << 18
 _BLOCK_RECORDS: Final = 1024
+
+
+def file_head(facts: RecordingFacts) -> bytes:
+    """What a recording without frames consists of."""
+    return MAGIC + encode_block(BlockKind.FACTS, facts.encode())
 
 
 class RecordingWriter:
@@ -31,25 +36,36 @@ class RecordingWriter:
     """
 
     def __init__(self, path: Path, facts: RecordingFacts) -> None:
-        self.path = path
-        self.frames = 0
-        self._entries: list[BlockEntry] = []
-        self._records: list[Record] = []
-        self._record_bytes = 0
-        self._entry_point = False
-        self._failed = self._closed = False
-        self._began_us: int | None = None
         try:
-            self._file = AppendFile(path)
+            file = AppendFile(path)
         except FileExistsError:
             raise OutputError(f"{path} exists: remove it, or give the recording another name") from None
         except OSError as error:
             raise OutputError(f"cannot create the recording {path}: {error.strerror}") from error
+        self._begin(path, file)
         try:
-            self._write(MAGIC + encode_block(BlockKind.FACTS, facts.encode()))
+            self._write(file_head(facts))
         except OutputError:
             self.close()
             raise
+
+    @classmethod
+    def behind(cls, recording: Recording, blocks: int) -> Self:
+        """Continues a recording behind so many of its blocks; what follows is cut off. Raises OSError."""
+        writer = cls.__new__(cls)
+        writer._begin(recording.path, AppendFile(recording.path, recording.end_of(blocks)))
+        return writer
+
+    def _begin(self, path: Path, file: AppendFile) -> None:
+        self.path = path
+        self.frames = 0
+        self._file = file
+        self._records: list[Record] = []
+        self._record_bytes = 0
+        self._kind = BlockKind.FRAMES
+        self._failed = self._closed = False
+        self._last_us = 0
+        self._began_us: int | None = None
 
     @property
     def bytes_written(self) -> int:
@@ -75,7 +91,7 @@ class RecordingWriter:
     def begin_entry_point(self) -> None:
         """Begins a block at which decoding can begin; its states follow."""
         self.flush()
-        self._entry_point = True
+        self._kind = BlockKind.ENTRY_POINT
 
     def add_state(self, state: RecordedState) -> None:
         """Adds a state that packets behind it are predicted from."""
@@ -84,21 +100,17 @@ class RecordingWriter:
     def add_blob(self, blob: Blob) -> None:
         """Adds a blob, which counts for the frames behind it."""
         self.flush()
-        time_us = self._entries[-1].time_us if self._entries else 0
-        entry = BlockEntry(0, time_us, BlockKind.BLOB, blob=(blob.kind, blob.key))
-        self._append(BlockKind.BLOB, encode_blob(blob), entry)
+        self._write(encode_block(BlockKind.BLOB, encode_blob(blob), self._last_us))
 
     def flush(self) -> None:
         """Writes the block in hand: what was added survives the death of this process."""
-        if not self._records:
-            return
         # States alone are no entry point yet: the frame that they are for follows.
         if self._began_us is None:
             return
-        entry = BlockEntry(0, self._began_us, BlockKind.FRAMES, self._entry_point)
-        records, self._records, self._record_bytes = self._records, [], 0
-        self._began_us, self._entry_point = None, False
-        self._append(BlockKind.FRAMES, encode_records(records), entry)
+        block = encode_block(self._kind, encode_records(self._records), self._began_us)
+        self._last_us, self._began_us, self._kind = self._began_us, None, BlockKind.FRAMES
+        self._records, self._record_bytes = [], 0
+        self._write(block)
 
     def sync(self) -> None:
         """Waits until the blocks are on the disk, where they survive a loss of power."""
@@ -106,16 +118,13 @@ class RecordingWriter:
             self._file.sync()
 
     def close(self) -> None:
-        """Writes the last block and the index, unless writing has failed before; safe to call twice."""
+        """Writes the last block, unless writing has failed before; safe to call twice."""
         if self._closed:
             return
         self._closed = True
         try:
             if not self._failed:
                 self.flush()
-                content = encode_index(self._entries)
-                if content is not None:
-                    self._write(encode_block(BlockKind.INDEX, content) + encode_trailer(self.bytes_written))
         finally:
             with self._reported():
                 self._file.close()
@@ -129,12 +138,6 @@ class RecordingWriter:
     def _add(self, record: Record, data_bytes: int) -> None:
         self._records.append(record)
         self._record_bytes += data_bytes
-
-    def _append(self, kind: BlockKind, content: bytes, entry: BlockEntry) -> None:
-        block = encode_block(kind, content, ENTRY_POINT if entry.entry_point else 0)
-        offset = self.bytes_written
-        self._write(block)
-        self._entries.append(BlockEntry(offset, entry.time_us, kind, entry.entry_point, entry.blob))
 
     def _write(self, data: bytes) -> None:
         with self._reported():

@@ -83,7 +83,7 @@ class Replay:
         """A line about what is replayed."""
         recording, facts = self._recording, self._recording.facts
         if not recording.whole:
-            logger.warning("%s has no index: it was cut, or is being recorded; what is whole plays", recording.path)
+            logger.warning("%s is cut, or is being recorded; what is whole plays", recording.path)
         length = format_position(recording.duration_us)
         return f"replaying {recording.path}: {length} of {facts.sender}, recorded by the {facts.recorded_by}"
 

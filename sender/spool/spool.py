@@ -1,44 +1,43 @@
 """The frames that a sender has captured and not yet delivered, in order, on disk.
 
-    DIR/session.json           session and its secret, source, codec and networks of the frames
-    DIR/lock                   locked by the sender that uses the directory
-    DIR/000000000256.frames    the frames from 256 on; the newest file is kept as long as the session lasts
+    DIR/lock                locked by the sender that uses the directory
+    DIR/000000000256.bw     a recording of the frames from 256 on, a block each; the newest one is kept as long as the
+                            session lasts, because it carries the numbering
 
-A frame is sent (`take`) only after it is on the disk, so that the spool contains every frame of the session that a
-receiver may have: after a crash of the sender or its machine, numbering continues after the last frame in the spool.
+The facts of each file name the session and its secret, the source, codec and networks of the frames.  A frame is sent
+(`take`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
+after a crash of the sender or its machine, numbering continues after the last frame in the spool.
 """
 
 import fcntl
-import json
 import logging
 import os
 import re
 import secrets
-from collections import deque
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.codec.packet import CODEC_VERSION
-from common.errors import MalformedPacket, OutputError, UsageError, disk_remedy
+from common.errors import MalformedPacket, OutputError, RecordingError, UsageError, disk_remedy
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write, remove_partial_files
-from common.io.regular_file import open_regular
+from common.recording.facts import RecordingFacts
+from common.recording.reader import Recording
+from common.recording.records import RecordedFrame
+from common.recording.writer import RecordingWriter, file_head
+from common.version import package_version
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 from sender.capture.cameras import without_credentials
 from sender.spool.config import DeliveryConfig
-from sender.spool.segment import SegmentWriter, read_segment
 
 logger = logging.getLogger(__name__)
-SESSION_FILE, LOCK_FILE = "session.json", "lock"
-_VERSION = 1
-_SUFFIX = ".frames"
-_SEGMENT = re.compile(rf"([0-9]{{12}}){re.escape(_SUFFIX)}")
+LOCK_FILE = "lock"
+_SEGMENT = re.compile(r"([0-9]{12})\.bw")
 _FRAMES_PER_SEGMENT = 256
-_MAX_SESSION_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +52,6 @@ class SpoolContent:
     source: str
     codec_version: int
     model_hash: bytes
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A file that is complete.
-
-    Args:
-        first: sequence of its first frame.
-        after: one after the sequence of its last frame.
-    """
-
-    path: Path
-    first: int
-    after: int
-    size_bytes: int
 
 
 class Spool:
@@ -85,13 +69,13 @@ class Spool:
     def __init__(self, directory: Path, content: SpoolContent, limit_bytes: float) -> None:
         self._directory = directory
         self._limit_bytes = limit_bytes
-        self._writer: SegmentWriter | None = None
-        self._writer_first = 0
-        self._segments: deque[_Segment] = deque()
-        # Frames to send, in order: those read from complete files or synced, then those of the file being written.
-        self._ready: deque[LabelFrame] = deque()
-        self._unsynced: list[LabelFrame] = []
-        self._taken = self._delivered = self._sealed_bytes = 0
+        self._writer: RecordingWriter | None = None
+        # Size of each complete file, by the sequence of its first frame, in order; and frames of one of them.
+        self._complete: dict[int, int] = {}
+        self._read: tuple[int, list[LabelFrame]] = (-1, [])
+        # Of the newest file: the sequence of its first frame, and its frames.
+        self._newest, self._frames = 0, list[LabelFrame]()
+        self._taken = self._delivered = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -102,14 +86,19 @@ class Spool:
                 raise
 
     @property
+    def next_sequence(self) -> int:
+        """The sequence of the next frame."""
+        return self._newest + len(self._frames)
+
+    @property
     def pending(self) -> int:
         """Number of undelivered frames."""
         return self.next_sequence - self._delivered
 
     @property
     def has_room(self) -> bool:
-        written = self._writer.size_bytes if self._writer else 0
-        return written + self._sealed_bytes < self._limit_bytes
+        written = self._writer.bytes_written if self._writer else 0
+        return written + sum(self._complete.values()) < self._limit_bytes
 
     def append(self, frame: LabelFrame) -> None:
         """Appends a frame, which survives a crash of this process.
@@ -120,20 +109,19 @@ class Spool:
         if frame.sequence != self.next_sequence:
             raise ValueError(f"frame {frame.sequence} appended instead of frame {self.next_sequence}")
         with self._reported():
-            if self._writer is None or self.next_sequence - self._writer_first >= _FRAMES_PER_SEGMENT:
-                self._seal()
-                self._begin_segment()
+            if len(self._frames) >= _FRAMES_PER_SEGMENT:
+                self._begin_file(self.next_sequence)
             assert self._writer is not None
-            self._writer.append(encode_label_frame(frame))
-        self._unsynced.append(frame)
-        self.next_sequence += 1
+            captured_us = round(frame.captured_at * 1e6)
+            record = RecordedFrame(frame.sequence, captured_us, captured_us, True, encode_label_frame(frame))
+            self._writer.add_frame(record, entry_point=True)
+            self._writer.flush()
+        self._frames.append(frame)
 
     def take(self, most: int) -> list[LabelFrame]:
         """The next frames to send, at most `most`; they are synced to the disk."""
         with self._reported():
-            if not self._ready:
-                self._read_ahead()
-        frames = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+            frames = self._untaken()[:most]
         if frames:
             self._taken = frames[-1].sequence + 1
         return frames
@@ -150,29 +138,25 @@ class Spool:
                 f"{self.next_sequence}: it is an old copy; remove it, or give another --spool"
             )
         self._taken = max(self._taken, sequence)
-        while self._ready and self._ready[0].sequence < sequence:
-            self._ready.popleft()
         self.release(sequence)
 
     def release(self, sequence: int) -> None:
         """Marks the frames below a sequence as delivered and deletes their files."""
         self._delivered = max(self._delivered, sequence)
         with self._reported():
-            while self._segments and self._segments[0].after <= self._delivered:
-                if len(self._segments) == 1 and self._writer is None:
-                    return  # the last file carries the numbering
-                delivered = self._segments.popleft()
-                delivered.path.unlink()
-                self._sealed_bytes -= delivered.size_bytes
+            for first in list(self._complete):
+                if self._after(first) > self._delivered:
+                    return
+                self._path(first).unlink()
+                del self._complete[first]
 
     def finish(self) -> None:
-        """Ends the session: the next sender that opens the directory begins a new one."""
+        """Ends the session, whose frames are delivered: the next sender that opens the directory begins a new one."""
         with self._reported():
-            # In this order: files without a session are removed later, a session without files would restart at 0.
-            (self._directory / SESSION_FILE).unlink()
-            self._sync_directory()
             self._close_writer()
-            self._remove_segments()
+            for first in [*self._complete, self._newest]:
+                self._path(first).unlink()
+            self._sync_directory()
 
     def close(self) -> None:
         """Unlocks the directory; undelivered frames stay. Safe to call twice."""
@@ -190,96 +174,80 @@ class Spool:
         except OSError:
             raise UsageError(f"another sender uses the spool {self._directory}: give --spool another one") from None
         remove_partial_files(self._directory)
-        path = self._directory / SESSION_FILE
-        self.resumed = path.exists()
-        if self.resumed:
-            self.session_id, secret = read_session(self._directory, content)
-            self.session_secret = secret or secrets.token_bytes(SESSION_SECRET_BYTES)
-            self._find_segments()
-            if not secret:
-                # The document of an earlier version: the secret is on the disk before a receiver learns it.
-                self._write_session(path, content)
+        firsts = _firsts(self._directory)
+        self._delivered = self._taken = firsts[0] if firsts else 0
+        self.resumed = bool(firsts)
+        if firsts:
+            self._complete = {first: self._path(first).stat().st_size for first in firsts[:-1]}
+            self._resume(firsts[-1], content)
         else:
-            self._remove_segments()
-            self.session_id = secrets.token_bytes(SESSION_ID_BYTES)
-            self.session_secret = secrets.token_bytes(SESSION_SECRET_BYTES)
-            self.next_sequence = 0
-            self._write_session(path, content)
+            session, secret = secrets.token_hex(SESSION_ID_BYTES), secrets.token_hex(SESSION_SECRET_BYTES)
+            self._facts = RecordingFacts(
+                content.codec_version,
+                content.model_hash.hex(),
+                "spool",
+                package_version(),
+                sender="",
+                live=False,
+                began_at=time.time(),
+                session={"id": session, "secret": secret, "source": content.source},
+            )
+            self._begin_file(0)
+        self.session_id = bytes.fromhex(self._facts.session["id"])
+        self.session_secret = bytes.fromhex(self._facts.session["secret"])
 
-    def _write_session(self, path: Path, content: SpoolContent) -> None:
-        document: dict[str, Any] = {
-            "version": _VERSION,
-            "session": self.session_id.hex(),
-            "secret": self.session_secret.hex(),
-            "source": content.source,
-            "codec": content.codec_version,
-            "model": content.model_hash.hex(),
-        }
-        atomic_write(path, json.dumps(document).encode(), mode=0o600)
+    def _resume(self, first: int, content: SpoolContent) -> None:
+        """Continues the newest file of an earlier sender, whose end may be cut."""
+        with _open_file(self._path(first)) as recording:
+            check_content(recording, content)
+            self._facts = recording.facts
+            self._newest, self._frames = first, _frames_of(recording)
+            self._writer = RecordingWriter.behind(recording, len(self._frames))
+
+    def _begin_file(self, first: int) -> None:
+        if self._writer is not None:
+            self._complete[self._newest] = self._writer.bytes_written
+            self._read = self._newest, self._frames
+            self._close_writer()
+        path = self._path(first)
+        atomic_write(path, file_head(self._facts), mode=0o600)
         self._sync_directory()
+        self._newest, self._frames = first, []
+        with _open_file(path) as recording:
+            self._writer = RecordingWriter.behind(recording, 0)
 
-    def _find_segments(self) -> None:
-        """Finds the files of an earlier sender; the last one may be truncated."""
-        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self._directory))
-        firsts = sorted(int(name[1]) for name in names if name)
-        self.next_sequence = firsts[0] if firsts else 0
-        self._taken = self._delivered = self.next_sequence
-        for number, first in enumerate(firsts):
-            path = self._path(first)
-            newest = number == len(firsts) - 1
-            after = first + len(read_segment(path)) if newest else firsts[number + 1]
-            if after > first:
-                self._add_segment(_Segment(path, first, after, path.stat().st_size))
-                self.next_sequence = after
-            else:
-                path.unlink()
-                self.next_sequence = first
-
-    def _read_ahead(self) -> None:
-        """Fills `_ready` from the first file with frames to send, else from the file being written."""
-        for segment in self._segments:
-            if segment.after > self._taken:
-                self._ready.extend(frame for frame in _frames_of(segment) if frame.sequence >= self._taken)
-                if self._ready:
-                    return
-                logger.error("%s is damaged: frames %d to %d are lost", segment.path, self._taken, segment.after - 1)
-                self._taken = segment.after
+    def _untaken(self) -> list[LabelFrame]:
+        """Frames from `_taken` on, of the first file that has some."""
+        for first in self._complete:
+            after = self._after(first)
+            if after <= self._taken:
+                continue
+            if self._read[0] != first:
+                self._read = first, self._frames_in(first)
+            frames = [frame for frame in self._read[1] if frame.sequence >= self._taken]
+            if frames:
+                return frames
+            logger.error("%s is damaged: frames %d to %d are lost", self._path(first), self._taken, after - 1)
+            self._taken = after
         if self._writer is not None:
             self._writer.sync()
-            self._ready.extend(self._unsynced)
-            self._unsynced = []
+        return self._frames[self._taken - self._newest :]
 
-    def _seal(self) -> None:
-        """Completes the file being written; its frames are read again later if others are to be sent before them."""
-        if self._writer is None:
-            return
-        size_bytes, first = self._writer.size_bytes, self._writer_first
-        self._close_writer()
-        earlier = self._ready or any(segment.after > self._taken for segment in self._segments)
-        self._add_segment(_Segment(self._path(first), first, self.next_sequence, size_bytes))
-        if not earlier:
-            self._ready.extend(self._unsynced)
-        self._unsynced = []
+    def _frames_in(self, first: int) -> list[LabelFrame]:
+        try:
+            with Recording(self._path(first)) as recording:
+                return _frames_of(recording)
+        except RecordingError:
+            return []
 
-    def _add_segment(self, segment: _Segment) -> None:
-        self._segments.append(segment)
-        self._sealed_bytes += segment.size_bytes
-
-    def _begin_segment(self) -> None:
-        self._writer_first = self.next_sequence
-        self._writer = SegmentWriter(self._path(self._writer_first))
-        self._sync_directory()
+    def _after(self, first: int) -> int:
+        """One after the sequence of the last frame of a complete file: the first frame of the next file."""
+        return min(other for other in [*self._complete, self._newest] if other > first)
 
     def _close_writer(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             writer.close()
-
-    def _remove_segments(self) -> None:
-        for path in self._directory.glob(f"*{_SUFFIX}"):
-            path.unlink()
-        self._segments.clear()
-        self._sealed_bytes = 0
 
     def _sync_directory(self) -> None:
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -289,17 +257,20 @@ class Spool:
             os.close(folder)
 
     def _path(self, first: int) -> Path:
-        return self._directory / f"{first:012d}{_SUFFIX}"
+        return self._directory / f"{first:012d}.bw"
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        """Turns errors of the disk into OutputError."""
+        """Says what to do about errors of the disk."""
         try:
             yield
-        except OSError as error:
-            reason = error.strerror or str(error)
-            remedy = disk_remedy(error, "give another --spool")
-            raise OutputError(f"the spool {self._directory}: {reason}; {remedy}") from error
+        except (OSError, OutputError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            reason = cause.strerror or str(cause)
+            remedy = disk_remedy(cause, "give another --spool")
+            raise OutputError(f"the spool {self._directory}: {reason}; {remedy}") from cause
 
 
 @contextmanager
@@ -323,41 +294,50 @@ def spool_content(camera: str, model_hash: bytes) -> SpoolContent:
     return SpoolContent(source, CODEC_VERSION, model_hash)
 
 
-def _frames_of(segment: _Segment) -> Iterator[LabelFrame]:
-    for record in read_segment(segment.path):
-        try:
-            yield decode_label_frame(record)
-        except MalformedPacket:
-            return
+def check_spool_content(directory: Path, content: SpoolContent) -> bool:
+    """Whether frames of an earlier sender may wait in a directory; raises UsageError if they are not of this source."""
+    firsts = _firsts(directory)
+    if firsts:
+        with _open_file(directory / f"{firsts[-1]:012d}.bw") as recording:
+            check_content(recording, content)
+    return bool(firsts)
 
 
-def read_session(directory: Path, content: SpoolContent) -> tuple[bytes, bytes]:
-    """The id and secret of the session in a spool; the secret is empty in the document of an earlier version.
+def _firsts(directory: Path) -> list[int]:
+    """The sequences of the first frames of a spool's files, in order."""
+    names = (_SEGMENT.fullmatch(name) for name in os.listdir(directory))
+    return sorted(int(name[1]) for name in names if name)
 
-    Raises:
-        UsageError: the document is damaged, or the frames are of another source or version.
-        OSError: the document cannot be read.
-    """
-    path = directory / SESSION_FILE
+
+def _open_file(path: Path) -> Recording:
     try:
-        with open_regular(path, _MAX_SESSION_BYTES) as file:
-            document = json.loads(file.read())
-        session_id, secret = bytes.fromhex(document["session"]), bytes.fromhex(document.get("secret", ""))
-        source, codec, model = document["source"], int(document["codec"]), bytes.fromhex(document["model"])
-        if document["version"] != _VERSION or len(session_id) != SESSION_ID_BYTES:
-            raise ValueError(path)
-        if len(secret) not in (0, SESSION_SECRET_BYTES):
-            raise ValueError(path)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise UsageError(f"{path} cannot be read: remove {directory}, or give another --spool") from None
-    if source != content.source:
+        return Recording(path)
+    except RecordingError as error:
+        raise UsageError(f"{error}: remove {path.parent}, or give another --spool") from None
+
+
+def _frames_of(recording: Recording) -> list[LabelFrame]:
+    """The frames of a file up to the first damage."""
+    frames: list[LabelFrame] = []
+    with suppress(RecordingError, MalformedPacket):
+        for record in recording.read():
+            if isinstance(record, RecordedFrame):
+                frames.append(decode_label_frame(record.payload))
+    return frames
+
+
+def check_content(recording: Recording, content: SpoolContent) -> None:
+    """Raises UsageError if the recording is no file of a spool, or has frames of another source or version."""
+    facts, directory = recording.facts, recording.path.parent
+    if facts.recorded_by != "spool" or set(facts.session) != {"id", "secret", "source"}:
+        raise UsageError(f"{recording.path} is no file of a spool: remove it, or give another --spool")
+    if facts.session["source"] != content.source:
         raise UsageError(
-            f"the spool {directory} contains frames of {source}, not of {content.source}: "
+            f"the spool {directory} contains frames of {facts.session['source']}, not of {content.source}: "
             "deliver those first, or give another --spool"
         )
-    if (codec, model) != (content.codec_version, content.model_hash):
+    if (facts.codec, facts.model) != (content.codec_version, content.model_hash.hex()):
         raise UsageError(
             f"the spool {directory} contains frames of another version of Bodywire: "
             "deliver them with that version, or give another --spool"
         )
-    return session_id, secret

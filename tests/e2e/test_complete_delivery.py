@@ -67,7 +67,7 @@ def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path, num
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool), "--peer", "127.0.0.1:9"]
     sending = ForkedProgram("sender", flags)
     deadline_s = time.monotonic() + TIMEOUT_S
-    while not list(spool.glob("*.frames")):
+    while not list(spool.glob("*.bw")):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
     if find_spec("openvino"):  # whose libraries also have a say in how signals are handled

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -218,7 +219,7 @@ async def test_full_disk_is_reported(link: LinkFixture, tmp_path: Path, monkeypa
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sender.spool.segment.SegmentWriter.append", lambda *_: full(_))
+    monkeypatch.setattr("common.io.append_file.AppendFile.append", lambda *_: full(_))
     with pytest.raises(OutputError, match="No space left on device; free some space"):
         await sender.capture(1)
     monkeypatch.undo()
@@ -243,12 +244,11 @@ async def test_unexpected_error_is_raised(link: LinkFixture, tmp_path: Path, mon
 async def test_outdated_spool_is_reported(link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path) -> None:
     _, address = await link.server(pipeline)
     sender = await CompleteSender.started(tmp_path, address)
+    shutil.copytree(tmp_path / "spool", tmp_path / "copy" / "spool")
     await sender.capture(9)
     await pipeline.until_decoded(8)
     await sender.end()
-    for path in (tmp_path / "spool").glob("*.frames"):
-        path.unlink()
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(tmp_path / "copy", address)
     with pytest.raises(Exception, match="it is an old copy"):
         await sender.drain()
     await sender.end()

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -22,9 +21,8 @@ from common.codec.snapshot import decode_snapshot
 from common.codec.tables import load
 from common.errors import MalformedPacket, RecordingError, WireError
 from common.frames import check_frame
-from common.recording.block import ENTRY_POINT, MAGIC, BlockKind, encode_block
+from common.recording.block import BlockKind, encode_block
 from common.recording.facts import RecordingFacts
-from common.recording.index import BlockEntry, decode_index, encode_index
 from common.recording.reader import Recording
 from common.recording.records import (
     Record,
@@ -35,10 +33,9 @@ from common.recording.records import (
     encode_blob,
     encode_records,
 )
+from common.recording.writer import file_head
 from common.texture import atlas_tiles, point_colours
 from tests.support.packet_mutations import stream, with_right_check
-
-_INDEX_END: Final = 10_000
 
 Seeds = Callable[[], Iterator[bytes]]
 Decode = Callable[[bytes], None]
@@ -111,11 +108,10 @@ class Recordings:
         yield encode_records(self._records[:1])
 
     def files(self) -> Iterator[bytes]:
-        """A recording with frames and a blob that was not closed, so that its index is rebuilt."""
+        """A recording with frames and a blob."""
         facts = RecordingFacts(2, "00" * 8, "sender", "0", "clip", live=False, began_at=0.0)
-        head = MAGIC + encode_block(BlockKind.FACTS, facts.encode())
-        frames = encode_block(BlockKind.FRAMES, encode_records(self._records), ENTRY_POINT)
-        yield head + frames + encode_block(BlockKind.BLOB, encode_blob(Blob(TEXTURE, 3, b"data")))
+        frames = encode_block(BlockKind.ENTRY_POINT, encode_records(self._records))
+        yield file_head(facts) + frames + encode_block(BlockKind.BLOB, encode_blob(Blob(TEXTURE, 3, b"data")))
 
     def read(self, data: bytes) -> None:
         """Opens a file and reads all of it."""
@@ -154,16 +150,6 @@ def decode_tile(data: bytes) -> None:
     atlas_tiles.decode(atlas_tiles.TILES[0], data)
 
 
-def index() -> Iterator[bytes]:
-    """An index of frames and a blob."""
-    entries = [
-        BlockEntry(100, 0, BlockKind.FRAMES, entry_point=True),
-        BlockEntry(5000, 33_333, BlockKind.BLOB, blob=(TEXTURE, 3)),
-        BlockEntry(6000, 66_666, BlockKind.FRAMES),
-    ]
-    yield encode_index(entries) or b""
-
-
 def targets() -> Mapping[str, Target]:
     packets, recordings = Packets(), Recordings()
     decoder, *_ = stream()
@@ -184,7 +170,6 @@ def targets() -> Mapping[str, Target]:
             lambda data: void(decode_blob(data)),
             (RecordingError,),
         ),
-        "index": Target(index, lambda data: void(decode_index(data, _INDEX_END)), (RecordingError,)),
         "recording": Target(recordings.files, recordings.read, (RecordingError,)),
     }
 

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.blobs import Blob
 from common.errors import OutputError, RecordingError
-from common.recording.block import HEAD, TRAILER
+from common.recording.block import HEAD
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
@@ -51,30 +52,32 @@ def test_recording_without_frames_is_empty(tmp_path: Path) -> None:
         assert recording.duration_us == 0 and list(recording.read()) == []
 
 
-def test_index_is_rebuilt_from_the_blocks(tmp_path: Path) -> None:
-    path = tmp_path / "talk.bw"
-    written = write_counted(path, 400, blob_every=90)
-    with Recording(path) as recording:
-        indexed = recording._blocks.entries
-    os.truncate(path, path.stat().st_size - TRAILER.size)
-    with Recording(path) as recording:
-        assert not recording.whole
-        assert recording._blocks.entries == indexed
-        assert list(recording.read()) == written
-
-
 def test_cut_file_plays_up_to_its_last_whole_block(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    write_counted(path, 200)
+    write_counted(path, 200, blob_every=90)
     with Recording(path) as recording:
-        entries = recording._blocks.entries
+        blocks = recording.blocks
     data = path.read_bytes()
-    for number, entry in enumerate(entries):
+    for number, block in enumerate(blocks):
         for extra in (0, 1, HEAD.size, HEAD.size + 5):
-            path.write_bytes(data[: entry.offset + extra])
+            path.write_bytes(data[: block.offset + extra])
             with Recording(path) as recording:
-                assert len(recording._blocks.entries) == number
+                assert recording.whole == (extra == 0)
+                assert recording.blocks == blocks[:number]
                 assert sequences(recording) == list(range(len(sequences(recording))))
+
+
+def test_cut_file_is_continued_behind_its_last_whole_block(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    write_counted(path, 100)
+    os.truncate(path, path.stat().st_size - 5)
+    with Recording(path) as recording:
+        before = sequences(recording)
+        writer = RecordingWriter.behind(recording, len(recording.blocks))
+    writer.add_frame(counted_frame(len(before), key=True), entry_point=True)
+    writer.close()
+    with Recording(path) as recording:
+        assert recording.whole and sequences(recording) == [*before, len(before)]
 
 
 def test_zeros_behind_the_last_block_are_ignored(tmp_path: Path) -> None:
@@ -82,12 +85,14 @@ def test_zeros_behind_the_last_block_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
     write_counted(path, 100)
     with Recording(path) as recording:
-        last = recording._blocks.entries[-1]
-        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.time_us]
+        last = recording.blocks[-1]
+        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.head.time_us]
     data = path.read_bytes()
-    path.write_bytes(data[: last.offset] + bytes(5000))
-    with Recording(path) as recording:
-        assert sequences(recording) == list(range(in_last[0]))
+    for zeros in (last.offset, last.offset + HEAD.size):
+        path.write_bytes(data[:zeros] + bytes(5000))
+        with Recording(path) as recording:
+            assert not recording.whole
+            assert sequences(recording) == list(range(in_last[0]))
 
 
 WRITE_FOREVER = """
@@ -119,7 +124,6 @@ def test_killed_writer_leaves_everything_up_to_its_last_whole_block(tmp_path: Pa
         writer.kill()
         reported = writer.stdout.read().split()
     with Recording(path) as recording:
-        assert not recording.whole
         found = sequences(recording)
     assert found == list(range(len(found)))
     # At most the 31 frames of the block in hand are lost.
@@ -159,3 +163,7 @@ def test_recording_of_other_networks_is_refused_with_what_to_do(tmp_path: Path) 
             recording.check(2, FACTS.model)
         with pytest.raises(RecordingError, match=f"networks {FACTS.model}"):
             recording.check(1, "00" * 8)
+    spooled = tmp_path / "000000000000.bw"
+    RecordingWriter(spooled, replace(FACTS, recorded_by="spool")).close()
+    with Recording(spooled) as recording, pytest.raises(RecordingError, match="part of a spool"):
+        recording.check(1, FACTS.model)

@@ -187,7 +187,7 @@ async def test_damage_ends_a_replay_with_an_error_behind_what_is_whole(tmp_path:
     path = tmp_path / "talk.bw"
     write_clip(path, slow_clip(60), state_every=20)
     with Recording(path) as recording:
-        damaged = recording._blocks.entries[12]
+        damaged = recording.blocks[12]
     data = bytearray(path.read_bytes())
     data[damaged.offset + HEAD.size + 9] ^= 1
     path.write_bytes(data)

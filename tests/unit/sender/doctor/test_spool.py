@@ -27,9 +27,9 @@ def test_spool_in_use_and_afterwards(tmp_path: Path) -> None:
     with closing(Spool(tmp_path, spool_content("/dev/video0", MODEL), 1e6)):
         (finding,) = check(tmp_path)
         assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 2)
-    before = (tmp_path / "session.json").read_bytes()
+    before = (tmp_path / "000000000000.bw").read_bytes()
     assert [finding.verdict for finding in check(tmp_path)] == [Verdict.OK, Verdict.OK]
     (finding,) = check(tmp_path, "/dev/video1")
     assert (finding.verdict, finding.exit_code) == (Verdict.PROBLEM, 2)
     assert "contains frames of /dev/video0" in finding.found
-    assert (tmp_path / "session.json").read_bytes() == before
+    assert (tmp_path / "000000000000.bw").read_bytes() == before

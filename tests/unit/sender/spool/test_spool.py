@@ -1,7 +1,6 @@
 """The spool across restarts, full disks and truncated files."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,10 @@ import pytest
 
 from common.errors import OutputError, UsageError
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.recording.reader import Recording
+from common.recording.writer import file_head
 from sender.spool.spool import Spool, SpoolContent
+from tests.support.recordings import FACTS
 
 CONTENT = SpoolContent("walk.mp4", 1, b"\x01" * 8)
 ALL_FRAMES = 1000
@@ -32,7 +34,7 @@ def sequences(frames: list[LabelFrame]) -> list[int]:
 
 
 def files(directory: Path) -> list[int]:
-    return sorted(int(path.stem) for path in (directory / "spool").glob("*.frames"))
+    return sorted(int(path.stem) for path in (directory / "spool").glob("*.bw"))
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +47,11 @@ def fill(spool: Spool, count: int) -> None:
         spool.append(frame(sequence))
 
 
-def test_session_file_is_private_and_partial_ones_are_removed(tmp_path: Path) -> None:
+def test_files_are_private_and_partial_ones_are_removed(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir(mode=0o755)
     spool_in(tmp_path).close()
-    assert (tmp_path / "spool" / "session.json").stat().st_mode & 0o777 == 0o600
-    partial = tmp_path / "spool" / ".session.json.01234567.partial"
+    assert (tmp_path / "spool" / "000000000000.bw").stat().st_mode & 0o777 == 0o600
+    partial = tmp_path / "spool" / ".000000000000.bw.01234567.partial"
     partial.touch()
     spool_in(tmp_path).close()
     assert not partial.exists()
@@ -107,37 +109,16 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_session_of_an_earlier_version_gets_a_secret_and_keeps_its_frames(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path)
-    fill(spool, 6)
-    session = spool.session_id
-    spool.close()
-    path = tmp_path / "spool" / "session.json"
-    document = json.loads(path.read_text())
-    del document["secret"]
-    path.write_text(json.dumps(document))
-    path.chmod(0o644)
-    spool = spool_in(tmp_path)
-    secret = spool.session_secret
-    assert (spool.session_id, spool.resumed, spool.pending) == (session, True, 6)
-    assert bytes.fromhex(json.loads(path.read_text())["secret"]) == secret
-    assert path.stat().st_mode & 0o777 == 0o600
-    spool.close()
-    spool = spool_in(tmp_path)
-    assert spool.session_secret == secret
-    spool.close()
-
-
 def test_truncated_file_loses_only_incomplete_frames(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 6)
     spool.close()
-    last = tmp_path / "spool" / "000000000004.frames"
+    last = tmp_path / "spool" / "000000000004.bw"
     last.write_bytes(last.read_bytes()[:-5])
     spool = spool_in(tmp_path)
     assert spool.next_sequence == 5
     spool.close()
-    last.write_bytes(b"")
+    os.truncate(last, last.stat().st_size - 5)
     spool = spool_in(tmp_path)
     assert spool.next_sequence == 4
     fill(spool, 1)
@@ -150,7 +131,7 @@ def test_damaged_file_loses_only_its_frames(tmp_path: Path, caplog: pytest.LogCa
     spool = spool_in(tmp_path)
     fill(spool, 12)
     spool.close()
-    (tmp_path / "spool" / "000000000004.frames").write_bytes(b"something else")
+    (tmp_path / "spool" / "000000000004.bw").write_bytes(b"something else")
     spool = spool_in(tmp_path)
     taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
     assert taken == [0, 1, 2, 3, 8, 9, 10, 11]
@@ -170,7 +151,7 @@ def test_frames_are_synced_before_they_are_taken(tmp_path: Path, monkeypatch: py
 
 
 def test_full_spool_has_no_room_until_frames_are_delivered(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path, limit_bytes=600)
+    spool = spool_in(tmp_path, limit_bytes=3000)
     while spool.has_room:
         fill(spool, 1)
     count = spool.next_sequence
@@ -191,13 +172,6 @@ def test_finished_session_leaves_no_files(tmp_path: Path) -> None:
     again = spool_in(tmp_path)
     assert again.session_id != session
     assert (again.next_sequence, again.resumed) == (0, False)
-    # Files without a session are deleted.
-    fill(again, 6)
-    again.close()
-    (tmp_path / "spool" / "session.json").unlink()
-    again = spool_in(tmp_path)
-    assert again.next_sequence == 0
-    assert files(tmp_path) == []
     again.close()
 
 
@@ -226,17 +200,38 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
     spool_in(tmp_path).close()
 
 
-def test_damaged_session_file_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no Bodywire recording: remove .*, or give another --spool"),
+        (b"\x93BODYWIRE\x01", "version 1, not 2: .*: remove .*, or give another --spool"),
+        (file_head(FACTS), "is no file of a spool"),
+    ],
+)
+def test_newest_file_that_is_none_of_a_spool_is_reported(tmp_path: Path, content: bytes, message: str) -> None:
     spool_in(tmp_path).close()
-    for text in (
-        "",
-        "[]",
-        json.dumps({"version": 1, "session": "00"}),
-        json.dumps({"version": 1, "session": "00" * 16, "secret": "0"}),
-    ):
-        (tmp_path / "spool" / "session.json").write_text(text)
-        with pytest.raises(UsageError, match=r"session\.json cannot be read"):
-            spool_in(tmp_path)
+    (tmp_path / "spool" / "000000000000.bw").write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        spool_in(tmp_path)
+
+
+def test_damage_within_the_newest_file_loses_what_follows_it_and_not_what_is_captured_later(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 4)
+    spool.close()
+    newest = tmp_path / "spool" / "000000000000.bw"
+    with Recording(newest) as recording:
+        third = recording.blocks[2]
+    data = bytearray(newest.read_bytes())
+    data[third.end - 3] ^= 1
+    newest.write_bytes(data)
+    spool = spool_in(tmp_path)
+    assert spool.next_sequence == 2
+    fill(spool, 1)
+    spool.close()
+    spool = spool_in(tmp_path)
+    assert sequences(spool.take(ALL_FRAMES)) == [0, 1, 2]
+    spool.close()
 
 
 def test_unusable_directory_is_reported(tmp_path: Path) -> None:
@@ -247,7 +242,7 @@ def test_unusable_directory_is_reported(tmp_path: Path) -> None:
 
 def test_files_with_foreign_names_are_left_alone(tmp_path: Path) -> None:
     spool_in(tmp_path).close()
-    for name in ("notes.frames", "٣.frames", f"{'9' * 100}.frames", "-00000000001.frames"):
+    for name in ("notes.bw", "٣.bw", f"{'9' * 100}.bw", "-00000000001.bw"):
         (tmp_path / "spool" / name).touch()
     spool = spool_in(tmp_path)
     assert spool.resumed and spool.next_sequence == 0
