@@ -5,7 +5,7 @@ What people differ in, shape and clothes, moves the template, and so the mesh.  
 closer to the clothed truth, and would change whenever the labels of clothes do.
 
 Where limbs touch, a carried mesh passes through itself.  One that is solved in the pose does not, but takes thirty
-times as long and has other vertices in each frame: `tests.bench.surfaces` compares them.
+times as long and has other vertices in each frame.
 """
 
 import numpy as np

@@ -150,44 +150,6 @@ def is_watertight_piece(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> bool:
     return bool(mesh.is_watertight and mesh.is_winding_consistent and mesh.body_count == 1)
 
 
-def self_intersecting_share(vertices: npt.ArrayLike, faces: npt.ArrayLike) -> float:
-    """Share of triangles, 0…1, that pass through one with which they have no vertex in common."""
-    corners, triangles = np.asarray(vertices, dtype=np.float64)[np.asarray(faces)], np.asarray(faces)
-    first, second = _near_pairs(corners).T
-    apart = (triangles[first][:, :, None] != triangles[second][:, None]).all((1, 2))
-    first, second = first[apart], second[apart]
-    pierced = np.zeros(len(first), np.bool_)
-    for one, other in ((first, second), (second, first)):
-        for corner in range(3):
-            pierced |= _pierces(corners[one, corner], corners[one, (corner + 1) % 3], corners[other])
-    return len(np.unique([first[pierced], second[pierced]])) / len(triangles)
-
-
-def _near_pairs(corners: Float64Array) -> IntArray:
-    """(P, 2) indices of triangles (F, 3, 3) whose bounding boxes overlap."""
-    low, high = corners.min(1), corners.max(1)
-    centres, radii = (low + high) / 2, np.linalg.norm(high - low, axis=1) / 2
-    # The few largest triangles are compared with all, so that the others have few neighbours.
-    large = radii > np.quantile(radii, 0.98)
-    small = np.flatnonzero(~large)
-    pairs = [small[cKDTree(centres[small]).query_pairs(2 * radii[small].max(), output_type="ndarray")]]
-    for index in np.flatnonzero(large):
-        near = np.flatnonzero(((low <= high[index]) & (high >= low[index])).all(1))
-        pairs.append(np.stack([np.full(len(near), index), near], axis=1))
-    first, second = np.concatenate(pairs).T
-    overlap = ((low[first] <= high[second]) & (high[first] >= low[second])).all(1) & (first != second)
-    return np.stack([first[overlap], second[overlap]], axis=1)
-
-
-def _pierces(start: Float64Array, end: Float64Array, triangles: Float64Array) -> BoolArray:
-    """(P,) whether segment i passes through triangle i of (P, 3, 3)."""
-    a, b, c = triangles.transpose(1, 0, 2)
-    normal, along = np.cross(b - a, c - a), end - start
-    crosses = _dot(start - a, normal) * _dot(end - a, normal) < 0
-    sides = np.stack([_dot(along, np.cross(one - start, other - start)) for one, other in ((a, b), (b, c), (c, a))])
-    return np.asarray(crosses & ((sides > 0).all(0) | (sides < 0).all(0)))
-
-
 def intersection_over_union(found: BoolArray, truth: BoolArray) -> float:
     """IoU of two masks; 1 when both are empty."""
     union = (found | truth).sum()

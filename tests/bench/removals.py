@@ -1,163 +1,255 @@
-"""What each trained network is for: its figure with its weights, and with the same weights at random places.
+"""What parts of both daemons are for: figures of the same people with a part and with a named bypass in its place.
 
-A network that earns nothing has the same figure either way.  Figures are better when lower, on rendered people of the
-test split; "estimated" begins with the labels that the sender estimates, whose errors may hide the difference.  ± is
-one standard error of the difference over them.  Milliseconds are those that the network itself
-computes on one core, for each person, frame or picture of its figure.
+    joints                    mean error about the hips after semantics, rendered test people
+    depth map, mask           of perception's own heads, the same people
+    keypoints beyond 0.1      share farther from the annotation than 0.1 of the person's box, photographs
+    Brier score               of the confidence of limbs
+    kinds misread             share of what people wear that is read wrongly
+    clothes                   mean distance of clothes from the true ones, people at rest, half of `surface` known
+    clothes read              the same of the `surface` labels that are read from pictures
+    jerk                      error of the second difference of joints in time, rendered clips
+
+All are lower when better.  The difference is that of the bypass from the whole, paired, ± one standard error; where it
+is less than two of them, the part shows nothing.  `--photographs DIR` adds the held-back people of that folder.
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-from torch import Tensor, nn
+import torch
 
-from common.picture_codec.weights import load_codecs
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.shards import CropDataset
-from common.weights.loader import load_weights
-from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.arrays import Float64Array, FloatArray
+from common.body.model import BodyModel
+from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
+from common.body.template import BodyTemplate
+from common.labels import concatenate, group_slices
+from common.synthetic.dataset.presets import DRESSED, KINDS
+from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
+from common.synthetic.dataset.split import SEED_RANGES
+from common.synthetic.scene.scene import scene_maker
+from common.wear_kinds import CLOTHES, VALUES
+from receiver.outfits.guidance import Guidance
+from receiver.outfits.mixture import draw, unfolded
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.stage import ObservedPerson
+from sender.train.photographs import Photograph, held_out, read_image, read_people
+from sender.train.worn_people import hidden_unknown, judged_people
+from sender.wears.stage import WearsReader
 from tests.bench import crops, measures, report
-from tests.bench.network_figures import FIGURES, Figure, TestPeople
+from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
+from tests.bench.clip_frames import add_clips_flag
+from tests.bench.known_outfits import KnownOutfits, read_entries
+from tests.bench.moving import MovingSender
+from tests.bench.moving_clips import MovingClipRenderer
 from tests.bench.perceived import CropSender
-from tests.support.changed_weights import changed_weights, shuffled
+from tests.bench.wears import annotated
 
-COUNT, FEW = 96, 16
-QUICK_COUNT, QUICK_FEW = 24, 4
-_ROOT = Path(__file__).resolve().parents[2]
-
-SOURCES = {
-    "perception": ("sender/perception/network/*.py",),
-    "detector": ("sender/perception/inference/detector.py",),
-    "verifier": ("sender/perception/inference/verifier.py",),
-    "semantics": ("sender/semantics/cvae.py",),
-    "confidence": ("sender/semantics/confidence.py",),
-    "clothing": ("sender/clothing/*.py",),
-    "wears": ("sender/wears/[!e]*.py", "sender/wears/evidence.py"),
-    "extras": ("sender/wears/extras.py",),
-    "diffusion": ("receiver/outfits/diffusion.py",),
-    "atlas_completion": ("receiver/texture/atlas_completion.py",),
-    "image_channel": ("common/channel/*.py",),
-    "picture_diffusion": ("common/channel/diffusion.py",),
-    "picture_codec": ("common/picture_codec/*.py",),
-}
-"""Network → the code that would go with it."""
-
-
-def lines_of_code(name: str) -> int:
-    """Lines of the files that would go with a network."""
-    files = [file for pattern in SOURCES[name] for file in _ROOT.glob(pattern)]
-    return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
-
-
-class Stopwatch:
-    """Adds up the time that a network computes, whichever of its modules are called."""
-
-    def __init__(self) -> None:
-        self.seconds = self._entered_s = 0.0
-        self._depth = 0
-
-    def watch(self, network: nn.Module) -> None:
-        """Watches calls of all modules of a network."""
-        for module in network.modules():
-            module.register_forward_pre_hook(self._enter)
-            module.register_forward_hook(self._leave)
-
-    def _enter(self, *_: object) -> None:
-        if not self._depth:
-            self._entered_s = time.perf_counter()
-        self._depth += 1
-
-    def _leave(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self.seconds += time.perf_counter() - self._entered_s
-
-
-@contextmanager
-def watched(name: str) -> Iterator[Stopwatch]:
-    """Watches the networks that are loaded with the weights of an entry within the context."""
-    stopwatch, names = Stopwatch(), load_weights(name).keys()
-    load_state = nn.Module.load_state_dict
-
-    def load(network: nn.Module, state: Mapping[str, Tensor], *arguments: Any, **options: Any) -> Any:
-        if state.keys() <= names:
-            stopwatch.watch(network)
-        return load_state(network, state, *arguments, **options)
-
-    load_codecs.cache_clear()
-    with patch.object(nn.Module, "load_state_dict", load):
-        yield stopwatch
+_CHUNK = 8
+_KNOWN = 0.5
+_WORN_PX = 192
+# Needs weights that nobody has trained.
+NOT_MEASURED: Bypass = ("discriminator (10)", "a training without it")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A figure of a network, means over people.
+    """A figure with a part and with its bypass: means over the same people, and the paired difference."""
 
-    Args:
-        shipped, without: with its weights, and with shuffled ones.
-        error: standard error of the difference.
-        milliseconds: that the network computes, for each value of the figure.
-    """
+    people: int
+    whole: float
+    bypassed: float
+    difference: float
+    standard_error: float
 
-    shipped: float
-    without: float
-    error: float
-    milliseconds: float
+    @classmethod
+    def of(cls, whole: Sequence[float], bypassed: Sequence[float]) -> "Removal | None":
+        """None if there is nobody of whom both are known."""
+        pairs = np.array([whole, bypassed], np.float64)
+        pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+        if pairs.shape[1] < 2:
+            return None
+        change = pairs[1] - pairs[0]
+        means = pairs.mean(axis=1)
+        return cls(len(change), float(means[0]), float(means[1]), float(change.mean()), measures.standard_error(change))
 
     @property
     def verdict(self) -> str:
-        """Whether the figure is worse by more than two standard errors without the weights."""
-        return "" if self.without - self.shipped > 2 * self.error else "earns nothing yet"
+        if abs(self.difference) <= 2 * self.standard_error:
+            return "shows nothing"
+        return "worse without" if self.difference > 0 else "better without"
 
 
-def measure(name: str, figure: Figure, test: TestPeople) -> Removal:
-    """One figure of a network with its weights and with shuffled ones."""
-    with watched(name) as stopwatch:
-        shipped = np.asarray(figure(test))
-    with changed_weights(name, shuffled):
-        without = np.asarray(figure(test))
-    error = measures.standard_error(without - shipped)
-    return Removal(float(shipped.mean()), float(without.mean()), error, 1000 * stopwatch.seconds / len(shipped))
+Removals = dict[tuple[Bypass, str], Removal]
 
 
-def removal_table(removals: Mapping[tuple[str, str], Removal]) -> str:
-    rows = [["network", "figure", "shipped", "shuffled", "difference", "", "MB", "ms", "lines"]]
-    for (name, figure), found in removals.items():
-        size = (WEIGHTS_DIRECTORY / find_entry(name).file).stat().st_size / 1e6
-        digits = 3 if found.shipped < 1 else 2
-        numbers = [f"{value:.{digits}f}" for value in (found.shipped, found.without)]
-        difference = f"{found.without - found.shipped:+.{digits}f} ± {found.error:.{digits}f}"
-        costs = [f"{size:.1f}", f"{found.milliseconds:.1f}", str(lines_of_code(name))]
-        rows.append([name, figure, *numbers, difference, found.verdict, *costs])
+def of_senders(rows: Sequence[Row], people: str) -> Removals:
+    """Perception, semantics and confidence."""
+    found: Removals = {}
+    for bypass, name in dict.fromkeys(key for row in rows for key in row.figures):
+        if bypass == WHOLE:
+            continue
+        pair = ([row.figures[which, name] for row in rows] for which in (WHOLE, bypass))
+        _add(found, (bypass, f"{name}, {people}"), *pair)
+    stated, right = (np.stack([getattr(row, name) for row in rows]) for name in ("confidence", "right"))
+    brier = [
+        np.nanmean(np.square(each - right), axis=1).tolist() for each in (stated, stated.mean(axis=0, keepdims=True))
+    ]
+    _add(found, (("confidence of limbs", "its mean"), f"Brier score, {people}"), *brier)
+    return found
+
+
+def _add(found: Removals, key: tuple[Bypass, str], whole: Sequence[float], bypassed: Sequence[float]) -> None:
+    removal = Removal.of(whole, bypassed)
+    # What a bypass cannot change at all is no figure of it.
+    if removal and (removal.difference or removal.standard_error):
+        found[key] = removal
+
+
+Reading = tuple[Mapping[str, FloatArray], Sequence[int]]
+"""What was read of a person, and the possible values of each attribute as bits."""
+
+
+def of_wears(readings: Sequence[Reading], people: str) -> Removals:
+    """Kinds of clothes: as read, and the value that most of these people have."""
+    found: Removals = {}
+    wrong = np.full((2, len(readings), len(CLOTHES)), np.nan)
+    for column, (name, values) in enumerate(CLOTHES.items()):
+        judged = [row for row, (_, bits) in enumerate(readings) if bits[column] != (1 << len(values)) - 1]
+        if not judged:
+            continue
+        possible = np.array([[readings[row][1][column] >> value & 1 for value in range(len(values))] for row in judged])
+        read = [int(readings[row][0][name].argmax()) for row in judged]
+        wrong[0, judged, column] = 1 - possible[np.arange(len(judged)), read]
+        wrong[1, judged, column] = 1 - possible[:, possible.sum(axis=0).argmax()]
+    known = ~np.isnan(wrong[0]).all(axis=1)
+    whole, majority = np.nanmean(wrong[:, known], axis=2).tolist()
+    _add(found, (("reading of kinds", "majority"), f"kinds misread, share, {people}"), whole, majority)
+    return found
+
+
+def rendered_wearers(count: int) -> list[Reading]:
+    """People in outfits of known kinds."""
+    scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
+    made = scenes.make(SEED_RANGES["test"].start + 77, count, _WORN_PX)
+    bits = hidden_unknown(np.asarray(made["kinds"], np.uint8), np.asarray(made["part"], np.uint8))
+    reader, perception, readings = WearsReader.load(), Perception.load(), []
+    for image, of_person in zip(made["image"], bits, strict=True):
+        picture = np.asarray(image, np.uint8)
+        person = ObservedPerson(0, 1.0, CropBox(0, 0, _WORN_PX), perception.observe([picture]))
+        readings.append((reader.read(picture, person), of_person.tolist()))
+    return readings
+
+
+def photographed_wearers(folder: Path, most: int | None) -> list[Reading]:
+    """Judged people of held-back photographs in their annotated boxes."""
+    reader, perception, readings = WearsReader.load(), Perception.load(), list[Reading]()
+    for name, people in list(judged_people(folder, "test").items())[:most]:
+        read = annotated(reader, perception, read_image(folder / "images" / name), people)
+        readings += [(shares, person.kinds[: len(VALUES)].tolist()) for shares, person in read]
+    return readings
+
+
+def held_back(folder: Path, most: int | None) -> Iterator[Photograph]:
+    """The photographs with keypoints that no network was trained on."""
+    chosen = held_out([path.name for path in sorted((folder / "images").iterdir())])
+    photographs = (item for item in read_people(folder) if item.name in chosen)
+    for number, item in enumerate(photographs):
+        if most is None or number < most:
+            yield item
+
+
+@torch.inference_mode()
+def of_clothes(batch: Batch) -> Removals:
+    """`surface` labels as read from one picture, and none."""
+    space, where, found = SurfaceSpace.load(), group_slices()["surface"], Removals()
+    read = [concatenate(labels.labels)[where] for labels, _ in CropSender().predict(batch)]
+    true = space.decode(torch.from_numpy(np.asarray(batch["surface"], np.float32)))
+    distances = []
+    for entries in (np.stack(read), np.zeros((len(read), SURFACE_SIZE), np.float32)):
+        shown = space.decode(torch.from_numpy(entries.astype(np.float32)))
+        distances.append((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
+    _add(found, (("reading of clothes", "mean clothes"), "clothes read, mm, rendered"), *distances)
+    return found
+
+
+@torch.inference_mode()
+def of_outfits(count: int) -> Removals:
+    """The outfits' diffusion, and the mixture's sample in its place."""
+    template, space = BodyTemplate.from_model(BodyModel.load()), SurfaceSpace.load()
+    guidance, area = Guidance.load(template, space), template.areas / template.areas.sum()
+    rng, whole, alone = np.random.default_rng(0), list[float](), list[float]()
+    for number, person in enumerate(KnownOutfits("test").people(SEED_RANGES["test"].start + 77, count)):
+        read = read_entries(person, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
+        drawn = draw(person.wears, number)
+        # As `Guidance.chosen` shrinks the noise that the diffusion starts from.
+        sample = unfolded(drawn, drawn.noise * (1 - _KNOWN) ** 2)
+        for own, latent in ((whole, guidance.chosen(person.wears, number, read, _KNOWN)), (alone, sample)):
+            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - person.displacement, axis=1)
+            own.append(float(1000 * area @ off))
+    found = Removals()
+    _add(found, (("diffusion of outfits", "mixture alone"), "clothes, mm, rendered"), whole, alone)
+    return found
+
+
+def of_smoothing(clips: int, seed: int, folder: Path) -> Removals:
+    """Labels smoothed over time, and each frame's own."""
+    sender, renderer, found = MovingSender(), MovingClipRenderer(), Removals()
+    scores = [sender.follow(renderer.clip(seed, number, folder)) for number in range(clips)]
+    for key, name in (("mpjpe_mm", "joints, mm, clips"), ("acceleration_error_mm", "jerk, mm a frame², clips")):
+        pair = ([score[system].figures()[key] for score in scores] for system in ("bodywire", "per frame"))
+        _add(found, (("smoothing", "off"), name), *pair)
+    return found
+
+
+def removal_table(removals: Removals) -> str:
+    rows = [["part", "in its place", "figure", "people", "whole", "bypassed", "difference", ""]]
+    for ((part, instead), figure), each in removals.items():
+        digits = 3 if max(each.whole, each.bypassed) < 1 else 2
+        means = [f"{value:.{digits}f}" for value in (each.whole, each.bypassed)]
+        difference = f"{each.difference:+.{digits}f} ± {each.standard_error:.{digits}f}"
+        rows.append([part, instead, figure, str(each.people), *means, difference, each.verdict])
+    rows.append([*NOT_MEASURED, "", "", "", "", "", "needs a training; not measured"])
     return report.markdown(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("removals", __doc__, 7)
+    report.add_amount(parser, "--count", "rendered people", 240, 24, report.at_least(_CHUNK))
+    report.add_amount(parser, "--moving", "rendered clips", 12, 2, report.at_least(2))
+    parser.add_argument("--photographs", type=Path, metavar="DIR", help="folder with images, keypoints and wears.tsv")
+    add_clips_flag(parser, "moving")
+    return report.run(parser, _work, arguments)
 
-    def work(options: argparse.Namespace) -> None:
-        count, few = (QUICK_COUNT, QUICK_FEW) if options.quick else (COUNT, FEW)
-        dataset = CropDataset([crops.crop_set(count, options.seed, CropSender().size, DRESSED.name)], "test")
-        test = TestPeople(dataset, count, few)
-        removals = {}
-        for name, figures in FIGURES.items():
-            for figure, measured in figures.items():
-                report.progress(f"{name}: {figure}")
-                removals[name, figure] = measure(name, measured, test)
-        print(f"{count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
-        print(removal_table(removals))
-        systems = {f"{name}, {figure}": vars(found) for (name, figure), found in removals.items()}
-        report.write_json(options, systems, people=count)
 
-    return report.run(parser, work, arguments)
+def _work(options: argparse.Namespace) -> None:
+    dataset = CropDataset([crops.crop_set(options.count, options.seed, CropSender().size, DRESSED.name)], "test")
+    fields, most = (*REQUIRED_FIELDS, "surface"), 10 if options.quick else None
+    senders, rows = Senders(dataset.batch(range(_CHUNK), fields)), list[Row]()
+    for start in range(0, options.count, _CHUNK):
+        rows += senders.rendered(dataset.batch(range(start, min(start + _CHUNK, options.count)), fields))
+        report.progress(f"{len(rows)} rendered people")
+    removals = of_senders(rows, "rendered")
+    if options.photographs:
+        seen = [row for item in held_back(options.photographs, most) for row in senders.photographed(item)]
+        report.progress(f"{len(seen)} people of photographs")
+        removals |= of_senders(seen, "photographs")
+        removals |= of_wears(photographed_wearers(options.photographs, most), "photographs")
+    removals |= of_wears(rendered_wearers(options.count), "rendered")
+    removals |= of_clothes(dataset.batch(range(options.count), fields)) | of_outfits(options.count)
+    removals |= of_smoothing(options.moving, options.seed, options.clips)
+    ordered = dict(sorted(removals.items()))
+    print(f"{options.count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
+    print(removal_table(ordered))
+    systems = {
+        f"{part}: {instead}, {figure}": vars(each) | {"shows": each.verdict}
+        for ((part, instead), figure), each in ordered.items()
+    }
+    report.write_json(options, systems, people=options.count, not_measured=": ".join(NOT_MEASURED))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ exchanged.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -32,12 +32,15 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
+from sender.capture.config import CaptureConfig
+from sender.capture.open import open_source
+from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from tests.bench import measures, report
-from tests.bench.folder_clip import folder_clip
 from tests.bench.whole_system import WholeSystem
 
 QUICK_FRAMES = 30
+_FPS = 24.0
 _SIDED = np.array([name.endswith(("shoulder", "hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
 
 
@@ -55,6 +58,17 @@ class Match:
     iou: float
     bare_iou: float
     keypoints: FloatArray
+
+
+def folder_clip(folder: Path) -> Iterator[tuple[Path, CapturedFrame]]:
+    """The frames NAME.jpg of a folder as one clip, with their files; `--camera` takes them for photographs.
+
+    Raises:
+        SourceError: a frame cannot be read, or there is none.
+    """
+    with open_source(CaptureConfig(str(folder / "*.jpg"))) as source:
+        for index, frame in enumerate(source):
+            yield folder / frame.source, replace(frame, source=folder.name, media_time_s=index / _FPS)
 
 
 def read_mask(path: Path) -> BoolArray:

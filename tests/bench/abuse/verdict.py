@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from common.arrays import Float64Array
 from tests.bench.abuse.campaign import Course
 from tests.bench.abuse.outcome import Entry, findings
 from tests.bench.abuse.supervision import Alarm
 from tests.bench.abuse.testbed import Sample, Testbed
-from tests.bench.crowded import slope
 from tests.bench.ledger import Faults, audit
 from tests.bench.measures import percentile
 
@@ -177,6 +177,12 @@ def is_flat(figures: dict[str, float], name: str, spare: float) -> bool | None:
     if figures["samples"] < _FEWEST_SAMPLES:
         return None
     return figures[f"{name}_growth"] <= max(LARGEST_GROWTH * figures[name], spare)
+
+
+def slope(line: Float64Array) -> float:
+    """Slope of a line fitted to (N, 2) points, without the first fifth of them."""
+    rest = line[len(line) // 5 :]
+    return float(np.polyfit(rest[:, 0] - rest[0, 0], rest[:, 1], 1)[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ import pytest
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
 from tests.bench.capacity import score
-from tests.bench.crowded import Measurements
-from tests.bench.crowded import evaluate as evaluate_crowd
 from tests.bench.failures import FAILURES, Line, evaluate
 from tests.bench.link import display_ages, oldest_s, oracle
 from tests.bench.rate import LabelClip, Sent, raw
@@ -87,32 +85,6 @@ def test_detection_of_and_recovery_from_failures() -> None:
     captured: list[Line] = [{"what": "captured", "seq": seq, "at": 9.0} for seq in range(3)]
     lost = evaluate(captured, [shown(0, 9.0, 9.1), shown(2, 9.0, 12.1), shown(2, 9.0, 12.2)], [(10.0, 12.0)], stopped)
     assert (lost["lost_frames"], lost["duplicate_frames"]) == (1, 1)
-
-
-def crowd(**counters: int) -> dict[str, dict[str, float]]:
-    """Frames every 10 ms for 40 s, acknowledged after 2 ms, or after 3 ms while one sender is stopped."""
-    stopped = [(110.0, 118.0), (130.0, 138.0)]
-    due_s = np.arange(100.0, 140.0, 0.01)
-    took_s = np.where([any(begin <= at < end for begin, end in stopped) for at in due_s], 0.003, 0.002)
-    # Effects of the stopped sender end two seconds after it continues.
-    took_s[(due_s >= 118.0) & (due_s < 120.0)] = 9.0
-    at_s = np.arange(100.0, 140.0)
-    memory = np.where(at_s < 108.0, 50_000.0, 80_000.0 + (at_s - 100.0))
-    receiver = {"frames": 4000, "missing": 0, "again": 0, "broken": 0} | counters
-    series = (np.stack([at_s, memory], 1), np.stack([at_s, 0.5 * at_s], 1))
-    return evaluate_crowd(Measurements(np.stack([due_s, took_s], 1), stopped, 4000, receiver, *series))
-
-
-def test_crowd_with_and_without_a_stopped_sender() -> None:
-    systems = crowd()
-    assert systems["all"]["acknowledged_p99_ms"] == pytest.approx(2.0)
-    assert systems["one_stalled"]["acknowledged_p99_ms"] == pytest.approx(3.0)
-    assert systems["one_stalled"]["frames_per_s"] == pytest.approx(100.0, rel=0.01)
-    names = ("p99_worse_percent", "receiver_rss_slope_kb_per_min", "receiver_cpu")
-    assert [systems["all"][name] for name in names] == pytest.approx([50.0, 60.0, 0.5])
-    for counters, lost, again in (({"frames": 3990, "missing": 10}, 10, 10), ({"frames": 4003, "again": 3}, 0, 3)):
-        found = crowd(**counters)["all"]
-        assert (found["lost"], found["again"]) == (lost, again)
 
 
 def test_raw_numbers_repeat_slow_groups_by_the_codecs_rule() -> None:

@@ -122,12 +122,3 @@ def test_mean_by_key_skips_missing_values() -> None:
     rows = [{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}, {"a": 5.0, "c": float("nan")}]
 
     assert measures.mean_by_key(rows) == {"a": 3.0, "b": 4.0}
-
-
-@pytest.mark.parametrize(("distance", "intersect"), [(3.0, False), (1.5, True)])
-def test_spheres_pass_through_each_other(distance: float, intersect: bool) -> None:
-    one, other = sphere(), sphere(centre=(distance, 0.003, 0.001))
-    vertices = np.concatenate([one.vertices, other.vertices])
-    faces = np.concatenate([one.faces, other.faces + len(one.vertices)])
-    share = measures.self_intersecting_share(vertices, faces)
-    assert 0.01 < share < 0.3 if intersect else share == 0

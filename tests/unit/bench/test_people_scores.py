@@ -20,8 +20,6 @@ from sender.capture.source import CapturedFrame
 from tests.bench import photo_crops
 from tests.bench.clothes import summary as clothes_summary
 from tests.bench.crops import TruePerson
-from tests.bench.following import score_clip
-from tests.bench.following import summary as following_summary
 from tests.bench.measures import Surface, ratio_of_means
 from tests.bench.moving import Followed
 from tests.bench.moving_clips import turned
@@ -172,28 +170,6 @@ def test_frames_without_the_person_count_as_iou_0_and_not_for_the_gain() -> None
     names = ("iou_median", "bare_iou_median", "identity_share", "iou_gain")
     assert [found[name] for name in names] == pytest.approx([0.65, 0.55, 2 / 3, 0.1])
     assert figures([None, None])["iou_median"] == 0 and np.isnan(figures([None])["iou_gain"])
-
-
-def test_followed_boxes() -> None:
-    true, large = np.array([100, 100, 140, 200], np.float32), np.array([0, 0, 400, 400], np.float32)
-    elsewhere = np.array([300, 300, 350, 390], np.float32)
-    boxes, visible = np.tile(true, (20, 1)), np.ones(20, np.float32)
-    score = score_clip(boxes, visible, [true] * 19 + [None], detections=2)
-    assert (score.visible, score.followed, score.lost, score.grown, score.false_people) == (20, 19, 1, 0, 0)
-    found = following_summary([score, score])
-    assert (found["followed_share"], found["standard_error"], found["detections_share"]) == pytest.approx(
-        (0.95, 0, 0.1)
-    )
-    for frames, grown in ((5, 0), (6, 1)):
-        assert score_clip(boxes, visible, [true] * (20 - frames) + [large] * frames, detections=2).grown == grown
-    hidden = np.array([1] * 5 + [0] * 5 + [0.3] * 2 + [1] * 8, np.float32)
-    for seen, refound in (([true] * 5 + [None] * 10 + [true] * 5, 3), ([true] * 5 + [None] * 15, 8)):
-        assert score_clip(boxes, hidden, seen, detections=2).refound == (refound,)
-    enters = np.array([0] * 5 + [1] * 15, np.float32)
-    assert score_clip(boxes, enters, [None] * 5 + [true] * 15, detections=2).refound == ()
-    leaves = np.array([1] * 8 + [0] * 2, np.float32)
-    seen_elsewhere = [true] * 6 + [elsewhere] * 2 + [true] * 2
-    assert score_clip(boxes[:10], leaves, seen_elsewhere, detections=2).false_people == 4
 
 
 def test_errors_of_moving_joints() -> None:

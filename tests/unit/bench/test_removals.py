@@ -1,30 +1,37 @@
-"""The removals bench: what it counts as earned, and the time of a network."""
+"""When a bypass shows something, and when it says that it shows nothing."""
 
-import torch
-from torch import nn
+import numpy as np
+import pytest
 
-from common.weights.manifest import read_manifest
-from tests.bench.network_figures import FIGURES
-from tests.bench.removals import SOURCES, Removal, Stopwatch, lines_of_code, removal_table
-
-
-def test_every_trained_network_has_a_row() -> None:
-    assert FIGURES.keys() == SOURCES.keys() == read_manifest().keys()
-    assert all(lines_of_code(name) > 50 for name in SOURCES)
+from common.wear_kinds import CLOTHES
+from tests.bench.removals import Removal, of_wears, removal_table
 
 
-def test_verdict_and_table() -> None:
-    earned, idle = Removal(1.0, 3.25, 0.25, 2.0), Removal(5.0, 5.02, 0.02, 1.0)
-    assert (earned.verdict, idle.verdict) == ("", "earns nothing yet")
-    table = removal_table({("confidence", "Brier score"): idle, ("detector", "people missed"): earned}).splitlines()
-    assert "+0.02 ± 0.02 | earns nothing yet" in table[2]
-    assert "+2.25 ± 0.25" in table[3]
+@pytest.mark.parametrize(
+    ("bypassed", "verdict"),
+    [
+        ([2.0, 3.1, 4.0], "worse without"),
+        ([0.0, 1.1, 2.0], "better without"),
+        ([1.5, 1.5, 3.2], "shows nothing"),
+        ([2.0, float("nan"), 4.1], "worse without"),
+    ],
+)
+def test_difference_of_less_than_two_standard_errors_shows_nothing(bypassed: list[float], verdict: str) -> None:
+    removal = Removal.of([1.0, 2.0, 3.0], bypassed)
+    assert removal is not None
+    assert removal.verdict == verdict
+    table = removal_table({(("part", "zero"), "figure, mm"): removal})
+    assert verdict in table and "needs a training; not measured" in table
 
 
-def test_nested_modules_are_timed_once() -> None:
-    network, stopwatch = nn.Sequential(nn.Linear(300, 300), nn.Sequential(nn.Linear(300, 300))), Stopwatch()
-    stopwatch.watch(network)
-    network(torch.ones(500, 300))
-    whole = stopwatch.seconds
-    network[1](torch.ones(500, 300))
-    assert 0 < whole < stopwatch.seconds
+def test_majority_is_that_of_the_people_of_whom_the_kind_was_judged() -> None:
+    readings = []
+    for worn, read in ((0, 0), (0, 0), (0, 1), (1, 1), (None, 1)):
+        shares = {name: np.eye(len(values), dtype=np.float32)[0] for name, values in CLOTHES.items()}
+        bits = [(1 << len(values)) - 1 for values in CLOTHES.values()]
+        name, column = "sleeve", list(CLOTHES).index("sleeve")
+        shares[name] = np.eye(len(CLOTHES[name]), dtype=np.float32)[read]
+        bits[column] = bits[column] if worn is None else 1 << worn
+        readings.append((shares, bits))
+    (removal,) = of_wears(readings, "test").values()
+    assert (removal.people, removal.whole, removal.bypassed) == (4, 0.25, 0.25)

@@ -1,0 +1,244 @@
+"""Perception and semantics of single people, whole and with one part bypassed at a time.
+
+Perception runs by PyTorch throughout, as changed networks are not compiled.  All figures are lower when better.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.arrays import Float64Array, FloatArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
+from common.synthetic.dataset.shards import Batch
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.inference.verifier import Verifier
+from sender.perception.network.network import TASKS, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
+from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
+from sender.semantics.refine import Refiner
+from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
+from sender.train.photographs import Photograph
+from tests.bench import measures
+from tests.bench.crops import camera_of
+from tests.bench.measures import centred
+from tests.bench.perceived import head_scores
+
+Bypass = tuple[str, str]
+"""A part, and what takes its place."""
+WHOLE: Bypass = ("", "")
+
+_LEAST_LABELLED = 3
+# Keypoints of rendered people are right within this distance.
+_RIGHT_M = 0.1
+
+
+class NoMask(nn.Module):
+    """M_task = 0 in place of (6): everything attends to everything."""
+
+    def __init__(self, net: PerceptionNet) -> None:
+        super().__init__()
+        self._blocks, self._heads = net.config.depth, net.config.heads
+
+    def forward(self, size: tuple[int, int]) -> Tensor:
+        tokens = size[0] * size[1] + len(TASKS)
+        return torch.zeros(self._blocks, self._heads, tokens, tokens)
+
+
+def _zero(start: str) -> Callable[[PerceptionNet], None]:
+    """Sets the parameters to zero whose names begin so."""
+
+    def change(net: PerceptionNet) -> None:
+        for name, parameter in net.named_parameters():
+            if name.startswith(start):
+                parameter.data.zero_()
+
+    return change
+
+
+def _without_mask(net: PerceptionNet) -> None:
+    net.task_mask = NoMask(net)  # type: ignore[assignment]
+
+
+PERCEPTION: Mapping[Bypass, Callable[[PerceptionNet], None]] = {
+    ("task-dependent position encoding (1)", "zero"): _zero("position.conditioned"),
+    ("task mask (6)", "zero"): _without_mask,
+    ("learned part of the task mask (6)", "zero"): _zero("task_mask."),
+    ("scale weights of the pose head (3)", "uniform"): _zero("pose.statistics.weigh."),
+    ("β of the depth head (5)", "uniform"): _zero("depth.context.weigh."),
+}
+
+
+class PoseHead(nn.Module):
+    """The pose head's label entries in place of the CVAE's mean; its own σ, or one for everybody.
+
+    Args:
+        sigma: (E,) for everybody; None for the CVAE's.
+    """
+
+    def __init__(self, sigma: Tensor | None) -> None:
+        super().__init__()
+        self._predictor, self._sigma = Predictor(load_network()), sigma
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        mean, sigma = self._predictor(features)
+        # `semantic_features` end with the pose head's entries.
+        return features[:, -mean.shape[1] :], sigma if self._sigma is None else self._sigma.expand_as(sigma)
+
+
+class NoRefinement(Refiner):
+    """Leaves the labels as they were predicted."""
+
+    def refine(
+        self,
+        entries: Tensor,
+        sigma: Tensor,
+        output: PerceptionOutput,
+        focal: Tensor,
+        correction: Tensor | None = None,
+    ) -> Tensor:
+        return entries
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One person.
+
+    Args:
+        figures: by bypass and name.
+        confidence, right: (L,) of the limbs: probability that a keypoint is right, and the share that is; NaN if none
+            is labelled.
+    """
+
+    figures: Mapping[tuple[Bypass, str], float]
+    confidence: Float64Array
+    right: Float64Array
+
+
+class Senders:
+    """The sender whole, and with each bypass.
+
+    Args:
+        batch: people whose mean σ takes the place of the CVAE's.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._verifier, self._confidence = Verifier.load(), KeypointConfidence.load()
+        self._perceptions = {WHOLE: Perception(Perception.load().net)}
+        for bypass, change in PERCEPTION.items():
+            net = Perception.load().net
+            change(net)
+            self._perceptions[bypass] = Perception(net)
+        refiner, predictor = Refiner(self._space, self._kinematics), Predictor(load_network())
+        self._semantics = {WHOLE: self._stage(predictor, refiner)}
+        everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
+        camera = Camera(1, 1, 1.0)
+        fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
+        sigma = torch.cat([fit.sigma for fit in fits]).mean(dim=0)
+        self._semantics |= {
+            ("CVAE's mean", "pose head"): self._stage(PoseHead(None), refiner),
+            ("CVAE", "pose head, one σ for everybody"): self._stage(PoseHead(sigma), refiner),
+            ("refinement", "off"): self._stage(predictor, NoRefinement(self._space, self._kinematics)),
+        }
+
+    def _stage(self, network: nn.Module, refiner: Refiner) -> SemanticsStage:
+        return SemanticsStage(NetworkInUse(network.eval(), "float32", CPU), self._space, refiner)
+
+    def rendered(self, batch: Batch) -> list[Row]:
+        """People of crops: joints and perception's own maps against the truth."""
+        outputs = {bypass: net.observe(list(batch["image"])) for bypass, net in self._perceptions.items()}
+        maps = {bypass: head_scores(output, batch) for bypass, output in outputs.items()}
+        return [self._rendered_person(batch, row, outputs, maps) for row in range(len(batch["image"]))]
+
+    def _rendered_person(
+        self,
+        batch: Batch,
+        row: int,
+        outputs: Mapping[Bypass, PerceptionOutput],
+        maps: Mapping[Bypass, list[dict[str, float]]],
+    ) -> Row:
+        size, true = len(batch["image"][row]), centred(batch["joints_3d"][row])
+        camera, figures = camera_of(float(batch["focal"][row]), size), dict[tuple[Bypass, str], float]()
+        people = {
+            bypass: ObservedPerson(0, 1.0, CropBox(0, 0, size), output[row : row + 1])
+            for bypass, output in outputs.items()
+        }
+        fits = self._fits(people, camera)
+        for bypass, fit in fits.items():
+            figures[bypass, "joints, mm"] = measures.mean_distance_mm(self._joints(fit), true)
+        for bypass, rows in maps.items():
+            figures[bypass, "depth map, mm"] = rows[row]["depth_mm"]
+            figures[bypass, "mask, 1 − IoU"] = 1 - rows[row]["mask_iou"]
+        right = np.linalg.norm(self._joints(fits[WHOLE]) - true, axis=1) < _RIGHT_M
+        return self._row(figures, fits[WHOLE], right, np.ones(len(right)))
+
+    def photographed(self, item: Photograph) -> list[Row]:
+        """People of a photograph in their annotated boxes: keypoints of the bodies that the labels say."""
+        labelled = (item.keypoints[..., 2] > 0).sum(axis=1) >= _LEAST_LABELLED
+        return [self._photographed_person(item, int(person)) for person in np.flatnonzero(labelled)]
+
+    def _photographed_person(self, item: Photograph, person: int) -> Row:
+        height, width = item.image.shape[:2]
+        camera = Camera(width, height, guessed_focal_px(width, height))
+        annotated, people = item.keypoints[person], dict[Bypass, ObservedPerson]()
+        for bypass, net in self._perceptions.items():
+            seen = predict_in_boxes(net, item.image, [item.boxes[person]])
+            score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
+            people[bypass] = ObservedPerson(0, score, seen.crops[0], seen.output)
+        fits, labelled = self._fits(people, camera), annotated[:, 2] > 0
+        side = max(float(np.ptp(annotated[labelled, :2], axis=0).max()), 1.0)
+        figures, crop = dict[tuple[Bypass, str], float](), people[WHOLE].crop
+        near = {
+            bypass: np.linalg.norm(crop.to_pixels(fit.keypoints[0].numpy()) - annotated[:, :2], axis=1)
+            <= RIGHT_WITHIN * side
+            for bypass, fit in fits.items()
+        }
+        for bypass, right in near.items():
+            figures[bypass, "keypoints beyond 0.1, share"] = float((~right)[labelled].mean())
+        return self._row(figures, fits[WHOLE], near[WHOLE], labelled.astype(float))
+
+    def _fits(self, people: Mapping[Bypass, ObservedPerson], camera: Camera) -> dict[Bypass, Fit]:
+        """Of each bypassed perception with the whole semantics, and of the whole one with each bypassed semantics."""
+        fits = {bypass: self._fit(WHOLE, person, camera) for bypass, person in people.items()}
+        return fits | {
+            bypass: self._fit(bypass, people[WHOLE], camera) for bypass in self._semantics if bypass != WHOLE
+        }
+
+    @torch.inference_mode()
+    def _fit(self, semantics: Bypass, person: ObservedPerson, camera: Camera) -> Fit:
+        return self._semantics[semantics].fit([person], camera)
+
+    @torch.inference_mode()
+    def _joints(self, fit: Fit) -> Float64Array:
+        return centred(self._kinematics(fit.bodies)[0][0].numpy())
+
+    def _row(
+        self,
+        figures: Mapping[tuple[Bypass, str], float],
+        fit: Fit,
+        right: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+        counted: FloatArray | Float64Array,
+    ) -> Row:
+        """A row with the limbs' confidence, and the share of each limb's labelled keypoints that is right."""
+        stated = self._confidence.limbs(fit.evidence)[0]
+        shares = [
+            float((right * counted)[list(points)].sum() / counted[list(points)].sum())
+            if counted[list(points)].any()
+            else float("nan")
+            for points in LIMBS.values()
+        ]
+        return Row(figures, np.array([stated[limb] for limb in LIMBS]), np.array(shares))
