@@ -70,8 +70,8 @@ class Hello:
         resume: the sender was connected in this session before.
         resume_from: the first unacknowledged sequence.
         durable: the receiver acknowledges a frame only when it is on disk.
-        protocol_version: a message of another version is parsed too, so that the receiver can refuse it by its version.
-        session_secret: 32 random bytes made with the session id; empty in protocol version 1.
+        protocol_version: must equal the receiver's.
+        session_secret: 32 random bytes made with the session id.
     """
 
     session_id: bytes
@@ -93,9 +93,7 @@ class Hello:
         require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
         require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
         require_sequence(self.resume_from)
-        if self.protocol_version == PROTOCOL_VERSION:
-            valid = len(self.session_secret) == SESSION_SECRET_BYTES
-            require(valid, f"a session secret has {SESSION_SECRET_BYTES} bytes")
+        require(len(self.session_secret) == SESSION_SECRET_BYTES, f"a session secret has {SESSION_SECRET_BYTES} bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,6 @@ class Welcome:
         window: most unacknowledged frames.
         resumed: the receiver still has the decoder state of this session.
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
-        takes_reports: it knows `SenderReport`; an older receiver would take one for a malformed message.
         takes_textures: it knows blobs of the kind `TEXTURE`; an older receiver would drop them.
         takes_signals: it knows blobs of the kind `SIGNAL`; an older receiver would drop them.
     """
@@ -121,7 +118,6 @@ class Welcome:
     window: int = 2
     resumed: bool = False
     decodable_from: int = NO_SEQUENCE
-    takes_reports: bool = False
     takes_textures: bool = False
     takes_signals: bool = False
 

@@ -121,7 +121,6 @@ class Handshake:
             window=WINDOW,
             resumed=resumed,
             decodable_from=session.decodable_from,
-            takes_reports=True,
             takes_textures=True,
             takes_signals=True,
         )

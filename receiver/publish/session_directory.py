@@ -109,8 +109,7 @@ class SessionDirectory:
     def session(self, identifier: str, owner: SessionOwner, *, durable: bool = False) -> SessionWriter:
         """The writer of a new session, or of one that this directory already has.
 
-        The record of a new session is in `sessions.jsonl` when this returns. A session that an older version has
-        recorded without its owner belongs to the first sender that asks for it.
+        The record of a new session is in `sessions.jsonl` when this returns.
 
         Args:
             identifier: the session's id, hexadecimal.
@@ -127,15 +126,7 @@ class SessionDirectory:
                 if self.shared is not None:
                     self.shared.check_owner(identifier, owner)
                 state = self._record(SessionState(self._last_number + 1, identifier, owner), durable)
-            elif state.owner is None:
-                state = self._record(replace(state, owner=owner), durable)
-                logger.warning(
-                    "session %d in %s was recorded by an older version, without its owner: "
-                    "it belongs to the sender that continues it now",
-                    state.number,
-                    self.config.out,
-                )
-            elif not state.owner.admits(owner):
+            elif state.owner is None or not state.owner.admits(owner):
                 raise NotOwner(f"session {state.number} belongs to another sender")
             elif durable:
                 self._records.sync()
@@ -274,7 +265,7 @@ class SessionDirectory:
         unfinished = records.unfinished | (index.sessions.keys() & records.deleted)
         for indexed in index.sessions.values():
             if indexed.number not in records.deleted:
-                self._add_indexed(indexed, index.version)
+                self._add_indexed(indexed)
         lines_at = os.stat(self._lines.path).st_mtime
         for number, sequence, line, size in read_lines(self._lines.path, index.frames_bytes):
             if number in records.deleted:
@@ -298,13 +289,11 @@ class SessionDirectory:
                     size_bytes, written_at = size_bytes + found.st_size, max(written_at, found.st_mtime)
         return size_bytes, written_at
 
-    def _add_indexed(self, indexed: SessionState, version: int) -> None:
+    def _add_indexed(self, indexed: SessionState) -> None:
         recorded = self._sessions.get(indexed.number)
         if recorded is not None:
             recorded.frames, recorded.last_sequence = indexed.frames, indexed.last_sequence
             recorded.statistics = indexed.statistics
-        elif version == 1 and indexed.identifier is not None:
-            self._record(indexed, synced=False)
         else:
             self._add(replace(indexed, identifier=None))
 
@@ -316,7 +305,7 @@ class SessionDirectory:
         return state
 
     def _record(self, state: SessionState, synced: bool) -> SessionState:
-        """Adds a session, or one with another owner, after it has been recorded."""
+        """Adds a session, or one with another name, after it has been recorded."""
         self._records.append(encode_record(state), synced=synced)
         return self._add(state)
 

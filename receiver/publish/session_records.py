@@ -30,7 +30,7 @@ class SessionState:
     Args:
         number: from 1 on.
         identifier: the session's id, hexadecimal; None if there are frames of a session whose record is lost.
-        owner: the sender that may continue it; None if an older version has recorded the session.
+        owner: the sender that may continue it; None without an id.
         frames: number of its lines in `frames.jsonl`.
         last_sequence: highest sequence number of these, −1 before the first one.
         name: what somebody has called it; empty if nobody has.
@@ -71,12 +71,10 @@ class Index:
     """Content of `index.json`.
 
     Args:
-        version: 1 without owners, 2 with owners in `sessions.jsonl`.
         frames_bytes: size of the part of `frames.jsonl` that the counts cover.
         sessions: by number, without owners.
     """
 
-    version: int
     frames_bytes: int
     sessions: dict[int, SessionState]
 
@@ -115,8 +113,8 @@ def read_records(path: Path) -> Records:
             if record.get("deleted") is True:
                 deleted.add(number)
                 continue
-            identifier, secret, name = str(record["id"]), record["secret_sha256"], str(record.get("name", ""))
-            owner = None if secret is None else SessionOwner(str(record["owner"]), bytes.fromhex(secret))
+            identifier, name = str(record["id"]), str(record.get("name", ""))
+            owner = SessionOwner(str(record["owner"]), bytes.fromhex(record["secret_sha256"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             # Without its id the session cannot be continued, by its owner or by another sender.
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
@@ -145,21 +143,22 @@ def read_index(path: Path, lines_bytes: int) -> Index:
 
     Args:
         lines_bytes: size of `frames.jsonl`. If it is smaller than the index says, it was truncated from outside: the
-            index has the sessions, but none of their frames. Neither has one of a version without statistics.
+            index has the sessions, but none of their frames.
     """
     try:
         index = json.loads(path.read_bytes())
-        version, counted = int(index["version"]), int(index["frames_bytes"])
+        counted = int(index["frames_bytes"])
+        if index["version"] != _VERSION:
+            raise ValueError(index["version"])
         sessions = {int(s["session"]): _indexed(s) for s in index["sessions"]}
-        has_statistics = all("statistics" in s or not s["frames"] for s in index["sessions"])
     except FileNotFoundError:
-        return Index(_VERSION, 0, {})
+        return Index(0, {})
     except (ValueError, KeyError, TypeError, AttributeError):
         logger.warning("%s is damaged; rebuilding it", path)
-        return Index(_VERSION, 0, {})
-    if has_statistics and 0 <= counted <= lines_bytes:
-        return Index(version, counted, sessions)
-    return Index(version, 0, {n: SessionState(n, s.identifier) for n, s in sessions.items()})
+        return Index(0, {})
+    if 0 <= counted <= lines_bytes:
+        return Index(counted, sessions)
+    return Index(0, {n: SessionState(n, s.identifier) for n, s in sessions.items()})
 
 
 def _indexed(entry: dict[str, Any]) -> SessionState:

@@ -72,7 +72,7 @@ class LinkClient:
         encoder: called when a frame leaves, never earlier.
         observer: notified of everything, for metrics and rate control.
         pacer: how fast blobs may be sent; without one they are not sent.
-        report: called behind each frame; returns a report that is due. Receivers of older versions get none.
+        report: called behind each frame; returns a report that is due.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
         traffic: the account of the session's bytes.
         probes: something depends on the link's capacity, so that it may be measured (`LinkConfig.probe_kbit`).
@@ -117,7 +117,6 @@ class LinkClient:
             config.probe_bps if probes else 0.0,
         )
         self._report = report
-        self._takes_reports = False
         self._peer: Address | None = None
         self._stream: ClientStream | None = None
         self._lossy = False
@@ -230,7 +229,6 @@ class LinkClient:
             self._observer.failed_over()
         self._peer = self._connector.peer
         self._stream = stream
-        self._takes_reports = welcome.takes_reports
         self._keepalive.restart(welcome)
         self._lossy = stream.lossy and self._session.real_time
         self._delivery.restart(welcome, lossy=self._lossy)
@@ -299,7 +297,7 @@ class LinkClient:
             await stream.write(message, droppable=self._lossy)
             self._delivery.notify()
             self._keepalive.on_frame_sent(len(message))
-            if self._takes_reports and (report := self._report()) is not None:
+            if (report := self._report()) is not None:
                 await stream.write(encode_client(report))
             for chunk in self._delivery.chunks():
                 await stream.write(encode_client(chunk))

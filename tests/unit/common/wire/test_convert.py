@@ -1,6 +1,5 @@
 import contextlib
 import itertools
-from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from common.wire.convert import (
     MAX_TIME_US,
     MAX_WINDOW,
     NO_SEQUENCE,
-    PROTOCOL_VERSION,
     Acknowledgement,
     Acknowledgements,
     AckStatus,
@@ -52,8 +50,7 @@ _times = st.integers(0, MAX_TIME_NS)
 _times_us = st.integers(0, MAX_TIME_US)
 _hashes = st.binary(min_size=1, max_size=64)
 _names = st.text(st.characters(categories=["L", "N", "P"]), max_size=128)
-_hello = partial(
-    st.builds,
+_hellos = st.builds(
     Hello,
     session_id=st.binary(min_size=16, max_size=16),
     sender=_names,
@@ -63,10 +60,8 @@ _hello = partial(
     resume=st.booleans(),
     resume_from=_sequences,
     durable=st.booleans(),
-)
-_hellos = _hello(session_secret=st.binary(min_size=32, max_size=32)) | _hello(
-    protocol_version=st.integers(0, 2**32 - 1).filter(lambda version: version != PROTOCOL_VERSION),
-    session_secret=st.binary(max_size=64),
+    protocol_version=st.integers(0, 2**32 - 1),
+    session_secret=st.binary(min_size=32, max_size=32),
 )
 _frames = st.builds(FrameMessage, _frame_sequences, st.binary(min_size=1, max_size=600), st.booleans())
 _welcomes = st.builds(
@@ -78,7 +73,6 @@ _welcomes = st.builds(
     window=st.integers(1, MAX_WINDOW),
     resumed=st.booleans(),
     decodable_from=_optional_sequences,
-    takes_reports=st.booleans(),
     takes_textures=st.booleans(),
     takes_signals=st.booleans(),
 )
@@ -159,12 +153,8 @@ def test_decode_client_when_a_field_is_invalid() -> None:
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="x" * 129)),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="two\nlines")),
         pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", resume_from=-1)),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=PROTOCOL_VERSION)),
-        pb.ClientMessage(
-            hello=pb.Hello(
-                session_id=bytes(16), model_hash=b"m", protocol_version=PROTOCOL_VERSION, session_secret=bytes(31)
-            )
-        ),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m")),
+        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", session_secret=bytes(31))),
         pb.ClientMessage(frame=pb.Frame(gap=1)),
         pb.ClientMessage(frame=pb.Frame(gap=-1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(gap=2**53, payload=b"p")),
@@ -221,13 +211,6 @@ def test_decode_server_when_a_field_is_invalid() -> None:
     ):
         with pytest.raises(MalformedPacket):
             decode_server(message.SerializeToString())
-
-
-def test_hello_of_protocol_1_has_no_secret_and_is_parsed_for_its_version() -> None:
-    old = pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", protocol_version=1))
-    hello = decode_client(old.SerializeToString())
-    assert isinstance(hello, Hello)
-    assert (hello.protocol_version, hello.session_secret) == (1, b"")
 
 
 def test_hello_does_not_show_its_secret() -> None:

@@ -1,7 +1,6 @@
 """Owners of sessions on disk: recorded before any frame, kept over restarts and kills, never given away."""
 
 import json
-import logging
 import os
 import shutil
 import stat
@@ -92,39 +91,6 @@ def test_removed_records_give_no_session_away(tmp_path: Path) -> None:
     (tmp_path / "sessions.jsonl").unlink()
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         assert directory.session("a", BOB).number == 2
-
-
-def _write_version_1(out: Path) -> None:
-    """A directory of an earlier version, with frames of two sessions."""
-    (out / "meshes").mkdir(parents=True)
-    lines = [frame_record(n).to_json(session) for session in (1, 2) for n in range(3)]
-    (out / "frames.jsonl").write_text("\n".join(lines) + "\n")
-    sessions = [{"session": n, "id": name, "frames": 3, "last_seq": 2} for n, name in ((1, "a"), (2, "b"))]
-    index = {"version": 1, "frames_bytes": (out / "frames.jsonl").stat().st_size, "sessions": sessions}
-    (out / "index.json").write_text(json.dumps(index, indent=1))
-
-
-@pytest.mark.parametrize("openings", [0, 2])
-def test_session_of_an_earlier_version_belongs_to_the_first_who_asks(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, openings: int
-) -> None:
-    out = tmp_path / "out"
-    _write_version_1(out)
-    for _ in range(openings):
-        SessionDirectory(PublishConfig(out)).close()
-    with SessionDirectory(PublishConfig(out)) as directory:
-        caplog.clear()
-        caplog.set_level(logging.WARNING)
-        assert directory.session("a", ALICE).last_sequence == 2
-        assert directory.session("a", ALICE).number == 1
-        (warning,) = caplog.messages
-        assert warning.startswith("session 1 in ") and "without its owner" in warning
-        with pytest.raises(NotOwner):
-            directory.session("a", BOB)
-    with SessionDirectory(PublishConfig(out)) as directory:
-        with pytest.raises(NotOwner):
-            directory.session("a", BOB)
-        assert directory.session("b", BOB).last_sequence == 2
 
 
 def test_records_are_private_and_the_index_has_no_secrets(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -325,14 +324,10 @@ async def test_blob_that_is_too_large_is_refused(connected: Connected) -> None:
     assert link.client.outstanding == 0
 
 
-@pytest.mark.parametrize("takes_reports", [True, False])
-async def test_report_follows_a_frame_to_receivers_that_know_it(connected: Connected, takes_reports: bool) -> None:
+async def test_report_follows_a_frame(connected: Connected) -> None:
     due = [REPORT]
-    welcome = replace(WELCOME, takes_reports=takes_reports)
-    link, end = await connected(welcome, live=False, report=lambda: due.pop() if due else None)
+    link, end = await connected(WELCOME, live=False, report=lambda: due.pop() if due else None)
     await link.send(*range(2))
     assert isinstance(await receive(end), FrameMessage)
-    if takes_reports:
-        assert await receive(end) == REPORT
+    assert await receive(end) == REPORT
     assert isinstance(await receive(end), FrameMessage)
-    assert due == ([] if takes_reports else [REPORT])
