@@ -28,7 +28,7 @@ NEED_DATA := avatars mediapipe_pose multiview photos silhouettes wears
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development body system-packages
+.PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
@@ -90,17 +90,13 @@ $(PYTHON):
 $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,.)
-	@$(MAKE) --no-print-directory body
 	touch $@
 
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,".[dev]")
-	@$(MAKE) --no-print-directory body $(VENV)/collected.txt
+	@$(MAKE) --no-print-directory $(VENV)/collected.txt
 	touch $(VENV)/.runtime $@
-
-body:
-	$(PYTHON) -m common.body
 
 # The processes of tests would all compile the same modules at once: one finds the tests before, and keeps the bytecode.
 $(VENV)/collected.txt:

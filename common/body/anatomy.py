@@ -12,6 +12,8 @@ POINTS = 2048
 TOKENS = 128
 ATLAS_SIZE = 512
 """Texels along a side of the texture atlas."""
+LID_LOOPS = 2
+"""Loops of an eye's vertices, from the edge of the lids inwards, that are the thickness of the lids."""
 
 JOINTS: tuple[str, ...] = (
     "root",
@@ -95,6 +97,20 @@ COCO_BONES: tuple[tuple[int, int], ...] = (
     (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
 """Pairs of connected keypoints; odd indices are on the person's left, even ones except the nose on the right."""
+
+
+FACIAL_ACTIONS: tuple[str, ...] = (
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
+    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
+    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight", "tongueOut",
+)  # fmt: skip
+"""The blend shapes of ARKit's face tracking: what the person's left side does ends in `Left`."""
 
 
 def mirror_name(name: str) -> str:

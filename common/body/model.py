@@ -9,16 +9,39 @@ Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import CURLS, FINGER_BONES, JOINTS, MIRROR_SIGNS, MIRRORED_CURLS, MIRRORED_JOINTS, SHAPE_SIZE
-from common.body.cache import load_arrays
+from common.body.anatomy import (
+    CURLS,
+    FINGER_BONES,
+    JOINTS,
+    MIRROR_SIGNS,
+    MIRRORED_CURLS,
+    MIRRORED_JOINTS,
+    SHAPE_SIZE,
+    SHAPE_SPACE_FILE,
+)
+from common.body.facial_actions import load_facial_actions
 from common.body.rotations import axis_angle_to_matrix
+from common.errors import WeightsError
 from common.tensor_rows import TensorRows
+from common.weights.loader import load_weights
+
+WEIGHTS_NAME = "body"
+_SHAPE_SPACE = {
+    "point_corners": "point_corners",
+    "point_barycentric": "point_barycentric",
+    "phenotype_table": "phenotypes",
+    "shape_table": "coefficients",
+}
+"""Attribute of the body → tensor of the shape space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +130,18 @@ class BodyModel(nn.Module):
 
     @classmethod
     def load(cls) -> Self:
-        """The baked body; bakes it first if the cache does not have it (`common.body.cache`)."""
-        return cls({name: torch.from_numpy(array) for name, array in load_arrays().items()}).eval()
+        """The body of the package. Raises WeightsError if a file of it is missing or damaged."""
+        return cls(_load_tensors()).eval()
+
+    def facial_actions(self) -> dict[str, Tensor]:
+        """Name in `anatomy.FACIAL_ACTIONS` → (V, 3) displacement of `rest` at full activation, metres.
+
+        They come from a file of their own, which the first call reads; for what, `common.body.facial_actions` says.
+
+        Raises:
+            WeightsError: the file is missing or damaged.
+        """
+        return load_facial_actions(len(self.vertex_region))
 
     def rest(self, shape: Tensor) -> tuple[Tensor, Tensor]:
         """Vertices (B, V, 3) and bone heads (B, 52, 3) in the rest pose, for shape coefficients (B, 10)."""
@@ -227,6 +260,17 @@ def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor
     blended = weights @ transforms
     matrices = blended[..., :9].reshape(*blended.shape[:2], 3, 3)
     return (matrices @ rest[..., None])[..., 0] + blended[..., 9:]
+
+
+@lru_cache(maxsize=1)
+def _load_tensors() -> dict[str, Tensor]:
+    """The body's file and what the shape space has of it; all bodies of a process share the memory."""
+    try:
+        space = load_file(SHAPE_SPACE_FILE)
+        shared = {name: space[source] for name, source in _SHAPE_SPACE.items()}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise WeightsError(f"{SHAPE_SPACE_FILE.name} is missing or damaged; reinstall bodywire") from error
+    return load_weights(WEIGHTS_NAME) | shared
 
 
 def _curl_of_phalanx() -> list[int]:

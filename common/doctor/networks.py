@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 
-from common.body.cache import cache_file, read_arrays
-from common.doctor.finding import Finding, failure, ok, problem, warning
-from common.errors import BodywireError, WeightsError
+from common.doctor.finding import Finding, ok, problem
+from common.errors import WeightsError
 from common.version import version_line
 from common.weights.config import DeviceConfig
 from common.weights.devices import fast_in_bf16, int8_weight_bits, resolve_device
@@ -27,18 +26,6 @@ def check_weights(directory: Path = WEIGHTS_DIRECTORY) -> Finding:
 def check_versions(program: str) -> Finding:
     """What must agree between a sender and a receiver; raises WeightsError."""
     return ok("versions", version_line(program))
-
-
-def check_body_cache() -> Finding:
-    """Whether the body model is cached, or has to be made first."""
-    try:
-        path = cache_file()
-    except BodywireError as error:
-        return failure("body model", error)
-    if read_arrays(path) is None:
-        advice = "python -m common.body makes it beforehand"
-        return warning("body model", f"not in {path.parent} yet: the first start takes up to a minute longer", advice)
-    return ok("body model", f"cached in {path.parent}")
 
 
 def check_device(config: DeviceConfig) -> Finding:

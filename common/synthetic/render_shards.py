@@ -180,11 +180,6 @@ def _render_into(out: Path, tasks: Sequence[Task], workers: int) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    if any(task.preset.dressed for task in tasks):
-        # Bake once here instead of in every worker.
-        from common.synthetic.assets.base_mesh import bake_if_missing
-
-        bake_if_missing()
     if tasks:
         render(tasks, min(workers, len(tasks)))
 

@@ -56,7 +56,7 @@ class AtlasLayout:
 
     @classmethod
     def from_body(cls, body: "BodyModel") -> Self:
-        """The layout of a baked body."""
+        """The layout of a body."""
         texel, face = body.texel.cpu().numpy(), body.texel_face.cpu().numpy()
         corners = body.faces.cpu().numpy()[face].astype(np.int32)
         barycentric = body.texel_barycentric.cpu().numpy()

@@ -2,8 +2,8 @@
 
     python -m common.training.fit_point_order
 
-Both ends of a link must have the same order. It is not computed from the body model at run time: the vertices of a
-model that is baked on another machine differ by fractions of a millimetre, which exchanges some neighbours.
+Both ends of a link must have the same order. It is not computed at run time: numerical libraries of another version
+round differently, which exchanges some neighbours.
 """
 
 from pathlib import Path
@@ -15,15 +15,15 @@ from common.body.anatomy import POINTS, TOKENS
 from common.body.model import BodyModel
 from common.io.command_line import parser_of
 from common.texture.point_colours import POINT_ORDER_FILE
-from common.training.surface_points import halved
+from common.training.body.surface_points import halved
 
 
 def point_order(positions: Float64Array) -> IntArray:
     """(2048,) k-d tree order of the surface points (2048, 3).
 
     The body model stores the points as 128 tokens of 16 neighbours, which are the leaves of a balanced tree
-    (`common.training.surface_points`); each token is divided further, so that every aligned run of 2, 4, 8, … points
-    is compact.
+    (`common.training.body.surface_points`); each token is divided further, so that every aligned run of 2, 4, 8, …
+    points is compact.
     """
     tokens = np.arange(POINTS).reshape(TOKENS, -1)
     return np.concatenate([point for token in tokens for point in halved(positions, token, len(token))])

@@ -1,8 +1,8 @@
 """Networks in use: by PyTorch on a GPU, by OpenVINO on the CPU, or there too by PyTorch where OpenVINO is missing.
 
 A network is compiled once for a machine.  The file in the cache's folder is named after the weights, the code of the
-network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of threads, and is
-trusted as the baked body is (`common.io.cache_folder`).
+network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of threads.  It is
+used where nobody else can have made it (`common.io.cache_folder`).
 """
 
 import hashlib

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
+import zstandard
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -36,6 +37,9 @@ class DataclassInstance(Protocol):
 
 Config = TypeVar("Config", bound=DataclassInstance)
 
+_SUFFIXES = {"int8": ".safetensors.gz", "exact": ".safetensors.zst"}
+_COMPRESSION_LEVEL = 19
+
 
 def load_weights(
     name: str, architecture: Mapping[str, Any] | None = None, directory: Path = WEIGHTS_DIRECTORY
@@ -60,8 +64,8 @@ def load_weights(
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise WeightsError(f"weights {name!r} are damaged or of another version (checksum differs): reinstall bodywire")
     try:
-        tensors = dequantised(load(gzip.decompress(content))) if entry.storage == "int8" else load(content)
-    except (SafetensorError, OSError, EOFError, zlib.error) as error:
+        tensors = _unpacked(content, entry.storage)
+    except (SafetensorError, OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise WeightsError(f"weights {name!r} are not a safetensors file: reinstall bodywire") from error
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
@@ -124,7 +128,7 @@ def save_weights(
         precision: of use, as the manifest records it.
         shared: both ends must have the same weights, so they enter `model_hash`.
     """
-    suffix = ".safetensors.gz" if storage == "int8" else ".safetensors"
+    suffix = _SUFFIXES.get(storage, ".safetensors")
     content = _content(tensors, storage)
     digest = hashlib.sha256(content).hexdigest()
     entry = WeightsEntry(
@@ -139,9 +143,17 @@ def architecture_of(config: DataclassInstance) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
+def _unpacked(content: bytes, storage: Storage) -> dict[str, Tensor]:
+    if storage == "int8":
+        return dequantised(load(gzip.decompress(content)))
+    return load(zstandard.decompress(content) if storage == "exact" else content)
+
+
 def _content(tensors: Mapping[str, Tensor], storage: Storage) -> bytes:
     values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     if storage == "int8":
         return gzip.compress(save(quantised(values)), mtime=0)
+    if storage == "exact":
+        return zstandard.compress(save(values), _COMPRESSION_LEVEL)
     floating = torch.float16 if storage == "float16" else torch.float32
     return save({key: value.to(floating) if value.is_floating_point() else value for key, value in values.items()})

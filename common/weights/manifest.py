@@ -1,4 +1,4 @@
-"""The manifest of the trained weights, which names each file of them and its checksum; no other file is loaded.
+"""The manifest of trained weights and of the body, which names each file and its checksum; no other file is loaded.
 
     common/weights/manifest.json
         {"format": 1,
@@ -25,7 +25,7 @@ from common.errors import WeightsError
 from common.io.atomic_write import atomic_write
 
 Config = TypeVar("Config")
-Storage = Literal["int8", "float16", "float32"]
+Storage = Literal["int8", "float16", "float32", "exact"]
 Precision = Literal["bf16", "float32"]
 Ranges = Mapping[str, tuple[float, float]]
 """Module of a network → smallest and largest value of its input, as calibration has seen them."""
@@ -48,7 +48,8 @@ class WeightsEntry:
         architecture: the config of the network; a network with another one refuses the weights.
         recipe: how to train it again: data, seeds, steps.
         scores: measured quality, with units in the names.
-        storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights.
+        storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights;
+            `exact` for values as they are, in a compressed file.
         precision: the lowest in which the network scores as in float32 on its validation data; it is used where the
             machine computes in it (`common.weights.inference`).
         int8: inputs of the layers that may multiply in 8 bits without a lower score; empty if none may.

@@ -55,5 +55,4 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     if config.engine.kind == "local":
         yield named("device", networks.check_device, config.device)
     yield named("engine", checks.check_engine, config.engine, config.device)
-    yield named("body model", networks.check_body_cache)
     yield named("listen", check_address_free, "listen", listen, "--listen")

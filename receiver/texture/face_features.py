@@ -15,8 +15,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray, Int32Array, IntArray
-from common.body.anatomy import REGION_INDEX
-from common.body.bake_eyes import LID_LOOPS
+from common.body.anatomy import LID_LOOPS, REGION_INDEX
 from common.body.connectivity import neighbour_mean
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate

@@ -55,7 +55,6 @@ def _checks(arguments: Sequence[str]) -> Iterator[tuple[str, Check]]:
     yield named("versions", networks.check_versions, "sender")
     yield named("device", networks.check_device, config.device)
     yield named("people", people.check_people, config.tracking, config.device)
-    yield named("body model", networks.check_body_cache)
     yield named("cameras", camera.check_devices)
     yield named("source", camera.check_source, config.capture)
     yield named("spool", spool.check_spool, config.delivery, config.capture.camera, model_hash())

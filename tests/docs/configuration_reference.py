@@ -48,8 +48,8 @@ turns off what is `on`. The default is bold among several values; without a defa
 An unknown name or a refused value ends the program with exit code 2. An address with a default may leave out its host
 or its port: `--peer studio`, `--listen :9000`.
 
-`BODYWIRE_CACHE` names the directory where both daemons cache the body model, and the networks that OpenVINO has
-compiled for this processor (`~/.cache/bodywire`).
+`BODYWIRE_CACHE` names the directory where both daemons cache the networks that OpenVINO has compiled for this
+processor (`~/.cache/bodywire`).
 """
 
 _KINDS = {

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from common.body.cache import cache_file, load_arrays
 from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
 from tests.support.demo_clip import looped_clip
@@ -36,14 +35,10 @@ pytestmark = [
 
 @contextmanager
 def running_nodes(folder: Path) -> Iterator[ComposeNodes]:
-    """The services, none started; like the image, the machine has the body model in a cache of root's."""
+    """The services, none started."""
     folder.chmod(0o755)
-    cache = folder / "cache"
-    cache.mkdir(mode=0o755)
     (folder / "clip").mkdir(mode=0o755)
     looped_clip(folder / "clip" / "long.mp4", REPETITIONS)
-    load_arrays()
-    (cache / cache_file().name).write_bytes(cache_file().read_bytes())
     services = {
         name: service
         for name, service in read_services({"BODYWIRE_CAMERA": "/srv/clip/long.mp4"}).items()
@@ -52,7 +47,6 @@ def running_nodes(folder: Path) -> Iterator[ComposeNodes]:
     images = {
         "/srv/scripts": ROOT / "deploy" / "certs",
         "/srv/relay": ROOT / "deploy" / "relay",
-        "/srv/cache": cache,
         "/srv/clip": folder / "clip",
     }
     with ComposeNodes(services, folder, images) as nodes:

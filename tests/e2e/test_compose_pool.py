@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import pytest
 
-from common.body.cache import cache_file, load_arrays
 from tests.deploy.queries import dashboard_queries, ray_metric_names, rules
 from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
@@ -32,16 +31,13 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeNodes]:
     """All services, started in the order in which they depend on each other."""
     folder = tmp_path_factory.mktemp("pool")
     folder.chmod(0o755)
-    cache, scripts = folder / "cache", folder / "scripts"
-    cache.mkdir(mode=0o755)
-    load_arrays()
-    (cache / cache_file().name).write_bytes(cache_file().read_bytes())
+    scripts = folder / "scripts"
     scripts.mkdir(mode=0o755)
     for path in (*(ROOT / "deploy" / "certs").glob("*.sh"), *(ROOT / "deploy" / "pool").glob("*.sh")):
         shutil.copy(path, scripts)
     found = read_services({"REPLICAS": "1"}, ROOT / "deploy" / "compose.pool.yaml")
     services = {name: found[name] for name in SERVICES}
-    with ComposeNodes(services, folder, {"/srv/scripts": scripts, "/srv/cache": cache}, own_processes=True) as running:
+    with ComposeNodes(services, folder, {"/srv/scripts": scripts}, own_processes=True) as running:
         certificates = running.start("certificates")
         assert certificates.wait(TIMEOUT_S) == 0
         for name in RAY_NODES:

@@ -195,7 +195,6 @@ class ComposeNodes:
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
             "HOME": "/tmp",
-            "BODYWIRE_CACHE": f"{_IMAGE}/cache",
             **self._services[name].get("environment", {}),
         }
         return subprocess.Popen(

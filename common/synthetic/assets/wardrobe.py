@@ -33,7 +33,7 @@ class Wardrobe:
 
     @classmethod
     def load(cls, canvas: Canvas) -> Self:
-        """The garments of the package, fitted to the shape space; bakes the base mesh first if necessary."""
+        """The garments of the package, fitted to the shape space."""
         mesh = BaseMesh.load()
         fitter = GarmentFitter(mesh, canvas)
         garments = [fitter.fit(pattern) for pattern in unpack()]

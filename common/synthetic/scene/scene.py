@@ -104,10 +104,7 @@ class PosedPeople:
 
 
 class SceneMaker:
-    """Renders batches of crops; the same seed, size and backgrounds give the same crops.
-
-    A preset with garments loads the wardrobe, which may bake the base mesh (`common.synthetic.assets.base_mesh`).
-    """
+    """Renders batches of crops; the same seed, size and backgrounds give the same crops."""
 
     def __init__(
         self,

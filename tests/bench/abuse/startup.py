@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from common.body.cache import cache_file
 from tests.bench.abuse.cameras import make_sources, silent_server
 from tests.bench.abuse.outcome import Outcome, Result, by_name
 from tests.bench.abuse.supervision import EXIT_CODES, Watched
@@ -61,9 +60,9 @@ def outcome_of(bed: Testbed, process: Watched, started: bool, *, may_start: bool
     return Result(Outcome.REFUSED, f"exit code {process.exit_code}: {lines[0]}")
 
 
-def _start(bed: Testbed, command: list[str], cache: Path | None = None) -> tuple[Watched, bool]:
+def _start(bed: Testbed, command: list[str]) -> tuple[Watched, bool]:
     """Starts a receiver; returns it, and whether it listens."""
-    process = bed.start("receiver", *command, environment={"BODYWIRE_CACHE": str(cache)} if cache else None)
+    process = bed.start("receiver", *command)
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while process.exit_code is None and time.monotonic() < deadline_s:
         if "listening on " in process.output:
@@ -134,25 +133,6 @@ def odd_directory(bed: Testbed, rng: random.Random) -> Result:
     process, started = _start(bed, _command(bed, rng, folder))
     result = outcome_of(bed, process, started, may_start=True)
     return Result(result.outcome, f"{name or 'out'} is {kind}: {result.detail}")
-
-
-def body_cache(bed: Testbed, rng: random.Random) -> Result:
-    """The body model's cache damaged, or where nothing can be written."""
-    folder = _folder(bed)
-    good, path = cache_file(), folder / "cache" / cache_file().name
-    path.parent.mkdir()
-    kind = rng.choice(["damaged", "damaged", "a directory", "in a file"])
-    if kind == "damaged":
-        path.write_bytes(_damaged(good.read_bytes(), rng) if good.exists() else rng.randbytes(1000))
-    elif kind == "a directory":
-        path.mkdir()
-    cache = path if kind == "in a file" else path.parent
-    if kind == "in a file":
-        path.write_text("")
-    process, started = _start(bed, _command(bed, rng, folder), cache)
-    result = outcome_of(bed, process, started, may_start=True)
-    shutil.rmtree(folder)
-    return Result(result.outcome, f"body cache {kind}: {result.detail}")
 
 
 def weights(bed: Testbed, rng: random.Random) -> Result:
@@ -235,6 +215,6 @@ def _end_of_sender(bed: Testbed, process: Watched, drain_s: float = 0.0) -> Resu
 
 
 CASES: Mapping[str, Mapping[str, Case]] = {
-    "startup": by_name(certificate, taken_port, odd_directory, body_cache, weights, address_space),
+    "startup": by_name(certificate, taken_port, odd_directory, weights, address_space),
     "sender": by_name(odd_sender, sender_at_hostile_receiver),
 }

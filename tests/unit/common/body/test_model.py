@@ -1,11 +1,15 @@
 """The body model: size, orientation, kinematics, skinning, keypoints, mirroring and surface points."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from common.body import model
 from common.body.anatomy import COCO_KEYPOINTS, FINGER_BONES, JOINT_INDEX, SKELETON, mirror_permutation
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
+from common.errors import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,16 @@ def test_surface_points_lie_on_the_skin_with_outward_normals(body: BodyModel) ->
     corners = vertices[0, body.faces]
     volume = (corners[:, 0] * torch.linalg.cross(corners[:, 1], corners[:, 2])).sum() / 6
     assert 0.03 < volume < 0.15
+
+
+@pytest.mark.parametrize("content", [None, b"garbage" * 99])
+def test_damaged_shape_space(content: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "shape_space.safetensors"
+    if content:
+        path.write_bytes(content)
+    monkeypatch.setattr(model, "SHAPE_SPACE_FILE", path)
+    with pytest.raises(WeightsError, match=r"shape_space\.safetensors is missing or damaged; reinstall bodywire"):
+        model._load_tensors.__wrapped__()
 
 
 def test_tokens_are_compact(body: BodyModel) -> None:

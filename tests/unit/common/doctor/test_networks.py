@@ -50,11 +50,3 @@ def test_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     assert networks.check_device(DeviceConfig()).found == "cuda:0: NVIDIA H100, 80 GB"
-
-
-def test_body_model_that_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BODYWIRE_CACHE", str(tmp_path / "cache"))
-    finding = networks.check_body_cache()
-    assert finding.verdict is Verdict.WARNING
-    assert "python -m common.body" in finding.advice
-    assert not (tmp_path / "cache").exists()

@@ -5,8 +5,8 @@ import pytest
 
 from common.texture import point_colours
 from common.training import fit_point_order
+from common.training.body.surface_points import halved
 from common.training.fit_point_order import mean_body_points
-from common.training.surface_points import halved
 
 
 def test_points_are_halved_along_the_longest_side() -> None:
@@ -22,7 +22,7 @@ def test_shipped_order_is_that_of_the_body_up_to_close_neighbours(
     shipped = point_colours.point_order()
     monkeypatch.setattr(point_colours, "POINT_ORDER_FILE", file)
     fitted = point_colours.point_order.__wrapped__()
-    # Two bakes of the body differ by up to 0.7 mm, which exchanges neighbours at the splits of the tree.
+    # It was fitted on a body up to 0.7 mm away from the shipped one, which exchanges neighbours at the splits.
     assert (fitted != shipped).mean() < 0.05
     points = mean_body_points()
     apart = np.linalg.norm(points[fitted] - points[shipped], axis=1)

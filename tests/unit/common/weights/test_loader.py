@@ -20,8 +20,9 @@ def save(directory: Path, name: str = "net", *, shared: bool = False, storage: S
     save_weights(name, TENSORS, ARCHITECTURE, recipe, scores, storage=storage, shared=shared, directory=directory)
 
 
-def test_round_trip(tmp_path: Path) -> None:
-    save(tmp_path)
+@pytest.mark.parametrize("storage", ["float32", "exact"])
+def test_round_trip(tmp_path: Path, storage: Storage) -> None:
+    save(tmp_path, storage=storage)
     loaded = load_weights("net", ARCHITECTURE, tmp_path)
     assert torch.equal(loaded["layer.weight"], TENSORS["layer.weight"])
     assert loaded["steps"].item() == 7

@@ -14,10 +14,9 @@ import numpy as np
 from scipy.sparse import csgraph, csr_matrix
 
 from common.arrays import BoolArray, Float64Array, IntArray
+from common.body.anatomy import LID_LOOPS
 from common.body.connectivity import largest_component, vertex_adjacency, vertex_components
 
-LID_LOOPS = 2
-"""Loops from the edge of the lids inwards that stay where they are: the thickness of the lids."""
 # Distance of a loop from the centre of the iris relative to the loop before: about equal texels from rim to centre.
 _LOOP_RATIO = 0.8
 # Height of the iris's centre in the opening between the lids, 0 at the lower lid and 1 at the upper one.

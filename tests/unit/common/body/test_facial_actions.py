@@ -1,0 +1,48 @@
+"""The facial actions: each moves its part of the face, on its side, in its direction."""
+
+import pytest
+import torch
+
+from common.body.anatomy import COCO_KEYPOINTS, FACIAL_ACTIONS, REGION_INDEX
+from common.body.model import BodyModel
+
+DOWN, UP = 1.0, -1.0
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+def test_all_actions_move_the_head_alone_by_centimetres(body: BodyModel) -> None:
+    actions = body.facial_actions()
+    assert tuple(actions) == FACIAL_ACTIONS
+    on_head = torch.isin(body.vertex_region, torch.tensor([REGION_INDEX["face"], REGION_INDEX["scalp"]]))
+    for name, displacement in actions.items():
+        distance = displacement.norm(dim=-1)
+        assert 0.002 < distance.max() < 0.05, name
+        assert distance[~on_head].max() < 0.02, name
+        assert distance[on_head].sum() > 0.9 * distance.sum(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "keypoint", "below_m", "direction"),
+    [
+        ("jawOpen", "nose", 0.07, DOWN),
+        ("mouthSmileLeft", "nose", 0.04, UP),
+        ("eyeBlinkLeft", "left_eye", 0.0, DOWN),
+        ("eyeBlinkRight", "right_eye", 0.0, DOWN),
+        ("browOuterUpRight", "right_eye", -0.02, UP),
+    ],
+)
+def test_action_moves_its_part_of_the_face(
+    body: BodyModel, name: str, keypoint: str, below_m: float, direction: float
+) -> None:
+    rest = body.rest_vertices[0]
+    place = body.coco_keypoints(rest[None])[0, COCO_KEYPOINTS.index(keypoint)]
+    displacement = body.facial_actions()[name]
+    moved = rest[displacement.norm(dim=-1).topk(100).indices]
+    assert (moved.mean(dim=0) - place)[1].item() == pytest.approx(below_m, abs=0.03)
+    side_m = moved[:, 0].mean().item()
+    assert side_m > 0.01 if name.endswith("Left") else side_m < -0.01 if name.endswith("Right") else abs(side_m) < 0.01
+    assert direction * displacement[:, 1].sum() > 0
