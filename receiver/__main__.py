@@ -42,7 +42,7 @@ PROGRAM = Program(
         ),
         "doctor": Command(
             "check what the receiver needs, with the same options, and say what to do",
-            "receiver.doctor.command",
+            "receiver.doctor",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
         ),

@@ -30,10 +30,10 @@ PROGRAM = Program(
         *("budget_kbit", "delivery", "log_level"),
     ),
     commands={
-        "cameras": Command("list the cameras of this machine with their modes", "sender.doctor.cameras"),
+        "cameras": Command("list the cameras of this machine with their modes", "sender.capture.camera_list"),
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
-            "sender.doctor.command",
+            "sender.doctor",
             daemon_flags=True,
             flags={"--json": "print one JSON document instead of lines"},
         ),

@@ -1,10 +1,8 @@
 """Certificates and keys in PEM files: read, checked, and read again when they change, without a restart."""
 
 import errno
-import ipaddress
 import logging
 import os
-import re
 import ssl
 import tempfile
 import time
@@ -13,9 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UsageError
 from common.io.regular_file import read_regular
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +26,6 @@ CERTIFICATE_NOT_TRUSTED = "--tls-cert is not valid: it expired, or another autho
 """Why a receiver refuses a sender; the same words over gRPC and QUIC."""
 _MAX_BYTES = 1_000_000
 _RETRY_S = 60.0
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-# Tags of ASN.1: the explicit version of a certificate, and the two kinds of time.
-_VERSION, _UTC_TIME, _GENERALIZED_TIME = 0xA0, 0x17, 0x18
-# Object identifier 2.5.29.17, and what its value consists of.
-_SUBJECT_ALTERNATIVE_NAME, _BOOLEAN, _DNS_NAME, _IP_ADDRESS = b"\x06\x03\x55\x1d\x11", 0x01, 0x82, 0x87
-# How a key or certificate begins that is not PEM: a SEQUENCE of more than 127 bytes.
-_DER_SEQUENCES = (b"\x30\x81", b"\x30\x82")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class CertificateFiles:
         if certificate is not None and key is not None:
             name = f"--tls-cert: {self._certificate}"
             own = certificates_in(certificate, name)
-            _check_key_fits(own, key, name, f"--tls-key: {self._key}")
+            _check_key_fits(own[0], key, f"--tls-key: {self._key}")
             _check_valid(own[:1], now, name)
         if authority is not None:
             name = f"--tls-ca: {self._authority}"
@@ -136,11 +131,6 @@ def read_pem(path: Path, flag: str) -> bytes:
         raise UsageError(f"{flag}: cannot read {path}: {error.strerror}") from error
     if not text.strip():
         raise UsageError(f"{flag}: {path} is empty; deploy/certs/issue.sh makes a PEM file")
-    if text.startswith(_DER_SEQUENCES):
-        raise UsageError(
-            f"{flag}: {path} is DER, not a PEM file: convert it with openssl x509 (a key: openssl pkey) "
-            f"-inform der -in {path} -out FILE"
-        )
     if b"-----BEGIN " not in text:
         raise UsageError(f"{flag}: {path} is not a PEM file; deploy/certs/issue.sh makes one")
     return text
@@ -156,131 +146,60 @@ def check_pair(certificate: Path | None, key: Path | None) -> None:
         raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
 
 
-def validity(certificate_der: bytes) -> tuple[datetime, datetime]:
-    """The times before and after which a certificate is not valid (RFC 5280, section 4.1.2.5).
+def subject_names(certificate: "Certificate") -> list[str]:
+    """The host names and addresses that a certificate is for; none if it names none."""
+    from cryptography.x509 import DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 
-    Raises:
-        ValueError: the bytes are not a certificate.
-    """
     try:
-        _, at, _ = _element(certificate_der, 0)
-        _, at, _ = _element(certificate_der, at)
-        tag, _, end = _element(certificate_der, at)
-        # Serial number, algorithm and issuer precede the validity; the version before them is optional.
-        for _ in range(3 if tag == _VERSION else 2):
-            _, _, end = _element(certificate_der, end)
-        _, at, _ = _element(certificate_der, end)
-        not_before, at = _time(certificate_der, at)
-        not_after, _ = _time(certificate_der, at)
-    except IndexError:
-        raise ValueError("truncated") from None
-    return not_before, not_after
-
-
-def subject_names(certificate_der: bytes) -> list[str]:
-    """The host names and addresses that a certificate is for (RFC 5280, section 4.2.1.6); none if it names none."""
-    at = certificate_der.find(_SUBJECT_ALTERNATIVE_NAME)
-    try:
-        if at < 0:
-            return []
-        tag, start, end = _element(certificate_der, at + len(_SUBJECT_ALTERNATIVE_NAME))
-        if tag == _BOOLEAN:  # whether it is critical
-            _, start, _ = _element(certificate_der, end)
-        _, start, end = _element(certificate_der, start)
-        names = []
-        while start < end:
-            tag, first, start = _element(certificate_der, start)
-            if tag == _DNS_NAME:
-                names.append(certificate_der[first:start].decode("ascii"))
-            elif tag == _IP_ADDRESS:
-                names.append(str(ipaddress.ip_address(certificate_der[first:start])))
-        return names
-    except (IndexError, ValueError):
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except (ExtensionNotFound, ValueError):
         return []
+    return [*names.get_values_for_type(DNSName), *map(str, names.get_values_for_type(IPAddress))]
 
 
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """Tag of the ASN.1 element at an offset, and where its content starts and ends."""
-    tag, length, start = der[at], der[at + 1], at + 2
-    if length & 0x80:
-        size = length & 0x7F
-        length, start = int.from_bytes(der[start : start + size]), start + size
-    if start + length > len(der):
-        raise IndexError
-    return tag, start, start + length
+def certificates_in(text: bytes, name: str) -> "list[Certificate]":
+    """The certificates of a PEM file. Raises UsageError if there is none, or one is damaged."""
+    from cryptography.x509 import load_pem_x509_certificates  # takes a tenth of a second
 
-
-def _time(der: bytes, at: int) -> tuple[datetime, int]:
-    tag, start, end = _element(der, at)
-    text = der[start:end].decode("ascii")
-    if tag == _UTC_TIME:
-        # RFC 5280: years from 50 on belong to the last century.
-        text = ("19" if text >= "50" else "20") + text
-    elif tag != _GENERALIZED_TIME:
-        raise ValueError("no time")
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC), end
-
-
-def certificates_in(text: bytes, name: str) -> list[bytes]:
-    """The certificates of a PEM file, DER. Raises UsageError if there is none, or one is damaged."""
-    blocks = _CERTIFICATE.findall(text)
-    if not blocks and b"PRIVATE KEY-----" in text:
-        raise UsageError(f"{name} is a private key, not a certificate: give the certificate")
-    if not blocks:
+    if b"-----END CERTIFICATE-----" not in text:
+        if b"PRIVATE KEY-----" in text:
+            raise UsageError(f"{name} is a private key, not a certificate: give the certificate")
         raise UsageError(f"{name} contains no complete certificate: copy or issue it again")
     try:
-        found = [ssl.PEM_cert_to_DER_cert(block.decode("ascii")) for block in blocks]
-        for certificate in found:
-            ssl.create_default_context(cadata=certificate)
-            validity(certificate)
-    except (ValueError, ssl.SSLError) as error:
+        return load_pem_x509_certificates(text)
+    except ValueError as error:
         raise UsageError(f"{name} is damaged: copy or issue it again") from error
-    return found
 
 
-def _check_valid(certificates: list[bytes], now: datetime, name: str) -> None:
+def _check_valid(certificates: "list[Certificate]", now: datetime, name: str) -> None:
     """Refuses certificates none of which is valid now; of the authorities in a file, some may be of the past."""
-    periods = [validity(certificate) for certificate in certificates]
-    if any(not_before <= now <= not_after for not_before, not_after in periods):
+    if any(each.not_valid_before_utc <= now <= each.not_valid_after_utc for each in certificates):
         return
-    not_before, not_after = periods[0]
-    if now > not_after:
-        raise UsageError(f"{name} expired on {not_after:%Y-%m-%d %H:%M} UTC: issue a new one")
+    first = certificates[0]
+    if now > first.not_valid_after_utc:
+        raise UsageError(f"{name} expired on {first.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: issue a new one")
     raise UsageError(
-        f"{name} is not valid before {not_before:%Y-%m-%d %H:%M} UTC: check the clock of this machine, "
+        f"{name} is not valid before {first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock of this machine, "
         "or issue a new one"
     )
 
 
-def _check_key_fits(certificates: list[bytes], key: bytes, certificate_name: str, key_name: str) -> None:
-    """Refuses a key that is encrypted or damaged, and certificates the first of which belongs to another key."""
+def _check_key_fits(certificate: "Certificate", key: bytes, name: str) -> None:
+    """Refuses a key that is encrypted or damaged, or of another certificate."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     if b"PRIVATE KEY-----" not in key:
-        raise UsageError(f"{key_name} contains no private key: give the key of --tls-cert")
-    if b"ENCRYPTED" in key:
-        raise UsageError(f"{key_name} is encrypted: decrypt it with openssl pkey -in KEY -out FILE")
-    mismatch = _mismatch(certificates[0], key)
-    if mismatch is None:
-        return
-    if mismatch != "KEY_VALUES_MISMATCH":
-        raise UsageError(f"{key_name} is damaged: copy it again, or issue a new certificate")
-    if any(_mismatch(certificate, key) is None for certificate in certificates[1:]):
-        raise UsageError(
-            f"{certificate_name} has its certificates in the wrong order: the one of --tls-key has to be the first"
-        )
-    raise UsageError(f"{key_name} is not the key of --tls-cert: give the two files that were issued together")
-
-
-def _mismatch(certificate: bytes, key: bytes) -> str | None:
-    """Why OpenSSL does not take a certificate, DER, with a key, PEM; None if it does."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # The check is on the pair: gRPC decides which sizes of keys it accepts.
-    context.set_ciphers("DEFAULT@SECLEVEL=0")
-    pem = ssl.DER_cert_to_PEM_cert(certificate).encode()
+        raise UsageError(f"{name} contains no private key: give the key of --tls-cert")
     try:
-        load_chain(context, pem, key)
-    except ssl.SSLError as error:
-        return error.reason or "unknown"
-    return None
+        fits = load_pem_private_key(key, None).public_key() == certificate.public_key()
+    except TypeError as error:  # a password is missing
+        raise UsageError(f"{name} is encrypted: decrypt it with openssl pkey -in KEY -out FILE") from error
+    except ValueError as error:
+        raise UsageError(f"{name} is damaged: copy it again, or issue a new certificate") from error
+    if not fits:
+        raise UsageError(
+            f"{name} is not the key of --tls-cert: give the two files that were issued together, its certificate first"
+        )
 
 
 def load_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

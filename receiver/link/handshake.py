@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken
-from common.wire.version_probe import ProbeAnswer
 from receiver.link.receive_queue import WINDOW
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
@@ -107,10 +106,6 @@ class Handshake:
         """The answer to a sender whose versions do not fit; None if they do."""
         reason = self._mismatch(hello)
         return Welcome(False, self._model_hash, reason) if reason else None
-
-    def answer_probe(self, now_ns: int) -> ProbeAnswer:
-        """What a sender learns that only asks for versions."""
-        return ProbeAnswer.now(self._codec_version, now_ns)
 
     def welcome(self, session: Session, resumed: bool) -> Welcome:
         """The answer to an accepted sender; its stream must have claimed the session."""

@@ -62,9 +62,6 @@ class QuicContext:
         token = self._connection.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 
-    def set_trailing_metadata(self, metadata: object) -> None:
-        """Only senders that ask for versions read them, and these use gRPC."""
-
     async def abort(self, code: grpc.StatusCode, reason: str) -> None:
         """Ends the stream with a status."""
         self.end = StreamBroken(code.name, reason)

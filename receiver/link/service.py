@@ -64,7 +64,6 @@ class StreamService:
         self._refusals = refusals
         self._new_connection = new_connection
         self._on_use = on_use
-        self._clock = clock
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
         self._connections: set[Connection] = set()
@@ -132,10 +131,7 @@ class StreamService:
             if refusal is None:
                 await self._serve_sender(stream, hello, identity)
                 return
-            if is_probe(hello):
-                answer = self._handshake.answer_probe(int(self._clock.wall() * 1e9))
-                context.set_trailing_metadata(answer.to_metadata())
-            else:
+            if not is_probe(hello):
                 self._refusals.report(Refusal.VERSION, identity.account, who, refusal.reason)
             await stream.write(encode_server(refusal))
         except StreamRefused as refused:

@@ -168,7 +168,7 @@ class Connector:
                 if failure is None or loop.time() < since_s + timeout_s:
                     failure = _NO_ANSWER
             except StreamBroken as error:
-                _raise_if_refused(self.peer, error)
+                raise_if_refused(self.peer, error)
                 failure = error
             if _is_full(failure):
                 timeout_s = max(timeout_s, self._reconnect_timeout_s)
@@ -229,7 +229,8 @@ def _is_answer(failure: StreamBroken) -> bool:
     return _is_full(failure) or failure.code == "INTERNAL"
 
 
-def _raise_if_refused(peer: Address, error: StreamBroken) -> None:
+def raise_if_refused(peer: Address, error: StreamBroken) -> None:
+    """Raises PeerError if a stream ended because the peer is no receiver, or does not take this sender."""
     if error.code == "UNIMPLEMENTED":
         raise PeerError(f"{peer} is a gRPC server, but not a Bodywire receiver: check --peer") from error
     if error.code in _REFUSAL_CODES and not _is_full(error):

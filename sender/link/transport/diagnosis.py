@@ -2,9 +2,6 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from common.io.addresses import Address
@@ -61,41 +58,6 @@ async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | N
         reason = CERTIFICATE_REQUIRED if credentials.certificate is None else CERTIFICATE_NOT_TRUSTED
         return refusal(peer, reason)
     return _not_a_receiver(peer, answer.banner)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """The certificate of a receiver that is trusted.
-
-    Args:
-        name: its common name.
-        authority: common name of the authority that signed it.
-    """
-
-    name: str
-    authority: str
-    valid_until: datetime
-
-
-async def peer_certificate(peer: Address, credentials: Credentials, timeout_s: float) -> PeerCertificate:
-    """The certificate that a server presents.
-
-    Raises:
-        TimeoutError: there is no answer.
-        OSError: the connection failed; `ssl.SSLError` if the certificate is not trusted.
-    """
-    async with asyncio.timeout(timeout_s):
-        _, writer = await asyncio.open_connection(
-            peer.host, peer.port, ssl=_context(credentials), server_hostname=credentials.name or peer.host
-        )
-    fields = writer.get_extra_info("peercert")
-    writer.close()
-    valid_until = datetime.fromtimestamp(ssl.cert_time_to_seconds(fields["notAfter"]), UTC)
-    return PeerCertificate(_common_name(fields["subject"]), _common_name(fields["issuer"]), valid_until)
-
-
-def _common_name(names: Iterable[Iterable[tuple[str, str]]]) -> str:
-    return next((value for part in names for key, value in part if key == "commonName"), "unnamed")
 
 
 def _context(credentials: Credentials) -> ssl.SSLContext:

@@ -69,10 +69,6 @@ class GrpcClientStream:
         """See `MessageStream.connections`; standby connections to the same port are among them."""
         return _CONNECTIONS.to_port(self._port)
 
-    async def trailing_metadata(self) -> tuple[tuple[str, Any], ...]:
-        """Waits until the receiver has ended the call; what it has sent with the status, empty if it was cut off."""
-        return tuple(await self._call.trailing_metadata() or ())
-
     async def close(self) -> None:
         """Ends the call in any state and closes its connection."""
         self._call.cancel()

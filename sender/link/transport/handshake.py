@@ -73,11 +73,15 @@ def read_welcome(peer: Address, answer: bytes | None) -> Welcome:
 
 
 def _require_fit(peer: Address, hello: Hello, welcome: Welcome) -> None:
-    if welcome.model_hash != hello.model_hash:
-        ours, theirs = hello.model_hash.hex(), welcome.model_hash.hex()
-        raise ModelMismatch(
-            f"sender and receiver have different models: {ours} here, {theirs} at {peer}; "
-            "install the same version of Bodywire on both ends"
-        )
+    require_same_networks(peer, hello.model_hash, welcome)
     if not welcome.accepted:
         raise VersionMismatch(f"the receiver at {peer} refused the session: {welcome.reason}")
+
+
+def require_same_networks(peer: Address, ours: bytes, welcome: Welcome) -> None:
+    """Raises ModelMismatch if the receiver has other weights than these."""
+    if welcome.model_hash != ours:
+        raise ModelMismatch(
+            f"sender and receiver have different models: {ours.hex()} here, {welcome.model_hash.hex()} at {peer}; "
+            "install the same version of Bodywire on both ends"
+        )

@@ -76,13 +76,13 @@ class Transport:
     async def open(self, peer: Address) -> GrpcClientStream:
         """Starts to connect; an unreachable peer shows when reading or writing."""
         token = self._files.token(peer)
-        channel = self.channel(peer)
+        channel = self._channel(peer)
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         # Without (de)serialisers messages stay bytes: `common.wire.convert` checks what arrives.
         call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
         return GrpcClientStream(channel, call, peer.port)
 
-    def channel(self, peer: Address) -> Any:
+    def _channel(self, peer: Address) -> Any:
         """A gRPC channel to a peer, not connected yet."""
         credentials = self._files.credentials(peer)
         if credentials is None:

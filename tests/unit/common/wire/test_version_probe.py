@@ -1,6 +1,6 @@
 from common.codec.packet import CODEC_VERSION
 from common.wire.convert import PROTOCOL_VERSION, Hello, decode_client, encode_client
-from common.wire.version_probe import ProbeAnswer, is_probe, probe_hello
+from common.wire.version_probe import is_of_networks, is_probe, probe_hello
 from receiver.link.handshake import Handshake
 
 
@@ -17,16 +17,6 @@ def test_receiver_refuses_a_probe_for_its_model_only() -> None:
     refusal = Handshake(model_hash=b"\x01" * 8, codec_version=CODEC_VERSION).refusal(probe_hello("doctor"))
     assert refusal is not None
     assert refusal.reason == "it has model 0101010101010101, the sender 0000000000000000"
-
-
-def test_answer_survives_the_metadata() -> None:
-    answer = ProbeAnswer(2, 1, 1_800_000_000 * 10**9)
-    assert ProbeAnswer.from_metadata([("date", "today"), *answer.to_metadata()]) == answer
-
-
-def test_metadata_without_a_valid_answer() -> None:
-    for clock in (None, b"5", "-5", "5.0", "", "٥", "9" * 21, str(2**62 + 1)):
-        metadata = dict[str, object](ProbeAnswer(2, 1, 5).to_metadata())
-        metadata["bodywire-clock-ns"] = clock
-        assert ProbeAnswer.from_metadata(metadata.items()) is None
-        assert ProbeAnswer.from_metadata([]) is None
+    assert is_of_networks(refusal.reason)
+    other = Handshake(model_hash=b"\x01" * 8, codec_version=CODEC_VERSION + 1).refusal(probe_hello("doctor"))
+    assert other is not None and not is_of_networks(other.reason)

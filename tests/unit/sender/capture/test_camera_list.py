@@ -5,9 +5,8 @@ from typing import TypeVar
 
 import pytest
 
-from sender.doctor import v4l2
-from sender.doctor.cameras import described
-from sender.doctor.v4l2 import CameraFormat, list_cameras
+from sender.capture import camera_list
+from sender.capture.camera_list import listed_cameras
 
 _CAPTURE, _METADATA = 0x0420_0001, 0x0480_0000
 
@@ -23,7 +22,7 @@ class FakeDriver:
         self.device_capabilities = device_capabilities
 
     def ioctl(self, descriptor: int, request: int, buffer: bytearray) -> int:
-        if request == v4l2.QUERY_CAPABILITIES:
+        if request == camera_list.QUERY_CAPABILITIES:
             buffer[:] = struct.pack(
                 "16s32s32s3I12x",
                 b"uvcvideo",
@@ -33,11 +32,11 @@ class FakeDriver:
                 0x84A0_0001,
                 self.device_capabilities,
             )
-        elif request == v4l2.LIST_FORMATS:
+        elif request == camera_list.LIST_FORMATS:
             index, kind = struct.unpack_from("2I", buffer)
             assert kind == 1
             buffer[:] = struct.pack("3I32s4s4x12x", index, kind, 0, b"", entry_of([b"MJPG", b"YUYV"], index))
-        elif request == v4l2.LIST_SIZES:
+        elif request == camera_list.LIST_SIZES:
             index, pixel_format = struct.unpack_from("I4s", buffer)
             if pixel_format == b"MJPG":
                 width, height = entry_of([(640, 480), (1920, 1080), (1280, 720)], index)
@@ -45,7 +44,7 @@ class FakeDriver:
             else:
                 numbers = entry_of([(160, 800, 2, 120, 600, 2)], index)
                 buffer[:] = struct.pack("I4s7I", index, pixel_format, 3, *numbers) + bytes(8)
-        elif request == v4l2.LIST_INTERVALS:
+        elif request == camera_list.LIST_INTERVALS:
             index, pixel_format, width, height = struct.unpack_from("I4s2I", buffer)
             if pixel_format != b"MJPG":
                 raise OSError(errno.EINVAL, "Invalid argument")
@@ -75,49 +74,42 @@ def devices(tmp_path: Path) -> Path:
 
 def test_requests_are_those_of_the_kernel() -> None:
     # Printed by a C program that includes linux/videodev2.h.
-    assert (v4l2.QUERY_CAPABILITIES, v4l2.LIST_FORMATS) == (0x8068_5600, 0xC040_5602)
-    assert (v4l2.LIST_SIZES, v4l2.LIST_INTERVALS) == (0xC02C_564A, 0xC034_564B)
+    assert (camera_list.QUERY_CAPABILITIES, camera_list.LIST_FORMATS) == (0x8068_5600, 0xC040_5602)
+    assert (camera_list.LIST_SIZES, camera_list.LIST_INTERVALS) == (0xC02C_564A, 0xC034_564B)
 
 
 def test_cameras_with_their_formats(devices: Path) -> None:
-    cameras = list_cameras(devices, FakeDriver().ioctl)
-    assert [camera.path.name for camera in cameras] == ["video0", "video2", "video10"]
-    assert cameras[0].name == "HD Webcam: HD Webcam"
-    rates = (59.94, 30.0, 15.0)
-    modes = ((640, 480, rates), (1920, 1080, (30.0,)), (1280, 720, rates))
-    mjpg, yuyv = CameraFormat("MJPG", 1920, 1080, modes), CameraFormat("YUYV", 800, 600, ((800, 600, ()),))
-    assert cameras[0].formats == (mjpg, yuyv)
-    assert list(described(cameras[:1])) == [
+    lines = listed_cameras(devices, FakeDriver().ioctl)
+    assert lines[:3] == [
         f"0  HD Webcam: HD Webcam ({devices}/video0)",
         "   MJPG  1920x1080 at 30; 1280x720 at 59.94, 30, 15; 640x480 at 59.94, 30, 15",
         "   YUYV  800x600",
     ]
-    assert str(cameras[0].formats[0]) == "MJPG up to 1920×1080"
+    assert [line.split()[0] for line in lines[::3]] == ["0", "2", "10"]
 
 
 def test_device_that_captures_no_video(devices: Path) -> None:
-    cameras = list_cameras(devices, FakeDriver(_METADATA).ioctl)
-    assert all(camera.formats == () and camera.fault == "" for camera in cameras)
+    lines = listed_cameras(devices, FakeDriver(_METADATA).ioctl)
+    assert lines == [f"no camera at this machine ({devices}/video*)"]
 
 
 def test_file_that_is_no_camera(devices: Path) -> None:
     # The real ioctl, on an ordinary file.
-    assert [camera.fault for camera in list_cameras(devices)] == ["no camera (Inappropriate ioctl for device)"] * 3
+    assert listed_cameras(devices)[0] == (
+        f"0  {devices}/video0 cannot be opened (no camera: Inappropriate ioctl for device)"
+    )
 
 
-def test_device_that_may_not_be_opened(tmp_path: Path) -> None:
+def test_devices_that_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A folder cannot be opened for writing, not even by root.
     (tmp_path / "video0").mkdir()
-    (camera,) = list_cameras(tmp_path, FakeDriver().ioctl)
-    assert camera.fault == "Is a directory"
-    assert camera.group != ""
+    assert listed_cameras(tmp_path, FakeDriver().ioctl) == [f"0  {tmp_path}/video0 cannot be opened (Is a directory)"]
 
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-def test_machine_without_cameras_and_one_that_may_not_be_opened() -> None:
-    closed = v4l2.CameraDevice(Path("/dev/video3"), fault="Permission denied", group="video")
-    assert list(described([closed])) == [
-        "3  /dev/video3 cannot be opened (Permission denied): sudo usermod -aG video $USER, and log in again"
-    ]
-    assert list(described([v4l2.CameraDevice(Path("/dev/video1"), "HD Webcam")])) == [
-        "no camera at this machine (/dev/video*)"
+    monkeypatch.setattr("sender.capture.camera_list.os.open", refuse)
+    monkeypatch.setattr(Path, "group", lambda _: "video")
+    assert listed_cameras(tmp_path) == [
+        f"0  {tmp_path}/video0 cannot be opened (Permission denied): sudo usermod -aG video $USER, and log in again"
     ]

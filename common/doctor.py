@@ -1,0 +1,177 @@
+"""What `sender doctor` and `receiver doctor` share: each check runs code of the daemon, and its errors are findings."""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from common.errors import BodywireError, OutputError, exit_code_of
+from common.io.addresses import Address, bound_socket
+from common.io.configuration import read_config
+from common.io.options import Program
+from common.io.startup import announce, check_limits, open_standard_streams
+from common.text import printable
+from common.wire.certificates import CertificateFiles, certificates_in
+
+JSON_FLAG = "--json"
+_MAX_CHARACTERS = 600
+_SOON = timedelta(days=14)
+
+Config = TypeVar("Config")
+
+
+class Verdict(StrEnum):
+    """How good a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"  # the daemon works, but maybe not as wanted, or it could not be checked
+    PROBLEM = "problem"  # the daemon would end
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Args:
+        found: what was found, and what to do about it.
+        exit_code: of a problem, the one that the daemon would end with; otherwise 0.
+    """
+
+    check: str
+    verdict: Verdict
+    found: str
+    exit_code: int = 0
+
+    def line(self) -> str:
+        """The finding as one printable line."""
+        return f"{self.verdict:<8} {self.check}: {printable(' '.join(self.found.split()), _MAX_CHARACTERS)}"
+
+
+class Doubt(Exception):
+    """A check found something that does not keep the daemon from starting; the message says what to do."""
+
+
+Check = tuple[str, Callable[[], str]]
+"""A check's name, and what makes it: it returns what is fine, or raises `Doubt` or the daemon's `BodywireError`."""
+
+
+def doctor_program(daemon: str, subject: str, examples: Sequence[tuple[str, str]]) -> Program:
+    """The command line of a daemon's doctor, which checks a subject; examples as in `Program`."""
+    description = (
+        f"Checks what the {daemon} needs, with the {daemon}'s own options: {subject}.\n"
+        "Prints a line for each check: ok, warning or problem, what was found, and what to do.\n"
+        f"Ends with 0 or the exit code that the {daemon} would end with. {JSON_FLAG} prints JSON instead."
+    )
+    return Program(f"{daemon} doctor", description, examples)
+
+
+def run_doctor(
+    program: Program,
+    kind: type[Config],
+    checks: Callable[[Config], Iterator[Check]],
+    arguments: Sequence[str],
+) -> int:
+    """Runs the checks of a configuration, and returns the exit code: of the first problem, or 0.
+
+    Prints a line for each finding at once, or one JSON document at the end.
+
+    Args:
+        kind: the daemon's configuration.
+        checks: in the order in which the daemon would come upon the problems.
+    """
+    open_standard_streams()
+    # What a library logs or warns of would stand between the findings.
+    logging.getLogger().addHandler(logging.NullHandler())
+    warnings.simplefilter("ignore")
+    findings: list[Finding] = []
+
+    def work() -> None:
+        config = read_config(kind, program, [argument for argument in arguments if argument != JSON_FLAG])
+        for finding in _findings(checks, config):
+            findings.append(finding)
+            if JSON_FLAG not in arguments:
+                announce(finding.line())
+        announce((_document if JSON_FLAG in arguments else _conclusion)(program.daemon, findings))
+
+    return exit_code_of(program.name, work) or _exit_code(findings)
+
+
+def _findings(checks: Callable[[Config], Iterator[Check]], config: Config) -> Iterator[Finding]:
+    for name, check in (("limits", _limits), *checks(config)):
+        yield _made(name, check)
+
+
+def _made(name: str, check: Callable[[], str]) -> Finding:
+    """The finding of a check; what is no error of Bodywire only means that it could not be made."""
+    try:
+        return Finding(name, Verdict.OK, check())
+    except Doubt as doubt:
+        return Finding(name, Verdict.WARNING, str(doubt))
+    except BodywireError as error:
+        return Finding(name, Verdict.PROBLEM, str(error), error.exit_code)
+    except ImportError as error:
+        found = f"a package cannot be loaded ({error}): install Bodywire again"
+        return Finding(name, Verdict.PROBLEM, found, BodywireError.exit_code)
+    except Exception as error:
+        return Finding(name, Verdict.WARNING, f"cannot be checked ({type(error).__name__}: {error})")
+
+
+def _exit_code(findings: Sequence[Finding]) -> int:
+    return next((finding.exit_code for finding in findings if finding.exit_code), 0)
+
+
+def _document(daemon: str, findings: Sequence[Finding]) -> str:
+    listed = [asdict(finding) for finding in findings]
+    return json.dumps({"program": daemon, "exit_code": _exit_code(findings), "findings": listed}, indent=1)
+
+
+def _conclusion(daemon: str, findings: Sequence[Finding]) -> str:
+    code = _exit_code(findings)
+    return f"the {daemon} would end with exit code {code}" if code else f"the {daemon} can run"
+
+
+def _limits() -> str:
+    check_limits()
+    return f"Python {sys.version_info.major}.{sys.version_info.minor}, {os.cpu_count()} processors; ulimits suffice"
+
+
+def check_expiry(certificate: Path | None, key: Path | None, authority: Path | None) -> str:
+    """How long the certificates of `--tls-cert` and `--tls-ca` are valid.
+
+    Raises:
+        Doubt: one expires soon.
+        UsageError: a file cannot be used.
+    """
+    files = CertificateFiles(certificate, key, authority).read()
+    given = ((files.certificate, "--tls-cert"), (files.authority, "--tls-ca"))
+    ends = [(certificates_in(pem, flag)[0].not_valid_after_utc, flag) for pem, flag in given if pem is not None]
+    if not ends:
+        return "no certificates"
+    end, flag = min(ends)
+    if end - datetime.now(UTC) < _SOON:
+        raise Doubt(f"{flag} expires on {end:%Y-%m-%d}: issue a new one (deploy/certs/issue.sh)")
+    return f"{flag} valid until {end:%Y-%m-%d}"
+
+
+def check_free(address: Address, flag: str) -> str:
+    """Whether a server can listen on an address, which is bound for a moment; raises OutputError."""
+    try:
+        bound_socket(address).close()
+    except OSError as error:
+        raise OutputError(f"cannot listen on {address} ({error.strerror}): give {flag} a free host:port") from error
+    return f"{address} is free"
+
+
+def check_makeable(folder: Path, flag: str) -> str:
+    """Whether a folder that does not exist yet can be made; raises OutputError."""
+    place = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be made in {place}: choose another {flag}, or change its permissions")
+    return f"{folder} does not exist yet and can be made"

@@ -1,0 +1,131 @@
+"""`sender doctor`: makes the sender's own checks, with its options, and greets the receiver without a session."""
+
+import asyncio
+import os
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable, doctor_program, run_doctor
+from common.errors import PeerError, SourceError
+from common.io.addresses import Address
+from sender.config import SenderConfig
+
+_FRAME_TIMEOUT_S = 6.0
+_PROGRAM = doctor_program(
+    "sender",
+    "options, certificates, the camera, the networks, and the way to the receiver",
+    (
+        ("sender doctor", "check what the sender needs to send the demo clip to a receiver on this machine"),
+        (
+            "sender doctor --camera 0 --peer 192.168.1.7:50051 --insecure",
+            "check the first camera, and the way to a receiver on another machine",
+        ),
+    ),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the doctor and returns its exit code: 0, or the one that the sender would end with."""
+    return run_doctor(_PROGRAM, SenderConfig, _checks, arguments)
+
+
+def _checks(config: SenderConfig) -> Iterator[Check]:
+    yield "options", partial(_options, config)
+    yield "source", partial(_source, config)
+    if config.delivery.delivery == "complete":
+        yield "spool", partial(_spool, config)
+    if config.metrics.metrics is not None:
+        yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
+    yield "networks", partial(_networks, config)
+    for address in () if config.only_records else config.link.peer.each:
+        yield "peer", partial(_peer, config, address)
+
+
+def _options(config: SenderConfig) -> str:
+    """Also certificates, token and transport."""
+    from sender.openings import transport_of
+
+    config.check()
+    transport_of(config)
+    security = config.security
+    expiry = check_expiry(security.tls_cert, security.tls_key, security.tls_ca)
+    if not config.only_records and any(
+        not (each.is_loopback or security.encrypts(each)) for each in config.link.peer.each
+    ):
+        raise Doubt("not encrypted: everybody on the way can read the frames; see docs/security.md")
+    return f"they fit each other; {expiry}"
+
+
+def _source(config: SenderConfig) -> str:
+    """Opens the source and reads a frame; not of another program's pipe or socket, because the sender would miss it."""
+    camera = config.capture.camera
+    if camera.startswith("socket") or (os.path.exists(camera) and stat.S_ISFIFO(os.stat(camera).st_mode)):
+        raise Doubt(f"{camera} is not read, because another program writes to it")
+    outcome: Future[str] = Future()
+    # A daemon thread: a camera that does not answer must not keep the doctor.
+    threading.Thread(target=_describe_into, args=(outcome, config), name="first frame", daemon=True).start()
+    try:
+        return outcome.result(_FRAME_TIMEOUT_S)
+    except TimeoutError as error:
+        raise SourceError(
+            f"{camera} gives no frame within {_FRAME_TIMEOUT_S:g} s: check that it is on, and that nothing else uses it"
+        ) from error
+
+
+def _describe_into(outcome: Future[str], config: SenderConfig) -> None:
+    from sender.capture.open import open_source
+
+    try:
+        with open_source(config.capture) as source:
+            frame = next(iter(source), None)
+            if frame is None:
+                raise SourceError("the source has no frame")
+            outcome.set_result(f"{frame.source}, {frame.camera.width}×{frame.camera.height}")
+    except BaseException as error:
+        outcome.set_exception(error)
+
+
+def _spool(config: SenderConfig) -> str:
+    from common.weights.manifest import model_hash
+    from sender.spool.spool import LOCK_FILE, open_spool
+
+    folder = config.delivery.spool
+    # Another folder would get some files.
+    if not (folder / LOCK_FILE).exists():
+        return f"{folder} is empty" if folder.is_dir() else check_makeable(folder, "--spool")
+    with open_spool(config.delivery, config.capture.camera, model_hash()) as spool:
+        waiting = spool.pending if spool else 0
+        return f"{waiting} frames of an earlier run wait in {folder}, and will be sent first"
+
+
+def _networks(config: SenderConfig) -> str:
+    from common.version import version_line
+    from common.weights.devices import resolve_device
+    from common.weights.manifest import check_files
+    from sender.clothing.stage import ClothingStage
+    from sender.perception.stage import PerceptionStage
+    from sender.semantics.stage import SemanticsStage
+
+    check_files()
+    device = resolve_device(config.device.device)
+    perception = PerceptionStage.load(config.tracking, device, live=True)
+    SemanticsStage.load(config.smoothing, device)
+    ClothingStage.load(device)
+    return f"{version_line('sender')}, on {device}: follows up to {perception.max_people} people of a live camera"
+
+
+def _peer(config: SenderConfig, address: Address) -> str:
+    from common.weights.manifest import model_hash
+    from sender.link.transport.greeting import greet
+    from sender.openings import transport_of
+
+    try:
+        asyncio.run(greet(transport_of(config), address, model_hash(), config.link.connect_timeout))
+    except PeerError as error:
+        if config.delivery.delivery == "complete":
+            raise Doubt(f"{error}; the sender will wait") from error
+        raise
+    return f"the receiver at {address} takes this sender, and has the same networks, codec and protocol"

@@ -1,0 +1,131 @@
+"""How `sender doctor` greets receivers in every state."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+
+import receiver.link.config
+import sender.link.transport.security
+from common.errors import BodywireError, ModelMismatch, PeerError
+from common.io.addresses import Address
+from receiver.link.auth.tokens import add_token
+from receiver.link.refusals import Refusal
+from receiver.link.session import SessionRegistry
+from sender.link.transport.greeting import greet
+from sender.link.transport.transport import Transport
+from tests.support.certificate_authority import Authority
+from tests.support.fake_link import MODEL, CountingCodec
+from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
+
+ReceiverSecurity = receiver.link.config.SecurityConfig
+SenderSecurity = sender.link.transport.security.SecurityConfig
+TIMEOUT_S = 2.0
+
+
+async def refused(
+    address: Address, text: str, security: SenderSecurity | None = None, kind: type[BodywireError] = PeerError
+) -> None:
+    """Checks that a greeting fails for a reason."""
+    with pytest.raises(kind, match=text):
+        await greet(Transport(security), address, MODEL, TIMEOUT_S)
+
+
+async def test_receiver_that_fits_has_no_session_afterwards(link: LinkFixture) -> None:
+    pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
+    noted: list[Refusal] = []
+    _, address = await link.server(pipeline, registry, on_refused=noted.append)
+    await greet(Transport(), address, MODEL, TIMEOUT_S)
+    assert pipeline.opened == 0
+    assert noted == []
+
+
+async def test_other_weights(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline(), model=b"\xee" * 8)
+    await refused(address, f"{MODEL.hex()} here, {'ee' * 8} at {address}", kind=ModelMismatch)
+
+
+async def test_nothing_listens() -> None:
+    async with tcp_server(hang_up) as address:
+        pass
+    await refused(address, "no receiver at .* refused.*: start it, or check --peer")
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def tcp_server(serve: Serve) -> AsyncIterator[Address]:
+    """A server that is no receiver; each connection ends with `serve`."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        # The other end may hang up without reading.
+        with suppress(ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, LOOPBACK, 0)
+    try:
+        yield Address(LOOPBACK, server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends the connection at once."""
+
+
+async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads until the other end hangs up."""
+    await reader.read()
+
+
+async def greet_as_ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks another protocol."""
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+    await reader.read()
+
+
+@pytest.mark.parametrize(("serve", "text"), [(greet_as_ssh, "SSH"), (say_nothing, "127.0.0.1"), (hang_up, "127.0.0.1")])
+async def test_server_that_is_no_receiver(serve: Serve, text: str) -> None:
+    async with tcp_server(serve) as address:
+        await refused(address, text)
+
+
+async def test_grpc_server_that_is_no_receiver() -> None:
+    server = grpc.aio.server()
+    address = Address(LOOPBACK, server.add_insecure_port(f"{LOOPBACK}:0"))
+    await server.start()
+    try:
+        await refused(address, "not a Bodywire receiver")
+    finally:
+        await server.stop(None)
+
+
+async def test_encryption(link: LinkFixture, tmp_path: Path) -> None:
+    ours, others = Authority.make(tmp_path / "ours"), Authority.make(tmp_path / "others")
+    certificate, key = ours.issue("receiver", LOOPBACK)
+    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(tls_cert=certificate, tls_key=key))
+    await greet(Transport(SenderSecurity(tls_ca=ours.certificate)), address, MODEL, TIMEOUT_S)
+    await refused(address, "--tls-ca", SenderSecurity(tls_ca=others.certificate))
+
+
+async def test_tokens(link: LinkFixture, tmp_path: Path) -> None:
+    tokens, good, bad = tmp_path / "tokens.toml", tmp_path / "good", tmp_path / "bad"
+    good.write_text(add_token(tokens, "camera", None, datetime.now(UTC)))
+    bad.write_text("unknown")
+    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(tokens=tokens))
+    await greet(Transport(SenderSecurity(token_file=good)), address, MODEL, TIMEOUT_S)
+    await refused(address, "give --token-file")
+    await refused(address, "the token is unknown", SenderSecurity(token_file=bad))

@@ -1,0 +1,98 @@
+"""How the findings of a doctor are shown, and what both doctors check."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable, doctor_program, run_doctor
+from common.errors import OutputError, PeerError
+from common.io.addresses import Address
+from sender.config import SenderConfig
+from tests.support.certificate_authority import Authority
+
+PROGRAM = doctor_program("sender", "everything", (("sender doctor", "check"),))
+
+
+def raises(error: Exception) -> Callable[[], str]:
+    def check() -> str:
+        raise error
+
+    return check
+
+
+def listed(*checks: Callable[[], str]) -> Callable[[SenderConfig], Iterator[Check]]:
+    return lambda config: ((f"check {number}", check) for number, check in enumerate(checks))
+
+
+def test_each_finding_is_a_line_and_the_exit_code_that_of_the_first_problem(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks = listed(
+        lambda: "fine",
+        raises(Doubt("not encrypted:\n see docs")),
+        raises(OutputError("full: make room")),
+        raises(PeerError("away")),
+        raises(ZeroDivisionError("a strange machine")),
+    )
+    assert run_doctor(PROGRAM, SenderConfig, checks, []) == 5
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1:] == [
+        "ok       check 0: fine",
+        "warning  check 1: not encrypted: see docs",
+        "problem  check 2: full: make room",
+        "problem  check 3: away",
+        "warning  check 4: cannot be checked (ZeroDivisionError: a strange machine)",
+        "the sender would end with exit code 5",
+    ]
+    assert captured.err == ""
+
+
+def test_warnings_do_not_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(PROGRAM, SenderConfig, listed(raises(Doubt("expires soon"))), []) == 0
+    assert capsys.readouterr().out.endswith("the sender can run\n")
+
+
+def test_damaged_installation_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(PROGRAM, SenderConfig, listed(raises(ImportError("libtorch.so"))), []) == 1
+    assert "check 0: a package cannot be loaded (libtorch.so): install Bodywire again" in capsys.readouterr().out
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(PROGRAM, SenderConfig, listed(raises(PeerError("away"))), ["--json", "--camera", "0"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    assert (document["program"], document["exit_code"]) == ("sender", 4)
+    assert document["findings"][1] == {"check": "check 0", "verdict": "problem", "found": "away", "exit_code": 4}
+
+
+def test_wrong_flag_is_an_error_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_doctor(PROGRAM, SenderConfig, listed(), ["--kamera", "0"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "did you mean --camera?" in captured.err
+
+
+def test_certificate_that_expires_soon(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path / "certs")
+    assert check_expiry(None, None, None) == "no certificates"
+    assert "--tls-cert valid until" in check_expiry(*authority.issue("receiver", days=30), authority.certificate)
+    with pytest.raises(Doubt, match=r"--tls-cert expires on .*: issue a new one"):
+        check_expiry(*authority.issue("soon", days=3), authority.certificate)
+
+
+def test_folder_that_can_be_made_or_not(tmp_path: Path) -> None:
+    assert "can be made" in check_makeable(tmp_path / "a" / "b", "--out")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot be made in .*file: choose another --out"):
+        check_makeable(tmp_path / "file" / "b", "--out")
+
+
+def test_address_that_is_free_or_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(*server.getsockname())
+        with pytest.raises(OutputError, match="give --metrics a free host:port"):
+            check_free(address, "--metrics")
+    assert "is free" in check_free(address, "--metrics")
