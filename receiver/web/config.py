@@ -115,19 +115,15 @@ class UploadConfig:
     """Pictures and clips that are uploaded, and the models and sessions made of them."""
 
     upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
-    upload_pixels: int = option(50_000_000, help="most pixels of an uploaded picture, or of a clip's frame")
-    upload_seconds: float = option(60.0, help="seconds within which a picture must have arrived")
-    uploads_per_minute: float = option(60.0, help="most pictures and clips of one account in a minute")
     account_models: int = option(200, help="most models and sessions of clips of one account")
     clip_bytes: int = option(200_000_000, help="most bytes of an uploaded clip")
-    clip_seconds: float = option(60.0, help="most seconds that an uploaded clip lasts")
     account_gb: float = option(10.0, help="an account with as many gigabytes of sessions of clips uploads no more")
 
     def __post_init__(self) -> None:
-        if min(self.upload_bytes, self.upload_pixels, self.account_models, self.clip_bytes) < 1:
-            raise ValueError("--upload-bytes, --upload-pixels, --account-models and --clip-bytes must be at least 1")
-        if min(self.upload_seconds, self.uploads_per_minute, self.clip_seconds, self.account_gb) <= 0:
-            raise ValueError("--upload-seconds, --uploads-per-minute, --clip-seconds and --account-gb must be above 0")
+        if min(self.upload_bytes, self.account_models, self.clip_bytes) < 1:
+            raise ValueError("--upload-bytes, --account-models and --clip-bytes must be at least 1")
+        if self.account_gb <= 0:
+            raise ValueError("--account-gb must be above 0")
 
 
 @dataclass(frozen=True, slots=True)

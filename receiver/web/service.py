@@ -37,6 +37,7 @@ from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.models.service import ModelService
 from receiver.web.pictures import PictureReconstructor
 from receiver.web.uploads.jobs import Admission
+from receiver.web.uploads.limits import MAX_CLIP_S
 
 
 class LimitsShown(BaseModel):
@@ -63,9 +64,7 @@ class UploadService:
     def limits(self) -> LimitsShown:
         """What the page tells about uploads."""
         given = self.uploads
-        return LimitsShown(
-            picture_bytes=given.upload_bytes, clip_bytes=given.clip_bytes, clip_seconds=given.clip_seconds
-        )
+        return LimitsShown(picture_bytes=given.upload_bytes, clip_bytes=given.clip_bytes, clip_seconds=MAX_CLIP_S)
 
     def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""

@@ -241,9 +241,7 @@ class PageServer:
 @contextmanager
 def running_site(folder: Path) -> Iterator[str]:
     """Serves accounts and uploads in a folder, with fakes for what is slow; yields the address."""
-    # No limit of the rate: attacks on what comes after it would not get there.
-    limits = UploadConfig(uploads_per_minute=1e6)
-    server = PageServer(folder / "out", folder, pictures=FakePictures(), uploads=limits).start()
+    server = PageServer(folder / "out", folder, pictures=FakePictures()).start()
     server.clips.seconds = 0.2  # long enough to be cancelled
     try:
         yield server.address

@@ -33,8 +33,8 @@ from receiver.web.library.shown import (
 )
 from receiver.web.library.visitors import NOBODY, LibrarySite, Manager
 from receiver.web.problems import problem, problems, retry_later
-from receiver.web.uploads.answers import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
-from receiver.web.uploads.refusals import UploadRefused
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
 
 _MAX_PAGE = 200
 _DAY_S = 86_400.0

@@ -1,10 +1,14 @@
 """Uploaded clips become recorded sessions: check, play, keep."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
+
+from starlette.datastructures import UploadFile
 
 from common.io.private_folder import PrivateFolder, remove_abandoned
 from receiver.publish.output_files import output_errors
@@ -12,20 +16,23 @@ from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
 from receiver.web.clips import ClipPlayer, ClipRefused
 from receiver.web.config import UploadConfig
-from receiver.web.library.clip_check import CheckedClip, check_clip
 from receiver.web.library.service import Library
 from receiver.web.metrics import WebMetrics
 from receiver.web.owners import CLIP, owner_of
 from receiver.web.pictures import PicturesUnavailable
-from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, StageTimer
-from receiver.web.uploads.multipart import UploadedFile, UploadForm
-from receiver.web.uploads.refusals import UploadRefused, outcome_of
+from receiver.web.uploads.decoder import check_clip
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.form import UploadForm, shown_name
+from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, StageTimer, outcome_of
 
 FIELD = "clip"
 # A clip takes both networks and disk for minutes: one is played at a time, and some wait.
 _AT_ONCE, _IN_WORK, _OF_ACCOUNT = 1, 8, 3
-# Bodies on their way lie on the disk, each as large as a clip may be.
-_ARRIVING = 16
+# Bodies on their way lie among the temporary files, each as large as a clip may be.
+_ARRIVING = 8
+# Within which a body must have arrived: 200 MB at 3 Mbit/s.
+_UPLOAD_S = 600.0
+_NAME_CHARACTERS = 60
 _CHECKED_AT_ONCE = 2
 _SESSION = "session"
 """In the folder of a clip, the id of its session: a receiver that was killed has left both."""
@@ -37,8 +44,9 @@ class ClipService:
     def __init__(
         self, config: UploadConfig, library: Library, player: ClipPlayer, admission: Admission, metrics: WebMetrics
     ) -> None:
-        self._config, self._library, self._player, self._admission = config, library, player, admission
-        self._metrics = metrics
+        self.form = UploadForm(FIELD, "clip", config.clip_bytes, _UPLOAD_S)
+        self._library, self._player, self._admission = library, player, admission
+        self._most_gb, self._metrics = config.account_gb, metrics
         self._arriving, self._in_work = Places(_ARRIVING, _OF_ACCOUNT), Places(_IN_WORK, _OF_ACCOUNT)
         self._checks, self._turn = asyncio.Semaphore(_CHECKED_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
         self._jobs = Jobs[SessionState](self.ended)
@@ -54,48 +62,46 @@ class ClipService:
         """Gives up the clips in work."""
         await self._jobs.close()
 
-    def form(self, place: ExitStack) -> UploadForm:
-        """What a form with a clip has to have; the clip is on disk until `place` is closed. Raises OutputError."""
-        config = self._config
-        with output_errors(self._library.out):
-            folder = PrivateFolder(self._library.out)
-        place.callback(folder.remove)
-        # As much time for a byte as a picture has.
-        seconds = config.upload_seconds * max(1.0, config.clip_bytes / config.upload_bytes)
-        return UploadForm(FIELD, "clip", config.clip_bytes, seconds, folder.path)
-
     @asynccontextmanager
     async def admit(self, account: Account) -> AsyncIterator[None]:
         """Admits a body until the block ends. Raises UploadRefused: 409 the account keeps too much, 429 uploads."""
         async with self._admission.admit(account, self._in_work):
             kept = sum(state.statistics.disk_bytes for state in self._library.clips_of(account.name))
-            if kept >= 1e9 * self._config.account_gb:
-                most = f"{kept / 1e9:.1f} of {self._config.account_gb:g} GB"
+            if kept >= 1e9 * self._most_gb:
+                most = f"{kept / 1e9:.1f} of {self._most_gb:g} GB"
                 raise UploadRefused(409, f"the account's clips take {most}: delete one first")
             with self._arriving.take(account):
                 yield
 
-    def work(self, account: Account) -> AbstractContextManager[None]:
-        """The place of a clip that has arrived. Raises UploadRefused (429) if there is none."""
-        return self._in_work.take(account)
-
-    async def begin(self, account: Account, place: ExitStack, file: UploadedFile) -> Job[SessionState]:
+    async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[SessionState]:
         """Checks a clip, and begins to play it; its place is free again at the end. Raises UploadRefused."""
-        assert file.path is not None
+        place.enter_context(self._in_work.take(account))
+        path = await asyncio.to_thread(self._stored, place, file.file)
         async with self._checks:
-            clip = await asyncio.to_thread(check_clip, file.path, file.name, self._config)
-        return self._jobs.start(place, partial(self._recorded, account, clip))
+            checked = await asyncio.to_thread(check_clip, path)
+        clip = path.rename(path.with_name(_file_name(shown_name(file, "clip"), checked.suffix)))
+        return self._jobs.start(place, partial(self._recorded, account, clip, checked.frames))
+
+    def _stored(self, place: ExitStack, file: BinaryIO) -> Path:
+        """The file of a clip on disk until `place` is closed. Raises OutputError."""
+        with output_errors(self._library.out):
+            folder = PrivateFolder(self._library.out.resolve())
+            place.callback(folder.remove)
+            path = folder.path / "upload"
+            with path.open("wb") as stored:
+                shutil.copyfileobj(file, stored)
+        return path
 
     def ended(self, error: BaseException | None, seconds: float) -> None:
         """An upload has ended, perhaps with an error."""
         self._metrics.clip(outcome_of(error), seconds)
 
-    async def _recorded(self, account: Account, clip: CheckedClip, timer: StageTimer) -> SessionState:
+    async def _recorded(self, account: Account, clip: Path, frames: int, timer: StageTimer) -> SessionState:
         timer.begin("queue")
-        async with self._turn, _making(self._library, clip.path.with_name(_SESSION)) as begin:
+        async with self._turn, _making(self._library, clip.with_name(_SESSION)) as begin:
             timer.begin("clip")
             await self._admission.check(account)
-            identifier = await self._played(account, clip, timer, begin)
+            identifier = await self._played(account, clip, frames, timer, begin)
             await self._admission.check(account)
             found = self._library.of_identifier(identifier)
             if found is None or not found.statistics.people:
@@ -106,7 +112,7 @@ class ClipService:
             return found
 
     async def _played(
-        self, account: Account, clip: CheckedClip, timer: StageTimer, begin: Callable[[str], None]
+        self, account: Account, clip: Path, frames: int, timer: StageTimer, begin: Callable[[str], None]
     ) -> str:
         """Plays a clip; returns the id of its session. Raises UploadRefused."""
         began = list[str]()
@@ -117,12 +123,18 @@ class ClipService:
 
         try:
             owner = owner_of(CLIP, account.name)
-            await self._player.play(clip.path, owner, on_session, lambda frames: timer.done(frames / clip.frames))
+            await self._player.play(clip, owner, on_session, lambda done: timer.done(done / frames))
         except ClipRefused as error:
             raise UploadRefused(422, str(error)) from error
         except PicturesUnavailable as error:
             raise UploadRefused(503, str(error), 10.0) from error
         return began[0] if began else ""
+
+
+def _file_name(shown: str, suffix: str) -> str:
+    """What a clip's file, and so its session, is called."""
+    stem = "".join(each if each.isalnum() or each in " _-." else "_" for each in Path(shown).stem)
+    return f"{stem.strip(' .-')[:_NAME_CHARACTERS] or 'clip'}{suffix}"
 
 
 @asynccontextmanager

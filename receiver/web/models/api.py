@@ -24,8 +24,8 @@ from receiver.web.library.downloads import FORMATS
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems
-from receiver.web.uploads.answers import NDJSON, UPLOAD_RESPONSES, as_problem, begun, finished, form_body, lines
-from receiver.web.uploads.refusals import UploadRefused
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, as_problem, begun, finished, form_body, lines
 
 _MEDIA_TYPES = {
     "obj": "model/obj",

@@ -5,11 +5,11 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
+from starlette.datastructures import UploadFile
 
 from common.clock import Clock
 from common.errors import UsageError
@@ -27,9 +27,8 @@ from receiver.web.database.database import Database
 from receiver.web.database.tables import ModelRow
 from receiver.web.metrics import FILES, WebMetrics
 from receiver.web.models import store
-from receiver.web.models.edited import edited_body
+from receiver.web.models.body_editing import edited_body
 from receiver.web.models.files import ModelFiles, new_model_id
-from receiver.web.models.picture import CheckedPicture, check_picture
 from receiver.web.models.store import TooManyModels
 from receiver.web.pictures import (
     PictureReconstructor,
@@ -37,9 +36,10 @@ from receiver.web.pictures import (
     PicturesUnavailable,
     ReconstructedPicture,
 )
-from receiver.web.uploads.jobs import Admission, Job, Jobs, Places
-from receiver.web.uploads.multipart import UploadedFile, UploadForm
-from receiver.web.uploads.refusals import UploadRefused, outcome_of
+from receiver.web.uploads.decoder import DecodedPicture, decode_picture
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.form import UploadForm, shown_name
+from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, outcome_of
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ FIELD = "image"
 _IN_WORK, _OF_ACCOUNT = 16, 6
 _EDITED, _EDITED_OF_ACCOUNT = 8, 2
 _THREADS = 2
-_RECONSTRUCTION_S = 120.0
+# Within which a body must have arrived.
+_UPLOAD_S = 60.0
 PICTURE = "picture.jpg"
 # What an upload has passed through before the stages of `receiver.web.metrics`.
 PICTURE_STAGE = "picture"
@@ -67,7 +68,8 @@ class ModelService:
         metrics: WebMetrics,
         admission: Admission,
     ) -> None:
-        self._config, self._metrics, self._admission = config, metrics, admission
+        self.form = UploadForm(FIELD, "picture", config.upload_bytes, _UPLOAD_S)
+        self._metrics, self._admission = metrics, admission
         self._database, self.files, self._pictures, self._clock = database, files, pictures, clock
         self._in_work = Places(_IN_WORK, _OF_ACCOUNT)
         self._edited = Places(_EDITED, _EDITED_OF_ACCOUNT)
@@ -86,31 +88,17 @@ class ModelService:
             await self.prepare()
             yield
 
-    def form(self, _: ExitStack) -> UploadForm:
-        """What a form with a picture has to have."""
-        return UploadForm(FIELD, "picture", self._config.upload_bytes, self._config.upload_seconds)
-
-    def work(self, account: Account) -> AbstractContextManager[None]:
-        """The place of a picture that has arrived. Raises UploadRefused (429) if there is none."""
-        return self._in_work.take(account)
-
-    async def begin(self, account: Account, place: ExitStack, file: UploadedFile) -> Job[ModelRow]:
-        """Checks a picture, and begins to reconstruct it; its place is free again at the end. Raises UploadRefused."""
-        picture = await self._checked(file.content)
-        return self._jobs.start(place, lambda timer: self._reconstruct(account, file.name, picture, timer.begin))
+    async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[ModelRow]:
+        """Decodes a picture, and begins to reconstruct it; its place is free again at the end. Raises UploadRefused."""
+        place.enter_context(self._in_work.take(account))
+        name, content, began_s = shown_name(file, self.form.noun), await file.read(), time.perf_counter()
+        picture = await self._in_thread(lambda: decode_picture(content))
+        decoded_ms = 1e3 * (time.perf_counter() - began_s)
+        return self._jobs.start(place, lambda timer: self._reconstruct(account, name, picture, decoded_ms, timer.begin))
 
     def ended(self, error: BaseException | None, seconds: float) -> None:
         """An upload has ended, perhaps with an error."""
         self._metrics.upload(outcome_of(error), seconds)
-
-    async def _checked(self, content: bytes) -> CheckedPicture:
-        """Checks a picture in a worker thread; see `check_picture`."""
-        began_s = time.perf_counter()
-        try:
-            picture = await self._in_thread(lambda: check_picture(content, self._config.upload_pixels))
-        except MemoryError as error:
-            raise UploadRefused(503, "the receiver has too little memory: try again later", 10.0) from error
-        return replace(picture, spent_ms=1e3 * (time.perf_counter() - began_s))
 
     async def prepare(self) -> None:
         """Somebody is about to upload a picture: the sender process takes seconds to start."""
@@ -158,7 +146,12 @@ class ModelService:
         return removed
 
     async def _reconstruct(
-        self, account: Account, name: str, picture: CheckedPicture, on_stage: Callable[[str], None]
+        self,
+        account: Account,
+        name: str,
+        picture: DecodedPicture,
+        decoded_ms: float,
+        on_stage: Callable[[str], None],
     ) -> ModelRow:
         result = await self._people(picture, on_stage)
         if not result.people:
@@ -167,6 +160,7 @@ class ModelService:
             )
         on_stage(FILES)
         model = self._described(name, picture, result)
+        model.stages_ms = {PICTURE_STAGE: _milliseconds(decoded_ms), **model.stages_ms}
         began_s = time.perf_counter()
         files = await self._in_thread(lambda: _encoded(result, picture))
         await self._in_thread(lambda: self.files.write(model.id, files))
@@ -174,18 +168,15 @@ class ModelService:
         await self._publish(account, model)
         return model
 
-    async def _people(self, picture: CheckedPicture, on_stage: Callable[[str], None]) -> ReconstructedPicture:
+    async def _people(self, picture: DecodedPicture, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         try:
-            async with asyncio.timeout(_RECONSTRUCTION_S):
-                return await self._pictures.reconstruct(picture.content, on_stage)
+            return await self._pictures.reconstruct(picture.content, on_stage)
         except PictureRefused as error:
             raise UploadRefused(422, str(error)) from error
         except PicturesUnavailable as error:
             raise UploadRefused(503, str(error), 5.0) from error
-        except TimeoutError as error:
-            raise UploadRefused(503, "the picture took too long: try again later", 30.0) from error
 
-    def _described(self, name: str, picture: CheckedPicture, result: ReconstructedPicture) -> ModelRow:
+    def _described(self, name: str, picture: DecodedPicture, result: ReconstructedPicture) -> ModelRow:
         scale = picture.width / result.width
         return ModelRow(
             id=new_model_id(),
@@ -196,10 +187,7 @@ class ModelService:
             label_bytes=result.label_bytes,
             people_count=len(result.people),
             people=[_person(person, scale, result.kinds) for person in result.people],
-            stages_ms={
-                PICTURE_STAGE: _milliseconds(picture.spent_ms),
-                **{stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
-            },
+            stages_ms={stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
         )
 
     async def _publish(self, account: Account, model: ModelRow) -> None:
@@ -234,7 +222,7 @@ def textured_name(person: int) -> str:
     return f"person-{person}.textured.glb"
 
 
-def _encoded(result: ReconstructedPicture, picture: CheckedPicture) -> dict[str, bytes]:
+def _encoded(result: ReconstructedPicture, picture: DecodedPicture) -> dict[str, bytes]:
     files = {PICTURE: picture.shown}
     for number, person in enumerate(result.people):
         for mesh_format in MESH_FORMATS:

@@ -13,7 +13,8 @@ from common.clock import Clock
 from receiver.web.accounts.store import Account
 from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.config import UploadConfig
-from receiver.web.uploads.refusals import UploadRefused
+from receiver.web.metrics import UploadOutcome
+from receiver.web.uploads.errors import UploadRefused
 
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -21,7 +22,8 @@ Event = Mapping[str, Any]
 
 # On their way at a time: each picture holds its body in memory.
 _ARRIVING, _OF_ACCOUNT = 64, 6
-_BURST = 20
+# Of one account; each costs a process that decodes it.
+_UPLOADS_PER_MINUTE = 60.0
 
 
 class Places:
@@ -65,7 +67,7 @@ class Admission:
     ) -> None:
         self.most = config.account_models
         self._exists, self.models, self.clips = exists, models, clips
-        self._rates = KeyedRates(config.uploads_per_minute, max(_BURST, round(config.uploads_per_minute)), clock)
+        self._rates = KeyedRates(_UPLOADS_PER_MINUTE, round(_UPLOADS_PER_MINUTE), clock)
         self._arriving = Places(_ARRIVING, _OF_ACCOUNT)
 
     @asynccontextmanager
@@ -196,3 +198,16 @@ class Jobs(Generic[T]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def outcome_of(error: BaseException | None) -> UploadOutcome:
+    """How metrics name the end of an upload."""
+    if error is None:
+        return UploadOutcome.STORED
+    if isinstance(error, asyncio.CancelledError):
+        return UploadOutcome.CANCELLED
+    if not isinstance(error, UploadRefused):
+        return UploadOutcome.FAILED
+    if error.status >= 500:
+        return UploadOutcome.UNAVAILABLE
+    return UploadOutcome.LIMITED if error.status == 429 else UploadOutcome.REFUSED

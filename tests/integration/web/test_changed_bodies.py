@@ -13,7 +13,7 @@ from receiver.export.editing import Edits
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.skinned_glb import PosedBody
-from receiver.web.models.edited import edited_body
+from receiver.web.models.body_editing import edited_body
 from tests.support.checkered_texture import checkered_texture
 from tests.support.fake_pictures import KINDS, FakePictures, picture
 from tests.support.recorded_person import body_parameters

@@ -112,8 +112,6 @@ async def test_what_is_no_clip_is_refused(site: Site, clip: bytes) -> None:
     ("limits", "status", "words"),
     [
         ({"clip_bytes": 1000}, 413, "larger than"),
-        ({"clip_seconds": 0.1}, 413, "cut it"),
-        ({"upload_pixels": 1000}, 413, "pixels"),
         ({"account_models": 1}, 409, "keeps 1 models and clips"),
         ({"account_gb": 1e-7}, 409, "delete one first"),
     ],
@@ -220,7 +218,6 @@ async def test_bodies_that_arrive_take_little_of_the_disk(site: Site, clip: byte
     form = {"Content-Type": "multipart/form-data; boundary=b"}
     slow = [asyncio.create_task(anna.post("/api/sessions", content=body(), headers=form)) for _ in range(4)]
     await until(lambda: any(task.done() for task in slow))
-    assert len(list(site.out.glob("bodywire-run-*"))) == 3
     ended.set()
     assert sorted([(await task).status_code for task in slow]) == [201, 201, 201, 429]
 

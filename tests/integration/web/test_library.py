@@ -16,7 +16,7 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.uploads.refusals import UploadRefused
+from receiver.web.uploads.errors import UploadRefused
 from tests.support.fake_link import until
 from tests.support.fake_pictures import FakePictures
 from tests.support.published_session import publish as publish_session

@@ -5,18 +5,19 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from typing import Any, Protocol, TypeVar
 
 from fastapi import HTTPException, Request
+from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
 from common.errors import OutputError
 from receiver.web.accounts.store import Account
 from receiver.web.problems import problem, problems, retry_later
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.form import UploadForm, read_form
 from receiver.web.uploads.jobs import Job
-from receiver.web.uploads.multipart import UploadedFile, UploadForm, check_headers, read_upload
-from receiver.web.uploads.refusals import UploadRefused
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +35,13 @@ UPLOAD_RESPONSES = {**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 class Uploads(Protocol[T]):
     """What takes uploads of one kind."""
 
+    form: UploadForm
+
     def admit(self, account: Account) -> AbstractAsyncContextManager[None]:
         """Admits a body until the block ends. Raises UploadRefused."""
 
-    def form(self, place: ExitStack) -> UploadForm:
-        """What the body has to be; what it is kept in goes with `place`."""
-
-    def work(self, account: Account) -> AbstractContextManager[None]:
-        """The place of a file that has arrived. Raises UploadRefused."""
-
-    async def begin(self, account: Account, place: ExitStack, file: UploadedFile) -> Job[T]:
-        """Checks a file, and begins to work on it; what `place` has goes at the end. Raises UploadRefused."""
+    async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[T]:
+        """Checks a file, and begins to work on it; what it keeps in `place` goes at the end. Raises UploadRefused."""
 
     def ended(self, error: BaseException | None, seconds: float) -> None:
         """An upload has ended before it became a job."""
@@ -59,14 +56,11 @@ def form_body(field: str, described: str) -> dict[str, Any]:
 
 async def begun(request: Request, uploads: Uploads[T], account: Account) -> Job[T]:
     """Admits an upload, reads and checks its file, and begins to work on it. Raises HTTPException."""
-    headers, began_s = request.headers, time.perf_counter()
+    began_s = time.perf_counter()
     try:
         async with uploads.admit(account):
-            with ExitStack() as place:
-                form = uploads.form(place)
-                boundary = check_headers(headers.get("content-type", ""), headers.get("content-length"), form)
-                file = await read_upload(request.stream(), boundary, form)
-                place.enter_context(uploads.work(account))
+            file = await read_form(request, uploads.form)
+            with closing(file.file), ExitStack() as place:
                 return await uploads.begin(account, place, file)
     except (UploadRefused, ClientDisconnect) as error:
         left = UploadRefused(400, "the connection ended before the file had arrived")

@@ -1,0 +1,74 @@
+"""Reads how long and how large an uploaded clip is, in the process of `decoder_process`."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, MIN_SIDE
+
+_HEAD_BYTES = 12
+# Of the frames that a header promises, a whole file has all but a few that editing has cut.
+_PRESENT = 0.95
+_DAMAGED = "the clip is damaged or incomplete: export it again"
+# FFmpeg's names of the containers, and what files of each are called.
+_SUFFIXES = {"mov": ".mp4", "matroska": ".mkv"}
+# A file may name others: none is opened.
+_OPTIONS = {"protocol_whitelist": "file"}
+
+
+def read_clip(path: str) -> dict[str, Any]:
+    """The facts of a `CheckedClip`.
+
+    Raises:
+        UploadRefused: it is no clip (415), too large or too long (413), or cannot be used (422).
+    """
+    container_format = _format(Path(path))
+    try:
+        width, height, frames, promised, seconds = _measured(path, container_format)
+    except (av.FFmpegError, ValueError, StopIteration) as error:
+        raise UploadRefused(422, _DAMAGED) from error
+    if not frames:
+        raise UploadRefused(422, "the file has no video that can be decoded: export it again")
+    if frames < _PRESENT * promised:
+        raise UploadRefused(422, _DAMAGED)
+    _check_size(width, height)
+    if seconds > MAX_CLIP_S:
+        most = f"at most {MAX_CLIP_S:g} s are accepted"
+        raise UploadRefused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
+    if frames > MAX_FPS * (seconds + 1):
+        raise UploadRefused(413, f"the clip has more than {MAX_FPS} frames a second: export it with fewer")
+    return {"suffix": _SUFFIXES[container_format], "frames": frames}
+
+
+def _format(path: Path) -> str:
+    """The container, by the file's first bytes: no other of FFmpeg's formats is tried."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head[4:8] == b"ftyp":
+        return "mov"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    raise UploadRefused(415, "this is no clip: send MP4, MOV, WebM or Matroska")
+
+
+def _check_size(width: int, height: int) -> None:
+    size = f"the clip has {width} × {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise UploadRefused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
+    if min(width, height) < MIN_SIDE:
+        raise UploadRefused(422, f"{size}: nobody can be found below {MIN_SIDE}")
+
+
+def _measured(path: str, container_format: str) -> tuple[int, int, int, int, float]:
+    """Width, height, number of frames, number that the header promises (0: none), and seconds, counted in packets."""
+    with av.open(f"file:{path}", format=container_format, options=_OPTIONS, metadata_errors="replace") as container:
+        if not container.streams.video:
+            return 0, 0, 0, 0, 0.0
+        stream = container.streams.video[0]
+        first = next(container.decode(stream))
+        container.seek(0)
+        times = [float(p.pts * p.time_base) for p in container.demux(stream) if p.size and p.pts is not None]
+        seconds = max(times) - min(times) if times else 0.0
+        return first.width, first.height, len(times), stream.frames, seconds

@@ -1,0 +1,87 @@
+"""Decodes uploads, each in a process of its own with little memory and time (`decoder_process`).
+
+    upload ─ process: format, size, pixels ─→ picture, upright, coded again; or length of a clip
+
+A decoder in C that is led astray ends that process, not the receiver.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.text import printable
+from receiver.web.uploads import decoder_process
+from receiver.web.uploads.errors import UploadRefused
+
+logger = logging.getLogger(__name__)
+
+_WALL_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPicture:
+    """A picture that has passed all checks.
+
+    Args:
+        content: JPEG, upright, without metadata but the focal length; at most 2560 pixels on its longer side.
+        shown: the same without any metadata, at most 1024 pixels.
+        width, height: of the upright picture as it was uploaded, pixels.
+    """
+
+    content: bytes
+    shown: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedClip:
+    """A clip that has passed all checks (`suffix`: of a file of its format)."""
+
+    suffix: str
+    frames: int
+
+
+def decode_picture(content: bytes) -> DecodedPicture:
+    """Checks a picture and codes it again, which drops metadata and whatever else the file holds.
+
+    Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8. Colour profiles are not applied.
+
+    Raises:
+        UploadRefused: it is no picture (415), too large (413), or cannot be used (422).
+    """
+    facts, pictures = _decoded("picture", content=content)
+    size = facts["content_bytes"]
+    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"])
+
+
+def check_clip(path: Path) -> CheckedClip:
+    """Checks a clip.
+
+    Raises:
+        UploadRefused: it is no clip (415), too large or too long (413), or cannot be used (422).
+    """
+    facts, _ = _decoded("clip", str(path))
+    return CheckedClip(**facts)
+
+
+def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    command = [sys.executable, "-m", decoder_process.__name__, kind, *arguments]
+    # Each thread of these libraries takes a large part of the addresses.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=_WALL_S, check=True, env=environment)
+        head, _, rest = done.stdout.partition(b"\n")
+        facts: dict[str, Any] = json.loads(head)
+    except (subprocess.SubprocessError, ValueError) as error:
+        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+        logger.info("a %s cannot be decoded: %s", kind, printable(said.rpartition("\n")[2] or str(error), 300))
+        raise UploadRefused(422, f"the {kind} is damaged or incomplete: export it again") from error
+    if "refused" in facts:
+        raise UploadRefused(*facts["refused"])
+    return facts, rest

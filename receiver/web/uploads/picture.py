@@ -1,0 +1,111 @@
+"""Reads an uploaded picture, in the process of `decoder_process`: checked, turned upright, and coded again without
+anything but pixels and focal length."""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
+from common.imaging.heif import register_heif
+from receiver.web.uploads.errors import UploadRefused
+from receiver.web.uploads.limits import MAX_PIXELS, MIN_SIDE
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
+# Perception reads crops of some hundred pixels, so that a longer side adds time only.
+_MAX_SIDE, _SHOWN_SIDE = 2560, 1024
+_MAX_RATIO = 20
+_QUALITY, _SHOWN_QUALITY = 95, 85
+_ORIENTATIONS = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+_SIDES_SWAPPED = (5, 6, 7, 8)
+
+
+def read_picture(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The facts of a `DecodedPicture`, and both of its pictures.
+
+    Raises:
+        UploadRefused: it is no picture (415), too large (413), or cannot be used (422).
+    """
+    register_heif()
+    # The size is checked before anything is decoded.
+    PillowImage.MAX_IMAGE_PIXELS = None
+    try:
+        return _read(content)
+    except UploadRefused:
+        raise
+    except UnidentifiedImageError as error:
+        what = "the file is no picture" if content.strip() else "the file is empty"
+        raise UploadRefused(415, f"{what}: upload a JPEG, PNG, WebP, HEIC, AVIF or GIF picture") from error
+    except MemoryError as error:
+        raise UploadRefused(413, "the picture takes too much memory: shrink it") from error
+    # Pillow's decoders raise almost any exception for damaged files with a valid header.
+    except Exception as error:
+        raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
+    with PillowImage.open(io.BytesIO(content), formats=FORMATS) as opened:
+        width, height = opened.size
+        _check_size(width, height)
+        orientation, equivalent_mm = orientation_of(opened), film_equivalent_mm(opened)
+        wanted = _reduced(width, height)
+        opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
+        opened.load()
+        image = _to_rgb(opened)
+    if image.size != wanted:
+        image = image.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
+    if orientation in _ORIENTATIONS:
+        image = image.transpose(_ORIENTATIONS[orientation])
+        if orientation in _SIDES_SWAPPED:
+            width, height = height, width
+    picture = _encoded(image, _QUALITY, equivalent_mm)
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
+    facts = {"width": width, "height": height, "content_bytes": len(picture)}
+    return facts, picture + _encoded(image, _SHOWN_QUALITY)
+
+
+def _check_size(width: int, height: int) -> None:
+    size = f"the picture has {width} × {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise UploadRefused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
+    if min(width, height) < MIN_SIDE:
+        raise UploadRefused(422, f"{size}: nobody can be found below {MIN_SIDE}")
+    if max(width, height) > _MAX_RATIO * min(width, height):
+        raise UploadRefused(422, f"{size}: cut out the people")
+
+
+def _reduced(width: int, height: int) -> tuple[int, int]:
+    """The size of a picture whose longer side is at most `_MAX_SIDE`."""
+    scale = min(1.0, _MAX_SIDE / max(width, height))
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
+    """A decoded image of any mode as RGB, composed over white where it is transparent; always another object."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.int64) >> 8
+        return PillowImage.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PillowImage.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None = None) -> bytes:
+    # `info` could hold comments and profiles of the upload.
+    image.info = {}
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, exif=b"" if equivalent_mm is None else exif_of_lens(equivalent_mm))
+    return buffer.getvalue()
