@@ -1,28 +1,21 @@
 """Blobs: bulky data that is sent in chunks beside the frames, without delaying them."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 COLOURS = "colours"
 """Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
 TEXTURE = "texture"
-"""Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key.
-
-Only receivers whose Welcome has `takes_textures` get it."""
-TextureCodec = Literal["learned", "webp"]
-"""How the finest tiles of a texture are coded."""
+"""Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key."""
 PREVIEW = "preview"
 """Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
 MAX_PREVIEW_BYTES = 16_384
-PICTURE = "picture"
-"""Kind of blob: a small, sharp picture of a person (`common.picture_codec.key_picture`), with the identity as key."""
 WEARS = "wears"
 """Kind of blob: what a person wears (`common.wears`), with the identity as key."""
 SIGNAL = "signal"
 """Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal_blob`), with 0 as key.
 
 Only receivers whose Welcome has `takes_signals` get it."""
-NOT_RECORDED = frozenset({PREVIEW, PICTURE, SIGNAL})
+NOT_RECORDED = frozenset({PREVIEW, SIGNAL})
 """Kinds of blobs that show people as they look: to be seen, not to be kept in recordings."""
 
 

@@ -38,7 +38,7 @@ from receiver.publish.shared_sessions import SharedSessions
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
 from receiver.status import StatusLine, startup_line
-from receiver.texture.inpainting import TextureInpainter, open_inpainter
+from receiver.texture.inpainting import TextureInpainter
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 
@@ -110,7 +110,7 @@ async def _serve(
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
     motion = None if config.vmc.address is None else MotionSender(config.vmc.address, engine.skeleton)
-    inpainter = open_inpainter(config.textures, partial(metrics.stage_took, "completion"))
+    inpainter = TextureInpainter(observe=partial(metrics.stage_took, "completion"))
     pipeline = ReceiverPipeline(
         engine,
         directory,

@@ -11,7 +11,6 @@ from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
-from receiver.texture.config import TextureConfig
 from receiver.vmc.config import VmcConfig
 from receiver.web.config import AccountsConfig, ChildrenConfig, MailConfig, UploadConfig, WebConfig
 
@@ -38,7 +37,6 @@ class ReceiverConfig:
     security: SecurityConfig = field(default_factory=SecurityConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
-    textures: TextureConfig = field(default_factory=TextureConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from common.blobs import PICTURE, PREVIEW, SIGNAL, Blob
+from common.blobs import PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
@@ -30,7 +30,7 @@ from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.pictures.channel_pictures import ChannelPictures
-from receiver.pictures.key_pictures import KeyPictures, check_preview
+from receiver.pictures.previews import check_preview
 from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.observer import SessionObserver
 from receiver.publish.output_files import OutputGuard
@@ -84,7 +84,6 @@ class ReceiverPipeline:
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
         self._texture_threads = TextureThreads(inpainter)
-        self._key_pictures = KeyPictures(self._texture_threads.executor)
         self._channel_pictures = ChannelPictures(directory.config, metrics)
         self._freed_memory = FreedMemory()
 
@@ -114,7 +113,6 @@ class ReceiverPipeline:
         handlers: Mapping[str, BlobHandler] = {
             **people.handlers,
             PREVIEW: check_preview,
-            PICTURE: partial(self._key_pictures.take, session, writer),
             SIGNAL: partial(self._channel_pictures.take, session, writer.number),
         }
         return _SessionState(writer, people, handlers, () if session.private else self._observers)
@@ -189,7 +187,6 @@ class ReceiverPipeline:
         # A request that is finished resumes its `on_frame` in the next turn of the event loop.
         await asyncio.sleep(0)
         await self._publisher.close()
-        await self._key_pictures.finish()
         await self._channel_pictures.close()
         for state in self._sessions.values():
             state.people.textures.close()
@@ -224,7 +221,7 @@ class ReceiverPipeline:
             return None
         labels = self._within_limit(session, state, labels)
         if not session.real_time:
-            await state.people.textures.decoded(person.identity for person in labels.people)
+            await state.people.textures.completed(person.identity for person in labels.people)
         request = ReconstructionRequest(
             session.account,
             session.session_id,

@@ -48,7 +48,7 @@ from sender.perception.stage import PerceptionStage
 from sender.pipeline import BlobStage, SenderPipeline
 from sender.playback import Playback
 from sender.preview.open import Preview, open_preview
-from sender.preview.shared import SharedPictures, SharedPreview
+from sender.preview.shared import SharedPreview
 from sender.rate.controller import RateController
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
@@ -274,15 +274,10 @@ def _blob_stages(
     config: SenderConfig, source: FrameSource, preview: Preview | None, jscc: JsccStage | None
 ) -> list[BlobStage]:
     """All that is made of observed people beside their labels: a new kind of blob has its stage here."""
-    codec, shared = config.appearance.texture_codec, config.preview
     stages = (
         preview,
-        TextureStage(LabelSpace.load(), BodyModel.load(), codec, stills=source.stills)
-        if config.appearance.colours
-        else None,
-        SharedPreview() if shared.share_preview else None,
-        # A picture with people in it is no session whose people stay.
-        SharedPictures() if shared.share_picture and not source.stills else None,
+        TextureStage(LabelSpace.load(), BodyModel.load(), stills=source.stills) if config.appearance.colours else None,
+        SharedPreview() if config.preview.share_preview else None,
         WearsStage(WearsReader.load(), stills=source.stills),
         jscc,
     )

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.blobs import TextureCodec
 from common.errors import UsageError
 from common.io.config import LogConfig, MetricsConfig, ProfileConfig
 from common.io.options import option
@@ -32,10 +31,6 @@ class AppearanceConfig:
     """What is sent of people's appearance."""
 
     colours: bool = option(True, help="learn and send the colours of people's surface")
-    texture_codec: TextureCodec = option(
-        "learned",
-        help="codec of textures; webp: for receivers of earlier versions",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,44 +3,32 @@
 A tile is a square of up to 128 texels of the atlas, or of the atlas reduced to 64, 128 or 256 texels.  Every tile can
 be decoded on its own; where tiles overlap, the finest one counts.  A tile is sent again when its colours have changed.
 
-Layout: a version byte, then the picture; a tile without a picture withdraws what was sent before.
-
-version 1: a WebP picture; its alpha channel, encoded without loss, says which texels are known
-version 2: length of the mask in two bytes, the mask, and the colours by the picture codec (`common.picture_codec`)
+Layout: a version byte; length of the mask in two bytes; the mask, which says what texels are known; the colours as an
+AV1 still picture (`common.texture.still_picture`).  A tile of the version alone withdraws what was sent before.
 """
 
-import io
 import struct
 from dataclasses import dataclass
 from typing import Self
 
 import cv2
 import numpy as np
-from PIL import Image as Picture
-from PIL import UnidentifiedImageError
 
 from common.arrays import BoolArray, ByteArray
-from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
-from common.picture_codec.weights import load_codecs
+from common.texture import still_picture
 from common.texture.hole_filling import filled
+from common.texture.mask_codec import MaskCodec
 
-VERSION = 1
-LEARNED_VERSION = 2
+VERSION = 3
 MAX_BYTES = 32_768
 """Upper limit of an encoded tile."""
 TILE_SIZE = 128
 LEVEL_SIZES = (64, 128, 256, ATLAS_SIZE)
 """Texels along a side of the whole atlas at each level, from the coarsest."""
 
-# WebP's quality at each level: the first tile should fit in a kilobyte.
-_QUALITY = (40, 60, 72, 72)
-# The picture codec's at the finest level, where tiles of the validation split have the MS-SSIM of WebP's.  It does not
-# reach that of the coarser levels, where patterns are too fine for it; their tiles stay WebP.
-_LEARNED_QUALITY = 61
-_FINEST = len(LEVEL_SIZES) - 1
 _MASK_BYTES = struct.Struct(">H")
 # A reduced texel is known if this share of what it covers is.
 _KNOWN_SHARE = 0.4
@@ -107,53 +95,28 @@ TILES = _tiles()
 """All tiles, from the coarsest level, in the order of their numbers."""
 
 
-def encode(tile: Tile, colours: ByteArray, known: BoolArray, codec: TextureCodec = "webp") -> bytes:
+def encode(tile: Tile, colours: ByteArray, known: BoolArray) -> bytes:
     """Encodes one tile of an atlas.
 
     Args:
         colours: (S, S, 3) uint8 RGB.
         known: (S, S) bool; colours elsewhere have no influence.
-        codec: of the picture at the finest level; coarser ones are always WebP.
-
-    Raises:
-        WeightsError: the picture codec's weights are missing or damaged.
     """
     picture, mask = reduced(colours[tile.area], known[tile.area], tile.scale)
-    return encode_picture(tile, picture, mask, codec if tile.level == _FINEST else "webp", _LEARNED_QUALITY)
+    return encode_picture(filled(picture, mask), mask)
 
 
-def encode_picture(tile: Tile, picture: ByteArray, mask: BoolArray, codec: TextureCodec, quality: int) -> bytes:
+def encode_picture(picture: ByteArray, mask: BoolArray) -> bytes:
     """Encodes a tile from its own texels.
 
     Args:
         picture: (n, n, 3) uint8 RGB.
         mask: (n, n) bool, the known ones.
-        quality: of the picture codec.
-
-    Raises:
-        WeightsError: see `encode`.
     """
     if not mask.any():
         return WITHDRAWN
-    if codec == "learned":
-        return learned_tile(picture, mask, quality)
-    return webp_tile(picture, mask, _QUALITY[tile.level])
-
-
-def webp_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
-    """A tile of version 1: colours (n, n, 3) and known texels (n, n)."""
-    rgba = np.dstack([colours, np.where(known, 255, 0).astype(np.uint8)])
-    content = io.BytesIO()
-    Picture.fromarray(rgba).save(content, "WEBP", quality=quality, method=4, alpha_quality=100, exact=False)
-    return bytes([VERSION]) + content.getvalue()
-
-
-def learned_tile(colours: ByteArray, known: BoolArray, quality: int) -> bytes:
-    """A tile of version 2: colours (n, n, 3) and known texels (n, n)."""
-    pictures, masks = load_codecs()
-    mask = masks.encode(known)
-    stream = pictures.encode(filled(colours, known), quality)
-    return bytes([LEARNED_VERSION]) + _MASK_BYTES.pack(len(mask)) + mask + stream
+    shape = MaskCodec.load().encode(mask)
+    return bytes([VERSION]) + _MASK_BYTES.pack(len(shape)) + shape + still_picture.encode(picture)
 
 
 def check(data: bytes) -> None:
@@ -164,13 +127,8 @@ def check(data: bytes) -> None:
     """
     if not 1 <= len(data) <= MAX_BYTES:
         raise MalformedPacket(f"a texture's tile of {len(data)} bytes; tiles have up to {MAX_BYTES}")
-    if data[0] not in (VERSION, LEARNED_VERSION):
-        raise MalformedPacket(f"a texture's tile of version {data[0]}: only 1 and 2 are known")
-
-
-def is_learned(data: bytes) -> bool:
-    """Whether a tile that passed `check` takes some ten milliseconds to decode."""
-    return data[0] == LEARNED_VERSION
+    if data[0] != VERSION:
+        raise MalformedPacket(f"a texture's tile of version {data[0]}: only version {VERSION} is known")
 
 
 def decode(tile: Tile, data: bytes) -> DecodedTile:
@@ -178,44 +136,17 @@ def decode(tile: Tile, data: bytes) -> DecodedTile:
 
     Raises:
         MalformedPacket: the blob has another version or no picture of the tile's size.
-        WeightsError: the picture codec's weights are missing or damaged.
     """
     check(data)
     if data == WITHDRAWN:
         return None
-    if is_learned(data):
-        return _decoded_learned(tile, data)
-    return _decoded_webp(tile, data)
-
-
-def _decoded_learned(tile: Tile, data: bytes) -> DecodedTile:
     begin = 1 + _MASK_BYTES.size
     if len(data) < begin:
         raise MalformedPacket("a texture's tile that ends before its mask")
     end = begin + int(_MASK_BYTES.unpack_from(data, 1)[0])
-    pictures, masks = load_codecs()
     # A mask that reaches behind the end is cut, and leaves no picture.
-    known = masks.decode(data[begin:end], tile.size)
-    return pictures.decode(data[end:], tile.size, tile.size), known
-
-
-def _decoded_webp(tile: Tile, data: bytes) -> DecodedTile:
-    try:
-        # The size is compared before the pixels are decoded.
-        with Picture.open(io.BytesIO(data[1:]), formats=["WEBP"]) as picture:
-            if picture.size != (tile.size, tile.size) or getattr(picture, "n_frames", 1) != 1:
-                raise MalformedPacket(f"a texture's tile of {picture.size} texels instead of {tile.size}")
-            rgba = np.asarray(picture.convert("RGBA"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Picture.DecompressionBombError,
-    ) as error:
-        raise MalformedPacket(f"a texture's tile cannot be decoded: {error}") from error
-    return np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] >= 128
+    known = MaskCodec.load().decode(data[begin:end], tile.size)
+    return still_picture.decode(data[end:], tile.size), known
 
 
 def reduced(colours: ByteArray, known: BoolArray, scale: int) -> tuple[ByteArray, BoolArray]:

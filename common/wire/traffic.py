@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, WEARS
+from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, WEARS
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
@@ -32,7 +32,6 @@ _BLOBS: Final = {
     COLOURS: "colours",
     TEXTURE: "colours",
     PREVIEW: "preview",
-    PICTURE: "pictures",
     SIGNAL: "channel",
 }
 # By the number of the field of `ClientMessage` and `ServerMessage`.

@@ -24,11 +24,11 @@ from common.errors import BodywireError
 
 _SESSION_OF_LINE = re.compile(rb'"session":\s?(\d+)')
 _SESSION_OF_FILE = re.compile(
-    r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:glb|obj|ply|png)|p\d{1,3}\.(?:png|json))"
+    r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:glb|obj|ply|png))"
     r"|s(?P<lines>\d{1,9})\.jsonl"
 )
-_PICTURES = ("pictures", "channel")
-FOLDERS = ("meshes", *_PICTURES)
+_PICTURES = "channel"
+FOLDERS = ("meshes", _PICTURES)
 """Of the output directory, with files of sessions."""
 
 
@@ -62,14 +62,13 @@ def session_files(out: Path, number: int) -> Iterator[Path]:
 
 
 def picture_bytes(out: Path) -> Counter[int]:
-    """Bytes of the pictures of each session, which its statistics do not count: later ones replace them."""
+    """Bytes of the pictures of each session, which its statistics do not count."""
     found = Counter[int]()
-    for folder in _PICTURES:
-        with suppress(OSError), os.scandir(out / folder) as entries:
-            for entry in entries:
-                number = session_of_file(entry.name)
-                if number is not None:
-                    found[number] += entry.stat(follow_symlinks=False).st_size
+    with suppress(OSError), os.scandir(out / _PICTURES) as entries:
+        for entry in entries:
+            number = session_of_file(entry.name)
+            if number is not None:
+                found[number] += entry.stat(follow_symlinks=False).st_size
     return found
 
 

@@ -7,7 +7,7 @@ from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.output_files import opened_folder, publish_file
+from receiver.publish.output_files import publish_file
 from receiver.publish.session_usage import SessionUsage
 
 
@@ -64,14 +64,6 @@ class SessionWriter:
         glb = self._config.format == "glb"
         content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
         return self._write(self._stem(sequence, person) + ".body", content)
-
-    def write_picture(self, person: int, png: bytes, about: bytes) -> None:
-        """Writes a person's key picture, and what is known about it, over an earlier one. Raises OutputError."""
-        folder, mode = self._config.out / "pictures", self._config.file_mode
-        with opened_folder(folder, self._config.folder_mode) as opened:
-            for suffix, content in ((".png", png), (".json", about)):
-                path = folder / f"s{self.number}-p{person}{suffix}"
-                publish_file(path, content, synced=self._durable, mode=mode, folder=opened)
 
     def append(self, record: FrameRecord) -> bool:
         """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""

@@ -1,27 +1,20 @@
 """Estimates the colours of skin and clothes that no camera has seen, with a network that is loaded on demand.
 
-Textures of all sessions are decoded and completed in one thread, which sessions share fairly.
+Textures of all sessions are completed in one thread, which sessions share fairly.
 """
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import Callable, Hashable
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.errors import WeightsError
-from common.io.logs import RepeatedLines
 from common.io.telemetry import timed
-from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import DecodedTile, Tile, decode
 from receiver.engine.fair_queue import FairExecutor
-from receiver.texture.config import TextureConfig
 from receiver.texture.received_texture import InpaintLater, ReceivedTexture, ReceivedTextures
-
-logger = logging.getLogger(__name__)
 
 Inpaint = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
@@ -79,13 +72,6 @@ class TextureInpainter:
             return self._loaded
 
 
-def open_inpainter(
-    config: TextureConfig, observe: Callable[[float, float], None] | None = None
-) -> TextureInpainter | None:
-    """Estimates unseen colours; None if they are filled from the surroundings; `observe` as for `TextureInpainter`."""
-    return TextureInpainter(observe=observe) if config.texture_completion == "learned" else None
-
-
 def inpaint_in_thread(inpainter: TextureInpainter | None) -> InpaintLater | None:
     """An `InpaintLater` for a program with one session; None without an inpainter."""
     if inpainter is None:
@@ -106,41 +92,32 @@ def _load() -> tuple[AtlasLayout, Inpaint]:
 
 
 class TextureThreads:
-    """Decodes tiles and completes textures beside the frames; without an inpainter, from the surroundings."""
+    """Completes textures beside the frames; without an inpainter, they are filled from the surroundings."""
 
     def __init__(self, inpainter: TextureInpainter | None = None) -> None:
-        self.executor = FairExecutor(_THREADS, "texture")
+        self._executor = FairExecutor(_THREADS, "texture")
         self._inpainter = inpainter
-        self._lines = RepeatedLines(logger)
         self._loading: asyncio.Future[None] | None = None
 
     def textures(self, account: Hashable, session: Hashable) -> ReceivedTextures:
-        """The textures of a session that begins; the networks are loaded now, for which the first tile would wait."""
-        if self._loading is None:
-            self._loading = asyncio.ensure_future(self.executor.run(account, session, self._load))
-
-        def decode_later(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
-            return asyncio.ensure_future(self.executor.run(account, session, decode, tile, data))
-
-        def refused(error: Exception) -> None:
-            self._lines.write(logging.WARNING, account, f"dropped a tile of a texture of {account}: {error}")
-
+        """The textures of a session that begins; the network is loaded now, for which the first one would wait."""
         inpainter = self._inpainter
         if inpainter is None:
-            return ReceivedTextures(decode_later, refused=refused)
+            return ReceivedTextures()
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(self._executor.run(account, session, _load_early, inpainter))
 
         def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
-            return asyncio.ensure_future(self.executor.run(account, session, inpainter.estimate, received))
+            return asyncio.ensure_future(self._executor.run(account, session, inpainter.estimate, received))
 
-        return ReceivedTextures(decode_later, inpaint_later, refused)
-
-    def _load(self) -> None:
-        # What is missing is told where it is needed.
-        with contextlib.suppress(WeightsError):
-            load_codecs()
-            if self._inpainter is not None:
-                self._inpainter.load()
+        return ReceivedTextures(inpaint_later)
 
     def shutdown(self) -> None:
         """Waits for what runs, and ends the thread."""
-        self.executor.shutdown()
+        self._executor.shutdown()
+
+
+def _load_early(inpainter: TextureInpainter) -> None:
+    # What is missing is told where it is needed.
+    with contextlib.suppress(WeightsError):
+        inpainter.load()

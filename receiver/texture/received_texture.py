@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -13,14 +12,11 @@ import numpy as np
 from common.arrays import BoolArray, ByteArray
 from common.blobs import Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.errors import MalformedPacket, WeightsError
 from common.texture.atlas import Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, DecodedTile, Tile, check, decode, is_learned
+from common.texture.atlas_tiles import LEVEL_SIZES, Tile, decode
 
 logger = logging.getLogger(__name__)
 
-DecodeLater = Callable[[Tile, bytes], "asyncio.Future[DecodedTile]"]
-"""Begins to decode a tile in another thread."""
 InpaintLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
 """Begins to estimate a person's `ReceivedTexture.completion` in another thread; None if all their skin is known."""
 
@@ -28,8 +24,6 @@ InpaintLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
 _MAX_PEOPLE = 24
 # Frames of a live session that share one state of a texture: a new one takes some 10 ms to paint.
 _FRAMES_PER_STATE = 8
-# Tiles of a session that wait to be decoded: all of everybody.
-_MAX_WAITING = _MAX_PEOPLE * len(TILES)
 _FINEST = len(LEVEL_SIZES) - 1
 # Fewest frames of a session between the beginnings of a person's completions: each takes up to 200 ms of a core.
 _FRAMES_PER_COMPLETION = 16
@@ -53,10 +47,7 @@ class ReceivedTexture:
 
     def with_tile(self, tile: Tile, data: bytes) -> Self:
         """With a tile in place of an earlier one; without it, if it is withdrawn. Raises MalformedPacket."""
-        return self.with_decoded(tile, decode(tile, data))
-
-    def with_decoded(self, tile: Tile, decoded: DecodedTile) -> Self:
-        """The same with a tile that is decoded."""
+        decoded = decode(tile, data)
         tiles = {other: content for other, content in self.tiles.items() if other != tile}
         # Most tiles are of the finest level, and what is below it need not be enlarged again.
         coarse = self._coarse if tile.level == _FINEST else []
@@ -99,20 +90,6 @@ class ReceivedTexture:
         weighted = np.asarray(cv2.resize(weighted, enlarged, interpolation=cv2.INTER_LINEAR), np.float32)
         means = weighted[..., :3] / np.maximum(weighted[..., 3:], 1e-3)
         return np.rint(means).clip(0, 255).astype(np.uint8), np.asarray(mask, np.uint8)
-
-
-def decode_in_thread(tile: Tile, data: bytes) -> "asyncio.Future[DecodedTile]":
-    """A `DecodeLater` for a program with one session."""
-    return asyncio.get_running_loop().run_in_executor(None, decode, tile, data)
-
-
-@dataclass(slots=True)
-class _WaitingTile:
-    """A tile that is being decoded, or waits for one before it."""
-
-    tile: Tile
-    identity: int
-    decoded: "asyncio.Future[DecodedTile]"
 
 
 @dataclass(slots=True)
@@ -174,8 +151,9 @@ class _Completions:
     def forget(self, identity: int) -> None:
         """Gives up the completion of a person who is gone."""
         run = self._runs.pop(identity, None)
-        if run is not None and run.estimated is not None:
-            _give_up(run.estimated)
+        if run is not None and run.estimated is not None and not run.estimated.cancel():
+            # asyncio complains about failures that nobody has asked for.
+            self._result(run.estimated)
 
     def close(self) -> None:
         """Gives up all."""
@@ -195,32 +173,15 @@ class _Completions:
         return None
 
 
-def _give_up(running: "asyncio.Future[DecodedTile] | asyncio.Future[ByteArray | None]") -> None:
-    """Cancels what is not done."""
-    if not running.cancel() and not running.cancelled():
-        # asyncio complains about failures that nobody has asked for.
-        running.exception()
-
-
 class ReceivedTextures:
     """The textures of a session's people.
 
     Args:
-        decode_later: decodes tiles that take long, while frames go on without them; without it, `take` decodes.
         inpaint_later: estimates what no camera has seen, while frames go on without it; without it, nothing does.
-        refused: is told of tiles that turn out not to decode.
     """
 
-    def __init__(
-        self,
-        decode_later: DecodeLater | None = None,
-        inpaint_later: InpaintLater | None = None,
-        refused: Callable[[Exception], None] = lambda error: logger.warning("dropped a tile of a texture: %s", error),
-    ) -> None:
-        self._decode_later = decode_later
-        self._refused = refused
+    def __init__(self, inpaint_later: InpaintLater | None = None) -> None:
         self._completions = None if inpaint_later is None else _Completions(inpaint_later)
-        self._waiting: deque[_WaitingTile] = deque()
         self._newest: dict[int, ReceivedTexture] = {}
         self._used: dict[int, ReceivedTexture] = {}
         self._frames = 0
@@ -230,22 +191,20 @@ class ReceivedTextures:
         """Takes a tile of the kind `TEXTURE`.
 
         Raises:
-            MalformedPacket: it does not decode, or its key is out of range.  A tile that is decoded later is dropped
-                with a log line instead.
+            MalformedPacket: it does not decode, or its key is out of range.
         """
         tile, identity = Tile.of_key(blob.key)
-        check(blob.data)
-        self._take_decoded()
-        if self._decode_later is None or not (self._waiting or is_learned(blob.data)):
-            self._place(tile, identity, decode(tile, blob.data))
-            return
-        # Tiles take effect in the order of their arrival, so a quick one behind a slow one waits too.
-        self._waiting.append(_WaitingTile(tile, identity, self._decode_later(tile, blob.data)))
-        if len(self._waiting) > _MAX_WAITING:
-            self._waiting.popleft().decoded.cancel()
+        texture = self._newest.get(identity, ReceivedTexture()).with_tile(tile, blob.data)
+        self._newest.pop(identity, None)
+        if texture.tiles:
+            self._newest[identity] = texture
+        else:
+            self._forget(identity)
+        if len(self._newest) > _MAX_PEOPLE:
+            self._forget(next(iter(self._newest)))
 
-    async def decoded(self, people: Iterable[int]) -> None:
-        """Waits until all tiles that have arrived are decoded, and completions of some people are done.
+    async def completed(self, people: Iterable[int]) -> None:
+        """Waits until completions of some people are done.
 
         Colours then depend on the order of tiles and frames, not on the time that threads take.  The first completion
         of a person is that of all tiles that have arrived; another one follows after `_FRAMES_PER_COMPLETION` frames at
@@ -254,9 +213,6 @@ class ReceivedTextures:
         Args:
             people: their identities; those without a texture are passed over.
         """
-        if self._waiting:
-            await asyncio.wait([each.decoded for each in self._waiting])
-        self._take_decoded()
         if self._completions is not None:
             chosen = {each: self._newest[each] for each in people if each in self._newest}
             self._completions.begin(chosen, self._frames)
@@ -264,10 +220,7 @@ class ReceivedTextures:
             self._take_completions()
 
     def close(self) -> None:
-        """Gives up tiles that are not decoded, and completions that are not done."""
-        for waiting in self._waiting:
-            _give_up(waiting.decoded)
-        self._waiting.clear()
+        """Gives up completions that are not done."""
         if self._completions is not None:
             self._completions.close()
 
@@ -276,25 +229,6 @@ class ReceivedTextures:
         if self._completions is not None:
             for identity, completion in self._completions.take().items():
                 self._newest[identity] = self._newest[identity].with_completion(completion)
-
-    def _take_decoded(self) -> None:
-        """Places the tiles that are decoded by now."""
-        while self._waiting and self._waiting[0].decoded.done():
-            waiting = self._waiting.popleft()
-            try:
-                self._place(waiting.tile, waiting.identity, waiting.decoded.result())
-            except (MalformedPacket, WeightsError) as error:
-                self._refused(error)
-
-    def _place(self, tile: Tile, identity: int, decoded: DecodedTile) -> None:
-        texture = self._newest.get(identity, ReceivedTexture()).with_decoded(tile, decoded)
-        self._newest.pop(identity, None)
-        if texture.tiles:
-            self._newest[identity] = texture
-        else:
-            self._forget(identity)
-        if len(self._newest) > _MAX_PEOPLE:
-            self._forget(next(iter(self._newest)))
 
     def _forget(self, identity: int) -> None:
         self._newest.pop(identity, None)
@@ -306,9 +240,8 @@ class ReceivedTextures:
 
         Args:
             wait: tiles may wait for others, except a person's first; completions begin, for later frames.  Without it,
-                the textures are those that `decoded` has waited for.
+                the textures are those that `completed` has waited for.
         """
-        self._take_decoded()
         self._frames += 1
         self._frames_of_state += 1
         if wait:

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
-_ORDER = {TEXTURE: 1, PICTURE: 2, PREVIEW: 3}
+_ORDER = {TEXTURE: 1, PREVIEW: 2}
 # A newer one follows: they are out of date at once.
 _MOMENTARY = frozenset({PREVIEW, SIGNAL})
 

@@ -17,7 +17,6 @@ class PreviewConfig:
         None, help="show mask, keypoints and depth: window, a video (.mp4, .avi, .mkv), or a folder"
     )
     share_preview: bool = option(False, help="send small pictures of what the camera sees, up to 4 kB/s")
-    share_picture: bool = option(False, help="send a small, sharp picture of each person, another when clothes change")
 
     def __post_init__(self) -> None:
         if self.preview == "":

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray
-from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import Tile, encode
@@ -81,10 +80,10 @@ class AtlasMemory:
         extended = self._layout.extended(values.reshape(ATLAS_SIZE, ATLAS_SIZE, 4))
         return Texture(extended[..., :3], extended[..., 3] > 0)
 
-    def encoded(self, tiles: list[Tile], codec: TextureCodec = "webp") -> Iterator[tuple[Tile, bytes]]:
+    def encoded(self, tiles: list[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Tiles of the present atlas, encoded one by one as they are asked for."""
         texture = self.texture
-        return ((tile, encode(tile, texture.colours, texture.known, codec)) for tile in tiles)
+        return ((tile, encode(tile, texture.colours, texture.known)) for tile in tiles)
 
 
 def _largest_change(difference: FloatArray) -> FloatArray:

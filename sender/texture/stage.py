@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from common.arrays import FloatArray
-from common.blobs import COLOURS, TEXTURE, Blob, TextureCodec
+from common.blobs import COLOURS, TEXTURE, Blob
 from common.body.anatomy import POINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.picture_codec.weights import load_codecs
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from common.texture.point_colours import encode
@@ -65,21 +64,12 @@ class TextureStage:
 
     Args:
         stills: every frame is a picture of its own: everybody's colours come with it, and nothing is remembered.
-
-    Raises:
-        WeightsError: the weights of the codec are missing or damaged.
     """
 
     timed_as = "colours"
 
-    def __init__(
-        self, space: LabelSpace, body: BodyModel, codec: TextureCodec = "webp", *, stills: bool = False
-    ) -> None:
-        self._codec: TextureCodec = codec
+    def __init__(self, space: LabelSpace, body: BodyModel, *, stills: bool = False) -> None:
         self._stills = stills
-        if codec == "learned":
-            # Here, because it would delay a frame.
-            load_codecs()
         self._space = space
         self._body = body
         self._region = body.point_regions().numpy()
@@ -129,7 +119,7 @@ class TextureStage:
         """The texture of somebody who was not seen before."""
         layout = self._atlas_camera.layout
         atlas, due = AtlasMemory(layout), self._frame + _FIRST_OBSERVATION_FRAMES
-        tiles = TileSchedule(layout, atlas, self._areas, self._codec)
+        tiles = TileSchedule(layout, atlas, self._areas)
         return _PersonTexture(PointColourMemory(self._region), atlas, tiles, self._frame, due - _OBSERVE_EVERY_FRAMES)
 
     def _from_picture(
@@ -145,7 +135,7 @@ class TextureStage:
             atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_TEXEL_WEIGHT)
             self._add(memory, atlas, frame, person, labels)
             updates.append(Blob(COLOURS, person.identity, encode(*memory.take())))
-            updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES, self._codec))
+            updates += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
         return updates
 
     def _due(self, observed: Sequence[ObservedPerson]) -> int | None:

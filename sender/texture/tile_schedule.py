@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
-from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.texture.atlas import AtlasLayout, sample
 from common.texture.atlas_tiles import LEVEL_SIZES, TILE_SIZE, TILES, WITHDRAWN, Tile, encode_picture, reduced
@@ -40,8 +39,6 @@ _MOST_BYTES, _BYTES_PER_OBSERVATION = 3500.0, 333.0
 # The whole body comes first, in one tile; later tiles are of these levels, a finer one beside four of the coarser.
 _FIRST_LEVEL, _COARSE, _FINE = 1, 2, 3
 _THIRDS = np.full(3, 1 / 3, np.float32)
-# The picture codec's quality at each level.
-_QUALITY = (61, 61, 61, 30)
 # Ragged edges of what is known cost more than they show, in texels.
 _EDGE_SIGMA = 2.0
 
@@ -54,10 +51,8 @@ class TileSchedule:
         areas: (T,) of the layout's texels on the body.
     """
 
-    def __init__(
-        self, layout: AtlasLayout, memory: AtlasMemory, areas: FloatArray, codec: TextureCodec = "webp"
-    ) -> None:
-        self._layout, self._memory, self._codec = layout, memory, codec
+    def __init__(self, layout: AtlasLayout, memory: AtlasMemory, areas: FloatArray) -> None:
+        self._layout, self._memory = layout, memory
         self._samples = np.arange(0, len(layout.texel), _SAMPLE_STEP)
         self._rows, self._columns = np.divmod(layout.texel[self._samples].astype(np.int64), ATLAS_SIZE)
         faces = layout.region[self._samples] == REGION_INDEX["face"]
@@ -93,7 +88,7 @@ class TileSchedule:
         if not self._plan or self._atlas is None or self._allowance <= 0:
             return None
         tile = self._plan.pop(0)
-        data = self._atlas.encoded(tile, self._codec)
+        data = self._atlas.encoded(tile)
         self._allowance -= len(data)
         self._sent(tile, len(data), self._atlas)
         return tile, data
@@ -187,11 +182,11 @@ class _Atlas:
         extended = self._layout.extended(self._values[..., 3:])[..., 0].astype(np.float32)
         return np.asarray(cv2.GaussianBlur(extended, (0, 0), _EDGE_SIGMA) > 0.5)
 
-    def encoded(self, tile: Tile, codec: TextureCodec) -> bytes:
+    def encoded(self, tile: Tile) -> bytes:
         colours, known = self._values[tile.area][..., :3], self._values[tile.area][..., 3] > 0
         picture, inside = reduced(colours, known, tile.scale)
         _, mask = reduced(colours, self._mask[tile.area], tile.scale)
-        return encode_picture(tile, filled(picture, inside), mask, codec, _QUALITY[tile.level])
+        return encode_picture(filled(picture, inside), mask)
 
 
 def _samples_per_texel(level: int) -> float:

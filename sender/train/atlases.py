@@ -1,11 +1,10 @@
-"""Renders people and writes the texture atlas that a sender would make of each, to train the picture codec on.
+"""Renders people and writes the texture atlas that a sender would make of each, to count masks in.
 
 A picture is RGBA with 512 texels a side; its alpha channel says which texels are known.  People are seen from one to
 eight sides.  Files that exist are kept, so the same command continues.
 
 Examples:
   python -m sender.train.atlases --out atlases/train --split train --count 400
-  python -m sender.train.atlases --out atlases/val --split val --count 24
 """
 
 import argparse

@@ -24,7 +24,6 @@ from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network
 from common.frames import PersonLabels
 from common.labels import concatenate, group_slices
-from common.picture_codec.weights import load_codecs
 from common.synthetic.dataset.presets import KINDS
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
@@ -55,7 +54,7 @@ from tests.bench.perceived import CropSender
 FRAME_SIZE = 416
 # The detector sees frames at a lower resolution: smaller people are not asked for.
 _LEAST_HEIGHT_PX = 80
-_SNR_DB, _RATE, _QUALITY = 7.0, Fraction(1, 16), 50
+_SNR_DB, _RATE = 7.0, Fraction(1, 16)
 _SAMPLES = 1000
 _KIND_PEOPLE, _KIND_PX = 48, 192
 _WHOLE = CropBox(0, 0, _KIND_PX)
@@ -224,12 +223,6 @@ def completed_pictures(test: TestPeople) -> list[float]:
     return _transmitted(test, Completion(load_decoder(), 1))
 
 
-def coded_pictures(test: TestPeople) -> list[float]:
-    """Error of pictures of the picture codec at quality 50, root mean square, levels of 255."""
-    codec, _ = load_codecs()
-    return [_picture_error(codec.decode(codec.encode(each, _QUALITY), *each.shape[:2]), each) for each in test.pictures]
-
-
 Figure = Callable[[TestPeople], list[float]]
 
 
@@ -279,6 +272,5 @@ FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "atlas_completion": {"unseen colours, of 255": unseen_colours},
     "image_channel": {"picture, of 255": transmitted_pictures},
     "picture_diffusion": {"picture, of 255": completed_pictures},
-    "picture_codec": {"picture, of 255": coded_pictures},
 }
 """Network → what is measured → how."""

@@ -85,7 +85,7 @@ class TextureBench:
     def _stream(self, lit: Sequence[AtlasView], truth: Sequence[AtlasView], errors: dict[str, list[Error]]) -> None:
         """Adds what a receiver has of a person that turns, after some rounds."""
         memory = AtlasMemory(self.layout, KNOWN_WEIGHT)
-        schedule = TileSchedule(self.layout, memory, self._areas, "learned")
+        schedule = TileSchedule(self.layout, memory, self._areas)
         received, size = ReceivedTexture(), 0
         for turn in range(1, max(_ROUNDS) + 1):
             for view in lit:

@@ -44,7 +44,6 @@ FLOORS = {
     "atlas_completion": 24.0,
     "image_channel": 15.0,
     "picture_diffusion": 15.0,
-    "picture_codec": 15.0,
 }
 """Network → the worst mean of its first figure in `tests.bench.network_figures`."""
 

@@ -9,7 +9,6 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from common.picture_codec import weights as picture_codec_weights
 from common.weights import loader
 from common.weights.manifest import WEIGHTS_DIRECTORY
 
@@ -40,7 +39,5 @@ def changed_weights(changed: str, change: Change) -> Iterator[None]:
         tensors = original(name, architecture, directory)
         return {key: change(tensor) for key, tensor in tensors.items()} if name == changed else tensors
 
-    picture_codec_weights.load_codecs.cache_clear()
-    with patch.object(loader, "load_weights", load), patch.object(picture_codec_weights, "load_weights", load):
+    with patch.object(loader, "load_weights", load):
         yield
-    picture_codec_weights.load_codecs.cache_clear()

@@ -15,7 +15,7 @@ from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.received_people import ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, inpaint_in_thread
-from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures, decode_in_thread
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class PictureFrames:
         self._people = self._nobody()
 
     def _nobody(self) -> ReceivedPeople:
-        return ReceivedPeople(ReceivedTextures(decode_in_thread, self._inpaint_later))
+        return ReceivedPeople(ReceivedTextures(self._inpaint_later))
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes a frame and acknowledges it at once, for the pictures behind it. Raises WireError if it is wrong."""
@@ -83,7 +83,7 @@ class PictureFrames:
         self.arrived += 1
         people = self._people
         people.begin(labels)
-        await people.textures.decoded(person.identity for person in labels.people)
+        await people.textures.completed(person.identity for person in labels.people)
         textures = people.textures.of_next_frame(wait=False)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():

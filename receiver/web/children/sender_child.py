@@ -109,9 +109,7 @@ class SenderChild:
         address = await link.start()
         source = self._source
         camera = ("--camera", str(source) if isinstance(source, Path) else f"{source}:{self.socket_path}")
-        # WebP takes less time, and bytes cost nothing on the loopback.
-        textures = ("--texture-codec", "webp")
-        flags = (*camera, "--peer", str(address), "--token-file", str(link.token_file), *textures)
+        flags = (*camera, "--peer", str(address), "--token-file", str(link.token_file))
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     async def ready(self) -> int:

@@ -6,8 +6,8 @@ PSNR of a picture is what it has at 1 dB with the bandwidth ratio 1/16.
   adaptive                   `Transmitter.quality_db`: as few symbols as reach it
   fixed                      1/16 at every SNR: designed for the worst one
   fixed, equal mean          a fixed rate with as many channel uses as `adaptive` has on average
-  picture codec at capacity  the fewest bytes of our picture codec, or of WebP, that reach it, behind an ideal code
-  picture codec, LDPC        the same bytes behind a real code (`tests.bench.channel.separation`), if Sionna is there
+  webp at capacity           the fewest bytes of WebP that reach it, behind an ideal code
+  webp, LDPC                 the same bytes behind a real code (`tests.bench.channel.separation`), if Sionna is there
   uses_4                     mean channel uses at 4 dB over those of `fixed`; `uses_mean`: over the SNRs
   psnr_db_4, least_db        mean PSNR; the mean at the worst SNR
   reached                    pictures whose quality the codec can reach
@@ -41,7 +41,6 @@ from common.channel.model import ImageChannel
 from common.channel.physical import capacity_bits, carry
 from common.channel.state import ChannelState
 from common.channel.transmission import Transmitter, decode, load_network, psnr_db
-from common.picture_codec.weights import load_codecs
 from sender.capture.open import DEMO_CLIP
 from sender.jscc.channel_estimate import ChannelEstimate
 from sender.perception.inference.predictor import Perception
@@ -90,18 +89,13 @@ def coded_bits(encode: Callable[[int], tuple[int, Image]], picture: Image, wante
 
 
 def coders(picture: Image) -> dict[str, Callable[[int], tuple[int, Image]]]:
-    """Encoders of the two codecs."""
-    codec, _ = load_codecs()
-
-    def ours(quality: int) -> tuple[int, Image]:
-        data = codec.encode(picture, quality)
-        return len(data), codec.decode(data, *picture.shape[:2])
+    """Encoders of the codecs."""
 
     def webp(quality: int) -> tuple[int, Image]:
         data = Still("WebP", 1, quality).encode(picture)
         return len(data), decode_still(data)
 
-    return {"picture codec at capacity": ours, "webp at capacity": webp}
+    return {"webp at capacity": webp}
 
 
 def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -> dict[str, Figures]:
@@ -126,7 +120,7 @@ def equal_quality(network: ImageChannel, pictures: Sequence[Image], seed: int) -
         figures[name] = _of_codec(np.array(uses) / values)
     missing = missing_sionna()
     if missing is None:
-        figures["picture codec, LDPC"] = behind_code(bits["picture codec at capacity"], values, seed)
+        figures["webp, LDPC"] = behind_code(bits["webp at capacity"], values, seed)
     else:
         report.progress(f"skipped: {missing}")
     return figures

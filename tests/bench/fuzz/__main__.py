@@ -5,7 +5,6 @@
     snapshot    the state of a decoder, in recordings
     colours     colours of surface points
     tile        a tile of a texture atlas
-    learned     a tile of the picture codec
     records     a recording's block of frames
     blob        a recording's blob
     index       a recording's index

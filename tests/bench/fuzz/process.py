@@ -9,7 +9,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["common.codec", "common.recording", "common.texture", "common.picture_codec"]):
+with atheris.instrument_imports(include=["common.codec", "common.recording", "common.texture"]):
     from tests.bench.fuzz.targets import targets
 
 

@@ -138,13 +138,6 @@ def tiles() -> Iterator[bytes]:
     yield atlas_tiles.WITHDRAWN
 
 
-def learned_tiles() -> Iterator[bytes]:
-    """A tile of the picture codec."""
-    rng = np.random.default_rng(3)
-    side = atlas_tiles.TILE_SIZE
-    yield atlas_tiles.learned_tile(np.full((side, side, 3), 128, np.uint8), rng.random((side, side)) < 0.5, 60)
-
-
 def decode_tile(data: bytes) -> None:
     """Decodes the coarsest tile."""
     atlas_tiles.decode(atlas_tiles.TILES[0], data)
@@ -161,9 +154,6 @@ def targets() -> Mapping[str, Target]:
         ),
         "colours": Target(colours, lambda data: void(point_colours.decode(data)), (MalformedPacket,)),
         "tile": Target(tiles, decode_tile, (MalformedPacket,)),
-        "learned": Target(
-            learned_tiles, lambda data: void(atlas_tiles.decode(atlas_tiles.TILES[-1], data)), (MalformedPacket,)
-        ),
         "records": Target(recordings.blocks, lambda data: void(decode_records(data)), (RecordingError,)),
         "blob": Target(
             lambda: iter([encode_blob(Blob(TEXTURE, 3, b"data"))]),

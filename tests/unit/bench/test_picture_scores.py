@@ -1,4 +1,4 @@
-"""Similarity of pictures, curves at equal quality, and systems behind a simulated channel."""
+"""Similarity of pictures, and systems behind a simulated channel."""
 
 from fractions import Fraction
 
@@ -23,7 +23,6 @@ from tests.bench.channel.__main__ import (
 from tests.bench.channel.perceptual import PerceptualDistance
 from tests.bench.channel.systems import CodedFile, Condition, Sent, TrainedChannel
 from tests.bench.ms_ssim import ms_ssim, similarities
-from tests.bench.picture_codec import Point, as_db, masked_ms_ssim, ratios, size_at
 from tests.support.tiny_image_channel import tiny_network
 
 SIXTEENTH = Fraction(1, 16)
@@ -47,25 +46,6 @@ def test_structural_similarity() -> None:
     assert np.allclose(luminance * structure, expected[5:-5, 5:-5], atol=1e-3)
     with pytest.raises(ValueError, match="176 pixels"):
         ms_ssim(picture[:100], smooth[:100])
-
-
-def test_bytes_are_compared_where_both_curves_have_the_quality() -> None:
-    def points(*sizes: float, quality: int = 72) -> list[Point]:
-        return [Point(quality + number, size, 10.0 + number, 30.0, 0, 0) for number, size in enumerate(sizes)]
-
-    assert ratios(points(50, 100, 200), points(100, 200, 400)) == pytest.approx((0.5, 0.5))
-    mean, product = ratios(points(100, 200), points(100, 200, 400, quality=60))
-    assert mean == pytest.approx(1.0) and np.isnan(product)
-    assert np.isnan(size_at(points(100, 200), np.array([9.0, 12.0]))).all()
-    assert as_db(0.99) == pytest.approx(20.0)
-
-
-def test_unknown_texels_do_not_count() -> None:
-    original = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
-    known = np.arange(192)[None].repeat(192, axis=0) < 90
-    picture = np.where(known[..., None], original, 0).astype(np.uint8)
-    assert masked_ms_ssim(picture, original, known) == pytest.approx(1.0)
-    assert masked_ms_ssim(picture, original, ~known) < 0.5
 
 
 def leaves(seed: int) -> Image:

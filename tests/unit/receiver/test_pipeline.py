@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from common.arrays import ByteArray
-from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PICTURE, PREVIEW, TEXTURE, WEARS, Blob
+from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.errors import MalformedPacket, MissingReference, WireError
-from common.picture_codec.key_picture import KeyPicture
-from common.picture_codec.key_picture import encode as encode_picture
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
@@ -190,13 +188,6 @@ async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) 
             on_blob(session, malformed)
 
 
-async def test_key_picture_is_written_before_the_pipeline_closes(tmp_path: Path) -> None:
-    async with RunningReceiver(tmp_path) as receiver:
-        picture = KeyPicture(np.full((64, 64, 3), 90, np.uint8), 5.0)
-        receiver.pipeline.on_blob(await receiver.begin(), Blob(PICTURE, 3, encode_picture(picture)))
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"s1-p3.png", "s1-p3.json"}
-
-
 class Notes(SessionObserver):
     """Records its notifications."""
 
@@ -247,19 +238,6 @@ async def test_nobody_observes_a_private_session(tmp_path: Path) -> None:
         await receiver.pipeline.on_session_end(session)
         assert len(receiver.lines()) == 2
     assert notes.taken == []
-
-
-async def test_live_frames_do_not_wait_for_learned_tiles(receiver: RunningReceiver) -> None:
-    session = await receiver.begin()
-    first, second = packets(2)
-    data = encode_tile(TILES[-1], GREY, EVERYWHERE, "learned")
-    receiver.pipeline.on_blob(session, Blob(TEXTURE, TILES[-1].key(3), data))
-    # The decoder's turn comes when this task waits: not before a live frame has asked for textures.
-    session.live = True
-    await receiver.handle(session, first)
-    session.live = False
-    await receiver.handle(session, second)
-    assert [set(request.textures) for request in receiver.engine.requests] == [set(), {3}]
 
 
 class Completions:

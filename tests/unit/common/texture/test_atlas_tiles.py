@@ -1,20 +1,16 @@
 """Tiles decode to what was encoded, and hostile ones are refused before they cost anything."""
 
 import io
-import struct
-from typing import get_args
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 from common.arrays import BoolArray, ByteArray
-from common.blobs import TextureCodec
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
-from common.texture.atlas_tiles import LEARNED_VERSION, MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
+from common.texture.atlas_tiles import MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
 
 
 def smooth_atlas() -> tuple[ByteArray, BoolArray]:
@@ -24,11 +20,10 @@ def smooth_atlas() -> tuple[ByteArray, BoolArray]:
     return colours, column < 0.5
 
 
-@pytest.mark.parametrize("codec", ["webp", "learned"])
 @pytest.mark.parametrize("tile", [TILES[0], TILES[1], TILES[2], TILES[6]])
-def test_decoded_tile_is_the_encoded_one(tile: Tile, codec: TextureCodec) -> None:
+def test_decoded_tile_is_the_encoded_one(tile: Tile) -> None:
     colours, known = smooth_atlas()
-    decoded = decode(tile, encode(tile, colours, known, codec))
+    decoded = decode(tile, encode(tile, colours, known))
     assert decoded is not None
     half = tile.scale // 2
     expected = colours[tile.area][half :: tile.scale, half :: tile.scale].astype(float)
@@ -60,34 +55,41 @@ def test_tile_of_unknown_texels_withdraws() -> None:
     assert data == WITHDRAWN and decode(TILES[0], data) is None
 
 
-def picture(size: tuple[int, int], kind: str = "WEBP", frames: int = 1) -> bytes:
+def avif() -> bytes:
+    """A whole file."""
     content = io.BytesIO()
-    images = [Picture.new("RGB", size, (80 * number, 0, 0)) for number in range(frames)]
-    more = {"save_all": True, "append_images": images[1:]} if frames > 1 else {}
-    images[0].save(content, kind, **more)
-    return bytes([VERSION]) + content.getvalue()
+    Picture.new("RGB", (64, 64)).save(content, "AVIF")
+    return content.getvalue()
 
 
-def bomb(size: tuple[int, int]) -> bytes:
-    """A tile whose header says that it is of another size."""
-    content = bytearray(picture((64, 64)))
-    start = content.index(b"\x9d\x01\x2a") + 3
-    content[start : start + 4] = struct.pack("<HH", *size)
-    return bytes(content)
+def tile() -> bytes:
+    """The coarsest tile, all of it known: version, no mask, length of the sequence header, header, frame."""
+    colours, known = smooth_atlas()
+    return encode(TILES[0], colours, np.ones_like(known))
+
+
+def resized(bits: int) -> bytes:
+    """The tile with other bits 18 to 29 in its sequence header: its width and its height less one."""
+    data = bytearray(tile())
+    header = int.from_bytes(data[4:12], "big")
+    shift = 64 - 30
+    data[4:12] = (header & ~(0xFFF << shift) | bits << shift).to_bytes(8, "big")
+    return bytes(data)
 
 
 HOSTILE = {
     "empty": b"",
-    "no mask": b"\x02",
-    "version": b"\x03",
-    "long mask": bytes([LEARNED_VERSION]) + b"\xff\xff" + bytes(3000),
-    "zeros": bytes([LEARNED_VERSION]) + b"\0\0" + bytes(3000),
-    "cut": bytes([VERSION]) + b"RIFF",
-    "huge": bomb((16_000, 16_000)),
-    "size": picture((64, 65)),
-    "png": picture((64, 64), "PNG"),
-    "animation": picture((64, 64), frames=3),
-    "truncated": picture((64, 64))[:-20],
+    "version": b"\x02" + tile()[1:],
+    "no mask": bytes([VERSION, 0]),
+    "long mask": bytes([VERSION]) + b"\xff\xff" + bytes(3000),
+    "zeros": bytes([VERSION]) + b"\0\0" + bytes(3000),
+    "no picture": tile()[:3],
+    "no frame": tile()[:12],
+    "truncated": tile()[:-20],
+    "wide": resized(0b110101_111111),
+    "not still": tile()[:4] + bytes([tile()[4] & ~0x10]) + tile()[5:],
+    "of another level": encode(TILES[1], *smooth_atlas()),
+    "file": bytes([VERSION]) + b"\0\0" + avif(),
     "long": bytes([VERSION]) + bytes(MAX_BYTES),
 }
 
@@ -98,38 +100,33 @@ def test_hostile_tiles_are_refused(data: bytes) -> None:
         decode(TILES[0], data)
 
 
-def test_learned_tile_with_a_ragged_mask_is_smaller() -> None:
-    colours, _ = smooth_atlas()
-    coarse = np.random.default_rng(0).normal(0, 1, (ATLAS_SIZE // 4, ATLAS_SIZE // 4))
-    rough = cv2.resize(coarse, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR)
-    known = rough > -0.4
-    colours = np.clip(colours + 12 * rough[..., None], 0, 255).astype(np.uint8)
-    sizes = [sum(len(encode(tile, colours, known, codec)) for tile in TILES[6:10]) for codec in get_args(TextureCodec)]
-    assert sizes[0] < sizes[1]
+def test_nothing_is_decoded_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a decoder was asked")
+
+    assert resized(0b111111_111111) == tile()
+    monkeypatch.setattr(Picture, "open", never)
+    with pytest.raises(MalformedPacket, match="64 pixels"):
+        decode(TILES[0], resized(0b111111_111110))
 
 
-def test_only_the_finest_level_is_learned() -> None:
-    colours, known = smooth_atlas()
-    versions = [encode(tile, colours, known, "learned")[0] for tile in TILES[:8]]
-    assert versions == [VERSION] * 6 + [LEARNED_VERSION] * 2
-
-
-def test_unknown_texels_have_no_influence_on_a_learned_tile() -> None:
+def test_unknown_texels_have_no_influence() -> None:
     colours, known = smooth_atlas()
     other = np.where(known[..., None], colours, 7).astype(np.uint8)
-    assert encode(TILES[6], colours, known, "learned") == encode(TILES[6], other, known, "learned")
+    assert encode(TILES[6], colours, known) == encode(TILES[6], other, known)
 
 
-@pytest.mark.parametrize(("tile", "codec", "attempts"), [(TILES[1], "webp", 200), (TILES[7], "learned", 60)])
-def test_damaged_tiles_decode_or_are_refused(tile: Tile, codec: TextureCodec, attempts: int) -> None:
-    colours, known = smooth_atlas()
-    whole, rng = encode(tile, colours, known, codec), np.random.default_rng(0)
-    for _ in range(attempts):
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_damaged_tiles_decode_or_are_refused(number: int) -> None:
+    place, rng = TILES[number], np.random.default_rng(0)
+    whole = encode(place, *smooth_atlas())
+    for _ in range(200):
         data = bytearray(whole)
         for _ in range(3):
             data[rng.integers(1, len(data))] = rng.integers(256)
         try:
-            decoded = decode(tile, bytes(data))
+            decoded = decode(place, bytes(data))
         except MalformedPacket:
             continue
-        assert decoded is not None and decoded[0].shape == (128, 128, 3) and decoded[1].shape == (128, 128)
+        assert decoded is not None and decoded[0].shape == (place.size, place.size, 3)
+        assert decoded[1].shape == (place.size, place.size)

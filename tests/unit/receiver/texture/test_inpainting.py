@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from common.arrays import ByteArray
-from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.errors import UsageError, WeightsError
-from common.io.configuration import read_config
+from common.errors import WeightsError
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import LEARNED_VERSION, TILES, encode
-from receiver.__main__ import PROGRAM
-from receiver.config import ReceiverConfig
-from receiver.texture.inpainting import Inpaint, TextureInpainter, TextureThreads, inpaint_in_thread, open_inpainter
+from common.texture.atlas_tiles import TILES, encode
+from receiver.texture.inpainting import Inpaint, TextureInpainter, inpaint_in_thread
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 
@@ -77,29 +73,7 @@ async def test_textures_are_completed_in_another_thread(layout: AtlasLayout) -> 
     network = FakeNetwork(layout)
     textures = ReceivedTextures(inpaint_later=inpaint_in_thread(TextureInpainter(network.load)))
     textures._newest[3] = received(90, half())
-    await textures.decoded([3])
+    await textures.completed([3])
     completion = textures.of_next_frame(wait=False)[3].completion
     assert completion is not None and completion.shape == (128, 128, 3)
     assert network.threads and threading.current_thread().name not in network.threads
-
-
-def read(*flags: str) -> ReceiverConfig:
-    return read_config(ReceiverConfig, PROGRAM, flags, {})
-
-
-def test_option_chooses_the_completion() -> None:
-    assert isinstance(open_inpainter(read().textures), TextureInpainter)
-    assert open_inpainter(read("--texture-completion", "smooth").textures) is None
-    assert inpaint_in_thread(None) is None
-    with pytest.raises(UsageError, match="texture-completion"):
-        read("--texture-completion", "rough")
-
-
-async def test_flood_of_tiles_that_do_not_decode_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    threads = TextureThreads()
-    textures = threads.textures("token:camera", b"session")
-    for _ in range(5):
-        textures.take(Blob(TEXTURE, TILES[-1].key(0), bytes([LEARNED_VERSION]) + b"hostile"))
-        await textures.decoded([])
-    threads.shutdown()
-    assert caplog.text.count("dropped a tile of a texture of token:camera") == 1

@@ -84,7 +84,7 @@ def test_memory_is_limited_to_some_people() -> None:
     assert len(textures.of_next_frame(wait=False)) <= 32 and 255 in textures.of_next_frame(wait=False)
 
 
-@pytest.mark.parametrize("hostile", [Blob(TEXTURE, 2**31, b"\x01"), Blob(TEXTURE, 0, b"\x01RIFF")])
+@pytest.mark.parametrize("hostile", [Blob(TEXTURE, 2**31, WITHDRAWN), Blob(TEXTURE, 0, b"\x01RIFF")])
 def test_hostile_tiles_change_nothing(hostile: Blob) -> None:
     textures = ReceivedTextures()
     textures.take(blob(0))
@@ -186,11 +186,11 @@ async def test_texture_is_completed_again_after_new_tiles_but_not_often(estimate
     assert len(estimates.begun) == 3, "nothing has arrived"
 
 
-async def test_decoded_waits_for_completions_of_the_newest_tiles(estimates: Estimates) -> None:
+async def test_completed_waits_for_completions_of_the_newest_tiles(estimates: Estimates) -> None:
     textures = ReceivedTextures(inpaint_later=estimates)
     for identity, number in ((3, 0), (3, 1), (4, 0)):
         textures.take(blob(identity, number))
-    waiting = asyncio.ensure_future(textures.decoded([3, 9]))
+    waiting = asyncio.ensure_future(textures.completed([3, 9]))
     await asyncio.sleep(0)
     assert not waiting.done()
     assert [len(received.tiles) for received, _ in estimates.begun] == [2], "person 4 is in another picture"
@@ -200,7 +200,7 @@ async def test_decoded_waits_for_completions_of_the_newest_tiles(estimates: Esti
     textures.forget([3, 8])
     assert set(textures.of_next_frame(wait=False)) == {4}
     textures.take(blob(3))
-    waiting = asyncio.ensure_future(textures.decoded([3]))
+    waiting = asyncio.ensure_future(textures.completed([3]))
     await asyncio.sleep(0)
     assert len(estimates.begun) == 2, "it is another person"
     estimates.finish(None)
@@ -225,7 +225,7 @@ async def test_failed_completions_change_nothing_and_are_logged_once(
     textures = ReceivedTextures(inpaint_later=estimates)
     for identity, error in ((3, WeightsError("no weights")), (4, MemoryError("no room"))):
         textures.take(blob(identity))
-        waiting = asyncio.ensure_future(textures.decoded([identity]))
+        waiting = asyncio.ensure_future(textures.completed([identity]))
         await asyncio.sleep(0)
         estimates.begun[-1][1].set_exception(error)
         await waiting

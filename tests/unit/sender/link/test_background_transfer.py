@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
@@ -139,8 +139,8 @@ def test_blobs_ahead_of_a_frame_are_sent_whole_and_the_transfer_begins_again() -
 def test_order_of_kinds() -> None:
     transfer = Transfer(100)
     transfer.restart(takes_textures=True)
-    posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, PICTURE, TEXTURE, "new")] + [Blob(PREVIEW, 0, b"newest")]
-    assert transfer.deliver(*posted) == [posted[3], posted[2], posted[1], posted[4]]
+    posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, TEXTURE, "new")] + [Blob(PREVIEW, 0, b"newest")]
+    assert transfer.deliver(*posted) == [posted[2], posted[1], posted[3]]
 
 
 def test_points_have_colours_for_receivers_without_textures_and_textures_wait_for_others() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PICTURE, PREVIEW, Blob
+from common.blobs import COLOURS, PREVIEW, Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.quantiser import steps
 from common.codec.tables import load
@@ -97,13 +97,12 @@ async def test_blobs_are_recorded_before_their_frame_but_no_pictures(tmp_path: P
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         delivery.post(Blob(PREVIEW, 0, b"jpeg"))
-        delivery.post(Blob(PICTURE, 0, b"sharp"))
         delivery.post(Blob(COLOURS, 1, b"posted"))
         await delivery.send(frame, [Blob(COLOURS, 2, b"ahead")])
     with Recording(path) as recording:
         read = [each.data if isinstance(each, Blob) else "frame" for each in recording.read()]
     assert read == [b"posted", b"ahead", "frame"]
-    assert [blob.data for blob in link.posted] == [b"jpeg", b"sharp", b"posted", b"ahead"]
+    assert [blob.data for blob in link.posted] == [b"jpeg", b"posted", b"ahead"]
 
 
 async def test_sender_without_peer_takes_everything() -> None:

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, TEXTURE, Blob, TextureCodec
+from common.blobs import COLOURS, TEXTURE, Blob
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from common.texture.point_colours import decode
-from receiver.texture.received_texture import ReceivedTexture
 from sender.texture import stage as stage_module
 from sender.texture.point_colour_memory import PointColourMemory
 from sender.texture.stage import TextureStage
@@ -156,22 +155,6 @@ def test_the_whole_body_comes_first_and_few_tiles_at_a_time(texture_stage: Textu
     assert len({tile.level for tile, _, _ in tiles}) > 1
     # Everything that shows the person fits in a few dozen kilobytes.
     assert 3_000 < sum(len(data) for _, _, data in tiles) < 40_000
-
-
-def test_learned_tiles_arrive_with_the_same_colours_in_fewer_bytes(model: BodyModel, front: RenderedPerson) -> None:
-    received, sizes = [], []
-    codecs: tuple[TextureCodec, ...] = ("webp", "learned")
-    for codec in codecs:
-        texture, size = ReceivedTexture(), 0
-        for frame in tiles_of(TextureStage(SPACE, model, codec), front, 5, 60):
-            for tile, _, data in frame:
-                texture, size = texture.with_tile(tile, data), size + len(data)
-        received.append(texture.texture())
-        sizes.append(size)
-    known = received[0].known & received[1].known
-    assert known.sum() > 0.95 * max(texture.known.sum() for texture in received)
-    difference = received[0].colours[known].astype(float) - received[1].colours[known]
-    assert np.abs(difference).mean() < 6 and sizes[1] < 0.9 * sizes[0]
 
 
 def test_tiles_of_a_still_person_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:

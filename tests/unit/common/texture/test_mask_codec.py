@@ -5,13 +5,12 @@ import pytest
 
 from common.arrays import BoolArray
 from common.errors import MalformedPacket
-from common.picture_codec.mask import CONTEXTS, MaskCodec
-from common.picture_codec.weights import load_codecs
+from common.texture.mask_codec import CONTEXTS, MaskCodec
 
 
 @pytest.fixture(scope="module")
 def masks() -> MaskCodec:
-    return load_codecs()[1]
+    return MaskCodec.load()
 
 
 def disc(size: int) -> BoolArray:

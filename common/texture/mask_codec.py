@@ -7,7 +7,9 @@ before it, so all texels of a step are coded at once.  A mask that would take mo
 
 import itertools
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Self
 
 import constriction
 import numpy as np
@@ -34,6 +36,7 @@ _CLASSES = 3
 CONTEXTS = 2 * _CLASSES << _NEIGHBOURS
 """Sets of neighbours that have a probability of their own: in two kinds of step, at three distances."""
 PROBABILITY_BITS = 16
+FREQUENCIES_FILE = Path(__file__).with_name("mask_frequencies.npz")
 _FAMILY = constriction.stream.model.Bernoulli(perfect=False)
 
 
@@ -53,6 +56,13 @@ class MaskCodec:
                 f"the frequencies of a mask codec are {CONTEXTS} numbers in 1…{(1 << PROBABILITY_BITS) - 1}"
             )
         self._probability: Float64Array = ones / float(1 << PROBABILITY_BITS)
+
+    @classmethod
+    @cache
+    def load(cls) -> Self:
+        """With the package's frequencies (`common.training.fit_mask_frequencies`), the same object at every call."""
+        with np.load(FREQUENCIES_FILE) as arrays:
+            return cls(arrays["known"].astype(np.int64))
 
     def encode(self, mask: BoolArray) -> bytes:
         """A mask (n, n), n a multiple of 16; empty if all texels are known."""
