@@ -85,12 +85,12 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
     if config.engine.kind == "local":
         device = resolve_device(config.device.device)
         reconstructor = Reconstructor.load(config.surface, device, metrics.stage_worked)
-        yield LocalEngine(reconstructor, config.batching, observer=metrics)
+        yield LocalEngine(reconstructor, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)
     settings = ReplicaSettings(config.surface, config.engine.replica_device, threads)
     with open_pool(config.engine, settings) as pool:
-        yield PoolEngine(pool, config.batching, observer=metrics)
+        yield PoolEngine(pool, observer=metrics)
 
 
 async def _serve(
@@ -115,7 +115,6 @@ async def _serve(
         engine,
         directory,
         metrics,
-        sharing=config.sharing,
         observers=[hub, *recorders, *([] if motion is None else [motion])],
         load=load,
         inpainter=inpainter,

@@ -4,29 +4,14 @@ from dataclasses import dataclass, field
 
 from common.errors import UsageError
 from common.io.config import LogConfig, MetricsConfig, ProfileConfig
-from common.io.options import option
 from common.weights.config import DeviceConfig
-from receiver.engine.config import BatchingConfig, EngineConfig
+from receiver.engine.config import EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.vmc.config import VmcConfig
 from receiver.web.config import AccountsConfig, ChildrenConfig, MailConfig, UploadConfig, WebConfig
-
-
-@dataclass(frozen=True, slots=True)
-class SharingConfig:
-    """How senders share the receiver's computing time."""
-
-    peer_people: int = option(16, help="most people reconstructed in a frame, highest scores first")
-    live_wait_ms: float = option(500.0, help="longest wait of a live frame once a newer one has arrived, ms")
-
-    def __post_init__(self) -> None:
-        if self.peer_people < 1:
-            raise ValueError(f"peer-people must be at least 1, got {self.peer_people}")
-        if not 0 <= self.live_wait_ms <= 60_000:
-            raise ValueError(f"live-wait-ms must lie in 0…60000, got {self.live_wait_ms:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +24,6 @@ class ReceiverConfig:
     surface: SurfaceConfig = field(default_factory=SurfaceConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    sharing: SharingConfig = field(default_factory=SharingConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     web: WebConfig = field(default_factory=WebConfig)

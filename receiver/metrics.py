@@ -72,7 +72,7 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         self._keypoint_scores = self._histogram(
             "keypoint_score", "Confidence of the published keypoints, 17 values per person and frame", SCORE_BUCKETS
         )
-        self._left_out = self._counter("people_left_out", "People beyond --peer-people")
+        self._left_out = self._counter("people_left_out", "People beyond the 16 of a frame that are reconstructed")
 
     def _define_engine(self) -> None:
         self._engine = self._gauge("engine", "1 for the kind of engine in use", "kind", ENGINES)

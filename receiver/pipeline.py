@@ -17,7 +17,6 @@ from common.frames import LabelFrame
 from common.io.freed_memory import FreedMemory
 from common.wears import Wears
 from common.wire.convert import FrameMessage
-from receiver.config import SharingConfig
 from receiver.engine.engine import (
     Priority,
     ReconstructionEngine,
@@ -41,6 +40,19 @@ from receiver.received_people import BlobHandler, ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How senders share the receiver's computing time.
+
+    Args:
+        peer_people: most people reconstructed in a frame, of the highest scores: more than stand before a camera.
+        live_wait_ms: longest wait of a live frame once a newer one has arrived; what comes later is of no use.
+    """
+
+    peer_people: int = 16
+    live_wait_ms: float = 500.0
 
 
 @dataclass(slots=True)
@@ -68,7 +80,7 @@ class ReceiverPipeline:
         directory: SessionDirectory,
         metrics: ReceiverMetrics,
         clock: Clock = SYSTEM_CLOCK,
-        sharing: SharingConfig | None = None,
+        sharing: Sharing | None = None,
         observers: Sequence[SessionObserver] = (),
         load: LiveLoad | None = None,
         inpainter: TextureInpainter | None = None,
@@ -77,7 +89,7 @@ class ReceiverPipeline:
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
-        self._sharing = sharing or SharingConfig()
+        self._sharing = sharing or Sharing()
         self._observers = observers
         self._load = load or LiveLoad()
         self._sessions: dict[bytes, _SessionState] = {}
@@ -254,7 +266,7 @@ class ReceiverPipeline:
         if not state.logged_left_out:
             state.logged_left_out = True
             logger.warning(
-                "frames of %s have up to %d people, %d are reconstructed: see --peer-people",
+                "frames of %s have up to %d people, the %d of the highest scores are reconstructed",
                 session.sender,
                 len(labels.people),
                 self._sharing.peer_people,

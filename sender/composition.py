@@ -177,7 +177,7 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
     with ExitStack() as resources:
         rate = RateController(config.rate, source.fps, config.link.budget_bps)
         hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
-        recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello), config.rate.rho_min))
+        recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
         jscc = resources.enter_context(_jscc_stage(config, source, metrics))
         preview = resources.enter_context(_preview(config, source))
         traffic = Traffic(metrics.link_bytes)

@@ -1,8 +1,9 @@
 """Options of a daemon: fields of frozen dataclasses, one for each component, made by `option`.
 
-A field is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, or one of these
-`| None`. A component checks itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the
-port if its field has a default address, which completes it.
+An option is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, or one of these
+`| None`. A field that is not made by `option` is none: the program varies it, and nobody else. A component checks
+itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the port if its field has a
+default address, which completes it.
 """
 
 import argparse
@@ -117,7 +118,7 @@ def options_of(kind: type[Any]) -> list[Option]:
     options: list[Option] = []
     for component, component_kind in get_type_hints(kind).items():
         hints = get_type_hints(component_kind)
-        for entry in dataclasses.fields(component_kind):
+        for entry in filter(_is_option, dataclasses.fields(component_kind)):
             entry_kind = _without_none(hints[entry.name])
             # `from_` is the option `from`.
             name = entry.name.removesuffix("_")
@@ -126,6 +127,10 @@ def options_of(kind: type[Any]) -> list[Option]:
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
     return options
+
+
+def _is_option(entry: dataclasses.Field[Any]) -> bool:
+    return "help" in entry.metadata
 
 
 def component_summary(kind: type[Any], component: str) -> str:

@@ -99,7 +99,7 @@ class RateController:
 
     def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
         """ρ by group for the next frame (17). Raises ValueError if there is no group, or a negative importance."""
-        return rho_by_group(importance, self._f(), self._config.rho_min, self._config.rho_max)
+        return rho_by_group(importance, self._f())
 
     @property
     def needs_capacity(self) -> bool:
@@ -116,11 +116,10 @@ class RateController:
 
         f = 0 allows the finest levels that the labels' uncertainty justifies, f = 2 the bits of the coarsest level.
         """
-        table, config = rate_distortion(), self._config
+        table = rate_distortion()
         coarsest_bits, finest_bits = table.bounds_bits
         budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (self._f() / MAX_F)
-        rho = table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
-        return {name: min(max(value, config.rho_min), config.rho_max) for name, value in rho.items()}
+        return table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
         """How many bytes of blobs may follow the frame that has just left.

@@ -24,13 +24,9 @@ class RateConfig:
     policy: Literal["capacity", "paper", "fixed"] = option(
         "capacity", help="compression by measured capacity, by the paper's eq. 18, or fixed"
     )
-    rho_min: float = option(0.0, help="compression of the most important labels, 0 (fine) to 1 (coarse)")
-    rho_max: float = option(1.0, help="compression of the least important labels on the worst link")
     fixed_f: float = option(0.25, help="link stress f, 0 to 1, under --policy fixed")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rho_min <= self.rho_max <= 1:
-            raise ValueError(f"rho_min {self.rho_min} and rho_max {self.rho_max} are not 0 <= min <= max <= 1")
         if not 0 <= self.fixed_f <= 1:
             raise ValueError(f"fixed_f {self.fixed_f} is not between 0 and 1")
 
@@ -49,8 +45,8 @@ def link_stress(bandwidth_bps: float, delay_ms: float) -> float:
     return (bandwidth_stress + delay_stress) / 2
 
 
-def rho_by_group(importance: Mapping[str, float], f: float, rho_min: float, rho_max: float) -> dict[str, float]:
-    """ρ(y'_i) = ρ_min + (ρ_max − ρ_min) (1 − ω_i / max W) f (AFLSC, eq. 17).
+def rho_by_group(importance: Mapping[str, float], f: float) -> dict[str, float]:
+    """ρ(y'_i) = ρ_min + (ρ_max − ρ_min) (1 − ω_i / max W) f (AFLSC, eq. 17), with ρ_min = 0 and ρ_max = 1.
 
     Under (17) the most important group stays at ρ_min on any link. As an extension f may rise to 2: the excess over 1
     raises all groups by the same amount, for links on which compressing the less important groups is not enough.
@@ -66,10 +62,7 @@ def rho_by_group(importance: Mapping[str, float], f: float, rho_min: float, rho_
         raise ValueError(f"importance must be a number of at least 0 for each of one or more groups, got {importance}")
     max_importance = max(importance.values()) or 1.0
     paper_f, excess = min(f, 1.0), max(f - 1.0, 0.0)
-    return {
-        group: rho_min + (rho_max - rho_min) * min((1 - omega / max_importance) * paper_f + excess, 1.0)
-        for group, omega in importance.items()
-    }
+    return {group: min((1 - omega / max_importance) * paper_f + excess, 1.0) for group, omega in importance.items()}
 
 
 class BudgetController:

@@ -20,6 +20,7 @@ from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from sender.pipeline import Delivery
 
+_FINEST: Final = dict.fromkeys(GROUP_NAMES, 0.0)
 _KEY_EVERY_US: Final = 10_000_000
 # Labels of a person and what holds them, while a frame waits for the disk.
 _FRAME_BYTES: Final = 4096
@@ -57,12 +58,10 @@ class SenderRecorder:
     Args:
         writer: of a new file.
         codec: new, and not progressive: a replay may begin at any key frame.
-        rho: compression of every group, 0 (fine) to 1 (coarse).
     """
 
-    def __init__(self, writer: RecordingWriter, codec: FrameCodec, rho: float, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, writer: RecordingWriter, codec: FrameCodec, clock: Clock = SYSTEM_CLOCK) -> None:
         self._codec = codec
-        self._rho = dict.fromkeys(GROUP_NAMES, rho)
         self._clock = clock
         self._background = BackgroundRecording(writer, clock=clock)
         self._key_us: int | None = None
@@ -94,7 +93,7 @@ class SenderRecorder:
         if self._key_us is None or not 0 <= captured_us - self._key_us < _KEY_EVERY_US:
             self._key_us = captured_us
             self._codec.reset()
-        encoded = self._codec.encode(frame, self._rho)
+        encoded = self._codec.encode(frame, _FINEST)
         self._codec.acknowledge(frame.sequence)
         recorded = RecordedFrame(frame.sequence, captured_us, arrived_us, encoded.key, encoded.payload)
         writer.add_frame(recorded, entry_point=encoded.key)
@@ -128,7 +127,7 @@ class RecordedDelivery:
 
 
 @contextmanager
-def open_recorder(path: Path | None, facts: RecordingFacts, rho: float) -> Iterator[SenderRecorder | None]:
+def open_recorder(path: Path | None, facts: RecordingFacts) -> Iterator[SenderRecorder | None]:
     """The recorder; None without `--record`.
 
     Args:
@@ -141,7 +140,7 @@ def open_recorder(path: Path | None, facts: RecordingFacts, rho: float) -> Itera
         yield None
         return
     codec = FrameCodec(bytes.fromhex(facts.model), progressive=False)
-    recorder = SenderRecorder(RecordingWriter(path, facts), codec, rho)
+    recorder = SenderRecorder(RecordingWriter(path, facts), codec)
     try:
         yield recorder
     finally:

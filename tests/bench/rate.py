@@ -262,7 +262,7 @@ def codec_settings(importance: Importance, clip: LabelClip, quick: bool) -> dict
     for level in RHO_LEVELS[1::2] if quick else RHO_LEVELS:
         settings[f"codec, ρ = {level:g}"] = dict.fromkeys(GROUP_NAMES, level)
     for f in F_LEVELS[1:2] if quick else F_LEVELS:
-        settings[f"codec, f = {f:g}"] = rho_by_group(importance.weights(clip.people[0]), f, 0.0, 1.0)
+        settings[f"codec, f = {f:g}"] = rho_by_group(importance.weights(clip.people[0]), f)
     return settings
 
 

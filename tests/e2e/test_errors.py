@@ -94,7 +94,7 @@ def test_unknown_flag() -> None:
 
 
 def test_no_receiver_listens(image: Path) -> None:
-    done = run("sender", "--camera", str(image), "--peer", "127.0.0.1:9", "--connect-timeout", "1")
+    done = run("sender", "--camera", str(image), "--peer", "127.0.0.1:9", "--reconnect-timeout", "1")
     assert done.returncode == 4
     assert "127.0.0.1:9" in only_line(done.stderr, "sender")
 

@@ -283,8 +283,8 @@ def test_contradictory_options_are_refused() -> None:
         (lambda: ReceiverSecurity(tls_key=Path("x")), "belong together"),
         (lambda: ReceiverSecurity(tls_ca=Path("x")), "needs --tls-cert"),
         (lambda: ReceiverSecurity(insecure=True, tls_cert=Path("x"), tls_key=Path("x")), "leave one out"),
-        (lambda: ReceiverSecurity(peer_sessions=0), "above 0"),
-        (lambda: ReceiverSecurity(max_sessions=10**30), "at most 100000"),
+        (lambda: ReceiverSecurity(max_sessions=0), "max_sessions must lie in"),
+        (lambda: ReceiverSecurity(max_sessions=10**30), "max_sessions must lie in"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -188,7 +188,7 @@ def sender_at_hostile_receiver(bed: Testbed, rng: random.Random) -> Result:
     command = ["-m", "tests.bench.abuse.hostile_receiver", "--serve", "--model", bed.target.model.hex()]
     hostile = bed.start("hostile-receiver", *command, "--seed", str(rng.random()))
     peer = hostile.until_output("listening on ", 30.0).split()[-1]
-    flags = ["--camera", "demo", "--peer", peer, "--connect-timeout", "2", "--reconnect-timeout", "2", "--realtime"]
+    flags = ["--camera", "demo", "--peer", peer, "--reconnect-timeout", "2", "--realtime"]
     process = bed.start("sender", "-m", "sender", *flags)
     process.wait(rng.uniform(5.0, 12.0))
     result = _end_of_sender(bed, process, _DRAIN_LIMIT_S)

@@ -17,9 +17,9 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
-from receiver.config import SharingConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
+from receiver.pipeline import Sharing
 from tests.support.fake_link import FakeEnd, fake_link, settle
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 
@@ -33,7 +33,7 @@ async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledge
 
 async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed(tmp_path: Path) -> None:
     end, server = fake_link()
-    async with RunningReceiver(tmp_path, sharing=SharingConfig(live_wait_ms=250)) as receiver:
+    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=250)) as receiver:
         session = await receiver.begin(live_session())
         lines = RepeatedLines(logging.getLogger(__name__), receiver.clock)
         connection = Connection(session, server, receiver.pipeline, silence_s=60, lines=lines, clock=receiver.clock)
@@ -71,7 +71,7 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
 async def test_other_frames_are_not_dropped(
     tmp_path: Path, live: bool, durable: bool, waited_s: float, superseded: bool
 ) -> None:
-    async with RunningReceiver(tmp_path, sharing=SharingConfig(live_wait_ms=250)) as receiver:
+    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=250)) as receiver:
         session = await receiver.begin(live_session(live=live, durable=durable))
         arrival = Arrival(receiver.now_s - waited_s)
         if superseded:
@@ -84,7 +84,7 @@ async def test_other_frames_are_not_dropped(
 async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_one_arrives(
     tmp_path: Path, live: bool
 ) -> None:
-    async with RunningReceiver(tmp_path, sharing=SharingConfig(live_wait_ms=0)) as receiver:
+    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=0)) as receiver:
         session = await receiver.begin(live_session(live=live))
         receiver.engine.gate.clear()
         arrival = Arrival(receiver.now_s)
@@ -100,7 +100,7 @@ async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_on
 
 
 async def test_people_of_the_highest_scores_are_reconstructed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with RunningReceiver(tmp_path, sharing=SharingConfig(peer_people=2)) as receiver:
+    async with RunningReceiver(tmp_path, sharing=Sharing(peer_people=2)) as receiver:
         with caplog.at_level(logging.WARNING):
             await receiver.handle(await receiver.begin(), *packets(2, scores=(0.5, 0.2, 1.0, 0.1)))
     for line in receiver.lines():
@@ -108,7 +108,7 @@ async def test_people_of_the_highest_scores_are_reconstructed(tmp_path: Path, ca
         assert line["left_out"] == 2
         assert line["people"][0]["surface"].endswith("-p3.glb")
     assert receiver.metrics.registry.get_sample_value("bodywire_receiver_people_left_out_total") == 4
-    assert len([record for record in caplog.records if "--peer-people" in record.message]) == 1
+    assert len([record for record in caplog.records if "of the highest scores are" in record.message]) == 1
 
 
 async def test_frame_in_hand_is_finished_when_its_session_or_the_pipeline_ends(tmp_path: Path) -> None:
@@ -126,9 +126,3 @@ async def test_frame_in_hand_is_finished_when_its_session_or_the_pipeline_ends(t
         await settle()
     await handling
     assert len(receiver.lines()[1]["people"]) == 8
-
-
-@pytest.mark.parametrize("wrong", [{"peer_people": 0}, {"live_wait_ms": -1.0}, {"live_wait_ms": 60_001.0}])
-def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"peer-people|live-wait-ms"):
-        SharingConfig(**wrong)  # type: ignore[arg-type]

@@ -225,9 +225,3 @@ async def test_close_finishes_accepted_requests_and_refuses_new_ones() -> None:
 
 async def test_close_without_any_request() -> None:
     await LocalEngine(FakeReconstructor()).close()  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("wrong", [{"batch_people": 0}, {"batch_wait_ms": -1.0}, {"batch_wait_ms": 2000.0}])
-def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="batch-"):
-        BatchingConfig(**wrong)  # type: ignore[arg-type]

@@ -278,15 +278,10 @@ async def test_reconnect_waits_for_a_full_receiver(connected: Connected, caplog:
 
 
 def test_config_out_of_range() -> None:
-    for wrong in (
-        {"window": 0},
-        {"window": 65},
-        {"connect_timeout": 0.0},
-        {"heartbeat_interval_ms": 0.0},
-        {"budget_kbit": 2.9},
-    ):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            LinkConfig(**wrong)
+    with pytest.raises(ValueError, match="reconnect_timeout"):
+        LinkConfig(reconnect_timeout=0.0)
+    with pytest.raises(ValueError, match="budget_kbit"):
+        LinkConfig(budget_kbit=2.9)
 
 
 def test_a_small_budget_leaves_heartbeats_more_time() -> None:

@@ -153,11 +153,6 @@ def test_allotted_bits_shrink_with_the_link() -> None:
     assert all(after[name] > 0.0 for name in ("torso", "left_arm", "hands"))
 
 
-def test_allotted_levels_stay_within_the_configured_range() -> None:
-    rate = RateController(RateConfig(rho_min=0.4, rho_max=0.5))
-    assert set(rate.allocate({"head": 9.0}, {"torso": 80.0}).values()) <= {0.4, 0.5, 7 / 15}
-
-
 def _background_bps(simulation: Simulation, begin_s: float, end_s: float) -> float:
     return sum(size * 8 for at_s, size in simulation.background if begin_s < at_s < end_s) / (end_s - begin_s)
 

@@ -62,7 +62,7 @@ def assert_close(found: LabelFrame, captured: LabelFrame) -> None:
 
 async def test_every_frame_is_recorded_and_passed_on(tmp_path: Path) -> None:
     path, link, frames = tmp_path / "talk.bw", Link(), clip(30, seed=3, people=2)
-    with open_recorder(path, FACTS, 0.0) as recorder:
+    with open_recorder(path, FACTS) as recorder:
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         for frame in frames:
@@ -81,7 +81,7 @@ async def test_every_frame_is_recorded_and_passed_on(tmp_path: Path) -> None:
 
 async def test_recording_decodes_from_every_tenth_second(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    with open_recorder(path, FACTS, 0.0) as recorder:
+    with open_recorder(path, FACTS) as recorder:
         assert recorder is not None
         for frame in clip(700, seed=4):
             recorder.frame(frame)
@@ -93,7 +93,7 @@ async def test_recording_decodes_from_every_tenth_second(tmp_path: Path) -> None
 async def test_blobs_are_recorded_before_their_frame_but_no_pictures(tmp_path: Path) -> None:
     path, link = tmp_path / "talk.bw", Link()
     (frame,) = clip(1, seed=1)
-    with open_recorder(path, FACTS, 0.0) as recorder:
+    with open_recorder(path, FACTS) as recorder:
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         delivery.post(Blob(PREVIEW, 0, b"jpeg"))
@@ -118,8 +118,8 @@ async def test_sender_without_peer_takes_everything() -> None:
 
 
 def test_nothing_is_recorded_unless_asked_for_and_no_file_is_overwritten(tmp_path: Path) -> None:
-    with open_recorder(None, FACTS, 0.0) as recorder:
+    with open_recorder(None, FACTS) as recorder:
         assert recorder is None
     (tmp_path / "talk.bw").touch()
-    with pytest.raises(OutputError, match="exists"), open_recorder(tmp_path / "talk.bw", FACTS, 0.0):
+    with pytest.raises(OutputError, match="exists"), open_recorder(tmp_path / "talk.bw", FACTS):
         pass
