@@ -13,6 +13,7 @@ from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.io.profile import Profile
 from common.io.startup import loaded
+from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
@@ -35,9 +36,9 @@ from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
+from receiver.reachability import startup_line
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
-from receiver.status import StatusLine, startup_line
 from receiver.texture.inpainting import TextureInpainter
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
@@ -134,7 +135,7 @@ async def _serve(
             announce(started if isinstance(started, str) else startup_line(started, config.security))
             if page is not None:
                 announce(f"page: {page.url}")
-            with opened.terminal.showing(StatusLine(metrics.status, config.publish.out).line):
+            with showing(StatusLine("receiver", lambda: metrics.status.parts(_free_bytes(config))), opened.console):
                 async with _sending(motion):
                     await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
     finally:
@@ -143,6 +144,10 @@ async def _serve(
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+def _free_bytes(config: ReceiverConfig) -> float:
+    return free_and_size_bytes(config.publish.out)[0]
 
 
 @asynccontextmanager

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rich.console import Console
+
 from common.codec.packet import CODEC_VERSION
 from common.io.logs import start_logging
-from common.io.terminal import Terminal
 from common.recording.reader import Recording
 from common.weights.manifest import check_files, model_hash
 from receiver.config import ReceiverConfig
@@ -20,11 +21,12 @@ class Openings:
     """What is open.
 
     Args:
+        console: shows the status line, if there is a terminal.
         recording: the one to replay; None if senders are received.
         directory: of the output.
     """
 
-    terminal: Terminal
+    console: Console | None
     recording: Recording | None
     directory: SessionDirectory
 
@@ -39,10 +41,10 @@ def opened(config: ReceiverConfig) -> Iterator[Openings]:
         OutputError: the directory cannot be used, or another receiver uses it.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    terminal = start_logging(config.logging, "receiver")
+    console = start_logging(config.logging, "receiver")
     check_files()
     with (
         open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
         SessionDirectory(config.publish) as directory,
     ):
-        yield Openings(terminal, recording, directory)
+        yield Openings(console, recording, directory)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
@@ -24,7 +25,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
 from common.io.profile import Profile
 from common.io.startup import loaded
-from common.io.terminal import Terminal
+from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
 from common.version import package_version
 from common.weights.devices import resolve_device
@@ -148,17 +149,17 @@ def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]
     with compose(config, opened) as sender:
         sender.metrics.profile = Profile() if config.profiling.profile else None
         loaded()
-        asyncio.run(_run_until_signal(sender, opened.terminal))
+        asyncio.run(_run_until_signal(sender, opened.console))
         for line in sender.summary():
             announce(line)
 
 
-async def _run_until_signal(sender: Sender, terminal: Terminal) -> None:
+async def _run_until_signal(sender: Sender, console: Console | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    with terminal.showing(sender.status.line):
+    with showing(StatusLine("sender", sender.status.parts), console):
         await sender.run(stop)
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from rich.console import Console
+
 from common.errors import UsageError
 from common.io.config import MetricsConfig
 from common.io.logs import start_logging
 from common.io.telemetry import MetricsServer, publish_build
-from common.io.terminal import Terminal
 from common.version import build_versions
 from common.weights.manifest import model_hash
 from sender.capture.open import open_source
@@ -27,11 +28,12 @@ class Openings:
     """What is open.
 
     Args:
+        console: shows the status line, if there is a terminal.
         networks: hash of the weights that both ends must have.
         spool: undelivered frames on disk; None without `--delivery complete`.
     """
 
-    terminal: Terminal
+    console: Console | None
     transport: StreamOpener
     metrics: SenderMetrics
     networks: bytes
@@ -49,7 +51,7 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
         OutputError: the spool or the metrics address cannot be opened.
         WeightsError: trained weights are missing.
     """
-    terminal = start_logging(config.logging, "sender")
+    console = start_logging(config.logging, "sender")
     transport = transport_of(config)
     metrics, networks = SenderMetrics(), model_hash()
     with ExitStack() as resources:
@@ -58,7 +60,7 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
             metrics.camera_up(True)
         spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
         resources.enter_context(_metrics_server(config.metrics, metrics))
-        yield Openings(terminal, transport, metrics, networks, source, spool)
+        yield Openings(console, transport, metrics, networks, source, spool)
 
 
 def transport_of(config: SenderConfig) -> StreamOpener:

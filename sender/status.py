@@ -3,12 +3,10 @@
 import threading
 from collections.abc import Iterator
 
-from rich.text import Text
-
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
-from common.io.status_line import Part, Progress, Symbols, bit_rate, counted, duration, status_text
+from common.io.status_line import Part, bit_rate, counted, duration, progress
 from common.wire.convert import Welcome
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
@@ -20,7 +18,7 @@ from sender.rate.controller import RateController
 
 
 class SenderStatus(LinkObserver):
-    """Keeps the figures; the link notifies it, and any thread may read the line."""
+    """Keeps the figures; the link notifies it, and any thread may read them."""
 
     def __init__(
         self,
@@ -30,10 +28,7 @@ class SenderStatus(LinkObserver):
         traffic: Traffic,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._rate = rate
-        self._metrics = metrics
-        self._source = source
-        self._traffic = traffic
+        self._rate, self._metrics, self._source, self._traffic = rate, metrics, source, traffic
         self._clock = clock
         self._lock = threading.Lock()
         self._acknowledged, self._payload = RecentRate(), RecentRate()
@@ -68,11 +63,10 @@ class SenderStatus(LinkObserver):
             self._people = len(frame.people)
             self._delivered(frame)
 
-    def line(self, width: int, symbols: Symbols) -> Text:
-        """The status line for a terminal of this width."""
+    def parts(self) -> list[Part]:
+        """The parts of the status line."""
         with self._lock:
-            parts = [*self._states(), *self._rates(symbols)]
-        return status_text("sender", parts, width, symbols)
+            return [*self._states(), *self._rates()]
 
     def _states(self) -> Iterator[Part]:
         if self._connected is None:
@@ -82,10 +76,10 @@ class SenderStatus(LinkObserver):
         if self._source.live:
             yield Part("camera on", 7) if self._metrics.camera_is_up else Part("camera lost", 0, "yellow")
 
-    def _rates(self, symbols: Symbols) -> Iterator[Part]:
+    def _rates(self) -> Iterator[Part]:
         now_s = self._clock.monotonic()
         if self._source.length is not None:
-            yield from self._progress(self._source.length, now_s).parts(symbols)
+            yield from progress(self._done, self._source.length, self._left_s(self._source.length, now_s))
         yield Part(f"{self._acknowledged.per_second(now_s):.1f} fps", 1)
         if (frame_bytes := self._payload.mean(now_s)) is not None:
             yield Part(f"labels {frame_bytes:.0f} B/frame", 3)
@@ -106,10 +100,10 @@ class SenderStatus(LinkObserver):
         if self._first is None:
             self._first = self._done, now_s
 
-    def _progress(self, total: int, now_s: float) -> Progress:
+    def _left_s(self, total: int, now_s: float) -> float | None:
+        """About how long the rest of the source takes; None before the second frame."""
         if self._first is None:
-            return Progress(self._done, total, None)
+            return None
         first, began_s = self._first
         delivered = self._done - first
-        left_s = max(total - self._done, 0) * (now_s - began_s) / delivered if delivered else None
-        return Progress(self._done, total, left_s)
+        return max(total - self._done, 0) * (now_s - began_s) / delivered if delivered else None

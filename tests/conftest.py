@@ -64,9 +64,8 @@ def the_same_random_numbers_every_time() -> None:
 @pytest.fixture(autouse=True)
 def no_log_of_earlier_tests() -> Iterator[None]:
     """Removes the handlers that a daemon's log added: their stream is closed when the test is over."""
-    from common.io.logs import TerminalHandler
-
     yield
     root = logging.getLogger()
-    for handler in [each for each in root.handlers if isinstance(each, TerminalHandler)]:
+    # Not those of pytest, which are of other kinds.
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
         root.removeHandler(handler)

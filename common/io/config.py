@@ -26,7 +26,3 @@ class LogConfig:
     """What a daemon writes to stderr."""
 
     log_level: Literal["debug", "info", "warning", "error"] = option("info", help="lowest level shown")
-    log_format: Literal["auto", "text", "json"] = option(
-        "auto", help="json: one object a line; auto: text on a terminal, otherwise json"
-    )
-    status: bool = option(True, help="show a status line on a terminal")

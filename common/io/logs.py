@@ -2,16 +2,18 @@
 
 import json
 import logging
-import os
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.console import Console
+from rich.text import Text
+
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.config import LogConfig
-from common.io.terminal import Terminal, is_interactive
+from common.io.status_line import DaemonConsole
 from common.text import printable
 
 _MAX_MESSAGE_CHARACTERS = 4000
@@ -66,33 +68,36 @@ def _plain(value: object) -> str | int | float | bool | None:
     return printable(str(value), _MAX_EXTRA_CHARACTERS)
 
 
-class TerminalHandler(logging.StreamHandler[Any]):
+class ConsoleHandler(logging.Handler):
     """Writes records above the status line."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__(terminal.stream)
-        self._terminal = terminal
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self._terminal.above():
-            super().emit(record)
+        try:
+            self._console.print(Text(self.format(record)), soft_wrap=True)
+        except Exception:  # as the handlers of the standard library do
+            self.handleError(record)
 
 
-def start_logging(config: LogConfig, program: str) -> Terminal:
-    """Sends records of the configured level and above to stderr; a second call replaces the first one's handler.
+def start_logging(config: LogConfig, program: str) -> Console | None:
+    """Sends records of the configured level and above to stderr: as text on a terminal, otherwise as JSON.
+
+    A second call replaces the first one's handler.
 
     Returns:
-        stderr, for the status line.
+        stderr, for a status line, if that is a terminal that can move its cursor.
     """
-    interactive = is_interactive(sys.stderr, os.environ)
-    as_text = sys.stderr.isatty() if config.log_format == "auto" else config.log_format == "text"
-    terminal = Terminal(sys.stderr, live=interactive and as_text and config.status)
-    handler = TerminalHandler(terminal)
+    console = DaemonConsole(stderr=True, legacy_windows=False)
+    interactive = sys.stderr.isatty() and not console.is_dumb_terminal
+    handler = ConsoleHandler(console) if interactive else logging.StreamHandler(sys.stderr)
     text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
-    handler.setFormatter(_PrintableFormatter(text_format) if as_text else JsonFormatter(program))
+    handler.setFormatter(_PrintableFormatter(text_format) if sys.stderr.isatty() else JsonFormatter(program))
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
-    return terminal
+    return console if interactive else None
 
 
 class RepeatedLines:

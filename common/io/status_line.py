@@ -1,13 +1,18 @@
-"""The content of a status line: figures of a daemon, as many as fit the width of the terminal."""
+"""The status line of a daemon: figures of the last seconds, below what is written to the terminal; rich draws it."""
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.live import Live
 from rich.text import Text
 
+_DRAWN_PER_SECOND = 2
 _BAR_CELLS = 20
+_IN_ASCII = str.maketrans("·━─", "|#-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,72 +31,85 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Symbols:
-    """Characters of the line, which not every terminal has."""
+class StatusLine:
+    """As many parts as fit the terminal."""
 
-    separator: str
-    full: str
-    empty: str
+    program: str
+    parts: Callable[[], Sequence[Part]]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
+        kept = list(self.parts())
+        # The last column stays free: some terminals wrap as soon as it is written.
+        while kept and self._text(kept).cell_len >= options.max_width:
+            kept.remove(max(kept, key=lambda part: part.rank))
+        text = self._text(kept) if kept else Text()
+        if options.ascii_only:
+            text.plain = text.plain.translate(_IN_ASCII)
+        yield text
+
+    def _text(self, parts: Sequence[Part]) -> Text:
+        text = Text.assemble((f"{self.program}  ", "bold"), no_wrap=True)
+        for number, part in enumerate(parts):
+            text.append(" · " if number else "", "dim").append(part.text, part.style)
+        return text
 
 
-UNICODE, ASCII = Symbols(" · ", "━", "─"), Symbols(" | ", "#", "-")
+class DaemonConsole(Console):
+    """A terminal whose cursor stays visible: a daemon that is killed could not show it again."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a source of known length is.
+@contextmanager
+def showing(line: StatusLine, console: Console | None) -> Iterator[None]:
+    """Shows a status line during the block, and erases it at the end; without a console, does nothing."""
+    if console is None:
+        yield
+        return
+    live = Live(
+        line,
+        console=console,
+        refresh_per_second=_DRAWN_PER_SECOND,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=False,
+    )
+    live.start()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the terminal is gone
+            live.stop()
+
+
+def progress(done: int, total: int, left_s: float | None) -> Iterator[Part]:
+    """A bar, the frames, and the time left.
 
     Args:
         done, total: numbers of frames; `done` may exceed `total`, which is an estimate.
         left_s: about how long the rest takes; None while that is unknown.
     """
-
-    done: int
-    total: int
-    left_s: float | None
-
-    def parts(self, symbols: Symbols) -> list[Part]:
-        """A bar, the frames, and the time left."""
-        share = min(self.done / max(self.total, 1), 1.0)
-        full = math.floor(share * _BAR_CELLS)
-        found = [
-            Part(f"{self.done}/{max(self.total, self.done)} frames", 0),
-            Part(symbols.full * full + symbols.empty * (_BAR_CELLS - full), 6, "green"),
-        ]
-        return found if self.left_s is None else [*found, Part(f"{clock_time(self.left_s)} left", 1)]
-
-
-def status_text(program: str, parts: Sequence[Part], width: int, symbols: Symbols = UNICODE) -> Text:
-    """A line of at most `width` cells; empty if not even the most important part fits."""
-    kept = list(parts)
-    while kept and _cells(program, kept, symbols) > width:
-        kept.remove(max(kept, key=lambda part: part.rank))
-    text = Text(no_wrap=True)
-    for number, part in enumerate(kept):
-        text.append(symbols.separator if number else f"{program}  ", "dim" if number else "bold")
-        text.append(part.text, part.style)
-    return text
-
-
-def _cells(program: str, parts: Sequence[Part], symbols: Symbols) -> int:
-    gaps = cell_len(program) + 2 + (len(parts) - 1) * cell_len(symbols.separator)
-    return gaps + sum(cell_len(part.text) for part in parts)
+    full = math.floor(min(done / max(total, 1), 1.0) * _BAR_CELLS)
+    yield Part(f"{done}/{max(total, done)} frames", 0)
+    yield Part("━" * full + "─" * (_BAR_CELLS - full), 6, "green")
+    if left_s is not None:
+        yield Part(f"{clock_time(left_s)} left", 1)
 
 
 def clock_time(seconds: float) -> str:
     """`0:08`, `12:30`, `1:02:03`."""
-    whole = max(math.ceil(seconds), 0)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+    minutes, rest = divmod(max(math.ceil(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def bit_rate(bits_per_second: float) -> str:
     """`9.8 kbit/s`, `12 Mbit/s`."""
-    for unit, size in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
-        if bits_per_second >= size or unit == "kbit/s":
-            value = bits_per_second / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    raise AssertionError("the last unit takes every rate")
+    value, unit = bits_per_second / 1e3, "kbit/s"
+    if value >= 1e3:
+        value, unit = value / 1e3, "Mbit/s"
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def duration(milliseconds: float) -> str:

@@ -13,7 +13,7 @@ from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
-from receiver.status import sender_flags
+from receiver.reachability import sender_flags
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.accounts.mail import Mailer

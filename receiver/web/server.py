@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
-from receiver.status import reached_as
+from receiver.reachability import reached_as
 from receiver.web.accounts.throttle import unmapped
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 

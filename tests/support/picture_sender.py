@@ -86,7 +86,7 @@ def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, l
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for flag in ("--camera", "--peer", "--log-level", "--log-format", "--policy", "--fixed-f"):
+    for flag in ("--camera", "--peer", "--log-level", "--policy", "--fixed-f"):
         parser.add_argument(flag)
     parser.add_argument("--token-file", type=Path)
     parser.add_argument("--media-times", action="store_true")

@@ -4,7 +4,6 @@ import codecs
 import fcntl
 import os
 import pty
-import re
 import select
 import struct
 import subprocess
@@ -14,10 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from tests.support.screen import Screen
+import pyte
 
 _TIMEOUT_S = 120.0
-_BEGUN_CONTROL = re.compile(r"\x1b(\[[0-9;]*)?$")
+# More than the test writes: nothing scrolls away.
+_ROWS = 400
 
 
 class TerminalProcess:
@@ -31,15 +31,16 @@ class TerminalProcess:
 
     def __init__(self, process: subprocess.Popen[bytes], descriptor: int, width: int) -> None:
         self.process = process
-        self.screen = Screen(width)
+        self.screen = pyte.Screen(width, _ROWS)
+        self._stream = pyte.Stream(self.screen)
         self.output = ""
         self._descriptor = descriptor
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._pending = ""
 
     @property
     def rows(self) -> list[str]:
-        return self.screen.rows
+        """What is on the screen, to its last row with text."""
+        return "\n".join(row.rstrip() for row in self.screen.display).rstrip().split("\n")
 
     def until(self, condition: Callable[[list[str]], bool]) -> None:
         """Reads output until the rows on the screen meet a condition."""
@@ -56,7 +57,7 @@ class TerminalProcess:
 
     def resize(self, width: int) -> None:
         """Changes the width of the terminal."""
-        self.screen.resize(width)
+        self.screen.resize(columns=width)
         set_width(self._descriptor, width)
 
     def _read(self) -> bool:
@@ -66,13 +67,9 @@ class TerminalProcess:
         data = b""
         with suppress(OSError):  # the program has closed the terminal
             data = os.read(self._descriptor, 65536)
-        text = self._pending + self._decoder.decode(data)
-        # A read may end within a control sequence.
-        begun = _BEGUN_CONTROL.search(text)
-        self._pending = begun[0] if begun else ""
-        text = text.removesuffix(self._pending)
+        text = self._decoder.decode(data)
         self.output += text
-        self.screen.feed(text)
+        self._stream.feed(text)
         return bool(data)
 
 

@@ -8,6 +8,7 @@ The receiver does not import the sender: it starts it as its users do, and it en
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -79,7 +80,7 @@ class SenderChild:
         self._on_end = on_end
         self._restarts, self._nice = restarts, nice
         self._source = source
-        self._command = (*command, "--log-level", "warning", "--log-format", "text", *flags)
+        self._command = (*command, "--log-level", "warning", *flags)
         self._folder: PrivateFolder | None = None
         self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -216,7 +217,7 @@ class SenderChild:
                 continue
             if not line:
                 return
-            logger.warning("%s: %s", self._name, line.decode(errors="replace").rstrip())
+            logger.warning("%s: %s", self._name, _message_of(line.decode(errors="replace").rstrip()))
 
     def _on_connected(self) -> None:
         self._connected = self._started = True
@@ -228,6 +229,14 @@ class SenderChild:
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(ChildEnded("the sender process has ended"))
+
+
+def _message_of(line: str) -> str:
+    """What a log record says, which is JSON; another line as it is."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
