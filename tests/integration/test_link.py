@@ -2,29 +2,25 @@
 
 import asyncio
 import secrets
-import time
 from functools import partial
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.blobs import Blob
-from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.errors import ModelMismatch, OutputError, PeerError, VersionMismatch
+from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
-from common.wire.report import SenderReport
 from receiver.link.session import SessionRegistry
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
-from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame
+from tests.support.fake_link import MODEL, SECRET, label_frame
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
 from tests.support.link_samples import ConstantPacer
 
@@ -79,42 +75,6 @@ async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture)
     assert pipeline.decoded == list(range(100))
 
 
-async def test_backpressure_blocks_a_file_while_the_receiver_is_busy(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    client, _ = link.client(address)
-    await client.connect()
-    pipeline.gate.clear()
-    sending = asyncio.create_task(send_all(client, 0, 10))
-    await pipeline.until(lambda: pipeline.decoded == [0])
-    # Two in flight and one waiting: the fourth blocks its producer.
-    _, pending = await asyncio.wait([sending], timeout=0.05)
-    assert pending == {sending}
-    assert pipeline.decoded == [0]
-    pipeline.gate.set()
-    await sending
-    await client.drain()
-    assert pipeline.decoded == list(range(10))
-
-
-async def test_live_sender_skips_to_the_newest_frame_while_the_receiver_is_busy(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    client, observer = link.client(address, live=True)
-    await client.connect()
-    pipeline.gate.clear()
-    await client.send(label_frame(0))
-    await pipeline.until(lambda: pipeline.decoded == [0])
-    await send_all(client, 1, 50)
-    pipeline.gate.set()
-    await client.drain()
-    assert pipeline.decoded[-1] == 49
-    assert pipeline.decoded == sorted(set(pipeline.decoded))
-    superseded = [sequence for sequence, fate in observer.fates if fate is Fate.SUPERSEDED]
-    assert sorted(pipeline.decoded + superseded) == list(range(50))
-    assert len(superseded) >= 40
-
-
 @pytest.mark.parametrize("live", [False, True])
 async def test_resume_after_cuts_continues_from_the_receivers_state(link: LinkFixture, live: bool) -> None:
     pipeline = RecordingPipeline()
@@ -135,24 +95,6 @@ async def test_resume_after_cuts_continues_from_the_receivers_state(link: LinkFi
     acknowledged = [sequence for sequence, fate in observer.fates if fate is Fate.ACKNOWLEDGED]
     assert acknowledged == pipeline.decoded
     assert live or pipeline.decoded == list(range(200))
-
-
-async def test_resume_after_a_receiver_restart_starts_with_a_key_frame(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    server, address = await link.server(pipeline)
-    client, observer = link.client(address)
-    await client.connect()
-    await send_all(client, 0, 20)
-    await pipeline.until(lambda: len(pipeline.decoded) == 20)
-    await server.stop()
-    pipeline.keys.clear()
-    await link.server(pipeline, port=address.port)
-    await send_all(client, 20, 40)
-    await client.drain()
-    assert pipeline.decoded == list(range(40))
-    assert pipeline.keys[0] == 20
-    assert pipeline.opened == 2
-    assert [sequence for sequence, _ in observer.fates] == list(range(40))
 
 
 async def test_stop_acknowledges_the_frame_being_handled(link: LinkFixture) -> None:
@@ -220,23 +162,6 @@ async def test_connect_when_another_grpc_service_listens(link: LinkFixture) -> N
     await server.stop(0)
 
 
-async def test_start_when_the_port_is_in_use(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline())
-    with pytest.raises(OutputError, match=rf"cannot listen on {address} \(Address already in use\)"):
-        await link.server(RecordingPipeline(), port=address.port)
-
-
-async def test_health_follows_start_and_stop(link: LinkFixture) -> None:
-    server, address = await link.server(RecordingPipeline())
-    async with grpc.aio.insecure_channel(str(address)) as channel:
-        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=STREAM_SERVICE))
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
-        stopping = asyncio.create_task(server.stop())
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watching.cancel()
-        await stopping
-
-
 async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline)
@@ -281,33 +206,3 @@ async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> 
     assert [sequence for sequence, _ in observer.fates] == list(range(90))
     # One or two key frames at the start and after each cut; rejected frames would need more.
     assert len(pipeline.keys) <= 6
-
-
-async def test_receiver_learns_the_senders_clock_offset(link: LinkFixture) -> None:
-    for ahead_s in (1000.0, -1000.0):
-        wall = partial(lambda ahead_s: time.time() + ahead_s, ahead_s)
-        pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
-        _, address = await link.server(pipeline, registry, clock=Clock(time.monotonic, wall))
-        client, _ = link.client(address)
-        started_s = time.monotonic()
-        await client.connect()
-        await send_all(client, 0, 2)
-        async with asyncio.timeout(10):
-            while any(session.clock is None for session in registry.sessions):
-                await asyncio.sleep(0.01)
-        await client.drain()
-        clock = (await pipeline.ended.get()).clock
-        assert clock is not None
-        # Half the round trip of one message, which is a part of the time that all of them took.
-        assert abs(clock.offset_s - ahead_s) <= clock.error_s < (time.monotonic() - started_s) / 2
-
-
-async def test_receiver_keeps_the_senders_report(link: LinkFixture) -> None:
-    pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
-    _, address = await link.server(pipeline, registry)
-    report = SenderReport(3_000_000, 4.5, {"perception": 21.0})
-    client, _ = link.client(address, report=lambda: report)
-    await client.connect()
-    await send_all(client, 0, 2)
-    await client.drain()
-    assert (await pipeline.ended.get()).report == report

@@ -13,7 +13,7 @@ import pytest
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
-from common.wire.convert import AckStatus, Drain, Welcome
+from common.wire.convert import AckStatus, Welcome
 from receiver.link.auth.tokens import add_token
 from receiver.link.config import SecurityConfig
 from receiver.link.live_load import LiveLoad
@@ -23,7 +23,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame
+from tests.support.fake_link import MODEL, SECRET, SESSION, label_frame
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
@@ -65,40 +65,6 @@ async def test_live_sender_waits_for_computing_time_and_a_file_does_not(link: Li
         await live.send(label_frame(0))
         await pipeline.until_decoded(0)
     assert refused == {Refusal.BUSY: 2}
-
-
-async def test_theft_between_token_holders_is_refused_in_every_order(
-    link: LinkFixture, tmp_path: Path, tokens: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    disk, security, counted = OwnedSessions(), SecurityConfig(tokens=tmp_path / "tokens.toml"), Counter[Refusal]()
-    server, address = await link.server(
-        OwnedPipeline(disk), security=security, on_refused=lambda refusal: counted.update([refusal])
-    )
-    async with RawSender(address, tokens["studio"]) as owner:
-        assert isinstance(await owner.hello(), Welcome)
-        assert await owner.frame(0) is AckStatus.DECODED
-        await assert_theft_is_refused(address, tokens["camera"])
-        await assert_theft_is_refused(address, tokens["camera"], SECRET)
-        # The owner's stream goes on, and its frames are recorded.
-        assert await owner.frame(1) is AckStatus.DECODED
-    await assert_theft_is_refused(address, tokens["camera"])
-    assert counted == {Refusal.OWNER: 6}
-    await server.stop()
-    server, address = await link.server(OwnedPipeline(disk), security=security)
-    await assert_theft_is_refused(address, tokens["camera"], SECRET)
-    async with RawSender(address, tokens["studio"]) as owner:
-        welcome = await owner.hello(resume=True)
-        assert isinstance(welcome, Welcome)
-        assert (welcome.next_sequence, welcome.resumed) == (2, False)
-        assert await owner.frame(2) is AckStatus.DECODED
-        assert await owner.send(Drain()) == Drain()
-    await assert_theft_is_refused(address, tokens["camera"])
-    assert disk.frames[SESSION] == [0, 1, 2]
-    refusals = [record.getMessage() for record in caplog.records if record.name == "receiver.link.refusals"]
-    assert len(refusals) == 2, "one line for each run of the receiver"
-    for line in refusals:
-        assert "which calls itself 'thief' (token:camera): the session belongs to another sender" in line
-    assert f"session {SESSION.hex()[:8]} belongs to token:studio (raw)" in refusals[0]
 
 
 async def test_theft_between_senders_without_tokens(link: LinkFixture) -> None:
@@ -149,23 +115,6 @@ async def test_theft_after_a_restart_on_the_same_output_directory(
     assert len((tmp_path / "out" / "frames.jsonl").read_text().splitlines()) == 2
 
 
-async def test_twenty_hellos_with_one_id_leave_one_peer_and_one_stream(link: LinkFixture) -> None:
-    pipeline, registry = OwnedPipeline(OwnedSessions()), SessionRegistry(CountingCodec)
-    _, address = await link.server(pipeline, registry)
-    streams = [RawSender(address) for _ in range(20)]
-    await asyncio.gather(*(stream.hello() for stream in streams), return_exceptions=True)
-    ended = [asyncio.create_task(stream.end()) for stream in streams]
-    while len(alive := [end for end in ended if not end.done()]) > 1:
-        await asyncio.wait(alive, return_when=asyncio.FIRST_COMPLETED)
-    assert {end.result()[0] for end in ended if end.done()} == {grpc.StatusCode.ABORTED}
-    assert (pipeline.peers, len(registry.sessions)) == (1, 1)
-    (last,) = (stream for stream, end in zip(streams, ended, strict=True) if not end.done())
-    assert await last.frame(0) is AckStatus.DECODED
-    for stream in streams:
-        await stream.__aexit__()
-    await asyncio.gather(*ended)
-
-
 async def test_fifty_senders_of_one_host_are_admitted_by_default(link: LinkFixture) -> None:
     pipeline = OwnedPipeline(OwnedSessions())
     _, address = await link.server(pipeline)
@@ -176,29 +125,6 @@ async def test_fifty_senders_of_one_host_are_admitted_by_default(link: LinkFixtu
     assert all(isinstance(answer, Welcome) for answer in answers)
     assert pipeline.peers == 50
     for stream in streams:
-        await stream.__aexit__()
-
-
-async def test_token_holder_with_every_session_yields_one_to_another(
-    link: LinkFixture, tmp_path: Path, tokens: dict[str, str]
-) -> None:
-    pipeline = OwnedPipeline(OwnedSessions())
-    security = SecurityConfig(tokens=tmp_path / "tokens.toml", max_sessions=4)
-    _, address = await link.server(pipeline, security=security)
-    greedy = [RawSender(address, tokens["camera"]) for _ in range(5)]
-    for number, stream in enumerate(greedy[:4]):
-        assert isinstance(await stream.hello(session=bytes([16 + number]) * 16), Welcome)
-    with pytest.raises(grpc.aio.AioRpcError, match="full for now"):
-        await greedy[4].hello(session=bytes([20]) * 16)
-    assert (await greedy[4].end())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
-    async with RawSender(address, tokens["studio"]) as honest:
-        assert isinstance(await honest.hello(), Welcome)
-        assert await honest.frame(0) is AckStatus.DECODED
-        code, reason = await greedy[3].end()
-        assert (code, reason[:12]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "full for now")
-        assert await greedy[0].frame(0) is AckStatus.DECODED
-    assert pipeline.peers == 4
-    for stream in greedy:
         await stream.__aexit__()
 
 

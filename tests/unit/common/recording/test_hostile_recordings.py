@@ -15,7 +15,7 @@ from common.blobs import Blob
 from common.errors import RecordingError
 from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, BlockHead, BlockKind, _checksum, encode_block
 from common.recording.reader import Recording
-from common.recording.records import decode_blob, decode_records, encode_records
+from common.recording.records import decode_blob, decode_records
 from tests.support.recordings import FACTS, counted_frame, write_counted
 
 START = MAGIC + encode_block(BlockKind.FACTS, FACTS.encode())
@@ -144,11 +144,3 @@ def test_any_content_of_a_block_decodes_or_is_refused(content: bytes) -> None:
     for decode in (decode_records, decode_blob):
         with contextlib.suppress(RecordingError):
             decode(content)
-
-
-def test_block_that_announces_millions_of_records_is_refused() -> None:
-    for count in (0, 5000, 0xFFFFFFFF):
-        with pytest.raises(RecordingError, match="records"):
-            decode_records(struct.pack("<I", count) + bytes(100))
-    with pytest.raises(ValueError, match="up to 4096"):
-        encode_records([counted_frame(0)] * 5000)

@@ -46,12 +46,6 @@ def test_read_from_a_time_begins_at_the_entry_point_before_with_the_newest_blobs
     assert len(ahead) == 3
 
 
-def test_recording_without_frames_is_empty(tmp_path: Path) -> None:
-    RecordingWriter(tmp_path / "empty.bw", FACTS).close()
-    with Recording(tmp_path / "empty.bw") as recording:
-        assert recording.duration_us == 0 and list(recording.read()) == []
-
-
 def test_cut_file_plays_up_to_its_last_whole_block(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
     write_counted(path, 200, blob_every=90)
@@ -129,14 +123,6 @@ def test_killed_writer_leaves_everything_up_to_its_last_whole_block(tmp_path: Pa
     # At most the 31 frames of the block in hand are lost.
     added = int(reported[-1]) if reported else 30 * lines
     assert len(found) >= added - 31
-
-
-def test_existing_file_is_not_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "talk.bw"
-    path.write_bytes(b"precious")
-    with pytest.raises(OutputError, match="exists"):
-        RecordingWriter(path, FACTS)
-    assert path.read_bytes() == b"precious"
 
 
 def test_full_disk_ends_the_recording_behind_a_whole_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

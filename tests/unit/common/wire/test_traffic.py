@@ -84,13 +84,6 @@ def test_transport_is_estimated_until_it_is_measured() -> None:
     assert sum(size for _, size in reported) == 800
 
 
-def test_without_readings_the_estimate_stays() -> None:
-    traffic = Traffic()
-    traffic.count("labels", 2000)
-    traffic.measured([])
-    assert traffic.total_bytes == wire_bytes(2000) == 2000 + 18 + 2 * 52
-
-
 def test_estimates_are_learnt_from_readings_without_handshakes() -> None:
     wire: list[float] = []
     traffic = Traffic()
@@ -126,13 +119,3 @@ def test_rates_are_of_everything() -> None:
     assert traffic.recent_bps == 0.0
     assert traffic.mean_bps == pytest.approx(4000.0, rel=0.05)
     assert "labels 3,000" in traffic.summary()
-
-
-def test_rate_is_never_negative() -> None:
-    """The correction of messages that took less than was estimated may come when they are past."""
-    now_s = [0.0]
-    traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
-    traffic.count("labels", 30)
-    now_s[0] = 4.0
-    traffic.measured([connection(1, 40)])
-    assert traffic.recent_bps == 0.0 < traffic.mean_bps

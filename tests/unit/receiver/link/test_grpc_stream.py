@@ -6,7 +6,7 @@ import pytest
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.wire.stream import StreamBroken
-from receiver.link.grpc_stream import GrpcServerStream, RateLimits, TokenBucket
+from receiver.link.grpc_stream import GrpcServerStream, RateLimits
 
 TIMEOUT_S = 0.05
 
@@ -91,13 +91,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
     monkeypatch.setattr(asyncio, "sleep", time.sleep)
     return time
-
-
-def test_bucket_waits_after_a_burst_of_one_second(time: Time) -> None:
-    bucket = TokenBucket(10.0, time.clock)
-    assert [bucket.take(5) for _ in range(3)] == [0.0, 0.0, 0.5]
-    time.now_s = 100.0
-    assert [bucket.take(10), bucket.take(1)] == [0.0, pytest.approx(0.1)]
 
 
 async def test_small_messages_are_limited_by_number(time: Time) -> None:

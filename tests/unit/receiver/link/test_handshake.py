@@ -34,10 +34,6 @@ def test_refusal_names_both_versions(message: Hello, reason: str) -> None:
     assert (refusal.accepted, refusal.model_hash, refusal.reason) == (False, MODEL, reason)
 
 
-def test_no_refusal_of_equal_versions() -> None:
-    assert HANDSHAKE.refusal(hello()) is None
-
-
 def test_welcome_has_the_state_of_the_session() -> None:
     session = new_session()
     session.next_sequence = 7
@@ -94,8 +90,3 @@ async def test_cancelled_stream_without_hello_gives_its_place_back() -> None:
         await task
     async with pending.waiting("a host"):
         await settle()
-
-
-def test_welcome_says_that_reports_are_welcome() -> None:
-    welcome = HANDSHAKE.welcome(new_session(), resumed=False)
-    assert welcome.takes_textures and welcome.takes_signals

@@ -57,16 +57,6 @@ class Fixture:
         return refused.value
 
 
-async def test_session_is_created_and_found_again() -> None:
-    fixture = Fixture()
-    session, known = await fixture.lifecycle.open(hello(), STUDIO)
-    assert not known
-    for resume in (True, False):
-        assert await fixture.lifecycle.open(hello(resume=resume), STUDIO) == (session, True)
-    assert (session.account, session.owner.subject) == ("token:studio", "token:studio")
-    assert fixture.pipeline.events == ["begin 1"]
-
-
 # What the owner did before the thief says Hello: each leaves the session in another state.
 async def _online(fixture: Fixture, owner: PeerIdentity) -> Fixture:
     await fixture.connect(hello(), owner)
@@ -248,22 +238,6 @@ async def test_full_receiver_evicts_the_youngest_session_of_the_largest_account(
     assert fixture.pipeline.events[3:] == ["end 3", "begin 4"]
     refused = await fixture.refused(hello(3), CAMERA)
     assert refused.reason == "full for now: the receiver has 3 sessions"
-
-
-async def test_evicted_session_resumes_from_the_disk() -> None:
-    fixture = Fixture(total=1)
-    session = await fixture.connect(hello(durable=True), CAMERA)
-    fixture.disk.frames[session.session_id] += [0, 1, 2]
-    session.decodable_from = 2
-    session.release()
-    fixture.now_s = KEEP_S - 1
-    other = await fixture.connect(hello(2), STUDIO)
-    other.release()
-    await fixture.lifecycle.end(other)
-    again = await fixture.connect(hello(durable=True, resume=True), CAMERA)
-    assert again is not session
-    assert (again.next_sequence, again.decodable_from) == (3, -1)
-    assert fixture.pipeline.events == ["begin 1", "end 1", "begin 2", "end 2", "begin 1"]
 
 
 async def test_close_while_sessions_begin_and_end() -> None:

@@ -58,10 +58,6 @@ def test_capacity_is_one_of_people(capacity: float | None, people: int, refusal:
         fixture.load.admit()
 
 
-def test_first_session_is_admitted_by_any_capacity() -> None:
-    begun(0.1).load.admit()
-
-
 def test_sessions_that_begin_at_the_same_moment_do_not_all_find_room() -> None:
     fixture = begun(60.0)
     admitted = 0
@@ -106,15 +102,6 @@ def test_session_that_stops_sending_makes_room() -> None:
     with pytest.raises(StreamRefused):
         fixture.load.admit()
     fixture.stream(6, b"a", fps=5.0)
-    fixture.load.admit()
-
-
-def test_ended_session_makes_room() -> None:
-    fixture = begun(30.0, b"a", b"b")
-    fixture.stream(6, b"a", b"b")
-    fixture.load.ended(b"b")
-    fixture.load.admit()
-    fixture.load.received(b"b", 1000)
     fixture.load.admit()
 
 

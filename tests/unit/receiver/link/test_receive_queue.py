@@ -129,13 +129,6 @@ async def test_answer_that_may_wait_leaves_with_the_next_one() -> None:
     assert first.hold_us == pytest.approx(33_000, abs=1)
 
 
-@pytest.mark.parametrize("status", [AckStatus.REJECTED, AckStatus.DUPLICATE])
-async def test_bad_news_does_not_wait(status: AckStatus) -> None:
-    fixture = Fixture()
-    await fixture.answer(7, may_wait=True, status=status, reason="a reason")
-    assert [(ack.sequence, ack.status) for ack in await fixture.read()] == [(7, status)]
-
-
 async def test_message_that_is_no_frame_is_answered_at_once() -> None:
     fixture = Fixture()
     await fixture.answer(7, may_wait=True)
@@ -163,15 +156,3 @@ async def test_answer_waits_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> N
     async with asyncio.timeout(10):
         assert [ack.sequence for ack in await fixture.read()] == [7]
     running.cancel()
-
-
-async def test_run_ends_with_the_stream() -> None:
-    fixture = Fixture()
-    fixture.end.break_off()
-    fixture.acknowledger._waiting_since_s = -1.0
-    await fixture.answer(7, may_wait=True)
-    fixture.now_s += 1.0
-    async with asyncio.timeout(10):
-        await fixture.acknowledger.run()
-    with pytest.raises(StreamBroken):
-        await fixture.answer(8)

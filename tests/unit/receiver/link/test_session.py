@@ -8,7 +8,7 @@ import pytest
 from common.blobs import Blob
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference, WireError
 from common.frames import MAX_FRAME_SEQUENCE
-from common.wire.convert import Chunk, FrameMessage, Hello, Welcome, decode_server, encode_server
+from common.wire.convert import Chunk, FrameMessage, Hello
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import BlobAssembly, Claim, Session, SessionRegistry, SessionUse
@@ -20,17 +20,6 @@ def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Sessi
     session = registry.new_session(hello, SessionOwner.from_secret("", SECRET), "account", now_s)
     registry.add(session)
     return session
-
-
-def test_registry_keeps_the_order_and_removes_only_the_session_itself() -> None:
-    registry = SessionRegistry(CountingCodec)
-    second, first = _create(registry, 2), _create(registry, 1)
-    assert registry.sessions == [second, first]
-    assert registry.find(first.session_id) is first and registry.find(bytes(16)) is None
-    assert registry.remove(first)
-    again = _create(registry, 1)
-    assert not registry.remove(first)
-    assert registry.sessions == [second, again]
 
 
 async def test_expired_are_sessions_without_a_stream() -> None:
@@ -98,14 +87,6 @@ def test_decode_rejects_a_leap_and_stays_resumable() -> None:
     assert session.next_sequence == 10
 
 
-def test_session_with_the_last_frame_is_resumable() -> None:
-    session = _create(SessionRegistry(CountingCodec), 1)
-    session.handled(MAX_FRAME_SEQUENCE)
-    assert decode_server(encode_server(Welcome(True, MODEL, next_sequence=session.next_sequence)))
-    with pytest.raises(MalformedPacket):
-        FrameMessage(session.next_sequence, b"x")
-
-
 DATA = b"abcdefgh"
 
 
@@ -167,16 +148,6 @@ async def test_claim_waits_until_the_session_is_released() -> None:
     use.release()
     assert await second is Claim.GRANTED
     assert use.active
-
-
-async def test_newest_claim_supersedes_those_that_wait() -> None:
-    use, evictions = SessionUse(), Evictions()
-    await use.claim(evictions.callback(0))
-    claims = [asyncio.create_task(use.claim(evictions.callback(number))) for number in range(1, 20)]
-    await settle()
-    assert [claim.result() for claim in claims[:-1]] == [Claim.SUPERSEDED] * 18
-    use.release()
-    assert await claims[-1] is Claim.GRANTED
 
 
 async def test_claim_between_release_and_the_next_user_evicts_that_user() -> None:

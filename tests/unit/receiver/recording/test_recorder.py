@@ -132,16 +132,6 @@ def test_recording_goes_on_without_states_that_are_too_large(
     assert len(warnings) == 1 and "replays cannot begin there" in warnings[0]
 
 
-def test_recording_within_a_stream_begins_at_the_first_state_that_is_not_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, snapshot = tmp_path / "talk.bw", FrameCodec.snapshot
-    sizes = iter([MAX_RECORD_BYTES, 0])
-    monkeypatch.setattr(FrameCodec, "snapshot", lambda codec: snapshot(codec) + bytes(next(sizes)))
-    record(new_recorder(path), new_session(), slow_clip(40), begins=1)
-    assert list(replayed(path, 0)) == list(range(22, 40))
-
-
 def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:
     path, recorder, session = tmp_path / "talk.bw", new_recorder(tmp_path / "talk.bw"), new_session()
     codec = FrameCodec(MODEL_HASH)
@@ -203,9 +193,3 @@ def test_full_disk_ends_the_recording_and_not_the_session(
     assert 0 < len(frames) < 90
     for sequence, frame in frames.items():
         assert_equal(frame, live[sequence].frame)
-
-
-def test_session_that_cannot_be_recorded_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    live = record(new_recorder(tmp_path / "gone" / "talk.bw"), new_session(), slow_clip(3))
-    assert len(live) == 3
-    assert "session 1 is not recorded" in caplog.text

@@ -103,14 +103,6 @@ def test_slow_reconstruction_is_not_congestion() -> None:
         assert not estimator.update(slow, number * 200.0).measured
 
 
-def test_gap_between_streams_is_not_congestion() -> None:
-    estimator = CapacityEstimator()
-    for number in range(3):
-        estimator.update(sample(one_way_ms=10.0 + 30.0 * number), number * 33.0)
-    estimator.update(sample(one_way_ms=100.0, sent_spacing_ms=None, arrival_spacing_ms=None), 40_000.0)
-    assert not estimator.update(sample(one_way_ms=100.0), 40_033.0).measured
-
-
 @pytest.mark.parametrize("hours", [1, -1])
 def test_step_of_a_clock_is_neither_a_queue_nor_a_capacity(hours: int) -> None:
     link, estimator = FakeBottleneck(4e6), CapacityEstimator()

@@ -115,14 +115,3 @@ def test_live_source_limits_the_window_to_a_round_trip_of_frames() -> None:
         # A round trip of 60 ms; every frame waited a little, as on a busy machine.
         window.update(LinkSample(number, 200, 60.0, 0.0, 33.0, 33.0, True, 0, 0), now_ms)
     assert window.frames == 3
-
-
-def test_wide_window_shrinks_to_two_frames_first() -> None:
-    window, windows = CongestionWindow(8), []
-    for number in range(60):
-        rtt_ms = 60.0 if number < 30 else 600.0
-        late = LinkSample(number, 200, rtt_ms, 0.0, 33.0, 33.0, True, 0, 0)
-        windows.append(window.update(late, number * 100.0))
-    widest = max(windows)
-    assert widest == 8
-    assert next(frames for frames in windows[windows.index(widest) :] if frames < widest) == 2

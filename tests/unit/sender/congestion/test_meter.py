@@ -45,11 +45,3 @@ def test_a_debt_ends_within_a_second() -> None:
     meter.spend(50_000, 0.0)
     assert meter.frame_wait_ms(0.0) == 1000.0
     assert meter.frame_wait_ms(1000.0) == 0.0
-
-
-def test_fewer_bytes_than_recorded_shorten_the_wait() -> None:
-    meter = Meter(8000.0)
-    meter.spend(500, 0.0)
-    before_ms = meter.frame_wait_ms(0.0)
-    meter.spend(-300, 0.0)
-    assert 0 < meter.frame_wait_ms(0.0) < 0.5 * before_ms

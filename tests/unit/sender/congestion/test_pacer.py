@@ -59,10 +59,3 @@ def test_longer_pause_after_a_stall() -> None:
     _acknowledged(pacer, 2, 11_000.0)
     # The allowance starts again.
     assert 200 < pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 11_100.0) < 320
-
-
-def test_restart_forgets_frames_in_flight() -> None:
-    pacer = _measured()
-    pacer.sent(1, 10_000, 100.0)
-    pacer.restart()
-    assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 5000.0) > 0

@@ -1,7 +1,7 @@
 import pytest
 
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
-from tests.support.link_samples import FakeBottleneck, sample
+from tests.support.link_samples import sample
 
 
 def test_bandwidth_by_hand() -> None:
@@ -17,14 +17,6 @@ def test_bandwidth_by_hand() -> None:
     # These samples have left the window: 80 kbit/s.
     bandwidth.update(sample(message_bytes=100, arrival_spacing_ms=10.0), 1031.0)
     assert bandwidth.bandwidth_bps == pytest.approx(0.8 * 720e3 + 0.2 * 80e3)
-
-
-def test_bandwidth_of_a_thin_stream_is_its_own_rate() -> None:
-    # The known weakness of eq. 15: the link carries 50 Mbit/s.
-    link, bandwidth = FakeBottleneck(capacity_bps=50e6), PaperBandwidth()
-    for number in range(200):
-        bandwidth.update(*link.send(number * 33.0, 300))
-    assert bandwidth.bandwidth_bps == pytest.approx(300 * 8 / 0.033, rel=0.01)
 
 
 def test_delay_by_hand() -> None:

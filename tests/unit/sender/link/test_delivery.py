@@ -6,7 +6,7 @@ import pytest
 from common.blobs import WEARS, Blob
 from common.clock import Clock
 from common.errors import PeerError
-from common.wire.convert import AckStatus, ChunkAck, Hello, Welcome
+from common.wire.convert import AckStatus, Hello, Welcome
 from sender.congestion.meter import Meter
 from sender.link.delivery import DelayedAcknowledgement, FrameDelivery
 from sender.link.observer import Fate
@@ -34,18 +34,6 @@ class Fixture:
     async def send(self, sequence: int) -> int:
         self.delivery.offer(label_frame(sequence))
         return (await self.delivery.next_message()).sequence
-
-
-async def test_next_message_waits_for_a_frame() -> None:
-    fixture = Fixture(live=True)
-    waiting = asyncio.create_task(fixture.delivery.next_message())
-    await settle()
-    assert not waiting.done()
-    fixture.delivery.offer(label_frame(3))
-    message = await waiting
-    assert (message.sequence, message.may_wait) == (3, False)
-    assert fixture.delivery.sent_ns(3) == 1_000_000_100_000_000_000
-    assert fixture.delivery.sent_ns(2) is None
 
 
 async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
@@ -96,23 +84,6 @@ async def test_what_people_wear_comes_with_the_frame_that_replaces_theirs() -> N
     assert [chunk async for chunk in fixture.delivery.chunks_ahead()] == []
 
 
-async def test_next_message_waits_while_the_window_is_full_or_the_receiver_drains() -> None:
-    fixture = Fixture(live=True)
-    for sequence in range(2):
-        assert await fixture.send(sequence) == sequence
-    fixture.delivery.offer(label_frame(2))
-    waiting = asyncio.create_task(fixture.delivery.next_message())
-    await settle()
-    assert not waiting.done()
-    fixture.delivery.pause()
-    fixture.delivery.on_acknowledgement(ack(0))
-    await settle()
-    assert not waiting.done()
-    fixture.delivery.restart(WELCOME)
-    fixture.delivery.notify()
-    assert (await waiting).sequence == 2
-
-
 async def test_acknowledgement_measures_the_frame() -> None:
     fixture = Fixture(live=False)
     assert fixture.delivery.on_acknowledgement(ack(9)) is None
@@ -130,36 +101,6 @@ async def test_acknowledgement_measures_the_frame() -> None:
     assert second.sent_spacing_ms == pytest.approx(33.0)
     assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
     assert not fixture.delivery.window.outstanding
-
-
-async def test_rejections_in_a_row_raise() -> None:
-    fixture = Fixture(live=True)
-    for sequence in range(7):
-        await fixture.send(sequence)
-        assert fixture.delivery.on_acknowledgement(ack(sequence, AckStatus.REJECTED)) is None
-    await fixture.send(7)
-    with pytest.raises(PeerError, match="rejected 8 frames in a row: a reason"):
-        fixture.delivery.on_acknowledgement(ack(7, AckStatus.REJECTED))
-    assert fixture.observer.fates == [(sequence, Fate.REJECTED) for sequence in range(8)]
-
-
-async def test_resume_settles_the_frames_in_flight() -> None:
-    fixture = Fixture(live=True)
-    for sequence in range(2):
-        await fixture.send(sequence)
-    fixture.delivery.offer(label_frame(2))
-    fixture.delivery.resume(Welcome(True, MODEL, next_sequence=1, resumed=True, decodable_from=0))
-    assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.SUPERSEDED)]
-    assert (await fixture.delivery.next_message()).sequence == 2
-
-
-async def test_chunks_follow_a_frame_and_start_again_on_a_new_stream() -> None:
-    fixture = Fixture(live=True)
-    fixture.delivery.post(Blob("colours", 0, b"abcdef"))
-    assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]
-    fixture.delivery.on_chunk_ack(ChunkAck(1, 3))
-    fixture.delivery.restart(WELCOME)
-    assert [chunk.data for chunk in fixture.delivery.chunks()] == [b"abc"]
 
 
 async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own_if_live() -> None:

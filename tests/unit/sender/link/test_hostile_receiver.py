@@ -116,17 +116,6 @@ async def test_one_frame_that_is_always_rejected_ends_the_stream() -> None:
     assert (0, Fate.ACKNOWLEDGED) not in fixture.fates.fates
 
 
-async def test_rejected_frame_is_sent_again_as_a_key_frame() -> None:
-    # An encoder refuses to go back to an earlier frame unless it was reset.
-    fixture = Fixture(live=False)
-    await fixture.send(0)
-    await fixture.send(1)
-    fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED))
-    message = await fixture.delivery.next_message()
-    assert message.sequence == 0
-    assert fixture.codec.encoded[-1] == (0, -1)
-
-
 async def test_receiver_that_drains_for_ever_loses_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "_MAX_DRAIN_S", 0.001)
     fixture = Fixture(live=True)

@@ -60,18 +60,6 @@ def test_fixed_policy_is_constant() -> None:
     assert rate.rho(IMPORTANCE) == before == pytest.approx({"root": 0.0, "hands": 0.4})
 
 
-def test_initial_f() -> None:
-    for policy in ("capacity", "paper"):
-        assert RateController(RateConfig(policy=policy)).state.f == 0.5
-
-
-def test_state_reports_the_minimum_round_trip() -> None:
-    rate = RateController(RateConfig(), frame_rate_hz=30.0)
-    for number, rtt_ms in enumerate((30.0, 12.0, 50.0)):
-        rate.on_acknowledged(sample(rtt_ms=rtt_ms), number * 33.0)
-    assert rate.state.min_rtt_ms == 12.0
-
-
 def test_one_large_frame_takes_little_room_from_blobs() -> None:
     """The rate of the source follows the sizes of frames slowly: one key frame is no new rate."""
 
@@ -114,15 +102,6 @@ def test_blobs_use_the_capacity_that_labels_leave() -> None:
     assert rate.background_bytes(0, 50_000, 500.0) == rate.background_bytes(0, 50_000, 500.0, signal=True) == 0
     rate.on_connected()
     assert rate.background_bytes(0, 50_000, 1100.0) > 0
-
-
-def test_labels_that_fill_the_link_leave_nothing_for_blobs() -> None:
-    rate = RateController(RateConfig(), frame_rate_hz=30.0)
-    for number in range(8):
-        rate.on_sent(number, 300, number * 33.0)
-        rate.on_acknowledged(sample(sequence=number, message_bytes=300), number * 33.0 + 20.0)
-    rate.on_packet_train(PacketTrainSample(100e3, 10.0), 300.0)
-    assert rate.background_bytes(0, 50_000, 300.0) == 0
 
 
 def test_a_budget_leaves_the_capacity_beyond_it_to_blobs() -> None:

@@ -234,12 +234,6 @@ def test_damage_within_the_newest_file_loses_what_follows_it_and_not_what_is_cap
     spool.close()
 
 
-def test_unusable_directory_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "spool").write_text("a file")
-    with pytest.raises(OutputError, match="give another --spool"):
-        spool_in(tmp_path)
-
-
 def test_files_with_foreign_names_are_left_alone(tmp_path: Path) -> None:
     spool_in(tmp_path).close()
     for name in ("notes.bw", "٣.bw", f"{'9' * 100}.bw", "-00000000001.bw"):

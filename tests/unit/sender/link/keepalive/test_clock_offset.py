@@ -107,13 +107,6 @@ def test_clock_step_is_detected_at_once() -> None:
     assert error_s < 0.001
 
 
-def test_round_trip_with_a_clock_step_is_ignored() -> None:
-    clocks = ClockOffset()
-    assert clocks.at(EPOCH_S) is None
-    clocks.update(EPOCH_S, EPOCH_S, EPOCH_S, EPOCH_S - 1.0)
-    assert clocks.at(EPOCH_S) is None
-
-
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0])
 def test_step_of_both_clocks_of_one_machine_leaves_the_error_small(step_s: float) -> None:
     network = Network(0.0, forward_ms=0.2, return_ms=0.2)

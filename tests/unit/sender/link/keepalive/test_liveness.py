@@ -125,33 +125,12 @@ async def test_late_answer_does_not_delay_the_report_of_loss() -> None:
     await fixture.end()
 
 
-async def test_every_answer_counts_before_the_stream_is_suspected() -> None:
-    fixture = Fixture()
-    for now_ns in range(200, 260):
-        fixture.liveness.on_answer(0, None, now_ns)
-        await asyncio.sleep(0.001)
-    assert fixture.reports == []
-    await fixture.end()
-
-
 async def test_refused_standby_connection_ends_the_stream() -> None:
     fixture = Fixture()
     await fixture.until_sought()
     fixture.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     with pytest.raises(StreamBroken, match="no message"):
         await fixture.watching
-
-
-async def test_loss_is_reported_once_per_stream() -> None:
-    fixture = Fixture()
-    fixture.liveness.report_loss("cut")
-    await fixture.until_sought()
-    fixture.liveness.report_loss("no message")
-    assert fixture.reports == ["cut"]
-    fixture.liveness.restart()
-    fixture.liveness.report_loss("cut again")
-    assert fixture.reports == ["cut", "cut again"]
-    await fixture.end()
 
 
 async def test_answer_counts_when_the_clock_was_set_back_during_the_silence() -> None:

@@ -21,19 +21,6 @@ class Network:
         return self.attempts[-1]
 
 
-async def test_take_returns_the_connection_that_was_sought() -> None:
-    network, connection = Network(), FakeConnection()
-    standby = StandbyConnection(network.reach)
-    standby.seek()
-    standby.seek()
-    assert not standby.is_open
-    network.attempts[0].set_result(connection)
-    assert standby.is_open
-    assert await standby.take() is connection
-    assert not standby.is_open
-    assert len(network.attempts) == 1
-
-
 async def test_dismiss_closes_the_connection_or_cancels_the_attempt() -> None:
     network, connection = Network(), FakeConnection()
     standby = StandbyConnection(network.reach)
@@ -69,17 +56,6 @@ async def test_take_raises_when_the_attempt_fails() -> None:
     network.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     with pytest.raises(StreamBroken, match="refused"):
         await taking
-
-
-async def test_wait_ends_when_the_connection_is_open() -> None:
-    network = Network()
-    standby = StandbyConnection(network.reach)
-    standby.seek()
-    waiting = asyncio.create_task(standby.wait(60.0))
-    await settle()
-    network.attempts[0].set_result(FakeConnection())
-    async with asyncio.timeout(10):
-        await waiting
 
 
 async def test_cancel_while_dismissing_is_not_lost() -> None:
