@@ -9,7 +9,7 @@ PAGE := receiver/web/page
 PAGE_SOURCES := $(shell find $(PAGE) -name node_modules -prune -o -type f -print)
 INPUTS := pyproject.toml setup.py $(wildcard proto/common/wire/*.proto) $(PAGE_SOURCES)
 # The renderer of training pictures needs EGL (a GPU, or Mesa's llvmpipe); tests need the others. prometheus has promtool.
-SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 chromium docker-compose postgresql prometheus
+SYSTEM_PACKAGES := libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri openssl iproute2 chromium docker-compose prometheus
 
 # Each process would compile all modules again where Python is told not to keep bytecode.
 export PYTHONDONTWRITEBYTECODE :=

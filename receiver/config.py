@@ -11,7 +11,7 @@ from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.vmc.config import VmcConfig
-from receiver.web.config import AccountsConfig, ChildrenConfig, MailConfig, UploadConfig, WebConfig
+from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, WebConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,6 @@ class ReceiverConfig:
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
-    mail: MailConfig = field(default_factory=MailConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
     children: ChildrenConfig = field(default_factory=ChildrenConfig)
     vmc: VmcConfig = field(default_factory=VmcConfig)

@@ -15,9 +15,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from receiver.web.accounts.secrets import same
-from receiver.web.accounts.throttle import address_key
+from receiver.web.client_address import address_key
 from receiver.web.guards import is_encrypted
-from receiver.web.places import Visitor
+from receiver.web.preemption import Visitor
 
 _RECHECK_EVERY_S = 10.0
 # What proxies add: who comes through one is not on this machine.

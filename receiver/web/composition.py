@@ -16,7 +16,8 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.reachability import sender_flags
 from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
-from receiver.web.accounts.mail import Mailer
+from receiver.web.accounts.identity import account_name
+from receiver.web.accounts.store import count_accounts
 from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.clips import ChildClips
@@ -54,7 +55,7 @@ async def serve_page(
         senders: where senders are listened for, or None.
 
     Raises:
-        UsageError: the database has the schema of a newer version, or its driver is missing.
+        UsageError: another version has made the database.
         OutputError: the page is not built, or its address, database or directory cannot be used.
     """
     loopback, camera_allowed = not config.web.needs_account, config.web.browser_camera
@@ -77,10 +78,9 @@ async def serve_page(
                 ChildClips(pipeline, metrics=metrics, command=sender),
                 loopback=loopback,
                 metrics=web_metrics,
-                mailer=None if config.mail.smtp is None else Mailer(config.mail),
             )
         )
-        access = Access(config.web.needs_account, service.identities.account_name, server.token)
+        access = Access(config.web.needs_account, account_name, server.token)
         hint = _hint(senders, config.security)
         status = status_routes(access, service, browser_camera=camera_allowed, senders=hint)
         live = live_routes(hub, config.web.watchers, access, web_metrics)
@@ -108,7 +108,7 @@ async def look_after_accounts(service: UploadService, metrics: WebMetrics) -> No
     """Counts accounts, and deletes the sessions of those that were removed; the command line does both, too."""
     while True:
         try:
-            metrics.accounts(await service.accounts.count())
+            metrics.accounts(await service.accounts.database.read_async(count_accounts))
             await service.library.delete_of_removed()
         except OutputError as error:
             logger.warning("%s", error)

@@ -5,7 +5,6 @@ import re
 import secrets
 import socket
 from dataclasses import dataclass
-from typing import Literal
 
 from common.errors import UsageError
 from common.io.addresses import Address
@@ -131,50 +130,7 @@ class AccountsConfig:
     """Accounts of the web page."""
 
     sign_up: bool | None = option(None, help="let visitors make accounts (default: on the loopback only)")
-    database: str | None = option(
-        None, help="PostgreSQL URL of accounts and models, postgresql://user@host/name (default: SQLite in --out)"
-    )
-
-    def __post_init__(self) -> None:
-        if self.database is not None:
-            # Imported here: reading the options need not wait for the libraries of the database.
-            from receiver.web.database.database import postgres_url
-
-            postgres_url(self.database)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(sign_up={self.sign_up}, database={'…' if self.database else None})"
 
     def signs_up(self, *, loopback: bool) -> bool:
         """Whether visitors may make accounts."""
         return loopback if self.sign_up is None else self.sign_up
-
-
-@dataclass(frozen=True, slots=True)
-class MailConfig:
-    """Mails to those who have forgotten their password: to accounts whose name is a mail address.
-
-    Without `--smtp` none are sent, and `receiver accounts reset` prints the link.
-    """
-
-    smtp: Address | None = option(None, help="mail server that sends links to set a forgotten password, host:port")
-    smtp_tls: Literal["starttls", "tls", "none"] = option("starttls", help="how the mail server is spoken to")
-    smtp_user: str | None = option(None, help="user at the mail server (default: none)")
-    smtp_password: str | None = option(
-        None, help="the user's password; better given as BODYWIRE_RECEIVER_SMTP_PASSWORD, which others do not see"
-    )
-    mail_from: str | None = option(None, help="sender's address of the mails")
-    mail_page: str | None = option(None, help="address of the page in the mails, https://studio.example")
-
-    def __post_init__(self) -> None:
-        if self.smtp is None:
-            return
-        if not self.mail_from or "@" not in self.mail_from or not self.mail_from.isprintable():
-            raise ValueError("--smtp needs --mail-from, such as bodywire@studio.example")
-        if not self.mail_page or not self.mail_page.startswith(("https://", "http://")):
-            raise ValueError("--smtp needs --mail-page, such as https://studio.example: requests may lie about it")
-        if self.smtp_user and self.smtp_tls == "none" and not self.smtp.is_loopback:
-            raise ValueError("--smtp-tls none would send --smtp-password unencrypted: give starttls or tls")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(smtp={self.smtp}, smtp_user={self.smtp_user}, smtp_password=…)"

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.io.addresses import Address
-from receiver.web.accounts.throttle import address_key
+from receiver.web.client_address import address_key
 from receiver.web.metrics import WebMetrics
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Guard:
         if not self._loopback and self._hosts is not None and not _is_named(headers.get("host", ""), self._hosts):
             return "this page does not have the name that the request has for it: its administrator gives --http-host"
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
-        if changes and is_cross_origin(headers):
+        if changes and is_of_another_site(headers):
             return "the request comes from a page of another site"
         return None
 
@@ -146,11 +146,14 @@ def is_encrypted(connection: HTTPConnection) -> bool:
     return connection.scope.get("scheme") in ("https", "wss")
 
 
-def is_cross_origin(headers: Headers) -> bool:
-    """Whether `Origin` names another host or port than `Host`, or none; False without `Origin`.
+def is_of_another_site(headers: Headers) -> bool:
+    """Whether a browser says that another site's page sends a request; False where nothing says so.
 
-    The scheme is left out: behind a proxy that ends TLS, a server does not know its own.
+    That is where `Origin` names another host or port than `Host`, or none. Its scheme is left out: behind a proxy that
+    ends TLS, a server does not know its own.
     """
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return True
     origin = headers.get("origin")
     if origin is None:
         return False

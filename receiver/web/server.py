@@ -17,7 +17,7 @@ from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
-from receiver.web.accounts.throttle import unmapped
+from receiver.web.client_address import unmapped
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
 
 logger = logging.getLogger(__name__)

@@ -16,19 +16,17 @@ from common.version import package_version
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
-from receiver.web.accounts.identity import Identities
-from receiver.web.accounts.mail import Mailer
+from receiver.web.accounts.identity import identify
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
-from receiver.web.accounts.settings_api import settings_api
 from receiver.web.accounts.store import Account, account_exists
 from receiver.web.clips import ClipPlayer
 from receiver.web.config import AccountsConfig, UploadConfig
-from receiver.web.database.database import Database, open_database
+from receiver.web.database.database import Database
 from receiver.web.library.api import library_api
 from receiver.web.library.clips import ClipService
+from receiver.web.library.permissions import LibrarySite
 from receiver.web.library.service import Library
-from receiver.web.library.visitors import LibrarySite
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.models import store
@@ -57,7 +55,6 @@ class UploadService:
     library: Library
     clips: ClipService
     admission: Admission
-    identities: Identities
     uploads: UploadConfig
 
     @property
@@ -68,11 +65,10 @@ class UploadService:
 
     def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""
-        app.state.identities, app.state.models = self.identities, self.models
+        app.state.accounts, app.state.models = self.accounts, self.models
         app.state.library = LibrarySite(self.library, self.clips, hub, access, self.accounts.sign_up_open)
         app.include_router(library_api())
-        app.include_router(accounts_api(access.may_sign_up))
-        app.include_router(settings_api(self.models, self.library, self.admission))
+        app.include_router(accounts_api(access.may_sign_up, self.models, self.library, self.admission))
         app.include_router(models_api())
 
 
@@ -87,7 +83,6 @@ async def open_service(
     loopback: bool,
     metrics: WebMetrics | None = None,
     passwords: PasswordHasher | None = None,
-    mailer: Mailer | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncIterator[UploadService]:
     """Opens database, models and sessions of an output directory; closes them at the end of the block.
@@ -97,44 +92,38 @@ async def open_service(
         player: records uploaded clips.
         loopback: only this machine can reach the page.
         passwords: hashes passwords; tests take a cheap one.
-        mailer: sends links to set a forgotten password; None without a mail server.
 
     Raises:
-        UsageError: the database has the schema of a newer version, or its driver is missing.
+        UsageError: another version has made the database.
         OutputError: the database or the directory cannot be opened.
     """
     metrics = metrics or WebMetrics(CollectorRegistry())
     async with AsyncExitStack() as opened:
         out = directory.config.out
-        database = await asyncio.to_thread(open_database, accounts.database, out)
+        database = await asyncio.to_thread(Database, out)
         opened.callback(database.close)
         files = await asyncio.to_thread(_recovered_files, out, database)
         hasher = passwords or PasswordHasher()
-        opened.callback(hasher.close)
         library = Library(directory, database, clock)
         admission = Admission(
             uploads,
             partial(_exists, database),
             partial(_count_models, database),
             lambda account: len(library.clips_of(account.name)),
-            clock,
         )
         models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
         opened.push_async_callback(models.close)
         clips = ClipService(uploads, library, player, admission, metrics)
         opened.push_async_callback(clips.close)
         await clips.recover()
-        if mailer is not None:
-            opened.push_async_callback(mailer.close)
         service = AccountService(
             database,
             hasher,
             sign_up=accounts.signs_up(loopback=loopback),
             clock=clock,
             on_sign_in=metrics.sign_in,
-            mailer=mailer,
         )
-        yield UploadService(service, models, library, clips, admission, Identities(service), uploads)
+        yield UploadService(service, models, library, clips, admission, uploads)
 
 
 async def _exists(database: Database, account: Account) -> bool:
@@ -177,7 +166,6 @@ class StatusShown(BaseModel):
     sign_up: bool
     live: bool
     browser_camera: bool
-    mail: bool
     limits: LimitsShown
     senders: SenderHint | None
     account: str | None
@@ -193,14 +181,13 @@ def status_routes(
     @router.get("/api/status")
     async def status(request: Request) -> StatusShown:
         """What this receiver offers, and who is signed in."""
-        identity = await service.identities.identify(request)
+        identity = await identify(request)
         watches = await access.watcher(request) is not None
         return StatusShown(
             version=package_version(),
             sign_up=service.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
             live=watches,
             browser_camera=browser_camera,
-            mail=service.accounts.sends_mail,
             limits=service.limits,
             senders=senders if watches else None,
             account=identity.account.name if identity else None,

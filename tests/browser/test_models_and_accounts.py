@@ -14,12 +14,10 @@ from common.wear_kinds import VALUES
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
-from receiver.web.accounts.command import main as accounts_command
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene, settled
 from tests.support.checkered_texture import checkered_share, checkered_texture
-from tests.support.noted_mails import NotedMails
 from tests.support.page_server import PageServer
 
 PASSWORD = "correct horse battery"
@@ -245,34 +243,16 @@ def test_password_is_changed_and_another_browser_is_signed_out(
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
         sign_in(other, PASSWORD)
-        signed_in.reload()
-        browsers = signed_in.get_by_role("button", name="Sign out the browser of")
-        expect(browsers).to_have_count(1)
-        browsers.click()
-        expect(browsers).to_have_count(0)
+        keep(signed_in, "account")
+        for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
+            signed_in.get_by_label("Current password").fill(old)
+            signed_in.get_by_label("New password").fill("another good one")
+            signed_in.get_by_role("button", name="Change the password").click()
+            expect(signed_in.get_by_text(said)).to_be_visible()
         other.reload()
-        expect(other.get_by_label("Password")).to_be_visible()
-    keep(signed_in, "account")
-    for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
-        signed_in.get_by_label("Current password").fill(old)
-        signed_in.get_by_label("New password").fill("another good one")
-        signed_in.get_by_role("button", name="Change the password").click()
-        expect(signed_in.get_by_text(said)).to_be_visible()
+        expect(other.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
     signed_in.get_by_role("button", name="Sign out", exact=True).click()
     sign_in(signed_in, "another good one")
-
-
-def test_forgotten_password_is_set_with_the_link_of_the_command(
-    signed_in: Page, server: PageServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("receiver.web.accounts.command.prepare_process", lambda: None)
-    out = str(server.directory.config.out)
-    assert accounts_command(["--out", out, "reset", "ada", "--page", server.address]) == 0
-    signed_in.goto(capsys.readouterr().out.strip())
-    signed_in.get_by_label("New password").fill("a third good one")
-    keep(signed_in, "account-reset")
-    signed_in.get_by_role("button", name="Set the password").click()
-    sign_in(signed_in, "a third good one")
 
 
 def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, picture: bytes) -> None:
@@ -295,28 +275,6 @@ def sign_in(page: Page, password: str) -> None:
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
-
-
-def test_forgotten_password_is_set_by_mail(page: Page, server: PageServer) -> None:
-    server.stop()
-    server.mailer = mails = NotedMails()
-    server.start()
-    page.goto(f"{server.address}/#account")
-    page.get_by_label("Name", exact=True).fill("ada@studio.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign up").click()
-    page.get_by_role("button", name="Sign out").click()
-    page.get_by_role("link", name="Get a link for another one by mail").click()
-    page.get_by_label("Mail address").fill("ada@studio.example")
-    keep(page, "forgotten")
-    page.get_by_role("button", name="Send a link").click()
-    expect(page.get_by_role("status").filter(has_text="a mail with a link is on its way")).to_be_visible()
-    keep(page, "forgotten-sent")
-    # The page's answer does not wait for the mail: it would tell whose address is known.
-    page.goto(f"{server.address}/#reset/{mails.secrets.get(timeout=PATIENCE_MS / 1e3)}")
-    page.get_by_label("New password").fill("another good one")
-    page.get_by_role("button", name="Set the password").click()
-    expect(page.get_by_text("The password is set.")).to_be_visible()
 
 
 ROOM = """

@@ -1,14 +1,12 @@
-"""Recorded sessions: listed, played, renamed, downloaded, shared and deleted."""
+"""Recorded sessions: listed, played, renamed, downloaded and deleted."""
 
-import sqlite3
 import zipfile
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Complaints, keep, scrub, visit
+from tests.browser.conftest import Complaints, keep, scrub
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
 from tests.support.published_session import write_clip
@@ -70,31 +68,6 @@ def test_session_is_made_into_usdz(sessions: Page) -> None:
     assert download.value.suggested_filename == "demo-1.usdz"
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
-
-
-def test_link_shows_the_session_until_it_expires(
-    browser: Browser, sessions: Page, server: PageServer, complaints: Complaints
-) -> None:
-    complaints.ignored += ["404"]
-    sessions.get_by_role("button", name="Share demo.mp4").click()
-    sessions.get_by_label("Valid for").select_option("a day")
-    sessions.get_by_role("button", name="Make a link").click()
-    link = sessions.locator(".token").inner_text()
-    keep(sessions, "session-share")
-    server.stop()
-    server.needs_account = True
-    server.start()
-    with visit(browser, complaints) as stranger:
-        stranger.goto(link)
-        stranger.wait_for_selector(".viewport[data-frame='11']")
-        assert somebody_is_drawn(stranger)
-        expect(stranger.get_by_role("button", name="Back to all sessions")).to_have_count(0)
-        keep(stranger, "shared-session")
-        with closing(sqlite3.connect(server.directory.config.out / "accounts" / "accounts.sqlite3")) as database:
-            database.execute("UPDATE shares SET expires_at = 0")
-            database.commit()
-        stranger.reload()
-        expect(stranger.get_by_role("alert")).to_contain_text("This link is no longer valid")
 
 
 @pytest.fixture

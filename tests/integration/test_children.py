@@ -27,7 +27,7 @@ from receiver.web.clips import ClipRefused
 from receiver.web.config import ChildrenConfig
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
-from receiver.web.places import Visitor
+from receiver.web.preemption import Visitor
 from tests.support.fake_link import until
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import RecordingPipeline

@@ -34,7 +34,7 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.surface.carried_texture import carried_corners
 from receiver.web.access import Access
-from receiver.web.accounts.mail import Mailer
+from receiver.web.accounts.identity import account_name
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.composition import look_after_accounts
@@ -45,7 +45,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
-from receiver.web.places import Visitor
+from receiver.web.preemption import Visitor
 from receiver.web.server import WebServer
 from receiver.web.service import SenderHint, open_service, status_routes
 from tests.support.fake_clips import FakeClips
@@ -104,7 +104,6 @@ class PageServer:
         self.needs_account = False
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
-        self.mailer: Mailer | None = None
         self.picture_error: Exception | None = None
         self.hub = LiveHub()
         self._registry = CollectorRegistry()
@@ -189,10 +188,9 @@ class PageServer:
                     loopback=True,
                     metrics=self._metrics,
                     passwords=cheap_passwords(),
-                    mailer=self.mailer,
                 )
             )
-            access = Access(self.needs_account, service.identities.account_name)
+            access = Access(self.needs_account, account_name)
             app = create_app(
                 [
                     status_routes(access, service, browser_camera=True, senders=SENDER_HINT),

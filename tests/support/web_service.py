@@ -1,9 +1,11 @@
 """The accounts and uploads of the web page as an application of their own, with fakes for what is slow."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import argon2
 import httpx
@@ -14,10 +16,11 @@ from common.clock import Clock
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.mail import Mailer
+from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.config import AccountsConfig, UploadConfig
+from receiver.web.guards import Guard
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.routes import live_routes
@@ -41,6 +44,14 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+
+@contextmanager
+def limits_by(clock: ManualClock) -> Iterator[None]:
+    """Rates are limited by this clock; the library reads the system's."""
+    time = SimpleNamespace(time=lambda: clock.now_s)
+    with mock.patch("limits.storage.memory.time", time), mock.patch("receiver.web.rate_limits.time", time):
+        yield
 
 
 def cheap_passwords() -> PasswordHasher:
@@ -79,6 +90,7 @@ class Site:
     """
 
     app: FastAPI
+    guarded: Guard
     service: UploadService
     directory: SessionDirectory
     clock: ManualClock
@@ -89,7 +101,7 @@ class Site:
 
     def client(self, host: str = "127.0.0.1", url: str = HOST) -> httpx.AsyncClient:
         """A browser or program at an address, without cookies."""
-        transport = httpx.ASGITransport(self.app, client=(host, 40_000))
+        transport = httpx.ASGITransport(self.guarded, client=(host, 40_000))
         self.clients.append(httpx.AsyncClient(transport=transport, base_url=url))
         return self.clients[-1]
 
@@ -106,7 +118,7 @@ def create_app_for_tests(
     service: UploadService, metrics: WebMetrics, *, needs_account: bool, token: str = ""
 ) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
-    access = Access(needs_account, service.identities.account_name, token)
+    access = Access(needs_account, account_name, token)
     hint = SenderHint(port=50051, loopback=not needs_account, flags="")
     status = status_routes(access, service, browser_camera=False, senders=hint)
     hub = LiveHub()
@@ -124,12 +136,12 @@ async def open_site(
     uploads: UploadConfig | None = None,
     loopback: bool = True,
     token: str = "",
-    mailer: Mailer | None = None,
 ) -> AsyncIterator[Site]:
     """The page on a clock that stands still (`token`: of its address)."""
     clock = ManualClock()
     metrics = NotedOutcomes()
     async with AsyncExitStack() as opened:
+        opened.enter_context(limits_by(clock))
         directory = opened.enter_context(SessionDirectory(PublishConfig(out), clock.clock()))
         clips = FakeClips(directory)
         service = await opened.enter_async_context(
@@ -142,12 +154,13 @@ async def open_site(
                 loopback=loopback,
                 metrics=metrics,
                 passwords=cheap_passwords(),
-                mailer=mailer,
                 clock=clock.clock(),
             )
         )
+        app = create_app_for_tests(service, metrics, needs_account=not loopback, token=token)
         site = Site(
-            create_app_for_tests(service, metrics, needs_account=not loopback, token=token),
+            app,
+            Guard(app, loopback=loopback, encrypted=False, metrics=metrics),
             service,
             directory,
             clock,

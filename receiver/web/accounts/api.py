@@ -1,38 +1,50 @@
-"""HTTP routes of accounts, sessions and tokens."""
+"""HTTP routes of accounts, their sessions, passwords and tokens."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Message, Receive
 
-from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Visitor, identities_of
+from receiver.web.accounts import store
+from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Visitor, accounts_of, forget, remember
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
 from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
 from receiver.web.accounts.store import MAX_TOKENS, NameTaken, TooManyTokens
-from receiver.web.accounts.throttle import TriedTooOften, address_key
+from receiver.web.client_address import address_key
+from receiver.web.library.service import Library
+from receiver.web.models.service import ModelService
 from receiver.web.problems import problem, problems, retry_later
+from receiver.web.rate_limits import TriedTooOften
+from receiver.web.small_body import Given, SmallBodyRoute
+from receiver.web.uploads.jobs import Admission
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
-
-
-class Given(BaseModel):
-    """A body that has exactly these fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+Password = Annotated[str, Field(max_length=MAX_PASSWORD)]
+NewPassword = Annotated[str, Field(max_length=MAX_PASSWORD, description=f"at least {MIN_PASSWORD} characters")]
 
 
 class NameAndPassword(Given):
     """What one signs in and up with."""
 
     name: str = Field(max_length=4 * MAX_NAME, description=f"{MIN_NAME} to {MAX_NAME} letters, digits and . @ + - _")
-    password: str = Field(max_length=MAX_PASSWORD, description=f"of a new account: at least {MIN_PASSWORD} characters")
+    password: NewPassword
+
+
+class PasswordChange(Given):
+    """The password that holds, and the one that is to hold."""
+
+    old: Password
+    new: NewPassword
+
+
+class PasswordGiven(Given):
+    """The password, where a change cannot be undone."""
+
+    password: Password
 
 
 class LabelGiven(Given):
@@ -50,6 +62,20 @@ class AccountShown(BaseModel):
 
     account: str
     csrf: str
+
+
+class AccountUse(BaseModel):
+    """An account, and how much of what it may have it has.
+
+    Args:
+        models_allowed: how many models and sessions of clips together.
+    """
+
+    account: str
+    created_at: datetime
+    models: int
+    clips: int
+    models_allowed: int
 
 
 class TokenShown(BaseModel):
@@ -77,97 +103,118 @@ class TokenMade(BaseModel):
     token: str
 
 
-def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter:
-    """The routes `/api/accounts`, `/api/session` and `/api/tokens`."""
-    api = APIRouter(prefix="/api", route_class=SmallBodyRoute)
-    api.post(
-        "/accounts",
-        status_code=201,
-        tags=["accounts"],
-        dependencies=[Depends(may_sign_up)],
-        responses=problems(400, 403, 408, 409, 413, 422, 429, 503),
-    )(sign_up)
-    api.post("/session", tags=["accounts"], responses=problems(400, 401, 403, 408, 413, 422, 429, 503))(sign_in)
-    api.delete("/session", status_code=204, tags=["accounts"], responses=problems(401, 403, 422, 503))(sign_out)
-    api.get("/tokens", tags=["tokens"], responses=problems(401, 403, 422, 503))(list_tokens)
-    api.post("/tokens", status_code=201, tags=["tokens"], responses=problems(400, 401, 403, 408, 409, 413, 422, 503))(
-        make_token
-    )
-    api.delete("/tokens/{token}", status_code=204, tags=["tokens"], responses=problems(401, 403, 404, 422, 503))(
-        revoke_token
-    )
+def accounts_api(
+    may_sign_up: Callable[[Request], Awaitable[None]], models: ModelService, library: Library, admission: Admission
+) -> APIRouter:
+    """The routes `/api/accounts`, `/api/session`, `/api/password`, `/api/account` and `/api/tokens`."""
+    api = APIRouter(prefix="/api", tags=["accounts"], route_class=SmallBodyRoute)
+    sign_up_checks = [Depends(may_sign_up)]
+    reading, writing = problems(401, 403, 422, 503), problems(400, 401, 403, 409, 413, 422, 429, 503)
+    api.post("/accounts", status_code=201, dependencies=sign_up_checks, responses=writing)(sign_up)
+    api.post("/session", responses=writing)(sign_in)
+    api.delete("/session", status_code=204, responses=reading)(sign_out)
+    api.put("/password", responses=writing)(change_password)
+    api.get("/tokens", responses=reading)(list_tokens)
+    api.post("/tokens", status_code=201, responses=writing)(make_token)
+    api.delete("/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 422, 503))(revoke_token)
+
+    async def show_account(identity: BrowserReader, request: Request) -> AccountUse:
+        """Says how much of what the account may have it has."""
+        account = identity.account
+        row = await accounts_of(request).database.read_async(store.find_account, account.name)
+        return AccountUse(
+            account=account.name,
+            created_at=datetime.fromtimestamp(row.created_at if row else 0.0, UTC),
+            models=await admission.models(account),
+            clips=admission.clips(account),
+            models_allowed=admission.most,
+        )
+
+    async def delete_account(
+        given: PasswordGiven, identity: BrowserWriter, request: Request, response: Response
+    ) -> None:
+        """Deletes the account with its models and tokens, and the sessions of its cameras and clips."""
+        name, address = identity.account.name, client_address(request)
+        async with attempt(wrong_password_status=403):
+            account = await accounts_of(request).authenticate(name, given.password, address)
+        await library.remove_account(account, models.files)
+        forget(request, response)
+
+    api.get("/account", responses=reading)(show_account)
+    api.delete("/account", status_code=204, responses=writing)(delete_account)
     return api
 
 
 async def sign_up(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Makes an account and signs the browser in."""
-    identities = identities_of(request)
-    try:
-        async with attempt():
-            signed_in = await identities.accounts.sign_up(
-                given.name, given.password, client_address(request), visitor.session if visitor else None
-            )
-    except SignUpClosed as error:
-        raise problem(403, "accounts are made by `receiver accounts add` here: ask its administrator") from error
-    except NameTaken as error:
-        raise problem(409, "this name is taken: choose another one, or sign in") from error
-    except ValueError as error:
-        raise problem(422, str(error)) from error
+    previous = visitor.session if visitor else None
+    async with attempt():
+        signed_in = await accounts_of(request).sign_up(given.name, given.password, client_address(request), previous)
     return remembered(request, response, signed_in)
 
 
 async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Signs the browser in; its previous session ends."""
-    identities = identities_of(request)
-    try:
-        async with attempt():
-            signed_in = await identities.accounts.sign_in(
-                given.name,
-                given.password,
-                client_address(request),
-                visitor.session if visitor else None,
-                identities.browser(request),
-            )
-    except WrongPassword as error:
-        raise problem(401, "the name or the password is wrong") from error
+    previous = visitor.session if visitor else None
+    async with attempt():
+        signed_in = await accounts_of(request).sign_in(given.name, given.password, client_address(request), previous)
     return remembered(request, response, signed_in)
 
 
 async def sign_out(request: Request, response: Response, identity: BrowserWriter) -> None:
     """Ends the browser's session."""
-    identities = identities_of(request)
-    await identities.accounts.sign_out(identity.session or "")
-    identities.forget(request, response)
+    await accounts_of(request).database.write_async(store.remove_session, identity.session or "")
+    forget(request, response)
+
+
+async def change_password(
+    given: PasswordChange, identity: BrowserWriter, request: Request, response: Response
+) -> AccountShown:
+    """Changes the password; all other browsers are signed out."""
+    accounts, address = accounts_of(request), client_address(request)
+    async with attempt(wrong_password_status=403):
+        signed_in = await accounts.change_password(identity.account, given.old, given.new, address)
+    return remembered(request, response, signed_in)
 
 
 async def list_tokens(request: Request, identity: BrowserReader) -> TokensShown:
     """Lists the account's bearer tokens, without their secrets."""
-    tokens = await identities_of(request).accounts.list_tokens(identity.account)
+    tokens = await accounts_of(request).database.read_async(store.list_tokens, identity.account)
     return TokensShown(tokens=[TokenShown.model_validate(token) for token in tokens])
 
 
 async def make_token(given: LabelGiven, request: Request, identity: BrowserWriter) -> TokenMade:
     """Makes a bearer token for programs; the answer is the only place where its secret is shown."""
-    try:
-        token, secret = await identities_of(request).accounts.add_token(identity.account, given.label)
-    except TooManyTokens as error:
-        raise problem(409, f"the account has {MAX_TOKENS} tokens: revoke one first") from error
-    except ValueError as error:
-        raise problem(422, str(error)) from error
+    accounts = accounts_of(request)
+    async with attempt():
+        token, secret = await accounts.database.write_async(
+            store.add_token, identity.account, given.label, accounts.clock.wall()
+        )
     return TokenMade(id=token.id, label=token.label, token=secret)
 
 
 async def revoke_token(token: TokenId, request: Request, identity: BrowserWriter) -> None:
     """Revokes a bearer token at once."""
-    if not await identities_of(request).accounts.remove_token(identity.account, token):
+    if not await accounts_of(request).database.write_async(store.remove_token, identity.account, token):
         raise problem(404, "there is no such token")
 
 
 @asynccontextmanager
-async def attempt() -> AsyncIterator[None]:
-    """Answers 429 where somebody tries passwords too often, or too many do."""
+async def attempt(wrong_password_status: int = 401) -> AsyncIterator[None]:
+    """Answers what the rules of accounts refuse."""
     try:
         yield
+    except SignUpClosed as error:
+        raise problem(403, "accounts are made by `receiver accounts add` here: ask its administrator") from error
+    except WrongPassword as error:
+        detail = "the name or the password is wrong" if wrong_password_status == 401 else "the password is wrong"
+        raise problem(wrong_password_status, detail) from error
+    except NameTaken as error:
+        raise problem(409, "this name is taken: choose another one, or sign in") from error
+    except TooManyTokens as error:
+        raise problem(409, f"the account has {MAX_TOKENS} tokens: revoke one first") from error
+    except ValueError as error:
+        raise problem(422, str(error)) from error
     except TriedTooOften as error:
         raise retry_later(429, str(error), error.wait_s) from error
     except PasswordsBusy as error:
@@ -175,50 +222,12 @@ async def attempt() -> AsyncIterator[None]:
 
 
 def remembered(request: Request, response: Response, signed_in: SignedIn) -> AccountShown:
-    """The answer to somebody who has signed in, with the cookies."""
-    identities_of(request).remember(request, response, signed_in)
+    """The answer to somebody who has signed in, with the cookie."""
+    remember(request, response, signed_in)
     response.headers["Cache-Control"] = "no-store"
     return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf)
 
 
 def client_address(request: Request) -> str:
-    """By what a client is known to the throttle."""
+    """By what a client is known to the limits."""
     return address_key(request.client.host if request.client else None)
-
-
-_MAX_BYTES, _MAX_S = 8192, 15.0
-
-
-class SmallBodyRoute(APIRoute):
-    """A route that answers 413 to a body above 8 kB, and 408 to one that takes longer than 15 s."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, with a limited body."""
-        handler = super().get_route_handler()
-
-        async def limited(request: Request) -> Response:
-            return await handler(Request(request.scope, _limited(request.receive)))
-
-        return limited
-
-
-def _limited(receive: Receive) -> Receive:
-    deadline_s = asyncio.get_running_loop().time() + _MAX_S
-    total, ended = 0, False
-
-    async def limited() -> Message:
-        nonlocal total, ended
-        if ended:  # what comes now is the end of the connection, for which there is no hurry
-            return await receive()
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                message = await receive()
-        except TimeoutError as error:
-            raise problem(408, "the request came too slowly: send it again", {"Connection": "close"}) from error
-        total += len(message.get("body", b""))
-        ended = not message.get("more_body", False)
-        if total > _MAX_BYTES:
-            raise problem(413, f"the body is larger than {_MAX_BYTES} bytes: shorten it", {"Connection": "close"})
-        return message
-
-    return limited

@@ -14,14 +14,12 @@ from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import printable
 from receiver.web.accounts import store
-from receiver.web.accounts.names import checked_name, checked_new_name
+from receiver.web.accounts.names import checked_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
-from receiver.web.accounts.service import make_reset, make_token
 from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database, open_database
+from receiver.web.database.database import Database
 from receiver.web.models.files import ModelFiles, models_folder
 
-_ENVIRONMENT = "BODYWIRE_RECEIVER_"
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
 
 
@@ -45,13 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path(os.environ.get(f"{_ENVIRONMENT}OUT", "out")),
+        default=Path(os.environ.get("BODYWIRE_RECEIVER_OUT", "out")),
         help="output directory of the receiver (default: out)",
-    )
-    parser.add_argument(
-        "--database",
-        default=os.environ.get(f"{_ENVIRONMENT}DATABASE"),
-        help=f"PostgreSQL URL, as the receiver's; better given as {_ENVIRONMENT}DATABASE if it has a password",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     for name, work, described in _ACTIONS:
@@ -59,10 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         action.set_defaults(work=work)
         if name != "list":
             action.add_argument("name", metavar="NAME")
-        if name == "reset":
-            action.add_argument(
-                "--page", default="http://127.0.0.1:8080", help="address of the page (default: %(default)s)"
-            )
         if name == "token":
             action.add_argument("--label", default="made by receiver accounts", help="what the token is for")
     return parser
@@ -70,19 +59,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _work(options: argparse.Namespace) -> None:
     try:
-        if options.database is None and options.action != "add" and not (options.out / "accounts").is_dir():
+        if options.action != "add" and not (options.out / "accounts").is_dir():
             raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
-        with open_database(options.database, options.out) as database:
+        with Database(options.out) as database:
             options.work(database, options)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
 def _add(database: Database, options: argparse.Namespace) -> None:
-    name = checked_new_name(options.name)
+    name = checked_name(options.name)
     encoded = _new_password_hash(name)
     try:
-        account = database.write(lambda session: store.add_account(session, name, encoded, SYSTEM_CLOCK.wall()))
+        account = database.write(store.add_account, name, encoded, SYSTEM_CLOCK.wall())
     except store.NameTaken as error:
         raise UsageError(f"there is an account {name}: choose another name, or change its password") from error
     print(f"added {account.name}")
@@ -91,7 +80,7 @@ def _add(database: Database, options: argparse.Namespace) -> None:
 def _token(database: Database, options: argparse.Namespace) -> None:
     account = _account(database, options.name)
     try:
-        _, secret = database.write(lambda session: make_token(session, account, options.label, SYSTEM_CLOCK.wall()))
+        _, secret = database.write(store.add_token, account, options.label, SYSTEM_CLOCK.wall())
     except store.TooManyTokens as error:
         raise UsageError(f"{account.name} has {store.MAX_TOKENS} tokens: revoke one on the page first") from error
     print(secret)
@@ -123,16 +112,10 @@ def _remove(database: Database, options: argparse.Namespace) -> None:
         print("the receiver that runs deletes the sessions of its cameras and clips within a minute")
 
 
-def _reset(database: Database, options: argparse.Namespace) -> None:
-    account = _account(database, options.name)
-    secret = database.write(lambda session: make_reset(session, account, SYSTEM_CLOCK.wall()))
-    print(f"{options.page.rstrip('/')}/#reset/{secret}")
-
-
 def _password(database: Database, options: argparse.Namespace) -> None:
     account = _account(database, options.name)
     encoded = _new_password_hash(account.name)
-    database.write(lambda session: store.change_password(session, account, encoded))
+    database.write(store.change_password, account, encoded)
     print(f"changed the password of {account.name}; whoever was signed in has to sign in again")
 
 
@@ -141,13 +124,12 @@ _ACTIONS: Sequence[tuple[str, Callable[[Database, argparse.Namespace], None], st
     ("token", _token, "make a bearer token for programs, and print it this once"),
     ("list", _list, "list the accounts"),
     ("remove", _remove, "remove an account with its tokens, models, and sessions of cameras and clips"),
-    ("password", _password, "change a password; reads the new one"),
-    ("reset", _reset, "print a link with which somebody who forgot the password sets another one, within a day"),
+    ("password", _password, "set another password, also a forgotten one; reads it"),
 )
 
 
 def _account(database: Database, name: str) -> Account:
-    found = database.read(lambda session: store.find_account(session, checked_name(name)))
+    found = database.read(store.find_account, name)
     if found is None:
         raise UsageError(f"there is no account {printable(name, 64)}: see receiver accounts list")
     return Account(found.id, found.name)
@@ -156,11 +138,7 @@ def _account(database: Database, name: str) -> Account:
 def _new_password_hash(name: str) -> str:
     password = _read_password()
     check_password(password, name)
-    hasher = PasswordHasher()
-    try:
-        return hasher.hash_now(password)
-    finally:
-        hasher.close()
+    return PasswordHasher().hash_now(password)
 
 
 def _read_password() -> str:

@@ -10,11 +10,10 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, SignedIn
 from receiver.web.accounts.store import SESSION_MOST_S, Account
-from receiver.web.guards import is_cross_origin, is_encrypted
+from receiver.web.guards import is_encrypted
 from receiver.web.problems import problem
 
-COOKIE, BROWSER_COOKIE = "bodywire_session", "bodywire_browser"
-_BROWSER_S = 365 * 86_400
+COOKIE = "bodywire_session"
 CSRF_HEADER = "X-CSRF-Token"
 
 
@@ -31,64 +30,50 @@ class Identity:
         return None if self.session is None else secrets.csrf_token(self.session)
 
 
-class Identities:
-    """Finds out who makes a request, and remembers it in the browser."""
-
-    def __init__(self, accounts: AccountService) -> None:
-        self.accounts = accounts
-
-    async def identify(self, connection: HTTPConnection) -> Identity | None:
-        """The identity behind a request or a WebSocket; None if there is none, or if what proves it is not valid."""
-        authorization = connection.headers.get("authorization")
-        if authorization is not None:
-            scheme, _, token = authorization.partition(" ")
-            found = await self.accounts.account_of_token(token.strip()) if scheme.lower() == "bearer" else None
-            return Identity(found) if found else None
-        secret = connection.cookies.get(_name(COOKIE, connection))
-        account = await self.accounts.account_of_session(secret) if secret else None
-        return Identity(account, secret) if account else None
-
-    async def account_name(self, connection: HTTPConnection) -> str | None:
-        """The name of the account behind a request or a WebSocket, or None."""
-        identity = await self.identify(connection)
-        return identity.account.name if identity else None
-
-    def browser(self, connection: HTTPConnection) -> str:
-        """What a browser has that is known, or nothing."""
-        return connection.cookies.get(_name(BROWSER_COOKIE, connection), "")
-
-    def remember(self, request: Request, response: Response, signed_in: SignedIn) -> None:
-        """Sets the cookies of a new session, and of a browser that is known from now on."""
-        for cookie, value, lasts_s in (
-            (COOKIE, signed_in.secret, int(SESSION_MOST_S)),
-            (BROWSER_COOKIE, signed_in.browser, _BROWSER_S),
-        ):
-            name, secure = _name(cookie, request), is_encrypted(request)
-            response.set_cookie(name, value, lasts_s, path="/", secure=secure, httponly=True, samesite="strict")
-
-    def forget(self, request: Request, response: Response) -> None:
-        """Removes the session's cookie; the browser stays known."""
-        name, secure = _name(COOKIE, request), is_encrypted(request)
-        response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
-
-
-def _name(cookie: str, connection: HTTPConnection) -> str:
-    # Browsers accept this prefix only over TLS, for all paths, and from this very host.
-    return f"__Host-{cookie}" if is_encrypted(connection) else cookie
-
-
-def identities_of(connection: HTTPConnection) -> Identities:
-    """The `Identities` of the application; `install` of `receiver.web.service` puts it there."""
-    found: Identities = connection.app.state.identities
+def accounts_of(connection: HTTPConnection) -> AccountService:
+    """The accounts of the application; `install` of `receiver.web.service` puts them there."""
+    found: AccountService = connection.app.state.accounts
     return found
 
 
-async def current_identity(connection: HTTPConnection) -> Identity | None:
-    """Who makes a request or opens a WebSocket, for routes that also serve visitors."""
-    return await identities_of(connection).identify(connection)
+async def identify(connection: HTTPConnection) -> Identity | None:
+    """The identity behind a request or a WebSocket; None if there is none, or if what proves it is not valid."""
+    accounts = accounts_of(connection)
+    authorization = connection.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(" ")
+        found = await accounts.account_of_token(token.strip()) if scheme.lower() == "bearer" else None
+        return Identity(found) if found else None
+    secret = connection.cookies.get(_cookie_name(connection))
+    account = await accounts.account_of_session(secret) if secret else None
+    return Identity(account, secret) if account else None
 
 
-# These are read by the document only; `Identities.identify` does the work.
+async def account_name(connection: HTTPConnection) -> str | None:
+    """The name of the account behind a request or a WebSocket, or None."""
+    identity = await identify(connection)
+    return identity.account.name if identity else None
+
+
+def remember(request: Request, response: Response, signed_in: SignedIn) -> None:
+    """Sets the cookie of a new session."""
+    name, secure = _cookie_name(request), is_encrypted(request)
+    lasts_s = int(SESSION_MOST_S)
+    response.set_cookie(name, signed_in.secret, lasts_s, path="/", secure=secure, httponly=True, samesite="strict")
+
+
+def forget(request: Request, response: Response) -> None:
+    """Removes the session's cookie."""
+    name, secure = _cookie_name(request), is_encrypted(request)
+    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
+
+
+def _cookie_name(connection: HTTPConnection) -> str:
+    # Browsers accept this prefix only over TLS, for all paths, and from this very host.
+    return f"__Host-{COOKIE}" if is_encrypted(connection) else COOKIE
+
+
+# These are read by the document only; `identify` does the work.
 _Cookie = Annotated[
     str | None,
     Security(
@@ -111,22 +96,15 @@ Csrf = Annotated[
 ]
 
 
-async def check_origin(request: Request) -> None:
-    """Raises 403 for what a browser sends for another site: without a session there is no CSRF token to ask for."""
-    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site") or is_cross_origin(request.headers):
-        raise problem(403, "another site has sent this request: use the page of the receiver itself")
-
-
 async def _visitor(request: Request, csrf: Csrf = None) -> Identity | None:
-    await check_origin(request)
-    identity = await current_identity(request)
+    identity = await identify(request)
     if identity is not None:
         check_csrf(identity, csrf)
     return identity
 
 
 async def _reader(request: Request, _cookie: _Cookie = None, _bearer: _Bearer = None) -> Identity:
-    identity = await current_identity(request)
+    identity = await identify(request)
     if identity is None:
         raise problem(
             401, "sign in first, or send a valid token: Authorization: Bearer bw_…", {"WWW-Authenticate": "Bearer"}
@@ -161,7 +139,7 @@ def check_csrf(identity: Identity, given: str | None) -> None:
 
 
 Visitor = Annotated[Identity | None, Depends(_visitor)]
-"""Whoever signs in or up, perhaps signed in already; refuses what a browser sends for another site."""
+"""Whoever signs in or up, perhaps signed in already."""
 Reader = Annotated[Identity, Depends(_reader)]
 """Whoever proves an account, by cookie or token; answers 401 otherwise."""
 Writer = Annotated[Identity, Depends(_writer)]

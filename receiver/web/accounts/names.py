@@ -6,29 +6,22 @@ import unicodedata
 MIN_NAME, MAX_NAME, MAX_LABEL = 2, 64, 64
 # Letters and digits of any script; NFKC has already made one of the many forms of each.
 _NAME = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
-
-
 # What Chinese, Japanese and Korean are written in, as the names of characters begin; it counts as one script.
 _EAST_ASIAN = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO")
 
 
 def checked_name(text: str) -> str:
-    """A name as it is shown: normalised by NFKC, without surrounding space.
+    """A name for a new account, normalised by NFKC, without surrounding space.
 
     Raises:
-        ValueError: it is too short or too long, or has characters that a name cannot have.
+        ValueError: it is too short or too long, or has characters that a name cannot have, or letters of several
+            scripts, of which some look the same.
     """
     name = unicodedata.normalize("NFKC", text[: 4 * MAX_NAME]).strip()
     if not MIN_NAME <= len(name) <= MAX_NAME:
         raise ValueError(f"a name has {MIN_NAME} to {MAX_NAME} characters")
     if not _NAME.fullmatch(name):
         raise ValueError("a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
-    return name
-
-
-def checked_new_name(text: str) -> str:
-    """A name for a new account. Raises ValueError as `checked_name`, and for letters of several scripts."""
-    name = checked_name(text)
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in name if letter.isalpha()}
     if len({"CJK" if script in _EAST_ASIAN else script for script in scripts}) > 1:
         raise ValueError("a name has letters of one script: those of others look the same")
@@ -40,7 +33,8 @@ def name_key(text: str) -> str:
 
     Any text has a key, so that a name that cannot exist takes the same way as one that does not.
     """
-    folded = unicodedata.normalize("NFKC", text[: 4 * MAX_NAME]).strip().casefold()
+    encodable = text[: 4 * MAX_NAME].encode(errors="replace").decode()
+    folded = unicodedata.normalize("NFKC", encodable).strip().casefold()
     return unicodedata.normalize("NFKC", folded)[: 2 * MAX_NAME]
 
 

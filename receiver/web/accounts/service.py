@@ -1,7 +1,7 @@
-"""Accounts, sessions and tokens: what the page and the programs do with them."""
+"""Signing up, in and out, and changing passwords."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -9,34 +9,23 @@ from sqlalchemy.orm import Session
 from common.clock import Clock
 from common.text import printable
 from receiver.web.accounts import secrets, store
-from receiver.web.accounts.mail import Mailer
-from receiver.web.accounts.names import checked_label, checked_name, checked_new_name, name_key
+from receiver.web.accounts.names import checked_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.accounts.store import Account
-from receiver.web.accounts.throttle import KeyedRates, SignInGuard, TriedTooOften
 from receiver.web.database.database import Database
-from receiver.web.database.tables import AccountRow, SessionRow, TokenRow
 from receiver.web.metrics import SignInOutcome
+from receiver.web.rate_limits import RateLimits, TriedTooOften
 
 logger = logging.getLogger(__name__)
 
-# Of one address, as are the attempts: a class room behind one address may sign in, a program may not guess.
-_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE = 2.0, 20
-_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE = 30.0, 30
-# To one account.
-_MAILS_PER_MINUTE, _MAILS_AT_ONCE = 3 / 60, 3
-
-
-RESET_S = 86_400.0
-"""How long a link to set another password is valid."""
+# A class room behind one address may sign up and in, a program may not guess.
+_SIGN_UPS_OF_ADDRESS, _SIGN_INS_OF_ADDRESS = "20 per 10 minute", "30 per minute; 200 per hour"
+# Failures at an account: those of one address do not keep its owner out, only those of many do.
+_FAILURES_OF_ADDRESS, _FAILURES = "5 per 5 minute", "50 per hour"
 
 
 class WrongPassword(Exception):
     """There is no account of this name with this password."""
-
-
-class NoMail(Exception):
-    """The receiver sends no mails."""
 
 
 class SignUpClosed(Exception):
@@ -45,11 +34,10 @@ class SignUpClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A new session (`secret`: for the cookie; `browser`: for the cookie by which the browser stays known)."""
+    """A new session (`secret`: for the cookie)."""
 
     account: Account
     secret: str
-    browser: str
 
     @property
     def csrf(self) -> str:
@@ -67,19 +55,11 @@ class AccountService:
         sign_up: bool,
         clock: Clock,
         on_sign_in: Callable[[SignInOutcome], None] = lambda _: None,
-        mailer: Mailer | None = None,
     ) -> None:
-        self.sign_up_open, self.sends_mail = sign_up, mailer is not None
-        self._mailer, self._mails = mailer, KeyedRates(_MAILS_PER_MINUTE, _MAILS_AT_ONCE, clock)
-        self._database, self._passwords, self._clock = database, passwords, clock
-        self._on_sign_in = on_sign_in
-        self._guard = SignInGuard(clock)
-        self._sign_ups = KeyedRates(_SIGN_UPS_PER_MINUTE, _SIGN_UPS_AT_ONCE, clock)
-        self._sign_ins = KeyedRates(_SIGN_INS_PER_MINUTE, _SIGN_INS_AT_ONCE, clock)
-
-    async def count(self) -> int:
-        """How many accounts there are."""
-        return await self._database.read_async(store.count_accounts)
+        self.database, self.sign_up_open, self.clock = database, sign_up, clock
+        self._passwords, self._on_sign_in = passwords, on_sign_in
+        self._sign_ups, self._sign_ins = RateLimits(_SIGN_UPS_OF_ADDRESS), RateLimits(_SIGN_INS_OF_ADDRESS)
+        self._failures_of_address, self._failures = RateLimits(_FAILURES_OF_ADDRESS), RateLimits(_FAILURES)
 
     async def sign_up(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
         """Makes an account and signs it in.
@@ -96,136 +76,68 @@ class AccountService:
         """
         if not self.sign_up_open:
             raise SignUpClosed
-        name = checked_new_name(name)
+        name = checked_name(name)
         check_password(password, name)
-        _pay(self._sign_ups, address)
+        self._sign_ups.take(address)
         encoded = await self._passwords.hash(password)
-        now = self._clock.wall()
-        account = await self._database.write_async(lambda session: store.add_account(session, name, encoded, now))
+        account = await self.database.write_async(store.add_account, name, encoded, self.clock.wall())
         logger.info("account %s signed up from %s", printable(account.name, 100), printable(address, 100))
-        return await self._begin_session(account, encoded, previous)
+        return await self._begin_session(account, previous)
 
-    async def sign_in(
-        self, name: str, password: str, address: str, previous: str | None = None, browser: str = ""
-    ) -> SignedIn:
+    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
         """Begins a session; its secret is new in any case, and the browser's previous session ends.
-
-        A wrong password and an unknown name take the same time and give the same error. Only its own failures lock a
-        browser out that has signed in before.
 
         Args:
             previous: secret of the session that the browser has presented.
-            browser: `SignedIn.browser` of an earlier time.
+
+        Raises:
+            WrongPassword, TriedTooOften, PasswordsBusy: as `authenticate`.
+        """
+        return await self._begin_session(await self.authenticate(name, password, address), previous)
+
+    async def authenticate(self, name: str, password: str, address: str) -> Account:
+        """The account of a name and a password.
+
+        A wrong password and an unknown name take the same time and give the same error.
 
         Raises:
             WrongPassword: or there is no such account.
             TriedTooOften, PasswordsBusy: later.
         """
-        account, encoded = await self._authenticated(name, password, address, browser)
-        if self._passwords.is_outdated(encoded):
-            encoded = await self._passwords.hash(password)
-            await self._database.write_async(lambda session: store.set_password_hash(session, account, encoded))
-        return await self._begin_session(account, encoded, previous)
-
-    async def check_password(self, account: Account, password: str, address: str, browser: str = "") -> None:
-        """Checks who asks for what cannot be undone; raises as `sign_in`."""
-        await self._authenticated(account.name, password, address, browser)
-
-    async def change_password(self, account: Account, old: str, new: str, address: str, browser: str = "") -> SignedIn:
-        """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
-
-        Raises:
-            ValueError: the new password breaks a rule, which the message says.
-            WrongPassword, TriedTooOften, PasswordsBusy: as `sign_in`.
-        """
-        check_password(new, account.name)
-        await self.check_password(account, old, address, browser)
-        return await self._begin_session(account, await self._set_password(account, new), None)
-
-    async def reset_password(self, secret: str, new: str, address: str) -> Account:
-        """Sets another password with a link, which is used up; signs all browsers out.
-
-        Raises:
-            ValueError: the new password breaks a rule, which the message says.
-            WrongPassword: the link is unknown, used up or too old.
-            TriedTooOften, PasswordsBusy: later.
-        """
-        _pay(self._sign_ins, address)
-        digest, now = secrets.secret_hash(secret), self._clock.wall()
-        if digest is None:
-            raise WrongPassword
-        account = await self._database.read_async(lambda session: store.find_reset(session, digest, now))
-        if account is None:
-            raise WrongPassword
-        check_password(new, account.name)
-        if not await self._database.write_async(lambda session: store.remove_reset(session, digest)):
-            raise WrongPassword  # somebody else was faster
-        await self._set_password(account, new)
-        return account
-
-    async def forgotten_password(self, name: str, address: str) -> None:
-        """Sends a link to the account of a name that is a mail address, if there is one; nobody hears whether.
-
-        Raises:
-            NoMail: the receiver sends no mails.
-            TriedTooOften: later.
-        """
-        if self._mailer is None:
-            raise NoMail
-        _pay(self._sign_ins, address)
-        row = await self._find_account(name)
-        if row is None or "@" not in row.name or self._mails.take(row.name_key) > 0:
-            return
-        account, now = Account(row.id, row.name), self._clock.wall()
-        secret = await self._database.write_async(lambda session: make_reset(session, account, now))
-        self._mailer.send_later(account.name, secret)
-
-    async def _set_password(self, account: Account, new: str) -> str:
-        encoded = await self._passwords.hash(new)
-        await self._database.write_async(lambda session: store.change_password(session, account, encoded))
-        logger.info("account %s has another password", printable(account.name, 100))
-        return encoded
-
-    async def created_at(self, account: Account) -> float:
-        """When an account was made."""
-        return await self._database.read_async(lambda session: store.created_at(session, account))
-
-    async def browsers(self, account: Account) -> Sequence[SessionRow]:
-        """The browsers that are signed in, the last used first."""
-        now = self._clock.wall()
-        return await self._database.read_async(lambda session: store.list_sessions(session, account, now))
-
-    async def end_browsers(self, account: Account, wanted: Callable[[SessionRow], bool]) -> int:
-        """Signs browsers of an account out; returns their number."""
-        hashes = [row.token_hash for row in await self.browsers(account) if wanted(row)]
-        await self._database.write_async(lambda session: store.remove_sessions(session, account, hashes))
-        return len(hashes)
-
-    async def _authenticated(self, name: str, password: str, address: str, browser: str) -> tuple[Account, str]:
-        """The account of a name and a password, and its hash; raises as `sign_in`."""
-        key, row = name_key(name), await self._find_account(name)
-        known = secrets.proven_browser(browser, row.password_hash) if row else None
-        source = f"browser {known}" if known else address
+        key = name_key(name)
+        at_account = f"{address} {key}"
         try:
-            _pay(self._sign_ins, source)
-            self._guard.begin(key, source, known=known is not None)
+            self._sign_ins.take(address)
+            # Counted before the outcome is known: tries at the same time do not slip through.
+            self._failures_of_address.take(at_account)
+            self._failures.take(key)
         except TriedTooOften:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
+        row = await self.database.read_async(store.find_account, name)
         right = await self._passwords.verify(row.password_hash if row else None, password[: MAX_PASSWORD + 1])
         if not right or row is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
             raise WrongPassword
         self._on_sign_in(SignInOutcome.SUCCEEDED)
-        self._guard.succeed(key, source)
-        return Account(row.id, row.name), row.password_hash
+        self._failures_of_address.forget(at_account)
+        self._failures.forget(key)
+        return Account(row.id, row.name)
 
-    async def sign_out(self, secret: str) -> None:
-        """Ends a session."""
-        digest = secrets.secret_hash(secret)
-        if digest is not None:
-            await self._database.write_async(lambda session: store.remove_session(session, digest))
+    async def change_password(self, account: Account, old: str, new: str, address: str) -> SignedIn:
+        """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
+
+        Raises:
+            ValueError: the new password breaks a rule, which the message says.
+            WrongPassword, TriedTooOften, PasswordsBusy: as `authenticate`.
+        """
+        check_password(new, account.name)
+        await self.authenticate(account.name, old, address)
+        encoded = await self._passwords.hash(new)
+        await self.database.write_async(store.change_password, account, encoded)
+        logger.info("account %s has another password", printable(account.name, 100))
+        return await self._begin_session(account, None)
 
     async def account_of_session(self, secret: str) -> Account | None:
         """The account that a cookie signs in; None if it is unknown or has expired."""
@@ -233,80 +145,27 @@ class AccountService:
 
     async def account_of_token(self, token: str) -> Account | None:
         """The account that a bearer token belongs to; None if it is unknown or was revoked."""
-        if not token.startswith(secrets.TOKEN_PREFIX):
-            return None
         return await self._identified(token, store.find_token, store.use_token)
 
     async def _identified(
         self,
         secret: str,
-        find: Callable[[Session, bytes, float], tuple[Account, bool] | None],
-        use: Callable[[Session, bytes, float], None],
+        find: Callable[[Session, str, float], tuple[Account, bool] | None],
+        use: Callable[[Session, str, float], None],
     ) -> Account | None:
-        digest, now = secrets.secret_hash(secret), self._clock.wall()
-        if digest is None:
-            return None
-        found = await self._database.read_async(lambda session: find(session, digest, now))
+        now = self.clock.wall()
+        found = await self.database.read_async(find, secret, now)
         if found and found[1]:
-            await self._database.write_async(lambda session: use(session, digest, now))
+            await self.database.write_async(use, secret, now)
         return found[0] if found else None
 
-    async def list_tokens(self, account: Account) -> Sequence[TokenRow]:
-        """The account's tokens, newest first."""
-        return await self._database.read_async(lambda session: store.list_tokens(session, account))
-
-    async def add_token(self, account: Account, label: str) -> tuple[TokenRow, str]:
-        """Makes a token; returns it and its secret, which is stored nowhere.
-
-        Raises:
-            ValueError: the label breaks a rule, which the message says.
-            TooManyTokens: the account has as many as it may have.
-        """
-        return await self._database.write_async(lambda session: make_token(session, account, label, self._clock.wall()))
-
-    async def remove_token(self, account: Account, token: str) -> bool:
-        """Revokes a token; returns whether the account had it."""
-        return await self._database.write_async(lambda session: store.remove_token(session, account, token))
-
-    async def _find_account(self, name: str) -> AccountRow | None:
-        try:
-            checked_name(name)
-        except ValueError:
-            return None  # such a name does not exist, and a database may not even be asked for it
-        return await self._database.read_async(lambda session: store.find_account(session, name))
-
-    async def _begin_session(self, account: Account, password_hash: str, previous: str | None) -> SignedIn:
-        secret, now = secrets.new_session_secret(), self._clock.wall()
-        digest, old = secrets.secret_hash(secret), secrets.secret_hash(previous or "")
-        assert digest is not None
+    async def _begin_session(self, account: Account, previous: str | None) -> SignedIn:
+        secret, now = secrets.new_session_secret(), self.clock.wall()
 
         def work(session: Session) -> None:
-            if old is not None:
-                store.remove_session(session, old)
-            store.add_session(session, account, digest, now)
+            if previous is not None:
+                store.remove_session(session, previous)
+            store.add_session(session, account, secret, now)
 
-        await self._database.write_async(work)
-        return SignedIn(account, secret, secrets.browser_proof(password_hash))
-
-
-def make_token(session: Session, account: Account, label: str, now: float) -> tuple[TokenRow, str]:
-    """Adds a token of a new secret; see `AccountService.add_token`."""
-    secret = secrets.new_token()
-    digest = secrets.secret_hash(secret)
-    assert digest is not None
-    return store.add_token(session, account, checked_label(label), digest, now), secret
-
-
-def make_reset(session: Session, account: Account, now: float) -> str:
-    """Adds a link to set another password, valid for `RESET_S`; returns its secret, which is stored nowhere."""
-    secret = secrets.new_session_secret()
-    digest = secrets.secret_hash(secret)
-    assert digest is not None
-    store.add_reset(session, account, digest, now + RESET_S)
-    return secret
-
-
-def _pay(rates: KeyedRates, address: str) -> None:
-    wait_s = rates.take(address)
-    if wait_s > 0:
-        raise TriedTooOften(wait_s)
+        await self.database.write_async(work)
+        return SignedIn(account, secret)

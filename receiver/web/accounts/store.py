@@ -1,15 +1,16 @@
-"""Accounts, sessions and tokens in the database. Each method is one part of a transaction."""
+"""Accounts, sessions and tokens in the database. Each function is one part of a transaction."""
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from receiver.web.accounts.names import name_key
-from receiver.web.database.tables import AccountRow, ModelRow, ResetRow, SessionRow, TokenRow
+from receiver.web.accounts.names import checked_label, name_key
+from receiver.web.accounts.secrets import new_token, secret_hash
+from receiver.web.database.tables import AccountRow, ModelRow, SessionRow, TokenRow
 
 SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
 MAX_SESSIONS, MAX_TOKENS = 32, 50
@@ -74,118 +75,77 @@ def account_exists(session: Session, account: Account) -> bool:
     return session.get(AccountRow, account.id) is not None
 
 
-def set_password_hash(session: Session, account: Account, password_hash: str) -> None:
-    """Replaces the hash of a password that stays the same."""
-    session.execute(update(AccountRow).where(AccountRow.id == account.id).values(password_hash=password_hash))
-
-
 def change_password(session: Session, account: Account, password_hash: str) -> None:
-    """Replaces a password; who was signed in with the old one is signed out, and a link to replace it is used up."""
-    session.execute(delete(ResetRow).where(ResetRow.account_id == account.id))
-    set_password_hash(session, account, password_hash)
+    """Replaces a password; who was signed in with the old one is signed out."""
+    session.execute(update(AccountRow).where(AccountRow.id == account.id).values(password_hash=password_hash))
     session.execute(delete(SessionRow).where(SessionRow.account_id == account.id))
 
 
-def add_reset(session: Session, account: Account, token_hash: bytes, expires_at: float) -> None:
-    """Adds a link to set another password; earlier ones of the account are no longer valid."""
-    session.execute(delete(ResetRow).where(ResetRow.account_id == account.id))
-    session.add(ResetRow(token_hash=token_hash, account_id=account.id, expires_at=expires_at))
-
-
-def find_reset(session: Session, token_hash: bytes, now: float) -> Account | None:
-    """The account of a link that is still valid."""
-    found = session.execute(
-        select(AccountRow.id, AccountRow.name)
-        .join(ResetRow, ResetRow.account_id == AccountRow.id)
-        .where(ResetRow.token_hash == token_hash, ResetRow.expires_at > now)
-    ).first()
-    return Account(found.id, found.name) if found else None
-
-
-def remove_reset(session: Session, token_hash: bytes) -> bool:
-    """Uses a link up; returns whether there was one."""
-    used = delete(ResetRow).where(ResetRow.token_hash == token_hash).returning(ResetRow.token_hash)
-    return session.execute(used).first() is not None
-
-
-def created_at(session: Session, account: Account) -> float:
-    """When an account was made."""
-    return session.scalar(select(AccountRow.created_at).where(AccountRow.id == account.id)) or 0.0
-
-
-def list_sessions(session: Session, account: Account, now: float) -> Sequence[SessionRow]:
-    """The browsers that are signed in, the last used first."""
-    valid = (SessionRow.used_at >= now - SESSION_IDLE_S) & (SessionRow.created_at >= now - SESSION_MOST_S)
-    mine = select(SessionRow).where(SessionRow.account_id == account.id, valid)
-    return session.scalars(mine.order_by(SessionRow.used_at.desc(), SessionRow.token_hash)).all()
-
-
-def remove_sessions(session: Session, account: Account, token_hashes: Collection[bytes]) -> None:
-    """Signs browsers of an account out."""
-    mine = delete(SessionRow).where(SessionRow.account_id == account.id)
-    session.execute(mine.where(SessionRow.token_hash.in_(token_hashes)))
-
-
-def add_session(session: Session, account: Account, token_hash: bytes, now: float) -> None:
+def add_session(session: Session, account: Account, secret: str, now: float) -> None:
     """Signs a browser in, removes the account's oldest sessions beyond the limit, and all that have expired."""
-    session.execute(
-        delete(SessionRow).where(
-            (SessionRow.used_at < now - SESSION_IDLE_S) | (SessionRow.created_at < now - SESSION_MOST_S)
-        )
-    )
+    idle, old = SessionRow.used_at < now - SESSION_IDLE_S, SessionRow.created_at < now - SESSION_MOST_S
+    session.execute(delete(SessionRow).where(idle | old))
     mine = select(SessionRow.token_hash).where(SessionRow.account_id == account.id)
     oldest = list(session.scalars(mine.order_by(SessionRow.used_at.desc()).offset(MAX_SESSIONS - 1)))
     session.execute(delete(SessionRow).where(SessionRow.token_hash.in_(oldest)))
-    session.add(SessionRow(token_hash=token_hash, account_id=account.id, created_at=now, used_at=now))
+    session.add(SessionRow(token_hash=secret_hash(secret), account_id=account.id, created_at=now, used_at=now))
 
 
-def find_session(session: Session, token_hash: bytes, now: float) -> tuple[Account, bool] | None:
+def find_session(session: Session, secret: str, now: float) -> tuple[Account, bool] | None:
     """The account of a session that has not expired, and whether its use should be written now."""
     found = session.execute(
         select(AccountRow.id, AccountRow.name, SessionRow.used_at)
         .join(SessionRow, SessionRow.account_id == AccountRow.id)
-        .where(SessionRow.token_hash == token_hash)
+        .where(SessionRow.token_hash == secret_hash(secret))
         .where(SessionRow.used_at >= now - SESSION_IDLE_S, SessionRow.created_at >= now - SESSION_MOST_S)
     ).first()
     return (Account(found.id, found.name), now - found.used_at >= _USE_EVERY_S) if found else None
 
 
-def use_session(session: Session, token_hash: bytes, now: float) -> None:
+def use_session(session: Session, secret: str, now: float) -> None:
     """Notes that a session is in use."""
-    session.execute(update(SessionRow).where(SessionRow.token_hash == token_hash).values(used_at=now))
+    session.execute(update(SessionRow).where(SessionRow.token_hash == secret_hash(secret)).values(used_at=now))
 
 
-def remove_session(session: Session, token_hash: bytes) -> None:
+def remove_session(session: Session, secret: str) -> None:
     """Signs a browser out."""
-    session.execute(delete(SessionRow).where(SessionRow.token_hash == token_hash))
+    session.execute(delete(SessionRow).where(SessionRow.token_hash == secret_hash(secret)))
 
 
-def add_token(session: Session, account: Account, label: str, token_hash: bytes, now: float) -> TokenRow:
-    """Adds a bearer token. Raises TooManyTokens if the account has as many as it may have."""
-    lock_account(session, account)
-    count = session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0
-    if count >= MAX_TOKENS:
+def add_token(session: Session, account: Account, label: str, now: float) -> tuple[TokenRow, str]:
+    """Makes a bearer token; returns it and its secret, which is stored nowhere.
+
+    Raises:
+        ValueError: the label breaks a rule, which the message says.
+        TooManyTokens: the account has as many as it may have.
+    """
+    if (session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0) >= MAX_TOKENS:
         raise TooManyTokens
+    secret = new_token()
     row = TokenRow(
-        id=secrets.token_hex(8), token_hash=token_hash, account_id=account.id, label=label, created_at=now, used_at=None
+        id=secrets.token_hex(8),
+        token_hash=secret_hash(secret),
+        account_id=account.id,
+        label=checked_label(label),
+        created_at=now,
     )
     session.add(row)
-    return row
+    return row, secret
 
 
-def find_token(session: Session, token_hash: bytes, now: float) -> tuple[Account, bool] | None:
+def find_token(session: Session, secret: str, now: float) -> tuple[Account, bool] | None:
     """The account of a bearer token, and whether its use should be written now."""
     found = session.execute(
         select(AccountRow.id, AccountRow.name, TokenRow.used_at)
         .join(TokenRow, TokenRow.account_id == AccountRow.id)
-        .where(TokenRow.token_hash == token_hash)
+        .where(TokenRow.token_hash == secret_hash(secret))
     ).first()
     return (Account(found.id, found.name), now - (found.used_at or 0.0) >= _USE_EVERY_S) if found else None
 
 
-def use_token(session: Session, token_hash: bytes, now: float) -> None:
+def use_token(session: Session, secret: str, now: float) -> None:
     """Notes that a token is in use."""
-    session.execute(update(TokenRow).where(TokenRow.token_hash == token_hash).values(used_at=now))
+    session.execute(update(TokenRow).where(TokenRow.token_hash == secret_hash(secret)).values(used_at=now))
 
 
 def list_tokens(session: Session, account: Account) -> Sequence[TokenRow]:
@@ -196,12 +156,5 @@ def list_tokens(session: Session, account: Account) -> Sequence[TokenRow]:
 
 def remove_token(session: Session, account: Account, token: str) -> bool:
     """Revokes a token of the account; returns whether there was one."""
-    found = session.execute(
-        delete(TokenRow).where(TokenRow.id == token, TokenRow.account_id == account.id).returning(TokenRow.id)
-    )
-    return found.first() is not None
-
-
-def lock_account(session: Session, account: Account) -> None:
-    """Makes other transactions that count what the account has wait; SQLite has one writer at a time anyway."""
-    session.execute(select(AccountRow.id).where(AccountRow.id == account.id).with_for_update())
+    mine = (TokenRow.id == token) & (TokenRow.account_id == account.id)
+    return session.execute(delete(TokenRow).where(mine).returning(TokenRow.id)).first() is not None

@@ -10,18 +10,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.logs import RepeatedLines
 from common.wire.pictures import PictureHeader, PictureRefused
 from receiver.link.frame_handler import FrameHandler
 from receiver.metrics import ReceiverMetrics
-from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.config import ChildrenConfig
 from receiver.web.owners import CAMERA, owner_of
 from receiver.web.pictures import PicturesUnavailable
-from receiver.web.places import Visitor, make_room
+from receiver.web.preemption import Visitor, make_room
+from receiver.web.rate_limits import RateLimits, TriedTooOften
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ CAMERA_NAME = "browser camera"
 
 _START_TIMEOUT_S = 60.0
 # Of one visitor: a start costs seconds of a core.
-_STARTS_PER_MINUTE, _STARTS_AT_ONCE = 6.0, 6
+_STARTS = "6 per minute"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,13 +154,12 @@ class ChildCameras:
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._handler = handler
         self._metrics = metrics or ReceiverMetrics()
         self._limit = (config or ChildrenConfig()).max_browser_cameras
         self._command = command
-        self._starts = KeyedRates(_STARTS_PER_MINUTE, _STARTS_AT_ONCE, clock)
+        self._starts = RateLimits(_STARTS)
         self._open: list[ChildCamera] = []
         self._left = asyncio.Condition()
         self._closed = False
@@ -200,8 +198,10 @@ class ChildCameras:
         await asyncio.gather(*(camera.close() for camera in self._open))
 
     def _admit(self, visitor: Visitor) -> None:
-        wait_s = self._starts.take(str(visitor))
-        if wait_s > 0:
-            raise PicturesUnavailable(f"this camera was begun too often: try again in {math.ceil(wait_s)} s")
+        try:
+            self._starts.take(str(visitor))
+        except TriedTooOften as error:
+            detail = f"this camera was begun too often: try again in {math.ceil(error.wait_s)} s"
+            raise PicturesUnavailable(detail) from error
         if self._closed or not make_room(self._open, visitor, self._limit):
             raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")

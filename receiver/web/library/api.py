@@ -1,7 +1,5 @@
-"""HTTP routes of recorded sessions: for who may watch, and with a link for everybody."""
+"""HTTP routes of recorded sessions, for who may watch."""
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -15,36 +13,23 @@ from starlette.responses import FileResponse, StreamingResponse
 from common.errors import UsageError
 from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_records import SessionState, file_stem
-from receiver.web.accounts.api import SmallBodyRoute
-from receiver.web.accounts.identity import Csrf, Writer, check_csrf, check_origin
+from receiver.web.accounts.identity import Csrf, Writer, check_csrf
 from receiver.web.library.clips import FIELD
 from receiver.web.library.downloads import FORMATS, chunks, zipped
+from receiver.web.library.permissions import LibrarySite, Manager
 from receiver.web.library.recorded import MESH_NAME
-from receiver.web.library.shares import MAX_SHARES, TooManyShares
-from receiver.web.library.shown import (
-    FramesShown,
-    NameGiven,
-    SessionShown,
-    SessionsShown,
-    ShareGiven,
-    ShareMade,
-    ShareShown,
-    SharesShown,
-)
-from receiver.web.library.visitors import NOBODY, LibrarySite, Manager
+from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
 from receiver.web.problems import problem, problems, retry_later
+from receiver.web.small_body import SmallBodyRoute
 from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
 
 _MAX_PAGE = 200
-_DAY_S = 86_400.0
 # A browser may keep a mesh: a published file never changes.
 _KEPT = {"cache-control": "private, max-age=3600"}
 _MESH_TYPES = {".glb": "model/gltf-binary", ".obj": "model/obj", ".ply": "application/octet-stream"}
 
 Number = Annotated[int, PathParameter(ge=1, lt=2**31)]
-Secret = Annotated[str, PathParameter(pattern="^[A-Za-z0-9_-]{16,64}$", description="of a link")]
-ShareId = Annotated[str, PathParameter(pattern="^[0-9a-f]{16}$", description="of the list of links")]
 MeshName = Annotated[str, PathParameter(max_length=60)]
 After = Annotated[int, Query(ge=-1, lt=2**53, description="only frames behind this sequence number")]
 Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE)]
@@ -59,65 +44,45 @@ def site_of(connection: HTTPConnection) -> LibrarySite:
 
 async def _watcher(request: Request) -> Manager:
     """Who asks, if they may watch. Raises HTTPException."""
-    site = site_of(request)
-    await site.access.may_watch(request)
-    return await site.manager(request)
+    return await site_of(request).manager(request)
 
 
-async def _manager(request: Request, csrf: Csrf = None) -> Manager:
+Watching = Annotated[Manager, Depends(_watcher)]
+
+
+async def _changer(manager: Watching, csrf: Csrf = None) -> Manager:
     """Who asks for a change. Raises HTTPException."""
-    await check_origin(request)
-    manager = await _watcher(request)
-    if manager.identity is not None and request.method != "GET":
+    if manager.identity is not None:
         check_csrf(manager.identity, csrf)
     return manager
 
 
-async def _by_number(number: Number, request: Request) -> None:
-    """Finds a session that somebody may see."""
-    manager = await _watcher(request)
-    request.state.session, request.state.manager = _existing(request, number, manager), manager
+Changing = Annotated[Manager, Depends(_changer)]
 
 
-async def _by_secret(secret: Secret, request: Request) -> None:
-    """Finds the session of a link; whoever has that changes nothing by it."""
-    state = await site_of(request).library.shared(secret)
-    if state is None:
-        raise problem(404, "this link is no longer valid: ask for another one")
-    request.state.session, request.state.manager = state, NOBODY
+async def _found(number: Number, request: Request, manager: Watching) -> SessionState:
+    """A session that somebody may see. Raises HTTPException."""
+    return _existing(request, number, manager)
 
 
-def _found(request: Request) -> SessionState | None:
-    """What `_by_number` or `_by_secret` has found; None where the path is not valid: the route is not called then."""
-    return getattr(request.state, "session", None)
-
-
-async def _to_change(number: Number, request: Request, manager: "Changing") -> SessionState:
-    """A session that somebody may change."""
+async def _to_change(number: Number, request: Request, manager: Changing) -> SessionState:
+    """A session that somebody may change. Raises HTTPException."""
     state = _existing(request, number, manager)
     if not manager.may_change(state):
         raise problem(403, "this session is not yours: its own account, or this machine's user, may change it")
     return state
 
 
-Watching = Annotated[Manager, Depends(_watcher)]
-Changing = Annotated[Manager, Depends(_manager)]
 Found = Annotated[SessionState, Depends(_found)]
 ToChange = Annotated[SessionState, Depends(_to_change)]
 
 
 def library_api() -> APIRouter:
-    """The routes `/api/sessions`, `/api/shared` and `/meshes`."""
+    """The routes `/api/sessions` and `/meshes`."""
     api = APIRouter(tags=["sessions"])
-    small = APIRouter(route_class=SmallBodyRoute)
-    path, errors = "/api/sessions/{number}", (400, 401, 403, 404, 408, 409, 413, 422, 503)
-    small.get("/api/sessions", responses=problems(401))(list_sessions)
-    small.get("/meshes/{name}", **_file(401, 404, 422))(get_mesh)
-    small.patch(path, responses=problems(*errors))(rename)
-    small.delete(path, status_code=204, responses=problems(*errors))(delete)
-    small.get(f"{path}/shares", responses=problems(*errors))(list_shares)
-    small.post(f"{path}/shares", status_code=201, responses=problems(*errors))(share)
-    small.delete(f"{path}/shares/{{share}}", status_code=204, responses=problems(*errors))(unshare)
+    path = "/api/sessions/{number}"
+    reading, writing = (401, 404, 422), problems(400, 401, 403, 404, 409, 413, 422, 503)
+    api.get("/api/sessions", responses=problems(401))(list_sessions)
     api.post(
         "/api/sessions",
         status_code=201,
@@ -125,26 +90,17 @@ def library_api() -> APIRouter:
         responses=UPLOAD_RESPONSES,
         openapi_extra=form_body(FIELD, "MP4, MOV, WebM or Matroska"),
     )(upload_clip)
+    api.get(path, responses=problems(*reading))(show_session)
+    api.get(f"{path}/frames", responses=problems(*reading))(list_frames)
+    api.get(f"{path}/thumbnail", **_file(*reading))(get_thumbnail)
+    api.get(f"{path}/meshes/{{name}}", **_file(*reading))(get_session_mesh)
+    api.get(f"{path}/download/{{kind}}", **_file(*reading, 429, 503))(download)
+    api.get("/meshes/{name}", **_file(*reading))(get_mesh)
+    small = APIRouter(route_class=SmallBodyRoute)
+    small.patch(path, responses=writing)(rename)
+    small.delete(path, status_code=204, responses=writing)(delete)
     api.include_router(small)
-    api.include_router(_reading(path, _by_number, 401, 404, 422))
-    api.include_router(_reading("/api/shared/{secret}", _by_secret, 404, 422))
     return api
-
-
-def _reading(base: str, find: Callable[..., Awaitable[None]], *errors: int) -> APIRouter:
-    """Routes below a session, or below a link to one."""
-    # Whole paths: metrics show the template of the route.
-    router, name = APIRouter(dependencies=[Depends(find)]), base.split("/")[2]
-    for path, function, settings in (
-        ("", show_session, {"responses": problems(*errors)}),
-        ("/frames", list_frames, {"responses": problems(*errors)}),
-        ("/thumbnail", get_thumbnail, _file(*errors)),
-        ("/meshes/{name}", get_session_mesh, _file(*errors)),
-        ("/download/{kind}", download, _file(*errors, 429, 503)),
-    ):
-        identifier = f"{name}{path.replace('/', '_').replace('{', '').replace('}', '')}"
-        router.get(base + path, operation_id=identifier, **settings)(function)
-    return router
 
 
 def _file(*errors: int) -> dict[str, Any]:
@@ -188,9 +144,9 @@ async def upload_clip(request: Request, identity: Writer) -> Response:
     return JSONResponse(shown(state), 201, {"Location": f"/api/sessions/{state.number}"})
 
 
-async def show_session(request: Request, state: Found) -> SessionShown:
+async def show_session(request: Request, manager: Watching, state: Found) -> SessionShown:
     """Describes a session."""
-    return site_of(request).shown(state, request.state.manager)
+    return site_of(request).shown(state, manager)
 
 
 async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> FramesShown:
@@ -230,7 +186,7 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
         content = zipped(library.out, state.number, stem, library.usage, exists)
     else:
         try:
-            file, made = await library.exports.export(state.number, kind, stem, await site.visitor(request))
+            file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
         except UsageError as error:
             raise problem(422, str(error)) from error
         except UploadRefused as error:
@@ -250,36 +206,11 @@ async def rename(given: NameGiven, request: Request, manager: Changing, state: T
 
 
 async def delete(request: Request, state: ToChange) -> None:
-    """Deletes a session with all its files and links; not one that is live."""
+    """Deletes a session with all its files; not one that is live."""
     try:
         await site_of(request).library.delete([state])
     except SessionInUse as error:
         raise problem(409, str(error)) from error
-
-
-async def list_shares(request: Request, state: ToChange) -> SharesShown:
-    """Lists the links of a session, without their secrets."""
-    found = await site_of(request).library.shares(state)
-    return SharesShown(shares=[ShareShown.model_validate(share) for share in found])
-
-
-async def share(given: ShareGiven, request: Request, manager: Changing, state: ToChange) -> ShareMade:
-    """Makes a link with which everybody may see this session; the answer alone has its secret."""
-    if state.identifier is None:
-        raise problem(409, "the record of this session is lost, so it cannot be shared")
-    account = manager.identity.account.id if manager.identity else None
-    try:
-        made = await site_of(request).library.share(state, account, _DAY_S * given.days)
-    except TooManyShares as error:
-        raise problem(409, f"the session has {MAX_SHARES} links: revoke one first") from error
-    times = [datetime.fromtimestamp(at, UTC) for at in (made.created_at, made.expires_at)]
-    return ShareMade(id=made.id, created_at=times[0], expires_at=times[1], secret=made.secret)
-
-
-async def unshare(share: ShareId, request: Request, state: ToChange) -> None:
-    """Revokes a link at once."""
-    if not await site_of(request).library.unshare(state, share):
-        raise problem(404, "there is no such link")
 
 
 def _existing(request: Request, number: int, manager: Manager) -> SessionState:

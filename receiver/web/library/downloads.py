@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,6 @@ from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.publish.session_usage import SessionUsage
-from receiver.web.places import Visitor
 from receiver.web.uploads.jobs import Places
 
 FORMATS = {
@@ -42,7 +41,7 @@ class Exports:
         for leftover in out.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    async def export(self, number: int, kind: str, stem: str, visitor: Visitor) -> tuple[BinaryIO, str]:
+    async def export(self, number: int, kind: str, stem: str, visitor: Hashable) -> tuple[BinaryIO, str]:
         """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
 
         Args:

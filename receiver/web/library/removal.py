@@ -1,10 +1,9 @@
-"""Removes sessions with their links, and accounts with all that is theirs.
+"""Removes accounts with all that is theirs.
 
 An account's sessions may be live or read when it is removed, or belong to a receiver that runs beside the command. So a
 note in the output directory says that they are to be deleted, and whoever has the directory deletes them.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -12,26 +11,17 @@ from sqlalchemy.orm import Session
 from receiver.publish.output_files import output_errors, publish_file
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState
 from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
-from receiver.web.library.shares import remove_shares
 from receiver.web.models.files import ModelFiles
 from receiver.web.owners import account_key, key_of_session
 
 _NOTE = ".removed-account-"
 
 
-def delete_sessions(directory: SessionDirectory, database: Database, states: Sequence[SessionState]) -> None:
-    """Deletes sessions with their files and links. Raises SessionInUse or OutputError."""
-    directory.delete([state.number for state in states])
-    known = [state.identifier for state in states if state.identifier is not None]
-    database.write(lambda session: remove_shares(session, known))
-
-
 def remove_account(database: Database, files: ModelFiles, out: Path, account: Account, now: float) -> int:
-    """Removes an account, its tokens, browsers, links and models, and notes that its sessions are to be deleted.
+    """Removes an account, its tokens, browsers and models, and notes that its sessions are to be deleted.
 
     Returns:
         the number of models.
@@ -50,7 +40,6 @@ def remove_account(database: Database, files: ModelFiles, out: Path, account: Ac
     models = database.write(work)
     for model in models:
         files.remove(model)
-    database.forget()
     return len(models)
 
 
@@ -60,7 +49,7 @@ def delete_sessions_of_removed(directory: SessionDirectory, database: Database) 
     for note in out.glob(f"{_NOTE}*"):
         with output_errors(note):
             key, removed_at = note.name.removeprefix(_NOTE), float(note.read_text())
-        if _is_there(database, key, removed_at) or _deleted(directory, database, key, removed_at):
+        if _is_there(database, key, removed_at) or _deleted(directory, key, removed_at):
             with output_errors(note):
                 note.unlink(missing_ok=True)
 
@@ -71,11 +60,11 @@ def _is_there(database: Database, key: str, removed_at: float) -> bool:
     return any(account_key(name) == key and created_at <= removed_at for name, created_at, *_ in accounts)
 
 
-def _deleted(directory: SessionDirectory, database: Database, key: str, removed_at: float) -> bool:
-    states = [s for s in directory.sessions() if key_of_session(s) == key and s.statistics.began_at <= removed_at]
+def _deleted(directory: SessionDirectory, key: str, removed_at: float) -> bool:
+    found = [s for s in directory.sessions() if key_of_session(s) == key and s.statistics.began_at <= removed_at]
     try:
-        if states:
-            delete_sessions(directory, database, states)
+        if found:
+            directory.delete([state.number for state in found])
     except SessionInUse:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What the page does with recorded sessions: shows, renames, deletes, shares and downloads them."""
+"""What the page does with recorded sessions: shows, renames, deletes and downloads them."""
 
 import asyncio
 import logging
@@ -11,15 +11,11 @@ from common.errors import OutputError
 from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
-from receiver.web.accounts.secrets import secret_hash
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
-from receiver.web.database.tables import ShareRow
-from receiver.web.library import shares
 from receiver.web.library.downloads import Exports
 from receiver.web.library.recorded import RecordedFrames
-from receiver.web.library.removal import delete_sessions, delete_sessions_of_removed, remove_account
-from receiver.web.library.shares import Share
+from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 from receiver.web.library.thumbnails import thumbnail
 from receiver.web.models.files import ModelFiles
 from receiver.web.owners import account_key, is_clip, key_of_session
@@ -38,7 +34,7 @@ class Library:
     """The recorded sessions of an output directory.
 
     Args:
-        database: has the links with which sessions are shared.
+        database: says whether an account was removed.
     """
 
     def __init__(self, directory: SessionDirectory, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -74,14 +70,6 @@ class Library:
         """A session that has frames, or None."""
         return next((state for state in self.sessions() if state.number == number), None)
 
-    async def shared(self, secret: str) -> SessionState | None:
-        """The session of a link; None if it is unknown, has expired or was revoked, or the session was deleted."""
-        digest, now = secret_hash(secret), self._clock.wall()
-        if digest is None:
-            return None
-        found = await self._database.read_async(lambda session: shares.find_shared(session, digest, now))
-        return next((state for state in self.sessions() if state.identifier == found), None) if found else None
-
     async def rename(self, number: int, name: str) -> bool:
         """Names a session; returns whether there is one. Raises ValueError for a name that does not print."""
         name = unicodedata.normalize("NFKC", name).strip()
@@ -90,8 +78,8 @@ class Library:
         return await asyncio.to_thread(self._directory.rename, number, name)
 
     async def delete(self, states: Sequence[SessionState]) -> None:
-        """Deletes sessions with their files and links. Raises SessionInUse or OutputError."""
-        await asyncio.to_thread(delete_sessions, self._directory, self._database, states)
+        """Deletes sessions with their files. Raises SessionInUse or OutputError."""
+        await asyncio.to_thread(self._directory.delete, [state.number for state in states])
 
     async def remove_account(self, account: Account, files: ModelFiles) -> None:
         """Removes an account with its models and sessions; a session in use is deleted later. Raises OutputError."""
@@ -117,23 +105,6 @@ class Library:
                 if not tries_left:
                     logger.warning("session %d of a clip that failed is left: %s", found.number, error)
             await asyncio.sleep(_DISCARD_EVERY_S)
-
-    async def share(self, state: SessionState, account: int | None, lasts_s: float) -> Share:
-        """Makes a link. Raises TooManyShares."""
-        now, identifier = self._clock.wall(), state.identifier or ""
-        return await self._database.write_async(
-            lambda session: shares.add_share(session, identifier, account, now, lasts_s)
-        )
-
-    async def shares(self, state: SessionState) -> Sequence[ShareRow]:
-        """The links of a session."""
-        now, identifier = self._clock.wall(), state.identifier or ""
-        return await self._database.read_async(lambda session: shares.list_shares(session, identifier, now))
-
-    async def unshare(self, state: SessionState, share: str) -> bool:
-        """Revokes a link; returns whether there was one."""
-        identifier = state.identifier or ""
-        return await self._database.write_async(lambda session: shares.remove_share(session, identifier, share))
 
     async def thumbnail(self, state: SessionState) -> bytes | None:
         """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""

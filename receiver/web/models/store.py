@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, load_only
 
-from receiver.web.accounts.store import Account, account_exists, lock_account
+from receiver.web.accounts.store import Account, account_exists
 from receiver.web.database.tables import ModelRow
 
 
@@ -20,7 +20,6 @@ def count_models(session: Session, account: Account) -> int:
 
 def add_model(session: Session, account: Account, model: ModelRow, most: int) -> None:
     """Adds a model whose files are on disk. Raises TooManyModels also if the account was removed meanwhile."""
-    lock_account(session, account)
     if not account_exists(session, account) or count_models(session, account) >= most:
         raise TooManyModels
     model.account_id = account.id

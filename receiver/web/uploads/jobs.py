@@ -9,11 +9,10 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from common.clock import Clock
 from receiver.web.accounts.store import Account
-from receiver.web.accounts.throttle import KeyedRates
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UploadOutcome
+from receiver.web.rate_limits import RateLimits, TriedTooOften
 from receiver.web.uploads.errors import UploadRefused
 
 T = TypeVar("T")
@@ -23,7 +22,7 @@ Event = Mapping[str, Any]
 # On their way at a time: each picture holds its body in memory.
 _ARRIVING, _OF_ACCOUNT = 64, 6
 # Of one account; each costs a process that decodes it.
-_UPLOADS_PER_MINUTE = 60.0
+_UPLOADS = "60 per minute"
 
 
 class Places:
@@ -63,11 +62,10 @@ class Admission:
         exists: Callable[[Account], Awaitable[bool]],
         models: Callable[[Account], Awaitable[int]],
         clips: Callable[[Account], int],
-        clock: Clock,
     ) -> None:
         self.most = config.account_models
         self._exists, self.models, self.clips = exists, models, clips
-        self._rates = KeyedRates(_UPLOADS_PER_MINUTE, round(_UPLOADS_PER_MINUTE), clock)
+        self._rates = RateLimits(_UPLOADS)
         self._arriving = Places(_ARRIVING, _OF_ACCOUNT)
 
     @asynccontextmanager
@@ -77,9 +75,12 @@ class Admission:
         Raises:
             UploadRefused: 409 the account keeps too much, 429 too many uploads.
         """
-        wait_s = self._rates.take(str(account.id))
-        if wait_s > 0:
-            raise UploadRefused(429, f"too many uploads: try again in {math.ceil(wait_s)} s", wait_s)
+        try:
+            self._rates.take(str(account.id))
+        except TriedTooOften as error:
+            raise UploadRefused(
+                429, f"too many uploads: try again in {math.ceil(error.wait_s)} s", error.wait_s
+            ) from error
         work.check(account)
         with self._arriving.take(account):
             await self.check(account)

@@ -1,6 +1,5 @@
 """The life of an account over HTTP, and every refusal on its way."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,19 +8,13 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
-from receiver.web.accounts.identity import current_identity
+from receiver.web.accounts.identity import identify
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from receiver.web.config import AccountsConfig
 from tests.support.fake_pictures import FakePictures
 from tests.support.web_service import HOST, PASSWORD, Site, open_site
 
 EVIL = "203.0.113.9"
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, FakePictures()) as opened:
-        yield opened
 
 
 async def sign_in(client: httpx.AsyncClient, name: str = "Anna", password: str = PASSWORD) -> httpx.Response:
@@ -37,24 +30,23 @@ async def name_of(client: httpx.AsyncClient) -> str | None:
     return found
 
 
-async def test_life_of_an_account_on_both_databases(database_option: str | None, tmp_path: Path) -> None:
-    async with open_site(tmp_path, FakePictures(), accounts=AccountsConfig(database=database_option)) as site:
-        anna = await site.visitor("Anna")
-        assert await name_of(anna) == "Anna"
-        made = (await anna.post("/api/tokens", json={"label": " a program "})).json()
-        assert made["token"].startswith("bw_") and made["label"] == "a program"
-        listed = (await anna.get("/api/tokens")).json()["tokens"]
-        assert [token["id"] for token in listed] == [made["id"]] and "token" not in listed[0]
-        program = site.client()
-        program.headers["Authorization"] = f"Bearer {made['token']}"
-        assert (await program.get("/api/models")).json() == {"models": []}
-        assert (await anna.get("/api/tokens")).json()["tokens"][0]["used_at"] is not None
-        assert (await anna.delete(f"/api/tokens/{made['id']}")).status_code == 204
-        assert (await program.get("/api/models")).status_code == 401
-        assert (await anna.delete("/api/session")).status_code == 204
-        assert await name_of(anna) is None
-        del anna.headers["X-CSRF-Token"]
-        assert (await sign_in(anna, "ANNA")).json()["account"] == "Anna"
+async def test_life_of_an_account(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    assert await name_of(anna) == "Anna"
+    made = (await anna.post("/api/tokens", json={"label": " a program "})).json()
+    assert made["token"].startswith("bw_") and made["label"] == "a program"
+    listed = (await anna.get("/api/tokens")).json()["tokens"]
+    assert [token["id"] for token in listed] == [made["id"]] and "token" not in listed[0]
+    program = site.client()
+    program.headers["Authorization"] = f"Bearer {made['token']}"
+    assert (await program.get("/api/models")).json() == {"models": []}
+    assert (await anna.get("/api/tokens")).json()["tokens"][0]["used_at"] is not None
+    assert (await anna.delete(f"/api/tokens/{made['id']}")).status_code == 204
+    assert (await program.get("/api/models")).status_code == 401
+    assert (await anna.delete("/api/session")).status_code == 204
+    assert await name_of(anna) is None
+    del anna.headers["X-CSRF-Token"]
+    assert (await sign_in(anna, "ANNA")).json()["account"] == "Anna"
 
 
 async def sign_up(client: httpx.AsyncClient, name: object = "Anna", password: str = PASSWORD) -> httpx.Response:
@@ -115,26 +107,19 @@ async def test_sign_up_is_open_on_the_loopback_unless_said_otherwise(tmp_path: P
 async def test_sign_ups_of_one_address_are_limited(site: Site) -> None:
     answers = [await sign_up(site.client(EVIL), f"other-{n}") for n in range(22)]
     assert [answer.status_code for answer in answers] == [201] * 20 + [429] * 2
-    assert int(answers[-1].headers["retry-after"]) == 30
-    site.clock.advance(30)
+    assert int(answers[-1].headers["retry-after"]) == 600
+    site.clock.advance(600)
     assert (await sign_up(site.client(EVIL), "later")).status_code == 201
 
 
-async def test_slow_and_endless_bodies_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.accounts.api._MAX_S", 0.01)
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield b'{"name":'
-        await asyncio.Event().wait()
-
+async def test_large_and_endless_bodies_are_not_read(site: Site) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b" " * 1000
 
-    for body, status in ((slow(), 408), (endless(), 413)):
-        headers = {"Content-Type": "application/json"}
-        answer = await site.client().post("/api/session", content=body, headers=headers)
-        assert answer.status_code == status and answer.json()["detail"]
+    for body in (endless(), b" " * 10_000):
+        answer = await site.client().post("/api/session", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413 and "8192" in answer.json()["detail"]
 
 
 async def test_unknown_name_and_wrong_password_have_one_answer(site: Site) -> None:
@@ -161,40 +146,41 @@ async def test_unknown_names_cost_a_hash_too(site: Site, monkeypatch: pytest.Mon
     assert verified == [None] * 3
 
 
-async def test_brute_force_is_locked_out_and_the_owner_is_not(site: Site) -> None:
+async def test_guessing_is_slowed_at_an_account_and_its_owner_signs_in_elsewhere(site: Site) -> None:
     owner = await site.visitor("Anna", "192.0.2.1")
     attacker = site.client(EVIL)
-    statuses = [(await sign_in(attacker, "anna", f"wrong password {n}")).status_code for n in range(8)]
-    assert statuses == [401] * 5 + [429] * 3
-    assert site.outcomes == ["wrong"] * 5 + ["locked"] * 3
-    locked = await sign_in(attacker, "Anna")  # the right password does not help now
-    assert locked.status_code == 429 and int(locked.headers["retry-after"]) == 30
+    for name in ("anna", "nobody"):
+        statuses = [(await sign_in(attacker, name, f"wrong password {n}")).status_code for n in range(7)]
+        assert statuses == [401] * 5 + [429] * 2, name
+    assert site.outcomes == (["wrong"] * 5 + ["locked"] * 2) * 2
+    refused = await sign_in(attacker, "Anna")  # the right password does not help now
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) == 300
     assert await name_of(owner) == "Anna"
     assert (await sign_in(site.client("192.0.2.1"))).status_code == 200
-    site.clock.advance(30)
+    site.clock.advance(300)
     assert (await sign_in(attacker)).status_code == 200
 
 
-async def test_attackers_lock_no_browser_out_that_has_signed_in_before(site: Site) -> None:
-    owner = await site.visitor("Anna")
-    await owner.delete("/api/session")
-    del owner.headers["X-CSRF-Token"]
-    for number in range(60):
-        await sign_in(site.client(f"203.0.113.{number}"), "anna", "wrong password")
-    for _ in range(30):
-        await sign_in(site.client(), "bert", "wrong password")
-    assert (await sign_in(site.client())).status_code == 429, "a browser that is not known"
-    assert (await sign_in(owner)).status_code == 200
-    thief = site.client()
-    thief.cookies.update(owner.cookies)
-    del thief.cookies["bodywire_session"]
-    assert (await sign_in(thief, "bert")).status_code == 429, "known to another account only"
-    assert [(await sign_in(thief, "anna", "wrong password")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+async def test_one_address_cannot_try_many_accounts_nor_many_addresses_one_account(site: Site) -> None:
+    await site.visitor("Anna")
+    tried = [(await sign_in(site.client(EVIL), f"account-{n}", "x")).status_code for n in range(31)]
+    assert tried == [401] * 30 + [429]
+    site.clock.advance(60)
+    assert (await sign_in(site.client(EVIL), "another", "x")).status_code == 401
+    tried = [(await sign_in(site.client(f"203.0.113.{100 + n}"), "anna", "x")).status_code for n in range(51)]
+    assert tried == [401] * 50 + [429]
+    assert (await sign_in(site.client("192.0.2.1"))).status_code == 429
+    site.clock.advance(3600)
+    assert (await sign_in(site.client("192.0.2.1"))).status_code == 200
 
 
-async def test_unknown_name_is_locked_out_like_a_known_one(site: Site) -> None:
-    attacker = site.client(EVIL)
-    assert [(await sign_in(attacker, "nobody")).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+async def test_success_forgets_the_own_failures(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    del anna.headers["X-CSRF-Token"]
+    anna.cookies.clear()
+    for _ in range(3):
+        assert [(await sign_in(site.client(), "Anna", "x")).status_code for _ in range(4)] == [401] * 4
+        assert (await sign_in(site.client())).status_code == 200
 
 
 async def test_stranger_on_this_machine_makes_no_account(tmp_path: Path) -> None:
@@ -345,5 +331,5 @@ async def test_web_socket_has_the_account_of_its_cookie_or_token(site: Site) -> 
         ([], None),
     ):
         connection = HTTPConnection({"type": "websocket", "app": site.app, "headers": headers})
-        identity = await current_identity(connection)
+        identity = await identify(connection)
         assert (identity.account.name if identity else None) == name

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from receiver.web.children.cameras import ChildCamera, ChildCameras
-from receiver.web.places import Visitor
+from receiver.web.preemption import Visitor
 from tests.integration.web.test_live_page import refused
 from tests.support.fake_link import until
 from tests.support.live_page import served

@@ -1,4 +1,4 @@
-"""Recorded sessions over HTTP: who may see, change and share them, and what is left of them."""
+"""Recorded sessions over HTTP: who may see and change them, and what is left of them."""
 
 import asyncio
 import io
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -23,7 +22,6 @@ from tests.support.published_session import publish as publish_session
 from tests.support.published_session import record_session as publish
 from tests.support.web_service import Site, open_site
 
-DAY_S = 86_400.0
 NOBODY = (False, "198.51.100.7")
 
 
@@ -34,13 +32,6 @@ async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
             publish(opened.directory, name)
         opened.clock.advance(10)
         yield opened
-
-
-async def shared(browser: httpx.AsyncClient, number: int = 1, days: float = 1) -> dict[str, str]:
-    answer = await browser.post(f"/api/sessions/{number}/shares", json={"days": days})
-    assert answer.status_code == 201, answer.text
-    made: dict[str, str] = answer.json()
-    return made
 
 
 async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
@@ -74,53 +65,12 @@ async def test_live_session_is_not_deleted(site: Site) -> None:
     assert answer.status_code == 409 and "stop its sender" in answer.json()["detail"]
 
 
-async def test_link_shows_one_session_until_it_expires(site: Site) -> None:
-    anna, stranger = await site.visitor("Anna"), site.client("198.51.100.7")
-    made = await shared(anna)
-    base = f"/api/shared/{made['secret']}"
-    assert len(made["secret"]) >= 43, "256 random bits"
-    assert (await stranger.get(base)).json()["may_change"] is False
-    (line, *_) = (await stranger.get(f"{base}/frames")).json()["frames"]
-    assert (await stranger.get(f"{base}/{line['people'][0]['surface']}")).content[:4] == b"glTF"
-    assert (await stranger.get(f"{base}/thumbnail")).headers["content-type"] == "image/webp"
-    assert (await stranger.get(f"{base}/meshes/s2-000000.glb")).status_code == 404, "of another session"
-    for method, path in (("DELETE", base), ("PATCH", base), ("GET", f"{base}/shares")):
-        assert (await stranger.request(method, path)).status_code in (404, 405)
-    listed = (await anna.get("/api/sessions/1/shares")).json()["shares"]
-    assert [share["id"] for share in listed] == [made["id"]] and made["secret"] not in str(listed)
-    assert made["secret"].encode() not in (site.out / "accounts" / "accounts.sqlite3-wal").read_bytes()
-    site.clock.advance(DAY_S - 1)
-    assert (await stranger.get(base)).status_code == 200
-    site.clock.advance(2)
-    gone = await stranger.get(base)
-    assert gone.status_code == 404 and "no longer valid" in gone.json()["detail"]
-    assert (await anna.get("/api/sessions/1/shares")).status_code == 200
-
-
-async def test_link_ends_with_its_revocation_and_its_session(site: Site) -> None:
-    anna, stranger = await site.visitor("Anna"), site.client("198.51.100.7")
-    links = [await shared(anna) for _ in range(2)]
-    assert (await anna.delete(f"/api/sessions/2/shares/{links[0]['id']}")).status_code == 404, "of another session"
-    assert (await anna.delete(f"/api/sessions/1/shares/{links[0]['id']}")).status_code == 204
-    statuses = [(await stranger.get(f"/api/shared/{link['secret']}/frames")).status_code for link in links]
-    assert statuses == [404, 200]
-    await anna.delete("/api/sessions/1")
-    assert (await stranger.get(f"/api/shared/{links[1]['secret']}")).status_code == 404
-
-
-@pytest.mark.parametrize("days", [0, -1, 366, "1"])
-async def test_link_lasts_between_no_time_and_a_year(site: Site, days: object) -> None:
-    anna = await site.visitor("Anna")
-    assert (await anna.post("/api/sessions/1/shares", json={"days": days})).status_code == 422
-
-
 async def test_changes_need_the_token_of_the_page(site: Site) -> None:
     anna = await site.visitor("Anna")
     del anna.headers["X-CSRF-Token"]
     for method, path, body in (
         ("DELETE", "/api/sessions/1", None),
         ("PATCH", "/api/sessions/1", {"name": "x"}),
-        ("POST", "/api/sessions/1/shares", {"days": 1}),
     ):
         assert (await anna.request(method, path, json=body)).status_code == 403, path
     user = site.client()

@@ -1,13 +1,10 @@
-"""An account changes its password, sees its browsers, and ends; a forgotten password is set with a link."""
+"""An account changes its password, and ends."""
 
 from pathlib import Path
 
 import httpx
-from sqlalchemy.orm import Session
 
 from receiver.link.auth.ownership import SessionOwner
-from receiver.web.accounts import store
-from receiver.web.accounts.service import RESET_S, make_reset
 from receiver.web.owners import CAMERA, CLIP, owner_of
 from tests.support.fake_pictures import picture
 from tests.support.published_session import record_session as publish
@@ -51,50 +48,6 @@ async def test_guesses_of_the_present_password_are_limited(site: Site) -> None:
     assert [answer.status_code for answer in answers] == [403] * 5 + [429] * 3
 
 
-def reset_secret(site: Site) -> str:
-    def work(session: Session) -> str:
-        row = store.find_account(session, "anna")
-        assert row is not None
-        return make_reset(session, store.Account(row.id, row.name), site.clock.now_s)
-
-    return site.service.models._database.write(work)
-
-
-async def test_forgotten_password_is_set_once_with_a_link(site: Site) -> None:
-    anna, stranger = await site.visitor("Anna"), site.client()
-    earlier, secret = reset_secret(site), reset_secret(site)
-    for given, password, status in (
-        (earlier, NEW, 403),
-        (secret + "x", NEW, 403),
-        (secret, "short", 422),
-        (secret, NEW, 204),
-        (secret, NEW, 403),
-    ):
-        answer = await stranger.post("/api/password", json={"secret": given, "password": password})
-        assert answer.status_code == status, (given, answer.text)
-    assert (await anna.get("/api/account")).status_code == 401
-    assert await signs_in(site, NEW) == 200
-    late = reset_secret(site)
-    site.clock.advance(RESET_S + 1)
-    assert (await stranger.post("/api/password", json={"secret": late, "password": NEW})).status_code == 403
-
-
-async def test_browsers_are_listed_and_signed_out(site: Site) -> None:
-    anna = await site.visitor("Anna")
-    browsers = [await other_browser(site) for _ in range(3)]
-    listed = (await anna.get("/api/browsers")).json()["browsers"]
-    assert len(listed) == 4 and sum(each["current"] for each in listed) == 1
-    other = next(each["id"] for each in (await browsers[0].get("/api/browsers")).json()["browsers"] if each["current"])
-    assert (await anna.delete(f"/api/browsers/{other}")).status_code == 204
-    assert (await anna.delete(f"/api/browsers/{other}")).status_code == 404
-    assert [(await each.get("/api/account")).status_code for each in browsers] == [401, 200, 200]
-    assert (await anna.delete("/api/browsers")).status_code == 204
-    assert [(await each.get("/api/account")).status_code for each in (*browsers, anna)] == [401, 401, 401, 200]
-    bert = await site.visitor("Bert")
-    mine = (await anna.get("/api/browsers")).json()["browsers"][0]["id"]
-    assert (await bert.delete(f"/api/browsers/{mine}")).status_code == 404
-
-
 def found(folder: Path, *texts: str) -> list[str]:
     """Which of the texts some file or its name has."""
     content = b"".join(str(path).encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -109,7 +62,6 @@ async def test_nothing_is_left_of_an_account(site: Site) -> None:
     publish(site.directory, "annas-room", HER_CAMERA.subject)
     publish(site.directory, "annas-clip", f"token:{owner_of(CLIP, 'Anna')}")
     site.clock.advance(10)
-    shared = (await anna.post("/api/sessions/1/shares", json={"days": 1})).json()["secret"]
     await anna.post("/api/tokens", json={"label": "annas-laptop"})
     used = (await anna.get("/api/account")).json()
     assert (used["models"], used["clips"]) == (1, 1)
@@ -121,7 +73,6 @@ async def test_nothing_is_left_of_an_account(site: Site) -> None:
     assert found(site.out, *hers) == []
     assert found(site.out, "Bert", "hall") == ["Bert", "hall"]
     assert (await anna.get("/api/account")).status_code == 401
-    assert (await site.client().get(f"/api/shared/{shared}")).status_code == 404
     assert len(list((site.out / "models").iterdir())) == 1
     assert await signs_in(site, PASSWORD) == 401
 
@@ -145,6 +96,10 @@ async def test_sessions_in_use_go_after_their_account(site: Site) -> None:
 async def test_token_of_a_program_may_not(site: Site) -> None:
     anna, program = await site.visitor("Anna"), site.client()
     token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
-    for method, path in (("GET", "/api/account"), ("GET", "/api/browsers"), ("DELETE", "/api/browsers")):
-        answer = await program.request(method, path, headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == 403, path
+    program.headers["Authorization"] = f"Bearer {token}"
+    for method, path, body in (
+        ("GET", "/api/account", None),
+        ("PUT", "/api/password", {"old": PASSWORD, "new": NEW}),
+        ("DELETE", "/api/account", {"password": PASSWORD}),
+    ):
+        assert (await program.request(method, path, json=body)).status_code == 403, path

@@ -5,8 +5,6 @@ import { belongsToControl, showShortcuts } from "./shell/shortcuts.ts";
 
 const NAMES = ["live", "sessions", "models", "account"] as const;
 type Name = (typeof NAMES)[number];
-/** Addresses of links that were given to somebody. */
-const LINKS: Readonly<Record<string, Name>> = { shared: "sessions", reset: "account", forgotten: "account" };
 
 const LOADERS: Record<Name, (app: App, element: HTMLElement) => Promise<View>> = {
   live: async (app, element) => new (await import("./live/view.ts")).LiveView(app, element),
@@ -51,8 +49,7 @@ async function open(name: Name): Promise<void> {
 }
 
 function openFromAddress(): void {
-  const first = location.hash.slice(1).split("/")[0]!;
-  const name = LINKS[first] ?? (first as Name);
+  const name = location.hash.slice(1).split("/")[0] as Name;
   open(NAMES.includes(name) ? name : "live").catch((error: unknown) => app.fail(error));
 }
 

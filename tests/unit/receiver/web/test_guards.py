@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
 from receiver.web.config import WebConfig
-from receiver.web.guards import Guard, is_cross_origin
+from receiver.web.guards import Guard, is_of_another_site
 from receiver.web.metrics import WebMetrics
 from tests.support.fake_link import settle
 
@@ -20,7 +20,7 @@ def headers(origin: str | None, host: str = "studio.example:8080") -> Headers:
 
 @pytest.mark.parametrize("origin", [None, "http://studio.example:8080", "https://STUDIO.example:8080"])
 def test_page_of_the_server_and_programs_are_not_cross_origin(origin: str | None) -> None:
-    assert not is_cross_origin(headers(origin))
+    assert not is_of_another_site(headers(origin))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_page_of_the_server_and_programs_are_not_cross_origin(origin: str | None
     ["https://evil.example", "http://studio.example", "http://studio.example:8081", "null", "", "studio.example:8080"],
 )
 def test_other_hosts_ports_and_opaque_origins_are_cross_origin(origin: str) -> None:
-    assert is_cross_origin(headers(origin))
+    assert is_of_another_site(headers(origin))
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ async def test_public_page_without_tls_wants_one_of_its_names(host: str, status:
     assert await answered(encrypted=True) == 200
 
 
-def test_garbage_is_cross_origin_and_no_error() -> None:
+def test_garbage_is_of_another_site_and_no_error() -> None:
     for origin in ("http://[", "http://[::1", "http://[1.2.3.4]", "\0", "//"):
-        assert is_cross_origin(headers(origin, host="[")), origin
-    assert is_cross_origin(Headers({"origin": "null"})), "an origin without host matches no missing host"
+        assert is_of_another_site(headers(origin, host="[")), origin
+    assert is_of_another_site(Headers({"origin": "null"})), "an origin without host matches no missing host"
 
 
 async def test_one_client_has_so_many_requests_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

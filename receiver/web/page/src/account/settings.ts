@@ -1,10 +1,10 @@
-/** What an account can change of itself: its password, the browsers that are signed in, and whether it exists. */
+/** What an account can change of itself: its tokens, its password, and whether it exists. */
 
 import type { App } from "../shell/app.ts";
-import { explain } from "../shell/api.ts";
 import { fill, h } from "../shell/dom.ts";
-import { openDialog } from "../shell/shortcuts.ts";
+import { confirmDialog, openDialog } from "../shell/shortcuts.ts";
 import { day } from "../live/units.ts";
+import { button, field, form, hiddenName, passwordField, submitButton, type Values } from "./form.ts";
 
 interface Use {
   created_at: string;
@@ -13,146 +13,153 @@ interface Use {
   models_allowed: number;
 }
 
-interface Browser {
+interface Token {
   id: string;
+  label: string;
   created_at: string;
-  used_at: string;
-  current: boolean;
-}
-
-/** A labelled field of a form. */
-export function field(label: string, attributes: Record<string, unknown>): HTMLElement {
-  const id = `field-${String(attributes["name"])}`;
-  return h("div", { class: "field" }, h("label", { for: id }, label), h("input", { id, ...attributes }));
-}
-
-/** A field for a password that does not exist yet. */
-export function newPassword(name: string): HTMLElement {
-  const attributes = { name, type: "password", autocomplete: "new-password", required: true };
-  return field("New password", { ...attributes, minlength: 10, maxlength: 256 });
+  used_at: string | null;
 }
 
 export class AccountSettings {
-  readonly use = h("p", { class: "soft" });
   readonly elements: readonly HTMLElement[];
   readonly #app: App;
-  readonly #browsers = h("ul", { class: "browsers" });
-  readonly #said = h("p", { class: "notice", role: "status" });
-  readonly #message = h("p", { class: "notice bad", role: "alert" });
+  readonly #account: string;
+  readonly #use = h("p", { class: "soft" });
+  readonly #fresh = h("div", { class: "fresh", "aria-live": "polite" });
+  readonly #tokens = h("ul", { class: "tokens" });
 
-  constructor(app: App) {
+  constructor(app: App, account: string) {
     this.#app = app;
-    const others = () => void this.#attempt(() => this.#end("/api/browsers"));
-    const kept = "With all its models, clips, tokens and links, and the sessions of its browsers’ cameras.";
-    const button = (text: string, style: string, onclick: () => void) =>
-      h("div", {}, h("button", { type: "button", class: `button ${style}`, onclick }, text));
+    this.#account = account;
+    const signOut = button("Sign out", "", () => void this.#attempt(() => this.#signOut()));
     this.elements = [
+      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, account), this.#use), signOut),
+      this.#tokenCard(),
       h("section", { class: "card" }, h("h2", {}, "Password"), this.#passwordForm()),
       h(
         "section",
         { class: "card" },
-        h("h2", {}, "Browsers that are signed in"),
-        this.#browsers,
-        button("Sign all others out", "", others),
-      ),
-      h(
-        "section",
-        { class: "card" },
         h("h2", {}, "Delete the account"),
-        h("p", { class: "soft" }, kept),
-        button("Delete the account…", "danger", () => this.#askToDelete()),
+        h("p", { class: "soft" }, "With all its models, clips and tokens, and the sessions of its browsers’ cameras."),
+        h(
+          "div",
+          {},
+          button("Delete the account…", "danger", () => this.#askToDelete()),
+        ),
       ),
     ];
+    void this.reload();
+  }
+
+  /** Takes away the token that was just made. */
+  hideSecret(): void {
+    this.#fresh.replaceChildren();
   }
 
   async reload(): Promise<void> {
     await this.#attempt(async () => {
-      const [use, { browsers }] = await Promise.all([
+      const [use, { tokens }] = await Promise.all([
         this.#app.api.get<Use>("/api/account"),
-        this.#app.api.get<{ browsers: Browser[] }>("/api/browsers"),
+        this.#app.api.get<{ tokens: Token[] }>("/api/tokens"),
       ]);
       const { models, clips, models_allowed: allowed, created_at: created } = use;
-      this.use.textContent = `${models + clips} of ${allowed} models and clips used. Account made ${day(created)}.`;
-      fill(this.#browsers, ...browsers.map((browser) => this.#row(browser)));
+      this.#use.textContent = `${models + clips} of ${allowed} models and clips used. Account made ${day(created)}.`;
+      fill(this.#tokens, ...tokens.map((token) => this.#row(token)));
     });
   }
 
-  #passwordForm(): HTMLElement {
-    const form = h(
-      "form",
-      { class: "form" },
-      field("Current password", { name: "old", type: "password", autocomplete: "current-password", required: true }),
-      newPassword("new"),
-      this.#said,
-      this.#message,
-      h("div", { class: "form-actions" }, h("button", { type: "submit", class: "button" }, "Change the password")),
+  #tokenCard(): HTMLElement {
+    const attributes = { name: "label", maxlength: 64, placeholder: "for example: laptop" };
+    const make = form([field("Name of the new token", attributes)], [submitButton("Make a token")], (values) =>
+      this.#makeToken(values).then(() => make.reset()),
     );
-    const change = async () => {
-      this.#said.textContent = "";
-      await this.#app.api.post("/api/password", Object.fromEntries(new FormData(form)), "PUT");
-      form.reset();
-      await this.#app.refresh();
-      this.#said.textContent = "The password is changed. Other browsers have to sign in again.";
-      await this.reload();
-    };
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      void this.#attempt(change);
-    });
-    return form;
+    return h(
+      "section",
+      { class: "card" },
+      h("h2", {}, "Tokens"),
+      h(
+        "p",
+        { class: "soft" },
+        "Programs send a token instead of a password: ",
+        h("code", {}, "Authorization: Bearer TOKEN"),
+        ". The ",
+        h("a", { href: "/docs" }, "programming interface"),
+        " lists what they may ask.",
+      ),
+      this.#fresh,
+      this.#tokens,
+      make,
+    );
   }
 
-  #row({ id, created_at: created, used_at: used, current }: Browser): HTMLElement {
-    const text = current ? "This browser" : `Last used ${day(used)}`;
-    const attributes = {
-      type: "button",
-      class: "button compact danger",
-      "aria-label": `Sign out the browser of ${day(created)}`,
-      onclick: () => void this.#attempt(() => this.#end(`/api/browsers/${id}`)),
-    };
-    const since = h("span", { class: "soft small" }, ` since ${day(created)}`);
-    return h("li", {}, h("span", {}, text, since), !current && h("button", attributes, "Sign out"));
-  }
-
-  async #end(path: string): Promise<void> {
-    await this.#app.api.delete(path);
+  async #makeToken(values: Values): Promise<void> {
+    const { token, label } = await this.#app.api.post<{ token: string; label: string }>("/api/tokens", values);
+    const copy = button("Copy", "compact", () => void this.#app.copy(token, copy));
+    fill(
+      this.#fresh,
+      h("p", {}, h("strong", {}, `Token “${label}”. `), "Copy it now: it is not shown again."),
+      h("div", { class: "token-row" }, h("code", { class: "token", tabindex: 0 }, token), copy),
+    );
     await this.reload();
   }
 
+  #row(token: Token): HTMLElement {
+    const used = token.used_at === null ? "never used" : `used ${day(token.used_at)}`;
+    const about = h("span", { class: "soft small" }, ` made ${day(token.created_at)}, ${used}`);
+    const revoke = button("Revoke", "compact danger", () => void this.#revoke(token));
+    revoke.setAttribute("aria-label", `Revoke ${token.label}`);
+    return h("li", {}, h("span", {}, token.label, about), revoke);
+  }
+
+  async #revoke({ id, label }: Token): Promise<void> {
+    const text = `Programs that use “${label}” are refused from now on.`;
+    if (!(await confirmDialog("Revoke this token?", text, "Revoke"))) return;
+    await this.#attempt(() => this.#app.api.delete(`/api/tokens/${id}`));
+    this.hideSecret();
+    await this.reload();
+  }
+
+  #passwordForm(): HTMLElement {
+    const fields = [
+      hiddenName(this.#account),
+      passwordField("Current password", "old", "current-password"),
+      passwordField("New password", "new", "new-password"),
+    ];
+    const element = form(fields, [submitButton("Change the password")], async (values) => {
+      await this.#app.api.post("/api/password", values, "PUT");
+      element.reset();
+      await this.#app.refresh();
+      return "The password is changed. Other browsers have to sign in again.";
+    });
+    return element;
+  }
+
   #askToDelete(): void {
-    const message = h("p", { class: "notice bad", role: "alert" });
-    const form = h(
-      "form",
-      { class: "form" },
+    const fields = [
+      hiddenName(this.#account),
       h("p", {}, "Nothing of it is left on the receiver. This cannot be undone."),
-      field("Password", { name: "password", type: "password", autocomplete: "current-password", required: true }),
-      message,
-      h(
-        "div",
-        { class: "actions" },
-        h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Cancel"),
-        h("button", { type: "submit", class: "button danger" }, "Delete"),
-      ),
-    );
-    const dialog = openDialog("Delete the account?", form);
-    const remove = async () => {
-      await this.#app.api.post("/api/account", Object.fromEntries(new FormData(form)), "DELETE");
+      passwordField("Password", "password", "current-password"),
+    ];
+    const cancel = button("Cancel", "", () => dialog.close());
+    const content = form(fields, [cancel, submitButton("Delete", "danger")], async (values) => {
+      await this.#app.api.post("/api/account", values, "DELETE");
       dialog.close();
       await this.#app.refresh();
       this.#app.say("The account is deleted.");
-    };
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      remove().catch((error: unknown) => (message.textContent = explain(error)));
     });
+    const dialog = openDialog("Delete the account?", content);
+  }
+
+  async #signOut(): Promise<void> {
+    await this.#app.api.delete("/api/session");
+    await this.#app.refresh();
   }
 
   async #attempt(action: () => Promise<void>): Promise<void> {
     try {
-      this.#message.textContent = "";
       await action();
     } catch (error) {
-      this.#message.textContent = explain(error);
+      this.#app.fail(error);
     }
   }
 }

@@ -142,8 +142,6 @@ export interface Status {
   sign_up: boolean;
   live: boolean;
   browser_camera: boolean;
-  /** Whether the receiver mails links to set a forgotten password. */
-  mail: boolean;
   /** Of uploads. */
   limits: { picture_bytes: number; clip_bytes: number; clip_seconds: number };
   /** How senders reach the receiver; null in a replay, and for who may not watch. */

@@ -5,7 +5,7 @@ import { explain } from "../shell/api.ts";
 import { h } from "../shell/dom.ts";
 import { openDialog } from "../shell/shortcuts.ts";
 import { fileSize } from "../live/units.ts";
-import { sessionName, type Session } from "./types.ts";
+import { sessionName, sessionPath, type Session } from "./types.ts";
 
 const FORMATS: readonly [kind: string, name: string, meaning: string][] = [
   ["glb", "GLB", "animation with texture and skeleton, for Blender, Unity and Unreal"],
@@ -14,8 +14,7 @@ const FORMATS: readonly [kind: string, name: string, meaning: string][] = [
   ["zip", "ZIP", "all files of the session as they are"],
 ];
 
-/** @param path of the session, or of the link to it. */
-export function showDownloads(app: App, session: Session, path: string): void {
+export function showDownloads(app: App, session: Session): void {
   const message = h("p", { class: "notice bad", role: "alert" });
   const state = h("p", { class: "soft small", role: "status" });
   const row = ([kind, name, meaning]: (typeof FORMATS)[number]) => {
@@ -24,7 +23,7 @@ export function showDownloads(app: App, session: Session, path: string): void {
     return h("li", {}, button, h("span", { class: "soft small" }, meaning + size));
   };
   const load = async (kind: string, button: HTMLButtonElement) => {
-    const href = `${path}/download/${kind}`;
+    const href = `${sessionPath(session.number)}/download/${kind}`;
     if (kind === "zip") {
       // May be larger than the memory: the browser writes it as it comes.
       save(href, "");

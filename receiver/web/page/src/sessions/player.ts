@@ -11,7 +11,7 @@ import { covered } from "../scene/covered.ts";
 import { PeopleList } from "../scene/people-list.ts";
 import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
 import { showDownloads } from "./downloads.ts";
-import { sessionFacts, sessionName, type Session } from "./types.ts";
+import { sessionFacts, sessionName, sessionPath, type Session } from "./types.ts";
 
 export class SessionPlayer implements TimelineListener {
   readonly element: HTMLElement;
@@ -20,13 +20,10 @@ export class SessionPlayer implements TimelineListener {
   readonly #timeline: Timeline;
   readonly #scene = h("div", { class: "viewport" });
   readonly #people: PeopleList;
-  readonly #closed: (() => void) | null;
+  readonly #closed: () => void;
 
-  /**
-   * @param path of the session, or of the link to it.
-   * @param closed is called to go back; null where there is nothing to go back to.
-   */
-  constructor(app: App, session: Session, path: string, closed: (() => void) | null) {
+  /** @param closed is called to go back. */
+  constructor(app: App, session: Session, closed: () => void) {
     this.#closed = closed;
     const canvas = h("canvas", {
       tabindex: 0,
@@ -64,7 +61,7 @@ export class SessionPlayer implements TimelineListener {
       h(
         "header",
         { class: "model-head" },
-        closed && iconButton("back", "Back to all sessions", closed),
+        iconButton("back", "Back to all sessions", closed),
         h(
           "div",
           {},
@@ -72,15 +69,15 @@ export class SessionPlayer implements TimelineListener {
           h("p", { class: "soft small" }, sessionFacts(session)),
           h("p", { class: "soft small" }, facts(...averages)),
         ),
-        iconButton("download", "Download", () => showDownloads(app, session, path)),
+        iconButton("download", "Download", () => showDownloads(app, session)),
       ),
       this.#scene,
     );
-    this.#timeline.play(path, session.last_seq);
+    this.#timeline.play(sessionPath(session.number), session.last_seq);
   }
 
   key(event: KeyboardEvent): boolean {
-    if (event.key === "Escape" && this.#closed) this.#closed();
+    if (event.key === "Escape") this.#closed();
     else if (event.key === " ") this.#timeline.togglePlaying();
     else return this.#toolbar.key(event);
     return true;

@@ -23,12 +23,6 @@ export interface Session {
   age_ms: number | null;
 }
 
-export interface Share {
-  id: string;
-  created_at: string;
-  expires_at: string;
-}
-
 export function sessionPath(number: number): string {
   return `/api/sessions/${number}`;
 }

@@ -1,4 +1,4 @@
-/** The sessions view: what was recorded, to play, name, download, share and delete. */
+/** The sessions view: what was recorded, to play, name, download and delete. */
 
 import { explain } from "../shell/api.ts";
 import { fill, h, icon, iconButton } from "../shell/dom.ts";
@@ -9,7 +9,6 @@ import type { Status } from "../protocol/messages.ts";
 import { ACCEPT } from "../uploads/files.ts";
 import { UploadQueue } from "../uploads/queue.ts";
 import { showDownloads } from "./downloads.ts";
-import { showSharing } from "./sharing.ts";
 import { sessionFacts, sessionName, sessionPath, type Session } from "./types.ts";
 
 export class SessionsView extends DetailView {
@@ -28,7 +27,6 @@ export class SessionsView extends DetailView {
   });
 
   protected override fillHome(status: Status): void {
-    if (location.hash.startsWith("#shared/")) return;
     if (status.live) {
       const head = h("header", { class: "page-head" }, h("div", {}, h("h1", {}, "Sessions"), this.#summary));
       if (status.account !== null) head.append(this.#upload(status));
@@ -83,7 +81,6 @@ export class SessionsView extends DetailView {
     const changes = session.may_change
       ? [
           iconButton("rename", `Rename ${name}`, () => void this.#rename(session)),
-          iconButton("share", `Share ${name}`, () => void showSharing(this.app, session)),
           iconButton("delete", `Delete ${name}`, () => void this.#delete(session), { disabled: session.connected }),
         ]
       : [];
@@ -100,7 +97,7 @@ export class SessionsView extends DetailView {
       h(
         "div",
         { class: "card-actions" },
-        iconButton("download", `Download ${name}`, () => showDownloads(this.app, session, path)),
+        iconButton("download", `Download ${name}`, () => showDownloads(this.app, session)),
         ...changes,
       ),
     );
@@ -113,7 +110,7 @@ export class SessionsView extends DetailView {
   }
 
   async #delete(session: Session): Promise<void> {
-    const text = `“${sessionName(session)}”, ${fileSize(session.bytes)}, is deleted from the receiver with all its meshes and links. This cannot be undone.`;
+    const text = `“${sessionName(session)}”, ${fileSize(session.bytes)}, is deleted from the receiver with all its meshes. This cannot be undone.`;
     if (!(await confirmDialog("Delete this session?", text, "Delete"))) return;
     await this.#attempt(() => this.app.api.delete(sessionPath(session.number)));
   }
@@ -129,22 +126,18 @@ export class SessionsView extends DetailView {
   }
 
   protected override load(view: string, id: string): Promise<Detail> | null {
-    if (view === "shared" && id) return this.#player(`/api/shared/${encodeURIComponent(id)}`, null);
-    return view === "sessions" && Number(id) > 0 ? this.#player(sessionPath(Number(id)), toList) : null;
+    return view === "sessions" && Number(id) > 0 ? this.#player(Number(id)) : null;
   }
 
   protected override refused(error: unknown): void {
-    if (location.hash.startsWith("#shared/")) {
-      fill(this.home, h("h1", {}, "Sessions"), h("p", { class: "notice bad", role: "alert" }, explain(error)));
-    } else {
-      toList();
-      this.app.fail(error);
-    }
+    toList();
+    this.app.fail(error);
   }
 
-  async #player(path: string, closed: (() => void) | null): Promise<Detail> {
-    const [session, { SessionPlayer }] = await Promise.all([this.app.api.get<Session>(path), import("./player.ts")]);
-    return new SessionPlayer(this.app, session, path, closed);
+  async #player(number: number): Promise<Detail> {
+    const loading = this.app.api.get<Session>(sessionPath(number));
+    const [session, { SessionPlayer }] = await Promise.all([loading, import("./player.ts")]);
+    return new SessionPlayer(this.app, session, toList);
   }
 }
 

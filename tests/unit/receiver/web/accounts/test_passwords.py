@@ -18,55 +18,33 @@ def test_password_is_accepted(password: str) -> None:
     "password",
     [
         "", "short", "a" * (MAX_PASSWORD + 1), "aaaaaaaaaa", "abababababab", "password123", "PASSWORD2024!",
-        "qwertyuiop", "1234567890", "0987654321", "abcdefghijkl", "iloveyou2024", "summer2024!!",
-        "abc123abc123", "passwordpassword",
+        "qwertyuiop", "1234567890", "0987654321", "abcdefghijkl", "iloveyou2024", "summer2024!",
+        "abc123abc123", "passwordpassword", "bodywire2026", "annabella1", "2024ANNABELLA",
     ],
 )  # fmt: skip
 def test_weak_password_is_refused(password: str) -> None:
     with pytest.raises(ValueError, match="password") as raised:
-        check_password(password, "anna")
-    assert len(password) < 8 or password not in str(raised.value)
-
-
-@pytest.mark.parametrize("password", ["Annabella2024", "annabella2024", "2024ANNABELLA"])
-def test_password_that_is_the_name_is_refused(password: str) -> None:
-    with pytest.raises(ValueError, match="is the name"):
         check_password(password, "Annabella")
+    assert len(password) < 8 or password not in str(raised.value)
 
 
 async def test_hash_is_argon2id_with_the_costs_of_the_rfc() -> None:
     hasher = PasswordHasher()
-    try:
-        encoded = await hasher.hash("correct horse")
-        assert encoded.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
-        assert await hasher.verify(encoded, "correct horse")
-        assert not await hasher.verify(encoded, "correct horsE")
-    finally:
-        hasher.close()
+    encoded = await hasher.hash("correct horse")
+    assert encoded.startswith("$argon2id$v=19$m=65536,t=3,p=1$")
+    assert await hasher.verify(encoded, "correct horse")
+    assert not await hasher.verify(encoded, "correct horsE")
 
 
 async def test_nobody_has_a_password() -> None:
     hasher = cheap_passwords()
     assert not await hasher.verify(None, "nobody has this password")
-    assert not await hasher.verify("damaged", "nobody has this password")
-    hasher.close()
 
 
 async def test_password_may_be_composed_otherwise() -> None:
     hasher = cheap_passwords()
     assert await hasher.verify(await hasher.hash("pässword schön"), "pa\u0308ssword scho\u0308n")
     assert await hasher.verify(await hasher.hash("\ud800 is no character"), "\ud800 is no character")
-    hasher.close()
-
-
-def test_hash_of_other_cost_is_outdated() -> None:
-    cheap = cheap_passwords()
-    encoded = cheap.hash_now("correct horse")
-    assert not cheap.is_outdated(encoded)
-    other = PasswordHasher(argon2.PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
-    assert other.is_outdated(encoded)
-    cheap.close()
-    other.close()
 
 
 class _HeldHasher(argon2.PasswordHasher):
@@ -98,18 +76,3 @@ async def test_few_passwords_are_hashed_at_a_time_and_a_flood_is_refused() -> No
     assert sum(isinstance(outcome, PasswordsBusy) for outcome in outcomes) == 68
     assert held.most <= 2
     assert not await hasher.verify(None, "x")  # there is room again
-    hasher.close()
-
-
-async def test_given_up_passwords_count_until_their_thread_is_done() -> None:
-    held = _HeldHasher()
-    hasher = PasswordHasher(held)
-    tasks = [asyncio.create_task(hasher.verify(None, "x")) for _ in range(32)]
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    with pytest.raises(PasswordsBusy):
-        await hasher.verify(None, "x")
-    held.gate.set()
-    hasher.close()

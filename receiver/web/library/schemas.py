@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from receiver.publish.session_records import SessionState
-from receiver.web.accounts.api import Given
 from receiver.web.library.service import MAX_NAME
+from receiver.web.small_body import Given
 
 
 class SessionShown(BaseModel):
@@ -21,7 +21,7 @@ class SessionShown(BaseModel):
         bytes: on the disk.
         last_seq: sequence number of the newest frame.
         connected: whether its sender is.
-        may_change: whether you may rename, delete and share it.
+        may_change: whether you may rename and delete it.
         fps: mean of frames a second.
         label_bytes: mean size of a frame's labels.
         link_bps: mean bits a second of everything on the link; null without a link.
@@ -84,31 +84,3 @@ class NameGiven(Given):
     """A name for a session; empty takes it away."""
 
     name: str = Field(max_length=4 * MAX_NAME)
-
-
-class ShareGiven(Given):
-    """For how long a link is valid."""
-
-    days: float = Field(gt=0, le=365)
-
-
-class ShareShown(BaseModel):
-    """A link in the list."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    created_at: datetime
-    expires_at: datetime
-
-
-class SharesShown(BaseModel):
-    """The links of a session that are valid, newest first."""
-
-    shares: list[ShareShown]
-
-
-class ShareMade(ShareShown):
-    """A new link; its secret is shown this once. The page opens it as `/#shared/SECRET`."""
-
-    secret: str

@@ -6,14 +6,12 @@ from fastapi import Request
 
 from receiver.publish.session_records import SessionState
 from receiver.web.access import Access
-from receiver.web.accounts.identity import Identity, current_identity
-from receiver.web.accounts.throttle import address_key
+from receiver.web.accounts.identity import Identity, identify
 from receiver.web.library.clips import ClipService
+from receiver.web.library.schemas import SessionShown
 from receiver.web.library.service import Library
-from receiver.web.library.shown import SessionShown
 from receiver.web.live.hub import LiveHub
 from receiver.web.owners import account_key, is_clip, key_of_session
-from receiver.web.places import Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,6 @@ class Manager:
         return self.identity is not None and key_of_session(state) == account_key(self.identity.account.name)
 
 
-NOBODY = Manager(None, all_sessions=False)
-
-
 @dataclass(frozen=True, slots=True)
 class LibrarySite:
     """What the routes of recorded sessions work with.
@@ -58,16 +53,10 @@ class LibrarySite:
     sign_up_open: bool
 
     async def manager(self, request: Request) -> Manager:
-        """Who makes a request."""
-        watcher = await self.access.watcher(request)
-        identity = await current_identity(request) if watcher else None
+        """Who makes a request. Raises HTTPException (401) if they may not watch."""
+        await self.access.may_watch(request)
         trusted = not (self.access.needs_account and self.sign_up_open)
-        return Manager(identity, watcher is not None and trusted)
-
-    async def visitor(self, request: Request) -> Visitor:
-        """Who waits for a download, perhaps with a link alone."""
-        address = address_key(request.client and request.client.host)
-        return await self.access.visitor(request) or (False, address)
+        return Manager(await identify(request), trusted)
 
     def shown(self, state: SessionState, manager: Manager) -> SessionShown:
         """A session as it is shown to somebody."""

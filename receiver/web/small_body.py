@@ -1,0 +1,34 @@
+"""Routes whose requests have a small body of JSON."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from receiver.web.problems import problem
+
+_MAX_BYTES = 8192
+
+
+class Given(BaseModel):
+    """A body that has exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SmallBodyRoute(APIRoute):
+    """A route that answers 413 to a body above 8 kB, or of unknown size, before it is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with a limited body."""
+        handler = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            length = request.headers.get("content-length", "0")
+            if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > _MAX_BYTES:
+                raise problem(413, f"send a body of at most {_MAX_BYTES} bytes, whole", {"Connection": "close"})
+            return await handler(request)
+
+        return limited

@@ -1,0 +1,29 @@
+import pytest
+
+from receiver.web.rate_limits import RateLimits, TriedTooOften
+from tests.support.web_service import ManualClock, limits_by
+
+
+def test_key_that_tried_too_often_waits_for_the_end_of_the_window() -> None:
+    clock = ManualClock()
+    with limits_by(clock):
+        limits = RateLimits("2 per minute; 3 per hour")
+        for _ in range(2):
+            limits.take("a")
+        with pytest.raises(TriedTooOften, match="try again in 60 s"):
+            limits.take("a")
+        limits.take("b")
+        clock.advance(60)
+        limits.take("a")
+        with pytest.raises(TriedTooOften, match="try again in 3540 s"):
+            limits.take("a")
+        limits.forget("a")
+        limits.take("a")
+
+
+def test_keys_of_a_flood_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.rate_limits._KEYS", 10)
+    limits = RateLimits("1 per hour")
+    for number in range(1000):
+        limits.take(str(number))
+    assert len(limits._storage.storage) <= 11
