@@ -22,15 +22,14 @@ from common.body.surface_space import SURFACE_SIZE, TENSORS, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.io.command_line import parser_of
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
-from common.synthetic.dataset.presets import PRESETS, WARDROBE, DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, Split
 
 _PREFIXES = (0, 4, 8, 16, 24)
 
 
-def sample_fields(split: Split, preset: DatasetPreset, count: int) -> tuple[FloatArray, BodyTemplate]:
+def sample_fields(split: Split, count: int) -> tuple[FloatArray, BodyTemplate]:
     """Displacement fields (count, V', 3) of sampled people in metres, and the template."""
-    sampler = OutfitSampler(split, preset)
+    sampler = OutfitSampler(split)
     fields = np.empty((count, len(sampler.displacer.template), 3), np.float32)
     for index, person in enumerate(sampler.people(SEED_RANGES[split].start, count)):
         fields[index] = person.clothed.displacement
@@ -93,16 +92,15 @@ def main() -> None:
     parser = parser_of("python -m common.training.fit_surface_space", __doc__)
     parser.add_argument("--count", type=int, default=2048, help="people to sample (default: %(default)s)")
     parser.add_argument("--held-out", type=int, default=256, help="people to measure on (default: %(default)s)")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default=WARDROBE.name, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=SURFACE_SPACE_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
-    fields, template = sample_fields("train", PRESETS[arguments.preset], arguments.count)
+    fields, template = sample_fields("train", arguments.count)
     tensors = fit(fields, template.areas, template.mirror)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, arguments.out)
     space = SurfaceSpace(*(tensors[name].float() for name in TENSORS))
-    fields, _ = sample_fields("val", PRESETS[arguments.preset], arguments.held_out)
+    fields, _ = sample_fields("val", arguments.held_out)
     size_mb = arguments.out.stat().st_size / 1e6
     print(f"{arguments.out.name}: {size_mb:.1f} MB from {arguments.count} people, {time.monotonic() - began:.0f} s")
     for entries, residual_mm in residuals_mm(space, fields, template.areas).items():

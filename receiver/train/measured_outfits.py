@@ -12,7 +12,7 @@ Examples:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -25,14 +25,13 @@ from common.body.surface_space import SurfaceSpace
 from common.body.triangles import VertexNormals
 from common.errors import UsageError
 from common.io.command_line import parser_of
-from common.synthetic.assets.appearance import HAIR, SHOES, sample_appearance
+from common.synthetic.assets.appearance import HAIR, SHOES
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.clothed.displacement import ClothedTemplate
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
-from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
-from common.synthetic.kinds.outfits import KindOutfit, KindSampler
+from common.synthetic.kinds.outfits import KindOutfit
 from common.wear_kinds import CLOTHES
 from receiver.outfits.mixture import BLOCK_SLICES, BLOCKS, SIZE
 from receiver.outfits.shells import Shells
@@ -40,7 +39,6 @@ from receiver.outfits.shells import Shells
 _TRUNK = 0.6
 # The front between those heights up the torso says how wide it is open; see `alteration.cut_field`.
 _FRONT, _OPENS_AT, _CLOSED_M = (0.15, 0.7), 1.3, 0.004
-_BOUND = (Kind.SUIT, Kind.HAIR, Kind.SHOES)
 PARTS = ("top", "bottom", "hair", "shoes")
 """What is cut from a shell."""
 
@@ -75,8 +73,7 @@ class OutfitMeasurer:
     def __init__(self, split: Split = "train") -> None:
         self._split = split
         self._space = SurfaceSpace.load()
-        self._sampler = OutfitSampler(split, DRESSED)
-        self._kinds = KindSampler(self._sampler.wardrobe)
+        self._sampler = OutfitSampler(split)
         self._originals = {garment.name: garment for garment in self._sampler.wardrobe.all()}
         self._normals = {
             name: VertexNormals(each.faces, len(each.rest))(each.rest) for name, each in self._originals.items()
@@ -90,10 +87,9 @@ class OutfitMeasurer:
         """`count` outfits. Raises ValueError if the seed is outside the split's range."""
         rng = np.random.default_rng([check_seed(self._split, seed), 6])
         for _ in range(count):
-            outfit = self._kinds.sample(rng, sample_appearance(rng))
+            outfit = self._sampler.outfit(rng)
             shape = self._sampler.shapes(rng, 1)[0]
-            bound = tuple(piece for piece in outfit.garments if piece[0].kind in _BOUND)
-            clothed = self._sampler.displacer.displace(replace(outfit, garments=bound), shape)
+            clothed = self._sampler.displacer.displace(outfit, shape)
             entries = self._space.encode(torch.from_numpy(clothed.displacement)[None])[0].numpy()
             yield MeasuredOutfit(outfit.kinds, *self._measured(outfit, shape), entries)
 

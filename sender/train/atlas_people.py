@@ -17,16 +17,15 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError
 from common.frames import Camera
 from common.io.atomic_write import atomic_write
-from common.synthetic.assets.appearance import Light, sample_appearance, sample_light
+from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.assets.outfit import choose_outfit
-from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.presets import EVERYDAY
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
-from common.synthetic.renderer.renderer import Figure, Renderer, View, WornGarment
+from common.synthetic.renderer.renderer import Figure, Renderer, View
+from common.synthetic.scene.dressing import Dresser, worn_figure
 from common.texture.atlas import AtlasLayout
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -77,7 +76,7 @@ class TexturePeople:
     def __init__(self, body: BodyModel, seed: int, count: int, split: Split = "test") -> None:
         self.body = body
         self._renderer = Renderer(Canvas.from_model(body))
-        self._wardrobe = Wardrobe.load(self._renderer.canvas)
+        self._dresser = Dresser(self._renderer.canvas, dressed=True)
         self._seed = seed
         self._poses = PoseSampler(split, seed, load_table(), EVERYDAY).sample(count)
         self._rows = identity_rows(split, len(body.shape_table))
@@ -86,8 +85,7 @@ class TexturePeople:
         """A person from several sides, turned by the given angles in radians; 0 faces the camera."""
         rng = np.random.default_rng([self._seed, person])
         row = int(rng.choice(self._rows))
-        painted, light = sample_appearance(rng), sample_light(rng)
-        outfit = choose_outfit(rng, self._wardrobe, painted)
+        outfit, light = self._dresser.draw(rng)
         pictures = []
         for yaw in yaws:
             parameters = self._placed(person, row, yaw)
@@ -98,9 +96,7 @@ class TexturePeople:
             skeleton = PosedSkeleton(
                 parameters.shape[0].numpy(), rest, posed.joint_positions[0].numpy(), posed.joint_rotations[0].numpy()
             )
-            worn = [WornGarment(one, one.posed_vertices(skeleton), paint) for one, paint in outfit.garments]
-            figure = Figure(vertices, outfit.body, tuple(worn))
-            pictures.append(self._picture(figure, light, parameters))
+            pictures.append(self._picture(worn_figure(outfit, vertices, skeleton), light, parameters))
         return pictures
 
     def _placed(self, person: int, row: int, yaw: float) -> BodyParameters:

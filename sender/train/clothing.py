@@ -3,14 +3,14 @@
 One pass of the trained perception and semantics over the shards gives what the network sees, which is kept in --out;
 the truth gives the labels, garments and normals.  The loss is the Gaussian negative log-likelihood of the labels, plus
 their squared error weighted by how far an entry moves the surface, plus the cross-entropy of the garments and the
-cosine of the normals.  The crops must be of a preset with garments, and ones that perception was not trained on.  CPU
+cosine of the normals.  The crops are of the preset `dressed`, and ones that perception was not trained on.  CPU
 recipe: an hour on one core after the pass (15 minutes for 37,000 crops).  --export also writes the weights when the
 training is over.
 
 Examples:
-  python -m sender.train.clothing --data wardrobe --out runs/clothing --export
-  python -m sender.train.clothing --data wardrobe more --out runs/clothing --resume --export
-  python -m sender.train.clothing --data wardrobe --out runs/clothing --steps 300
+  python -m sender.train.clothing --data dressed160 --out runs/clothing --export
+  python -m sender.train.clothing --data dressed160 more --out runs/clothing --resume --export
+  python -m sender.train.clothing --data dressed160 --out runs/clothing --steps 300
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Trains the network that reads what people wear from one view (`sender.wears`).
 
-Two stages: mostly rendered people, whose kinds are known (`render_shards --preset kinds`), then mostly photographs with
+Two stages: mostly rendered people, whose kinds are known (preset `dressed`), then mostly photographs with
 judged people.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder starts from
 perception's stem.
 
@@ -10,11 +10,11 @@ the temperatures, and the attributes that are answered with their frequencies al
 than the most frequent value.  --export also writes the weights when the training is over.
 
 Examples:
-  python -m common.synthetic.render_shards --out kinds --preset kinds --count 8192 --size 192
-  python -m sender.train.wears --openimages data/openimages --rendered kinds --photographs 0.2 --out runs/rendered
-  python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
+  python -m common.synthetic.render_shards --out dressed192 --preset dressed --count 8192 --size 192
+  python -m sender.train.wears --openimages data/openimages --rendered dressed192 --photographs 0.2 --out runs/rendered
+  python -m sender.train.wears --people data/people --openimages data/openimages --rendered dressed192 \\
       --start runs/rendered --steps 320 --fold 0 --out runs/fold-0
-  python -m sender.train.wears --people data/people --openimages data/openimages --rendered kinds \\
+  python -m sender.train.wears --people data/people --openimages data/openimages --rendered dressed192 \\
       --start runs/rendered --steps 320 --left-out runs/fold-0 runs/fold-1 runs/fold-2 --out runs/wears --export
 """
 
@@ -61,7 +61,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         add = parser.add_argument
         add("--people", type=Path, metavar="DIR", help="folder of the source people, with wears.tsv")
         add("--openimages", type=Path, metavar="DIR", help="folder of the source openimages")
-        add("--rendered", type=Path, nargs="+", required=True, help="folders of shards (preset kinds)")
+        add("--rendered", type=Path, nargs="+", required=True, help="folders of shards (preset dressed)")
         add("--photographs", type=float, default=_PHOTOGRAPH_SHARE, metavar="SHARE", help="of a batch (%(default)s)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
         add("--fold", type=int, choices=range(FOLDS), help="leave a third of the judged people of --people out")

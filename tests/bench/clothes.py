@@ -3,7 +3,7 @@
     pictures of all sides ─ perception ─ semantics ─ clothing, one identity ─ `surface` after 1, 2, 4 and 8 pictures
     true pose and shape of the first picture ──────────────────────────────── receiver ─ Chamfer to the clothed truth
 
-Dressed people of the test split, 75 % of them in garments, turn by 45° from picture to picture; the pictures have the
+Dressed people of the test split turn by 45° from picture to picture; the pictures have the
 backgrounds, bystanders, occluders, truncations and degradations of the preset.  The sender fuses what it reads in them
 as in a clip; the poses that it reads them with are the perceived ones.  The receiver gets the true pose, so that only
 clothes differ between the rows:
@@ -30,7 +30,7 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
-from common.synthetic.dataset.presets import DRESSED, PRESETS
+from common.synthetic.dataset.presets import DRESSED
 from common.wears import Wears
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
@@ -131,9 +131,6 @@ def _summary(rows: Sequence[Figures]) -> Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("clothes", __doc__, crops.SEED)
     report.add_amount(parser, "--count", "number of people", 240, 24, report.at_least(1))
-    parser.add_argument(
-        "--preset", choices=tuple(PRESETS), default=DRESSED.name, help="data set preset (default: %(default)s)"
-    )
     parser.add_argument("--changing-pose", action="store_true", help="every picture has another pose")
     parser.add_argument("--whole", action="store_true", help="every picture shows the whole person")
     return report.run(parser, _work, arguments)
@@ -142,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     count = options.count
     bench, body = ClothesBench(), BodyModel.load()
-    chosen = PRESETS[options.preset]
-    preset = replace(chosen, whole=1.0) if options.whole else chosen
+    preset = replace(DRESSED, whole=1.0) if options.whole else DRESSED
     people = DressedPeople(body, preset, options.seed, bench.reader.size)
     rows: list[dict[str, Figures]] = []
     with torch.inference_mode():
@@ -153,9 +149,9 @@ def _work(options: argparse.Namespace) -> None:
                 report.progress(f"{len(rows)}/{count} people")
     systems = summary(rows)
     poses = "another pose in every picture" if options.changing_pose else "one pose"
-    framing = "whole in every picture" if options.whole else f"{chosen.whole:.0%} of the pictures whole"
-    people_line = f"{count} {options.preset} test people (seed {options.seed}), {poses}, {framing}"
-    chosen_as = {name: getattr(options, name) for name in ("preset", "changing_pose", "whole")}
+    framing = "whole in every picture" if options.whole else f"{DRESSED.whole:.0%} of the pictures whole"
+    people_line = f"{count} dressed test people (seed {options.seed}), {poses}, {framing}"
+    chosen_as = {name: getattr(options, name) for name in ("changing_pose", "whole")}
     report.publish(options, systems, people_line, people=count, **chosen_as)
 
 

@@ -21,23 +21,24 @@ from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import Outfit
-from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
-from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch
+from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.renderer.renderer import Figure, Renderer
-from common.synthetic.scene.scene import worn_figure
+from common.synthetic.scene.dressing import Dresser, State, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.semantic_samples import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 
-TRUTH_FIELDS = (*REQUIRED_FIELDS, "outfit", "surface")
-"""Fields of a batch with which `Truth` knows the clothes."""
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
+
+
+def truth_fields(dataset: CropDataset) -> tuple[str, ...]:
+    """Fields of a batch with which `Truth` knows the clothes."""
+    return (*REQUIRED_FIELDS, "outfit", "surface", *({"kinds"} & set(dataset.fields)))
 
 
 def worn_body(body: BodyModel, outfit: Outfit, posed: BodyOutput, row: int, shape: FloatArray) -> Figure:
@@ -54,19 +55,19 @@ class ClothedTruth:
         RendererUnavailable: OpenGL is missing.
     """
 
-    def __init__(self, body: BodyModel) -> None:
+    def __init__(self, body: BodyModel, dressed: bool) -> None:
         canvas = Canvas.from_model(body)
-        self._body, self._code = body, OutfitCode(Wardrobe.load(canvas))
+        self._body, self._dresser = body, Dresser(canvas, dressed)
         self._shells = ShellMaker(Renderer(canvas))
 
-    def shell(self, posed: BodyOutput, row: int, shape: FloatArray, outfit: FloatArray) -> Shell:
+    def shell(self, posed: BodyOutput, row: int, shape: FloatArray, outfit: State) -> Shell:
         """The shell of one body of a batch, camera space, metres.
 
         Args:
             shape: (10,) its coefficients.
-            outfit: its code (7, 167), see `outfit_code`.
+            outfit: (6,) from which it is drawn again.
         """
-        return self._shells.make(worn_body(self._body, self._code.decode(outfit), posed, row, shape))
+        return self._shells.make(worn_body(self._body, self._dresser.again(outfit), posed, row, shape))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:
@@ -150,8 +151,12 @@ class Truth:
         self.skin = BodySkin.from_model(body)
 
     @cached_property
-    def _clothed(self) -> ClothedTruth:
-        return ClothedTruth(self.body)
+    def _dressed(self) -> ClothedTruth:
+        return ClothedTruth(self.body, dressed=True)
+
+    @cached_property
+    def _painted(self) -> ClothedTruth:
+        return ClothedTruth(self.body, dressed=False)
 
     @torch.inference_mode()
     def people(self, batch: Batch) -> list[TruePerson]:
@@ -182,8 +187,9 @@ class Truth:
 
     def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> SurfaceMesh:
         """The outer shell of one person of a batch, relative to the midpoint of the hips."""
-        shape, outfit = (np.asarray(batch[name][row], np.float32) for name in ("shape", "outfit"))
-        shell = self._clothed.shell(posed, row, shape, outfit)
+        clothed = self._dressed if "kinds" in batch else self._painted
+        shape, outfit = np.asarray(batch["shape"][row], np.float32), np.asarray(batch["outfit"][row], np.uint64)
+        shell = clothed.shell(posed, row, shape, outfit)
         vertices = centred(batch["joints_3d"][row], shell.vertices).astype(np.float32)
         colours = np.rint(255 * shell.albedo).clip(0, 255).astype(np.uint8)
         return SurfaceMesh(vertices, shell.faces.astype(np.int32), colours)

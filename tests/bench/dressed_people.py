@@ -15,23 +15,21 @@ from common.arrays import FloatArray, Image
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
-from common.synthetic.assets.appearance import Light, sample_appearance, sample_light
+from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.tailored_outfit import sample_outfit
-from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import DatasetPreset
 from common.synthetic.dataset.split import SEED_RANGES, Split, check_seed, identity_rows
+from common.synthetic.kinds.outfits import KindOutfit
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
+from common.synthetic.scene.dressing import ClothingTruth, Dresser
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
-from common.synthetic.scene.scene import ClothingTruth
 from tests.bench.crops import camera_of, worn_body
-from tests.bench.worn_kinds import kinds_of
 
 SIDES = 8
 """Pictures of a person, 45° of turn about the vertical apart."""
@@ -89,9 +87,9 @@ class DressedPeople:
         self._body, self._preset, self._size, self._split = body, preset, size, split
         self._seed = check_seed(split, SEED_RANGES[split].start + seed)
         self._renderer = Renderer(Canvas.from_model(body))
-        self._wardrobe = Wardrobe.load(self._renderer.canvas)
+        self._dresser = Dresser(self._renderer.canvas, dressed=True)
         self._shells = ShellMaker(self._renderer)
-        self._clothing = ClothingTruth(body, self._renderer, self._wardrobe)
+        self._clothing = ClothingTruth(body, self._renderer)
         self._rows = identity_rows(split, len(body.shape_table))
         self._box_vertices = np.unique(self._renderer.canvas.faces)[::_BOX_VERTEX_STEP]
         self._backgrounds = BackgroundBank(np.random.default_rng([self._seed, 1]), _BACKGROUNDS)
@@ -115,8 +113,8 @@ class DressedPeople:
         self, rng: Generator, rotations: torch.Tensor, curl: torch.Tensor, others: list[Layer]
     ) -> DressedPerson:
         shape = self._body.shape_table[int(rng.choice(self._rows))]
-        painted, light = sample_appearance(rng), sample_light(rng)
-        outfit = sample_outfit(rng, self._wardrobe, painted, self._preset)
+        outfit, light = self._dresser.draw(rng)
+        assert isinstance(outfit, KindOutfit)
         # One person's sides have one heading apart from the turn, whatever the poses are.
         tilt = torch.from_numpy(sample_tilt(rng, 1))[0]
         rotations[:, 0] = tilt @ turns(SIDES) @ rotations[:1, 0]
@@ -137,7 +135,7 @@ class DressedPeople:
         cameras = [camera_of(float(focal), self._size) for focal in framing.focal]
         pictures = [SidePicture(images[k], cameras[k], parameters[slice(k, k + 1)]) for k in range(SIDES)]
         surface = np.asarray(self._clothing.fields(outfit, shape.numpy())["surface"], np.float32)
-        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints, kinds_of(outfit))
+        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints, known_kinds(outfit))
 
     def _framed(self, rng: Generator, at_origin: BodyParameters) -> tuple[BodyParameters, Framing]:
         """The bodies before cameras of the preset."""
@@ -163,6 +161,11 @@ class DressedPeople:
         kind, box = int(framing.kind[side]), framing.box[side]
         picture = compose(rng, layer, self._backgrounds, others, box, kind, self._preset)
         return degrade(rng, picture.image), layer
+
+
+def known_kinds(outfit: KindOutfit) -> dict[str, str]:
+    """Attribute → its value, of those that one value alone fits."""
+    return {name: next(iter(values)) for name, values in outfit.kinds.items() if len(values) == 1}
 
 
 def turns(count: int) -> torch.Tensor:

@@ -15,12 +15,11 @@ from common.body.anatomy import JOINT_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
-from common.synthetic.assets.appearance import HAIR, sample_appearance
+from common.synthetic.assets.appearance import HAIR
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
-from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import Split, check_seed
-from common.synthetic.kinds.outfits import KindOutfit, KindSampler
+from common.synthetic.kinds.outfits import KindOutfit
 from common.texture.atlas import AtlasLayout
 from common.wear_kinds import CLOTHES
 from common.wears import Wears
@@ -151,8 +150,7 @@ class KnownOutfits:
 
     def __init__(self, split: Split) -> None:
         self._split = split
-        self._sampler = OutfitSampler(split, DRESSED)
-        self._kinds = KindSampler(self._sampler.wardrobe)
+        self._sampler = OutfitSampler(split)
         self._limbs = Limbs(BodyModel.load())
 
     def people(self, seed: int, count: int) -> Iterator[KnownOutfit]:
@@ -164,7 +162,7 @@ class KnownOutfits:
         rng = np.random.default_rng([check_seed(self._split, seed), 4])
         for shape in self._sampler.shapes(rng, count):
             while True:
-                outfit = self._kinds.sample(rng, sample_appearance(rng))
+                outfit = self._sampler.outfit(rng)
                 if outfit.kinds["headwear"] == {"none"}:
                     break
             yield self._person(shape, outfit)

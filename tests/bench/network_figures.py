@@ -24,7 +24,7 @@ from common.channel.state import ChannelState
 from common.channel.transmission import Completion, Transmitter, decode, load_network
 from common.frames import PersonLabels
 from common.labels import concatenate, group_slices
-from common.synthetic.dataset.presets import KINDS
+from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
@@ -46,7 +46,7 @@ from sender.train.painted_extras import PAINTERS
 from sender.train.worn_people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
-from tests.bench.crops import TRUTH_FIELDS, TruePerson, Truth
+from tests.bench.crops import TruePerson, Truth, truth_fields
 from tests.bench.known_outfits import KnownOutfits, read_entries
 from tests.bench.measures import centred
 from tests.bench.perceived import CropSender
@@ -73,7 +73,7 @@ class TestPeople:
 
     def __init__(self, dataset: CropDataset, count: int, few: int) -> None:
         self.dataset, self.few = dataset, few
-        self.batch: Batch = dataset.batch(range(count), TRUTH_FIELDS)
+        self.batch: Batch = dataset.batch(range(count), truth_fields(dataset))
         self.body, self.space = BodyModel.load(), LabelSpace.load()
         self.people: list[TruePerson] = Truth(self.body, self.space).people(self.batch)
 
@@ -102,7 +102,7 @@ class TestPeople:
     @cached_property
     def worn(self) -> tuple[Batch, list[Image], list[PerceptionOutput]]:
         """Crops of people in outfits of known kinds, their pictures, and what perception sees in them."""
-        scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
+        scenes = scene_maker("test", np.random.default_rng(0), 16, DRESSED)
         crops = scenes.make(SEED_RANGES["test"].start + 77, _KIND_PEOPLE, _KIND_PX)
         images = [np.asarray(image, np.uint8) for image in crops["image"]]
         return crops, images, Perception.load().observe(images).split()

@@ -22,7 +22,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, PersonLabels
 from common.imaging.focal_length import GUESSED_SIGMA, guessed_focal_px
 from common.labels import split
-from common.synthetic.dataset.presets import CANDID, EVERYDAY
+from common.synthetic.dataset.presets import DRESSED, EVERYDAY
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, CropDataset
 from common.weights.devices import to_numpy
 from receiver.decode.labelled_body import read_labels
@@ -143,7 +143,7 @@ def _work(options: argparse.Namespace) -> None:
     rng, estimates = np.random.default_rng(options.seed), Estimates()
     everybody: list[Estimate] = []
     systems: dict[str, report.Figures] = {}
-    for preset in (EVERYDAY.name, CANDID.name):
+    for preset in (EVERYDAY.name, DRESSED.name):
         dataset = CropDataset([crops.crop_set(options.count, options.seed, estimates.sender.size, preset)], "test")
         people: list[Estimate] = []
         for start in range(0, options.count, CHUNK):

@@ -164,7 +164,8 @@ def _start_worker() -> None:
 
 
 def _evaluate(directories: Sequence[Path], indices: Sequence[int]) -> list[Row]:
-    return list(_evaluation.rows(CropDataset(directories, "test").batch(indices, crops.TRUTH_FIELDS)))
+    dataset = CropDataset(directories, "test")
+    return list(_evaluation.rows(dataset.batch(indices, crops.truth_fields(dataset))))
 
 
 def evaluate(directory: Path, count: int) -> list[Row]:
@@ -204,13 +205,9 @@ def breakdown(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
 
 def notes_on(preset: DatasetPreset) -> list[str]:
     """What a reader of the table must know about the truth it is measured against."""
-    shell = (
-        "the true surface is the outer shell (chamfer_surface, chamfer_body, p2s, normal_consistency): painted clothes"
-    )
-    if preset.dressed:
-        shell += f", and the garments that {preset.dressed:.0%} of these people wear"
+    clothes = "garments and headwear" if preset.dressed else "painted clothes"
     return [
-        shell,
+        f"the true surface is the outer shell (chamfer_surface, chamfer_body, p2s, normal_consistency) with {clothes}",
         "chamfer_body is that of the displaced template, chamfer_bare that of the skinned body without clothes",
         "the truth of pve is the bare body, that of view_* the coloured outer shell on a textured background",
         "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "

@@ -27,7 +27,7 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.labels import concatenate, group_slices
-from common.synthetic.dataset.presets import DRESSED, KINDS
+from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
@@ -134,7 +134,7 @@ def of_wears(readings: Sequence[Reading], people: str) -> Removals:
 
 def rendered_wearers(count: int) -> list[Reading]:
     """People in outfits of known kinds."""
-    scenes = scene_maker("test", np.random.default_rng(0), 16, KINDS)
+    scenes = scene_maker("test", np.random.default_rng(0), 16, DRESSED)
     made = scenes.make(SEED_RANGES["test"].start + 77, count, _WORN_PX)
     bits = hidden_unknown(np.asarray(made["kinds"], np.uint8), np.asarray(made["part"], np.uint8))
     reader, perception, readings = WearsReader.load(), Perception.load(), []

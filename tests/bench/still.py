@@ -26,15 +26,13 @@ import torch
 
 from common.arrays import Float64Array, Image
 from common.body.model import BodyModel
-from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.tailored_outfit import choose_tailored_outfit
-from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FPS, HEIGHT, WIDTH, place_motion
 from common.synthetic.renderer.renderer import Renderer, View
 from common.synthetic.scene.backgrounds import make_room
+from common.synthetic.scene.dressing import Dresser
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
@@ -65,7 +63,7 @@ class StandingPeople:
     def __init__(self, body: BodyModel, seed: int) -> None:
         self._body, self._seed = body, seed
         self._renderer = Renderer(Canvas.from_model(body))
-        self._wardrobe = Wardrobe.load(self._renderer.canvas)
+        self._dresser = Dresser(self._renderer.canvas, dressed=True)
         self._rows = identity_rows("test", len(body.shape_table))
         self._motion = next(clip for clip in clips("test") if clip.name == _MOTION)
 
@@ -75,10 +73,10 @@ class StandingPeople:
         placed = place_motion(self._body, self._pose(rng), int(rng.choice(self._rows)))
         with torch.inference_mode():
             posed = self._body(placed.parameters)
-        outfit = choose_tailored_outfit(rng, self._wardrobe, sample_appearance(rng))
+        outfit, light = self._dresser.draw(rng)
         figure = worn_body(self._body, outfit, posed, 0, placed.parameters.shape[0].numpy())
         view = View(2 * WIDTH, 2 * HEIGHT, 2 * CAMERA.focal_px)
-        rendering = self._renderer.render([figure], view, sample_light(rng))
+        rendering = self._renderer.render([figure], view, light)
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
         room = cv2.GaussianBlur(make_room(rng, WIDTH), (0, 0), _BLUR_PX)[WIDTH - HEIGHT :]
         return (

@@ -3,8 +3,7 @@
 Shapes: N vertices of a garment, F triangles, S = 52 bones, R body regions.
 """
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,18 +41,6 @@ class Tailoring:
     hem: float = -ENDLESS
     waist: float = ENDLESS
     opening_m: float = 0.0
-
-    def as_array(self) -> FloatArray:
-        """(9,) the fields in their order."""
-        return np.array([getattr(self, item.name) for item in fields(self)], np.float32)
-
-    @classmethod
-    def from_array(cls, values: FloatArray) -> Self:
-        """The inverse of `as_array`, exact for values of 32 bits."""
-        return cls(*(float(value) for value in values))
-
-
-TAILORING_SIZE = len(fields(Tailoring))
 
 
 @dataclass(frozen=True, eq=False)

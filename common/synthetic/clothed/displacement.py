@@ -1,4 +1,4 @@
-"""Displacement of the template from the skin to the outermost layer of what a person wears.
+"""Displacement of the template from the skin to the outermost layer of what a person wears, without headwear.
 
 In the rest pose and in camera axes, so that skinning the displaced template gives the posed clothed person: garments
 are posed with nearly the weights of the skin beneath.
@@ -13,6 +13,7 @@ import numpy as np
 from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
+from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit
 from common.synthetic.clothed.binding import GarmentBinding
 from common.synthetic.renderer.renderer import Renderer
@@ -45,13 +46,14 @@ class OutfitDisplacer:
         self._normals = self.template.vertex_normals(self.template.rest)
 
     def displace(self, outfit: Outfit, shape: FloatArray) -> ClothedTemplate:
-        """The template of a person in an outfit, for shape coefficients (10,)."""
+        """The template of a person in an outfit but its headwear, for shape coefficients (10,)."""
         kept = self.template.kept
         painted = self._renderer.looseness(outfit.body)
         displacement, material = painted.offset[kept], painted.material[kept]
         skin = self._skin(shape) if outfit.garments else self.template.rest
         highest = np.full(len(kept), -np.inf, np.float32)
-        for garment, paint in outfit.garments:
+        bound = [piece for piece in outfit.garments if piece[0].kind is not Kind.HAT]
+        for garment, paint in bound:
             binding, loose = self._bindings[garment.name], self._renderer.looseness(paint, garment)
             offset = binding.targets(garment.rest_vertices(shape) + loose.offset) - skin[binding.vertices]
             height = np.einsum("nd,nd->n", offset, self._normals[binding.vertices])

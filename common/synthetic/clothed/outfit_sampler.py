@@ -1,4 +1,4 @@
-"""Samples dressed people without a pose: shapes, outfits, and what these make of the template."""
+"""Samples people in outfits of known kinds, without a pose: shapes, outfits, and what these make of the template."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,11 @@ from common.arrays import FloatArray
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.outfit import Outfit
-from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import ClothedTemplate, OutfitDisplacer
-from common.synthetic.dataset.presets import DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, identity_rows
+from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.renderer.renderer import Renderer
 
 
@@ -28,22 +26,23 @@ class DressedPerson:
     """
 
     shape: FloatArray
-    outfit: Outfit
+    outfit: KindOutfit
     clothed: ClothedTemplate
 
 
 class OutfitSampler:
-    """Samples people of a split in the outfits of a preset.
+    """Samples people of a split.
 
     Raises:
         RendererUnavailable: OpenGL is missing.
     """
 
-    def __init__(self, split: Split, preset: DatasetPreset) -> None:
+    def __init__(self, split: Split) -> None:
         model = BodyModel.load()
         renderer = Renderer(Canvas.from_model(model))
-        self._split, self._preset = split, preset
+        self._split = split
         self.wardrobe = Wardrobe.load(renderer.canvas)
+        self._kinds = KindSampler(self.wardrobe)
         self._shapes = model.shape_table.numpy()
         self._rows = identity_rows(split, len(self._shapes))
         self.displacer = OutfitDisplacer(model, renderer, load_bindings())
@@ -60,5 +59,9 @@ class OutfitSampler:
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 3])
         for shape in self.shapes(rng, count):
-            outfit = sample_outfit(rng, self.wardrobe, sample_appearance(rng), self._preset)
+            outfit = self.outfit(rng)
             yield DressedPerson(shape, outfit, self.displacer.displace(outfit, shape))
+
+    def outfit(self, rng: np.random.Generator) -> KindOutfit:
+        """Somebody's outfit."""
+        return self._kinds.sample(rng, sample_appearance(rng))

@@ -147,7 +147,7 @@ class KindSampler:
         ]
         garment = pick(rng, long_enough) if whole else self._wardrobe.suit
         fabric = _fabric(rng, painted, TOP, 0.3 if layer == "jacket" else 1.0)
-        pieces = [(tailor(garment, self._wardrobe.canvas, _rounded(upper)), fabric)]
+        pieces = [(tailor(garment, self._wardrobe.canvas, upper), fabric)]
         if layer == "coat":
             tails = Tailoring(
                 loose_m=upper.loose_m + 0.004,
@@ -156,7 +156,7 @@ class KindSampler:
                 waist=0.08,
                 opening_m=opening,
             )
-            pieces.append((tailor(self._wardrobe.skirt, self._wardrobe.canvas, _rounded(tails)), fabric))
+            pieces.append((tailor(self._wardrobe.skirt, self._wardrobe.canvas, tails), fabric))
         if opening or layer in ("vest", "jacket", "coat"):
             body = self._shirt(rng, painted, body, layer)
         return pieces, body
@@ -187,7 +187,7 @@ class KindSampler:
         suits = [item for item in self._wardrobe.garments[Kind.SUIT] if item.limb[:, 1].max() > 1.7]
         whole = not skirt and bottom != "brief" and rng.random() < 0.4
         garment = self._wardrobe.skirt if skirt else pick(rng, suits) if whole else self._wardrobe.suit
-        return [(tailor(garment, self._wardrobe.canvas, _rounded(tailoring)), _fabric(rng, painted, BOTTOM))]
+        return [(tailor(garment, self._wardrobe.canvas, tailoring), _fabric(rng, painted, BOTTOM))]
 
     def _shoes(self, rng: Generator, painted: Appearance, body: Appearance) -> tuple[str, list[Piece], Appearance]:
         value = _drawn(rng, _SHOES)
@@ -304,7 +304,3 @@ def _fabric(rng: Generator, painted: Appearance, material: int, wrinkles: float 
         base[material] = [*fabric_colour(rng), 0]
     top_hem = _NOWHERE if material == TOP else ENDLESS
     return replace(fabric, finish=finish, base_colour=base, borders=replace(fabric.borders, top_hem=top_hem))
-
-
-def _rounded(tailoring: Tailoring) -> Tailoring:
-    return Tailoring.from_array(tailoring.as_array())

@@ -14,27 +14,18 @@ from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.body.surface_space import SurfaceSpace
-from common.synthetic.assets.appearance import Appearance, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.assets.outfit import Outfit
-from common.synthetic.assets.tailored_outfit import sample_outfit
-from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.clothed.binding import load_bindings
-from common.synthetic.clothed.displacement import OutfitDisplacer
-from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.dataset.presets import WIDE, DatasetPreset
 from common.synthetic.dataset.split import Split, check_seed, identity_rows
-from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.motion.motion_table import MotionTable, load_table
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
-from common.synthetic.renderer.renderer import Figure, Renderer, Rendering, View, WornGarment, cloth_of
+from common.synthetic.renderer.renderer import Renderer, Rendering, View, cloth_of
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import Layer, compose
 from common.synthetic.scene.degradations import degrade
+from common.synthetic.scene.dressing import ClothingTruth, Dresser, state_of, worn_figure
 from common.synthetic.scene.framing import WHOLE, Framing, frame_people, sample_tilt
-from common.wears import possible
 
 Crops = dict[str, npt.NDArray[np.generic]]
 """Field → (N, …), as documented in `CROP_FIELDS`."""
@@ -57,7 +48,7 @@ CROP_FIELDS: dict[str, str] = {
     "colours": "float32 (R, 3) mean unlit colour of each body region, sRGB 0…1",
     "occluded": "uint8 1 if something hides a part of the person",
     "surface": "float32 (24,) entries of the label group: what the person wears (`common.body.surface_space`)",
-    "outfit": "float32 (7, 167) garments and appearance (`common.synthetic.clothed.outfit_code`)",
+    "outfit": "uint64 (6,) state from which the outfit is drawn again (`common.synthetic.scene.dressing.Dresser`)",
     "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
     "material": "uint8 (S/2, S/2) 0 off the mask, 1 + index into `appearance.MATERIALS`",
     "kinds": "uint8 (10,) for each attribute of `common.wear_kinds.VALUES` the values that are possible, as bits",
@@ -118,15 +109,13 @@ class SceneMaker:
         self._preset = preset
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
-        self._wardrobe = Wardrobe.load(renderer.canvas) if preset.dressed else None
+        self._dresser, self._clothing = Dresser(renderer.canvas, preset.dressed), ClothingTruth(model, renderer)
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
         # A subset of the vertices suffices for bounding boxes.
         self._box_vertices = np.unique(renderer.canvas.faces)[::19]
         self._box_regions = region[self._box_vertices]
         self._visible_on = _visibility_table()
-        self._kinds = KindSampler(self._wardrobe) if preset.kinds and self._wardrobe else None
-        self._clothing = None if self._kinds else ClothingTruth(model, renderer, self._wardrobe)
 
     def make(self, seed: int, count: int, size: int = 128) -> Crops:
         """`count` crops of `size` × `size` pixels: the fields of `CROP_FIELDS` with a leading axis.
@@ -178,8 +167,8 @@ class SceneMaker:
     def _crop(
         self, rng: Generator, posed: PosedPeople, index: int, size: int, layers: list[Layer]
     ) -> dict[str, npt.ArrayLike]:
-        appearance, light = sample_appearance(rng), sample_light(rng)
-        outfit = self._dress(rng, appearance)
+        state = state_of(rng)
+        outfit, light = self._dresser.draw(rng)
         figure = worn_figure(outfit, posed.vertices[index], posed.skeletons[index])
         view = View(2 * size, 2 * size, float(posed.framing.focal[index]) * 2 * size)
         rendering = self.renderer.render([figure], view, light, posed.up[index])
@@ -196,22 +185,9 @@ class SceneMaker:
             "colours": self.renderer.region_colours(figure),
             "occluded": np.uint8(picture.occluded),
             **truth,
-            **self._worn(outfit, posed.skeletons[index].shape),
+            "outfit": state,
+            **self._clothing.fields(outfit, posed.skeletons[index].shape),
         }
-
-    def _dress(self, rng: Generator, painted: Appearance) -> Outfit:
-        """Garments or painted clothes."""
-        if self._kinds is not None:
-            return self._kinds.sample(rng, painted)
-        if self._wardrobe is None:
-            return Outfit(painted, ())
-        return sample_outfit(rng, self._wardrobe, painted, self._preset)
-
-    def _worn(self, outfit: Outfit, shape: FloatArray) -> dict[str, npt.ArrayLike]:
-        """The fields that describe the outfit: its kinds where they are known, else its geometry."""
-        if isinstance(outfit, KindOutfit):
-            return {"kinds": possible(outfit.kinds)}
-        return self._clothing.fields(outfit, shape) if self._clothing else {}
 
     def _truth(self, posed: PosedPeople) -> Crops:
         framing = posed.framing
@@ -239,33 +215,6 @@ class SceneMaker:
         on_limb = allowed[np.arange(len(keypoints)), rendering.part[y, x]]
         close = np.abs(rendering.depth[y, x] - keypoints[:, 2]) < max_distance_m
         return np.asarray(inside & on_limb & close & (mask[mask_y, mask_x] > 0), np.uint8)
-
-
-class ClothingTruth:
-    """Computes the fields `surface` and `outfit` of `scene.CROP_FIELDS`.
-
-    Args:
-        wardrobe: its garments; None if it has painted clothes only.
-
-    Raises:
-        WeightsError: the surface space is missing or unreadable.
-    """
-
-    def __init__(self, model: BodyModel, renderer: Renderer, wardrobe: Wardrobe | None) -> None:
-        self._displacer = OutfitDisplacer(model, renderer, load_bindings())
-        self._space, self._code = SurfaceSpace.load(), OutfitCode(wardrobe)
-
-    def fields(self, outfit: Outfit, shape: FloatArray) -> dict[str, npt.ArrayLike]:
-        """The fields of a person in an outfit, for shape coefficients (10,)."""
-        displacement = torch.from_numpy(self._displacer.displace(outfit, shape).displacement)
-        surface = self._space.encode(displacement[None])[0].numpy()
-        return {"surface": surface.astype(np.float32), "outfit": self._code.encode(outfit)}
-
-
-def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -> Figure:
-    """A posed person in an outfit (`vertices`: (V, 3) of the body, camera space, metres)."""
-    worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
-    return Figure(vertices, outfit.body, worn)
 
 
 def project(points: FloatArray, focal: FloatArray) -> FloatArray:

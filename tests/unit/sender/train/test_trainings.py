@@ -11,7 +11,7 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import SourceError, UsageError
-from common.synthetic.dataset.presets import KINDS, WARDROBE
+from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_weights
@@ -60,7 +60,7 @@ def test_examples_parse() -> None:
 
 
 def test_clothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    render_shard(Task(tmp_path / "data", "train", 0, 0, 2, 64, WARDROBE), multiprocessing.Value("l", 0))
+    render_shard(Task(tmp_path / "data", "train", 0, 0, 2, 64, DRESSED), multiprocessing.Value("l", 0))
     observed = clothing.cached_views
 
     def cached(
@@ -92,7 +92,7 @@ def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    render_shard(Task(tmp_path / "kinds", "train", 0, 0, 2, 192, KINDS), multiprocessing.Value("l", 0))
+    render_shard(Task(tmp_path / "kinds", "train", 0, 0, 2, 192, DRESSED), multiprocessing.Value("l", 0))
     folders = write_photographs(tmp_path / "sources", 16)
     write_judgements(folders, monkeypatch)
     rendered, seen = ["--rendered", str(tmp_path / "kinds")], ["--observed", str(tmp_path / "observed")]

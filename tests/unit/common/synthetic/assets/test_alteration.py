@@ -3,11 +3,9 @@ import pytest
 
 from common.body.model import BodyModel
 from common.synthetic.assets.alteration import tailor
-from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment, Tailoring
 from common.synthetic.assets.garment_files import Kind
-from common.synthetic.assets.tailored_outfit import choose_tailored_outfit
 from common.synthetic.assets.wardrobe import Wardrobe
 
 
@@ -55,13 +53,3 @@ def test_top_and_bottom_make_up_the_suit(wardrobe: Wardrobe, suit: Garment) -> N
     bottom = tailor(suit, wardrobe.canvas, Tailoring(waist=0.2))
     assert area(top) + area(bottom) == pytest.approx(area(suit), rel=0.01)
     assert min(area(top), area(bottom)) > 0.2 * area(suit)
-
-
-def test_tailored_outfits_differ(wardrobe: Wardrobe) -> None:
-    outfits = [
-        choose_tailored_outfit(rng, wardrobe, sample_appearance(rng))
-        for rng in (np.random.default_rng(seed) for seed in range(12))
-    ]
-    variants = {tuple((piece.name, piece.tailoring) for piece, _ in outfit.garments) for outfit in outfits}
-    assert len(variants) == 12
-    assert all(outfit.garments for outfit in outfits)

@@ -12,10 +12,9 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError
-from common.synthetic.assets.appearance import TOP, sample_appearance, sample_light
+from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.garment import Garment, PosedSkeleton
 from common.synthetic.assets.garment_files import Kind, distinct, pack, read_pattern, unpack
-from common.synthetic.assets.outfit import choose_outfit
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.renderer.renderer import Figure, View, WornGarment
@@ -169,19 +168,6 @@ def test_region_colours_include_garments(dressed_scenes: SceneMaker, wardrobe: W
     colours = dressed_scenes.renderer.region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)
-
-
-def test_outfits_are_diverse_and_repeatable(wardrobe: Wardrobe) -> None:
-    painted = sample_appearance(np.random.default_rng(2))
-
-    def names(seed: int) -> tuple[str, ...]:
-        outfit = choose_outfit(np.random.default_rng(seed), wardrobe, painted)
-        return tuple(garment.name for garment, _ in outfit.garments)
-
-    assert names(3) == names(3)
-    assert len({names(seed) for seed in range(30)}) > 15
-    outfit = choose_outfit(np.random.default_rng(3), wardrobe, painted)
-    np.testing.assert_array_equal(outfit.body.base_colour[TOP], painted.base_colour[TOP])
 
 
 def test_crops_with_garments_are_repeatable(dressed_scenes: SceneMaker) -> None:

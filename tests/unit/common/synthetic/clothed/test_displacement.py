@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -8,17 +6,12 @@ from scipy.spatial import cKDTree
 from common.body.anatomy import REGION_INDEX
 from common.body.triangles import random_points
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.outfit import Outfit
-from common.synthetic.assets.tailored_outfit import sample_outfit
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
-from common.synthetic.clothed.outfit_code import OutfitCode
 from common.synthetic.clothed.shell import ShellMaker
-from common.synthetic.dataset.presets import WARDROBE
-from common.synthetic.scene.scene import worn_figure
+from common.synthetic.kinds.outfits import KindOutfit, KindSampler
+from common.synthetic.scene.dressing import worn_figure
 from tests.unit.common.synthetic.clothed.conftest import Atelier
-
-PRESET = replace(WARDROBE, dressed=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +19,11 @@ def displacer(atelier: Atelier) -> OutfitDisplacer:
     return OutfitDisplacer(atelier.model, atelier.renderer, load_bindings())
 
 
-def outfits(atelier: Atelier, count: int) -> list[Outfit]:
-    generators = [np.random.default_rng(seed) for seed in range(count)]
-    return [sample_outfit(rng, atelier.wardrobe, sample_appearance(rng), PRESET) for rng in generators]
+def outfits(atelier: Atelier, count: int) -> list[KindOutfit]:
+    """Outfits without headwear, which is not displaced."""
+    sampler, rng = KindSampler(atelier.wardrobe), np.random.default_rng(0)
+    drawn = (sampler.sample(rng, sample_appearance(rng)) for _ in range(20 * count))
+    return [outfit for outfit in drawn if outfit.kinds["headwear"] == {"none"}][:count]
 
 
 def test_every_garment_has_a_binding(atelier: Atelier) -> None:
@@ -58,13 +53,3 @@ def test_hands_and_bare_skin_stay(atelier: Atelier, displacer: OutfitDisplacer) 
         assert np.abs(field[hands]).max() < 0.001
         assert np.isfinite(field).all()
         assert np.linalg.norm(field, axis=1).max() < 0.25, "no spikes"
-
-
-def test_code_of_an_outfit_gives_the_same_displacement(atelier: Atelier, displacer: OutfitDisplacer) -> None:
-    code = OutfitCode(atelier.wardrobe)
-    for outfit in outfits(atelier, 6):
-        again = code.decode(code.encode(outfit))
-        assert [garment.name for garment, _ in again.garments] == [garment.name for garment, _ in outfit.garments]
-        first, second = (displacer.displace(item, atelier.skeleton.shape) for item in (outfit, again))
-        np.testing.assert_allclose(first.displacement, second.displacement, atol=1e-6)
-        np.testing.assert_array_equal(first.material, second.material)

@@ -9,7 +9,7 @@ from common.synthetic.assets.appearance import Appearance, sample_appearance
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit, paint, undressed
 from common.synthetic.clothed.shell import Shell, ShellMaker
-from common.synthetic.scene.scene import worn_figure
+from common.synthetic.scene.dressing import worn_figure
 from tests.unit.common.synthetic.clothed.conftest import Atelier
 
 

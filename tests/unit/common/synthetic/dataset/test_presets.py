@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.presets import CANDID, PRESETS, WIDE
+from common.synthetic.dataset.presets import DRESSED, WIDE
 from common.synthetic.motion.poses import PoseSampler
 
 
@@ -24,12 +24,7 @@ def test_seated_poses_bend_the_legs_and_keep_the_arms() -> None:
     assert seated[:, arms].std() == pytest.approx(poses[:, arms].std(), rel=0.1)
 
 
-def test_presets_are_indexed_by_name_and_candid_truncates_most() -> None:
-    assert all(PRESETS[name].name == name for name in PRESETS)
-    assert CANDID.whole < min(preset.whole for preset in PRESETS.values() if preset is not CANDID)
-
-
 @pytest.mark.parametrize("wrong", [{"seated": 1.2}, {"closeups": -0.1}, {"recipes": (0.5, 0.0, 0.0, 0.0)}])
 def test_shares_outside_0_to_1_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="share"):
-        replace(CANDID, **wrong)  # type: ignore[arg-type]
+        replace(DRESSED, **wrong)  # type: ignore[arg-type]

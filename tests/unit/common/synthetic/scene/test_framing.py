@@ -1,7 +1,7 @@
 import numpy as np
 
 from common.body.anatomy import REGION_INDEX
-from common.synthetic.dataset.presets import CANDID, DRESSED
+from common.synthetic.dataset.presets import DRESSED, WIDE
 from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people, sample_focal, sample_tilt
 
 
@@ -37,19 +37,19 @@ def test_truncated_people_extend_beyond_their_crops() -> None:
     assert (lowest[framing.kind == 1] > 1).all()
 
 
-def test_only_candid_has_closeups() -> None:
+def test_only_dressed_people_have_closeups() -> None:
     points, region = people(400)
-    framing = frame_people(np.random.default_rng(1), points, region, CANDID)
+    framing = frame_people(np.random.default_rng(1), points, region, DRESSED)
     close = framing.kind == CLOSEUP
-    assert close.sum() > 10
+    assert close.sum() > 5
     placed = points + framing.translation[:, None]
     image = framing.focal[:, None] * placed[..., 1] / placed[..., 2] + 0.5
     assert np.median((image[close] < 1).mean(1)) < 0.35
-    assert not (frame_people(np.random.default_rng(1), points, region, DRESSED).kind == CLOSEUP).any()
+    assert not (frame_people(np.random.default_rng(1), points, region, WIDE).kind == CLOSEUP).any()
 
 
-def test_candid_focal_lengths_reach_400_mm() -> None:
-    focal = sample_focal(np.random.default_rng(0), 20_000, CANDID)
+def test_dressed_focal_lengths_reach_400_mm() -> None:
+    focal = sample_focal(np.random.default_rng(0), 20_000, DRESSED)
     assert focal.min() >= 0.9
     assert 30 < focal.max() <= 55
 

@@ -7,8 +7,12 @@ import torch
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.split import identity_rows
-from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker
+from common.synthetic.kinds.outfits import KindOutfit
+from common.synthetic.scene.dressing import Dresser
+from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, scene_maker
+from common.wears import possible
 
 BODY_THICKNESS_M = 0.35
 
@@ -18,7 +22,7 @@ def field(crops: Crops, name: str) -> npt.NDArray[Any]:
 
 
 def test_make_returns_every_documented_field(crops: Crops) -> None:
-    assert set(crops) == set(CROP_FIELDS) - {"kinds"}, "kinds are known in the preset of that name alone"
+    assert set(crops) == set(CROP_FIELDS) - {"kinds"}, "painted clothes have no kinds"
     for name in crops:
         assert str(field(crops, name).dtype) == CROP_FIELDS[name].split()[0], name
         assert len(field(crops, name)) == 48, name
@@ -115,3 +119,15 @@ def test_splits_share_neither_seeds_nor_identities(training_scenes: SceneMaker) 
         training_scenes.make(20_000_000, 1)
     rows = [row for split in ("train", "val", "test") for row in set(identity_rows(split, 4096).tolist())]
     assert sorted(rows) == list(range(4096))
+
+
+def test_people_in_known_outfits_are_drawn_again_from_their_crops() -> None:
+    scenes = scene_maker("train", np.random.default_rng(0), 4, DRESSED)
+    crops = scenes.make(7, 6, 64)
+    assert set(crops) == set(CROP_FIELDS)
+    dresser = Dresser(scenes.renderer.canvas, dressed=True)
+    for state, kinds in zip(crops["outfit"], crops["kinds"], strict=True):
+        outfit = dresser.again(np.asarray(state, np.uint64))
+        assert isinstance(outfit, KindOutfit)
+        np.testing.assert_array_equal(possible(outfit.kinds), kinds)
+        assert dresser.again(np.asarray(state, np.uint64)).body.noise_seed == outfit.body.noise_seed
