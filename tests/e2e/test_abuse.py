@@ -1,4 +1,4 @@
-"""A minute of the campaign of attacks, against the daemons."""
+"""A minute of attacks and some kills, against the daemons."""
 
 import json
 import subprocess
@@ -11,8 +11,6 @@ from tests.e2e.daemons import TIMEOUT_S
 
 pytestmark = pytest.mark.slow
 
-_PER_ATTACK = ("wrong", "unhandled", "hang")
-
 
 def test_honest_senders_lose_nothing_while_a_receiver_is_attacked(tmp_path: Path) -> None:
     figures, logs = tmp_path / "abuse.json", tmp_path / "logs"
@@ -21,8 +19,8 @@ def test_honest_senders_lose_nothing_while_a_receiver_is_attacked(tmp_path: Path
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     document = json.loads(figures.read_text())
     systems, attacks = document["systems"], document["attacks"]
-    assert {"protocol", "theft", "packets", "blobs", "connections", "camera", "receiver"} <= attacks.keys()
-    assert sum(row[outcome] for row in attacks.values() for outcome in _PER_ATTACK) == 0
-    assert sum(row["attempts"] for row in attacks.values()) > 50
+    assert {"protocol", "theft", "packets", "connections", "receiver"} <= attacks.keys()
+    assert not document["faults"] and sum(row["attempts"] for row in attacks.values()) > 50
     assert systems["complete delivery"]["frames"] > 20
     assert systems["complete delivery"]["lost"] == systems["live"]["lost"] == 0
+    assert systems["hostile packets"]["packet_valid"] > 0 < systems["kills of a pair"]["frames"]

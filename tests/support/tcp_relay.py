@@ -56,9 +56,13 @@ class TcpRelay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target_reader, target_writer = await asyncio.open_connection(
-            self._target.host, self._target.port, local_addr=(self.source, 0)
-        )
+        try:
+            target_reader, target_writer = await asyncio.open_connection(
+                self._target.host, self._target.port, local_addr=(self.source, 0)
+            )
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, target_writer}
         connection = _Connection(self._black_hole)
         self._connections.append(connection)

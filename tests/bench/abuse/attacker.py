@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import WireError
-from tests.bench.abuse import blobs, connections, load, packets, protocol, theft
+from tests.bench.abuse import connections, hostile_receiver, packets, protocol, theft
 from tests.bench.abuse.outcome import Attack, Journal, Outcome, Result, result_of
 from tests.netlab.hostile_client import StreamEnded, Target
 
@@ -21,9 +21,9 @@ FAMILIES: Mapping[str, Mapping[str, Attack]] = {
     "protocol": protocol.ATTACKS,
     "theft": theft.ATTACKS,
     "packets": packets.ATTACKS,
-    "blobs": blobs.ATTACKS,
     "connections": connections.ATTACKS,
-    "load": load.ATTACKS,
+    "load": connections.LOAD,
+    "receiver": hostile_receiver.ATTACKS,
 }
 _ANSWERS = 4
 """An attack may take as long as this many answers may take."""
@@ -45,44 +45,36 @@ async def attempt(family: str, attack: str, seed: str, target: Target) -> Result
         return Result(Outcome.WRONG, f"the receiver's answer is malformed: {error}")
 
 
-class Attacker:
-    """Runs attacks until a time is over.
+def choices(families: Sequence[str], seed: str) -> Iterator[tuple[str, str]]:
+    """Family and name of each attack: every one in random order before the first comes again."""
+    rng = random.Random(seed)
+    attacks = [(family, attack) for family in families for attack in FAMILIES[family]]
+    while True:
+        rng.shuffle(attacks)
+        yield from attacks
 
-    Args:
-        seed: decides which attacks, and everything in them.
-    """
 
-    def __init__(self, target: Target, journal: Journal, families: Sequence[str], seed: str) -> None:
-        self._target, self._journal, self._families, self._seed = target, journal, families, seed
+async def run(target: Target, options: argparse.Namespace) -> None:
+    """Attacks with several tasks; attacks under way at the end are broken off."""
+    journal, until_s = Journal(options.journal), time.monotonic() + options.seconds
+    numbered = enumerate(choices(options.families, options.seed), start=1)
 
-    def choices(self) -> Iterator[tuple[str, str]]:
-        """Family and name of each attack: every one in random order before the first comes again."""
-        rng = random.Random(self._seed)
-        attacks = [(family, attack) for family in self._families for attack in FAMILIES[family]]
-        while True:
-            rng.shuffle(attacks)
-            yield from attacks
-
-    async def run(self, seconds: float, at_once: int) -> None:
-        """Attacks with this many tasks; attacks under way at the end are broken off."""
-        until_s, numbered = time.monotonic() + seconds, enumerate(self.choices(), start=1)
-        workers = [asyncio.create_task(self._work(until_s, numbered)) for _ in range(at_once)]
-        await asyncio.wait(workers, timeout=seconds + 1.0)
-        for worker in workers:
-            worker.cancel()
-        for ended in await asyncio.gather(*workers, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
-
-    async def _work(self, until_s: float, numbered: Iterator[tuple[int, tuple[str, str]]]) -> None:
+    async def work() -> None:
         while time.monotonic() < until_s:
             number, (family, attack) = next(numbered)
-            seed = f"{self._seed}/{number}"
-            started_s = time.monotonic()
-            result = await attempt(family, attack, seed, self._target)
-            self._journal.write(family, attack, seed, result, time.monotonic() - started_s)
+            seed, started_s = f"{options.seed}/{number}", time.monotonic()
+            result = await attempt(family, attack, seed, target)
+            journal.write(family, attack, seed, result, time.monotonic() - started_s)
             if result.outcome is Outcome.ABSENT:
                 await asyncio.sleep(0.2)
+
+    workers = [asyncio.create_task(work()) for _ in range(options.at_once)]
+    await asyncio.wait(workers, timeout=options.seconds + 1.0)
+    for worker in workers:
+        worker.cancel()
+    for ended in await asyncio.gather(*workers, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
 
 
 def main() -> None:
@@ -96,14 +88,13 @@ def main() -> None:
     parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED")
     options = parser.parse_args()
     target = Target.read(options.target)
-    if options.repeat:
-        name, _, seed = options.repeat.partition(":")
-        family, _, attack = name.partition(".")
-        result = asyncio.run(attempt(family, attack, seed, target))
-        print(f"{options.repeat}: {result.outcome.value} {result.detail}")
+    if not options.repeat:
+        asyncio.run(run(target, options))
         return
-    attacker = Attacker(target, Journal(options.journal), options.families, options.seed)
-    asyncio.run(attacker.run(options.seconds, options.at_once))
+    name, _, seed = options.repeat.partition(":")
+    family, _, attack = name.partition(".")
+    result = asyncio.run(attempt(family, attack, seed, target))
+    print(f"{options.repeat}: {result.outcome.value} {result.detail}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Attacks by connections: floods, half-open and slow ones, other protocols, streams and sessions that idle."""
+"""Attacks by connections, half-open and slow ones, other protocols, sessions that idle, and by work."""
 
 import asyncio
 import contextlib
@@ -8,10 +8,15 @@ import struct
 import time
 
 import grpc
+import numpy as np
 
-from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, Drain
+from common.codec.frame_codec import FrameCodec
+from common.frames import MAX_PEOPLE, LabelFrame
+from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, AckStatus, Drain, FrameMessage
 from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, is_full, refused, result_of, wrong
-from tests.netlab.hostile_client import HostileClient, Identity, StreamEnded, Target, hello
+from tests.bench.abuse.packets import person
+from tests.bench.abuse.protocol import acknowledgement
+from tests.netlab.hostile_client import CAMERA, HostileClient, Identity, StreamEnded, Target
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -19,6 +24,8 @@ _PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 _IDLE_SESSIONS = 70
 _HOLD_S = 3.0
 _ANSWER_S = 5.0
+_CROWD_S = 12.0
+_CROWDS = (MAX_PEOPLE, MAX_PEOPLE, 16, 8)
 _PATIENCE_S = 6.0
 """Time for which a sender tries to be let in."""
 
@@ -65,18 +72,6 @@ async def _write(target: Target, *blocks: bytes, encrypted: bool) -> Result:
     return refused(f"closed, {answer} bytes came back")
 
 
-async def open_and_close(target: Target, rng: random.Random) -> Result:
-    """Hundreds of TCP connections that are closed or reset at once."""
-    for _ in range(10):
-        opened = await asyncio.gather(*(_open(target, encrypted=False) for _ in range(50)), return_exceptions=True)
-        pipes = [pipe for pipe in opened if not isinstance(pipe, BaseException)]
-        if rng.random() < 0.5:
-            for _, writer in pipes:
-                writer.close()
-        await _close(*pipes)
-    return harmless()
-
-
 async def half_open(target: Target, rng: random.Random) -> Result:
     """Connections that send nothing."""
     pipes = [await _open(target, encrypted=rng.random() < 0.3) for _ in range(40)]
@@ -90,15 +85,6 @@ async def garbage(target: Target, rng: random.Random) -> Result:
     starts = [b"", b"\x16\x03\x01", b"\x16\x03\x01\xff\xff\x01", _PREFACE, _PREFACE + _SETTINGS, b"SSH-2.0-x\r\n"]
     block = rng.choice(starts) + rng.randbytes(rng.randint(0, 20_000))
     return await _write(target, block, encrypted=rng.random() < 0.5)
-
-
-async def http_1(target: Target, rng: random.Random) -> Result:
-    """A request of HTTP/1, with endless headers or an endless body."""
-    request = f"POST /{STREAM_SERVICE}/{STREAM_METHOD} HTTP/1.1\r\nHost: x\r\n".encode()
-    more = rng.choice(
-        [b"\r\n", b"X-Header: " + b"a" * 100_000 + b"\r\n", b"Transfer-Encoding: chunked\r\n\r\nffffff\r\n"]
-    )
-    return await _write(target, request, more, encrypted=rng.random() < 0.7)
 
 
 async def slow_writer(target: Target, rng: random.Random) -> Result:
@@ -206,25 +192,44 @@ async def other_methods(target: Target, rng: random.Random) -> Result:
     return wrong(f"{path} answered a unary call")
 
 
-async def hello_without_reading(target: Target, rng: random.Random) -> Result:
-    """A sender that writes and never reads."""
-    async with HostileClient(target).stream() as stream:
-        await stream.send(hello(target, Identity.make(rng), live=True))
-        await asyncio.sleep(rng.uniform(0.0, _HOLD_S))
-        stream.cancel()
-    return harmless()
+async def _stream(target: Target, rng: random.Random, people: int, window: int) -> Result:
+    """Sends frames of so many people, a window at a time, for a while."""
+    generator, codec = np.random.default_rng(rng.getrandbits(64)), FrameCodec(target.model)
+    crowd = tuple(person(generator, identity) for identity in range(people))
+    sequence, unacknowledged, rejected = 1, 0, 0
+    try:
+        async with HostileClient(target).session(Identity.make(rng)) as (stream, welcome), asyncio.timeout(_CROWD_S):
+            while rejected < 4:
+                encoded = codec.encode(LabelFrame(sequence, "crowd", 1.8e9, CAMERA, crowd), {})
+                await stream.send(FrameMessage(sequence, encoded.payload))
+                sequence, unacknowledged = sequence + 1, unacknowledged + 1
+                if unacknowledged >= min(window, welcome.window):
+                    answer = await acknowledgement(stream)
+                    unacknowledged -= 1
+                    rejected += answer.status is AckStatus.REJECTED
+    except TimeoutError:
+        return harmless(f"{sequence - 1} frames of {people} people")
+    except StreamEnded as ended:
+        return result_of(ended)
+    return Result(Outcome.REFUSED, f"frames of {people} people are rejected: {answer.reason}")
+
+
+async def crowds(target: Target, rng: random.Random) -> Result:
+    """Several sessions of one account at the same time, each with a full window."""
+    streams = [_stream(target, rng, rng.choice(_CROWDS), 8) for _ in range(rng.randint(1, 6))]
+    results = await asyncio.gather(*streams)
+    faults = [result for result in results if result.outcome in (Outcome.UNHANDLED, Outcome.HANG)]
+    return faults[0] if faults else results[0]
 
 
 ATTACKS: dict[str, Attack] = by_name(
-    open_and_close,
     half_open,
     garbage,
-    http_1,
     slow_writer,
     http_2_frames,
     streams_without_hello,
     idle_sessions,
     session_churn,
     other_methods,
-    hello_without_reading,
 )
+LOAD: dict[str, Attack] = by_name(crowds)

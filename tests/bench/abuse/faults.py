@@ -84,6 +84,22 @@ def stop_durable_sender(bed: Testbed, rng: random.Random) -> Result:
     return recover(bed, "sender stopped and continued")
 
 
+def network_cut(bed: Testbed, rng: random.Random) -> Result:
+    """The honest senders' connections are reset, several times in a row."""
+    for _ in range(rng.randint(1, 5)):
+        bed.network.cut()
+        time.sleep(rng.uniform(0.0, 1.5))
+    return recover(bed, "connections reset")
+
+
+def network_silent(bed: Testbed, rng: random.Random) -> Result:
+    """The network delivers nothing for a while; connections stay half open."""
+    bed.network.silence()
+    time.sleep(rng.uniform(0.5, 2 * _HOLD_S))
+    bed.network.restore()
+    return recover(bed, "the network delivers again")
+
+
 def theft_over_a_restart(bed: Testbed, rng: random.Random) -> Result:
     """A session that began before a restart is asked for by another sender first, then by its owner."""
     victim = Victim(bed.target, Identity.make(rng))
@@ -157,16 +173,6 @@ def lines_removed(bed: Testbed, rng: random.Random) -> Result:
     return Result(Outcome.HANG, problem) if problem else _worst(quiet, recover(bed, "restarted"))
 
 
-def meshes_read_only(bed: Testbed, rng: random.Random) -> Result:
-    """`meshes/` cannot be written for some seconds, except by root."""
-    meshes = bed.out / "meshes"
-    mode = meshes.stat().st_mode
-    meshes.chmod(0o500)
-    quiet = _quietly(bed, "meshes read-only", _HOLD_S)
-    meshes.chmod(mode)
-    return _worst(quiet, recover(bed, "writable again"))
-
-
 def index_damaged(bed: Testbed, rng: random.Random) -> Result:
     """The index is cut, emptied or nonsense when the receiver starts again."""
     problem = stop(bed)
@@ -199,12 +205,12 @@ def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "faults": by_name(kill_receiver, terminate_receiver, stop_receiver, kill_durable_sender, stop_durable_sender),
+    "network": by_name(network_cut, network_silent),
     "theft": {theft_over_a_restart.__name__: theft_over_a_restart},
     "files": by_name(
         disk_full,
         files_moved,
         lines_removed,
-        meshes_read_only,
         index_damaged,
         torn_line,
         certificate_damaged,

@@ -1,24 +1,29 @@
-"""Attacks by packets and messages with right checksums and absurd content, and by damaged ones."""
+"""Attacks by packets, messages and blobs: right checksums around absurd content, and damaged ones."""
 
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
 
+from common.blobs import COLOURS
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.convert import (
+    MAX_BLOB_BYTES,
+    MAX_CHUNK_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_SEQUENCE,
     Acknowledgements,
     AckStatus,
+    Chunk,
+    ChunkAck,
+    Drain,
     FrameMessage,
-    Welcome,
 )
-from tests.bench.abuse.blobs import chunks
 from tests.bench.abuse.outcome import Attack, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target
 from tests.netlab.hostile_packets import hostile_blobs, hostile_frames, hostile_messages, packet_mutations
@@ -64,6 +69,64 @@ async def _sessions(target: Target, rng: random.Random, messages: Iterator[Frame
     return Result(end.outcome, f"{decoded} decoded; {end.detail}")
 
 
+def chunks(number: int, data: bytes, key: int = 0, kind: str = COLOURS, checksum: int | None = None) -> list[Chunk]:
+    """A blob in chunks of the largest size."""
+    crc = zlib.crc32(data) if checksum is None else checksum
+    first = Chunk(number, 0, data[:MAX_CHUNK_BYTES], kind, key, len(data), crc)
+    offsets = range(MAX_CHUNK_BYTES, len(data), MAX_CHUNK_BYTES)
+    return [first, *(Chunk(number, offset, data[offset : offset + MAX_CHUNK_BYTES]) for offset in offsets)]
+
+
+async def _send(stream: HostileStream, parts: list[Chunk]) -> None:
+    for part in parts:
+        await stream.send(part)
+        answer = await stream.read()
+        while not isinstance(answer, ChunkAck):
+            answer = await stream.read()
+
+
+async def _drained(stream: HostileStream) -> Result:
+    await stream.send(Drain())
+    return result_of(await stream.end())
+
+
+async def endless_blob(target: Target, rng: random.Random) -> Result:
+    """Chunks behind the announced end."""
+    parts = chunks(1, rng.randbytes(40_000))
+    parts += [Chunk(1, offset, bytes(1000)) for offset in range(40_000, MAX_BLOB_BYTES, 1000)]
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for part in parts:
+            await stream.send(part)
+        ended = await stream.end()
+        return wrong("the stream ended in order") if ended.code == "OK" else result_of(ended)
+
+
+async def wrong_checksum(target: Target, rng: random.Random) -> Result:
+    """A whole blob whose checksum does not match, sent again a few times."""
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for number in range(1, 4):
+            await _send(stream, chunks(number, rng.randbytes(rng.randint(1, 60_000)), checksum=rng.getrandbits(32)))
+        return await _drained(stream)
+
+
+async def out_of_order(target: Target, rng: random.Random) -> Result:
+    """Chunks of several blobs in random order, some of them left out."""
+    parts = [part for number in range(1, 4) for part in chunks(number, rng.randbytes(50_000), key=number)]
+    rng.shuffle(parts)
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for part in parts[:-2]:
+            await stream.send(part)
+        return await _drained(stream)
+
+
+async def many_begun(target: Target, rng: random.Random) -> Result:
+    """Many blobs of the largest announced size that are begun and left; the receiver keeps at most one."""
+    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
+        for number in range(1, 101):
+            await stream.send(Chunk(number, 0, bytes(MAX_CHUNK_BYTES), COLOURS, number % 256, MAX_BLOB_BYTES, 0))
+        return await _drained(stream)
+
+
 async def absurd_frames(target: Target, rng: random.Random) -> Result:
     """Packets that are right in form: refused, or decoded within the bounds of the labels."""
     packets = hostile_frames(_generator(rng), FrameCodec(target.model))
@@ -103,23 +166,6 @@ async def absurd_messages(target: Target, rng: random.Random) -> Result:
     return end
 
 
-async def absurd_hellos(target: Target, rng: random.Random) -> Result:
-    """Messages with absurd fields in place of Hello."""
-    for message in islice(hostile_messages(_generator(rng)), 10):
-        try:
-            async with HostileClient(target).stream() as stream:
-                await stream.send(message)
-                await stream.half_close()
-                answer = await stream.read()
-                if isinstance(answer, Welcome) and answer.accepted:
-                    continue
-        except StreamEnded as ended:
-            result = result_of(ended)
-            if result.outcome.value not in ("refused", "harmless"):
-                return result
-    return refused()
-
-
 async def absurd_blobs(target: Target, rng: random.Random) -> Result:
     """Blobs of colours that are bombs, cut, or noise."""
     async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
@@ -155,10 +201,13 @@ async def oversized_message(target: Target, rng: random.Random) -> Result:
 
 
 ATTACKS: dict[str, Attack] = by_name(
+    endless_blob,
+    wrong_checksum,
+    out_of_order,
+    many_begun,
     absurd_frames,
     mutated_frames,
     absurd_messages,
-    absurd_hellos,
     absurd_blobs,
     replayed_frames,
     oversized_message,

@@ -80,15 +80,6 @@ async def same_session_at_once(target: Target, rng: random.Random) -> Result:
     return faults[0] if faults else results[-1]
 
 
-async def drain_flood(target: Target, rng: random.Random) -> Result:
-    """Many Drains at once, then a frame."""
-    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
-        for _ in range(_FLOOD):
-            await stream.send(Drain())
-        await stream.send(empty_frame(FrameCodec(target.model), 0))
-        return result_of(await stream.end())
-
-
 async def heartbeat_flood(target: Target, rng: random.Random) -> Result:
     """Heartbeats of the largest size, as fast as the connection takes them."""
     async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
@@ -193,7 +184,6 @@ ATTACKS: dict[str, Attack] = by_name(
     no_hello_first,
     second_hello,
     same_session_at_once,
-    drain_flood,
     heartbeat_flood,
     window_exceeded,
     sequences_out_of_order,

@@ -15,8 +15,6 @@ from common.errors import OutputError
 
 ALARMS = re.compile(r"Traceback|Fatal|core dumped|Unhandled|never retrieved|never awaited|Segmentation")
 """What no process may write to stderr."""
-EXIT_CODES = (0, 2, 3, 4, 5, 6, 130)
-"""Those that docs/troubleshooting.md lists for the daemons."""
 _CONTEXT_LINES = 14
 _POLL_S = 0.02
 
@@ -47,7 +45,6 @@ class Watched:
         command: arguments of `python`.
         folder: gets its output and errors, as files.
         nice: added to its niceness: attackers must not take the processor from those whom they attack.
-        environment: additional variables.
     """
 
     def __init__(
@@ -57,7 +54,6 @@ class Watched:
         folder: Path,
         *,
         nice: int = 0,
-        environment: dict[str, str] | None = None,
     ) -> None:
         number = len(list(folder.glob(f"{name}-*.err"))) + 1
         self.name = name
@@ -70,7 +66,6 @@ class Watched:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
-                env=os.environ | (environment or {}),
             )
 
     @property
@@ -149,14 +144,6 @@ class Watched:
         if self.exit_code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL):
             found.append(Alarm(self.name, f"killed by {signal.Signals(-self.exit_code).name}"))
         return found
-
-
-def file_descriptors(pid: int) -> int:
-    """Open descriptors of a process; 0 if it has ended."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return 0
 
 
 def resident_kb(pid: int) -> int:

@@ -1,14 +1,15 @@
 """The receiver under attack, the honest senders beside it, and the record of their resources."""
 
+import asyncio
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,13 +21,13 @@ import numpy as np
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE
 from common.weights.manifest import model_hash
-from tests.bench.abuse.disk import Disk
 from tests.bench.abuse.outcome import Journal
-from tests.bench.abuse.supervision import Watched, file_descriptors, resident_kb
+from tests.bench.abuse.supervision import Watched, resident_kb
 from tests.netlab.hostile_client import Target
+from tests.support.tcp_relay import TcpRelay
 
 ROOT = Path(__file__).parents[3]
-FAMILIES = ("protocol", "theft", "packets", "blobs", "connections", "load")
+FAMILIES = ("protocol", "theft", "packets", "connections", "load")
 ACCOUNTS = ("studio", "victim", "mallory", *FAMILIES)
 """The honest senders', that of other sessions that are attacked, and one for each family of attacks."""
 LIVE_FPS, DURABLE_FPS = 2.0, 1.0
@@ -38,6 +39,7 @@ _PORTS = range(20_000, 32_000)
 _SAMPLE_S = 1.0
 _MESH_EVERY = 5
 _KEPT_MESHES = 100
+_DISK_MB, _FREE_KB = 2048, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,71 @@ class Sample:
     Args:
         at: seconds since the epoch.
         pid: changes with each restart.
-        peers: the gauge of its metrics; NaN if they do not answer.
     """
 
     at: float
     pid: int
     rss_kb: int
-    descriptors: int
-    peers: float
+
+
+class Disk:
+    """A directory on a small file system of its own, in memory, where this process may mount one.
+
+    Elsewhere a full disk is imitated by a limit on the size of the receiver's files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self._mounted = self._mount("-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=700", "none", str(path))
+
+    def close(self) -> None:
+        if self._mounted:
+            subprocess.run(["umount", "--lazy", str(self.path)], capture_output=True)
+
+    def fill(self, pid: int) -> None:
+        """Leaves no space for the process that writes here."""
+        if self._mounted:
+            status = os.statvfs(self.path)
+            used_kb = (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
+            self._mount("-o", f"remount,size={used_kb + _FREE_KB}k", str(self.path))
+        else:
+            largest = max((path.stat().st_size for path in self.path.rglob("*.jsonl")), default=0)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+
+    def empty(self, pid: int) -> None:
+        if self._mounted:
+            self._mount("-o", f"remount,size={_DISK_MB}m", str(self.path))
+        else:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def _mount(self, *arguments: str) -> bool:
+        try:
+            return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+        except FileNotFoundError:
+            return False
+
+
+class Network:
+    """What the honest senders reach the receiver through, on a thread of its own."""
+
+    def __init__(self, target: Address) -> None:
+        self._relay, self._loop = TcpRelay(target), asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="network", daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self._relay.start(), self._loop).result()
+        self.address = self._relay.address
+
+    def cut(self) -> None:
+        """Resets all connections."""
+        self._loop.call_soon_threadsafe(self._relay.cut)
+
+    def silence(self) -> None:
+        """Delivers nothing from now on."""
+        self._loop.call_soon_threadsafe(self._relay.black_hole)
+
+    def restore(self) -> None:
+        """Relays new connections again."""
+        self._loop.call_soon_threadsafe(self._relay.restore)
 
 
 class Testbed:
@@ -79,7 +138,8 @@ class Testbed:
         self.gave_up: list[str] = []
         self._closing = threading.Event()
         self._monitor = threading.Thread(target=self._watch, name="monitor", daemon=True)
-        self._port, self.metrics_port = (free_port(rng) for _ in range(2))
+        self._port = free_port(rng)
+        self.network = Network(Address("127.0.0.1", self._port))
 
     def begin(self) -> None:
         """Starts the receiver and the honest senders.
@@ -131,34 +191,18 @@ class Testbed:
         token = str(self.folder / "studio.token")
         return [
             "--peer",
-            str(self.target.address),
+            str(self.network.address),
             "--tls-ca",
             str(self.certificates / "ca.pem"),
             "--token-file",
             token,
         ]
 
-    def start(self, name: str, *command: str, nice: int = 0, environment: dict[str, str] | None = None) -> Watched:
+    def start(self, name: str, *command: str, nice: int = 0) -> Watched:
         """Starts a process of this campaign; it is killed at the end."""
-        process = Watched(name, command, self.logs, nice=nice, environment=environment)
+        process = Watched(name, command, self.logs, nice=nice)
         self.processes.append(process)
         return process
-
-    def receiver_command(self, **changes: str) -> list[str]:
-        """The receiver's command line; a change to the empty string leaves a flag out."""
-        flags = {
-            "--listen": str(self.target.address),
-            "--out": str(self.out),
-            "--tls-cert": str(self.certificates / "receiver.pem"),
-            "--tls-key": str(self.certificates / "receiver.key"),
-            "--tokens": str(self.token_table),
-            "--metrics": f"127.0.0.1:{self.metrics_port}",
-            "--drain-timeout": f"{DRAIN_TIMEOUT_S:g}",
-            "--mesh-every": str(_MESH_EVERY),
-        }
-        flags |= {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-        pairs = [part for flag, value in flags.items() if value for part in (flag, value)]
-        return ["-m", "receiver", *pairs, "--no-body"]
 
     def start_receiver(self) -> Watched:
         """Starts the receiver and waits until it listens.
@@ -166,7 +210,17 @@ class Testbed:
         Raises:
             OutputError: it does not.
         """
-        receiver = self.start("receiver", *self.receiver_command())
+        flags = {
+            "--listen": str(self.target.address),
+            "--out": str(self.out),
+            "--tls-cert": str(self.certificates / "receiver.pem"),
+            "--tls-key": str(self.certificates / "receiver.key"),
+            "--tokens": str(self.token_table),
+            "--drain-timeout": f"{DRAIN_TIMEOUT_S:g}",
+            "--mesh-every": str(_MESH_EVERY),
+        }
+        pairs = [part for pair in flags.items() for part in pair]
+        receiver = self.start("receiver", "-m", "receiver", *pairs, "--no-body")
         receiver.until_output("listening on ", START_TIMEOUT_S)
         return receiver
 
@@ -235,15 +289,6 @@ class Testbed:
         """Lines that receiver and honest senders have written to stderr."""
         return sum(process.errors.count("\n") for process in (self.receiver, self.live, self.durable))
 
-    def peers(self) -> float:
-        """The receiver's gauge of peers; NaN if it does not answer."""
-        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        with suppress(OSError, ValueError), urllib.request.urlopen(url, timeout=5.0) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith("bodywire_receiver_peers "):
-                    return float(line.split()[1])
-        return float("nan")
-
     def finish(self) -> tuple[int | None, str]:
         """Stops the senders in order, the one with complete delivery when all is delivered.
 
@@ -265,7 +310,7 @@ class Testbed:
             pid = self.receiver.pid
             rss_kb = resident_kb(pid)
             if rss_kb:
-                self.samples.append(Sample(time.time(), pid, rss_kb, file_descriptors(pid), self.peers()))
+                self.samples.append(Sample(time.time(), pid, rss_kb))
             self._remove_old_meshes()
 
     def _remove_old_meshes(self) -> None:
@@ -285,7 +330,8 @@ def open_testbed(rng: random.Random, patience: float) -> Iterator[Testbed]:
     """
     with ExitStack() as stack:
         name = stack.enter_context(TemporaryDirectory(prefix="bodywire-abuse-", ignore_cleanup_errors=True))
-        disk = stack.enter_context(Disk(Path(name) / "disk"))
+        disk = Disk(Path(name) / "disk")
+        stack.callback(disk.close)
         bed = Testbed(Path(name), disk, rng, patience)
         stack.callback(bed.close)
         bed.begin()

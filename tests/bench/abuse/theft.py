@@ -6,7 +6,7 @@ import random
 
 from common.codec.frame_codec import FrameCodec
 from common.wire.convert import AckStatus, Drain
-from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, refused, result_of, wrong
 from tests.bench.abuse.protocol import acknowledgement, empty_frame
 from tests.netlab.hostile_client import HostileClient, Identity, StreamEnded, Target
 
@@ -109,16 +109,6 @@ async def theft_in_every_order(target: Target, rng: random.Random) -> Result:
     return refused() if not problem else _victim_result(f"victim {state}, after the theft was refused: {problem}")
 
 
-async def owner_returns(target: Target, rng: random.Random) -> Result:
-    """The rightful sender resumes again and again, which must always work."""
-    victim = Victim(target, Identity.make(rng))
-    for _ in range(4):
-        problem = await victim.send(drain=False)
-        if problem:
-            return _victim_result(problem)
-    return harmless()
-
-
 def _victim_result(problem: str) -> Result:
     """A receiver may be full for now; everything else is a fault."""
     return Result(Outcome.ABSENT, problem) if "RESOURCE_EXHAUSTED" in problem else wrong(problem)
@@ -129,4 +119,4 @@ async def _hold(target: Target, identity: Identity) -> str:
         return str(await stream.end())
 
 
-ATTACKS: dict[str, Attack] = by_name(theft_of_published_ids, theft_in_every_order, owner_returns)
+ATTACKS: dict[str, Attack] = by_name(theft_of_published_ids, theft_in_every_order)

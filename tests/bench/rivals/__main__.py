@@ -3,22 +3,18 @@
 All systems carry the same clips, the demo and freshly rendered ones of people and motions that no training used, at 30
 frames a second; `systems.py` draws what each of them sends.  A system's settings give a curve:
 
-    bodywire                       the codec at ρ of an idle link, at the same ρ for every group, and at f
-    raw numbers                    the body parameters that the labels carry, with 6 to 16 bits each
-    delta + zstd                   … their changes, in one zstandard stream
-    delta + range coder            … their changes, with our range coder and static tables fitted to training sequences
-    linear prediction + range coder  … residuals of a fitted linear prediction from two frames, likewise
-    JPEG, WEBP, AVIF crops         what perception would read, perceived at the receiver
-    H.264, HEVC, AV1 video         whole frames or smaller ones, perceived at the receiver
-    Draco                          the body's mesh of every frame
-    template deltas                changes of its vertices, in a known order, with zstandard or the range coder
+    bodywire              the codec at ρ of an idle link, at the same ρ for every group, and at f
+    raw numbers           labels as numbers of 8 or 16 bits, as in `tests.bench.rate`; + zstd: each frame compressed
+    JPEG, WEBP crops      what perception would read, perceived at the receiver
+    H.264, AV1 video      whole frames or smaller ones, perceived at the receiver
+    Draco                 the body's mesh of every frame
 
 `added_joint_error_mm` and `added_chamfer_mm` are distances from the bodies that the sender perceives in the
 uncompressed frames, relative to the hips; `mpjpe_mm` is the distance from the true joints.  Rates are means over all
 frames, the first one included, without gRPC, TCP and IP; figures are means over clips.  Bodywire's `header_bytes` are
-its sequence, time, camera, identities, confidences and checks; the codes of parameters and meshes have nothing of the
-kind.  Rates at equal error are interpolated on the curves, their logarithm linear in the error.  A bound stands where
-a curve does not reach an error, or never exceeds it.
+its sequence, time, camera, identities, confidences and checks; numbers and meshes have nothing of the kind.  Rates at
+equal error are interpolated on the curves, their logarithm linear in the error.  A bound stands where a curve does not
+reach an error, or never exceeds it.
 
 Scenarios A and B of the AFLSC paper are computed from these bytes and the measured times (`scenarios.py`).
 
@@ -27,21 +23,16 @@ A system that cannot run is named with what to install: Draco is in the extra `b
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
-
-import torch
 
 from tests.bench import report
 from tests.bench.clip_frames import add_clips_flag
 from tests.bench.moving_clips import MovingClipRenderer
-from tests.bench.rivals import plots, stage_times
+from tests.bench.rivals import plots
 from tests.bench.rivals.bodies import Figures
-from tests.bench.rivals.clips import PerceivedClip, RivalClip, demo_clip, perceive, rendered_clip
+from tests.bench.rivals.clips import PerceivedClip, demo_clip, perceive, rendered_clip
 from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates, summary
 from tests.bench.rivals.scenarios import StageTimes, as_figures, scenario_a, scenario_b
 from tests.bench.rivals.systems import FAMILIES, OURS, Result, Systems, missing
@@ -59,57 +50,21 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One clip to measure; number 0 is the demo, the others are rendered."""
-
-    number: int
-    seed: int
-    frames: int
-    quick: bool
-    folder: Path
-    families: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Done:
-    """The results of one clip, the errors of the uncompressed labels, and of the demo the times of the stages."""
+    """The results of one clip, and the errors of the uncompressed labels."""
 
     results: tuple[Result, ...]
     uncoded: Figures
-    times: StageTimes | None
 
 
-@cache
-def _systems(quick: bool) -> Systems:
-    return Systems(quick)
-
-
-@cache
-def _renderer(frames: int) -> MovingClipRenderer:
-    return MovingClipRenderer(frames)
-
-
-def _clip(task: Task) -> RivalClip:
-    if not task.number:
-        return demo_clip(task.frames)
-    return rendered_clip(_renderer(task.frames), task.seed, task.number - 1, task.folder)
-
-
-def measure(task: Task) -> Done:
-    torch.set_num_threads(1)
-    systems = _systems(task.quick)
-    clip = perceive(_clip(task), systems.sender, systems.bodies)
-    times = None if task.number else stage_times.measure(clip, systems.sender)
-    results = tuple(_results(systems, clip, task.families))
-    return Done(results, clip.reference.errors(clip.reference.posed), times)
-
-
-def _results(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> Iterator[Result]:
+def measured(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> Done:
+    results: list[Result] = []
     for family in families:
         found = list(systems.measure(family, clip))
         report.progress(f"{clip.clip.name}, {family}: {len(found)} settings")
-        yield from found
+        results += found
+    return Done(tuple(results), clip.reference.errors(clip.reference.posed))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,9 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--frames", type=report.at_least(2), metavar="N", help="frames of a clip (default: 300)")
     parser.add_argument("--systems", nargs="+", choices=FAMILIES, help="only these beside bodywire")
-    parser.add_argument(
-        "--workers", type=report.at_least(1), default=1, help="processes that share the clips (default: 1)"
-    )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as PNG")
     return report.run(parser, _work, arguments)
 
@@ -133,20 +85,22 @@ def _work(options: argparse.Namespace) -> None:
     asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
     not_run = {family: reason for family in asked if (reason := missing(family))}
     families = tuple(family for family in asked if family not in not_run)
-    tasks = [
-        Task(number, options.seed, frames, options.quick, options.clips, families) for number in range(1 + rendered)
-    ]
-    done = _all(tasks, options.workers)
+    systems = Systems(options.quick)
+    clips = [demo_clip(frames)]
+    if rendered:
+        renderer = MovingClipRenderer(frames)
+        clips += [rendered_clip(renderer, options.seed, number, options.clips) for number in range(rendered)]
+    perceived = [perceive(clip, systems.sender, systems.bodies) for clip in clips]
+    times = StageTimes.measure(perceived[0], systems.sender)
+    done = [measured(systems, clip, families) for clip in perceived]
     comparison = Comparison.from_clips([clip.results for clip in done], [clip.uncoded for clip in done])
-    times = done[0].times
-    assert times is not None
     message_bytes = comparison.figures[OURS]["message_bytes"]
     a, b = (scenario(comparison, times, message_bytes) for scenario in (scenario_a, scenario_b))
     rates = equal_rates(comparison)
     print(f"demo and {rendered} rendered clips of {frames} frames, 30 a second, seed {options.seed}")
     print(f"{report.machine_line()}\n")
-    systems = {**comparison.figures, UNCODED: comparison.uncoded}
-    print(report.table(systems, _COLUMNS))
+    everything = {**comparison.figures, UNCODED: comparison.uncoded}
+    print(report.table(everything, _COLUMNS))
     print("\n".join(f"{family}: NOT RUN, {reason}" for family, reason in not_run.items()))
     for criterion, (key, error) in criteria(comparison).items():
         print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
@@ -154,7 +108,7 @@ def _work(options: argparse.Namespace) -> None:
     print("\n".join(summary(rates)))
     report.write_json(
         options,
-        systems,
+        everything,
         equal_rates=rates,
         scenario_a=a,
         scenario_b=b,
@@ -163,14 +117,6 @@ def _work(options: argparse.Namespace) -> None:
     )
     if options.plots:
         plots.draw_all(options.plots, comparison, a, b)
-
-
-def _all(tasks: Sequence[Task], workers: int) -> list[Done]:
-    if workers <= 1:
-        return [measure(task) for task in tasks]
-    # Forked processes would share the networks' locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(measure, tasks))
 
 
 def _rates_table(rates: dict[str, Rates]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.bench.measures import mean_by_key
 from tests.bench.rivals.bodies import Figures
-from tests.bench.rivals.systems import FAMILIES, OURS, STILLS, VIDEOS, Result
+from tests.bench.rivals.systems import FAMILIES, OURS, RAW, RAW_ZSTD, STILLS, VIDEOS, Result
 
 Bound = Literal["none", "at_least", "at_most"]
 Curve = Sequence[tuple[float, float]]
@@ -146,15 +146,11 @@ BOUND_WORDS: Mapping[str, str] = {"none": "", "at_least": "at least ", "at_most"
 
 
 RIVALS: Mapping[str, tuple[str, ...]] = {
-    "delta + zstd": ("delta + zstd",),
-    "delta + range coder": ("delta + range coder",),
+    "best raw numbers": (RAW, RAW_ZSTD),
     "best video": tuple(VIDEOS),
     "Draco": ("Draco",),
-    "best template deltas": ("template deltas + zstd", "template deltas + range coder"),
     "best crops": tuple(STILLS),
 }
-
-
 """Rival → the systems of which the cheapest counts."""
 
 

@@ -1,37 +1,51 @@
-"""The campaign of attacks: what it counts, and that it would notice a fault."""
+"""Attacks and kills: what is counted, and that a fault would be noticed."""
 
 import json
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from common.io.addresses import Address
-from tests.bench.abuse import testbed
-from tests.bench.abuse.attacker import FAMILIES, Attacker
-from tests.bench.abuse.campaign import ALL, GROUPS
+from common.codec import frame_codec
+from common.codec.frame_codec import FrameCodec
+from common.errors import WireError
+from tests.bench.abuse import bulk, ledger, testbed
+from tests.bench.abuse.__main__ import summed
+from tests.bench.abuse.attacker import FAMILIES, choices
+from tests.bench.abuse.ledger import Faults, audit, records_in
 from tests.bench.abuse.outcome import Entry, Journal, Outcome, Result, findings, result_of, table
+from tests.bench.abuse.siege import (
+    ALL,
+    GROUPS,
+    Course,
+    LiveFrames,
+    by_group,
+    durable_faults,
+    growth,
+    moment,
+    read_lines,
+)
 from tests.bench.abuse.supervision import Watched
 from tests.bench.abuse.testbed import Sample
-from tests.bench.abuse.verdict import by_group, durable_faults, growth, is_flat, live_frames, moment, read_lines
-from tests.bench.ledger import Faults
 from tests.netlab.durable_sender import captured_at
-from tests.netlab.hostile_client import StreamEnded, Target
+from tests.netlab.hostile_client import StreamEnded
 
-TARGET = Target(Address("127.0.0.1", 9), bytes(8), Path("ca.pem"), {"mallory": "secret"}, Path("out"))
+CORRECT = [(sequence, captured_at(sequence)) for sequence in range(5)]
 
 
-def test_outcome_of_a_stream_by_its_status() -> None:
-    for code, reason, outcome in (
+@pytest.mark.parametrize(
+    ("code", "reason", "outcome"),
+    [
         ("INVALID_ARGUMENT", "", Outcome.REFUSED),
         ("UNKNOWN", "Unexpected <class 'KeyError'>", Outcome.UNHANDLED),
         ("UNAVAILABLE", "", Outcome.ABSENT),
         ("RESOURCE_EXHAUSTED", "full for now", Outcome.ABSENT),
         ("RESOURCE_EXHAUSTED", "Received message larger than max", Outcome.REFUSED),
         ("OK", "", Outcome.HARMLESS),
-    ):
-        assert result_of(StreamEnded(code, reason)).outcome is outcome
+    ],
+)
+def test_outcome_of_a_stream_by_its_status(code: str, reason: str, outcome: Outcome) -> None:
+    assert result_of(StreamEnded(code, reason)).outcome is outcome
 
 
 def test_journal_counts_by_family_and_ignores_what_did_not_take_place(tmp_path: Path) -> None:
@@ -46,32 +60,24 @@ def test_journal_counts_by_family_and_ignores_what_did_not_take_place(tmp_path: 
     assert [entry.seed for entry in findings(entries)["theft", "steal"]] == ["1/2"]
 
 
-def test_attacks_are_decided_by_the_seed_and_all_come_before_one_comes_again(tmp_path: Path) -> None:
-    families = list(FAMILIES)
-    number = sum(map(len, FAMILIES.values()))
-
-    def order(seed: str) -> list[tuple[str, str]]:
-        attacker = Attacker(TARGET, Journal(tmp_path / "journal"), families, seed)
-        return list(islice(attacker.choices(), 2 * number))
-
-    assert order("1/0") == order("1/0") != order("1/1")
-    assert len(set(order("1/0")[:number])) == len(set(order("1/0")[number:])) == number
-    assert tuple(families) == testbed.FAMILIES
-
-
-def _run(tmp_path: Path, code: str) -> Watched:
-    process = Watched("program", ["-c", code], tmp_path)
-    assert process.wait(60.0) is not None
-    return process
+def test_attacks_are_decided_by_the_seed_and_all_come_before_one_comes_again() -> None:
+    families, number = list(FAMILIES), sum(map(len, FAMILIES.values()))
+    first, again, other = (list(islice(choices(families, seed), 2 * number)) for seed in ("1/0", "1/0", "1/1"))
+    assert first == again != other
+    assert len(set(first[:number])) == len(set(first[number:])) == number
+    assert {*testbed.FAMILIES, "receiver"} == set(families) == {*GROUPS} - {ALL}
 
 
 def test_alarms_on_stderr_have_the_cause(tmp_path: Path) -> None:
-    alarms = _run(tmp_path, "print('fine')\nraise KeyError('session')").alarms()
-    assert [alarm.cause for alarm in alarms] == ["KeyError: 'session'"]
-    assert _run(tmp_path, "import os; os.abort()").alarms()[0].cause == "killed by SIGABRT"
-    forgotten = "import asyncio\nasync def f(): pass\nf()"
-    assert "never awaited" in _run(tmp_path, forgotten).alarms()[0].excerpt
-    assert _run(tmp_path, "import sys; sys.exit('receiver: no such file')").alarms() == []
+    def alarms(code: str) -> list[str]:
+        process = Watched("program", ["-c", code], tmp_path)
+        assert process.wait(60.0) is not None
+        return [alarm.cause for alarm in process.alarms()]
+
+    assert alarms("print('fine')\nraise KeyError('session')") == ["KeyError: 'session'"]
+    assert alarms("import os; os.abort()") == ["killed by SIGABRT"]
+    assert "never awaited" in alarms("import asyncio\nasync def f(): pass\nf()")[0]
+    assert alarms("import sys; sys.exit('receiver: no such file')") == []
 
 
 def _event(what: str, seq: int, **more: object) -> str:
@@ -89,69 +95,105 @@ def test_frames_of_the_live_sender_that_were_acknowledged_and_not_recorded_are_l
     lines = []
     for seq, at in runs:
         lines += [_event("captured", seq, captured_at=at), _event("ended", seq, fate="acknowledged")]
-    lines += [_event("captured", 2, captured_at=201.0), _event("ended", 2, fate="superseded")]
     log.write_text("".join(lines) + '{"what": "capt')
-    live = live_frames(log, [_record(seq, at + 0.0004) for seq, at in runs])
+    live = LiveFrames.read(log, [_record(seq, at + 0.0004) for seq, at in runs])
     assert (live.lost, live.duplicated) == ([], 0)
-    assert live.within([(100.0, 102.0)])["fps"] == pytest.approx(2.0)
-    live = live_frames(log, [_record(seq, at) for seq, at in [*runs[:5], runs[0]]])
+    live = LiveFrames.read(log, [_record(seq, at) for seq, at in [*runs[:5], runs[0]]])
     assert (live.lost, live.duplicated) == ([(1, 200_500)], 1)
-    assert live_frames(log, [_record(seq, at, "stolen") for seq, at in runs]).lost == live.acknowledged
+    assert LiveFrames.read(log, [_record(seq, at, "stolen") for seq, at in runs]).lost == live.acknowledged
+    entries = [Entry(110.0, "files", "lines_removed", "1", "harmless", "", 8.0)]
+    assert moment((7, 101_800), entries) == "live frame 7 is lost: files.lines_removed"
+    assert moment((7, 120_000), entries) == "live frame 7 is lost: calm"
 
 
-def test_live_rate_and_age_beside_each_group_of_attackers(tmp_path: Path) -> None:
+def test_live_rate_and_memory_beside_the_attackers(tmp_path: Path) -> None:
     calm = [_record(seq, seq / 2) for seq in range(20)]
     slow = [{**_record(seq, 10.0 + seq), "age_ms": 200.0} for seq in range(10)]
-    live = live_frames(tmp_path / "missing", [*calm, *slow])
-    siege = {"load": [(10.0, 15.0), (15.0, 20.0)], "blobs": [(20.0, 25.0)]}
-    rows = by_group(live, [(0.0, 10.0)], siege)
+    live = LiveFrames.read(tmp_path / "missing", [*calm, *slow])
+    rows = by_group(live, Course([(0.0, 10.0)], {"load": [(10.0, 15.0), (15.0, 20.0)], "packets": [(20.0, 25.0)]}))
     assert (rows["calm"]["fps"], rows["calm"]["share"], rows["calm"]["age_p50_ms"]) == (2.0, 1.0, 50.0)
     assert (rows["load"]["fps"], rows["load"]["share"], rows["load"]["age_p95_ms"]) == (1.0, 0.5, 200.0)
-    assert rows["blobs"]["share"] == 0.0
-    assert rows["all rounds"]["fps"] == pytest.approx(10 / 15)
-    assert set(GROUPS) == {*FAMILIES, "links", "cameras", ALL}
-
-
-def test_moment_of_a_lost_frame_names_what_happened_then() -> None:
-    entries = [
-        Entry(110.0, "files", "lines_removed", "1", "harmless", "", 8.0),
-        Entry(140.0, "faults", "kill_receiver", "2", "harmless", "", 8.0),
-    ]
-    assert moment((7, 101_800), entries) == "live frame 7: files.lines_removed"
-    assert moment((7, 120_000), entries) == "live frame 7: calm"
-
-
-def test_frames_of_complete_delivery_are_audited(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger"
-    ledger.write_text("0\n1\n2\n3")
-    records = [_record(seq, captured_at(seq), "durable") for seq in range(5)]
-    assert durable_faults(ledger, 5, records) == Faults()
-    assert durable_faults(ledger, 6, records) == Faults(lost=[5])
-    assert durable_faults(ledger, None, records[:2]) == Faults(lost=[2])
+    assert rows["packets"]["share"] == 0.0
+    samples = [Sample(float(at), 1, 300 if at > 40 else 900 if at > 20 else 200) for at in range(60)]
+    assert growth(samples, [(0.0, 10.0), (45.0, 60.0)]) == 1.5
 
 
 def test_lines_must_be_strict_json(tmp_path: Path) -> None:
-    path = tmp_path / "frames.jsonl"
-    good = json.dumps(_record(0, 1.0))
+    path, good = tmp_path / "frames.jsonl", json.dumps(_record(0, 1.0))
     path.write_text(f"{good}\n{good.replace('50.0', 'NaN')}\n\x00\n{good[:20]}")
     records, bad = read_lines([path, tmp_path / "missing"])
-    assert len(records) == 1
-    assert len(bad) == 2
+    assert (len(records), len(bad)) == (1, 2)
 
 
-def test_growth_is_that_of_calm_times() -> None:
-    at = np.arange(0.0, 600.0)
-    calm = [(begin, begin + 20.0) for begin in range(40, 600, 60)]
+@pytest.mark.parametrize(
+    ("records", "faults"),
+    [
+        (CORRECT, Faults()),
+        ([*CORRECT, (5, captured_at(5))], Faults()),
+        (CORRECT[:2] + CORRECT[3:], Faults(lost=[2])),
+        ([*CORRECT[:3], *CORRECT[2:]], Faults(duplicated=[2])),
+        ([*CORRECT, *CORRECT[3:]], Faults(duplicated=[3, 4], misplaced=[3])),
+        ([CORRECT[1], CORRECT[0], *CORRECT[2:]], Faults(misplaced=[0])),
+        ([(0, captured_at(1)), *CORRECT[1:]], Faults(wrong=[0])),
+    ],
+)
+def test_audit_of_one_receiver(records: list[tuple[int, float]], faults: Faults) -> None:
+    assert audit(range(5), records) == faults
+    assert faults.any == (faults != Faults())
 
-    def samples(per_min: float) -> list[Sample]:
-        # Attacks take memory for a while.
-        attacked = np.where(at % 60 < 40, 500_000, 0)
-        rss_kb = 400_000 + per_min * at / 60 + attacked
-        return [Sample(t, 1, int(kb), 20, 2.0) for t, kb in zip(at, rss_kb, strict=True)]
 
-    assert is_flat(growth(samples(0.0), calm), "rss_kb", 20_000.0)
-    leaking = growth(samples(10_000.0), calm)
-    assert leaking["rss_kb_per_min"] == pytest.approx(10_000.0, rel=0.01)
-    assert is_flat(leaking, "rss_kb", 20_000.0) is False
-    assert is_flat(leaking, "descriptors", 20.0)
-    assert is_flat(growth(samples(0.0), calm[:2]), "rss_kb", 20_000.0) is None
+def test_audit_of_several_receivers_and_of_what_they_wrote(tmp_path: Path) -> None:
+    assert audit(range(5), [CORRECT[0], CORRECT[4]], CORRECT[1:4]) == Faults()
+    assert audit(range(5), CORRECT[:3], CORRECT[2:]) == Faults(duplicated=[2])
+    assert records_in(tmp_path) == {}
+    (tmp_path / "sessions.jsonl").write_text('{"session":1,"id":"ab"}\n')
+    (tmp_path / "frames.jsonl").write_text('{"session":1,"seq":0,"captured_at":1.5}\n{"seq":1,"capt')
+    assert records_in(tmp_path) == {"ab": [(0, 1.5)]}
+    (tmp_path / "ledger").write_text("0\n1\n2\n3")
+    durable = [_record(seq, captured_at(seq), "durable") for seq in range(5)]
+    assert durable_faults(tmp_path / "ledger", 6, durable) == Faults(lost=[5])
+    assert durable_faults(tmp_path / "ledger", None, durable[:2]) == Faults(lost=[2])
+
+
+@pytest.mark.slow
+def test_kills_lose_nothing_and_deliberate_bugs_are_found() -> None:
+    for outcome in (ledger.run(3, "3"), ledger.run(2, "1", 3, 2, ["--share-sessions"])):
+        assert outcome.faults == Faults() and outcome.kills.total() > 1 and outcome.frames > 10
+    assert ledger.run(20, "2", flags=["--bug", "acknowledge-early"]).faults.lost
+    assert ledger.run(20, "2", flags=["--bug", "no-deduplication"]).faults.duplicated
+
+
+def test_seeds_decode_and_mutations_are_refused_or_valid() -> None:
+    for name, target in bulk.targets().items():
+        counts, faults = bulk.mutate(target, 60, name)
+        assert counts["inputs"] == 60 and not faults, name
+
+
+@pytest.mark.slow
+def test_planted_faults_of_the_decoder_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = FrameCodec.decode
+
+    def forgets(self: FrameCodec, payload: bytes, sequence: int) -> object:
+        try:
+            return decode(self, payload, sequence)
+        except WireError:
+            self._received.clear()
+            raise
+
+    def raises(self: FrameCodec, payload: bytes, sequence: int) -> object:
+        if payload[:1] == b"\xff":
+            raise KeyError(sequence)
+        return decode(self, payload, sequence)
+
+    assert not bulk.attack_packets(1, "right")[1]
+    for fault, sentence in ((forgets, "is refused"), (raises, "KeyError")):
+        monkeypatch.setattr(FrameCodec, "decode", fault)
+        assert any(sentence in found for found in bulk.attack_packets(1, "planted")[1])
+        monkeypatch.setattr(FrameCodec, "decode", decode)
+    monkeypatch.setattr(frame_codec, "verify", lambda *_: None)
+    assert "passed the check" in bulk.attack_packets(1, "planted")[1][-1]
+
+
+def test_pieces_add_up() -> None:
+    pieces = [{"counts": {"live": {"lost": 1.0, "memory_growth": growth}}} for growth in (1.2, 1.1)]
+    assert summed(pieces) == {"live": {"lost": 2.0, "memory_growth": 1.2}}
