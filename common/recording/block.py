@@ -34,8 +34,8 @@ class BlockKind(enum.IntEnum):
 
 MAX_CONTENT_BYTES: Final = {
     BlockKind.FACTS: 1 << 16,
-    BlockKind.FRAMES: 1 << 21,
-    BlockKind.ENTRY_POINT: 1 << 21,
+    BlockKind.FRAMES: 1 << 25,
+    BlockKind.ENTRY_POINT: 1 << 25,
     BlockKind.BLOB: (1 << 20) + 256,
 }
 """Largest size of a block's content, by kind."""

@@ -21,7 +21,8 @@ from common.errors import RecordingError
 
 MAX_RECORDS: Final = 4096
 """Most records of a block."""
-MAX_RECORD_BYTES: Final = 1 << 20
+MAX_RECORD_BYTES: Final = 1 << 24
+"""More than the states of a codec take that remembers as many frames and people as it can."""
 _COUNT: Final = struct.Struct("<I")
 _KEY: Final = struct.Struct("<I")
 _COLUMN: Final = np.dtype("<i8")

@@ -13,7 +13,7 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
 from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
-from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
+from common.recording.records import RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import FrameDecoder, Session
@@ -81,7 +81,7 @@ class _SessionRecording:
     def __init__(self, background: BackgroundRecording, decoder: FrameDecoder) -> None:
         self.background = background
         self._decoder = decoder
-        self._begun = self._warned = False
+        self._begun = False
         self._entry_us: int | None = None
         self._frames_since_entry = 0
 
@@ -103,18 +103,7 @@ class _SessionRecording:
             self._add_state(RecordedState(frame.sequence, self._decoder.snapshot()))
 
     def _add_state(self, state: RecordedState) -> None:
-        """Makes an entry point; without one a replay begins at the one before."""
-        if len(state.data) > MAX_RECORD_BYTES:
-            if not self._warned:
-                logger.warning(
-                    "%s: the decoder's state of frame %d takes %d bytes, more than a record may have; replays cannot "
-                    "begin there: record fewer people, or over a faster link",
-                    self.background.writer.path,
-                    state.sequence,
-                    len(state.data),
-                )
-                self._warned = True
-            return
+        """Makes an entry point."""
         self._begun = True
         self.background.submit(RecordingWriter.begin_entry_point, 0)
         self.background.submit(lambda writer: writer.add_state(state), len(state.data))

@@ -174,7 +174,8 @@ class Spool:
         except OSError:
             raise UsageError(f"another sender uses the spool {self._directory}: give --spool another one") from None
         remove_partial_files(self._directory)
-        firsts = _firsts(self._directory)
+        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self._directory))
+        firsts = sorted(int(name[1]) for name in names if name)
         self._delivered = self._taken = firsts[0] if firsts else 0
         self.resumed = bool(firsts)
         if firsts:
@@ -199,7 +200,7 @@ class Spool:
     def _resume(self, first: int, content: SpoolContent) -> None:
         """Continues the newest file of an earlier sender, whose end may be cut."""
         with _open_file(self._path(first)) as recording:
-            check_content(recording, content)
+            _check(recording, content)
             self._facts = recording.facts
             self._newest, self._frames = first, _frames_of(recording)
             self._writer = RecordingWriter.behind(recording, len(self._frames))
@@ -294,21 +295,6 @@ def spool_content(camera: str, model_hash: bytes) -> SpoolContent:
     return SpoolContent(source, CODEC_VERSION, model_hash)
 
 
-def check_spool_content(directory: Path, content: SpoolContent) -> bool:
-    """Whether frames of an earlier sender may wait in a directory; raises UsageError if they are not of this source."""
-    firsts = _firsts(directory)
-    if firsts:
-        with _open_file(directory / f"{firsts[-1]:012d}.bw") as recording:
-            check_content(recording, content)
-    return bool(firsts)
-
-
-def _firsts(directory: Path) -> list[int]:
-    """The sequences of the first frames of a spool's files, in order."""
-    names = (_SEGMENT.fullmatch(name) for name in os.listdir(directory))
-    return sorted(int(name[1]) for name in names if name)
-
-
 def _open_file(path: Path) -> Recording:
     try:
         return Recording(path)
@@ -326,7 +312,7 @@ def _frames_of(recording: Recording) -> list[LabelFrame]:
     return frames
 
 
-def check_content(recording: Recording, content: SpoolContent) -> None:
+def _check(recording: Recording, content: SpoolContent) -> None:
     """Raises UsageError if the recording is no file of a spool, or has frames of another source or version."""
     facts, directory = recording.facts, recording.path.parent
     if facts.recorded_by != "spool" or set(facts.session) != {"id", "secret", "source"}:

@@ -52,7 +52,7 @@ def test_people_out_of_view_are_stored_once() -> None:
 
 
 def test_snapshot_of_a_full_frame_fits_into_a_record() -> None:
-    assert len(_snapshot_after(clip(6, seed=4, people=MAX_PEOPLE), lag=2)) < MAX_RECORD_BYTES / 2
+    assert len(_snapshot_after(clip(6, seed=4, people=MAX_PEOPLE), lag=2)) < MAX_RECORD_BYTES / 32
 
 
 def _snapshot() -> tuple[bytes, list[bytes]]:

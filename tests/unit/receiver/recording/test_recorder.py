@@ -11,7 +11,7 @@ from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import OutputError
 from common.frames import LabelFrame
 from common.recording.reader import Recording
-from common.recording.records import MAX_RECORD_BYTES, RecordedFrame, RecordedState
+from common.recording.records import RecordedFrame, RecordedState
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
@@ -115,21 +115,6 @@ def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path
     assert list(found) == list(range(7, 12))
     for sequence, frame in found.items():
         assert_equal(frame, decoded[sequence].frame)
-
-
-def test_recording_goes_on_without_states_that_are_too_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path, snapshot = tmp_path / "talk.bw", FrameCodec.snapshot
-    sizes = iter([MAX_RECORD_BYTES, MAX_RECORD_BYTES, 0, 0])
-    monkeypatch.setattr(FrameCodec, "snapshot", lambda codec: snapshot(codec) + bytes(next(sizes)))
-    record(new_recorder(path), new_session(), slow_clip(90))
-    with Recording(path) as recording:
-        read = list(recording.read())
-    assert [each.sequence for each in read if isinstance(each, RecordedFrame)] == list(range(90))
-    assert [each.sequence for each in read if isinstance(each, RecordedState)] == [60, 80]
-    warnings = [each.message for each in caplog.records if each.levelname == "WARNING"]
-    assert len(warnings) == 1 and "replays cannot begin there" in warnings[0]
 
 
 def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:
