@@ -48,8 +48,8 @@ from sender.openings import Openings
 from sender.perception.stage import PerceptionStage
 from sender.pipeline import BlobStage, SenderPipeline
 from sender.playback import Playback
-from sender.preview.open import Preview, open_preview
 from sender.preview.shared import SharedPreview
+from sender.preview.stage import Preview, open_preview
 from sender.rate.controller import RateController
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder

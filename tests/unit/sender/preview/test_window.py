@@ -1,6 +1,6 @@
-import io
-import sys
-from pathlib import Path
+import multiprocessing
+from collections.abc import Iterator
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -8,21 +8,13 @@ import pytest
 
 from common.arrays import Image
 from common.errors import OutputError
-from sender.preview.window import WindowSink, read_image, show_images, write_image
+from sender.preview.window import WindowSink, show_images
 
 BLUE = (20, 60, 220)
 
 
 def plain(height: int = 48, width: int = 64) -> Image:
     return np.full((height, width, 3), BLUE, np.uint8)
-
-
-def stream_of(*images: Image) -> io.BytesIO:
-    stream = io.BytesIO()
-    for image in images:
-        write_image(stream, image)
-    stream.seek(0)
-    return stream
 
 
 class FakeScreen:
@@ -36,81 +28,41 @@ class FakeScreen:
         monkeypatch.setattr(cv2, "getWindowProperty", lambda title, kind: 0.0 if clicked and self.shown else 1.0)
 
 
-class Endless(io.BytesIO):
-    """The same image again and again, until `ended` is set, which stops a thread that still reads."""
-
-    def __init__(self) -> None:
-        super().__init__(stream_of(plain()).getvalue())
-        self.ended = False
-
-    def read(self, size: int | None = -1) -> bytes:
-        if self.ended:
-            return b""
-        return super().read(size) or (self.seek(0), super().read(size))[1]
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("sender.preview.window.signal.signal", lambda *_: None)
+    monkeypatch.setattr("sender.preview.window.os.dup2", lambda *_: None)
+    yield
 
 
-def test_images_arrive_blue_first() -> None:
-    stream = stream_of(plain(3, 5), plain(7, 2))
-    first, second = read_image(stream), read_image(stream)
-    assert first is not None and second is not None
-    assert (first.shape, second.shape) == ((3, 5, 3), (7, 2, 3))
-    assert tuple(first[2, 4]) == BLUE[::-1]
-    assert read_image(stream) is None
-
-
-def test_truncated_image_is_the_end() -> None:
-    content = stream_of(plain()).getvalue()
-    for size in (0, 5, 8, len(content) - 1):
-        assert read_image(io.BytesIO(content[:size])) is None
-
-
-def test_window_shows_newest_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_window_shows_the_newest_image_until_there_are_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = FakeScreen(monkeypatch)
-    assert show_images(stream_of(plain(3, 5), plain(7, 2))) == 0
-    assert screen.shown[-1].shape == (7, 2, 3)
-    assert capsys.readouterr().out == "open\n"
+    ours, theirs = multiprocessing.Pipe()
+    for image in (plain(3, 5), plain(7, 2)):
+        ours.send(image)
+    showing = Thread(target=show_images, args=(theirs,))
+    showing.start()
+    assert ours.recv() == "open"
+    ours.close()
+    showing.join(30)
+    assert not showing.is_alive()
+    assert [image.shape for image in screen.shown] in ([], [(7, 2, 3)])
 
 
 @pytest.mark.parametrize(("key", "clicked"), [(ord("q"), False), (27, False), (-1, True)])
 def test_window_is_closed_by_key_or_button(monkeypatch: pytest.MonkeyPatch, key: int, clicked: bool) -> None:
     screen = FakeScreen(monkeypatch, key, clicked)
-    stream = Endless()
-    assert show_images(stream) == 0
-    stream.ended = True
-    assert len(screen.shown) == 1
-
-
-def test_exit_code_without_window_support(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def named_window(title: str, flags: int) -> None:
-        raise cv2.error("The function is not implemented. Rebuild the library with Windows, GTK+ 2.x or Cocoa support")
-
-    monkeypatch.setattr(cv2, "namedWindow", named_window)
-    assert show_images(io.BytesIO()) == 1
-    assert capsys.readouterr().out == ""
-
-
-def test_sink_sends_images_to_process(tmp_path: Path) -> None:
-    program = """
-import sys
-from sender.preview.window import read_image
-
-print("open", flush=True)
-with open(sys.argv[1], "w") as shapes:
-    while (image := read_image(sys.stdin.buffer)) is not None:
-        print(image.shape, file=shapes)
-"""
-    sink = WindowSink((sys.executable, "-c", program, str(tmp_path / "shapes")))
-    sink.show(plain(3, 5), 0.0)
-    sink.show(plain(480, 640), 0.1)
-    sink.close()
-    assert (tmp_path / "shapes").read_text() == "(3, 5, 3)\n(480, 640, 3)\n"
-
-
-def test_images_after_closing_are_dropped() -> None:
-    sink = WindowSink((sys.executable, "-c", "print('open')"))
-    for index in range(3):
-        sink.show(plain(480, 640), index / 30)
-    sink.close()
+    ours, theirs = multiprocessing.Pipe()
+    showing = Thread(target=show_images, args=(theirs,))
+    showing.start()
+    assert ours.recv() == "open"
+    ours.send(plain())
+    showing.join(30)
+    assert not showing.is_alive() and len(screen.shown) == 1
+    assert tuple(screen.shown[0][0, 0]) == BLUE[::-1], "OpenCV has blue first"
+    theirs.close()
+    with pytest.raises(OSError):
+        ours.send(plain(480, 640))
 
 
 def test_window_without_display(monkeypatch: pytest.MonkeyPatch) -> None:

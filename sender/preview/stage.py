@@ -1,19 +1,20 @@
-"""Opens the preview that `--preview` names."""
+"""Draws what perception sees into the window or the video that `--preview` names."""
 
 import contextlib
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
+from common.arrays import Image
 from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.stage import ObservedPerson
-from sender.preview.config import VIDEO_FORMATS
 from sender.preview.draw import draw_preview
-from sender.preview.sinks import FolderSink, PreviewSink, VideoSink
+from sender.preview.video import VideoSink
 from sender.preview.window import WindowSink
 
 logger = logging.getLogger(__name__)
@@ -21,14 +22,21 @@ logger = logging.getLogger(__name__)
 _LIVE_FPS = 30.0
 # Images have no times; in a video of them, each is shown for half a second.
 _IMAGES_FPS = 2.0
-_MIN_FPS, _MAX_FPS = 1.0, 240.0
+
+
+class PreviewSink(Protocol):
+    """Takes images (H, W, 3) RGB in order, at their times in the source in seconds; raises OutputError."""
+
+    def show(self, image: Image, time_s: float) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Preview:
     """Shows frames with perception's output drawn over them; if its sink fails, the sender continues without it.
 
     Args:
-        sink: receives the images; closed with the preview.
+        sink: closed with the preview.
     """
 
     timed_as = "preview"
@@ -64,7 +72,6 @@ def open_preview(target: str, camera: str, source: FrameSource) -> Preview:
     """Opens the preview that `--preview` names.
 
     Args:
-        target: `window`, a path with the suffix of a video, or any other path for a folder.
         camera: the value of `--camera`, which must not be overwritten.
 
     Raises:
@@ -74,14 +81,6 @@ def open_preview(target: str, camera: str, source: FrameSource) -> Preview:
     if target == "window":
         return Preview(WindowSink())
     path = Path(target)
-    if os.path.exists(camera) and os.path.exists(path) and path.samefile(camera):
-        raise UsageError(f"--preview {target} is what --camera reads: give another file or folder")
-    if path.suffix.lower() in VIDEO_FORMATS:
-        return Preview(VideoSink(path, frame_rate(source)))
-    return Preview(FolderSink(path))
-
-
-def frame_rate(source: FrameSource) -> float:
-    """Frame rate of a video of a source, frames a second."""
-    fps = source.fps if source.fps is not None else _LIVE_FPS if source.live else _IMAGES_FPS
-    return min(max(fps, _MIN_FPS), _MAX_FPS)
+    if os.path.exists(camera) and path.exists() and path.samefile(camera):
+        raise UsageError(f"--preview {target} is what --camera reads: give another file")
+    return Preview(VideoSink(path, source.fps or (_LIVE_FPS if source.live else _IMAGES_FPS)))

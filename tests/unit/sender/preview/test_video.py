@@ -1,13 +1,12 @@
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 from common.arrays import Image
 from common.errors import OutputError
-from sender.preview.sinks import FolderSink, VideoSink, letterboxed
+from sender.preview.video import VideoSink
 
 BLUE = (20, 60, 220)
 
@@ -70,21 +69,6 @@ def test_video_without_frames_leaves_no_file_and_keeps_an_old_one(tmp_path: Path
     assert old.read_bytes() == b"precious"
 
 
-def test_folder_gets_an_image_per_frame(tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "b"
-    sink = FolderSink(folder)
-    assert list(folder.iterdir()) == []
-    sink.show(plain(), 0.0)
-    sink.show(plain(30, 40, (200, 10, 10)), 0.0)
-    sink.close()
-    assert sorted(entry.name for entry in folder.iterdir()) == ["preview-000000.jpg", "preview-000001.jpg"]
-    first, second = (cv2.imread(str(folder / f"preview-00000{index}.jpg")) for index in (0, 1))
-    assert first is not None and second is not None
-    assert first.shape == (48, 64, 3)
-    assert first[..., ::-1].mean(axis=(0, 1)) == pytest.approx(BLUE, abs=4)
-    assert second.shape == (30, 40, 3)
-
-
 def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"")
@@ -92,26 +76,13 @@ def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     for path in (Path("/proc/bodywire.mp4"), file / "preview.mp4", tmp_path / "folder.mp4"):
         with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
             VideoSink(path, 30.0)
-    for path in (Path("/proc/bodywire"), file, file / "deeper"):
-        with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
-            FolderSink(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
 def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    images, video = FolderSink(tmp_path / "images"), VideoSink(tmp_path / "video" / "preview.mp4", 30.0)
+    video = VideoSink(tmp_path / "video" / "preview.mp4", 30.0)
     video.show(plain(), 0.0)
-    (tmp_path / "images").rmdir()
     (tmp_path / "video" / ".preview.mp4.partial").unlink()
     (tmp_path / "video").rmdir()
-    with pytest.raises(OutputError, match=r"preview-000000\.jpg: No such file"):
-        images.show(plain(), 0.0)
     with pytest.raises(OutputError, match="cannot write the preview"):
         video.close()
-
-
-def test_letterboxed_keeps_the_aspect_ratio() -> None:
-    wide = letterboxed(plain(20, 80), 40, 40)
-    assert wide.shape == (40, 40, 3)
-    assert (wide[15:25] == BLUE).all()
-    assert not wide[:15].any() and not wide[25:].any()
