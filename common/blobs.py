@@ -12,9 +12,7 @@ MAX_PREVIEW_BYTES = 16_384
 WEARS = "wears"
 """Kind of blob: what a person wears (`common.wears`), with the identity as key."""
 SIGNAL = "signal"
-"""Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal_blob`), with 0 as key.
-
-Only receivers whose Welcome has `takes_signals` get it."""
+"""Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal`), with 0 as key."""
 NOT_RECORDED = frozenset({PREVIEW, SIGNAL})
 """Kinds of blobs that show people as they look: to be seen, not to be kept in recordings."""
 

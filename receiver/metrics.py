@@ -15,7 +15,6 @@ from receiver.status import ReceiverStatus
 STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
-_SNR_KINDS = ("configured", "measured")
 
 BATCH_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 32)
 ENGINES = ("local", "ray")
@@ -58,9 +57,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         self._pictures = self._counter("pictures", "Uploaded pictures by fate", "fate", PictureFate)
         self._picture = self._histogram("picture_seconds", "From an uploaded picture to its meshes", AGE_BUCKETS_S)
         self._process_ends = self._counter("sender_process_ends", "Sender processes that ended by themselves")
-        self._channel_snr = self._gauge("channel_snr_decibels", "SNR of the simulated channel", "kind", _SNR_KINDS)
-        for kind in _SNR_KINDS:
-            self._channel_snr.labels(kind).set(math.nan)
 
     def _define_frames(self) -> None:
         self._age = self._histogram("frame_age_seconds", "From capture to published mesh", AGE_BUCKETS_S)
@@ -119,13 +115,9 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         for keypoint_score in keypoint_scores:
             self._keypoint_scores.observe(float(keypoint_score))
 
-    def channel_picture_decoded(
-        self, uses: int, bandwidth_ratio: float, snr_db: float, measured_snr_db: float | None
-    ) -> None:
-        """A picture came over the channel; `measured_snr_db` is None if its known symbols had no noise."""
+    def channel_picture_decoded(self, uses: int, bandwidth_ratio: float) -> None:
+        """A picture came over the simulated channel."""
         self._count_channel_picture("decoded", uses, bandwidth_ratio)
-        self._channel_snr.labels("configured").set(snr_db)
-        self._channel_snr.labels("measured").set(math.nan if measured_snr_db is None else measured_snr_db)
 
     def channel_picture_dropped(self, fate: str) -> None:
         """A picture was `replaced` by a newer one before it was decoded, or `refused`."""

@@ -184,7 +184,6 @@ class ReceiverPipeline:
         if state is not None:
             state.people.textures.close()
             state.writer.close()
-            self._channel_pictures.session_ended(session)
             self._metrics.peer_left()
             for observer in state.observers:
                 observer.session_ended(state.writer.number)

@@ -183,7 +183,6 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
         preview = resources.enter_context(_preview(config, source))
         traffic = Traffic(metrics.link_bytes)
         account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
-        observers = [account, status] if jscc is None else [account, status, jscc]
         delivery: LinkClient | CompleteDelivery | NoPeer
         if config.only_records:
             delivery = NoPeer(status.recorded)
@@ -193,7 +192,16 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
             encoder = RatedEncoder(codec, Importance.load(), rate, metrics)
             report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
             delivery = _deliver(
-                _link(config.link, source), hello, encoder, observers, rate, report, transport, spool, metrics, traffic
+                _link(config.link, source),
+                hello,
+                encoder,
+                (account, status),
+                rate,
+                report,
+                transport,
+                spool,
+                metrics,
+                traffic,
             )
         pipeline = SenderPipeline(
             Playback(
@@ -293,7 +301,7 @@ def _jscc_stage(
         return nullcontext()
     if source.stills and not source.ends:
         raise UsageError("--channel sends video: pictures of other programs (--camera socket:) are none")
-    return closing(JsccStage(config.channel, channel, metrics))
+    return closing(JsccStage(channel, config.channel.rate, metrics))
 
 
 def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:

@@ -1,6 +1,5 @@
 """The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,7 +13,7 @@ from common.labels import GROUP_NAMES
 
 STAGES = ("capture", "perception", "preview", "semantics", "wears", "colours", "codec", "channel")
 ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
-CHANNEL_FATES = ("encoded", "replaced", "failed")
+CHANNEL_FATES = ("encoded", "failed")
 
 
 class DropReason(StrEnum):
@@ -30,7 +29,6 @@ class DropReason(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver
 
 
-_SNR_KINDS = ("configured", "measured", "assumed")
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
 
 
@@ -58,11 +56,6 @@ class SenderMetrics(DaemonMetrics):
         for group in GROUP_NAMES:
             self._confidence.labels(group)
         self._define_link()
-        self._channel_snr = self._gauge("channel_snr_decibels", "SNR of the simulated channel", "kind", _SNR_KINDS)
-        self._channel_age = self._gauge("channel_snr_age_seconds", "Age of the SNR that the receiver measured")
-        for kind in _SNR_KINDS:
-            self._channel_snr.labels(kind).set(math.nan)
-        self._channel_age.set(math.nan)
         self._camera = self._gauge("camera_up", "1 while the source can deliver frames")
         self.camera_is_up = False
 
@@ -139,26 +132,9 @@ class SenderMetrics(DaemonMetrics):
         """Calls `frames` for the number of spooled frames at each scrape."""
         self._spooled.set_function(frames)
 
-    def channel_configured(self, snr_db: float) -> None:
-        """Pictures are sent over a simulated channel of this SNR."""
-        self._channel_snr.labels("configured").set(snr_db)
-
-    def channel_measured(self, snr_db: float) -> None:
-        """The receiver has measured this SNR."""
-        self._channel_snr.labels("measured").set(snr_db)
-
-    def channel_assumed(self, snr_db: float, age_s: float | None) -> None:
-        """A picture is made for this SNR, by a measurement of this age; None without one."""
-        self._channel_snr.labels("assumed").set(snr_db)
-        self._channel_age.set(math.nan if age_s is None else age_s)
-
     def channel_picture_encoded(self, uses: int, bandwidth_ratio: float) -> None:
         """A picture takes so many channel uses."""
         self._count_channel_picture("encoded", uses, bandwidth_ratio)
-
-    def channel_picture_replaced(self) -> None:
-        """A picture was replaced by a newer one before it was encoded."""
-        self._channel_pictures.labels("replaced").inc()
 
     def channel_picture_failed(self) -> None:
         """A picture does not fit the bandwidth ratio."""

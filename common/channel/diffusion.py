@@ -3,11 +3,10 @@
 The flow goes in straight lines from x₁ = x̂ + s ε, the plain picture with noise, at time 1 to the original x at time 0
 (flow matching, Lipman et al. 2023, with the plain picture as the centre of its source).  The network estimates x from a
 point x_t on the way, from x̂, from the received latents, and from the SNR and the length of each latent position, which
-say how far the latents can be trusted.  Few steps suffice because the way is short.  The detail that it adds is
-plausible, and invented.
+say how far the latents can be trusted.  One step suffices because the way is short: on held-back photographs it is
+nearer to the original in the features of perception than several, which invent more detail.
 """
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,22 +125,14 @@ def start(plain: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def sample(network: DiffusionDecoder, state: Reconstruction, generator: torch.Generator, steps: int = 1) -> Tensor:
-    """Pictures (B, 3, H, W), not clipped, by Euler steps along the flow.
+def completed(network: DiffusionDecoder, state: Reconstruction) -> Tensor:
+    """Pictures (B, 3, H, W), not clipped, by one Euler step along the flow: the mean of what is plausible.
 
-    Args:
-        generator: of the noise at time 1.
-        steps: network passes; with one, the result is the mean of what is plausible; with none, the plain picture.
+    The noise at time 1 does not count, because x₁ tells nothing that the plain picture does not.
     """
     plain = state.pictures.float().clamp(0, 1)
-    if not steps:
-        return plain
-    between = start(plain, generator)
-    times = torch.linspace(1, 0, steps + 1).tolist()
-    for now, then in itertools.pairwise(times):
-        clean = network(between, plain, state, plain.new_full((len(plain),), now))
-        between = clean + (between - clean) * (then / now)
-    return between
+    pictures: Tensor = network(plain, plain, state, plain.new_ones(len(plain)))
+    return pictures
 
 
 def load_decoder(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> DiffusionDecoder:

@@ -1,18 +1,16 @@
 """How large the error of a latent position will be, from what the hyperprior says of it, its length and its SNR.
 
-Both ends compute it, and so the lengths that make the whole error least.  log₂ of the mean squared error of a
+Both ends can compute it, and so the lengths that make the whole error least.  log₂ of the mean squared error of a
 position's 16×16 pixels is a polynomial in four features: the entropy of the latents, its ratio to that at a quantiser
 step of 4, the length, and the SNR.  It is of third degree, and linear in the first two, so that it has sane values for
 pictures unlike those that `python -m common.training.channel_errors` fitted it to.
 """
 
 import json
-import math
-from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -42,44 +40,30 @@ _MONOMIALS: Final = tuple(
 TERMS: Final = len(_MONOMIALS)
 
 
-@dataclass(frozen=True)
-class ErrorModel:
-    """The polynomial (`coefficients`: (TERMS,) in double precision)."""
-
-    coefficients: Tensor
-
-    @classmethod
-    def load(cls, path: Path = ERRORS_FILE) -> Self:
-        """Loads the shipped coefficients. Raises WeightsError if they are missing, damaged or of another version."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            coefficients = torch.tensor(data["coefficients"], dtype=torch.float64)
-            version = data["version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"{path} is missing or broken; reinstall the package") from error
-        if version != TABLE_VERSION or coefficients.shape != (TERMS,) or not torch.isfinite(coefficients).all():
-            raise WeightsError(f"{path} is of another version; reinstall the package")
-        return cls(coefficients)
-
-    def errors(self, statistics: Statistics, lengths: Tensor, snr_db: Tensor) -> Tensor:
-        """Expected mean squared error (B, H, W) of pixels, 0…1; arguments (B, H, W) as for `ImageChannel.decode`."""
-        return self._error(terms(features(statistics), lengths, snr_db))
-
-    def curves(self, statistics: Statistics, snr_db: Tensor) -> Tensor:
-        """The same at every one of `LENGTHS`: (B, len(LENGTHS), H, W), of the mean SNR (B,)."""
-        own = features(statistics)
-        level_db = snr_db[:, None, None].expand(own.shape[:3])
-        at_lengths = [terms(own, torch.full_like(level_db, length), level_db) for length in LENGTHS]
-        return torch.stack([self._error(each) for each in at_lengths], dim=1)
-
-    def _error(self, found: Tensor) -> Tensor:
-        return (found @ self.coefficients.to(found.device)).exp2()
-
-
 @cache
-def shipped_errors() -> ErrorModel:
-    """The shipped model, loaded once. Raises WeightsError as `ErrorModel.load` does."""
-    return ErrorModel.load()
+def load_coefficients(path: Path = ERRORS_FILE) -> Tensor:
+    """(TERMS,) of the polynomial, in double precision.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of another version.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        coefficients = torch.tensor(data["coefficients"], dtype=torch.float64)
+        version = data["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is missing or broken; reinstall the package") from error
+    if version != TABLE_VERSION or coefficients.shape != (TERMS,) or not torch.isfinite(coefficients).all():
+        raise WeightsError(f"{path} is of another version; reinstall the package")
+    return coefficients
+
+
+def error_curves(statistics: Statistics, snr_db: Tensor) -> Tensor:
+    """Expected mean squared error (B, len(LENGTHS), H, W) of pixels, 0…1, at each length and the mean SNR (B,)."""
+    own, coefficients = features(statistics), load_coefficients().to(snr_db.device)
+    level_db = snr_db[:, None, None].expand(own.shape[:3])
+    at_lengths = [terms(own, torch.full_like(level_db, length), level_db) @ coefficients for length in LENGTHS]
+    return torch.stack(at_lengths, dim=1).exp2()
 
 
 def features(statistics: Statistics) -> Tensor:
@@ -97,8 +81,3 @@ def terms(own: Tensor, lengths: Tensor, snr_db: Tensor) -> Tensor:
     raw = torch.cat((own, torch.stack(of_channel, dim=-1)), dim=-1)
     centred = ((raw - raw.new_tensor(_CENTRES)) / raw.new_tensor(_SPREADS)).clamp(-_REACH, _REACH)
     return torch.stack([centred[..., list(chosen)].prod(-1) for chosen in _MONOMIALS], dim=-1)
-
-
-def as_psnr_db(error: float) -> float:
-    """Peak signal-to-noise ratio of a mean squared error of values 0…1."""
-    return -10 * math.log10(max(error, 1e-10))

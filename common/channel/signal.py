@@ -1,127 +1,146 @@
-"""What a picture becomes on the air: complex symbols, and hyper latents that are sent digitally."""
+"""What a picture becomes on the air, and the blob of the kind `SIGNAL`, which has it on the ordinary link.
 
-import io
+Layout of a blob: the header; the number of each position's length in `LENGTHS`, one byte each, row by row; the hyper
+latents, two bytes each, by channel and row; the clean symbols, real and imaginary part as float16 each.  All numbers
+are big-endian.  The receiver sends the symbols over the simulated channel.
+
+The header has the version, 1 B; the channel, 1 B: 0 AWGN, 1 Rayleigh; its SNR in dB, 8 B; sequence number of the frame,
+8 B, and its time of capture in seconds since the epoch, 8 B; left, top (signed) and side of the window in pixels of the
+frame, 4 B each; height and width of the picture, 2 B each; channel uses of the side information, 4 B; channels of the
+hyper latents, 1 B; number of symbols, 4 B.
+
+Lengths follow from the side information.  They are in the blob all the same, because ends with different processors may
+round differently where one is between two values.
+"""
+
 import math
-import zipfile
+import struct
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import ByteArray
-from common.channel.importance import LEVELS
-from common.channel.state import LENGTHS
-from common.errors import OutputError, SourceError, UsageError
-from common.imaging.grid import latent_grid
-from common.io.atomic_write import atomic_write
+from common.channel.state import KINDS, LENGTHS, MAX_SIDE_PX, ChannelState
+from common.errors import MalformedPacket
+from common.imaging.grid import hyper_grid, latent_grid
 
-MAX_SIDE_PX = 8192
-_FIELDS = ("symbols", "hyper_latents", "size", "payload_uses", "side_uses", "snr_db", "importance")
+VERSION = 2
+_HEADER = struct.Struct(">BBdqdiiIHHIBI")
+_MAX_SEQUENCE = 2**53 - 2
+_MAX_USES = 2**24
+# Rounding to float16 changes the power of the symbols a little.
+_MAX_POWER = 1.01
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Signal:
     """A picture on the air.
 
     Args:
-        symbols: (n,) complex64 of mean power 1, position by position in the order of `placement.position_order`.
-        hyper_latents: (1, channels, h, w) whole numbers, sent digitally; no elements without hyperprior.
+        symbols: (n,) complex64 of mean power 1, in the order of `common.channel.lengths.gathered`.
+        lengths: (1, height / 16, width / 16) symbols of each position.
+        hyper_latents: (1, channels, h, w) whole numbers, sent digitally.
         size: height and width of the picture, pixels.
-        payload_uses: the budget that the lengths share, channel uses.
-        side_uses: channel uses of the hyper latents, and of the importance.
-        snr_db: that the symbols were made for.
-        importance: (h, w) level of each position (`common.channel.importance`); None if all count alike.
+        side_uses: channel uses of the hyper latents and of the importance, at capacity.
     """
 
     symbols: Tensor
+    lengths: Tensor
     hyper_latents: Tensor
     size: tuple[int, int]
-    payload_uses: int
     side_uses: int
-    snr_db: float
-    importance: ByteArray | None = None
-
-    def __post_init__(self) -> None:
-        if not all(0 < side <= MAX_SIDE_PX for side in self.size):
-            raise ValueError(f"a picture has 1 to {MAX_SIDE_PX} pixels a side")
-        if self.symbols.ndim != 1 or not self.symbols.is_complex() or self.hyper_latents.ndim != 4:
-            raise ValueError("arrays of another shape")
-        if not (torch.isfinite(torch.view_as_real(self.symbols)).all() and torch.isfinite(self.hyper_latents).all()):
-            raise ValueError("values that are not finite")
-        if len(self.symbols) > self.payload_uses or self.side_uses < 0:
-            raise ValueError("more symbols than the budget")
-        levels = self.importance
-        if levels is not None and (levels.shape != self.grid or levels.max() >= LEVELS):
-            raise ValueError("importance of another size, or a level that does not exist")
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Latent positions in height and width."""
-        return latent_grid(self.size)
+    def uses(self) -> int:
+        """Channel uses of everything."""
+        return len(self.symbols) + self.side_uses
 
     @property
-    def mean_length(self) -> Tensor:
-        """(1,) channel uses per position, in double precision."""
-        return torch.tensor([self.payload_uses / (self.grid[0] * self.grid[1])], dtype=torch.float64)
+    def bandwidth_ratio(self) -> float:
+        """Channel uses per colour value of a pixel."""
+        return self.uses / (3 * self.size[0] * self.size[1])
 
-    def rate(self, data_share: float = 1.0) -> float:
-        """Bandwidth ratio: channel uses per colour value of a pixel; `data_share` as in `ChannelState`."""
-        return (len(self.symbols) / data_share + self.side_uses) / (3 * self.size[0] * self.size[1])
 
-    def write(self, path: Path) -> None:
-        """Writes the signal as NumPy's archive. Raises OutputError if the file cannot be written."""
-        values = (
-            self.symbols.numpy(),
-            self.hyper_latents.to(torch.int16).numpy(),
-            np.array(self.size),
-            np.array(self.payload_uses),
-            np.array(self.side_uses),
-            np.array(self.snr_db),
-            np.zeros((0, 0), np.uint8) if self.importance is None else self.importance,
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalBlob:
+    """One picture of a session.
+
+    Args:
+        sequence: of its frame.
+        captured_at: seconds since the epoch, on the sender's clock.
+        window: left, top and side of the square of the frame that it shows, pixels; may lie outside of the frame.
+    """
+
+    sequence: int
+    captured_at: float
+    window: tuple[int, int, int]
+    channel: ChannelState
+    signal: Signal
+
+    def encode(self) -> bytes:
+        """The content of the blob."""
+        signal = self.signal
+        header = _HEADER.pack(
+            VERSION,
+            KINDS.index(self.channel.kind),
+            self.channel.snr_db,
+            self.sequence,
+            self.captured_at,
+            *self.window,
+            *signal.size,
+            signal.side_uses,
+            signal.hyper_latents.shape[1],
+            len(signal.symbols),
         )
-        stream = io.BytesIO()
-        np.savez(stream, allow_pickle=False, **dict(zip(_FIELDS, values, strict=True)))
-        try:
-            atomic_write(path, stream.getvalue())
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        numbers = torch.searchsorted(torch.tensor(LENGTHS), signal.lengths.flatten()).to(torch.uint8)
+        hyper = signal.hyper_latents.numpy().astype(">i2")
+        symbols = torch.view_as_real(signal.symbols).numpy().astype(">f2")
+        return header + numbers.numpy().tobytes() + hyper.tobytes() + symbols.tobytes()
 
     @classmethod
-    def read(cls, path: Path) -> "Signal":
-        """Reads what `write` wrote. Raises SourceError if the file is missing, or no signal."""
+    def decode(cls, data: bytes) -> "SignalBlob":
+        """The picture that `encode` wrote.
+
+        Raises:
+            MalformedPacket: the blob is none of a picture, or its symbols have more power than the channel permits.
+        """
+        if len(data) < _HEADER.size or data[0] != VERSION:
+            raise MalformedPacket(f"no picture of a simulated channel of version {VERSION}")
+        _, kind, snr_db, sequence, captured_at, *rest = _HEADER.unpack_from(data)
+        left, top, side, height, width, side_uses, channels, count = rest
+        if kind >= len(KINDS):
+            raise MalformedPacket("a picture of an unknown channel")
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                symbols, hyper_latents, size, payload_uses, side_uses, snr_db, levels = (
-                    archive[name] for name in _FIELDS
-                )
-            return cls(
-                torch.from_numpy(symbols.astype(np.complex64)),
-                torch.from_numpy(hyper_latents.astype(np.float32)),
-                (int(size[0]), int(size[1])),
-                int(payload_uses),
-                int(side_uses),
-                float(snr_db),
-                levels.astype(np.uint8) if levels.size else None,
-            )
-        except FileNotFoundError as error:
-            raise SourceError(f"{path}: no such file; `encode` writes one") from error
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-            raise SourceError(f"{path}: not a signal that `encode` wrote") from error
+            channel = ChannelState(snr_db, KINDS[kind])
+        except ValueError as error:
+            raise MalformedPacket(f"a picture of an impossible channel: {error}") from error
+        if not 0 <= sequence <= _MAX_SEQUENCE or not math.isfinite(captured_at):
+            raise MalformedPacket("a picture without a valid frame number and time")
+        if side_uses > _MAX_USES:
+            raise MalformedPacket("a picture with an impossible number of channel uses")
+        signal = _signal(data, (height, width), channels, count, side_uses)
+        return cls(sequence, captured_at, (left, top, side), channel, signal)
 
 
-def payload_uses(rate: Fraction, size: tuple[int, int], side_uses: int, data_share: float) -> int:
-    """Channel uses that a picture's positions share at a bandwidth ratio.
-
-    Raises:
-        UsageError: the rate is too low for the picture.
-    """
-    positions = math.prod(latent_grid(size))
-    values = 3 * size[0] * size[1]
-    payload = int((rate * values - side_uses) * Fraction(data_share))
-    if payload < LENGTHS[0] * positions:
-        least = (LENGTHS[0] * positions / data_share + side_uses) / values
-        raise UsageError(f"--rate {rate} is too low for this picture and channel: use at least 1/{int(1 / least)}")
-    return payload
+def _signal(data: bytes, size: tuple[int, int], channels: int, count: int, side_uses: int) -> Signal:
+    """What follows the header: lengths, hyper latents of so many channels, and so many symbols."""
+    if not all(1 <= side <= MAX_SIDE_PX for side in size):
+        raise MalformedPacket(f"a picture of {size[0]} × {size[1]} pixels; they have up to {MAX_SIDE_PX} a side")
+    grid, hyper_shape = latent_grid(size), (1, channels, *hyper_grid(size))
+    hyper_at = _HEADER.size + math.prod(grid)
+    symbols_at = hyper_at + 2 * math.prod(hyper_shape)
+    if len(data) != symbols_at + 4 * count:
+        raise MalformedPacket(f"a picture of {len(data)} bytes says that it has {symbols_at + 4 * count}")
+    numbers = np.frombuffer(data, np.uint8, math.prod(grid), _HEADER.size)
+    if numbers.max() >= len(LENGTHS):
+        raise MalformedPacket("a picture has a length that does not exist")
+    lengths = torch.tensor(LENGTHS)[torch.from_numpy(numbers.astype(np.int64))].reshape(1, *grid)
+    if int(lengths.sum()) != count:
+        raise MalformedPacket("the symbols of a picture do not fit its lengths")
+    hyper = np.frombuffer(data, ">i2", math.prod(hyper_shape), hyper_at).astype(np.float32)
+    parts = np.frombuffer(data, ">f2", 2 * count, symbols_at).astype(np.float32)
+    symbols = torch.view_as_complex(torch.from_numpy(parts.reshape(-1, 2)))
+    if not float(symbols.abs().square().mean()) <= _MAX_POWER:
+        raise MalformedPacket("the symbols of a picture have more power than the channel permits")
+    return Signal(symbols, lengths, torch.from_numpy(hyper).reshape(hyper_shape), size, side_uses)

@@ -2,18 +2,15 @@
 
 Crops of 128² pixels go through a simulated channel of random SNR.  In the first quarter all positions have the same
 length, unless the training starts from shipped weights; then lengths are adapted and rates vary.  Length is wall time:
-CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores; those of an
-ablation (equal lengths; SNR unknown to the networks; neither hyperprior nor adapted lengths) are named after it.
+CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores.
 
 Examples:
   python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
   python -m common.training.image_channel --data pictures --cache cache --out runs/more --shipped --rate 2e-3 --export
-  python -m common.training.image_channel --data pictures --cache cache --out runs/fixed --shipped --without lengths
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,10 +18,9 @@ from torch import Tensor, nn
 
 from common.channel import transmission
 from common.channel.jscc import position_snr_db
-from common.channel.lengths import length_mask, uniform_lengths
+from common.channel.lengths import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Reconstruction, Source, detached
 from common.channel.physical import complex_normal, equalised, from_db, transmitted
-from common.errors import UsageError
 from common.imaging.entropy import expected_bits
 from common.imaging.grid import STRIDE
 from common.training.optimisers import muon_and_adamw
@@ -55,7 +51,6 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
 
     name, kind = transmission.WEIGHTS_NAME, transmission.KIND
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
-    removals = ("lengths", "snr", "hyperprior")
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -66,26 +61,8 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
         self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
         self._generator = torch.Generator().manual_seed(self.workers.seed(self.options.seed))
         self.facts = {"pictures": len(self._pictures), "shipped": self.options.shipped}
-        return self.new_network().to(memory_format=torch.channels_last)
-
-    def new_network(self) -> ImageChannel:
-        """The network to train, with random or with shipped weights.
-
-        Raises:
-            UsageError: the shipped weights have what an ablation lacks.
-            WeightsError: the package has no weights, or those of another version.
-        """
-        without = set(self.options.without)
-        if not self.options.shipped:
-            lengths = not without & {"lengths", "hyperprior"}
-            return ImageChannel(
-                ImageChannelConfig(lengths=lengths, snr="snr" not in without, hyperprior="hyperprior" not in without)
-            )
-        if "hyperprior" in without:
-            raise UsageError("--shipped is for an image channel with hyperprior, without --without hyperprior")
-        network = transmission.load_network().requires_grad_(True)
-        network.config = replace(network.config, lengths="lengths" not in without, snr="snr" not in without)
-        return network
+        network = transmission.load_network() if self.options.shipped else ImageChannel(ImageChannelConfig())
+        return network.requires_grad_(True).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: ImageChannel) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))
@@ -101,18 +78,16 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
             lengths = self._lengths(network, source, snr_db)
             gains = random_gains(lengths.shape, generator).to(crops.device)
             loss, psnr_db = crop_losses(sent(network, source, snr_db, lengths, gains, generator).pictures, crops)
-            if source.z is None:
-                return DISTORTION * loss, {"psnr": psnr_db.mean()}
             pictures, bits = network.digital(source.first(_DIGITAL_CROPS))
             bpp = bits.mean() / (crops.shape[2] * crops.shape[3])
             digital = DISTORTION * (pictures.float() - crops[:_DIGITAL_CROPS]).square().mean() + bpp
         return DISTORTION * loss + _DIGITAL_WEIGHT * digital, {"psnr": psnr_db.mean(), "digital": digital, "bpp": bpp}
 
     def _lengths(self, network: ImageChannel, source: Source, snr_db: Tensor) -> Tensor:
-        bits = expected_bits(detached(source.statistics)).mean((1, 2))
+        bits = expected_bits(detached(source.statistics))
         if self.share < _FIXED_SHARE and not self.options.shipped:
-            return uniform_lengths(source.y, bits.new_full((len(bits),), mean_length_of(BASE_RATE)))
-        varied = random_mean_lengths(bits, mean_length_of(BASE_RATE), self._generator)
+            return torch.full_like(bits, mean_length_of(BASE_RATE), dtype=torch.long)
+        varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self._generator)
         return network.lengths(source.statistics, varied, snr_db)
 
     def evaluate(self, network: ImageChannel) -> dict[str, float]:
@@ -123,9 +98,6 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
                 pictures = sent_over_awgn(network, crops, snr_db, BASE_RATE).pictures
             scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), crops)[1].mean())
         return scores
-
-    def weights_name(self, network: ImageChannel) -> str:
-        return "_without_".join((self.name, *sorted(self.options.without)))
 
 
 SNR_RANGE_DB = (-1.0, 13.0)

@@ -159,12 +159,8 @@ class Recipe(ABC, Generic[Network, Batch]):
             WeightsError: they are missing, damaged, or of another network.
         """
         if self.options.shipped:
-            load_into(network, self.weights_name(network), self.architecture(network))
+            load_into(network, self.name, self.architecture(network))
         return network.train()
-
-    def weights_name(self, network: Network) -> str:
-        """Of the entry in the manifest, where it is another than the training's."""
-        return self.name
 
     def architecture(self, network: Network) -> Mapping[str, Any]:
         """What the manifest records of the network."""
@@ -178,11 +174,10 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     def save(self, network: Network, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> WeightsEntry:
         """Writes the weights and their entry in the manifest."""
-        name, kind = self.weights_name(network), self.architecture(network)
         return save_weights(
-            name,
+            self.name,
             network.state_dict(),
-            kind,
+            self.architecture(network),
             recipe,
             scores,
             storage=self.storage,

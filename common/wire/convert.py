@@ -30,7 +30,6 @@ from common.wire.frame_messages import MAX_WINDOW as MAX_WINDOW
 from common.wire.frame_messages import Acknowledgement as Acknowledgement
 from common.wire.frame_messages import Acknowledgements as Acknowledgements
 from common.wire.frame_messages import AckStatus as AckStatus
-from common.wire.frame_messages import ChannelReport as ChannelReport
 from common.wire.frame_messages import FrameMessage as FrameMessage
 from common.wire.frame_messages import (
     Position,
@@ -108,7 +107,6 @@ class Welcome:
         resumed: the receiver still has the decoder state of this session.
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
         takes_textures: it knows blobs of the kind `TEXTURE`; an older receiver would drop them.
-        takes_signals: it knows blobs of the kind `SIGNAL`; an older receiver would drop them.
     """
 
     accepted: bool
@@ -119,7 +117,6 @@ class Welcome:
     resumed: bool = False
     decodable_from: int = NO_SEQUENCE
     takes_textures: bool = False
-    takes_signals: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")
@@ -160,7 +157,6 @@ class Chunk:
         blob: number of the blob within a session, from 1.
         offset: position of `data`, right behind the chunk before.
         kind, key, total, checksum: in the first chunk only: the blob's kind and key, its size, its CRC-32.
-        signal: whether it is in the lane of signals, whose blobs are numbered by themselves.
     """
 
     blob: int
@@ -170,7 +166,6 @@ class Chunk:
     key: int = 0
     total: int = 0
     checksum: int = 0
-    signal: bool = False
 
     def __post_init__(self) -> None:
         require_blob(self.blob)
@@ -192,12 +187,10 @@ class ChunkAck:
 
     Args:
         held: number of the blob's bytes, from the first on, that have arrived.
-        signal: as in the chunk.
     """
 
     blob: int
     held: int
-    signal: bool = False
 
     def __post_init__(self) -> None:
         require_blob(self.blob)

@@ -7,7 +7,6 @@ and two times of its acknowledgement are left.
 from dataclasses import dataclass
 from enum import Enum
 
-from common.channel.state import MAX_SNR_DB, MIN_SNR_DB
 from common.codec.packet import MAX_PACKET_BYTES
 from common.errors import MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
@@ -78,33 +77,10 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelReport:
-    """What the receiver measured of the simulated channel.
-
-    Args:
-        sequence: of the frame whose picture was measured.
-        snr_db: to 0.01 dB.
-    """
-
-    sequence: int
-    snr_db: float
-
-    def __post_init__(self) -> None:
-        require_sequence(self.sequence)
-        limits = f"an SNR is between {MIN_SNR_DB:g} and {MAX_SNR_DB:g} dB"
-        require(MIN_SNR_DB <= self.snr_db <= MAX_SNR_DB, limits)
-
-
-@dataclass(frozen=True, slots=True)
 class Acknowledgements:
-    """The answers to frames that were handled shortly after each other, in one message.
-
-    Args:
-        channel: of the newest picture of a simulated channel, once after its arrival.
-    """
+    """The answers to frames that were handled shortly after each other, in one message."""
 
     frames: tuple[Acknowledgement, ...]
-    channel: ChannelReport | None = None
 
     def __post_init__(self) -> None:
         require(1 <= len(self.frames) <= MAX_WINDOW, f"a message acknowledges 1 to {MAX_WINDOW} frames")
@@ -166,8 +142,7 @@ def acknowledgements_to_proto(
             )
         )
         before = before.behind(ack)
-    channel = None if acknowledgements.channel is None else _channel_to_proto(acknowledgements.channel)
-    return pb.Acknowledgements(frames=coded, channel=channel), before
+    return pb.Acknowledgements(frames=coded), before
 
 
 def acknowledgements_from_proto(
@@ -193,16 +168,7 @@ def acknowledgements_from_proto(
         )
         acks.append(ack)
         before = before.behind(ack)
-    channel = _channel_from_proto(acknowledgements.channel) if acknowledgements.HasField("channel") else None
-    return Acknowledgements(tuple(acks), channel), before
-
-
-def _channel_to_proto(report: ChannelReport) -> pb.ChannelReport:
-    return pb.ChannelReport(sequence=report.sequence, snr_millibels=round(100 * report.snr_db))
-
-
-def _channel_from_proto(report: pb.ChannelReport) -> ChannelReport:
-    return ChannelReport(report.sequence, report.snr_millibels / 100)
+    return Acknowledgements(tuple(acks)), before
 
 
 _STATUS_TO_PROTO = {

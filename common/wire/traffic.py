@@ -180,7 +180,7 @@ class Purposes:
     """Tells the purposes of the messages of one stream, in their order: only the first chunk of a blob has its kind."""
 
     def __init__(self) -> None:
-        self._kinds: dict[bool, str] = {}
+        self._kind = ""
 
     def from_sender(self, data: bytes) -> str:
         """The purpose of a message that a sender has written; `OTHER` if it is malformed."""
@@ -195,8 +195,8 @@ class Purposes:
             return PROBING if message.heartbeat.padding else HEARTBEATS
         chunk = message.chunk
         if chunk.kind:
-            self._kinds[chunk.signal] = chunk.kind
-        return _BLOBS.get(self._kinds.get(chunk.signal, ""), OTHER)
+            self._kind = chunk.kind
+        return _BLOBS.get(self._kind, OTHER)
 
     def from_receiver(self, data: bytes) -> str:
         """The purpose of a message that a receiver has written."""

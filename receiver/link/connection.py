@@ -117,7 +117,7 @@ class Connection:
         lossy = stream.lossy and session.real_time
         self._messages = ClientMessages(lossy=lossy)
         self._queue = ReceiveQueue(window, clock, lossy=lossy)
-        self._acknowledger = Acknowledger(self._stream, clock, session.take_channel_report, lossy=lossy)
+        self._acknowledger = Acknowledger(self._stream, clock, lossy=lossy)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -210,7 +210,7 @@ class Connection:
 
     async def _take(self, chunk: Chunk) -> None:
         try:
-            blob = (self._session.signals if chunk.signal else self._session.blobs).add(chunk)
+            blob = self._session.blobs.add(chunk)
         except MalformedPacket as error:
             raise StreamBroken("INVALID_ARGUMENT", str(error)) from error
         except ChecksumMismatch as error:
@@ -222,7 +222,7 @@ class Connection:
             except WireError as error:
                 self._log("blob", f"dropped a blob ({blob.kind}) of {self._session.sender}: {error}")
         # A blob that was dropped is acknowledged too: sent again it would be no better.
-        await self._stream.write(encode_server(ChunkAck(chunk.blob, chunk.offset + len(chunk.data), chunk.signal)))
+        await self._stream.write(encode_server(ChunkAck(chunk.blob, chunk.offset + len(chunk.data))))
 
     def _log(self, kind: str, text: str) -> None:
         self._lines.write(logging.WARNING, (kind, self._session.account), text)

@@ -117,7 +117,6 @@ class Handshake:
             resumed=resumed,
             decodable_from=session.decodable_from,
             takes_textures=True,
-            takes_signals=True,
         )
 
     def _mismatch(self, hello: Hello) -> str:

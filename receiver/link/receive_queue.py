@@ -1,7 +1,6 @@
 """The messages of one stream: those that wait for their turn, and the answers to those that were handled."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.clock import Clock
@@ -12,7 +11,6 @@ from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
     AckStatus,
-    ChannelReport,
     FrameMessage,
     ServerMessages,
 )
@@ -131,19 +129,11 @@ class Acknowledger:
     """The answers of one stream, in the order of `answer`; `run` runs beside it.
 
     Args:
-        channel_report: what was measured of the channel since the last call; it leaves with the answers.
         lossy: the answers may be lost, so each message repeats the last ones of the message before.
     """
 
-    def __init__(
-        self,
-        stream: MessageStream,
-        clock: Clock,
-        channel_report: Callable[[], ChannelReport | None] = lambda: None,
-        *,
-        lossy: bool = False,
-    ) -> None:
-        self._stream, self._clock, self._channel_report, self._lossy = stream, clock, channel_report, lossy
+    def __init__(self, stream: MessageStream, clock: Clock, *, lossy: bool = False) -> None:
+        self._stream, self._clock, self._lossy = stream, clock, lossy
         self._messages = ServerMessages(lossy=lossy)
         self._repeated: tuple[Acknowledgement, ...] = ()
         self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
@@ -167,7 +157,7 @@ class Acknowledger:
         if self._waiting:
             now_s, waiting, self._waiting = self._clock.monotonic(), self._waiting, []
             answers = tuple(_acknowledgement(*answer, now_s) for answer in waiting)
-            message = Acknowledgements((*self._repeated, *answers)[-MAX_WINDOW:], self._channel_report())
+            message = Acknowledgements((*self._repeated, *answers)[-MAX_WINDOW:])
             if self._lossy:
                 self._repeated = answers[-_REPEATED:]
             await self._stream.write(self._messages.encode(message), droppable=self._lossy)

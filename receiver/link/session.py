@@ -10,7 +10,7 @@ from typing import Protocol
 from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket
-from common.wire.convert import NO_SEQUENCE, ChannelReport, Chunk, FrameMessage, Hello
+from common.wire.convert import NO_SEQUENCE, Chunk, FrameMessage, Hello
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import Traffic
@@ -182,11 +182,9 @@ class Session:
         account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
-        signals: reassembles those in the lane of signals.
         replayed: the frames come from a recording: none is late, and their age says nothing.
         private: nobody observes it live.
         report: what the sender has reported last about itself and its link.
-        channel_report: what was measured of its simulated channel, until the sender is told.
         traffic: the account of its bytes.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
@@ -204,11 +202,9 @@ class Session:
     durable: bool = False
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
-    signals: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
     private: bool = False
     report: SenderReport | None = None
-    channel_report: ChannelReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
     lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
@@ -257,11 +253,6 @@ class Session:
         decoded = self.decoder.decode(frame.payload, frame.sequence)
         self.decodable_from = max(self.decodable_from, frame.sequence)
         return decoded
-
-    def take_channel_report(self) -> ChannelReport | None:
-        """What the sender is to be told of its channel; None if it knows all."""
-        report, self.channel_report = self.channel_report, None
-        return report
 
     def has_handled(self, sequence: int) -> bool:
         """Whether a frame was decoded and handled before."""

@@ -56,21 +56,12 @@ class BackgroundPacer:
         if stalled:
             self._pause(now_ms, _STALL_PAUSE_MS)
 
-    def allowed_bytes(
-        self,
-        in_flight_bytes: int,
-        capacity_bps: float | None,
-        free_bytes: float,
-        now_ms: float,
-        *,
-        cautious: bool = True,
-    ) -> int:
+    def allowed_bytes(self, in_flight_bytes: int, capacity_bps: float | None, free_bytes: float, now_ms: float) -> int:
         """How many bytes of blobs may be sent now, right behind a frame.
 
         Args:
             capacity_bps: conservative estimate of the capacity; None while it is unknown.
             free_bytes: what frames leave of the capacity, per frame.
-            cautious: few bytes are in flight, for the case that the link stalls.
         """
         min_rtt_ms = self._min_rtt_ms.at(now_ms)
         if capacity_bps is None or min_rtt_ms is None or self._calm_since_ms is None:
@@ -81,8 +72,7 @@ class BackgroundPacer:
             return 0
         risked_bytes = min(_INITIAL_BYTES + _BYTES_PER_CALM_S * (now_ms - self._calm_since_ms) / 1e3, _MAX_BYTES)
         unnoticed_bytes = _MAX_TRANSMISSION_MS * capacity_bps / 8e3
-        most_in_flight = risked_bytes if cautious else unnoticed_bytes
-        allowed = int(min(most_in_flight - in_flight_bytes, unnoticed_bytes, free_bytes))
+        allowed = int(min(risked_bytes - in_flight_bytes, unnoticed_bytes, free_bytes))
         return allowed if allowed >= _MIN_CHUNK_BYTES else 0
 
     def _pause(self, now_ms: float, length_ms: float) -> None:

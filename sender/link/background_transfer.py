@@ -1,12 +1,9 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  Colours come before textures, then pictures of people, and
-previews wait for all others.
-Textures wait for a receiver that takes them.  A receiver without this session's state gets the newest blob of each kind
-and key again, except previews.
-
-Signals, of which there is always a next one, have a lane of their own, in which they wait for no other blob.
+of frequent updates still gets some of them through.  Colours come before textures; previews and pictures of a simulated
+channel wait for all others.  Textures wait for a receiver that takes them.  A receiver without this session's state
+gets the newest blob of each kind and key again, except those two.
 """
 
 import math
@@ -18,7 +15,7 @@ from typing import Protocol
 from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
-_ORDER = {TEXTURE: 1, PREVIEW: 2}
+_ORDER = {TEXTURE: 1, PREVIEW: 2, SIGNAL: 2}
 # A newer one follows: they are out of date at once.
 _MOMENTARY = frozenset({PREVIEW, SIGNAL})
 
@@ -26,7 +23,7 @@ _MOMENTARY = frozenset({PREVIEW, SIGNAL})
 class Pacer(Protocol):
     """How fast blobs may be sent (`sender.rate.controller.RateController`)."""
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes may be sent now, right behind a frame.
 
         Args:
@@ -52,7 +49,6 @@ class _Transfer:
 
     number: int
     blob: Blob
-    signal: bool
     sent: int = 0
     acknowledged: int = 0
 
@@ -60,10 +56,10 @@ class _Transfer:
         data = self.blob.data[self.sent : self.sent + min(most_bytes, MAX_CHUNK_BYTES)]
         offset, self.sent = self.sent, self.sent + len(data)
         if offset:
-            return Chunk(self.number, offset, data, signal=self.signal)
+            return Chunk(self.number, offset, data)
         blob = self.blob
         checksum = zlib.crc32(blob.data)
-        return Chunk(self.number, 0, data, blob.kind, blob.key, len(blob.data), checksum, self.signal)
+        return Chunk(self.number, 0, data, blob.kind, blob.key, len(blob.data), checksum)
 
 
 class BackgroundTransfer:
@@ -71,18 +67,16 @@ class BackgroundTransfer:
 
     Args:
         pacer: None sends nothing.
-        signals: this is the lane of signals; else that of all other blobs.
     """
 
-    def __init__(self, pacer: Pacer | None, *, signals: bool = False) -> None:
+    def __init__(self, pacer: Pacer | None) -> None:
         self._pacer = pacer
-        self._signals = signals
         self._waiting: dict[tuple[str, int], Blob] = {}
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
         # Kinds that the receiver does not know.
-        self._withheld = frozenset({TEXTURE, SIGNAL})
+        self._withheld = frozenset({TEXTURE})
         self._superfluous: str | None = None
 
     @property
@@ -95,12 +89,9 @@ class BackgroundTransfer:
         check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
-    def restart(
-        self, *, receiver_is_new: bool = False, takes_textures: bool = False, takes_signals: bool = False
-    ) -> None:
+    def restart(self, *, receiver_is_new: bool = False, takes_textures: bool = False) -> None:
         """Resets the state for a new stream (`receiver_is_new`: the receiver has no state of the session)."""
-        taken = {TEXTURE: takes_textures, SIGNAL: takes_signals}
-        self._withheld = frozenset(kind for kind, takes in taken.items() if not takes)
+        self._withheld = frozenset() if takes_textures else frozenset({TEXTURE})
         # The colours of points would only be painted over, except in pictures of their own (`ahead`).
         self._superfluous = COLOURS if takes_textures else None
         self._send_again()
@@ -151,7 +142,7 @@ class BackgroundTransfer:
             return
         size = len(transfer.blob.data)
         in_flight = transfer.sent - transfer.acknowledged
-        paced_bytes = self._pacer.background_bytes(in_flight, size, now_ms, signal=self._signals)
+        paced_bytes = self._pacer.background_bytes(in_flight, size, now_ms)
         allowed = int(min(paced_bytes, most_bytes))
         while allowed > 0 and transfer.sent < size:
             chunk = transfer.next_chunk(allowed)
@@ -172,7 +163,7 @@ class BackgroundTransfer:
             if blob.kind in self._withheld:
                 continue
             self._number += 1
-            transfer = _Transfer(self._number, blob, self._signals)
+            transfer = _Transfer(self._number, blob)
             while transfer.sent < len(blob.data):
                 yield transfer.next_chunk(most_bytes)
 
@@ -181,7 +172,7 @@ class BackgroundTransfer:
         if first is None:
             return None
         self._number += 1
-        return _Transfer(self._number, self._waiting.pop(first), self._signals)
+        return _Transfer(self._number, self._waiting.pop(first))
 
     def _first_waiting(self) -> tuple[str, int] | None:
         """The first one that waits, but the colours of people before their textures, and both before a picture."""

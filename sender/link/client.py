@@ -270,8 +270,6 @@ class LinkClient:
             if isinstance(message, Acknowledgements):
                 for ack in self._delivery.new(message.frames):
                     self._on_acknowledgement(ack)
-                if message.channel is not None:
-                    self._observer.channel_measured(message.channel)
             elif isinstance(message, Heartbeat):
                 self._keepalive.on_echo(message)
             elif isinstance(message, ChunkAck):

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from common.blobs import SIGNAL, Blob
+from common.blobs import Blob
 from common.clock import Clock
 from common.errors import PeerError
 from common.frames import LabelFrame
@@ -105,7 +105,6 @@ class FrameDelivery:
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
         self._background = BackgroundTransfer(pacer)
-        self._signals = BackgroundTransfer(pacer, signals=True)
         self._delayed_acknowledgement = DelayedAcknowledgement()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
@@ -142,7 +141,7 @@ class FrameDelivery:
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames."""
-        (self._signals if blob.kind == SIGNAL else self._background).post(blob)
+        self._background.post(blob)
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
@@ -156,7 +155,6 @@ class FrameDelivery:
         self.window.size = self._congestion_window.frames
         self._delayed_acknowledgement.restart()
         self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
-        self._signals.restart(takes_signals=welcome.takes_signals)
 
     def resume(self, welcome: Welcome) -> bool:
         """Settles the frames that were in flight on the stream before; returns whether any had been delivered.
@@ -243,28 +241,22 @@ class FrameDelivery:
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
-        for lane in (self._background, self._signals):
-            now_ms = self._clock.monotonic_ms()
-            for chunk in lane.chunks(now_ms, self._meter.blob_bytes(now_ms)):
-                self._meter.blob_sent(len(chunk.data), now_ms)
-                yield chunk
+        now_ms = self._clock.monotonic_ms()
+        for chunk in self._background.chunks(now_ms, self._meter.blob_bytes(now_ms)):
+            self._meter.blob_sent(len(chunk.data), now_ms)
+            yield chunk
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of blobs of one lane that wait."""
-        return self._fuller_lane.waiting_bytes
+        """Bytes of the blob that is in transfer or next."""
+        return self._background.waiting_bytes
 
     def take_chunk(self, most_bytes: int) -> Chunk | None:
         """The next chunk for a packet train, of at most so many bytes; None if no blob waits."""
-        lane = self._fuller_lane
-        return lane.take(most_bytes) if lane.waiting_bytes else None
-
-    @property
-    def _fuller_lane(self) -> BackgroundTransfer:
-        return max(self._background, self._signals, key=lambda lane: lane.waiting_bytes)
+        return self._background.take(most_bytes) if self._background.waiting_bytes else None
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
-        (self._signals if chunk_ack.signal else self._background).received(chunk_ack)
+        self._background.received(chunk_ack)
 
     def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
         """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""

@@ -5,7 +5,7 @@ from enum import Enum
 from functools import partial
 
 from common.frames import LabelFrame
-from common.wire.convert import ChannelReport, Welcome
+from common.wire.convert import Welcome
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link.session import Payload
@@ -38,9 +38,6 @@ class LinkObserver:
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """A frame was acknowledged, which measured the link."""
-
-    def channel_measured(self, report: ChannelReport) -> None:
-        """The receiver has measured the simulated channel of a picture."""
 
     def probed(self, measurement: PacketTrainSample) -> None:
         """A packet train measured the link."""

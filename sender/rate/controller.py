@@ -121,12 +121,11 @@ class RateController:
         budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (self._f() / MAX_F)
         return table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of blobs may follow the frame that has just left.
 
-        Under `--policy capacity` blobs use only capacity that frames leave, and signals as much as the next frame does
-        not notice while the link keeps its capacity. The other policies have no such budget: each frame is followed by
-        a share 1 − f of the blob, the share of labels of no importance in (17).
+        Under `--policy capacity` blobs use only capacity that frames leave. The other policies have no such budget:
+        each frame is followed by a share 1 − f of the blob, the share of labels of no importance in (17).
 
         Args:
             blob_bytes: size of the blob that is next or in transfer.
@@ -137,9 +136,7 @@ class RateController:
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
         free_bytes = (HEADROOM * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
-        allowed = self._pacer.allowed_bytes(
-            in_flight_bytes, lower_quartile_bps, free_bytes, now_ms, cautious=not signal
-        )
+        allowed = self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms)
         return min(allowed, blob_bytes)
 
     @property

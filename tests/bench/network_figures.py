@@ -18,10 +18,10 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
-from common.channel.diffusion import load_decoder
+from common.channel.diffusion import DiffusionDecoder, load_decoder
 from common.channel.physical import carry
 from common.channel.state import ChannelState
-from common.channel.transmission import Completion, Transmitter, decode, load_network
+from common.channel.transmission import decode, encode, load_network
 from common.frames import PersonLabels
 from common.labels import concatenate, group_slices
 from common.synthetic.dataset.presets import DRESSED
@@ -199,13 +199,13 @@ def unseen_colours(test: TestPeople) -> list[float]:
     return errors
 
 
-def _transmitted(test: TestPeople, completion: Completion | None) -> list[float]:
+def _transmitted(test: TestPeople, decoder: DiffusionDecoder | None) -> list[float]:
     network, channel = load_network(), ChannelState(_SNR_DB)
     errors = []
     for number, picture in enumerate(test.pictures):
-        signal = Transmitter(network, channel, _RATE).encode(picture)
+        signal = encode(network, picture, channel, _RATE)
         received = carry(channel, signal.symbols, torch.Generator().manual_seed(number))
-        errors.append(_picture_error(decode(network, signal, received, completion), picture))
+        errors.append(_picture_error(decode(network, signal, received, decoder), picture))
     return errors
 
 
@@ -220,7 +220,7 @@ def transmitted_pictures(test: TestPeople) -> list[float]:
 
 def completed_pictures(test: TestPeople) -> list[float]:
     """The same behind the diffusion decoder."""
-    return _transmitted(test, Completion(load_decoder(), 1))
+    return _transmitted(test, load_decoder())
 
 
 Figure = Callable[[TestPeople], list[float]]

@@ -1,4 +1,4 @@
-"""A session over a simulated channel: pictures arrive beside the meshes, with noise that the seed determines."""
+"""A session over a simulated channel: pictures arrive beside the meshes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.e2e.daemons import RunningReceiver, receiver, run
 from tests.support.demo_clip import beginning
 
 # Without an estimate of the capacity, which a loaded machine may not give in two seconds.
-FLAGS = ("--policy", "fixed", "--no-colours", "--channel-fps", "10")
+FLAGS = ("--policy", "fixed", "--no-colours")
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +34,20 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.jsonl"
-    with receiver(tmp_path / "out", "--log-level", "info") as peer:
-        printed = send(clip, peer, "--channel", "awgn:4dB", "--channel-report", str(report))
-        send(clip, peer, "--channel", "awgn:4dB")
-        send(clip, peer, "--channel", "rayleigh:4dB", "--channel-seed", "1", "--channel-view", "frame")
-        code, log = peer.terminate()
+    with receiver(tmp_path / "out") as peer:
+        printed = send(clip, peer, "--channel", "awgn:4dB")
+        send(clip, peer, "--channel", "rayleigh:4dB", "--channel-rate", "1/24")
+        code, _ = peer.terminate()
     assert code == 0
     frames, channel = lines(tmp_path / "out/frames.jsonl"), tmp_path / "out/channel"
     assert sum(frame["session"] == 1 and len(frame["people"]) == 1 for frame in frames) == 60
-    arrived = {number: lines(channel / f"s{number}.jsonl") for number in (1, 2, 3)}
-    for number, kind in ((1, "awgn"), (2, "awgn"), (3, "rayleigh")):
-        assert all((line["channel"], line["snr_db"]) == (kind, 4.0) for line in arrived[number])
-        assert all(0.04 < line["bandwidth_ratio"] <= 1 / 16 for line in arrived[number])
-        picture = np.asarray(Image.open(channel / arrived[number][0]["picture"]))
-        assert max(picture.shape[:2]) == 256 and picture.std() > 10
-    quality_db = [line["psnr_db"] for line in lines(report)]
-    assert min(quality_db) > 20
-    assert re.search(
-        r"encoded \d+ pictures for awgn:4dB: \d+ channel uses each, bandwidth ratio 1/1\d\.\d, PSNR", printed
-    )
-    assert "pictures over rayleigh:4dB" in log
+    for number, kind, ratio in ((1, "awgn", 1 / 16), (2, "rayleigh", 1 / 24)):
+        arrived = lines(channel / f"s{number}.jsonl")
+        assert all((line["channel"], line["snr_db"]) == (kind, 4.0) for line in arrived)
+        assert all(0.9 * ratio < line["channel_uses"] / (3 * 256**2) <= ratio for line in arrived)
+        picture = np.asarray(Image.open(channel / arrived[0]["picture"]))
+        assert picture.shape == (256, 256, 3) and picture.std() > 10
+    assert re.search(r"encoded \d+ pictures for awgn:4dB: \d+ channel uses each, bandwidth ratio 1/1\d\.\d", printed)
 
 
 def test_bad_channel_is_a_usage_error() -> None:

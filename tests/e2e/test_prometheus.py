@@ -170,12 +170,8 @@ def test_file_counts_as_a_camera_that_is_up(scraped: Scraped) -> None:
     assert scraped.values("bodywire_sender_camera_up") == [1.0]
 
 
-# Those of Ray: tests/e2e/test_compose_pool.py.  The SNR of a simulated channel is NaN without `sender --channel`.
-OURS = [
-    pytest.param(*query, id=query[0])
-    for query in dashboard_queries()
-    if not ray_metric_names(query[1]) and "channel_snr" not in query[1]
-]
+# Those of Ray: tests/e2e/test_compose_pool.py.
+OURS = [pytest.param(*query, id=query[0]) for query in dashboard_queries() if not ray_metric_names(query[1])]
 
 
 @pytest.mark.parametrize(("place", "expression"), OURS)

@@ -326,7 +326,6 @@ def _heartbeat(rng: np.random.Generator) -> Any:
 def _chunk(rng: np.random.Generator) -> Any:
     names = ("blob", "offset", "key", "total", "checksum")
     numbers: dict[str, Any] = {name: _count32(rng) for name in names}
-    numbers["signal"] = bool(rng.integers(2))
     kind = _pick(rng, ("", COLOURS, TEXTURE, WEARS, SIGNAL, _text(rng)))
     return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **numbers))
 
@@ -342,7 +341,7 @@ def _colours(rng: np.random.Generator) -> Any:
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    names = ("accepted", "resumed", "takes_textures", "takes_signals")
+    names = ("accepted", "resumed", "takes_textures")
     flags = {name: bool(rng.integers(2)) for name in names}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)
@@ -356,10 +355,8 @@ def _acknowledgement(rng: np.random.Generator) -> Any:
 
 def _acknowledgements(rng: np.random.Generator) -> Any:
     count = _pick(rng, (0, 1, 1, 1, 1, 2, 64, 65))
-    report = pb.ChannelReport(sequence=_count(rng), snr_millibels=int(rng.integers(-(2**31), 2**31)))
-    channel = _pick(rng, (None, None, report, pb.ChannelReport(sequence=report.sequence, snr_millibels=700)))
     frames = [_acknowledgement(rng) for _ in range(count)]
-    return pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=frames, channel=channel))
+    return pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=frames))
 
 
 _Kind = Callable[[np.random.Generator], Any]
@@ -372,9 +369,7 @@ _CLIENT_KINDS: Final[Sequence[_Kind]] = (
 _SERVER_KINDS: Final[Sequence[_Kind]] = (
     *(_welcome, _acknowledgements, _acknowledgements),
     lambda rng: pb.ServerMessage(heartbeat=_heartbeat(rng)),
-    lambda rng: pb.ServerMessage(
-        chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng), signal=bool(rng.integers(2)))
-    ),
+    lambda rng: pb.ServerMessage(chunk_ack=pb.ChunkAck(blob=_count32(rng), held=_count32(rng))),
     lambda _: pb.ServerMessage(drain=pb.Drain()),
 )
 

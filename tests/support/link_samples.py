@@ -66,7 +66,7 @@ class FakeBottleneck:
 
 
 class ConstantPacer:
-    """Allows a number of bytes of blobs per frame, twice as many of signals, and at most `most` in flight.
+    """Allows a number of bytes of blobs per frame, and at most `most` in flight.
 
     Attributes:
         blob_sizes: those that it was asked for.
@@ -76,6 +76,6 @@ class ConstantPacer:
         self.bytes_per_frame, self.most = bytes_per_frame, most
         self.blob_sizes: list[int] = []
 
-    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float, *, signal: bool = False) -> int:
+    def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         self.blob_sizes.append(blob_bytes)
-        return (1 + signal) * max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)
+        return max(min(self.bytes_per_frame, self.most - in_flight_bytes), 0)

@@ -1,6 +1,6 @@
 """DeepJSCC, the baseline: a convolutional autoencoder whose code are the symbols (Bourtsoulatze et al. 2019).
 
-This trains it, on the same crops and channels of random SNR as the image channel.
+This trains it for a bandwidth ratio of 1/16, on the same crops and SNRs as the image channel.
 
 Examples:
   python -m tests.bench.channel.deepjscc --data pictures --cache cache --steps 11668 --export --weights rivals
@@ -11,23 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.channel.physical import from_db, transmitted
+from common.arrays import Image
+from common.channel.physical import carry, from_db, transmitted
+from common.channel.state import ChannelState
+from common.imaging.transforms import as_image, padded
 from common.training.image_channel import CROP_PX, DISTORTION, crop_losses, random_snr_db
 from common.training.optimisers import muon_and_adamw
 from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from common.weights.loader import architecture_of, load_recorded
+from common.weights.loader import load_recorded
+from common.weights.manifest import read_manifest
 
 KIND = "deepjscc"
 STRIDE = 4
 """Pixels from one position of the code to the next."""
+_VALIDATION_CROPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,37 +96,47 @@ class DeepJscc(nn.Module):
         return pictures + 0.5
 
 
-def architecture(config: DeepJsccConfig) -> dict[str, Any]:
-    """What the manifest records of a network."""
-    return {"kind": KIND, **architecture_of(config)}
-
-
-def load_network(name: str, directory: Path) -> DeepJscc:
-    """A trained baseline.
+def trained(folders: Sequence[Path]) -> list[DeepJscc]:
+    """Every DeepJSCC that was exported to folders.
 
     Raises:
-        WeightsError: the weights are missing, damaged or of another version.
+        WeightsError: weights are missing, damaged or of another version.
     """
-    return load_recorded(name, KIND, DeepJsccConfig, DeepJscc, directory)
+    return [
+        load_recorded(name, KIND, DeepJsccConfig, DeepJscc, folder)
+        for folder in folders
+        for name, entry in read_manifest(folder).items()
+        if entry.architecture.get("kind") == KIND
+    ]
+
+
+@torch.no_grad()
+def send(network: DeepJscc, picture: Image, channel: ChannelState, seed: int) -> tuple[Image, float]:
+    """The picture that arrives over AWGN, and its bandwidth ratio."""
+    pictures = padded(picture)
+    symbols = network.encode(pictures)[0]
+    received = carry(channel, symbols, torch.Generator().manual_seed(seed)).symbols
+    # It was trained with what arrives as it is: undo the linear estimate, which scales by SNR / (1 + SNR).
+    received = received * (1 + 10 ** (-channel.snr_db / 10))
+    decoded = as_image(network.decode(received[None], (pictures.shape[2], pictures.shape[3])))
+    return decoded[: picture.shape[0], : picture.shape[1]], len(symbols) / picture.size
 
 
 class DeepJsccTraining(Recipe[DeepJscc, Tensor]):
     """Distortion after Gaussian noise of random SNR."""
 
-    name = KIND
+    name, kind = KIND, KIND
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add_picture_flags(parser)
-        ratio = "per 4×4 pixels: 3 for a bandwidth ratio of 1/16 (%(default)s)"
-        parser.add_argument("--symbols", type=int, default=3, help=ratio)
 
     def prepare(self) -> DeepJscc:
         self._pictures, validation = read_pictures(self.options, CROP_PX)
-        self._validation = next(random_crops(validation, 64, CROP_PX, np.random.default_rng(0)))
+        self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
         self.facts = {"pictures": len(self._pictures)}
-        return DeepJscc(DeepJsccConfig(symbols=self.options.symbols)).to(memory_format=torch.channels_last)
+        return DeepJscc(DeepJsccConfig()).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: DeepJscc) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))
@@ -137,20 +151,11 @@ class DeepJsccTraining(Recipe[DeepJscc, Tensor]):
         return DISTORTION * loss, {"psnr": psnr_db.mean()}
 
     def evaluate(self, network: DeepJscc) -> dict[str, float]:
-        """Mean PSNR in dB at a few SNRs."""
-        scores, crops = {}, self._validation.to(self.device)
-        for snr_db in (1.0, 7.0, 13.0):
-            generator = torch.Generator().manual_seed(0)
-            with self.autocast():
-                _, psnr_db = _loss(network, crops, torch.full((len(crops),), snr_db), generator)
-            scores[f"psnr_db_at_{snr_db:g}"] = float(psnr_db.mean())
-        return scores
-
-    def weights_name(self, network: DeepJscc) -> str:
-        return f"{KIND}_{network.config.rate.denominator}"
-
-    def architecture(self, network: DeepJscc) -> Mapping[str, Any]:
-        return architecture(network.config)
+        """Mean PSNR in dB at 7 dB."""
+        crops = self._validation.to(self.device)
+        with self.autocast():
+            _, psnr_db = _loss(network, crops, torch.full((len(crops),), 7.0), torch.Generator().manual_seed(0))
+        return {"psnr_db_at_7": float(psnr_db.mean())}
 
 
 def _loss(network: DeepJscc, crops: Tensor, snr_db: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

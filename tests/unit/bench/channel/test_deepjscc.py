@@ -3,13 +3,14 @@
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from common.errors import WeightsError
+from common.channel.state import ChannelState
 from common.weights.loader import save_weights
 from tests.bench.channel import deepjscc
-from tests.bench.channel.deepjscc import KIND, DeepJscc, DeepJsccConfig, load_network
+from tests.bench.channel.deepjscc import DeepJscc, DeepJsccConfig
 from tests.support.random_pictures import picture_flags
 from tests.support.training_examples import train_on_gpu
 
@@ -24,16 +25,14 @@ def test_uses_as_many_symbols_as_its_rate_says_at_mean_power_one() -> None:
     assert torch.allclose(symbols.abs().square().mean(1), torch.ones(2), rtol=1e-4)
 
 
-def test_trains_and_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trains_exports_and_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepjscc, "CROP_PX", 32)
-    monkeypatch.setattr(deepjscc, "DeepJsccConfig", lambda symbols: DeepJsccConfig(4, symbols))
-    flags = [*picture_flags(tmp_path), "--symbols", "2"]
-    train_on_gpu(monkeypatch, deepjscc.DeepJsccTraining, tmp_path, *flags)
+    monkeypatch.setattr(deepjscc, "DeepJsccConfig", lambda: DeepJsccConfig(4, 2))
+    train_on_gpu(monkeypatch, deepjscc.DeepJsccTraining, tmp_path, *picture_flags(tmp_path))
     monkeypatch.undo()
-    assert load_network("deepjscc_24", tmp_path / "weights").config == DeepJsccConfig(4, 2)
-
-
-def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
-    save_weights(KIND, {}, {"kind": "image_channel"}, {}, {}, directory=tmp_path)
-    with pytest.raises(WeightsError, match="another version"):
-        load_network(KIND, tmp_path)
+    save_weights("other", {}, {"kind": "image_channel"}, {}, {}, directory=tmp_path / "weights")
+    (network,) = deepjscc.trained([tmp_path / "weights"])
+    assert network.config == DeepJsccConfig(4, 2)
+    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    arrived, ratio = deepjscc.send(network, picture, ChannelState(7.0), 0)
+    assert arrived.shape == picture.shape and ratio == pytest.approx(1 / 24)

@@ -1,6 +1,5 @@
-"""The diffusion decoder: what its estimates depend on, and its steps along the flow."""
+"""The diffusion decoder: what its estimates depend on, and its step along the flow."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,16 +12,14 @@ from common.channel.diffusion import (
     KIND,
     SOURCE_NOISE,
     WEIGHTS_NAME,
-    DiffusionDecoder,
-    DiffusionDecoderConfig,
+    completed,
     load_decoder,
-    sample,
     start,
 )
 from common.channel.model import Reconstruction
 from common.channel.physical import carry
 from common.channel.state import ChannelState
-from common.channel.transmission import Completion, Transmitter, decode
+from common.channel.transmission import decode, encode
 from common.errors import WeightsError
 from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_diffusion_decoder import tiny_decoder
@@ -46,37 +43,22 @@ def plain() -> Reconstruction:
     )
 
 
-class Exact(DiffusionDecoder):
-    """Knows the original."""
-
-    def __init__(self, original: Tensor) -> None:
-        super().__init__(DiffusionDecoderConfig(TINY.widths, TINY.latents))
-        self.original = original
-
-    def forward(self, between: Tensor, plain: Tensor, state: Reconstruction, time: Tensor) -> Tensor:
-        return self.original
-
-
 @torch.no_grad()
 def estimate(state: Reconstruction, between: Tensor, time: float) -> Tensor:
     found: Tensor = tiny_decoder()(between, state.pictures, state, torch.full((BATCH,), time))
     return found
 
 
-def test_exact_estimates_lead_to_the_original_and_no_step_nowhere() -> None:
-    original, state = torch.rand(BATCH, 3, SIDE, SIDE, generator=seeded(5)), plain()
-    for steps in (1, 2, 5):
-        assert torch.allclose(sample(Exact(original), state, seeded(), steps), original, atol=1e-6)
-    assert torch.equal(sample(tiny_decoder(), state, seeded(), 0), state.pictures)
-
-
-def test_noise_at_time_1_has_the_deviation_of_the_source_and_is_seeded() -> None:
+def test_noise_at_time_1_has_the_deviation_of_the_source() -> None:
     grey = torch.full((1, 3, 128, 128), 0.5)
     noise = start(grey, seeded()) - grey
     assert float(noise.std()) == pytest.approx(SOURCE_NOISE, rel=0.02)
     assert float(noise.mean()) == pytest.approx(0, abs=5e-4)
-    first, again, other = (sample(tiny_decoder(), plain(), seeded(seed), 2) for seed in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_one_step_is_the_estimate_at_time_1() -> None:
+    state = plain()
+    assert torch.equal(completed(tiny_decoder(), state), estimate(state, state.pictures, 1.0))
 
 
 def test_point_counts_on_the_way_and_not_at_its_start() -> None:
@@ -100,13 +82,11 @@ def test_estimate_depends_on_latents_and_on_how_good_they_are() -> None:
 def test_picture_of_any_size_is_completed() -> None:
     network, channel = tiny_network(), ChannelState(10.0)
     picture = np.random.default_rng(0).integers(0, 256, (33, 70, 3), dtype=np.uint8)
-    signal = Transmitter(network, channel, Fraction(1, 8)).encode(picture)
+    signal = encode(network, picture, channel, Fraction(1, 8))
     received = carry(channel, signal.symbols, seeded())
-    completion = Completion(tiny_decoder(), steps=2)
-    completed = decode(network, signal, received, completion)
-    assert completed.shape == picture.shape
-    assert not np.array_equal(completed, decode(network, signal, received))
-    assert not np.array_equal(completed, decode(network, signal, received, replace(completion, seed=1)))
+    found = decode(network, signal, received, tiny_decoder())
+    assert found.shape == picture.shape
+    assert not np.array_equal(found, decode(network, signal, received))
 
 
 def test_weights_come_back_and_those_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -4,15 +4,7 @@ import pytest
 import torch
 
 from common.channel.jscc import MIN_SNR_DB, JsccEncoder, position_snr_db
-from common.channel.lengths import (
-    allocated_lengths,
-    gathered,
-    length_mask,
-    position_order,
-    scattered,
-    sufficient_lengths,
-    uniform_lengths,
-)
+from common.channel.lengths import allocated_lengths, gathered, length_mask, position_order, scattered
 from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
 
@@ -54,21 +46,6 @@ def test_no_other_lengths_of_the_same_sum_have_a_smaller_error() -> None:
     taken = at[numbers.flatten()[inner] + 1, inner] - at[numbers.flatten()[inner], inner]
     given = at[numbers.flatten()[inner] - 1, inner] - at[numbers.flatten()[inner], inner]
     assert len(inner) > 20 and float(given.min()) >= -float(taken.min())
-
-
-def test_fewest_symbols_reach_the_wanted_error() -> None:
-    errors, wanted = random_errors(), torch.tensor([0.1, 0.05, 0.02], dtype=torch.float64)
-    lengths = sufficient_lengths(errors, wanted)
-    numbers = torch.searchsorted(torch.tensor(LENGTHS), lengths)
-    reached = errors.gather(1, numbers[:, None]).mean((1, 2, 3))
-    assert (reached <= wanted).all() and (reached > 0.9 * wanted).all()
-    assert torch.equal(allocated_lengths(errors, lengths.double().mean((1, 2))), lengths), "the receiver has the same"
-    assert (sufficient_lengths(errors, torch.zeros(3)) == MAX_LENGTH).all(), "no length is enough"
-
-
-def test_uniform_lengths_use_the_mean_rounded_down() -> None:
-    lengths = uniform_lengths(random_errors(), torch.tensor([46.7, 48.0, 500.0]))
-    assert [sorted(set(picture.flatten().tolist())) for picture in lengths] == [[46], [48], [MAX_LENGTH]]
 
 
 def test_mean_power_is_one_per_symbol_and_none_is_sent_beyond_a_length() -> None:

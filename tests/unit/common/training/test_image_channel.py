@@ -1,17 +1,14 @@
 """The training of the image channel, with tiny networks."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import common.training.image_channel as training
 from common.channel import transmission
-from common.channel.model import ImageChannelConfig, Source
-from common.errors import UsageError
+from common.channel.model import Source
 from common.training.image_channel import (
     SNR_RANGE_DB,
     ImageChannelTraining,
@@ -24,20 +21,15 @@ from common.training.run import parse
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from tests.support.random_pictures import picture_flags
-from tests.support.tiny_image_channel import TINY, tiny_network
+from tests.support.tiny_image_channel import tiny_network
 from tests.support.training_examples import flags_of_examples, train_on_gpu
 
 
 @pytest.fixture
 def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(training, "ImageChannelConfig", tiny_config)
     monkeypatch.setattr(training, "CROP_PX", 32)
     monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
     return picture_flags(tmp_path)
-
-
-def tiny_config(**removals: bool) -> ImageChannelConfig:
-    return replace(TINY, **removals)  # type: ignore[arg-type]
 
 
 def recipe(*more: str) -> ImageChannelTraining:
@@ -57,21 +49,6 @@ def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypa
     for name, weights in shipped.state_dict().items():
         torch.testing.assert_close(exported[name].float(), weights.float(), rtol=1e-2, atol=1e-3)
     assert read_manifest(tmp_path / "weights")["image_channel"].recipe["shipped"] is True
-
-
-@pytest.mark.parametrize("without", ["lengths", "hyperprior"])
-def test_ablation_is_exported_under_its_own_name(
-    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str
-) -> None:
-    train_on_gpu(monkeypatch, ImageChannelTraining, tmp_path, *flags, "--without", without, steps=1)
-    entry = read_manifest(tmp_path / "weights")[f"image_channel_without_{without}"]
-    kept: dict[str, Any] = {name: entry.architecture[name] for name in ("lengths", "snr", "hyperprior")}
-    assert kept == {"lengths": False, "snr": True, "hyperprior": without == "lengths"}
-
-
-def test_shipped_weights_have_a_hyperprior() -> None:
-    with pytest.raises(UsageError, match="--shipped is for an image channel with hyperprior"):
-        recipe("--shipped", "--without", "hyperprior").new_network()
 
 
 def test_examples_parse() -> None:

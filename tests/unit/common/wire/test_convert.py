@@ -21,7 +21,6 @@ from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
     AckStatus,
-    ChannelReport,
     Chunk,
     ChunkAck,
     ClientMessage,
@@ -74,7 +73,6 @@ _welcomes = st.builds(
     resumed=st.booleans(),
     decodable_from=_optional_sequences,
     takes_textures=st.booleans(),
-    takes_signals=st.booleans(),
 )
 _reported_ms = st.integers(1, 2**32 - 1).map(lambda time_us: time_us / 1e3)
 _reports = st.builds(
@@ -92,12 +90,7 @@ _answers = st.builds(
     hold_us=_times_us,
     reason=_names,
 )
-_channel_reports = st.builds(
-    ChannelReport, st.integers(0, MAX_SEQUENCE), st.integers(-3000, 6000).map(lambda millibels: millibels / 100)
-)
-_acknowledgements = st.builds(
-    Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple), st.none() | _channel_reports
-)
+_acknowledgements = st.builds(Acknowledgements, st.lists(_answers, min_size=1, max_size=4).map(tuple))
 _heartbeats = st.builds(
     Heartbeat, _times, _times, _times.map(lambda time: -time) | _times, _times, st.binary(max_size=1400)
 )
@@ -111,10 +104,9 @@ _first_chunks = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(1, 1024 * 1024),
     st.integers(0, 2**32 - 1),
-    st.booleans(),
 )
-_chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data, signal=st.booleans())
-_chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024), st.booleans())
+_chunks = _first_chunks | st.builds(Chunk, _blobs, st.integers(1, 1024 * 1024), _data)
+_chunk_acks = st.builds(ChunkAck, _blobs, st.integers(0, 1024 * 1024))
 _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _chunks, _reports)
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 
@@ -197,15 +189,6 @@ def test_decode_server_when_a_field_is_invalid() -> None:
                 pb.Acknowledgement(spacing_us=2**64 - 1),
                 pb.Acknowledgement(spacing_us=2**64 - 1, clock_step_us=-(2**63)),
                 pb.Acknowledgement(hold_us=2**63),
-            )
-        ),
-        *(
-            pb.ServerMessage(acknowledgements=pb.Acknowledgements(frames=[pb.Acknowledgement()], channel=report))
-            for report in (
-                pb.ChannelReport(sequence=-1),
-                pb.ChannelReport(sequence=2**53),
-                pb.ChannelReport(snr_millibels=6001),
-                pb.ChannelReport(snr_millibels=-3001),
             )
         ),
     ):

@@ -43,15 +43,11 @@ def test_later_chunks_are_for_what_the_first_one_is_for() -> None:
         ("wears", "wears"),
         ("texture", "colours"),
         ("preview", "preview"),
+        ("signal", "channel"),
         ("new", "other"),
     ):
         assert purposes.from_sender(encode_client(Chunk(1, 0, b"ab", kind, 0, 4))) == purpose
         assert purposes.from_sender(encode_client(Chunk(1, 2, b"cd"))) == purpose
-    # Signals have a lane of their own.
-    purposes.from_sender(encode_client(Chunk(1, 0, b"ab", "signal", 0, 4, signal=True)))
-    purposes.from_sender(encode_client(Chunk(2, 0, b"ab", "preview", 0, 4)))
-    assert purposes.from_sender(encode_client(Chunk(1, 2, b"cd", signal=True))) == "channel"
-    assert purposes.from_sender(encode_client(Chunk(2, 2, b"cd"))) == "preview"
 
 
 def test_every_message_of_a_receiver_has_its_purpose() -> None:

@@ -238,18 +238,6 @@ async def test_blobs_are_delivered_during_reconstruction() -> None:
         await running
 
 
-async def test_signals_arrive_between_the_chunks_of_another_blob(sender: ScriptedSender) -> None:
-    colours, signal = b"abc", b"de"
-    await sender.write(Chunk(1, 0, colours[:1], "colours", 2, 3, zlib.crc32(colours)))
-    await sender.write(Chunk(1, 0, signal[:1], "signal", 0, 2, zlib.crc32(signal), signal=True))
-    await sender.write(Chunk(1, 1, colours[1:]))
-    await sender.write(Chunk(1, 1, signal[1:], signal=True))
-    answers = [await sender.receive() for _ in range(4)]
-    expected = [ChunkAck(1, 1), ChunkAck(1, 1, signal=True), ChunkAck(1, 3), ChunkAck(1, 2, signal=True)]
-    assert answers == expected
-    assert sender.pipeline.blobs == [Blob("colours", 2, colours), Blob("signal", 0, signal)]
-
-
 async def test_pipeline_failure_ends_the_stream_with_its_reason(sender: ScriptedSender) -> None:
     sender.pipeline.failure = OutputError("disk full")
     await sender.send([0])

@@ -10,7 +10,6 @@ from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
     AckStatus,
-    ChannelReport,
     FrameMessage,
     ServerMessages,
 )
@@ -75,8 +74,7 @@ class Fixture:
     def __init__(self) -> None:
         self.now_s = 100.0
         self.end, server = fake_link()
-        self.channel_report: ChannelReport | None = None
-        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0), lambda: self.channel_report)
+        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0))
         self._received = ServerMessages()
 
     async def answer(
@@ -88,12 +86,9 @@ class Fixture:
         await self.acknowledger.answer(message, status, reason)
 
     async def read(self) -> tuple[Acknowledgement, ...]:
-        return (await self.read_message()).frames
-
-    async def read_message(self) -> Acknowledgements:
         message = self._received.decode(await self.end.read() or b"")
         assert isinstance(message, Acknowledgements)
-        return message
+        return message.frames
 
     @property
     def silent(self) -> bool:
@@ -105,16 +100,6 @@ async def test_answer_leaves_at_once_with_the_time_that_the_frame_was_held() -> 
     fixture.now_s = 100.02
     await fixture.answer(7)
     assert await fixture.read() == (Acknowledgement(7, AckStatus.DECODED, 10**15 + 7, 7, 19_999),)
-
-
-async def test_measured_channel_leaves_with_the_answers() -> None:
-    fixture = Fixture()
-    fixture.channel_report = ChannelReport(5, 7.25)
-    await fixture.answer(7)
-    assert (await fixture.read_message()).channel == ChannelReport(5, 7.25)
-    fixture.channel_report = None
-    await fixture.answer(8)
-    assert (await fixture.read_message()).channel is None
 
 
 async def test_answer_that_may_wait_leaves_with_the_next_one() -> None:

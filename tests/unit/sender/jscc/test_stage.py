@@ -1,169 +1,99 @@
-"""The stage encodes frames beside the labels, at its own rate, for receivers that take them."""
+"""The stage encodes the largest person beside the labels, at its own rate."""
 
-import json
-import logging
-import time
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.blobs import SIGNAL
-from common.channel.physical import carry_picture
-from common.channel.signal_blob import SignalBlob
-from common.errors import OutputError
+from common.channel.signal import SignalBlob
+from common.channel.state import ChannelState
 from common.frames import Camera
-from common.wire.convert import ChannelReport
 from sender.capture.source import CapturedFrame
 from sender.jscc import stage as stages
-from sender.jscc.config import JsccConfig
-from sender.jscc.stage import JsccStage
+from sender.jscc.stage import JsccStage, window_around
 from sender.metrics import SenderMetrics
-from tests.support.scripted_receiver import WELCOME
-from tests.support.tiny_diffusion_decoder import tiny_decoder
+from sender.perception.inference.crop import CropBox
+from sender.perception.stage import ObservedPerson
 from tests.support.tiny_image_channel import tiny_network
 
-CONFIG = JsccConfig(channel="awgn:4dB", channel_view="frame", channel_side=64, channel_rate="1/8", channel_seed=9)
-_LONG_S = 60.0
+_NO_OUTPUT: Any = None
+LARGE = ObservedPerson(0, 0.9, CropBox(50, 20, 100), _NO_OUTPUT)
+SMALL = ObservedPerson(1, 0.9, CropBox(0, 0, 60), _NO_OUTPUT)
+UNSURE = ObservedPerson(2, 0.4, CropBox(0, 0, 200), _NO_OUTPUT)
 
 
-def stage(config: JsccConfig = CONFIG, *, takes_signals: bool = True) -> JsccStage:
-    assert config.state is not None
-    made = JsccStage(config, config.state, SenderMetrics(), tiny_network(), tiny_decoder())
-    made.connected(replace(WELCOME, takes_signals=takes_signals))
-    return made
+@pytest.fixture(autouse=True)
+def without_perception(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "importance_of", lambda *_: None)
+
+
+def stage(rate: Fraction = Fraction(1, 8)) -> JsccStage:
+    return JsccStage(ChannelState(4.0), rate, SenderMetrics(), tiny_network())
 
 
 def frame(number: int, time_s: float) -> CapturedFrame:
-    image = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
-    return CapturedFrame(number, "clip.mp4", 1000.0 + time_s, time_s, image, Camera(64, 64, 80.0))
+    image = np.random.default_rng(number).integers(0, 256, (160, 200, 3), np.uint8)
+    return CapturedFrame(number, "clip.mp4", 1000.0 + time_s, time_s, image, Camera(200, 160, 80.0))
 
 
-def pictures(made: JsccStage, frames: list[CapturedFrame], count: int) -> list[SignalBlob]:
-    """Offers the frames one after the other; returns this many pictures, the last when it is there."""
-    found: list[SignalBlob] = []
+def pictures(made: JsccStage, frames: Sequence[CapturedFrame], *people: ObservedPerson) -> list[SignalBlob]:
+    """What the stage makes of frames, each of which waits for the picture of the one before."""
+    found = []
     for each in frames:
-        found += collected(made, each, min(count - len(found), 1))
+        for blob in made.update(each, people, ()):
+            assert (blob.kind, blob.key) == (SIGNAL, 0)
+            found.append(SignalBlob.decode(blob.data))
+        if made._encoding is not None:
+            made._encoding.result()
     made.close()
     return found
 
 
-def collected(made: JsccStage, each: CapturedFrame, count: int = 1) -> list[SignalBlob]:
-    """Offers a frame, and waits for this many pictures."""
-    found = made.update(each, (), ())
-    deadline = time.monotonic() + _LONG_S
-    while len(found) < count and time.monotonic() < deadline:
-        # A frame that is not due only collects.
-        found += made.update(replace(each, media_time_s=-1.0), (), ())
-        time.sleep(0.005)
-    assert all(blob.kind == SIGNAL and blob.key == 0 for blob in found)
-    return [SignalBlob.decode(blob.data) for blob in found]
-
-
-def test_frame_becomes_symbols_within_the_bandwidth_ratio() -> None:
+def test_largest_person_becomes_symbols_within_the_bandwidth_ratio() -> None:
     made = stage()
-    (found,) = pictures(made, [frame(5, 0.0)], 1)
-    assert (found.sequence, found.captured_at, found.seed) == (5, 1000.0, 9)
-    assert found.channel.snr_db == 4.0 and found.signal.size == (64, 64)
-    assert "1 pictures for awgn:4dB" in made.summary()
-    uses = len(found.signal.symbols) + found.signal.side_uses + 64
-    assert uses <= 3 * 64 * 64 / 8
+    (found,) = pictures(made, [frame(5, 0.0), frame(6, 0.1)], SMALL, UNSURE, LARGE)
+    assert (found.sequence, found.captured_at, found.window) == (5, 1000.0, (50, 20, 100))
+    assert found.channel.snr_db == 4.0 and found.signal.size == (256, 256)
+    assert 1 / 16 < found.signal.bandwidth_ratio <= 1 / 8
+    assert "encoded 1 pictures for awgn:4dB" in made.summary() and "bandwidth ratio 1/11.9" in made.summary()
 
 
-def test_equal_seeds_give_equal_symbols_and_noise() -> None:
-    first, second = (pictures(stage(), [frame(5, 0.0)], 1)[0] for _ in range(2))
-    assert first.encode() == second.encode()
-    arrived = [carry_picture(each.channel, each.signal.symbols, each.seed, each.sequence) for each in (first, second)]
-    assert arrived[0].received.symbols.equal(arrived[1].received.symbols)
+def test_a_frame_is_taken_every_fifth_of_a_second_if_somebody_is_in_it() -> None:
+    frames = [frame(number, number / 30) for number in range(14)]
+    assert [each.sequence for each in pictures(stage(), frames, LARGE)] == [0, 6, 12]
+    made = stage()
+    assert pictures(made, frames, UNSURE) == [] and "no pictures" in made.summary()
 
 
-def test_frames_are_taken_at_the_rate_of_the_option() -> None:
-    made = stage(replace(CONFIG, channel_fps=10.0))
-    frames = [frame(number, number / 30) for number in range(10)]
-    due: list[int] = []
-    for each in frames:
-        taken = len(due)
-        if pictures_due(made, each):
-            due.append(each.sequence)
-        assert len(due) - taken <= 1
-    made.close()
-    assert due == [0, 3, 6, 9]
-
-
-def pictures_due(made: JsccStage, each: CapturedFrame) -> bool:
-    """Whether the stage takes a frame: the time of the next one moves."""
-    before = made.due_s
-    made.update(each, (), ())
-    return made.due_s != before
-
-
-def test_older_receiver_gets_none_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        made = stage(takes_signals=False)
-        made.connected(replace(WELCOME, takes_signals=False))
-    assert caplog.text.count("earlier version") == 1
-    assert not pictures_due(made, frame(0, 0.0))
-    made.close()
-    assert "no pictures" in made.summary()
-
-
-def test_picture_that_does_not_fit_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    made = stage(replace(CONFIG, channel_rate="1/95"))
-    with caplog.at_level(logging.WARNING):
-        made.update(frame(0, 0.0), (), ())
-        deadline = time.monotonic() + _LONG_S
-        while "left out" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.005)
-        made.close()
-    assert "channel-rate is too low" in caplog.text and made.update(frame(1, 0.0), (), ()) == []
+def test_picture_that_does_not_fit_is_left_out() -> None:
+    made = stage(Fraction(1, 191))
+    assert pictures(made, [frame(0, 0.0), frame(1, 0.1)], LARGE) == []
+    failed = {"fate": "failed"}
+    assert made._metrics.registry.get_sample_value("bodywire_sender_channel_pictures_total", failed) == 1
 
 
 def test_people_in_the_window_get_more_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
-    upper = np.zeros((4, 4), np.uint8)
-    upper[:2] = 1
+    upper = np.zeros((16, 16), np.uint8)
+    upper[:8] = 1
     shares = []
     for importance in (None, upper):
         monkeypatch.setattr(stages, "importance_of", lambda *_, found=importance: found)
-        (found,) = pictures(stage(replace(CONFIG, channel_rate="1/16")), [frame(5, 0.0)], 1)
-        shares.append(float(found.lengths[0, :2].sum() / found.lengths.sum()))
-        assert found.signal.payload_uses + found.signal.side_uses + 64 <= 3 * 64 * 64 / 16
+        (found,) = pictures(stage(Fraction(1, 16)), [frame(5, 0.0), frame(6, 0.1)], LARGE)
+        lengths = found.signal.lengths
+        shares.append(float(lengths[0, :8].sum() / lengths.sum()))
     assert shares[1] > shares[0] + 0.03
 
 
-def test_wanted_quality_takes_fewer_channel_uses() -> None:
-    whole, few = (
-        pictures(stage(replace(CONFIG, channel_quality=quality)), [frame(5, 0.0)], 1)[0] for quality in (None, 1.0)
-    )
-    assert len(few.signal.symbols) == 4 * 16 < len(whole.signal.symbols)
-
-
-def test_symbols_are_made_for_what_the_receiver_measured() -> None:
-    made = stage(replace(CONFIG, channel="fading:7dB"))
-    frames = [frame(number, 0.2 * number) for number in range(3)]
-    (first,) = collected(made, frames[0])
-    made.channel_measured(ChannelReport(0, 4.0))
-    made.channel_measured(ChannelReport(99, 15.0))
-    (second,) = collected(made, frames[1])
-    made.reset()
-    (third,) = collected(made, frames[2])
-    made.close()
-    fading = made._config.fading
-    assert fading is not None
-    simulated = [each.channel.snr_db for each in (first, second, third)]
-    assert simulated == [fading.snr_db(0.2 * number) for number in range(3)]
-    # At lower SNRs the side information takes more of the channel: it is coded for what the sender assumes.
-    assert second.signal.side_uses > 1.5 * first.signal.side_uses
-    assert third.signal.side_uses < 1.2 * first.signal.side_uses, "another source: measurements no longer count"
-
-
-def test_report_has_the_quality_of_each_picture(tmp_path: Path) -> None:
-    report = tmp_path / "report.jsonl"
-    made = stage(replace(CONFIG, channel_report=report))
-    pictures(made, [frame(0, 0.0), frame(6, 0.2)], 2)
-    lines = [json.loads(line) for line in report.read_text().splitlines()]
-    assert [line["sequence"] for line in lines] == [0, 6]
-    assert all(line["psnr_db"] > 0 and 0 < line["bandwidth_ratio"] <= 1 / 8 for line in lines)
-    assert "PSNR" in made.summary()
-    with pytest.raises(OutputError, match="--channel-report"):
-        stage(replace(CONFIG, channel_report=tmp_path / "missing" / "report.jsonl"))
+@pytest.mark.parametrize(
+    ("crop", "window"),
+    [
+        (CropBox(-30, 100, 80, roll=0.3), CropBox(0, 80, 80)),
+        (CropBox(150, -5, 80), CropBox(120, 0, 80)),
+        (CropBox(-30, -40, 180), CropBox(0, -40, 180)),
+    ],
+)
+def test_window_is_moved_into_the_frame_where_it_fits(crop: CropBox, window: CropBox) -> None:
+    assert window_around(crop, np.zeros((160, 200, 3), np.uint8)) == window

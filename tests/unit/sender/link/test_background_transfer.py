@@ -12,11 +12,9 @@ from tests.support.link_samples import ConstantPacer
 class Transfer(BackgroundTransfer):
     """A transfer whose chunks arrive at a receiver, and are acknowledged unless the test keeps the acknowledgement."""
 
-    def __init__(self, bytes_per_frame: int, most: int = 10**9, *, signals: bool = False) -> None:
-        super().__init__(ConstantPacer(bytes_per_frame, most), signals=signals)
+    def __init__(self, bytes_per_frame: int, most: int = 10**9) -> None:
+        super().__init__(ConstantPacer(bytes_per_frame, most))
         self.assembly = BlobAssembly()
-        if signals:
-            self.restart(takes_signals=True)
 
     def send(self, *blobs: Blob) -> list[Chunk]:
         """The chunks behind one frame."""
@@ -89,10 +87,11 @@ def test_new_stream_restarts_the_blob_in_transfer() -> None:
     assert transfer.deliver() == [] and transfer.idle
 
 
-def test_restarted_receiver_gets_the_newest_blobs_again_but_previews() -> None:
+def test_restarted_receiver_gets_the_newest_blobs_again_but_those_out_of_date() -> None:
     transfer = Transfer(100)
     for blob in (
         Blob(PREVIEW, 0, b"gone"),
+        Blob(SIGNAL, 0, b"gone"),
         Blob(COLOURS, 0, b"old"),
         Blob(COLOURS, 1, b"other"),
         Blob(COLOURS, 0, b"new"),
@@ -154,20 +153,3 @@ def test_points_have_colours_for_receivers_without_textures_and_textures_wait_fo
     assert transfer.deliver(colours) == [colours]
     transfer.restart(takes_textures=True)
     assert not transfer.idle and transfer.deliver(colours) == [tile] and transfer.idle
-
-
-def test_signals_have_a_lane_of_their_own_for_receivers_that_know_it() -> None:
-    transfer = Transfer(100, signals=True)
-    transfer.restart(takes_textures=True)
-    assert transfer.send(Blob(SIGNAL, 0, b"1" * 300)) == [] and transfer.idle
-    transfer.restart(takes_signals=True)
-    chunks = transfer.send()
-    assert sum(_sizes(chunks)) == 200 and all(chunk.signal for chunk in chunks)
-    for chunk in chunks:
-        transfer.assembly.add(chunk)
-        transfer.acknowledge(chunk)
-    # The newest follows the one in transfer.
-    arrived = transfer.deliver(Blob(SIGNAL, 0, b"2" * 300), Blob(SIGNAL, 0, b"3" * 300), frames=6)
-    assert [blob.data[:1] for blob in arrived] == [b"1", b"3"]
-    transfer.restart(receiver_is_new=True, takes_signals=True)
-    assert transfer.idle
