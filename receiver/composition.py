@@ -11,7 +11,6 @@ import torch
 
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from common.io.profile import Profile
 from common.io.startup import loaded
 from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
@@ -65,7 +64,6 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
     # Small networks on few cores: more threads than one fight over them.
     torch.set_num_threads(1)
     metrics = ReceiverMetrics()
-    metrics.profile = Profile() if config.profiling.profile else None
     publish_build(metrics.registry, "receiver", build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
     address = config.metrics.metrics
@@ -75,8 +73,6 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
     ):
         loaded()
         asyncio.run(_serve(config, opened, engine, metrics, announce))
-    for line in metrics.profile_table():
-        announce(line)
 
 
 @contextmanager
@@ -85,7 +81,7 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
     metrics.engine_started(config.engine.kind)
     if config.engine.kind == "local":
         device = resolve_device(config.device.device)
-        reconstructor = Reconstructor.load(config.surface, device, metrics.stage_worked)
+        reconstructor = Reconstructor.load(config.surface, device)
         yield LocalEngine(reconstructor, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)

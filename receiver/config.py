@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.errors import UsageError
-from common.io.config import LogConfig, MetricsConfig, ProfileConfig
+from common.io.config import LogConfig, MetricsConfig
 from common.weights.config import DeviceConfig
 from receiver.engine.config import EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
@@ -32,7 +32,6 @@ class ReceiverConfig:
     children: ChildrenConfig = field(default_factory=ChildrenConfig)
     vmc: VmcConfig = field(default_factory=VmcConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    profiling: ProfileConfig = field(default_factory=ProfileConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
     def check(self) -> None:

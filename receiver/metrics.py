@@ -44,8 +44,6 @@ _FATES = ("received", "published", *DropReason)
 class ReceiverMetrics(DaemonMetrics, EngineObserver):
     """The receiver's counters, gauges and histograms in a registry of its own."""
 
-    profiled_fate = "published"
-
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("receiver", STAGES, _FATES, CHANNEL_FATES, registry)
         self.status = ReceiverStatus()
@@ -85,10 +83,9 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         self._retries = self._counter("engine_retries", "Batches given to another replica after a loss")
         self._queued = self._gauge("queued_people", "People that wait for the reconstruction engine")
 
-    def stage_took(self, name: str, spent_ms: float, worked_s: float = 0.0) -> None:
-        """Records a pass through a stage that was timed elsewhere, and its processor time if it is known."""
+    def stage_took(self, name: str, spent_ms: float) -> None:
+        """Records a pass through a stage that was timed elsewhere."""
         self._stages.observe(name, spent_ms / 1e3)
-        self._stages.worked(name, worked_s)
 
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
         """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""

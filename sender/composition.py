@@ -23,7 +23,6 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.profile import Profile
 from common.io.startup import loaded
 from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
@@ -122,7 +121,7 @@ class Sender:
             await asyncio.gather(connecting, stopping, return_exceptions=True)
 
     def summary(self) -> list[str]:
-        """Lines for the user: what was sent and recorded, what is still in the spool, and where the time went."""
+        """Lines for the user: what was sent and recorded, and what is still in the spool."""
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
@@ -133,7 +132,7 @@ class Sender:
         if self.spool is not None and self.spool.pending:
             waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
-        return lines + self.metrics.profile_table()
+        return lines
 
 
 def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]) -> None:
@@ -147,7 +146,6 @@ def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
     with compose(config, opened) as sender:
-        sender.metrics.profile = Profile() if config.profiling.profile else None
         loaded()
         asyncio.run(_run_until_signal(sender, opened.console))
         for line in sender.summary():

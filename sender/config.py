@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UsageError
-from common.io.config import LogConfig, MetricsConfig, ProfileConfig
+from common.io.config import LogConfig, MetricsConfig
 from common.io.options import option
 from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
@@ -58,7 +58,6 @@ class SenderConfig:
     link: LinkConfig = field(default_factory=LinkConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    profiling: ProfileConfig = field(default_factory=ProfileConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
     @property

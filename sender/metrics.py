@@ -35,8 +35,6 @@ _FATES = ("offered", "sent", "acknowledged", *DropReason)
 class SenderMetrics(DaemonMetrics):
     """The sender's counters, gauges and histograms, in their own registry."""
 
-    profiled_fate = "offered"
-
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("sender", STAGES, _FATES, CHANNEL_FATES, registry)
         # Number and summed duration of the passes of each stage; stages run in several threads.

@@ -15,13 +15,6 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileConfig:
-    """Where the time goes."""
-
-    profile: bool = option(False, help="print at the end how long each stage took, and its processor time")
-
-
-@dataclass(frozen=True, slots=True)
 class LogConfig:
     """What a daemon writes to stderr."""
 

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from common.io.profile import Profile
 from common.labels import GROUP_NAMES
 from common.wire.traffic import PURPOSES
 
@@ -25,10 +24,9 @@ SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(slots=True)
 class StageSpan:
-    """One pass through a stage: its duration, and the processor time of its thread; NaN until the stage has ended."""
+    """One pass through a stage: its duration; NaN until the stage has ended."""
 
     seconds: float = math.nan
-    worked_s: float = math.nan
 
     @property
     def ms(self) -> float:
@@ -38,11 +36,11 @@ class StageSpan:
 @contextmanager
 def timed(monotonic: Callable[[], float] = time.perf_counter) -> Iterator[StageSpan]:
     """Measures the block, also if it raises."""
-    span, started_s, began_s = StageSpan(), monotonic(), time.thread_time()
+    span, started_s = StageSpan(), monotonic()
     try:
         yield span
     finally:
-        span.seconds, span.worked_s = monotonic() - started_s, time.thread_time() - began_s
+        span.seconds = monotonic() - started_s
 
 
 class StageTimes:
@@ -61,7 +59,6 @@ class StageTimes:
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._monotonic = monotonic
-        self.profile: Profile | None = None
         self._histogram = Histogram(
             name, "Duration of one pass through a stage, seconds", ["stage"], buckets=STAGE_BUCKETS_S, registry=registry
         )
@@ -77,25 +74,16 @@ class StageTimes:
                 yield span
         finally:
             self.observe(name, span.seconds)
-            self.worked(name, span.worked_s)
 
     def observe(self, name: str, seconds: float) -> None:
         """Records a pass that was timed elsewhere."""
         self._histogram.labels(name).observe(seconds)
-        if self.profile is not None:
-            self.profile.passed(name, seconds)
-
-    def worked(self, name: str, seconds: float) -> None:
-        """Records processor time in a stage."""
-        if self.profile is not None:
-            self.profile.worked(name, seconds)
 
 
 class DaemonMetrics:
     """What the metrics of both daemons have in common: stages, frames, bytes and the simulated channel.
 
     Every label value is exported from the beginning: a rate is zero, and not missing, until the first event.
-    `profiled_fate` is the fate of the frames that `--profile` counts.
 
     Args:
         program: `sender` or `receiver`, which the names begin with.
@@ -103,8 +91,6 @@ class DaemonMetrics:
         channel_fates: what becomes of the pictures of `--channel`.
         registry: a new one with CPU and memory metrics if not given; daemons in one process do not share it.
     """
-
-    profiled_fate = ""
 
     def __init__(
         self,
@@ -134,24 +120,6 @@ class DaemonMetrics:
     def stage(self, name: str) -> AbstractContextManager[StageSpan]:
         """Times one pass: `with metrics.stage("codec") as span:`; afterwards, `span.ms` is the duration."""
         return self._stages.stage(name)
-
-    def stage_worked(self, name: str, seconds: float) -> None:
-        """Records processor time in a stage that was timed elsewhere."""
-        self._stages.worked(name, seconds)
-
-    @property
-    def profile(self) -> Profile | None:
-        """Gets the times of all stages, too."""
-        return self._stages.profile
-
-    @profile.setter
-    def profile(self, profile: Profile | None) -> None:
-        self._stages.profile = profile
-
-    def profile_table(self) -> list[str]:
-        """Lines for the user; none without a profile."""
-        frames = self.registry.get_sample_value(f"{self._prefix}frames_total", {"fate": self.profiled_fate}) or 0
-        return [] if self.profile is None else self.profile.table(int(frames))
 
     def link_bytes(self, purpose: str, size: int) -> None:
         """Counts bytes on the link (`common.wire.traffic.Traffic`)."""

@@ -67,11 +67,7 @@ class InferredFrame:
 
 
 class Reconstructor:
-    """The networks and the body on one device, without any state of a session.
-
-    Args:
-        worked: takes a stage and the processor time that it used, seconds.
-    """
+    """The networks and the body on one device, without any state of a session."""
 
     def __init__(
         self,
@@ -79,9 +75,7 @@ class Reconstructor:
         labels: LabelSpace,
         clothes: SurfaceSpace,
         surface: SurfaceStage,
-        worked: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
-        self._worked = worked
         self._labels = labels
         self._kinematics = KeypointKinematics(body)
         self._scales = ScaleEstimator(body)
@@ -112,11 +106,10 @@ class Reconstructor:
         cls,
         surface: SurfaceConfig | None = None,
         device: torch.device = CPU,
-        worked: Callable[[str, float], None] = lambda *_: None,
     ) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
         spaces = LabelSpace.load().to(device), SurfaceSpace.load().to(device)
-        return cls(BodyModel.load().to(device), *spaces, SurfaceStage(surface), worked)
+        return cls(BodyModel.load().to(device), *spaces, SurfaceStage(surface))
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""
@@ -163,12 +156,12 @@ class Reconstructor:
             )
         return ReconstructionResult(people, stages_ms if people else {})
 
+    @staticmethod
     @contextmanager
-    def _timed(self, stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
+    def _timed(stage: str, stages_ms: dict[str, float]) -> Iterator[None]:
         with timed() as span:
             yield
         stages_ms[stage] = span.ms
-        self._worked(stage, span.worked_s)
 
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest

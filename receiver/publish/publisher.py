@@ -47,18 +47,18 @@ class FramePublisher:
             wears: by identity what people wear, as far as it is known.
         """
         people: list[PersonRecord] = []
-        spent_ms = worked_s = 0.0
+        spent_ms = 0.0
 
         def write(part: Sequence[ReconstructedPerson]) -> None:
-            nonlocal spent_ms, worked_s
+            nonlocal spent_ms
             with timed() as span:
                 people.extend(self._write_person(writer, decoded.frame, person, wears) for person in part)
-            spent_ms, worked_s = spent_ms + span.ms, worked_s + span.worked_s
+            spent_ms += span.ms
 
         def write_last() -> FrameRecord:
             write(result.people[-1:])
             stages_ms["publish"] = spent_ms
-            self._metrics.stage_took("publish", spent_ms, worked_s)
+            self._metrics.stage_took("publish", spent_ms)
             return self._append(session, writer, decoded, people, stages_ms)
 
         turn = session.account, session.session_id

@@ -27,14 +27,13 @@ class TextureInpainter:
 
     Args:
         load: makes the layout of the atlas and the network; raises WeightsError.
-        observe: is called with the milliseconds of each estimate and its processor time in seconds, in the thread
-            that made it.
+        observe: is called with the milliseconds of each estimate, in the thread that made it.
     """
 
     def __init__(
         self,
         load: "Callable[[], tuple[AtlasLayout, Inpaint]] | None" = None,
-        observe: Callable[[float, float], None] | None = None,
+        observe: Callable[[float], None] | None = None,
     ) -> None:
         self._make = load or _load
         self._observe = observe
@@ -55,7 +54,7 @@ class TextureInpainter:
         with timed() as span:
             estimate = inpaint(texture)
         if self._observe is not None:
-            self._observe(span.ms, span.worked_s)
+            self._observe(span.ms)
         return estimate
 
     def load(self) -> tuple[AtlasLayout, Inpaint]:

@@ -18,7 +18,7 @@ from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
 from receiver.mesh.glb import GlbReader
 from sender.capture.open import DEMO_CLIP
-from tests.e2e.daemons import TIMEOUT_S, RunningReceiver, receiver, run
+from tests.e2e.daemons import RunningReceiver, receiver, run
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
@@ -146,16 +146,3 @@ def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> No
     assert all(person["surface"].endswith(".ply") and person["body"] is None for person in lines[0]["people"])
     index = json.loads((out / "index.json").read_text())
     assert [session["frames"] for session in index["sessions"]] == [FRAMES, FRAMES]
-
-
-@pytest.mark.slow
-def test_profile_is_printed_at_the_end(tmp_path: Path, images: Path) -> None:
-    with receiver(tmp_path / "out", "--profile") as running:
-        sent = run("sender", "--camera", str(images), "--peer", running.address, "--profile")
-        running.process.terminate()
-        received, _ = running.process.communicate(timeout=TIMEOUT_S)
-    for output, stages in ((sent.stdout, {"perception", "semantics", "codec"}), (received, {"decode", "publish"})):
-        stage, *rows = output[output.index("stage ") :].splitlines()
-        assert stage.split()[:2] == ["stage", "passes"]
-        assert {row.split()[0] for row in rows} >= stages
-        assert rows[-1].startswith(f"all, {FRAMES} frames ")

@@ -44,8 +44,8 @@ def half() -> np.ndarray:
 
 
 def test_network_is_loaded_once_and_timed(layout: AtlasLayout) -> None:
-    network, spent = FakeNetwork(layout), list[tuple[float, float]]()
-    inpainter = TextureInpainter(network.load, lambda ms, worked_s: spent.append((ms, worked_s)))
+    network, spent = FakeNetwork(layout), list[float]()
+    inpainter = TextureInpainter(network.load, spent.append)
     assert network.loaded == 0
     for shade in (90, 150):
         completion = inpainter.estimate(received(shade, half()))
