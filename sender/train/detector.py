@@ -6,13 +6,13 @@ teach is kept.  CPU recipe: two cores, with one process a core, on the crops tha
 
 Examples:
   OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data close dressed everyday
-  python -m sender.train.detector --data dressed --photographs photographs --shipped --refinements 4 --size 320
+  python -m sender.train.detector --data dressed --photographs photographs --shipped --size 320
   python -m sender.train.detector --data close dressed everyday --export
 """
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.errors import UsageError
 from common.synthetic.dataset.shards import CropDataset
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
@@ -52,29 +51,18 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often")
         add("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
         add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
-        add("--refinements", type=int, default=0, help="residual blocks added to each coarse scale (%(default)s)")
 
     def prepare(self) -> DetectorNet:
-        """From scratch, or from the package's weights, to which `--refinements` may add blocks.
-
-        Raises:
-            UsageError: the package's weights have more such blocks.
-        """
         for directory in self.options.data:  # A folder without a validation split is refused now, not at the end.
             CropDataset([directory], "val")
-        config = DetectorConfig(size=self.options.size, refinements=self.options.refinements)
+        config = replace(Detector.load().net.config, size=self.options.size)
         if self.recorded:
             config = DetectorConfig(**self.recorded["config"])
         before = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if self.options.shipped else 0
         self.facts = {"config": asdict(config), "before": before}
         net = DetectorNet(config).to(memory_format=torch.channels_last)
         if self.options.shipped:
-            recorded = Detector.load().net.config
-            if recorded.refinements > config.refinements:
-                raise UsageError(
-                    f"--refinements {config.refinements}: the package's weights have {recorded.refinements}"
-                )
-            net.load_state_dict({**net.state_dict(), **load_weights(WEIGHTS_NAME)})
+            net.load_state_dict(load_weights(WEIGHTS_NAME))
         return net
 
     def optimisers(self, network: DetectorNet) -> Sequence[torch.optim.Optimizer]:
@@ -118,8 +106,7 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         config, before = self.facts["config"], self.facts["before"]
-        flags = f" --refinements {config['refinements']}" if config["refinements"] else ""
-        flags += (" --shipped" if before else "") + (" --photographs photographs" if self.options.photographs else "")
+        flags = (" --shipped" if before else "") + (" --photographs photographs" if self.options.photographs else "")
         return {
             "command": f"python -m sender.train.detector --steps {progress.steps} --size {config['size']}{flags}",
             "images_seen": before + progress.samples,

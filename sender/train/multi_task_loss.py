@@ -1,8 +1,5 @@
 """L_multi = Σ λ_task L_task (paper eq. 7): the loss terms of each head, and one weight per head."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Self
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,36 +14,18 @@ from sender.train.photograph_crops import PhotographCrops
 HEAT_SIGMA_CELLS = 1.2
 
 
-@dataclass(frozen=True, slots=True)
-class LossWeights:
-    """λ of each head (7); 0 leaves a head untrained."""
-
-    keypoints: float = 1.0
-    pose: float = 1.0
-    depth: float = 1.0
-    mask: float = 1.0
-
-    def without(self, head: str) -> Self:
-        """The weights with one head's loss left out, for ablations. Raises ValueError if `head` is unknown."""
-        if head not in {item.name for item in fields(self)}:
-            raise ValueError(f"no head {head!r}; the heads are {', '.join(item.name for item in fields(self))}")
-        return replace(self, **{head: 0.0})
-
-
 class MultiTaskLoss:
     """The loss of a `PerceptionOutput` against the ground truth of its crops.
 
     Args:
         kinematics: poses the predicted and the true skeleton.
-        weights: λ of each head.
     """
 
-    def __init__(self, kinematics: KeypointKinematics, weights: LossWeights) -> None:
+    def __init__(self, kinematics: KeypointKinematics) -> None:
         self.kinematics = kinematics
-        self.weights = weights
 
     def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and its terms (before λ) for the log."""
+        """The loss (7), every λ 1, and its terms for the log."""
         positive, people = output[truth.person], truth[truth.person]
         terms = {
             **{f"keypoints.{name}": term for name, term in heat_terms(output, truth).items()},
@@ -55,8 +34,7 @@ class MultiTaskLoss:
             **{f"depth.{name}": term for name, term in depth_terms(positive, people).items()},
             **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
         }
-        weighted = [term * getattr(self.weights, name.split(".")[0]) for name, term in terms.items()]
-        return torch.stack(weighted).sum(), terms
+        return torch.stack(list(terms.values())).sum(), terms
 
     def pose_terms(self, output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
         """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""

@@ -7,18 +7,15 @@ Shards that are still being rendered are picked up as they are finished.  CPU re
 minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
 
 --export does not train: it scores the checkpoint on the validation split, as it is used (with flip augmentation), and
-writes the package's weights.  With --blend 0.5 it writes the mean of the checkpoint and the weights it started from:
-fine-tuning on new kinds of pictures forgets some of the old ones, and the mean forgets less (Wortsman et al., "Robust
-fine-tuning of zero-shot models", 2022).
+writes the package's weights.
 
 Examples:
   OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data everyday
-  python -m sender.train.perception --data candid everyday --photographs photographs --out runs/mixed --shipped
-  python -m sender.train.perception --data candid everyday --out runs/candid --export --blend 0.5
+  python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --shipped
+  python -m sender.train.perception --data dressed everyday --out runs/mixed --export
 """
 
 import argparse
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import repeat
@@ -31,9 +28,8 @@ from torch import Tensor, nn
 
 from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
-from common.errors import UsageError
 from common.synthetic.dataset.shards import CropDataset
-from common.training.checkpoint import averaged_weights, blend, load_checkpoint
+from common.training.checkpoint import averaged_weights, load_checkpoint
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
 from common.weights.devices import device_of, fast_autocast
@@ -42,10 +38,10 @@ from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
-from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train.crops import CropBatch, augment, crop_batch, with_negatives
 from sender.train.detector_frames import FrameComposer
-from sender.train.multi_task_loss import LossWeights, MultiTaskLoss, keypoint_terms
+from sender.train.multi_task_loss import MultiTaskLoss, keypoint_terms
 from sender.train.photograph_crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
 from sender.train.photograph_frames import PanoramaFrames, before_place
 from sender.train.photographs import PhotographDataset
@@ -53,6 +49,8 @@ from sender.train.scores import evaluate, intersection_over_union, keypoint_scor
 
 # Crops drawn before the shards are listed again.
 _CROPS_PER_LISTING = 16_384
+# Share of negative crops, which show no person.
+_NEGATIVE_SHARE = 0.08
 # Share of photographs in a batch of a training on both.
 _PHOTOGRAPH_SHARE = 0.5
 # Share of its rendered people who are placed before a view of a panorama.
@@ -68,50 +66,32 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     defaults = Defaults(
         60.0, batch=32, rate=8e-4, seed=0, threads=2, largest_norm=2.0, evaluate_minutes=6.0, only_exports=True
     )
-    removals = TASKS
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
         add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
-        add("--images", type=int, help="train on this many crops instead of for --minutes; 0 only evaluates")
-        add("--depth", type=int, help="blocks of the trunk; new ones begin as the identity (those of its weights)")
-        add("--refinements", type=int, help="residual blocks of the stem, likewise")
         sides = "sides of the crops, one for each batch: of streams, and of photographs (the network's)"
         add("--size", type=int, nargs="+", help=sides)
         add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
-        add("--negative", type=float, default=0.08, help="share of negative crops, which show no person (%(default)g)")
-        share = "with --export after --shipped: share of the checkpoint, the rest is the package's weights; 0…1"
-        add("--blend", type=float, default=1.0, metavar="SHARE", help=share)
 
     def prepare(self) -> PerceptionNet:
         options = self.options
-        if not 0 <= options.negative < 1:
-            raise UsageError("--negative is a share from 0 to less than 1")
-        if options.images is not None:
-            options.steps = math.ceil(options.images / options.batch)
         self._earlier = load_checkpoint(options.start / f"{self.name}.pt") if options.start else None
         before = self._before()
         config = before.config if before else PerceptionConfig()
         sizes = options.size or [config.size, *([config.still_size] if config.still_size else [])]
-        wanted = {"size": sizes[0], "still_size": sizes[1] if len(sizes) > 1 else 0}
-        wanted |= {"depth": options.depth, "refinements": options.refinements}
-        config = replace(config, **{name: value for name, value in wanted.items() if value is not None})
+        config = replace(config, size=sizes[0], still_size=sizes[1] if len(sizes) > 1 else 0)
         if self.recorded:
             config = PerceptionConfig(**self.recorded["config"])
         self.facts = {"config": asdict(config), "sizes": sizes, **self._origin()}
-        if options.blend != 1.0 and not (0.0 < options.blend < 1.0 and (self.recorded or self.facts)["shipped"]):
-            raise UsageError("--blend takes a share between 0 and 1 of a training that began with --shipped")
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
-        weights = LossWeights()
-        for head in options.without:
-            weights = weights.without(head)
-        self._loss = MixedLoss(MultiTaskLoss(self._kinematics, weights))
+        self._loss = MixedLoss(MultiTaskLoss(self._kinematics))
         net = PerceptionNet(config)
         if before:
-            grow(net, before)
+            net.load_state_dict(before.state_dict())
         for block in net.blocks:
             for place in ("drop_path1", "drop_path2"):
                 setattr(block, place, DropPath(options.drop_path))
@@ -153,9 +133,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     def _batches(self, count: int, rng: np.random.Generator, size: int) -> Iterator[Crops]:
         options = self.options
         photographed = round(count * _PHOTOGRAPH_SHARE) if options.photographs else 0
-        rendered = training_batches(
-            options.data, count - photographed, rng, options.negative, size, options.photographs
-        )
+        rendered = training_batches(options.data, count - photographed, rng, size, options.photographs)
         return zip(rendered, photograph_batches(options.photographs, photographed, rng, size), strict=False)
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -178,13 +156,9 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         return scores
 
     def finish(self, network: PerceptionNet) -> None:
-        """Blends the exported network, and calibrates its mask."""
+        """Calibrates the exported network's mask."""
         if not self.options.export:
             return
-        if self.options.blend != 1.0:
-            before = PerceptionNet(network.config)
-            grow(before, shipped())
-            blend(network, before.state_dict(), 1.0 - self.options.blend)
         validation = validation_batches(self.options.data, self._size)
         self._threshold = best_mask_threshold(FlipAugmentation(network), validation)
         shift_mask_threshold(network, self._threshold)
@@ -193,10 +167,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         options = self.options
         flags = " --shipped" if self.facts["shipped"] else ""
         flags += " --photographs photographs" if options.photographs else ""
-        flags += f" --blend {options.blend:g}" if options.blend != 1.0 else ""
-        config, sizes = self.facts["config"], " ".join(map(str, self.facts["sizes"]))
-        length = f"--minutes {progress.minutes:.3g} --size {sizes}"
-        length += f" --depth {config['depth']} --refinements {config['refinements']}"
+        length = f"--minutes {progress.minutes:.3g} --size {' '.join(map(str, self.facts['sizes']))}"
         return {
             "command": f"python -m sender.train.perception {length}{flags}",
             "images_seen": self.facts["before"] + progress.samples,
@@ -210,7 +181,6 @@ def training_batches(
     data: Sequence[Path],
     size: int,
     rng: np.random.Generator,
-    negative: float,
     side: int,
     photographs: Path | None = None,
 ) -> Iterator[CropBatch]:
@@ -218,7 +188,6 @@ def training_batches(
 
     Args:
         rng: of their order and of the negative crops.
-        negative: share of the crops that are replaced by negative ones, which show no person.
         side: pixels of a crop.
         photographs: folder with panoramas, before which some of the people are placed.
     """
@@ -233,7 +202,7 @@ def training_batches(
                 for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
                     arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
             crops = crop_batch(arrays).resized(side)
-            yield _with_negatives(crops, rng.random(len(crops)) < negative, composer)
+            yield _with_negatives(crops, rng.random(len(crops)) < _NEGATIVE_SHARE, composer)
         dataset = CropDataset(data, "train")
 
 
@@ -266,42 +235,6 @@ def shipped() -> PerceptionNet:
     return load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet)
 
 
-@torch.no_grad()
-def grow(net: PerceptionNet, small: PerceptionNet) -> None:
-    """Gives a network the weights of a smaller one, in place; it computes what that did.
-
-    Half of the new blocks of the trunk follow each half of the old ones, so that the heads read the same features.
-
-    Raises:
-        UsageError: the other one is deeper, or differs in more than depth, refinements and size.
-    """
-    config, before = net.config, small.config
-    more = config.depth - before.depth
-    grown = {name: getattr(config, name) for name in ("size", "still_size", "depth", "refinements")}
-    if replace(before, **grown) != config or more < 0 or more % 2 or config.refinements < before.refinements:
-        raise UsageError(
-            f"--depth {config.depth} --refinements {config.refinements}: the weights to start from have {before.depth} "
-            f"and {before.refinements}; give as many or, of depth, an even number more"
-        )
-    places = [index if index < before.depth // 2 else index + more // 2 for index in range(before.depth)]
-    for index, block in enumerate(net.blocks):
-        if index not in places:
-            for layer in (block.attn.proj, block.mlp.fc2):  # type: ignore[union-attr]
-                nn.init.zeros_(layer.weight)  # type: ignore[union-attr, arg-type]
-                nn.init.zeros_(layer.bias)  # type: ignore[union-attr, arg-type]
-    state = net.state_dict()
-    for name, value in small.state_dict().items():
-        first, _, rest = name.partition(".")
-        if first == "blocks":
-            number, _, rest = rest.partition(".")
-            state[f"blocks.{places[int(number)]}.{rest}"] = value
-        elif first == "task_mask":
-            state[name] = torch.zeros_like(state[name]).index_copy(0, torch.tensor(places), value)
-        else:
-            state[name] = value
-    net.load_state_dict(state)
-
-
 class MixedLoss:
     """The loss of one forward pass over rendered crops and photographs."""
 
@@ -319,10 +252,8 @@ class MixedLoss:
         if people is None:
             return loss, terms
         real = keypoint_terms(output[len(crops) :], people, self._rendered.kinematics)
-        weights = self._rendered.weights
-        weighted = [term * (weights.pose if name == "skeleton" else weights.keypoints) for name, term in real.items()]
         share = len(people) / len(images)
-        total = 2 * ((1 - share) * loss + share * torch.stack(weighted).sum())
+        total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
         return total, terms | {f"photographs.{name}": term for name, term in real.items()}
 
 

@@ -7,7 +7,7 @@ each source, 100 in 604 pictures are the validation split: those whose names hav
 Examples:
   python -m sender.train.photographs --people data/people --openimages data/openimages --panoramas data/panoramas
   python -m sender.train.photographs --people data/people --out photographs
-  python -m sender.train.photographs --people data/people --out small --side 320 --quality 50
+  python -m sender.train.photographs --people data/people --out small --side 320
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from common.arrays import BoolArray, ByteArray, FloatArray, Image
+from common.arrays import BoolArray, FloatArray, Image
 from common.errors import SourceError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_replacement, atomic_write
 from common.io.command_line import parser_of
@@ -36,7 +36,7 @@ PIXELS, INDEX = "pixels.bin", "index.json"
 PSEUDO = 3
 """Label of a keypoint that `sender.train.pseudo_keypoints` has placed; whether it is visible is unknown."""
 
-_FORMAT = 2
+_FORMAT = 3
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
 
@@ -97,7 +97,7 @@ class PhotographDataset:
         return Photograph(
             entry["source"],
             entry["name"],
-            _decoded(stored) if entry["encoded"] else stored.reshape(shape),
+            stored.reshape(shape),
             np.array(entry["boxes"], np.float32).reshape(-1, 4),
             np.array(entry["crowds"], np.float32).reshape(-1, 4),
             np.array(entry.get("keypoints") or np.zeros((len(entry["boxes"]), 17, 3)), np.float32).reshape(-1, 17, 3),
@@ -159,16 +159,12 @@ def read_panoramas(directory: Path) -> Iterator[Photograph]:
 _READERS = {"people": read_people, "openimages": read_openimages, "panoramas": read_panoramas}
 
 
-def convert(
-    folders: dict[Source, Path], out: Path, side: int, quality: int | None = None, most: int | None = None
-) -> int:
+def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
     """Writes the photographs of several sources to `out`, and gives their number.
 
     Args:
         out: folder to write to; an earlier one is replaced.
         side: longest side of a stored picture in pixels; larger ones are scaled down, panoramas never.
-        quality: of WebP, 1…100; without it, pixels are stored, which no training has to decode.
-        most: photographs of each source to keep, spread over it evenly; without it, all.
 
     Raises:
         SourceError: a picture or an annotation is missing.
@@ -180,9 +176,9 @@ def convert(
         for source, folder in folders.items():
             photographs = [scaled(item, side) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
-            for item in _spread(photographs, most):
-                stored = item.image.tobytes() if quality is None else _encoded(item.image, quality)
-                place = {"offset": offset, "bytes": len(stored), "encoded": quality is not None}
+            for item in photographs:
+                stored = item.image.tobytes()
+                place = {"offset": offset, "bytes": len(stored)}
                 split = "val" if item.name in validation else "train"
                 entries.append({"split": split, "size": item.image.shape[:2], **place, **_annotations(item)})
                 offset += pixels.write(stored)
@@ -207,20 +203,6 @@ def scaled(photograph: Photograph, side: int) -> Photograph:
         photograph.keypoints * np.append(stretch, np.float32(1)),
         photograph.nobody * np.tile(stretch, 2),
     )
-
-
-def _spread(photographs: Sequence[Photograph], most: int | None) -> Sequence[Photograph]:
-    if most is None or most >= len(photographs):
-        return photographs
-    return [photographs[index * len(photographs) // most] for index in range(most)]
-
-
-def _encoded(image: Image, quality: int) -> bytes:
-    return cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
-
-
-def _decoded(stored: ByteArray) -> Image:
-    return np.asarray(np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))[..., ::-1], np.uint8)
 
 
 def _annotations(item: Photograph) -> dict[str, Any]:
@@ -287,21 +269,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_source_flags(parser)
     parser.add_argument("--out", type=Path, default=Path("photographs"), help="folder to write (default: %(default)s)")
     parser.add_argument("--side", type=int, default=640, help="longest side of a stored picture (default: %(default)s)")
-    parser.add_argument(
-        "--quality", type=int, metavar="1…100", help="store WebP of this quality, which travels, not pixels"
-    )
-    parser.add_argument("--most", type=int, metavar="COUNT", help="photographs of each source to keep (default: all)")
     options = parser.parse_args(arguments)
-    if not (options.quality is None or 1 <= options.quality <= 100):
-        parser.error("--quality is a number from 1 to 100")
-    if min(options.side, options.most or 1) < 1:
-        parser.error("--side and --most are numbers from 1")
+    if options.side < 1:
+        parser.error("--side is a number from 1")
     return options
 
 
 def main() -> None:
     options = parse()
-    count = convert(source_folders(options), options.out, options.side, options.quality, options.most)
+    count = convert(source_folders(options), options.out, options.side)
     print(f"{count} photographs in {options.out}")
 
 

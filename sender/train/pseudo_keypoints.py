@@ -2,7 +2,6 @@
 
 Perception reads everybody of the training photographs of `openimages` as it reads stills: both views, several sizes.
 The certainty is the standard deviation of a keypoint's mean heat map, which includes how far views and sizes disagree.
-People of `people` that were held back from training show what a threshold is worth: the command prints a table of them.
 Pictures of `openimages` are stretched to squares, where perception is a little worse: 0.055 is as exact there as 0.067.
 What it says of visibility tells nothing among keypoints that are certain, so that it is not written.
 Places of all training photographs where the detector is wrong are written too (`sender.train.false_proposals`).
@@ -17,7 +16,7 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,6 @@ from sender.perception.inference.zoom_augmentation import predict_zoomed
 from sender.train.false_proposals import FalseProposals
 from sender.train.photograph_crops import people_of
 from sender.train.photographs import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
-from sender.train.scores import relative_errors
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48
@@ -43,10 +41,6 @@ _MIN_SIDE_PX = 48
 _MOST_MEAN_SIGMA = 0.15
 # People read together, which bounds the memory of the maps.
 _PEOPLE_AT_ONCE = 8
-# Held-back people with fewer labelled keypoints are not scored.
-_LEAST_LABELLED = 3
-_SHARES = (0.10, 0.05)
-_THRESHOLDS = (0.04, 0.05, 0.06, 0.067, 0.07, 0.08, 0.10, 0.15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,67 +84,6 @@ def read(perception: Perception, item: Photograph, people: Sequence[int]) -> Ite
             pixels = crop.to_pixels(places.numpy())
             inside = np.asarray(((pixels >= 0) & (pixels < size)).all(axis=1))
             yield Reading(pixels, sigma.numpy(), inside)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldBack:
-    """A person whose truth is known, and what perception reads.
-
-    Args:
-        truth: (17, 3) annotated keypoints with labels.
-    """
-
-    reading: Reading
-    truth: FloatArray
-
-    @property
-    def errors(self) -> FloatArray:
-        """(17,) distances over the longer side of the box around the labelled keypoints."""
-        places, truth = torch.from_numpy(self.reading.places), torch.from_numpy(self.truth)
-        return relative_errors(places[None], truth[None, :, :2], truth[None, :, 2])[0].numpy()
-
-
-def held_back(perception: Perception, photographs: PhotographDataset) -> list[HeldBack]:
-    """Everybody with keypoints of the validation split whose box is large enough."""
-    scored: dict[int, list[int]] = {}
-    for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
-        scored.setdefault(index, []).append(person)
-    found = []
-    for index, people in scored.items():
-        item = photographs[index]
-        large = [person for person in people if person in large_people(item)]
-        readings = read(perception, item, large)
-        found += [HeldBack(seen, item.keypoints[person]) for person, seen in zip(large, readings, strict=True)]
-    return found
-
-
-def scores_at(people: Sequence[HeldBack], most_sigma: float) -> dict[str, float]:
-    """What keypoints kept at a threshold are worth.
-
-    `kept` is the share of the labelled keypoints that is kept, `pck10` and `pck05` the shares of these within 0.10 and
-    0.05.  `unlabelled` is the share of all kept keypoints that nobody labelled, so that they may be anything.
-    """
-    kept = np.stack([person.reading.kept(most_sigma) for person in people])
-    label = np.stack([person.truth[:, 2] for person in people])
-    error = np.stack([person.errors for person in people])[kept & (label > 0)]
-    within = {f"pck{100 * share:02.0f}": _share(error <= share) for share in _SHARES}
-    return {
-        "sigma": most_sigma,
-        "kept": _share(kept[label > 0]),
-        **within,
-        "unlabelled": _share(label[kept] == 0),
-    }
-
-
-def _share(chosen: BoolArray) -> float:
-    return float(chosen.mean()) if chosen.size else 0.0
-
-
-def table(rows: Iterable[dict[str, float]]) -> str:
-    """Rows of scores as text, under their names."""
-    listed = list(rows)
-    lines = ["".join(f"{name:>12}" for name in listed[0])]
-    return "\n".join(lines + ["".join(f"{value:12.3f}" for value in row.values()) for row in listed])
 
 
 def labelled_entry(entry: dict[str, Any], people: Sequence[int], keypoints: Sequence[FloatArray]) -> dict[str, Any]:
@@ -227,10 +160,6 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     perception = Perception.load()
-    people = held_back(perception, PhotographDataset(options.photographs, "val"))
-    if people:
-        thresholds = sorted({*_THRESHOLDS, options.sigma})
-        print(table(scores_at(people, threshold) for threshold in thresholds), flush=True)
     count, keypoints = convert(options.photographs, options.out, perception, options.sigma)
     usable = len(people_of(PhotographDataset(options.out, "train"), source="openimages"))
     print(f"{keypoints} keypoints of {count} people in {options.out}; {usable} of them can be trained on")

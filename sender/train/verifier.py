@@ -107,8 +107,6 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         frames = "training frames; a fifth as many for validation (%(default)s)"
         add("--frames", type=int, default=1000, help=frames)
         add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
-        summary = "read perception's uncertainties only, not its trunk's statistics"
-        add("--no-summary", action="store_true", help=summary)
         add("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
 
     def prepare(self) -> VerifierNet:
@@ -118,9 +116,8 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        return self.or_shipped(
-            VerifierNet(VerifierConfig(summary=bool(options.photographs) and not options.no_summary))
-        )
+        # Of composed frames alone, the trunk's statistics tell how they were composed.
+        return self.or_shipped(VerifierNet(VerifierConfig(summary=bool(options.photographs))))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
         return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]

@@ -1,6 +1,6 @@
 """The loss terms of each head and their weights."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch, with_negatives
 from sender.train.multi_task_loss import (
-    LossWeights,
     MultiTaskLoss,
     heat_targets,
     keypoint_terms,
@@ -61,7 +60,7 @@ def perfect(output: PerceptionOutput, truth: CropBatch) -> PerceptionOutput:
 
 def test_loss_of_the_ground_truth_is_zero(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     output = perfect(PerceptionNet(TINY)(truth.image), truth)
-    _, terms = MultiTaskLoss(kinematics, LossWeights())(output, truth)
+    _, terms = MultiTaskLoss(kinematics)(output, truth)
     for name in ("keypoints.places", "keypoints.joints", "pose.rotations", "pose.skeleton", "pose.camera", "depth.l1"):
         assert terms[name] < 1e-4, name
     assert terms["depth.ssim"] < 1e-4
@@ -78,7 +77,7 @@ def test_negative_crops_enter_only_map_and_visibility_terms(kinematics: Keypoint
         heat_logits=torch.full_like(output.heat_logits, -20.0),
         visible_logit=torch.full_like(output.visible_logit, -20.0),
     )
-    loss_of = MultiTaskLoss(kinematics, LossWeights())
+    loss_of = MultiTaskLoss(kinematics)
     _, terms = loss_of(empty, batch)
     assert terms["mask.bce"] < 1e-4
     # Pose and depth of negative crops do not enter the loss; heat maps and visibility do.
@@ -92,24 +91,9 @@ def test_negative_crops_enter_only_map_and_visibility_terms(kinematics: Keypoint
         assert changed[f"keypoints.{name}"] > terms[f"keypoints.{name}"] + 0.1
 
 
-def test_head_without_loss_gets_no_gradient(kinematics: KeypointKinematics, truth: CropBatch) -> None:
-    net = PerceptionNet(TINY)
-    loss, _ = MultiTaskLoss(kinematics, LossWeights().without("depth"))(net(truth.image), truth)
-    loss.backward()
-    grads = {name: float(p.grad.abs().sum()) for name, p in net.named_parameters() if p.grad is not None}
-    assert sum(value for name, value in grads.items() if name.startswith("depth.")) == 0
-    assert sum(value for name, value in grads.items() if name.startswith("mask.")) > 0
-
-
-def test_every_head_has_a_weight_and_others_are_refused() -> None:
-    assert {item.name for item in fields(LossWeights)} == {"keypoints", "pose", "depth", "mask"}
-    with pytest.raises(ValueError, match="keypoints, pose, depth, mask"):
-        LossWeights().without("hair")
-
-
 def test_training_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     torch.manual_seed(0)
-    net, loss_of = PerceptionNet(TINY), MultiTaskLoss(kinematics, LossWeights())
+    net, loss_of = PerceptionNet(TINY), MultiTaskLoss(kinematics)
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
     losses = []
     for _ in range(12):

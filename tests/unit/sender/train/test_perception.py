@@ -1,17 +1,14 @@
 """The loss of rendered crops and photographs, and its inputs."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
-import pytest
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
-from common.errors import UsageError
 from sender.perception.network.network import PerceptionNet
-from sender.perception.network.output import PerceptionOutput
 from sender.train.crops import CropBatch
-from sender.train.multi_task_loss import LossWeights, MultiTaskLoss
-from sender.train.perception import MixedLoss, best_mask_threshold, grow, shift_mask_threshold
+from sender.train.multi_task_loss import MultiTaskLoss
+from sender.train.perception import MixedLoss, best_mask_threshold, shift_mask_threshold
 from tests.unit.sender.train.test_crops import random_crops
 from tests.unit.sender.train.test_multi_task_loss import TINY, crops
 
@@ -27,41 +24,16 @@ def test_rendered_crops_are_resampled_with_their_maps() -> None:
     assert batch.resized(batch.image.shape[-1]) is batch
 
 
-@torch.no_grad()
-def test_grown_network_computes_what_the_smaller_did() -> None:
-    torch.manual_seed(0)
-    small = PerceptionNet(replace(TINY, depth=4)).eval()
-    for parameter in small.parameters():
-        parameter.add_(0.02 * torch.randn_like(parameter))
-    large = PerceptionNet(replace(TINY, depth=8, refinements=3)).eval()
-    grow(large, small)
-    image = torch.rand(2, 3, TINY.size, TINY.size)
-    for item in fields(PerceptionOutput):
-        first, second = getattr(small(image), item.name), getattr(large(image), item.name)
-        torch.testing.assert_close(first, second, msg=item.name, atol=1e-4, rtol=1e-4)
-    with pytest.raises(UsageError, match="give as many"):
-        grow(small, large)
-
-
 def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
     body = BodyModel.load()
     net, rendered = PerceptionNet(TINY), random_crops(body)
-    loss_of = MixedLoss(MultiTaskLoss(KeypointKinematics(body), LossWeights()))
+    loss_of = MixedLoss(MultiTaskLoss(KeypointKinematics(body)))
     loss, terms = loss_of(net, rendered, crops(len(rendered)))
     assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
     loss.backward()
     alone, terms = loss_of(net.eval(), rendered, None)
     assert alone.isfinite()
     assert not any(name.startswith("photographs") for name in terms)
-
-
-def test_ablation_leaves_the_photographs_of_a_head_out_too() -> None:
-    body = BodyModel.load()
-    weights = LossWeights().without("keypoints").without("depth").without("mask").without("pose")
-    loss_of = MixedLoss(MultiTaskLoss(KeypointKinematics(body), weights))
-    rendered = random_crops(body)
-    loss, _ = loss_of(PerceptionNet(TINY), rendered, crops(len(rendered)))
-    assert loss.item() == 0
 
 
 def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:

@@ -26,20 +26,6 @@ def test_photographs_are_read_back_as_they_were(tmp_path: Path) -> None:
     assert stretched.boxes[0, 2:] - stretched.boxes[0, :2] == pytest.approx([24, 64], abs=0.2)
 
 
-def test_photographs_that_travel_are_small_and_few(tmp_path: Path) -> None:
-    sources = write_photographs(tmp_path)
-    convert(sources, tmp_path / "pixels", 640)
-    assert convert(sources, tmp_path / "small", 640, quality=80, most=5) == 15
-    whole, few = (PhotographDataset(tmp_path / name, "train") for name in ("pixels", "small"))
-    by_name = {whole[index].name: whole[index] for index in whole.indices("people")}
-    for index in few.indices("people"):
-        item = few[index]
-        assert np.abs(item.image.astype(int) - by_name[item.name].image).mean() < 4
-        assert np.array_equal(item.keypoints, by_name[item.name].keypoints)
-    sizes = [(tmp_path / name / "pixels.bin").stat().st_size for name in ("pixels", "small")]
-    assert sizes[1] < sizes[0] / 20
-
-
 def test_validation_split_depends_on_the_name_only() -> None:
     names = [f"{number:012}.jpg" for number in range(604)]
     assert len(held_out(names)) == 100

@@ -16,7 +16,7 @@ from sender.train import pseudo_keypoints
 from sender.train.photograph_crops import people_of
 from sender.train.photographs import PSEUDO, Photograph, PhotographDataset
 from sender.train.photographs import convert as convert_photographs
-from sender.train.pseudo_keypoints import HeldBack, Reading, convert, held_back, scores_at
+from sender.train.pseudo_keypoints import Reading, convert
 from tests.support.photograph_sources import write_photographs
 
 PERCEPTION: Any = None
@@ -89,20 +89,6 @@ def test_person_of_low_mean_certainty_gets_nothing() -> None:
     assert not reading(sigma).keypoints(0.05).any()
     sigma[5:] = 0.1
     assert (reading(sigma).keypoints(0.05)[:, 2] > 0).sum() == 5
-
-
-def test_scores_count_kept_keypoints_that_are_right() -> None:
-    truth = np.full((17, 3), 2.0, np.float32)
-    truth[:, :2] = 1.0
-    truth[0, :2], truth[1, 2], truth[2, 2] = 101.0, 1, 0
-    scores = scores_at([HeldBack(reading(everywhere(sigma)), truth) for sigma in (0.05, 0.2)], 0.06)
-    assert scores["kept"] == pytest.approx(0.5)
-    assert scores["pck10"] == pytest.approx(15 / 16)
-    assert scores["unlabelled"] == pytest.approx(1 / 17)
-
-
-def test_only_annotated_people_are_held_back(folder: Path) -> None:
-    assert len(held_back(PERCEPTION, PhotographDataset(folder, "val"))) == 2
 
 
 def test_folder_is_not_written_over_itself(folder: Path) -> None:

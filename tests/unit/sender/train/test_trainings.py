@@ -17,7 +17,6 @@ from common.training.run import parse, train
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.clothing.stage import ClothingStage
-from sender.perception.inference.detector import Detector
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
 from sender.semantics.crop_labels import FEATURE_SIZE
@@ -81,14 +80,14 @@ def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         bar_people(tmp_path / "data", 32, split)
     photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
     data = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs")]
-    flags = [*data, "--shipped", "--refinements", "4", "--size", "64", "--batch", "4"]
+    flags = [*data, "--shipped", "--size", "64", "--batch", "4"]
     _, document = train_on_gpu(monkeypatch, DetectorTraining, tmp_path, *flags)
     assert {"found", "people_large_ap", "panoramas_false_0.25"} <= document["scores"].keys()
     export = ["--export", "--weights", str(tmp_path / "weights"), "--threads", str(torch.get_num_threads())]
     train(DetectorTraining, parse(DetectorTraining, [*data, "--out", str(tmp_path), *export]))
     entry = read_manifest(tmp_path / "weights")["detector"]
     assert entry.recipe["images_seen"] == read_manifest()["detector"].recipe["images_seen"] + 8
-    assert (entry.architecture["size"], entry.architecture["refinements"]) == (64, 4)
+    assert entry.architecture["size"] == 64
 
 
 def test_wears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,19 +126,6 @@ def test_missing_validation_split_is_refused_before_the_training(tmp_path: Path)
         train(DetectorTraining, options)
 
 
-def test_blocks_added_to_the_shipped_detector_do_not_change_it(tmp_path: Path) -> None:
-    bar_people(tmp_path, 32, "val")
-    shipped = Detector.load().net
-    more = shipped.config.refinements + 2
-    options = parse(DetectorTraining, ["--data", str(tmp_path), "--shipped", "--refinements", str(more)])
-    extended = DetectorTraining(options, CPU).prepare().eval()
-    image = torch.rand(1, 3, 96, 96)
-    with torch.no_grad():
-        for first, second in zip(shipped(image), extended(image), strict=True):
-            assert torch.allclose(first, second, atol=1e-5)
-    assert extended.config.refinements == more
-
-
 def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = BodyModel.load()
     monkeypatch.setattr(perception, "PerceptionConfig", partial(PerceptionConfig, **asdict(TINY)))
@@ -149,7 +135,7 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs", 640)
     data = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs")]
     training = perception.PerceptionTraining
-    _, document = train_on_gpu(monkeypatch, training, tmp_path / "first", *data, "--batch", "4", "--images", "8")
+    _, document = train_on_gpu(monkeypatch, training, tmp_path / "first", *data, "--batch", "4")
     assert {"mpjpe_pose_mm", "photographs_pck10"} <= document["scores"].keys()
     threads = ["--threads", str(torch.get_num_threads()), "--batch", "4", "--device", "cpu"]
     later = ["--out", str(tmp_path / "later"), "--start", str(tmp_path / "first"), "--steps", "1", *threads]
@@ -158,9 +144,6 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(training, parse(training, [*data, *export]))
     entry = read_manifest(tmp_path / "weights")["perception"]
     assert (entry.recipe["images_seen"], entry.recipe["crops"], entry.precision) == (12, 8, "bf16")
-    for share in ("0.5", "0", "1.5", "nan"):
-        with pytest.raises(UsageError, match="--blend takes a share"):
-            train(training, parse(training, [*data, *export, "--blend", share]))
 
 
 def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
