@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-COLOURS = "colours"
-"""Kind of blob: surface colours of a person (`common.texture.point_colours`), with the identity as key."""
 TEXTURE = "texture"
 """Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key."""
 PREVIEW = "preview"

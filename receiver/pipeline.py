@@ -237,7 +237,6 @@ class ReceiverPipeline:
             session.account,
             session.session_id,
             labels,
-            state.people.colours.newest,
             state.people.textures.of_next_frame(wait=session.real_time),
             priority=_priority(session),
             surfaces=state.writer.wants_meshes(labels.sequence)

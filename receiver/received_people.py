@@ -1,10 +1,9 @@
-"""What blobs have brought of a session's people: their colours, textures and clothes."""
+"""What blobs have brought of a session's people: their textures and clothes."""
 
 from collections.abc import Callable, Mapping
 
-from common.blobs import COLOURS, TEXTURE, WEARS, Blob
+from common.blobs import TEXTURE, WEARS, Blob
 from common.frames import LabelFrame
-from receiver.texture.received_colours import ReceivedColours
 from receiver.texture.received_texture import ReceivedTextures
 from receiver.wears.received import ReceivedWears
 
@@ -20,9 +19,8 @@ class ReceivedPeople:
     """
 
     def __init__(self, textures: ReceivedTextures) -> None:
-        self.textures, self.colours, self.wears = textures, ReceivedColours(), ReceivedWears()
+        self.textures, self.wears = textures, ReceivedWears()
         self.handlers: Mapping[str, BlobHandler] = {
-            COLOURS: self.colours.take,
             TEXTURE: self.textures.take,
             WEARS: self.wears.take,
         }
@@ -36,7 +34,7 @@ class ReceivedPeople:
         """
         people = {person.identity for person in frame.people}
         if frame.source != self._source:
-            for received in (self.colours, self.textures, self.wears):
+            for received in (self.textures, self.wears):
                 received.forget(self._seen - people)
             self._source, self._seen = frame.source, set()
         self._seen |= people

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from common.blobs import COLOURS, TEXTURE, WEARS, Blob
+from common.blobs import TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
@@ -173,7 +173,7 @@ class SenderPipeline:
         """
         labels = await asyncio.get_running_loop().run_in_executor(workers, self._label, perceived)
         if self._playback.stills:
-            await self._make_blobs(perceived, labels, workers, urgent=(WEARS, COLOURS, TEXTURE))
+            await self._make_blobs(perceived, labels, workers, urgent=(WEARS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))

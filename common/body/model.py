@@ -196,11 +196,6 @@ class BodyModel(nn.Module):
         edges = corners[:, :, 1:] - corners[:, :, :1]
         return points, F.normalize(torch.linalg.cross(edges[:, :, 0], edges[:, :, 1]), dim=-1)
 
-    def point_regions(self) -> Tensor:
-        """(2048,) body region of each surface point, taken from the nearest corner of its triangle."""
-        nearest = self.point_barycentric.argmax(dim=1, keepdim=True)
-        return self.vertex_region[self.point_corners.gather(1, nearest).squeeze(1)]
-
 
 class KeypointKinematics(nn.Module):
     """COCO keypoints from the skeleton alone, exact and differentiable, without skinning the mesh.

@@ -106,7 +106,6 @@ class Welcome:
         window: most unacknowledged frames.
         resumed: the receiver still has the decoder state of this session.
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
-        takes_textures: it knows blobs of the kind `TEXTURE`; an older receiver would drop them.
     """
 
     accepted: bool
@@ -116,7 +115,6 @@ class Welcome:
     window: int = 2
     resumed: bool = False
     decodable_from: int = NO_SEQUENCE
-    takes_textures: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")

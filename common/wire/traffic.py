@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, WEARS
+from common.blobs import PREVIEW, SIGNAL, TEXTURE, WEARS
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
@@ -29,7 +29,6 @@ OTHER: Final = "other"
 TRANSPORT: Final = "transport"
 _BLOBS: Final = {
     WEARS: "wears",
-    COLOURS: "colours",
     TEXTURE: "colours",
     PREVIEW: "preview",
     SIGNAL: "channel",

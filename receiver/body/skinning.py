@@ -5,23 +5,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import scipy.sparse
 import torch
-from scipy.spatial import cKDTree
 
-from common.arrays import ByteArray, FloatArray, Int32Array
-from common.body.anatomy import POINTS, SKELETON
+from common.arrays import ByteArray, FloatArray
+from common.body.anatomy import SKELETON
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.weights.devices import to_numpy
 from receiver.body.spanning import Clothes, LegSpan
 from receiver.mesh.skinned_glb import PosedBody, Reweighted, Skeleton, skeleton_from_dense
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from receiver.texture.colouring import NORMAL_WEIGHT_M, inverse_distance_weights, rest_oriented_points
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Paint
-
-_POINTS_PER_VERTEX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +28,11 @@ class PosedTemplates(BodyOutput):
 
 @dataclass(frozen=True, eq=False)
 class BodySkin:
-    """How all published bodies are posed; `points` (V', 2048), sparse: share of surface points in a vertex's colour."""
+    """How all published bodies are posed."""
 
     model: BodyModel
     template: BodyTemplate
     skeleton: Skeleton
-    points: scipy.sparse.csr_array
     span: LegSpan
 
     @classmethod
@@ -46,8 +40,7 @@ class BodySkin:
         """Extracts template and skeleton of a body model."""
         template = BodyTemplate.from_model(model)
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
-        points = _point_weights(template.rest, template.faces, model)
-        return cls(model, template, skeleton, points, LegSpan(model, template))
+        return cls(model, template, skeleton, LegSpan(model, template))
 
     def templates(self, parameters: BodyParameters, worn: Sequence[Clothes] | None = None) -> PosedTemplates:
         """(B, V', 3) templates in camera space, in what each person wears, or bare."""
@@ -66,23 +59,19 @@ class BodySkin:
         output: PosedTemplates,
         index: int = 0,
         region_colours: FloatArray | None = None,
-        point_colours: FloatArray | None = None,
         paint: Paint | None = None,
         face: FaceDetail | None = None,
     ) -> PosedBody:
         """Selects one body of a batch and colours it.
 
         Args:
-            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if any other is given.
-            point_colours: (2048, 3) RGB 0…1 of the body's surface points; ignored if `paint` is given.
+            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `paint` is given.
             paint: of the person, from a texture atlas.
             face: draws a face unless `paint` is given, which has one.
         """
         colours = None
         if paint is not None:
             colours = paint.vertices
-        elif point_colours is not None:
-            colours = _to_bytes(self.points @ point_colours)
         elif region_colours is not None:
             colours = _to_bytes(region_colours)[self.template.region]
         if colours is not None and paint is None and face is not None:
@@ -99,13 +88,3 @@ class BodySkin:
 def _to_bytes(colours: FloatArray) -> ByteArray:
     """RGB 0…1 → 0…255."""
     return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _point_weights(vertices: FloatArray, faces: Int32Array, model: BodyModel) -> scipy.sparse.csr_array:
-    """(V', 2048) inverse-distance weights of the surface points nearest to each rest vertex (V', 3) in position and
-    normal."""
-    oriented = np.hstack([vertices, NORMAL_WEIGHT_M * vertex_normals(vertices, faces)])
-    distance, nearest = cKDTree(rest_oriented_points(model)).query(oriented, k=_POINTS_PER_VERTEX)
-    row_starts = np.arange(0, nearest.size + 1, _POINTS_PER_VERTEX)
-    weights = inverse_distance_weights(distance)
-    return scipy.sparse.csr_array((weights.ravel(), nearest.ravel(), row_starts), shape=(len(vertices), POINTS))

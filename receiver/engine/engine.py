@@ -12,7 +12,6 @@ from typing import Protocol
 
 from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
-from common.texture.point_colours import PointColours
 from common.wears import Wears
 from receiver.decode.person_scale import PersonScale
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
@@ -59,9 +58,8 @@ class ReconstructionRequest:
     Args:
         account: the key of whom the session belongs to; accounts share an engine equally.
         session: the session's key; the sessions of an account share equally what the account gets.
-        colours: colours of surface points by identity; a person without them has the colours of the body regions.
-            Pass the same objects until others arrive: preparing one takes two milliseconds.
-        textures: texture atlases by identity, which count more than `colours`; preparing one takes some 10 ms.
+        textures: texture atlases by identity; a person without one has the colours of the body regions.  Pass the same
+            objects until others arrive: preparing one takes some 10 ms.
         wears: by identity what people wear, as far as it is known.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
         still: a picture, not a frame of a stream: surfaces are solved in the pose, so that they do not pass through
@@ -72,7 +70,6 @@ class ReconstructionRequest:
     account: Hashable
     session: Hashable
     frame: LabelFrame
-    colours: Mapping[int, PointColours] = field(default_factory=dict)
     textures: Mapping[int, ReceivedTexture] = field(default_factory=dict)
     split_from: int | None = None
     priority: Priority = Priority.LIVE

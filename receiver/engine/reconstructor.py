@@ -35,7 +35,6 @@ from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.surface.stage import SurfaceStage
-from receiver.texture.colouring import Colouring
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Painter
 
@@ -81,7 +80,6 @@ class Reconstructor:
         self._scales = ScaleEstimator(body)
         self._skin = BodySkin.from_model(body)
         self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes), self._skin.span)
-        self._colouring = Colouring(body)
         layout = AtlasLayout.from_body(body)
         self._face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, self._face)
@@ -166,19 +164,14 @@ class Reconstructor:
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
     ) -> _InferredPerson:
-        point_colours, paint = None, None
-        received = request.colours.get(labels.identity)
         texture = request.textures.get(labels.identity)
-        if texture is not None:
-            paint = self._painter.paint(texture, batch.colours[row])
-        elif received is not None and received.seen.any():
-            point_colours = self._colouring.colours(received, batch.colours[row])
+        paint = None if texture is None else self._painter.paint(texture, batch.colours[row])
         region_colours = batch.colours[row] if batch.coloured[row] else None
         return _InferredPerson(
             labels,
             request.frame.camera.focal_px / max(float(batch.depth_m[row]), NEAR_M),
             request,
-            self._skin.pose(batch.output, row, region_colours, point_colours, paint, self._face),
+            self._skin.pose(batch.output, row, region_colours, paint, self._face),
             _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
             batch.joints_BK3[row],
             self._scales.scale(labels, request.frame.camera, batch.joints_BK3[row]),

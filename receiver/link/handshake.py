@@ -116,7 +116,6 @@ class Handshake:
             window=WINDOW,
             resumed=resumed,
             decodable_from=session.decodable_from,
-            takes_textures=True,
         )
 
     def _mismatch(self, hello: Hello) -> str:

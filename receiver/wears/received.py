@@ -4,20 +4,26 @@ from collections.abc import Collection, Mapping
 
 from common.blobs import Blob
 from common.errors import MalformedPacket
+from common.frames import IDENTITIES
 from common.wears import WITHDRAWN, Wears
 from receiver.outfits.mixture import Kinds, kept_kinds
-from receiver.received_by_person import ReceivedByPerson
 
 
-class ReceivedWears(ReceivedByPerson[Wears]):
-    """What the people of a session wear: blobs of the kind `WEARS`."""
+class ReceivedWears:
+    """What the people of a session wear: blobs of the kind `WEARS`.
 
-    named = "clothes"
+    Mappings that were asked for stay as they are when others arrive: a request in the engine refers to them.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        self._newest: dict[int, Wears] = {}
         self._kinds: dict[int, Kinds] = {}
         self._worn: dict[int, Wears] = {}
+
+    @property
+    def newest(self) -> Mapping[int, Wears]:
+        """By identity what has arrived."""
+        return self._newest
 
     @property
     def worn(self) -> Mapping[int, Wears]:
@@ -25,25 +31,24 @@ class ReceivedWears(ReceivedByPerson[Wears]):
         return self._worn
 
     def take(self, blob: Blob) -> None:
-        """As `ReceivedByPerson.take`."""
-        super().take(blob)
-        posterior = self.newest.get(blob.key)
-        if posterior is None:
-            self.forget({blob.key})
+        """Takes a blob of the kind. Raises MalformedPacket if it does not decode, or for its identity."""
+        identity = blob.key
+        if identity >= IDENTITIES:
+            raise MalformedPacket(f"clothes of person {identity}; identities end at {IDENTITIES - 1}")
+        if blob.data == WITHDRAWN:
+            self.forget({identity})
             return
-        self._kinds[blob.key] = kept_kinds(posterior, blob.key, self._kinds.get(blob.key, {}))
-        self._worn = {**self._worn, blob.key: posterior.as_known(self._kinds[blob.key])}
-
-    def forget(self, identities: Collection[int]) -> None:
-        """As `ReceivedByPerson.forget`."""
-        super().forget(identities)
-        self._kinds = {each: kinds for each, kinds in self._kinds.items() if each not in identities}
-        self._worn = {each: worn for each, worn in self._worn.items() if each not in identities}
-
-    def decode(self, data: bytes) -> Wears | None:
-        if data == WITHDRAWN:
-            return None
         try:
-            return Wears.decode(data)
+            posterior = Wears.decode(blob.data)
         except ValueError as error:
             raise MalformedPacket(str(error)) from error
+        self._newest = {**self._newest, identity: posterior}
+        self._kinds[identity] = kept_kinds(posterior, identity, self._kinds.get(identity, {}))
+        self._worn = {**self._worn, identity: posterior.as_known(self._kinds[identity])}
+
+    def forget(self, identities: Collection[int]) -> None:
+        """Drops what these people wear."""
+        for identity in identities:
+            self._kinds.pop(identity, None)
+        self._newest = {each: wears for each, wears in self._newest.items() if each not in identities}
+        self._worn = {each: worn for each, worn in self._worn.items() if each not in identities}

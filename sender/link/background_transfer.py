@@ -1,9 +1,9 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  Colours come before textures; previews and pictures of a simulated
-channel wait for all others.  Textures wait for a receiver that takes them.  A receiver without this session's state
-gets the newest blob of each kind and key again, except those two.
+of frequent updates still gets some of them through.  Textures wait for what people wear; previews and pictures of a
+simulated channel wait for all others.  A receiver without this session's state gets the newest blob of each kind and
+key again, except those two.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 _ORDER = {TEXTURE: 1, PREVIEW: 2, SIGNAL: 2}
@@ -75,39 +75,28 @@ class BackgroundTransfer:
         self._delivered: dict[tuple[str, int], Blob] = {}
         self._transfer: _Transfer | None = None
         self._number = 0
-        # Kinds that the receiver does not know.
-        self._withheld = frozenset({TEXTURE})
-        self._superfluous: str | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether every blob posted that the receiver takes has arrived."""
-        return self._transfer is None and not any(map(self._takes, self._waiting))
+        """Whether every blob posted has arrived."""
+        return self._transfer is None and not self._waiting
 
     def post(self, blob: Blob) -> None:
         """Takes a blob. Raises ValueError if the blob is empty or too large."""
         check_size(blob)
         self._waiting[blob.kind, blob.key] = blob
 
-    def restart(self, *, receiver_is_new: bool = False, takes_textures: bool = False) -> None:
+    def restart(self, *, receiver_is_new: bool = False) -> None:
         """Resets the state for a new stream (`receiver_is_new`: the receiver has no state of the session)."""
-        self._withheld = frozenset() if takes_textures else frozenset({TEXTURE})
-        # The colours of points would only be painted over, except in pictures of their own (`ahead`).
-        self._superfluous = COLOURS if takes_textures else None
         self._send_again()
         if receiver_is_new:
             self._waiting = self._delivered | self._waiting
             self._delivered = {}
 
     def _send_again(self) -> None:
-        """The blob in transfer is sent again from its beginning, if the receiver takes it."""
-        transfer = self._transfer
-        if transfer is None:
-            return
-        transfer.sent = transfer.acknowledged = 0
-        if not self._takes((transfer.blob.kind, transfer.blob.key)):
-            self._waiting = {(transfer.blob.kind, transfer.blob.key): transfer.blob} | self._waiting
-            self._transfer = None
+        """The blob in transfer is sent again from its beginning."""
+        if self._transfer is not None:
+            self._transfer.sent = self._transfer.acknowledged = 0
 
     def received(self, chunk_ack: ChunkAck) -> None:
         transfer = self._transfer
@@ -160,8 +149,6 @@ class BackgroundTransfer:
         if blobs:
             self._send_again()
         for blob in blobs:
-            if blob.kind in self._withheld:
-                continue
             self._number += 1
             transfer = _Transfer(self._number, blob)
             while transfer.sent < len(blob.data):
@@ -175,9 +162,5 @@ class BackgroundTransfer:
         return _Transfer(self._number, self._waiting.pop(first))
 
     def _first_waiting(self) -> tuple[str, int] | None:
-        """The first one that waits, but the colours of people before their textures, and both before a picture."""
-        taken = filter(self._takes, self._waiting)
-        return min(taken, key=lambda key: _ORDER.get(key[0], 0), default=None)
-
-    def _takes(self, key: tuple[str, int]) -> bool:
-        return key[0] not in self._withheld and key[0] != self._superfluous
+        """The first one that waits in the order of kinds."""
+        return min(self._waiting, key=lambda key: _ORDER.get(key[0], 0), default=None)

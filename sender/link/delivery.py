@@ -154,7 +154,7 @@ class FrameDelivery:
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self.window.size = self._congestion_window.frames
         self._delayed_acknowledgement.restart()
-        self._background.restart(receiver_is_new=not welcome.resumed, takes_textures=welcome.takes_textures)
+        self._background.restart(receiver_is_new=not welcome.resumed)
 
     def resume(self, welcome: Welcome) -> bool:
         """Settles the frames that were in flight on the stream before; returns whether any had been delivered.

@@ -12,7 +12,6 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
-from common.texture.point_colours import PointColours
 from common.wears import Wears
 from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
@@ -62,7 +61,6 @@ class Receiver:
         people: Sequence[PersonLabels],
         camera: Camera,
         textures: Mapping[int, ReceivedTexture] | None = None,
-        colours: Mapping[int, PointColours] | None = None,
         people_in_frame: int | None = None,
         wears: Mapping[int, Wears] | None = None,
     ) -> tuple[ReconstructedPerson, ...]:
@@ -70,14 +68,11 @@ class Receiver:
 
         Args:
             textures: by identity.
-            colours: of surface points by identity.
             people_in_frame: number of people in the whole frame, which sets the resolution, if these are a part.
             wears: by identity.
         """
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
-        request = ReconstructionRequest(
-            "bench", "bench", frame, colours or {}, textures or {}, people_in_frame, wears=wears or {}
-        )
+        request = ReconstructionRequest("bench", "bench", frame, textures or {}, people_in_frame, wears=wears or {})
         return self._reconstructor.reconstruct(request).people
 
 

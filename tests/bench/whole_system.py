@@ -81,10 +81,8 @@ class WholeSystem:
 
     def receive(self, sent: Sent, colours: PublishedColours | None = None) -> Rebuilt:
         """Rebuilds the people of a frame, with the colours that have arrived."""
-        arrived, textures, points = sent.arrived, None, None
-        if colours is not None:
-            textures, points = colours.textures, colours.points
-        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, points, wears=sent.worn)
+        arrived, textures = sent.arrived, None if colours is None else colours.textures
+        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, wears=sent.worn)
         return Rebuilt(sent.observed, arrived.camera, people)
 
     def silhouettes(self, person: ReconstructedPerson, camera: Camera) -> tuple[BoolArray, BoolArray]:

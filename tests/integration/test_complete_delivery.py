@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import TEXTURE, Blob
 from common.codec.packet import CODEC_VERSION
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -122,11 +122,11 @@ async def test_blobs_arrive_with_their_frames_from_the_spool(
     await server.stop()
     sender = await CompleteSender.started(tmp_path, address)
     for number in range(3):
-        await sender.delivery.send(frame(number), [Blob(COLOURS, number, b"abc")])
+        await sender.delivery.send(frame(number), [Blob(TEXTURE, number, b"abc")])
     await link.server(pipeline, port=address.port)
     await sender.drain()
     # The third one was posted, because memory has room for two; without a pacer, what is posted is not sent.
-    assert pipeline.blobs == [Blob(COLOURS, 0, b"abc"), Blob(COLOURS, 1, b"abc")]
+    assert pipeline.blobs == [Blob(TEXTURE, 0, b"abc"), Blob(TEXTURE, 1, b"abc")]
     assert lines(tmp_path / "out") == [(1, number) for number in range(3)]
     await sender.end()
 

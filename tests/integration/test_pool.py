@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.body.anatomy import ATLAS_SIZE, POINTS
+from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from common.texture.atlas_tiles import TILES, encode
-from common.texture.point_colours import PointColours
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
 from receiver.engine.config import BatchingConfig, EngineConfig
@@ -78,7 +77,6 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 @pytest.mark.slow
 async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit(pool: RayPool) -> None:
     rng = np.random.default_rng(5)
-    colours = PointColours(rng.integers(0, 256, (POINTS, 3), np.uint8), rng.random(POINTS) < 0.5)
     atlas = rng.integers(0, 256, (ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8)
     data = encode(TILES[0], atlas, rng.random((ATLAS_SIZE, ATLAS_SIZE)) < 0.5)
     texture = ReceivedTexture().with_tile(TILES[0], data)
@@ -87,11 +85,10 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     await engine.start()
     extras: list[dict[str, Any]] = [
         {},
-        {"colours": {0: colours}},
         {"textures": {0: texture}},
         {"textures": {0: completed}},
     ]
-    for frame, more in zip(clip(4, seed=7), extras, strict=True):
+    for frame, more in zip(clip(3, seed=7), extras, strict=True):
         request = ReconstructionRequest("account", "session", frame, **more)
         result = await engine.reconstruct(request)
         expected = dict(leaves(local.reconstruct(request).people))

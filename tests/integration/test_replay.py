@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.blobs import COLOURS, TEXTURE, Blob
+from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
-from common.texture.point_colours import encode as encode_colours
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.engine.local import LocalEngine
@@ -66,14 +65,12 @@ async def receiving(out: Path, recorder: FileRecorder | None = None) -> AsyncIte
 
 
 def blobs_before(sequence: int, identity: int) -> list[Blob]:
-    """Colours before the third frame, a texture before the sixth."""
-    if sequence == 2:
-        return [Blob(COLOURS, identity, encode_colours(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_)))]
-    if sequence == 5:
-        everywhere = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
-        tile = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 160, np.uint8), everywhere)
-        return [Blob(TEXTURE, TILES[0].key(identity), tile)]
-    return []
+    """A coarse tile before the third frame, a finer one before the sixth."""
+    if sequence not in (2, 5):
+        return []
+    everywhere, tile = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_), TILES[sequence == 5]
+    data = encode_tile(tile, np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90 + 10 * sequence, np.uint8), everywhere)
+    return [Blob(TEXTURE, tile.key(identity), data)]
 
 
 async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 
 from common.arrays import IntArray
-from common.blobs import COLOURS, SIGNAL, TEXTURE, WEARS
+from common.blobs import SIGNAL, TEXTURE, WEARS
 from common.codec.frame_codec import FrameCodec, _Coded, _Content
 from common.codec.frame_state import FrameReferences, FrameState, to_frame
 from common.codec.packet import CHECK_SIZE, References, Scene, code_references, seal
@@ -326,13 +326,13 @@ def _heartbeat(rng: np.random.Generator) -> Any:
 def _chunk(rng: np.random.Generator) -> Any:
     names = ("blob", "offset", "key", "total", "checksum")
     numbers: dict[str, Any] = {name: _count32(rng) for name in names}
-    kind = _pick(rng, ("", COLOURS, TEXTURE, WEARS, SIGNAL, _text(rng)))
+    kind = _pick(rng, ("", TEXTURE, WEARS, SIGNAL, _text(rng)))
     return pb.ClientMessage(chunk=pb.Chunk(data=_bytes(rng), kind=kind, **numbers))
 
 
 def _colours(rng: np.random.Generator) -> Any:
     """A whole blob in one chunk, with the right checksum."""
-    kind = _pick(rng, (COLOURS, TEXTURE, WEARS))
+    kind = _pick(rng, (TEXTURE, WEARS))
     data = rng.bytes(int(rng.integers(1, 16))) if kind == WEARS else next(hostile_blobs(rng))[:16_384]
     number, key = int(rng.integers(1, 2**32)), int(rng.integers(300))
     chunk = pb.Chunk(blob=number, data=data, kind=kind, key=key, total=len(data), checksum=zlib.crc32(data))
@@ -341,7 +341,7 @@ def _colours(rng: np.random.Generator) -> Any:
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    names = ("accepted", "resumed", "takes_textures")
+    names = ("accepted", "resumed")
     flags = {name: bool(rng.integers(2)) for name in names}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from common.blobs import COLOURS, Blob
+from common.blobs import TEXTURE, Blob
+from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
 from common.frames import LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUPS
-from common.texture.point_colours import encode
+from common.texture.atlas_tiles import TILES
+from common.texture.atlas_tiles import encode as encode_tile
 from common.wire.convert import Hello
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
@@ -79,8 +81,9 @@ def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, l
     people = tuple(PersonLabels(identity, 0.9, labels) for identity in identities)
     blobs = []
     for identity in identities[1:]:
-        colours = np.tile(np.array([identity, 0, 0], np.uint8), (2048, 1))
-        blobs.append(Blob(COLOURS, identity, encode(colours, np.ones(2048, np.bool_))))
+        colours = np.tile(np.array([identity, 0, 0], np.uint8), (ATLAS_SIZE, ATLAS_SIZE, 1))
+        data = encode_tile(TILES[0], colours, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_))
+        blobs.append(Blob(TEXTURE, TILES[0].key(identity), data))
     return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people), blobs
 
 

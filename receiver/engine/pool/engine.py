@@ -197,7 +197,6 @@ class PoolEngine(BatchingEngine):
         return PersonWork(
             request.frame,
             request.people_in_frame,
-            self._shared.reference((*owner, "colours"), request.colours.get(person.identity)),
             self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
             request.still,
             request.wears.get(person.identity),

@@ -36,7 +36,6 @@ class PersonWork:
     Args:
         frame: has this person alone.
         people_in_frame: number of people of the whole frame.
-        colours: of the person's `PointColours`, if any.
         texture: of the person's `ReceivedTexture`, if any.
         still: as in the request.
         wears: what the person wears, if it is known.
@@ -44,7 +43,6 @@ class PersonWork:
 
     frame: LabelFrame
     people_in_frame: int
-    colours: Reference | None = None
     texture: Reference | None = None
     still: bool = False
     wears: Wears | None = None

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 
-from common.texture.point_colours import PointColours
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import read_manifest
@@ -22,7 +21,7 @@ from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_ea
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 
-# Colours and textures that are kept: what is prepared from them is cached by their identity.
+# Textures that are kept: what is prepared from them is cached by their identity.
 _KEPT_OBJECTS = 64
 # A batch takes seconds at most; a replica that is longer at one hangs, and is replaced.
 _HANGS_S = 120.0
@@ -90,15 +89,12 @@ class Replica:
 
     async def _request(self, work: PersonWork) -> ReconstructionRequest:
         (person,) = work.frame.people
-        colours: Mapping[int, PointColours] = {}
         textures: Mapping[int, ReceivedTexture] = {}
-        if work.colours is not None:
-            colours = {person.identity: cast(PointColours, await self._object(work.colours))}
         if work.texture is not None:
             textures = {person.identity: cast(ReceivedTexture, await self._object(work.texture))}
         wears = {} if work.wears is None else {person.identity: work.wears}
         return ReconstructionRequest(
-            None, None, work.frame, colours, textures, work.people_in_frame, still=work.still, wears=wears
+            None, None, work.frame, textures, work.people_in_frame, still=work.still, wears=wears
         )
 
     async def _object(self, reference: Reference) -> object:

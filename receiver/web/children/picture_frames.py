@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from common.blobs import Blob
 from common.errors import MalformedPacket
 from common.frames import LabelFrame
-from common.texture.point_colours import PointColours
 from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
@@ -23,7 +22,6 @@ class PictureLabels:
     """What has arrived of one picture.
 
     Args:
-        colours: of its people's surface points, by identity.
         textures: of its people, by identity.
         wears: what they wear, by identity.
         payload_bytes: size of the packet.
@@ -31,7 +29,6 @@ class PictureLabels:
     """
 
     frame: LabelFrame
-    colours: Mapping[int, PointColours]
     textures: Mapping[int, ReceivedTexture]
     wears: Mapping[int, Wears]
     payload_bytes: int
@@ -87,12 +84,12 @@ class PictureFrames:
         textures = people.textures.of_next_frame(wait=False)
         expected = self._expected.get(labels.source)
         if expected is not None and not expected.done():
-            received = people.colours.newest, textures, people.wears.newest
-            expected.set_result(PictureLabels(labels, *received, len(frame.payload), session))
+            wears = people.wears.newest
+            expected.set_result(PictureLabels(labels, textures, wears, len(frame.payload), session))
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
-        """Keeps colours or a tile for their frame. Raises MalformedPacket if the blob must not be used."""
+        """Keeps clothes or a tile for their frame. Raises MalformedPacket if the blob must not be used."""
         if blob.kind not in self._people.handlers:
             raise MalformedPacket("its kind is unknown")
         self._people.handlers[blob.kind](blob)

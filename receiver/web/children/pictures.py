@@ -117,7 +117,6 @@ class ChildPictures:
             ACCOUNT,
             labels.frame.source,
             labels.frame,
-            colours=labels.colours,
             textures=labels.textures,
             wears=labels.wears,
             priority=Priority.UPLOAD,

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from common.blobs import COLOURS
+from common.blobs import TEXTURE
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUPS
@@ -69,7 +69,7 @@ async def _sessions(target: Target, rng: random.Random, messages: Iterator[Frame
     return Result(end.outcome, f"{decoded} decoded; {end.detail}")
 
 
-def chunks(number: int, data: bytes, key: int = 0, kind: str = COLOURS, checksum: int | None = None) -> list[Chunk]:
+def chunks(number: int, data: bytes, key: int = 0, kind: str = TEXTURE, checksum: int | None = None) -> list[Chunk]:
     """A blob in chunks of the largest size."""
     crc = zlib.crc32(data) if checksum is None else checksum
     first = Chunk(number, 0, data[:MAX_CHUNK_BYTES], kind, key, len(data), crc)
@@ -123,7 +123,7 @@ async def many_begun(target: Target, rng: random.Random) -> Result:
     """Many blobs of the largest announced size that are begun and left; the receiver keeps at most one."""
     async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
         for number in range(1, 101):
-            await stream.send(Chunk(number, 0, bytes(MAX_CHUNK_BYTES), COLOURS, number % 256, MAX_BLOB_BYTES, 0))
+            await stream.send(Chunk(number, 0, bytes(MAX_CHUNK_BYTES), TEXTURE, number % 256, MAX_BLOB_BYTES, 0))
         return await _drained(stream)
 
 

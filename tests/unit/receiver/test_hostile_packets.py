@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import TEXTURE, Blob
 from common.codec.frame_codec import FrameCodec
 from common.errors import WireError
 from common.wire.convert import (
@@ -77,7 +77,7 @@ async def test_hostile_blobs_are_refused_or_complete(receiver: RunningReceiver) 
     session = await receiver.begin()
     for data in itertools.islice(hostile_blobs(np.random.default_rng(62)), 40):
         with suppress(WireError):
-            receiver.pipeline.on_blob(session, Blob(COLOURS, len(data) % 300, data))
+            receiver.pipeline.on_blob(session, Blob(TEXTURE, len(data) % 300, data))
 
 
 @pytest.mark.parametrize("offset_ns", [0, MAX_TIME_NS, -MAX_TIME_NS])

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from common.arrays import ByteArray
-from common.blobs import COLOURS, MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, WEARS, Blob
+from common.blobs import MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.errors import MalformedPacket, MissingReference, WireError
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
-from common.texture.point_colours import encode
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage
@@ -164,19 +163,15 @@ async def test_line_has_what_people_wear_once_it_has_arrived(receiver: RunningRe
 
 async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) -> None:
     session = await receiver.begin()
-    on_blob, messages = receiver.pipeline.on_blob, packets(4)
-    colours = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
+    on_blob, messages = receiver.pipeline.on_blob, packets(3)
     tile, key = encode_tile(TILES[0], GREY, EVERYWHERE), TILES[0].key(3)
-    for blob in (None, Blob(COLOURS, 3, colours), Blob(TEXTURE, key, tile), Blob(TEXTURE, key, WITHDRAWN)):
+    for blob in (None, Blob(TEXTURE, key, tile), Blob(TEXTURE, key, WITHDRAWN)):
         if blob is not None:
             on_blob(session, blob)
         await receiver.handle(session, next(messages))
-    assert [set(request.colours) for request in receiver.engine.requests] == [set(), {3}, {3}, {3}]
-    assert [set(request.textures) for request in receiver.engine.requests] == [set(), set(), {3}, set()]
+    assert [set(request.textures) for request in receiver.engine.requests] == [set(), {3}, set()]
     for malformed, reason in (
         (Blob("of another time", 3, b"?"), "its kind is unknown"),
-        (Blob(COLOURS, 3, colours[:-1]), "."),
-        (Blob(COLOURS, 256, colours), "person 256"),
         (Blob(TEXTURE, key, tile[:-5]), "."),
         (Blob(WEARS, 3, b"?"), "takes 14 bytes"),
         (Blob(WEARS, 256, bytes(12)), "person 256"),

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from common.blobs import COLOURS, TEXTURE, WEARS, Blob
+from common.blobs import TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
-from common.texture.point_colours import encode
 from receiver.outfits.mixture import PLAIN
 from receiver.received_people import ReceivedPeople
 from receiver.texture.received_texture import ReceivedTextures
@@ -14,19 +13,17 @@ from tests.support.fake_reconstructor import label_frame
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 TILE = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), EVERYWHERE)
-POINTS = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
 
 
 def take(people: ReceivedPeople, *identities: int) -> None:
     for identity in identities:
-        for blob in (Blob(COLOURS, identity, POINTS), Blob(TEXTURE, TILES[0].key(identity), TILE)):
-            people.handlers[blob.kind](blob)
+        people.handlers[TEXTURE](Blob(TEXTURE, TILES[0].key(identity), TILE))
         people.handlers[WEARS](Blob(WEARS, identity, PLAIN.encode()))
 
 
 def known(people: ReceivedPeople) -> list[set[int]]:
     textures = people.textures.of_next_frame(wait=False)
-    return [set(each) for each in (people.colours.newest, textures, people.wears.newest)]
+    return [set(each) for each in (textures, people.wears.newest)]
 
 
 def test_people_are_kept_as_long_as_their_source_is_shown() -> None:
@@ -34,14 +31,14 @@ def test_people_are_kept_as_long_as_their_source_is_shown() -> None:
     take(people, 1, 2)
     people.begin(label_frame(0, 1, 2, source="a.jpg"))
     people.begin(label_frame(1, 2, source="a.jpg"))
-    assert known(people) == [{1, 2}] * 3
+    assert known(people) == [{1, 2}] * 2
     # Blobs of a picture come before it, maybe before the one in between.
     take(people, 3, 4)
     wears = people.wears.newest
     people.begin(label_frame(2, 3, source="b.jpg"))
-    assert known(people) == [{3, 4}] * 3 and set(wears) == {1, 2, 3, 4}, "a frame in work keeps what it has"
+    assert known(people) == [{3, 4}] * 2 and set(wears) == {1, 2, 3, 4}, "a frame in work keeps what it has"
     people.begin(label_frame(3, source="c.jpg"))
-    assert known(people) == [{4}] * 3
+    assert known(people) == [{4}] * 2
 
 
 def test_identity_that_is_given_again_is_the_new_one() -> None:
@@ -49,4 +46,4 @@ def test_identity_that_is_given_again_is_the_new_one() -> None:
     people.begin(label_frame(0, 1, source="a.jpg"))
     take(people, 1)
     people.begin(label_frame(1, 1, source="b.jpg"))
-    assert known(people) == [{1}] * 3
+    assert known(people) == [{1}] * 2

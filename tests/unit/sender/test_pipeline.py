@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, WEARS, Blob
+from common.blobs import TEXTURE, WEARS, Blob
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
@@ -97,7 +97,7 @@ class FakeBlobStage:
 
     def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
         self.frames.append((frame.sequence, len(people)))
-        return [Blob(COLOURS, 7, bytes([frame.sequence]))] if len(self.frames) % 2 == 0 else []
+        return [Blob(TEXTURE, 7, bytes([frame.sequence]))] if len(self.frames) % 2 == 0 else []
 
 
 def person() -> PersonLabels:
@@ -282,7 +282,7 @@ async def test_stages_take_every_frame_and_are_timed() -> None:
     source = FakeSource([captured(index) for index in range(4)])
     await pipeline_of(source, link, *stages, metrics=metrics).run(asyncio.Event())
     assert [stage.frames for stage in stages] == [[(index, 1) for index in range(4)]] * 2
-    assert link.blobs == [Blob(COLOURS, 7, bytes([number])) for number in (1, 1, 3, 3)] and link.ahead == [[]] * 4
+    assert link.blobs == [Blob(TEXTURE, 7, bytes([number])) for number in (1, 1, 3, 3)] and link.ahead == [[]] * 4
     for stage, passes in (("preview", 4), ("colours", 0), ("channel", 0), ("capture", 5)):
         assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == passes
     assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 4
@@ -294,13 +294,13 @@ async def test_the_labels_of_a_stream_leave_before_its_blobs_are_made_and_wears_
     class WatchingStage(FakeBlobStage):
         def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
             sent_before.append(len(link.sent))
-            return [Blob(WEARS, 7, bytes([frame.sequence])), Blob(COLOURS, 7, b"c")]
+            return [Blob(WEARS, 7, bytes([frame.sequence])), Blob(TEXTURE, 7, b"c")]
 
     sent_before: list[int] = []
     await pipeline_of(FakeSource([captured(0), captured(1)]), link, WatchingStage()).run(asyncio.Event())
     assert sent_before == [1, 2]
     assert link.ahead == [[], [Blob(WEARS, 7, b"\x00")]]
-    assert link.blobs == [Blob(COLOURS, 7, b"c")] * 2 + [Blob(WEARS, 7, b"\x01")], "no frame follows the last"
+    assert link.blobs == [Blob(TEXTURE, 7, b"c")] * 2 + [Blob(WEARS, 7, b"\x01")], "no frame follows the last"
 
 
 def still(sequence: int) -> CapturedFrame:
@@ -312,5 +312,5 @@ async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
     # Two files of a glob may have one name.
     source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
     await pipeline_of(source, link, FakeBlobStage(), labeller=labeller).run(asyncio.Event())
-    assert link.ahead == [[], [Blob(COLOURS, 7, b"\x01")]] and link.blobs == []
+    assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
     assert labeller.resets == 2, "each shows people of its own"

@@ -39,7 +39,6 @@ def test_every_message_of_a_sender_has_its_purpose() -> None:
 def test_later_chunks_are_for_what_the_first_one_is_for() -> None:
     purposes = Purposes()
     for kind, purpose in (
-        ("colours", "colours"),
         ("wears", "wears"),
         ("texture", "colours"),
         ("preview", "preview"),

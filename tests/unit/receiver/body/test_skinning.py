@@ -34,22 +34,6 @@ def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> 
     assert 0.4 < np.ptp(read.vertices, axis=0).max() < 2.6
 
 
-def test_vertices_take_the_colours_of_the_nearest_points() -> None:
-    model = BodyModel.load()
-    skin = BodySkin.from_model(model)
-    with torch.no_grad():
-        output = skin.templates(BodyParameters.rest(1))
-        bare = model(BodyParameters.rest(1)).vertices
-    points = model.surface_points(bare)[0][0].numpy()
-    low, high = points.min(axis=0), points.max(axis=0)
-    body = skin.pose(output, 0, np.zeros((16, 3), np.float32), (points - low) / (high - low))
-    expected = 255 * (body.mesh.vertices - low) / (high - low)
-    assert body.mesh.colours is not None
-    errors = np.abs(body.mesh.colours - expected)
-    # Errors of a few hundredths of the body's height, and more in the mouth and the ears.
-    assert errors.mean() < 4 and np.percentile(errors, 99) < 25
-
-
 def test_displacements_follow_the_bones() -> None:
     model = BodyModel.load()
     skin, turned = BodySkin.from_model(model), BodyParameters.rest(1)

@@ -1,4 +1,4 @@
-"""The reconstructor with the networks that ship: colours of surface points reach both meshes."""
+"""The reconstructor with the networks that ship: textures reach both meshes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, POINTS, REGIONS
+from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import split
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, encode
-from common.texture.point_colours import PointColours
 from receiver.body import skinning
 from receiver.engine import reconstructor as reconstructor_module
 from receiver.engine.config import BatchingConfig
@@ -27,8 +26,6 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.mixture import PLAIN
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.pretended_gpu import pretended_gpu
-
-UNSEEN = PointColours(np.zeros((POINTS, 3), np.uint8), np.zeros(POINTS, np.bool_))
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +48,15 @@ def frame(*identities: int) -> LabelFrame:
 
 
 def people(
-    reconstructor: Reconstructor, labels: LabelFrame, colours: Mapping[int, PointColours] | None = None
+    reconstructor: Reconstructor, labels: LabelFrame, textures: Mapping[int, ReceivedTexture] | None = None
 ) -> tuple[ReconstructedPerson, ...]:
-    return reconstructor.reconstruct(ReconstructionRequest("account", "test", labels, colours=colours or {})).people
+    return reconstructor.reconstruct(ReconstructionRequest("account", "test", labels, textures=textures or {})).people
 
 
-def upper_red_lower_blue() -> PointColours:
-    body = BodyModel.load()
-    height = body.surface_points(body.rest_vertices[:1])[0][0, :, 1].numpy()
-    colours = np.where((height < np.median(height))[:, None], [255, 0, 0], [0, 0, 255]).astype(np.uint8)
-    return PointColours(colours, np.ones(POINTS, np.bool_))
+def flat(colour: tuple[int, int, int]) -> ReceivedTexture:
+    """A body in one colour, known all over."""
+    colours = np.broadcast_to(np.array(colour, np.uint8), (ATLAS_SIZE, ATLAS_SIZE, 3))
+    return ReceivedTexture().with_tile(TILES[0], encode(TILES[0], colours, np.ones((ATLAS_SIZE,) * 2, np.bool_)))
 
 
 def off_by(person: ReconstructedPerson, plain: ReconstructedPerson) -> tuple[float, float]:
@@ -73,21 +69,9 @@ def _difference(one: SurfaceMesh, other: SurfaceMesh) -> float:
     return float(np.abs(one.colours.astype(float) - other.colours).mean())
 
 
-@pytest.mark.parametrize("identity", [0, 1], ids=["with appearance", "before any appearance"])
-def test_point_colours_reach_surface_and_body(reconstructor: Reconstructor, identity: int) -> None:
-    person = people(reconstructor, frame(identity), {identity: upper_red_lower_blue()})[0]
-    for mesh in (person.surface, person.body.mesh):
-        assert mesh.colours is not None and mesh.colours.dtype == np.uint8
-        low, high = np.percentile(mesh.vertices[:, 1], [15, 85])
-        # The upper part has the face, whose detail is drawn.
-        np.testing.assert_allclose(np.median(mesh.colours[mesh.vertices[:, 1] < low], axis=0), [255, 0, 0], atol=10)
-        np.testing.assert_array_equal(np.median(mesh.colours[mesh.vertices[:, 1] > high], axis=0), [0, 0, 255])
-
-
 def test_surface_and_body_have_eyes_and_lips(reconstructor: Reconstructor) -> None:
     """A person in one colour: whatever differs from it is drawn."""
-    plain = PointColours(np.full((POINTS, 3), (210, 170, 145), np.uint8), np.ones(POINTS, np.bool_))
-    person = people(reconstructor, frame(0), {0: plain})[0]
+    person = people(reconstructor, frame(0), {0: flat((210, 170, 145))})[0]
     nose = person.joints_3d[COCO_KEYPOINTS.index("nose")]
     for mesh in (person.surface, person.body.mesh):
         assert mesh.colours is not None
@@ -97,9 +81,9 @@ def test_surface_and_body_have_eyes_and_lips(reconstructor: Reconstructor) -> No
         assert len(around) > 300
 
 
-def test_point_colours_belong_to_one_identity_and_leave_the_geometry_unchanged(reconstructor: Reconstructor) -> None:
+def test_textures_belong_to_one_identity_and_leave_the_geometry_unchanged(reconstructor: Reconstructor) -> None:
     plain = people(reconstructor, frame(0, 2))
-    coloured = people(reconstructor, frame(0, 2), {0: UNSEEN, 2: upper_red_lower_blue()})
+    coloured = people(reconstructor, frame(0, 2), {2: flat((255, 0, 200))})
     assert off_by(coloured[0], plain[0]) == (0, 0) and min(off_by(coloured[1], plain[1])) > 60
     for one, other in zip(coloured, plain, strict=True):
         np.testing.assert_array_equal(one.surface.vertices, other.surface.vertices)
@@ -221,9 +205,7 @@ def red_left_blue_right() -> ReceivedTexture:
 
 @pytest.mark.parametrize("identity", [0, 1], ids=["with appearance", "before any appearance"])
 def test_texture_reaches_surface_and_body(reconstructor: Reconstructor, identity: int) -> None:
-    textures, colours = {identity: red_left_blue_right()}, {identity: upper_red_lower_blue()}
-    request = ReconstructionRequest("account", "test", frame(identity), colours=colours, textures=textures)
-    person = reconstructor.reconstruct(request).people[0]
+    person = people(reconstructor, frame(identity), {identity: red_left_blue_right()})[0]
     assert person.body.texture is not None
     for mesh in (person.surface, person.body.mesh):
         assert mesh.colours is not None

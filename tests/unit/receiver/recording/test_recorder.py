@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import PREVIEW, TEXTURE, Blob
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.errors import OutputError
 from common.frames import LabelFrame
@@ -123,7 +123,7 @@ def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -
     recorder.session_began(1, session)
     for sequence in range(3):
         recorder.blob_taken(1, Blob(PREVIEW, 0, b"jpeg"))
-        recorder.blob_taken(1, Blob(COLOURS, sequence, b"colours"))
+        recorder.blob_taken(1, Blob(TEXTURE, sequence, b"colours"))
         payload = codec.encode(frame_of(sequence), {}).payload
         recorder.frame_decoded(1, session.decoder.decode(payload, sequence), payload, Arrival(0.0))
     recorder.session_ended(1)

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import TEXTURE, Blob
+from common.body.anatomy import ATLAS_SIZE
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import RecordingError, UsageError
 from common.frames import LabelFrame
 from common.recording.block import HEAD
 from common.recording.reader import Recording
-from common.texture.point_colours import encode
+from common.texture.atlas_tiles import TILES, encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import ReconstructionRequest
 from receiver.link.frame_handler import Arrival
@@ -86,15 +87,15 @@ async def replay(path: Path, out: Path, **options: Any) -> Replayed:
 
 
 def colours_of(shade: int) -> Blob:
-    return Blob(COLOURS, 0, encode(np.full((2048, 3), shade, np.uint8), np.ones(2048, np.bool_)))
+    colours, everywhere = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), shade, np.uint8), np.ones((ATLAS_SIZE,) * 2, np.bool_)
+    return Blob(TEXTURE, TILES[0].key(0), encode(TILES[0], colours, everywhere))
 
 
 def assert_same(found: ReconstructionRequest, expected: ReconstructionRequest) -> None:
     assert_equal(found.frame, expected.frame)
-    assert found.colours.keys() == expected.colours.keys()
-    for identity, colours in found.colours.items():
-        other = expected.colours[identity]
-        assert np.array_equal(colours.seen, other.seen) and np.array_equal(colours.colours, other.colours)
+    assert found.textures.keys() == expected.textures.keys()
+    for identity, texture in found.textures.items():
+        np.testing.assert_array_equal(texture.texture().colours, expected.textures[identity].texture().colours)
 
 
 async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
         await live_session(receiver.pipeline, new_session(), frames, blobs)
     recorder.close()
     live = receiver.engine.requests
-    assert len(live) == 70 and live[-1].colours
+    assert len(live) == 70 and live[-1].textures
     for position, first in (("0", 0), ("00:00:17.5", 35), ("34", 68)):
         found = await replay(path, tmp_path / f"from {first}", from_=position)
         assert len(found.requests) == 70 - first

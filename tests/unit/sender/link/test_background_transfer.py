@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
@@ -42,7 +42,7 @@ def _sizes(chunks: list[Chunk]) -> list[int]:
 
 
 def test_blob_is_delivered_intact() -> None:
-    transfer, blob = Transfer(100), Blob(COLOURS, 3, bytes(range(256)) * 4)
+    transfer, blob = Transfer(100), Blob(TEXTURE, 3, bytes(range(256)) * 4)
     transfer.post(blob)
     assert not transfer.idle
     assert transfer.deliver() == [blob]
@@ -51,31 +51,31 @@ def test_blob_is_delivered_intact() -> None:
 
 def test_chunks_keep_to_the_limits_of_pacer_and_protocol() -> None:
     transfer = Transfer(100, most=250)
-    assert _sizes(transfer.send(Blob(COLOURS, 0, bytes(1000)))) == [100]
+    assert _sizes(transfer.send(Blob(TEXTURE, 0, bytes(1000)))) == [100]
     assert [_sizes(transfer.send()) for _ in range(3)] == [[100], [50], []]
     transfer.received(ChunkAck(1, 100))
     assert _sizes(transfer.send()) == [100]
     pacer = transfer._pacer
     assert isinstance(pacer, ConstantPacer) and set(pacer.blob_sizes) == {1000}
     whole = [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 1]
-    assert _sizes(Transfer(3 * MAX_CHUNK_BYTES).send(Blob(COLOURS, 0, bytes(sum(whole))))) == whole
+    assert _sizes(Transfer(3 * MAX_CHUNK_BYTES).send(Blob(TEXTURE, 0, bytes(sum(whole))))) == whole
     unpaced = BackgroundTransfer(None)
-    unpaced.post(Blob(COLOURS, 0, b"1"))
+    unpaced.post(Blob(TEXTURE, 0, b"1"))
     assert list(unpaced.chunks(0.0)) == [] and not unpaced.idle
 
 
 def test_waiting_blob_is_replaced_and_begun_blob_is_finished() -> None:
     transfer = Transfer(2)
-    assert len(transfer.send(Blob(COLOURS, 0, b"first"))) == 1
-    waiting = [Blob(COLOURS, 0, b"second"), Blob(COLOURS, 0, b"third"), Blob(COLOURS, 1, b"other")]
+    assert len(transfer.send(Blob(TEXTURE, 0, b"first"))) == 1
+    waiting = [Blob(TEXTURE, 0, b"second"), Blob(TEXTURE, 0, b"third"), Blob(TEXTURE, 1, b"other")]
     for blob in waiting:
         transfer.post(blob)
     transfer.restart()
-    assert transfer.deliver() == [Blob(COLOURS, 0, b"first"), *waiting[1:]]
+    assert transfer.deliver() == [Blob(TEXTURE, 0, b"first"), *waiting[1:]]
 
 
 def test_new_stream_restarts_the_blob_in_transfer() -> None:
-    transfer, blob = Transfer(3), Blob(COLOURS, 0, b"abcdefgh")
+    transfer, blob = Transfer(3), Blob(TEXTURE, 0, b"abcdefgh")
     for chunk in (*transfer.send(blob), *transfer.send()):
         transfer.assembly.add(chunk)
     transfer.restart()
@@ -92,14 +92,14 @@ def test_restarted_receiver_gets_the_newest_blobs_again_but_those_out_of_date() 
     for blob in (
         Blob(PREVIEW, 0, b"gone"),
         Blob(SIGNAL, 0, b"gone"),
-        Blob(COLOURS, 0, b"old"),
-        Blob(COLOURS, 1, b"other"),
-        Blob(COLOURS, 0, b"new"),
+        Blob(TEXTURE, 0, b"old"),
+        Blob(TEXTURE, 1, b"other"),
+        Blob(TEXTURE, 0, b"new"),
     ):
         assert transfer.deliver(blob) == [blob]
     transfer.restart()
     assert transfer.deliver() == []
-    transfer.post(Blob(COLOURS, 1, b"newer"))
+    transfer.post(Blob(TEXTURE, 1, b"newer"))
     transfer.restart(receiver_is_new=True)
     assert {blob.key: blob.data for blob in transfer.deliver()} == {0: b"new", 1: b"newer"}
 
@@ -107,7 +107,7 @@ def test_restarted_receiver_gets_the_newest_blobs_again_but_those_out_of_date() 
 def test_unexpected_chunk_acks_are_ignored() -> None:
     transfer = Transfer(3)
     transfer.received(ChunkAck(1, 5))
-    assert len(transfer.send(Blob(COLOURS, 0, b"abcdefgh"))) == 1
+    assert len(transfer.send(Blob(TEXTURE, 0, b"abcdefgh"))) == 1
     transfer.received(ChunkAck(2, 8))
     transfer.received(ChunkAck(1, 8))
     assert not transfer.idle
@@ -116,12 +116,12 @@ def test_unexpected_chunk_acks_are_ignored() -> None:
 def test_empty_and_oversized_blobs_are_refused() -> None:
     for size in (0, MAX_BLOB_BYTES + 1):
         with pytest.raises(ValueError, match="a blob has"):
-            Transfer(1).post(Blob(COLOURS, 0, bytes(size)))
+            Transfer(1).post(Blob(TEXTURE, 0, bytes(size)))
 
 
 def test_blobs_ahead_of_a_frame_are_sent_whole_and_the_transfer_begins_again() -> None:
     transfer = Transfer(100)
-    slow, urgent = Blob(COLOURS, 1, bytes(range(250))), Blob(COLOURS, 2, bytes(2 * MAX_CHUNK_BYTES + 1))
+    slow, urgent = Blob(TEXTURE, 1, bytes(range(250))), Blob(TEXTURE, 2, bytes(2 * MAX_CHUNK_BYTES + 1))
     chunks = transfer.send(slow)
     assert list(transfer.ahead([])) == []
     chunks += transfer.send()
@@ -137,19 +137,5 @@ def test_blobs_ahead_of_a_frame_are_sent_whole_and_the_transfer_begins_again() -
 
 def test_order_of_kinds() -> None:
     transfer = Transfer(100)
-    transfer.restart(takes_textures=True)
     posted = [Blob(kind, 0, b"?") for kind in (PREVIEW, TEXTURE, "new")] + [Blob(PREVIEW, 0, b"newest")]
     assert transfer.deliver(*posted) == [posted[2], posted[1], posted[3]]
-
-
-def test_points_have_colours_for_receivers_without_textures_and_textures_wait_for_others() -> None:
-    transfer, tile, colours = Transfer(3), Blob(TEXTURE, 3, b"tile"), Blob(COLOURS, 3, b"colours")
-    assert list(transfer.ahead([tile])) == []
-    assert transfer.deliver(tile, colours) == [colours] and transfer.idle
-    transfer.restart(takes_textures=True)
-    assert [chunk.kind for chunk in transfer.send()] == [TEXTURE]
-    # The next receiver does not take the one in transfer.
-    transfer.restart()
-    assert transfer.deliver(colours) == [colours]
-    transfer.restart(takes_textures=True)
-    assert not transfer.idle and transfer.deliver(colours) == [tile] and transfer.idle

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from common.blobs import COLOURS, Blob
+from common.blobs import TEXTURE, Blob
 from common.errors import PeerError
 from common.wire.convert import (
     MAX_BLOB_BYTES,
@@ -29,7 +29,7 @@ from tests.support.scripted_receiver import (
     reply,
 )
 
-BLOBS = (Blob(COLOURS, 3, b"three"), Blob(COLOURS, 4, b"four"))
+BLOBS = (Blob(TEXTURE, 3, b"three"), Blob(TEXTURE, 4, b"four"))
 REPORT = SenderReport(1_000_000, 5.0, {"perception": 20.0})
 
 
@@ -277,7 +277,7 @@ async def test_blobs_arrive_ahead_of_their_frame_and_again_with_it(connected: Co
 async def test_blob_that_is_too_large_is_refused(connected: Connected) -> None:
     link, _ = await connected(WELCOME, live=False)
     with pytest.raises(ValueError, match="a blob has 1 to"):
-        await link.client.send(label_frame(0), [Blob(COLOURS, 0, bytes(MAX_BLOB_BYTES + 1))])
+        await link.client.send(label_frame(0), [Blob(TEXTURE, 0, bytes(MAX_BLOB_BYTES + 1))])
     assert link.client.outstanding == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, Blob
+from common.blobs import PREVIEW, TEXTURE, Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.quantiser import steps
 from common.codec.tables import load
@@ -97,8 +97,8 @@ async def test_blobs_are_recorded_before_their_frame_but_no_pictures(tmp_path: P
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         delivery.post(Blob(PREVIEW, 0, b"jpeg"))
-        delivery.post(Blob(COLOURS, 1, b"posted"))
-        await delivery.send(frame, [Blob(COLOURS, 2, b"ahead")])
+        delivery.post(Blob(TEXTURE, 1, b"posted"))
+        await delivery.send(frame, [Blob(TEXTURE, 2, b"ahead")])
     with Recording(path) as recording:
         read = [each.data if isinstance(each, Blob) else "frame" for each in recording.read()]
     assert read == [b"posted", b"ahead", "frame"]
@@ -111,7 +111,7 @@ async def test_sender_without_peer_takes_everything() -> None:
     await delivery.connect()
     for frame in clip(3, seed=1):
         await delivery.send(frame)
-    delivery.post(Blob(COLOURS, 0, b"?"))
+    delivery.post(Blob(TEXTURE, 0, b"?"))
     await delivery.drain()
     await delivery.close()
     assert taken == [0, 1, 2] and delivery.outstanding == 0

@@ -37,7 +37,7 @@ def test_far_arm_is_occluded_by_trunk(renderer: Renderer, model: BodyModel, appe
     pose = torch.eye(3).expand(22, 3, 3).clone()
     side = render_person(renderer, model, appearance, np.pi / 2, pose=pose)
     visible = view_cosine(side.points, side.normals, CAMERA) > 0
-    region = model.point_regions().numpy()
+    region = model.vertex_region[model.point_corners[:, 0]].numpy()
     shares = sorted(float(visible[region == REGION_INDEX[f"upper_arm.{name}"]].mean()) for name in "LR")
     assert shares[0] < 0.1 and shares[1] > 0.3
 

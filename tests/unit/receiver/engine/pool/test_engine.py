@@ -6,17 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 
-from common.body.anatomy import POINTS
 from common.clock import Clock
-from common.texture.point_colours import PointColours
 from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import EngineObserver, Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
+from receiver.texture.received_texture import ReceivedTexture
 from tests.support.fake_link import settle, until
 from tests.support.fake_pool import FakePool
 from tests.support.fake_reconstructor import SKELETON, label_frame
@@ -255,16 +253,16 @@ async def test_close_while_the_pool_is_lost_fails_what_waits() -> None:
                 await task
 
 
-async def test_colours_are_shared_once_as_long_as_the_object_is_the_same() -> None:
-    colours = [PointColours(np.zeros((POINTS, 3), np.uint8), np.ones(POINTS, np.bool_)) for _ in range(2)]
+async def test_textures_are_shared_once_as_long_as_the_object_is_the_same() -> None:
+    textures = [ReceivedTexture() for _ in range(2)]
     async with running(pool := FakePool()) as engine:
-        for each in (colours[0], colours[0], colours[1]):
-            (task,) = submit(engine, request("a", colours={0: each}))
+        for each in (textures[0], textures[0], textures[1]):
+            (task,) = submit(engine, request("a", textures={0: each}))
             await until(lambda: bool(pool.batches) and not pool.batches[-1].answer.done())
             pool.batches[-1].finish()
             await task
-    assert [reference.value for reference in pool.shared] == colours
-    references = [batch.work[0].colours for batch in pool.batches]
+    assert [reference.value for reference in pool.shared] == textures
+    references = [batch.work[0].texture for batch in pool.batches]
     assert references[0] is references[1] is not references[2]
 
 

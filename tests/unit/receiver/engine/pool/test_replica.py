@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.texture.point_colours import PointColours
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
 from receiver.surface.config import SurfaceConfig
+from receiver.texture.received_texture import ReceivedTexture
 from tests.support.fake_pool import FakeReference
 from tests.support.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
 
@@ -44,11 +44,11 @@ async def test_bad_person_fails_alone() -> None:
 
 async def test_object_is_fetched_once_and_stays_the_same() -> None:
     replica = replica_with(reconstructor := FakeReconstructor())
-    colours = PointColours(*(None, None))  # type: ignore[arg-type]
-    reference, other = FakeReference(colours, "one"), FakeReference(colours, "other")
+    texture = ReceivedTexture()
+    reference, other = FakeReference(texture, "one"), FakeReference(texture, "other")
     for each in (reference, reference, other):
-        await replica.reconstruct([work("a", 7, colours=each)])
-    first, second, third = (batch[0].colours[7] for batch in reconstructor.batches)
+        await replica.reconstruct([work("a", 7, texture=each)])
+    first, second, third = (batch[0].textures[7] for batch in reconstructor.batches)
     assert first is second is not third
     assert reference.fetched == 1
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.blobs import COLOURS, PREVIEW, TEXTURE, Blob
+from common.blobs import PREVIEW, TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
@@ -13,7 +13,6 @@ from common.labels import GROUPS
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
-from common.texture.point_colours import encode
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
@@ -25,7 +24,6 @@ from tests.support.running_receiver import MODEL, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 TILE_DATA = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), EVERYWHERE)
-COLOUR_DATA = encode(np.full((2048, 3), 90, np.uint8), np.ones(2048, np.bool_))
 
 
 def session() -> Session:
@@ -43,19 +41,18 @@ async def test_frame_goes_to_its_job_with_its_colours() -> None:
     await frames.on_session(sender)
     # Person 3 is in the picture, person 4 in a later one.
     for identity in (3, 4):
-        frames.on_blob(sender, Blob(COLOURS, identity, COLOUR_DATA))
         frames.on_blob(sender, Blob(TEXTURE, TILES[0].key(identity), TILE_DATA))
     (packet,) = packets(1, "picture 1")
     with frames.expect("picture 1") as expected, frames.expect("picture 2") as other:
         await frames.on_frame(sender, packet, Arrival(0.0))
         labels = await expected
         assert not other.done()
-    assert labels.frame.source == "picture 1" and 3 in labels.colours and 3 in labels.textures
+    assert labels.frame.source == "picture 1" and 3 in labels.textures
     assert labels.payload_bytes == len(packet.payload) and labels.session is sender
     with frames.expect("picture 2") as expected:
         await frames.on_frame(sender, picture_of_person_4(), Arrival(0.0))
         labels = await expected
-    assert set(labels.colours) == set(labels.textures) == {4}, "those of picture 1 are forgotten"
+    assert set(labels.textures) == {4}, "those of picture 1 are forgotten"
 
 
 async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:
@@ -70,11 +67,11 @@ async def test_frame_that_nobody_expects_any_more_is_dropped() -> None:
 
 async def test_colours_of_an_earlier_process_are_forgotten() -> None:
     frames, sender = PictureFrames(), session()
-    frames.on_blob(sender, Blob(COLOURS, 3, COLOUR_DATA))
+    frames.on_blob(sender, Blob(TEXTURE, TILES[0].key(3), TILE_DATA))
     await frames.on_session(sender)
     with frames.expect("picture 1") as expected:
         await frames.on_frame(sender, next(packets(1, "picture 1")), Arrival(0.0))
-        assert (await expected).colours == {}
+        assert (await expected).textures == {}
 
 
 async def test_packet_that_is_damaged_is_refused() -> None:
@@ -89,8 +86,7 @@ async def test_packet_that_is_damaged_is_refused() -> None:
     "blob",
     [
         Blob(PREVIEW, 0, b"\xff\xd8\xff\xd9"),
-        Blob(COLOURS, 256, COLOUR_DATA),
-        Blob(COLOURS, 0, b"colours"),
+        Blob(TEXTURE, len(TILES) * 256, TILE_DATA),
         Blob(TEXTURE, 0, b"tile"),
     ],
 )

@@ -4,17 +4,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray
-from common.blobs import COLOURS
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.synthetic.assets.appearance import sample_appearance, sample_light
+from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
-from common.texture.point_colours import decode
-from receiver.texture.colouring import Colouring
+from common.texture.atlas import AtlasLayout
+from common.texture.atlas_tiles import Tile
+from receiver.texture.painting import complete
+from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.stage import TextureStage
 from tests.support.synthetic_observation import RenderedPerson, render_person
 
@@ -40,25 +42,31 @@ def region_means(pictures: list[RenderedPerson], region: np.ndarray) -> FloatArr
     return np.asarray(np.divide(means, 255), np.float32)
 
 
+def nearest_texels(model: BodyModel, layout: AtlasLayout) -> np.ndarray:
+    """(2048,) the texel of the flat atlas that is nearest to each surface point."""
+    rest = model.rest_vertices[:1]
+    texels = np.einsum("tc,tcd->td", layout.barycentric, rest[0].numpy()[layout.corners])
+    points = model.surface_points(rest)[0][0].numpy()
+    return np.asarray(layout.texel[cKDTree(texels).query(points)[1]])
+
+
 def errors(model: BodyModel, renderer: Renderer) -> Iterator[tuple[float, float]]:
-    """Mean error (0…255 per channel) of each person with colours of regions, and with colours of points."""
-    region, space, colouring = model.point_regions().numpy(), LabelSpace.load(), Colouring(model)
+    """Mean error (0…255 per channel) of each person with colours of regions, and with the texture."""
+    space, layout = LabelSpace.load(), AtlasLayout.from_body(model)
+    region, texels = model.vertex_region[model.point_corners[:, 0]].numpy(), nearest_texels(model, layout)
     rng = np.random.default_rng(11)
     for _ in range(_PEOPLE):
-        painted, light = sample_appearance(rng), sample_light(rng)
-        observed = [render_person(renderer, model, painted, yaw, light) for yaw in _OBSERVED_YAWS]
-        evaluated = [render_person(renderer, model, painted, yaw, light) for yaw in _EVALUATED_YAWS]
-        texture_stage = TextureStage(space, model)
-        blobs = [
-            blob
-            for picture in observed
-            for _ in range(150)
-            for blob in texture_stage.update(picture.frame, [picture.observed()], [picture.labels(space)])
-            if blob.kind == COLOURS
-        ]
+        painted = sample_appearance(rng)
+        observed = [render_person(renderer, model, painted, yaw) for yaw in _OBSERVED_YAWS]
+        evaluated = [render_person(renderer, model, painted, yaw) for yaw in _EVALUATED_YAWS]
+        texture_stage, received = TextureStage(space, model), ReceivedTexture()
+        for picture in observed:
+            for _ in range(100):
+                for blob in texture_stage.update(picture.frame, [picture.observed()], [picture.labels(space)]):
+                    received = received.with_tile(Tile.of_key(blob.key)[0], blob.data)
         regions = region_means(observed, region)
-        points = colouring.colours(decode(blobs[-1].data), regions)
-        yield _error(evaluated, regions[region]), _error(evaluated, points)
+        atlas = complete(layout, received.texture(), regions).reshape(-1, 3)
+        yield _error(evaluated, regions[region]), _error(evaluated, np.asarray(atlas[texels] / 255, np.float32))
 
 
 def _error(pictures: list[RenderedPerson], colours: FloatArray) -> float:
@@ -66,8 +74,8 @@ def _error(pictures: list[RenderedPerson], colours: FloatArray) -> float:
     return float(np.concatenate(errors).mean())
 
 
-def test_points_are_more_accurate_than_regions(model: BodyModel) -> None:
+def test_textures_are_more_accurate_than_regions(model: BodyModel) -> None:
     measured = np.array(list(errors(model, Renderer(Canvas.from_model(model)))))
-    print(f"mean error per channel: regions {measured[:, 0]}, points {measured[:, 1]}")
+    print(f"mean error per channel: regions {measured[:, 0]}, textures {measured[:, 1]}")
     assert (measured[:, 1] < measured[:, 0]).all()
     assert measured[:, 1].mean() < 0.7 * measured[:, 0].mean()
