@@ -7,7 +7,7 @@ logarithms of height and distance have the standard deviations
 
 with σ_f of the focal length (`common.imaging.focal_length`), σ_b of the height by what is not known of the labels of
 the body's shape, and c, the mean confidence of the 17 keypoints.  The remainders r are what rendered people add of whom
-little is seen: `tests.bench.person_scale --fit`.
+little is seen, fitted to 960 of them by the likelihood of Student's distribution with five degrees of freedom.
 """
 
 import math

@@ -10,7 +10,6 @@ clothes differ between the rows:
 
     no surface      nothing known of the clothes: plain ones
     1 view … 8      perceived clothes after so many pictures, as sure as the sender says
-    …, kinds        the same, and the kinds of clothes, of which 80 % of the probability is on the true ones
     true surface    the true entries of the label group
     …_over_bare     mean Chamfer distance over that of the skinned body without clothes, ± one standard error
     worse_share     people whose surface is farther from the truth than the skinned body
@@ -31,7 +30,6 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.synthetic.dataset.presets import DRESSED
-from common.wears import Wears
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
 from tests.bench import crops, report
@@ -40,7 +38,6 @@ from tests.bench.dressed_people import SIDES, DressedPeople, DressedPerson, Side
 from tests.bench.measures import Surface, centred, mean_by_key, ratio_of_means
 from tests.bench.perceived import CropSender
 from tests.bench.reconstruction_scores import Receiver, surface_figures
-from tests.bench.worn_kinds import softened
 
 VIEWS = (1, 2, 4, SIDES)
 GROUP = "surface"
@@ -98,17 +95,10 @@ class ClothesBench:
             rows[f"{count} view{'s' * (count > 1)}"] = replace(true, labels=labels, confidence=confidence)
         rows["true surface"] = replace(true, labels={**others, GROUP: person.surface})
         truth = Surface(centred(person.keypoints, person.shell.vertices), person.shell.faces)
-        scores = {name: self._scores(labels, person, truth) for name, labels in rows.items()}
-        kinds = softened(person.kinds)
-        for name in ("no surface", "1 view", f"{SIDES} views"):
-            scores[f"{name}, kinds"] = self._scores(rows[name], person, truth, kinds)
-        return scores
+        return {name: self._scores(labels, person, truth) for name, labels in rows.items()}
 
-    def _scores(
-        self, labels: PersonLabels, person: DressedPerson, truth: Surface, wears: Wears | None = None
-    ) -> Figures:
-        known = {} if wears is None else {labels.identity: wears}
-        found = self._receiver.reconstruct([labels], person.pictures[0].camera, wears=known)[0]
+    def _scores(self, labels: PersonLabels, person: DressedPerson, truth: Surface) -> Figures:
+        (found,) = self._receiver.reconstruct([labels], person.pictures[0].camera)
         return surface_figures(found, self._receiver.bare(labels), truth)
 
 

@@ -4,7 +4,7 @@ The pictures are crops as in the rendered data sets: cameras, light, backgrounds
 of a preset.  A person keeps identity, clothes and light.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,14 +60,12 @@ class DressedPerson:
         surface: (24,) true entries of the label group.
         shell: the true outer surface in the first picture's camera space, metres.
         keypoints: (17, 3) true keypoints in that space.
-        kinds: attribute → its value, as far as the outfit tells.
     """
 
     pictures: tuple[SidePicture, ...]
     surface: FloatArray
     shell: Shell
     keypoints: FloatArray
-    kinds: Mapping[str, str]
 
 
 class DressedPeople:
@@ -135,7 +133,7 @@ class DressedPeople:
         cameras = [camera_of(float(focal), self._size) for focal in framing.focal]
         pictures = [SidePicture(images[k], cameras[k], parameters[slice(k, k + 1)]) for k in range(SIDES)]
         surface = np.asarray(self._clothing.fields(outfit, shape.numpy())["surface"], np.float32)
-        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints, known_kinds(outfit))
+        return DressedPerson(tuple(pictures), surface, self._shells.make(figures[0]), keypoints)
 
     def _framed(self, rng: Generator, at_origin: BodyParameters) -> tuple[BodyParameters, Framing]:
         """The bodies before cameras of the preset."""
@@ -161,11 +159,6 @@ class DressedPeople:
         kind, box = int(framing.kind[side]), framing.box[side]
         picture = compose(rng, layer, self._backgrounds, others, box, kind, self._preset)
         return degrade(rng, picture.image), layer
-
-
-def known_kinds(outfit: KindOutfit) -> dict[str, str]:
-    """Attribute → its value, of those that one value alone fits."""
-    return {name: next(iter(values)) for name, values in outfit.kinds.items() if len(values) == 1}
 
 
 def turns(count: int) -> torch.Tensor:

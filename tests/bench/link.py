@@ -17,7 +17,7 @@ size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of 
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,6 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
-from tests.bench.charts import Line, Panel, draw
 from tests.bench.labels_over_link import send
 from tests.bench.measures import percentile
 from tests.netlab.hosts import TwoHosts, require_hosts
@@ -63,7 +62,6 @@ class Run(NamedTuple):
 
     figures: Figures
     began_s: float
-    ages: Ages
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def run_policy(policy: str, link: Link) -> Run:
         measured["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
     if link.fall_s is not None:
         measured["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
-    return Run(measured, began_s - hosts.began_at_s, ages)
+    return Run(measured, began_s - hosts.began_at_s)
 
 
 def run_on_time(policy: str, link: Link) -> Run:
@@ -206,18 +204,8 @@ def run_all(link: Link, policies: Sequence[str], name: str) -> dict[str, Run]:
     end_s = _STARTING_S + link.seconds
     captured_s, shown_s = (times - _STARTING_S for times in oracle(link.forward, end_s))
     ages = display_ages(captured_s, shown_s, _SETTLING_S, link.seconds)
-    runs["oracle"] = Run(figures(ages), _STARTING_S, ages)
+    runs["oracle"] = Run(figures(ages), _STARTING_S)
     return runs
-
-
-def chart(link: Link, runs: Mapping[str, Run], title: str) -> Panel:
-    """Display age of each system and capacity of the link over time."""
-    lines = {name: Line(run.ages.at_s, 1e3 * run.ages.age_s) for name, run in runs.items()}
-    at_s = np.arange(0.0, link.seconds, 0.1)
-    assert link.forward.trace is not None
-    carried = np.array([link.forward.trace.carried(time_s + _STARTING_S) for time_s in [*at_s, link.seconds]])
-    capacity = Line(at_s, np.diff(carried) / 0.1 / 125, right=True)
-    return Panel(title, "s", "display age, ms", {**lines, "the link": capacity}, "capacity, kbit/s")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,7 +232,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to run (default: all)"
     )
     report.add_amount(parser, "--seconds", "duration of a run", 60.0, 15.0, float)
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw age and capacity over time (PNG or SVG)")
     return report.run(parser, _work, arguments)
 
 
@@ -257,7 +244,7 @@ def _work(options: argparse.Namespace) -> None:
     reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
     files = trace_files(options.traces) if options.traces else [options.trace]
     systems: dict[str, Figures] = {}
-    panels: list[Panel] = []
+    names: list[str] = []
     for file in files:
         name = file.name if file else "400–50–400 kbit/s"
         if options.step:
@@ -270,17 +257,11 @@ def _work(options: argparse.Namespace) -> None:
         runs = run_all(link, options.policies, name)
         prefix = f"{name}, " if options.traces else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}
-        panels.append(chart(link, runs, name))
+        names.append(name)
     scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
-    names = "" if options.traces else f"{name}, "
-    report.publish(
-        options,
-        systems,
-        f"{names}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s",
-        traces=[panel.title for panel in panels],
-    )
-    if options.plot:
-        draw(options.plot, panels)
+    where = "" if options.traces else f"{names[0]}, "
+    head = f"{where}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s"
+    report.publish(options, systems, head, traces=names)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""Whether generated outfits show the kinds that they were asked for, and whether they could be real.
+"""Whether generated outfits show the kinds that they were asked for.
 
 People of the test split, at rest in their own shape.  The receiver is told the kinds of their clothes, nothing else.
 All is measured on the surface that the receiver publishes, against that of the true outfit of the same person:
 
     sleeve, hem          share of the people whose sleeves, and whose lowest hem, end within 6 cm of the true ones
     hair                 share whose hair is of the true length: none, to the chin, to the shoulders, longer
-    told                 share of surfaces that a classifier tells from true ones, on normal maps of four sides; it is
-                         trained on one half of the people and asked about the other; 0.5 is chance
-    frechet              Fréchet distance of its features to those of the true surfaces, over that of the mean surface
     diversity            mean distance between surfaces of people of equal kinds, over that between the true ones
     …_error              one standard error
 
@@ -18,7 +15,6 @@ Hems are where the surface comes back to the skin; they are measured without sho
     …, without diffusion both with the mixture's sample in place of the diffusion's
     mean of the mixture  μ_k in place of a sample: everybody of equal kinds wears the same
     nothing known        plain clothes
-    mean surface         the mean of the label group's space, which is what was sent as known once
 """
 
 import argparse
@@ -29,7 +25,7 @@ from itertools import combinations
 
 import numpy as np
 
-from common.arrays import BoolArray, ByteArray, FloatArray
+from common.arrays import BoolArray, FloatArray
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE
 from common.synthetic.dataset.split import SEED_RANGES
@@ -39,7 +35,6 @@ from receiver.outfits.mixture import Kinds, OutfitLatent, draw, unfolded
 from tests.bench import report
 from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs, read_entries
 from tests.bench.measures import standard_error
-from tests.bench.outfit_looks import SideViews, judged
 
 _NEAR_M = 0.06
 # Cloth is so far from the skin; profiles along limbs are of so long pieces, of which this share is covered.
@@ -66,16 +61,13 @@ class OutfitBench:
 
     def __init__(self, count: int, seed: int) -> None:
         body = BodyModel.load()
-        self._carrier, self._limbs, self._views = Carrier(body), Limbs(body), SideViews()
+        self._carrier, self._limbs = Carrier(body), Limbs(body)
         self._guidance = Guidance.load(self._carrier.skin.template, self._carrier.space)
         self.people = list(KnownOutfits("test").people(SEED_RANGES["test"].start + seed, count))
         self._skin = [self._carrier.surface(person.shape) for person in self.people]
         self._parts = self._parts_of(self._carrier.surface(np.zeros_like(self.people[0].shape)))
         self._noise = np.random.default_rng([seed, 5]).normal(size=(count, SURFACE_SIZE)).astype(np.float32)
         self._true = [self._carrier.surface(person.shape, person.displacement) for person in self.people]
-        mean = self._carrier.space.mean.numpy()
-        in_mean = [self._carrier.surface(person.shape, mean) for person in self.people]
-        self._maps = {"true": self._normals(self._true), "mean": self._normals(in_mean)}
 
     def rows(self) -> dict[str, Figures]:
         """Row of the table → its figures."""
@@ -90,23 +82,17 @@ class OutfitBench:
         rows: dict[str, Figures] = {}
         for name, make in ways.items():
             report.progress(name)
-            rows[name], of_mean = self._figures(make)
-            rows.setdefault("mean surface", of_mean)
+            rows[name] = self._figures(make)
         return rows
 
-    def _figures(self, make: Make) -> tuple[Figures, Figures]:
-        """Figures of one way, and of the mean surface."""
+    def _figures(self, make: Make) -> Figures:
         fields = [make(person, number, {}) for number, person in enumerate(self.people)]
         surfaces = [self._carrier.surface(p.shape, field) for p, field in zip(self.people, fields, strict=True)]
         shown = [self._shown(make, number) for number in range(len(self.people))]
-        looks = judged({**self._maps, "made": self._normals(surfaces)})
         figures: Figures = {}
         for name, right in zip(("sleeve", "hem", "hair"), np.array(shown, np.float64).T, strict=True):
             figures |= {name: float(right.mean()), f"{name}_error": standard_error(right)}
-        told = {name: np.asarray(right, np.float64) for name, right in looks.right.items()}
-        figures |= {"told": float(told["made"].mean()), "told_error": standard_error(told["made"])}
-        figures |= {"frechet": looks.frechet["made"] / looks.frechet["mean"], "diversity": self._diversity(surfaces)}
-        return figures, {"told": float(told["mean"].mean()), "told_error": standard_error(told["mean"]), "frechet": 1.0}
+        return figures | {"diversity": self._diversity(surfaces)}
 
     def _worn(self, latent: OutfitLatent, changes: Kinds, surface: FloatArray = _NOTHING) -> FloatArray:
         changed = replace(latent, kinds={**latent.kinds, **changes})
@@ -141,9 +127,6 @@ class OutfitBench:
         true_m = -np.inf if person.kinds["hair"] == "bald" else max(person.hair_m, _CHIN_M - 0.01)
         near = abs(sleeve_m - person.sleeve_m) < _NEAR_M, abs(hem_m - person.hem_m) < _NEAR_M
         return *near, same_length(hair_m, true_m)
-
-    def _normals(self, surfaces: Sequence[FloatArray]) -> ByteArray:
-        return np.stack([self._views.normals(surface, self._carrier.faces) for surface in surfaces])
 
     def _parts_of(self, surface: FloatArray) -> dict[str, BoolArray]:
         """Part of the body → (N,) the vertices there."""

@@ -1,4 +1,4 @@
-"""Keypoint accuracy on annotated photographs, and tracking on videos: `python -m tests.bench.photos --folder DIR`.
+"""Keypoint accuracy on annotated photographs: `python -m tests.bench.photos --folder DIR`.
 
 Photographs are for testing only.  Each image passes sender, codec and receiver in process; the keypoints that the
 receiver publishes are compared with annotations in COCO's format (a list of objects with `image_id` and `keypoints`,
@@ -26,7 +26,6 @@ Pose on the same crops beside it.
 
 --sheet writes a picture (`tests.bench.sheet`) of the first 24 photographs with an annotated person of 200 pixels.
 
-With a video as `--folder` the bench prints the figures of `tests.bench.video_figures`.
 """
 
 import argparse
@@ -46,28 +45,14 @@ from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
 from tests.bench.sheet import pictured, write_sheet
-from tests.bench.video_figures import Published, video_figures
 from tests.bench.whole_system import Rebuilt, WholeSystem
 
 QUICK_FRAMES = 40
 _SHEET_PHOTOGRAPHS, _SHEET_LEAST_PX, _TILE_PX = 24, 200, (240, 240)
 
 
-def published(rebuilt: Rebuilt) -> Published:
-    """The people of one frame by identity."""
-    people = {person.labels.identity: person for person in rebuilt.people}
-    return Published(
-        {identity: person.keypoints_2d[:, :2] for identity, person in people.items()},
-        {identity: person.joints_3d for identity, person in people.items()},
-        {
-            person.identity: person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy())
-            for person in rebuilt.observed
-        },
-    )
-
-
 def read_frames(folder: str, *, held_out_only: bool) -> list[CapturedFrame]:
-    """The photographs of a folder, or the frames of a video.
+    """The photographs of a folder.
 
     Args:
         folder: as `--camera` of the sender.
@@ -93,18 +78,19 @@ def run_images(
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
     for frame in frames:
         rebuilt = system.rebuild(frame)
-        found = published(rebuilt)
+        found = [person.keypoints_2d[:, :2] for person in rebuilt.people]
+        seen = [person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in rebuilt.observed]
         ious += silhouette_ious(rebuilt, system)
         annotated = annotations.get(image_id(frame.source) or -1)
         if annotated is None:
-            rows.append([frame.source, "–", str(len(found.keypoints)), "–", "–", "–"])
+            rows.append([frame.source, "–", str(len(found)), "–", "–", "–"])
             continue
-        score = score_image(annotated, list(found.keypoints.values()))
+        score = score_image(annotated, found)
         scores["bodywire"].append(score)
-        scores["keypoints head"].append(score_image(annotated, list(found.perceived.values())))
+        scores["keypoints head"].append(score_image(annotated, seen))
         errors = [errors.mean() for errors in score.matched if errors is not None]
         mean = f"{np.mean(errors):.3f}" if errors else "–"
-        cells = [len(annotated), len(found.keypoints), len(errors), score.false_people]
+        cells = [len(annotated), len(found), len(errors), score.false_people]
         rows.append([frame.source, *map(str, cells), mean])
     print(report.markdown(rows), "\n")
     systems = {name: {"images": float(len(frames))} | summary(own) for name, own in scores.items() if own}
@@ -157,7 +143,7 @@ def compare_in_boxes(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("photos", __doc__, 0)
-    parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, one image, or a video")
+    parser.add_argument("--folder", required=True, metavar="PATH", help="folder of images, or one image")
     parser.add_argument("--keypoints", type=Path, metavar="FILE", help="annotations, a list in COCO's format")
     parser.add_argument(
         "--held-out", action="store_true", help="only the validation split of the photographs that trainings use"
@@ -180,17 +166,13 @@ def _work(options: argparse.Namespace) -> None:
     frames = frames[:QUICK_FRAMES] if options.quick else frames
     system = WholeSystem(TrackerConfig(options.max_people))
     print(f"{options.folder}, {report.machine_line()}\n")
-    still = len({frame.source for frame in frames}) == len(frames)
-    if still:
-        systems = run_images(frames, system, annotations)
-    else:
-        systems = {"bodywire": video_figures([published(system.rebuild(frame)) for frame in frames])}
+    systems = run_images(frames, system, annotations)
     print(report.table(systems))
     if options.sheet:
         shown = shown_on_sheet(frames, annotations)
         own = WholeSystem(TrackerConfig(options.max_people))
         write_sheet(options.sheet, [pictured(frame, own) for frame in shown], _TILE_PX)
-    in_boxes = compare_in_boxes(frames, annotations, options.peer) if still and annotations else {}
+    in_boxes = compare_in_boxes(frames, annotations, options.peer) if annotations else {}
     if in_boxes:
         print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")
     report.write_json(options, systems, folder=Path(options.folder).name, in_boxes=in_boxes)

@@ -1,17 +1,14 @@
 """Time per stage and frame: `python -m tests.bench.stages`.
 
 The demo clip passes all stages of sender and receiver in one process, on one thread, with one person; a frame's age is
-the sum of its stages.  `--daemons` also plays the clip through the two daemons over loopback and reads the receiver's
-`frames.jsonl`; `blob_bytes_per_frame` are colours and pictures beside the labels, over the whole clip.
+the sum of its stages.
 """
 
 import argparse
 import resource
-import signal
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +18,6 @@ import numpy as np
 
 from common.arrays import Image
 from common.codec.frame_codec import FrameCodec
-from common.errors import PeerError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructionRequest
@@ -31,22 +27,17 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
-from receiver.report.summary import frames_per_second, read_frames
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.inference.detector import USUAL, Detection, Detector
 from tests.bench import report
-from tests.bench.abuse.supervision import Watched
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rates import unconstrained_rho
-from tests.support.free_port import free_port
 
 QUICK_FRAMES = 60
 # The first frames, with cold caches, are left out.
 WARM_UP = 5
-_START_TIMEOUT_S = 180.0
-_RUN_TIMEOUT_S = 600.0
 
 Figures = dict[str, float]
 
@@ -167,69 +158,14 @@ def in_one_process(limit: int | None) -> Figures:
     }
 
 
-def through_daemons() -> Figures:
-    """Figures of the demo clip from `sender` to `receiver` over loopback, at full speed.
-
-    Raises:
-        OutputError: the receiver did not start.
-        PeerError: the sender exited with an error.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder, port, began = Path(name), free_port(), time.monotonic()
-        command = ["-m", "receiver", "--listen", "127.0.0.1:0", "--metrics", f"127.0.0.1:{port}"]
-        receiver = Watched("receiver", [*command, "--out", str(folder / "out")], folder)
-        try:
-            peer = receiver.until_output("listening on ", _START_TIMEOUT_S).split()[2]
-            started_s = time.monotonic() - began
-            sender = Watched("sender", ["-m", "sender", "--camera", "demo", "--peer", peer], folder)
-            if sender.wait(_RUN_TIMEOUT_S) is None or sender.exit_code:
-                sender.kill()
-                raise PeerError(f"the sender ended with exit code {sender.exit_code}: {sender.errors[-500:]}")
-            wall_s = time.monotonic() - began - started_s
-            blob_bytes = _counter(port, 'bodywire_receiver_link_bytes_total{purpose="colours"}')
-        finally:
-            receiver.signal(signal.SIGTERM)
-            receiver.wait(_START_TIMEOUT_S)
-        found = _figures_of_records(folder / "out")
-        blobs = {"blob_bytes_per_frame": blob_bytes / found["frames"]}
-        return found | blobs | {"receiver_start_s": started_s, "wall_s": wall_s}
-
-
-def _counter(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
-        lines = answer.read().decode().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
-
-
-def _figures_of_records(out: Path) -> Figures:
-    """Figures from `frames.jsonl`."""
-    lines = read_frames(out)
-    watch = Stopwatch()
-    for line in lines:
-        for stage, ms in line["stages_ms"].items():
-            watch.record(stage, ms)
-        if line["age_ms"] is not None:
-            watch.record("age", line["age_ms"])
-    return {
-        "frames": float(len(lines)),
-        "fps": frames_per_second(lines),
-        **watch.figures(),
-        "payload_bytes_median": float(np.median([line["bytes"]["total"] for line in lines])),
-        "found_share": float(np.mean([bool(line["people"]) for line in lines])),
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("stages", __doc__, 0)
-    parser.add_argument("--daemons", action="store_true", help="also play it through both daemons over loopback")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     systems = {"one process": in_one_process(QUICK_FRAMES if options.quick else None)}
-    if options.daemons:
-        systems["daemons"] = through_daemons()
-    report.publish(options, systems, "demo clip, one thread a process")
+    report.publish(options, systems, "demo clip, one thread")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,14 @@
 
 A receiver with its page, and its own browser: real Chromium without a GPU.
 
-    first_upload_s   the first upload after the start; what it has waited for is said in seconds by stage
+    first_upload_s   the first upload after the start, which waits for the sender process for pictures
     upload_…_s       from the beginning of an upload to its OBJ on the client's side, one picture after the other
     four_at_once_…_s the same with four clients at once
     first_mesh_s     from opening the page, with an empty cache, to the first mesh that is drawn, while a sender runs
     page_bytes       what the browser has loaded until then, as it travels
     shown_fps        meshes a second that the browser draws of the running sender
-    unwatched_fps    frames a second of the demo clip, from its first published frame to its last, as fast as they come
-    watched_fps      the same while the browser shows them
-    help_s           `--help` of a daemon, the slower of the two, median of five
-    wrong_flag_s     the same with a flag that there is not
 
-The pictures are frames of the demo clip. The first picture waits for the start of the sender process for pictures.
+The pictures are frames of the demo clip.
 Needs Debian's `chromium`.
 """
 
@@ -41,7 +37,7 @@ from tests.support.demo_clip import demo_pictures
 
 UPLOADS, QUICK_UPLOADS = 20, 8
 AT_ONCE = 4
-_OPENINGS, _WATCH_S, _COMMANDS = 3, 8.0, 5
+_OPENINGS, _WATCH_S = 3, 8.0
 _TIMEOUT_S = 120.0
 _PASSWORD = "a long password of the bench"
 
@@ -114,55 +110,15 @@ def upload(page: str, headers: dict[str, str], picture: bytes) -> float:
     return time.perf_counter() - began_s
 
 
-def first_upload(page: str, headers: dict[str, str], picture: bytes) -> dict[str, float]:
-    """Seconds of each stage of an upload, in order, and of all of it.
-
-    Raises:
-        OutputError: the receiver refuses the picture.
-    """
-    began_s = time.perf_counter()
-    stages, stage, since_s = dict[str, float](), "upload", began_s
-    files, accept = {"image": ("frame.jpg", picture, "image/jpeg")}, {"Accept": "application/x-ndjson"}
-    with (
-        httpx.Client(base_url=page, timeout=_TIMEOUT_S, headers=headers) as client,
-        client.stream("POST", "/upload", files=files, headers=accept) as answer,
-    ):
-        for event in map(json.loads, answer.iter_lines()):
-            if event["event"] == "error":
-                raise OutputError(f"the upload was refused: {event['status']} {event['detail']}")
-            now_s = time.perf_counter()
-            stages[stage], stage, since_s = now_s - since_s, event.get("stage", ""), now_s
-    return {**stages, "all": time.perf_counter() - began_s}
-
-
-def command_figures() -> dict[str, float]:
-    """Times of the daemons' commands that end before they import any network."""
-    return {
-        f"{name}_s": max(_command_s(daemon, flag) for daemon in ("sender", "receiver"))
-        for name, flag in (("help", "--help"), ("wrong_flag", "--no-such-flag"))
-    }
-
-
-def _command_s(daemon: str, flag: str) -> float:
-    """Median of five."""
-    spent_s = []
-    for _ in range(_COMMANDS):
-        began_s = time.perf_counter()
-        subprocess.run([sys.executable, "-m", daemon, flag], capture_output=True, check=False)
-        spent_s.append(time.perf_counter() - began_s)
-    return statistics.median(spent_s)
-
-
 def upload_figures(page: str, count: int) -> dict[str, float]:
     """Times of uploads: the first, then one after the other and four at once."""
     headers, found = account(page), demo_pictures(count)
-    first = first_upload(page, headers, found[0])
-    print("first upload: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in first.items()))
+    first_s = upload(page, headers, found[0])
     single = [upload(page, headers, picture) for picture in found]
     with ThreadPoolExecutor(AT_ONCE) as clients:
         together = list(clients.map(lambda picture: upload(page, headers, picture), found))
     return {
-        "first_upload_s": first["all"],
+        "first_upload_s": first_s,
         "upload_p50_s": percentile(single, 50),
         "upload_p95_s": percentile(single, 95),
         "four_at_once_p50_s": percentile(together, 50),
@@ -202,36 +158,6 @@ class Opening:
     def _count(self, sizes: object) -> None:
         assert isinstance(sizes, dict)
         self.loaded_bytes += sizes["responseBodySize"] + sizes["responseHeadersSize"]
-
-
-def clip_fps(peer: str, out: Path) -> float:
-    """Frames a second that are published while a sender plays the demo clip.
-
-    Raises:
-        OutputError: fewer than two are.
-    """
-    records = out / "frames.jsonl"
-    before = len(records.read_bytes().splitlines())
-    command = [sys.executable, "-m", "sender", "--camera", "demo", "--peer", peer]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    frames = [json.loads(line) for line in records.read_bytes().splitlines()[before:]]
-    published_s = sorted(float(frame["captured_at"] + frame["age_ms"] / 1e3) for frame in frames)
-    if len(published_s) < 2:
-        raise OutputError("the receiver has published nothing of the demo clip")
-    return (len(published_s) - 1) / (published_s[-1] - published_s[0])
-
-
-def watched_figures(page: str, peer: str, out: Path) -> dict[str, float]:
-    """What a browser on the same machine costs the daemons, which draws on the processor."""
-    unwatched = clip_fps(peer, out)
-    with sync_playwright() as playwright, ThreadPoolExecutor(1) as player:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
-        opening = Opening(browser, page)
-        watched = player.submit(clip_fps, peer, out)
-        opening.wait_for(lambda _: watched.done(), _TIMEOUT_S)
-        opening.close()
-        browser.close()
-    return {"unwatched_fps": unwatched, "watched_fps": watched.result()}
 
 
 def page_figures(page: str) -> dict[str, float]:
@@ -274,13 +200,7 @@ def _work(options: argparse.Namespace) -> None:
         report.progress("the live page")
         with playing(peer):
             found |= page_figures(page)
-        report.progress("the demo clip")
-        found |= watched_figures(page, peer, Path(folder))
-    report.progress("the commands")
-    found |= command_figures()
-    print(report.machine_line())
-    print(report.table({"bodywire": found}))
-    report.write_json(options, {"bodywire": found})
+    report.publish(options, {"bodywire": found}, "the page")
 
 
 if __name__ == "__main__":

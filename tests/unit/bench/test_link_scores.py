@@ -9,7 +9,6 @@ import pytest
 
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
-from tests.bench.capacity import score
 from tests.bench.failures import FAILURES, Line, evaluate
 from tests.bench.link import display_ages, oldest_s, oracle
 from tests.bench.rate import LabelClip, Sent, raw
@@ -37,13 +36,6 @@ def test_oracle_sends_every_frame_on_a_fast_link_and_the_newest_on_a_slow_one() 
     # 130 bytes a second: one frame a second, captured at most one frame interval before it was sent.
     assert np.diff(shown) == pytest.approx(1.0, abs=0.04)
     assert (shown - captured).max() < 1.05
-
-
-def test_error_of_the_capacity_leaves_out_the_start() -> None:
-    early = [(1.0, 9e9, True), (2.0, None, False)]
-    late = [(6.0, 1.1e6, True), (7.0, 0.9e6, True), (8.0, 1.1e6, True)]
-    assert score([*early, *late], 1.0)["error_p50"] == pytest.approx(0.1)
-    assert score([(6.0, None, False)] * 3, 1.0)["error_p50"] == pytest.approx(1.0)
 
 
 def test_bytes_are_counted_by_direction_and_divided_by_the_frames_of_an_interval(tmp_path: Path) -> None:
@@ -114,9 +106,3 @@ def test_raw_numbers_repeat_slow_groups_by_the_codecs_rule() -> None:
     }
     for plain, packed in zip(sent(still[:3]), sent(still[:3], packed=True), strict=True):
         np.testing.assert_array_equal(plain.labels, packed.labels)
-
-
-def test_a_lower_bound_is_wrong_only_if_it_is_too_high() -> None:
-    found = score([(6.0, 0.5e6, False), (7.0, 1.2e6, False)], 1.0)
-    assert found["error_p50"] == pytest.approx(0.1)
-    assert found["at_least"] == 1.0

@@ -28,7 +28,6 @@ from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations
 from tests.bench.reconstruction_scores import image_figures
 from tests.bench.silhouettes import Match, figures, longest_swap
 from tests.bench.still import SETTLING_FRAMES, clip_figures
-from tests.bench.video_figures import Published, arm_lag, video_figures
 from tests.support.shapes import sphere
 
 
@@ -123,30 +122,6 @@ def test_people_in_their_boxes_and_a_peer_on_the_same_crops(tmp_path: Path, monk
     assert boxed.of_peer(Path(sys.executable))[1][16] == pytest.approx([150, 90], abs=1)
     with pytest.raises(UsageError, match=r"--peer .*missing.*pip install mediapipe"):
         boxed.of_peer(tmp_path / "missing")
-
-
-def standing(x: float = 0.0, wave: float = 0.0) -> FloatArray:
-    """Keypoints (17, 2) of a person of 200 pixels whose arms are moved by `wave`."""
-    keypoints = np.stack([np.full(17, x), np.linspace(0, 200, 17)], axis=1).astype(np.float32)
-    keypoints[7:11, 0] += wave
-    return keypoints
-
-
-def test_lag_of_arms_and_jitter_of_resting_keypoints() -> None:
-    rest = {0: np.zeros((17, 3), np.float32)}
-    for lag in (0, 3):
-        waves = [(standing(wave=40 * np.sin((k - lag) / 3)), standing(wave=40 * np.sin(k / 3))) for k in range(60)]
-        frames = [Published({0: shown}, rest, {0: perceived}) for shown, perceived in waves]
-        assert arm_lag(frames) == lag
-    assert np.isnan(arm_lag(frames[:5]))
-    # The body rests and its published joints jump by 2 mm; then it walks.
-    still = [Published({0: standing()}, {0: np.full((17, 3), 0.002 * (k % 2))}, {0: standing()}) for k in range(10)]
-    walk = [Published({0: standing()}, {0: np.full((17, 3), 0.1 * k)}, {0: standing(20 * k)}) for k in range(1, 6)]
-    found = video_figures([*still, *walk])
-    assert found["joint_jump_at_rest_mm"] == pytest.approx(2 * 3**0.5)
-    assert found["at_rest_share"] == pytest.approx(9 / 14)
-    nobody = video_figures([Published({}, {}, {})] * 2)
-    assert nobody["found_share"] == 0 and np.isnan(nobody["arm_lag_frames"])
 
 
 def walker(frame: int) -> FloatArray:
