@@ -25,8 +25,9 @@ from receiver.web.metrics import WebMetrics
 
 logger = logging.getLogger(__name__)
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""Methods of requests that change nothing."""
 _POLICY_VIOLATION = 1008
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _ERRORS_LOGGED_EVERY_S = 10.0
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -128,7 +129,7 @@ class Guard:
             return "this page is for its own machine only: open it as http://127.0.0.1 with its port"
         if not self._loopback and self._hosts is not None and not _is_named(headers.get("host", ""), self._hosts):
             return "this page does not have the name that the request has for it: its administrator gives --http-host"
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and is_of_another_site(headers):
             return "the request comes from a page of another site"
         return None
@@ -136,9 +137,7 @@ class Guard:
     def _log_failure(self, scope: Scope) -> None:
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _ERRORS_LOGGED_EVERY_S
-            # Not the path: it may have the secret of a link.
-            path = getattr(scope.get("route"), "path", scope.get("path", ""))
-            logger.exception("a request of the page failed: %s", path)
+            logger.exception("a request of the page failed: %s", scope.get("path", ""))
 
 
 def is_encrypted(connection: HTTPConnection) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
@@ -19,7 +18,7 @@ from receiver.web.accounts.api import accounts_api
 from receiver.web.accounts.identity import identify
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
-from receiver.web.accounts.store import Account, account_exists
+from receiver.web.accounts.store import account_exists
 from receiver.web.clips import ClipPlayer
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database
@@ -65,10 +64,10 @@ class UploadService:
 
     def install(self, app: FastAPI, access: Access, hub: LiveHub) -> None:
         """Adds the routes, and what their requests look for."""
-        app.state.accounts, app.state.models = self.accounts, self.models
+        app.state.accounts, app.state.models, app.state.admission = self.accounts, self.models, self.admission
         app.state.library = LibrarySite(self.library, self.clips, hub, access, self.accounts.sign_up_open)
         app.include_router(library_api())
-        app.include_router(accounts_api(access.may_sign_up, self.models, self.library, self.admission))
+        app.include_router(accounts_api(access.may_sign_up))
         app.include_router(models_api())
 
 
@@ -107,8 +106,8 @@ async def open_service(
         library = Library(directory, database, clock)
         admission = Admission(
             uploads,
-            partial(_exists, database),
-            partial(_count_models, database),
+            lambda account: database.read_async(account_exists, account),
+            lambda account: database.read_async(store.count_models, account),
             lambda account: len(library.clips_of(account.name)),
         )
         models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
@@ -126,19 +125,9 @@ async def open_service(
         yield UploadService(service, models, library, clips, admission, uploads)
 
 
-async def _exists(database: Database, account: Account) -> bool:
-    """Whether an account was not removed."""
-    return await database.read_async(lambda session: account_exists(session, account))
-
-
-async def _count_models(database: Database, account: Account) -> int:
-    """How many models an account keeps."""
-    return await database.read_async(lambda session: store.count_models(session, account))
-
-
 def _recovered_files(out: Path, database: Database) -> ModelFiles:
     files = ModelFiles(models_folder(out))
-    files.recover(lambda models: database.read(lambda session: store.existing_models(session, models)))
+    files.recover(lambda models: database.read(store.existing_models, models))
     return files
 
 

@@ -9,18 +9,16 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from receiver.web.accounts import store
-from receiver.web.accounts.identity import BrowserReader, BrowserWriter, Visitor, accounts_of, forget, remember
+from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget, remember
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
-from receiver.web.accounts.service import SignedIn, SignUpClosed, WrongPassword
+from receiver.web.accounts.service import Identity, SignUpClosed, WrongPassword
 from receiver.web.accounts.store import MAX_TOKENS, NameTaken, TooManyTokens
 from receiver.web.client_address import address_key
-from receiver.web.library.service import Library
-from receiver.web.models.service import ModelService
+from receiver.web.library.permissions import site_of
 from receiver.web.problems import problem, problems, retry_later
 from receiver.web.rate_limits import TriedTooOften
 from receiver.web.small_body import Given, SmallBodyRoute
-from receiver.web.uploads.jobs import Admission
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
 Password = Annotated[str, Field(max_length=MAX_PASSWORD)]
@@ -103,9 +101,7 @@ class TokenMade(BaseModel):
     token: str
 
 
-def accounts_api(
-    may_sign_up: Callable[[Request], Awaitable[None]], models: ModelService, library: Library, admission: Admission
-) -> APIRouter:
+def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter:
     """The routes `/api/accounts`, `/api/session`, `/api/password`, `/api/account` and `/api/tokens`."""
     api = APIRouter(prefix="/api", tags=["accounts"], route_class=SmallBodyRoute)
     sign_up_checks = [Depends(may_sign_up)]
@@ -114,34 +110,11 @@ def accounts_api(
     api.post("/session", responses=writing)(sign_in)
     api.delete("/session", status_code=204, responses=reading)(sign_out)
     api.put("/password", responses=writing)(change_password)
+    api.get("/account", responses=reading)(show_account)
+    api.delete("/account", status_code=204, responses=writing)(delete_account)
     api.get("/tokens", responses=reading)(list_tokens)
     api.post("/tokens", status_code=201, responses=writing)(make_token)
     api.delete("/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 422, 503))(revoke_token)
-
-    async def show_account(identity: BrowserReader, request: Request) -> AccountUse:
-        """Says how much of what the account may have it has."""
-        account = identity.account
-        row = await accounts_of(request).database.read_async(store.find_account, account.name)
-        return AccountUse(
-            account=account.name,
-            created_at=datetime.fromtimestamp(row.created_at if row else 0.0, UTC),
-            models=await admission.models(account),
-            clips=admission.clips(account),
-            models_allowed=admission.most,
-        )
-
-    async def delete_account(
-        given: PasswordGiven, identity: BrowserWriter, request: Request, response: Response
-    ) -> None:
-        """Deletes the account with its models and tokens, and the sessions of its cameras and clips."""
-        name, address = identity.account.name, client_address(request)
-        async with attempt(wrong_password_status=403):
-            account = await accounts_of(request).authenticate(name, given.password, address)
-        await library.remove_account(account, models.files)
-        forget(request, response)
-
-    api.get("/account", responses=reading)(show_account)
-    api.delete("/account", status_code=204, responses=writing)(delete_account)
     return api
 
 
@@ -161,14 +134,14 @@ async def sign_in(given: NameAndPassword, request: Request, response: Response, 
     return remembered(request, response, signed_in)
 
 
-async def sign_out(request: Request, response: Response, identity: BrowserWriter) -> None:
+async def sign_out(request: Request, response: Response, identity: Browser) -> None:
     """Ends the browser's session."""
     await accounts_of(request).database.write_async(store.remove_session, identity.session or "")
     forget(request, response)
 
 
 async def change_password(
-    given: PasswordChange, identity: BrowserWriter, request: Request, response: Response
+    given: PasswordChange, identity: Browser, request: Request, response: Response
 ) -> AccountShown:
     """Changes the password; all other browsers are signed out."""
     accounts, address = accounts_of(request), client_address(request)
@@ -177,13 +150,35 @@ async def change_password(
     return remembered(request, response, signed_in)
 
 
-async def list_tokens(request: Request, identity: BrowserReader) -> TokensShown:
+async def show_account(identity: Browser, request: Request) -> AccountUse:
+    """Says how much of what the account may have it has."""
+    account, admission = identity.account, request.app.state.admission
+    row = await accounts_of(request).database.read_async(store.find_account, account.name)
+    return AccountUse(
+        account=account.name,
+        created_at=datetime.fromtimestamp(row.created_at if row else 0.0, UTC),
+        models=await admission.models(account),
+        clips=admission.clips(account),
+        models_allowed=admission.most,
+    )
+
+
+async def delete_account(given: PasswordGiven, identity: Browser, request: Request, response: Response) -> None:
+    """Deletes the account with its models and tokens, and the sessions of its cameras and clips."""
+    name, address = identity.account.name, client_address(request)
+    async with attempt(wrong_password_status=403):
+        account = await accounts_of(request).authenticate(name, given.password, address)
+    await site_of(request).library.remove_account(account)
+    forget(request, response)
+
+
+async def list_tokens(request: Request, identity: Browser) -> TokensShown:
     """Lists the account's bearer tokens, without their secrets."""
     tokens = await accounts_of(request).database.read_async(store.list_tokens, identity.account)
     return TokensShown(tokens=[TokenShown.model_validate(token) for token in tokens])
 
 
-async def make_token(given: LabelGiven, request: Request, identity: BrowserWriter) -> TokenMade:
+async def make_token(given: LabelGiven, request: Request, identity: Browser) -> TokenMade:
     """Makes a bearer token for programs; the answer is the only place where its secret is shown."""
     accounts = accounts_of(request)
     async with attempt():
@@ -193,7 +188,7 @@ async def make_token(given: LabelGiven, request: Request, identity: BrowserWrite
     return TokenMade(id=token.id, label=token.label, token=secret)
 
 
-async def revoke_token(token: TokenId, request: Request, identity: BrowserWriter) -> None:
+async def revoke_token(token: TokenId, request: Request, identity: Browser) -> None:
     """Revokes a bearer token at once."""
     if not await accounts_of(request).database.write_async(store.remove_token, identity.account, token):
         raise problem(404, "there is no such token")
@@ -221,11 +216,11 @@ async def attempt(wrong_password_status: int = 401) -> AsyncIterator[None]:
         raise retry_later(429, "many people are signing in: try again in a few seconds", 5.0) from error
 
 
-def remembered(request: Request, response: Response, signed_in: SignedIn) -> AccountShown:
+def remembered(request: Request, response: Response, signed_in: Identity) -> AccountShown:
     """The answer to somebody who has signed in, with the cookie."""
-    remember(request, response, signed_in)
+    remember(request, response, signed_in.session or "")
     response.headers["Cache-Control"] = "no-store"
-    return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf)
+    return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf or "")
 
 
 def client_address(request: Request) -> str:

@@ -18,7 +18,6 @@ from receiver.web.accounts.names import checked_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
-from receiver.web.models.files import ModelFiles, models_folder
 
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
 
@@ -100,8 +99,7 @@ def _remove(database: Database, options: argparse.Namespace) -> None:
     from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 
     account = _account(database, options.name)
-    files, now = ModelFiles(models_folder(options.out)), SYSTEM_CLOCK.wall()
-    models = remove_account(database, files, options.out, account, now)
+    models = remove_account(database, options.out, account, SYSTEM_CLOCK.wall())
     print(f"removed {account.name} and {models} models")
     if not (options.out / "frames.jsonl").exists():
         return

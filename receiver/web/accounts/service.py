@@ -33,15 +33,16 @@ class SignUpClosed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A new session (`secret`: for the cookie)."""
+class Identity:
+    """Who makes a request, by the secret of a session; None if a bearer token proves it."""
 
     account: Account
-    secret: str
+    session: str | None = None
 
     @property
-    def csrf(self) -> str:
-        return secrets.csrf_token(self.secret)
+    def csrf(self) -> str | None:
+        """What `X-CSRF-Token` must be; None for a bearer token, which no other site can make a browser send."""
+        return None if self.session is None else secrets.csrf_token(self.session)
 
 
 class AccountService:
@@ -61,7 +62,7 @@ class AccountService:
         self._sign_ups, self._sign_ins = RateLimits(_SIGN_UPS_OF_ADDRESS), RateLimits(_SIGN_INS_OF_ADDRESS)
         self._failures_of_address, self._failures = RateLimits(_FAILURES_OF_ADDRESS), RateLimits(_FAILURES)
 
-    async def sign_up(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
+    async def sign_up(self, name: str, password: str, address: str, previous: str | None = None) -> Identity:
         """Makes an account and signs it in.
 
         Args:
@@ -84,7 +85,7 @@ class AccountService:
         logger.info("account %s signed up from %s", printable(account.name, 100), printable(address, 100))
         return await self._begin_session(account, previous)
 
-    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> SignedIn:
+    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> Identity:
         """Begins a session; its secret is new in any case, and the browser's previous session ends.
 
         Args:
@@ -125,7 +126,7 @@ class AccountService:
         self._failures.forget(key)
         return Account(row.id, row.name)
 
-    async def change_password(self, account: Account, old: str, new: str, address: str) -> SignedIn:
+    async def change_password(self, account: Account, old: str, new: str, address: str) -> Identity:
         """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
 
         Raises:
@@ -159,7 +160,7 @@ class AccountService:
             await self.database.write_async(use, secret, now)
         return found[0] if found else None
 
-    async def _begin_session(self, account: Account, previous: str | None) -> SignedIn:
+    async def _begin_session(self, account: Account, previous: str | None) -> Identity:
         secret, now = secrets.new_session_secret(), self.clock.wall()
 
         def work(session: Session) -> None:
@@ -168,4 +169,4 @@ class AccountService:
             store.add_session(session, account, secret, now)
 
         await self.database.write_async(work)
-        return SignedIn(account, secret)
+        return Identity(account, secret)

@@ -7,16 +7,15 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse
-from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, StreamingResponse
 
 from common.errors import UsageError
 from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_records import SessionState, file_stem
-from receiver.web.accounts.identity import Csrf, Writer, check_csrf
+from receiver.web.accounts.identity import Holder, Visitor
 from receiver.web.library.clips import FIELD
 from receiver.web.library.downloads import FORMATS, chunks, zipped
-from receiver.web.library.permissions import LibrarySite, Manager
+from receiver.web.library.permissions import Manager, site_of
 from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
 from receiver.web.problems import problem, problems, retry_later
@@ -36,28 +35,12 @@ Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE)]
 Format = Literal["glb", "usdz", "bvh", "zip"]
 
 
-def site_of(connection: HTTPConnection) -> LibrarySite:
-    """The `LibrarySite` of the application."""
-    found: LibrarySite = connection.app.state.library
-    return found
-
-
-async def _watcher(request: Request) -> Manager:
+async def _manager(request: Request, visitor: Visitor) -> Manager:
     """Who asks, if they may watch. Raises HTTPException."""
-    return await site_of(request).manager(request)
+    return await site_of(request).manager(request, visitor)
 
 
-Watching = Annotated[Manager, Depends(_watcher)]
-
-
-async def _changer(manager: Watching, csrf: Csrf = None) -> Manager:
-    """Who asks for a change. Raises HTTPException."""
-    if manager.identity is not None:
-        check_csrf(manager.identity, csrf)
-    return manager
-
-
-Changing = Annotated[Manager, Depends(_changer)]
+Watching = Annotated[Manager, Depends(_manager)]
 
 
 async def _found(number: Number, request: Request, manager: Watching) -> SessionState:
@@ -65,7 +48,7 @@ async def _found(number: Number, request: Request, manager: Watching) -> Session
     return _existing(request, number, manager)
 
 
-async def _to_change(number: Number, request: Request, manager: Changing) -> SessionState:
+async def _to_change(number: Number, request: Request, manager: Watching) -> SessionState:
     """A session that somebody may change. Raises HTTPException."""
     state = _existing(request, number, manager)
     if not manager.may_change(state):
@@ -125,7 +108,7 @@ async def get_mesh(name: MeshName, request: Request, manager: Watching) -> FileR
     return await _mesh_file(request, name)
 
 
-async def upload_clip(request: Request, identity: Writer) -> Response:
+async def upload_clip(request: Request, identity: Holder) -> Response:
     """Records what a video shows as a session, and answers when that has ended.
 
     A client that ends the connection before cancels the upload; nothing is left of it.
@@ -196,7 +179,7 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
     return StreamingResponse(content, media_type=FORMATS[ending], headers=headers)
 
 
-async def rename(given: NameGiven, request: Request, manager: Changing, state: ToChange) -> SessionShown:
+async def rename(given: NameGiven, request: Request, manager: Watching, state: ToChange) -> SessionShown:
     """Gives a session a name."""
     try:
         await site_of(request).library.rename(state.number, given.name)

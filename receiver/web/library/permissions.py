@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from receiver.publish.session_records import SessionState
 from receiver.web.access import Access
-from receiver.web.accounts.identity import Identity, identify
+from receiver.web.accounts.service import Identity
 from receiver.web.library.clips import ClipService
 from receiver.web.library.schemas import SessionShown
 from receiver.web.library.service import Library
@@ -52,14 +53,20 @@ class LibrarySite:
     access: Access
     sign_up_open: bool
 
-    async def manager(self, request: Request) -> Manager:
-        """Who makes a request. Raises HTTPException (401) if they may not watch."""
+    async def manager(self, request: Request, identity: Identity | None) -> Manager:
+        """What somebody who makes a request may see. Raises HTTPException (401) if they may not watch."""
         await self.access.may_watch(request)
         trusted = not (self.access.needs_account and self.sign_up_open)
-        return Manager(await identify(request), trusted)
+        return Manager(identity, trusted)
 
     def shown(self, state: SessionState, manager: Manager) -> SessionShown:
         """A session as it is shown to somebody."""
         live = self.hub.sessions.get(state.number)
         connected = live is not None and live.connected
         return SessionShown.from_state(state, connected=connected, may_change=manager.may_change(state))
+
+
+def site_of(connection: HTTPConnection) -> LibrarySite:
+    """The `LibrarySite` of the application."""
+    found: LibrarySite = connection.app.state.library
+    return found

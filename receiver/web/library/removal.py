@@ -14,13 +14,13 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
-from receiver.web.models.files import ModelFiles
+from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.owners import account_key, key_of_session
 
 _NOTE = ".removed-account-"
 
 
-def remove_account(database: Database, files: ModelFiles, out: Path, account: Account, now: float) -> int:
+def remove_account(database: Database, out: Path, account: Account, now: float) -> int:
     """Removes an account, its tokens, browsers and models, and notes that its sessions are to be deleted.
 
     Returns:
@@ -29,6 +29,8 @@ def remove_account(database: Database, files: ModelFiles, out: Path, account: Ac
     Raises:
         OutputError: the disk cannot be written, or the database does not answer; the account is still there then.
     """
+
+    files = ModelFiles(models_folder(out))
 
     def work(session: Session) -> list[str]:
         models = store.remove_account(session, account)

@@ -17,7 +17,6 @@ from receiver.web.library.downloads import Exports
 from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 from receiver.web.library.thumbnails import thumbnail
-from receiver.web.models.files import ModelFiles
 from receiver.web.owners import account_key, is_clip, key_of_session
 
 logger = logging.getLogger(__name__)
@@ -81,10 +80,10 @@ class Library:
         """Deletes sessions with their files. Raises SessionInUse or OutputError."""
         await asyncio.to_thread(self._directory.delete, [state.number for state in states])
 
-    async def remove_account(self, account: Account, files: ModelFiles) -> None:
+    async def remove_account(self, account: Account) -> None:
         """Removes an account with its models and sessions; a session in use is deleted later. Raises OutputError."""
         now = self._clock.wall()
-        await asyncio.to_thread(remove_account, self._database, files, self.out, account, now)
+        await asyncio.to_thread(remove_account, self._database, self.out, account, now)
         await self.delete_of_removed()
 
     async def delete_of_removed(self) -> None:

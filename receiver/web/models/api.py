@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from common.errors import UsageError
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
-from receiver.web.accounts.identity import Reader, Writer
+from receiver.web.accounts.identity import Holder
 from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
 from receiver.web.library.downloads import FORMATS
@@ -162,7 +162,7 @@ def models_of(connection: HTTPConnection) -> ModelService:
     return found
 
 
-async def upload(request: Request, identity: Writer) -> Response:
+async def upload(request: Request, identity: Holder) -> Response:
     """Reconstructs the people of a picture and keeps their meshes.
 
     The file name is kept to be shown; metadata of the picture are not kept.
@@ -178,7 +178,7 @@ def _shown(model: ModelRow) -> dict[str, Any]:
     return ModelShown.from_row(model).model_dump(mode="json")
 
 
-async def list_models(request: Request, identity: Reader) -> ModelsListed:
+async def list_models(request: Request, identity: Holder) -> ModelsListed:
     """Lists the account's models."""
     models = models_of(request)
     await models.prepare()
@@ -186,7 +186,7 @@ async def list_models(request: Request, identity: Reader) -> ModelsListed:
     return ModelsListed(models=[ModelListed.from_row(row) for row in listed])
 
 
-async def show_model(model: ModelId, request: Request, identity: Reader) -> ModelShown:
+async def show_model(model: ModelId, request: Request, identity: Holder) -> ModelShown:
     """Describes a model."""
     found = await models_of(request).model(identity.account, model)
     if found is None:
@@ -194,7 +194,7 @@ async def show_model(model: ModelId, request: Request, identity: Reader) -> Mode
     return ModelShown.from_row(found)
 
 
-async def delete_model(model: ModelId, request: Request, identity: Writer) -> None:
+async def delete_model(model: ModelId, request: Request, identity: Holder) -> None:
     """Deletes a model with its files."""
     if not await models_of(request).remove(identity.account, model):
         raise problem(404, "there is no such model")
@@ -204,7 +204,7 @@ async def get_file(
     model: ModelId,
     file: Annotated[str, Path(max_length=40, description="person-N.obj …")],
     request: Request,
-    identity: Reader,
+    identity: Holder,
     wear: Words = (),
     tint: Words = (),
     shape: Words = (),
