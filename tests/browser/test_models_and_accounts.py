@@ -159,12 +159,13 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
     for content, error, shown in (
         (picture[:5000], None, "The picture is damaged or incomplete: export it again."),
         (picture, PictureRefused("nobody can be seen"), "Nobody can be seen."),
-        (picture, PicturesUnavailable("all workers are busy"), "All workers are busy."),
+        (picture, PicturesUnavailable("all workers are busy"), "Waiting for the receiver"),
     ):
         server.picture_error = error
         choose(models, content)
-        expect(models.get_by_role("alert")).to_have_text(shown)
-        expect(models.get_by_role("button", name="Choose files")).to_be_enabled()
+        expect(models.locator(".queue li")).to_contain_text(shown)
+    server.picture_error = None
+    expect(models.get_by_role("heading", name="dancer.jpg")).to_be_visible()
 
 
 def test_broken_picture_of_ten_stops_no_other(
@@ -200,7 +201,7 @@ def test_pictures_of_a_zip_are_uploaded(models: Page, server: PageServer, pictur
 
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
     choose(models, b"hello", "notes.txt", "text/plain")
-    expect(models.get_by_role("alert")).to_contain_text("This is neither a picture nor a clip.")
+    expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This is neither a picture nor a clip.")
     assert server.models == []
 
 

@@ -65,7 +65,7 @@ def library_api() -> APIRouter:
     api = APIRouter(tags=["sessions"])
     path = "/api/sessions/{number}"
     reading, writing = (401, 404, 422), problems(400, 401, 403, 404, 409, 413, 422, 503)
-    api.get("/api/sessions", responses=problems(401))(list_sessions)
+    api.get("/api/sessions", responses=problems(401, 422))(list_sessions)
     api.post(
         "/api/sessions",
         status_code=201,

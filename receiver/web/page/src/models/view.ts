@@ -1,18 +1,14 @@
 /** The models view: upload pictures, and the models that came of them. */
 
 import type { App } from "../shell/app.ts";
-import { explain, RequestError } from "../shell/api.ts";
+import { explain } from "../shell/api.ts";
 import { fill, h, icon, setText } from "../shell/dom.ts";
 import { day, people } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
 import type { Model, ModelSummary } from "./types.ts";
 import { DetailView, type Detail } from "../shell/detail-view.ts";
-import { ACCEPT, kindOf } from "../uploads/files.ts";
-import { STAGES, STARTING, UploadQueue } from "../uploads/queue.ts";
-import { uploadPicture } from "../uploads/upload.ts";
-
-const NEITHER =
-  "This is neither a picture nor a clip. Choose a JPEG, PNG, WebP, HEIC, AVIF, GIF, MP4, MOV or WebM file.";
+import { ACCEPT } from "../uploads/files.ts";
+import { UploadQueue } from "../uploads/queue.ts";
 
 export class ModelsView extends DetailView {
   readonly #input = h("input", {
@@ -32,11 +28,9 @@ export class ModelsView extends DetailView {
     onchange: () => this.#chosen(this.#camera.files),
   });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
-  readonly #progress = h("ol", { class: "progress", "aria-live": "polite", hidden: true });
   readonly #list = h("ul", { class: "gallery" });
   readonly #drop = h("div", { class: "drop" });
-  readonly #queue = new UploadQueue(this.app, () => void this.#reload());
-  #busy = false;
+  readonly #queue = new UploadQueue(this.app, (opened) => void this.#made(opened));
 
   constructor(app: App, element: HTMLElement) {
     super(app, element);
@@ -56,15 +50,7 @@ export class ModelsView extends DetailView {
         h("a", { class: "button primary", href: "#account" }, status.sign_up ? "Sign in or sign up" : "Sign in"),
       );
     } else {
-      fill(
-        this.home,
-        h("h1", {}, "Models"),
-        this.#drop,
-        this.#progress,
-        this.#queue.element,
-        this.#message,
-        this.#list,
-      );
+      fill(this.home, h("h1", {}, "Models"), this.#drop, this.#queue.element, this.#message, this.#list);
       void this.#reload();
       this.route();
     }
@@ -111,52 +97,13 @@ export class ModelsView extends DetailView {
 
   #chosen(files: FileList | null): void {
     // A copy: the list is emptied with its control.
-    const chosen = [...(files ?? [])];
-    const [file] = chosen;
-    this.#message.textContent = "";
-    if (!file) return;
-    const kind = kindOf(file);
-    if (kind === null && chosen.length === 1) this.#message.textContent = NEITHER;
-    else if (chosen.length > 1 || kind !== "picture" || this.#queue.isBusy) void this.#queue.add(chosen);
-    else if (!this.#busy) void this.#upload(file);
+    if (files?.length) void this.#queue.add([...files]);
     this.#input.value = this.#camera.value = "";
   }
 
-  async #upload(file: File): Promise<void> {
-    this.#setBusy(true);
-    this.#stage("upload");
-    try {
-      const model = await uploadPicture(this.app.api, file, (stage) => this.#stage(stage));
-      await this.#reload();
-      location.hash = `models/${model.id}`;
-    } catch (error) {
-      this.#message.textContent = explain(error);
-      if (error instanceof RequestError && error.status === 401) void this.app.refresh();
-    } finally {
-      this.#setBusy(false);
-    }
-  }
-
-  #setBusy(busy: boolean): void {
-    this.#busy = busy;
-    this.#progress.hidden = !busy;
-    this.#drop.classList.toggle("busy", busy);
-    for (const button of this.#drop.querySelectorAll("button")) button.disabled = busy;
-  }
-
-  #stage(stage: string): void {
-    const starting = stage === "starting";
-    const now = STAGES.findIndex(([key]) => key === (starting ? "queue" : stage));
-    fill(
-      this.#progress,
-      ...STAGES.map(([, name], step) =>
-        h(
-          "li",
-          { class: step < now ? "done" : step === now ? "now" : "next", "aria-current": step === now ? "step" : null },
-          starting && step === now ? STARTING : name,
-        ),
-      ),
-    );
+  async #made(opened: string | null): Promise<void> {
+    await this.#reload();
+    if (opened?.startsWith("#models/") && this.isShown) location.hash = opened;
   }
 
   async #reload(): Promise<void> {

@@ -14,16 +14,16 @@ const TRIES = 20;
 const PAUSE_MS = 3e3;
 
 /** What the stages of an upload are called; receiver/web/pictures.py and library/clips.py name them. */
-export const STAGES: readonly [key: string, name: string][] = [
+const STAGES = new Map([
   ["upload", "Uploading"],
   ["queue", "Waiting"],
+  ["starting", "Starting the recogniser, a few seconds"],
   ["perception", "Finding people"],
   ["link", "Sending labels"],
   ["reconstruction", "Building meshes"],
+  ["clip", "Building meshes"],
   ["files", "Saving files"],
-];
-export const STARTING = "Starting the recogniser, a few seconds";
-const NAMES = new Map([...STAGES, ["starting", STARTING], ["clip", "Building meshes"]]);
+]);
 
 interface Entry {
   file: File;
@@ -36,7 +36,7 @@ interface Entry {
 export class UploadQueue {
   readonly element: HTMLElement;
   readonly #app: App;
-  readonly #done: () => void;
+  readonly #done: (opened: string | null) => void;
   readonly #summary = h("p", { role: "status" });
   readonly #bar = h("progress", { max: 1, value: 0, "aria-label": "Files that are done" });
   readonly #list = h("ul", { class: "queue-list", tabindex: 0, "aria-label": "Files" });
@@ -46,21 +46,17 @@ export class UploadQueue {
   #failed = 0;
   #working = 0;
 
-  /** @param done is called after each file. */
-  constructor(app: App, done: () => void) {
+  /** @param done is called after each file; with the address of what came of it, if it was the only one. */
+  constructor(app: App, done: (opened: string | null) => void) {
     this.#app = app;
     this.#done = done;
     const head = h("div", { class: "queue-head" }, this.#summary, this.#bar);
     this.element = h("section", { class: "card queue", hidden: true, "aria-label": "Uploads" }, head, this.#list);
   }
 
-  get isBusy(): boolean {
-    return this.#working + this.#waiting.length > 0;
-  }
-
   /** Adds pictures and clips, and the pictures in ZIPs. */
   async add(files: Iterable<File>): Promise<void> {
-    if (!this.isBusy) this.#clear();
+    if (this.#working + this.#waiting.length === 0) this.#clear();
     for (const file of files) {
       if (kindOf(file) !== "zip") this.#enter(file);
       else {
@@ -117,22 +113,23 @@ export class UploadQueue {
     for (let entry = this.#waiting.shift(); entry; entry = this.#waiting.shift()) {
       entry.row.dataset["state"] = "working";
       this.#refresh();
-      await this.#upload(entry);
+      const href = await this.#upload(entry);
       this.#refresh();
-      this.#done();
+      this.#done(this.#total === 1 ? href : null);
     }
     this.#working -= 1;
     this.#refresh();
   }
 
-  async #upload(entry: Entry): Promise<void> {
+  /** Returns the address of what came of a file; null if that failed. */
+  async #upload(entry: Entry): Promise<string | null> {
     const { file, row, state, abort, cancel } = entry;
     const clip = kindOf(file) === "clip";
     const stage = (name: string, done?: number) => {
       // A picture that has arrived becomes a model in any case.
       cancel.hidden = !clip && name !== "upload";
       const share = done === undefined || done >= 1 ? "" : `, ${Math.round(100 * done)} %`;
-      setText(state, `${NAMES.get(name) ?? name}${share}`);
+      setText(state, `${STAGES.get(name) ?? name}${share}`);
     };
     for (let attempt = 1; ; attempt++) {
       stage("upload");
@@ -144,12 +141,13 @@ export class UploadQueue {
         fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"));
         cancel.remove();
         this.#made += 1;
-        return;
+        return href;
       } catch (error) {
         const busy = error instanceof RequestError && BUSY.includes(error.status) && !abort.signal.aborted;
         if (!busy || attempt === TRIES) {
           this.#fail(entry, abort.signal.aborted ? "Cancelled" : explain(error));
-          return;
+          if (error instanceof RequestError && error.status === 401) void this.#app.refresh();
+          return null;
         }
         setText(state, "Waiting for the receiver");
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
