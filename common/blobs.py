@@ -1,18 +1,48 @@
 """Blobs: bulky data that is sent in chunks beside the frames, without delaying them."""
 
 from dataclasses import dataclass
+from typing import Final
 
-TEXTURE = "texture"
-"""Kind of blob: a tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key."""
-PREVIEW = "preview"
-"""Kind of blob: a small JPEG of what the sender sees, with 0 as key."""
 MAX_PREVIEW_BYTES = 16_384
-WEARS = "wears"
-"""Kind of blob: what a person wears (`common.wears`), with the identity as key."""
-SIGNAL = "signal"
-"""Kind of blob: a picture as symbols of a simulated channel (`common.channel.signal`), with 0 as key."""
-NOT_RECORDED = frozenset({PREVIEW, SIGNAL})
-"""Kinds of blobs that show people as they look: to be seen, not to be kept in recordings."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobKind:
+    """What is to be known of the blobs of a kind, but for their content.
+
+    Args:
+        name: as in the messages.
+        purpose: what the link's account calls their bytes.
+        order: kinds of a higher one wait for those of a lower one.
+        recorded: what they say counts until a newer one says something else, so that recordings keep them, and a
+            receiver that is new to the session gets them again; else they show people as they look, and are momentary.
+    """
+
+    name: str
+    purpose: str
+    order: int
+    recorded: bool
+
+
+WEARS: Final = "wears"
+"""What a person wears (`common.wears`), with the identity as key."""
+TEXTURE: Final = "texture"
+"""A tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key."""
+PREVIEW: Final = "preview"
+"""A small JPEG of what the sender sees, with 0 as key."""
+SIGNAL: Final = "signal"
+"""A picture as symbols of a simulated channel (`common.channel.signal`), with 0 as key."""
+
+BLOB_KINDS: Final = {
+    kind.name: kind
+    for kind in (
+        BlobKind(WEARS, "wears", order=0, recorded=True),
+        BlobKind(TEXTURE, "colours", order=1, recorded=True),
+        BlobKind(PREVIEW, "preview", order=2, recorded=False),
+        BlobKind(SIGNAL, "channel", order=2, recorded=False),
+    )
+}
+_OTHER: Final = BlobKind("", "other", order=0, recorded=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +58,8 @@ class Blob:
     kind: str
     key: int
     data: bytes
+
+    @property
+    def traits(self) -> BlobKind:
+        """What is known of its kind; of a kind that nobody knows, that it may have to be kept."""
+        return BLOB_KINDS.get(self.kind, _OTHER)

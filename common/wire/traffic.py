@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from common.blobs import PREVIEW, SIGNAL, TEXTURE, WEARS
+from common.blobs import BLOB_KINDS
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
@@ -27,18 +27,12 @@ PROBING: Final = "probing"
 REPORTS: Final = "reports"
 OTHER: Final = "other"
 TRANSPORT: Final = "transport"
-_BLOBS: Final = {
-    WEARS: "wears",
-    TEXTURE: "colours",
-    PREVIEW: "preview",
-    SIGNAL: "channel",
-}
 # By the number of the field of `ClientMessage` and `ServerMessage`.
 _HEARTBEAT, _CHUNK = 3, 5
 _FROM_SENDER: Final = {2: LABELS, _HEARTBEAT: HEARTBEATS, 6: REPORTS}
 _FROM_RECEIVER: Final = {_HEARTBEAT: HEARTBEATS, 5: ACKNOWLEDGEMENTS, 6: ACKNOWLEDGEMENTS}
 _OVERHEAD: Final = (ACKNOWLEDGEMENTS, HEARTBEATS, PROBING, REPORTS, OTHER, TRANSPORT)
-PURPOSES: Final = (LABELS, *dict.fromkeys(_BLOBS.values()), *_OVERHEAD)
+PURPOSES: Final = (LABELS, *dict.fromkeys(kind.purpose for kind in BLOB_KINDS.values()), *_OVERHEAD)
 """What bytes are for: messages by what they carry, then what carries the messages."""
 
 # Headers of gRPC and HTTP/2 around a message, and of TCP with time stamps and IP around each packet.
@@ -195,7 +189,7 @@ class Purposes:
         chunk = message.chunk
         if chunk.kind:
             self._kind = chunk.kind
-        return _BLOBS.get(self._kind, OTHER)
+        return BLOB_KINDS[self._kind].purpose if self._kind in BLOB_KINDS else OTHER
 
     def from_receiver(self, data: bytes) -> str:
         """The purpose of a message that a receiver has written."""

@@ -8,7 +8,7 @@ import logging
 import time
 from functools import partial
 
-from common.blobs import NOT_RECORDED, Blob
+from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
 from common.recording.background import BackgroundRecording
@@ -58,7 +58,7 @@ class FileRecorder(SessionObserver):
     def blob_taken(self, number: int, blob: Blob) -> None:
         recording = self._sessions.get(number)
         # Pictures are not kept.
-        if recording is not None and blob.kind not in NOT_RECORDED:
+        if recording is not None and blob.traits.recorded:
             recording.background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
 
     def session_ended(self, number: int) -> None:

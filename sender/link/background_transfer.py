@@ -1,9 +1,8 @@
 """Sends blobs in chunks, one blob after the other, behind frames.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
-of frequent updates still gets some of them through.  Textures wait for what people wear; previews and pictures of a
-simulated channel wait for all others.  A receiver without this session's state gets the newest blob of each kind and
-key again, except those two.
+of frequent updates still gets some of them through.  Kinds wait for each other in the order of `common.blobs`.  A
+receiver without this session's state gets the newest blob of each recorded kind and key again.
 """
 
 import math
@@ -12,12 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
+from common.blobs import Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
-
-_ORDER = {TEXTURE: 1, PREVIEW: 2, SIGNAL: 2}
-# A newer one follows: they are out of date at once.
-_MOMENTARY = frozenset({PREVIEW, SIGNAL})
 
 
 class Pacer(Protocol):
@@ -104,7 +99,7 @@ class BackgroundTransfer:
             return
         transfer.acknowledged = min(max(transfer.acknowledged, chunk_ack.held), transfer.sent)
         if transfer.acknowledged == len(transfer.blob.data):
-            if transfer.blob.kind not in _MOMENTARY:
+            if transfer.blob.traits.recorded:
                 self._delivered[transfer.blob.kind, transfer.blob.key] = transfer.blob
             self._transfer = None
 
@@ -116,7 +111,7 @@ class BackgroundTransfer:
         if self._transfer is not None:
             return len(self._transfer.blob.data) - self._transfer.sent
         first = self._first_waiting()
-        return 0 if first is None else len(self._waiting[first].data)
+        return 0 if first is None else len(first.data)
 
     def take(self, most_bytes: int) -> Chunk:
         """The next chunk for a packet train, which sends as many bytes in any case; there are `waiting_bytes`."""
@@ -159,8 +154,8 @@ class BackgroundTransfer:
         if first is None:
             return None
         self._number += 1
-        return _Transfer(self._number, self._waiting.pop(first))
+        return _Transfer(self._number, self._waiting.pop((first.kind, first.key)))
 
-    def _first_waiting(self) -> tuple[str, int] | None:
+    def _first_waiting(self) -> Blob | None:
         """The first one that waits in the order of kinds."""
-        return min(self._waiting, key=lambda key: _ORDER.get(key[0], 0), default=None)
+        return min(self._waiting.values(), key=lambda blob: blob.traits.order, default=None)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.blobs import NOT_RECORDED, Blob
+from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
@@ -75,7 +75,7 @@ class SenderRecorder:
 
     def blob(self, blob: Blob) -> None:
         """Records a blob, which counts for the frames behind it. Pictures are left out."""
-        if blob.kind not in NOT_RECORDED:
+        if blob.traits.recorded:
             self._background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
 
     def close(self) -> None:
