@@ -2,34 +2,43 @@
 
 Crops of 128² pixels go through a simulated channel of random SNR.  In the first quarter all positions have the same
 length, unless the training starts from shipped weights; then lengths are adapted and rates vary.  Length is wall time:
-CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores.
+CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores, and the
+coefficients of the expected error of positions (`common.channel.expected_error`): crops go through AWGN, with equal
+lengths at all positions, at several lengths and SNRs.  The logarithm of the mean squared error of a position is fitted
+by Newton's method on the likelihood of errors with a gamma distribution, whose mean, not the mean of its logarithm, is
+what counts.
 
 Examples:
   python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
   python -m common.training.image_channel --data pictures --cache cache --out runs/more --shipped --rate 2e-3 --export
 """
 
-import argparse
+import itertools
+import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from common.channel import transmission
+from common.channel.expected_error import ERRORS_FILE, TABLE_VERSION, TERMS, features, terms
 from common.channel.jscc import position_snr_db
 from common.channel.lengths import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Reconstruction, Source, detached
 from common.channel.physical import complex_normal, equalised, from_db, transmitted
 from common.imaging.entropy import expected_bits
 from common.imaging.grid import STRIDE
+from common.io.atomic_write import atomic_write
 from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
-from common.training.recipe import Defaults, Recipe
+from common.training.picture_cache import CropRecipe, random_crops
+from common.training.recipe import Defaults
 from common.training.run import main
+from common.weights.manifest import WeightsEntry
 
-CROP_PX = 128
-_VALIDATION_CROPS = 64
 _VALIDATION_SNRS_DB = (1.0, 7.0, 13.0)
 _FIXED_SHARE = 0.25
 # At this mean squared error (28 dB), the loss of a crop has the slope of its mean squared error.
@@ -37,6 +46,15 @@ _REFERENCE_ERROR = 10**-2.8
 DISTORTION = 400.0
 _DIGITAL_CROPS = 4
 _DIGITAL_WEIGHT = 0.3
+# At which the expected error is fitted.
+_ERROR_LENGTHS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_ERROR_SNRS_DB = (-1.0, 2.0, 6.0, 10.0, 13.0)
+_BATCH = 32
+_LEAST_ERROR = 1e-6
+_NEWTON_STEPS = 12
+_RIDGE = 1e-3
+# Errors beyond so many times their expectation count no more in a step of Newton's method.
+_LARGEST_RATIO = 20.0
 
 
 def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,32 +64,23 @@ def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
     return loss, -10 * torch.log10(errors.detach())
 
 
-class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
+class ImageChannelTraining(CropRecipe[ImageChannel]):
     """Distortion after random channels; of a few crops also the rate and the distortion of rounded latents."""
 
     name, kind = transmission.WEIGHTS_NAME, transmission.KIND
+    error_crops = 192
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
 
-    @classmethod
-    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        add_picture_flags(parser)
-
     def prepare(self) -> ImageChannel:
-        self._pictures, validation = read_pictures(self.options, CROP_PX)
-        self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
-        self._generator = torch.Generator().manual_seed(self.workers.seed(self.options.seed))
-        self.facts = {"pictures": len(self._pictures), "shipped": self.options.shipped}
+        self.read_pictures()
         network = transmission.load_network() if self.options.shipped else ImageChannel(ImageChannelConfig())
         return network.requires_grad_(True).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: ImageChannel) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))
 
-    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        return random_crops(self._pictures, count, CROP_PX, rng)
-
     def step(self, network: ImageChannel, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        crops, generator = batch.contiguous(memory_format=torch.channels_last), self._generator
+        crops, generator = batch.contiguous(memory_format=torch.channels_last), self.generator
         with self.autocast():
             source = network.source(crops)
             snr_db = random_snr_db(len(crops), generator).to(crops.device)
@@ -87,25 +96,32 @@ class ImageChannelTraining(Recipe[ImageChannel, Tensor]):
         bits = expected_bits(detached(source.statistics))
         if self.share < _FIXED_SHARE and not self.options.shipped:
             return torch.full_like(bits, mean_length_of(BASE_RATE), dtype=torch.long)
-        varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self._generator)
+        varied = random_mean_lengths(bits.mean((1, 2)), mean_length_of(BASE_RATE), self.generator)
         return network.lengths(source.statistics, varied, snr_db)
 
     def evaluate(self, network: ImageChannel) -> dict[str, float]:
         """Mean PSNR in dB of crops at a few SNRs on AWGN at `BASE_RATE`, without the side information's cost."""
-        crops, scores = self._validation.to(self.device), {}
+        scores = {}
         for snr_db in _VALIDATION_SNRS_DB:
             with self.autocast():
-                pictures = sent_over_awgn(network, crops, snr_db, BASE_RATE).pictures
-            scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), crops)[1].mean())
+                pictures = sent_over_awgn(network, self.validation, snr_db, BASE_RATE).pictures
+            scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), self.validation)[1].mean())
         return scores
+
+    def save(self, network: ImageChannel, recipe: Mapping[str, Any], scores: Mapping[str, float]) -> WeightsEntry:
+        crops = next(random_crops(self.pictures, self.error_crops, self.crop_px, np.random.default_rng(0)))
+        rows = [row for batch in crops.split(_BATCH) for row in measured_errors(network, batch)]
+        coefficients = [round(value, 6) for value in fitted(rows).tolist()]
+        content = json.dumps({"version": TABLE_VERSION, "coefficients": coefficients}) + "\n"
+        entry = super().save(network, recipe, scores)
+        atomic_write(self.options.weights / ERRORS_FILE.name, content.encode())
+        return entry
 
 
 SNR_RANGE_DB = (-1.0, 13.0)
 BASE_RATE = 1 / 16
-# Shares of the crops that meet a fading channel, and one that loses packets.
+# Share of the crops that meet a fading channel.
 _FADING_SHARE = 0.125
-_LOSSY_SHARE = 0.0625
-_MAX_LOSS = 0.3
 
 
 def random_snr_db(batch: int, generator: torch.Generator) -> Tensor:
@@ -115,14 +131,10 @@ def random_snr_db(batch: int, generator: torch.Generator) -> Tensor:
 
 
 def random_gains(shape: torch.Size | tuple[int, int, int], generator: torch.Generator) -> Tensor:
-    """Complex gains of positions (batch, height, width): 1 for most crops, Rayleigh for some, 1 or 0 for a few."""
-    single = (shape[0], 1, 1)
-    kind = torch.rand(single, generator=generator)
+    """Complex gains of positions (batch, height, width): 1 for most crops, Rayleigh for some."""
+    fades = torch.rand((shape[0], 1, 1), generator=generator) < _FADING_SHARE
     fading = complex_normal(shape, generator)
-    loss = _MAX_LOSS * torch.rand(single, generator=generator)
-    kept = (torch.rand(shape, generator=generator) >= loss).to(fading.dtype)
-    gains = torch.where(kind < _FADING_SHARE, fading, torch.ones_like(fading))
-    return torch.where(kind > 1 - _LOSSY_SHARE, kept, gains)
+    return torch.where(fades, fading, torch.ones_like(fading))
 
 
 def random_mean_lengths(bits: Tensor, base: float, generator: torch.Generator) -> Tensor:
@@ -163,6 +175,36 @@ def sent_over_awgn(network: ImageChannel, crops: Tensor, snr_db: float, rate: fl
     lengths = network.lengths(source.statistics, crops.new_full((len(crops),), mean_length_of(rate)), level_db)
     gains = torch.ones_like(lengths, dtype=torch.complex64)
     return sent(network, source, level_db, lengths, gains, torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def measured_errors(network: ImageChannel, crops: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Terms (n, TERMS) and errors (n,) of all positions of crops (B, 3, H, W), for each length and SNR."""
+    source, generator = network.source(crops), torch.Generator().manual_seed(0)
+    own = features(source.statistics)
+    gains = torch.ones(own.shape[:3], dtype=torch.complex64)
+    for snr_db, length in itertools.product(_ERROR_SNRS_DB, _ERROR_LENGTHS):
+        lengths, level_db = torch.full(own.shape[:3], length), torch.full((len(crops),), snr_db)
+        pictures = sent(network, source, level_db, lengths, gains, generator).pictures.float().clamp(0, 1)
+        errors = functional.avg_pool2d((pictures - crops).square().mean(1, keepdim=True), STRIDE)
+        found = terms(own, lengths, torch.full(own.shape[:3], snr_db))
+        yield found.flatten(0, 2), errors.flatten().double().clamp_min(_LEAST_ERROR)
+
+
+def fitted(rows: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """(TERMS,) coefficients of log₂ of the error; first by least squares of the logarithms."""
+    ridge = _RIDGE * torch.eye(TERMS, dtype=torch.float64)
+    squares = sum((found.T @ found for found, _ in rows), ridge)
+    logarithms = sum((found.T @ errors.log2() for found, errors in rows), torch.zeros(TERMS, dtype=torch.float64))
+    coefficients: Tensor = torch.linalg.solve(squares, logarithms)
+    for _ in range(_NEWTON_STEPS):
+        gradient, curvature = torch.zeros(TERMS, dtype=torch.float64), ridge.clone()
+        for found, errors in rows:
+            ratio = errors / (found @ coefficients).exp2()
+            gradient += found.T @ (1 - ratio)
+            curvature += (found * ratio.clamp_max(_LARGEST_RATIO)[:, None]).T @ found
+        coefficients = coefficients - torch.linalg.solve(curvature, gradient) / math.log(2)
+    return coefficients
 
 
 def mean_length_of(rate: float) -> float:

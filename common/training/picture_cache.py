@@ -1,4 +1,4 @@
-"""Decoded pictures of folders in one memory-mapped file, and random crops of them."""
+"""Decoded pictures of folders in one memory-mapped file, random crops of them, and trainings on those."""
 
 import argparse
 import hashlib
@@ -17,6 +17,7 @@ from torch import Tensor
 from common.errors import OutputError, SourceError
 from common.imaging.picture_file import read_picture
 from common.io.atomic_write import atomic_replacement, atomic_write
+from common.training.recipe import Network, Recipe
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _LARGEST_REDUCTION = 1.8
@@ -91,17 +92,6 @@ def open_cache(files: Sequence[Path], directory: Path, smallest_px: int) -> Pict
     return PictureCache(mapped, sizes_n2, np.cumsum(counts) - counts)
 
 
-def add_picture_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--data` and `--cache`."""
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
-    parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of decoded pictures")
-
-
-def read_pictures(options: argparse.Namespace, smallest_px: int) -> tuple[PictureCache, PictureCache]:
-    """The pictures of `--data` to train on, and those held back; errors as of `open_cache`."""
-    return split_for_validation(open_cache(picture_files(options.data), options.cache, smallest_px))
-
-
 def split_for_validation(pictures: PictureCache) -> tuple[PictureCache, PictureCache]:
     """The pictures to train on, and one in 40 that is held back.
 
@@ -151,3 +141,27 @@ def _crop(picture: NDArray[np.uint8], side_px: int, rng: np.random.Generator) ->
     if side > side_px:
         crop = cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+class CropRecipe(Recipe[Network, Tensor]):
+    """A training on random crops of the pictures of `--data`, some of which are held back."""
+
+    crop_px = 128
+    validation_crops = 64
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
+        parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="folder of decoded pictures")
+
+    def read_pictures(self) -> None:
+        """Reads the pictures, and chooses the crops for validation; errors as of `open_cache`."""
+        files, options = picture_files(self.options.data), self.options
+        self.pictures, held_back = split_for_validation(open_cache(files, options.cache, self.crop_px))
+        rng = np.random.default_rng(0)
+        self.validation = next(random_crops(held_back, self.validation_crops, self.crop_px, rng)).to(self.device)
+        self.generator = torch.Generator().manual_seed(self.workers.seed(options.seed))
+        self.facts = {"pictures": len(self.pictures), "shipped": options.shipped}
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
+        return random_crops(self.pictures, count, self.crop_px, rng)

@@ -10,9 +10,9 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
-from common.arrays import Image
 from common.blobs import SIGNAL, Blob
 from common.channel.model import ImageChannel
 from common.channel.signal import SignalBlob
@@ -74,7 +74,7 @@ class JsccStage:
             regular_s = self._due_s + _INTERVAL_S
             self._due_s = regular_s if regular_s > frame.media_time_s else frame.media_time_s + _INTERVAL_S
             largest = max(seen, key=lambda person: person.crop.side)
-            window = window_around(largest.crop, frame.image)
+            window = replace(largest.crop, roll=0.0)
             self._encoding = self._thread.submit(self._encode, frame, window, observed)
         return blobs
 
@@ -115,16 +115,6 @@ class JsccStage:
     def close(self) -> None:
         """Ends the thread after its present picture. Safe to call twice."""
         self._thread.shutdown()
-
-
-def window_around(crop: CropBox, image: Image) -> CropBox:
-    """The square of a person's crop, upright and moved into the frame where it fits."""
-    height, width = image.shape[:2]
-    return CropBox(_moved(crop.left, crop.side, width), _moved(crop.top, crop.side, height), crop.side)
-
-
-def _moved(begin: int, side: int, limit: int) -> int:
-    return begin if side > limit else min(max(begin, 0), limit - side)
 
 
 def _yield_to_labels() -> None:

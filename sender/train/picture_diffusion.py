@@ -10,10 +10,8 @@ Examples:
   python -m sender.train.picture_diffusion --data pictures --cache cache --out runs/diffusion --minutes 80 --export
 """
 
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +21,6 @@ from common.channel.model import ImageChannel, Reconstruction
 from common.channel.transmission import load_network
 from common.imaging.entropy import expected_bits
 from common.training.image_channel import (
-    CROP_PX,
     mean_length_of,
     random_gains,
     random_mean_lengths,
@@ -32,8 +29,8 @@ from common.training.image_channel import (
     sent_over_awgn,
 )
 from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
-from common.training.recipe import Defaults, Recipe
+from common.training.picture_cache import CropRecipe
+from common.training.recipe import Defaults
 from common.training.run import main
 from sender.perception.inference.detector import Detector, DetectorNet
 
@@ -43,7 +40,6 @@ _FEATURE_WEIGHT = 4.0
 # Mean squared error that is added to that of the plain decoder, so that easy crops do not count for much more.
 _ERROR_FLOOR = 2e-4
 _LEAST_NORM = 1e-4
-_VALIDATION_CROPS = 32
 _VALIDATION_SNRS_DB = (1.0, 10.0)
 _VALIDATION_RATE = 1 / 24
 
@@ -91,24 +87,18 @@ def new_network(channel: ImageChannel) -> DiffusionDecoder:
     return network
 
 
-class PictureDiffusionTraining(Recipe[DiffusionDecoder, Tensor]):
+class PictureDiffusionTraining(CropRecipe[DiffusionDecoder]):
     """Error and feature distance of originals that are estimated at random times."""
 
     name, kind = diffusion.WEIGHTS_NAME, diffusion.KIND
+    validation_crops = 32
     defaults = Defaults(minutes=80.0, batch=16, rate=2e-3, warm_share=0.03, average_decay=0.995, log_every=50)
-
-    @classmethod
-    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        add_picture_flags(parser)
 
     def prepare(self) -> DiffusionDecoder:
         # Held back as for the image channel, whose pictures the network completes.
-        self._pictures, validation = read_pictures(self.options, CROP_PX)
-        self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
-        self._generator = torch.Generator().manual_seed(self.workers.seed(self.options.seed))
+        self.read_pictures()
         channel = load_network().requires_grad_(False).to(memory_format=torch.channels_last)
         self._features = DetectorFeatures(Detector.load().net.to(self.device))
-        self.facts = {"pictures": len(self._pictures), "shipped": self.options.shipped}
         network = diffusion.load_decoder().requires_grad_(True) if self.options.shipped else new_network(channel)
         self._channel = channel.to(self.device)
         return network.to(memory_format=torch.channels_last)
@@ -116,17 +106,14 @@ class PictureDiffusionTraining(Recipe[DiffusionDecoder, Tensor]):
     def optimisers(self, network: DiffusionDecoder) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate)
 
-    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        return random_crops(self._pictures, count, CROP_PX, rng)
-
     def step(self, network: DiffusionDecoder, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         x = batch.contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            return step_loss(network, received(self._channel, x, self._generator), x, self._features, self._generator)
+            return step_loss(network, received(self._channel, x, self.generator), x, self._features, self.generator)
 
     def evaluate(self, network: DiffusionDecoder) -> dict[str, float]:
         """PSNR in dB and feature distance of crops on AWGN at 1/24, by the number of steps; 0 is the plain decoder."""
-        crops, scores = self._validation.to(self.device), {}
+        crops, scores = self.validation, {}
         for snr_db in _VALIDATION_SNRS_DB:
             with self.autocast():
                 state = sent_over_awgn(self._channel, crops, snr_db, _VALIDATION_RATE)

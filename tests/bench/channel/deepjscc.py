@@ -6,13 +6,11 @@ Examples:
   python -m tests.bench.channel.deepjscc --data pictures --cache cache --steps 11668 --export --weights rivals
 """
 
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +18,10 @@ from common.arrays import Image
 from common.channel.physical import carry, from_db, transmitted
 from common.channel.state import ChannelState
 from common.imaging.transforms import as_image, padded
-from common.training.image_channel import CROP_PX, DISTORTION, crop_losses, random_snr_db
+from common.training.image_channel import DISTORTION, crop_losses, random_snr_db
 from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import add_picture_flags, random_crops, read_pictures
-from common.training.recipe import Defaults, Recipe
+from common.training.picture_cache import CropRecipe
+from common.training.recipe import Defaults
 from common.training.run import main
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
@@ -31,7 +29,6 @@ from common.weights.manifest import read_manifest
 KIND = "deepjscc"
 STRIDE = 4
 """Pixels from one position of the code to the next."""
-_VALIDATION_CROPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,37 +119,27 @@ def send(network: DeepJscc, picture: Image, channel: ChannelState, seed: int) ->
     return decoded[: picture.shape[0], : picture.shape[1]], len(symbols) / picture.size
 
 
-class DeepJsccTraining(Recipe[DeepJscc, Tensor]):
+class DeepJsccTraining(CropRecipe[DeepJscc]):
     """Distortion after Gaussian noise of random SNR."""
 
     name, kind = KIND, KIND
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
 
-    @classmethod
-    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        add_picture_flags(parser)
-
     def prepare(self) -> DeepJscc:
-        self._pictures, validation = read_pictures(self.options, CROP_PX)
-        self._validation = next(random_crops(validation, _VALIDATION_CROPS, CROP_PX, np.random.default_rng(0)))
-        self.facts = {"pictures": len(self._pictures)}
+        self.read_pictures()
         return DeepJscc(DeepJsccConfig()).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: DeepJscc) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))
 
-    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        return random_crops(self._pictures, count, CROP_PX, rng)
-
     def step(self, network: DeepJscc, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         with self.autocast():
-            loss, psnr_db = _loss(network, batch, random_snr_db(len(batch), generator), generator)
+            loss, psnr_db = _loss(network, batch, random_snr_db(len(batch), self.generator), self.generator)
         return DISTORTION * loss, {"psnr": psnr_db.mean()}
 
     def evaluate(self, network: DeepJscc) -> dict[str, float]:
         """Mean PSNR in dB at 7 dB."""
-        crops = self._validation.to(self.device)
+        crops = self.validation
         with self.autocast():
             _, psnr_db = _loss(network, crops, torch.full((len(crops),), 7.0), torch.Generator().manual_seed(0))
         return {"psnr_db_at_7": float(psnr_db.mean())}

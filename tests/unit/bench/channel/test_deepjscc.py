@@ -26,7 +26,7 @@ def test_uses_as_many_symbols_as_its_rate_says_at_mean_power_one() -> None:
 
 
 def test_trains_exports_and_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepjscc, "CROP_PX", 32)
+    monkeypatch.setattr(deepjscc.DeepJsccTraining, "crop_px", 32)
     monkeypatch.setattr(deepjscc, "DeepJsccConfig", lambda: DeepJsccConfig(4, 2))
     train_on_gpu(monkeypatch, deepjscc.DeepJsccTraining, tmp_path, *picture_flags(tmp_path))
     monkeypatch.undo()

@@ -14,9 +14,7 @@ from common.channel.state import LENGTHS
 from common.channel.transmission import load_network
 from common.errors import WeightsError
 from common.imaging.entropy import Statistics
-from common.imaging.picture_file import write_picture
-from common.training import channel_errors
-from common.training.image_channel import sent
+from common.training.image_channel import fitted, sent
 from tests.support.demo_clip import demo_pictures
 
 
@@ -66,16 +64,5 @@ def test_fit_finds_the_polynomial_that_errors_come_from() -> None:
     wanted = torch.randn(TERMS, generator=generator, dtype=torch.float64)
     # Gamma with shape 4 and mean 1.
     spread = -torch.rand(4000, 4, generator=generator, dtype=torch.float64).log().mean(1)
-    found = channel_errors.fitted([(rows, (rows @ wanted).exp2() * spread)])
+    found = fitted([(rows, (rows @ wanted).exp2() * spread)])
     assert float((rows @ (found - wanted)).square().mean().sqrt()) < 0.15
-
-
-def test_command_writes_what_loads(tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "errors.json"
-    data.mkdir()
-    picture = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
-    for name in ("held_back.png", "one.png", "two.png"):
-        write_picture(data / name, picture)
-    flags = ["--data", str(data), "--cache", str(tmp_path / "cache"), "--out", str(out), "--crops", "1"]
-    assert channel_errors.main(flags) == 0
-    assert torch.isfinite(load_coefficients(out)).all()

@@ -13,14 +13,14 @@ from common.channel.state import ChannelState
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
 from sender.jscc import stage as stages
-from sender.jscc.stage import JsccStage, window_around
+from sender.jscc.stage import JsccStage
 from sender.metrics import SenderMetrics
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
 from tests.support.tiny_image_channel import tiny_network
 
 _NO_OUTPUT: Any = None
-LARGE = ObservedPerson(0, 0.9, CropBox(50, 20, 100), _NO_OUTPUT)
+LARGE = ObservedPerson(0, 0.9, CropBox(50, 20, 100, roll=0.3), _NO_OUTPUT)
 SMALL = ObservedPerson(1, 0.9, CropBox(0, 0, 60), _NO_OUTPUT)
 UNSURE = ObservedPerson(2, 0.4, CropBox(0, 0, 200), _NO_OUTPUT)
 
@@ -85,15 +85,3 @@ def test_people_in_the_window_get_more_symbols(monkeypatch: pytest.MonkeyPatch) 
         lengths = found.signal.lengths
         shares.append(float(lengths[0, :8].sum() / lengths.sum()))
     assert shares[1] > shares[0] + 0.03
-
-
-@pytest.mark.parametrize(
-    ("crop", "window"),
-    [
-        (CropBox(-30, 100, 80, roll=0.3), CropBox(0, 80, 80)),
-        (CropBox(150, -5, 80), CropBox(120, 0, 80)),
-        (CropBox(-30, -40, 180), CropBox(0, -40, 180)),
-    ],
-)
-def test_window_is_moved_into_the_frame_where_it_fits(crop: CropBox, window: CropBox) -> None:
-    assert window_around(crop, np.zeros((160, 200, 3), np.uint8)) == window

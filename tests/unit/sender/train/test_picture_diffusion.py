@@ -38,8 +38,8 @@ def test_goes_on_from_shipped_weights_and_exports(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(diffusion, "load_decoder", tiny_decoder)
     monkeypatch.setattr(training, "load_network", tiny_network)
     monkeypatch.setattr(training, "Detector", TinyDetector)
-    monkeypatch.setattr(training, "CROP_PX", 32)
-    monkeypatch.setattr(training, "_VALIDATION_CROPS", 2)
+    monkeypatch.setattr(training.PictureDiffusionTraining, "crop_px", 32)
+    monkeypatch.setattr(training.PictureDiffusionTraining, "validation_crops", 2)
     flags = [*picture_flags(tmp_path), "--shipped", "--rate", "1e-6"]
     _, document = train_on_gpu(monkeypatch, training.PictureDiffusionTraining, tmp_path, *flags)
     assert (document["samples"], document["pictures"]) == (8, 40)
