@@ -18,9 +18,8 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.stage import SurfaceStage
 from sender.capture.source import CapturedFrame
 from tests.bench import photo_crops
-from tests.bench.clothes import summary as clothes_summary
 from tests.bench.crops import TruePerson
-from tests.bench.measures import Surface, ratio_of_means
+from tests.bench.measures import Surface
 from tests.bench.moving import Followed
 from tests.bench.moving_clips import turned
 from tests.bench.photo_crops import BoxedPeople
@@ -214,18 +213,6 @@ def test_movement_from_frame_to_frame() -> None:
     assert 0 < moving["surface_rms_mm"] < 0.8 * expected_mm
     bridged = clip_figures([ball(0.0), None, ball(0.5), ball(0.5)])["all frames"]
     assert bridged["seen"] == 0.75 and bridged["template_rms_mm"] == pytest.approx(0, abs=1e-6)
-
-
-def test_clothes_are_compared_with_the_bare_body() -> None:
-    bare = np.array([10.0, 20.0, 30.0, 40.0])
-    assert ratio_of_means(0.8 * bare, bare) == pytest.approx((0.8, 0.0), abs=1e-12)
-    _, error = ratio_of_means(bare + np.array([1.0, -1.0, 1.0, -1.0]), bare)
-    assert error == pytest.approx(np.std([1, -1, 1, -1], ddof=1) / 2 / 25)
-    rows = [
-        {"8 views": {"chamfer_surface_mm": mm, "chamfer_body_mm": 10.0, "chamfer_bare_mm": 10.0}} for mm in (6.0, 12.0)
-    ]
-    found = clothes_summary(rows)["8 views"]
-    assert (found["surface_over_bare"], found["body_over_bare"], found["worse_share"]) == pytest.approx((0.9, 1, 0.5))
 
 
 def test_mask_and_depth_of_a_sphere_against_its_rays() -> None:
