@@ -6,10 +6,12 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from zipstream import ZipStream
 
 from common.errors import UsageError
 from receiver.publish.output_files import output_errors
@@ -121,53 +123,22 @@ def zipped(out: Path, number: int, folder: str, usage: SessionUsage, exists: Cal
     Args:
         exists: whether the session was not deleted meanwhile; then the ZIP ends, and says why.
     """
+    # What is there is packed already.
+    archive, paths = ZipStream(), list(session_files(out, number))
     with usage.reading(number):
-        buffer = _Buffer()
-        # What is there is packed already.
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            with closing(_packed(archive, out, number, folder)) as packing:
-                for _ in packing:
-                    if buffer.size > _CHUNK_BYTES:
-                        yield buffer.take()
-                        if not exists():
-                            break
+        archive.add(_lines(out, number), f"{folder}/frames.jsonl")
+        yield from archive.all_files()
+        for path in paths:
             if not exists():
-                archive.writestr(f"{folder}/DELETED.txt", "The session was deleted while it was downloaded.\n")
-        yield buffer.take()
+                archive.add("The session was deleted while it was downloaded.\n", f"{folder}/DELETED.txt")
+                break
+            with suppress(FileNotFoundError):
+                archive.add((out / path).read_bytes(), f"{folder}/{path}")
+            yield from archive.all_files()
+        yield from archive.finalize()
 
 
-def _packed(archive: zipfile.ZipFile, out: Path, number: int, folder: str) -> Generator[None]:
-    """Adds the files of a session as far as they are there, and stops after each piece."""
-    with archive.open(f"{folder}/frames.jsonl", "w") as entry, open(out / "frames.jsonl", "rb") as lines:
-        for line in lines:
-            if session_of_line(line) == number and line.endswith(b"\n"):
-                entry.write(line)
-                yield
-    for path in session_files(out, number):
-        with suppress(FileNotFoundError):
-            archive.write(out / path, f"{folder}/{path}")
-        yield
-
-
-class _Buffer:
-    """A file that can only be written, from which what was written is taken."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.size = 0
-
-    def write(self, content: bytes) -> int:
-        self._parts.append(bytes(content))
-        self.size += len(content)
-        return len(content)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def take(self) -> bytes:
-        content = b"".join(self._parts)
-        self._parts, self.size = [], 0
-        return content
+def _lines(out: Path, number: int) -> Iterator[bytes]:
+    with open(out / "frames.jsonl", "rb") as lines:
+        while block := lines.readlines(_CHUNK_BYTES):
+            yield b"".join(line for line in block if session_of_line(line) == number and line.endswith(b"\n"))

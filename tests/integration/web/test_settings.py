@@ -91,15 +91,3 @@ async def test_sessions_in_use_go_after_their_account(site: Site) -> None:
     assert found(site.out, "annas-room", "annas-new-room") == ["annas-new-room"]
     assert (await again.get("/api/account")).status_code == 200
     assert not list(site.out.glob(".removed*"))
-
-
-async def test_token_of_a_program_may_not(site: Site) -> None:
-    anna, program = await site.visitor("Anna"), site.client()
-    token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
-    program.headers["Authorization"] = f"Bearer {token}"
-    for method, path, body in (
-        ("GET", "/api/account", None),
-        ("PUT", "/api/password", {"old": PASSWORD, "new": NEW}),
-        ("DELETE", "/api/account", {"password": PASSWORD}),
-    ):
-        assert (await program.request(method, path, json=body)).status_code == 403, path

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from common.errors import UsageError
 from receiver.web.accounts import store
@@ -63,16 +62,6 @@ def test_account_is_found_and_its_name_taken_in_any_case(database: Database) -> 
     assert account(database, "Bert").id != made.id, "the number of a removed account is not given again"
 
 
-def test_removed_account_takes_everything_with_it(database: Database) -> None:
-    anna, bert = account(database), account(database, "Bert")
-    for owner, number in ((anna, 1), (bert, 2)):
-        database.write(store.add_session, owner, f"secret {number}", NOW)
-        database.write(store.add_token, owner, "x", NOW)
-        database.write(models.add_model, owner, numbered(number), 9)
-    assert database.write(store.remove_account, anna) == [f"{1:032x}"]
-    assert [count(database, table) for table in ("accounts", "sessions", "tokens", "models")] == [1] * 4
-
-
 def test_session_ends_when_idle_at_its_age_and_with_another_password(database: Database) -> None:
     anna = account(database)
     database.write(store.add_session, anna, "secret", NOW)
@@ -97,22 +86,6 @@ def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: D
     assert count(database, "sessions") == 1
 
 
-def test_model_comes_back_as_it_was(database: Database) -> None:
-    anna, bert = account(database), account(database, "Bert")
-    for number in (0, 1):
-        database.write(models.add_model, anna, numbered(number), 9)
-    identifier = "0" * 32
-    found = database.read(models.find_model, anna, identifier)
-    assert found is not None and found.account_id == anna.id
-    for name in ("name", "created_at", "width", "height", "label_bytes", "people_count", "people", "stages_ms"):
-        assert getattr(found, name) == getattr(numbered(0), name), name
-    assert database.read(models.find_model, bert, identifier) is None
-    listed = database.read(models.list_models, anna)
-    assert [(row.id, row.people_count) for row in listed] == [(f"{1:032x}", 1), (identifier, 1)]
-    assert not database.write(models.remove_model, bert, identifier)
-    assert database.write(models.remove_model, anna, identifier)
-
-
 def test_quota_holds_when_uploads_end_at_the_same_time(database: Database) -> None:
     anna = account(database)
     barrier = threading.Barrier(4)
@@ -128,16 +101,6 @@ def test_quota_holds_when_uploads_end_at_the_same_time(database: Database) -> No
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(add, range(4))) == 2
     assert count(database, "models") == 2
-
-
-def test_failed_transaction_leaves_nothing(database: Database) -> None:
-    def work(session: Session) -> None:
-        store.add_account(session, "Anna", "hash", NOW)
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError):
-        database.write(work)
-    assert database.read(store.list_accounts) == []
 
 
 def test_many_open_it_at_once(tmp_path: Path) -> None:
