@@ -37,7 +37,7 @@ FLOORS = {
     "verifier": 0.1,
     "semantics": 200.0,
     "confidence": 0.3,
-    "clothing": 7.0,
+    "clothing": 7.6,
     "wears": 0.6,
     "extras": 0.35,
     "diffusion": 13.7,
