@@ -1,6 +1,6 @@
 """Counts how often texels of texture atlases are known next to others; the mask codec ships with the frequencies.
 
-The atlases are PNG files of `sender.train.atlases`.  Both ends of a link must have the same frequencies.
+The atlases are PNG files of `sender.train.atlases.known`.  Both ends of a link must have the same frequencies.
 
 Examples:
   python -m common.training.fit_mask_frequencies --atlases atlases/train
@@ -65,7 +65,7 @@ def read_masks(folder: Path) -> list[BoolArray]:
         if masks[-1].shape != (ATLAS_SIZE, ATLAS_SIZE):
             raise SourceError(f"{path}: an atlas has {ATLAS_SIZE} texels a side")
     if not masks:
-        raise SourceError(f"no atlases in {folder}: run python -m sender.train.atlases")
+        raise SourceError(f"no atlases in {folder}: run python -m sender.train.atlases.known")
     return masks
 
 

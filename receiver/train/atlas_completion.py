@@ -1,6 +1,6 @@
 """Trains the network that estimates the colours of what no camera has seen of a person.
 
-DATA are folders that `python -m sender.train.observed_atlases` wrote.  Where the truth is known, a sample is the atlas
+DATA are folders that `python -m sender.train.atlases.observed` wrote.  Where the truth is known, a sample is the atlas
 as it is known from some sides; in some samples, whole parts of the body are unknown, as in front of a desk.  How bright
 the light is cannot be told from how bright somebody is, so the truth gets the brightness of what is known, channel by
 channel.  The loss is the squared error of the clean difference at a random time; texels that are unknown count most.
@@ -77,7 +77,7 @@ class ObservedAtlases:
         files = sorted(path for folder in folders for path in folder.glob("*.npz"))
         if not files:
             raise SourceError(
-                f"no atlases in {', '.join(map(str, folders))}: run python -m sender.train.observed_atlases"
+                f"no atlases in {', '.join(map(str, folders))}: run python -m sender.train.atlases.observed"
             )
         known, whole = [], []
         for path in files:

@@ -43,8 +43,8 @@ from sender.semantics.confidence import (
     ConfidenceNet,
 )
 from sender.semantics.stage import SemanticsStage, confidence_of_entries
-from sender.train.photograph_crops import people_of
-from sender.train.photographs import Photograph, PhotographDataset
+from sender.train.photographs.crops import people_of
+from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 # Least number of labelled keypoints of a person.
 _LEAST_LABELLED = 3
@@ -75,7 +75,7 @@ class Limbs(TensorRows):
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.confidence", __doc__)
-    parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs")
+    parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/confidence"), help="folder of scores (%(default)s)")
     parser.add_argument("--views", type=int, default=3, help="jittered boxes of each person (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")

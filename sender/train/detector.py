@@ -1,7 +1,7 @@
 """Trains the detector on photographs, and on composed frames: people cut out of rendered crops and pasted elsewhere.
 
---photographs names a folder of `sender.train.photographs`; a quarter of the frames stay composed, so that what they
-teach is kept.  CPU recipe: two cores, with one process a core, on the crops that perception is trained on.
+--photographs names a folder of `sender.train.photographs.dataset`; a quarter of the frames stay composed, so that what
+they teach is kept.  CPU recipe: two cores, with one process a core, on the crops that perception is trained on.
 --export does not train: it scores the checkpoint on the validation split and writes the package's weights.
 
 Examples:
@@ -28,10 +28,10 @@ from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import unit
-from sender.train.detector_frames import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
-from sender.train.detector_scores import composed_scores, photograph_scores
-from sender.train.photograph_frames import PanoramaFrames, PhotographFrames
-from sender.train.photographs import PhotographDataset
+from sender.train.frames.composed import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
+from sender.train.frames.scores import composed_scores, photograph_scores
+from sender.train.photographs.dataset import PhotographDataset
+from sender.train.photographs.frames import PanoramaFrames, PhotographFrames
 
 # Shares of the frames in a training on photographs.
 _COMPOSED, _PEOPLE, _OPENIMAGES, _PANORAMAS = 0.25, 0.25, 0.42, 0.08
@@ -50,7 +50,12 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         add = parser.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often")
         add("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
-        add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
+        add(
+            "--photographs",
+            type=Path,
+            metavar="DIR",
+            help="also train on this folder of photographs",
+        )
 
     def prepare(self) -> DetectorNet:
         for directory in self.options.data:  # A folder without a validation split is refused now, not at the end.

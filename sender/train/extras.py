@@ -1,7 +1,7 @@
 """Trains the network that reads glasses and gloves from one view (`sender.wears.extras`).
 
 It learns from the judged people of `people`; of a batch, three in eight are drawn from those who wear something.  On
-some of the others it is painted (`sender.train.painted_extras`).  The encoder starts from that of the network of
+some of the others it is painted (`sender.train.worn.painted_extras`).  The encoder starts from that of the network of
 clothes.
 
 As in `sender.train.wears`, --fold leaves a third of the people out, and --left-out takes what was read of them.  It
@@ -32,10 +32,10 @@ from common.training.run import main, on_device
 from common.wear_kinds import EXTRAS, VALUES
 from common.weights.loader import architecture_of, load_into
 from sender.perception.inference.predictor import Perception
-from sender.train.painted_extras import PAINTERS
 from sender.train.wears import LEFT_OUT, Reading, accuracies, certain, left_out_reading, set_loss
-from sender.train.worn_people import FOLDS, WornPeople, observed_photographs
-from sender.train.worn_views import bits, changed, restaged
+from sender.train.worn.painted_extras import PAINTERS
+from sender.train.worn.people import FOLDS, WornPeople, observed_photographs
+from sender.train.worn.views import bits, changed, restaged
 from sender.wears.evidence import CloseViews, close_transforms, part_pictures
 from sender.wears.extras import ExtrasConfig, ExtrasNet, read_extras
 from sender.wears.network import WearsConfig, WearsNet, by_attribute

@@ -1,7 +1,8 @@
 """Trains perception (paper §3.1) on rendered crops of people and on photographs: keypoints, pose, depth and mask.
 
-With --photographs (a folder of `sender.train.photographs`) half of each batch are photographs, which teach keypoints,
-visibility and, by reprojection, 3D joints and pose; the rendered half keeps depth, mask and parts from being forgotten.
+With --photographs (a folder of `sender.train.photographs.dataset`) half of each batch are photographs, which teach
+keypoints, visibility and, by reprojection, 3D joints and pose; the rendered half keeps depth, mask and parts from being
+forgotten.
 
 Shards that are still being rendered are picked up as they are finished.  CPU recipe: 86,016 crops at 128², then 110
 minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
@@ -39,13 +40,13 @@ from common.weights.transformer import DropPath
 from sender.perception.inference.flip_augmentation import FlipAugmentation
 from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.train.crops import CropBatch, augment, crop_batch, with_negatives
-from sender.train.detector_frames import FrameComposer
-from sender.train.multi_task_loss import MultiTaskLoss, keypoint_terms
-from sender.train.photograph_crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
-from sender.train.photograph_frames import PanoramaFrames, before_place
-from sender.train.photographs import PhotographDataset
-from sender.train.scores import evaluate, intersection_over_union, keypoint_scores
+from sender.train.crops.batches import CropBatch, augment, crop_batch, with_negatives
+from sender.train.crops.multi_task_loss import MultiTaskLoss, keypoint_terms
+from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores
+from sender.train.frames.composed import FrameComposer
+from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
+from sender.train.photographs.dataset import PhotographDataset
+from sender.train.photographs.frames import PanoramaFrames, before_place
 
 # Crops drawn before the shards are listed again.
 _CROPS_PER_LISTING = 16_384
@@ -71,7 +72,12 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-        add("--photographs", type=Path, metavar="DIR", help="also train on this folder of sender.train.photographs")
+        add(
+            "--photographs",
+            type=Path,
+            metavar="DIR",
+            help="also train on this folder of photographs",
+        )
         sides = "sides of the crops, one for each batch: of streams, and of photographs (the network's)"
         add("--size", type=int, nargs="+", help=sides)
         add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")

@@ -33,11 +33,11 @@ from sender.perception.inference import predictor
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception, PlainOutputs
 from sender.perception.network.output import PerceptionOutput
-from sender.train.detector_scores import photograph_scores
-from sender.train.photograph_crops import PhotographCropSampler, crops_in_boxes
-from sender.train.photograph_frames import PhotographFrames
-from sender.train.photographs import PhotographDataset
-from sender.train.scores import keypoint_scores
+from sender.train.crops.scores import keypoint_scores
+from sender.train.frames.scores import photograph_scores
+from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
+from sender.train.photographs.dataset import PhotographDataset
+from sender.train.photographs.frames import PhotographFrames
 
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
 # Of a score that 8 bits may not lower by more: about a standard error on the photographs held back.
@@ -139,7 +139,9 @@ def scored(subject: Subject, example: Tensor, int8: Ranges) -> Scores:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.quantisation", __doc__ or "")
-    parser.add_argument("--photographs", type=Path, required=True, help="folder that sender.train.photographs wrote")
+    parser.add_argument(
+        "--photographs", type=Path, required=True, help="folder that sender.train.photographs.dataset wrote"
+    )
     parser.add_argument("--count", type=int, default=256, help="photographs to calibrate on (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of their choice (%(default)s)")
     add_result_flags(parser, "add the ranges to the manifest")

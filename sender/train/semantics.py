@@ -2,7 +2,7 @@
 
 One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  With
 --photographs, people of photographs are learned from too, with bodies that are fitted to their annotated keypoints
-(`sender.train.semantic_samples`), from where the package's semantics puts them.  The loss is L_com (11): feature
+(`sender.train.crops.semantic_samples`), from where the package's semantics puts them.  The loss is L_com (11): feature
 reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and prior, and the error
 of the decoded body's joints.
 
@@ -45,8 +45,8 @@ from sender.semantics.cvae import (
     generator_loss,
 )
 from sender.semantics.stage import WEIGHTS_NAME, architecture
-from sender.train.photographs import PhotographDataset
-from sender.train.semantic_samples import Samples, SampleSource, landmarks
+from sender.train.crops.semantic_samples import Samples, SampleSource, landmarks
+from sender.train.photographs.dataset import PhotographDataset
 
 KEYPOINTS = 17
 # Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
@@ -94,7 +94,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
         parser.add_argument(
-            "--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs"
+            "--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs.dataset"
         )
         parser.add_argument("--crops", type=int, default=12000, help="of photographs (default: %(default)s)")
 

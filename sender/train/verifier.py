@@ -1,9 +1,9 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people and distractors (`sender.train.detector_frames`), and with --photographs also
+Frames are composed of rendered people and distractors (`sender.train.frames.composed`), and with --photographs also
 pictures with person boxes that are held back: those of `openimages`, and for validation those of `people`.  The
 detector proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the
-refined box has an IoU of at least 0.5 with a person's, annotated or judged by eye (`sender.train.judged_boxes`).
+refined box has an IoU of at least 0.5 with a person's, annotated or judged by eye (`photographs.judged_boxes`).
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -47,10 +47,10 @@ from sender.perception.inference.verifier import (
     evidence,
     log_odds,
 )
-from sender.train.detector_frames import Frame, composed_frames
-from sender.train.detector_scores import in_crowd
-from sender.train.judged_boxes import judged_frame
-from sender.train.photographs import PhotographDataset, Source
+from sender.train.frames.composed import Frame, composed_frames
+from sender.train.frames.scores import in_crowd
+from sender.train.photographs.dataset import PhotographDataset, Source
+from sender.train.photographs.judged_boxes import judged_frame
 
 # Below this score the detector is nearly always wrong.
 _MIN_PROPOSAL_SCORE = 0.08
@@ -106,7 +106,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
         frames = "training frames; a fifth as many for validation (%(default)s)"
         add("--frames", type=int, default=1000, help=frames)
-        add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs")
+        add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs.dataset")
         add("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
 
     def prepare(self) -> VerifierNet:

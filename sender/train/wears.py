@@ -35,8 +35,8 @@ from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.wear_kinds import CLOTHES
 from sender.perception.inference.predictor import Perception
-from sender.train.worn_people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
-from sender.train.worn_views import WornBatch, batch_of
+from sender.train.worn.people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
+from sender.train.worn.views import WornBatch, batch_of
 from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute, read_both_ways
 from sender.wears.stage import WEIGHTS_NAME
 

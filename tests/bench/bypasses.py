@@ -28,7 +28,7 @@ from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
 from sender.semantics.refine import Refiner
 from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
-from sender.train.photographs import Photograph
+from sender.train.photographs.dataset import Photograph
 from tests.bench import measures
 from tests.bench.crops import camera_of
 from tests.bench.measures import centred

@@ -39,11 +39,11 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.confidence import LIMBS
-from sender.train.atlas_people import AtlasPeople
-from sender.train.detector_frames import FrameComposer
-from sender.train.observed_atlases import SIZE, observed_atlases
-from sender.train.painted_extras import PAINTERS
-from sender.train.worn_people import hidden_unknown
+from sender.train.atlases.observed import SIZE, observed_atlases
+from sender.train.atlases.people import AtlasPeople
+from sender.train.frames.composed import FrameComposer
+from sender.train.worn.painted_extras import PAINTERS
+from sender.train.worn.people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
 from tests.bench.crops import TruePerson, Truth, truth_fields

@@ -18,7 +18,7 @@ from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
-from sender.train.scores import standard_error
+from sender.train.crops.scores import standard_error
 from tests.bench.photo_scores import AnnotatedPerson, image_id
 
 # MediaPipe's networks read crops of this side; larger ones are scaled down.

@@ -40,7 +40,7 @@ from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.predictor import Perception
-from sender.train.photographs import held_out
+from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary

@@ -37,8 +37,8 @@ from receiver.outfits.mixture import draw, unfolded
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
-from sender.train.photographs import Photograph, held_out, read_image, read_people
-from sender.train.worn_people import hidden_unknown, judged_people
+from sender.train.photographs.dataset import Photograph, held_out, read_image, read_people
+from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader
 from tests.bench import crops, measures, report
 from tests.bench.bypasses import WHOLE, Bypass, Row, Senders

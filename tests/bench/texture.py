@@ -27,7 +27,7 @@ from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
 from sender.texture.tile_schedule import TileSchedule
-from sender.train.atlas_people import KNOWN_WEIGHT, TexturePeople, TexturePicture, view_of
+from sender.train.atlases.people import KNOWN_WEIGHT, TexturePeople, TexturePicture, view_of
 from tests.bench import report
 
 _SEED = 20_000_007

@@ -29,8 +29,8 @@ from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.stage import ObservedPerson, PerceptionStage
-from sender.train.photographs import read_image
-from sender.train.worn_people import JudgedPerson, judged_people
+from sender.train.photographs.dataset import read_image
+from sender.train.worn.people import JudgedPerson, judged_people
 from sender.wears.stage import WearsReader
 from tests.bench import report
 

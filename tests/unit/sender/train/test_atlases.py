@@ -8,7 +8,8 @@ from PIL import Image as Pictures
 
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import OutputError
-from sender.train import atlases, observed_atlases
+from sender.train.atlases import known as atlases
+from sender.train.atlases import observed as observed_atlases
 
 
 def test_atlas_is_written_and_kept(tmp_path: Path) -> None:

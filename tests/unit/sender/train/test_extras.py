@@ -11,10 +11,11 @@ from common.training.run import parse
 from common.wear_kinds import EXTRAS, VALUES
 from common.wears import possible
 from common.weights.loader import load_weights
-from sender.train import extras, worn_people
-from sender.train.painted_extras import PAINTERS
-from sender.train.worn_people import judged_people
-from sender.train.worn_views import bits
+from sender.train import extras
+from sender.train.worn import people as worn_people
+from sender.train.worn.painted_extras import PAINTERS
+from sender.train.worn.people import judged_people
+from sender.train.worn.views import bits
 from sender.wears.extras import ExtrasConfig, ExtrasNet
 from tests.support.photograph_sources import write_photographs
 from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu

@@ -6,11 +6,11 @@ import torch
 
 from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.network.network import PerceptionNet
-from sender.train.crops import CropBatch
-from sender.train.multi_task_loss import MultiTaskLoss
+from sender.train.crops.batches import CropBatch
+from sender.train.crops.multi_task_loss import MultiTaskLoss
 from sender.train.perception import MixedLoss, best_mask_threshold, shift_mask_threshold
-from tests.unit.sender.train.test_crops import random_crops
-from tests.unit.sender.train.test_multi_task_loss import TINY, crops
+from tests.unit.sender.train.crops.test_batches import random_crops
+from tests.unit.sender.train.crops.test_multi_task_loss import TINY, crops
 
 
 def test_rendered_crops_are_resampled_with_their_maps() -> None:

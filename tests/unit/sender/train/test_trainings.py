@@ -21,26 +21,17 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
 from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import ENTRIES
-from sender.train import (
-    clothing,
-    confidence,
-    detector,
-    perception,
-    photograph_credits,
-    photographs,
-    picture_diffusion,
-    pseudo_keypoints,
-    semantics,
-    verifier,
-    wears,
-)
+from sender.train import clothing, confidence, detector, perception, picture_diffusion, semantics, verifier, wears
+from sender.train.crops.semantic_samples import Samples, SampleSource
 from sender.train.detector import DetectorTraining
-from sender.train.semantic_samples import Samples, SampleSource
+from sender.train.photographs import credits as photograph_credits
+from sender.train.photographs import dataset as photographs
+from sender.train.photographs import pseudo_keypoints
 from tests.support.photograph_sources import write_judgements, write_photographs
 from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.test_crops import random_crops
-from tests.unit.sender.train.test_detector_frames import bar_people
-from tests.unit.sender.train.test_multi_task_loss import TINY
+from tests.unit.sender.train.crops.test_batches import random_crops
+from tests.unit.sender.train.crops.test_multi_task_loss import TINY
+from tests.unit.sender.train.frames.test_composed import bar_people
 from tests.unit.sender.train.test_verifier import examples
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 from common.synthetic.dataset.split import SPLITS
 from sender.perception.inference.verifier import EVIDENCE
 from sender.train import verifier
-from sender.train.detector_frames import Frame
-from sender.train.photographs import SOURCES, PhotographDataset, convert
+from sender.train.frames.composed import Frame
+from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.verifier import Examples, area_under_curve, photograph_frames, unstretched
 from tests.support.photograph_sources import write_photographs
 

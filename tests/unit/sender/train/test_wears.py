@@ -9,8 +9,8 @@ from common.body.anatomy import REGIONS
 from common.wear_kinds import CLOTHES, VALUES
 from common.wears import possible
 from sender.train.wears import accuracies, calibrate, certain, frequencies, set_loss, shuffled
-from sender.train.worn_people import hidden_unknown
-from sender.train.worn_views import before_other_scenery, bits, changed, reframed, restaged
+from sender.train.worn.people import hidden_unknown
+from sender.train.worn.views import before_other_scenery, bits, changed, reframed, restaged
 from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute
 
 

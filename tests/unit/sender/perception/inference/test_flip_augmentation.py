@@ -9,9 +9,9 @@ from sender.perception.inference.flip_augmentation import FlipAugmentation, mean
 from sender.perception.network.keypoints import cell_centres, peak_positions
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput, mask_moments
-from sender.train.crops import CropBatch, mirror
-from tests.unit.sender.train.test_crops import random_crops
-from tests.unit.sender.train.test_multi_task_loss import perfect
+from sender.train.crops.batches import CropBatch, mirror
+from tests.unit.sender.train.crops.test_batches import random_crops
+from tests.unit.sender.train.crops.test_multi_task_loss import perfect
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -12,7 +12,7 @@ from sender.perception.inference.zoom_augmentation import ZOOMS, in_crops, predi
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from tests.unit.sender.perception.inference.test_flip_augmentation import TINY
-from tests.unit.sender.train.test_crops import random_crops
+from tests.unit.sender.train.crops.test_batches import random_crops
 
 CROP = CropBox(100, 50, 200)
 

@@ -8,7 +8,7 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.network import PerceptionNet
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from tests.unit.sender.train.test_multi_task_loss import TINY
+from tests.unit.sender.train.crops.test_multi_task_loss import TINY
 
 STANDING = np.stack([np.tile([100.0, 140.0], 9)[:17], np.linspace(50, 350, 17)], axis=1).astype(np.float32)
 ALL = np.ones(17, dtype=np.bool_)

@@ -1,0 +1,339 @@
+"""Frames to train the detector on: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
+
+A person who is truncated in the crop is placed at the frame's border.  Patches of other pictures with blurred outlines
+are pasted too, so that the edge of a cut-out does not identify a person, and `sender.train.frames.distractors`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from common.arrays import BoolArray, ByteArray, FloatArray, Image
+from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.dataset.split import Split
+from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
+from common.synthetic.scene.degradations import degrade
+from sender.perception.inference.detector import STRIDE
+from sender.perception.inference.predictor import as_bytes
+from sender.train.frames.distractors import distractor
+
+Generator = np.random.Generator
+
+# A person is annotated if at least this share of the pixels is visible and the box is this high.
+_MIN_VISIBLE_SHARE = 0.35
+MIN_HEIGHT_PX = 14
+_CROPS_PER_READ = 96
+# Share of the frames whose people are in a group.
+_GROUP_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame with its people; boxes in pixels.
+
+    Args:
+        image: (H, W, 3); square in batches.
+        boxes: (n, 4) of the people to find.
+        ignored: (m, 4) that are neither people nor background.
+        tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people
+            there may lack an annotation; 1 where all are annotated.
+        nobody: (k, 4) in which nobody is, while nothing is known outside of all boxes; None where nobody is outside of
+            `boxes`.
+    """
+
+    image: Image
+    boxes: FloatArray
+    ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    tolerance: float = 1.0
+    nobody: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBatch:
+    """Frames with their people.
+
+    Args:
+        image: (B, 3, N, N) 0…1, channels last in memory; bytes before `unit`, which travel to a GPU faster.
+        heat: (B, H, H) 1 at the cell of each person's centre, Gaussian around it.
+        boxes: (B, 4, H, H) box of the person that a cell belongs to, in N = 1.
+        weight: (B, H, H) weight of a cell's box in the loss.
+        tolerance: (B, H, H) probability of a person above which a cell's background loss is left out; 0 ignores it.
+    """
+
+    image: Tensor
+    heat: Tensor
+    boxes: Tensor
+    weight: Tensor
+    tolerance: Tensor
+
+
+FrameSource = Callable[[], Frame]
+"""Draws a frame at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """A person, cut out along the mask to its box.
+
+    Args:
+        colour: (h, w, 3).
+        alpha: (h, w) 0…1.
+        truncated: (4,) whether the person is truncated at the crop's left, top, right, bottom border.
+    """
+
+    colour: FloatArray
+    alpha: FloatArray
+    truncated: BoolArray
+
+
+def cut_out(image: ByteArray, mask: ByteArray) -> CutOut | None:
+    """The person of a crop; None if fewer than 12 rows or 6 columns of the mask are occupied."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) < 12 or len(columns) < 6:
+        return None
+    where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    size = len(mask)
+    truncated = np.array([columns[0] == 0, rows[0] == 0, columns[-1] == size - 1, rows[-1] == size - 1])
+    return CutOut(image[where].astype(np.float32), mask[where].astype(np.float32) / 255.0, truncated)
+
+
+class FrameComposer:
+    """Composes frames at random.
+
+    Args:
+        datasets: crops to take people from, each data set equally often.
+        backgrounds: number of backgrounds to make first.
+        places: draws photographs (N, N, 3) with nobody in them, the background of half of the frames.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[CropDataset],
+        rng: Generator,
+        size: int,
+        backgrounds: int = 120,
+        places: Callable[[], Image] | None = None,
+    ) -> None:
+        self._datasets = tuple(datasets)
+        self._rng = rng
+        self._size = size
+        self._backgrounds = BackgroundBank(rng, backgrounds, size)
+        self._places = places
+        self._people: list[CutOut] = []
+
+    def frame(self) -> tuple[ByteArray, FloatArray]:
+        """An image (N, N, 3) and its people's boxes (n, 4) in pixels."""
+        rng, size = self._rng, self._size
+        if self._places and rng.random() < 0.5:
+            image = self._places().astype(np.float32)
+        else:
+            image = self._backgrounds.draw(rng, size, size)
+        for _ in range(rng.integers(0, 6)):
+            image = self._with_object(image)
+        owner = np.full((size, size), -1, dtype=np.int16)
+        count = int(rng.choice(6, p=[0.12, 0.36, 0.2, 0.13, 0.1, 0.09]))
+        heights = np.sort(size * np.exp(rng.uniform(np.log(0.1), np.log(1.15), count)))
+        # A group: people of about the same height, side by side.
+        centre_x = float(rng.uniform(0.1, 0.5)) * size if rng.random() < _GROUP_SHARE else None
+        if centre_x is not None:
+            heights = heights[:1] * rng.uniform(0.8, 1.2, count)
+        areas = []
+        for index, height in enumerate(heights):
+            image, area = self._with_person(image, owner, index, float(height), centre_x)
+            areas.append(area)
+            if centre_x is not None:
+                centre_x += float(height * rng.uniform(0.18, 0.5))
+            if rng.random() < 0.1:
+                image = self._with_object(image, owner)
+        image = self._letterboxed(image, owner)
+        boxes = [
+            _box(owner == index) for index in range(count) if (owner == index).sum() > _MIN_VISIBLE_SHARE * areas[index]
+        ]
+        tall = [box for box in boxes if box[3] - box[1] >= MIN_HEIGHT_PX]
+        return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
+
+    def negative(self) -> ByteArray:
+        """A negative crop (N, N, 3), like a false detection: distractors in place of a person, other objects."""
+        rng, size = self._rng, self._size
+        image = self._backgrounds.draw(rng, size, size)
+        for _ in range(rng.integers(0, 4)):
+            image = self._with_object(image)
+        unowned = np.full((size, size), -1, np.int16)
+        for _ in range(rng.integers(0, 4)):
+            height = int(size * rng.uniform(0.35, 0.95))
+            colour, alpha = distractor(rng, height)
+            left, top = (round((size - height) / 2 + rng.normal(0, 0.15) * size) for _ in range(2))
+            image, _ = paste(image, unowned, -1, colour, alpha, left, top)
+        return degrade(rng, image)
+
+    def _person(self) -> CutOut:
+        while not self._people:
+            for dataset in self._datasets:
+                wanted = np.sort(self._rng.choice(len(dataset), _CROPS_PER_READ // len(self._datasets)))
+                crops = dataset.batch(wanted, ("image", "mask"))
+                cuts = [cut_out(image, mask) for image, mask in zip(crops["image"], crops["mask"], strict=True)]
+                self._people += [cut for cut in cuts if cut is not None]
+            self._rng.shuffle(self._people)
+        return self._people.pop()
+
+    def _with_person(
+        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float, centre_x: float | None
+    ) -> tuple[FloatArray, int]:
+        """Pastes a person, at column `centre_x` or anywhere.
+
+        Returns:
+            The image, and the person's area in pixels before occlusion.
+        """
+        rng, person = self._rng, self._person()
+        scale = height / max(person.alpha.shape)
+        shape = max(2, round(person.alpha.shape[1] * scale)), max(2, round(person.alpha.shape[0] * scale))
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        colour, alpha = cv2.resize(person.colour, shape, interpolation=method), cv2.resize(person.alpha, shape)
+        truncated = person.truncated
+        if rng.random() < 0.5:
+            colour, alpha, truncated = colour[:, ::-1], alpha[:, ::-1], truncated[[2, 1, 0, 3]]
+        alpha = cv2.GaussianBlur(np.ascontiguousarray(alpha), (0, 0), float(rng.uniform(0.3, 1.0)) * max(1.0, scale))
+        left, top = self._place(shape, truncated)
+        if centre_x is not None:
+            left = round(centre_x - shape[0] / 2)
+        return paste(image, owner, index, colour, alpha, left, top)
+
+    def _place(self, shape: tuple[int, int], truncated: BoolArray) -> tuple[int, int]:
+        """Left and top of a cut-out of (width, height): anywhere, or at the border where it is truncated."""
+        corner = []
+        for axis in (0, 1):
+            room = self._size - shape[axis]
+            at = float(self._rng.uniform(-0.15 * shape[axis], room + 0.15 * shape[axis]))
+            if room > 0 and self._rng.random() < 0.8:
+                at = float(self._rng.uniform(0, room))
+            if self._rng.random() < 0.85:
+                at = room if truncated[axis + 2] else (0 if truncated[axis] else at)
+            corner.append(round(at))
+        return corner[0], corner[1]
+
+    def _with_object(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+        """Pastes an object that is no person; it occludes the people in `owner`."""
+        rng = self._rng
+        if rng.random() < 0.4:
+            return self._with_patch(image, owner)
+        height = int(self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
+        colour, alpha = distractor(rng, height)
+        left, top = (int(rng.uniform(-height / 2, self._size - height / 2)) for _ in range(2))
+        hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
+        return paste(image, hidden, -1, colour, alpha, left, top)[0]
+
+    def _with_patch(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+        """Pastes a blob of some texture or of another background; it occludes the people in `owner`."""
+        rng = self._rng
+        height, width = (int(value) for value in self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.6), 2)))
+        side = max(height, width, 8)
+        alpha: npt.NDArray[Any] = (power_law_noise(rng, side, 1.8)[..., 0] > rng.uniform(-1, 0.3)).astype(np.float32)
+        if rng.random() < 0.5:
+            alpha = np.zeros((side, side), np.float32)
+            cv2.ellipse(alpha, (side // 2, side // 2), (side // 2, side // 2), 0, 0, 360, 1.0, -1)
+        alpha = cv2.resize(alpha, (max(width, 2), max(height, 2)))
+        alpha = cv2.GaussianBlur(alpha, (0, 0), float(rng.uniform(0.3, 1.0)))
+        plain = rng.random() < 0.5
+        fill = texture(rng, side) if plain else self._backgrounds.draw(rng, side, side)
+        colour = cv2.resize(np.ascontiguousarray(fill, np.float32), (alpha.shape[1], alpha.shape[0]))
+        left, top = (int(rng.uniform(-extent / 2, self._size - extent / 2)) for extent in alpha.shape[::-1])
+        hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
+        return paste(image, hidden, -1, colour, alpha, left, top)[0]
+
+    def _letterboxed(self, image: FloatArray, owner: npt.NDArray[np.int16]) -> FloatArray:
+        """Adds the grey bars of `letterboxed` to 70 % of the frames, as for pictures that are not square."""
+        if self._rng.random() < 0.3:
+            return image
+        bar = int(self._size * self._rng.uniform(0.08, 0.24))
+        image, barred = image.copy(), self._rng.random() < 0.75
+        for part in (slice(0, bar), slice(self._size - bar, self._size)):
+            where = (part, slice(None)) if barred else (slice(None), part)
+            image[where], owner[where] = 114.0, -1
+        return image
+
+
+def paste(
+    image: FloatArray,
+    owner: npt.NDArray[np.int16],
+    index: int,
+    colour: npt.NDArray[Any],
+    alpha: npt.NDArray[Any],
+    left: int,
+    top: int,
+) -> tuple[FloatArray, int]:
+    """Pastes a cut-out over an image, in place, and marks its pixels in `owner`; returns the image and its area."""
+    size_y, size_x = image.shape[:2]
+    x0, y0 = max(0, left), max(0, top)
+    x1, y1 = min(size_x, left + alpha.shape[1]), min(size_y, top + alpha.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return image, int((alpha > 0.5).sum())
+    visible = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+    image[y0:y1, x0:x1] += visible[..., None] * (
+        colour[y0 - top : y1 - top, x0 - left : x1 - left] - image[y0:y1, x0:x1]
+    )
+    owner[y0:y1, x0:x1][visible > 0.5] = index
+    return image, int((alpha > 0.5).sum())
+
+
+def _box(mask: BoolArray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Heat (H, H), boxes (4, H, H) in N = 1 and weights (H, H) of one frame; a shared cell has the smaller person's."""
+    cells = size // STRIDE
+    heat, weight = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
+    box_map = np.zeros((4, cells, cells), np.float32)
+    centres = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
+    for box in sorted(boxes_n4, key=lambda b: -(b[2] - b[0]) * (b[3] - b[1])):
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        sigma_x, sigma_y = (max(STRIDE * 0.6, 0.09 * (box[i + 2] - box[i])) for i in (0, 1))
+        bump = np.exp(-((centres - x) ** 2)[None] / (2 * sigma_x**2) - ((centres - y) ** 2)[:, None] / (2 * sigma_y**2))
+        bump[min(int(y / STRIDE), cells - 1), min(int(x / STRIDE), cells - 1)] = 1.0
+        near = bump > 0.5
+        heat = np.maximum(heat, bump)
+        weight[near], box_map[:, near] = bump[near], (box / size)[:, None]
+    return heat.astype(np.float32), box_map, weight
+
+
+def tolerances(frame: Frame, size: int) -> FloatArray:
+    """The cells' tolerance (H, H) of one frame: 1 in boxes of people and of nobody, 0 in ignored ones, else its own."""
+    cells = size // STRIDE
+    tolerance = np.full((cells, cells), frame.tolerance, np.float32)
+    nobody = frame.boxes[:0] if frame.nobody is None else frame.nobody
+    for boxes, value in ((nobody, 1.0), (frame.ignored, 0.0), (frame.boxes, 1.0)):
+        for left, top, right, bottom in boxes / STRIDE:
+            rows = slice(int(top), int(np.ceil(bottom)))
+            tolerance[rows, int(left) : int(np.ceil(right))] = value
+    return tolerance
+
+
+def composed_frames(
+    data: Sequence[Path], split: Split, size: int, rng: Generator, places: Callable[[], Image] | None = None
+) -> FrameSource:
+    """Composed frames, with people from each of the data sets equally often; `places` as in `FrameComposer`."""
+    composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size, places=places)
+    return lambda: Frame(*composer.frame())
+
+
+def mixture(sources: Sequence[tuple[float, FrameSource]], rng: Generator) -> FrameSource:
+    """Frames of several sources, each with its share."""
+    shares = np.array([share for share, _ in sources])
+    return lambda: sources[rng.choice(len(sources), p=shares / shares.sum())][1]()
+
+
+def frame_batches(source: FrameSource, batch: int, size: int) -> Iterator[FrameBatch]:
+    """Endless batches of frames."""
+    while True:
+        frames = [source() for _ in range(batch)]
+        images = as_bytes(np.stack([frame.image for frame in frames]))
+        maps = [(*targets(frame.boxes, size), tolerances(frame, size)) for frame in frames]
+        yield FrameBatch(images, *(torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True)))

@@ -1,0 +1,212 @@
+"""The detector's scores: on composed frames, and on the photographs that are held back from training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from common.arrays import BoolArray, FloatArray, Image
+from common.weights.devices import device_of, fast_autocast
+from sender.perception.inference.detector import Letterbox, letterboxed, peaks
+from sender.perception.inference.predictor import as_bytes, unit
+from sender.train.frames.composed import FrameBatch
+from sender.train.photographs.dataset import Photograph, PhotographDataset, Source
+from sender.train.photographs.frames import PanoramaFrames
+
+_IOU = 0.5
+# Detections are kept from this score on, for the average precision.
+_LOWEST_SCORE = 0.03
+_BATCH = 16
+_PANORAMA_VIEWS, _PANORAMA_SEED = 96, 1
+# A detection with this share of its area in a crowd's box is not counted as false.
+_IN_CROWD = 0.5
+# Height from which people are counted as large; `openimages` are 416 pixels high.
+_LARGE_PX: dict[Source, float] = {"people": 80.0, "openimages": 62.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The people of some photographs, and the detections.
+
+    Args:
+        height: (P,) of each person, pixels.
+        person_score: (P,) of the detection that finds each person, 0 if there is none.
+        score: (D,) of each detection.
+        true: (D,) whether it finds a person.
+        person_height: (D,) of the person it finds, or its own where it finds nobody.
+        pictures: number of photographs.
+    """
+
+    height: FloatArray
+    person_score: FloatArray
+    score: FloatArray
+    true: BoolArray
+    person_height: FloatArray
+    pictures: int
+
+    def recall(self, score: float, low_px: float = 0.0, high_px: float = np.inf) -> float:
+        """Share of the people from `low_px` to `high_px` high that are found with at least `score`."""
+        counted = (self.height >= low_px) & (self.height < high_px)
+        return float((self.person_score[counted] >= score).sum() / max(counted.sum(), 1))
+
+    def false(self, score: float) -> float:
+        """False detections of at least `score` in a picture."""
+        return float((~self.true & (self.score >= score)).sum() / max(self.pictures, 1))
+
+    def score_at(self, false: float) -> float:
+        """The score from which there are at most `false` false detections in a picture."""
+        scores = np.sort(self.score[~self.true])[::-1]
+        allowed = int(false * self.pictures)
+        return float(np.nextafter(scores[allowed], np.float32(1))) if allowed < len(scores) else 0.0
+
+    def average_precision(self, low_px: float = 0.0) -> float:
+        """Area under precision over recall, of the people at least `low_px` high; smaller ones are ignored."""
+        counted = self.person_height >= low_px
+        people = int((self.height >= low_px).sum())
+        true = self.true[counted][np.argsort(-self.score[counted], kind="stable")]
+        if not len(true) or not people:
+            return 0.0
+        precision = true.cumsum() / np.arange(1, len(true) + 1)
+        # The precision at a recall is the best one at this recall or a higher one.
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(envelope[true].sum() / people)
+
+
+def match(boxes_n4: FloatArray, crowds_m4: FloatArray, found_d4: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Assigns detections to people: best score first, each to the person of the largest IoU that is still free.
+
+    Args:
+        crowds_m4: boxes of crowds, in which unmatched detections are not counted.
+        found_d4: detections, best first.
+
+    Returns:
+        The person (d,) of each detection, −1 for none, and whether it counts (d,).
+    """
+    iou = box_iou(torch.from_numpy(found_d4), torch.from_numpy(boxes_n4)).numpy().copy()
+    person = np.full(len(found_d4), -1)
+    for row in range(len(found_d4)):
+        best = int(iou[row].argmax()) if len(boxes_n4) else -1
+        if best >= 0 and iou[row, best] >= _IOU:
+            person[row] = best
+            iou[:, best] = 0.0
+    return person, (person >= 0) | ~in_crowd(found_d4, crowds_m4)
+
+
+def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
+    """(d,) detections of which more than half lies in a crowd's box."""
+    return np.asarray((shares_inside(found_d4, crowds_m4) > _IN_CROWD).any(axis=1))
+
+
+def shares_inside(found_d4: FloatArray, boxes_m4: FloatArray) -> FloatArray:
+    """(d, m) share of each detection's area that lies in each box."""
+    low = np.maximum(found_d4[:, None, :2], boxes_m4[None, :, :2])
+    high = np.minimum(found_d4[:, None, 2:], boxes_m4[None, :, 2:])
+    area = (found_d4[:, 2:] - found_d4[:, :2]).prod(axis=1).clip(1e-6)
+    return np.asarray((high - low).clip(0).prod(axis=2) / area[:, None], np.float32)
+
+
+def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Heat maps and boxes of images, also of bytes, on the CPU, computed where the network is."""
+    device = device_of(net)
+    with fast_autocast(device.type):
+        heat, boxes = net(unit(images.to(device)))
+    return heat.float().cpu(), boxes.float().cpu()
+
+
+@torch.no_grad()
+def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
+    for start in range(0, len(images), _BATCH):
+        squares: list[tuple[Image, Letterbox]] = [letterboxed(image, size) for image in images[start : start + _BATCH]]
+        batch = as_bytes(np.stack([square for square, _ in squares]))
+        heat, boxes = _on_host(net, batch)
+        for row, (_, letterbox) in enumerate(squares):
+            found, scores = peaks(heat[row].sigmoid(), boxes[row], _LOWEST_SCORE)
+            height, width = images[start + row].shape[:2]
+            limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+            yield torch.minimum(letterbox.to_pixels(found).clamp_min(0), limit).numpy(), scores.numpy()
+
+
+def matches_in(net: nn.Module, photographs: list[Photograph], size: int) -> Matches:
+    """Detects and matches the people of photographs."""
+    height, person_score, score, true, person_height = [], [], [], [], []
+    for item, (found, scores) in zip(
+        photographs, detections(net, [photograph.image for photograph in photographs], size), strict=True
+    ):
+        person, counts = match(item.boxes, item.crowds, found)
+        tall = _heights(item)
+        best = np.zeros(len(tall), np.float32)
+        best[person[person >= 0]] = scores[person >= 0]
+        own = np.where(person >= 0, np.append(tall, 0)[person], found[:, 3] - found[:, 1])
+        height.append(tall)
+        person_score.append(best)
+        score.append(scores[counts])
+        true.append(person[counts] >= 0)
+        person_height.append(own[counts])
+    return Matches(
+        np.concatenate(height),
+        np.concatenate(person_score),
+        np.concatenate(score),
+        np.concatenate(true),
+        np.concatenate(person_height),
+        len(photographs),
+    )
+
+
+def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int) -> dict[str, float]:
+    """Recall, false detections and average precision on the sources of a data set, at the scores in their names."""
+    net.eval()
+    scores: dict[str, float] = {}
+    for source, low_px in _LARGE_PX.items():
+        matches = matches_in(net, [photographs[index] for index in photographs.indices(source)], size)
+        found = matches.recall(0.25, low_px)
+        large = int((matches.height >= low_px).sum())
+        scores |= {
+            f"{source}_ap": matches.average_precision(),
+            f"{source}_large_ap": matches.average_precision(low_px),
+            f"{source}_large_found_at_1_false": matches.recall(matches.score_at(1.0), low_px),
+            f"{source}_large_found_0.25_standard_error": (found * (1 - found) / max(large, 1)) ** 0.5,
+        }
+        for least in (0.15, 0.25, 0.35, 0.5):
+            scores[f"{source}_large_found_{least}"] = matches.recall(least, low_px)
+            scores[f"{source}_false_{least}"] = matches.false(least)
+        for low, high in ((0, 80), (80, 160), (160, 320), (320, np.inf)) if source == "people" else ():
+            scores[f"{source}_found_0.25_{low}_{high}px"] = matches.recall(0.25, low, high)
+    views = PanoramaFrames(photographs, np.random.default_rng(_PANORAMA_SEED), size)
+    nobody = list(detections(net, [views.view() for _ in range(_PANORAMA_VIEWS)], size))
+    for least in (0.25, 0.5):
+        scores[f"panoramas_false_{least}"] = float(np.mean([(score >= least).sum() for _, score in nobody]))
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def _heights(item: Photograph) -> FloatArray:
+    return np.asarray(item.boxes[:, 3] - item.boxes[:, 1], np.float32)
+
+
+@torch.no_grad()
+def composed_scores(
+    net: nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
+) -> dict[str, float]:
+    """Recall at IoU 0.5, false detections a frame and mean IoU of the people found, over `count` batches."""
+    net.eval()
+    people = found = false = frames = 0
+    overlap = 0.0
+    for truth, _ in zip(batches, range(count), strict=False):
+        heat, boxes = _on_host(net, truth.image)
+        for row in range(len(heat)):
+            detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
+            true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)
+            pairs = box_iou(true, detected)
+            best = pairs.amax(dim=1) if len(detected) else torch.zeros(len(true))
+            hits = int((best >= 0.5).sum())
+            people, found, frames = people + len(true), found + hits, frames + 1
+            false += max(0, len(detected) - hits)
+            overlap += float(best[best >= 0.5].sum())
+    return {
+        "found": round(found / max(people, 1), 4),
+        "false_per_frame": round(false / max(frames, 1), 4),
+        "iou": round(overlap / max(found, 1), 4),
+    }

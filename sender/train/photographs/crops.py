@@ -1,0 +1,229 @@
+"""Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
+
+The ground truth is in the image only: where the labelled keypoints lie, and which of them are visible.  Some crops are
+of places where the detector proposes somebody, and nobody is: no keypoint is visible there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import BoolArray, Float64Array, FloatArray, Image
+from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
+from common.synthetic.scene.degradations import degrade
+from common.tensor_rows import TensorRows
+from sender.perception.inference.crop import CROP_MARGIN, CropBox
+from sender.perception.inference.predictor import as_bytes, unit
+from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset, Source
+from sender.train.photographs.frames import linear_part, randomly_grey, warped
+
+Generator = np.random.Generator
+
+# Largest random changes of a crop: rotation, log of the scale, shift in sides of the crop.
+_TURN_DEG, _TURNED_SHARE = 26.0, 0.6
+_LOG_SCALE = 0.3
+_SHIFT = 0.08
+# Log of the largest change of width over height; the true proportions of `openimages` are unknown.
+_LOG_ASPECT = 0.3
+# Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
+_HALF_SHARE = 0.2
+_MIN_HALF_KEYPOINTS = 5
+_OCCLUDED_SHARE = 0.45
+# Share of the crops that show nobody, of folders in which such places are known.
+_NOBODY_SHARE = 0.12
+# Share of the occluders that are a piece of another photograph instead of one colour.
+_PICTURED_SHARE = 0.6
+# Worth of a keypoint without annotation for what is visible, where most others have one.
+_UNLABELLED_WEIGHT = 0.3
+# Sources with keypoints, `openimages` by `sender.train.photographs.pseudo_keypoints`.
+_SOURCES: tuple[Source, ...] = ("people", "openimages")
+# Label of the keypoints where nobody is: no position, and not visible.
+ABSENT = -1
+# People with fewer labelled keypoints or a smaller box are not trained on.
+_MIN_LABELLED, _MIN_SIDE_PX = 4, 32
+_UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
+_LOWER = np.array([name.endswith(("hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographCrops(TensorRows):
+    """Crops of photographs with the labelled keypoints of one person each; positions in crop units.
+
+    Args:
+        image: (B, 3, S, S) 0…1, channels last in memory; bytes before `ready`.
+        keypoints_2d: (B, 17, 2), may lie outside of 0…1.
+        labelled: (B, 17) 1 where the keypoint has a position, else 0.
+        visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
+        judged: (B, 17) how much `visible` is worth: 1 where somebody has judged it, less where the keypoint has no
+            position although most others have, because it is not visible then, else 0; 1 where nobody is.
+    """
+
+    image: Tensor
+    keypoints_2d: Tensor
+    labelled: Tensor
+    visible: Tensor
+    judged: Tensor
+
+    def ready(self) -> Self:
+        """The crops as the losses take them."""
+        return replace(self, image=unit(self.image))
+
+
+def people_of(
+    photographs: PhotographDataset, labelled: int = _MIN_LABELLED, source: Source = "people"
+) -> list[tuple[int, int]]:
+    """(photograph, person) of everybody in a source with enough labelled keypoints and a large enough box."""
+    found = []
+    for index in photographs.indices(source):
+        item = photographs[index]
+        sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
+        enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled
+        found += [(index, int(person)) for person in np.flatnonzero(enough & (sides >= _MIN_SIDE_PX))]
+    return found
+
+
+def places_of_nobody(photographs: PhotographDataset) -> list[tuple[int, int]]:
+    """(photograph, place) of every place where nobody is."""
+    return [(index, place) for index in range(len(photographs)) for place in range(len(photographs[index].nobody))]
+
+
+def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, size: int) -> tuple[Float64Array, bool]:
+    """A random transform (2, 3) from a photograph's pixels to those of a crop, and whether it mirrors.
+
+    Args:
+        box: (4,) of the person.
+        keypoints_J3: the person's, with labels.
+    """
+    box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE and keypoints_J3[:, 2].max() > 0 else box
+    side = CROP_MARGIN * float((box[2:] - box[:2]).max()) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
+    centre = (box[:2] + box[2:]) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * side
+    angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
+    mirrored = bool(rng.random() < 0.5)
+    stretch = np.exp(0.5 * rng.uniform(-_LOG_ASPECT, _LOG_ASPECT))
+    linear = linear_part(size / side, stretch, angle, mirrored)
+    return np.concatenate([linear, (size / 2 - linear @ centre)[:, None]], axis=1), mirrored
+
+
+def half_box(rng: Generator, keypoints_J3: FloatArray) -> FloatArray:
+    """The box (4,) around the labelled keypoints of the upper or lower half of the body, with a margin.
+
+    All of them are taken if the half has too few.
+    """
+    labelled = keypoints_J3[:, 2] > 0
+    half = labelled & (_UPPER if rng.random() < 0.65 else _LOWER)
+    points = keypoints_J3[half if half.sum() >= _MIN_HALF_KEYPOINTS else labelled, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * float((high - low).max())
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def moved(keypoints_J3: FloatArray, matrix_23: Float64Array, mirrored: bool, size: int) -> FloatArray:
+    """Keypoints (17, 3) in crop units after a transform; left and right change names if it mirrors."""
+    places = (keypoints_J3[:, :2] @ matrix_23[:, :2].T + matrix_23[:, 2]) / size
+    out = np.concatenate([places, keypoints_J3[:, 2:]], axis=1).astype(np.float32)
+    return out[MIRRORED_KEYPOINTS] if mirrored else out
+
+
+class PhotographCropSampler:
+    """Draws crops of people in photographs at random, of each source and each of its people equally often."""
+
+    def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
+        self._photographs = photographs
+        sources = [people_of(photographs, source=source) for source in _SOURCES]
+        self._sources = [people for people in sources if people]
+        self._nobody = places_of_nobody(photographs)
+        self._rng = rng
+        self._size = size
+
+    def crop(self) -> tuple[Image, FloatArray, BoolArray]:
+        """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
+        rng, size = self._rng, self._size
+        item, box, places = self._drawn()
+        matrix, mirrored = crop_transform(rng, box, places, size)
+        keypoints = moved(places, matrix, mirrored, size)
+        image = warped(item.image, matrix, size, border=0).astype(np.float32)
+        image = randomly_grey(rng, image)
+        occluded = np.zeros(len(keypoints), np.bool_)
+        if rng.random() < _OCCLUDED_SHARE:
+            occluded = occlude(rng, image, keypoints, self._piece() if rng.random() < _PICTURED_SHARE else None)
+        return degrade(rng, image), keypoints, occluded
+
+    def _drawn(self) -> tuple[Photograph, FloatArray, FloatArray]:
+        """A photograph, a box (4,) in it, and the keypoints (17, 3) of whom it shows, `ABSENT` where it is nobody."""
+        rng = self._rng
+        if self._nobody and rng.random() < _NOBODY_SHARE:
+            index, place = self._nobody[rng.integers(len(self._nobody))]
+            item = self._photographs[index]
+            return item, item.nobody[place], np.full((len(COCO_KEYPOINTS), 3), ABSENT, np.float32)
+        people = self._sources[rng.integers(len(self._sources))]
+        index, person = people[rng.integers(len(people))]
+        item = self._photographs[index]
+        return item, item.boxes[person], item.keypoints[person]
+
+    def _piece(self) -> Image:
+        """A random piece (h, w, 3) of any photograph, which may show somebody's limbs."""
+        rng, image = self._rng, self._photographs[int(self._rng.integers(len(self._photographs)))].image
+        extent = (rng.uniform(0.1, 0.5, 2) * image.shape[:2]).astype(int) + 1
+        top, left = rng.integers(0, np.array(image.shape[:2]) - extent + 1)
+        return image[top : top + extent[0], left : left + extent[1]]
+
+    def batches(self, count: int) -> Iterator[PhotographCrops]:
+        """Endless batches of `count` crops."""
+        while True:
+            images, keypoints, occluded = zip(*(self.crop() for _ in range(count)), strict=True)
+            yield crops_of(np.stack(images), np.stack(keypoints), np.stack(occluded))
+
+
+def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray, piece: Image | None = None) -> BoolArray:
+    """Covers a random rectangle of a crop with one colour or a piece of a picture, in place.
+
+    Returns:
+        (17,) the keypoints in it.
+    """
+    extent = rng.uniform(0.12, 0.4, 2)
+    start = rng.uniform(0, 1 - extent)
+    (left, top), (right, bottom) = ((corner * len(image)).round().astype(int) for corner in (start, start + extent))
+    if piece is None:
+        image[top:bottom, left:right] = rng.uniform(0, 255, 3)
+    else:
+        image[top:bottom, left:right] = cv2.resize(piece, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    inside = (keypoints_J3[:, :2] >= start) & (keypoints_J3[:, :2] < start + extent)
+    return np.asarray(inside.all(axis=1))
+
+
+def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:
+    """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded; not `ready`."""
+    places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
+    labelled, absent = label > 0, label == ABSENT
+    inside = ((places >= 0) & (places <= 1)).all(axis=-1)
+    judged = labelled & (label != PSEUDO)
+    mostly = judged.sum(axis=1, keepdims=True) >= 8
+    return PhotographCrops(
+        as_bytes(images),
+        torch.from_numpy(np.ascontiguousarray(places)),
+        torch.from_numpy(labelled).float(),
+        torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
+        torch.from_numpy(judged + absent + _UNLABELLED_WEIGHT * (~labelled & mostly)).float(),
+    )
+
+
+def crops_in_boxes(photographs: PhotographDataset, size: int, count: int = 32) -> Iterator[PhotographCrops]:
+    """Every person with at least three labelled keypoints, cut out around the annotated box as in use."""
+    people = [(photographs[index], person) for index, person in people_of(photographs, labelled=3)]
+    for start in range(0, len(people), count):
+        cuts = [_cut(item, person, size) for item, person in people[start : start + count]]
+        keypoints = np.stack([keypoints for _, keypoints in cuts])
+        crops = crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
+        yield crops.ready()
+
+
+def _cut(item: Photograph, person: int, size: int) -> tuple[Image, FloatArray]:
+    crop = CropBox.around(item.boxes[person])
+    keypoints = item.keypoints[person].copy()
+    keypoints[:, :2] = crop.to_units(keypoints[:, :2])
+    return crop.cut(item.image, size), keypoints

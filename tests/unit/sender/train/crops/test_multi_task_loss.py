@@ -1,0 +1,220 @@
+"""The loss terms of each head and their weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from common.body.model import BodyModel, KeypointKinematics
+from common.body.rotations import matrix_to_rotation_6d
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.train.crops.batches import CropBatch, with_negatives
+from sender.train.crops.multi_task_loss import (
+    MultiTaskLoss,
+    heat_targets,
+    keypoint_terms,
+    log_likelihood,
+    structural_similarity,
+    weak_perspective,
+)
+from sender.train.crops.scores import (
+    calibration_error,
+    intersection_over_union,
+    joint_errors_mm,
+    keypoint_scores,
+    procrustes,
+    relative_errors,
+    standard_error,
+)
+from sender.train.photographs.crops import PhotographCrops
+from tests.unit.sender.train.crops.test_batches import random_crops
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture(scope="module")
+def kinematics() -> KeypointKinematics:
+    return KeypointKinematics(BodyModel.load())
+
+
+@pytest.fixture
+def truth(kinematics: KeypointKinematics) -> CropBatch:
+    return random_crops(kinematics.body)
+
+
+def perfect(output: PerceptionOutput, truth: CropBatch) -> PerceptionOutput:
+    """An output that equals the ground truth."""
+    return replace(
+        output,
+        keypoints_2d=truth.keypoints_2d,
+        joints_3d=truth.relative_joints,
+        rotations_6d=matrix_to_rotation_6d(truth.rotations),
+        shape=truth.shape,
+        curl=truth.curl,
+        camera=truth.camera,
+        depth=truth.depth,
+        mask_logits=40.0 * truth.mask - 20.0,
+    )
+
+
+def test_loss_of_the_ground_truth_is_zero(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    output = perfect(PerceptionNet(TINY)(truth.image), truth)
+    _, terms = MultiTaskLoss(kinematics)(output, truth)
+    for name in ("keypoints.places", "keypoints.joints", "pose.rotations", "pose.skeleton", "pose.camera", "depth.l1"):
+        assert terms[name] < 1e-4, name
+    assert terms["depth.ssim"] < 1e-4
+    assert terms["mask.bce"] < 1e-4
+
+
+def test_negative_crops_enter_only_map_and_visibility_terms(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    negative = torch.arange(len(truth)) == 1
+    batch = with_negatives(truth, negative, torch.rand_like(truth.image))
+    output = perfect(PerceptionNet(TINY)(batch.image), truth)
+    empty = replace(
+        output,
+        mask_logits=torch.where(negative[:, None, None], -20.0, 40.0 * truth.mask - 20.0),
+        heat_logits=torch.full_like(output.heat_logits, -20.0),
+        visible_logit=torch.full_like(output.visible_logit, -20.0),
+    )
+    loss_of = MultiTaskLoss(kinematics)
+    _, terms = loss_of(empty, batch)
+    assert terms["mask.bce"] < 1e-4
+    # Pose and depth of negative crops do not enter the loss; heat maps and visibility do.
+    camera = torch.where(negative[:, None], 9.0, empty.camera)
+    _, unchanged = loss_of(replace(empty, camera=camera, depth=empty.depth + 5.0 * negative[:, None, None]), batch)
+    assert unchanged == terms
+    for name, field in (("heat", "heat_logits"), ("visible", "visible_logit")):
+        logits = getattr(empty, field).clone()
+        logits[negative] = 5.0
+        _, changed = loss_of(replace(empty, **{field: logits}), batch)
+        assert changed[f"keypoints.{name}"] > terms[f"keypoints.{name}"] + 0.1
+
+
+def test_training_steps_lower_the_loss(kinematics: KeypointKinematics, truth: CropBatch) -> None:
+    torch.manual_seed(0)
+    net, loss_of = PerceptionNet(TINY), MultiTaskLoss(kinematics)
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    losses = []
+    for _ in range(12):
+        loss, _ = loss_of(net(truth.image), truth)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_heat_target_inside_and_outside_of_the_crop() -> None:
+    heat = heat_targets(torch.tensor([[[0.53, 0.28], [1.2, 0.5]]]), 16, 16)
+    assert heat[0, 0].argmax() == 4 * 16 + 8
+    assert heat[0, 0].max() > 0.8
+    assert heat[0, 1].max() == 0
+
+
+def test_log_likelihood_is_minimal_at_the_true_variance() -> None:
+    error = torch.full((100,), 0.04)
+    values = torch.linspace(-6, 1, 71, requires_grad=True)
+    costs = torch.stack([log_likelihood(error, value) for value in values])
+    assert values[costs.argmin()].exp().item() == pytest.approx(0.04, rel=0.1)
+
+
+def test_structural_similarity_of_equal_and_unrelated_images() -> None:
+    image = torch.randn(2, 32, 32)
+    assert structural_similarity(image, image).item() == pytest.approx(1.0)
+    assert structural_similarity(image, torch.randn(2, 32, 32)).item() < 0.2
+
+
+def test_procrustes_inverts_a_similarity_transform_and_does_not_mirror() -> None:
+    torch.manual_seed(0)
+    true = torch.randn(3, 17, 3)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3))
+    turn = turn * torch.linalg.det(turn).sign()
+    moved = 0.7 * true @ turn + torch.tensor([1.0, -2.0, 3.0])
+    assert joint_errors_mm(procrustes(moved, true), true).max() < 0.01
+    assert joint_errors_mm(procrustes(true * torch.tensor([-1.0, 1.0, 1.0]), true), true).min() > 100
+
+
+def test_intersection_over_union() -> None:
+    predicted = torch.zeros(1, 4, 4, dtype=torch.bool)
+    predicted[:, :2] = True
+    truth = torch.zeros(1, 4, 4, dtype=torch.bool)
+    truth[:, 1:3] = True
+    assert intersection_over_union(predicted, truth).item() == pytest.approx(1 / 3)
+
+
+def output_of(count: int) -> PerceptionOutput:
+    torch.manual_seed(0)
+    output: PerceptionOutput = PerceptionNet(TINY).eval()(torch.rand(count, 3, 32, 32))
+    return output
+
+
+def crops(count: int) -> PhotographCrops:
+    torch.manual_seed(1)
+    ones = torch.ones(count, 17)
+    return PhotographCrops(torch.rand(count, 3, 32, 32), torch.rand(count, 17, 2), ones, ones, ones)
+
+
+def test_unlabelled_keypoints_have_no_loss(kinematics: KeypointKinematics) -> None:
+    output, truth = output_of(2), crops(2)
+    labelled = truth.labelled.clone()
+    labelled[:, 4] = 0
+    before = keypoint_terms(output, replace(truth, labelled=labelled), kinematics)
+    elsewhere = truth.keypoints_2d.clone()
+    elsewhere[:, 4] = 0.9
+    after = keypoint_terms(output, replace(truth, labelled=labelled, keypoints_2d=elsewhere), kinematics)
+    for name, value in before.items():
+        assert after[name].item() == pytest.approx(value.item()), name
+
+
+def test_perfect_keypoints_have_no_position_loss(kinematics: KeypointKinematics) -> None:
+    output, truth = output_of(2), crops(2)
+    perfect = replace(truth, keypoints_2d=output.keypoints_2d.detach())
+    assert keypoint_terms(output, perfect, kinematics)["places"].item() == pytest.approx(0, abs=1e-6)
+    projected = weak_perspective(output.joints_3d, output.camera).detach()
+    assert keypoint_terms(output, replace(truth, keypoints_2d=projected), kinematics)["joints"].item() < 1e-9
+
+
+def test_reprojection_trains_joints_pose_and_camera(kinematics: KeypointKinematics) -> None:
+    output = output_of(2)
+    for part in (output.joints_3d, output.rotations_6d, output.shape, output.camera):
+        part.retain_grad()
+    terms = keypoint_terms(output, crops(2), kinematics)
+    (terms["joints"] + terms["skeleton"]).backward()
+    for part in (output.joints_3d, output.rotations_6d, output.shape, output.camera):
+        assert part.grad is not None
+        assert part.grad.abs().sum() > 0
+
+
+def test_pelvis_is_projected_to_the_camera_centre() -> None:
+    camera = torch.tensor([[0.4, 0.6, 0.0]]) + torch.tensor([[0.0, 0.0, 2.0]]).log1p()
+    joints = torch.tensor([[[0.0, 0.0, 0.5], [1.5, -0.3, 0.0]]])
+    torch.testing.assert_close(weak_perspective(joints, camera)[0], torch.tensor([[0.4, 0.6], [0.9, 0.5]]))
+
+
+def test_errors_are_relative_to_the_labelled_extent() -> None:
+    places, labelled = torch.full((1, 17, 2), 0.5), torch.ones(1, 17)
+    places[0, :3] = torch.tensor([[0.3, 0.2], [0.5, 0.6], [9.0, 9.0]])
+    labelled[0, 2] = 0
+    truth = replace(crops(1), keypoints_2d=places, labelled=labelled)
+    errors = relative_errors(places + torch.tensor([0.04, 0.0]), truth.keypoints_2d, truth.labelled)
+    assert errors[0, 0].item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_calibration_error_of_certain_and_wrong_probabilities() -> None:
+    assert calibration_error(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0])) == 0
+    assert calibration_error(torch.tensor([0.95, 0.95]), torch.tensor([0.0, 1.0])) == pytest.approx(0.45)
+
+
+def test_scores_of_a_network() -> None:
+    scores = keypoint_scores(PerceptionNet(TINY), [crops(3), crops(2)])
+    assert scores["photographs_people"] == 5
+    assert 0 <= scores["photographs_pck05"] <= scores["photographs_pck10"] <= scores["photographs_pck20"] <= 1
+
+
+def test_standard_error_counts_people_not_keypoints() -> None:
+    counted = torch.ones(2, 8, dtype=torch.bool)
+    one_of_two_people = torch.tensor([[True] * 8, [False] * 8])
+    half_of_each = torch.tensor([[True] * 4 + [False] * 4] * 2)
+    assert standard_error(one_of_two_people, counted) == pytest.approx(0.5)
+    assert standard_error(half_of_each, counted) == 0

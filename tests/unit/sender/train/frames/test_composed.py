@@ -1,0 +1,156 @@
+"""Composed frames: boxes of the people pasted, and the targets made of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.dataset.split import Split
+from common.synthetic.scene.scene import CROP_FIELDS
+from sender.perception.inference.detector import DetectorConfig, DetectorNet, peaks
+from sender.train.detector import loss_terms
+from sender.train.frames.composed import (
+    Frame,
+    FrameBatch,
+    FrameComposer,
+    cut_out,
+    frame_batches,
+    mixture,
+    paste,
+    targets,
+)
+from sender.train.frames.distractors import distractor
+
+
+def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:
+    """A data set whose crops show a blue upright bar; all other fields of its shard are empty."""
+    shard = directory / f"{split}-0000"
+    shard.mkdir(parents=True)
+    image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
+    where = (slice(None), slice(size // 8, -size // 8), slice(3 * size // 8, -3 * size // 8))
+    image[where], mask[where] = (0, 0, 255), 255
+    for name in CROP_FIELDS:
+        np.save(shard / f"{name}.npy", {"image": image, "mask": mask}.get(name, np.zeros(8)))
+    return CropDataset([directory], split)
+
+
+def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
+    datasets = [bar_people(tmp_path / "fine", 64), bar_people(tmp_path / "coarse", 32)]
+    composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
+    frames = [composer.frame() for _ in range(12)]
+    boxes = np.concatenate([boxes for _, boxes in frames])
+    assert len(boxes) >= 6
+    assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 128
+    corners = [(image, box.astype(int)) for image, people in frames for box in people]
+    blue = [image[top:bottom, left:right].mean(axis=(0, 1)) for image, (left, top, right, bottom) in corners]
+    # Shading, blur and noise change the colours, but in most boxes blue stays the strongest channel.
+    assert np.mean([colour.argmax() == 2 for colour in blue]) > 0.6
+    again = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4).frame()[0]
+    assert np.array_equal(again, frames[0][0]), "the same seed gives the same frame"
+
+
+def test_negative_crops_need_no_people_and_vary() -> None:
+    composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
+    crops = [composer.negative() for _ in range(8)]
+    assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
+    assert len({crop.tobytes() for crop in crops}) == 8
+
+
+def test_distractors_have_colour_and_alpha() -> None:
+    for height in (6, 40, 200):
+        rng = np.random.default_rng(height)
+        for _ in range(30):
+            colour, alpha = distractor(rng, height)
+            assert colour.shape == (height, height, 3) and alpha.shape == (height, height)
+            assert alpha.min() >= 0.0 and 0.3 < alpha.max() <= 1.0, height
+            assert np.isfinite(colour).all()
+
+
+def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    assert cut_out(image, mask) is None
+    mask[30:64, 20:40] = 255
+    cut = cut_out(image, mask)
+    assert cut is not None and cut.alpha.shape == (34, 20)
+    assert np.array_equal(cut.colour, image[30:, 20:40].astype(np.float32))
+    assert cut.truncated.tolist() == [False, False, False, True]
+
+
+def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
+    image, owner = np.zeros((32, 32, 3), np.float32), np.full((32, 32), -1, np.int16)
+    colour, alpha = np.full((10, 8, 3), 200.0, np.float32), np.ones((10, 8), np.float32)
+    outside, _ = paste(image.copy(), owner, 0, colour, alpha, 80, 0)
+    assert outside.sum() == 0 and (owner == -1).all()
+    pasted, pixels = paste(image, owner, 3, colour, alpha, 28, -4)
+    assert pixels == 80
+    assert (owner == 3).sum() == 6 * 4
+    assert (pasted[:6, 28:] == 200).all() and pasted[6:].sum() == 0
+
+
+def test_targets_of_one_person() -> None:
+    heat, boxes, weight = targets(np.array([[32, 64, 96, 192]], np.float32), 256)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert (int(row), int(column)) == (16, 8)
+    assert heat[row, column] == 1.0
+    assert boxes[:, row, column] == pytest.approx(np.array([32, 64, 96, 192]) / 256)
+    assert weight[row, column] == 1.0
+    assert weight[0, 0] == 0
+
+
+def test_peaks_of_targets_are_the_boxes_and_a_shared_cell_has_that_of_the_smaller_person() -> None:
+    people = np.array([[10, 20, 60, 200], [150, 100, 200, 230]], np.float32)
+    heat, boxes, _ = targets(people, 256)
+    detected, _ = peaks(torch.from_numpy(heat), torch.from_numpy(boxes), 0.9)
+    assert sorted((detected * 256).round().tolist()) == people.tolist()
+    large, small = [0, 0, 256, 256], [112, 96, 144, 160]
+    _, boxes, _ = targets(np.array([small, large], np.float32), 256)
+    assert boxes[:, 16, 16] == pytest.approx(np.array(small) / 256)
+
+
+def test_training_steps_lower_the_loss() -> None:
+    torch.manual_seed(0)
+    net = DetectorNet(DetectorConfig(size=64, width=8))
+    heat, boxes, weight = (torch.from_numpy(part)[None] for part in targets(np.array([[8, 8, 40, 56]], np.float32), 64))
+    truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight, torch.ones_like(heat))
+    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
+    losses = []
+    for _ in range(25):
+        cells, places = net(truth.image)
+        loss = torch.stack(list(loss_terms(cells, places, truth).values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_background_beyond_its_tolerance_has_no_loss() -> None:
+    nobody = np.zeros((0, 4), np.float32)
+    logits = torch.full((1, 8, 8), -9.0)
+    logits[0, 2, 2] = 2.0
+    boxes = torch.zeros(1, 4, 8, 8)
+
+    def heat_loss(frame: Frame) -> float:
+        truth = next(frame_batches(lambda: frame, 1, 64))
+        return loss_terms(logits, boxes, truth)["heat"].item()
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    certain = heat_loss(Frame(image, nobody))
+    assert certain > 1
+    assert heat_loss(Frame(image, nobody, tolerance=0.3)) < 1e-3
+    assert heat_loss(Frame(image, nobody, tolerance=0.95)) == pytest.approx(certain)
+    known = np.array([[8, 8, 32, 32]], np.float32)
+    assert heat_loss(Frame(image, nobody, tolerance=0.3, nobody=known)) == pytest.approx(certain, rel=1e-3)
+    assert heat_loss(Frame(image, nobody, known)) < 1e-3
+    elsewhere = Frame(image, nobody, np.array([[40, 40, 64, 64]], np.float32))
+    assert heat_loss(elsewhere) == pytest.approx(certain, rel=1e-3)
+
+
+def test_mixture_draws_each_source_by_its_share() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    first, second = Frame(image, np.zeros((0, 4), np.float32)), Frame(image, np.ones((1, 4), np.float32))
+    draw = mixture([(1.0, lambda: first), (3.0, lambda: second)], np.random.default_rng(0))
+    assert 55 <= sum(draw() is second for _ in range(100)) <= 90
