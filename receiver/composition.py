@@ -117,26 +117,25 @@ async def _serve(
         inpainter=inpainter,
     )
     metrics.watch_queue(lambda: engine.queued_people)
-    source: LinkServer | Replay
-    if recording is None:
-        source = _link(config, pipeline, metrics, load, directory.shared)
-    else:
-        source = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
+    link = _link(config, pipeline, metrics, load, directory.shared, public=recording is None)
+    replay = None
+    if recording is not None:
+        replay = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
     retention = asyncio.create_task(keep_within_limits(directory), name="retention")
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, pipeline, hub, directory, metrics, inpainter)
-        started = await source.start()
-        async with serving_page(None if isinstance(started, str) else started) as page:
-            announce(started if isinstance(started, str) else startup_line(started, config.security))
+        serving_page = _page(config, engine, link, hub, directory, metrics)
+        address = await link.start()
+        async with serving_page(address if replay is None else None) as page:
+            announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
             with showing(StatusLine("receiver", lambda: metrics.status.parts(_free_bytes(config))), opened.console):
                 async with _sending(motion):
-                    await (stop.wait() if isinstance(source, LinkServer) else source.run(stop))
+                    await (stop.wait() if replay is None else replay.run(stop))
     finally:
         retention.cancel()
-        await source.stop()
+        await link.stop()
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
@@ -167,8 +166,10 @@ def _link(
     metrics: ReceiverMetrics,
     load: LiveLoad,
     shared: SharedSessions | None,
+    *,
+    public: bool,
 ) -> LinkServer:
-    """The server that senders connect to."""
+    """The server that senders connect to; beside a replay, only those of the receiver's own."""
     networks = model_hash()
     registry = SessionRegistry(partial(SessionDecoder, networks))
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
@@ -182,6 +183,7 @@ def _link(
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
         on_use=unshared if shared is None else shared.use,
+        public=public,
     )
 
 
@@ -195,11 +197,10 @@ def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
 def _page(
     config: ReceiverConfig,
     engine: LocalEngine | PoolEngine,
-    pipeline: ReceiverPipeline,
+    link: LinkServer,
     hub: LiveHub,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
-    inpainter: TextureInpainter | None,
 ) -> "Callable[[Address | None], AbstractAsyncContextManager[WebServer | None]]":
     """Serves the web page, unless it is switched off; takes the address that senders reach."""
     if not config.web.page:
@@ -207,4 +208,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return partial(serve_page, config, engine, pipeline, hub, directory, metrics, inpainter)
+    return partial(serve_page, config, engine.skeleton, link, hub, directory, metrics)

@@ -11,7 +11,7 @@ from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
 from receiver.vmc.config import VmcConfig
-from receiver.web.config import AccountsConfig, ChildrenConfig, UploadConfig, WebConfig
+from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,6 @@ class ReceiverConfig:
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)
-    children: ChildrenConfig = field(default_factory=ChildrenConfig)
     vmc: VmcConfig = field(default_factory=VmcConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     logging: LogConfig = field(default_factory=LogConfig)

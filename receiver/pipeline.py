@@ -31,11 +31,11 @@ from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
 from receiver.publish.frame_record import rounded_bytes
-from receiver.publish.observer import SessionObserver
+from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_writer import SessionWriter
+from receiver.publish.session_writer import SessionWriter, UnrecordedWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
 
@@ -107,9 +107,7 @@ class ReceiverPipeline:
             OutputError: the session cannot be recorded.
         """
         if session.session_id not in self._sessions:
-            self._output.check()
-            with self._output.attempt():
-                writer = self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
+            writer = self._new_writer(session)
             self._sessions[session.session_id] = state = self._new_state(session, writer)
             session.traffic.report_to(self._metrics.link_bytes)
             session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
@@ -120,6 +118,13 @@ class ReceiverPipeline:
         self._metrics.peer_connected()
         logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
 
+    def _new_writer(self, session: Session) -> SessionWriter:
+        if not session.recorded:
+            return UnrecordedWriter()
+        self._output.check()
+        with self._output.attempt():
+            return self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
+
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
         people = ReceivedPeople(self._texture_threads.textures(session.account, session.session_id))
         handlers: Mapping[str, BlobHandler] = {
@@ -127,7 +132,10 @@ class ReceiverPipeline:
             PREVIEW: check_preview,
             SIGNAL: partial(self._channel_pictures.take, session, writer.number),
         }
-        return _SessionState(writer, people, handlers, () if session.private else self._observers)
+        observers = () if session.upload else self._observers
+        if isinstance(session.own, ObservedSender):
+            observers = (*observers, *session.own.observers)
+        return _SessionState(writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -136,8 +144,9 @@ class ReceiverPipeline:
             WireError: the packet must not be used.
             OutputError: the frame cannot be written, or others could not a short time ago.
         """
-        # Before the networks run: while the disk is full, only one attempt a second costs their time.
-        self._output.check()
+        if session.recorded:
+            # Before the networks run: while the disk is full, only one attempt a second costs their time.
+            self._output.check()
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         stages_ms: dict[str, float] = {}
@@ -239,6 +248,7 @@ class ReceiverPipeline:
             labels,
             state.people.textures.of_next_frame(wait=session.real_time),
             priority=_priority(session),
+            still=not session.recorded,
             surfaces=state.writer.wants_meshes(labels.sequence)
             or any(observer.shows_surfaces(state.writer.number) for observer in state.observers),
             wears=worn,

@@ -16,6 +16,7 @@ from receiver.link.admission import SessionLimits, SessionRate
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import FrameHandler
+from receiver.link.own_senders import OwnSender
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session, SessionRegistry
 
@@ -78,7 +79,7 @@ class SessionLifecycle:
             return session, True
         try:
             # Not cancelled with the stream: the handler must not be left with half a session.
-            return await asyncio.shield(self._begin(hello, owner, identity.account)), False
+            return await asyncio.shield(self._begin(hello, owner, identity)), False
         except NotOwner as error:
             raise StreamRefused(Refusal.OWNER, _FOREIGN, str(error)) from error
 
@@ -86,6 +87,17 @@ class SessionLifecycle:
         """Ends a session that its sender has drained, unless another stream has claimed it."""
         if self._registry.find(session.session_id) is session and not session.in_use:
             await asyncio.wait([self._end(session, StreamBroken("ABORTED", "the sender ended the session"))])
+
+    async def end_own(self, sender: OwnSender) -> None:
+        """Ends the sessions of a process of the receiver."""
+        for session in [each for each in self._registry.sessions if each.own is sender]:
+            opening = self._opening.get(session.session_id)
+            if opening is not None:
+                await asyncio.wait([opening])
+            if self._registry.find(session.session_id) is session:
+                await asyncio.wait([self._end(session, StreamBroken("ABORTED", "the sender process has ended"))])
+            elif session.session_id in self._ending:
+                await asyncio.wait([self._ending[session.session_id]])
 
     async def expire(self) -> None:
         """Ends the sessions of senders that do not come back, until cancelled."""
@@ -103,9 +115,12 @@ class SessionLifecycle:
         while self._ending:
             await asyncio.wait(self._ending.values())
 
-    def _begin(self, hello: Hello, owner: SessionOwner, account: str) -> "asyncio.Task[Session]":
-        now_s, sessions = self._clock.monotonic(), self._registry.sessions
+    def _begin(self, hello: Hello, owner: SessionOwner, identity: PeerIdentity) -> "asyncio.Task[Session]":
+        now_s, sessions, account = self._clock.monotonic(), self._registry.sessions, identity.account
         session = self._registry.new_session(hello, owner, account, now_s)
+        if identity.own is not None:
+            # Its own name would be this machine's.
+            session.own, session.sender = identity.own, identity.own.name
         if session.real_time:
             # Before another session would end for this one.
             self._admit_live()

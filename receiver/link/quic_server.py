@@ -50,12 +50,11 @@ class QuicContext:
         return self._peer
 
     def auth_context(self) -> dict[str, list[bytes]]:
-        """The name in the sender's certificate; empty without one."""
+        """That it is encrypted, as QUIC always is, and the name in the sender's certificate, if it has one."""
         certificate = self._connection.certificate
-        if certificate is None:
-            return {}
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return {"x509_common_name": [str(name.value).encode() for name in names]}
+        names = [] if certificate is None else certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        encoded = [str(name.value).encode() for name in names]
+        return {"transport_security_type": [b"ssl"], "x509_common_name": encoded}
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         """The sender's token."""

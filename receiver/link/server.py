@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import GrpcServerStream, RateLimits
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
+from receiver.link.own_senders import OwnSender, OwnSenders
 from receiver.link.refusals import Refusal, RefusalLog
 from receiver.link.service import OnUse, StreamService, unshared
 from receiver.link.session import SessionRegistry
@@ -40,6 +42,7 @@ _CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
 _STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
 _LAST_WORDS_S = 0.5
+_OWN_LISTEN = Address("127.0.0.1", 0)
 
 
 class LinkServer:
@@ -49,6 +52,7 @@ class LinkServer:
         model_hash, codec_version: senders must have the same.
         admit_live: raises StreamRefused if there is no computing time for another live session.
         on_use: see `StreamService`.
+        public: whether others than the receiver's own processes may connect.
 
     Raises:
         UsageError: other machines can reach the address unencrypted, or a file cannot be read.
@@ -66,9 +70,12 @@ class LinkServer:
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
         on_use: OnUse = unshared,
+        public: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config = config
+        self._config, self._public = config, public
+        self._own = OwnSenders()
+        self._own_address: Address | None = None
         self._security = security = security or SecurityConfig()
         security.check(config.listen)
         self._credentials = server_credentials(security)
@@ -78,7 +85,12 @@ class LinkServer:
         self._service = StreamService(
             Handshake(model_hash=model_hash, codec_version=codec_version),
             self._lifecycle,
-            Authenticator(TokenFile(security.tokens, clock) if security.tokens else None),
+            Authenticator(
+                TokenFile(security.tokens, clock) if security.tokens else None,
+                self._own,
+                encrypted=security.tls_cert is not None,
+                public=public,
+            ),
             RefusalLog(clock, on_refused),
             partial(
                 Connection,
@@ -92,12 +104,12 @@ class LinkServer:
         self._rate_limits = RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock)
         self._health = health.aio.HealthServicer()
         self._server: Any = None
-        self._quic: Any = self._quic_listener() if config.quic else None
+        self._quic: Any = self._quic_listener() if config.quic and public else None
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self) -> Address:
         """Starts to listen; returns the address with the chosen port. Raises OutputError if the port cannot be used."""
-        listen = self._config.listen
+        listen = self._config.listen if self._public else _OWN_LISTEN
         _try_to_bind(listen)
         self._server = grpc.aio.server(options=_options(self._security.max_sessions))
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
@@ -109,7 +121,11 @@ class LinkServer:
             services = (STREAM_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(services, self._server)
         try:
-            if self._credentials is None:
+            own_port = self._server.add_insecure_port(str(_OWN_LISTEN))
+            self._own_address = replace(_OWN_LISTEN, port=own_port)
+            if not self._public:
+                port = own_port
+            elif self._credentials is None:
                 port = self._server.add_insecure_port(str(listen))
             else:
                 port = self._server.add_secure_port(str(listen), self._credentials)
@@ -126,6 +142,20 @@ class LinkServer:
         for service in ("", STREAM_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return Address(listen.host, port)
+
+    def admit(self, sender: OwnSender) -> tuple[Address, str]:
+        """Lets a process of the receiver connect; returns where, and the token that it has to present."""
+        assert self._own_address is not None, "the server has started"
+        return self._own_address, self._own.admit(sender)
+
+    async def end_sessions(self, sender: OwnSender) -> None:
+        """Ends the sessions of a process of the receiver that has ended."""
+        await self._lifecycle.end_own(sender)
+
+    async def dismiss(self, sender: OwnSender) -> None:
+        """Ends the sessions of a process of the receiver, which cannot connect any more."""
+        self._own.dismiss(sender)
+        await self._lifecycle.end_own(sender)
 
     async def stop(self) -> None:
         """Refuses new senders, acknowledges the frames that have arrived, ends all sessions, frees the port."""

@@ -15,6 +15,7 @@ from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import Traffic
 from receiver.link.auth.ownership import SessionOwner
+from receiver.link.own_senders import OwnKind, OwnSender
 
 # Live senders leave gaps, but no gap of two years at 30 frames a second; such a frame would use up the session.
 _MAX_LEAP_FRAMES = 1 << 31
@@ -182,8 +183,8 @@ class Session:
         account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
         silent: no message has arrived for too long.
-        replayed: the frames come from a recording: none is late, and their age says nothing.
-        private: nobody observes it live.
+        replayed: the frames come from a recording: none is late.
+        own: the receiver's own process that sends it; None for all other senders.
         report: what the sender has reported last about itself and its link.
         traffic: the account of its bytes.
         lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
@@ -203,7 +204,7 @@ class Session:
     silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
-    private: bool = False
+    own: OwnSender | None = None
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
     lease: Closable | None = None
@@ -214,6 +215,16 @@ class Session:
     def real_time(self) -> bool:
         """Whether frames lose their worth when they are late: a camera's, unless its delivery is to be complete."""
         return self.live and not self.durable
+
+    @property
+    def upload(self) -> bool:
+        """Whether a visitor of the page has uploaded what it shows."""
+        return self.own is not None and self.own.kind is not OwnKind.CAMERA
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its frames are written to the disk."""
+        return self.own is None or self.own.kind is not OwnKind.PICTURES
 
     @property
     def in_use(self) -> bool:

@@ -1,11 +1,13 @@
 """Who watches what the receiver takes and publishes: the live page, and recordings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.frame_handler import Arrival
+from receiver.link.own_senders import OwnSender
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 
@@ -34,3 +36,10 @@ class SessionObserver:
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its files stay."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedSender(OwnSender):
+    """A process of the receiver whose sessions have observers of their own; uploads have no others."""
+
+    observers: Sequence[SessionObserver] = ()

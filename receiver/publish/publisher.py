@@ -88,7 +88,7 @@ class FramePublisher:
     ) -> FrameRecord:
         labels = decoded.frame
         age_ms, clock_error_ms = None, None
-        if not session.replayed:
+        if not session.replayed and not session.upload:
             age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
         record = FrameRecord(
             sequence=labels.sequence,

@@ -81,3 +81,26 @@ class SessionWriter:
         publish_file(path, content, synced=self._durable, mode=mode, folder=self._directory.meshes())
         self._mesh_bytes += len(content)
         return relative
+
+
+class UnrecordedWriter(SessionWriter):
+    """Of a session of which nothing is written; its number is 0."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def close(self) -> None:
+        """Nothing is left of it."""
+
+    @property
+    def last_sequence(self) -> int:
+        """No frame is recorded."""
+        return -1
+
+    def wants_meshes(self, sequence: int) -> bool:
+        """No meshes are written."""
+        return False
+
+    def append(self, record: FrameRecord) -> bool:
+        """The record is for those who observe the session."""
+        return True

@@ -84,6 +84,8 @@ class SharedSessions:
             StreamRefused: a stream of another receiver uses it.
             OutputError: a lease or directory cannot be opened or read.
         """
+        if not session.recorded:
+            return
         identifier = session.session_id.hex()
         lease = self.acquire(identifier)
         try:

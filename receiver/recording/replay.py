@@ -104,9 +104,6 @@ class Replay:
             refused = f", {self._refused} refused" if self._refused else ""
             self._announce(f"replayed {self._played} frames in {spent_s:.1f} s{refused}")
 
-    async def stop(self) -> None:
-        """Nothing is left to stop after `run`."""
-
     async def _play(self, stop: asyncio.Event) -> None:
         for number, item in enumerate(self._recording.read(max(self._from_us - self._recording.began_us, 0))):
             if stop.is_set():

@@ -14,7 +14,7 @@ from common.errors import WeightsError
 from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout, Texture
 from receiver.engine.fair_queue import FairExecutor
-from receiver.texture.received_texture import InpaintLater, ReceivedTexture, ReceivedTextures
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 Inpaint = Callable[[Texture], ByteArray]
 """Estimates the colours (c, c, 3) of a whole atlas, uint8 RGB, from what is known of it; threads may share it."""
@@ -69,17 +69,6 @@ class TextureInpainter:
                     self._failure = str(error)
                     raise
             return self._loaded
-
-
-def inpaint_in_thread(inpainter: TextureInpainter | None) -> InpaintLater | None:
-    """An `InpaintLater` for a program with one session; None without an inpainter."""
-    if inpainter is None:
-        return None
-
-    def inpaint_later(received: ReceivedTexture) -> "asyncio.Future[ByteArray | None]":
-        return asyncio.get_running_loop().run_in_executor(None, inpainter.estimate, received)
-
-    return inpaint_later
 
 
 def _load() -> tuple[AtlasLayout, Inpaint]:

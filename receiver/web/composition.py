@@ -8,13 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from common.errors import OutputError
 from common.io.addresses import Address
 from receiver.config import ReceiverConfig
-from receiver.engine.engine import ReconstructionEngine
 from receiver.link.config import SecurityConfig
-from receiver.link.frame_handler import FrameHandler
+from receiver.link.server import LinkServer
+from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
 from receiver.reachability import sender_flags
-from receiver.texture.inpainting import TextureInpainter
 from receiver.web.access import Access
 from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.store import count_accounts
@@ -39,35 +38,35 @@ _EVERY_S = 60.0
 @asynccontextmanager
 async def serve_page(
     config: ReceiverConfig,
-    engine: ReconstructionEngine,
-    pipeline: FrameHandler,
+    skeleton: Skeleton,
+    link: LinkServer,
     hub: LiveHub,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
-    inpainter: TextureInpainter | None,
     senders: Address | None,
 ) -> AsyncIterator[WebServer]:
     """Serves the page until the end of the block.
 
     Args:
+        skeleton: of all bodies.
+        link: takes the frames of pictures, clips and browsers' cameras.
         metrics: the receiver's; the page's own are in their registry.
-        inpainter: estimates what uploaded pictures do not show of people, or None.
         senders: where senders are listened for, or None.
 
     Raises:
         UsageError: another version has made the database.
         OutputError: the page is not built, or its address, database or directory cannot be used.
     """
-    loopback, camera_allowed = not config.web.needs_account, config.web.browser_camera
+    loopback, camera_allowed = not config.web.needs_account, config.web.browser_cameras > 0
     async with AsyncExitStack() as opened:
         check_built()
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
         sender = (*SENDER, "--device", config.device.device)
-        pictures = ChildPictures(engine, config.children, metrics=metrics, command=sender, inpainter=inpainter)
+        pictures = ChildPictures(link, skeleton, metrics=metrics, command=sender)
         opened.push_async_callback(pictures.close)
-        cameras = ChildCameras(pipeline, config.children, metrics=metrics, command=sender)
+        cameras = ChildCameras(link, config.web.browser_cameras, metrics=metrics, command=sender)
         opened.push_async_callback(cameras.close)
         service = await opened.enter_async_context(
             open_service(
@@ -75,7 +74,7 @@ async def serve_page(
                 config.uploads,
                 directory,
                 pictures,
-                ChildClips(pipeline, metrics=metrics, command=sender),
+                ChildClips(link, metrics=metrics, command=sender),
                 loopback=loopback,
                 metrics=web_metrics,
             )
@@ -88,8 +87,6 @@ async def serve_page(
         service.install(app, access, hub)
         hosts = config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
-        if config.children.warm_pictures:
-            await pictures.prepare()
         looking = asyncio.create_task(look_after_accounts(service, web_metrics), name="accounts")
         opened.callback(looking.cancel)
         yield server

@@ -41,11 +41,15 @@ class WebConfig:
         "account, and has the address and scheme that its X-Forwarded-For and X-Forwarded-Proto say",
     )
     watchers: int = option(16, help="most browsers that watch at a time")
-    browser_camera: bool = option(False, help="let watchers send the camera of their browser")
+    browser_cameras: int = option(
+        0, help="most watchers at a time who send the camera of their browser, each a sender process (default: none)"
+    )
 
     def __post_init__(self) -> None:
         if self.watchers < 1:
             raise ValueError(f"watchers must be at least 1, got {self.watchers}")
+        if self.browser_cameras < 0:
+            raise ValueError(f"browser_cameras must be at least 0, got {self.browser_cameras}")
         if self.http_token not in ("auto", "none") and not _TOKEN.fullmatch(self.http_token):
             raise ValueError("--http-token: give auto, none, or 16 to 128 letters, digits, - and _")
         for proxy in (self.trusted_proxy or "127.0.0.1").split(","):
@@ -89,24 +93,6 @@ class WebConfig:
                 "--trusted-proxy; or in a network that you trust --tls-cert and --tls-key (sh deploy/certs/make-ca.sh "
                 "and issue.sh make them), or --insecure"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class ChildrenConfig:
-    """The sender processes that the receiver starts for uploaded pictures and for cameras of browsers."""
-
-    warm_pictures: bool = option(
-        False, help="start the sender for uploads at once, not when somebody first opens their models"
-    )
-    max_pictures: int = option(16, help="most uploaded pictures in work or waiting at a time")
-    picture_timeout: float = option(30.0, help="seconds until an uploaded picture is given up")
-    max_browser_cameras: int = option(2, help="most cameras of browsers at a time, each a sender process")
-
-    def __post_init__(self) -> None:
-        if min(self.max_pictures, self.max_browser_cameras) < 1:
-            raise ValueError("max_pictures and max_browser_cameras must be above 0")
-        if not 0 < self.picture_timeout <= 600:
-            raise ValueError(f"picture_timeout must lie in 0…600, got {self.picture_timeout:g}")
 
 
 @dataclass(frozen=True, slots=True)

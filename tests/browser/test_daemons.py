@@ -25,7 +25,7 @@ MESHES = 5
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningReceiver]:
     out = tmp_path_factory.mktemp("receiver") / "out"
-    with receiver(out, "--http", "127.0.0.1:0", "--browser-camera", "--mesh-every", "3") as running:
+    with receiver(out, "--http", "127.0.0.1:0", "--browser-cameras", "1", "--mesh-every", "3") as running:
         yield running
         code, errors = running.terminate()
         assert code == 0

@@ -21,6 +21,7 @@ from common.wire.pictures import (
 )
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
+from receiver.link.server import LinkServer
 from receiver.mesh.glb import GlbReader
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -28,11 +29,11 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.pictures import ChildPictures
-from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import ReconstructedPicture
 from tests.e2e.daemons import receiver
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
+from tests.support.running_receiver import own_link
 
 FRAME = 40
 
@@ -66,8 +67,26 @@ def check(picture: ReconstructedPicture, *, alone: bool = True) -> None:
     assert inside.all()
 
 
-async def test_pictures_become_people(engine: LocalEngine, jpeg: bytes) -> None:
-    pictures = ChildPictures(engine, ChildrenConfig(picture_timeout=120.0))
+@pytest.fixture
+async def link(engine: LocalEngine, out: Path) -> AsyncIterator[LinkServer]:
+    """The link of a receiver's own processes, to an output directory."""
+    with SessionDirectory(PublishConfig(out=out)) as directory:
+        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics())
+        async with own_link(pipeline) as server:
+            yield server
+        await pipeline.close()
+
+
+@pytest.fixture
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+async def test_pictures_become_people(
+    engine: LocalEngine, link: LinkServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.web.children.pictures._PICTURE_S", 120.0)
+    pictures = ChildPictures(link, engine.skeleton)
     try:
         check(await pictures.reconstruct(jpeg))
         for picture in await asyncio.gather(*(pictures.reconstruct(jpeg) for _ in range(4))):
@@ -119,17 +138,11 @@ def ask(process: ForkedProgram, path: Path, header: PictureHeader, image: bytes)
         return decode_answer(connection.recv(size, socket.MSG_WAITALL))
 
 
-async def test_browser_camera_is_published_like_any_sender(
-    engine: LocalEngine, jpeg: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    out = tmp_path_factory.mktemp("out")
-    with SessionDirectory(PublishConfig(out=out)) as directory:
-        pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics())
-        cameras = ChildCameras(pipeline)
-        lines = out / "frames.jsonl"
-        async with asyncio.timeout(120), cameras.open() as camera:
-            while '"surface":"meshes/' not in lines.read_text():
-                await camera.push(jpeg)
-        await cameras.close()
-        await pipeline.close()
+async def test_browser_camera_is_published_like_any_sender(link: LinkServer, jpeg: bytes, out: Path) -> None:
+    cameras = ChildCameras(link)
+    lines = out / "frames.jsonl"
+    async with asyncio.timeout(120), cameras.open() as camera:
+        while '"surface":"meshes/' not in lines.read_text():
+            await camera.push(jpeg)
+    await cameras.close()
     assert '"source":"browser camera"' in lines.read_text()

@@ -3,12 +3,8 @@
 import asyncio
 import errno
 import io
-import os
-import select
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,23 +13,26 @@ import pytest
 from PIL import Image
 
 from common.weights.manifest import model_hash
-from receiver.metrics import ReceiverMetrics
-from receiver.web.children import end_with_parent, sender_child
+from receiver.engine.engine import ReconstructedPerson
+from receiver.link.own_senders import OwnKind
+from receiver.link.server import LinkServer
+from receiver.link.session import Session
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.observer import ObservedSender, SessionObserver
+from receiver.publish.session_records import SessionState
+from receiver.web.children import sender_child
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.clips import ChildClips
-from receiver.web.children.picture_frames import PictureFrames
 from receiver.web.children.pictures import ACCOUNT, ChildPictures
 from receiver.web.children.sender_child import ChildEnded, SenderChild
 from receiver.web.clips import ClipRefused
-from receiver.web.config import ChildrenConfig
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.pictures import PictureRefused, PicturesUnavailable
 from receiver.web.preemption import Visitor
 from tests.support.fake_link import until
-from tests.support.fake_reconstructor import FakeEngine
-from tests.support.link_fixture import RecordingPipeline
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
 from tests.support.published_session import FRAMES, write_clip
+from tests.support.running_receiver import RunningReceiver, own_link
 
 SENDER = (sys.executable, "-m", "tests.support.picture_sender")
 ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
@@ -46,17 +45,34 @@ def picture(people: int, width: int = 6) -> bytes:
     return out.getvalue()
 
 
-class Bench:
-    """Starts what the test needs, and closes it at its end."""
+class Sessions(SessionObserver):
+    """Notes the sessions that everybody may observe, and their frames."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.engine = FakeEngine()
-        self.pipeline = RecordingPipeline()
-        self.metrics = ReceiverMetrics()
+    def __init__(self) -> None:
+        self.began: list[Session] = []
+        self.frames: list[int] = []
+        self.ended = 0
+
+    def session_began(self, number: int, session: Session) -> None:
+        self.began.append(session)
+
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
+        self.frames.append(record.sequence)
+
+    def session_ended(self, number: int) -> None:
+        self.ended += 1
+
+
+class Bench:
+    """A receiver without networks, and what starts its processes; everything is closed at the end."""
+
+    def __init__(self, stack: AsyncExitStack, receiver: RunningReceiver, link: LinkServer, sessions: Sessions) -> None:
+        self.receiver, self.link, self.sessions = receiver, link, sessions
+        self.engine, self.metrics = receiver.engine, receiver.metrics
         self._stack = stack
 
-    def pictures(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildPictures:
-        pictures = ChildPictures(self.engine, config, metrics=self.metrics, command=command)
+    def pictures(self, command: tuple[str, ...] = SENDER) -> ChildPictures:
+        pictures = ChildPictures(self.link, self.engine.skeleton, metrics=self.metrics, command=command)
         self._stack.push_async_callback(pictures.close)
         return pictures
 
@@ -68,18 +84,24 @@ class Bench:
     def process_ends(self) -> float:
         return self.metrics.registry.get_sample_value("bodywire_receiver_sender_process_ends_total") or 0.0
 
-    def cameras(self, config: ChildrenConfig | None = None, command: tuple[str, ...] = SENDER) -> ChildCameras:
-        cameras = ChildCameras(self.pipeline, config, metrics=self.metrics, command=command)
+    def cameras(self, most: int = 2, command: tuple[str, ...] = SENDER) -> ChildCameras:
+        cameras = ChildCameras(self.link, most, metrics=self.metrics, command=command)
         self._stack.push_async_callback(cameras.close)
         return cameras
 
+    def recorded(self) -> list[SessionState]:
+        return self.receiver.directory.sessions()
+
 
 @pytest.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(sender_child, "BACKOFF_S", (0.01,))
     monkeypatch.setenv(MODEL_HASH_VARIABLE, model_hash().hex())
+    sessions = Sessions()
     async with AsyncExitStack() as stack:
-        yield Bench(stack)
+        receiver = await stack.enter_async_context(RunningReceiver(tmp_path / "out", observers=[sessions]))
+        link = await stack.enter_async_context(own_link(receiver.pipeline))
+        yield Bench(stack, receiver, link, sessions)
 
 
 async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
@@ -91,9 +113,10 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
     assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
     one, other = bench.engine.requests
-    assert one.account == other.account == ACCOUNT and one.session != other.session
+    assert one.account == other.account == f"token:{ACCOUNT}" and one.still and other.still
     assert [set(request.textures) for request in (one, other)] == [{1}, {3, 4}]
     np.testing.assert_allclose(other.textures[4].texture().colours[0, 0], [4, 0, 0], atol=4)
+    assert bench.recorded() == [] and bench.sessions.began == [] and not any((bench.receiver.out / "meshes").iterdir())
 
 
 async def test_pictures_at_once_do_not_mix(bench: Bench) -> None:
@@ -136,22 +159,10 @@ async def test_process_that_does_not_answer_is_ended(bench: Bench, monkeypatch: 
     pictures = bench.pictures()
     await pictures.reconstruct(picture(1))
     with monkeypatch.context() as impatient:
-        impatient.setattr(pictures, "_config", ChildrenConfig(picture_timeout=0.2))
+        impatient.setattr("receiver.web.children.pictures._PICTURE_S", 0.2)
         with pytest.raises(PicturesUnavailable, match="was not finished within"):
             await pictures.reconstruct(picture(1, width=SILENT))
     assert len((await pictures.reconstruct(picture(2))).people) == 2
-
-
-async def test_pictures_that_wait_are_limited(bench: Bench) -> None:
-    pictures = bench.pictures(ChildrenConfig(max_pictures=2))
-    bench.engine.gate.clear()
-    waiting = [asyncio.create_task(pictures.reconstruct(picture(1))) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(PicturesUnavailable, match="too many pictures"):
-        await pictures.reconstruct(picture(1))
-    bench.engine.gate.set()
-    assert [len(result.people) for result in await asyncio.gather(*waiting)] == [1, 1]
-    assert len((await pictures.reconstruct(picture(1))).people) == 1
 
 
 async def test_close_fails_the_pictures_in_the_process(bench: Bench) -> None:
@@ -169,12 +180,13 @@ async def test_close_fails_the_pictures_in_the_process(bench: Bench) -> None:
 
 async def test_private_files_are_removed(bench: Bench) -> None:
     ended: list[bool] = []
-    child = SenderChild("pictures", "socket", PictureFrames(), on_end=lambda: ended.append(True), command=SENDER)
+    sender = ObservedSender("pictures", ACCOUNT, OwnKind.PICTURES)
+    child = SenderChild(bench.link, sender, "socket", on_end=lambda: ended.append(True), command=SENDER)
     await child.start()
     await child.ready()
     folder = child.socket_path.parent
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())}
-    assert modes == {folder.name: "0o700", "token": "0o600", "tokens.toml": "0o600", "pictures.sock": "0o600"}
+    assert modes == {folder.name: "0o700", "token": "0o600", "pictures.sock": "0o600"}
     await child.close()
     assert not folder.exists()
     with pytest.raises(ChildEnded):
@@ -198,7 +210,7 @@ async def test_process_that_still_starts_is_not_ended_by_impatience(
 ) -> None:
     pictures = bench.pictures()
     with monkeypatch.context() as impatient:
-        impatient.setattr(pictures, "_config", ChildrenConfig(picture_timeout=0.05))
+        impatient.setattr("receiver.web.children.pictures._PICTURE_S", 0.05)
         with pytest.raises(PicturesUnavailable, match="was not finished within"):
             await pictures.reconstruct(picture(1))
     assert len((await pictures.reconstruct(picture(1))).people) == 1
@@ -209,13 +221,13 @@ async def test_frames_of_a_browser_camera_reach_the_pipeline(bench: Bench) -> No
     cameras = bench.cameras()
     async with cameras.open() as camera:
         assert await camera.push(picture(1))
-        await bench.pipeline.until_decoded(0)
         assert not await camera.push(b"no picture")
         assert await camera.push(picture(2))
-        await bench.pipeline.until_decoded(1)
-    session = await bench.pipeline.ended.get()
-    assert session.sender == CAMERA_NAME and session.live
-    assert bench.pipeline.opened == 1
+        await until(lambda: bench.sessions.frames == [0, 1])
+    (session,) = bench.sessions.began
+    assert session.sender == CAMERA_NAME and session.live and bench.sessions.ended == 1
+    (state,) = bench.recorded()
+    assert state.frames == 2 and state.owner is not None and state.owner.subject == "token:browser-camera"
 
 
 async def test_newer_frame_replaces_one_that_waits(bench: Bench) -> None:
@@ -233,7 +245,7 @@ async def test_camera_whose_process_dies_has_to_begin_again(bench: Bench) -> Non
 
 
 async def test_cameras_are_limited(bench: Bench) -> None:
-    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1))
+    cameras = bench.cameras(1)
     async with cameras.open():
         with pytest.raises(PicturesUnavailable, match="are in use"):
             async with cameras.open():
@@ -243,7 +255,7 @@ async def test_cameras_are_limited(bench: Bench) -> None:
 
 
 async def test_one_visitor_does_not_keep_others_from_their_cameras(bench: Bench) -> None:
-    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=2))
+    cameras = bench.cameras(2)
     async with AsyncExitStack() as stranger:
         held = [await stranger.enter_async_context(cameras.open((False, "192.0.2.1"))) for _ in range(2)]
         opening = asyncio.create_task(open_and_push(cameras, (False, "192.0.2.2")))
@@ -251,11 +263,11 @@ async def test_one_visitor_does_not_keep_others_from_their_cameras(bench: Bench)
         assert not held[0].displaced.is_set()
         await stranger.aclose()  # as its socket does
         assert await opening
-        assert bench.pipeline.opened == 3
+        assert len(bench.sessions.began) == 3
 
 
 async def test_cameras_are_for_accounts_first(bench: Bench) -> None:
-    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1))
+    cameras = bench.cameras(1)
     async with cameras.open((False, "192.0.2.1")) as stranger:
         opening = asyncio.create_task(open_and_push(cameras, (True, "anna")))
         await stranger.displaced.wait()
@@ -290,52 +302,11 @@ async def open_and_push(cameras: ChildCameras, visitor: Visitor) -> bool:
 
 
 async def test_camera_that_cannot_start(bench: Bench) -> None:
-    cameras = bench.cameras(ChildrenConfig(max_browser_cameras=1), command=ENDS_AT_ONCE)
+    cameras = bench.cameras(1, command=ENDS_AT_ONCE)
     for _ in range(2):
         with pytest.raises(PicturesUnavailable, match="cannot be started"):
             async with cameras.open():
                 pass
-
-
-PARENT = """
-import os, subprocess, sys
-from receiver.web.children import end_with_parent
-child = subprocess.Popen([sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid()), "/bin/sleep", "600"])
-print(child.pid, flush=True)
-child.wait()
-"""
-
-
-def until_gone(process: int) -> None:
-    """Waits until a process has ended, whoever its parent is."""
-    try:
-        descriptor = os.pidfd_open(process)
-    except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(descriptor)
-    assert poll.poll(20_000), f"process {process} goes on"
-    os.close(descriptor)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
-def test_child_ends_with_a_parent_that_is_killed() -> None:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    with parent.stdout:
-        child = int(parent.stdout.readline())
-        assert Path(f"/proc/{child}").exists()
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        until_gone(child)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")
-def test_program_does_not_start_for_a_parent_that_has_ended() -> None:
-    command = [sys.executable, "-I", "-S", str(end_with_parent.__file__), "1", "/bin/echo", "started"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == ""
 
 
 @pytest.mark.parametrize(("before", "kept"), [("BODYWIRE_SENDER_CAMERA", False), ("HOME", True)])
@@ -348,17 +319,22 @@ def test_settings_of_another_sender_do_not_reach_the_child(before: str, kept: bo
 async def play(bench: Bench, clip: Path, command: tuple[str, ...] = SENDER) -> tuple[list[str], list[int]]:
     """Ids of sessions, and numbers of published frames, that are reported."""
     sessions, frames = list[str](), list[int]()
-    clips = ChildClips(bench.pipeline, metrics=bench.metrics, command=command)
+    clips = ChildClips(bench.link, metrics=bench.metrics, command=command)
     await clips.play(clip, "clip-of-anna", sessions.append, frames.append)
     return sessions, frames
 
 
-async def test_clip_becomes_a_private_session_of_its_account(bench: Bench, tmp_path: Path) -> None:
-    sessions, frames = await play(bench, write_clip(tmp_path / "Im Park.mp4"))
-    session = bench.pipeline.ended.get_nowait()
-    assert sessions == [session.session_id.hex()] and frames == list(range(1, FRAMES + 1))
-    assert session.private and session.replayed and session.owner.subject == "token:clip-of-anna"
-    assert bench.pipeline.decoded == list(range(FRAMES)) and bench.process_ends == 0
+async def test_clip_becomes_a_session_of_its_account_that_nobody_observes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "Im Park.mp4")
+    monkeypatch.chdir(tmp_path)
+    sessions, frames = await play(bench, Path("Im Park.mp4"))
+    (state,) = bench.recorded()
+    assert sessions == [state.identifier] and frames == list(range(1, FRAMES + 1)) and state.frames == FRAMES
+    assert state.owner is not None and state.owner.subject == "token:clip-of-anna"
+    assert state.statistics.source == "Im Park.mp4" and state.statistics.mean_age_ms is None
+    assert bench.sessions.began == [] and bench.process_ends == 0
 
 
 async def test_damaged_clip_is_refused(bench: Bench, tmp_path: Path) -> None:
@@ -374,11 +350,13 @@ async def test_clip_whose_process_dies_can_be_tried_again(bench: Bench, tmp_path
     assert bench.process_ends == 1
 
 
-async def test_cancelled_clip_ends_its_process(bench: Bench, tmp_path: Path) -> None:
-    bench.pipeline.gate.clear()
+async def test_cancelled_clip_ends_its_process_and_session(bench: Bench, tmp_path: Path) -> None:
+    bench.engine.gate.clear()
     playing = asyncio.create_task(play(bench, write_clip(tmp_path / "a.mp4")))
-    await until(lambda: bool(bench.pipeline.decoded))
+    await until(lambda: bool(bench.engine.requests))
     playing.cancel()
-    bench.pipeline.gate.set()
+    bench.engine.gate.set()
     await asyncio.gather(playing, return_exceptions=True)
-    assert bench.pipeline.ended.qsize() == 1
+    (state,) = bench.recorded()
+    bench.receiver.directory.usage.settled(state.number)
+    assert not bench.receiver.directory.usage.is_live(state.number)

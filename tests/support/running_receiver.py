@@ -1,7 +1,9 @@
 """A receiver's pipeline without networks, and packets for it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,12 +12,18 @@ import numpy as np
 
 from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
 from common.labels import GROUPS
+from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
+from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
+from receiver.link.config import ListenConfig
+from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
+from receiver.link.server import LinkServer
+from receiver.link.session import Session, SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
@@ -94,3 +102,22 @@ class RunningReceiver:
     def count(self, fate: str) -> float | None:
         """How many frames had a fate."""
         return self.metrics.registry.get_sample_value("bodywire_receiver_frames_total", {"fate": fate})
+
+
+@asynccontextmanager
+async def own_link(handler: FrameHandler) -> AsyncIterator[LinkServer]:
+    """A link for processes of the receiver alone, with the networks of this installation."""
+    networks = model_hash()
+    server = LinkServer(
+        ListenConfig(listen=Address("127.0.0.1", 0), drain_timeout=2.0),
+        handler,
+        SessionRegistry(partial(SessionDecoder, networks)),
+        model_hash=networks,
+        codec_version=CODEC_VERSION,
+        public=False,
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from receiver.link.auth.tokens import TokenFile, TokenRefused
+from receiver.link.own_senders import OwnSender, OwnSenders
 
 _BEARER = "Bearer "
 
@@ -18,11 +19,13 @@ class PeerIdentity:
         subject: the identity that it proved, `token:NAME` or `certificate:NAME`; empty if none.
         host: its address, which proves nothing and may change.
         token: the token presented, to be checked again later.
+        own: the receiver's own process that has this identity.
     """
 
     subject: str
     host: str
     token: str | None = None
+    own: OwnSender | None = None
 
     @property
     def account(self) -> str:
@@ -31,25 +34,44 @@ class PeerIdentity:
 
 
 class Authenticator:
-    """Identifies senders; without `tokens`, each that TLS has admitted."""
+    """Identifies senders; without `tokens`, each that TLS has admitted.
 
-    def __init__(self, tokens: TokenFile | None) -> None:
-        self._tokens = tokens
+    Args:
+        own: processes of the receiver, which connect on the loopback without encryption.
+        encrypted: whether all others have to encrypt.
+        public: whether there are others.
+    """
+
+    def __init__(
+        self, tokens: TokenFile | None, own: OwnSenders, *, encrypted: bool = False, public: bool = True
+    ) -> None:
+        self._tokens, self._own = tokens, own
+        self._encrypted, self._public = encrypted, public
 
     def authenticate(self, context: Any) -> PeerIdentity:
         """Identifies the sender of a stream. Raises TokenRefused without a valid token, where one is required."""
+        presented = dict(context.invocation_metadata() or ()).get("authorization", "")
+        has_token = isinstance(presented, str) and presented.startswith(_BEARER)
+        token = presented.removeprefix(_BEARER) if has_token else ""
+        own = self._own.find(token)
+        if own is not None:
+            return PeerIdentity(own.subject, host_of(context.peer()), own=own)
+        if not self._public or (self._encrypted and not _is_encrypted(context)):
+            raise TokenRefused("only processes of the receiver connect here")
         if self._tokens is None:
             return PeerIdentity(_certificate_subject(context), host_of(context.peer()))
-        presented = dict(context.invocation_metadata() or ()).get("authorization", "")
-        if not isinstance(presented, str) or not presented.startswith(_BEARER):
+        if not has_token:
             raise TokenRefused("a token is required: give --token-file")
-        token = presented.removeprefix(_BEARER)
         return PeerIdentity(f"token:{self._tokens.name_of(token)}", host_of(context.peer()), token)
 
     def check(self, identity: PeerIdentity) -> None:
         """Checks a sender again. Raises TokenRefused if its token has expired or was revoked since."""
         if self._tokens is not None and identity.token is not None:
             self._tokens.name_of(identity.token)
+
+
+def _is_encrypted(context: Any) -> bool:
+    return bool(context.auth_context().get("transport_security_type") == [b"ssl"])
 
 
 def _certificate_subject(context: Any) -> str:

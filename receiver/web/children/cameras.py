@@ -1,6 +1,6 @@
 """Cameras of browsers: each has a sender process, whose frames are published like those of any sender.
 
-browser ─ JPEG ─→ sender process ─ internal link ─→ receiver's pipeline
+browser ─ JPEG ─→ sender process ─ link ─→ receiver's pipeline
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from common.errors import OutputError
 from common.io.logs import RepeatedLines
 from common.wire.pictures import PictureHeader, PictureRefused
-from receiver.link.frame_handler import FrameHandler
+from receiver.link.own_senders import OwnKind
+from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
+from receiver.publish.observer import ObservedSender
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
-from receiver.web.config import ChildrenConfig
 from receiver.web.owners import CAMERA, owner_of
 from receiver.web.pictures import PicturesUnavailable
 from receiver.web.preemption import Visitor, make_room
@@ -45,7 +46,7 @@ class ChildCamera:
 
     def __init__(
         self,
-        handler: FrameHandler,
+        link: LinkServer,
         visitor: Visitor = (False, ""),
         *,
         metrics: ReceiverMetrics | None = None,
@@ -54,10 +55,9 @@ class ChildCamera:
         self.visitor, self.displaced = visitor, asyncio.Event()
         self._metrics = metrics or ReceiverMetrics()
         self._child = SenderChild(
-            CAMERA_NAME,
+            link,
+            ObservedSender(CAMERA_NAME, owner_of(CAMERA, visitor[1]) if visitor[0] else CAMERA, OwnKind.CAMERA),
             "socket+live",
-            handler,
-            account=owner_of(CAMERA, visitor[1]) if visitor[0] else CAMERA,
             on_end=self._on_child_end,
             restarts=False,
             command=command,
@@ -145,19 +145,19 @@ def _fail(frame: _Frame) -> None:
 
 
 class ChildCameras:
-    """The cameras of all browsers; their places are shared between visitors, of whom each may start some a minute."""
+    """The cameras of all browsers, `most` at a time; visitors share the places, and may start some a minute."""
 
     def __init__(
         self,
-        handler: FrameHandler,
-        config: ChildrenConfig | None = None,
+        link: LinkServer,
+        most: int = 1,
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
     ) -> None:
-        self._handler = handler
+        self._link = link
         self._metrics = metrics or ReceiverMetrics()
-        self._limit = (config or ChildrenConfig()).max_browser_cameras
+        self._most = most
         self._command = command
         self._starts = RateLimits(_STARTS)
         self._open: list[ChildCamera] = []
@@ -172,14 +172,14 @@ class ChildCameras:
             PicturesUnavailable: there are too many, or of this visitor, or the process cannot be started.
         """
         self._admit(visitor)
-        camera = ChildCamera(self._handler, visitor, metrics=self._metrics, command=self._command)
+        camera = ChildCamera(self._link, visitor, metrics=self._metrics, command=self._command)
         self._open.append(camera)
         try:
             try:
                 async with asyncio.timeout(_START_TIMEOUT_S):
                     # The process of a camera that was displaced for this one still has the memory.
                     async with self._left:
-                        await self._left.wait_for(lambda: self._open.index(camera) < self._limit)
+                        await self._left.wait_for(lambda: self._open.index(camera) < self._most)
                     await camera.start()
             except (ChildEnded, OutputError, TimeoutError) as error:
                 raise PicturesUnavailable("the process for this camera cannot be started: try again later") from error
@@ -203,5 +203,5 @@ class ChildCameras:
         except TriedTooOften as error:
             detail = f"this camera was begun too often: try again in {math.ceil(error.wait_s)} s"
             raise PicturesUnavailable(detail) from error
-        if self._closed or not make_room(self._open, visitor, self._limit):
+        if self._closed or not make_room(self._open, visitor, self._most):
             raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")

@@ -1,6 +1,6 @@
 """Plays uploaded clips with a sender process each, whose session is recorded like that of any sender.
 
-    clip ─ sender process (capture … codec) ─ internal link ─ receiver's pipeline ─→ session on disk
+    clip ─ sender process (capture … codec) ─ link ─ receiver's pipeline ─→ session on disk
 
 Nobody observes the session live: it belongs to the account that has uploaded the clip.
 """
@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.errors import OutputError, SourceError
-from common.wire.convert import FrameMessage
-from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
+from receiver.engine.engine import ReconstructedPerson
+from receiver.link.own_senders import OwnKind
+from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
-from receiver.web.children.internal_link import PassedFrames
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, SenderChild
 from receiver.web.clips import ClipRefused
 from receiver.web.pictures import PicturesUnavailable
@@ -31,9 +33,9 @@ class ChildClips:
     """A `ClipPlayer`."""
 
     def __init__(
-        self, handler: FrameHandler, *, metrics: ReceiverMetrics | None = None, command: Sequence[str] = SENDER
+        self, link: LinkServer, *, metrics: ReceiverMetrics | None = None, command: Sequence[str] = SENDER
     ) -> None:
-        self._handler, self._command = handler, command
+        self._link, self._command = link, command
         self._metrics = metrics or ReceiverMetrics()
 
     async def play(
@@ -47,7 +49,7 @@ class ChildClips:
                     stall.reschedule(asyncio.get_running_loop().time() + _STALL_S)
                     on_frame(frames)
 
-                exit_code = await self._play(clip, owner, _ClipFrames(self._handler, on_session, published))
+                exit_code = await self._play(clip, owner, _Progress(on_session, published))
         except (TimeoutError, OutputError) as error:
             raise PicturesUnavailable("the process for this clip does not answer: try again later") from error
         if exit_code == SourceError.exit_code:
@@ -56,10 +58,9 @@ class ChildClips:
             self._metrics.sender_process_ended()
             raise PicturesUnavailable("the process for this clip has ended: try again later")
 
-    async def _play(self, clip: Path, owner: str, frames: "_ClipFrames") -> int | None:
-        child = SenderChild(
-            "clip", clip, frames, flags=_FLAGS, account=owner, restarts=False, nice=_NICE, command=self._command
-        )
+    async def _play(self, clip: Path, owner: str, progress: "_Progress") -> int | None:
+        sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))
+        child = SenderChild(self._link, sender, clip, flags=_FLAGS, restarts=False, nice=_NICE, command=self._command)
         try:
             await child.start()
             return await child.ended()
@@ -67,21 +68,14 @@ class ChildClips:
             await child.close()
 
 
-class _ClipFrames(PassedFrames):
-    """Passes a clip's session on, and says how far it is."""
+class _Progress(SessionObserver):
+    """Says how far a clip is."""
 
-    def __init__(
-        self, handler: FrameHandler, on_session: Callable[[str], None], on_frame: Callable[[int], None]
-    ) -> None:
-        super().__init__(handler)
+    def __init__(self, on_session: Callable[[str], None], on_frame: Callable[[int], None]) -> None:
         self._on_session, self._on_frame = on_session, on_frame
 
-    async def on_session(self, session: Session) -> None:
-        session.private = session.replayed = True
+    def session_began(self, number: int, session: Session) -> None:
         self._on_session(session.session_id.hex())
-        await super().on_session(session)
 
-    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        outcome = await super().on_frame(session, frame, arrival)
-        self._on_frame(frame.sequence + 1)
-        return outcome
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
+        self._on_frame(record.sequence + 1)

@@ -1,9 +1,8 @@
 """Reconstructs uploaded pictures with a sender process of the receiver's own.
 
-    picture ─ sender process (perception, semantics, codec) ─ internal link ─ engine ─→ people
+    picture ─ sender process (perception, semantics, codec) ─ link ─ receiver's pipeline ─→ people
 
-A picture passes the same labels, codec and engine as a live frame. Nothing of it is written or shown to others: its
-frames do not reach the receiver's pipeline.
+A picture passes the same labels, codec and engine as a live frame. Nothing of it is written or shown to others.
 """
 
 import asyncio
@@ -11,16 +10,26 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
+from common.blobs import WEARS, Blob
+from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
+from common.wears import Wears
 from common.wire import pictures as wire
-from receiver.engine.engine import Priority, ReconstructionEngine, ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import ReconstructedPerson
+from receiver.link.frame_handler import Arrival
+from receiver.link.own_senders import OwnKind
+from receiver.link.server import LinkServer
+from receiver.link.session import Session
+from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, chosen_kinds
-from receiver.texture.inpainting import TextureInpainter
-from receiver.web.children.picture_frames import PictureFrames, PictureLabels
+from receiver.publish.frame_record import FrameRecord
+from receiver.publish.observer import ObservedSender, SessionObserver
+from receiver.wears.received import ReceivedWears
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
-from receiver.web.config import ChildrenConfig
 from receiver.web.pictures import PictureRefused, PicturesUnavailable, ReconstructedPicture
 
 logger = logging.getLogger(__name__)
@@ -32,8 +41,79 @@ ACCOUNT = "pictures"
 _FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 # The sender decodes the next picture while it looks at one; more in it would only wait there.
 _IN_SENDER = 4
-# What the sender reports beside the stages that a picture passes: how long it has waited for one.
-_WAITING_STAGE = "capture"
+# Until a picture is given up; perception and reconstruction take a second or two.
+_PICTURE_S = 30.0
+# What sender and receiver report beside the stages that a picture passes: the wait for one, and what writes nothing.
+_SENDER_ONLY, _NOT_OF_PICTURES = "capture", ("codec", "publish")
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class _Expected:
+    """A picture on its way (`payload_bytes`: of its packet)."""
+
+    arrived: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    published: "asyncio.Future[_Published]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: Exception) -> None:
+        for future in (self.arrived, self.published):
+            if not future.done():
+                future.set_exception(error)
+                # A job that is about to send its picture will not ask.
+                future.exception()
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What has become of a picture (`reported_ms`: the sender's stages)."""
+
+    record: FrameRecord
+    people: Sequence[ReconstructedPerson]
+    worn: Mapping[int, Wears]
+    reported_ms: Mapping[str, float]
+
+
+class _Results(SessionObserver):
+    """Gives what becomes of each picture to the job that waits for it, by its name."""
+
+    def __init__(self) -> None:
+        self._expected: WeakValueDictionary[str, _Expected] = WeakValueDictionary()
+        self._wears = ReceivedWears()
+        self._session: Session | None = None
+        self.arrived = 0
+
+    def expect(self, name: str) -> _Expected:
+        """Announces a picture, for as long as somebody has what this returns."""
+        self._expected[name] = expected = _Expected()
+        return expected
+
+    def fail(self, error: Exception) -> None:
+        """Ends all waiting: the sender has ended."""
+        for expected in list(self._expected.values()):
+            expected.fail(error)
+
+    def session_began(self, number: int, session: Session) -> None:
+        self._session, self._wears = session, ReceivedWears()
+
+    def shows_surfaces(self, number: int) -> bool:
+        return True
+
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        if blob.kind == WEARS:
+            self._wears.take(blob)
+
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
+        self.arrived += 1
+        expected = self._expected.get(decoded.frame.source)
+        if expected is not None and not expected.arrived.done():
+            expected.arrived.set_result(len(payload))
+
+    def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
+        expected = self._expected.get(record.source)
+        if expected is not None and not expected.published.done():
+            report = self._session.report if self._session is not None else None
+            reported_ms = report.stages_ms if report is not None else {}
+            expected.published.set_result(_Published(record, people, self._wears.worn, reported_ms))
+        self._wears.forget({person.identity for person in record.people})
 
 
 class ChildPictures:
@@ -41,23 +121,20 @@ class ChildPictures:
 
     def __init__(
         self,
-        engine: ReconstructionEngine,
-        config: ChildrenConfig | None = None,
+        link: LinkServer,
+        skeleton: Skeleton,
         *,
         metrics: ReceiverMetrics | None = None,
         command: Sequence[str] = SENDER,
-        inpainter: TextureInpainter | None = None,
     ) -> None:
-        self._engine = engine
-        self._config = config or ChildrenConfig()
+        self._link, self._skeleton = link, skeleton
         self._metrics = metrics or ReceiverMetrics()
         self._command = command
-        self._frames = PictureFrames(inpainter)
+        self._results = _Results()
         self._child: SenderChild | None = None
         self._starting = asyncio.Lock()
         self._in_sender = asyncio.Semaphore(_IN_SENDER)
         self._numbers = itertools.count(1)
-        self._jobs = 0
         self._closed = False
 
     async def prepare(self) -> None:
@@ -70,7 +147,7 @@ class ChildPictures:
         """See `PictureReconstructor.reconstruct`."""
         began_s, fate = time.monotonic(), PictureFate.UNAVAILABLE
         try:
-            reconstructed = await self._within_limits(picture, on_stage)
+            reconstructed = await self._within_limit(picture, on_stage)
             fate = PictureFate.RECONSTRUCTED
         except PictureRefused:
             fate = PictureFate.REFUSED
@@ -79,24 +156,19 @@ class ChildPictures:
             self._metrics.picture_answered(fate, time.monotonic() - began_s)
         return reconstructed
 
-    async def _within_limits(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        if self._jobs >= self._config.max_pictures:
-            raise PicturesUnavailable("too many pictures wait for their turn: try again in a few seconds")
-        self._jobs += 1
-        arrived = self._frames.arrived
+    async def _within_limit(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
+        arrived = self._results.arrived
         try:
-            async with asyncio.timeout(self._config.picture_timeout):
+            async with asyncio.timeout(_PICTURE_S):
                 return await self._reconstruct(picture, on_stage)
         except ChildEnded as error:
             raise PicturesUnavailable("the process for pictures has ended; it is started again: try again") from error
         except TimeoutError as error:
-            if self._child is not None and self._frames.arrived == arrived:
+            if self._child is not None and self._results.arrived == arrived:
                 logger.error("the sender process for pictures does not answer")
                 self._child.kill()
-            limit_s = self._config.picture_timeout
-            raise PicturesUnavailable(f"the picture was not finished within {limit_s:g} s: try again later") from error
-        finally:
-            self._jobs -= 1
+            text = f"the picture was not finished within {_PICTURE_S:g} s: try again later"
+            raise PicturesUnavailable(text) from error
 
     async def close(self) -> None:
         """Ends the sender process; pictures in it fail."""
@@ -107,38 +179,7 @@ class ChildPictures:
         self._fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        began_s = time.monotonic()
-        on_stage("queue")
-        async with self._in_sender:
-            accepted, labels = await self._labels_of(picture, on_stage)
-        arrived_s = time.monotonic()
-        on_stage("reconstruction")
-        request = ReconstructionRequest(
-            ACCOUNT,
-            labels.frame.source,
-            labels.frame,
-            textures=labels.textures,
-            wears=labels.wears,
-            priority=Priority.UPLOAD,
-            still=True,
-        )
-        result = await self._engine.reconstruct(request)
-        stages_ms = _stages_ms((arrived_s - began_s) * 1e3, labels, result)
-        identities = [person.identity for person in labels.frame.people]
-        return ReconstructedPicture(
-            accepted.width,
-            accepted.height,
-            result.people,
-            labels.payload_bytes,
-            stages_ms,
-            self._engine.skeleton,
-            {each: chosen_kinds(labels.wears.get(each, PLAIN), each) for each in identities},
-        )
-
-    async def _labels_of(
-        self, picture: bytes, on_stage: Callable[[str], None]
-    ) -> tuple[wire.PictureAccepted, PictureLabels]:
-        """Sends a picture to the sender process, and waits for what it sees in it.
+        """Sends a picture to the sender process, and waits for its people.
 
         A picture that a process did not accept before it ended goes to the next one, once.
 
@@ -146,25 +187,45 @@ class ChildPictures:
             ChildEnded: the process has ended.
             PictureRefused: it is no readable picture.
         """
+        began_s = time.monotonic()
+        on_stage("queue")
+        async with self._in_sender:
+            accepted, expected = await self._accepted(picture)
+            on_stage("perception")
+            payload_bytes = await expected.arrived
+        until_labels_ms = 1e3 * (time.monotonic() - began_s)
+        on_stage("link")
+        on_stage("reconstruction")
+        published = await expected.published
+        worn = published.worn
+        identities = [person.identity for person in published.record.people]
+        return ReconstructedPicture(
+            accepted.width,
+            accepted.height,
+            tuple(published.people),
+            payload_bytes,
+            _stages_ms(until_labels_ms, published),
+            self._skeleton,
+            {each: chosen_kinds(worn.get(each, PLAIN), each) for each in identities},
+        )
+
+    async def _accepted(self, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:
         child = await self._started()
         for last in (False, True):
             process = await child.ready()
             name = f"picture {next(self._numbers)}"
-            with self._frames.expect(name) as expected:
-                try:
-                    async with PictureSocket(child.socket_path) as connection:
-                        answer = await connection.send(wire.PictureHeader(name), picture)
-                except ChildEnded:
-                    child.lost(process)
-                    if last:
-                        raise
-                    continue
-                if isinstance(answer, wire.PictureRefused):
-                    raise PictureRefused(answer.reason)
-                on_stage("perception")
-                labels = await expected
-                on_stage("link")
-                return answer, labels
+            expected = self._results.expect(name)
+            try:
+                async with PictureSocket(child.socket_path) as connection:
+                    answer = await connection.send(wire.PictureHeader(name), picture)
+            except ChildEnded:
+                child.lost(process)
+                if last:
+                    raise
+                continue
+            if isinstance(answer, wire.PictureRefused):
+                raise PictureRefused(answer.reason)
+            return answer, expected
         raise AssertionError("the second attempt returns or raises")
 
     async def _started(self) -> SenderChild:
@@ -172,13 +233,9 @@ class ChildPictures:
             if self._closed:
                 raise PicturesUnavailable("the receiver is stopping")
             if self._child is None:
+                sender = ObservedSender("pictures", ACCOUNT, OwnKind.PICTURES, (self._results,))
                 child = SenderChild(
-                    "pictures",
-                    "socket",
-                    self._frames,
-                    flags=_FLAGS,
-                    on_end=self._on_child_end,
-                    command=self._command,
+                    self._link, sender, "socket", flags=_FLAGS, on_end=self._on_child_end, command=self._command
                 )
                 try:
                     await child.start()
@@ -193,14 +250,12 @@ class ChildPictures:
         self._fail()
 
     def _fail(self) -> None:
-        self._frames.fail(ChildEnded("the sender process has ended"))
+        self._results.fail(ChildEnded("the sender process has ended"))
 
 
-def _stages_ms(until_labels_ms: float, labels: PictureLabels, result: ReconstructionResult) -> Mapping[str, float]:
+def _stages_ms(until_labels_ms: float, published: _Published) -> Mapping[str, float]:
     """Milliseconds by stage: the sender's last report, the engine's; the rest until the labels is waiting."""
-    report = labels.session.report
-    reported = dict(report.stages_ms) if report else {}
-    reported.pop(_WAITING_STAGE, None)
-    engine = dict(result.stages_ms)
+    reported = {stage: spent for stage, spent in published.reported_ms.items() if stage != _SENDER_ONLY}
+    engine = {stage: spent for stage, spent in published.record.stages_ms.items() if stage not in _NOT_OF_PICTURES}
     waiting_ms = max(until_labels_ms - sum(reported.values()), 0.0) + engine.pop("queue", 0.0)
     return {"queue": waiting_ms, **reported, **engine}

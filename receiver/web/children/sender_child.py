@@ -1,9 +1,10 @@
 """A `sender` process of the receiver's own, for pictures and cameras that come over the web.
 
-    picture ─→ Unix socket ─→ sender process ─→ internal link ─→ frame handler
+    picture ─→ Unix socket ─→ sender process ─→ link ─→ pipeline ─→ observers
     or a clip: file ─────────→
 
-The receiver does not import the sender: it starts it as its users do, and it ends with the receiver.
+The receiver does not import the sender: it starts it as its users do, and it ends with the receiver. Its frames come by
+the link of all senders; a token says which process it is, and so whose sessions they are (`receiver.link.own_senders`).
 """
 
 import asyncio
@@ -13,11 +14,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from common.errors import MalformedPacket, OutputError
+from common.io.atomic_write import atomic_write
 from common.io.private_folder import PrivateFolder
 from common.wire.pictures import (
     ANSWER_PREFIX,
@@ -28,9 +31,10 @@ from common.wire.pictures import (
     decode_answer,
     encode_picture,
 )
-from receiver.link.frame_handler import FrameHandler
+from receiver.link.server import LinkServer
+from receiver.link.session import Session
+from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children import end_with_parent
-from receiver.web.children.internal_link import InternalLink
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ SENDER = (sys.executable, "-m", "sender")
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _END_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 16_384
+_OWNER_ONLY = 0o600
 # The packages lie side by side, wherever this one is installed.
 _PACKAGES = Path(__file__).parents[3]
 _OPTIONS_PREFIX = "BODYWIRE_SENDER_"
@@ -54,9 +59,8 @@ class SenderChild:
     """Starts a sender, watches it, starts it again when it ends, and ends it with the receiver.
 
     Args:
-        name: of the sender: letters and spaces.
+        sender: what its sessions are.
         source: `socket` for pictures, `socket+live` for a camera, or the file of a clip, with which the process ends.
-        account: of the sessions, as their owner; by default the name.
         on_end: called when the process has ended.
         restarts: whether another one is started then.
         nice: how much of the processor it leaves to others.
@@ -64,25 +68,24 @@ class SenderChild:
 
     def __init__(
         self,
-        name: str,
+        link: LinkServer,
+        sender: ObservedSender,
         source: str | Path,
-        handler: FrameHandler,
         *,
         flags: Sequence[str] = (),
-        account: str = "",
         on_end: Callable[[], None] = lambda: None,
         restarts: bool = True,
         nice: int = 0,
         command: Sequence[str] = SENDER,
     ) -> None:
-        self._name, self._account = name, account or name.replace(" ", "-")
-        self._handler = handler
+        self._link, self._name = link, sender.name
+        self._sender = replace(sender, observers=(*sender.observers, _Connected(self._on_connected)))
         self._on_end = on_end
         self._restarts, self._nice = restarts, nice
-        self._source = source
+        # The process has another working directory.
+        self._source = source.resolve() if isinstance(source, Path) else source
         self._command = (*command, "--log-level", "warning", *flags)
         self._folder: PrivateFolder | None = None
-        self._link: InternalLink | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._number = 0
@@ -99,18 +102,17 @@ class SenderChild:
         return self._folder.path / "pictures.sock"
 
     async def start(self) -> None:
-        """Starts the process once. Raises OutputError if no port is free, or no folder can be written."""
+        """Starts the process. Raises OutputError if no folder can be written."""
+        address, token = self._link.admit(self._sender)
         try:
             self._folder = PrivateFolder()
-            self._link = link = InternalLink(
-                self._name, self._account, self._handler, self._folder.path, self._on_connected
-            )
+            token_file = self._folder.path / "token"
+            atomic_write(token_file, token.encode(), mode=_OWNER_ONLY)
         except OSError as error:
             raise OutputError(f"cannot write temporary files: {error.strerror}") from error
-        address = await link.start()
         source = self._source
         camera = ("--camera", str(source) if isinstance(source, Path) else f"{source}:{self.socket_path}")
-        flags = (*camera, "--peer", str(address), "--token-file", str(link.token_file))
+        flags = (*camera, "--peer", str(address), "--token-file", str(token_file))
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     async def ready(self) -> int:
@@ -151,9 +153,7 @@ class SenderChild:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
         self._fail_waiting()
-        link, self._link = self._link, None
-        if link is not None:
-            await link.stop()
+        await self._link.dismiss(self._sender)
         if self._folder is not None:
             self._folder.remove()
 
@@ -164,6 +164,7 @@ class SenderChild:
             self._started = False
             reason = await self._run(flags)
             self._connected = False
+            await self._link.end_sessions(self._sender)
             self._ended = not self._restarts
             if self._ended or not self._started:
                 self._fail_waiting()
@@ -237,6 +238,17 @@ def _message_of(line: str) -> str:
         return str(json.loads(line)["message"])
     except (ValueError, KeyError, TypeError):
         return line
+
+
+class _Connected(SessionObserver):
+    """Tells when the process has connected."""
+
+    def __init__(self, on_connected: Callable[[], None]) -> None:
+        self._on_connected = on_connected
+
+    def session_began(self, number: int, session: Session) -> None:
+        # After the turn of the event loop in which the sender gets its Welcome.
+        asyncio.get_running_loop().call_soon(self._on_connected)
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Uploaded clips become recorded sessions: check, play, keep."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -24,6 +25,8 @@ from receiver.web.uploads.decoder import check_clip
 from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.form import UploadForm, shown_name
 from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, StageTimer, outcome_of
+
+logger = logging.getLogger(__name__)
 
 FIELD = "clip"
 # A clip takes both networks and disk for minutes: one is played at a time, and some wait.
@@ -76,21 +79,15 @@ class ClipService:
     async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[SessionState]:
         """Checks a clip, and begins to play it; its place is free again at the end. Raises UploadRefused."""
         place.enter_context(self._in_work.take(account))
-        path = await asyncio.to_thread(self._stored, place, file.file)
-        async with self._checks:
-            checked = await asyncio.to_thread(check_clip, path)
-        clip = path.rename(path.with_name(_file_name(shown_name(file, "clip"), checked.suffix)))
-        return self._jobs.start(place, partial(self._recorded, account, clip, checked.frames))
-
-    def _stored(self, place: ExitStack, file: BinaryIO) -> Path:
-        """The file of a clip on disk until `place` is closed. Raises OutputError."""
         with output_errors(self._library.out):
             folder = PrivateFolder(self._library.out.resolve())
             place.callback(folder.remove)
             path = folder.path / "upload"
-            with path.open("wb") as stored:
-                shutil.copyfileobj(file, stored)
-        return path
+            await asyncio.to_thread(_store, file.file, path)
+        async with self._checks:
+            checked = await asyncio.to_thread(check_clip, path)
+        clip = path.rename(path.with_name(_file_name(shown_name(file, "clip"), checked.suffix)))
+        return self._jobs.start(place, partial(self._recorded, account, clip, checked.frames))
 
     def ended(self, error: BaseException | None, seconds: float) -> None:
         """An upload has ended, perhaps with an error."""
@@ -131,6 +128,11 @@ class ClipService:
         return began[0] if began else ""
 
 
+def _store(file: BinaryIO, path: Path) -> None:
+    with path.open("wb") as stored:
+        shutil.copyfileobj(file, stored)
+
+
 def _file_name(shown: str, suffix: str) -> str:
     """What a clip's file, and so its session, is called."""
     stem = "".join(each if each.isalnum() or each in " _-." else "_" for each in Path(shown).stem)
@@ -151,8 +153,11 @@ async def _making(library: Library, note: Path) -> AsyncIterator[Callable[[str],
     def begin(identifier: str) -> None:
         begun.add(identifier)
         library.unfinished.add(identifier)
-        with output_errors(note):
+        try:
             note.write_text(identifier)
+        except OSError as error:
+            # The frames cannot be written either, which ends the clip.
+            logger.warning("cannot write %s: %s", note, error.strerror)
 
     try:
         yield begin

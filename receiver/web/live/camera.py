@@ -34,7 +34,7 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
             await websocket.close(POLICY_VIOLATION, "sign in to send your camera")
             return
         if cameras is None:
-            await websocket.close(POLICY_VIOLATION, "the receiver runs without --browser-camera")
+            await websocket.close(POLICY_VIOLATION, "the receiver runs without --browser-cameras")
             return
         await websocket.accept()
         try:
@@ -72,7 +72,7 @@ class CameraSocket:
         Raises:
             PicturesUnavailable: the sender process has ended.
         """
-        displaced, option = self._camera.displaced, "--max-browser-cameras"
+        displaced, option = self._camera.displaced, "--browser-cameras"
         try:
             await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out, displaced, option)
         finally:

@@ -22,10 +22,11 @@ from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority, ReconstructedPerson
 from receiver.link.live_load import LiveLoad
+from receiver.link.own_senders import OwnKind
 from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
-from receiver.publish.observer import SessionObserver
+from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.texture.inpainting import TextureInpainter, TextureThreads
 from tests.support.running_receiver import RunningReceiver, live_session, packets
 
@@ -222,17 +223,22 @@ async def test_observers_are_notified_in_order(tmp_path: Path) -> None:
     ]
 
 
-async def test_nobody_observes_a_private_session(tmp_path: Path) -> None:
-    notes = Notes()
-    async with RunningReceiver(tmp_path, observers=[SessionObserver(), notes]) as receiver:
-        private = live_session(live=False)
-        private.private = True
-        session = await receiver.begin(private)
+@pytest.mark.parametrize("kind", OwnKind)
+async def test_uploads_have_no_observers_but_their_own(tmp_path: Path, kind: OwnKind) -> None:
+    everybodys, own = Notes(), Notes()
+    async with RunningReceiver(tmp_path, observers=[SessionObserver(), everybodys]) as receiver:
+        sent = live_session(live=False)
+        sent.own = ObservedSender("upload", "anna", kind, (own,))
+        session = await receiver.begin(sent)
         await receiver.handle(session, *packets(2))
         receiver.pipeline.on_blob(session, Blob(PREVIEW, 0, JPEG))
         await receiver.pipeline.on_session_end(session)
-        assert len(receiver.lines()) == 2
-    assert notes.taken == []
+        lines = receiver.lines()
+        assert [request.still for request in receiver.engine.requests] == [kind is OwnKind.PICTURES] * 2
+    assert bool(everybodys.taken) == (kind is OwnKind.CAMERA) and own.taken
+    assert len(lines) == (0 if kind is OwnKind.PICTURES else 2)
+    assert all((line["age_ms"] is None) == (kind is OwnKind.CLIP) for line in lines)
+    assert any(tmp_path.glob("meshes/*")) == (kind is not OwnKind.PICTURES)
 
 
 class Completions:

@@ -10,8 +10,8 @@ from common.body.anatomy import ATLAS_SIZE
 from common.errors import WeightsError
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
-from receiver.texture.inpainting import Inpaint, TextureInpainter, inpaint_in_thread
-from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
+from receiver.texture.inpainting import Inpaint, TextureInpainter
+from receiver.texture.received_texture import ReceivedTexture
 
 
 class FakeNetwork:
@@ -67,13 +67,3 @@ def test_missing_weights_are_looked_for_once(layout: AtlasLayout) -> None:
         with pytest.raises(WeightsError, match="no weights"):
             inpainter.estimate(received(90, half()))
     assert network.loaded == 1
-
-
-async def test_textures_are_completed_in_another_thread(layout: AtlasLayout) -> None:
-    network = FakeNetwork(layout)
-    textures = ReceivedTextures(inpaint_later=inpaint_in_thread(TextureInpainter(network.load)))
-    textures._newest[3] = received(90, half())
-    await textures.completed([3])
-    completion = textures.of_next_frame(wait=False)[3].completion
-    assert completion is not None and completion.shape == (128, 128, 3)
-    assert network.threads and threading.current_thread().name not in network.threads
