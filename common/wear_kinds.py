@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-CLOTHES: Mapping[str, tuple[str, ...]] = {
+VALUES: Mapping[str, tuple[str, ...]] = {
     # medium: chin to shoulders; hidden: beneath headwear.
     "hair": ("bald", "short", "medium", "long", "tied", "hidden"),
     # cap: visors too; scarf: veils and bandanas too.
@@ -19,17 +19,6 @@ CLOTHES: Mapping[str, tuple[str, ...]] = {
     "shoes": ("barefoot", "sandals", "shoes", "boots"),
 }
 """The attributes of hair and clothes, and their values."""
-
-EXTRAS: Mapping[str, tuple[str, ...]] = {
-    # sunglasses: goggles too.
-    "eyewear": ("none", "glasses", "sunglasses"),
-    # gloves: baseball mitts too.
-    "hands": ("bare", "gloves"),
-}
-"""Those of what few people wear, which outfits do not depend on."""
-
-VALUES: Mapping[str, tuple[str, ...]] = {**CLOTHES, **EXTRAS}
-"""The values of each attribute."""
 
 
 @dataclass(frozen=True, slots=True)

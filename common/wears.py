@@ -1,8 +1,7 @@
 """What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each.
 
 A posterior travels as a type of the method of types: its probabilities are rounded to multiples of 1/15 that sum to
-one, and the number of that composition among all is written.  Clothes take 12 bytes, extras 2; data of versions that
-knew no extras end before them.
+one, and the number of that composition among all is written.
 """
 
 import math
@@ -13,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray
-from common.wear_kinds import CLOTHES, EXTRAS, VALUES
+from common.wear_kinds import VALUES
 
 WITHDRAWN = b"\0"
 """In place of an encoded posterior: the identity belongs to nobody any more."""
@@ -56,13 +55,8 @@ def _compositions(grains: int, parts: int) -> int:
 
 
 _RADICES: Mapping[str, int] = {name: _compositions(_GRAINS, len(values)) for name, values in VALUES.items()}
-_GROUPS = tuple(
-    (group, (math.prod(_RADICES[name] for name in group).bit_length() + 7) // 8) for group in (CLOTHES, EXTRAS)
-)
-CLOTHES_BYTES = _GROUPS[0][1]
-"""Size of the posterior of clothes alone."""
-WEARS_BYTES = sum(size for _, size in _GROUPS)
-"""Size of an encoded posterior: 14 bytes."""
+WEARS_BYTES = (math.prod(_RADICES.values()).bit_length() + 7) // 8
+"""Size of an encoded posterior: 12 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,42 +94,29 @@ class Wears:
         return {name: (VALUES[name][row], float(self.posterior[name][row])) for name, row in best.items()}
 
     def encode(self) -> bytes:
-        """`WEARS_BYTES` bytes: a big-endian number of each group."""
-        data = b""
-        for group, size in _GROUPS:
-            number = 0
-            for name in group:
-                number = number * _RADICES[name] + _rank(_grains(self.posterior[name]))
-            data += number.to_bytes(size, "big")
-        return data
+        """`WEARS_BYTES` bytes: a big-endian number."""
+        number = 0
+        for name, radix in _RADICES.items():
+            number = number * radix + _rank(_grains(self.posterior[name]))
+        return number.to_bytes(WEARS_BYTES, "big")
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The posterior of `encode`, rounded to 1/15; uniform for extras that are not in it.
+        """The posterior of `encode`, rounded to 1/15.
 
         Raises:
             ValueError: the data has another length or is not of `encode`.
         """
-        if len(data) not in (CLOTHES_BYTES, WEARS_BYTES):
+        if len(data) != WEARS_BYTES:
             raise ValueError(f"what a person wears takes {WEARS_BYTES} bytes, got {data[:32].hex()}")
-        posterior = {name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()}
-        start = 0
-        for group, size in _GROUPS:
-            if part := data[start : start + size]:
-                posterior |= _decoded(group, int.from_bytes(part, "big"))
-            start += size
+        number = int.from_bytes(data, "big")
+        posterior: dict[str, FloatArray] = {}
+        for name in reversed(list(VALUES)):
+            number, rank = divmod(number, _RADICES[name])
+            posterior[name] = np.divide(_composition(rank, len(VALUES[name])), _GRAINS, dtype=np.float32)
+        if number:
+            raise ValueError(f"what a person wears is no posterior of {', '.join(VALUES)}")
         return cls(posterior)
-
-
-def _decoded(group: Mapping[str, tuple[str, ...]], number: int) -> dict[str, FloatArray]:
-    """The posteriors of a group of attributes from its number. Raises ValueError if it is too large."""
-    posterior: dict[str, FloatArray] = {}
-    for name in reversed(list(group)):
-        number, rank = divmod(number, _RADICES[name])
-        posterior[name] = np.divide(_composition(rank, len(group[name])), _GRAINS, dtype=np.float32)
-    if number:
-        raise ValueError(f"what a person wears is no posterior of {', '.join(group)}")
-    return posterior
 
 
 def _grains(shares: FloatArray) -> list[int]:

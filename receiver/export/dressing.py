@@ -38,10 +38,7 @@ _WITHOUT: Mapping[str, Kinds] = {
     "shoes": {"shoes": "barefoot"},
     "top": {"layer": "none", "sleeve": "bare"},
     "hair": {"hair": "bald", "headwear": "none"},
-    "eyewear": {"eyewear": "none"},
-    "gloves": {"hands": "bare"},
 }
-_PARTS = (*PARTS, "eyewear", "gloves")
 _SAME_M = 1e-3
 # Further from the outfit of the kinds that are likeliest, the person wears something else.
 _OTHER_M = 0.02
@@ -54,8 +51,6 @@ _USUAL: Mapping[str, tuple[int, int, int]] = {
     "top": (150, 152, 156),
     "bottom": (78, 84, 98),
     "shoes": (58, 56, 56),
-    "eyewear": (34, 34, 38),
-    "gloves": (52, 52, 56),
 }
 # Lips, eyes and nails are not the colour of an arm.
 _SHOWN_SKIN = ("face", "hand", "forearm", "upper_arm", "shin", "thigh")
@@ -134,7 +129,7 @@ class _Worn:
 
     Args:
         displacement: (V', 3) at rest, camera axes, metres.
-        part: (V',) what is outermost: index into `_PARTS`.
+        part: (V',) what is outermost: index into `PARTS`.
     """
 
     kinds: Kinds
@@ -166,7 +161,7 @@ class _Wardrobe:
         for name, without in _WITHOUT.items():
             changed = dataclasses.replace(drawn, kinds={**drawn.kinds, **without})
             bare = self.dresser.dress(unfolded(changed, x)).displacement
-            part[_distance(outfit.displacement, bare) > _SAME_M] = _PARTS.index(name)
+            part[_distance(outfit.displacement, bare) > _SAME_M] = PARTS.index(name)
         # What nobody takes off is cloth, too.
         kept = outfit.cloth & (part == 0)
         part[kept] = np.where(self._in(_TOP_REGIONS)[kept], PARTS.index("top"), PARTS.index("bottom"))
@@ -235,7 +230,7 @@ def _repainted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: 
     row, nearest = np.arange(len(places)), weights.argmax(axis=1)
     own = before[row, nearest]
     own_skin = _wardrobe().shown_skin(worn[0].part)[places[row, nearest]]
-    seen = {name: own_skin if name == "skin" else own == number for number, name in enumerate(_PARTS)}
+    seen = {name: own_skin if name == "skin" else own == number for number, name in enumerate(PARTS)}
     palette = np.array([_colour_of(name, colours[among]) for name, among in seen.items()])
     wanted = palette[after[row, changed.argmax(axis=1)]]
     share = changed.sum(axis=1, keepdims=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from common.arrays import Float64Array, FloatArray
 from common.body.surface_space import SURFACE_SIZE
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from common.weights.loader import load_recorded
 from receiver.outfits.mixture import SIZE, Draw, Kinds
 
@@ -33,7 +33,7 @@ SIGMA_MIN, SIGMA_MAX = 0.03, 10.0
 _STEPS = 16
 # What people wear has ends: largest |x|.
 _MOST = 2.5
-_CONDITION = sum(map(len, CLOTHES.values())) + 2 * SURFACE_SIZE
+_CONDITION = sum(map(len, VALUES.values())) + 2 * SURFACE_SIZE
 _LEVELS = 32
 
 
@@ -85,7 +85,7 @@ def condition(kinds: Kinds, surface: FloatArray, share: Float64Array) -> FloatAr
         surface: (n,) entries ŷ that have arrived, n ≤ 24: means of a posterior.
         share: (n,) K, the share of each entry's variance that it explains.
     """
-    chosen = [kinds[name] == value for name, values in CLOTHES.items() for value in values]
+    chosen = [kinds[name] == value for name, values in VALUES.items() for value in values]
     seen = np.zeros((2, SURFACE_SIZE), np.float32)
     seen[:, : len(surface)] = surface, share
     return np.concatenate([np.array(chosen, np.float32), seen.ravel()])

@@ -15,7 +15,6 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
-from receiver.outfits.extras import Extras
 from receiver.outfits.hanging import Tube
 from receiver.outfits.headwear import Headwear
 from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, Styles, style_of, styles
@@ -68,7 +67,7 @@ class Outfit:
 
     Args:
         displacement: (V', 3) at rest from skin to the outermost layer, camera axes, metres.
-        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear, shoes or extras.
+        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear or shoes.
     """
 
     displacement: FloatArray
@@ -89,7 +88,6 @@ class Dresser:
         self._front = self._normals[:, 2] < 0.1
         self._facing_up = np.clip(-self._normals[:, 1], 0, 1)
         self._headwear = Headwear(template, self._normals, shells)
-        self._extras = Extras(template, self._normals, shells)
         region = template.region
         self._foot = np.isin(region, [REGION_INDEX["foot.L"], REGION_INDEX["foot.R"]])
         self._ground_m = float(self._rest[self._foot, 1].max())
@@ -115,7 +113,6 @@ class Dresser:
         self._top(worn, latent)
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
-        self._extras.put_on(latent.kinds, worn.field, worn.cloth)
         return Outfit(np.asarray(worn.field, np.float32), worn.cloth)
 
     def suits(self, part: str, end: float) -> Styles:

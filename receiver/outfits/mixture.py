@@ -36,8 +36,6 @@ _PLAIN: Mapping[str, Mapping[str, float]] = {
     "top_fit": {"regular": 1.0},
     "bottom_fit": {"tight": 1.0},
     "shoes": {"shoes": 1.0},
-    "eyewear": {"none": 1.0},
-    "hands": {"bare": 1.0},
 }
 PLAIN = Wears({name: np.array([_PLAIN[name].get(value, 0) for value in VALUES[name]], np.float32) for name in VALUES})
 """What somebody wears of whom nothing is known: plain clothes; hair in the shares of photographs."""
@@ -49,8 +47,6 @@ _ONLY_IF_LIKELY: Mapping[str, tuple[str, ...]] = {
     "layer": ("none",),
     "bottom": ("brief",),
     "shoes": ("barefoot",),
-    "eyewear": ("glasses", "sunglasses"),
-    "hands": ("gloves",),
 }
 _LIKELY = 0.5
 # Values less plausible than this share of the likeliest one are not drawn.

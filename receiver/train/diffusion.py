@@ -24,7 +24,7 @@ from common.body.surface_space import SURFACE_SIZE
 from common.body.template import BodyTemplate
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from receiver.outfits.diffusion import (
     KIND,
     SIGMA_MAX,
@@ -75,7 +75,7 @@ class DescribedOutfits:
         self.x = torch.tensor(np.stack([x for _, x in described]), dtype=torch.float32)
         unseen = np.zeros(0, np.float32), np.zeros(0)
         kinds = np.stack([condition(kinds, *unseen) for kinds, _ in described])
-        self.kinds = torch.from_numpy(kinds[:, : sum(map(len, CLOTHES.values()))])
+        self.kinds = torch.from_numpy(kinds[:, : sum(map(len, VALUES.values()))])
         self.entries = torch.from_numpy(outfits.entries[rows])
 
     def __len__(self) -> int:

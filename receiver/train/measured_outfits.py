@@ -32,7 +32,7 @@ from common.synthetic.clothed.displacement import ClothedTemplate
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, check_seed
 from common.synthetic.kinds.outfits import KindOutfit
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from receiver.outfits.mixture import BLOCK_SLICES, BLOCKS, SIZE
 from receiver.outfits.shells import Shells
 
@@ -201,8 +201,7 @@ class MeasuredOutfits:
         """The table of some outfits."""
         rows = list(outfits)
         kinds = [
-            [sum(1 << v for v, value in enumerate(CLOTHES[a]) if value in row.kinds[a]) for a in CLOTHES]
-            for row in rows
+            [sum(1 << v for v, value in enumerate(VALUES[a]) if value in row.kinds[a]) for a in VALUES] for row in rows
         ]
         measures = np.full((len(rows), SIZE), np.nan, np.float32)
         for number, row in enumerate(rows):
@@ -228,7 +227,7 @@ class MeasuredOutfits:
         """The values that an outfit may be said to have."""
         return {
             name: frozenset(value for v, value in enumerate(values) if self.kinds[row, a] >> v & 1)
-            for a, (name, values) in enumerate(CLOTHES.items())
+            for a, (name, values) in enumerate(VALUES.items())
         }
 
     def blocks(self, row: int) -> dict[str, Measures]:

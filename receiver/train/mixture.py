@@ -22,7 +22,7 @@ import numpy as np
 
 from common.arrays import Float64Array
 from common.io.command_line import parser_of
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from receiver.outfits.mixture import BLOCK_KINDS, BLOCKS, MIXTURE_FILE
 from receiver.outfits.shells import Shells
 from receiver.train.measured_outfits import PARTS, Kinds, MeasuredOutfits, Measures
@@ -68,7 +68,7 @@ def components(block: str, measured: Sequence[tuple[Kinds, Measures]]) -> dict[s
     # Beside its own outfits, a component is as wide as those of its siblings are on average.
     within = [_spread_within(rows, groups, depth) for depth in range(len(attributes) + 1)]
     found: dict[str, Component] = {}
-    for key in product(*(CLOTHES[name] for name in attributes)):
+    for key in product(*(VALUES[name] for name in attributes)):
         mean = rows.mean(0)
         for depth in range(len(key) + 1):
             mean, spread = fitted(rows[sorted(groups.get(key[:depth], ()))], mean, within[depth])

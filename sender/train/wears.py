@@ -33,7 +33,7 @@ from common.errors import UsageError
 from common.training.checkpoint import averaged_weights, load_checkpoint, save_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from sender.perception.inference.predictor import Perception
 from sender.train.worn.people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
 from sender.train.worn.views import WornBatch, batch_of
@@ -45,7 +45,6 @@ _SMOOTHING = 0.05
 _TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4), 25))
 LEFT_OUT = "left-out.pt"
 
-Attributes = Mapping[str, Sequence[str]]
 Reading = tuple[Tensor, Tensor]
 """Logits and possible values (N, L) of photographs."""
 
@@ -188,16 +187,16 @@ def frequencies(possible: Tensor) -> Tensor:
     return torch.cat([(part / part.sum()).log() for part in by_attribute(counts)])
 
 
-def certain(possible_NL: Tensor, attributes: Attributes = CLOTHES) -> Tensor:
+def certain(possible_NL: Tensor) -> Tensor:
     """(N, L) 1 at the value of the attributes of which only one is possible, else 0."""
-    parts = by_attribute(possible_NL, attributes)
+    parts = by_attribute(possible_NL)
     return torch.cat([part * (part.sum(dim=-1, keepdim=True) == 1) for part in parts], dim=-1)
 
 
-def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0, attributes: Attributes = CLOTHES) -> Tensor:
+def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0) -> Tensor:
     """−log of the probability of the possible values, summed over the attributes, mean over the people."""
     total = logits.new_zeros(len(logits))
-    for scores, allowed in zip(by_attribute(logits, attributes), by_attribute(possible, attributes), strict=True):
+    for scores, allowed in zip(by_attribute(logits), by_attribute(possible), strict=True):
         logs = scores.log_softmax(dim=-1)
         known = (allowed.sum(dim=-1) < allowed.shape[-1]).float()
         likelihood = torch.logsumexp(logs.masked_fill(allowed == 0, -torch.inf), dim=-1)
@@ -205,19 +204,13 @@ def set_loss(logits: Tensor, possible: Tensor, smoothing: float = 0.0, attribute
     return total.mean()
 
 
-def accuracies(logits: Tensor, possible: Tensor, attributes: Attributes = CLOTHES) -> dict[str, float]:
+def accuracies(logits: Tensor, possible: Tensor) -> dict[str, float]:
     """Share of the judged people of whom an attribute is read rightly, by attribute, and their mean; and the loss."""
     scores = {}
-    rows = zip(
-        attributes,
-        by_attribute(logits, attributes),
-        by_attribute(certain(possible, attributes), attributes),
-        strict=True,
-    )
-    for name, read, truth in rows:
+    for name, read, truth in zip(VALUES, by_attribute(logits), by_attribute(certain(possible)), strict=True):
         known = truth.sum(dim=-1) == 1
         scores[name] = float((read.argmax(dim=-1) == truth.argmax(dim=-1))[known].float().mean())
-    loss = float(set_loss(logits, possible, attributes=attributes))
+    loss = float(set_loss(logits, possible))
     return {**scores, "mean": float(np.mean(list(scores.values()))), "loss": loss}
 
 

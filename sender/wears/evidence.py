@@ -4,12 +4,11 @@ The parts are squares placed by the keypoints that perception has found: upright
 their bones, those of the right side mirrored, so that one encoder reads both.  A fourth channel has the probability
 that a pixel belongs to the person.
 
-Shapes: P = 11 parts and C = 4 close ones of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
+Shapes: P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import cv2
 import numpy as np
@@ -24,8 +23,6 @@ from sender.perception.network.output import PerceptionOutput
 
 PARTS = ("whole", "head", "bust", "torso", "hips", "left_arm", "right_arm", "left_leg", "right_leg", "left_foot",
          "right_foot")  # fmt: skip
-CLOSE_PARTS = ("eyes", "mouth", "left_hand", "right_hand")
-"""What extras are read from."""
 PART_PX = 48
 PICTURE_PX = 256
 """Side of the crop that the parts are cut from."""
@@ -33,9 +30,9 @@ _HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_ey
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
-UPRIGHT_PARTS, UPRIGHT_CLOSE_PARTS = 5, 2
-"""So many of `PARTS` and `CLOSE_PARTS`, the first, are no limbs."""
-MIRRORED_PARTS, MIRRORED_CLOSE_PARTS = mirror_permutation(PARTS), mirror_permutation(CLOSE_PARTS)
+UPRIGHT_PARTS = 5
+"""So many of `PARTS`, the first, are no limbs."""
+MIRRORED_PARTS = mirror_permutation(PARTS)
 MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
 """The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7
@@ -60,29 +57,14 @@ class WornViews(TensorRows):
     features: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class CloseViews(TensorRows):
-    """The same views, closer.
-
-    Args:
-        parts: (B, C, 4, Q, Q) RGB and the mask, 0…1.
-        features: (B, X) of perception.
-    """
-
-    parts: Tensor
-    features: Tensor
-
-
-def views_of(image: Image, crop: CropBox, output: PerceptionOutput) -> tuple[WornViews, CloseViews]:
+def views_of(image: Image, crop: CropBox, output: PerceptionOutput) -> WornViews:
     """What one frame (H, W, 3) RGB shows of one person, of whom perception has seen a crop."""
     picture = crop.cut(image, PICTURE_PX)
     mask = (255 * output.mask_logits[0].float().sigmoid()).round().byte().numpy()
     places = output.keypoints_2d[0].float().numpy()
-    transforms = np.concatenate([part_transforms(places), close_transforms(places)])
-    parts = torch.from_numpy(part_pictures(picture, mask, transforms)).float()[None] / 255
+    parts = torch.from_numpy(part_pictures(picture, mask, part_transforms(places))).float()[None] / 255
     colours = torch.from_numpy(limb_colours(picture, mask, places))[None]
-    features = output.features().float()
-    return WornViews(parts[:, : len(PARTS)], colours, features), CloseViews(parts[:, len(PARTS) :], features)
+    return WornViews(parts, colours, output.features().float())
 
 
 def part_transforms(keypoints: FloatArray) -> Float64Array:
@@ -91,11 +73,11 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     Args:
         keypoints: (17, 2) in crop units.
     """
-    axes = BodyAxes.from_keypoints(keypoints)
-    at, scale, spine, neck = axes.keypoints, axes.scale, axes.spine, axes.neck
-    shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
+    at = keypoints.astype(np.float64)
+    shoulders, hips, knees = (_middle(at, joint) for joint in ("shoulder", "hip", "knee"))
     head = at[[KEYPOINT_INDEX[name] for name in _HEAD]].mean(axis=0)
-    knees = _middle(at, "knee")
+    spine, scale = _direction(hips, shoulders, np.array([0.0, -1.0])), _torso_length(at, shoulders, hips)
+    neck = _direction(shoulders, head, spine)
     rows = [_square(np.array([0.5, 0.5]), 1.0, np.array([0.0, -1.0]))]
     rows.append(_square(head + 0.08 * scale * neck, _SIDES["head"] * scale, neck))
     rows.append(_square(0.6 * shoulders + 0.4 * head, _SIDES["bust"] * scale, neck))
@@ -111,52 +93,6 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
         knee, ankle = at[KEYPOINT_INDEX[f"{side}_knee"]], at[KEYPOINT_INDEX[f"{side}_ankle"]]
         along = _direction(ankle, knee, spine)
         rows.append(_square(ankle - 0.08 * scale * along, 0.7 * scale, along, mirrored=side == "right"))
-    return np.stack(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class BodyAxes:
-    """Places and directions of a person in a crop, crop units.
-
-    Args:
-        scale: length of the torso as it would be if it were not foreshortened.
-        spine, neck: (2,) unit vectors upwards.
-        face: (2,) between eyes and nose.
-        keypoints: (17, 2).
-    """
-
-    scale: float
-    spine: Float64Array
-    neck: Float64Array
-    face: Float64Array
-    keypoints: Float64Array
-
-    @classmethod
-    def from_keypoints(cls, keypoints: FloatArray) -> Self:
-        """Of (17, 2) in crop units."""
-        at = keypoints.astype(np.float64)
-        shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
-        head, face = (at[[KEYPOINT_INDEX[name] for name in names]].mean(axis=0) for names in (_HEAD, _FACE))
-        spine = _direction(hips, shoulders, np.array([0.0, -1.0]))
-        return cls(_torso_length(at, shoulders, hips), spine, _direction(shoulders, head, spine), face, at)
-
-    def wrist(self, side: str) -> tuple[Float64Array, Float64Array]:
-        """(2,) its place, and the direction (2,) of the forearm."""
-        elbow, wrist = (self.keypoints[KEYPOINT_INDEX[f"{side}_{name}"]] for name in ("elbow", "wrist"))
-        return wrist, _direction(elbow, wrist, -self.spine)
-
-
-def close_transforms(keypoints: FloatArray) -> Float64Array:
-    """(C, 2, 3) as `part_transforms`, of the close parts."""
-    axes = BodyAxes.from_keypoints(keypoints)
-    scale, neck = axes.scale, axes.neck
-    rows = [_square(_middle(axes.keypoints, "eye"), 0.36 * scale, neck)]
-    rows.append(_square(axes.face - 0.1 * scale * neck, 0.4 * scale, neck))
-    for side in ("left", "right"):
-        wrist, along = axes.wrist(side)
-        forearm = float(np.linalg.norm(wrist - axes.keypoints[KEYPOINT_INDEX[f"{side}_elbow"]]))
-        hand = wrist + 0.3 * max(forearm, 0.35 * scale) * along
-        rows.append(_square(hand, 0.45 * scale, -along, mirrored=side == "right"))
     return np.stack(rows)
 
 

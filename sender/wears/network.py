@@ -10,13 +10,12 @@ The encoder begins with the layers of perception's stem.
 Shapes: B people, P parts, A = 8 attributes.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
 from sender.wears.evidence import (
@@ -29,7 +28,7 @@ from sender.wears.evidence import (
     WornViews,
 )
 
-LOGITS = sum(len(values) for values in CLOTHES.values())
+LOGITS = sum(len(values) for values in VALUES.values())
 PHOTOGRAPH, RENDERED = SOURCES = range(2)
 """Where a view comes from in training, which sets how frequent each value is."""
 
@@ -46,11 +45,11 @@ class WearsConfig:
 class PartEncoder(nn.Module):
     """Parts (N, 4, Q, Q) → (N, 2 · 128): mean and maximum of features at stride 16."""
 
-    def __init__(self, parts: int = len(PARTS)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.quarter = nn.Sequential(convolution(3, 24, 2), convolution(24, 48, 2), convolution(48, 48))
         self.mask = nn.Conv2d(1, 48, 4, 4)
-        self.part = nn.Embedding(parts, 48)
+        self.part = nn.Embedding(len(PARTS), 48)
         self.eighth = nn.Sequential(convolution(48, 96, 2), Residual(96))
         self.sixteenth = nn.Sequential(convolution(96, 128, 2), Residual(128))
         nn.init.zeros_(self.mask.weight)
@@ -92,7 +91,7 @@ class WearsNet(nn.Module):
         nn.init.zeros_(self.frequency.weight)
 
     def forward(self, views: WornViews, source: Tensor) -> Tensor:
-        """(B, L) logits over the values of all attributes, in the order of `CLOTHES`.
+        """(B, L) logits over the values of all attributes, in the order of `VALUES`.
 
         Args:
             source: (B,) of `SOURCES`.
@@ -111,7 +110,7 @@ class WearsNet(nn.Module):
 
     def answer_with(self, attribute: int, frequency: Tensor) -> None:
         """Answers an attribute with logits (V,) whatever a photograph shows."""
-        start = sum(len(values) for values in list(CLOTHES.values())[:attribute])
+        start = sum(len(values) for values in list(VALUES.values())[:attribute])
         rows = slice(start, start + len(frequency))
         self.leave.weight[rows] = 0.0
         self.leave.bias[rows] = frequency
@@ -127,17 +126,13 @@ def read_both_ways(network: WearsNet, views: WornViews, source: Tensor) -> Tenso
 
 def mirrored(views: WornViews) -> WornViews:
     """The views of the same people in mirrored pictures, but with the features of the pictures as they are."""
-    parts = mirrored_parts(views.parts, MIRRORED_PARTS, UPRIGHT_PARTS)
+    # Limbs are mirrored as they are cut.
+    parts = views.parts[:, MIRRORED_PARTS]
+    parts = torch.cat([parts[:, :UPRIGHT_PARTS].flip(-1), parts[:, UPRIGHT_PARTS:]], dim=1)
     colours = views.colours.unflatten(1, (PLACES, -1))[:, MIRRORED_PLACES].flatten(1)
     return WornViews(parts, colours, views.features)
 
 
-def mirrored_parts(parts: Tensor, order: Sequence[int], upright: int) -> Tensor:
-    """Parts (B, P, 4, Q, Q) of the mirrored picture: limbs are mirrored as they are cut."""
-    parts = parts[:, order]
-    return torch.cat([parts[:, :upright].flip(-1), parts[:, upright:]], dim=1)
-
-
-def by_attribute(logits: Tensor, attributes: Mapping[str, Sequence[str]] = CLOTHES) -> tuple[Tensor, ...]:
+def by_attribute(logits: Tensor) -> tuple[Tensor, ...]:
     """(…, L) → of each attribute (…, V)."""
-    return tuple(torch.split(logits, [len(values) for values in attributes.values()], dim=-1))
+    return tuple(torch.split(logits, [len(values) for values in VALUES.values()], dim=-1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
 from common.frames import PersonLabels
-from common.wear_kinds import CLOTHES, EXTRAS
+from common.wear_kinds import VALUES
 from common.wears import WITHDRAWN, Wears
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
@@ -20,12 +20,11 @@ from common.weights.manifest import find_entry
 from sender.capture.source import CapturedFrame
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
-from sender.wears.evidence import CLOSE_PARTS, COLOUR_FEATURES, PART_PX, PARTS, CloseViews, WornViews, views_of
-from sender.wears.extras import ExtrasConfig, ExtrasNet, read_extras
+from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
 from sender.wears.network import WearsConfig, WearsNet, by_attribute, read_both_ways
 
-WEIGHTS_NAME, EXTRAS_NAME = "wears", "extras"
+WEIGHTS_NAME = "wears"
 _READ_EVERY_FRAMES = 15
 # The first reading is so many frames after a person's first frame, when detector, clothes and colours have had theirs.
 _FIRST_READING_FRAMES = 3
@@ -37,7 +36,6 @@ _WORTH_SENDING = 0.2
 # One view: the inputs of `_Reader`.
 _EXAMPLE = (
     torch.zeros(1, len(PARTS), 4, PART_PX, PART_PX),
-    torch.zeros(1, len(CLOSE_PARTS), 4, PART_PX, PART_PX),
     torch.zeros(1, COLOUR_FEATURES),
     torch.zeros(1, FEATURE_SIZE),
 )
@@ -54,16 +52,15 @@ class _Wearer:
 
 
 class _Reader(nn.Module):
-    """Both networks as a function of tensors: parts, close parts, colours and features of photographs → logits."""
+    """The network as a function of tensors: parts, colours and features of photographs → logits."""
 
-    def __init__(self, clothes: WearsNet, extras: ExtrasNet) -> None:
+    def __init__(self, clothes: WearsNet) -> None:
         super().__init__()
-        self.clothes, self.extras = clothes, extras
+        self.clothes = clothes
 
-    def forward(self, parts: Tensor, close: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, parts: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor]:
         photographs = torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device)
-        logits = read_both_ways(self.clothes, WornViews(parts, colours, features), photographs)
-        return logits, read_extras(self.extras, CloseViews(close, features))
+        return (read_both_ways(self.clothes, WornViews(parts, colours, features), photographs),)
 
 
 class WearsReader:
@@ -75,22 +72,18 @@ class WearsReader:
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing or of another version."""
-        config, of_extras = WearsConfig(), ExtrasConfig()
+        config = WearsConfig()
         clothes = load_into(WearsNet(config), WEIGHTS_NAME, architecture_of(config))
-        extras = load_into(ExtrasNet(of_extras), EXTRAS_NAME, architecture_of(of_extras))
         precision = find_entry(WEIGHTS_NAME).precision
-        return cls(in_use(_Reader(clothes, extras), _EXAMPLE, WEIGHTS_NAME, precision, device))
+        return cls(in_use(_Reader(clothes), _EXAMPLE, WEIGHTS_NAME, precision, device))
 
     @torch.inference_mode()
     def read(self, image: Image, person: ObservedPerson) -> Mapping[str, FloatArray]:
         """Attribute → the probabilities of its values, from one person in a frame (H, W, 3) uint8 RGB."""
-        worn, close = views_of(image, person.crop, person.output)
-        logits = self._network(worn.parts, close.parts, worn.colours, worn.features)
-        found: dict[str, FloatArray] = {}
-        for attributes, of_group in zip((CLOTHES, EXTRAS), logits, strict=True):
-            shares = (part[0].float().softmax(dim=0) for part in by_attribute(of_group.cpu(), attributes))
-            found |= {name: to_numpy(each) for name, each in zip(attributes, shares, strict=True)}
-        return found
+        views = views_of(image, person.crop, person.output)
+        (logits,) = self._network(views.parts, views.colours, views.features)
+        shares = (part[0].float().softmax(dim=0) for part in by_attribute(logits.cpu()))
+        return {name: to_numpy(each) for name, each in zip(VALUES, shares, strict=True)}
 
 
 class WearsStage:

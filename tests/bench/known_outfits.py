@@ -21,7 +21,7 @@ from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.split import Split, check_seed
 from common.synthetic.kinds.outfits import KindOutfit
 from common.texture.atlas import AtlasLayout
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.outfits.guidance import explained
@@ -169,7 +169,7 @@ class KnownOutfits:
 
     def _person(self, shape: FloatArray, outfit: KindOutfit) -> KnownOutfit:
         clothed = self._sampler.displacer.displace(outfit, shape)
-        kinds = {name: next(value for value in _preferred(name) if value in outfit.kinds[name]) for name in CLOTHES}
+        kinds = {name: next(value for value in _preferred(name) if value in outfit.kinds[name]) for name in VALUES}
         cloth = [
             each.rest_vertices(shape)[np.unique(each.faces)] for each, _ in outfit.garments if each.kind in _CLOTHES
         ]
@@ -187,4 +187,4 @@ class KnownOutfits:
 
 def _preferred(name: str) -> tuple[str, ...]:
     """The values of an attribute; a fit that cannot be told counts as regular."""
-    return ("regular", *CLOTHES[name]) if name.endswith("_fit") else CLOTHES[name]
+    return ("regular", *VALUES[name]) if name.endswith("_fit") else VALUES[name]

@@ -29,7 +29,7 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.texture.atlas import AtlasLayout, Texture
-from common.wear_kinds import CLOTHES, EXTRAS
+from common.wear_kinds import VALUES
 from receiver.outfits.guidance import Guidance
 from receiver.texture.atlas_completion import AtlasCompletion
 from sender.perception.inference.crop import CropBox
@@ -42,7 +42,6 @@ from sender.semantics.confidence import LIMBS
 from sender.train.atlases.observed import SIZE, observed_atlases
 from sender.train.atlases.people import AtlasPeople
 from sender.train.frames.composed import FrameComposer
-from sender.train.worn.painted_extras import PAINTERS
 from sender.train.worn.people import hidden_unknown
 from sender.wears.stage import WearsReader
 from tests.bench import measures
@@ -234,29 +233,9 @@ def misread_kinds(test: TestPeople) -> list[float]:
     wrong = []
     for image, output, bits in zip(images, seen, known, strict=True):
         read = reader.read(image, ObservedPerson(0, 1.0, _WHOLE, output))
-        rows = zip(bits[: len(CLOTHES)].tolist(), CLOTHES, strict=True)
+        rows = zip(bits[: len(VALUES)].tolist(), VALUES, strict=True)
         wrong.append(float(np.mean([not each >> int(read[name].argmax()) & 1 for each, name in rows])))
     return wrong
-
-
-def unnoticed_extras(test: TestPeople) -> list[float]:
-    """Of what can be painted on each of these people, the share that does not get likelier for it."""
-    crops, images, seen = test.worn
-    reader, rng, unnoticed = WearsReader.load(), np.random.default_rng(0), []
-    visible = np.asarray(crops["visible"], np.float32)[..., None]
-    keypoints = np.concatenate([np.asarray(crops["keypoints_2d"], np.float32), visible], axis=-1)
-    masks = np.asarray(crops["mask"], np.uint8)
-    for image, output, mask, places in zip(images, seen, masks, keypoints, strict=True):
-        person, missed = ObservedPerson(0, 1.0, _WHOLE, output), []
-        before = reader.read(image, person)
-        for name, painters in PAINTERS.items():
-            for value, paint in painters.items():
-                if (painted := paint(rng, image, mask, places)) is not None:
-                    row = EXTRAS[name].index(value)
-                    missed.append(not reader.read(painted, person)[name][row] > before[name][row])
-        if missed:
-            unnoticed.append(float(np.mean(missed)))
-    return unnoticed
 
 
 FIGURES: Mapping[str, Mapping[str, Figure]] = {
@@ -267,7 +246,6 @@ FIGURES: Mapping[str, Mapping[str, Figure]] = {
     "confidence": {"Brier score of limbs": confidence_error},
     "clothing": {"clothes, estimated, mm": perceived_clothes},
     "wears": {"kinds misread, share": misread_kinds},
-    "extras": {"painted ones unnoticed, share": unnoticed_extras},
     "diffusion": {"clothes, half known, mm": generated_outfits},
     "atlas_completion": {"unseen colours, of 255": unseen_colours},
     "image_channel": {"picture, of 255": transmitted_pictures},

@@ -31,7 +31,7 @@ from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
-from common.wear_kinds import CLOTHES, VALUES
+from common.wear_kinds import VALUES
 from receiver.outfits.guidance import Guidance
 from receiver.outfits.mixture import draw, unfolded
 from sender.perception.inference.crop import CropBox
@@ -117,8 +117,8 @@ Reading = tuple[Mapping[str, FloatArray], Sequence[int]]
 def of_wears(readings: Sequence[Reading], people: str) -> Removals:
     """Kinds of clothes: as read, and the value that most of these people have."""
     found: Removals = {}
-    wrong = np.full((2, len(readings), len(CLOTHES)), np.nan)
-    for column, (name, values) in enumerate(CLOTHES.items()):
+    wrong = np.full((2, len(readings), len(VALUES)), np.nan)
+    for column, (name, values) in enumerate(VALUES.items()):
         judged = [row for row, (_, bits) in enumerate(readings) if bits[column] != (1 << len(values)) - 1]
         if not judged:
             continue

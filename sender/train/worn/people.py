@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import cv2
 import numpy as np
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from common.arrays import Box, ByteArray, Image
-from common.body.anatomy import KEYPOINT_INDEX, REGIONS
+from common.body.anatomy import REGIONS
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.wear_kinds import CLOTHES, VALUES
+from common.wear_kinds import VALUES
 from common.wears import UNKNOWN, possible
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
@@ -106,8 +106,7 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
         if (name in held_back) == (split == "test"):
             left, top, width, height = annotation["bbox"]
             box = np.array([left, top, left + width, top + height], np.float32)
-            kinds = {**row, **_extras(row, annotation)}
-            found.setdefault(name, []).append(JudgedPerson(name, box, _kinds(kinds)))
+            found.setdefault(name, []).append(JudgedPerson(name, box, _kinds(row)))
     return found
 
 
@@ -199,7 +198,7 @@ def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
     """The kinds (B, A), with all values possible where the regions that show the attribute are hidden."""
     everything = possible({name: [UNKNOWN] for name in VALUES})
     out = kinds_BA.copy()
-    for row, name in enumerate(CLOTHES):
+    for row, name in enumerate(VALUES):
         regions = [1 + index for index, region in enumerate(REGIONS) if region.startswith(_SEEN_ON[name])]
         seen = np.isin(part_BHH, regions).mean(axis=(1, 2)) >= _LEAST_SEEN
         out[~seen, row] = everything[row]
@@ -208,25 +207,3 @@ def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
 
 def _kinds(row: Mapping[str, str]) -> ByteArray:
     return possible({attribute: [row.get(attribute, UNKNOWN)] for attribute in VALUES})
-
-
-_EXTRAS = {
-    "eyewear": {"sunglasses": "sunglasses", "goggles": "sunglasses", "glasses": "glasses"},
-    "hands": {"gloves": "gloves"},
-}
-"""Attribute → word of the column `extras` → its value; the first one counts."""
-# Where none of these keypoints can be seen, nothing tells that somebody wears nothing.
-_SHOWN_BY = {"eyewear": ("left_eye", "right_eye"), "hands": ("left_wrist", "right_wrist")}
-_SEEN = 2
-
-
-def _extras(row: Mapping[str, str], annotation: Mapping[str, Any]) -> dict[str, str]:
-    """Attribute → its value, of a line of `wears.tsv` that lists what is worn."""
-    if "extras" not in row:
-        return {}
-    words, seen, found = row["extras"].split(","), annotation["keypoints"][2::3], {}
-    for name, values in _EXTRAS.items():
-        shown = any(seen[KEYPOINT_INDEX[each]] == _SEEN for each in _SHOWN_BY[name])
-        nothing = VALUES[name][0] if shown else UNKNOWN
-        found[name] = next((value for word, value in values.items() if word in words), nothing)
-    return found

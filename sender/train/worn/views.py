@@ -4,7 +4,7 @@ Photographs are few.  Beside light, blur and errors of the keypoints, their fram
 and patches cover them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
-from common.wear_kinds import CLOTHES, VALUES
+from common.wear_kinds import VALUES
 from sender.train.worn.people import WornPeople
 from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
 from sender.wears.network import PHOTOGRAPH
@@ -148,12 +148,10 @@ def relit(rng: Generator, picture: Image) -> Image:
     return picture
 
 
-def bits(kinds_NA: Tensor, attributes: Mapping[str, Sequence[str]] = CLOTHES) -> Tensor:
+def bits(kinds_NA: Tensor) -> Tensor:
     """(N, L) 1 where a value of the attributes is possible, of (N, A) bits."""
     columns = [
-        (kinds_NA[:, row, None].int() >> torch.arange(len(values))) & 1
-        for row, (name, values) in enumerate(VALUES.items())
-        if name in attributes
+        (kinds_NA[:, row, None].int() >> torch.arange(len(values))) & 1 for row, values in enumerate(VALUES.values())
     ]
     return torch.cat(columns, dim=1).float()
 

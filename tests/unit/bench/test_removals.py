@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from tests.bench.removals import Removal, of_wears, removal_table
 
 
@@ -27,10 +27,10 @@ def test_difference_of_less_than_two_standard_errors_shows_nothing(bypassed: lis
 def test_majority_is_that_of_the_people_of_whom_the_kind_was_judged() -> None:
     readings = []
     for worn, read in ((0, 0), (0, 0), (0, 1), (1, 1), (None, 1)):
-        shares = {name: np.eye(len(values), dtype=np.float32)[0] for name, values in CLOTHES.items()}
-        bits = [(1 << len(values)) - 1 for values in CLOTHES.values()]
-        name, column = "sleeve", list(CLOTHES).index("sleeve")
-        shares[name] = np.eye(len(CLOTHES[name]), dtype=np.float32)[read]
+        shares = {name: np.eye(len(values), dtype=np.float32)[0] for name, values in VALUES.items()}
+        bits = [(1 << len(values)) - 1 for values in VALUES.values()]
+        name, column = "sleeve", list(VALUES).index("sleeve")
+        shares[name] = np.eye(len(VALUES[name]), dtype=np.float32)[read]
         bits[column] = bits[column] if worn is None else 1 << worn
         readings.append((shares, bits))
     (removal,) = of_wears(readings, "test").values()

@@ -70,7 +70,6 @@ def moved_m(character: Character, **change: str) -> FloatArray:
         ({"headwear": "hat"}, ("scalp",), ("hand", "shin", "foot")),
         ({"shoes": "barefoot"}, ("foot",), ("hand", "face", "scalp")),
         ({"bottom_fit": "loose"}, ("thigh",), ("hand", "face", "scalp")),
-        ({"hands": "gloves"}, ("hand",), ("face", "shin", "foot")),
     ],
 )
 def test_change_is_where_it_is_worn_and_nowhere_else(
@@ -95,25 +94,6 @@ def test_colours_follow(character: Character) -> None:
     back = dressed(arms, {"sleeve": "long"}).mesh.colours
     assert back is not None
     np.testing.assert_array_equal(np.median(back[REGION == "forearm"], axis=0), CLOTH)
-
-
-@pytest.mark.parametrize(("change", "least"), [({"eyewear": "sunglasses"}, 300), ({"eyewear": "glasses"}, 150)])
-def test_extras_have_colours_of_their_own(character: Character, change: dict[str, str], least: int) -> None:
-    other, moved = dressed(character, change), moved_m(character, **change) > 0.002
-    assert moved.sum() > least and (REGION[moved] == "face").all()
-    assert other.mesh.colours is not None
-    assert (np.median(other.mesh.colours[moved], axis=0) < np.array(SKIN) - 60).all(), "dark as glasses are"
-    assert np.median(other.mesh.colours[REGION == "hand"], axis=0).tolist() == list(SKIN)
-
-
-def test_glasses_and_gloves_are_not_tinted_as_skin(character: Character) -> None:
-    worn = worn_parts(dressed(character, {"eyewear": "sunglasses", "hands": "gloves"}))
-    moved = moved_m(character, eyewear="sunglasses") + moved_m(character, hands="gloves") > 0.004
-    assert moved.any() and (worn[moved] == len(PARTS)).all()
-    tinted = Edits.parse(["eyewear=sunglasses"], ["skin=#ff0000"], []).applied(character).mesh.colours
-    assert tinted is not None
-    red, green, _ = np.median(tinted[moved_m(character, eyewear="sunglasses") > 0.004], axis=0)
-    assert red - green < 30 < np.subtract(*np.median(tinted[REGION == "hand"], axis=0)[:2])
 
 
 def test_texture_has_the_colours_of_the_vertices(character: Character) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
-from common.wear_kinds import CLOTHES, VALUES
+from common.wear_kinds import VALUES
 from common.wears import possible
 from sender.train.wears import accuracies, calibrate, certain, frequencies, set_loss, shuffled
 from sender.train.worn.people import hidden_unknown
@@ -40,7 +40,7 @@ def test_calibration_answers_with_frequencies_where_nothing_is_read() -> None:
     known = bits(torch.from_numpy(np.stack(kinds)))
     logits = torch.zeros(len(known), LOGITS)
     sleeves = by_attribute(certain(known))[2]
-    start = sum(len(values) for values in list(CLOTHES.values())[:2])
+    start = sum(len(values) for values in list(VALUES.values())[:2])
     logits[:, start : start + 4] = 0.5 * sleeves
     with torch.no_grad():
         calibrate(network, logits, known, torch.zeros(LOGITS))

@@ -5,7 +5,7 @@ import torch
 
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.wears.evidence import (
     COLOUR_FEATURES,
@@ -33,7 +33,7 @@ def network() -> WearsNet:
 def test_logits_of_each_attribute() -> None:
     logits = network()(views(3), torch.tensor([0, 1, 0]))
     assert logits.shape == (3, LOGITS)
-    assert [part.shape[1] for part in by_attribute(logits)] == [len(values) for values in CLOTHES.values()]
+    assert [part.shape[1] for part in by_attribute(logits)] == [len(values) for values in VALUES.values()]
 
 
 def test_unknown_features_count_as_the_mean() -> None:
@@ -49,8 +49,8 @@ def test_attribute_can_be_answered_by_its_frequency() -> None:
     net, source = network(), torch.zeros(2, dtype=torch.long)
     before = by_attribute(net(views(2), source))
     usual = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
-    net.answer_with(list(CLOTHES).index("sleeve"), usual)
-    after = dict(zip(CLOTHES, by_attribute(net(views(2), source)), strict=True))
+    net.answer_with(list(VALUES).index("sleeve"), usual)
+    after = dict(zip(VALUES, by_attribute(net(views(2), source)), strict=True))
     torch.testing.assert_close(after["sleeve"], usual.expand(2, -1))
     torch.testing.assert_close(after["hair"], before[0])
 

@@ -38,8 +38,6 @@ export const KINDS: Readonly<Record<string, readonly [name: string, values: Read
   ],
   bottom_fit: ["Fit below", { tight: "Tight", regular: "Regular", loose: "Loose" }],
   shoes: ["Shoes", { barefoot: "Barefoot", sandals: "Sandals", shoes: "Shoes", boots: "Boots" }],
-  eyewear: ["Eyewear", { none: "None", glasses: "Glasses", sunglasses: "Sunglasses" }],
-  hands: ["Hands", { bare: "Bare", gloves: "Gloves" }],
 };
 const TINTS = { hair: "Hair", top: "Upper body", bottom: "Lower body", shoes: "Shoes", skin: "Skin" } as const;
 const BUILD = { height: ["Height", "cm", 20], weight: ["Weight", "kg", 25] } as const;

@@ -8,7 +8,7 @@ from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
-from common.wear_kinds import CLOTHES
+from common.wear_kinds import VALUES
 from common.wears import possible
 
 
@@ -20,7 +20,7 @@ def outfits() -> list[KindOutfit]:
 
 
 def test_every_value_occurs_and_is_known(outfits: list[KindOutfit]) -> None:
-    for name, values in CLOTHES.items():
+    for name, values in VALUES.items():
         seen = {value for outfit in outfits for value in outfit.kinds[name]}
         assert seen == set(values), name
     for outfit in outfits:
