@@ -14,7 +14,6 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
-from common.io.freed_memory import FreedMemory
 from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import (
@@ -24,6 +23,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.freed_memory import FreedMemory
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session

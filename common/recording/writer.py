@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from common.blobs import Blob
 from common.errors import OutputError
-from common.io.append_file import AppendFile
+from common.recording.append_file import AppendFile
 from common.recording.block import MAGIC, BlockKind, encode_block
 from common.recording.facts import RecordingFacts
 from common.recording.reader import Recording

@@ -37,20 +37,6 @@ def used_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_missing_camera_file(tmp_path: Path) -> None:
-    done = run("sender", "--camera", str(tmp_path / "missing.mp4"), "--peer", "127.0.0.1:9")
-    assert done.returncode == 3
-    assert "missing.mp4" in only_line(done.stderr, "sender")
-
-
-def test_file_that_is_not_a_video(tmp_path: Path) -> None:
-    path = tmp_path / "noise.mp4"
-    path.write_bytes(bytes(range(256)) * 40)
-    done = run("sender", "--camera", str(path), "--peer", "127.0.0.1:9")
-    assert done.returncode == 3
-    only_line(done.stderr, "sender")
-
-
 def send_in_background(*flags: str) -> subprocess.Popen[str]:
     """Starts a sender in which SIGINT has its usual effect, also where the tests run in the background."""
     restore = "import os,signal,sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
@@ -85,12 +71,6 @@ def test_folder_of_which_one_image_can_be_read(tmp_path: Path, image: Path) -> N
     records = [json.loads(line) for line in done.stderr.splitlines()]
     assert records[-1]["message"] == "skipped 2 of 3 files: 1 no picture (a.png), 1 too large (b.png)"
     assert done.stdout.startswith("sent 1 frames")
-
-
-def test_unknown_flag() -> None:
-    done = run("sender", "--kamera", "0")
-    assert done.returncode == 2
-    assert "--kamera" in only_line(done.stderr, "sender")
 
 
 def test_no_receiver_listens(image: Path) -> None:

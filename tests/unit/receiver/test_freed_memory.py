@@ -4,12 +4,12 @@ import asyncio
 import subprocess
 import sys
 
-from common.io.freed_memory import FreedMemory
+from receiver.freed_memory import FreedMemory
 
 # Blocks below the size that glibc maps by themselves, every hundredth of which stays: the others are free, and inside.
 _PEAK = """
 from pathlib import Path
-from common.io.freed_memory import return_freed_memory
+from receiver.freed_memory import return_freed_memory
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1])
 blocks = [bytes(100_000) for _ in range(2_000)]
 kept = blocks[::100]
