@@ -21,16 +21,8 @@ _PRIOR, _NEIGHBOUR_PRIOR = 0.125, 1.5
 
 
 def weights_of(levels: ByteArray | None) -> Tensor | None:
-    """(1, H, W) weights of the positions' costs; None for equal ones.
-
-    Raises:
-        ValueError: `levels` has another shape than (H, W), or a level that does not exist.
-    """
-    if levels is None:
-        return None
-    if levels.ndim != 2 or levels.max(initial=0) >= LEVELS:
-        raise ValueError(f"importance has a level of 0 to {LEVELS - 1} for each position")
-    return (1.0 + torch.from_numpy(levels.astype(np.float64)))[None] ** EXPONENT
+    """(1, H, W) weights of the positions' costs, of levels (H, W); None for equal ones."""
+    return None if levels is None else (1.0 + torch.from_numpy(levels.astype(np.float64)))[None] ** EXPONENT
 
 
 def map_bits(levels: ByteArray | None) -> float:

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.channel.state import KINDS, LENGTHS, MAX_SIDE_PX, ChannelState
+from common.channel.state import KINDS, LENGTHS, MAX_SIDE_PX, MAX_SNR_DB, MIN_SNR_DB, ChannelState
 from common.errors import MalformedPacket
 from common.imaging.grid import hyper_grid, latent_grid
+from common.wire.checks import require, require_sequence
 
 VERSION = 2
 _HEADER = struct.Struct(">BBdqdiiIHHIBI")
-_MAX_SEQUENCE = 2**53 - 2
 _MAX_USES = 2**24
 # Rounding to float16 changes the power of the symbols a little.
 _MAX_POWER = 1.01
@@ -109,38 +109,27 @@ class SignalBlob:
             raise MalformedPacket(f"no picture of a simulated channel of version {VERSION}")
         _, kind, snr_db, sequence, captured_at, *rest = _HEADER.unpack_from(data)
         left, top, side, height, width, side_uses, channels, count = rest
-        if kind >= len(KINDS):
-            raise MalformedPacket("a picture of an unknown channel")
-        try:
-            channel = ChannelState(snr_db, KINDS[kind])
-        except ValueError as error:
-            raise MalformedPacket(f"a picture of an impossible channel: {error}") from error
-        if not 0 <= sequence <= _MAX_SEQUENCE or not math.isfinite(captured_at):
-            raise MalformedPacket("a picture without a valid frame number and time")
-        if side_uses > _MAX_USES:
-            raise MalformedPacket("a picture with an impossible number of channel uses")
+        require(kind < len(KINDS) and MIN_SNR_DB <= snr_db <= MAX_SNR_DB, "the channel of a picture is a known one")
+        require_sequence(sequence)
+        require(math.isfinite(captured_at), "a picture has a time")
+        require(side_uses <= _MAX_USES, f"side information takes at most {_MAX_USES} channel uses")
         signal = _signal(data, (height, width), channels, count, side_uses)
-        return cls(sequence, captured_at, (left, top, side), channel, signal)
+        return cls(sequence, captured_at, (left, top, side), ChannelState(snr_db, KINDS[kind]), signal)
 
 
 def _signal(data: bytes, size: tuple[int, int], channels: int, count: int, side_uses: int) -> Signal:
     """What follows the header: lengths, hyper latents of so many channels, and so many symbols."""
-    if not all(1 <= side <= MAX_SIDE_PX for side in size):
-        raise MalformedPacket(f"a picture of {size[0]} × {size[1]} pixels; they have up to {MAX_SIDE_PX} a side")
+    require(all(1 <= side <= MAX_SIDE_PX for side in size), f"a picture has 1 to {MAX_SIDE_PX} pixels a side")
     grid, hyper_shape = latent_grid(size), (1, channels, *hyper_grid(size))
     hyper_at = _HEADER.size + math.prod(grid)
     symbols_at = hyper_at + 2 * math.prod(hyper_shape)
-    if len(data) != symbols_at + 4 * count:
-        raise MalformedPacket(f"a picture of {len(data)} bytes says that it has {symbols_at + 4 * count}")
+    require(len(data) == symbols_at + 4 * count, "a picture has as many bytes as its header says")
     numbers = np.frombuffer(data, np.uint8, math.prod(grid), _HEADER.size)
-    if numbers.max() >= len(LENGTHS):
-        raise MalformedPacket("a picture has a length that does not exist")
+    require(numbers.max() < len(LENGTHS), "a position has a length that exists")
     lengths = torch.tensor(LENGTHS)[torch.from_numpy(numbers.astype(np.int64))].reshape(1, *grid)
-    if int(lengths.sum()) != count:
-        raise MalformedPacket("the symbols of a picture do not fit its lengths")
+    require(int(lengths.sum()) == count, "the symbols of a picture fit its lengths")
     hyper = np.frombuffer(data, ">i2", math.prod(hyper_shape), hyper_at).astype(np.float32)
     parts = np.frombuffer(data, ">f2", 2 * count, symbols_at).astype(np.float32)
     symbols = torch.view_as_complex(torch.from_numpy(parts.reshape(-1, 2)))
-    if not float(symbols.abs().square().mean()) <= _MAX_POWER:
-        raise MalformedPacket("the symbols of a picture have more power than the channel permits")
+    require(float(symbols.abs().square().mean()) <= _MAX_POWER, "symbols have the power that the channel permits")
     return Signal(symbols, lengths, torch.from_numpy(hyper).reshape(hyper_shape), size, side_uses)

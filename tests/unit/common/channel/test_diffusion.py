@@ -1,7 +1,6 @@
 """The diffusion decoder: what its estimates depend on, and its step along the flow."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +8,14 @@ import torch
 from torch import Tensor
 
 from common.channel.diffusion import (
-    KIND,
     SOURCE_NOISE,
-    WEIGHTS_NAME,
     completed,
-    load_decoder,
     start,
 )
 from common.channel.model import Reconstruction
 from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode
-from common.errors import WeightsError
-from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_diffusion_decoder import tiny_decoder
 from tests.support.tiny_image_channel import TINY, tiny_network
 
@@ -87,22 +81,3 @@ def test_picture_of_any_size_is_completed() -> None:
     found = decode(network, signal, received, tiny_decoder())
     assert found.shape == picture.shape
     assert not np.array_equal(found, decode(network, signal, received))
-
-
-def test_weights_come_back_and_those_of_another_kind_are_refused(tmp_path: Path) -> None:
-    network = tiny_decoder()
-    recorded = {"kind": KIND, **architecture_of(network.config)}
-    save_weights(
-        WEIGHTS_NAME,
-        network.state_dict(),
-        recorded,
-        {},
-        {},
-        storage="float32",
-        directory=tmp_path,
-    )
-    loaded = load_decoder(directory=tmp_path)
-    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
-    save_weights(WEIGHTS_NAME, network.state_dict(), {"kind": "other"}, {}, {}, directory=tmp_path)
-    with pytest.raises(WeightsError, match="another version"):
-        load_decoder(directory=tmp_path)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Pictures
 
 from common.arrays import ByteArray, Image
-from common.channel.importance import map_bits, weights_of
+from common.channel.importance import map_bits
 from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network, psnr_db
@@ -51,9 +51,3 @@ def test_bits_are_few_for_regions_and_at_most_two_a_position_for_noise() -> None
     assert map_bits(None) == 0.0
     assert map_bits(np.zeros((16, 16), np.uint8)) < 12
     assert map_bits(levels()) < 64 < 256 < map_bits(noise) < 2 * 256
-
-
-@pytest.mark.parametrize("wrong", [np.full((2, 2), 3, np.uint8), np.zeros(4, np.uint8)])
-def test_levels_that_do_not_exist_are_refused(wrong: ByteArray) -> None:
-    with pytest.raises(ValueError, match="importance"):
-        weights_of(wrong)

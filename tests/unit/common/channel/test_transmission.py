@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,8 @@ import torch
 from common.arrays import Image
 from common.channel.physical import Received, capacity_bits, carry
 from common.channel.state import ChannelState
-from common.channel.transmission import KIND, WEIGHTS_NAME, decode, encode, load_network, psnr_db
+from common.channel.transmission import decode, encode, load_network, psnr_db
 from common.errors import MalformedPacket, UsageError
-from common.weights.loader import architecture_of, save_weights
 from tests.support.tiny_image_channel import TINY, tiny_network
 
 AWGN = ChannelState(10.0)
@@ -63,15 +61,6 @@ def test_signal_of_another_network_and_too_low_rate_are_refused() -> None:
         decode(tiny_network(replace(TINY, hyper_latents=5)), signal, received)
     with pytest.raises(UsageError, match=r"--rate 1/900 is too low .* at least 1/1"):
         encode(tiny_network(), picture(), AWGN, Fraction(1, 900))
-
-
-def test_weights_are_read_back(tmp_path: Path) -> None:
-    network = tiny_network()
-    recorded = {"kind": KIND, **architecture_of(TINY)}
-    save_weights(WEIGHTS_NAME, network.state_dict(), recorded, {}, {}, storage="float32", directory=tmp_path)
-    again = load_network(directory=tmp_path)
-    assert again.config == TINY
-    assert torch.equal(again.decoder.enter.weight, network.decoder.enter.weight)
 
 
 def test_psnr_of_a_known_error() -> None:
