@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from common.errors import OutputError
 from common.io.logs import RepeatedLines
@@ -33,14 +32,6 @@ _START_TIMEOUT_S = 60.0
 _STARTS = "6 per minute"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Frame:
-    """A frame on its way; `taken` is whether the sender process took it."""
-
-    jpeg: bytes
-    taken: asyncio.Future[bool]
-
-
 class ChildCamera:
     """The sender process of one browser's camera; open it with `ChildCameras.open`."""
 
@@ -63,16 +54,16 @@ class ChildCamera:
             command=command,
         )
         self._lines = RepeatedLines(logger)
-        self._newest: _Frame | None = None
-        self._changed = asyncio.Event()
+        self._connection: PictureSocket | None = None
+        self._sending = asyncio.Lock()
+        self._pushed = 0
         self._ended = False
-        self._sending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Starts the process, and waits until it takes frames. Raises ChildEnded or OutputError if it does not."""
         await self._child.start()
         await self._child.ready()
-        self._sending = asyncio.create_task(self._send_frames(), name="browser camera")
+        self._connection = await PictureSocket.connect(self._child.socket_path)
 
     async def push(self, jpeg: bytes) -> bool:
         """Gives the newest frame to the process; a frame that still waits is dropped for it.
@@ -83,65 +74,36 @@ class ChildCamera:
         Raises:
             PicturesUnavailable: the process has ended; the browser has to begin again.
         """
-        if self._ended:
-            raise PicturesUnavailable("the process of this camera has ended: begin again")
-        frame = _Frame(jpeg, asyncio.get_running_loop().create_future())
-        replaced, self._newest = self._newest, frame
-        if replaced is not None:
-            _settle(replaced, False)
-        self._changed.set()
-        return await frame.taken
+        self._pushed += 1
+        number = self._pushed
+        async with self._sending:
+            if number != self._pushed:
+                return False
+            try:
+                return await self._taken(jpeg)
+            except ChildEnded as error:
+                self._ended = True
+                raise PicturesUnavailable("the process of this camera has ended: begin again") from error
 
-    async def close(self) -> None:
-        """Ends the process and its session: the browser has left."""
-        self._on_end()
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
-        await self._child.close()
-
-    async def _send_frames(self) -> None:
-        try:
-            async with PictureSocket(self._child.socket_path) as connection:
-                while True:
-                    await self._changed.wait()
-                    self._changed.clear()
-                    frame, self._newest = self._newest, None
-                    if frame is not None:
-                        await self._send(connection, frame)
-        except ChildEnded:
-            self._on_end()
-
-    async def _send(self, connection: PictureSocket, frame: _Frame) -> None:
-        try:
-            answer = await connection.send(PictureHeader(CAMERA_NAME), frame.jpeg)
-        except BaseException:
-            _fail(frame)
-            raise
+    async def _taken(self, jpeg: bytes) -> bool:
+        if self._ended or self._connection is None:
+            raise ChildEnded("the sender process has ended")
+        answer = await self._connection.send(PictureHeader(CAMERA_NAME), jpeg)
         if isinstance(answer, PictureRefused):
             text = f"a frame of a browser's camera was refused: {answer.reason}"
             self._lines.write(logging.INFO, "refused", text)
-        _settle(frame, not isinstance(answer, PictureRefused))
+        return not isinstance(answer, PictureRefused)
+
+    async def close(self) -> None:
+        """Ends the process and its session: the browser has left."""
+        self._ended = True
+        if self._connection is not None:
+            self._connection.close()
+        await self._child.close()
 
     def _on_child_end(self) -> None:
         self._metrics.sender_process_ended()
-        self._on_end()
-
-    def _on_end(self) -> None:
         self._ended = True
-        frame, self._newest = self._newest, None
-        if frame is not None:
-            _fail(frame)
-
-
-def _settle(frame: _Frame, taken: bool) -> None:
-    if not frame.taken.done():
-        frame.taken.set_result(taken)
-
-
-def _fail(frame: _Frame) -> None:
-    if not frame.taken.done():
-        frame.taken.set_exception(PicturesUnavailable("the process of this camera has ended: begin again"))
 
 
 class ChildCameras:

@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -216,7 +217,7 @@ class ChildPictures:
             name = f"picture {next(self._numbers)}"
             expected = self._results.expect(name)
             try:
-                async with PictureSocket(child.socket_path) as connection:
+                with closing(await PictureSocket.connect(child.socket_path)) as connection:
                     answer = await connection.send(wire.PictureHeader(name), picture)
             except ChildEnded:
                 child.lost(process)

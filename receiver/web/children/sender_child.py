@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from common.errors import MalformedPacket, OutputError
@@ -276,22 +275,21 @@ _GONE = "the sender process has ended"
 
 
 class PictureSocket:
-    """A connection to a sender; an asynchronous context manager."""
+    """A connection to a sender, on which pictures are sent one after the other."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
 
-    async def __aenter__(self) -> Self:
+    @classmethod
+    async def connect(cls, path: Path) -> Self:
         """Connects. Raises ChildEnded if nobody listens."""
         try:
-            self._reader, self._writer = await asyncio.open_unix_connection(self._path)
+            return cls(*await asyncio.open_unix_connection(path))
         except OSError as error:
             raise ChildEnded(_GONE) from error
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Ends the connection."""
         self._writer.close()
 
     async def send(self, header: PictureHeader, image: bytes) -> PictureAnswer:
