@@ -23,7 +23,7 @@ from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
 from receiver.surface.carried_texture import carried_corners
-from receiver.surface.stage import SurfaceStage
+from receiver.surface.stage import REFINED_PAIRS, SurfaceStage
 from receiver.surface.subdivision import DetailedPlaces
 from receiver.texture.face_detail import FaceDetail
 
@@ -109,7 +109,7 @@ class PeopleSurfaces:
         places = self._face.places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
         around = SurfaceMesh(vertices, self._template.faces)
         mesh = self._solved(around, places=places)
-        binding = SurfaceBinding.bind(mesh, template, min(1, self._stage.config.taubin_iterations))
+        binding = SurfaceBinding.bind(mesh, template, REFINED_PAIRS)
         return binding, carried_corners(mesh, around, corners)
 
     def _hems(self, vertices: FloatArray, joints: FloatArray) -> DetailedPlaces:

@@ -145,28 +145,22 @@ def _angular_frequencies(shape: tuple[int, ...]) -> list[FloatArray]:
     return [np.asarray(2.0 * np.pi * k, dtype=np.float32) for k in np.ix_(*axes)]
 
 
-def solve_indicator(divergence: FloatArray, sigma_voxels: float, workers: int = 1) -> FloatArray:
+def solve_indicator(divergence: FloatArray) -> FloatArray:
     """The function χ, high inside, whose gradient is closest to the negated field of outward normals.
 
     Args:
         divergence: (X, Y, Z) of the field of outward normals, per voxel.
-        sigma_voxels: standard deviation of the Gaussian that smooths the field.
 
     Returns:
         (X, Y, Z) float32 of zero mean, in arbitrary units; only its level sets are meaningful.
     """
-    spectrum = scipy.fft.rfftn(divergence, workers=workers)
+    spectrum = scipy.fft.rfftn(divergence)
     k = _angular_frequencies(divergence.shape)
     k_squared = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
     k_squared[0, 0, 0] = 1.0  # avoids 0/0; the divergence has zero mean, and so has χ
     spectrum /= k_squared
-    if sigma_voxels > 0.0:
-        # Damping is separable into one factor per axis.
-        damped = [np.exp(np.float32(-0.5 * sigma_voxels**2) * k_axis**2) for k_axis in k]
-        spectrum *= damped[0] * damped[1]
-        spectrum *= damped[2]
     spectrum[0, 0, 0] = 0.0
-    indicator: FloatArray = scipy.fft.irfftn(spectrum, s=divergence.shape, workers=workers)
+    indicator: FloatArray = scipy.fft.irfftn(spectrum, s=divergence.shape)
     return indicator.astype(np.float32, copy=False)
 
 

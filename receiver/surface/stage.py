@@ -23,6 +23,11 @@ _SPACING_VOXELS = 1.2
 _LONGEST_VOXELS = 1.8
 # Marching cubes runs on the nodes within this distance of the points, in voxels.
 _MARGIN_VOXELS = 3
+# Empty nodes on every side of the grid: the solver's field is periodic, and its copies must not touch.
+_PADDING_NODES = 4
+# Pairs of smoothing steps on what marching cubes leaves, in which voxels still show, and after the refinement: the
+# points differ in noise and density, which one more pair evens out.
+_MARCHED_PAIRS, REFINED_PAIRS = 2, 1
 # The adaptive resolution: pixels of the picture per node, the lowest value, and its step, so that it rarely changes.
 _PIXELS_PER_NODE = 1.5
 _LEAST_ADAPTIVE, _ADAPTIVE_STEP = 64, 16
@@ -44,9 +49,7 @@ class SurfaceStage:
             size_px: length of the person's longest side in the picture.
         """
         limit = self.config.grid_resolution
-        if not self.config.adaptive_resolution:
-            return limit
-        by_size = size_px / _PIXELS_PER_NODE + 2 * self.config.grid_padding
+        by_size = size_px / _PIXELS_PER_NODE + 2 * _PADDING_NODES
         wanted = min(by_size, float(limit / max(people, 1) ** (1 / 3)))
         return min(limit, max(_LEAST_ADAPTIVE, _ADAPTIVE_STEP * round(wanted / _ADAPTIVE_STEP)))
 
@@ -79,43 +82,39 @@ class SurfaceStage:
         """
         _check(points, normals, areas, colours)
         surfels = _surfels(points, normals, areas)
-        grid = fit_grid(surfels.points[surfels.areas > 0], self._resolution(resolution), self.config.grid_padding)
+        grid = fit_grid(surfels.points[surfels.areas > 0], self._resolution(resolution), _PADDING_NODES)
         if faces is not None:
             surfels, samples = sampled(surfels, faces, _LONGEST_VOXELS * grid.voxel_m)
             surfels = surfels.joined(samples.surfels)
             colours = None if colours is None else np.concatenate([colours, samples.interpolated(colours)])
         used = surfels.areas > 0
         surfels, colours = surfels.chosen(used), None if colours is None else colours[used]
-        field = self._field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
-        vertices, triangles, dropped_share = _mesh(field, grid, surfels, self.config.taubin_iterations)
+        field = _field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
+        vertices, triangles, dropped_share = _mesh(field, grid, surfels)
         if detailed is not None:
             vertices, triangles = subdivided(vertices, triangles, detailed)
         neighbourhood = Neighbourhood.from_surfels(vertices, vertex_normals(vertices, triangles), surfels)
         blended = None if colours is None else neighbourhood.blended(colours)
         vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
-        # The points differ in noise and density, which one more pair of steps evens out.
-        vertices = taubin_smooth(vertices, triangles, min(1, self.config.taubin_iterations))
+        vertices = taubin_smooth(vertices, triangles, REFINED_PAIRS)
         return SurfaceMesh(vertices, triangles, blended, dropped_share)
 
     def _resolution(self, wanted: int | None) -> int:
         if wanted is None:
             return self.config.grid_resolution
-        least = max(LEAST_RESOLUTION, 2 * self.config.grid_padding + 16)
-        if not least <= wanted <= LARGEST_RESOLUTION:
-            raise ValueError(f"the resolution must lie in {least}…{LARGEST_RESOLUTION}, got {wanted}")
+        if not LEAST_RESOLUTION <= wanted <= LARGEST_RESOLUTION:
+            raise ValueError(f"the resolution must lie in {LEAST_RESOLUTION}…{LARGEST_RESOLUTION}, got {wanted}")
         return wanted
 
-    def _field(self, grid: Grid, surfels: Surfels) -> FloatArray:
-        """(X, Y, Z), positive inside the surface."""
-        stencil = Stencil(surfels.points, grid)
-        divergence = stencil.splat_divergence(surfels.normals * surfels.areas[:, None])
-        indicator = solve_indicator(divergence, self.config.normal_sigma_voxels, self.config.fft_workers)
-        return relative_to_isovalue(indicator, stencil, surfels.areas)
+
+def _field(grid: Grid, surfels: Surfels) -> FloatArray:
+    """(X, Y, Z), positive inside the surface."""
+    stencil = Stencil(surfels.points, grid)
+    indicator = solve_indicator(stencil.splat_divergence(surfels.normals * surfels.areas[:, None]))
+    return relative_to_isovalue(indicator, stencil, surfels.areas)
 
 
-def _mesh(
-    field: FloatArray, grid: Grid, surfels: Surfels, smoothing_iterations: int
-) -> tuple[FloatArray, Int32Array, float]:
+def _mesh(field: FloatArray, grid: Grid, surfels: Surfels) -> tuple[FloatArray, Int32Array, float]:
     """The smoothed zero surface of a field (X, Y, Z): vertices (V, 3) in metres, faces (F, 3) and the dropped share."""
     lowest, highest = bounds(grid.positions(surfels.points))
     low = np.maximum(np.floor(lowest).astype(int) - _MARGIN_VOXELS, 0)
@@ -123,7 +122,7 @@ def _mesh(
     occupied = field[tuple(slice(start, end) for start, end in zip(low, high, strict=True))]
     vertices, faces = march(occupied, 0.0)
     vertices, faces, dropped_share = largest_component(vertices, faces)
-    vertices = taubin_smooth(vertices, faces, smoothing_iterations) + low.astype(np.float32)
+    vertices = taubin_smooth(vertices, faces, _MARCHED_PAIRS) + low.astype(np.float32)
     return grid.origin + np.float32(grid.voxel_m) * vertices, faces, dropped_share
 
 

@@ -57,21 +57,15 @@ def test_solve_indicator_inverts_the_laplacian() -> None:
     product, wave = np.cos(axes[0]) * np.sin(axes[1]), 0.5 * np.cos(axes[2])
     # The field of outward normals is the negated gradient, so its divergence is the negated Laplacian.
     divergence = (step[0] ** 2 + step[1] ** 2) * product + step[2] ** 2 * wave
-    solved = solve_indicator(divergence.astype(np.float32), sigma_voxels=0.0)
+    solved = solve_indicator(divergence.astype(np.float32))
     np.testing.assert_allclose(solved, product + wave, atol=1e-4)
-
-
-def test_solve_indicator_damps_with_the_gaussian() -> None:
-    wave = np.broadcast_to(np.cos(2 * np.pi * np.arange(32) / 8)[:, None, None], (32, 8, 8)).astype(np.float32)
-    damped, plain = (solve_indicator(wave, sigma) for sigma in (1.5, 0.0))
-    np.testing.assert_allclose(damped, plain * np.exp(-0.5 * (1.5 * 2 * np.pi / 8) ** 2), atol=1e-4)
 
 
 def test_solve_indicator_is_high_inside() -> None:
     points, normals = sphere()
     grid = fit_grid(points, 64, 6)
     stencil = Stencil(points, grid)
-    indicator = solve_indicator(stencil.splat_divergence(normals), sigma_voxels=1.0)
+    indicator = solve_indicator(stencil.splat_divergence(normals))
     centre = indicator[grid.shape[0] // 2, grid.shape[1] // 2, grid.shape[2] // 2]
     assert centre > float(stencil.sample(indicator).mean()) > indicator[0, 0, 0]
 
@@ -88,7 +82,7 @@ def test_field_is_zero_at_the_points_of_a_small_and_a_large_ball() -> None:
     areas = np.repeat([np.pi / 4096, 0.03**2 * np.pi / 4096], 4096).astype(np.float32)
     grid = fit_grid(points, 64, 4)
     stencil = Stencil(points, grid)
-    indicator = solve_indicator(stencil.splat_divergence(both * areas[:, None]), 0.0)
+    indicator = solve_indicator(stencil.splat_divergence(both * areas[:, None]))
     level = float(stencil.sample(indicator)[:4096].mean())
     outside = float(indicator[0].mean())
     # The small ball is thinner than three voxels: its indicator stays below the isovalue of the large one.
@@ -106,7 +100,7 @@ def test_field_is_negative_far_outside_and_positive_far_inside() -> None:
     grid = fit_grid(points, 64, 6)
     stencil = Stencil(points, grid)
     areas = np.ones(len(points), np.float32)
-    field = relative_to_isovalue(solve_indicator(stencil.splat_divergence(normals), 0.0), stencil, areas)
+    field = relative_to_isovalue(solve_indicator(stencil.splat_divergence(normals)), stencil, areas)
     assert field[0, 0, 0] < 0.0 < field[tuple(count // 2 for count in grid.shape)]
     assert field.dtype == np.float32 and field.shape == pytest.approx(grid.shape)
 
@@ -121,7 +115,7 @@ def test_a_part_inside_another_does_not_dent_it() -> None:
     areas = np.repeat([np.pi / 4096, 0.4**2 * np.pi / 4096], 4096).astype(np.float32)
     grid = fit_grid(points, 72, 4)
     stencil = Stencil(points, grid)
-    indicator = solve_indicator(stencil.splat_divergence(both * areas[:, None]), 0.0)
+    indicator = solve_indicator(stencil.splat_divergence(both * areas[:, None]))
     field = relative_to_isovalue(indicator, stencil, areas)
     # Along the axis of both, outwards through the larger ball's surface.
     axis = np.zeros((200, 3), np.float32)

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -173,8 +171,7 @@ def test_resolution_falls_with_size_and_people() -> None:
     assert by_people == sorted(by_people, reverse=True) and by_people[-1] == 64
 
 
-def test_resolution_is_the_configured_one_when_it_is_not_adaptive() -> None:
-    assert SurfaceStage(SurfaceConfig(grid_resolution=96, adaptive_resolution=False)).resolution(10.0, 20) == 96
+def test_resolution_is_at_most_the_configured_one() -> None:
     assert SurfaceStage(SurfaceConfig(grid_resolution=48)).resolution(1000.0, 1) == 48
 
 
@@ -217,16 +214,6 @@ def test_reconstruct_rejects_areas_that_are_all_zero() -> None:
         SurfaceStage().reconstruct(points, normals, areas=np.zeros(64, np.float32))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"grid_resolution": 8},
-        {"grid_padding": 1},
-        {"normal_sigma_voxels": -1.0},
-        {"taubin_iterations": -1},
-        {"fft_workers": 0},
-    ],
-)
-def test_invalid_config_is_rejected(changes: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(changes)).replace("_", "-")):
-        dataclasses.replace(SurfaceConfig(), **changes)  # type: ignore[arg-type]
+def test_invalid_config_is_rejected() -> None:
+    with pytest.raises(ValueError, match="grid-resolution"):
+        SurfaceConfig(grid_resolution=8)
