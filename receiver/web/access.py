@@ -6,7 +6,6 @@ cookie of the page or a token of the account.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
+from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.secrets import same
 from receiver.web.client_address import address_key
 from receiver.web.guards import is_encrypted
@@ -32,7 +32,6 @@ class Access:
     """Decides who may watch (`token`: of the printed address; empty if it has none)."""
 
     needs_account: bool
-    account_name: Callable[[HTTPConnection], Awaitable[str | None]]
     token: str = ""
 
     async def visitor(self, connection: HTTPConnection) -> Visitor | None:
@@ -43,7 +42,7 @@ class Access:
 
     async def watcher(self, connection: HTTPConnection) -> str | None:
         """Under which name a connection may watch; None if it may not."""
-        name = await self.account_name(connection)
+        name = await account_name(connection)
         return name or (ACCOUNTLESS if self.is_local(connection) else None)
 
     def is_local(self, connection: HTTPConnection) -> bool:

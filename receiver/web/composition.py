@@ -15,7 +15,6 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.session_directory import SessionDirectory
 from receiver.reachability import sender_flags
 from receiver.web.access import Access
-from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.store import count_accounts
 from receiver.web.app import check_built, create_app
 from receiver.web.children.cameras import ChildCameras
@@ -79,7 +78,7 @@ async def serve_page(
                 metrics=web_metrics,
             )
         )
-        access = Access(config.web.needs_account, account_name, server.token)
+        access = Access(config.web.needs_account, server.token)
         hint = _hint(senders, config.security)
         status = status_routes(access, service, browser_camera=camera_allowed, senders=hint)
         live = live_routes(hub, config.web.watchers, access, web_metrics)

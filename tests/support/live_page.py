@@ -19,7 +19,6 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.store import Account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
@@ -103,7 +102,7 @@ async def served(
     hub.session_began(1, fake_link.new_session())
 
     server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
-    access = Access(needs_account, account_name, server.token)
+    access = Access(needs_account, server.token)
     with SessionDirectory(PublishConfig(out)) as directory, Database(out) as database:
         library, uploads = Library(directory, database), UploadConfig()
         admission = Admission(uploads, lambda _: asyncio.sleep(0, True), lambda _: asyncio.sleep(0, 0), lambda _: 0)

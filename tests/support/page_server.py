@@ -34,7 +34,6 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.surface.carried_texture import carried_corners
 from receiver.web.access import Access
-from receiver.web.accounts.identity import account_name
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.composition import look_after_accounts
@@ -190,7 +189,7 @@ class PageServer:
                     passwords=cheap_passwords(),
                 )
             )
-            access = Access(self.needs_account, account_name)
+            access = Access(self.needs_account)
             app = create_app(
                 [
                     status_routes(access, service, browser_camera=True, senders=SENDER_HINT),

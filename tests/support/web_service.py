@@ -16,7 +16,6 @@ from common.clock import Clock
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.identity import account_name
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.config import AccountsConfig, UploadConfig
@@ -118,7 +117,7 @@ def create_app_for_tests(
     service: UploadService, metrics: WebMetrics, *, needs_account: bool, token: str = ""
 ) -> FastAPI:
     """The page's routes without its files and guards; nobody is live."""
-    access = Access(needs_account, account_name, token)
+    access = Access(needs_account, token)
     hint = SenderHint(port=50051, loopback=not needs_account, flags="")
     status = status_routes(access, service, browser_camera=False, senders=hint)
     hub = LiveHub()

@@ -55,7 +55,7 @@ class AccountService:
         *,
         sign_up: bool,
         clock: Clock,
-        on_sign_in: Callable[[SignInOutcome], None] = lambda _: None,
+        on_sign_in: Callable[[SignInOutcome], None],
     ) -> None:
         self.database, self.sign_up_open, self.clock = database, sign_up, clock
         self._passwords, self._on_sign_in = passwords, on_sign_in
