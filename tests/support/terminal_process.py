@@ -56,9 +56,11 @@ class TerminalProcess:
         return self.process.wait(_TIMEOUT_S)
 
     def resize(self, width: int) -> None:
-        """Changes the width of the terminal."""
-        self.screen.resize(columns=width)
+        """Changes the width of the terminal; what was written for the old width is shown first."""
         set_width(self._descriptor, width)
+        while select.select([self._descriptor], [], [], 0)[0]:
+            self._read()
+        self.screen.resize(columns=width)
 
     def _read(self) -> bool:
         """Waits a moment for output; False at its end."""
