@@ -18,7 +18,6 @@ from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from receiver.config import ReceiverConfig
-from receiver.decode.session_decoder import SessionDecoder
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.engine import PoolEngine
@@ -120,7 +119,7 @@ async def _serve(
     link = _link(config, pipeline, metrics, load, directory.shared, public=recording is None)
     replay = None
     if recording is not None:
-        replay = Replay(recording, config.replay, pipeline, SessionDecoder(model_hash()), announce)
+        replay = Replay(recording, config.replay, pipeline, announce)
     retention = asyncio.create_task(keep_within_limits(directory), name="retention")
     try:
         # Before senders can connect: its imports keep the event loop busy.
@@ -171,7 +170,7 @@ def _link(
 ) -> LinkServer:
     """The server that senders connect to; beside a replay, only those of the receiver's own."""
     networks = model_hash()
-    registry = SessionRegistry(partial(SessionDecoder, networks))
+    registry = SessionRegistry()
     metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
     return LinkServer(
         config.listen,

@@ -5,7 +5,7 @@ link ─ codec ─ [ engine: decode ─ diffusion ─ surface, and the skinned b
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +15,9 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.wears import Wears
+from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
+from receiver.decode.session_decoder import FrameDecoder, SessionDecoder
 from receiver.engine.engine import (
     Priority,
     ReconstructionEngine,
@@ -59,6 +61,7 @@ class Sharing:
 class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
+    decoder: FrameDecoder
     writer: SessionWriter
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
@@ -71,6 +74,7 @@ class ReceiverPipeline:
     """Decodes, reconstructs and publishes the frames of all sessions; sessions share the engine fairly.
 
     Args:
+        new_decoder: makes the decoder of a session; by default that of the networks that ship.
         inpainter: estimates what no camera has seen of people; without it, that is filled from the surroundings.
     """
 
@@ -84,6 +88,7 @@ class ReceiverPipeline:
         observers: Sequence[SessionObserver] = (),
         load: LiveLoad | None = None,
         inpainter: TextureInpainter | None = None,
+        new_decoder: Callable[[], FrameDecoder] | None = None,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -92,6 +97,7 @@ class ReceiverPipeline:
         self._sharing = sharing or Sharing()
         self._observers = observers
         self._load = load or LiveLoad()
+        self._new_decoder = new_decoder or partial(SessionDecoder, model_hash())
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
@@ -99,8 +105,8 @@ class ReceiverPipeline:
         self._channel_pictures = ChannelPictures(directory.config, metrics)
         self._freed_memory = FreedMemory()
 
-    async def on_session(self, session: Session) -> None:
-        """Opens the session's output; frames that an earlier receiver wrote there are not requested again.
+    async def on_session(self, session: Session) -> int:
+        """Opens the session's output; returns one after the last frame that an earlier receiver wrote there.
 
         Raises:
             NotOwner: another sender began the session, maybe with an earlier receiver.
@@ -110,13 +116,14 @@ class ReceiverPipeline:
             writer = self._new_writer(session)
             self._sessions[session.session_id] = state = self._new_state(session, writer)
             session.traffic.report_to(self._metrics.link_bytes)
-            session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
             for observer in state.observers:
                 observer.session_began(writer.number, session)
             if _priority(session) is Priority.LIVE:
                 self._load.began(session.session_id)
         self._metrics.peer_connected()
-        logger.info("session of %s begins at frame %d", session.sender, session.next_sequence)
+        next_sequence = self._sessions[session.session_id].writer.last_sequence + 1
+        logger.info("session of %s begins at frame %d", session.sender, next_sequence)
+        return next_sequence
 
     def _new_writer(self, session: Session) -> SessionWriter:
         if not session.recorded:
@@ -135,7 +142,7 @@ class ReceiverPipeline:
         observers = () if session.upload else self._observers
         if isinstance(session.own, ObservedSender):
             observers = (*observers, *session.own.observers)
-        return _SessionState(writer, people, handlers, observers)
+        return _SessionState(self._new_decoder(), writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -150,9 +157,9 @@ class ReceiverPipeline:
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         stages_ms: dict[str, float] = {}
-        decoded = self._decode(session, frame, stages_ms)
+        decoded = self._decode(session, state, frame, stages_ms)
         for observer in state.observers:
-            observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival)
+            observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival, state.decoder)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         state.people.begin(decoded.frame)
         wears = state.people.wears.newest
@@ -187,6 +194,10 @@ class ReceiverPipeline:
         """Counts a message that is not reconstructed: a duplicate, or (None) one that is not readable."""
         self._metrics.frame_dropped(DropReason.MALFORMED if frame is None else DropReason.DUPLICATE)
 
+    def on_stream_end(self, session: Session) -> None:
+        """Keeps of the decoder's states what the next stream may begin with."""
+        self._sessions[session.session_id].decoder.keep_only(session.decodable_from)
+
     async def on_session_end(self, session: Session) -> None:
         """Forgets the session; its files stay."""
         state = self._sessions.pop(session.session_id, None)
@@ -212,10 +223,21 @@ class ReceiverPipeline:
             state.people.textures.close()
         self._texture_threads.shutdown()
 
-    def _decode(self, session: Session, frame: FrameMessage, stages_ms: dict[str, float]) -> DecodedFrame:
+    def restore(self, session: Session, state: bytes) -> None:
+        """Takes over a decoder's state that was recorded. Raises MalformedPacket for a damaged one."""
+        self._sessions[session.session_id].decoder.restore(state)
+
+    def skip(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes a frame that later ones are predicted from. Raises WireError."""
+        self._sessions[session.session_id].decoder.decode(frame.payload, frame.sequence)
+
+    def _decode(
+        self, session: Session, state: _SessionState, frame: FrameMessage, stages_ms: dict[str, float]
+    ) -> DecodedFrame:
         try:
             with self._metrics.stage("codec") as span:
-                decoded = session.decode(frame)
+                session.check_leap(frame.sequence)
+                decoded = state.decoder.decode(frame.payload, frame.sequence)
         except (MalformedPacket, ChecksumMismatch):
             self._metrics.frame_dropped(DropReason.MALFORMED)
             raise

@@ -5,7 +5,7 @@ Smoothing changes what is shown, not the states that later packets are predicted
 
 from collections import deque
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -28,6 +28,22 @@ _FAST_ENTRY: Final = np.isin(GROUP_OF_ENTRY, [g for g, name in enumerate(GROUP_N
 _STEP_OF_ENTRY: Final = np.arange(LABEL_SIZE)
 _ORIENTATION: Final = group_slices()["root"].start
 _STEP_OF_ENTRY[_ORIENTATION + 3 : _ORIENTATION + ENTRIES] -= 3
+
+
+class FrameDecoder(Protocol):
+    """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
+
+    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+        """Decodes a packet. Raises WireError if it must not be decoded; the state stays as it was then."""
+
+    def keep_only(self, sequence: int) -> None:
+        """Forgets the states of all frames but this one."""
+
+    def snapshot(self) -> bytes:
+        """The state after the last decoded frame, for recordings."""
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes over a state that was recorded; raises MalformedPacket for a damaged one."""
 
 
 class LabelSmoothing:

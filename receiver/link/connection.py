@@ -162,6 +162,7 @@ class Connection:
             await asyncio.gather(reader, stop, silence, flush, traffic, return_exceptions=True)
 
     def _release(self, worker: asyncio.Task[None]) -> None:
+        self._handler.on_stream_end(self._session)
         self._session.release()
         if not worker.cancelled() and worker.exception() is not None:
             logger.debug("the last frame of a stream of %s failed", self._session.sender, exc_info=worker.exception())

@@ -33,15 +33,18 @@ class FrameOutcome(StrEnum):
 class FrameHandler(Protocol):
     """Handles what the link receives."""
 
-    async def on_session(self, session: Session) -> None:
+    async def on_session(self, session: Session) -> int:
         """Called when a session begins, before the sender gets its Welcome.
+
+        Returns:
+            One after the last frame that an earlier receiver process has handled, as far as the disk tells; else 0.
 
         Raises:
             NotOwner: an earlier receiver process had this session from another sender.
         """
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        """Decodes (`session.decode`) and reconstructs a frame; it is acknowledged when this returns.
+        """Decodes and reconstructs a frame; it is acknowledged when this returns.
 
         In a `real_time` session a frame that has waited long may be decoded without being reconstructed while it is
         superseded. In a `durable` session the frame must be on disk by then. The frames of one session are handled
@@ -60,6 +63,9 @@ class FrameHandler(Protocol):
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Called for a frame that was handled before, and with None for a message that cannot be parsed."""
+
+    def on_stream_end(self, session: Session) -> None:
+        """Called when a stream has released the session: the next one begins behind `session.decodable_from`."""
 
     async def on_session_end(self, session: Session) -> None:
         """Called when a session ends: drained, expired, evicted, or the receiver stops; no stream uses it any more."""

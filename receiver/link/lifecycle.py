@@ -142,7 +142,7 @@ class SessionLifecycle:
         try:
             if evicted is not None:
                 await asyncio.wait([evicted])
-            await self._handler.on_session(session)
+            session.handled_before(await self._handler.on_session(session))
         except BaseException:
             self._registry.remove(session)
             raise

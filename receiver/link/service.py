@@ -22,7 +22,7 @@ from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, RefusalLog, StreamRefused
-from receiver.link.session import Claim, Session
+from receiver.link.session import Claim, Session, SharedUse
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +33,19 @@ _STOPPING = "the receiver is stopping"
 _MAX_ERROR_CHARACTERS = 200
 
 
-OnUse = Callable[[Session], Awaitable[None]]
+OnUse = Callable[[Session], Awaitable[SharedUse]]
 
 
-async def unshared(session: Session) -> None:
+async def unshared(session: Session) -> SharedUse:
     """Of a receiver that shares no sessions."""
+    return SharedUse()
 
 
 class StreamService:
     """Serves every stream from its first message to its status.
 
     Args:
-        on_use: called when a stream has claimed its session, before Welcome; may set `Session.lease`, raise
-            `Session.next_sequence`, and raise StreamRefused.
+        on_use: called when a stream has claimed its session, before Welcome; may raise StreamRefused.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class StreamService:
             answer = await session.claim(connection.abandon)
             if answer is Claim.GRANTED:
                 try:
-                    await self._on_use(session)
+                    session.used(await self._on_use(session))
                 except BaseException:
                     session.release()
                     raise

@@ -8,9 +8,8 @@ from enum import Enum, auto
 from typing import Protocol
 
 from common.blobs import Blob
-from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket
-from common.wire.convert import NO_SEQUENCE, Chunk, FrameMessage, Hello
+from common.wire.convert import NO_SEQUENCE, Chunk, Hello
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import Traffic
@@ -142,20 +141,17 @@ class Closable(Protocol):
         """Lets it go."""
 
 
-class FrameDecoder(Protocol):
-    """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
+@dataclass(frozen=True, slots=True)
+class SharedUse:
+    """That a stream of this receiver uses a session, which several receivers may share.
 
-    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
-        """Decodes a packet. Raises WireError if it must not be decoded; the state stays as it was then."""
+    Args:
+        lease: is closed when the stream ends; None without other receivers.
+        next_sequence: one after the last frame that others have handled; 0 if none.
+    """
 
-    def keep_only(self, sequence: int) -> None:
-        """Forgets the states of all frames but this one."""
-
-    def snapshot(self) -> bytes:
-        """The state after the last decoded frame, for recordings."""
-
-    def restore(self, snapshot: bytes) -> None:
-        """Takes over a state that was recorded; raises MalformedPacket for a damaged one."""
+    lease: Closable | None = None
+    next_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +170,8 @@ class Session:
         session_id: 16 bytes chosen by the sender.
         sender: its name, for logs.
         live: the sender drops stale frames.
-        next_sequence: one after the last frame that was decoded and handled. A handler may raise it in `on_session`
-            if it knows from disk what an earlier receiver process has handled.
-        decodable_from: the sequence of the decoder's newest state, `NO_SEQUENCE` if there is none.
+        next_sequence: one after the last frame that was decoded and handled, by this receiver or an earlier one.
+        decodable_from: the last frame that this receiver has handled, `NO_SEQUENCE` if there is none.
         last_message_s: monotonic time of the sender's last message.
         clock: offset of the sender's clock, once it is known.
         owner: the sender that began the session; no other may use it.
@@ -187,13 +182,11 @@ class Session:
         own: the receiver's own process that sends it; None for all other senders.
         report: what the sender has reported last about itself and its link.
         traffic: the account of its bytes.
-        lease: this receiver's right to use the session, if several share it; closed when the stream that uses it ends.
     """
 
     session_id: bytes
     sender: str
     live: bool
-    decoder: FrameDecoder
     next_sequence: int = 0
     decodable_from: int = NO_SEQUENCE
     last_message_s: float = 0.0
@@ -207,7 +200,7 @@ class Session:
     own: OwnSender | None = None
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
-    lease: Closable | None = None
+    _lease: Closable | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
 
@@ -239,31 +232,31 @@ class Session:
         return answer
 
     def release(self) -> None:
-        """Ends the use of the session by its stream; the next one continues from the newest state."""
-        self.decoder.keep_only(self.decodable_from)
-        if self.lease is not None:
-            self.lease.close()
-            self.lease = None
+        """Ends the use of the session by its stream; the next one continues behind the last frame that was handled."""
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
         self._use.release()
 
     async def close(self, reason: StreamBroken) -> None:
         """Ends the stream that uses the session after its present frame; no stream can claim the session again."""
         await self._use.close(reason)
 
-    def decode(self, frame: FrameMessage) -> DecodedFrame:
-        """Decodes a frame's payload and advances the state that later frames are predicted from.
-
-        Raises:
-            WireError: the payload must not be decoded, or belongs to another frame; or the frame is more than 2³¹
-                frames ahead.
-        """
-        if frame.sequence - self.next_sequence > _MAX_LEAP_FRAMES:
+    def check_leap(self, sequence: int) -> None:
+        """Raises MalformedPacket for a frame that is more than 2³¹ frames ahead."""
+        if sequence - self.next_sequence > _MAX_LEAP_FRAMES:
             raise MalformedPacket(
-                f"frame {frame.sequence} is more than 2^31 frames ahead of frame {self.next_sequence}, the next one"
+                f"frame {sequence} is more than 2^31 frames ahead of frame {self.next_sequence}, the next one"
             )
-        decoded = self.decoder.decode(frame.payload, frame.sequence)
-        self.decodable_from = max(self.decodable_from, frame.sequence)
-        return decoded
+
+    def handled_before(self, next_sequence: int) -> None:
+        """Wants no frames below a sequence: an earlier receiver process has handled them."""
+        self.next_sequence = max(self.next_sequence, next_sequence)
+
+    def used(self, use: SharedUse) -> None:
+        """The stream that has claimed the session may use it, until `release`."""
+        self._lease = use.lease
+        self.handled_before(use.next_sequence)
 
     def has_handled(self, sequence: int) -> bool:
         """Whether a frame was decoded and handled before."""
@@ -273,6 +266,7 @@ class Session:
         """Records that a frame was decoded and handled."""
         self._rejected.pop(sequence, None)
         self.next_sequence = max(self.next_sequence, sequence + 1)
+        self.decodable_from = max(self.decodable_from, sequence)
 
     def rejected(self, sequence: int) -> None:
         """Records that a frame could not be decoded, so that it may be sent again even after later ones."""
@@ -284,8 +278,7 @@ class Session:
 class SessionRegistry:
     """All sessions, by id, in the order in which they began; kept for `keep_s` after the sender's last message."""
 
-    def __init__(self, new_decoder: Callable[[], FrameDecoder], *, keep_s: float = 300.0) -> None:
-        self._new_decoder = new_decoder
+    def __init__(self, *, keep_s: float = 300.0) -> None:
         self._keep_s = keep_s
         self._sessions: dict[bytes, Session] = {}
 
@@ -304,7 +297,6 @@ class SessionRegistry:
             hello.session_id,
             hello.sender,
             hello.live,
-            self._new_decoder(),
             last_message_s=now_s,
             owner=owner,
             account=account,

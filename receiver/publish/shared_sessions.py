@@ -19,7 +19,7 @@ from typing import IO
 
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session
+from receiver.link.session import Session, SharedUse
 from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
 from receiver.publish.output_files import output_error, output_errors
 from receiver.publish.session_records import read_index, read_lines, read_records
@@ -77,7 +77,7 @@ class SharedSessions:
         """The highest sequence number that others have of a session, or −1; now on disk. Raises OutputError."""
         return max((_last_sequence(folder, identifier) for folder in self._others()), default=-1)
 
-    async def use(self, session: Session) -> None:
+    async def use(self, session: Session) -> SharedUse:
         """Takes a session for a stream of this receiver; frames that another one has recorded are not requested again.
 
         Raises:
@@ -85,7 +85,7 @@ class SharedSessions:
             OutputError: a lease or directory cannot be opened or read.
         """
         if not session.recorded:
-            return
+            return SharedUse()
         identifier = session.session_id.hex()
         lease = self.acquire(identifier)
         try:
@@ -93,10 +93,9 @@ class SharedSessions:
         except BaseException:
             lease.close()
             raise
-        session.lease = lease
         if recorded >= session.next_sequence:
             logger.info("session of %s goes on at frame %d of another receiver", session.sender, recorded + 1)
-            session.next_sequence = recorded + 1
+        return SharedUse(lease, recorded + 1)
 
     def _others(self) -> Iterator[Path]:
         with output_errors(self._out.parent):

@@ -15,8 +15,9 @@ from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
+from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.frame_handler import Arrival
-from receiver.link.session import FrameDecoder, Session
+from receiver.link.session import Session
 from receiver.publish.observer import SessionObserver
 from receiver.recording.config import RecordConfig
 
@@ -47,13 +48,15 @@ class FileRecorder(SessionObserver):
             logger.error("session %d is not recorded: %s", number, error)
             return
         logger.info("recording session %d to %s", number, writer.path)
-        self._sessions[number] = _SessionRecording(BackgroundRecording(writer), session.decoder)
+        self._sessions[number] = _SessionRecording(BackgroundRecording(writer))
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
+    def frame_decoded(
+        self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
+    ) -> None:
         recording = self._sessions.get(number)
         if recording is not None:
             arrived_s = time.time() - max(time.monotonic() - arrival.at_s, 0.0)
-            recording.add(decoded, payload, round(arrived_s * 1e6))
+            recording.add(decoded, payload, round(arrived_s * 1e6), decoder)
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         recording = self._sessions.get(number)
@@ -78,14 +81,13 @@ class FileRecorder(SessionObserver):
 class _SessionRecording:
     """The recording of one session: decides where decoding can begin."""
 
-    def __init__(self, background: BackgroundRecording, decoder: FrameDecoder) -> None:
+    def __init__(self, background: BackgroundRecording) -> None:
         self.background = background
-        self._decoder = decoder
         self._begun = False
         self._entry_us: int | None = None
         self._frames_since_entry = 0
 
-    def add(self, decoded: DecodedFrame, payload: bytes, arrived_us: int) -> None:
+    def add(self, decoded: DecodedFrame, payload: bytes, arrived_us: int, decoder: FrameDecoder) -> None:
         """Records a packet that was decoded last."""
         labels, key = decoded.frame, decoded.reference is None
         frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), key, payload)
@@ -100,7 +102,7 @@ class _SessionRecording:
             self._frames_since_entry += 1
         if self._is_due(frame.captured_us):
             self._restart_interval(frame)
-            self._add_state(RecordedState(frame.sequence, self._decoder.snapshot()))
+            self._add_state(RecordedState(frame.sequence, decoder.snapshot()))
 
     def _add_state(self, state: RecordedState) -> None:
         """Makes an entry point."""

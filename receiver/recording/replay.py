@@ -7,6 +7,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
@@ -17,7 +18,7 @@ from common.recording.records import RecordedFrame, RecordedState
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.frame_handler import Arrival, FrameHandler
-from receiver.link.session import FrameDecoder, Session
+from receiver.link.session import Session
 from receiver.recording.config import ReplayConfig
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,16 @@ def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractCon
     return recording
 
 
+class ReplayHandler(FrameHandler, Protocol):
+    """Handles what a replay contains (`receiver.pipeline`)."""
+
+    def restore(self, session: Session, state: bytes) -> None:
+        """Takes over a decoder's state that was recorded. Raises MalformedPacket for a damaged one."""
+
+    def skip(self, session: Session, frame: FrameMessage) -> None:
+        """Decodes a frame that later ones are predicted from. Raises WireError."""
+
+
 class Replay:
     """One replay of an open recording of this installation's networks, as a new session of the output directory."""
 
@@ -55,8 +66,7 @@ class Replay:
         self,
         recording: Recording,
         config: ReplayConfig,
-        handler: FrameHandler,
-        decoder: FrameDecoder,
+        handler: ReplayHandler,
         announce: Callable[[str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -73,7 +83,6 @@ class Replay:
             uuid.uuid4().bytes,
             sender,
             recording.facts.live,
-            decoder,
             owner=SessionOwner.from_secret("", secrets.token_bytes(SESSION_SECRET_BYTES)),
             account=_ACCOUNT,
             replayed=True,
@@ -119,7 +128,7 @@ class Replay:
         if isinstance(item, Blob):
             self._handler.on_blob(self._session, item)
         elif isinstance(item, RecordedState):
-            self._session.decoder.restore(item.data)
+            self._handler.restore(self._session, item.data)
         else:
             await self._take_frame(item, stop)
 
@@ -131,7 +140,7 @@ class Replay:
         # Behind the first one, only a clock that was set back has earlier times.
         too_early = self._first is None and frame.captured_us < self._from_us
         if too_early or self._session.has_handled(frame.sequence):
-            self._session.decode(message)
+            self._handler.skip(self._session, message)
         else:
             await self._until_due(frame.captured_us, stop)
             if stop.is_set():

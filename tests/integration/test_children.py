@@ -99,7 +99,9 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv(MODEL_HASH_VARIABLE, model_hash().hex())
     sessions = Sessions()
     async with AsyncExitStack() as stack:
-        receiver = await stack.enter_async_context(RunningReceiver(tmp_path / "out", observers=[sessions]))
+        receiver = await stack.enter_async_context(
+            RunningReceiver(tmp_path / "out", observers=[sessions], new_decoder=None)
+        )
         link = await stack.enter_async_context(own_link(receiver.pipeline))
         yield Bench(stack, receiver, link, sessions)
 

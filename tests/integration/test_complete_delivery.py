@@ -44,12 +44,12 @@ class DurablePipeline(RecordingPipeline):
         self.durable: list[bool] = []
         self._writers: dict[bytes, SessionWriter] = {}
 
-    async def on_session(self, session: Session) -> None:
+    async def on_session(self, session: Session) -> int:
         await super().on_session(session)
         self.durable.append(session.durable)
         writer = self.directory.session(session.session_id.hex(), OWNER, durable=session.durable)
         self._writers[session.session_id] = writer
-        session.next_sequence = max(session.next_sequence, writer.last_sequence + 1)
+        return writer.last_sequence + 1
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         outcome = await super().on_frame(session, frame, arrival)

@@ -42,11 +42,13 @@ class Ends:
     def __init__(self, folder: Path, out: Path) -> None:
         self.out, self.engine = out, FakeEngine()
         self._directory = SessionDirectory(PublishConfig(out))
-        self._pipeline = ReceiverPipeline(self.engine, self._directory, ReceiverMetrics())
+        self._pipeline = ReceiverPipeline(
+            self.engine, self._directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL)
+        )
         self._server = LinkServer(
             ListenConfig(listen=Address("127.0.0.1", 0)),
             self._pipeline,
-            SessionRegistry(lambda: FrameCodec(MODEL)),
+            SessionRegistry(),
             model_hash=MODEL,
             codec_version=CODEC_VERSION,
         )

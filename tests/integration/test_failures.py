@@ -17,7 +17,7 @@ from common.labels import LABEL_SIZE
 from receiver.link.connection import Connection
 from receiver.link.session import Session, SessionRegistry
 from sender.link.observer import Fate
-from tests.support.fake_link import CountingCodec, label_frame
+from tests.support.fake_link import label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 
 TIMEOUT_S = 30.0
@@ -70,7 +70,7 @@ async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: L
 
 async def test_sender_resumes_from_another_address(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    registry = SessionRegistry(CountingCodec)
+    registry = SessionRegistry()
     _, address = await link.server(pipeline, registry)
     relay = await link.relay(address)
     client, observer = link.client(relay.address)
@@ -87,9 +87,9 @@ async def test_sender_resumes_from_another_address(link: LinkFixture) -> None:
 
 
 class _SessionPipeline(RecordingPipeline):
-    async def on_session(self, session: Session) -> None:
-        await super().on_session(session)
+    async def on_session(self, session: Session) -> int:
         self.session = session
+        return await super().on_session(session)
 
 
 async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
@@ -99,7 +99,7 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
     assert defaults is not None
     monkeypatch.setitem(defaults, "silence_s", 0.1)
     pipeline = _SessionPipeline()
-    registry = SessionRegistry(CountingCodec)
+    registry = SessionRegistry()
     _, address = await link.server(pipeline, registry)
     relay = await link.relay(address)
     client, _ = link.client(relay.address)

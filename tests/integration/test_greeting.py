@@ -19,7 +19,7 @@ from receiver.link.session import SessionRegistry
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
-from tests.support.fake_link import MODEL, CountingCodec
+from tests.support.fake_link import MODEL
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
 
 ReceiverSecurity = receiver.link.config.SecurityConfig
@@ -36,7 +36,7 @@ async def refused(
 
 
 async def test_receiver_that_fits_has_no_session_afterwards(link: LinkFixture) -> None:
-    pipeline, registry = RecordingPipeline(), SessionRegistry(CountingCodec)
+    pipeline, registry = RecordingPipeline(), SessionRegistry()
     noted: list[Refusal] = []
     _, address = await link.server(pipeline, registry, on_refused=noted.append)
     await greet(Transport(), address, MODEL, TIMEOUT_S)

@@ -17,7 +17,6 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
-from receiver.link.session import SessionRegistry
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
 from tests.support.fake_link import MODEL, SECRET, label_frame
@@ -191,8 +190,8 @@ def _walking(sequence: int) -> LabelFrame:
 
 
 async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, SessionRegistry(lambda: FrameCodec(MODEL)))
+    pipeline = RecordingPipeline(lambda: FrameCodec(MODEL))
+    _, address = await link.server(pipeline)
     relay = await link.relay(address)
     client, observer = link.client(relay.address, encoder=FixedRate(MODEL))
     await client.connect()

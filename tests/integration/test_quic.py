@@ -24,7 +24,7 @@ from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.support.calm import calm
 from tests.support.certificate_authority import Authority
-from tests.support.fake_link import CountingCodec, label_frame
+from tests.support.fake_link import label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 from tests.support.link_samples import ConstantPacer
 from tests.support.lossy_relay import LossyRelay
@@ -78,7 +78,7 @@ async def test_mutual_tls(link: LinkFixture, ours: Authority, others: Authority)
 
 
 async def test_certificate_is_the_identity(link: LinkFixture, ours: Authority) -> None:
-    registry = SessionRegistry(CountingCodec)
+    registry = SessionRegistry()
     receives = at_receiver(ours, tls_ca=ours.certificate)
     _, address = await link.server(RecordingPipeline(), registry, security=receives, quic=True)
     sending, _ = client(link, address, at_sender(ours, ours))
@@ -173,7 +173,7 @@ async def test_last_frames_that_are_lost_do_not_keep_the_sender(link: LinkFixtur
 
 
 async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None:
-    registry, pipeline = SessionRegistry(CountingCodec), RecordingPipeline()
+    registry, pipeline = SessionRegistry(), RecordingPipeline()
     _, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
     traffic = Traffic()
@@ -227,7 +227,7 @@ async def test_live_session_goes_on_after_an_outage_on_the_same_connection(link:
 
 
 async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFixture, ours: Authority) -> None:
-    registry, pipeline = SessionRegistry(CountingCodec), RecordingPipeline()
+    registry, pipeline = SessionRegistry(), RecordingPipeline()
     first, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
     sending, observer = client(link, address, at_sender(ours), live=True)
     await sending.connect()

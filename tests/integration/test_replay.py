@@ -56,7 +56,11 @@ async def receiving(out: Path, recorder: FileRecorder | None = None) -> AsyncIte
     with SessionDirectory(PublishConfig(out)) as directory:
         observers = [] if recorder is None else [recorder]
         pipeline = ReceiverPipeline(
-            LocalEngine(Reconstructor.load()), directory, ReceiverMetrics(), observers=observers
+            LocalEngine(Reconstructor.load()),
+            directory,
+            ReceiverMetrics(),
+            observers=observers,
+            new_decoder=lambda: FrameCodec(model_hash()),
         )
         yield pipeline
         await pipeline.close()
@@ -75,7 +79,7 @@ def blobs_before(sequence: int, identity: int) -> list[Blob]:
 
 async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame]) -> None:
     recorder = FileRecorder(RecordConfig(recording), codec=CODEC_VERSION, model=model_hash().hex(), version="0.1.0")
-    encoder, session = FrameCodec(model_hash()), fake_link.new_session(FrameCodec(model_hash()))
+    encoder, session = FrameCodec(model_hash()), fake_link.new_session()
     async with receiving(out, recorder) as pipeline:
         await pipeline.on_session(session)
         for frame in frames:
@@ -92,7 +96,7 @@ async def replay(out: Path, config: ReplayConfig) -> None:
     with open_recording(config, CODEC_VERSION, model_hash().hex()) as recording:
         assert recording is not None
         async with receiving(out) as pipeline:
-            await Replay(recording, config, pipeline, FrameCodec(model_hash()), lambda _: None).run(asyncio.Event())
+            await Replay(recording, config, pipeline, lambda _: None).run(asyncio.Event())
 
 
 def meshes(out: Path) -> dict[str, bytes]:

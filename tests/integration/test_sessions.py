@@ -99,8 +99,10 @@ async def test_theft_after_a_restart_on_the_same_output_directory(
     security, config = SecurityConfig(tokens=tmp_path / "tokens.toml"), PublishConfig(out=tmp_path / "out")
     for run in range(2):
         with SessionDirectory(config) as directory:
-            pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
-            server, address = await link.server(pipeline, SessionRegistry(lambda: FrameCodec(MODEL)), security=security)
+            pipeline = ReceiverPipeline(
+                FakeEngine(), directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL)
+            )
+            server, address = await link.server(pipeline, SessionRegistry(), security=security)
             if run:
                 await assert_theft_is_refused(address, tokens["camera"])
                 await assert_theft_is_refused(address, tokens["camera"], SECRET)

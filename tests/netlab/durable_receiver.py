@@ -13,6 +13,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from common.codec.frame_codec import FrameCodec
 from common.io.addresses import Address
 from receiver.link.service import unshared
 from receiver.link.session import Session
@@ -21,7 +22,7 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import SessionDirectory
-from tests.netlab.programs import serve
+from tests.netlab.programs import MODEL, serve
 from tests.netlab.volatile_disk import forget_unsynced
 from tests.support.fake_reconstructor import FakeEngine
 
@@ -48,7 +49,7 @@ def introduce_bug(bug: str) -> None:
 async def run(listen: Address, out: Path, share_sessions: bool) -> None:
     settings = PublishConfig(out, mesh_every=50, body=False, share_sessions=share_sessions)
     with SessionDirectory(settings) as directory:
-        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics())
+        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL))
         await serve(listen, pipeline, on_use=unshared if directory.shared is None else directory.shared.use)
         await pipeline.close()
 

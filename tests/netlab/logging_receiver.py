@@ -35,15 +35,16 @@ class LoggingPipeline(FramesOnly):
     """
 
     def __init__(self, log: TextIO, shown: Mapping[str, int], full_while: Path | None) -> None:
+        super().__init__()
         self._log, self._shown, self._full_while = log, shown, full_while
         self._output = OutputGuard(SYSTEM_CLOCK)
         self._sessions: dict[str, Session] = {}
         self._present: set[str] = set()
 
-    async def on_session(self, session: Session) -> None:
+    async def on_session(self, session: Session) -> int:
         name = session.session_id.hex()
-        session.next_sequence = max(session.next_sequence, self._shown.get(name, 0))
         self._sessions[name] = session
+        return self._shown.get(name, 0)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes and logs a frame."""
@@ -51,7 +52,7 @@ class LoggingPipeline(FramesOnly):
         with self._output.attempt():
             if self._full_while is not None and self._full_while.exists():
                 raise OutputError("the disk is full")
-        labels = session.decode(frame).frame
+        labels = self.decode(session, frame)
         self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
         return FrameOutcome.PUBLISHED
 

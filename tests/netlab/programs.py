@@ -43,9 +43,20 @@ def new_hello(name: str, model: bytes = MODEL, *, live: bool) -> Hello:
 
 
 class FramesOnly:
-    """A `FrameHandler` but for its frames."""
+    """A `FrameHandler` but for its frames, of senders of synthetic labels."""
 
-    async def on_session(self, session: Session) -> None: ...
+    def __init__(self) -> None:
+        self._decoders: dict[bytes, FrameCodec] = {}
+
+    def decode(self, session: Session, frame: FrameMessage) -> LabelFrame:
+        """The labels of a frame."""
+        decoder = self._decoders.setdefault(session.session_id, FrameCodec(MODEL))
+        return decoder.decode(frame.payload, frame.sequence).frame
+
+    async def on_session(self, session: Session) -> int:
+        return 0
+
+    def on_stream_end(self, session: Session) -> None: ...
 
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 
@@ -84,7 +95,7 @@ async def serve(
     server = LinkServer(
         ListenConfig(listen=listen),
         handler,
-        SessionRegistry(lambda: FrameCodec(MODEL)),
+        SessionRegistry(),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=security,

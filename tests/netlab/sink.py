@@ -25,11 +25,12 @@ class LoggingPipeline(FramesOnly):
     """Writes one line per frame and per blob."""
 
     def __init__(self, log: TextIO, hold_s: float) -> None:
+        super().__init__()
         self._log, self._hold_s = log, hold_s
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, holds and logs a frame."""
-        labels = session.decode(frame).frame
+        labels = self.decode(session, frame)
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         line = {"seq": frame.sequence, "captured_at": labels.captured_at, "shown_at": time.time()}

@@ -15,6 +15,7 @@ from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
 from common.wire.report import SenderReport
 from common.wire.traffic import Traffic
+from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
@@ -27,7 +28,7 @@ from sender.link.observer import LinkObserver, Observers
 from sender.link.session import FrameEncoder
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
-from tests.support.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.fake_link import MODEL, CountingCodec, Decoders, label_frame
 from tests.support.scripted_receiver import RecordingObserver
 from tests.support.tcp_relay import TcpRelay
 
@@ -37,7 +38,8 @@ LOOPBACK = "127.0.0.1"
 class RecordingPipeline:
     """Decodes every frame, and holds it while `gate` is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, new_decoder: Callable[[], FrameDecoder] | None = None) -> None:
+        self._decoders = Decoders(new_decoder)
         self.gate = asyncio.Event()
         self.gate.set()
         self.decoded: list[int] = []
@@ -47,11 +49,13 @@ class RecordingPipeline:
         self.ended: asyncio.Queue[Session] = asyncio.Queue()
         self._changed = asyncio.Event()
 
-    async def on_session(self, session: Session) -> None:
+    async def on_session(self, session: Session) -> int:
         self.opened += 1
+        self._decoders.begin(session)
+        return 0
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        decoded = session.decode(frame)
+        decoded = self._decoders.decode(session, frame)
         self.decoded.append(frame.sequence)
         if decoded.reference is None:
             self.keys.append(frame.sequence)
@@ -63,6 +67,9 @@ class RecordingPipeline:
         self.blobs.append(blob)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    def on_stream_end(self, session: Session) -> None:
+        self._decoders.stream_ended(session)
 
     async def on_session_end(self, session: Session) -> None:
         self.ended.put_nowait(session)
@@ -99,7 +106,7 @@ class LinkFixture:
         server = LinkServer(
             ListenConfig(listen=Address(LOOPBACK, port), quic=quic, drain_timeout=2.0),
             pipeline,
-            registry or SessionRegistry(CountingCodec),
+            registry or SessionRegistry(),
             model_hash=model,
             codec_version=CODEC_VERSION,
             security=security,

@@ -7,6 +7,7 @@ from common.wire.convert import FrameMessage
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
+from tests.support.fake_link import Decoders
 
 
 class OwnedSessions:
@@ -16,8 +17,8 @@ class OwnedSessions:
         self.owners: dict[bytes, SessionOwner] = {}
         self.frames: dict[bytes, list[int]] = {}
 
-    def open(self, session: Session) -> None:
-        """Opens a session's output.
+    def open(self, session: Session) -> int:
+        """Opens a session's output; returns one after the last frame in it.
 
         Raises:
             NotOwner: it belongs to another sender.
@@ -25,7 +26,7 @@ class OwnedSessions:
         if not self.owners.setdefault(session.session_id, session.owner).admits(session.owner):
             raise NotOwner("the output directory has this session from another sender")
         written = self.frames.setdefault(session.session_id, [])
-        session.next_sequence = max([session.next_sequence, *(sequence + 1 for sequence in written)])
+        return max((sequence + 1 for sequence in written), default=0)
 
 
 class OwnedPipeline:
@@ -45,6 +46,7 @@ class OwnedPipeline:
         self.failure: Exception | None = None
         self.present: set[bytes] = set()
         self.handling = 0
+        self._decoders = Decoders()
 
     @property
     def peers(self) -> int:
@@ -52,18 +54,20 @@ class OwnedPipeline:
         begun = sum(event.startswith("begin") for event in self.events)
         return begun - sum(event.startswith("end") for event in self.events)
 
-    async def on_session(self, session: Session) -> None:
+    async def on_session(self, session: Session) -> int:
         await self.opening.wait()
         if self.failure is not None:
             raise self.failure
-        self.disk.open(session)
+        next_sequence = self.disk.open(session)
+        self._decoders.begin(session)
         assert session.session_id not in self.present
         self.present.add(session.session_id)
         self.events.append(f"begin {session.sender}")
+        return next_sequence
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         assert session.session_id in self.present
-        session.decode(frame)
+        self._decoders.decode(session, frame)
         self.handling += 1
         try:
             await self.gate.wait()
@@ -78,6 +82,8 @@ class OwnedPipeline:
     def on_blob(self, session: Session, blob: Blob) -> None: ...
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    def on_stream_end(self, session: Session) -> None: ...
 
     async def on_session_end(self, session: Session) -> None:
         self.present.remove(session.session_id)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +17,6 @@ from common.io.addresses import Address
 from common.labels import GROUPS
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
-from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
@@ -39,7 +37,6 @@ def live_session(*, live: bool = True, durable: bool = False, replayed: bool = F
         bytes([number] * 16),
         "camera",
         live,
-        FrameCodec(MODEL),
         owner=SessionOwner.from_secret("studio", b""),
         account="studio",
         durable=durable,
@@ -62,7 +59,7 @@ class RunningReceiver:
     """A pipeline with a clock that the test sets; an asynchronous context manager.
 
     Args:
-        more: arguments of the pipeline.
+        more: arguments of the pipeline, whose networks are those of `packets` unless `new_decoder` is given.
     """
 
     def __init__(self, out: Path, *, mesh_every: int = 1, **more: Any) -> None:
@@ -70,7 +67,7 @@ class RunningReceiver:
         self.now_s, self.wall_s = 100.0, 1000.5
         self.engine, self.metrics = FakeEngine(), ReceiverMetrics()
         self.clock = Clock(monotonic=lambda: self.now_s, wall=lambda: self.wall_s)
-        self._more = more
+        self._more = {"new_decoder": lambda: FrameCodec(MODEL), **more}
 
     async def __aenter__(self) -> Self:
         self.directory = SessionDirectory(self.config)
@@ -88,7 +85,7 @@ class RunningReceiver:
     async def begin(self, session: Session | None = None) -> Session:
         """Begins a session; by default that of a file."""
         session = session or live_session(live=False)
-        await self.pipeline.on_session(session)
+        session.handled_before(await self.pipeline.on_session(session))
         return session
 
     async def handle(self, session: Session, *frames: FrameMessage) -> list[FrameOutcome]:
@@ -111,7 +108,7 @@ async def own_link(handler: FrameHandler) -> AsyncIterator[LinkServer]:
     server = LinkServer(
         ListenConfig(listen=Address("127.0.0.1", 0), drain_timeout=2.0),
         handler,
-        SessionRegistry(partial(SessionDecoder, networks)),
+        SessionRegistry(),
         model_hash=networks,
         codec_version=CODEC_VERSION,
         public=False,

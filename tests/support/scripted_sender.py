@@ -23,7 +23,7 @@ from common.wire.convert import (
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
+from tests.support.fake_link import MODEL, CountingCodec, Decoders, fake_link, label_frame, settle
 
 WELCOME = Welcome(True, MODEL)
 
@@ -40,13 +40,15 @@ class FakePipeline:
         self.unused: list[int | None] = []
         self.blobs: list[Blob] = []
         self.failure: Exception | None = None
+        self._decoders = Decoders()
 
-    async def on_session(self, session: Session) -> None: ...
+    async def on_session(self, session: Session) -> int:
+        return 0
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         self.started.append(frame.sequence)
         self.arrivals.append(arrival)
-        session.decode(frame)
+        self._decoders.decode(session, frame)
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
@@ -60,6 +62,9 @@ class FakePipeline:
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         self.unused.append(None if frame is None else frame.sequence)
+
+    def on_stream_end(self, session: Session) -> None:
+        self._decoders.stream_ended(session)
 
     async def on_session_end(self, session: Session) -> None: ...
 

@@ -19,6 +19,7 @@ from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
 from common.wears import Wears
 from common.wire import pictures as wire
+from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.frame_handler import Arrival
 from receiver.link.own_senders import OwnKind
@@ -102,7 +103,9 @@ class _Results(SessionObserver):
         if blob.kind == WEARS:
             self._wears.take(blob)
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival) -> None:
+    def frame_decoded(
+        self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
+    ) -> None:
         self.arrived += 1
         expected = self._expected.get(decoded.frame.source)
         if expected is not None and not expected.arrived.done():

@@ -44,7 +44,7 @@ async def receive(receiver: RunningReceiver, session: Session, packet: HostilePa
 
 @pytest.fixture
 async def receiver(tmp_path: Path) -> AsyncIterator[RunningReceiver]:
-    receiver = RunningReceiver(tmp_path, mesh_every=10**9)
+    receiver = RunningReceiver(tmp_path, mesh_every=10**9, new_decoder=lambda: FrameCodec(MODEL_HASH))
     receiver.wall_s = NOW_S
     async with receiver:
         yield receiver
@@ -55,7 +55,7 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 async def test_hostile_frames_are_refused_or_published_as_strict_json(receiver: RunningReceiver) -> None:
-    published, session = 0, await receiver.begin(new_session(FrameCodec(MODEL_HASH)))
+    published, session = 0, await receiver.begin(new_session())
     for packet in itertools.islice(hostile_frames(np.random.default_rng(61), FrameCodec(MODEL_HASH)), 300):
         with suppress(WireError):
             await receive(receiver, session, packet)

@@ -16,7 +16,7 @@ from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Claim, Session, SessionRegistry
-from tests.support.fake_link import MODEL, CountingCodec, settle
+from tests.support.fake_link import MODEL, settle
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
 
 HOST = "ipv4:10.0.0.7"
@@ -39,7 +39,7 @@ class Fixture:
         self.now_s = 0.0
         self.disk = disk or OwnedSessions()
         self.pipeline = OwnedPipeline(self.disk)
-        self.registry = SessionRegistry(CountingCodec, keep_s=KEEP_S)
+        self.registry = SessionRegistry(keep_s=KEEP_S)
         clock = Clock(lambda: self.now_s, lambda: 0.0)
         self.lifecycle = SessionLifecycle(self.registry, self.pipeline, SessionLimits(total, per_account), clock)
 

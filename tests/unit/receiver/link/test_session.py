@@ -1,18 +1,17 @@
 import asyncio
-import contextlib
 import zlib
 from collections.abc import Callable
 
 import pytest
 
 from common.blobs import Blob
-from common.errors import ChecksumMismatch, MalformedPacket, MissingReference, WireError
+from common.errors import ChecksumMismatch, MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
-from common.wire.convert import Chunk, FrameMessage, Hello
+from common.wire.convert import Chunk, Hello
 from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import BlobAssembly, Claim, Session, SessionRegistry, SessionUse
-from tests.support.fake_link import MODEL, SECRET, CountingCodec, label_frame, new_session, settle
+from tests.support.fake_link import MODEL, SECRET, new_session, settle
 
 
 def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Session:
@@ -23,7 +22,7 @@ def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Sessi
 
 
 async def test_expired_are_sessions_without_a_stream() -> None:
-    registry = SessionRegistry(CountingCodec, keep_s=10.0)
+    registry = SessionRegistry(keep_s=10.0)
     expired, busy, fresh = _create(registry, 1), _create(registry, 2), _create(registry, 3, now_s=15.0)
     await busy.claim(lambda _: None)
     assert registry.expired(20.0) == [expired]
@@ -48,43 +47,14 @@ def test_memory_of_rejections_is_bounded() -> None:
     assert sum(not session.has_handled(sequence) for sequence in range(1000)) == 64
 
 
-def test_decode_rejects_a_cut_packet_and_the_payload_of_another_frame() -> None:
-    session, codec = new_session(), CountingCodec()
-    payload = codec.encode(label_frame(7)).payload
-    with pytest.raises(MalformedPacket, match="frame 8 has the payload of frame 7"):
-        session.decode(FrameMessage(8, payload))
-    with pytest.raises(WireError):
-        session.decode(FrameMessage(7, payload[:-1]))
-    assert session.decodable_from == -1
-    assert session.decode(FrameMessage(7, payload)).frame == label_frame(7)
-    assert session.decodable_from == 7
-
-
-def test_released_session_keeps_the_newest_state_only() -> None:
-    session, codec = new_session(), CountingCodec()
-    packets = []
-    for sequence in range(4):
-        packets.append(codec.encode(label_frame(sequence)).payload)
-        session.decode(FrameMessage(sequence, packets[-1]))
-    session.release()
-    for reference, refused in ((3, False), (1, True)):
-        other = CountingCodec()
-        for sequence in range(reference + 1):
-            other.encode(label_frame(sequence))
-        other.acknowledge(reference)
-        frame = FrameMessage(4 + reference, other.encode(label_frame(4 + reference)).payload)
-        with pytest.raises(MissingReference) if refused else contextlib.nullcontext():
-            session.decode(frame)
-
-
-def test_decode_rejects_a_leap_and_stays_resumable() -> None:
-    session, codec = _create(SessionRegistry(CountingCodec), 1), CountingCodec()
+def test_leap_is_refused_and_the_session_stays_resumable() -> None:
+    session = new_session()
     session.handled(9)
-    for sequence, refused in ((10 + 2**31, False), (11 + 2**31, True), (MAX_FRAME_SEQUENCE, True)):
-        frame = FrameMessage(sequence, codec.encode(label_frame(sequence)).payload)
-        with pytest.raises(MalformedPacket, match="ahead of frame 10") if refused else contextlib.nullcontext():
-            session.decode(frame)
-    assert session.next_sequence == 10
+    session.check_leap(10 + 2**31)
+    for sequence in (11 + 2**31, MAX_FRAME_SEQUENCE):
+        with pytest.raises(MalformedPacket, match="ahead of frame 10"):
+            session.check_leap(sequence)
+    assert (session.next_sequence, session.decodable_from) == (10, 9)
 
 
 DATA = b"abcdefgh"

@@ -15,7 +15,6 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions
-from tests.support.fake_link import CountingCodec
 
 SESSION = bytes(range(16))
 IDENTIFIER = SESSION.hex()
@@ -33,7 +32,7 @@ def record(opened: SessionDirectory, *sequences: int) -> None:
 
 
 def session(next_sequence: int = 0) -> Session:
-    return Session(SESSION, "test", False, CountingCodec(), next_sequence, owner=OWNER, account="x")
+    return Session(SESSION, "test", False, next_sequence, owner=OWNER, account="x")
 
 
 def test_last_frame_is_found_in_the_directories_of_others(tmp_path: Path) -> None:
@@ -143,13 +142,13 @@ async def test_session_goes_on_behind_the_frames_of_another_receiver(tmp_path: P
     with directory(tmp_path, "a") as first:
         record(first, 0, 1, 2)
         taken = session()
-        await shared.use(taken)
+        taken.used(await shared.use(taken))
         assert taken.next_sequence == 3
         ahead = session(next_sequence=9)
         with pytest.raises(StreamRefused) as refused:
             await SharedSessions(tmp_path / "c").use(ahead)
         assert refused.value.refusal is Refusal.ELSEWHERE and refused.value.reason.startswith("full for now")
         taken.release()
-        await SharedSessions(tmp_path / "c").use(ahead)
+        ahead.used(await SharedSessions(tmp_path / "c").use(ahead))
         assert ahead.next_sequence == 9
         ahead.release()

@@ -34,7 +34,7 @@ def new_recorder(path: Path) -> FileRecorder:
 
 
 def new_session(number: int = 1) -> Session:
-    session = fake_link.new_session(FrameCodec(MODEL_HASH))
+    session = fake_link.new_session()
     session.session_id = bytes([number]) * 16
     return session
 
@@ -48,7 +48,7 @@ def record(
     begins: int = 0,
 ) -> list[DecodedFrame]:
     """Decodes and records frames whose acknowledgements arrive `lag` frames late; returns what was decoded."""
-    encoder, decoded = FrameCodec(MODEL_HASH), []
+    encoder, decoder, decoded = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH), list[DecodedFrame]()
     for frame in frames:
         if frame.sequence == begins:
             recorder.session_began(1, session)
@@ -56,8 +56,8 @@ def record(
         if frame.sequence in keys:
             encoder.reset()
         payload = encoder.encode(frame, FINE_RHO).payload
-        decoded.append(session.decoder.decode(payload, frame.sequence))
-        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0))
+        decoded.append(decoder.decode(payload, frame.sequence))
+        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0), decoder)
     recorder.session_ended(1)
     recorder.close()
     return decoded
@@ -120,12 +120,13 @@ def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path
 def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:
     path, recorder, session = tmp_path / "talk.bw", new_recorder(tmp_path / "talk.bw"), new_session()
     codec = FrameCodec(MODEL_HASH)
+    decoder = FrameCodec(MODEL_HASH)
     recorder.session_began(1, session)
     for sequence in range(3):
         recorder.blob_taken(1, Blob(PREVIEW, 0, b"jpeg"))
         recorder.blob_taken(1, Blob(TEXTURE, sequence, b"colours"))
         payload = codec.encode(frame_of(sequence), {}).payload
-        recorder.frame_decoded(1, session.decoder.decode(payload, sequence), payload, Arrival(0.0))
+        recorder.frame_decoded(1, decoder.decode(payload, sequence), payload, Arrival(0.0), decoder)
     recorder.session_ended(1)
     recorder.close()
     with Recording(path) as recording:

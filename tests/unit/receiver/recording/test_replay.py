@@ -47,11 +47,10 @@ async def playing(
 ) -> AsyncIterator[tuple[Replay, RunningReceiver, list[str]]]:
     """A replay, where it plays to, and the lines that it prints."""
     config, lines = ReplayConfig(path, speed, from_), list[str]()
-    async with RunningReceiver(out, mesh_every=1000) as receiver:
+    async with RunningReceiver(out, mesh_every=1000, new_decoder=lambda: FrameCodec(model)) as receiver:
         with open_recording(config, 1, MODEL) as recording:
             assert recording is not None
-            decoder = FrameCodec(model)
-            yield Replay(recording, config, receiver.pipeline, decoder, lines.append, clock or Clock()), receiver, lines
+            yield Replay(recording, config, receiver.pipeline, lines.append, clock or Clock()), receiver, lines
 
 
 async def live_session(
@@ -105,7 +104,9 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
         return [colours_of(sequence)] if sequence % 15 == 4 else []
 
     recorder = FileRecorder(RecordConfig(path), codec=1, model=MODEL, version="0.1.0")
-    async with RunningReceiver(tmp_path / "live", observers=[recorder]) as receiver:
+    async with RunningReceiver(
+        tmp_path / "live", observers=[recorder], new_decoder=lambda: FrameCodec(MODEL_HASH)
+    ) as receiver:
         await live_session(receiver.pipeline, new_session(), frames, blobs)
     recorder.close()
     live = receiver.engine.requests
