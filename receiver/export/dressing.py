@@ -101,9 +101,9 @@ def spanned(character: Character) -> Character:
 
 
 def worn_parts(character: Character) -> IntArray:
-    """(V',) the part that is outermost in a character's outfit: index into `PARTS`, or its length for none of them."""
+    """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
     wardrobe, drawn = _wardrobe(), _drawn(character.kinds, character.identity)
-    return np.minimum(wardrobe.worn(drawn, wardrobe.measures(drawn)).part, len(PARTS))
+    return wardrobe.worn(drawn, wardrobe.measures(drawn)).part
 
 
 def bare_skin(character: Character) -> Float64Array:

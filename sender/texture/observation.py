@@ -10,7 +10,7 @@ from common.arrays import FloatArray, Image, IntArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
-# A pixel is then about half the distance between two surface points, and resampling averages over it.
+# Resampling averages over the pixels of the crop.
 _IMAGE_SIZE_PX = 192
 # Sides of the kernels that erode the mask.  A cell of the mask is 3 pixels wide: the first third of a cell within the
 # outline is ignored, and the second, where masks are often wrong, gets less weight.  More is not ignored, because only
