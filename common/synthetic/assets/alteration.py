@@ -28,7 +28,7 @@ def tailor(garment: Garment, canvas: Canvas, tailoring: Tailoring) -> Garment:
         return garment
     offset = _loosening(garment, tailoring)
     scale = np.maximum(np.abs(garment.scale[0]), 1e-6)
-    moved = replace(garment, offset=garment.offset + offset / scale, rest=garment.rest + offset, tailoring=tailoring)
+    moved = replace(garment, offset=garment.offset + offset / scale, rest=garment.rest + offset)
     removal = cut_field(garment.limb, garment.rest, tailoring, canvas)
     if removal.max() <= 0:
         return moved

@@ -74,7 +74,6 @@ class Garment:
         limb: (N, 4) coordinates of the nearest skin, as in `Canvas.limb`.
         region: (N,) region of the nearest skin.
         covered: (C,) vertices of the body that the garment hides.
-        tailoring: its alterations (`common.synthetic.assets.garment.Tailoring`), None for an original.
         removal: (N₀,) positive at those vertices of the original that were cut off; None without cuts.
     """
 
@@ -89,7 +88,6 @@ class Garment:
     limb: FloatArray
     region: IntArray
     covered: IntArray
-    tailoring: Tailoring | None = None
     removal: FloatArray | None = None
 
     def rest_vertices(self, shape: FloatArray) -> FloatArray:

@@ -17,9 +17,6 @@ from common.synthetic.assets.body_garments import SkinBasis
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
 
-MADE = ("cap", "helmet", "hat", "beanie", "hood", "scarf")
-"""The kinds of headwear that `made_headwear` makes."""
-
 # Least and most thickness of each kind, metres, and how often it is smoothed.
 _THICKNESS_M = {
     "cap": (0.015, 0.028),
@@ -37,7 +34,7 @@ _NECK = 0.93
 
 
 def made_headwear(rng: Generator, skin: SkinBasis, value: str) -> list[Garment]:
-    """One or two garments that together are headwear of a kind in `MADE`."""
+    """One or two garments that together are headwear of a kind but `none`."""
     canvas = skin.canvas
     place = head_place(canvas, canvas.rest)
     level = _rim(rng, value, place)
