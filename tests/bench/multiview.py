@@ -13,8 +13,6 @@ the true one whose projected keypoints are nearest, if they are within a fifth o
     mpjpe_mm, pa_mpjpe_mm  of the 12 body joints, relative to the hips, in the camera's axes
     acceleration_mm        median error of the second difference of a joint's place, millimetres a frame²
     height_ratio           length of the bones from ankle to eyes over the true one
-
---sheet writes a picture (`tests.bench.sheet`) of the middle frame of each view.
 """
 
 import argparse
@@ -32,8 +30,6 @@ from sender.perception.config import TrackingConfig
 from tests.bench import measures, report
 from tests.bench.multiview_truth import CalibratedCamera, levelled_views, true_people
 from tests.bench.perceived import FrameSender, LabelJoints
-from tests.bench.sheet import Pictured, pictured, write_sheet
-from tests.bench.whole_system import WholeSystem
 
 QUICK_FRAMES = 30
 PEOPLE = 2
@@ -42,7 +38,6 @@ _SAME_PERSON = 0.2
 _BODY = np.arange(5, 17)
 _SIDED = ((5, 6), (11, 12))
 _LEAST_ALIGNED = 8
-_TILE_PX = (270, 480)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,21 +160,9 @@ class ViewSender:
                 ]
 
 
-def middle_of(clip: Path, limit: int | None) -> Pictured:
-    """The middle frame of a clip, and what both daemons make of it after the frames before."""
-    system = WholeSystem(TrackingConfig().limits(carried=None))
-    with VideoFileSource(clip) as source:
-        frames = list(islice(source, limit))
-    *before, last = frames[: len(frames) // 2 + 1]
-    for frame in before:
-        system.send(frame)
-    return pictured(last, system)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("multiview", __doc__, 0)
     parser.add_argument("--folder", type=Path, required=True, help="clips of the views, and cameras.json")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of the views to this PNG file")
     return report.run(parser, _work, arguments)
 
 
@@ -194,8 +177,6 @@ def _work(options: argparse.Namespace) -> None:
         for number, joints in enumerate(truth.joints):
             systems[f"{camera.file}, person {number}"] = followed(published, camera, joints).figures()
     systems["bodywire"] = measures.mean_by_key(list(systems.values()))
-    if options.sheet:
-        write_sheet(options.sheet, [middle_of(options.folder / camera.file, limit) for camera in cameras], _TILE_PX)
     report.publish(options, systems, f"{options.folder.name}, {truth.joints.shape[1]} frames a view")
 
 

@@ -54,7 +54,6 @@ FRAME_SIZE = 416
 # The detector sees frames at a lower resolution: smaller people are not asked for.
 _LEAST_HEIGHT_PX = 80
 _SNR_DB, _RATE = 7.0, Fraction(1, 16)
-_SAMPLES = 1000
 _KIND_PEOPLE, _KIND_PX = 48, 192
 _WHOLE = CropBox(0, 0, _KIND_PX)
 _KNOWN = 0.5
@@ -75,11 +74,6 @@ class TestPeople:
         self.batch: Batch = dataset.batch(range(count), truth_fields(dataset))
         self.body, self.space = BodyModel.load(), LabelSpace.load()
         self.people: list[TruePerson] = Truth(self.body, self.space).people(self.batch)
-
-    @cached_property
-    def perceived(self) -> list[PersonLabels]:
-        """Labels as the sender estimates them, with the weights of the first use."""
-        return [labels for labels, _ in CropSender().predict(self.batch)]
 
     @cached_property
     def frames(self) -> list[tuple[ByteArray, FloatArray]]:
@@ -238,17 +232,17 @@ def misread_kinds(test: TestPeople) -> list[float]:
     return wrong
 
 
-FIGURES: Mapping[str, Mapping[str, Figure]] = {
-    "perception": {"joints, estimated, mm": perceived_joints},
-    "detector": {"people missed, share": missed_people},
-    "verifier": {"wrong verdicts, share": wrong_verdicts},
-    "semantics": {"joints, estimated, mm": perceived_joints},
-    "confidence": {"Brier score of limbs": confidence_error},
-    "clothing": {"clothes, estimated, mm": perceived_clothes},
-    "wears": {"kinds misread, share": misread_kinds},
-    "diffusion": {"clothes, half known, mm": generated_outfits},
-    "atlas_completion": {"unseen colours, of 255": unseen_colours},
-    "image_channel": {"picture, of 255": transmitted_pictures},
-    "picture_diffusion": {"picture, of 255": completed_pictures},
+FIGURES: Mapping[str, Figure] = {
+    "perception": perceived_joints,
+    "detector": missed_people,
+    "verifier": wrong_verdicts,
+    "semantics": perceived_joints,
+    "confidence": confidence_error,
+    "clothing": perceived_clothes,
+    "wears": misread_kinds,
+    "diffusion": generated_outfits,
+    "atlas_completion": unseen_colours,
+    "image_channel": transmitted_pictures,
+    "picture_diffusion": completed_pictures,
 }
-"""Network → what is measured → how."""
+"""Network → its figure."""

@@ -24,8 +24,6 @@ Pose on the same crops beside it.
 
 `--held-out` takes only the photographs that are held back from trainings.
 
---sheet writes a picture (`tests.bench.sheet`) of the first 24 photographs with an annotated person of 200 pixels.
-
 """
 
 import argparse
@@ -44,11 +42,9 @@ from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
-from tests.bench.sheet import pictured, write_sheet
 from tests.bench.whole_system import Rebuilt, WholeSystem
 
 QUICK_FRAMES = 40
-_SHEET_PHOTOGRAPHS, _SHEET_LEAST_PX, _TILE_PX = 24, 200, (240, 240)
 
 
 def read_frames(folder: str, *, held_out_only: bool) -> list[CapturedFrame]:
@@ -115,15 +111,6 @@ def silhouette_ious(rebuilt: Rebuilt, system: WholeSystem) -> list[tuple[float, 
     return ious
 
 
-def shown_on_sheet(
-    frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
-) -> list[CapturedFrame]:
-    """The first photographs that show somebody large."""
-    people = ((frame, annotations.get(image_id(frame.source) or -1, [])) for frame in frames)
-    large = [frame for frame, own in people if any(person.height_px >= _SHEET_LEAST_PX for person in own)]
-    return large[:_SHEET_PHOTOGRAPHS]
-
-
 def compare_in_boxes(
     frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]], peer: Path | None
 ) -> dict[str, dict[str, float]]:
@@ -154,9 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--peer", type=Path, metavar="PYTHON", help="of an environment with mediapipe, which is measured beside ours"
     )
-    parser.add_argument(
-        "--sheet", type=Path, metavar="FILE", help="write a picture of some photographs to this PNG file"
-    )
     return report.run(parser, _work, arguments)
 
 
@@ -168,10 +152,6 @@ def _work(options: argparse.Namespace) -> None:
     print(f"{options.folder}, {report.machine_line()}\n")
     systems = run_images(frames, system, annotations)
     print(report.table(systems))
-    if options.sheet:
-        shown = shown_on_sheet(frames, annotations)
-        own = WholeSystem(TrackerConfig(options.max_people))
-        write_sheet(options.sheet, [pictured(frame, own) for frame in shown], _TILE_PX)
     in_boxes = compare_in_boxes(frames, annotations, options.peer) if annotations else {}
     if in_boxes:
         print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")

@@ -16,7 +16,6 @@ from sender.perception.config import TrackerConfig
 from sender.perception.stage import ObservedPerson
 from sender.wears.stage import WearsReader, WearsStage
 from tests.bench.perceived import FrameSender
-from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import CodecPair, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver
 
@@ -79,17 +78,13 @@ class WholeSystem:
         sizes = {**passed.encoded.bytes_by_group, "wears": float(sum(len(blob.data) for blob in blobs))}
         return Sent(observed, labels, passed.frame, sizes, self._received.worn)
 
-    def receive(self, sent: Sent, colours: PublishedColours | None = None) -> Rebuilt:
-        """Rebuilds the people of a frame, with the colours that have arrived."""
-        arrived, textures = sent.arrived, None if colours is None else colours.textures
-        people = self.receiver.reconstruct(arrived.people, arrived.camera, textures, wears=sent.worn)
-        return Rebuilt(sent.observed, arrived.camera, people)
+    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
+        """Passes one frame through all stages, without colours of the surface."""
+        sent = self.send(frame)
+        people = self.receiver.reconstruct(sent.arrived.people, sent.arrived.camera, wears=sent.worn)
+        return Rebuilt(sent.observed, sent.arrived.camera, people)
 
     def silhouettes(self, person: ReconstructedPerson, camera: Camera) -> tuple[BoolArray, BoolArray]:
         """(H, W) what the surface covers in the frame, and what the skinned body without clothes does."""
         surface, bare = person.surface, self.receiver.bare(person.labels)
         return depth_map(surface, camera) > 0, depth_map(bare, camera) > 0
-
-    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
-        """Passes one frame through all stages, without colours of the surface."""
-        return self.receive(self.send(frame))

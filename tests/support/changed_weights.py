@@ -20,14 +20,6 @@ def zeroed(tensor: Tensor) -> Tensor:
     return torch.zeros_like(tensor)
 
 
-def shuffled(tensor: Tensor) -> Tensor:
-    """The same values at random places; vectors and integers as they are."""
-    if tensor.ndim < 2 or not tensor.is_floating_point():
-        return tensor
-    order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(1))
-    return tensor.flatten()[order].view_as(tensor)
-
-
 @contextmanager
 def changed_weights(changed: str, change: Change) -> Iterator[None]:
     """Every load of the entry `changed` within the context has changed tensors."""

@@ -72,14 +72,6 @@ async def _write(target: Target, *blocks: bytes, encrypted: bool) -> Result:
     return refused(f"closed, {answer} bytes came back")
 
 
-async def half_open(target: Target, rng: random.Random) -> Result:
-    """Connections that send nothing."""
-    pipes = [await _open(target, encrypted=rng.random() < 0.3) for _ in range(40)]
-    await asyncio.sleep(_HOLD_S)
-    await _close(*pipes)
-    return harmless()
-
-
 async def garbage(target: Target, rng: random.Random) -> Result:
     """Noise where TLS or HTTP/2 is expected."""
     starts = [b"", b"\x16\x03\x01", b"\x16\x03\x01\xff\xff\x01", _PREFACE, _PREFACE + _SETTINGS, b"SSH-2.0-x\r\n"]
@@ -223,7 +215,6 @@ async def crowds(target: Target, rng: random.Random) -> Result:
 
 
 ATTACKS: dict[str, Attack] = by_name(
-    half_open,
     garbage,
     slow_writer,
     http_2_frames,

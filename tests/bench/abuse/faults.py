@@ -76,14 +76,6 @@ def kill_durable_sender(bed: Testbed, rng: random.Random) -> Result:
     return recover(bed, "sender killed")
 
 
-def stop_durable_sender(bed: Testbed, rng: random.Random) -> Result:
-    """SIGSTOP, SIGCONT of the sender with complete delivery."""
-    bed.durable.signal(signal.SIGSTOP)
-    time.sleep(rng.uniform(0.5, _HOLD_S))
-    bed.durable.signal(signal.SIGCONT)
-    return recover(bed, "sender stopped and continued")
-
-
 def network_cut(bed: Testbed, rng: random.Random) -> Result:
     """The honest senders' connections are reset, several times in a row."""
     for _ in range(rng.randint(1, 5)):
@@ -183,15 +175,6 @@ def index_damaged(bed: Testbed, rng: random.Random) -> Result:
     return Result(Outcome.HANG, problem) if problem else recover(bed, "index damaged")
 
 
-def torn_line(bed: Testbed, rng: random.Random) -> Result:
-    """A killed receiver leaves half a line behind."""
-    bed.receiver.kill()
-    with open(bed.out / "frames.jsonl", "ab") as file:
-        file.write(b'{"seq": 1, "session": 1, "source": "to')
-    bed.restart_receiver()
-    return recover(bed, "half a line")
-
-
 def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
     """Certificate and tokens are unreadable for a while; the running receiver keeps the old ones."""
     path: Path = rng.choice([bed.certificates / "receiver.pem", bed.token_table])
@@ -204,7 +187,7 @@ def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
 
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
-    "faults": by_name(kill_receiver, terminate_receiver, stop_receiver, kill_durable_sender, stop_durable_sender),
+    "faults": by_name(kill_receiver, terminate_receiver, stop_receiver, kill_durable_sender),
     "network": by_name(network_cut, network_silent),
     "theft": {theft_over_a_restart.__name__: theft_over_a_restart},
     "files": by_name(
@@ -212,7 +195,6 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
         files_moved,
         lines_removed,
         index_damaged,
-        torn_line,
         certificate_damaged,
     ),
 }

@@ -109,24 +109,6 @@ async def wrong_checksum(target: Target, rng: random.Random) -> Result:
         return await _drained(stream)
 
 
-async def out_of_order(target: Target, rng: random.Random) -> Result:
-    """Chunks of several blobs in random order, some of them left out."""
-    parts = [part for number in range(1, 4) for part in chunks(number, rng.randbytes(50_000), key=number)]
-    rng.shuffle(parts)
-    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
-        for part in parts[:-2]:
-            await stream.send(part)
-        return await _drained(stream)
-
-
-async def many_begun(target: Target, rng: random.Random) -> Result:
-    """Many blobs of the largest announced size that are begun and left; the receiver keeps at most one."""
-    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
-        for number in range(1, 101):
-            await stream.send(Chunk(number, 0, bytes(MAX_CHUNK_BYTES), TEXTURE, number % 256, MAX_BLOB_BYTES, 0))
-        return await _drained(stream)
-
-
 async def absurd_frames(target: Target, rng: random.Random) -> Result:
     """Packets that are right in form: refused, or decoded within the bounds of the labels."""
     packets = hostile_frames(_generator(rng), FrameCodec(target.model))
@@ -203,8 +185,6 @@ async def oversized_message(target: Target, rng: random.Random) -> Result:
 ATTACKS: dict[str, Attack] = by_name(
     endless_blob,
     wrong_checksum,
-    out_of_order,
-    many_begun,
     absurd_frames,
     mutated_frames,
     absurd_messages,

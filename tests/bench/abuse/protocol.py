@@ -20,7 +20,7 @@ from common.wire.convert import (
     FrameMessage,
     Heartbeat,
 )
-from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
+from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target, hello
 
 _NOW_NS = 1_800_000_000 * 10**9
@@ -52,16 +52,6 @@ async def no_hello_first(target: Target, rng: random.Random) -> Result:
     return wrong("the stream ended in order") if ended.code == "OK" else result_of(ended)
 
 
-async def second_hello(target: Target, rng: random.Random) -> Result:
-    """A second Hello on one stream, of the same session or of another one."""
-    identity = Identity.make(rng)
-    second = rng.choice([identity, Identity.make(rng)])
-    async with HostileClient(target).session(identity) as (stream, _):
-        await stream.send(hello(target, second, resume=rng.random() < 0.5))
-        answer = await acknowledgement(stream)
-        return refused() if answer.status is AckStatus.REJECTED else wrong(str(answer))
-
-
 async def same_session_at_once(target: Target, rng: random.Random) -> Result:
     """Many streams say Hello with one session id at the same time; each takes it from the one before."""
     identity, resume = Identity.make(rng), rng.random() < 0.5
@@ -88,16 +78,6 @@ async def heartbeat_flood(target: Target, rng: random.Random) -> Result:
                 Heartbeat(rng.getrandbits(61), clock_offset_ns=-(2**62), padding=bytes(MAX_PADDING_BYTES))
             )
         await stream.send(Drain())
-        return result_of(await stream.end())
-
-
-async def window_exceeded(target: Target, rng: random.Random) -> Result:
-    """More frames than the window, without waiting for acknowledgements."""
-    codec = FrameCodec(target.model)
-    frames = [empty_frame(codec, sequence) for sequence in range(100)]
-    async with HostileClient(target).session(Identity.make(rng)) as (stream, _):
-        for frame in frames:
-            await stream.send(frame)
         return result_of(await stream.end())
 
 
@@ -182,10 +162,8 @@ async def abrupt_ends(target: Target, rng: random.Random) -> Result:
 
 ATTACKS: dict[str, Attack] = by_name(
     no_hello_first,
-    second_hello,
     same_session_at_once,
     heartbeat_flood,
-    window_exceeded,
     sequences_out_of_order,
     last_sequence_then_resume,
     wrong_versions,

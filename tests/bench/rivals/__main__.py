@@ -33,7 +33,7 @@ from tests.bench.moving_clips import MovingClipRenderer
 from tests.bench.rivals import plots
 from tests.bench.rivals.bodies import Figures
 from tests.bench.rivals.clips import PerceivedClip, demo_clip, perceive, rendered_clip
-from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates, summary
+from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates
 from tests.bench.rivals.scenarios import StageTimes, as_figures, scenario_a, scenario_b
 from tests.bench.rivals.systems import FAMILIES, OURS, Result, Systems, missing
 
@@ -105,7 +105,6 @@ def _work(options: argparse.Namespace) -> None:
     for criterion, (key, error) in criteria(comparison).items():
         print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
     print(f"\nscenario A\n\n{report.table(as_figures(a))}\n\nscenario B\n\n{report.table(as_figures(b))}\n")
-    print("\n".join(summary(rates)))
     report.write_json(
         options,
         everything,

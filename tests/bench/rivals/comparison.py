@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.bench.measures import mean_by_key
 from tests.bench.rivals.bodies import Figures
-from tests.bench.rivals.systems import FAMILIES, OURS, RAW, RAW_ZSTD, STILLS, VIDEOS, Result
+from tests.bench.rivals.systems import FAMILIES, OURS, Result
 
 Bound = Literal["none", "at_least", "at_most"]
 Curve = Sequence[tuple[float, float]]
@@ -143,32 +143,3 @@ def ratio_bound(rival: Bound, ours: Bound) -> str:
 
 
 BOUND_WORDS: Mapping[str, str] = {"none": "", "at_least": "at least ", "at_most": "at most ", "unknown": "about "}
-
-
-RIVALS: Mapping[str, tuple[str, ...]] = {
-    "best raw numbers": (RAW, RAW_ZSTD),
-    "best video": tuple(VIDEOS),
-    "Draco": ("Draco",),
-    "best crops": tuple(STILLS),
-}
-"""Rival → the systems of which the cheapest counts."""
-
-
-def summary(rates: Mapping[str, Mapping[str, Rates]]) -> list[str]:
-    """Our rate by each criterion, then one line for each rival and criterion."""
-    lines = []
-    for criterion, found in rates.items():
-        if OURS in found:
-            bound, size = BOUND_WORDS[str(found[OURS]["bound"])], found[OURS]["bytes_per_frame"]
-            lines.append(f"{OURS}, {criterion}: {bound}{size:.1f} bytes a frame")
-    for rival, families in RIVALS.items():
-        for criterion, by_family in rates.items():
-            ran = [by_family[family] for family in families if family in by_family]
-            if not ran:
-                lines.append(f"{rival}, {criterion}: not run")
-                continue
-            # A system that does not reach the error does not win against one that does.
-            best = min(ran, key=lambda rate: (rate["bound"] == "at_least", rate["ratio"]))
-            words = f"{BOUND_WORDS[str(best['ratio_bound'])]}{best['ratio']:.3g}×"
-            lines.append(f"{rival}, {criterion}: {words} the bytes of {OURS}")
-    return lines

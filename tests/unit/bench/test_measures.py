@@ -51,23 +51,6 @@ def test_surface_distances_of_shifted_planes_concentric_spheres_and_a_mesh_to_it
     assert measures.surface_distances(ball, ball, samples=500)["chamfer_mm"] < 1e-3, "no sampling floor"
 
 
-def test_point_to_surface_ignores_missing_parts() -> None:
-    """A half is close to the truth everywhere, but incomplete, which only Chamfer shows."""
-    whole = sphere()
-    half = Surface(whole.vertices, whole.faces[whole.triangles_center[:, 2] > 0])
-    distances = measures.surface_distances(half, surface_of(whole))
-
-    assert distances["p2s_mm"] < 1
-    assert distances["chamfer_mm"] > 100
-
-
-def test_normal_consistency_of_crossing_planes() -> None:
-    flat = plane(0.0)
-    upright = Surface(flat.corners.reshape(-1, 3)[:, [2, 0, 1]], np.arange(len(flat.corners) * 3).reshape(-1, 3))
-
-    assert measures.surface_distances(flat, upright)["normal_consistency"] == pytest.approx(0, abs=1e-9)
-
-
 def test_squared_distance_to_inside_edge_and_corner() -> None:
     triangle = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     points = np.array([[0.2, 0.2, 0.5], [0.5, -2.0, 0.0], [-3.0, -4.0, 0.0], [1.0, 1.0, 0.0]])
@@ -75,12 +58,6 @@ def test_squared_distance_to_inside_edge_and_corner() -> None:
     found = measures.squared_distance(points, np.tile(triangle, (4, 1, 1)))
 
     np.testing.assert_allclose(found, [0.25, 4.0, 25.0, 0.5])
-
-
-def test_squared_distance_to_a_triangle_without_area() -> None:
-    line = np.array([[[0.0, 0, 0], [1, 0, 0], [0.5, 0, 0]]])
-
-    np.testing.assert_allclose(measures.squared_distance(np.array([[0.5, 2.0, 0.0]]), line), [4.0])
 
 
 def test_samples_are_uniform_over_area() -> None:
@@ -99,13 +76,6 @@ def test_is_watertight_piece() -> None:
     assert measures.is_watertight_piece(ball.vertices, ball.faces)
     assert not measures.is_watertight_piece(ball.vertices, ball.faces[1:])
     assert not measures.is_watertight_piece(*both)
-
-
-def test_intersection_over_union() -> None:
-    left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
-    assert measures.intersection_over_union(left, right) == 1.0
-    left[:, :2], right[:, 1:3] = True, True
-    assert measures.intersection_over_union(left, right) == pytest.approx(1 / 3)
 
 
 def test_view_figures_of_equal_and_opposite_images() -> None:
