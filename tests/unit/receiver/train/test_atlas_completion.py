@@ -101,5 +101,5 @@ def test_folder_without_atlases_is_an_error(flags: list[str], tmp_path: Path) ->
     with pytest.raises(SourceError, match="cannot read"):
         recipe.prepare()
     (tmp_path / "train" / "0.npz").unlink()
-    with pytest.raises(SourceError, match="observed_atlases"):
+    with pytest.raises(SourceError, match=r"atlases\.observed"):
         recipe.prepare()
