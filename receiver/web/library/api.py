@@ -10,11 +10,12 @@ from fastapi.responses import JSONResponse
 from starlette.responses import FileResponse, StreamingResponse
 
 from common.errors import UsageError
+from receiver.mesh.formats import FORMATS
 from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.accounts.identity import Holder, Visitor
 from receiver.web.library.clips import FIELD
-from receiver.web.library.downloads import FORMATS, chunks, zipped
+from receiver.web.library.downloads import chunks, zipped
 from receiver.web.library.permissions import Manager, site_of
 from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
@@ -26,7 +27,6 @@ from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, begun, cancel_
 _MAX_PAGE = 200
 # A browser may keep a mesh: a published file never changes.
 _KEPT = {"cache-control": "private, max-age=3600"}
-_MESH_TYPES = {".glb": "model/gltf-binary", ".obj": "model/obj", ".ply": "application/octet-stream"}
 
 Number = Annotated[int, PathParameter(ge=1, lt=2**31)]
 MeshName = Annotated[str, PathParameter(max_length=60)]
@@ -61,7 +61,7 @@ ToChange = Annotated[SessionState, Depends(_to_change)]
 
 
 def library_api() -> APIRouter:
-    """The routes `/api/sessions` and `/meshes`."""
+    """The routes `/api/sessions`."""
     api = APIRouter(tags=["sessions"])
     path = "/api/sessions/{number}"
     reading, writing = (401, 404, 422), problems(400, 401, 403, 404, 409, 413, 422, 503)
@@ -78,7 +78,6 @@ def library_api() -> APIRouter:
     api.get(f"{path}/thumbnail", **_file(*reading))(get_thumbnail)
     api.get(f"{path}/meshes/{{name}}", **_file(*reading))(get_session_mesh)
     api.get(f"{path}/download/{{kind}}", **_file(*reading, 429, 503))(download)
-    api.get("/meshes/{name}", **_file(*reading))(get_mesh)
     small = APIRouter(route_class=SmallBodyRoute)
     small.patch(path, responses=writing)(rename)
     small.delete(path, status_code=204, responses=writing)(delete)
@@ -98,14 +97,6 @@ async def list_sessions(request: Request, manager: Watching) -> SessionsShown:
     site = site_of(request)
     seen = [site.shown(state, manager) for state in site.library.sessions() if manager.may_see(state)]
     return SessionsShown(sessions=seen)
-
-
-async def get_mesh(name: MeshName, request: Request, manager: Watching) -> FileResponse:
-    """A mesh file."""
-    state = site_of(request).library.of_mesh(name)
-    if state is not None and not manager.may_see(state):
-        raise problem(404, "there is no such mesh")
-    return await _mesh_file(request, name)
 
 
 async def upload_clip(request: Request, identity: Holder) -> Response:
@@ -150,10 +141,13 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
 
 async def get_session_mesh(name: MeshName, request: Request, state: Found) -> FileResponse:
     """A mesh file of a session."""
-    site_of(request).library.usage.touched(state.number)
-    if session_of_file(name) != state.number:
+    library = site_of(request).library
+    library.usage.touched(state.number)
+    path = library.out / "meshes" / name
+    its_own = session_of_file(name) == state.number and MESH_NAME.fullmatch(name)
+    if not its_own or not await anyio.to_thread.run_sync(path.is_file):
         raise problem(404, "there is no such mesh")
-    return await _mesh_file(request, name)
+    return FileResponse(path, media_type=FORMATS[path.suffix[1:]].media_type, headers=_KEPT)
 
 
 async def download(kind: Format, request: Request, state: Found) -> Response:
@@ -176,7 +170,8 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
             raise retry_later(429, "other sessions are being exported: try again in a minute", 60.0) from error
         content, ending = chunks(file), "zip" if made == "zip" else kind
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}
-    return StreamingResponse(content, media_type=FORMATS[ending], headers=headers)
+    media_type = "application/zip" if ending == "zip" else FORMATS[ending].media_type
+    return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
 async def rename(given: NameGiven, request: Request, manager: Watching, state: ToChange) -> SessionShown:
@@ -201,10 +196,3 @@ def _existing(request: Request, number: int, manager: Manager) -> SessionState:
     if state is None or not manager.may_see(state):
         raise problem(404, "there is no such session")
     return state
-
-
-async def _mesh_file(request: Request, name: str) -> FileResponse:
-    path = site_of(request).library.out / "meshes" / name
-    if not MESH_NAME.fullmatch(name) or not await anyio.to_thread.run_sync(path.is_file):
-        raise problem(404, "there is no such mesh")
-    return FileResponse(path, media_type=_MESH_TYPES[path.suffix], headers=_KEPT)

@@ -19,14 +19,6 @@ from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.publish.session_usage import SessionUsage
 from receiver.web.uploads.jobs import Places
 
-FORMATS = {
-    "glb": "model/gltf-binary",
-    "usdz": "model/vnd.usdz+zip",
-    "bvh": "application/octet-stream",
-    "zip": "application/zip",
-}
-"""What sessions are downloaded as, and its type."""
-
 _EXPORT_TIMEOUT_S = 600.0
 _AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
 _NICE = 10

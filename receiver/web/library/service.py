@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from receiver.publish.session_deletion import SessionInUse, session_of_file
+from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
@@ -54,11 +54,6 @@ class Library:
     def of_identifier(self, identifier: str) -> SessionState | None:
         """The session of an id, also one that is being made or has no frames; None if there is none."""
         return next((state for state in self._directory.sessions() if state.identifier == identifier), None)
-
-    def of_mesh(self, name: str) -> SessionState | None:
-        """The session of a mesh file, as `of_identifier`."""
-        number = session_of_file(name)
-        return next((state for state in self._directory.sessions() if state.number == number), None)
 
     def clips_of(self, account: str) -> list[SessionState]:
         """The sessions of clips that an account has uploaded."""

@@ -17,23 +17,17 @@ from starlette.requests import HTTPConnection
 from common.errors import UsageError
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
+from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Holder
 from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
-from receiver.web.library.downloads import FORMATS
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
 from receiver.web.problems import problem, problems
 from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, as_problem, begun, finished, form_body, lines
 
-_MEDIA_TYPES = {
-    "obj": "model/obj",
-    "glb": "model/gltf-binary",
-    "ply": "application/octet-stream",
-    "jpg": "image/jpeg",
-    "usdz": FORMATS["usdz"],
-}
+_MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FORMATS.items()}
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
 Words = Annotated[Sequence[str], Query(max_length=8)]
 Row = list[float | None]

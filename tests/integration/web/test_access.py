@@ -23,11 +23,10 @@ TOKEN = "a-secret-of-the-address"
 async def test_loopback_page_is_for_who_has_its_address(tmp_path: Path) -> None:
     async with served(tmp_path, token=TOKEN) as page:
         port = page.address.port
-        (page.out / "meshes" / "000003.glb").write_bytes(b"glTF")
         for headers in ({}, {"cookie": f"bodywire_page_{port}=x"}, {"authorization": "Bearer x"}):
             async with httpx.AsyncClient(base_url=page.url, headers=headers) as stranger:
                 assert (await stranger.get("/")).status_code == 200
-                for path in ("/meshes/000003.glb", "/api/sessions?token=", "/api/sessions/1/frames?token=x"):
+                for path in ("/api/sessions/1/meshes/3.glb", "/api/sessions?token=", "/api/sessions/1/frames?token=x"):
                     answer = await stranger.get(path)
                     assert answer.status_code == 401 and "address that the receiver has printed" in answer.text
             with pytest.raises(InvalidStatus):
@@ -35,16 +34,16 @@ async def test_loopback_page_is_for_who_has_its_address(tmp_path: Path) -> None:
         async with httpx.AsyncClient(base_url=page.url, follow_redirects=True) as browser:
             opened = await browser.get(f"/?token={TOKEN}")
             assert opened.status_code == 200 and "token" not in str(opened.url)
-            assert (await browser.get("/meshes/000003.glb")).content == b"glTF"
+            assert (await browser.get("/api/sessions")).status_code == 200
             cookie = f"bodywire_page_{port}={browser.cookies[f'bodywire_page_{port}']}"
         async with page.watch(additional_headers={"cookie": cookie}) as watching:
             assert json.loads(await watching.recv())["type"] == "hello"
         async with httpx.AsyncClient(base_url=page.url) as program:
             bearer = {"authorization": f"Bearer {TOKEN}"}
-            assert (await program.get("/meshes/000003.glb", headers=bearer)).content == b"glTF"
-            assert (await program.get(f"/meshes/000003.glb?token={TOKEN}")).content == b"glTF"
+            assert (await program.get("/api/sessions", headers=bearer)).status_code == 200
+            assert (await program.get(f"/api/sessions?token={TOKEN}")).status_code == 200
             account = {"authorization": "Bearer bw_anna"}
-            assert (await program.get("/meshes/000003.glb", headers=account)).content == b"glTF"
+            assert (await program.get("/api/sessions", headers=account)).status_code == 200
 
 
 @pytest.mark.parametrize("token", [TOKEN, "none"])

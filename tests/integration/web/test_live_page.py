@@ -291,7 +291,7 @@ async def test_page_that_needs_an_account(tmp_path: Path) -> None:
         async with page.watch(additional_headers={"authorization": "Bearer bw_anna"}) as browser:
             assert json.loads(await browser.recv())["type"] == "hello"
         async with httpx.AsyncClient(base_url=page.url) as client:
-            for path in ("/api/sessions", "/api/sessions/1/frames", "/meshes/000000.glb"):
+            for path in ("/api/sessions", "/api/sessions/1/frames", "/api/sessions/1/meshes/000000.glb"):
                 assert (await client.get(path)).status_code == 401
                 signed_in = await client.get(path, headers={"authorization": "Bearer bw_anna"})
                 assert signed_in.status_code in (200, 404)
@@ -353,13 +353,13 @@ async def test_frames_and_meshes_on_disk(page: Page) -> None:
         assert line == record.as_dict(1)
         assert (await client.get("/api/sessions/1/frames?after=3")).json()["frames"] == []
         assert (await client.get("/api/sessions/2/frames")).status_code == 404
-        assert (await client.get("/meshes/000003.glb")).content == b"glTF"
-        for path in ("/meshes/000004.glb", "/meshes/..%2fsecret.json", "/meshes/secret.json"):
-            assert (await client.get(path)).status_code == 404
+        assert (await client.get("/api/sessions/1/meshes/000003.glb")).content == b"glTF"
+        for name in ("000004.glb", "..%2fsecret.json", "secret.json"):
+            assert (await client.get(f"/api/sessions/1/meshes/{name}")).status_code == 404
         for path in ("/api/sessions/0/frames", "/api/sessions/x/frames", "/api/sessions/1/frames?limit=100000"):
             assert (await client.get(path)).status_code == 422
     assert page.count("requests_total", method="GET", route="/api/sessions/{number}/frames", status="200") == 2
-    assert page.count("requests_total", method="GET", route="/meshes/{name}", status="404") == 2
+    assert page.count("requests_total", method="GET", route="/api/sessions/{number}/meshes/{name}", status="404") == 2
 
 
 async def test_busy_port_is_an_error_unless_it_is_the_default(page: Page) -> None:
