@@ -4,7 +4,6 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from common.arrays import ByteArray, Image
@@ -91,9 +90,3 @@ def decode(network: ImageChannel, signal: Signal, received: Received, decoder: D
         decoded = network.decode(scattered(received.symbols, lengths), statistics, snr_db, lengths)
         pictures = decoded.pictures if decoder is None else completed(decoder, decoded)
     return as_image(pictures)[: signal.size[0], : signal.size[1]]
-
-
-def psnr_db(picture: Image, original: Image) -> float:
-    """Peak signal-to-noise ratio of 8-bit RGB."""
-    error = float(np.square(picture.astype(np.float64) - original).mean())
-    return 10 * math.log10(255**2 / max(error, 1e-10))

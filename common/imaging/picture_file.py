@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pictures
-from PIL.PngImagePlugin import PngInfo
 
 from common.arrays import Image
 from common.errors import OutputError, SourceError
@@ -23,24 +22,14 @@ def read_picture(path: Path) -> Image:
         raise SourceError(f"{path}: cannot be read as a picture") from error
 
 
-def write_picture(path: Path, picture: Image, comment: str = "") -> None:
-    """Writes JPEG if the name ends with .jpg or .jpeg, else PNG.
-
-    Args:
-        picture: (height, width, 3) RGB.
-        comment: is put into the file's metadata: PNG's text `Comment`, JPEG's comment segment.
+def write_picture(path: Path, picture: Image) -> None:
+    """Writes an RGB picture (height, width, 3) as JPEG if the name ends with .jpg or .jpeg, else as PNG.
 
     Raises:
         OutputError: the file cannot be written.
     """
     stream = io.BytesIO()
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        Pictures.fromarray(picture).save(stream, "JPEG", comment=comment.encode())
-    else:
-        metadata = PngInfo()
-        if comment:
-            metadata.add_text("Comment", comment)
-        Pictures.fromarray(picture).save(stream, "PNG", pnginfo=metadata)
+    Pictures.fromarray(picture).save(stream, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
     try:
         atomic_write(path, stream.getvalue())
     except OSError as error:

@@ -45,7 +45,7 @@ from common.channel.diffusion import DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import capacity_bits, carry
 from common.channel.state import LENGTHS, ChannelState
-from common.channel.transmission import decode, encode, load_network, psnr_db
+from common.channel.transmission import decode, encode, load_network
 from common.frames import Camera
 from common.imaging.entropy import Statistics, expected_bits
 from common.imaging.focal_length import guessed_focal_px
@@ -172,6 +172,12 @@ def webp_at_capacity(case: Case, channel: ChannelState, rate: Fraction, _: int) 
         if best is None or psnr_db(picture, case.picture) > psnr_db(best.picture, case.picture):
             best = Sent(picture, 8 * len(data) / capacity_bits(channel) / case.picture.size)
     return best
+
+
+def psnr_db(picture: Image, original: Image) -> float:
+    """Peak signal-to-noise ratio of 8-bit RGB."""
+    error = float(np.square(picture.astype(np.float64) - original).mean())
+    return 10 * math.log10(255**2 / max(error, 1e-10))
 
 
 def _webp(picture: Image, quality: int) -> bytes:

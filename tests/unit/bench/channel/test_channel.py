@@ -9,7 +9,6 @@ import torch
 
 from common.arrays import Image
 from common.channel.state import LENGTHS, ChannelState
-from common.channel.transmission import psnr_db
 from common.imaging.entropy import Statistics
 from tests.bench.channel.__main__ import (
     Case,
@@ -18,6 +17,7 @@ from tests.bench.channel.__main__ import (
     Sent,
     means,
     measured,
+    psnr_db,
     webp_at_capacity,
 )
 from tests.support.tiny_image_channel import TINY

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pictures
+from skimage.metrics import peak_signal_noise_ratio
 
 from common.arrays import ByteArray, Image
 from common.channel.importance import map_bits
 from common.channel.physical import carry
 from common.channel.state import ChannelState
-from common.channel.transmission import decode, encode, load_network, psnr_db
+from common.channel.transmission import decode, encode, load_network
 from tests.support.demo_clip import demo_pictures
 
 AWGN = ChannelState(4.0)
@@ -40,7 +41,7 @@ def test_important_positions_get_more_symbols_and_less_error_at_the_same_rate() 
         shares.append(float(signal.lengths[0, 2:6, 2:6].sum() / signal.lengths.sum()))
         side_uses.append(signal.side_uses)
         arrived = decode(network, signal, carry(AWGN, signal.symbols, torch.Generator().manual_seed(0)))
-        quality_db.append(psnr_db(arrived[PERSON, PERSON], picture[PERSON, PERSON]))
+        quality_db.append(peak_signal_noise_ratio(picture[PERSON, PERSON], arrived[PERSON, PERSON]))
     assert shares[1] > 1.5 * shares[0] and quality_db[1] > quality_db[0] + 0.5
     # The map is sent at capacity.
     assert side_uses[1] - side_uses[0] == pytest.approx(map_bits(levels()) / np.log2(1 + 10**0.4), abs=1.01)
