@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.body.anatomy import (
     MIRROR_SIGNS,
@@ -29,20 +29,6 @@ from sender.perception.network.output import PerceptionOutput
 # Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
 _ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 _MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
-
-
-class FlipAugmentation(nn.Module):
-    """Crops (B, 3, S, S), 0…1 RGB → `PerceptionOutput` of B crops, from 2 B passes of the network."""
-
-    def __init__(self, net: PerceptionNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
-        count = len(image_B3SS)
-        both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
-        output = self.net(both.contiguous(memory_format=torch.channels_last))
-        return with_peaks(self.net, mean([output[:count], mirrored(output[count:])]))
 
 
 def with_peaks(net: PerceptionNet, average: PerceptionOutput) -> PerceptionOutput:

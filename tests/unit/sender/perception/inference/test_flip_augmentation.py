@@ -5,11 +5,12 @@ import torch
 
 from common.body.model import BodyModel
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.inference.flip_augmentation import FlipAugmentation, mean, mirrored
+from sender.perception.inference.flip_augmentation import mean, mirrored
 from sender.perception.network.keypoints import cell_centres, peak_positions
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput, mask_moments
 from sender.train.crops.batches import CropBatch, mirror
+from sender.train.perception import FlipAugmentation
 from tests.unit.sender.train.crops.test_batches import random_crops
 from tests.unit.sender.train.crops.test_multi_task_loss import perfect
 
