@@ -14,7 +14,6 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
-from common.wears import Wears
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import FrameDecoder, SessionDecoder
@@ -162,16 +161,21 @@ class ReceiverPipeline:
             observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival, state.decoder)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         state.people.begin(decoded.frame)
-        wears = state.people.wears.newest
-        result = await self._reconstruct(session, state, decoded.frame, arrival, state.people.wears.worn)
-        if result is None:
+        may_drop = _priority(session) is Priority.LIVE
+        request = result = None
+        if not (may_drop and arrival.superseded.is_set() and self._left_s(arrival) < 0):
+            request = await self._request(session, state, decoded.frame)
+            result = await (self._in_time(request, arrival) if may_drop else self._engine.reconstruct(request))
+        if request is None or result is None:
             self._drop_late(session, state)
             return FrameOutcome.LATE
         for stage, spent_ms in result.stages_ms.items():
             self._metrics.stage_took(stage, spent_ms)
         stages_ms.update(result.stages_ms)
         with self._output.attempt():
-            record = await self._publisher.publish(session, state.writer, decoded, result, stages_ms, wears)
+            record = await self._publisher.publish(
+                session, state.writer, decoded, result, stages_ms, request.appearance
+            )
         for observer in state.observers:
             observer.frame_published(state.writer.number, record, result.people)
         return FrameOutcome.PUBLISHED
@@ -249,34 +253,21 @@ class ReceiverPipeline:
         self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
         return decoded
 
-    async def _reconstruct(
-        self,
-        session: Session,
-        state: _SessionState,
-        labels: LabelFrame,
-        arrival: Arrival,
-        worn: Mapping[int, Wears],
-    ) -> ReconstructionResult | None:
-        """The people of a frame; None if it is late, at once or while it waits for the engine."""
-        may_drop = _priority(session) is Priority.LIVE
-        if may_drop and arrival.superseded.is_set() and self._left_s(arrival) < 0:
-            return None
+    async def _request(self, session: Session, state: _SessionState, labels: LabelFrame) -> ReconstructionRequest:
         labels = self._within_limit(session, state, labels)
-        if not session.real_time:
-            await state.people.textures.completed(person.identity for person in labels.people)
-        request = ReconstructionRequest(
+        return ReconstructionRequest(
             session.account,
             session.session_id,
             labels,
-            state.people.textures.of_next_frame(wait=session.real_time),
+            await state.people.appearance(labels, real_time=session.real_time),
             priority=_priority(session),
             still=not session.recorded,
             surfaces=state.writer.wants_meshes(labels.sequence)
             or any(observer.shows_surfaces(state.writer.number) for observer in state.observers),
-            wears=worn,
         )
-        if not may_drop:
-            return await self._engine.reconstruct(request)
+
+    async def _in_time(self, request: ReconstructionRequest, arrival: Arrival) -> ReconstructionResult | None:
+        """The people of a live frame; None if it gets late while it waits for the engine."""
         withdrawal = asyncio.create_task(self._withdraw_when_late(request, arrival))
         try:
             result = await self._engine.reconstruct(request)

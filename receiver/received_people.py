@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from common.blobs import TEXTURE, WEARS, Blob
 from common.frames import LabelFrame
+from receiver.engine.engine import PersonAppearance
 from receiver.texture.received_texture import ReceivedTextures
 from receiver.wears.received import ReceivedWears
 
@@ -12,7 +13,7 @@ BlobHandler = Callable[[Blob], None]
 
 
 class ReceivedPeople:
-    """The newest of everybody, by identity.
+    """What a session's newest blobs say of its people.
 
     Attributes:
         handlers: of blobs, by kind.
@@ -38,3 +39,11 @@ class ReceivedPeople:
                 received.forget(self._seen - people)
             self._source, self._seen = frame.source, set()
         self._seen |= people
+
+    async def appearance(self, frame: LabelFrame, *, real_time: bool) -> Mapping[int, PersonAppearance]:
+        """What is known of a frame's people, by identity; unless in real time, waits for what completes textures."""
+        worn = {person.identity: self.wears.of(person.identity) for person in frame.people}
+        if not real_time:
+            await self.textures.completed(worn)
+        textures = self.textures.of_next_frame(wait=real_time)
+        return {identity: PersonAppearance(textures.get(identity), *each) for identity, each in worn.items()}

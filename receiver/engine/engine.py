@@ -52,15 +52,32 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PersonAppearance:
+    """What blobs have told about a person; None while nothing is known.
+
+    Args:
+        texture: the atlas; a person without one has the colours of the body regions.  Pass the same object until
+            another tile arrives: preparing one takes some 10 ms.
+        wears: the posterior over what the person wears.
+        worn: the same, with the kinds that were drawn from it for as long as they stay plausible.
+    """
+
+    texture: ReceivedTexture | None = None
+    wears: Wears | None = None
+    worn: Wears | None = None
+
+
+_UNKNOWN = PersonAppearance()
+
+
+@dataclass(frozen=True, slots=True)
 class ReconstructionRequest:
     """One frame of one session.
 
     Args:
         account: the key of whom the session belongs to; accounts share an engine equally.
         session: the session's key; the sessions of an account share equally what the account gets.
-        textures: texture atlases by identity; a person without one has the colours of the body regions.  Pass the same
-            objects until others arrive: preparing one takes some 10 ms.
-        wears: by identity what people wear, as far as it is known.
+        appearance: by identity; people who are not in it are unknown.
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
         still: a picture, not a frame of a stream: surfaces are solved in the pose, so that they do not pass through
             themselves.
@@ -70,22 +87,30 @@ class ReconstructionRequest:
     account: Hashable
     session: Hashable
     frame: LabelFrame
-    textures: Mapping[int, ReceivedTexture] = field(default_factory=dict)
+    appearance: Mapping[int, PersonAppearance] = field(default_factory=dict)
     split_from: int | None = None
     priority: Priority = Priority.LIVE
     still: bool = False
     surfaces: bool = True
-    wears: Mapping[int, Wears] = field(default_factory=dict)
 
     @property
     def people_in_frame(self) -> int:
         """Number of people in the whole frame, which sets the resolution of the surfaces of a still."""
         return len(self.frame.people) if self.split_from is None else self.split_from
 
+    def appearance_of(self, person: PersonLabels) -> PersonAppearance:
+        """What is known of one of the frame's people."""
+        return self.appearance.get(person.identity, _UNKNOWN)
+
     def part(self, number: int) -> "ReconstructionRequest":
         """The request for one of the frame's people, by position."""
-        frame = replace(self.frame, people=(self.frame.people[number],))
-        return replace(self, frame=frame, split_from=self.people_in_frame)
+        person = self.frame.people[number]
+        return replace(
+            self,
+            frame=replace(self.frame, people=(person,)),
+            appearance={person.identity: self.appearance_of(person)},
+            split_from=self.people_in_frame,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,6 +124,7 @@ class ReconstructedPerson:
         joints_3d: (17, 3) metres.
         surface_corners: where the surface's triangles are in the texture of the body; None if that is not known.
         scale: how tall the person is, and how sure height and distance are.
+        worn: the clothes (`PersonAppearance.worn`).
     """
 
     labels: PersonLabels
@@ -108,6 +134,7 @@ class ReconstructedPerson:
     joints_3d: FloatArray
     surface_corners: TextureCorners | None = None
     scale: PersonScale | None = None
+    worn: Wears | None = None
 
     @property
     def surface_texture(self) -> MeshTexture | None:

@@ -122,8 +122,11 @@ class Reconstructor:
         with self._timed("decode", stages_ms):
             labelled = read_labels(people, self._labels)
         with self._timed("diffusion", stages_ms):
-            wears = [request.wears.get(person.identity) for request in requests for person in request.frame.people]
-            worn = [self._displacements.clothes(*pair) for pair in zip(people, wears, strict=True)]
+            worn = [
+                self._displacements.clothes(person, request.appearance_of(person).worn)
+                for request in requests
+                for person in request.frame.people
+            ]
         with self._timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, worn)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
@@ -149,6 +152,7 @@ class Reconstructor:
                     person.joints_3d,
                     None if person.request.still else self._surfaces.corners,
                     person.scale,
+                    person.request.appearance_of(person.labels).worn,
                 )
                 for person in frame.people
             )
@@ -164,7 +168,7 @@ class Reconstructor:
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
     ) -> _InferredPerson:
-        texture = request.textures.get(labels.identity)
+        texture = request.appearance_of(labels).texture
         paint = None if texture is None else self._painter.paint(texture, batch.colours[row])
         region_colours = batch.colours[row] if batch.coloured[row] else None
         return _InferredPerson(

@@ -7,8 +7,7 @@ from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame
 from common.frames import LabelFrame
 from common.io.telemetry import timed
-from common.wears import Wears
-from receiver.engine.engine import ReconstructedPerson, ReconstructionResult
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
@@ -39,20 +38,16 @@ class FramePublisher:
         decoded: DecodedFrame,
         result: ReconstructionResult,
         stages_ms: dict[str, float],
-        wears: Mapping[int, Wears],
+        appearance: Mapping[int, PersonAppearance],
     ) -> FrameRecord:
-        """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError.
-
-        Args:
-            wears: by identity what people wear, as far as it is known.
-        """
+        """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError."""
         people: list[PersonRecord] = []
         spent_ms = 0.0
 
         def write(part: Sequence[ReconstructedPerson]) -> None:
             nonlocal spent_ms
             with timed() as span:
-                people.extend(self._write_person(writer, decoded.frame, person, wears) for person in part)
+                people.extend(self._write_person(writer, decoded.frame, person, appearance) for person in part)
             spent_ms += span.ms
 
         def write_last() -> FrameRecord:
@@ -113,10 +108,10 @@ class FramePublisher:
         writer: SessionWriter,
         labels: LabelFrame,
         person: ReconstructedPerson,
-        wears: Mapping[int, Wears],
+        appearance: Mapping[int, PersonAppearance],
     ) -> PersonRecord:
         surface = body = None
-        worn = wears.get(person.labels.identity)
+        wears = appearance[person.labels.identity].wears
         self._metrics.person_published(person.labels.score, person.keypoints_2d[:, 2])
         number = person.labels.identity if len(labels.people) > 1 else None
         if writer.wants_meshes(labels.sequence):
@@ -132,6 +127,6 @@ class FramePublisher:
             person.joints_3d,
             surface,
             body,
-            worn.likeliest() if worn else {},
+            wears.likeliest() if wears else {},
             person.scale,
         )

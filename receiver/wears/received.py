@@ -1,6 +1,6 @@
 """What people wear, as it has arrived, and what they are dressed in."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from common.blobs import Blob
 from common.errors import MalformedPacket
@@ -10,25 +10,20 @@ from receiver.outfits.mixture import Kinds, kept_kinds
 
 
 class ReceivedWears:
-    """What the people of a session wear: blobs of the kind `WEARS`.
-
-    Mappings that were asked for stay as they are when others arrive: a request in the engine refers to them.
-    """
+    """What the people of a session wear: blobs of the kind `WEARS`."""
 
     def __init__(self) -> None:
-        self._newest: dict[int, Wears] = {}
-        self._kinds: dict[int, Kinds] = {}
-        self._worn: dict[int, Wears] = {}
+        self._newest: dict[int, tuple[Wears, Kinds]] = {}
 
-    @property
-    def newest(self) -> Mapping[int, Wears]:
-        """By identity what has arrived."""
-        return self._newest
+    def of(self, identity: int) -> tuple[Wears | None, Wears | None]:
+        """What has arrived of a person, and the same with the kinds that were drawn as known.
 
-    @property
-    def worn(self) -> Mapping[int, Wears]:
-        """By identity the kinds that were drawn, as known; they stay while the posterior finds them plausible."""
-        return self._worn
+        Kinds that were drawn stay while the posterior finds them plausible.
+        """
+        if identity not in self._newest:
+            return None, None
+        posterior, kinds = self._newest[identity]
+        return posterior, posterior.as_known(kinds)
 
     def take(self, blob: Blob) -> None:
         """Takes a blob of the kind. Raises MalformedPacket if it does not decode, or for its identity."""
@@ -36,19 +31,16 @@ class ReceivedWears:
         if identity >= IDENTITIES:
             raise MalformedPacket(f"clothes of person {identity}; identities end at {IDENTITIES - 1}")
         if blob.data == WITHDRAWN:
-            self.forget({identity})
+            self._newest.pop(identity, None)
             return
         try:
             posterior = Wears.decode(blob.data)
         except ValueError as error:
             raise MalformedPacket(str(error)) from error
-        self._newest = {**self._newest, identity: posterior}
-        self._kinds[identity] = kept_kinds(posterior, identity, self._kinds.get(identity, {}))
-        self._worn = {**self._worn, identity: posterior.as_known(self._kinds[identity])}
+        _, kinds = self._newest.get(identity, (posterior, {}))
+        self._newest[identity] = posterior, kept_kinds(posterior, identity, kinds)
 
     def forget(self, identities: Collection[int]) -> None:
         """Drops what these people wear."""
         for identity in identities:
-            self._kinds.pop(identity, None)
-        self._newest = {each: wears for each, wears in self._newest.items() if each not in identities}
-        self._worn = {each: worn for each, worn in self._worn.items() if each not in identities}
+            self._newest.pop(identity, None)

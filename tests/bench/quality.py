@@ -41,7 +41,7 @@ from common.synthetic.dataset.presets import EVERYDAY, PRESETS, DatasetPreset
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.manifest import model_hash
-from receiver.engine.engine import ReconstructedPerson
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from sender.importance.importance import Importance
 from tests.bench import crops, report
 from tests.bench.crops import TruePerson, Truth
@@ -137,8 +137,8 @@ class Evaluation:
             self._colours.reset()
             if people[0].labels.keys() - {"root"}:
                 self._colours.update(crop.image, crop.camera, [crop.person], people[:1])
-            textures, total = self._colours.textures, len(RECONSTRUCTIONS)
-            found += self._receiver.reconstruct(people, truth.camera, textures, people_in_frame=total)
+            appearance = {identity: PersonAppearance(texture) for identity, texture in self._colours.textures.items()}
+            found += self._receiver.reconstruct(people, truth.camera, appearance, len(RECONSTRUCTIONS))
         return dict(zip(RECONSTRUCTIONS, found, strict=True))
 
     def _mean_body(self, truth: TruePerson) -> PersonLabels:

@@ -12,13 +12,11 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
-from common.wears import Wears
 from receiver.body.skinning import BodySkin
-from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.texture.received_texture import ReceivedTexture
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
@@ -60,19 +58,17 @@ class Receiver:
         self,
         people: Sequence[PersonLabels],
         camera: Camera,
-        textures: Mapping[int, ReceivedTexture] | None = None,
+        appearance: Mapping[int, PersonAppearance] | None = None,
         people_in_frame: int | None = None,
-        wears: Mapping[int, Wears] | None = None,
     ) -> tuple[ReconstructedPerson, ...]:
         """Reconstructs people independently.
 
         Args:
-            textures: by identity.
+            appearance: by identity.
             people_in_frame: number of people in the whole frame, which sets the resolution, if these are a part.
-            wears: by identity.
         """
         frame = LabelFrame(0, "bench", 0.0, camera, tuple(people))
-        request = ReconstructionRequest("bench", "bench", frame, textures or {}, people_in_frame, wears=wears or {})
+        request = ReconstructionRequest("bench", "bench", frame, appearance or {}, people_in_frame)
         return self._reconstructor.reconstruct(request).people
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from common.arrays import BoolArray
 from common.frames import Camera, LabelFrame
-from common.wears import Wears
 from common.weights.manifest import model_hash
-from receiver.engine.engine import ReconstructedPerson
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from receiver.mesh.render import depth_map
 from receiver.wears.received import ReceivedWears
 from sender.capture.source import CapturedFrame
@@ -26,14 +25,14 @@ class Sent:
 
     Args:
         bytes_by_group: of its packet, and under `wears` of the posteriors that are sent with it.
-        worn: what the people of the next frame wear, as it has arrived, by identity.
+        appearance: what is known of the people of the next frame, by identity.
     """
 
     observed: Sequence[ObservedPerson]
     labels: LabelFrame
     arrived: LabelFrame
     bytes_by_group: Mapping[str, float]
-    worn: Mapping[int, Wears]
+    appearance: Mapping[int, PersonAppearance]
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,14 @@ class WholeSystem:
         for blob in blobs:
             self._received.take(blob)
         sizes = {**passed.encoded.bytes_by_group, "wears": float(sum(len(blob.data) for blob in blobs))}
-        return Sent(observed, labels, passed.frame, sizes, self._received.worn)
+        worn = {person.identity: self._received.of(person.identity) for person in labels.people}
+        appearance = {identity: PersonAppearance(None, *each) for identity, each in worn.items()}
+        return Sent(observed, labels, passed.frame, sizes, appearance)
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
         """Passes one frame through all stages, without colours of the surface."""
         sent = self.send(frame)
-        people = self.receiver.reconstruct(sent.arrived.people, sent.arrived.camera, wears=sent.worn)
+        people = self.receiver.reconstruct(sent.arrived.people, sent.arrived.camera, sent.appearance)
         return Rebuilt(sent.observed, sent.arrived.camera, people)
 
     def silhouettes(self, person: ReconstructedPerson, camera: Camera) -> tuple[BoolArray, BoolArray]:

@@ -116,8 +116,11 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
     one, other = bench.engine.requests
     assert one.account == other.account == f"token:{ACCOUNT}" and one.still and other.still
-    assert [set(request.textures) for request in (one, other)] == [{1}, {3, 4}]
-    np.testing.assert_allclose(other.textures[4].texture().colours[0, 0], [4, 0, 0], atol=4)
+    textures = [{key: each.texture for key, each in request.appearance.items()} for request in (one, other)]
+    assert [{key for key, each in known.items() if each is not None} for known in textures] == [{1}, {3, 4}]
+    red = textures[1][4]
+    assert red is not None
+    np.testing.assert_allclose(red.texture().colours[0, 0], [4, 0, 0], atol=4)
     assert bench.recorded() == [] and bench.sessions.began == [] and not any((bench.receiver.out / "meshes").iterdir())
 
 

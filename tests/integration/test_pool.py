@@ -30,12 +30,13 @@ from common.texture.atlas_tiles import TILES, encode
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
 from receiver.engine.config import BatchingConfig, EngineConfig
-from receiver.engine.engine import ReconstructionRequest
+from receiver.engine.engine import PersonAppearance, ReconstructionRequest
 from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.metrics import ReceiverMetrics
+from receiver.outfits.mixture import PLAIN
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.label_motion import FINE_RHO, clip
@@ -85,8 +86,8 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     await engine.start()
     extras: list[dict[str, Any]] = [
         {},
-        {"textures": {0: texture}},
-        {"textures": {0: completed}},
+        {"appearance": {0: PersonAppearance(texture)}},
+        {"appearance": {0: PersonAppearance(completed, worn=PLAIN)}},
     ]
     for frame, more in zip(clip(3, seed=7), extras, strict=True):
         request = ReconstructionRequest("account", "session", frame, **more)

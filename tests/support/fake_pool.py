@@ -38,11 +38,14 @@ class FakeBatch:
     @property
     def sources(self) -> list[str]:
         """The source of each person's frame."""
-        return [work.frame.source for work in self.work]
+        return [work.request.frame.source for work in self.work]
 
     def finish(self, busy_s: float = 0.1) -> None:
         """Every person is a tetrahedron."""
-        people = (ReconstructionResult((tetrahedron_of(work.frame.people[0]),), {"surface": 1.0}) for work in self.work)
+        people = (
+            ReconstructionResult((tetrahedron_of(work.request.frame.people[0]),), {"surface": 1.0})
+            for work in self.work
+        )
         self.finish_with(*people, busy_s=busy_s)
 
     def finish_with(self, *outcomes: ReconstructionResult | Exception, busy_s: float = 0.1) -> None:

@@ -99,7 +99,8 @@ class FakeEngine:
         if any(each is request for each in self._withdrawn):
             raise RequestWithdrawn("the request was withdrawn")
         stages_ms = {"queue": self.queue_ms, "diffusion": 1.0}
-        return ReconstructionResult(tuple(map(tetrahedron_of, request.frame.people)), stages_ms)
+        people = (replace(tetrahedron_of(each), worn=request.appearance_of(each).worn) for each in request.frame.people)
+        return ReconstructionResult(tuple(people), stages_ms)
 
     def withdraw(self, request: ReconstructionRequest) -> None:
         self._withdrawn.append(request)

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batching import BatchingEngine, PendingPerson, Room
@@ -30,8 +31,8 @@ _BATCH_S = 0.15
 _ATTEMPTS = 3
 _RETRY_WAIT_S = 0.1
 _WATCH_INTERVAL_S = 1.0
-# People whose colours or textures replicas can fetch.
-_SHARED_OBJECTS = 256
+# People whose textures replicas can fetch.
+_SHARED_TEXTURES = 256
 _RATE_SMOOTHING = 0.9
 # Of a replica before its first batch: of one core, with others at work beside it. Unknown must not mean unlimited: the
 # senders of a receiver that was restarted come back all at once.
@@ -55,22 +56,22 @@ class ServiceRate:
         self._busy_s = _RATE_SMOOTHING * self._busy_s + busy_s
 
 
-class _SharedObjects:
-    """References to the newest colours and textures of people, of all sessions."""
+class _SharedTextures:
+    """References to the newest textures of people, of all sessions."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._newest: OrderedDict[Hashable, tuple[object, Reference]] = OrderedDict()
 
     def reference(self, owner: Hashable, value: object | None) -> Reference | None:
-        """The reference to an object, which replaces what its owner had before."""
+        """The reference to a texture, which replaces what its owner had before."""
         if value is None:
             return None
         known, reference = self._newest.pop(owner, (None, None))
         if known is not value or reference is None:
             reference = self._pool.share(value)
         self._newest[owner] = value, reference
-        while len(self._newest) > _SHARED_OBJECTS:
+        while len(self._newest) > _SHARED_TEXTURES:
             self._newest.popitem(last=False)
         return reference
 
@@ -90,7 +91,7 @@ class PoolEngine(BatchingEngine):
     ) -> None:
         super().__init__(config, clock, observer)
         self._pool = pool
-        self._shared = _SharedObjects(pool)
+        self._shared = _SharedTextures(pool)
         self._rate = ServiceRate()
         self._replicas = 0
         self._lost = False
@@ -193,14 +194,10 @@ class PoolEngine(BatchingEngine):
     def _work(self, part: PendingPerson) -> PersonWork:
         request = part.request
         (person,) = request.frame.people
-        owner = (*part.frame.session, person.identity)
-        return PersonWork(
-            request.frame,
-            request.people_in_frame,
-            self._shared.reference((*owner, "texture"), request.textures.get(person.identity)),
-            request.still,
-            request.wears.get(person.identity),
-        )
+        appearance = request.appearance_of(person)
+        texture = self._shared.reference((*part.frame.session, person.identity), appearance.texture)
+        bare = {person.identity: replace(appearance, texture=None)}
+        return PersonWork(replace(request, appearance=bare, surfaces=True), texture)
 
     def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
         self._rate.add(len(batch), done.busy_s)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from common.errors import BodywireError
-from common.frames import LabelFrame
-from common.wears import Wears
-from receiver.engine.engine import ReconstructionResult
+from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import Skeleton
 
@@ -34,18 +32,12 @@ class PersonWork:
     """All that the result for one person depends on.
 
     Args:
-        frame: has this person alone.
-        people_in_frame: number of people of the whole frame.
+        request: has this person alone, without a texture.
         texture: of the person's `ReceivedTexture`, if any.
-        still: as in the request.
-        wears: what the person wears, if it is known.
     """
 
-    frame: LabelFrame
-    people_in_frame: int
+    request: ReconstructionRequest
     texture: Reference | None = None
-    still: bool = False
-    wears: Wears | None = None
 
 
 @dataclass(frozen=True, slots=True)

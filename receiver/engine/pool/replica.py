@@ -4,11 +4,10 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,8 +20,8 @@ from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_ea
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 
-# Textures that are kept: what is prepared from them is cached by their identity.
-_KEPT_OBJECTS = 64
+# What is prepared from textures is cached by their identity.
+_KEPT_TEXTURES = 64
 # A batch takes seconds at most; a replica that is longer at one hangs, and is replaced.
 _HANGS_S = 120.0
 
@@ -64,7 +63,7 @@ class Replica:
         self._facts = PoolFacts(settings.build, self._reconstructor.skeleton, self._reconstructor.topology)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = ThreadPoolExecutor(settings.threads, thread_name_prefix="surface")
-        self._objects: OrderedDict[str, object] = OrderedDict()
+        self._textures: OrderedDict[str, ReceivedTexture] = OrderedDict()
         self._busy = BusyTime(time.monotonic)
 
     async def facts(self) -> PoolFacts:
@@ -88,25 +87,22 @@ class Replica:
         return BatchDone(tuple(outcomes), stages_ms, self._busy.take_s())
 
     async def _request(self, work: PersonWork) -> ReconstructionRequest:
-        (person,) = work.frame.people
-        textures: Mapping[int, ReceivedTexture] = {}
-        if work.texture is not None:
-            textures = {person.identity: cast(ReceivedTexture, await self._object(work.texture))}
-        wears = {} if work.wears is None else {person.identity: work.wears}
-        return ReconstructionRequest(
-            None, None, work.frame, textures, work.people_in_frame, still=work.still, wears=wears
-        )
+        if work.texture is None:
+            return work.request
+        ((identity, appearance),) = work.request.appearance.items()
+        texture = await self._texture(work.texture)
+        return replace(work.request, appearance={identity: replace(appearance, texture=texture)})
 
-    async def _object(self, reference: Reference) -> object:
-        """The object that a reference refers to: the same one each time, as long as it is kept."""
+    async def _texture(self, reference: Reference) -> ReceivedTexture:
+        """The texture that a reference refers to: the same object each time, as long as it is kept."""
         key = reference.hex()
-        if key not in self._objects:
-            fetched: Any = await reference
-            self._objects.setdefault(key, fetched)
-        self._objects.move_to_end(key)
-        found = self._objects[key]
-        while len(self._objects) > _KEPT_OBJECTS:
-            self._objects.popitem(last=False)
+        if key not in self._textures:
+            fetched: ReceivedTexture = await reference
+            self._textures.setdefault(key, fetched)
+        self._textures.move_to_end(key)
+        found = self._textures[key]
+        while len(self._textures) > _KEPT_TEXTURES:
+            self._textures.popitem(last=False)
         return found
 
     def _extract(self, person: InferredFrame | Exception) -> ReconstructionResult | Exception:

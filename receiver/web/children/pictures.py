@@ -14,10 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from common.blobs import WEARS, Blob
 from common.codec.frame_codec import DecodedFrame
 from common.errors import OutputError
-from common.wears import Wears
 from common.wire import pictures as wire
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
@@ -30,7 +28,6 @@ from receiver.metrics import PictureFate, ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, chosen_kinds
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.wears.received import ReceivedWears
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.pictures import PictureRefused, PicturesUnavailable, ReconstructedPicture
 
@@ -70,7 +67,6 @@ class _Published:
 
     record: FrameRecord
     people: Sequence[ReconstructedPerson]
-    worn: Mapping[int, Wears]
     reported_ms: Mapping[str, float]
 
 
@@ -79,7 +75,6 @@ class _Results(SessionObserver):
 
     def __init__(self) -> None:
         self._expected: WeakValueDictionary[str, _Expected] = WeakValueDictionary()
-        self._wears = ReceivedWears()
         self._session: Session | None = None
         self.arrived = 0
 
@@ -94,14 +89,10 @@ class _Results(SessionObserver):
             expected.fail(error)
 
     def session_began(self, number: int, session: Session) -> None:
-        self._session, self._wears = session, ReceivedWears()
+        self._session = session
 
     def shows_surfaces(self, number: int) -> bool:
         return True
-
-    def blob_taken(self, number: int, blob: Blob) -> None:
-        if blob.kind == WEARS:
-            self._wears.take(blob)
 
     def frame_decoded(
         self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
@@ -116,8 +107,7 @@ class _Results(SessionObserver):
         if expected is not None and not expected.published.done():
             report = self._session.report if self._session is not None else None
             reported_ms = report.stages_ms if report is not None else {}
-            expected.published.set_result(_Published(record, people, self._wears.worn, reported_ms))
-        self._wears.forget({person.identity for person in record.people})
+            expected.published.set_result(_Published(record, people, reported_ms))
 
 
 class ChildPictures:
@@ -201,8 +191,6 @@ class ChildPictures:
         on_stage("link")
         on_stage("reconstruction")
         published = await expected.published
-        worn = published.worn
-        identities = [person.identity for person in published.record.people]
         return ReconstructedPicture(
             accepted.width,
             accepted.height,
@@ -210,7 +198,7 @@ class ChildPictures:
             payload_bytes,
             _stages_ms(until_labels_ms, published),
             self._skeleton,
-            {each: chosen_kinds(worn.get(each, PLAIN), each) for each in identities},
+            {each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in published.people},
         )
 
     async def _accepted(self, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:

@@ -156,7 +156,7 @@ async def test_line_has_what_people_wear_once_it_has_arrived(receiver: RunningRe
     long = np.array([0, 0, 0.2, 0.8], np.float32)
     receiver.pipeline.on_blob(session, Blob(WEARS, 3, Wears({**shares, "sleeve": long}).encode()))
     await receiver.handle(session, next(messages))
-    assert [set(request.wears) for request in receiver.engine.requests] == [set(), {3}]
+    assert [request.appearance[3].worn is not None for request in receiver.engine.requests] == [False, True]
     before, after = (line["people"][0] for line in receiver.lines())
     assert before["id"] == after["id"] == 3 and "wears" not in before
     assert after["wears"]["sleeve"] == ["long", 0.8] and set(after["wears"]) == set(VALUES)
@@ -170,7 +170,8 @@ async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) 
         if blob is not None:
             on_blob(session, blob)
         await receiver.handle(session, next(messages))
-    assert [set(request.textures) for request in receiver.engine.requests] == [set(), {3}, set()]
+    shown = [request.appearance[3].texture is not None for request in receiver.engine.requests]
+    assert shown == [False, True, False]
     for malformed, reason in (
         (Blob("of another time", 3, b"?"), "its kind is unknown"),
         (Blob(TEXTURE, key, tile[:-5]), "."),
@@ -275,7 +276,8 @@ async def test_live_frames_do_not_wait_for_completions(tmp_path: Path) -> None:
         # A frame that is not live waits, so that its colours do not depend on time.
         session.live = False
         await receiver.handle(session, last)
-        found = [request.textures[3].completion for request in receiver.engine.requests]
+        textures = [request.appearance[3].texture for request in receiver.engine.requests]
+        found = [texture.completion for texture in textures if texture is not None]
         assert found[:2] == [None, None] and found[2] is completions.COLOURS and completions.ended == [0]
 
 

@@ -19,7 +19,7 @@ from common.texture.atlas_tiles import TILES, encode
 from receiver.body import skinning
 from receiver.engine import reconstructor as reconstructor_module
 from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -50,7 +50,8 @@ def frame(*identities: int) -> LabelFrame:
 def people(
     reconstructor: Reconstructor, labels: LabelFrame, textures: Mapping[int, ReceivedTexture] | None = None
 ) -> tuple[ReconstructedPerson, ...]:
-    return reconstructor.reconstruct(ReconstructionRequest("account", "test", labels, textures=textures or {})).people
+    appearance = {identity: PersonAppearance(texture) for identity, texture in (textures or {}).items()}
+    return reconstructor.reconstruct(ReconstructionRequest("account", "test", labels, appearance)).people
 
 
 def flat(colour: tuple[int, int, int]) -> ReceivedTexture:
@@ -172,7 +173,7 @@ def test_people_have_a_height_and_deviations(reconstructor: Reconstructor) -> No
 def test_networks_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[torch.device] = []
     skirt = PLAIN.as_known({"bottom": "skirt_long", "layer": "top"})
-    request = ReconstructionRequest("account", "test", frame(0, 2), wears={0: skirt})
+    request = ReconstructionRequest("account", "test", frame(0, 2), {0: PersonAppearance(worn=skirt)})
 
     def to_host(tensor: torch.Tensor) -> FloatArray:
         copied.append(tensor.device)

@@ -14,13 +14,18 @@ def blob(identity: int, first: float = 1.0) -> Blob:
     return Blob(WEARS, identity, Wears({name: values.astype(np.float32) for name, values in shares.items()}).encode())
 
 
-def test_newest_replaces_and_earlier_mapping_stays() -> None:
+def worn(received: ReceivedWears, identity: int) -> Wears:
+    _, drawn = received.of(identity)
+    assert drawn is not None
+    return drawn
+
+
+def test_newest_replaces() -> None:
     received = ReceivedWears()
-    received.take(blob(3))
-    before = received.newest
-    received.take(blob(3, 0.2))
-    assert before[3].likeliest()["sleeve"] == ("bare", 1.0)
-    assert received.newest[3].likeliest()["sleeve"][0] == "sleeveless"
+    for first in (1.0, 0.2):
+        received.take(blob(3, first))
+    posterior, _ = received.of(3)
+    assert posterior is not None and posterior.likeliest()["sleeve"][0] == "sleeveless"
 
 
 def test_withdrawn_identity_wears_nothing_known() -> None:
@@ -28,10 +33,9 @@ def test_withdrawn_identity_wears_nothing_known() -> None:
     received.take(blob(3))
     received.take(blob(4))
     received.take(Blob(WEARS, 3, WITHDRAWN))
-    before = received.newest
-    assert set(before) == {4}
+    assert received.of(3) == (None, None) and received.of(4) != (None, None)
     received.forget({4, 5})
-    assert set(before) == {4} and not received.newest
+    assert received.of(4) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -47,23 +51,21 @@ def test_malformed(malformed: Blob) -> None:
     received = ReceivedWears()
     with pytest.raises(MalformedPacket):
         received.take(malformed)
-    assert not received.newest
+    assert received.of(malformed.key) == (None, None)
 
 
 def test_people_keep_their_kinds_while_a_posterior_moves() -> None:
     received = ReceivedWears()
     received.take(sleeves(3, 0.6))
-    before = received.worn[3].likeliest()
-    worn = set()
+    before = worn(received, 3).likeliest()
+    drawn = set()
     for short in (0.53, 0.47, 0.4, 0.47, 0.6):
         received.take(sleeves(3, short))
-        worn.add(received.worn[3].encode())
-        assert received.worn[3].likeliest() == before
-    assert len(worn) == 1
+        drawn.add(worn(received, 3).encode())
+        assert worn(received, 3).likeliest() == before
+    assert len(drawn) == 1
     received.take(sleeves(3, 0.0 if before["sleeve"][0] == "short" else 1.0))
-    assert received.worn[3].likeliest()["sleeve"] != before["sleeve"]
-    received.take(Blob(WEARS, 3, WITHDRAWN))
-    assert not received.worn
+    assert worn(received, 3).likeliest()["sleeve"] != before["sleeve"]
 
 
 def sleeves(identity: int, short: float) -> Blob:

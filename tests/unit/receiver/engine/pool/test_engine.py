@@ -10,7 +10,7 @@ import pytest
 
 from common.clock import Clock
 from receiver.engine.config import BatchingConfig
-from receiver.engine.engine import EngineObserver, Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.engine import EngineObserver, PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
@@ -257,7 +257,7 @@ async def test_textures_are_shared_once_as_long_as_the_object_is_the_same() -> N
     textures = [ReceivedTexture() for _ in range(2)]
     async with running(pool := FakePool()) as engine:
         for each in (textures[0], textures[0], textures[1]):
-            (task,) = submit(engine, request("a", textures={0: each}))
+            (task,) = submit(engine, request("a", appearance={0: PersonAppearance(each)}))
             await until(lambda: bool(pool.batches) and not pool.batches[-1].answer.done())
             pool.batches[-1].finish()
             await task

@@ -8,6 +8,7 @@ import pytest
 
 from common.wear_kinds import VALUES
 from common.wears import Wears
+from receiver.engine.engine import PersonAppearance, ReconstructionRequest
 from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
 from receiver.surface.config import SurfaceConfig
@@ -22,8 +23,9 @@ def replica_with(reconstructor: FakeReconstructor) -> Replica:
     return Replica(SETTINGS, lambda _: reconstructor)  # type: ignore[arg-type, return-value]
 
 
-def work(source: str, identity: int = 0, **more: Any) -> PersonWork:
-    return PersonWork(label_frame(0, identity, source=source), 3, **more)
+def work(source: str, identity: int = 0, worn: Wears | None = None, texture: Any = None) -> PersonWork:
+    frame, appearance = label_frame(0, identity, source=source), {identity: PersonAppearance(worn=worn)}
+    return PersonWork(ReconstructionRequest(source, source, frame, appearance, split_from=3), texture)
 
 
 async def test_batch_goes_through_the_networks_together() -> None:
@@ -48,7 +50,7 @@ async def test_object_is_fetched_once_and_stays_the_same() -> None:
     reference, other = FakeReference(texture, "one"), FakeReference(texture, "other")
     for each in (reference, reference, other):
         await replica.reconstruct([work("a", 7, texture=each)])
-    first, second, third = (batch[0].textures[7] for batch in reconstructor.batches)
+    first, second, third = (batch[0].appearance[7].texture for batch in reconstructor.batches)
     assert first is second is not third
     assert reference.fetched == 1
 
@@ -56,8 +58,9 @@ async def test_object_is_fetched_once_and_stays_the_same() -> None:
 async def test_replica_is_told_what_the_person_wears() -> None:
     replica = replica_with(reconstructor := FakeReconstructor())
     worn = Wears({name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()})
-    await replica.reconstruct([work("a", 7, wears=worn), work("b", 8)])
-    assert [request.wears for request in reconstructor.batches[0]] == [{7: worn}, {}]
+    await replica.reconstruct([work("a", 7, worn=worn, texture=FakeReference(ReceivedTexture(), "one")), work("b", 8)])
+    dressed, unknown = (request.appearance for request in reconstructor.batches[0])
+    assert dressed[7].worn is worn and unknown == {8: PersonAppearance()}
 
 
 async def test_replica_says_what_its_results_depend_on() -> None:
