@@ -34,7 +34,6 @@ from receiver.outfits.displacements import Displacements
 from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Painter
 
@@ -73,7 +72,7 @@ class Reconstructor:
         body: BodyModel,
         labels: LabelSpace,
         clothes: SurfaceSpace,
-        surface: SurfaceStage,
+        surface: SurfaceConfig,
     ) -> None:
         self._labels = labels
         self._kinematics = KeypointKinematics(body)
@@ -107,7 +106,7 @@ class Reconstructor:
     ) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
         spaces = LabelSpace.load().to(device), SurfaceSpace.load().to(device)
-        return cls(BodyModel.load().to(device), *spaces, SurfaceStage(surface))
+        return cls(BodyModel.load().to(device), *spaces, surface or SurfaceConfig())
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""

@@ -16,13 +16,11 @@ class SurfaceMesh:
         vertices: (V, 3) float32.
         faces: (F, 3) int32 indices into the vertices.
         colours: (V, 3) uint8 RGB, or None.
-        dropped_share: share of faces, 0…1, that were dropped because they were not on the largest connected component.
     """
 
     vertices: FloatArray
     faces: Int32Array
     colours: ByteArray | None = None
-    dropped_share: float = 0.0
 
 
 def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from common.io.options import option
 
-LEAST_RESOLUTION, LARGEST_RESOLUTION = 24, 512
-
 
 @dataclass(frozen=True, slots=True)
 class SurfaceConfig:
@@ -16,5 +14,5 @@ class SurfaceConfig:
     )
 
     def __post_init__(self) -> None:
-        if not LEAST_RESOLUTION <= self.grid_resolution <= LARGEST_RESOLUTION:
+        if not 24 <= self.grid_resolution <= 512:
             raise ValueError(f"grid-resolution must lie in 24…512, got {self.grid_resolution}")

@@ -55,24 +55,18 @@ def _close_border(height: FloatArray, outside: float) -> None:
             height[tuple(end if a == axis else slice(None) for a in range(3))] = np.minimum(layer, outside)
 
 
-def largest_component(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array, float]:
-    """The connected component with the largest volume, and the share of faces on the other components, 0…1."""
+def largest_component(vertices: FloatArray, faces: Int32Array) -> tuple[FloatArray, Int32Array]:
+    """The connected component with the largest volume; a flat shell may have more faces than the body."""
     count, component_of_vertex = vertex_components(faces, len(vertices))
     if count == 1:
-        return vertices, faces, 0.0
+        return vertices, faces
     component_of_face = component_of_vertex[faces[:, 0]]
-    kept_component = _most_voluminous(vertices, faces, component_of_face, count)
-    kept_faces = faces[component_of_face == kept_component]
-    kept_vertices = component_of_vertex == kept_component
-    renumbered = np.cumsum(kept_vertices, dtype=np.int32) - 1
-    return vertices[kept_vertices], renumbered[kept_faces], 1.0 - len(kept_faces) / len(faces)
-
-
-def _most_voluminous(vertices: FloatArray, faces: Int32Array, component_of_face: Int32Array, count: int) -> int:
-    """Index of the component with the largest volume; a flat shell may have more faces than the body."""
     corner_a, corner_b, corner_c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
     volumes = np.einsum("ij,ij->i", corner_a, np.cross(corner_b, corner_c))
-    return int(np.argmax(np.bincount(component_of_face, weights=volumes, minlength=count)))
+    kept = int(np.argmax(np.bincount(component_of_face, weights=volumes, minlength=count)))
+    kept_vertices = component_of_vertex == kept
+    renumbered = np.cumsum(kept_vertices, dtype=np.int32) - 1
+    return vertices[kept_vertices], renumbered[faces[component_of_face == kept]]
 
 
 def taubin_smooth(vertices: FloatArray, faces: Int32Array, iterations: int) -> FloatArray:

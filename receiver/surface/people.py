@@ -23,16 +23,18 @@ from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
 from receiver.surface.carried_texture import carried_corners
-from receiver.surface.stage import REFINED_PAIRS, SurfaceStage
+from receiver.surface.config import SurfaceConfig
+from receiver.surface.stage import REFINED_PAIRS, adaptive_resolution, reconstruct
 from receiver.surface.subdivision import DetailedPlaces
 from receiver.texture.face_detail import FaceDetail
 
-# Turns about the camera's z axis, from the rest pose, whose arms are half raised.  With higher arms the skin above the
-# shoulders is folded: between raised by 20 degrees and hanging down, edges there stretch 14 times; so, 1.5 times.
 # Where hair, collars, cuffs, hems and soles are, the mesh that is carried is finer than its grid: regions, how far
 # around the middle of each, and the greatest length of an edge.
 _DETAILED = {"scalp": 0.13, "foot.L": 0.14, "foot.R": 0.14, "hand.L": 0.08, "hand.R": 0.08}
-_COLLAR_M, _DETAIL_M = 0.09, 0.017
+_COLLAR_M = 0.09
+_DETAIL_M = 0.017
+# Turns about the camera's z axis, from the rest pose, whose arms are half raised.  With higher arms the skin above the
+# shoulders is folded, and its edges would stretch when the arms hang down.
 _SPREAD_DEG = {"upperarm01.L": -10.0, "upperarm01.R": 10.0, "upperleg01.L": -10.0, "upperleg01.R": 10.0}
 
 
@@ -49,14 +51,14 @@ class PeopleSurfaces:
 
     def __init__(
         self,
-        stage: SurfaceStage,
+        config: SurfaceConfig,
         body: BodyModel,
         template: BodyTemplate,
         face: FaceDetail,
         clothes: Tensor,
         corners: TextureCorners,
     ) -> None:
-        self._stage, self._template, self._face = stage, template, face
+        self._resolution, self._template, self._face = config.grid_resolution, template, face
         self._visible = template.outside | face.eye_vertices
         self._binding, self.corners = self._bound(body, clothes, corners)
 
@@ -79,17 +81,13 @@ class PeopleSurfaces:
             people_in_frame: number of people in the picture.
         """
         size_px = pixels_per_metre * float(np.ptp(body.mesh.vertices, axis=0).max())
-        return self._solved(body.mesh, self._stage.resolution(size_px, people_in_frame))
+        resolution = adaptive_resolution(self._resolution, size_px, people_in_frame)
+        return self._solved(body.mesh, self._face.places(body.mesh.vertices), resolution)
 
-    def _solved(
-        self, template: SurfaceMesh, resolution: int | None = None, places: DetailedPlaces | None = None
-    ) -> SurfaceMesh:
+    def _solved(self, template: SurfaceMesh, places: DetailedPlaces, resolution: int) -> SurfaceMesh:
         normals, areas = self._template.vertex_normals.with_areas(template.vertices)
         # Points without an area, which line the mouth and the eye sockets, are ignored.
-        areas = np.where(self._visible, areas, 0)
-        places = places or self._face.places(template.vertices)
-        faces = self._template.faces
-        return self._stage.reconstruct(template.vertices, normals, areas, template.colours, resolution, places, faces)
+        return reconstruct(template, normals, np.where(self._visible, areas, 0), places, resolution)
 
     def _bound(
         self, body: BodyModel, clothes: Tensor, corners: TextureCorners
@@ -108,7 +106,7 @@ class PeopleSurfaces:
         template = PosedTemplate(vertices, to_numpy(posed.joint_rotations[0]), self._template.weights, visible)
         places = self._face.places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
         around = SurfaceMesh(vertices, self._template.faces)
-        mesh = self._solved(around, places=places)
+        mesh = self._solved(around, places, self._resolution)
         binding = SurfaceBinding.bind(mesh, template, REFINED_PAIRS)
         return binding, carried_corners(mesh, around, corners)
 

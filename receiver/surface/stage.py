@@ -6,14 +6,13 @@ Taubin smoothing → subdivision where detail is wanted → refinement by the po
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Int32Array
+from common.arrays import FloatArray, Int32Array
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from receiver.surface.config import LARGEST_RESOLUTION, LEAST_RESOLUTION, SurfaceConfig
 from receiver.surface.extract import largest_component, march, taubin_smooth
 from receiver.surface.refinement import Neighbourhood, refined
 from receiver.surface.spectral_poisson import Grid, Stencil, bounds, fit_grid, relative_to_isovalue, solve_indicator
 from receiver.surface.subdivision import DetailedPlaces, subdivided
-from receiver.surface.surfels import Surfels, estimated_areas, sampled
+from receiver.surface.surfels import Surfels, sampled
 
 MINIMUM_POINTS = 16
 
@@ -33,78 +32,52 @@ _PIXELS_PER_NODE = 1.5
 _LEAST_ADAPTIVE, _ADAPTIVE_STEP = 64, 16
 
 
-class SurfaceStage:
-    """Reconstructs meshes from oriented points."""
+def adaptive_resolution(limit: int, size_px: float, people: int) -> int:
+    """The grid resolution for one person of a picture, at most `limit`.
 
-    def __init__(self, config: SurfaceConfig | None = None) -> None:
-        self.config = config or SurfaceConfig()
+    A voxel need not be smaller than 1.5 pixels, and the time for a picture should not grow with the number of people.
+    The result depends on nothing else, so that a recording gives the same meshes on every machine.
 
-    def resolution(self, size_px: float, people: int) -> int:
-        """The grid resolution for one person of a frame.
+    Args:
+        size_px: length of the person's longest side in the picture.
+    """
+    by_size = size_px / _PIXELS_PER_NODE + 2 * _PADDING_NODES
+    wanted = min(by_size, float(limit / max(people, 1) ** (1 / 3)))
+    return min(limit, max(_LEAST_ADAPTIVE, _ADAPTIVE_STEP * round(wanted / _ADAPTIVE_STEP)))
 
-        A voxel need not be smaller than 1.5 pixels, and the time for a frame should not grow with the number of people.
-        The result depends on nothing else, so that a recording gives the same meshes on every machine.
 
-        Args:
-            size_px: length of the person's longest side in the picture.
-        """
-        limit = self.config.grid_resolution
-        by_size = size_px / _PIXELS_PER_NODE + 2 * _PADDING_NODES
-        wanted = min(by_size, float(limit / max(people, 1) ** (1 / 3)))
-        return min(limit, max(_LEAST_ADAPTIVE, _ADAPTIVE_STEP * round(wanted / _ADAPTIVE_STEP)))
+def reconstruct(
+    mesh: SurfaceMesh, normals: FloatArray, areas: FloatArray, detailed: DetailedPlaces, resolution: int
+) -> SurfaceMesh:
+    """The watertight connected surface through the N vertices of a mesh, metres, which may pass through itself.
 
-    def reconstruct(
-        self,
-        points: FloatArray,
-        normals: FloatArray,
-        areas: FloatArray | None = None,
-        colours: ByteArray | None = None,
-        resolution: int | None = None,
-        detailed: DetailedPlaces | None = None,
-        faces: Int32Array | None = None,
-    ) -> SurfaceMesh:
-        """Reconstructs one watertight connected surface through the points.
+    Args:
+        mesh: large triangles are sampled; colours of the surface are blended from those of the nearest vertices that
+            face the same way.
+        normals: (N, 3), outward, of any length.
+        areas: (N,) surface area that each vertex stands for, square metres; vertices of zero area are ignored, such as
+            those inside the mouth.
+        detailed: where the surface is finer than the grid.
+        resolution: grid nodes along the longest side.
 
-        Args:
-            points: (N, 3), metres.
-            normals: (N, 3), outward, of any length.
-            areas: (N,) surface area that each point stands for, square metres; points of zero area are ignored, such as
-                those inside the mouth. None estimates them from the distances between the points.
-            colours: (N, 3) uint8 RGB of the points; those of a vertex are blended from the nearest points that face the
-                same way.
-            resolution: grid nodes along the longest side, 24…512; None for the configured one.
-            detailed: where the mesh is finer than the grid.
-            faces: (F, 3) triangles between the points, if they are known; large ones are sampled.
-
-        Raises:
-            ValueError: fewer than 16 points of any area, mismatched shapes, values that are not finite, coincident
-                points, points that enclose no volume, or a resolution out of range.
-        """
-        _check(points, normals, areas, colours)
-        surfels = _surfels(points, normals, areas)
-        grid = fit_grid(surfels.points[surfels.areas > 0], self._resolution(resolution), _PADDING_NODES)
-        if faces is not None:
-            surfels, samples = sampled(surfels, faces, _LONGEST_VOXELS * grid.voxel_m)
-            surfels = surfels.joined(samples.surfels)
-            colours = None if colours is None else np.concatenate([colours, samples.interpolated(colours)])
-        used = surfels.areas > 0
-        surfels, colours = surfels.chosen(used), None if colours is None else colours[used]
-        field = _field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
-        vertices, triangles, dropped_share = _mesh(field, grid, surfels)
-        if detailed is not None:
-            vertices, triangles = subdivided(vertices, triangles, detailed)
-        neighbourhood = Neighbourhood.from_surfels(vertices, vertex_normals(vertices, triangles), surfels)
-        blended = None if colours is None else neighbourhood.blended(colours)
-        vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
-        vertices = taubin_smooth(vertices, triangles, REFINED_PAIRS)
-        return SurfaceMesh(vertices, triangles, blended, dropped_share)
-
-    def _resolution(self, wanted: int | None) -> int:
-        if wanted is None:
-            return self.config.grid_resolution
-        if not LEAST_RESOLUTION <= wanted <= LARGEST_RESOLUTION:
-            raise ValueError(f"the resolution must lie in {LEAST_RESOLUTION}…{LARGEST_RESOLUTION}, got {wanted}")
-        return wanted
+    Raises:
+        ValueError: fewer than 16 vertices of any area, values that are not finite, coincident vertices, or vertices
+            that enclose no volume.
+    """
+    surfels, colours = _surfels(mesh.vertices, normals, areas), mesh.colours
+    grid = fit_grid(surfels.points[surfels.areas > 0], resolution, _PADDING_NODES)
+    surfels, samples = sampled(surfels, mesh.faces, _LONGEST_VOXELS * grid.voxel_m)
+    surfels = surfels.joined(samples.surfels)
+    used = surfels.areas > 0
+    surfels = surfels.chosen(used)
+    if colours is not None:
+        colours = np.concatenate([colours, samples.interpolated(colours)])[used]
+    field = _field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
+    vertices, triangles = subdivided(*_marched(field, grid, surfels), detailed)
+    neighbourhood = Neighbourhood.from_surfels(vertices, vertex_normals(vertices, triangles), surfels)
+    blended = None if colours is None else neighbourhood.blended(colours)
+    vertices = refined(vertices, neighbourhood, surfels, limit_m=grid.voxel_m)
+    return SurfaceMesh(taubin_smooth(vertices, triangles, REFINED_PAIRS), triangles, blended)
 
 
 def _field(grid: Grid, surfels: Surfels) -> FloatArray:
@@ -114,40 +87,22 @@ def _field(grid: Grid, surfels: Surfels) -> FloatArray:
     return relative_to_isovalue(indicator, stencil, surfels.areas)
 
 
-def _mesh(field: FloatArray, grid: Grid, surfels: Surfels) -> tuple[FloatArray, Int32Array, float]:
-    """The smoothed zero surface of a field (X, Y, Z): vertices (V, 3) in metres, faces (F, 3) and the dropped share."""
+def _marched(field: FloatArray, grid: Grid, surfels: Surfels) -> tuple[FloatArray, Int32Array]:
+    """The smoothed zero surface of a field (X, Y, Z): vertices (V, 3) in metres, and faces (F, 3)."""
     lowest, highest = bounds(grid.positions(surfels.points))
     low = np.maximum(np.floor(lowest).astype(int) - _MARGIN_VOXELS, 0)
     high = np.ceil(highest).astype(int) + _MARGIN_VOXELS + 1
     occupied = field[tuple(slice(start, end) for start, end in zip(low, high, strict=True))]
-    vertices, faces = march(occupied, 0.0)
-    vertices, faces, dropped_share = largest_component(vertices, faces)
+    vertices, faces = largest_component(*march(occupied, 0.0))
     vertices = taubin_smooth(vertices, faces, _MARCHED_PAIRS) + low.astype(np.float32)
-    return grid.origin + np.float32(grid.voxel_m) * vertices, faces, dropped_share
+    return grid.origin + np.float32(grid.voxel_m) * vertices, faces
 
 
-def _surfels(points: FloatArray, normals: FloatArray, areas: FloatArray | None) -> Surfels:
-    """The points with unit normals."""
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    units = normals / np.maximum(lengths, 1e-12)
-    if areas is None:
-        areas = estimated_areas(points)
-    return Surfels(*(array.astype(np.float32) for array in (points, units, areas)))
-
-
-def _check(points: FloatArray, normals: FloatArray, areas: FloatArray | None, colours: ByteArray | None) -> None:
-    """Raises ValueError if no surface can be reconstructed from the input."""
-    if points.ndim != 2 or points.shape[1] != 3 or normals.shape != points.shape:
-        raise ValueError(f"expected points and normals of shape (N, 3), got {points.shape} and {normals.shape}")
-    if len(points) < MINIMUM_POINTS:
-        raise ValueError(f"a surface needs at least {MINIMUM_POINTS} points, got {len(points)}")
-    if not (np.isfinite(points).all() and np.isfinite(normals).all()):
-        raise ValueError("points or normals are not finite")
-    if areas is not None and (areas.shape != (len(points),) or not np.isfinite(areas).all() or areas.min() < 0.0):
-        raise ValueError(f"areas must be {len(points)} finite non-negative numbers")
-    if areas is not None and not areas.any():
-        raise ValueError("all areas are zero")
-    if areas is not None and np.count_nonzero(areas) < MINIMUM_POINTS:
+def _surfels(points: FloatArray, normals: FloatArray, areas: FloatArray) -> Surfels:
+    """The points with unit normals. Raises ValueError if no surface can be reconstructed from them."""
+    if not (np.isfinite(points).all() and np.isfinite(normals).all() and np.isfinite(areas).all()):
+        raise ValueError("points, normals or areas are not finite")
+    if np.count_nonzero(areas) < MINIMUM_POINTS:
         raise ValueError(f"a surface needs at least {MINIMUM_POINTS} points of non-zero area")
-    if colours is not None and colours.shape != points.shape:
-        raise ValueError(f"expected colours of shape {points.shape}, got {colours.shape}")
+    units = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return Surfels(*(array.astype(np.float32) for array in (points, units, areas)))

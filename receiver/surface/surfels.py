@@ -8,15 +8,10 @@ Shapes: N points, F triangles, M samples of triangles.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array
 
 _MAXIMUM_SIDE = 4
-# Neighbours that an unknown area is estimated from, and its lower bound, for coincident points.
-_NEIGHBOURS = 8
-_MINIMUM_AREA_M2 = 1e-10
-
 _MOST_PARTS = 6
 
 
@@ -78,14 +73,6 @@ def tangents(normals: FloatArray) -> tuple[FloatArray, FloatArray]:
     b = x * y * a
     first = np.stack([1 + sign * x * x * a, sign * b, -sign * x], axis=1)
     return first, np.stack([b, sign + y * y * a, -y], axis=1)
-
-
-def estimated_areas(points: FloatArray) -> FloatArray:
-    """(N,) areas, m², of points (N, 3): the disc to the eighth neighbour, by the number of points on it."""
-    count = min(_NEIGHBOURS, len(points) - 1)
-    distance, _ = cKDTree(points).query(points, k=[count + 1])
-    area = np.pi * np.square(distance[:, 0]) / (count + 0.5)
-    return np.asarray(np.maximum(area, _MINIMUM_AREA_M2), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

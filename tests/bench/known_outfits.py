@@ -26,8 +26,8 @@ from common.wears import Wears
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.outfits.guidance import explained
 from receiver.outfits.mixture import PLAIN
+from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 
@@ -123,7 +123,7 @@ class Carrier:
         face = FaceDetail(model, self.skin.template, AtlasLayout.from_body(model))
         self.space = SurfaceSpace.load()
         corners = template_corners(model, self.skin.template)
-        self._surfaces = PeopleSurfaces(SurfaceStage(None), model, self.skin.template, face, self.space.mean, corners)
+        self._surfaces = PeopleSurfaces(SurfaceConfig(), model, self.skin.template, face, self.space.mean, corners)
         self.faces = self._surfaces.carried(self.skin.pose(self._templates(np.zeros(10, np.float32), None))).faces
 
     def surface(self, shape: FloatArray, displacement: FloatArray | None = None) -> FloatArray:

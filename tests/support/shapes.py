@@ -2,9 +2,18 @@
 
 import numpy as np
 import trimesh
+from scipy.spatial import cKDTree
 
-from common.arrays import FloatArray
+from common.arrays import ByteArray, FloatArray, Int32Array
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.config import SurfaceConfig
+from receiver.surface.stage import reconstruct
+from receiver.surface.subdivision import DetailedPlaces
 
+NOWHERE = DetailedPlaces(*(np.array(each, np.float32) for each in ([[0, 0, -1e3]], [0.1], [0.1])))
+"""No detail."""
+_RESOLUTION = SurfaceConfig().grid_resolution
+_NO_FACES: Int32Array = np.zeros((0, 3), np.int32)
 OrientedPoints = tuple[FloatArray, FloatArray]
 
 
@@ -33,3 +42,20 @@ def capsule(count: int = 2048, height_m: float = 1.4, radius_m: float = 0.2, see
     mesh = trimesh.creation.capsule(height=height_m, radius=radius_m, count=[48, 48])
     points, faces = trimesh.sample.sample_surface_even(mesh, count, seed=seed)
     return points.astype(np.float32), mesh.face_normals[faces].astype(np.float32)
+
+
+def solved(
+    points: FloatArray,
+    normals: FloatArray,
+    areas: FloatArray | None = None,
+    *,
+    faces: Int32Array = _NO_FACES,
+    colours: ByteArray | None = None,
+    places: DetailedPlaces = NOWHERE,
+    resolution: int = _RESOLUTION,
+) -> SurfaceMesh:
+    """The surface through points; unknown areas are those of the discs to the eighth neighbours."""
+    if areas is None:
+        distance, _ = cKDTree(points).query(points, k=[9])
+        areas = (np.pi * np.square(distance[:, 0]) / 8.5).clip(1e-10).astype(np.float32)
+    return reconstruct(SurfaceMesh(points, faces, colours), normals, areas, places, resolution)

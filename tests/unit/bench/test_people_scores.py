@@ -15,7 +15,6 @@ from common.frames import Camera, PersonLabels
 from common.synthetic.motion.motion_table import Clip
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.stage import SurfaceStage
 from sender.capture.source import CapturedFrame
 from tests.bench import photo_crops
 from tests.bench.crops import TruePerson
@@ -27,7 +26,7 @@ from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations
 from tests.bench.reconstruction_scores import image_figures
 from tests.bench.silhouettes import Match, figures, longest_swap
 from tests.bench.still import SETTLING_FRAMES, clip_figures
-from tests.support.shapes import sphere
+from tests.support.shapes import solved, sphere
 
 
 def annotated(height: float, left: float = 0.0) -> AnnotatedPerson:
@@ -178,7 +177,7 @@ def test_turned_motion_ends_where_it_began() -> None:
     assert np.ptp(once.root_translation, axis=0) == pytest.approx(0)
 
 
-BALL = SurfaceStage().reconstruct(*sphere())
+BALL = solved(*sphere())
 
 
 @dataclass(frozen=True)

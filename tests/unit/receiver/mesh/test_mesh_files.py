@@ -12,9 +12,8 @@ from receiver.mesh.mesh_files import encode_mesh, read_mesh, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.publish.output_files import publish_file
-from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
-from tests.support.shapes import sphere
+from tests.support.shapes import solved, sphere
 
 
 def written(folder: Path, mesh: SurfaceMesh, mesh_format: str) -> Path:
@@ -25,7 +24,7 @@ def written(folder: Path, mesh: SurfaceMesh, mesh_format: str) -> Path:
 
 @pytest.mark.parametrize("mesh_format", MESH_FORMATS)
 def test_closed_mesh_is_read_as_it_was_also_by_readers_that_merge_vertices(tmp_path: Path, mesh_format: str) -> None:
-    mesh = SurfaceStage().reconstruct(*sphere())
+    mesh = solved(*sphere())
     path = written(tmp_path, mesh, mesh_format)
     assert os.listdir(tmp_path) == [path.name]
     read = read_mesh(path)

@@ -4,15 +4,14 @@ import pytest
 from common.frames import Camera
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.stage import SurfaceStage
 from tests.support.posed_body import box
-from tests.support.shapes import sphere
+from tests.support.shapes import solved, sphere
 
 CAMERA = Camera(200, 160, 240.0)
 
 
 def test_silhouette_of_a_sphere_is_a_disc() -> None:
-    mesh = SurfaceStage().reconstruct(*sphere())
+    mesh = solved(*sphere())
     covered = depth_map(mesh, CAMERA) > 0
     # The image of a sphere of radius r at distance d has the radius f · r / √(d² − r²).
     radius = 240.0 * 0.5 / np.sqrt(3.0**2 - 0.5**2)
@@ -22,7 +21,7 @@ def test_silhouette_of_a_sphere_is_a_disc() -> None:
 
 
 def test_render_is_brighter_towards_the_light() -> None:
-    mesh = SurfaceStage().reconstruct(*sphere())
+    mesh = solved(*sphere())
     image = render(mesh, CAMERA)
     assert image[60, 85].mean() > 1.5 * image[100, 115].mean(), "the light comes from above, on the left"
 
@@ -60,7 +59,7 @@ def test_render_rejects_an_image_of_another_size() -> None:
 
 
 def test_depth_map_of_a_sphere() -> None:
-    depth = depth_map(SurfaceStage().reconstruct(*sphere()), CAMERA)
+    depth = depth_map(solved(*sphere()), CAMERA)
     assert depth[80, 100] == pytest.approx(2.5, abs=0.01)
     # Off the axis, where a ray meets a sphere of radius 0.5 m at 3 m.
     x = (130.5 - 100.0) / 240.0

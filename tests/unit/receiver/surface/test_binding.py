@@ -4,8 +4,7 @@ import pytest
 from common.arrays import FloatArray
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
-from receiver.surface.stage import SurfaceStage
-from tests.support.shapes import sphere
+from tests.support.shapes import solved, sphere
 
 NOBODY_TURNED = np.eye(3, dtype=np.float32)[None]
 QUARTER_TURN: FloatArray = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]], np.float32)
@@ -14,7 +13,7 @@ QUARTER_TURN: FloatArray = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]], np.flo
 @pytest.fixture(scope="module")
 def template() -> SurfaceMesh:
     """A fine sphere."""
-    mesh = SurfaceStage().reconstruct(*sphere(), resolution=96)
+    mesh = solved(*sphere(), resolution=96)
     colours = np.where(mesh.vertices[:, :1] < 0, [[255, 0, 0]], [[0, 0, 255]]).astype(np.uint8)
     return SurfaceMesh(mesh.vertices, mesh.faces, colours)
 
@@ -22,7 +21,7 @@ def template() -> SurfaceMesh:
 @pytest.fixture(scope="module")
 def mesh() -> SurfaceMesh:
     """A coarse sphere around the same centre."""
-    return SurfaceStage().reconstruct(*sphere(), resolution=48)
+    return solved(*sphere(), resolution=48)
 
 
 def bound(mesh: SurfaceMesh, template: SurfaceMesh, smoothing_iterations: int) -> SurfaceBinding:

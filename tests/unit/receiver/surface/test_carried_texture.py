@@ -16,8 +16,8 @@ from receiver.mesh.mesh_texture import MeshTexture, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.surface.binding import nearest_places
 from receiver.surface.carried_texture import carried_texture
+from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.support.recorded_person import body_parameters
@@ -51,7 +51,7 @@ def test_points_of_the_surface_have_the_colour_of_the_skin_below(
     face = FaceDetail(body, skin.template, AtlasLayout.from_body(body))
     assert person.texture is not None
     surfaces = PeopleSurfaces(
-        SurfaceStage(), body, skin.template, face, SurfaceSpace.load().mean, person.texture.corners
+        SurfaceConfig(), body, skin.template, face, SurfaceSpace.load().mean, person.texture.corners
     )
     if still:
         mesh = surfaces.solved(person, 300.0, 1)

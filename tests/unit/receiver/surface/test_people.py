@@ -14,8 +14,8 @@ from common.texture.atlas import AtlasLayout
 from receiver.body.skinning import BodySkin
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.surface.stage import SurfaceStage
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
@@ -32,7 +32,7 @@ def skin() -> BodySkin:
 def surfaces(skin: BodySkin) -> PeopleSurfaces:
     face = FaceDetail(skin.model, skin.template, AtlasLayout.from_body(skin.model))
     corners = template_corners(skin.model, skin.template)
-    return PeopleSurfaces(SurfaceStage(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
+    return PeopleSurfaces(SurfaceConfig(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.config import SurfaceConfig
-from receiver.surface.stage import SurfaceStage
+from receiver.surface.stage import adaptive_resolution
 from receiver.surface.subdivision import DetailedPlaces
-from tests.support.shapes import capsule, sphere, torus
+from tests.support.shapes import capsule, solved, sphere, torus
 
 BODIES = 20
 
@@ -49,25 +49,24 @@ def bodies() -> tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]:
 
 
 def test_reconstruct_sphere() -> None:
-    mesh = SurfaceStage().reconstruct(*sphere())
+    mesh = solved(*sphere())
     radii = np.linalg.norm(mesh.vertices - [0.0, 0.0, 3.0], axis=1)
     assert np.abs(radii - 0.5).max() < 0.004
     assert _is_closed_and_connected(mesh)
-    assert mesh.dropped_share == 0.0
     assert mesh.vertices.dtype == np.float32
     assert mesh.faces.dtype == np.int32
 
 
 def test_places_with_detail_have_more_vertices_on_the_same_closed_surface() -> None:
     front = DetailedPlaces(*(np.array(each, np.float32) for each in ([[0, 0, 2.5]], [0.1], [0.01])))
-    plain, detailed = SurfaceStage().reconstruct(*sphere()), SurfaceStage().reconstruct(*sphere(), detailed=front)
+    plain, detailed = solved(*sphere()), solved(*sphere(), places=front)
     assert _is_closed_and_connected(detailed)
     assert len(detailed.vertices) > len(plain.vertices) + 200
     assert np.abs(np.linalg.norm(detailed.vertices - [0.0, 0.0, 3.0], axis=1) - 0.5).max() < 0.004
 
 
 def test_reconstruct_torus_keeps_its_hole() -> None:
-    mesh = SurfaceStage().reconstruct(*torus())
+    mesh = solved(*torus())
     assert _is_closed_and_connected(mesh)
     assert _trimesh(mesh).euler_number == 0
     ring = np.hypot(mesh.vertices[:, 0], mesh.vertices[:, 2]) - 0.6
@@ -75,7 +74,7 @@ def test_reconstruct_torus_keeps_its_hole() -> None:
 
 
 def test_reconstruct_capsule_has_its_volume() -> None:
-    mesh = SurfaceStage().reconstruct(*capsule())
+    mesh = solved(*capsule())
     truth = np.pi * 0.2**2 * 1.4 + 4.0 / 3.0 * np.pi * 0.2**3
     assert _is_closed_and_connected(mesh)
     assert _trimesh(mesh).volume == pytest.approx(truth, rel=0.02)
@@ -86,8 +85,8 @@ def test_areas_improve_a_sphere_of_uneven_density() -> None:
     front = points[:, 2] < 3.0
     kept = ~front | (np.arange(len(points)) % 8 == 0)
     points, normals, areas = points[kept], normals[kept], np.where(front[kept], 8.0, 1.0) * np.pi / 4096
-    weighted = SurfaceStage().reconstruct(points, normals, areas.astype(np.float32))
-    plain = SurfaceStage().reconstruct(points, normals, np.full(len(points), np.pi / 4096, np.float32))
+    weighted = solved(points, normals, areas.astype(np.float32))
+    plain = solved(points, normals, np.full(len(points), np.pi / 4096, np.float32))
     truth = trimesh.creation.icosphere(subdivisions=4, radius=0.5).apply_translation([0.0, 0.0, 3.0])
     assert _chamfer_mm(weighted, truth) < 0.6 * _chamfer_mm(plain, truth)
 
@@ -95,11 +94,10 @@ def test_areas_improve_a_sphere_of_uneven_density() -> None:
 def test_reconstruct_bodies_watertight(bodies: tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]) -> None:
     points, normals, truths = bodies
     for index, truth in enumerate(truths):
-        mesh = SurfaceStage().reconstruct(points[index], normals[index])
+        mesh = solved(points[index], normals[index])
         assert _is_closed_and_connected(mesh)
         assert 0.4 < np.ptp(mesh.vertices, axis=0).max() < 2.6
         assert _chamfer_mm(mesh, truth) < 6.0
-        assert mesh.dropped_share < 0.05
 
 
 def test_reconstruct_bodies_when_points_are_noisy(
@@ -109,7 +107,7 @@ def test_reconstruct_bodies_when_points_are_noisy(
     rng, errors_mm = np.random.default_rng(3), []
     for index, truth in enumerate(truths):
         noisy = (points[index] + rng.normal(scale=0.01, size=points[index].shape)).astype(np.float32)
-        mesh = SurfaceStage().reconstruct(noisy, normals[index])
+        mesh = solved(noisy, normals[index])
         assert _is_closed_and_connected(mesh)
         errors_mm.append(_chamfer_mm(mesh, truth))
     assert max(errors_mm) < 12.0
@@ -120,7 +118,7 @@ def test_reconstruct_random_points_is_closed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(200, 3)).astype(np.float32)
     normals = rng.normal(size=(200, 3)).astype(np.float32)
-    mesh = SurfaceStage(SurfaceConfig(grid_resolution=48)).reconstruct(points, normals)
+    mesh = solved(points, normals, resolution=48)
     assert is_watertight(mesh.faces, len(mesh.vertices))
     assert _is_closed_and_connected(mesh)
 
@@ -128,7 +126,7 @@ def test_reconstruct_random_points_is_closed(seed: int) -> None:
 def test_reconstruct_colours_come_from_nearby_points() -> None:
     points, normals = sphere()
     colours = np.where(points[:, :1] < 0.0, [[255, 0, 0]], [[0, 0, 255]]).astype(np.uint8)
-    mesh = SurfaceStage().reconstruct(points, normals, colours=colours)
+    mesh = solved(points, normals, colours=colours)
     assert mesh.colours is not None and mesh.colours.dtype == np.uint8
     left, right = mesh.vertices[:, 0] < -0.05, mesh.vertices[:, 0] > 0.05
     assert (mesh.colours[left] == [255, 0, 0]).all() and (mesh.colours[right] == [0, 0, 255]).all()
@@ -144,7 +142,7 @@ def test_reconstruct_takes_no_colour_through_a_thin_plate() -> None:
     points = np.concatenate([sheet + 0.008 * towards, sheet + 0.008 * away]).astype(np.float32)
     normals = np.repeat([towards, away], len(sheet), axis=0).astype(np.float32)
     colours = np.repeat(np.array([[255, 0, 0], [0, 0, 255]], np.uint8), len(sheet), axis=0)
-    mesh = SurfaceStage().reconstruct(points, normals, np.full(len(points), 1 / 3600, np.float32), colours)
+    mesh = solved(points, normals, np.full(len(points), 1 / 3600, np.float32), colours=colours)
     inner = np.abs(mesh.vertices[:, :2]).max(axis=1) < 0.45
     front = mesh.vertices[:, 2] < 3.0
     assert mesh.colours is not None
@@ -155,63 +153,48 @@ def test_points_of_zero_area_are_ignored() -> None:
     points, normals = sphere()
     inside, inside_normals = sphere(512, 0.3)
     areas = np.concatenate([np.full(2048, np.pi / 2048), np.zeros(512)]).astype(np.float32)
-    both = SurfaceStage().reconstruct(
-        np.concatenate([points, inside]), np.concatenate([normals, -inside_normals]), areas
-    )
-    alone = SurfaceStage().reconstruct(points, normals, areas[:2048])
+    both = solved(np.concatenate([points, inside]), np.concatenate([normals, -inside_normals]), areas)
+    alone = solved(points, normals, areas[:2048])
     np.testing.assert_array_equal(both.vertices, alone.vertices)
 
 
 def test_resolution_falls_with_size_and_people() -> None:
-    stage = SurfaceStage(SurfaceConfig(grid_resolution=128))
-    assert stage.resolution(1000.0, people=1) == 128
-    by_size = [stage.resolution(size_px, people=1) for size_px in (20.0, 100.0, 130.0, 150.0, 200.0)]
+    assert adaptive_resolution(128, 1000.0, people=1) == 128
+    by_size = [adaptive_resolution(128, size_px, people=1) for size_px in (20.0, 100.0, 130.0, 150.0, 200.0)]
     assert by_size == sorted(by_size) and by_size[0] == 64 and by_size[2] < 128
-    by_people = [stage.resolution(1000.0, people) for people in (1, 2, 4, 8, 32)]
+    by_people = [adaptive_resolution(128, 1000.0, people) for people in (1, 2, 4, 8, 32)]
     assert by_people == sorted(by_people, reverse=True) and by_people[-1] == 64
-
-
-def test_resolution_is_at_most_the_configured_one() -> None:
-    assert SurfaceStage(SurfaceConfig(grid_resolution=48)).resolution(1000.0, 1) == 48
+    assert adaptive_resolution(48, 1000.0, 1) == 48
 
 
 def test_reconstruct_has_smaller_triangles_at_a_higher_resolution() -> None:
-    coarse, fine = (SurfaceStage().reconstruct(*sphere(), resolution=resolution) for resolution in (64, 160))
+    coarse, fine = (solved(*sphere(), resolution=resolution) for resolution in (64, 160))
     assert len(fine.vertices) > 4 * len(coarse.vertices)
-    with pytest.raises(ValueError, match="resolution"):
-        SurfaceStage().reconstruct(*sphere(), resolution=600)
 
 
 def test_reconstruct_keeps_the_larger_of_two_components() -> None:
     big, big_normals = sphere(2048, 0.5)
     small, small_normals = sphere(128, 0.12)
     points = np.concatenate([big, small + np.array([1.2, 0.0, 0.0], np.float32)])
-    mesh = SurfaceStage().reconstruct(points, np.concatenate([big_normals, small_normals]))
+    mesh = solved(points, np.concatenate([big_normals, small_normals]))
     assert mesh.vertices[:, 0].max() < 0.6
-    assert 0.01 < mesh.dropped_share < 0.3
 
 
 @pytest.mark.parametrize(
     ("degrade", "message"),
     [
-        (lambda p, n: (p[:15], n[:15]), "at least 16 points"),
-        (lambda p, n: (np.full_like(p, np.nan), n), "not finite"),
-        (lambda p, n: (p, np.full_like(n, np.inf)), "not finite"),
-        (lambda p, n: (np.ones_like(p), n), "coincide"),
-        (lambda p, n: (p, np.zeros_like(n)), "flat"),
-        (lambda p, n: (p, n[:-1]), "shape"),
+        (lambda p, n, a: (p[:15], n[:15], a[:15]), "at least 16 points"),
+        (lambda p, n, a: (p, n, 0 * a), "at least 16 points"),
+        (lambda p, n, a: (np.full_like(p, np.nan), n, a), "not finite"),
+        (lambda p, n, a: (p, np.full_like(n, np.inf), a), "not finite"),
+        (lambda p, n, a: (np.ones_like(p), n, a), "coincide"),
+        (lambda p, n, a: (p, np.zeros_like(n), a), "flat"),
     ],
 )
 def test_reconstruct_rejects_degenerate_input(degrade: object, message: str) -> None:
     assert callable(degrade)
     with pytest.raises(ValueError, match=message):
-        SurfaceStage().reconstruct(*degrade(*sphere(64)))
-
-
-def test_reconstruct_rejects_areas_that_are_all_zero() -> None:
-    points, normals = sphere(64)
-    with pytest.raises(ValueError, match="zero"):
-        SurfaceStage().reconstruct(points, normals, areas=np.zeros(64, np.float32))
+        solved(*degrade(*sphere(64), np.full(64, np.pi / 64, np.float32)))
 
 
 def test_invalid_config_is_rejected() -> None:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from receiver.surface.stage import SurfaceStage
-from receiver.surface.surfels import Surfels, estimated_areas, sampled, tangents
-from tests.support.shapes import sphere
+from receiver.surface.surfels import Surfels, sampled, tangents
+from tests.support.shapes import solved, sphere
 
 TRIANGLES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
 # Two small triangles' width, and eight times as long.
@@ -37,16 +36,6 @@ def test_tangents_are_orthonormal() -> None:
     normals = np.concatenate([sphere(500)[1], [[0, 0, 1], [0, 0, -1]]]).astype(np.float32)
     basis = np.stack([*tangents(normals), normals], axis=1)
     np.testing.assert_allclose(basis @ basis.transpose(0, 2, 1), np.broadcast_to(np.eye(3), basis.shape), atol=1e-5)
-
-
-def test_estimated_areas_of_a_sphere() -> None:
-    areas = estimated_areas(sphere(2048)[0])
-    assert areas.sum() == pytest.approx(np.pi, rel=0.15)
-    assert areas.std() < 0.2 * areas.mean()
-
-
-def test_estimated_areas_of_coincident_points_are_positive() -> None:
-    assert estimated_areas(np.ones((20, 3), np.float32)).min() > 0.0
 
 
 def strip(areas: tuple[float, ...] = (0.04 / 3, 0.08 / 3, 0.08 / 3, 0.04 / 3)) -> Surfels:
@@ -85,7 +74,7 @@ def test_a_surface_closes_between_distant_vertices() -> None:
     vertices = np.asarray(tube.vertices + np.array([0, 0, 3]), np.float32)
     areas = np.bincount(tube.faces.ravel(), np.repeat(tube.area_faces / 3, 3)).astype(np.float32)
     normals = np.asarray(tube.vertex_normals, np.float32)
-    mesh = SurfaceStage().reconstruct(vertices, normals, areas, faces=tube.faces.astype(np.int32))
+    mesh = solved(vertices, normals, areas, faces=tube.faces.astype(np.int32))
     found = trimesh.Trimesh(mesh.vertices, mesh.faces)
     assert found.is_watertight and found.volume == pytest.approx(tube.volume, rel=0.1)
     waist = np.abs(found.vertices[:, 2] - 3) < 0.3
