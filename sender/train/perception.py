@@ -36,6 +36,7 @@ from common.training.run import main, on_device
 from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
+from common.weights.transformer import DropPath
 from sender.perception.inference.flip_augmentation import mean, mirrored, with_peaks
 from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -72,24 +73,6 @@ class FlipAugmentation(nn.Module):
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
         output = self.net(both.contiguous(memory_format=torch.channels_last))
         return with_peaks(self.net, mean([output[:count], mirrored(output[count:])]))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016): in training, leaves a residual branch out of some rows of a batch.
-
-    Args:
-        probability: that a row does without, 0…1.
-    """
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.probability:
-            return x
-        kept = x.new_empty(len(x), *(1 for _ in x.shape[1:])).bernoulli_(1 - self.probability)
-        return x * (kept / (1 - self.probability))
 
 
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):

@@ -28,13 +28,14 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.nn import functional
+from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
 from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.split import Split
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
-from sender.perception.inference.detector import Detector, overlaps
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import refine_boxes
 from sender.perception.inference.verifier import (
@@ -237,7 +238,8 @@ def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
     """(d,) IoU of each box with the person that it overlaps most; 0 without people."""
     if not len(people_n4):
         return torch.zeros(len(boxes_d4))
-    return overlaps(boxes_d4, torch.from_numpy(people_n4)).amax(dim=1)
+    overlaps: Tensor = box_iou(boxes_d4, torch.from_numpy(people_n4))
+    return overlaps.amax(dim=1)
 
 
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torchvision.ops import box_iou
 
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import ATLAS_SIZE
@@ -32,7 +33,7 @@ from common.wear_kinds import VALUES
 from receiver.outfits.guidance import Guidance
 from receiver.texture.atlas_completion import AtlasCompletion
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detector, overlaps
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
@@ -152,7 +153,7 @@ def missed_people(test: TestPeople) -> list[float]:
     missed = []
     for image, boxes in test.frames:
         detected = np.array([each.box for each in detector.find(image)], np.float32).reshape(-1, 4)
-        shared = overlaps(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
+        shared = box_iou(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
         large = boxes[:, 3] - boxes[:, 1] >= _LEAST_HEIGHT_PX
         if large.any():
             missed.append(float((shared.max(axis=0, initial=0.0)[large] < 0.5).mean()))

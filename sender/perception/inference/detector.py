@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import nms
 
 from common.arrays import Box, Float64Array, FloatArray, Image
 from common.weights.devices import CPU, device_of
@@ -181,23 +182,8 @@ def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Ten
     """Boxes and scores, best first, without those that overlap a better one; at most `limit` are compared."""
     scores, order = scores_N.sort(descending=True)
     boxes, scores = boxes_N4[order[:limit]], scores[:limit]
-    overlapping = overlaps(boxes, boxes) > _NMS_IOU
-    kept: list[int] = []
-    for row in range(len(boxes)):
-        if not overlapping[row, kept].any():
-            kept.append(row)
+    kept = nms(boxes, scores, _NMS_IOU)
     return boxes[kept], scores[kept]
-
-
-def overlaps(first_N4: Tensor, second_M4: Tensor) -> Tensor:
-    """(N, M) intersection over union of each two boxes."""
-    first_px, second_px = ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (first_N4, second_M4))
-    corners = (
-        torch.maximum(first_N4[:, None, :2], second_M4[:, :2]),
-        torch.minimum(first_N4[:, None, 2:], second_M4[:, 2:]),
-    )
-    common_px = (corners[1] - corners[0]).clamp_min(0).prod(dim=2)
-    return common_px / (first_px[:, None] + second_px - common_px)
 
 
 class Detector:

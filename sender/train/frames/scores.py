@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.weights.devices import device_of, fast_autocast
-from sender.perception.inference.detector import Letterbox, letterboxed, overlaps, peaks
+from sender.perception.inference.detector import Letterbox, letterboxed, peaks
 from sender.perception.inference.predictor import as_bytes, unit
 from sender.train.frames.composed import FrameBatch
 from sender.train.photographs.dataset import Photograph, PhotographDataset, Source
@@ -84,7 +85,7 @@ def match(boxes_n4: FloatArray, crowds_m4: FloatArray, found_d4: FloatArray) -> 
     Returns:
         The person (d,) of each detection, −1 for none, and whether it counts (d,).
     """
-    iou = overlaps(torch.from_numpy(found_d4), torch.from_numpy(boxes_n4)).numpy().copy()
+    iou = box_iou(torch.from_numpy(found_d4), torch.from_numpy(boxes_n4)).numpy().copy()
     person = np.full(len(found_d4), -1)
     for row in range(len(found_d4)):
         best = int(iou[row].argmax()) if len(boxes_n4) else -1
@@ -198,7 +199,7 @@ def composed_scores(
         for row in range(len(heat)):
             detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
             true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)
-            pairs = overlaps(true, detected)
+            pairs = box_iou(true, detected)
             best = pairs.amax(dim=1) if len(detected) else torch.zeros(len(true))
             hits = int((best >= 0.5).sum())
             people, found, frames = people + len(true), found + hits, frames + 1
