@@ -9,7 +9,6 @@ Examples:
   python -m common.synthetic.render_shards --out everyday --preset everyday --split val --count 4096
 """
 
-import ctypes
 import multiprocessing
 import os
 import shutil
@@ -17,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +72,8 @@ class Task:
         return [check_seed(self.split, start + batch) for batch in batches]
 
 
-def render_shard(task: Task, progress: "Synchronized[int]") -> None:
-    """Renders one shard and adds its images to `progress`."""
+def render_shard(task: Task) -> int:
+    """Renders one shard, and gives the number of its images."""
     # Imported in the worker only: the parent needs neither torch nor OpenGL.
     from common.synthetic.scene.scene import Crops, scene_maker
 
@@ -86,39 +84,27 @@ def render_shard(task: Task, progress: "Synchronized[int]") -> None:
     for index, seed in enumerate(seeds):
         count = min(BATCH, task.count - index * BATCH)
         batches.append(scenes.make(seed, count, task.size))
-        with progress.get_lock():
-            progress.value += count
     unfinished = task.directory.with_name(f".{task.directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     for name in batches[0]:
         np.save(unfinished / f"{name}.npy", np.concatenate([batch[name] for batch in batches]))
     unfinished.rename(task.directory)
+    return task.count
 
 
 def render(tasks: Sequence[Task], workers: int) -> None:
-    """Renders all shards in `workers` processes and reports progress on stderr."""
+    """Renders all shards in `workers` processes, and says on stderr after each how long the others take."""
     context = multiprocessing.get_context("spawn")
-    progress = context.Value(ctypes.c_long, 0)
-    total, started = sum(task.count for task in tasks), time.monotonic()
-    report_interval_s = 1.0 if sys.stderr.isatty() else 20.0
-    with context.Pool(workers, _start_worker, (progress,)) as pool:
-        pending = [pool.apply_async(_work, (task,)) for task in tasks]
-        while pending:
-            pending[0].wait(report_interval_s)
-            for result in [result for result in pending if result.ready()]:
-                result.get()
-                pending.remove(result)
-            _report(progress.value, total, time.monotonic() - started)
-    sys.stderr.write("\n")
+    total, done, began_s = sum(task.count for task in tasks), 0, time.monotonic()
+    with context.Pool(workers, _start_worker) as pool:
+        for count in pool.imap_unordered(render_shard, tasks):
+            done += count
+            rate = done / (time.monotonic() - began_s)
+            print(f"{done}/{total} images, {rate:.0f}/s, {(total - done) / rate:.0f} s left", file=sys.stderr)
 
 
-_progress: "Synchronized[int]"
-
-
-def _start_worker(progress: "Synchronized[int]") -> None:
-    global _progress
-    _progress = progress
+def _start_worker() -> None:
     # Set before Mesa loads: rasterise in this thread only, because every core has a worker.
     os.environ["LP_NUM_THREADS"] = "0"
     import cv2
@@ -126,18 +112,6 @@ def _start_worker(progress: "Synchronized[int]") -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-
-def _work(task: Task) -> None:
-    render_shard(task, _progress)
-
-
-def _report(done: int, total: int, elapsed_s: float) -> None:
-    rate = done / max(elapsed_s, 1e-9)
-    remaining_s = (total - done) / rate if rate > 0 else float("inf")
-    end = "\r" if sys.stderr.isatty() else "\n"
-    sys.stderr.write(f"{done}/{total} images, {rate:.0f}/s, {remaining_s:.0f} s left   {end}")
-    sys.stderr.flush()
 
 
 def plan(out: Path, split: Split, seed: int, count: int, size: int, preset: DatasetPreset = WIDE) -> list[Task]:

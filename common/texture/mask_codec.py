@@ -60,7 +60,7 @@ class MaskCodec:
     @classmethod
     @cache
     def load(cls) -> Self:
-        """With the package's frequencies (`common.training.fit_mask_frequencies`), the same object at every call."""
+        """With the package's frequencies (`sender.train.atlases.mask_frequencies`), the same object at every call."""
         with np.load(FREQUENCIES_FILE) as arrays:
             return cls(arrays["known"].astype(np.int64))
 

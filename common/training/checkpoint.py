@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.errors import OutputError, UsageError
 from common.io.atomic_write import atomic_replacement
 
 Network = TypeVar("Network", bound=nn.Module)
-# Beside the weights in the state of an average.
-_STEPS = "averaging.steps"
 
 
 class AveragedNetwork(Generic[Network]):
@@ -33,35 +31,20 @@ class AveragedNetwork(Generic[Network]):
     def update(self, source: nn.Module) -> None:
         """Moves the average towards `source`, faster in the first steps, so that the initial weights fade."""
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        blend(self.network, source.state_dict(), 1 - decay)
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        other = source.state_dict()
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(other[name].to(value), share)
+            else:
+                value.copy_(other[name])
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {**self.network.state_dict(), _STEPS: torch.tensor(self.steps)}
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "steps": self.steps}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.steps = int(state[_STEPS])
-        self.network.load_state_dict(averaged_weights(state))
-
-
-def averaged_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in the state of an average, which a checkpoint holds as `average`."""
-    return {name: value for name, value in state.items() if name != _STEPS}
-
-
-@torch.no_grad()
-def blend(network: nn.Module, other: Mapping[str, Tensor], share: float) -> None:
-    """Linear interpolation, in place, from a network's weights and buffers to the state of another of its kind.
-
-    Args:
-        other: a state dict; integer counters are copied from it.
-        share: weight of `other`, 0…1.
-    """
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(other[name].to(value), share)
-        else:
-            value.copy_(other[name])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.network.load_state_dict(state["network"])
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

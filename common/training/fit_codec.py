@@ -1,22 +1,17 @@
-"""Fits the codec's frequency tables and quantiser steps to label sequences.
+"""Fits the codec's frequency tables and quantiser steps to label sequences (`common.training.label_sequences`).
 
---sequences takes an .npz file with `labels` (T, LABEL_SIZE) float32 and `clip` (T,) integers at 30 frames a second, as
-`python -m common.training.label_sequences` writes; frames of one clip must be consecutive.  Without it the tables are
-those of a parametric family.  --importance takes the output of `python -m sender.train.importance` and sets the steps
-so that the quantisation of every entry moves the surface by the same distance.
+--importance takes the output of `python -m sender.train.importance` and sets the steps so that the quantisation of
+every entry moves the surface by the same distance.
 
 New tables are a new codec: packets that were coded with other tables cannot be decoded.
 
 Examples:
-  python -m common.training.fit_codec --sequences sequences.npz --out /tmp/tables
-  python -m common.training.fit_codec --sequences sequences.npz --importance importance.json --out /tmp/tables
+  python -m common.training.fit_codec --importance importance.json --out /tmp/tables
 """
 
-import io
 import json
 import logging
 import sys
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +33,7 @@ from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
+from common.training.label_sequences import label_sequences
 
 logger = logging.getLogger(__name__)
 
@@ -274,17 +270,6 @@ def _at_all_levels(measured: Float64Array) -> dict[str, list[float]]:
     }
 
 
-def _load_sequences(path: Path) -> tuple[FloatArray, IntArray]:
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-            labels, clip = data["labels"].astype(np.float32), data["clip"].astype(np.int64)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{path}: not an .npz file with 'labels' and 'clip'") from error
-    if labels.ndim != 2 or labels.shape[1] != LABEL_SIZE or clip.shape != labels.shape[:1] or len(labels) < 2:
-        raise SourceError(f"{path}: 'labels' must be (T, {LABEL_SIZE}) and 'clip' (T,)")
-    return labels, clip
-
-
 def _load_importance(path: Path) -> Importance:
     try:
         data = json.loads(path.read_text())
@@ -295,31 +280,23 @@ def _load_importance(path: Path) -> Importance:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = parser_of("python -m common.training.fit_codec", __doc__)
-    parser.add_argument("--sequences", type=Path, help="labels and clip numbers at 30 frames a second (.npz)")
-    parser.add_argument("--importance", type=Path, help="output of python -m sender.train.importance (.json)")
+    program = "python -m common.training.fit_codec"
+    parser = parser_of(program, __doc__)
+    parser.add_argument("--importance", type=Path, required=True, help="output of python -m sender.train.importance")
     parser.add_argument("--out", type=Path, default=DATA_FOLDER, help="folder to write to (default: the package's)")
     options = parser.parse_args(arguments)
-    return exit_code_of(
-        "python -m common.training.fit_codec", lambda: _fit(options.sequences, options.importance, options.out)
-    )
+    return exit_code_of(program, lambda: _fit(options.importance, options.out))
 
 
-def _fit(sequences: Path | None, importance: Path | None, out: Path) -> None:
-    tables, fitted_on, figures = default_tables(), ["parametric family"], None
-    mm = None if importance is None else np.array(_load_importance(importance)["mm_per_sigma"])
-    labels, clip = (None, None) if sequences is None else _load_sequences(sequences)
-    if importance is not None and mm is not None:
-        mm = mm if labels is None else combined_displacement(mm, labels)
-        tables = with_importance(tables, {"mm_per_sigma": mm.tolist()})
-        fitted_on.append(f"steps from {importance.name}")
-    if sequences is not None and labels is not None and clip is not None:
-        tables = with_sequences(tables, labels, clip)
-        figures = None if mm is None else measure_rate_distortion(tables, labels, clip)
-        fitted_on.append(f"{len(labels)} frames of {len(np.unique(clip))} clips from {sequences.name}")
-    save(tables, out, "; ".join(fitted_on))
-    if figures is not None:
-        (out / RATE_DISTORTION_FILE.name).write_text(json.dumps(figures) + "\n")
+def _fit(importance: Path, out: Path) -> None:
+    surface_mm = np.array(_load_importance(importance)["mm_per_sigma"])
+    labels, clip = label_sequences()
+    mm = combined_displacement(surface_mm, labels)
+    tables = with_sequences(with_importance(default_tables(), {"mm_per_sigma": mm.tolist()}), labels, clip)
+    figures = measure_rate_distortion(tables, labels, clip)
+    fitted_on = f"steps from {importance.name}; {len(labels)} frames of {len(np.unique(clip))} clips"
+    save(tables, out, fitted_on)
+    (out / RATE_DISTORTION_FILE.name).write_text(json.dumps(figures) + "\n")
     print(f"wrote {out / 'tables_v2.npz'}, sha256 {tables.digest.hex()[:16]}…")
 
 

@@ -27,22 +27,17 @@ def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.Argument
     add("--seed", type=int, default=defaults.seed, help="of all randomness (%(default)s)")
     add("--threads", type=int, default=defaults.threads, help="CPU threads of a worker (%(default)s)")
     add("--loaders", type=int, default=0, help="processes that prepare batches, for a GPU (a thread of the training)")
-    evaluate = defaults.evaluate_minutes
-    add("--evaluate-minutes", type=float, default=evaluate, help="training time between evaluations (%(default)g)")
     add("--compile", action="store_true", help="faster steps after some minutes of compilation")
     add("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
     add("--shipped", action="store_true", help="start from the package's weights")
-    if recipe_type.removals:
-        add("--without", choices=recipe_type.removals, nargs="+", default=[], help="ablation: leave parts out")
     alone = "score the checkpoint and write the weights, without training"
-    add_result_flags(parser, alone if defaults.only_exports else "also write the weights and their scores when done")
+    add_export_flags(parser, alone if defaults.only_exports else "also write the weights and their scores when done")
     return parser
 
 
-def add_result_flags(parser: argparse.ArgumentParser, export_help: str) -> None:
-    """Adds where scores and weights are written."""
+def add_export_flags(parser: argparse.ArgumentParser, export_help: str) -> None:
+    """Adds whether and where weights are written."""
     add = parser.add_argument
-    add("--json", type=Path, metavar="FILE", help="validation scores (default: scores.json in --out)")
     add("--export", action="store_true", help=export_help)
     weights = "folder that --export writes to (default: the package's)"
     add("--weights", type=Path, default=WEIGHTS_DIRECTORY, metavar="DIR", help=weights)

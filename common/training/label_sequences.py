@@ -1,16 +1,10 @@
-"""Writes label sequences of the captured motion clips, to fit the codec's tables to.
+"""Label sequences of the captured motion clips, to fit the codec's tables to.
 
-Every clip of the split is written twice: as captured, and with the jitter that an estimator adds to each label and that
-the sender's low-pass filter leaves.
-
-Examples:
-  python -m common.training.label_sequences --out sequences.npz
-  python -m common.training.label_sequences --split test --seed 4 --out test.npz
+Every training clip occurs twice: as captured, and with the jitter that an estimator adds to each label and that the
+sender's low-pass filter leaves.
 """
 
 import math
-import sys
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,10 +14,7 @@ from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import OutputError, exit_code_of
-from common.io.command_line import parser_of
 from common.labels import group_slices
-from common.synthetic.dataset.split import SPLITS, Split
 from common.synthetic.motion.motion_table import Clip, clips
 
 _JITTER_SIGMAS: Final = (0.0, 0.04)
@@ -31,6 +22,7 @@ _JITTER_SIGMAS: Final = (0.0, 0.04)
 _SMOOTHING_GAIN: Final = 0.2
 _DISTANCE_M: Final = 3.8
 _MIN_DISTANCE_M: Final = 1.2
+_SEED: Final = 3
 
 
 def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np.random.Generator) -> FloatArray:
@@ -60,33 +52,8 @@ def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator) -> Flo
     return noise
 
 
-def label_sequences(split: Split, seed: int) -> tuple[FloatArray, IntArray]:
-    """Labels (T, LABEL_SIZE) and clip numbers (T,) of all clips of a split at 30 fps."""
-    space, generator = LabelSpace.load(), np.random.default_rng(seed)
-    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTER_SIGMAS for clip in clips(split)]
+def label_sequences() -> tuple[FloatArray, IntArray]:
+    """Labels (T, LABEL_SIZE) and clip numbers (T,) of all training clips at 30 fps."""
+    space, generator = LabelSpace.load(), np.random.default_rng(_SEED)
+    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTER_SIGMAS for clip in clips("train")]
     return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = parser_of("python -m common.training.label_sequences", __doc__)
-    parser.add_argument("--split", choices=SPLITS, default="train", help="of the clips (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=3, help="of shapes, colours and jitter (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="file to write (.npz)")
-    options = parser.parse_args(arguments)
-    return exit_code_of(
-        "python -m common.training.label_sequences", lambda: _write(options.split, options.seed, options.out)
-    )
-
-
-def _write(split: Split, seed: int, out: Path) -> None:
-    labels, clip = label_sequences(split, seed)
-    try:
-        np.savez_compressed(out, labels=labels, clip=clip)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
-    print(f"wrote {len(labels)} frames of {clip[-1] + 1} clips to {out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

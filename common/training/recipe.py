@@ -97,8 +97,6 @@ class Recipe(ABC, Generic[Network, Batch]):
     precision: ClassVar[Precision] = "float32"
     """In which the exported network is used; it is scored in it."""
     defaults: ClassVar[Defaults]
-    removals: ClassVar[Sequence[str]] = ()
-    """What `--without` may leave out."""
 
     def __init__(
         self,
@@ -137,7 +135,7 @@ class Recipe(ABC, Generic[Network, Batch]):
         """Validation scores of the averaged network, without gradients, from the same random numbers each time."""
 
     def final_scores(self, network: Network) -> dict[str, float]:
-        """Scores of the trained network, for `--json` and the manifest."""
+        """Scores of the trained network, for `scores.json` and the manifest."""
         return self.evaluate(network)
 
     def optimisers(self, network: Network) -> Sequence[torch.optim.Optimizer]:

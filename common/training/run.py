@@ -24,7 +24,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from common.errors import OutputError, UsageError, exit_code_of
+from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
 from common.training.distributed import Workers
@@ -75,7 +75,7 @@ def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace
     if workers.first:
         recipe.finish(run.average)
         scores = run.scores(recipe.final_scores)
-        run.write_scores(options.json or options.out / "scores.json", scores)
+        run.write_scores(options.out / "scores.json", scores)
         if options.export:
             entry = recipe.save(run.average.cpu(), recipe.manifest_recipe(run.progress), scores)
             print(f"wrote {options.weights / entry.file}")
@@ -88,9 +88,6 @@ class Run(Generic[Network, Batch]):
 
     Args:
         network: to train; the average starts as a copy of its present weights.
-
-    Raises:
-        UsageError: the checkpoint leaves out something else than the recipe.
     """
 
     def __init__(
@@ -113,8 +110,7 @@ class Run(Generic[Network, Batch]):
         self._clock = Clock()
         self._terms: dict[str, Tensor] = {}
         self._terminated = False
-        options = recipe.options
-        recipe.facts = {"seed": options.seed, **recipe.facts, "without": sorted(getattr(options, "without", ()))}
+        recipe.facts = {"seed": recipe.options.seed, **recipe.facts}
         if state:
             self._load(state)
         for part in self._parts.values():
@@ -242,7 +238,7 @@ class Run(Generic[Network, Batch]):
             terms = " ".join(f"{name} {float(value):.3f}" for name, value in self._terms.items())
             rate = self._clock.rate(samples - self._first_samples)
             self.print(f"step {steps} samples {samples} {rate:.1f} samples/s ({self._clock}) {terms}")
-        evaluates = minutes - self._evaluated.minutes >= self.recipe.options.evaluate_minutes and not over
+        evaluates = minutes - self._evaluated.minutes >= self.recipe.defaults.evaluate_minutes and not over
         # Saved before an evaluation, which may take longer than a process has between SIGTERM and SIGKILL.
         if evaluates or 60 * (minutes - self._saved.minutes) >= _SAVE_EVERY_S:
             self._saved = self.progress
@@ -267,9 +263,6 @@ class Run(Generic[Network, Batch]):
         save_checkpoint(self._checkpoint, {**states, "progress": progress, "facts": self.recipe.facts})
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        without = state["facts"]["without"]
-        if without != self.recipe.facts["without"]:
-            raise UsageError(f"{self._checkpoint} was trained with --without {' '.join(without) or '(nothing)'}")
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         self.progress = Progress(**state["progress"])

@@ -7,7 +7,6 @@ so that there the diffusion does nothing.  CPU recipe: 20,000 outfits, 11 minute
 Examples:
   python -m receiver.train.diffusion --outfits outfits --out runs/diffusion --steps 20000 --export
   python -m receiver.train.diffusion --outfits outfits --out runs/diffusion --resume --export
-  python -m receiver.train.diffusion --outfits outfits --out runs/without --without evidence
 """
 
 import argparse
@@ -131,7 +130,6 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
     name = WEIGHTS_NAME
     kind = KIND
     defaults = Defaults(1.5, batch=256, rate=1.5e-3, seed=2, weight_decay=1e-2, evaluate_minutes=1.0, log_every=200)
-    removals = ("evidence",)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -151,8 +149,6 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
             rows = torch.randint(len(self._outfits), (count,), generator=generator)
             confidence = torch.rand(count, generator=generator)
             confidence *= torch.rand(count, generator=generator) > _UNSEEN
-            if "evidence" in self.options.without:
-                confidence *= 0
             yield self._outfits.seen(rows, confidence, generator)
 
     def step(self, network: OutfitDenoiser, batch: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -7,7 +7,7 @@ reliability diagram as a table.  --export also writes the weights.
 
 Examples:
   python -m sender.train.confidence --photographs photographs --export
-  python -m sender.train.confidence --photographs photographs --views 1 --json scores.json
+  python -m sender.train.confidence --photographs photographs --views 1
   python -m sender.train.confidence --photographs photographs --export --weights /tmp/weights
 """
 
@@ -27,7 +27,7 @@ from common.imaging.focal_length import guessed_focal_px
 from common.io.command_line import parser_of
 from common.labels import group_slices
 from common.tensor_rows import TensorRows
-from common.training.flags import add_result_flags
+from common.training.flags import add_export_flags
 from common.training.run import write_json
 from common.weights.loader import architecture_of, save_weights
 from sender.perception.inference.predictor import Perception
@@ -78,9 +78,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/confidence"), help="folder of scores (%(default)s)")
     parser.add_argument("--views", type=int, default=3, help="jittered boxes of each person (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (default: %(default)s)")
-    add_result_flags(parser, "also write the weights and their scores")
+    add_export_flags(parser, "also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
@@ -116,9 +114,9 @@ class Observer:
         )
 
 
-def gather(photographs: PhotographDataset, views: int, seed: int) -> Limbs:
+def gather(photographs: PhotographDataset, views: int) -> Limbs:
     """The limbs of everybody with enough labelled keypoints, in jittered boxes."""
-    rng, observer, found = np.random.default_rng(seed), Observer(), []
+    rng, observer, found = np.random.default_rng(0), Observer(), []
     for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
         item = photographs[index]
         annotated = item.keypoints[person]
@@ -136,9 +134,9 @@ def jittered(rng: np.random.Generator, box: Box) -> Box:
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def fit(limbs: Limbs, seed: int) -> ConfidenceNet:
+def fit(limbs: Limbs) -> ConfidenceNet:
     """The regression of least cross-entropy over all labelled keypoints."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     net = ConfidenceNet(ConfidenceConfig())
     flat = limbs.evidence.flatten(0, 1)
     net.mean.copy_(flat.mean(dim=0))
@@ -178,10 +176,9 @@ def scores_of(probability: Tensor, limbs: Limbs) -> dict[str, float]:
 
 def train(options: argparse.Namespace) -> None:
     """The whole calibration, top to bottom."""
-    torch.set_num_threads(options.threads)
-    limbs = gather(PhotographDataset(options.photographs, "val"), options.views, options.seed)
+    limbs = gather(PhotographDataset(options.photographs, "val"), options.views)
     fitted = limbs.photograph % 2 == 0
-    net, test = fit(limbs[fitted], options.seed), limbs[~fitted]
+    net, test = fit(limbs[fitted]), limbs[~fitted]
     probability = net(test.evidence).sigmoid()
     scores = scores_of(probability, test)
     scores |= {f"{name}_of_labels": value for name, value in scores_of(test.own, test).items()}
@@ -190,7 +187,7 @@ def train(options: argparse.Namespace) -> None:
     for row in table:
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")
     print(scores)
-    write_json(options.json or options.out / "scores.json", {"scores": scores, "reliability": table})
+    write_json(options.out / "scores.json", {"scores": scores, "reliability": table})
     if options.export:
         recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
         kind = {"kind": KIND, **architecture_of(net.config)}

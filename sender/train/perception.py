@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
 from common.synthetic.dataset.shards import CropDataset
-from common.training.checkpoint import averaged_weights, load_checkpoint
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
 from common.weights.devices import device_of, fast_autocast
@@ -96,20 +95,19 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         sides = "sides of the crops, one for each batch: of streams, and of photographs (the network's)"
         add("--size", type=int, nargs="+", help=sides)
         add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")
-        add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
 
     def prepare(self) -> PerceptionNet:
         options = self.options
-        self._earlier = load_checkpoint(options.start / f"{self.name}.pt") if options.start else None
-        before = self._before()
+        before = shipped() if options.shipped else None
         config = before.config if before else PerceptionConfig()
         sizes = options.size or [config.size, *([config.still_size] if config.still_size else [])]
         config = replace(config, size=sizes[0], still_size=sizes[1] if len(sizes) > 1 else 0)
         if self.recorded:
             config = PerceptionConfig(**self.recorded["config"])
-        self.facts = {"config": asdict(config), "sizes": sizes, **self._origin()}
+        seen = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if before else 0
+        self.facts = {"config": asdict(config), "sizes": sizes, "before": seen, "shipped": options.shipped}
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
-        self._loss = MixedLoss(MultiTaskLoss(self._kinematics))
+        self._loss = MultiTaskLoss(self._kinematics)
         net = PerceptionNet(config)
         if before:
             net.load_state_dict(before.state_dict())
@@ -117,22 +115,6 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
             for place in ("drop_path1", "drop_path2"):
                 setattr(block, place, DropPath(options.drop_path))
         return net.to(memory_format=torch.channels_last)
-
-    def _before(self) -> PerceptionNet | None:
-        """The network of an earlier training, or the package's."""
-        if self._earlier:
-            net = PerceptionNet(PerceptionConfig(**self._earlier["facts"]["config"]))
-            net.load_state_dict(averaged_weights(self._earlier["average"]))
-            return net
-        return shipped() if self.options.shipped else None
-
-    def _origin(self) -> dict[str, Any]:
-        """How many crops the starting weights were trained on, and whether they go back to the package's weights."""
-        if self._earlier:
-            facts, samples = self._earlier["facts"], self._earlier["progress"]["samples"]
-            return {"before": facts["before"] + samples, "shipped": facts["shipped"]}
-        seen = read_manifest()[WEIGHTS_NAME].recipe["images_seen"] if self.options.shipped else 0
-        return {"before": int(seen), "shipped": self.options.shipped}
 
     @property
     def _size(self) -> int:
@@ -159,7 +141,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
         crops, people = batch
-        return self._loss(network, augment(crops.ready()), people and people.ready())
+        return mixed_loss(self._loss, network, augment(crops.ready()), people and people.ready())
 
     def evaluate(self, network: PerceptionNet) -> dict[str, float]:
         return self._scores(network, limit=512)
@@ -256,26 +238,20 @@ def shipped() -> PerceptionNet:
     return load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet)
 
 
-class MixedLoss:
-    """The loss of one forward pass over rendered crops and photographs."""
-
-    def __init__(self, rendered: MultiTaskLoss) -> None:
-        self._rendered = rendered
-
-    def __call__(
-        self, net: nn.Module, crops: CropBatch, people: PhotographCrops | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum, weighted by the shares of the batch, and its terms for the log."""
-        images = crops.image if people is None else torch.cat([crops.image, people.image])
-        with fast_autocast(images.device.type):
-            output = net(images.contiguous(memory_format=torch.channels_last))
-        loss, terms = self._rendered(output[: len(crops)], crops)
-        if people is None:
-            return loss, terms
-        real = keypoint_terms(output[len(crops) :], people, self._rendered.kinematics)
-        share = len(people) / len(images)
-        total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
-        return total, terms | {f"photographs.{name}": term for name, term in real.items()}
+def mixed_loss(
+    rendered: MultiTaskLoss, net: nn.Module, crops: CropBatch, people: PhotographCrops | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one forward pass over rendered crops and photographs, weighted by their shares, and its terms."""
+    images = crops.image if people is None else torch.cat([crops.image, people.image])
+    with fast_autocast(images.device.type):
+        output = net(images.contiguous(memory_format=torch.channels_last))
+    loss, terms = rendered(output[: len(crops)], crops)
+    if people is None:
+        return loss, terms
+    real = keypoint_terms(output[len(crops) :], people, rendered.kinematics)
+    share = len(people) / len(images)
+    total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
+    return total, terms | {f"photographs.{name}": term for name, term in real.items()}
 
 
 _CANDIDATES = torch.linspace(-1.5, 1.5, 25)

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from common.errors import UsageError, exit_code_of
 from common.io.command_line import parser_of
-from common.training.flags import add_result_flags
-from common.training.run import write_json
+from common.training.flags import add_export_flags
 from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Ranges, add_entry, find_entry
@@ -42,6 +41,8 @@ from sender.train.photographs.frames import PhotographFrames
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
 # Of a score that 8 bits may not lower by more: about a standard error on the photographs held back.
 _LARGEST_LOSS = 0.02
+# Photographs to calibrate on, and the seed of their choice.
+_PHOTOGRAPHS, _SEED = 256, 1
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 Scores = Mapping[str, float]
@@ -107,24 +108,24 @@ def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[
     return {name: (round(low, 4), round(high, 4)) for name, (low, high) in ranges.items()}
 
 
-def subjects(photographs: Path, count: int, seed: int) -> Iterator[Subject]:
+def subjects(photographs: Path) -> Iterator[Subject]:
     """Perception and detector, with training photographs to calibrate on."""
     train, validation = PhotographDataset(photographs, "train"), PhotographDataset(photographs, "val")
     perception, detector = Perception.load(), Detector.load()
-    crops = PhotographCropSampler(train, np.random.default_rng(seed), perception.size)
+    crops = PhotographCropSampler(train, np.random.default_rng(_SEED), perception.size)
     yield Subject(
         predictor.WEIGHTS_NAME,
         PlainOutputs(perception.net),
-        (batch.ready().image for batch in islice(crops.batches(1), count)),
+        (batch.ready().image for batch in islice(crops.batches(1), _PHOTOGRAPHS)),
         lambda network: keypoint_scores(network, crops_in_boxes(validation, perception.size)),
         "photographs_pck10",
     )
     size = detector.net.config.size
-    frames = PhotographFrames(train, "openimages", np.random.default_rng(seed), size)
+    frames = PhotographFrames(train, "openimages", np.random.default_rng(_SEED), size)
     yield Subject(
         detection.WEIGHTS_NAME,
         detector.net,
-        (predictor.as_images(frames().image[None]) for _ in range(count)),
+        (predictor.as_images(frames().image[None]) for _ in range(_PHOTOGRAPHS)),
         lambda network: photograph_scores(network, validation, size),
         "people_ap",
     )
@@ -142,9 +143,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--photographs", type=Path, required=True, help="folder that sender.train.photographs.dataset wrote"
     )
-    parser.add_argument("--count", type=int, default=256, help="photographs to calibrate on (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of their choice (%(default)s)")
-    add_result_flags(parser, "add the ranges to the manifest")
+    add_export_flags(parser, "add the ranges to the manifest")
     return parser.parse_args(arguments)
 
 
@@ -156,14 +155,12 @@ def calibrate(options: argparse.Namespace) -> None:
     """
     if int8_weight_bits() < 8:
         print("this processor lacks VNNI: convolutions alone multiply in 8 bits, by weights of 7, or none")
-    results = {}
-    for subject in subjects(options.photographs, options.count, options.seed):
+    for subject in subjects(options.photographs):
         inputs = list(subject.inputs)
         ranges = calibrated(subject.network, inputs)
         scores = {name: scored(subject, inputs[0], int8) for name, int8 in (("float32", {}), ("int8", ranges))}
         for name in scores["int8"]:
             print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")
-        results[subject.name] = {"layers": len(ranges), **scores}
         lost = scores["float32"][subject.decisive] - scores["int8"][subject.decisive]
         if lost > _LARGEST_LOSS:
             raise UsageError(
@@ -173,8 +170,6 @@ def calibrate(options: argparse.Namespace) -> None:
             entry = find_entry(subject.name, options.weights)
             content = (options.weights / entry.file).read_bytes()
             add_entry(subject.name, replace(entry, int8=ranges), content, options.weights)
-    if options.json:
-        write_json(options.json, results)
 
 
 if __name__ == "__main__":

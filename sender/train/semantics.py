@@ -88,7 +88,6 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
     name = WEIGHTS_NAME
     defaults = Defaults(3.4, batch=512, rate=1e-3, threads=2, weight_decay=0.02, evaluate_minutes=1.0)
-    removals = ("discriminator", "learned-prior")
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -97,6 +96,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             "--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs.dataset"
         )
         parser.add_argument("--crops", type=int, default=12000, help="of photographs (default: %(default)s)")
+        parser.add_argument("--without", choices=("discriminator",), help="ablation: leave this loss out")
 
     def prepare(self) -> SemanticCVAE:
         options = self.options
@@ -106,12 +106,10 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         model.feature_mean.copy_(self._pool.features.mean(0))
         model.feature_scale.copy_(self._pool.features.std(0).clamp_min(1e-3))
         model = self.or_shipped(model)
-        if "learned-prior" in options.without:
-            remove_learned_prior(model)
         self._space, self._kinematics = self._space.to(self.device), self._kinematics.to(self.device)
         self._discriminator = Discriminator(model.config).to(self.device)
         self._adversary = torch.optim.AdamW(self._discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
-        self.facts = {"crops": len(self._pool), "shipped": options.shipped}
+        self.facts = {"crops": len(self._pool), "shipped": options.shipped, "without": options.without}
         return model
 
     def _gather(self) -> tuple[Samples, Samples]:
@@ -159,7 +157,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             + weights.labels_prior * cross_entropy(logits_prior, y).mean()
             + weights.joints * landmark_error(self._space, self._kinematics, with_shape_held(y_prior), batch).mean()
         )
-        if "discriminator" not in self.options.without:
+        if self.options.without != "discriminator":
             real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
             self._teach_discriminator(discriminator_loss(real, fake))
             loss = loss + weights.gamma_adversary * generator_loss(self._discriminator(X_prior, y_prior))
@@ -205,13 +203,6 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         photographs = f" --photographs photographs --crops {self.options.crops}" if self.options.photographs else ""
         command = f"python -m sender.train.semantics {length}{photographs}"
         return {"command": command, "steps": progress.steps, **self.facts}
-
-
-@torch.no_grad()
-def remove_learned_prior(model: SemanticCVAE) -> None:
-    """Fixes p(z|X) to N(0, I): zeroes the prior's last layer and excludes it from training."""
-    for parameter in model.prior_net.leave[-1].parameters():
-        parameter.zero_().requires_grad_(False)
 
 
 if __name__ == "__main__":

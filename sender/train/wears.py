@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import UsageError
-from common.training.checkpoint import averaged_weights, load_checkpoint, save_checkpoint
+from common.training.checkpoint import load_checkpoint, save_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.wear_kinds import VALUES
@@ -144,7 +144,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         """Gives the network its first weights, and says after how many steps of another training."""
         if self.options.start:
             state = load_checkpoint(self.options.start / f"{self.name}.pt")
-            network.load_state_dict(averaged_weights(state["average"]))
+            network.load_state_dict(state["average"]["network"])
             return {"steps_before": state["progress"]["steps"] + state["facts"].get("steps_before", 0)}
         features = self._photographs.features.float()
         network.mean_X.copy_(features.mean(0))

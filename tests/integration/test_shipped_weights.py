@@ -4,7 +4,6 @@ The margins are generous, so that retrained networks pass.  Damaged files are no
 are all zero under a right checksum, by the floor.  Quality is measured by `tests.bench.quality`.
 """
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +50,7 @@ FLOORS = {
 def test_people(tmp_path_factory: pytest.TempPathFactory) -> TestPeople:
     """Clothed people of the test split, from a seed that no bench uses."""
     folder: Path = tmp_path_factory.mktemp("crops")
-    render_shard(Task(folder, "test", 20, 0, CROPS, PerceptionConfig().size, DRESSED), multiprocessing.Value("l", 0))
+    render_shard(Task(folder, "test", 20, 0, CROPS, PerceptionConfig().size, DRESSED))
     return TestPeople(CropDataset([folder], "test"), CROPS, FEW)
 
 

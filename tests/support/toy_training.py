@@ -35,7 +35,6 @@ class ToyTraining(Recipe[Sums, Rows]):
 
     name = "toy"
     defaults = Defaults(minutes=1.0, batch=8, rate=0.05, seed=3, average_decay=0.9, log_every=2)
-    removals = ("rows", "sums")
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:

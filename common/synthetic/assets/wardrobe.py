@@ -24,11 +24,13 @@ class Wardrobe:
         suit: made to measure: a thin layer over the skin from neck to wrists and ankles, to be cut into any top or
             bottom.
         skirt: made to measure, from waist to ankles.
+        skin: what more is made to measure on.
     """
 
     garments: dict[Kind, tuple[Garment, ...]]
     suit: Garment
     skirt: Garment
+    skin: SkinBasis
     canvas: Canvas
 
     @classmethod
@@ -39,7 +41,7 @@ class Wardrobe:
         garments = [fitter.fit(pattern) for pattern in unpack()]
         by_kind = {kind: tuple(garment for garment in garments if garment.kind is kind) for kind in Kind}
         skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
-        return cls(by_kind, made_suit(skin), made_skirt(skin), canvas)
+        return cls(by_kind, made_suit(skin), made_skirt(skin), skin, canvas)
 
     def all(self) -> tuple[Garment, ...]:
         """Every garment, in a fixed order."""

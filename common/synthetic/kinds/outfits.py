@@ -20,8 +20,6 @@ from common.synthetic.assets.appearance import (
     Appearance,
     fabric_colour,
 )
-from common.synthetic.assets.base_mesh import BaseMesh
-from common.synthetic.assets.body_garments import SkinBasis
 from common.synthetic.assets.garment import ENDLESS, Garment, Tailoring
 from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.outfit import Outfit, paint, pick, undressed
@@ -71,8 +69,6 @@ class KindSampler:
 
     def __init__(self, wardrobe: Wardrobe) -> None:
         self._wardrobe = wardrobe
-        mesh, canvas = BaseMesh.load(), wardrobe.canvas
-        self._skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
         self._hair = {garment.name: garment for garment in wardrobe.garments[Kind.HAIR]}
 
     def sample(self, rng: Generator, painted: Appearance) -> KindOutfit:
@@ -229,7 +225,7 @@ class KindSampler:
         if headwear == "hat" and rng.random() < 0.3:
             made = [pick(rng, self._wardrobe.garments[Kind.HAT])]
         else:
-            made = made_headwear(rng, self._skin, headwear)
+            made = made_headwear(rng, self._wardrobe.skin, headwear)
         pieces = pieces + [(garment, hat) for garment in made]
         if covering:
             return pieces, frozenset({"hidden"}), headwear, body

@@ -1,7 +1,7 @@
 """Retargets motion capture to the body's joints, selects diverse poses and writes the motion table of the package.
 
-The source has `cmu/*.bvh`, `deepmimic/*.txt` and `makehuman/*.bvh` (or `motion/cmu`, `motion/deepmimic`,
-`makehuman/poses`); their licences are in `data/LICENSES.md`.
+The source has `cmu/*.bvh`, `deepmimic/humanoid3d_*.txt` and `makehuman/*.bvh`; their licences are in
+`data/LICENSES.md`.
 
 Examples:
   python -m common.synthetic.motion.motion_table --source motions
@@ -175,15 +175,15 @@ def read_sources(directory: Path) -> Iterator[Motion]:
         FileNotFoundError: one of the three sources is missing.
         ValueError: a file has another format.
     """
-    readers: tuple[tuple[tuple[str, ...], str, Callable[[Path], Motion]], ...] = (
-        (("cmu", "motion/cmu"), "*.bvh", cmu_motion),
-        (("deepmimic", "motion/deepmimic"), "humanoid3d_*.txt", deepmimic_motion),
-        (("makehuman/poses", "makehuman"), "*.bvh", makehuman_motion),
+    readers: tuple[tuple[str, str, Callable[[Path], Motion]], ...] = (
+        ("cmu", "*.bvh", cmu_motion),
+        ("deepmimic", "humanoid3d_*.txt", deepmimic_motion),
+        ("makehuman", "*.bvh", makehuman_motion),
     )
-    for folders, pattern, read in readers:
-        files = [file for folder in folders for file in sorted((directory / folder).glob(pattern))]
+    for folder, pattern, read in readers:
+        files = sorted((directory / folder).glob(pattern))
         if not files:
-            raise FileNotFoundError(f"no {pattern} in {directory / folders[0]}")
+            raise FileNotFoundError(f"no {pattern} in {directory / folder}")
         for file in files:
             yield read(file)
 

@@ -48,13 +48,11 @@ class Programs:
 
     Args:
         image: draws the mesh.
-        albedo: computes the unlit colours of vertices.
         surface: computes the surface with the offset of loose clothes.
         looseness: computes that offset alone.
     """
 
     image: moderngl.Program
-    albedo: moderngl.Program
     surface: moderngl.Program
     looseness: moderngl.Program
 
@@ -104,13 +102,8 @@ class MeshBuffers:
         self._shape = shape
         self.sampled = np.unique(shape.faces)[::colour_stride]
         self.region = shape.region[self.sampled]
-        samples = np.hstack([shape.rest[self.sampled], shape.limb[self.sampled]]).astype(np.float32)
-        self._colours = context.buffer(reserve=len(samples) * 12)
-        sample_buffer = context.buffer(samples.tobytes())
-        self._samples = context.vertex_array(programs.albedo, [(sample_buffer, "3f 4f", "rest", "limb")])
-        arrays = (self._mesh, self._surface, self._looseness, self._samples)
-        buffers = (self._dynamic, self._index, constants, self._surfaces, self._colours, sample_buffer)
-        self._resources = (*arrays, *buffers)
+        arrays = (self._mesh, self._surface, self._looseness)
+        self._resources = (*arrays, self._dynamic, self._index, constants, self._surfaces)
 
     def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
         """Draws the mesh, or only the triangles that `faces` (F,) selects."""
@@ -126,8 +119,7 @@ class MeshBuffers:
     def surface(self, vertices: FloatArray, faces: BoolArray | None, two_sided: bool) -> LayerSurface:
         """The surface that `draw` draws."""
         self._write(vertices)
-        self._surface.transform(self._surfaces, mode=moderngl.POINTS)
-        values = np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 6)
+        values = self._transformed()
         drawn = self._shape.faces if faces is None else self._shape.faces[faces]
         return LayerSurface(values[:, :3], values[:, 3:], drawn, two_sided)
 
@@ -153,8 +145,12 @@ class MeshBuffers:
 
     def colours(self) -> FloatArray:
         """(n, 3) unlit colours of the sampled vertices."""
-        self._samples.transform(self._colours, mode=moderngl.POINTS)
-        return np.frombuffer(self._colours.read(), np.float32).reshape(-1, 3)
+        return self._transformed()[self.sampled, 3:]
+
+    def _transformed(self) -> FloatArray:
+        """(N, 6) places of all vertices as they were written last, and their unlit colours."""
+        self._surface.transform(self._surfaces, mode=moderngl.POINTS)
+        return np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 6)
 
 
 def _folds(rest: FloatArray) -> FloatArray:

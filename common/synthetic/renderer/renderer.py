@@ -17,7 +17,7 @@ from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.wardrobe import bare_faces
 from common.synthetic.renderer.mesh_buffers import LayerSurface, Looseness, MeshBuffers, Programs
-from common.synthetic.renderer.shaders import ALBEDO, FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
+from common.synthetic.renderer.shaders import FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
 _COLOUR_STRIDE = 5
@@ -107,7 +107,6 @@ class Renderer:
         self.context = create_context()
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._albedo = self.context.program(vertex_shader=ALBEDO, varyings=("albedo",))
         self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo"))
         self._looseness = self.context.program(vertex_shader=LOOSENESS, varyings=("looseness",))
         self._body = self._buffers(canvas)
@@ -133,7 +132,7 @@ class Renderer:
         """(R, 3) mean unlit colour of the visible surface of each body region, 0…1; 0 for hidden regions."""
         with self.context:
             self._target(1, 1).use()  # transform feedback needs a complete framebuffer
-            set_uniforms(self._albedo, appearance_uniforms(figure.appearance, self.canvas))
+            set_uniforms(self._surface, appearance_uniforms(figure.appearance, self.canvas))
             colours, regions = [self._body.colours()], [self._body.region]
             if figure.worn:
                 visible = np.zeros(len(self.canvas.rest), np.bool_)
@@ -141,7 +140,7 @@ class Renderer:
                 visible = visible[self._body.sampled]
                 colours, regions = [colours[0][visible]], [regions[0][visible]]
             for worn in figure.worn:
-                set_uniforms(self._albedo, appearance_uniforms(worn.appearance, self.canvas))
+                set_uniforms(self._surface, appearance_uniforms(worn.appearance, self.canvas))
                 mesh = self._garment_buffers(worn.garment)
                 colours.append(mesh.colours())
                 regions.append(mesh.region)
@@ -189,7 +188,7 @@ class Renderer:
         return self._garments[garment]
 
     def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        programs = Programs(self._program, self._albedo, self._surface, self._looseness)
+        programs = Programs(self._program, self._surface, self._looseness)
         return MeshBuffers(self.context, programs, shape, _COLOUR_STRIDE)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:

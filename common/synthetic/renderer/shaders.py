@@ -197,23 +197,6 @@ void main() {
 """
 )
 
-# Transform feedback over vertices: the unlit colours of the body regions.
-ALBEDO = (
-    """
-#version 330
-in vec3 rest;
-in vec4 limb;
-out vec3 albedo;
-"""
-    + PAINT
-    + """
-void main() {
-    albedo = painted(material(limb, rest), limb, rest);
-    gl_Position = vec4(0.0);
-}
-"""
-)
-
 # Transform feedback over vertices: the offset of loose painted clothes and the material, independent of shape and pose.
 LOOSENESS = (
     """

@@ -15,18 +15,22 @@ Examples:
 import argparse
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from common.arrays import ByteArray
 from common.body.anatomy import ATLAS_SIZE
-from common.errors import exit_code_of
+from common.errors import OutputError, exit_code_of
+from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
+from common.synthetic.dataset.split import SPLITS
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import reduced
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
-from sender.train.atlases.people import KNOWN_WEIGHT, AtlasPeople, add_people_flags, write_files
+from sender.train.atlases.people import KNOWN_WEIGHT, AtlasPeople
 
 SIZE = 128
 SIDES = 8
@@ -37,7 +41,12 @@ _MOST_SIDES = 6
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.atlases.observed", __doc__ or "")
-    add_people_flags(parser, 800, f"people, a multiple of {_PEOPLE_PER_FILE}")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the files")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="whose shapes and poses")
+    parser.add_argument(
+        "--count", type=int, default=800, help=f"people, a multiple of {_PEOPLE_PER_FILE} (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="within the split's seeds (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.count < 1 or options.count % _PEOPLE_PER_FILE:
         parser.error(f"--count must be a multiple of {_PEOPLE_PER_FILE}")
@@ -79,8 +88,22 @@ def npz(people: AtlasPeople, persons: range) -> bytes:
 
 
 def write_observed_atlases(options: argparse.Namespace) -> None:
-    """Renders the people of all files that do not exist; errors as of `write_files`."""
-    write_files(options, _PEOPLE_PER_FILE, ".npz", npz)
+    """Renders the people of all files that do not exist.
+
+    Raises:
+        OutputError: a file cannot be written.
+        RendererUnavailable: OpenGL is not available.
+    """
+    torch.set_num_threads(1)
+    people = AtlasPeople(options.split, options.seed, options.count)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for first in range(0, options.count, _PEOPLE_PER_FILE):
+            path = options.out / f"{options.split}-{options.seed}-{first:05d}.npz"
+            if not path.exists():
+                atomic_write(path, npz(people, range(first, first + _PEOPLE_PER_FILE)))
+    except OSError as error:
+        raise OutputError(f"cannot write {options.out}: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

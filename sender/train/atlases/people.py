@@ -1,9 +1,7 @@
-"""Rendered people who turn around before a camera, and what programs share that observe their texture atlases."""
+"""Rendered people who turn around before a camera, and the camera that observes their texture atlases."""
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,14 +12,12 @@ from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.body.anatomy import REGIONS
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import OutputError
 from common.frames import Camera
-from common.io.atomic_write import atomic_write
 from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.dataset.presets import EVERYDAY
-from common.synthetic.dataset.split import SEED_RANGES, SPLITS, Split, identity_rows
+from common.synthetic.dataset.split import SEED_RANGES, Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View
@@ -136,14 +132,6 @@ def perfect_output(part: ByteArray, crop: CropBox) -> PerceptionOutput:
     return PerceptionOutput(**(unused | used))
 
 
-def add_people_flags(parser: argparse.ArgumentParser, count: int, count_help: str) -> None:
-    """Adds --out, --split, --count and --seed."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the files")
-    parser.add_argument("--split", choices=SPLITS, default="train", help="whose shapes and poses")
-    parser.add_argument("--count", type=int, default=count, help=f"{count_help} (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="within the split's seeds (default: %(default)s)")
-
-
 class AtlasPeople:
     """Rendered people and the camera that observes their atlases.
 
@@ -175,28 +163,3 @@ def view_of(camera: AtlasCamera, picture: TexturePicture, image: Image) -> Atlas
     """What the lit or the unlit image of a picture shows of the atlas."""
     observation = Observation.from_output(image, picture.crop, picture.output)
     return camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
-
-
-def write_files(
-    options: argparse.Namespace, people_per_file: int, suffix: str, content: Callable[[AtlasPeople, range], bytes]
-) -> None:
-    """Renders the people of all files that do not exist.
-
-    Args:
-        options: of `add_people_flags`.
-        people_per_file: the number of people of one file.
-
-    Raises:
-        OutputError: a file cannot be written.
-        RendererUnavailable: OpenGL is not available.
-    """
-    torch.set_num_threads(1)
-    people = AtlasPeople(options.split, options.seed, options.count)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for first in range(0, options.count, people_per_file):
-            path = options.out / f"{options.split}-{options.seed}-{first:05d}{suffix}"
-            if not path.exists():
-                atomic_write(path, content(people, range(first, first + people_per_file)))
-    except OSError as error:
-        raise OutputError(f"cannot write {options.out}: {error.strerror or error}") from error

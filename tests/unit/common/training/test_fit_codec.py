@@ -7,14 +7,10 @@ import pytest
 from common.codec.quantiser import UNIT
 from common.codec.tables import load
 from common.labels import LABEL_SIZE
+from common.training import fit_codec
 from common.training.fit_codec import default_tables, main, with_importance, with_sequences
+from common.weights.manifest import WEIGHTS_DIRECTORY
 from tests.support.label_motion import FINE_RHO, clip, moving_labels, transmit
-
-
-def write_sequences(path: Path) -> Path:
-    labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
-    np.savez(path, labels=labels, clip=np.repeat([0, 1], 60))
-    return path
 
 
 def test_fitted_tables_need_fewer_bytes() -> None:
@@ -36,16 +32,15 @@ def test_importance_gives_steps_of_equal_displacement() -> None:
     assert tables.base_step[-1] == before.base_step[-1]
 
 
-def test_command_line_writes_loadable_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sequences = write_sequences(tmp_path / "motion.npz")
-    assert main(["--sequences", str(sequences), "--out", str(tmp_path / "out")]) == 0
+def test_command_line_writes_loadable_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.concatenate([moving_labels(60, seed) for seed in (50, 51)])
+    monkeypatch.setattr(fit_codec, "label_sequences", lambda: (labels, np.repeat([0, 1], 60)))
+    importance = WEIGHTS_DIRECTORY / "importance.json"
+    assert main(["--importance", str(importance), "--out", str(tmp_path / "out")]) == 0
     tables = load(tmp_path / "out")
     assert tables.digest.hex().startswith(capsys.readouterr().out.split("sha256 ")[1][:16])
     assert "120 frames of 2 clips" in json.loads((tmp_path / "out" / "tables_v2.json").read_text())["fitted_on"]
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no", b"\x93NUMPY"])
-def test_command_line_refuses_other_files(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x.npz").write_bytes(content)
-    assert main(["--sequences", str(tmp_path / "x.npz"), "--out", str(tmp_path)]) == 3
-    assert "x.npz" in capsys.readouterr().err
+    assert main(["--importance", str(tmp_path / "none.json"), "--out", str(tmp_path)]) == 3
+    assert "none.json" in capsys.readouterr().err

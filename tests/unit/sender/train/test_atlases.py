@@ -1,27 +1,14 @@
-"""Atlases of rendered people are written once each, with what is known in the alpha channel."""
+"""Atlases of rendered people are written once each; masks like those that frequencies were counted in are short."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Pictures
 
-from common.body.anatomy import ATLAS_SIZE
 from common.errors import OutputError
-from sender.train.atlases import known as atlases
+from common.texture.mask_codec import CONTEXTS, MaskCodec
 from sender.train.atlases import observed as observed_atlases
-
-
-def test_atlas_is_written_and_kept(tmp_path: Path) -> None:
-    options = atlases.parse(["--out", str(tmp_path), "--split", "val", "--count", "1", "--seed", "4"])
-    atlases.write_atlases(options)
-    [path] = tmp_path.iterdir()
-    rgba = np.asarray(Pictures.open(path))
-    assert path.name == "val-4-00000.png" and rgba.shape == (ATLAS_SIZE, ATLAS_SIZE, 4)
-    assert set(np.unique(rgba[..., 3])) == {0, 255} and rgba[rgba[..., 3] > 0, :3].std() > 5
-    written = path.stat().st_mtime_ns
-    atlases.write_atlases(options)
-    assert path.stat().st_mtime_ns == written
+from sender.train.atlases.mask_frequencies import main, mask_frequencies
 
 
 def test_people_are_known_in_part_and_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +44,19 @@ def test_folder_that_cannot_be_written_and_counts_that_fill_no_file_are_refused(
     (tmp_path / "file").touch()
     out = ["--out", str(tmp_path / "file" / "below")]
     with pytest.raises(OutputError, match="cannot write"):
-        atlases.write_atlases(atlases.parse([*out, "--count", "16"]))
-    with pytest.raises(SystemExit):
-        atlases.parse([*out, "--count", "0"])
+        observed_atlases.write_observed_atlases(observed_atlases.parse([*out, "--count", "16"]))
     with pytest.raises(SystemExit):
         observed_atlases.parse([*out, "--count", "17"])
+
+
+def test_masks_like_those_of_the_fit_are_short() -> None:
+    row, column = np.mgrid[:512, :512]
+    known = np.hypot(row - 256, column - 256) < 200
+    mask = np.ascontiguousarray(known[:128, 128:256])
+    assert len(MaskCodec(mask_frequencies([known])).encode(mask)) < 60
+
+
+def test_frequencies_of_rendered_people_are_written(tmp_path: Path) -> None:
+    assert main(["--count", "1", "--out", str(tmp_path / "fitted.npz")]) == 0
+    with np.load(tmp_path / "fitted.npz") as arrays:
+        assert arrays["known"].shape == (CONTEXTS,) and len(np.unique(arrays["known"])) > 10

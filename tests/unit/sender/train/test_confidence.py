@@ -23,7 +23,7 @@ def limbs(seed: int) -> Limbs:
 
 def test_fitted_probabilities_are_calibrated_on_other_people() -> None:
     test = limbs(seed=1)
-    net = fit(limbs(seed=0), seed=0)
+    net = fit(limbs(seed=0))
     probability = net(test.evidence).sigmoid()
     scores, own = scores_of(probability, test), scores_of(test.own, test)
     assert scores["calibration_error"] < 0.02

@@ -1,29 +1,44 @@
 """Counts how often texels of texture atlases are known next to others; the mask codec ships with the frequencies.
 
-The atlases are PNG files of `sender.train.atlases.known`.  Both ends of a link must have the same frequencies.
+The atlases are those that a sender would make of rendered people who are seen from one to eight sides.  Both ends of a
+link must have the same frequencies.
 
 Examples:
-  python -m common.training.fit_mask_frequencies --atlases atlases/train
+  python -m sender.train.atlases.mask_frequencies --count 125
 """
 
-import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as Pictures
+import torch
 
 from common.arrays import BoolArray, Float64Array, IntArray
-from common.body.anatomy import ATLAS_SIZE
-from common.errors import SourceError, exit_code_of
+from common.errors import exit_code_of
 from common.io.command_line import parser_of
 from common.texture.atlas_tiles import TILES, reduced
 from common.texture.mask_codec import CONTEXTS, FREQUENCIES_FILE, PROBABILITY_BITS, observed_contexts
+from sender.texture.atlas_memory import AtlasMemory
+from sender.train.atlases.people import KNOWN_WEIGHT, AtlasPeople
 
+_MAX_SIDES = 8
 _NEAREST = 4
 _NEIGHBOUR_BITS = 12
 # How many texels the mean of similar contexts counts as.
 _PRIOR_TEXELS = 4.0
+
+
+def rendered_masks(count: int) -> Iterator[BoolArray]:
+    """The known texels (512, 512) of training people. Raises RendererUnavailable if OpenGL is not available."""
+    people = AtlasPeople("train", 0, count)
+    for person in range(count):
+        rng = people.rng(person, 1)
+        sides = int(rng.integers(1, _MAX_SIDES + 1))
+        yaws = rng.uniform(0, 2 * np.pi) * (sides > 1) + 2 * np.pi / sides * np.arange(sides)
+        memory = AtlasMemory(people.layout, KNOWN_WEIGHT)
+        for picture in people.pictures(person, yaws.tolist()):
+            memory.add(people.view(picture, picture.lit))
+        yield memory.texture.known
 
 
 def mask_frequencies(masks: Iterable[BoolArray]) -> IntArray:
@@ -49,26 +64,6 @@ def mask_frequencies(masks: Iterable[BoolArray]) -> IntArray:
     return np.rint(probability * whole).astype(np.int64).clip(1, whole - 1)
 
 
-def read_masks(folder: Path) -> list[BoolArray]:
-    """The known texels (512, 512) of the atlases in a folder.
-
-    Raises:
-        SourceError: there is none, or one cannot be read or has another size.
-    """
-    masks = []
-    for path in sorted(folder.glob("*.png")):
-        try:
-            with Pictures.open(path) as picture:
-                masks.append(np.asarray(picture.getchannel("A")) > 0)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise SourceError(f"{path}: cannot be read as a picture with an alpha channel") from error
-        if masks[-1].shape != (ATLAS_SIZE, ATLAS_SIZE):
-            raise SourceError(f"{path}: an atlas has {ATLAS_SIZE} texels a side")
-    if not masks:
-        raise SourceError(f"no atlases in {folder}: run python -m sender.train.atlases.known")
-    return masks
-
-
 def _kinds() -> IntArray:
     """(CONTEXTS,) number of each context's group of similar ones."""
     context = np.arange(CONTEXTS)
@@ -78,17 +73,21 @@ def _kinds() -> IntArray:
     return np.asarray((step * (_NEAREST + 1) + near) * (_NEIGHBOUR_BITS - _NEAREST + 1) + far, np.int64)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m common.training.fit_mask_frequencies", __doc__)
-    parser.add_argument("--atlases", type=Path, required=True, metavar="DIR", help="PNG files")
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    program = "python -m sender.train.atlases.mask_frequencies"
+    parser = parser_of(program, __doc__)
+    parser.add_argument("--count", type=int, default=125, help="people (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=FREQUENCIES_FILE, help="file to write (default: the package's)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
+    def fit() -> None:
+        torch.set_num_threads(1)
+        frequencies = mask_frequencies(rendered_masks(options.count))
+        np.savez_compressed(options.out, known=frequencies.astype(np.uint16))
 
-def fit(options: argparse.Namespace) -> None:
-    """Writes the frequencies. Raises SourceError as `read_masks`."""
-    np.savez_compressed(options.out, known=mask_frequencies(read_masks(options.atlases)).astype(np.uint16))
+    return exit_code_of(program, fit)
 
 
 if __name__ == "__main__":
-    raise SystemExit(exit_code_of("python -m common.training.fit_mask_frequencies", lambda: fit(parse())))
+    raise SystemExit(main())
