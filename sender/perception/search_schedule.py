@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, Box, FloatArray, Image
+from sender.perception.inference.detector import BOTH, LARGER, USUAL
 
 # Least time between searches: frames, and seconds where the source has a clock.
 _FRAMES, _SECONDS = 5, 0.3
@@ -20,21 +21,31 @@ _MARGIN = 0.3
 
 
 class SearchSchedule:
-    """The schedule of a source.
-
-    Attributes:
-        searches: how many there were.
-    """
+    """The schedule of a source."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Begins anew with another source."""
-        self.searches = 0
+        self._searches = 0
         self._frames, self._last_s = 0, 0.0
         self._left_out = 0
         self._scene: tuple[FloatArray, BoolArray] | None = None
+
+    @property
+    def round(self) -> int:
+        """How often the frames were searched at both scales."""
+        return self._searches // 2
+
+    def scales(self, image: Image, boxes: Sequence[Box], time_s: float | None, *, urgent: bool) -> Sequence[float]:
+        """The detector's scales for the next frame: one of them in turn, both while nobody is followed, or none.
+
+        Args:
+            urgent: somebody has just been lost, or a box may have drifted.
+        """
+        due = self.due(image, boxes, time_s)
+        if not boxes:
+            return BOTH
+        if due:
+            return LARGER if self._searches % 2 else USUAL
+        return USUAL if urgent else ()
 
     def due(self, image: Image, boxes: Sequence[Box], time_s: float | None) -> bool:
         """Whether the next frame (H, W, 3) must be searched.
@@ -52,7 +63,7 @@ class SearchSchedule:
         if not changes and self._left_out < _STILL - 1:
             self._left_out += 1
             return False
-        self.searches, self._left_out = self.searches + 1, 0
+        self._searches, self._left_out = self._searches + 1, 0
         return True
 
     def _changes(self, image: Image, boxes: Sequence[Box]) -> bool:

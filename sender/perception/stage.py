@@ -15,7 +15,7 @@ from common.weights.devices import CPU
 from sender.perception.capacity import people_carried
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector
+from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes
 from sender.perception.inference.verifier import Verifier
@@ -27,18 +27,15 @@ from sender.perception.tracking.drift import Evidence
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
-from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
+from sender.perception.tracking.view_turns import View, ViewTurns
 
 logger = logging.getLogger(__name__)
 
-# Least presence of a new person.  Chosen on the photographs held back from training, so that at most 5 % of the people
-# who are published are nobody (`tests.bench.photos --held-out`).
+# Least presence of a new person: of the people who are published, 5 % are nobody (`tests.bench.photos --held-out`).
 _MIN_PRESENCE = 0.8
-# Least presence in the proposed box itself, seen in one view, for a closer look: hardly any person has less, and four
-# of ten proposals that would be rejected.
+# Least presence in the proposed box, in one view, for a closer look: hardly any person has less.
 _PROMISING_PRESENCE = 0.1
-# Prior probability that a person who was tracked in the last frame is still there.  With it, people have a presence
-# below the thresholds of `tracking.drift` in 3 %, and where nobody is, it is below them in 82 %.
+# Prior probability that a person who was tracked in the last frame is still there.
 TRACKED_PRIOR = 0.5
 # Proposals that are verified beyond the room for new people.
 _SPARE_PROPOSALS = 3
@@ -50,8 +47,6 @@ _UPRIGHT_PRESENCE = 0.9
 _BOX_GAIN = 0.6
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
 _BOX_DEAD_BAND = 0.04
-# In frames that follow each other within this time, the two views take turns.
-_TURN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +69,21 @@ class ObservedPerson:
 
 
 class PerceptionStage:
-    """Detects people in some frames and tracks them in between."""
+    """Detects people in some frames and tracks them in between.
+
+    A frame goes one way:
+
+        schedule ─ detector ─ tracker ─ proposals not rejected before ─ two looks ─ tracker
+                                                                                       │
+                                        tracker ─ turns, roll ─ perception, verifier ──┘
+    """
 
     def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, limits: TrackerConfig) -> None:
         self._detector = detector
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(limits)
-        self._rejected_boxes = RejectedBoxes()
-        self._frames = 0
-        self._schedule = SearchSchedule()
-        self._time_s: float | None = None
-        self._view: View = "plain"
-        self._boxes = ViewTurns()
-        self._roll = CameraRoll()
+        self.reset()
 
     @classmethod
     def load(cls, tracking: TrackingConfig, device: torch.device = CPU, *, live: bool = False) -> Self:
@@ -113,12 +109,12 @@ class PerceptionStage:
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()
-        self._frames = 0
-        self._schedule.reset()
-        self._time_s = None
-        self._boxes.reset()
-        self._roll.reset()
-        self._rejected_boxes.reset()
+        # A photograph is the first frame of its source, and the only one.
+        self._first = True
+        self._schedule = SearchSchedule()
+        self._rejected = RejectedBoxes()
+        self._turns = ViewTurns()
+        self._roll = CameraRoll()
 
     def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
@@ -129,60 +125,44 @@ class PerceptionStage:
                 in one view, by turns, and few are searched for new people.
         """
         self._tracker.begin_frame()
-        self._detect(image, camera, time_s)
-        self._frames += 1
-        follows = time_s is not None and self._time_s is not None and 0.0 < time_s - self._time_s <= _TURN_S
-        self._time_s = time_s
-        people = self._observe(image, self._tracker.seen, self._next_view(follows))
+        urgent = self._tracker.search_due
+        scales = self._schedule.scales(image, [track.box for track in self._tracker.seen], time_s, urgent=urgent)
+        if scales:
+            proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
+            self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
+        view = self._turns.next_view([track.identity for track in self._tracker.seen], time_s)
+        people = self._observe(image, self._tracker.seen, view)
+        self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
-    def _detect(self, image: Image, camera: Camera, time_s: float | None) -> None:
-        """Compares tracks with fresh detections, and starts and resumes tracks.
+    def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
+        """The proposals in which the verifier finds people after box refinement; the boxes of the others are kept.
 
-        The detector runs in some frames, at its two scales in turn, and in every frame while somebody has just been
-        lost or a track may have drifted; while nobody is seen, at both.
+        Args:
+            urgent: somebody who was here is looked for.
         """
-        scales = self._scales_due(image, time_s)
-        if scales:
-            detections = self._detector.find(image, scales, self._roll.radians)
-            unmatched = self._tracker.associate(detections)
-            self._tracker.add_tracks(self._verified(image, unmatched), camera.width, camera.height)
-
-    def _scales_due(self, image: Image, time_s: float | None) -> Sequence[float]:
-        """The scales at which the detector must search this frame; none if it need not."""
-        regular = self._schedule.due(image, [track.box for track in self._tracker.seen], time_s)
-        if not self._tracker.seen:
-            return BOTH
-        if regular:
-            return LARGER if self._schedule.searches % 2 else USUAL
-        return USUAL if self._tracker.search_due else ()
-
-    def _verified(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
-        """The proposals that the verifier accepts after box refinement; the boxes of the others are remembered."""
         height, width = image.shape[:2]
-        urgent = self._tracker.search_due
         new = [
             proposal
             for proposal in proposals
-            if not self._rejected_boxes.waits(proposal.box, self._round, urgent=urgent)
+            if not self._rejected.waits(proposal.box, self._schedule.round, urgent=urgent)
             and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
         ]
         new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
-        new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
-        promising = self._promising(image, new)
+        promising = self._promising(image, new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else [])
         if not promising:
             return []
-        refined = self._predict(image, [box for _, box in promising])
-        presences = self._verifier.presence(refined.output, [proposal.score for proposal, _ in promising]).tolist()
+        seen = self._predict(image, [box for _, box in promising])
+        presences = self._verifier.presence(seen.output, [proposal.score for proposal, _ in promising]).tolist()
         candidates = []
         for (proposal, _), output, crop, presence in zip(
-            promising, refined.output.split(), refined.crops, presences, strict=True
+            promising, seen.output.split(), seen.crops, presences, strict=True
         ):
             box = person_box(output, crop)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
-            nobody = self._frames > 0 and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
+            nobody = not self._first and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
             if presence < _MIN_PRESENCE or nobody:
-                self._rejected_boxes.add(proposal.box, self._round)
+                self._rejected.add(proposal.box, self._schedule.round)
             else:
                 candidates.append(
                     Candidate(box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop))
@@ -190,35 +170,24 @@ class PerceptionStage:
         return candidates
 
     def _promising(self, image: Image, proposals: Sequence[Detection]) -> list[tuple[Detection, Box]]:
-        """The proposals that deserve a closer look, with their refined boxes; the boxes of the others are remembered.
+        """The proposals that deserve a closer look, with their refined boxes; the boxes of the others are kept.
 
-        In the first frame, which may be a photograph's only one, all do.
+        In a source's first frame all do.
         """
         if not proposals:
             return []
-        first = self._frames == 0
-        boxes = [proposal.box for proposal in proposals]
-        seen = self._predict(image, boxes, view="both" if first else "plain")
+        seen = self._predict(image, [proposal.box for proposal in proposals], view="both" if self._first else "plain")
         refined = list(zip(proposals, seen.person_boxes(), strict=True))
-        if first:
+        if self._first:
             return refined
         presences = self._verifier.presence(seen.output, [proposal.score for proposal in proposals])
-        for proposal, presence in zip(proposals, presences.tolist(), strict=True):
+        promising = []
+        for pair, presence in zip(refined, presences, strict=True):
             if presence < _PROMISING_PRESENCE:
-                self._rejected_boxes.add(proposal.box, self._round)
-        return [pair for pair, presence in zip(refined, presences, strict=True) if presence >= _PROMISING_PRESENCE]
-
-    @property
-    def _round(self) -> int:
-        """How often the detector has searched at all of its scales."""
-        return self._schedule.searches // 2
-
-    def _next_view(self, follows: bool) -> View:
-        """Of everybody in a frame; both for people who are new, whose first frame would else be off."""
-        if not follows or any(track.identity not in self._boxes for track in self._tracker.seen):
-            return "both"
-        self._view = OTHER[self._view]
-        return self._view
+                self._rejected.add(pair[0].box, self._schedule.round)
+            else:
+                promising.append(pair)
+        return promising
 
     def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
         """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there."""
@@ -226,17 +195,16 @@ class PerceptionStage:
             return []
         height, width = image.shape[:2]
         expected = [track.expected_box() for track in tracks]
-        # A photograph is a source's only frame: nothing corrects it later, and nothing waits for it.
-        thorough = self._frames == 1
-        predictions = self._predict(image, expected, view=view, thorough=thorough)
-        presences = self._verifier.presence(predictions.output, TRACKED_PRIOR).tolist()
+        # Nothing corrects a photograph later, and nothing waits for it.
+        seen = self._predict(image, expected, view=view, thorough=self._first)
+        presences = self._verifier.presence(seen.output, TRACKED_PRIOR).tolist()
         people, observations = [], []
         for track, old, presence, crop, output in zip(
-            tracks, expected, presences, predictions.crops, predictions.output.split(), strict=True
+            tracks, expected, presences, seen.crops, seen.output.split(), strict=True
         ):
             refined = person_box(output, crop)
             track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
-            box = smoothed_box(old, self._boxes.mean(track.identity, view, refined))
+            box = smoothed_box(old, self._turns.mean(track.identity, view, refined))
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
             observations.append(Observation(track, box, presence, appearance, image_pose))
             people.append(ObservedPerson(track.identity, presence, crop, output, view))

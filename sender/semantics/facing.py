@@ -39,9 +39,6 @@ class FacingResolver:
     def __init__(self) -> None:
         self._people: dict[int, _Facing] = {}
 
-    def reset(self) -> None:
-        self._people.clear()
-
     def forget(self, identity: int) -> None:
         """Forgets one person, who was not seen for a while."""
         self._people.pop(identity, None)

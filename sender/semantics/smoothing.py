@@ -91,14 +91,13 @@ class LabelSmoother:
 
     def __init__(self, strength: float = 1.0) -> None:
         self._strength = strength
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everybody, for a new source."""
         self._states: dict[int, _FilterState] = {}
         self._facing = FacingResolver()
         self._views = ViewTurns()
-
-    def reset(self) -> None:
-        self._states.clear()
-        self._facing.reset()
-        self._views.reset()
 
     def smooth(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
         """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` and `surface` pass unchanged.

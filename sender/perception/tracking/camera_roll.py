@@ -15,12 +15,18 @@ from sender.perception.network.output import PerceptionOutput
 _SHOULDERS, _HIPS, _ANKLES = (
     [KEYPOINT_INDEX[f"left_{name}"], KEYPOINT_INDEX[f"right_{name}"]] for name in ("shoulder", "hip", "ankle")
 )
-# A frame's share of the mean where everybody is seen; the people, frames times people, before there is an estimate.
-_RATE, _LEAST_SEEN = 0.01, 8
+# Share of the mean that one person in one frame has.
+_RATE = 0.01
+# People, times frames, before there is an estimate.
+_LEAST_SEEN = 8
 # The mean's least length: below it, people lean in all directions.
 _LEAST_AGREEMENT = 0.9
-# Rolls below the first are left alone, those beyond the last are no camera's; a new one counts if it differs by more.
-_LEAST, _CHANGE, _MOST = np.radians(12), np.radians(6), np.radians(50)
+# Smaller rolls are left alone: the networks are trained with them.
+_LEAST = np.radians(12)
+# A new roll counts if it differs by more.
+_CHANGE = np.radians(6)
+# Nobody holds a camera at a larger roll.
+_MOST = np.radians(50)
 
 
 class CameraRoll:
@@ -31,10 +37,6 @@ class CameraRoll:
     """
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Begins anew with another source."""
         self.radians = 0.0
         self._mean: Float64Array = np.zeros(2)
         self._seen = 0

@@ -29,9 +29,6 @@ class RejectedBoxes:
     def __init__(self) -> None:
         self._boxes: list[_Rejected] = []
 
-    def reset(self) -> None:
-        self._boxes.clear()
-
     def waits(self, box: Box, search_round: int, *, urgent: bool = False) -> bool:
         """Whether a proposal in this round shows what was rejected, and is not to be verified yet.
 

@@ -28,7 +28,7 @@ def noisy(image: Image) -> Image:
 def test_frames_and_seconds_must_have_passed() -> None:
     schedule = SearchSchedule()
     assert [schedule.due(ROOM, [PERSON], None) for _ in range(11)] == [False] * 5 + [True] + [False] * 4 + [True]
-    schedule.reset()
+    schedule = SearchSchedule()
     assert [schedule.due(ROOM, [], 0.01 * frame) for frame in range(60)].count(True) == 1
 
 

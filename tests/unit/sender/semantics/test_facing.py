@@ -63,9 +63,9 @@ def test_limbs_are_kept_with_the_orientation_and_the_rest_is_new() -> None:
     kept = resolver.resolve(0, 1 / FPS, seen)
     assert (kept[ARM] == 0.5).all() and kept[ROOT.stop - 1] == 1.5 and (kept[SHAPE] == np.float32(0.7)).all()
     assert (seen[ARM] == -2.0).all()
-    # Another person, and the same one after a reset, are taken as they are seen.
+    # Another person, and the same one when forgotten, are taken as they are seen.
     np.testing.assert_array_equal(resolver.resolve(1, 1 / FPS, seen), seen)
-    resolver.reset()
+    resolver.forget(0)
     np.testing.assert_array_equal(resolver.resolve(0, 2 / FPS, seen), seen)
 
 

@@ -71,12 +71,3 @@ def test_camera_that_is_put_upright() -> None:
     for _ in range(400):
         see(roll, 0.0)
     assert roll.radians == 0.0
-
-
-def test_reset_forgets() -> None:
-    roll = CameraRoll()
-    for _ in range(20):
-        see(roll, 25.0)
-    roll.reset()
-    see(roll, 25.0)
-    assert roll.radians == 0.0

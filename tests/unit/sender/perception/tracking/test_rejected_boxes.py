@@ -28,8 +28,6 @@ def test_other_boxes_and_those_that_have_moved_do_not_wait() -> None:
     boxes.add(box(0), 0)
     assert boxes.waits(box(0), 0) and boxes.waits(box(20), 0)
     assert not boxes.waits(box(60), 0) and not boxes.waits(box(0, width=40), 0)
-    boxes.reset()
-    assert not boxes.waits(box(0), 0)
 
 
 def test_box_that_was_not_proposed_for_long_begins_anew() -> None:
