@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
-from sender.perception.inference.refine_boxes import bounding_box
+from sender.perception.inference.refine_boxes import person_box
 from sender.perception.stage import ObservedPerson
 
 Colour = tuple[int, int, int]
@@ -29,7 +29,6 @@ TINT_OPACITY = 0.45
 _NOBODY = -2.0
 
 _DARK = (26, 27, 31)
-_INVISIBLE_OPACITY = 0.4
 # Side of a depth tile over the image's height.
 _TILE_HEIGHT_SHARE = 0.2
 # Smaller people are drawn with thin lines.
@@ -47,27 +46,33 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     canvas = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     if not people:
-        _write(canvas, "no person", (0, 0), (236, 236, 236))
+        _write(canvas, "no person", (0, 0), MIDDLE)
     # Both sides are rounded, so that their scales differ slightly.
     scales = np.divide(canvas.shape[1::-1], image.shape[1::-1], dtype=np.float32)
-    back_to_front = people[::-1]
-    for person in back_to_front:
+    for person in reversed(people):
         corners = person.crop.to_pixels(np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32))
         tint_mask(canvas, person.output.mask_logits[0].numpy(), corners * scales, identity_colour(person.identity))
-    draw_skeletons(
-        canvas,
-        [person.crop.to_pixels(person.output.keypoints_2d[0].numpy()) * scales for person in back_to_front],
-        [person.output.visible_logit[0].numpy() > 0 for person in back_to_front],
-    )
-    for person in back_to_front:
-        box = np.round(bounding_box(person.output, person.crop).reshape(2, 2) * scales).astype(int).tolist()
-        cv2.rectangle(canvas, box[0], box[1], identity_colour(person.identity), 1, cv2.LINE_AA)
-        _write(canvas, f"#{person.identity}  {person.score:.2f}", box[0], identity_colour(person.identity))
+    for person in reversed(people):
+        keypoints = person.crop.to_pixels(person.output.keypoints_2d[0].numpy())
+        draw_skeleton(canvas, keypoints * scales, person.output.visible_logit[0].numpy() > 0)
+        _draw_box(canvas, person, scales)
     side = max(1, round(_TILE_HEIGHT_SHARE * canvas.shape[0]))
     for number, person in enumerate(people[: canvas.shape[1] // (2 * side)], 1):
         right = canvas.shape[1] - (number - 1) * side
         canvas[-side:, right - side : right] = depth_tile(person, side)
     return canvas
+
+
+def _draw_box(canvas: Image, person: ObservedPerson, scales: FloatArray) -> None:
+    """Draws a person's box, which is rolled as the crop is, with identity and score."""
+    left, top, right, bottom = person_box(person.output, person.crop)
+    middle = np.array([left + right, top + bottom], np.float32) / 2
+    corners = (np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) - middle) @ person.crop.axes.T
+    pixels = np.round((corners + middle) * scales).astype(np.int32)
+    colour = identity_colour(person.identity)
+    cv2.polylines(canvas, [pixels], True, colour, 1, cv2.LINE_AA)
+    x, y = pixels[0].tolist()
+    _write(canvas, f"#{person.identity}  {person.score:.2f}", (x, y), colour)
 
 
 def identity_colour(identity: int) -> Colour:
@@ -94,36 +99,27 @@ def tint_mask(canvas: Image, logits_HW: FloatArray, corners: FloatArray, colour:
     canvas[:] = cv2.blendLinear(canvas, np.full_like(canvas, colour), 1 - opacity, opacity)
 
 
-def draw_skeletons(canvas: Image, keypoints_2d: Sequence[FloatArray], visible: Sequence[BoolArray]) -> None:
-    """Draws keypoints and the bones between them, in place; invisible ones are semi-transparent.
+def draw_skeleton(canvas: Image, points: FloatArray, visible: BoolArray) -> None:
+    """Draws a person's keypoints and the bones between them, in place; invisible ones are thin and dark.
 
     Args:
-        keypoints_2d: (17, 2) of each person, from back to front.
-        visible: (17,) of each person; a bone is visible if both its ends are.
+        points: (17, 2).
+        visible: (17,); a bone is visible if both its ends are.
     """
-    overlay = canvas.copy()
-    for points, shown in zip(keypoints_2d, visible, strict=True):
-        _draw_keypoints(overlay, points, shown, visible_ones=False)
-    cv2.addWeighted(overlay, _INVISIBLE_OPACITY, canvas, 1 - _INVISIBLE_OPACITY, 0, dst=canvas)
-    for points, shown in zip(keypoints_2d, visible, strict=True):
-        _draw_keypoints(canvas, points, shown, visible_ones=True)
-
-
-def _draw_keypoints(canvas: Image, points: FloatArray, visible: BoolArray, *, visible_ones: bool) -> None:
-    """Draws the visible bones and keypoints of one person, or the invisible ones."""
     # OpenCV's origin is the centre of the first pixel.
     positions = [(int(x), int(y)) for x, y in np.round((points - 0.5) * 2**_SUBPIXEL_BITS)]
-    bones = [(a, b, _side_colour(a, b)) for a, b in COCO_BONES if (visible[a] and visible[b]) == visible_ones]
     thickness = 2 if np.ptp(points, axis=0).max() > _SMALL_PERSON_PX else 1
-    # A dark outline first, for contrast.
-    for a, b, _ in bones:
-        cv2.line(canvas, positions[a], positions[b], _DARK, 2 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-    for a, b, colour in bones:
-        cv2.line(canvas, positions[a], positions[b], colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-    radius, outline = (round((1.2 * thickness + size) * 2**_SUBPIXEL_BITS) for size in (1.0, 1.8))
-    for index in np.flatnonzero(visible == visible_ones).tolist():
-        cv2.circle(canvas, positions[index], outline, _DARK, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
-        cv2.circle(canvas, positions[index], radius, _side_colour(index, index), -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    # A line from a keypoint to itself is a dot.
+    marks = [(a, b, thickness) for a, b in COCO_BONES]
+    marks += [(index, index, 2 * thickness + 2) for index in range(len(points))]
+    marks.sort(key=lambda mark: bool(visible[mark[0]] and visible[mark[1]]))
+    for outline in (2, 0):
+        for a, b, width in marks:
+            if visible[a] and visible[b]:
+                colour = _DARK if outline else _side_colour(a, b)
+                cv2.line(canvas, positions[a], positions[b], colour, width + outline, cv2.LINE_AA, _SUBPIXEL_BITS)
+            elif not outline:
+                cv2.line(canvas, positions[a], positions[b], _DARK, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _side_colour(a: int, b: int) -> Colour:

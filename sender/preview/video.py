@@ -5,8 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from common.arrays import Image
 from common.errors import OutputError
@@ -55,7 +55,8 @@ class VideoSink:
             self._size = max(2, image.shape[1] // 2 * 2), max(2, image.shape[0] // 2 * 2)
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt = "yuv420p"
-        frame = av.VideoFrame.from_ndarray(_fitted(image, *self._size), format="rgb24")
+        fitted = ImageOps.pad(PillowImage.fromarray(image), self._size, PillowImage.Resampling.BOX)
+        frame = av.VideoFrame.from_image(fitted)
         self._last_pts = max(self._last_pts + 1, round(time_s * self._rate))
         frame.pts, frame.time_base = self._last_pts, 1 / self._rate
         try:
@@ -79,13 +80,3 @@ class VideoSink:
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or error
         return OutputError(f"cannot write the preview to {self._path}: {reason}; choose another --preview")
-
-
-def _fitted(image: Image, width: int, height: int) -> Image:
-    """(height, width, 3): an image scaled to fit, with black borders."""
-    scale = min(width / image.shape[1], height / image.shape[0])
-    size = min(max(1, round(image.shape[1] * scale)), width), min(max(1, round(image.shape[0] * scale)), height)
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    right, bottom = width - size[0] - left, height - size[1] - top
-    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT), np.uint8)

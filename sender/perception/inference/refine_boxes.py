@@ -18,10 +18,16 @@ from sender.perception.tracking.view_turns import View
 _MARGINS = np.array([-0.12, -0.16, 0.12, 0.12], dtype=np.float32)
 # Located keypoints from which their box bounds the person.
 _MIN_LOCATED = 9
-# With fewer, keypoints with this standard deviation (crop units) and visibility only widen the mask's box.
-_MAX_SIGMA, _MIN_VISIBLE_LOGIT, _MIN_KEYPOINTS = 0.12, -2.0, 3
-# A mask that covers less of the crop is ignored; so are the outermost pixels of a mask, this share on each side.
-_MIN_MASK_SHARE, _MASK_TAIL = 0.01, 0.005
+# With fewer, probable ones only widen the mask's box: of a smaller standard deviation (crop units) …
+_MAX_SIGMA = 0.12
+# … and a larger logit of being visible, …
+_MIN_VISIBLE_LOGIT = -2.0
+# … if there are so many of them.
+_MIN_KEYPOINTS = 3
+# A mask that covers less of the crop is ignored.
+_MIN_MASK_SHARE = 0.01
+# Share of a mask's pixels on each side that are taken for specks.
+_MASK_TAIL = 0.005
 # The box of a crop in which nothing is found, crop units.
 _DEFAULT_BOX = np.array([0.1, 0.1, 0.9, 0.9], dtype=np.float32)
 
@@ -102,22 +108,6 @@ def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     middle = crop.to_pixels(((box[:2] + box[2:]) / 2).astype(np.float32))
     half = crop.side * (box[2:] - box[:2]) / 2
     return np.concatenate([middle - half, middle + half]).astype(np.float32)
-
-
-def bounding_box(output: PerceptionOutput, crop: CropBox) -> Box:
-    """The smallest box of one person along the frame's axes: `person_box`, unless the crop is rolled."""
-    box = person_box(output, crop)
-    if not crop.roll:
-        return box
-    middle = crop.to_units(np.asarray((box[:2] + box[2:]) / 2, np.float32))
-    half = (box[2:] - box[:2]) / (2 * crop.side)
-    mask = (output.mask_logits[0] > 0).numpy()
-    row, column = np.nonzero(mask)
-    cells = (np.stack([column, row], axis=1) + 0.5) / len(mask)
-    inside = crop.to_pixels(cells.astype(np.float32)[(np.abs(cells - middle) <= half).all(axis=1)])
-    if not len(inside):
-        return box
-    return np.quantile(inside, [_MASK_TAIL, 1 - _MASK_TAIL], axis=0).reshape(4).astype(np.float32)
 
 
 def _around(points_N2: FloatArray) -> Box:
