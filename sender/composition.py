@@ -1,7 +1,7 @@
 """Wires the sender's components from its configuration.
 
-The codec is bound to importance and rate control by `sender.rated_encoder`, the link to rate control and metrics by
-`sender.link_account`; `compose` builds everything else.
+`sender.rated_encoder` binds the codec to importance and rate control, `sender.link_account` the link to rate control
+and metrics; `compose` builds everything else.
 """
 
 import asyncio
@@ -10,10 +10,9 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
@@ -29,23 +28,20 @@ from common.recording.facts import RecordingFacts
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.wire.convert import SESSION_SECRET_BYTES, Hello
-from common.wire.report import SenderReport
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
 from sender.importance.importance import Importance
 from sender.jscc.stage import JsccStage
-from sender.labeller import Labeller
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
-from sender.link.observer import LinkObserver, Observers
-from sender.link.transport.handshake import StreamOpener
+from sender.link.observer import Observers
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.openings import Openings
 from sender.perception.stage import PerceptionStage
-from sender.pipeline import BlobStage, SenderPipeline
+from sender.pipeline import BlobStage, Networks, SenderPipeline
 from sender.playback import Playback
 from sender.preview.shared import SharedPreview
 from sender.preview.stage import Preview, open_preview
@@ -72,7 +68,6 @@ class Sender:
         spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
         jscc: None without `--channel`.
-        metrics: of all components.
     """
 
     pipeline: SenderPipeline
@@ -81,10 +76,8 @@ class Sender:
     traffic: Traffic
     status: SenderStatus
     spool: Spool | None
-    spool_directory: Path
     recorder: SenderRecorder | None = None
     jscc: JsccStage | None = None
-    metrics: SenderMetrics = field(default_factory=SenderMetrics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -130,7 +123,7 @@ class Sender:
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if self.spool is not None and self.spool.pending:
-            waiting = f"{self.spool.pending} frames wait in {self.spool_directory}"
+            waiting = f"{self.spool.pending} frames wait in {self.spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
         return lines
 
@@ -172,7 +165,7 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
         OutputError: the preview or the recording cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    source, spool, metrics, transport = opened.source, opened.spool, opened.metrics, opened.transport
+    source, spool, metrics = opened.source, opened.spool, opened.metrics
     with ExitStack() as resources:
         rate = RateController(config.rate, source.fps, config.link.budget_bps)
         hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
@@ -181,73 +174,53 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
         preview = resources.enter_context(_preview(config, source))
         traffic = Traffic(metrics.link_bytes)
         account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
-        delivery: LinkClient | CompleteDelivery | NoPeer
-        if config.only_records:
-            delivery = NoPeer(status.recorded)
-        else:
-            # No later frame refines what a picture shows.
-            codec = FrameCodec(opened.networks, progressive=not source.stills)
-            encoder = RatedEncoder(codec, Importance.load(), rate, metrics)
-            report = Reporter(rate, metrics, stills=source.stills, interval_s=config.link.pause_factor).due
-            delivery = _deliver(
-                _link(config.link, source),
-                hello,
-                encoder,
-                (account, status),
-                rate,
-                report,
-                transport,
-                spool,
-                metrics,
-                traffic,
-            )
+        delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
+        if not config.only_records:
+            delivery = _delivery(config.link, opened, hello, rate, traffic, account, status)
+        playback = Playback(
+            source,
+            metrics,
+            first_sequence=spool.next_sequence if spool else 0,
+            realtime=config.playback.realtime,
+            media_times=config.only_records or config.playback.media_times,
+        )
         pipeline = SenderPipeline(
-            Playback(
-                source,
-                metrics,
-                first_sequence=spool.next_sequence if spool else 0,
-                realtime=config.playback.realtime,
-                media_times=config.only_records or config.playback.media_times,
-            ),
-            _labeller(config, source, metrics),
+            playback,
+            load_networks(config, source, metrics),
             _blob_stages(config, source, preview, jscc),
             delivery if recorder is None else RecordedDelivery(delivery, recorder),
             rate,
             metrics,
             durable=spool is not None,
         )
-        yield Sender(
-            pipeline, delivery, account, traffic, status, spool, config.delivery.spool, recorder, jscc, metrics
-        )
+        yield Sender(pipeline, delivery, account, traffic, status, spool, recorder, jscc)
 
 
-def _link(config: LinkConfig, source: FrameSource) -> LinkConfig:
-    """Pictures bring all colours of their people, which the receiver keeps until their frame's turn."""
-    return replace(config, window=min(config.window, _PICTURES_IN_FLIGHT)) if source.stills else config
-
-
-def _deliver(
+def _delivery(
     config: LinkConfig,
+    opened: Openings,
     hello: Hello,
-    encoder: RatedEncoder,
-    observers: Sequence[LinkObserver],
     rate: RateController,
-    report: Callable[[], SenderReport | None],
-    transport: StreamOpener,
-    spool: Spool | None,
-    metrics: SenderMetrics,
     traffic: Traffic,
+    account: LinkAccount,
+    status: SenderStatus,
 ) -> LinkClient | CompleteDelivery:
     """The link, behind the spool if there is one."""
+    source, spool, metrics = opened.source, opened.spool, opened.metrics
+    if source.stills:
+        # Pictures bring all colours of their people, which the receiver keeps until their frame's turn.
+        config = replace(config, window=min(config.window, _PICTURES_IN_FLIGHT))
+    # No later frame refines what a picture shows.
+    codec = FrameCodec(opened.networks, progressive=not source.stills)
     outstanding = Outstanding()
     link = LinkClient(
         config if spool is None else config.without_timeouts(),
         hello,
-        encoder,
-        observer=Observers(*observers, outstanding),
+        RatedEncoder(codec, Importance.load(), rate, metrics),
+        observer=Observers(account, status, outstanding),
         pacer=rate,
-        report=report,
-        transport=transport,
+        report=Reporter(rate, metrics, stills=source.stills, interval_s=config.pause_factor).due,
+        transport=opened.transport,
         probes=rate.needs_capacity,
         traffic=traffic,
     )
@@ -269,12 +242,12 @@ def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManage
     return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
 
 
-def _labeller(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Labeller:
+def load_networks(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Networks:
+    """The networks that label the people of a source; errors as of `compose`."""
     device = resolve_device(config.device.device)
     perception = PerceptionStage.load(config.tracking, device, live=source.live)
     metrics.follows_up_to(perception.max_people)
-    semantics = SemanticsStage.load(config.smoothing, device)
-    return Labeller(perception, semantics, ClothingStage.load(device), metrics)
+    return Networks(perception, SemanticsStage.load(config.smoothing, device), ClothingStage.load(device))
 
 
 def _blob_stages(

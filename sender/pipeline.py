@@ -1,12 +1,11 @@
 """The sender's pipeline.
 
-    playback ─ perception ─ labels ─ [ importance ─ rate ─ codec ] ─ link
-                              │        when the frame leaves           │
-                              └─ blob stages: colours, pictures ───────┘
+    playback ─ perception ─ semantics, clothes ─ [ importance ─ rate ─ codec ] ─ link
+                              │                    when the frame leaves           │
+                              └─ blob stages: colours, pictures ───────────────────┘
 
 The next frame is captured and perceived while the present one is labelled and sent, and the blobs of a stream's frame
-are made when its labels are on their way.  What is in brackets runs in
-`sender.rated_encoder`, which the link calls.
+are made when its labels are on their way.  The link calls what is in brackets (`sender.rated_encoder`).
 """
 
 import asyncio
@@ -14,18 +13,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from common.blobs import TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
 from sender.capture.source import CapturedFrame
-from sender.labeller import Labeller
+from sender.clothing.stage import ClothingStage
 from sender.metrics import SenderMetrics
-from sender.perception.stage import ObservedPerson
+from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.playback import Playback
 from sender.rate.controller import RateController
+from sender.semantics.stage import SemanticsStage
 
 # A sender that has to stop waits for unacknowledged frames as long as one is acknowledged in this time.
 _STALLED_S = 1.5
@@ -75,6 +75,14 @@ class Delivery(Protocol):
         """Waits until every frame is acknowledged or dropped. Raises PeerError if the link has failed."""
 
 
+class Networks(NamedTuple):
+    """What labels people."""
+
+    perception: PerceptionStage
+    semantics: SemanticsStage
+    clothing: ClothingStage
+
+
 @dataclass(frozen=True, slots=True)
 class _Perceived:
     """A frame with the people in it; `begins` is whether it is the first one of its source."""
@@ -95,7 +103,7 @@ class SenderPipeline:
     def __init__(
         self,
         playback: Playback,
-        labeller: Labeller,
+        networks: Networks,
         stages: Sequence[BlobStage],
         link: Delivery,
         rate: RateController,
@@ -105,7 +113,7 @@ class SenderPipeline:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._playback = playback
-        self._labeller = labeller
+        self._networks = networks
         self._stages = stages
         self._link = link
         self._rate = rate
@@ -214,12 +222,24 @@ class SenderPipeline:
     def _perceive(self, frame: CapturedFrame) -> _Perceived:
         begins = self._playback.stills or frame.source != self._last_source
         self._last_source = frame.source
-        return _Perceived(frame, self._labeller.perceive(frame, begins=begins), begins)
+        perception, semantics, _ = self._networks
+        if begins:
+            perception.reset()
+        with self._metrics.stage("perception"):
+            # Views that take turns need the means that smoothing makes of them.
+            time_s = frame.media_time_s if semantics.smooths else None
+            return _Perceived(frame, perception.process(frame.image, frame.camera, time_s), begins)
 
     def _label(self, perceived: _Perceived) -> LabelFrame:
         """The labels of one frame; a frame without people is sent too."""
-        frame = perceived.frame
-        people = self._labeller.label(frame, perceived.observed, begins=perceived.begins)
+        frame, observed = perceived.frame, perceived.observed
+        _, semantics, clothing = self._networks
+        if perceived.begins:
+            semantics.reset()
+            clothing.reset()
+        with self._metrics.stage("semantics"):
+            people = semantics.label(observed, frame.camera, frame.media_time_s)
+            people = clothing.label(frame.image, frame.camera, observed, people)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
@@ -56,7 +57,7 @@ class VideoSink:
             self._stream.width, self._stream.height = self._size
             self._stream.pix_fmt = "yuv420p"
         fitted = ImageOps.pad(PillowImage.fromarray(image), self._size, PillowImage.Resampling.BOX)
-        frame = av.VideoFrame.from_image(fitted)
+        frame = av.VideoFrame.from_ndarray(np.asarray(fitted), format="rgb24")
         self._last_pts = max(self._last_pts + 1, round(time_s * self._rate))
         frame.pts, frame.time_base = self._last_pts, 1 / self._rate
         try:

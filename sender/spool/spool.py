@@ -67,7 +67,7 @@ class Spool:
     """
 
     def __init__(self, directory: Path, content: SpoolContent, limit_bytes: float) -> None:
-        self._directory = directory
+        self.directory = directory
         self._limit_bytes = limit_bytes
         self._writer: RecordingWriter | None = None
         # Size of each complete file, by the sequence of its first frame, in order; and frames of one of them.
@@ -134,7 +134,7 @@ class Spool:
         """
         if sequence > self.next_sequence:
             raise UsageError(
-                f"the receiver has {sequence} frames of the session in {self._directory}, which contains only "
+                f"the receiver has {sequence} frames of the session in {self.directory}, which contains only "
                 f"{self.next_sequence}: it is an old copy; remove it, or give another --spool"
             )
         self._taken = max(self._taken, sequence)
@@ -172,9 +172,9 @@ class Spool:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"another sender uses the spool {self._directory}: give --spool another one") from None
-        remove_partial_files(self._directory)
-        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self._directory))
+            raise UsageError(f"another sender uses the spool {self.directory}: give --spool another one") from None
+        remove_partial_files(self.directory)
+        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self.directory))
         firsts = sorted(int(name[1]) for name in names if name)
         self._delivered = self._taken = firsts[0] if firsts else 0
         self.resumed = bool(firsts)
@@ -251,14 +251,14 @@ class Spool:
             writer.close()
 
     def _sync_directory(self) -> None:
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
     def _path(self, first: int) -> Path:
-        return self._directory / f"{first:012d}.bw"
+        return self.directory / f"{first:012d}.bw"
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -271,7 +271,7 @@ class Spool:
                 raise
             reason = cause.strerror or str(cause)
             remedy = disk_remedy(cause, "give another --spool")
-            raise OutputError(f"the spool {self._directory}: {reason}; {remedy}") from cause
+            raise OutputError(f"the spool {self.directory}: {reason}; {remedy}") from cause
 
 
 @contextmanager

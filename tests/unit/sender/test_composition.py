@@ -35,7 +35,7 @@ def test_recording_without_a_link_needs_no_transport() -> None:
 
 class FakeSpool:
     def __init__(self, pending: int) -> None:
-        self.pending, self.ended = pending, False
+        self.pending, self.ended, self.directory = pending, False, Path("spool")
 
     def finish(self) -> None:
         self.ended = True
@@ -60,7 +60,7 @@ class FakeDelivery:
 
 def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    return Sender(delivery, delivery, account, Traffic(), account, spool, Path("spool"))  # type: ignore[arg-type]
+    return Sender(delivery, delivery, account, Traffic(), account, spool)  # type: ignore[arg-type]
 
 
 def frame_of(*people: PersonLabels) -> LabelFrame:

@@ -8,9 +8,9 @@ from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
 from common.weights.config import DeviceConfig
-from sender import composition
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
+from sender.composition import load_networks
 from sender.config import SenderConfig
 from sender.metrics import SenderMetrics
 from sender.texture.stage import TextureStage
@@ -28,12 +28,13 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
-        labeller = composition._labeller(config, source, SenderMetrics())
-        perception = labeller._perception
+        perception, semantics, clothing = load_networks(config, source, SenderMetrics())
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
-            people = labeller.label(frame, observed := labeller.perceive(frame))
+            observed = perception.process(frame.image, frame.camera, frame.media_time_s)
+            people = semantics.label(observed, frame.camera, frame.media_time_s)
+            people = clothing.label(frame.image, frame.camera, observed, people)
             labels.append(people)
             textures.update(frame, observed, people)
     return labels
@@ -52,4 +53,4 @@ def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(monkeypatch: pytest.Monk
 def test_gpu_that_is_missing() -> None:
     config = SenderConfig(device=DeviceConfig("cuda:99"))
     with VideoFileSource(DEMO_CLIP) as source, pytest.raises(UsageError, match="--device cuda:99: this machine has"):
-        composition._labeller(config, source, SenderMetrics())
+        load_networks(config, source, SenderMetrics())

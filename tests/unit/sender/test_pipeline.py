@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from common.labels import GROUPS
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import SenderMetrics
-from sender.pipeline import SenderPipeline
+from sender.pipeline import Networks, SenderPipeline
 from sender.playback import Playback
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
@@ -48,20 +49,26 @@ class FakeSource:
         self.closed = True
 
 
-class FakeLabeller:
-    """One person in every frame, or none if `empty`."""
+class FakeNetworks:
+    """Perception, semantics and clothes: one person in every frame, or none if `empty`."""
 
-    def __init__(self, empty: bool = False) -> None:
-        self.empty, self.resets = empty, 0
-        self.perceived: list[int] = []
+    def __init__(self, empty: bool = False, smooths: bool = True) -> None:
+        self.empty, self.smooths, self.resets = empty, smooths, 0
+        self.times: list[float | None] = []
 
-    def perceive(self, frame: CapturedFrame, *, begins: bool) -> tuple[int]:
-        self.perceived.append(frame.sequence)
-        return (frame.sequence,)
+    def reset(self) -> None:
+        self.resets += 1
 
-    def label(self, frame: CapturedFrame, observed: tuple[int], *, begins: bool) -> tuple[PersonLabels, ...]:
-        assert observed == (frame.sequence,)
-        self.resets += begins
+    def process(self, image: object, camera: Camera, time_s: float | None) -> tuple[float | None]:
+        self.times.append(time_s)
+        return (time_s,)
+
+    def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
+        """Of semantics the people, of clothes the same people."""
+        if len(arguments) == 4:
+            return tuple(arguments[3])
+        (seen,), _, time_s = arguments
+        assert seen == (time_s if self.smooths else None)
         return () if self.empty else (person(),)
 
 
@@ -108,14 +115,14 @@ def pipeline_of(
     source: object,
     link: FakeLink,
     *stages: FakeBlobStage,
-    labeller: FakeLabeller | None = None,
+    networks: FakeNetworks | None = None,
     metrics: SenderMetrics | None = None,
     durable: bool = False,
 ) -> SenderPipeline:
-    metrics = metrics or SenderMetrics()
+    metrics, networks = metrics or SenderMetrics(), networks or FakeNetworks()
     return SenderPipeline(
         Playback(source, metrics),  # type: ignore[arg-type]
-        labeller or FakeLabeller(),  # type: ignore[arg-type]
+        Networks(networks, networks, networks),  # type: ignore[arg-type]
         stages,
         link,
         RateController(RateConfig()),
@@ -134,38 +141,45 @@ async def test_every_frame_of_a_file_is_sent_in_order() -> None:
 
 async def test_frame_without_people_is_sent() -> None:
     link = FakeLink()
-    await pipeline_of(FakeSource([captured(0)]), link, labeller=FakeLabeller(empty=True)).run(asyncio.Event())
+    await pipeline_of(FakeSource([captured(0)]), link, networks=FakeNetworks(empty=True)).run(asyncio.Event())
     assert [frame.people for frame in link.sent] == [()]
 
 
 async def test_new_source_resets_stages() -> None:
-    labeller, stage = FakeLabeller(), FakeBlobStage()
+    networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
-    await pipeline_of(source, FakeLink(), stage, labeller=labeller).run(asyncio.Event())
-    assert labeller.resets == stage.resets == 2
+    await pipeline_of(source, FakeLink(), stage, networks=networks).run(asyncio.Event())
+    assert networks.resets == 3 * stage.resets == 6
 
 
-class WaitingLabeller(FakeLabeller):
-    """Labels no frame before the next one is perceived; the last one has no next."""
+async def test_without_smoothing_each_frame_is_perceived_for_itself() -> None:
+    networks = FakeNetworks(smooths=False)
+    await pipeline_of(FakeSource([captured(0)]), FakeLink(), networks=networks).run(asyncio.Event())
+    assert networks.times == [None]
 
-    def __init__(self, last: int) -> None:
+
+class WaitingNetworks(FakeNetworks):
+    """Label no frame before the next one is perceived; the last one has no next."""
+
+    def __init__(self, frames: int) -> None:
         super().__init__()
-        self._events = [threading.Event() for _ in range(last + 1)]
-        self._events[0].set()
+        self._perceived = [threading.Event() for _ in range(frames)]
 
-    def perceive(self, frame: CapturedFrame, *, begins: bool) -> tuple[int]:
-        self._events[frame.sequence].set()
-        return super().perceive(frame, begins=begins)
+    def process(self, image: object, camera: Camera, time_s: float | None) -> tuple[float | None]:
+        self._perceived[len(self.times)].set()
+        return super().process(image, camera, time_s)
 
-    def label(self, frame: CapturedFrame, observed: tuple[int], *, begins: bool) -> tuple[PersonLabels, ...]:
-        assert self._events[min(frame.sequence + 1, len(self._events) - 1)].wait(timeout=30)
-        return super().label(frame, observed, begins=begins)
+    def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
+        if len(arguments) == 3:
+            following = round(30 * arguments[2]) + 1
+            assert self._perceived[min(following, len(self._perceived) - 1)].wait(timeout=30)
+        return super().label(*arguments)
 
 
 async def test_next_frame_is_perceived_while_one_is_labelled() -> None:
-    labeller, link = WaitingLabeller(last=3), FakeLink()
-    await pipeline_of(FakeSource([captured(index) for index in range(4)]), link, labeller=labeller).run(asyncio.Event())
-    assert labeller.perceived == [frame.sequence for frame in link.sent] == [0, 1, 2, 3]
+    networks, link = WaitingNetworks(frames=4), FakeLink()
+    await pipeline_of(FakeSource([captured(index) for index in range(4)]), link, networks=networks).run(asyncio.Event())
+    assert len(networks.times) == 4 and [frame.sequence for frame in link.sent] == [0, 1, 2, 3]
 
 
 class FullLink(FakeLink):
@@ -283,8 +297,9 @@ async def test_stages_take_every_frame_and_are_timed() -> None:
     await pipeline_of(source, link, *stages, metrics=metrics).run(asyncio.Event())
     assert [stage.frames for stage in stages] == [[(index, 1) for index in range(4)]] * 2
     assert link.blobs == [Blob(TEXTURE, 7, bytes([number])) for number in (1, 1, 3, 3)] and link.ahead == [[]] * 4
-    for stage, passes in (("preview", 4), ("colours", 0), ("channel", 0), ("capture", 5)):
-        assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == passes
+    passes = {"capture": 5, "perception": 4, "semantics": 4, "preview": 4, "colours": 0, "channel": 0}
+    for stage, count in passes.items():
+        assert metrics.registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": stage}) == count
     assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 4
 
 
@@ -308,9 +323,9 @@ def still(sequence: int) -> CapturedFrame:
 
 
 async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
-    link, labeller = FakeLink(), FakeLabeller()
+    link, networks = FakeLink(), FakeNetworks()
     # Two files of a glob may have one name.
     source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
-    await pipeline_of(source, link, FakeBlobStage(), labeller=labeller).run(asyncio.Event())
+    await pipeline_of(source, link, FakeBlobStage(), networks=networks).run(asyncio.Event())
     assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
-    assert labeller.resets == 2, "each shows people of its own"
+    assert networks.resets == 3 * 2, "each shows people of its own"
