@@ -52,9 +52,6 @@ class LinkAccount(LinkObserver):
     def probed(self, measurement: PacketTrainSample) -> None:
         self._rate.on_packet_train(measurement, self._clock.monotonic_ms())
 
-    def one_way_delay(self, one_way_ms: float) -> None:
-        self._rate.on_one_way_delay(one_way_ms, self._clock.monotonic_ms())
-
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         if fate is Fate.ACKNOWLEDGED:
             self.acknowledged_frames += 1

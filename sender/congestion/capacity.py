@@ -4,16 +4,12 @@ from collections import deque
 from dataclasses import dataclass
 from statistics import median
 
-from sender.congestion.delay_gradient import DelayGradient
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.congestion.windowed_extreme import WindowedExtreme
 
 # A few frames may be late by chance; a delay that this many consecutive frames had is a standing queue.
 _STANDING_QUEUE_FRAMES = 4
-# Shorter frames are transmitted faster than the clocks resolve.
-_LONG_FRAME_BYTES = 3000
-_CLOCK_RESOLUTION_MS = 3.0
 _MEDIAN_MEASUREMENTS = 9
 _LOWER_QUARTILE_WINDOW_MS = 1000.0
 # Age at which a measurement is dropped, so that the sender may try a higher rate.
@@ -45,22 +41,17 @@ class Capacity:
 class CapacityEstimator:
     """Median of recent measurements, of the precise ones if there are any, cut as soon as a standing queue is detected.
 
-    There are three kinds of measurement. Packet trains are timed message by message at the receiver
-    (`on_packet_train`). A long frame that was sent on its own took, beyond the one-way delay of a short message, its
-    own transmission time; one that was sent behind another took it since the arrival of the other. And a queue of our
-    own making measures the capacity: it is detected when each of the last frames was held back by the window, was sent
-    within the round-trip time of its predecessor, and arrived late, or when the gradient of the delays shows it; then
-    the estimate falls at once to the rate delivered. (A receiver that is slow to reconstruct also holds frames back,
-    but those are sent long after their predecessors arrived.) Every other sample is limited by the application and only
-    a lower bound.
+    There are two kinds of measurement. Packet trains are timed message by message at the receiver (`on_packet_train`).
+    And a queue of our own making measures the capacity: it is detected when each of the last frames was held back by
+    the window, was sent within the round-trip time of its predecessor, and arrived late; then the estimate falls at
+    once to the rate delivered. (A receiver that is slow to reconstruct also holds frames back, but those are sent long
+    after their predecessors arrived.) Every other sample is limited by the application and only a lower bound.
     """
 
     def __init__(self) -> None:
         self._measured: deque[_Measurement] = deque(maxlen=_MEDIAN_MEASUREMENTS)
         self._lower_bound = WindowedExtreme(_WINDOW_MS, largest=True)
         self._frame_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
-        self._short_message_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
-        self._gradient = DelayGradient()
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._last_queue_ms = 0.0
         self._last_rtt_ms = 0.0
@@ -70,24 +61,17 @@ class CapacityEstimator:
         """Adds an acknowledged frame and returns the estimate."""
         previous_rtt_ms, self._last_rtt_ms = self._last_rtt_ms, sample.round_trip_time_ms
         if self._clock_was_stepped(sample):
-            self._forget_delays()
-        if sample.wire_bytes < _LONG_FRAME_BYTES:
-            self.on_one_way_delay(sample.one_way_ms, now_ms)
+            self._frame_delay_ms.clear()
+            self._recent.clear()
         self._last_queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
         if sample.arrival_spacing_ms is None or sample.sent_spacing_ms is None:
             # A new stream: frames before and after the gap are unrelated.
             self._recent.clear()
-            self._gradient.restart()
             return self.at(now_ms)
-        bits = sample.wire_bytes * 8
-        growing = self._gradient.update(sample.one_way_ms - self._transmission_ms(bits, now_ms), now_ms)
         queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > _QUEUE_MS
-        self._recent.append(_Arrival(bits, sample.arrival_spacing_ms, queued))
-        service_ms = self._service_ms(sample, now_ms)
+        self._recent.append(_Arrival(sample.wire_bytes * 8, sample.arrival_spacing_ms, queued))
         if self._standing_queue():
             self._cut(self._delivered_bps(), now_ms)
-        elif sample.wire_bytes >= _LONG_FRAME_BYTES and service_ms is not None and service_ms >= _CLOCK_RESOLUTION_MS:
-            (self._cut if growing else self._add)(bits / service_ms * 1e3, now_ms)
         else:
             self._lower_bound.update(self._delivered_bps(), now_ms)
         return self.at(now_ms)
@@ -99,10 +83,6 @@ class CapacityEstimator:
         else:
             self._lower_bound.update(measurement.bps, now_ms)
         return self.at(now_ms)
-
-    def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
-        """Adds the one-way delay of a message of a few bytes, on the clocks that frames are measured with."""
-        self._short_message_delay_ms.update(one_way_ms, now_ms)
 
     def at(self, now_ms: float) -> Capacity:
         measured_bps, lower_bps = self._median_bps(now_ms), self._lower_bound.at(now_ms)
@@ -121,29 +101,11 @@ class CapacityEstimator:
         self._one_way_ms = low_ms, high_ms = sample.one_way_ms - sample.round_trip_time_ms, sample.one_way_ms
         return before is not None and max(low_ms - before[1], before[0] - high_ms) > _CLOCK_STEP_MS
 
-    def _forget_delays(self) -> None:
-        self._frame_delay_ms.clear()
-        self._short_message_delay_ms.clear()
-        self._gradient.restart()
-        self._recent.clear()
-
     def _median_bps(self, now_ms: float) -> float | None:
         while self._measured and self._measured[0].at_ms < now_ms - _WINDOW_MS:
             self._measured.popleft()
         precise = [each.bps for each in self._measured if each.precise]
         return median(precise or [each.bps for each in self._measured]) if self._measured else None
-
-    def _transmission_ms(self, bits: float, now_ms: float) -> float:
-        """Transmission time of a frame; 0 while the capacity is unknown."""
-        bps = self._median_bps(now_ms)
-        return 0.0 if bps is None else bits / bps * 1e3
-
-    def _service_ms(self, sample: LinkSample, now_ms: float) -> float | None:
-        """How long the link served this frame; None while the one-way delay of a short message is unknown."""
-        short_ms = self._short_message_delay_ms.at(now_ms)
-        if short_ms is None or sample.arrival_spacing_ms is None:
-            return None
-        return min(sample.one_way_ms - short_ms, sample.arrival_spacing_ms)
 
     def _standing_queue(self) -> bool:
         return len(self._recent) == _STANDING_QUEUE_FRAMES and all(arrival.queued for arrival in self._recent)

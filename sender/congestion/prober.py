@@ -2,7 +2,7 @@
 
 A train follows a frame closely, so that it is gone before the next frame, and takes about 12 ms of the link, no more
 than a few percent of it on average.  Their size is learnt from train to train.  No train is sent while frames measure
-the link themselves, because they are long or were queued.
+the link themselves, because they were queued.
 
 What is worth knowing decides what is sent.  Trains resolve capacities that labels or blobs could use, up to
 `_CEILING_BPS`; above it the link carries at least that.  They carry waiting blobs first and padding where there are too
@@ -32,11 +32,9 @@ PROBE_BPS, _PROBE_WINDOW_MS = 5000.0, 10_000.0
 _PAUSE_AFTER_UNRESOLVED_MS = 100.0
 # Echoes are lost with their stream, or over QUIC; after this time they are not expected any more.
 _ECHO_TIMEOUT_MS = 2000.0
-# A frame of this size measures the link as well as a train does.
-_LONG_FRAME_BYTES = 3000
+# A frame that was held back by the window and queued measures the link as well as a train does; a train behind a very
+# late frame would only add to the queue.
 _FRAME_MEASUREMENT_VALID_MS = 300.0
-# So does a frame that was held back by the window and queued; a train behind a very late frame would only add to the
-# queue.
 _QUEUED_MS, _VERY_LATE_MS, _MIN_RTT_WINDOW_MS = 20.0, 50.0, 10_000.0
 # Above this share of the capacity, frames queue behind each other.
 _MAX_FRAME_SHARE = 0.5
@@ -86,10 +84,9 @@ class Prober:
         min_rtt_ms = self._min_rtt_ms.update(sample.round_trip_time_ms, now_ms)
         late_ms = sample.round_trip_time_ms - min_rtt_ms
         queued = late_ms > _QUEUED_MS if sample.waited else late_ms > _VERY_LATE_MS + min_rtt_ms
-        long = sample.message_bytes >= _LONG_FRAME_BYTES
-        if queued or long:
+        if queued:
             self._measured_ms = now_ms
-        if long or (queued and sample.waited):
+        if queued and sample.waited:
             self._frequent_left = _FREQUENT_TRAINS
 
     def packet_train(self, now_ms: float, useful_bytes: int = 0) -> tuple[int, ...]:

@@ -42,9 +42,6 @@ class LinkObserver:
     def probed(self, measurement: PacketTrainSample) -> None:
         """A packet train measured the link."""
 
-    def one_way_delay(self, one_way_ms: float) -> None:
-        """A heartbeat measured the one-way delay, plus the clock offset that frames' one-way delays contain too."""
-
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         """A frame met its fate, which happens exactly once per frame."""
 

@@ -83,10 +83,6 @@ class RateController:
     def on_packet_train(self, measurement: PacketTrainSample, now_ms: float) -> None:
         self._capacity = self._capacity_estimator.on_packet_train(measurement, now_ms)
 
-    def on_one_way_delay(self, one_way_ms: float, now_ms: float) -> None:
-        """Adds the one-way delay of a short message, on the clocks that frames are measured with."""
-        self._capacity_estimator.on_one_way_delay(one_way_ms, now_ms)
-
     def on_acknowledged(self, sample: LinkSample, now_ms: float) -> None:
         self._pacer.acknowledged(sample, now_ms)
         self._bandwidth.update(sample, now_ms)

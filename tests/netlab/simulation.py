@@ -155,10 +155,9 @@ class Simulation:
     def _send_heartbeat(self, heartbeat: Heartbeat, size: int, now_s: float) -> None:
         arrival_s = self._offer(size, now_s)
         echo = Heartbeat(heartbeat.sent_ns, int(arrival_s * 1e9))
-        self._at(arrival_s + self.forward.delay_s, lambda at_s: self._echo(echo, arrival_s - now_s, at_s))
+        self._at(arrival_s + self.forward.delay_s, lambda at_s: self._echo(echo, at_s))
 
-    def _echo(self, echo: Heartbeat, one_way_s: float, now_s: float) -> None:
-        self.rate.on_one_way_delay(one_way_s * 1e3, now_s * 1e3)
+    def _echo(self, echo: Heartbeat, now_s: float) -> None:
         measurement = self.prober.echoed(echo)
         if measurement is not None:
             self.rate.on_packet_train(measurement, now_s * 1e3)

@@ -113,7 +113,6 @@ class Keepalive:
         self._schedule.echo_received(self._clock.monotonic())
         if echo.received_ns:
             self._clocks.update(echo)
-            self._observer.one_way_delay((echo.received_ns - echo.sent_ns) / 1e6)
         measurement = self._prober.echoed(echo)
         if measurement is not None:
             self._observer.probed(measurement)

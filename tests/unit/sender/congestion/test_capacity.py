@@ -35,15 +35,6 @@ def test_stream_that_fills_the_link_measures_it_until_the_measurements_leave_the
     assert full_at_first.bps == pytest.approx(100e3, rel=0.15)
 
 
-def test_update_when_link_collapses() -> None:
-    link, estimator = FakeBottleneck(8e6), CapacityEstimator()
-    assert not _run(link, estimator, 0.0, 60, 4000).measured
-    link.capacity_bps = 500e3
-    capacity = _run(link, estimator, 60 * 33.0, 8, 4000)
-    assert capacity.measured
-    assert capacity.bps == pytest.approx(500e3, rel=0.2)
-
-
 def test_packet_trains_measure_a_hardly_used_link_the_precise_ones_most() -> None:
     estimator = CapacityEstimator()
     _run(FakeBottleneck(2e6), estimator, 0.0, 30, 300)
@@ -58,16 +49,6 @@ def test_packet_trains_measure_a_hardly_used_link_the_precise_ones_most() -> Non
     assert capacity.bps == 2.0e6
     unresolved = CapacityEstimator().on_packet_train(PacketTrainSample(30e6, 1.0), 0.0)
     assert (unresolved.bps, unresolved.measured) == (30e6, False), "a lower bound"
-
-
-def test_long_frames_measure_a_link_that_is_not_full_and_their_queue_cuts_the_estimate() -> None:
-    link, estimator = FakeBottleneck(4e6), CapacityEstimator()
-    _run(link, estimator, 0.0, 10, 300)
-    capacity = _run(link, estimator, 330.0, 60, 8000)
-    assert capacity.measured
-    assert capacity.bps == pytest.approx(4e6, rel=0.05)
-    link.capacity_bps = 1e6
-    assert _run(link, estimator, 2310.0, 5, 8000).bps == pytest.approx(1e6, rel=0.2)
 
 
 def test_lower_quartile_of_the_last_second() -> None:
@@ -105,11 +86,11 @@ def test_slow_reconstruction_is_not_congestion() -> None:
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_step_of_a_clock_is_neither_a_queue_nor_a_capacity(hours: int) -> None:
-    link, estimator = FakeBottleneck(4e6), CapacityEstimator()
-    _run(link, estimator, 0.0, 10, 300)
-    before = _run(link, estimator, 330.0, 30, 8000)
+    link, estimator = FakeBottleneck(100e3), CapacityEstimator()
+    before = _run(link, estimator, 0.0, 60, 800)
+    idle_ms = 4000.0
     for number in range(90):
-        measured, now_ms = link.send(1320.0 + number * 33.0, 300 if number % 6 == 0 else 8000)
+        measured, now_ms = link.send(idle_ms + number * 100.0, 800)
         measured = replace(measured, server_received_ns=measured.server_received_ns + hours * 3600 * 10**9)
         capacity = estimator.update(measured, now_ms)
         assert capacity.queue_ms < 20.0
