@@ -23,10 +23,8 @@ from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.live_load import LiveLoad
+from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
-from receiver.link.service import unshared
-from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
@@ -170,20 +168,19 @@ def _link(
 ) -> LinkServer:
     """The server that senders connect to; beside a replay, only those of the receiver's own."""
     networks = model_hash()
-    registry = SessionRegistry()
-    metrics.watch_streams(lambda: sum(session.in_use for session in registry.sessions))
-    return LinkServer(
+    link = LinkServer(
         config.listen,
         pipeline,
-        registry,
         model_hash=networks,
         codec_version=CODEC_VERSION,
         security=config.security,
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
-        on_use=unshared if shared is None else shared.use,
+        on_use=None if shared is None else shared.use,
         public=public,
     )
+    metrics.watch_streams(lambda: sum(session.in_use for session in link.sessions))
+    return link
 
 
 def _recorders(config: ReceiverConfig) -> list[FileRecorder]:

@@ -25,8 +25,8 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.freed_memory import FreedMemory
+from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.live_load import LiveLoad
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.pictures.channel_pictures import ChannelPictures

@@ -1,10 +1,16 @@
-"""Who may begin a session: shares are fair between accounts, also when the receiver is full."""
+"""Who may begin a session: shares are fair between accounts, also when the receiver is full.
+
+A live camera cannot wait: when the engine is full, its frames are dropped. One session too many would make all of them
+slow, so it is refused instead, and its sender tries again later. Sessions that are not live are always accepted: their
+frames wait, and come after the live ones.
+"""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from common.clock import Clock
+from common.clock import SYSTEM_CLOCK, Clock
+from common.io.recent import RecentRate
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 
@@ -15,6 +21,21 @@ _NEW_SESSIONS_PER_S = 1.0
 _MAX_ACCOUNTS = 1024
 # An account yields a session only to one that has this many fewer: otherwise the two would take it from each other.
 _FAIR_DIFFERENCE = 2
+# What a session uses is counted over this time.
+_WINDOW_S = 5.0
+# A session that is younger counts like the mean of the others: its rate is not known.
+_SETTLED_S = 2.0
+# What each counts when no rate is known, as when many senders come back to a receiver that was restarted: one person at
+# 15 frames a second.
+_ASSUMED_PEOPLE_PER_SECOND = 15.0
+# Share of the engine's capacity that is given away: above it, queues grow at every disturbance.
+_USABLE_SHARE = 0.8
+# Above this share, at most as many sessions begin at a time as have settled: a pool that is hardly used promises more
+# than it keeps when all of its replicas work on the same cores.
+_CAUTIOUS_SHARE = 0.5
+# With a larger share of delayed frames the engine is full, whatever the rates say: senders that drop frames before they
+# send them look smaller than they are. A single session that sends too much does not delay so many.
+_DELAYED_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +113,83 @@ def _is_gone(session: Session, account: str, now_s: float) -> bool:
 
 def _last_message_s(session: Session) -> float:
     return session.last_message_s
+
+
+class _Use:
+    """The people of one session over the last seconds."""
+
+    def __init__(self, now_s: float) -> None:
+        self._began_s = now_s
+        self._people = RecentRate(_WINDOW_S)
+        self.add(0, now_s)
+
+    def add(self, people: int, now_s: float) -> None:
+        self._people.add(people, now_s)
+
+    def people_per_second(self, now_s: float) -> float | None:
+        """None for a session that has just begun."""
+        return None if now_s - self._began_s < _SETTLED_S else self._people.per_second(now_s)
+
+
+class LiveLoad:
+    """What live sessions use of an engine; nobody is refused while its `capacity`, people per second, is unknown."""
+
+    def __init__(self, capacity: Callable[[], float | None] = lambda: None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._sessions: dict[bytes, _Use] = {}
+        # 1 for each frame that was delayed, 0 for each other one.
+        self._delays = RecentRate(_WINDOW_S)
+
+    @property
+    def people_per_second(self) -> float:
+        """What all live sessions use; new ones count like the mean of the others, or 15 if there are no others."""
+        known = self._known_rates()
+        return len(self._sessions) * (sum(known) / len(known) if known else _ASSUMED_PEOPLE_PER_SECOND)
+
+    def _known_rates(self) -> list[float]:
+        now_s = self._clock.monotonic()
+        rates = (use.people_per_second(now_s) for use in self._sessions.values())
+        return [rate for rate in rates if rate is not None]
+
+    def admit(self) -> None:
+        """Raises StreamRefused if another session has no room, or live frames are delayed; the first one always has."""
+        capacity = self._capacity()
+        if capacity is None:
+            return
+        if capacity == 0:
+            raise StreamRefused(Refusal.BUSY, "full for now: the reconstruction pool has no replica")
+        delayed = self._delays.mean(self._clock.monotonic()) or 0.0
+        if self._sessions and delayed > _DELAYED_SHARE:
+            raise StreamRefused(
+                Refusal.BUSY, f"full for now: {delayed:.0%} of the frames of live sessions wait for too long"
+            )
+        sessions, used = len(self._sessions), self.people_per_second
+        if sessions and used + used / sessions > _USABLE_SHARE * capacity:
+            raise StreamRefused(
+                Refusal.BUSY,
+                f"full for now: {sessions} live sessions use {used:.1f} of the {capacity:.1f} people per second that "
+                "the reconstruction pool can do, and one more has no room",
+            )
+        settled = len(self._known_rates())
+        if sessions - settled >= max(settled, 1) and used + used / sessions > _CAUTIOUS_SHARE * capacity:
+            raise StreamRefused(
+                Refusal.BUSY, f"full for now: {sessions - settled} live sessions have begun just now, and are measured"
+            )
+
+    def began(self, session_id: bytes) -> None:
+        """Counts a live session."""
+        self._sessions[session_id] = _Use(self._clock.monotonic())
+
+    def received(self, session_id: bytes, people: int) -> None:
+        """Counts a frame; one of a session that is not counted is ignored."""
+        if session_id in self._sessions:
+            self._sessions[session_id].add(people, self._clock.monotonic())
+
+    def waited(self, *, delayed: bool) -> None:
+        """A frame of a live session was dropped or reconstructed; `delayed` if the engine must have been full."""
+        self._delays.add(delayed, self._clock.monotonic())
+
+    def ended(self, session_id: bytes) -> None:
+        """Forgets a session."""
+        self._sessions.pop(session_id, None)

@@ -18,11 +18,13 @@ from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.own_senders import OwnSender
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 
 logger = logging.getLogger(__name__)
 
 _EXPIRY_INTERVAL_S = 10.0
+# Time after the last message of a sender without a stream, until which its session can be resumed.
+_KEEP_S = 300.0
 _FOREIGN = "the session belongs to another sender"
 
 
@@ -35,13 +37,12 @@ class SessionLifecycle:
 
     def __init__(
         self,
-        registry: SessionRegistry,
         handler: FrameHandler,
         limits: SessionLimits,
         clock: Clock,
         admit_live: Callable[[], None] = lambda: None,
     ) -> None:
-        self._registry = registry
+        self._sessions: dict[bytes, Session] = {}
         self._handler = handler
         self._limits = limits
         self._admit_live = admit_live
@@ -51,6 +52,11 @@ class SessionLifecycle:
         self._opening: dict[bytes, asyncio.Task[Session]] = {}
         self._ending: dict[bytes, asyncio.Task[None]] = {}
         self._closed = False
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All sessions, in the order in which they began."""
+        return list(self._sessions.values())
 
     async def open(self, hello: Hello, identity: PeerIdentity) -> tuple[Session, bool]:
         """Finds or begins the session of a Hello; the stream has to claim it.
@@ -72,7 +78,7 @@ class SessionLifecycle:
             if pending is None:
                 break
             await asyncio.wait([pending])
-        session = self._registry.find(hello.session_id)
+        session = self._sessions.get(hello.session_id)
         if session is not None:
             _check(session, hello, owner)
             session.last_message_s = self._clock.monotonic()
@@ -85,16 +91,16 @@ class SessionLifecycle:
 
     async def end(self, session: Session) -> None:
         """Ends a session that its sender has drained, unless another stream has claimed it."""
-        if self._registry.find(session.session_id) is session and not session.in_use:
+        if self._sessions.get(session.session_id) is session and not session.in_use:
             await asyncio.wait([self._end(session, StreamBroken("ABORTED", "the sender ended the session"))])
 
     async def end_own(self, sender: OwnSender) -> None:
         """Ends the sessions of a process of the receiver."""
-        for session in [each for each in self._registry.sessions if each.own is sender]:
+        for session in [each for each in self.sessions if each.own is sender]:
             opening = self._opening.get(session.session_id)
             if opening is not None:
                 await asyncio.wait([opening])
-            if self._registry.find(session.session_id) is session:
+            if self._sessions.get(session.session_id) is session:
                 await asyncio.wait([self._end(session, StreamBroken("ABORTED", "the sender process has ended"))])
             elif session.session_id in self._ending:
                 await asyncio.wait([self._ending[session.session_id]])
@@ -110,14 +116,22 @@ class SessionLifecycle:
         self._closed = True
         while self._opening:
             await asyncio.wait(self._opening.values())
-        for session in self._registry.sessions:
+        for session in self.sessions:
             self._end(session, StreamBroken("UNAVAILABLE", "the receiver is stopping"))
         while self._ending:
             await asyncio.wait(self._ending.values())
 
     def _begin(self, hello: Hello, owner: SessionOwner, identity: PeerIdentity) -> "asyncio.Task[Session]":
-        now_s, sessions, account = self._clock.monotonic(), self._registry.sessions, identity.account
-        session = self._registry.new_session(hello, owner, account, now_s)
+        now_s, sessions, account = self._clock.monotonic(), self.sessions, identity.account
+        session = Session(
+            hello.session_id,
+            hello.sender,
+            hello.live,
+            last_message_s=now_s,
+            owner=owner,
+            account=account,
+            durable=hello.durable,
+        )
         if identity.own is not None:
             # Its own name would be this machine's.
             session.own, session.sender = identity.own, identity.own.name
@@ -132,7 +146,7 @@ class SessionLifecycle:
             line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"
             self._lines.write(logging.WARNING, victim.account, line)
             evicted = self._end(victim, StreamRefused(Refusal.FULL, "full for now: the session yields to another one"))
-        self._registry.add(session)
+        self._sessions[session.session_id] = session
         task = asyncio.create_task(self._open_at_handler(session, evicted), name="link session begin")
         task.add_done_callback(_retrieve)
         self._opening[session.session_id] = task
@@ -144,19 +158,21 @@ class SessionLifecycle:
                 await asyncio.wait([evicted])
             session.handled_before(await self._handler.on_session(session))
         except BaseException:
-            self._registry.remove(session)
+            self._sessions.pop(session.session_id, None)
             raise
         finally:
             del self._opening[session.session_id]
         return session
 
     def _end_expired(self) -> None:
-        for session in self._registry.expired(self._clock.monotonic()):
-            if session.session_id not in self._opening:
+        now_s = self._clock.monotonic()
+        for session in self.sessions:
+            gone = not session.in_use and now_s - session.last_message_s > _KEEP_S
+            if gone and session.session_id not in self._opening:
                 self._end(session, StreamBroken("ABORTED", "the session has expired"))
 
     def _end(self, session: Session, reason: StreamBroken) -> "asyncio.Task[None]":
-        self._registry.remove(session)
+        self._sessions.pop(session.session_id, None)
         task = asyncio.create_task(self._close(session, reason), name="link session end")
         self._ending[session.session_id] = task
         return task

@@ -1,14 +1,8 @@
-"""Streams that are refused: why, and the bounded log of them."""
+"""Streams that are refused, and why."""
 
-import logging
-from collections.abc import Callable
 from enum import StrEnum
 
-from common.clock import Clock
-from common.io.logs import RepeatedLines
 from common.wire.stream import StreamBroken
-
-logger = logging.getLogger(__name__)
 
 
 class Refusal(StrEnum):
@@ -43,21 +37,3 @@ class StreamRefused(StreamBroken):
         super().__init__(_CODES[refusal], reason)
         self.refusal = refusal
         self.detail = detail
-
-
-class RefusalLog:
-    """Counts refused streams and logs them, one line per kind and sender in a minute."""
-
-    def __init__(self, clock: Clock, on_refused: Callable[[Refusal], None]) -> None:
-        self._lines = RepeatedLines(logger, clock)
-        self._on_refused = on_refused
-
-    def report(self, refusal: Refusal, account: str, who: str, why: str) -> None:
-        """Reports a refused stream.
-
-        Args:
-            account: lines about one account are written once a minute.
-            who: the sender: address, identity, and the name that it gives itself.
-        """
-        self._on_refused(refusal)
-        self._lines.write(logging.WARNING, (refusal, account), f"refused {who}: {why}")

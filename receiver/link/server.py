@@ -28,9 +28,9 @@ from receiver.link.grpc_stream import GrpcServerStream, RateLimits
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.own_senders import OwnSender, OwnSenders
-from receiver.link.refusals import Refusal, RefusalLog
-from receiver.link.service import OnUse, StreamService, unshared
-from receiver.link.session import SessionRegistry
+from receiver.link.refusals import Refusal
+from receiver.link.service import OnUse, StreamService
+from receiver.link.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -62,14 +62,13 @@ class LinkServer:
         self,
         config: ListenConfig,
         handler: FrameHandler,
-        registry: SessionRegistry,
         *,
         model_hash: bytes,
         codec_version: int,
         security: SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
-        on_use: OnUse = unshared,
+        on_use: OnUse | None = None,
         public: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -80,7 +79,7 @@ class LinkServer:
         security.check(config.listen)
         self._credentials = server_credentials(security)
         self._lifecycle = SessionLifecycle(
-            registry, handler, SessionLimits(security.max_sessions, security.peer_sessions), clock, admit_live
+            handler, SessionLimits(security.max_sessions, security.peer_sessions), clock, admit_live
         )
         self._service = StreamService(
             Handshake(model_hash=model_hash, codec_version=codec_version),
@@ -91,7 +90,7 @@ class LinkServer:
                 encrypted=security.tls_cert is not None,
                 public=public,
             ),
-            RefusalLog(clock, on_refused),
+            on_refused,
             partial(
                 Connection,
                 handler=handler,
@@ -106,6 +105,11 @@ class LinkServer:
         self._server: Any = None
         self._quic: Any = self._quic_listener() if config.quic and public else None
         self._expiry: asyncio.Task[None] | None = None
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All sessions, in the order in which they began."""
+        return self._lifecycle.sessions
 
     async def start(self) -> Address:
         """Starts to listen; returns the address with the chosen port. Raises OutputError if the port cannot be used."""

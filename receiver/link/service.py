@@ -21,8 +21,8 @@ from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
-from receiver.link.refusals import Refusal, RefusalLog, StreamRefused
-from receiver.link.session import Claim, Session, SharedUse
+from receiver.link.refusals import Refusal, StreamRefused
+from receiver.link.session import Claim, Session
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,14 @@ _STOPPING = "the receiver is stopping"
 _MAX_ERROR_CHARACTERS = 200
 
 
-OnUse = Callable[[Session], Awaitable[SharedUse]]
-
-
-async def unshared(session: Session) -> SharedUse:
-    """Of a receiver that shares no sessions."""
-    return SharedUse()
+OnUse = Callable[[Session], Awaitable[None]]
 
 
 class StreamService:
     """Serves every stream from its first message to its status.
 
     Args:
+        on_refused: called for each stream that is refused.
         on_use: called when a stream has claimed its session, before Welcome; may raise StreamRefused.
     """
 
@@ -53,15 +49,15 @@ class StreamService:
         handshake: Handshake,
         lifecycle: SessionLifecycle,
         authenticator: Authenticator,
-        refusals: RefusalLog,
+        on_refused: Callable[[Refusal], None],
         new_connection: Callable[[Session, MessageStream], Connection],
-        on_use: OnUse,
+        on_use: OnUse | None,
         clock: Clock,
     ) -> None:
         self._handshake = handshake
         self._lifecycle = lifecycle
         self._authenticator = authenticator
-        self._refusals = refusals
+        self._on_refused = on_refused
         self._new_connection = new_connection
         self._on_use = on_use
         self._lines = RepeatedLines(logger, clock)
@@ -132,11 +128,11 @@ class StreamService:
                 await self._serve_sender(stream, hello, identity)
                 return
             if not is_probe(hello):
-                self._refusals.report(Refusal.VERSION, identity.account, who, refusal.reason)
+                self._report(Refusal.VERSION, account, who, refusal.reason)
             await stream.write(encode_server(refusal))
         except StreamRefused as refused:
             why = f"{refused.reason}; {refused.detail}" if refused.detail else refused.reason
-            self._refusals.report(refused.refusal, account, who, why)
+            self._report(refused.refusal, account, who, why)
             raise
 
     async def _serve_sender(self, stream: MessageStream, hello: Hello, identity: PeerIdentity) -> None:
@@ -164,7 +160,8 @@ class StreamService:
             answer = await session.claim(connection.abandon)
             if answer is Claim.GRANTED:
                 try:
-                    session.used(await self._on_use(session))
+                    if self._on_use is not None:
+                        await self._on_use(session)
                 except BaseException:
                     session.release()
                     raise
@@ -187,6 +184,11 @@ class StreamService:
             except TokenRefused as refusal:
                 connection.abandon(StreamRefused(Refusal.IDENTITY, str(refusal)))
                 return
+
+    def _report(self, refusal: Refusal, account: str, who: str, why: str) -> None:
+        """Counts a refused stream, and logs it: one line for each kind and account in a minute."""
+        self._on_refused(refusal)
+        self._lines.write(logging.WARNING, (refusal, account), f"refused {who}: {why}")
 
     def _log(self, level: int, context: Any, kind: Hashable, text: str) -> None:
         self._lines.write(level, (kind, host_of(context.peer())), f"stream of {context.peer()} ended: {text}")

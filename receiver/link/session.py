@@ -5,11 +5,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import IO
 
 from common.blobs import Blob
 from common.errors import ChecksumMismatch, MalformedPacket
-from common.wire.convert import NO_SEQUENCE, Chunk, Hello
+from common.wire.convert import NO_SEQUENCE, Chunk
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import Traffic
@@ -134,26 +134,6 @@ class BlobAssembly:
         return None if duplicate else Blob(first.kind, first.key, data)
 
 
-class Closable(Protocol):
-    """Something that is held until it is closed."""
-
-    def close(self) -> None:
-        """Lets it go."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedUse:
-    """That a stream of this receiver uses a session, which several receivers may share.
-
-    Args:
-        lease: is closed when the stream ends; None without other receivers.
-        next_sequence: one after the last frame that others have handled; 0 if none.
-    """
-
-    lease: Closable | None = None
-    next_sequence: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class SenderClock:
     """Offset of the receiver's clock from the sender's, and its error bound."""
@@ -200,7 +180,7 @@ class Session:
     own: OwnSender | None = None
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
-    _lease: Closable | None = None
+    _lease: IO[bytes] | None = None
     _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
 
@@ -253,10 +233,9 @@ class Session:
         """Wants no frames below a sequence: an earlier receiver process has handled them."""
         self.next_sequence = max(self.next_sequence, next_sequence)
 
-    def used(self, use: SharedUse) -> None:
-        """The stream that has claimed the session may use it, until `release`."""
-        self._lease = use.lease
-        self.handled_before(use.next_sequence)
+    def hold(self, lease: IO[bytes]) -> None:
+        """Closes what keeps other receivers from the session when its stream releases it."""
+        self._lease = lease
 
     def has_handled(self, sequence: int) -> bool:
         """Whether a frame was decoded and handled before."""
@@ -273,51 +252,3 @@ class Session:
         self._rejected[sequence] = None
         while len(self._rejected) > _REMEMBERED_REJECTIONS:
             del self._rejected[next(iter(self._rejected))]
-
-
-class SessionRegistry:
-    """All sessions, by id, in the order in which they began; kept for `keep_s` after the sender's last message."""
-
-    def __init__(self, *, keep_s: float = 300.0) -> None:
-        self._keep_s = keep_s
-        self._sessions: dict[bytes, Session] = {}
-
-    @property
-    def sessions(self) -> list[Session]:
-        """Every session, the oldest first."""
-        return list(self._sessions.values())
-
-    def find(self, session_id: bytes) -> Session | None:
-        """The session with this id; None if it is not known."""
-        return self._sessions.get(session_id)
-
-    def new_session(self, hello: Hello, owner: SessionOwner, account: str, now_s: float) -> Session:
-        """A session as a Hello asks for it; the registry does not know it yet."""
-        return Session(
-            hello.session_id,
-            hello.sender,
-            hello.live,
-            last_message_s=now_s,
-            owner=owner,
-            account=account,
-            durable=hello.durable,
-        )
-
-    def add(self, session: Session) -> None:
-        """Takes up a session, whose id must not be known."""
-        self._sessions[session.session_id] = session
-
-    def remove(self, session: Session) -> bool:
-        """Forgets a session; False if it was forgotten already."""
-        if self._sessions.get(session.session_id) is not session:
-            return False
-        del self._sessions[session.session_id]
-        return True
-
-    def expired(self, now_s: float) -> list[Session]:
-        """The sessions without a stream whose senders have been silent for longer than `keep_s`."""
-        return [
-            session
-            for session in self._sessions.values()
-            if not session.in_use and now_s - session.last_message_s > self._keep_s
-        ]

@@ -19,7 +19,7 @@ from typing import IO
 
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session, SharedUse
+from receiver.link.session import Session
 from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
 from receiver.publish.output_files import output_error, output_errors
 from receiver.publish.session_records import read_index, read_lines, read_records
@@ -77,25 +77,23 @@ class SharedSessions:
         """The highest sequence number that others have of a session, or −1; now on disk. Raises OutputError."""
         return max((_last_sequence(folder, identifier) for folder in self._others()), default=-1)
 
-    async def use(self, session: Session) -> SharedUse:
-        """Takes a session for a stream of this receiver; frames that another one has recorded are not requested again.
+    async def use(self, session: Session) -> None:
+        """Takes a session for a stream of this receiver, until the stream releases it.
+
+        Frames that another receiver has recorded are not requested again.
 
         Raises:
             StreamRefused: a stream of another receiver uses it.
             OutputError: a lease or directory cannot be opened or read.
         """
         if not session.recorded:
-            return SharedUse()
+            return
         identifier = session.session_id.hex()
-        lease = self.acquire(identifier)
-        try:
-            recorded = await asyncio.to_thread(self.last_sequence, identifier)
-        except BaseException:
-            lease.close()
-            raise
+        session.hold(self.acquire(identifier))
+        recorded = await asyncio.to_thread(self.last_sequence, identifier)
         if recorded >= session.next_sequence:
             logger.info("session of %s goes on at frame %d of another receiver", session.sender, recorded + 1)
-        return SharedUse(lease, recorded + 1)
+        session.handled_before(recorded + 1)
 
     def _others(self) -> Iterator[Path]:
         with output_errors(self._out.parent):

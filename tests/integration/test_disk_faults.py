@@ -19,7 +19,6 @@ from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
 from receiver.link.config import ListenConfig
 from receiver.link.server import LinkServer
-from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
@@ -48,7 +47,6 @@ class Ends:
         self._server = LinkServer(
             ListenConfig(listen=Address("127.0.0.1", 0)),
             self._pipeline,
-            SessionRegistry(),
             model_hash=MODEL,
             codec_version=CODEC_VERSION,
         )

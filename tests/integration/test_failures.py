@@ -15,7 +15,7 @@ import pytest
 
 from common.labels import LABEL_SIZE
 from receiver.link.connection import Connection
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 from sender.link.observer import Fate
 from tests.support.fake_link import label_frame
 from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
@@ -70,8 +70,7 @@ async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: L
 
 async def test_sender_resumes_from_another_address(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    registry = SessionRegistry()
-    _, address = await link.server(pipeline, registry)
+    server, address = await link.server(pipeline)
     relay = await link.relay(address)
     client, observer = link.client(relay.address)
     await client.connect()
@@ -83,7 +82,7 @@ async def test_sender_resumes_from_another_address(link: LinkFixture) -> None:
     await client.drain()
     assert len(observer.losses) == 1
     assert pipeline.decoded == list(range(40))
-    assert (pipeline.opened, len(registry.sessions)) == (1, 0)
+    assert (pipeline.opened, len(server.sessions)) == (1, 0)
 
 
 class _SessionPipeline(RecordingPipeline):
@@ -99,8 +98,7 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
     assert defaults is not None
     monkeypatch.setitem(defaults, "silence_s", 0.1)
     pipeline = _SessionPipeline()
-    registry = SessionRegistry()
-    _, address = await link.server(pipeline, registry)
+    server, address = await link.server(pipeline)
     relay = await link.relay(address)
     client, _ = link.client(relay.address)
     await client.connect()
@@ -110,7 +108,7 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
     relay.black_hole()
     await client.close()
     await _until(lambda: not pipeline.session.in_use)
-    assert len(registry.sessions) == 1
+    assert len(server.sessions) == 1
 
 
 class Programs:

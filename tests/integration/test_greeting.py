@@ -15,7 +15,6 @@ from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
 from receiver.link.auth.tokens import add_token
 from receiver.link.refusals import Refusal
-from receiver.link.session import SessionRegistry
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
@@ -36,9 +35,9 @@ async def refused(
 
 
 async def test_receiver_that_fits_has_no_session_afterwards(link: LinkFixture) -> None:
-    pipeline, registry = RecordingPipeline(), SessionRegistry()
+    pipeline = RecordingPipeline()
     noted: list[Refusal] = []
-    _, address = await link.server(pipeline, registry, on_refused=noted.append)
+    _, address = await link.server(pipeline, on_refused=noted.append)
     await greet(Transport(), address, MODEL, TIMEOUT_S)
     assert pipeline.opened == 0
     assert noted == []

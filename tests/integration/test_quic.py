@@ -17,7 +17,6 @@ from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address
 from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
-from receiver.link.session import SessionRegistry
 from sender.link.client import LinkClient
 from sender.link.observer import Fate
 from sender.link.transport.quic_transport import QuicTransport
@@ -78,12 +77,11 @@ async def test_mutual_tls(link: LinkFixture, ours: Authority, others: Authority)
 
 
 async def test_certificate_is_the_identity(link: LinkFixture, ours: Authority) -> None:
-    registry = SessionRegistry()
     receives = at_receiver(ours, tls_ca=ours.certificate)
-    _, address = await link.server(RecordingPipeline(), registry, security=receives, quic=True)
+    server, address = await link.server(RecordingPipeline(), security=receives, quic=True)
     sending, _ = client(link, address, at_sender(ours, ours))
     await sending.connect()
-    assert [session.account for session in registry.sessions] == ["certificate:camera"]
+    assert [session.account for session in server.sessions] == ["certificate:camera"]
 
 
 async def test_receiver_that_is_not_trusted(link: LinkFixture, ours: Authority, others: Authority) -> None:
@@ -173,13 +171,13 @@ async def test_last_frames_that_are_lost_do_not_keep_the_sender(link: LinkFixtur
 
 
 async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None:
-    registry, pipeline = SessionRegistry(), RecordingPipeline()
-    _, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
     traffic = Traffic()
     sending, _ = client(link, await relay.start(), at_sender(ours), live=True, traffic=traffic)
     await sending.connect()
-    session = registry.sessions[0]
+    session = server.sessions[0]
     for sequence in range(30):
         await sending.send(label_frame(sequence))
         await asyncio.sleep(0.02)
@@ -227,8 +225,8 @@ async def test_live_session_goes_on_after_an_outage_on_the_same_connection(link:
 
 
 async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFixture, ours: Authority) -> None:
-    registry, pipeline = SessionRegistry(), RecordingPipeline()
-    first, address = await link.server(pipeline, registry, security=at_receiver(ours), quic=True)
+    pipeline = RecordingPipeline()
+    first, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     sending, observer = client(link, address, at_sender(ours), live=True)
     await sending.connect()
     await sending.send(label_frame(0))

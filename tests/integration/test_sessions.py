@@ -14,11 +14,10 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import AckStatus, Welcome
+from receiver.link.admission import LiveLoad
 from receiver.link.auth.tokens import add_token
 from receiver.link.config import SecurityConfig
-from receiver.link.live_load import LiveLoad
 from receiver.link.refusals import Refusal
-from receiver.link.session import SessionRegistry
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
@@ -102,7 +101,7 @@ async def test_theft_after_a_restart_on_the_same_output_directory(
             pipeline = ReceiverPipeline(
                 FakeEngine(), directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL)
             )
-            server, address = await link.server(pipeline, SessionRegistry(), security=security)
+            server, address = await link.server(pipeline, security=security)
             if run:
                 await assert_theft_is_refused(address, tokens["camera"])
                 await assert_theft_is_refused(address, tokens["camera"], SECRET)

@@ -15,7 +15,6 @@ from typing import Any
 
 from common.codec.frame_codec import FrameCodec
 from common.io.addresses import Address
-from receiver.link.service import unshared
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
@@ -50,7 +49,7 @@ async def run(listen: Address, out: Path, share_sessions: bool) -> None:
     settings = PublishConfig(out, mesh_every=50, body=False, share_sessions=share_sessions)
     with SessionDirectory(settings) as directory:
         pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL))
-        await serve(listen, pipeline, on_use=unshared if directory.shared is None else directory.shared.use)
+        await serve(listen, pipeline, on_use=None if directory.shared is None else directory.shared.use)
         await pipeline.close()
 
 

@@ -17,8 +17,8 @@ from common.wire.convert import FrameMessage, Hello
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.server import LinkServer
-from receiver.link.service import OnUse, unshared
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.service import OnUse
+from receiver.link.session import Session
 from receiver.web.children import end_with_parent
 
 MODEL = bytes(8)
@@ -84,7 +84,7 @@ async def serve(
     security: SecurityConfig | None = None,
     *,
     beside: Coroutine[None, None, None] | None = None,
-    on_use: OnUse = unshared,
+    on_use: OnUse | None = None,
 ) -> None:
     """Gives frames to a handler until SIGTERM.
 
@@ -95,7 +95,6 @@ async def serve(
     server = LinkServer(
         ListenConfig(listen=listen),
         handler,
-        SessionRegistry(),
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=security,

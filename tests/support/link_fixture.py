@@ -20,7 +20,7 @@ from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -93,7 +93,6 @@ class LinkFixture:
     async def server(
         self,
         pipeline: FrameHandler,
-        registry: SessionRegistry | None = None,
         *,
         port: int = 0,
         quic: bool = False,
@@ -106,7 +105,6 @@ class LinkFixture:
         server = LinkServer(
             ListenConfig(listen=Address(LOOPBACK, port), quic=quic, drain_timeout=2.0),
             pipeline,
-            registry or SessionRegistry(),
             model_hash=model,
             codec_version=CODEC_VERSION,
             security=security,

@@ -21,7 +21,7 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
 from receiver.link.server import LinkServer
-from receiver.link.session import Session, SessionRegistry
+from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
@@ -108,7 +108,6 @@ async def own_link(handler: FrameHandler) -> AsyncIterator[LinkServer]:
     server = LinkServer(
         ListenConfig(listen=Address("127.0.0.1", 0), drain_timeout=2.0),
         handler,
-        SessionRegistry(),
         model_hash=networks,
         codec_version=CODEC_VERSION,
         public=False,

@@ -21,7 +21,7 @@ from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority, ReconstructedPerson
-from receiver.link.live_load import LiveLoad
+from receiver.link.admission import LiveLoad
 from receiver.link.own_senders import OwnKind
 from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session

@@ -15,14 +15,14 @@ from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Claim, Session, SessionRegistry
+from receiver.link.session import Claim, Session
 from tests.support.fake_link import MODEL, settle
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
 
 HOST = "ipv4:10.0.0.7"
 STUDIO, CAMERA = (PeerIdentity(f"token:{name}", HOST, "token") for name in ("studio", "camera"))
 NOBODY = PeerIdentity("", HOST)
-KEEP_S = 30.0
+KEEP_S = 300.0
 SECRET, OTHER_SECRET = b"\x01" * 32, b"\x02" * 32
 
 
@@ -39,9 +39,8 @@ class Fixture:
         self.now_s = 0.0
         self.disk = disk or OwnedSessions()
         self.pipeline = OwnedPipeline(self.disk)
-        self.registry = SessionRegistry(keep_s=KEEP_S)
         clock = Clock(lambda: self.now_s, lambda: 0.0)
-        self.lifecycle = SessionLifecycle(self.registry, self.pipeline, SessionLimits(total, per_account), clock)
+        self.lifecycle = SessionLifecycle(self.pipeline, SessionLimits(total, per_account), clock)
 
     async def connect(
         self, message: Hello, who: PeerIdentity = NOBODY, evict: Callable[[StreamBroken], None] = lambda _: None
@@ -113,7 +112,7 @@ async def test_theft_is_refused_in_every_state(
         assert refused.reason == "the session belongs to another sender"
     session, _ = await fixture.lifecycle.open(hello(resume=True), owner)
     assert session.owner.subject == owner.subject
-    assert (fixture.pipeline.peers, fixture.registry.sessions) == (1, [session])
+    assert (fixture.pipeline.peers, fixture.lifecycle.sessions) == (1, [session])
 
 
 async def test_theft_is_refused_while_the_session_begins() -> None:
@@ -166,7 +165,7 @@ async def test_session_that_cannot_begin_is_forgotten(failure: Exception) -> Non
     for _ in range(2):
         with pytest.raises(type(failure)):
             await fixture.lifecycle.open(hello(), NOBODY)
-    assert fixture.registry.sessions == []
+    assert fixture.lifecycle.sessions == []
     fixture.pipeline.failure = None
     await fixture.connect(hello())
     assert fixture.pipeline.peers == 1
@@ -214,11 +213,11 @@ async def test_drain_of_a_session_that_another_stream_has_claimed() -> None:
     session.release()
     await fixture.lifecycle.end(session)
     assert await second is session
-    assert fixture.registry.sessions == [session]
+    assert fixture.lifecycle.sessions == [session]
     session.release()
     await fixture.lifecycle.end(session)
     await fixture.lifecycle.end(session)
-    assert (fixture.pipeline.events, fixture.registry.sessions) == (["begin 1", "end 1"], [])
+    assert (fixture.pipeline.events, fixture.lifecycle.sessions) == (["begin 1", "end 1"], [])
 
 
 async def test_full_receiver_evicts_the_youngest_session_of_the_largest_account() -> None:
@@ -256,11 +255,11 @@ async def test_close_while_sessions_begin_and_end() -> None:
     assert not closing.done()
     busy.release()
     await closing
-    assert (fixture.pipeline.peers, fixture.registry.sessions) == (0, [])
+    assert (fixture.pipeline.peers, fixture.lifecycle.sessions) == (0, [])
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_gauge_and_registry_stay_in_step(seed: int) -> None:
+async def test_gauge_and_sessions_stay_in_step(seed: int) -> None:
     """Streams of four sessions connect, end, drain, expire and are cancelled at random, with room for three."""
     rng, fixture = random.Random(seed), Fixture(total=3, per_account=3)
 
@@ -291,7 +290,7 @@ async def test_gauge_and_registry_stay_in_step(seed: int) -> None:
         fixture.now_s += rng.random()
         await asyncio.sleep(rng.random() / 1000)
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert len(fixture.pipeline.present) == fixture.pipeline.peers == len(fixture.registry.sessions) <= 3
+    assert len(fixture.pipeline.present) == fixture.pipeline.peers == len(fixture.lifecycle.sessions) <= 3
     await fixture.lifecycle.close()
     assert fixture.pipeline.peers == 0
 
@@ -304,7 +303,7 @@ async def test_live_session_without_computing_time_is_refused_and_ends_no_other(
 
     (await fixture.connect(hello(1))).release()
     fixture.lifecycle = SessionLifecycle(
-        fixture.registry, fixture.pipeline, SessionLimits(1, 1), Clock(lambda: fixture.now_s, lambda: 0.0), no_time
+        fixture.pipeline, SessionLimits(1, 1), Clock(lambda: fixture.now_s, lambda: 0.0), no_time
     )
     fixture.now_s = 100.0
     assert (await fixture.refused(replace(hello(2), live=True))).refusal is Refusal.BUSY

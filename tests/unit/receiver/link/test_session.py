@@ -7,26 +7,10 @@ import pytest
 from common.blobs import Blob
 from common.errors import ChecksumMismatch, MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
-from common.wire.convert import Chunk, Hello
+from common.wire.convert import Chunk
 from common.wire.stream import StreamBroken
-from receiver.link.auth.ownership import SessionOwner
-from receiver.link.session import BlobAssembly, Claim, Session, SessionRegistry, SessionUse
-from tests.support.fake_link import MODEL, SECRET, new_session, settle
-
-
-def _create(registry: SessionRegistry, number: int, now_s: float = 0.0) -> Session:
-    hello = Hello(bytes([number]) * 16, f"sender {number}", 1, MODEL, live=True, session_secret=SECRET)
-    session = registry.new_session(hello, SessionOwner.from_secret("", SECRET), "account", now_s)
-    registry.add(session)
-    return session
-
-
-async def test_expired_are_sessions_without_a_stream() -> None:
-    registry = SessionRegistry(keep_s=10.0)
-    expired, busy, fresh = _create(registry, 1), _create(registry, 2), _create(registry, 3, now_s=15.0)
-    await busy.claim(lambda _: None)
-    assert registry.expired(20.0) == [expired]
-    assert registry.sessions == [expired, busy, fresh]
+from receiver.link.session import BlobAssembly, Claim, SessionUse
+from tests.support.fake_link import new_session, settle
 
 
 def test_rejected_frame_may_be_sent_again_after_later_ones() -> None:

@@ -142,13 +142,13 @@ async def test_session_goes_on_behind_the_frames_of_another_receiver(tmp_path: P
     with directory(tmp_path, "a") as first:
         record(first, 0, 1, 2)
         taken = session()
-        taken.used(await shared.use(taken))
+        await shared.use(taken)
         assert taken.next_sequence == 3
         ahead = session(next_sequence=9)
         with pytest.raises(StreamRefused) as refused:
             await SharedSessions(tmp_path / "c").use(ahead)
         assert refused.value.refusal is Refusal.ELSEWHERE and refused.value.reason.startswith("full for now")
         taken.release()
-        ahead.used(await SharedSessions(tmp_path / "c").use(ahead))
+        await SharedSessions(tmp_path / "c").use(ahead)
         assert ahead.next_sequence == 9
         ahead.release()

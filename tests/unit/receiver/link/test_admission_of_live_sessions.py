@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from common.clock import Clock
-from receiver.link.live_load import LiveLoad
+from receiver.link.admission import LiveLoad
 from receiver.link.refusals import Refusal, StreamRefused
 
 
