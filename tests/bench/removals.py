@@ -164,22 +164,22 @@ def held_back(folder: Path, most: int | None) -> Iterator[Photograph]:
 
 
 @torch.inference_mode()
-def of_clothes(batch: Batch) -> Removals:
-    """`surface` labels as read from one picture, and none."""
-    space, where, found = SurfaceSpace.load(), group_slices()["surface"], Removals()
-    read = [concatenate(labels.labels)[where] for labels, _ in CropSender().predict(batch)]
+def clothes_errors(batch: Batch) -> tuple[list[float], list[float]]:
+    """Mean distance from the true clothes, mm, of `surface` labels as read from one picture, and of none."""
+    space, where = SurfaceSpace.load(), group_slices()["surface"]
+    read = np.stack([concatenate(labels.labels)[where] for labels, _ in CropSender().predict(batch)])
     true = space.decode(torch.from_numpy(np.asarray(batch["surface"], np.float32)))
-    distances = []
-    for entries in (np.stack(read), np.zeros((len(read), SURFACE_SIZE), np.float32)):
+
+    def errors(entries: FloatArray) -> list[float]:
         shown = space.decode(torch.from_numpy(entries.astype(np.float32)))
-        distances.append((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
-    _add(found, (("reading of clothes", "mean clothes"), "clothes read, mm, rendered"), *distances)
-    return found
+        return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
+
+    return errors(read), errors(np.zeros_like(read))
 
 
 @torch.inference_mode()
-def of_outfits(count: int) -> Removals:
-    """The outfits' diffusion, and the mixture's sample in its place."""
+def outfit_errors(count: int) -> tuple[list[float], list[float]]:
+    """Mean distance from the true clothes, mm, of the diffusion's outfits, and of the mixture's samples in place."""
     template, space = BodyTemplate.from_model(BodyModel.load()), SurfaceSpace.load()
     guidance, area = Guidance.load(template, space), template.areas / template.areas.sum()
     rng, whole, alone = np.random.default_rng(0), list[float](), list[float]()
@@ -191,9 +191,7 @@ def of_outfits(count: int) -> Removals:
         for own, latent in ((whole, guidance.chosen(person.wears, number, read, _KNOWN)), (alone, sample)):
             off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - person.displacement, axis=1)
             own.append(float(1000 * area @ off))
-    found = Removals()
-    _add(found, (("diffusion of outfits", "mixture alone"), "clothes, mm, rendered"), whole, alone)
-    return found
+    return whole, alone
 
 
 def of_smoothing(clips: int, seed: int, folder: Path) -> Removals:
@@ -240,7 +238,10 @@ def _work(options: argparse.Namespace) -> None:
         removals |= of_senders(seen, "photographs")
         removals |= of_wears(photographed_wearers(options.photographs, most), "photographs")
     removals |= of_wears(rendered_wearers(options.count), "rendered")
-    removals |= of_clothes(dataset.batch(range(options.count), fields)) | of_outfits(options.count)
+    read = clothes_errors(dataset.batch(range(options.count), fields))
+    _add(removals, (("reading of clothes", "mean clothes"), "clothes read, mm, rendered"), *read)
+    outfits = outfit_errors(options.count)
+    _add(removals, (("diffusion of outfits", "mixture alone"), "clothes, mm, rendered"), *outfits)
     removals |= of_smoothing(options.moving, options.seed, options.clips)
     ordered = dict(sorted(removals.items()))
     print(f"{options.count} dressed test people (seed {options.seed}), {report.machine_line()}\n")

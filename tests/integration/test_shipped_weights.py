@@ -23,10 +23,10 @@ from sender.perception.network.network import PerceptionConfig
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
-from tests.bench.network_figures import FIGURES, TestPeople
 from tests.bench.perceived import CropSender
 from tests.bench.rates import through_key_frame, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver, image_figures
+from tests.integration.network_floors import FIGURES, TestPeople
 from tests.support.changed_weights import changed_weights, zeroed
 
 CROPS, FEW = 16, 2
@@ -43,7 +43,7 @@ FLOORS = {
     "image_channel": 15.0,
     "picture_diffusion": 15.0,
 }
-"""Network → the worst mean of its figure in `tests.bench.network_figures`."""
+"""Network → the worst mean of its figure in `tests.integration.network_floors`."""
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@
     tile        a tile of a texture atlas
     message, answer   protobuf of a sender, and of a receiver
 
-Everything but the refusal of a decoder is a fault.  Where Atheris is installed it finds the inputs, guided by coverage
-(`tests.bench.abuse.coverage`); else they are mutated at random.
+Everything but the refusal of a decoder is a fault.
 """
 
 import copy
@@ -206,11 +205,10 @@ def mutate(target: Target, inputs: float, seed: str) -> tuple[dict[str, float], 
     return {name: float(count) for name, count in counts.items()}, faults
 
 
-def attack(inputs: float, seed: str, names: Sequence[str] | None = None) -> tuple[dict[str, float], list[str]]:
+def attack(inputs: float, seed: str) -> tuple[dict[str, float], list[str]]:
     """So many hostile packets, and a tenth as many inputs of each other decoder; counts and faults by their names."""
     found = {"packet": attack_packets(inputs, seed)}
     for name, target in targets().items():
-        if names is None or name in names:
-            found[name] = mutate(target, inputs / 10, f"{seed} {name}")
+        found[name] = mutate(target, inputs / 10, f"{seed} {name}")
     counts = {f"{name}_{key}": value for name, (own, _) in found.items() for key, value in own.items()}
     return counts, [f"{name}: {fault}" for name, (_, faults) in found.items() for fault in faults]

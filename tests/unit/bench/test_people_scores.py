@@ -24,7 +24,6 @@ from tests.bench.moving_clips import turned
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
 from tests.bench.reconstruction_scores import image_figures
-from tests.bench.silhouettes import Match, figures, longest_swap
 from tests.bench.still import SETTLING_FRAMES, clip_figures
 from tests.support.shapes import solved, sphere
 
@@ -120,29 +119,6 @@ def test_people_in_their_boxes_and_a_peer_on_the_same_crops(tmp_path: Path, monk
     assert boxed.of_peer(Path(sys.executable))[1][16] == pytest.approx([150, 90], abs=1)
     with pytest.raises(UsageError, match=r"--peer .*missing.*pip install mediapipe"):
         boxed.of_peer(tmp_path / "missing")
-
-
-def walker(frame: int) -> FloatArray:
-    """Keypoints of a person who moves a little in each frame; left is 40 pixels right of right."""
-    side = np.array([40.0 if name.startswith("left") else 0.0 for name in COCO_KEYPOINTS])
-    return np.stack([side + 2 * frame, np.linspace(0, 160, 17)], axis=1).astype(np.float32)
-
-
-def test_longest_run_of_frames_with_left_and_right_exchanged() -> None:
-    assert longest_swap([walker(frame) for frame in range(40)]) == longest_swap([]) == 0
-    for wrong in (range(10, 13), range(5), range(28, 40)):
-        tracks = [walker(frame)[MIRRORED_KEYPOINTS] if frame in wrong else walker(frame) for frame in range(40)]
-        tracks[20] = walker(20)[MIRRORED_KEYPOINTS]
-        assert longest_swap(tracks) == len(wrong)
-
-
-def test_frames_without_the_person_count_as_iou_0_and_not_for_the_gain() -> None:
-    matches = [Match(3, 0.8, 0.7, walker(0)), None, Match(3, 0.6, 0.6, walker(2)), Match(4, 0.7, 0.5, walker(3))]
-    found = figures(matches)
-    assert (found["frames"], found["found_share"], found["identities"]) == (4, 0.75, 2)
-    names = ("iou_median", "bare_iou_median", "identity_share", "iou_gain")
-    assert [found[name] for name in names] == pytest.approx([0.65, 0.55, 2 / 3, 0.1])
-    assert figures([None, None])["iou_median"] == 0 and np.isnan(figures([None])["iou_gain"])
 
 
 def test_errors_of_moving_joints() -> None:

@@ -1,0 +1,152 @@
+"""What each trained network does for its users: figures that are better when lower, on the same rendered people.
+
+A figure has one value for each person, frame or picture.  Every figure loads its networks anew, so that their weights
+can be changed (`tests.support.changed_weights`).
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from common.arrays import Float64Array
+from common.body.anatomy import ATLAS_SIZE
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.channel.diffusion import load_decoder
+from common.channel.physical import carry
+from common.channel.state import ChannelState
+from common.channel.transmission import decode, encode, load_network
+from common.frames import PersonLabels
+from common.synthetic.dataset.shards import Batch, CropDataset
+from common.texture.atlas import AtlasLayout, Texture
+from common.wear_kinds import VALUES
+from receiver.texture.atlas_completion import AtlasCompletion
+from sender.perception.inference.detector import Detector
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.verifier import Verifier
+from sender.semantics.confidence import LIMBS
+from sender.train.atlases.observed import SIZE, observed_atlases
+from sender.train.atlases.people import AtlasPeople
+from sender.train.frames.composed import FrameComposer
+from tests.bench.crops import TruePerson, Truth, truth_fields
+from tests.bench.measures import centred, mean_distance_mm
+from tests.bench.perceived import CropSender, LabelJoints
+from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
+
+_FRAME_SIZE, _BACKGROUNDS = 416, 12
+# The detector sees frames at a lower resolution: smaller people are not asked for.
+_LEAST_HEIGHT_PX = 80
+_SNR_DB, _RATE = 7.0, Fraction(1, 16)
+_WEARERS = 48
+
+
+class TestPeople:
+    """Rendered crops with the truth.
+
+    Args:
+        few: frames, pictures and atlases.
+    """
+
+    __test__ = False
+
+    def __init__(self, dataset: CropDataset, count: int, few: int) -> None:
+        self.dataset, self.few = dataset, few
+        self.batch: Batch = dataset.batch(range(count), truth_fields(dataset))
+        self.people: list[TruePerson] = Truth(BodyModel.load(), LabelSpace.load()).people(self.batch)
+
+    def composer(self, seed: int, size: int) -> FrameComposer:
+        return FrameComposer([self.dataset], np.random.default_rng(seed), size, backgrounds=_BACKGROUNDS)
+
+    def perceived(self) -> list[tuple[PersonLabels, Float64Array]]:
+        """Labels as the sender estimates them, and the joints (17, 3) of their bodies about the hips, metres."""
+        joints = LabelJoints()
+        return [(labels, centred(joints(labels))) for labels, _ in CropSender().predict(self.batch)]
+
+
+def perceived_joints(test: TestPeople) -> list[float]:
+    """Mean error of the joints of perceived labels, mm."""
+    pairs = zip(test.perceived(), test.people, strict=True)
+    return [mean_distance_mm(joints, person.keypoints) for (_, joints), person in pairs]
+
+
+def confidence_error(test: TestPeople) -> list[float]:
+    """Brier score of the confidence of limbs, whose joints are right within 10 cm."""
+    errors = []
+    for (labels, joints), true in zip(test.perceived(), test.people, strict=True):
+        right = np.linalg.norm(joints - true.keypoints, axis=-1) < 0.1
+        limbs = [(labels.confidence[limb] - right[list(points)].mean()) ** 2 for limb, points in LIMBS.items()]
+        errors.append(float(np.mean(limbs)))
+    return errors
+
+
+def missed_people(test: TestPeople) -> list[float]:
+    """1 for each person of composed frames whom the detector misses or places wrongly, else 0."""
+    detector, composer, missed = Detector.load(), test.composer(3, _FRAME_SIZE), []
+    for image, boxes in (composer.frame() for _ in range(test.few)):
+        detected = np.array([each.box for each in detector.find(image)], np.float32).reshape(-1, 4)
+        shared = box_iou(torch.from_numpy(detected), torch.from_numpy(boxes)).numpy()
+        large = boxes[:, 3] - boxes[:, 1] >= _LEAST_HEIGHT_PX
+        missed += (shared.max(axis=0, initial=0.0)[large] < 0.5).astype(float).tolist()
+    return missed
+
+
+def wrong_verdicts(test: TestPeople) -> list[float]:
+    """1 for each crop, with and without a person, of which the verifier alone is wrong, else 0."""
+    perception, verifier = Perception.load(), Verifier.load()
+    composer = test.composer(4, perception.size)
+    negatives = [composer.negative() for _ in test.people]
+    presence = verifier.presence(perception.observe(list(test.batch["image"])), 0.5)
+    absence = verifier.presence(perception.observe(negatives), 0.5)
+    return list(np.concatenate([presence <= 0.5, absence > 0.5]).astype(float))
+
+
+def unseen_colours(test: TestPeople) -> list[float]:
+    """Mean error of the colours that are not known of an atlas seen from the front, levels of 255."""
+    completion, people = AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load())), AtlasPeople("test", 7, test.few)
+    scale, errors = ATLAS_SIZE // SIZE, []
+    for person in range(test.few):
+        known, whole = observed_atlases(people, person)
+        front = known[0].repeat(scale, axis=0).repeat(scale, axis=1)
+        texture = Texture(np.ascontiguousarray(front[..., :3]), front[..., 3] > 0)
+        unseen = (whole[..., 3] > 0) & ~texture.known[::scale, ::scale]
+        errors.append(float(np.abs(completion.estimate(texture)[unseen].astype(float) - whole[unseen][:, :3]).mean()))
+    return errors
+
+
+def transmitted_pictures(test: TestPeople, *, completed: bool = False) -> list[float]:
+    """Error of pictures over a channel, root mean square, levels of 255; `completed` by the diffusion decoder."""
+    network, channel, errors = load_network(), ChannelState(_SNR_DB), []
+    decoder = load_decoder() if completed else None
+    for number, image in enumerate(test.batch["image"][: test.few]):
+        picture = np.asarray(image, np.uint8)
+        signal = encode(network, picture, channel, _RATE)
+        received = carry(channel, signal.symbols, torch.Generator().manual_seed(number))
+        found = decode(network, signal, received, decoder).astype(float)
+        errors.append(float(np.sqrt(np.square(found - picture).mean())))
+    return errors
+
+
+def misread_kinds(_: TestPeople) -> list[float]:
+    """Of each rendered person in an outfit of known kinds, the share of the attributes that are read wrongly."""
+    rows = [(bits, [int(read[name].argmax()) for name in VALUES]) for read, bits in rendered_wearers(_WEARERS)]
+    return [float(np.mean([not each >> value & 1 for each, value in zip(*row, strict=True)])) for row in rows]
+
+
+FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
+    "perception": perceived_joints,
+    "detector": missed_people,
+    "verifier": wrong_verdicts,
+    "semantics": perceived_joints,
+    "confidence": confidence_error,
+    "clothing": lambda test: clothes_errors(test.batch)[0],
+    "wears": misread_kinds,
+    "diffusion": lambda test: outfit_errors(len(test.people))[0],
+    "atlas_completion": unseen_colours,
+    "image_channel": transmitted_pictures,
+    "picture_diffusion": partial(transmitted_pictures, completed=True),
+}
+"""Network → its figure."""
