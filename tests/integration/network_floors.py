@@ -6,7 +6,6 @@ can be changed (`tests.support.changed_weights`).
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import partial
 
 import numpy as np
 import torch
@@ -45,11 +44,7 @@ _WEARERS = 48
 
 
 class TestPeople:
-    """Rendered crops with the truth.
-
-    Args:
-        few: frames, pictures and atlases.
-    """
+    """Rendered crops with the truth; `few` frames, pictures and atlases are taken."""
 
     __test__ = False
 
@@ -147,6 +142,5 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "diffusion": lambda test: outfit_errors(len(test.people))[0],
     "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,
-    "picture_diffusion": partial(transmitted_pictures, completed=True),
+    "picture_diffusion": lambda test: transmitted_pictures(test, completed=True),
 }
-"""Network → its figure."""

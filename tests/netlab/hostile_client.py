@@ -46,7 +46,6 @@ class Target:
         model: the hash of its networks.
         authority: certificate of its authority; None for a link without encryption.
         tokens: tokens by account.
-        out: its output directory, which an attacker on the same machine may try to read; None if unknown.
         attacker: the account that attacks.
         victim: the account whose sessions are attacked.
         answer_timeout_s: time for an answer: the receiver may be busy with the frames of others.
@@ -56,7 +55,6 @@ class Target:
     model: bytes
     authority: Path | None = None
     tokens: Mapping[str, str] | None = None
-    out: Path | None = None
     attacker: str = "mallory"
     victim: str = "victim"
     answer_timeout_s: float = 15.0
@@ -68,7 +66,6 @@ class Target:
             "model": self.model.hex(),
             "authority": self.authority and str(self.authority),
             "tokens": self.tokens and dict(self.tokens),
-            "out": self.out and str(self.out),
             "answer_timeout_s": self.answer_timeout_s,
         }
         path.write_text(json.dumps(document), encoding="utf-8")
@@ -77,11 +74,9 @@ class Target:
     def read(cls, path: Path) -> "Target":
         """The inverse of `write`."""
         document = json.loads(path.read_text(encoding="utf-8"))
-        authority, out = (document[name] and Path(document[name]) for name in ("authority", "out"))
-        model = bytes.fromhex(document["model"])
-        timeout_s = document["answer_timeout_s"]
-        address, tokens = Address.parse(document["address"]), document["tokens"]
-        return cls(address, model, authority, tokens, out, answer_timeout_s=timeout_s)
+        authority, timeout_s = document["authority"], document["answer_timeout_s"]
+        address, model = Address.parse(document["address"]), bytes.fromhex(document["model"])
+        return cls(address, model, authority and Path(authority), document["tokens"], answer_timeout_s=timeout_s)
 
 
 class StreamEnded(Exception):

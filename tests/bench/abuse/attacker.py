@@ -13,17 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import WireError
-from tests.bench.abuse import connections, hostile_receiver, packets, protocol, theft
+from tests.bench.abuse import attacks, connections
 from tests.bench.abuse.outcome import Attack, Journal, Outcome, Result, result_of
 from tests.netlab.hostile_client import StreamEnded, Target
 
 FAMILIES: Mapping[str, Mapping[str, Attack]] = {
-    "protocol": protocol.ATTACKS,
-    "theft": theft.ATTACKS,
-    "packets": packets.ATTACKS,
-    "connections": connections.ATTACKS,
+    "protocol": attacks.PROTOCOL,
+    "theft": attacks.THEFT,
+    "packets": attacks.PACKETS,
+    "connections": connections.CONNECTIONS,
     "load": connections.LOAD,
-    "receiver": hostile_receiver.ATTACKS,
 }
 _ANSWERS = 4
 """An attack may take as long as this many answers may take."""
@@ -48,10 +47,10 @@ async def attempt(family: str, attack: str, seed: str, target: Target) -> Result
 def choices(families: Sequence[str], seed: str) -> Iterator[tuple[str, str]]:
     """Family and name of each attack: every one in random order before the first comes again."""
     rng = random.Random(seed)
-    attacks = [(family, attack) for family in families for attack in FAMILIES[family]]
+    named = [(family, attack) for family in families for attack in FAMILIES[family]]
     while True:
-        rng.shuffle(attacks)
-        yield from attacks
+        rng.shuffle(named)
+        yield from named
 
 
 async def run(target: Target, options: argparse.Namespace) -> None:

@@ -9,7 +9,6 @@ share their sessions; each sender names all of them, in another order.
 import json
 import random
 import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -23,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import OutputError
+from tests.bench.abuse.supervision import Watched
 from tests.netlab.durable_sender import captured_at
-from tests.netlab.programs import module_command
 from tests.support.free_port import free_port
 
 FAULTS = ("lost", "duplicated", "misplaced", "wrong")
@@ -57,7 +56,10 @@ class Faults:
 
     @property
     def any(self) -> bool:
-        return bool(self.lost or self.duplicated or self.misplaced or self.wrong)
+        return any(self.counts().values())
+
+    def counts(self) -> dict[str, float]:
+        return {name: float(len(getattr(self, name))) for name in FAULTS}
 
 
 def audit(promised: Sequence[int], *receivers: Sequence[Record]) -> Faults:
@@ -87,46 +89,27 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 class Program:
-    """A module of `tests.netlab` as a process that can be killed and started again."""
+    """A program of `tests.netlab` that can be killed and started again."""
 
-    def __init__(self, *command: str) -> None:
-        self._command = module_command(*command)
+    def __init__(self, folder: Path, *command: str) -> None:
+        self._folder, self._command = folder, command
+        self.name = type(self).__name__.lower()
 
-    def start(self) -> str:
-        """Starts it; returns its first line of output."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+    def start(self, ready: str) -> str:
+        """Starts it; returns the rest of the line that says that it is ready."""
+        self.process = Watched(self._folder.name, self._command, self._folder.parent)
+        return self.process.until_output(ready, _TIMEOUT_S)
 
     def kill(self) -> None:
         """SIGKILL.
 
         Raises:
-            OutputError: it had ended by itself; its error is above.
+            OutputError: it had ended by itself.
         """
-        ended = self._process.poll()
-        self.close()
+        ended = self.process.exit_code
+        self.process.kill()
         if ended is not None:
-            raise OutputError(f"a process ended by itself, with exit code {ended}")
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def finish(self) -> str:
-        """SIGTERM; returns the last line of its output.
-
-        Raises:
-            OutputError: it does not end in time, or with an error.
-        """
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            output, _ = self._process.communicate(timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise OutputError(f"a sender did not finish within {_TIMEOUT_S:g} s") from None
-        if self._process.returncode or not output:
-            raise OutputError(f"a sender ended with exit code {self._process.returncode}")
-        return output.splitlines()[-1]
+            raise OutputError(f"a {self.name} ended with exit code {ended}: {self.process.errors[-500:]}")
 
 
 class Receiver(Program):
@@ -134,7 +117,10 @@ class Receiver(Program):
 
     def __init__(self, out: Path, flags: Sequence[str]) -> None:
         self.address, self.out = f"127.0.0.1:{free_port()}", out
-        super().__init__("tests.netlab.durable_receiver", "--listen", self.address, "--out", str(out), *flags)
+        super().__init__(out, "tests.netlab.durable_receiver", "--listen", self.address, "--out", str(out), *flags)
+
+    def begin(self) -> None:
+        self.start("listening on ")
 
 
 class Sender(Program):
@@ -144,11 +130,10 @@ class Sender(Program):
         folder.mkdir()
         self._ledger, self.session = folder / "ledger", ""
         files = ("--spool", str(folder / "spool"), "--ledger", str(self._ledger), "--fps", "25")
-        super().__init__("tests.netlab.durable_sender", "--peer", ",".join(peers), *files)
+        super().__init__(folder, "tests.netlab.durable_sender", "--peer", ",".join(peers), *files)
 
-    def start(self) -> str:
-        self.session = super().start().removeprefix("session ")
-        return self.session
+    def begin(self) -> None:
+        self.session = self.start("session ")
 
     @property
     def acknowledged(self) -> list[int]:
@@ -167,6 +152,15 @@ class Sender(Program):
                 raise OutputError(f"a sender got no acknowledgement for {_TIMEOUT_S:g} s")
             time.sleep(_POLL_S)
         return time.monotonic() - began_s
+
+    def finish(self) -> int:
+        """SIGTERM; returns how many frames it has captured and delivered.
+
+        Raises:
+            OutputError: it does not end in time, or with an error.
+        """
+        self.process.signal(signal.SIGTERM)
+        return int(self.process.until_output("delivered ", _TIMEOUT_S).split()[0])
 
 
 @dataclass(slots=True)
@@ -190,7 +184,7 @@ class Kills:
             "frames": float(self.frames),
             "failover_ms_median": float(np.median(times_ms)),
             "failover_ms_longest": max(times_ms),
-            **{name: float(len(getattr(self.faults, name))) for name in FAULTS},
+            **self.faults.counts(),
         }
 
     def judge(self, receivers: Sequence[Receiver], promised: Mapping[str, Sequence[int]]) -> None:
@@ -215,12 +209,12 @@ def started(receivers: int, senders: int, flags: Sequence[str]) -> Iterator[tupl
         running: list[Program] = []
         try:
             for program in (*ends, *sources):
-                program.start()
+                program.begin()
                 running.append(program)
             yield ends, sources
         finally:
             for program in running:
-                program.close()
+                program.process.kill()
 
 
 def run(kills: int, seed: str, receivers: int = 1, senders: int = 1, flags: Sequence[str] = ()) -> Kills:
@@ -238,14 +232,14 @@ def run(kills: int, seed: str, receivers: int = 1, senders: int = 1, flags: Sequ
             promised = {source.session: source.acknowledged for source in sources}
             killed = rng.choice(ends if len(ends) > 1 else [*ends, *sources])
             killed.kill()
-            outcome.kills[type(killed).__name__.lower()] += 1
+            outcome.kills[killed.name] += 1
             if len(ends) > 1:
                 time.sleep(_ON_THE_WAY_S)
                 outcome.failovers_ms += [1e3 * source.wait_for(1) for source in sources]
             outcome.judge(ends, promised)
-            killed.start()
+            killed.begin()
         if not outcome.faults.any:
             for source in sources:
                 source.wait_for(_FINAL_FRAMES)
-            outcome.judge(ends, {source.session: range(int(source.finish().split()[1])) for source in sources})
+            outcome.judge(ends, {source.session: range(source.finish()) for source in sources})
     return outcome

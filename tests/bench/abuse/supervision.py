@@ -4,68 +4,38 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputError
+from tests.netlab.programs import module_command
 
-ALARMS = re.compile(r"Traceback|Fatal|core dumped|Unhandled|never retrieved|never awaited|Segmentation")
+_ALARMS = re.compile(r"Traceback|Fatal|core dumped|Unhandled|never retrieved|never awaited|Segmentation")
 """What no process may write to stderr."""
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _CONTEXT_LINES = 14
 _POLL_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A place on stderr that shows a bug.
-
-    Args:
-        excerpt: the line and those behind it.
-    """
-
-    process: str
-    excerpt: str
-
-    @property
-    def cause(self) -> str:
-        """The exception's own line, where there is one: alarms of one cause are counted together."""
-        lines = [line for line in self.excerpt.splitlines() if line and not line.startswith(" ")]
-        own = [line for line in lines[1:] if re.match(r"[\w.]+(Error|Exception|Cancelled\w*)\b", line)]
-        return (own or lines or [""])[0][:160]
 
 
 class Watched:
     """A process in a group of its own.
 
     Args:
-        command: arguments of `python`.
+        command: arguments of `python -m`.
         folder: gets its output and errors, as files.
         nice: added to its niceness: attackers must not take the processor from those whom they attack.
     """
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        folder: Path,
-        *,
-        nice: int = 0,
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], folder: Path, *, nice: int = 0) -> None:
         number = len(list(folder.glob(f"{name}-*.err"))) + 1
         self.name = name
         self._output, self._errors = folder / f"{name}-{number}.out", folder / f"{name}-{number}.err"
-        arguments = [*(["nice", "-n", str(nice)] if nice else []), sys.executable, *command]
+        arguments = [*(["nice", "-n", str(nice)] if nice else []), *module_command(*command)]
         with open(self._output, "wb") as output, open(self._errors, "wb") as errors:
             self._process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
+                arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
             )
 
     @property
@@ -86,19 +56,20 @@ class Watched:
         return self._errors.read_text(encoding="utf-8", errors="replace")
 
     def until_output(self, prefix: str, timeout_s: float) -> str:
-        """Waits for a line of output with this prefix.
+        """Waits for a line of output with this prefix, and returns the rest of it.
 
         Raises:
             OutputError: it has ended, or there is no such line in time.
         """
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
+            ended = self.exit_code
             for line in self.output.splitlines(keepends=True):
                 if line.startswith(prefix) and line.endswith("\n"):
-                    return line.strip()
-            if self.exit_code is not None:
-                raise OutputError(f"{self.name} ended with exit code {self.exit_code}: {self.errors[-500:]}")
-            time.sleep(0.05)
+                    return line.removeprefix(prefix).strip()
+            if ended is not None:
+                raise OutputError(f"{self.name} ended with exit code {ended}: {self.errors[-500:]}")
+            time.sleep(_POLL_S)
         raise OutputError(f"{self.name} did not print {prefix!r} within {timeout_s:g} s")
 
     def signal(self, number: int) -> None:
@@ -107,43 +78,38 @@ class Watched:
             os.killpg(self._process.pid, number)
 
     def wait(self, timeout_s: float) -> float | None:
-        """Seconds until it ended; None if it did not, in time.
-
-        Time that its main thread waited for a processor is not counted: the machine may have other work.
-        """
-        started_s, queued_s = time.monotonic(), self._queued_s()
-        last_s = queued_s
-        while self._process.poll() is None:
-            if time.monotonic() - started_s > timeout_s:
-                return None
-            time.sleep(_POLL_S)
-            last_s = max(last_s, self._queued_s())
-        return time.monotonic() - started_s - (last_s - queued_s)
-
-    def _queued_s(self) -> float:
-        """Seconds that its main thread was ready and had no processor; 0 where the kernel does not tell."""
+        """Seconds until it ended; None if it did not, in time."""
+        started_s = time.monotonic()
         try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
-        except (OSError, IndexError):
-            return 0.0
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+        return time.monotonic() - started_s
 
     def kill(self) -> None:
         """SIGKILL, also for a group that is stopped."""
         self.signal(signal.SIGKILL)
         self._process.wait()
 
-    def alarms(self) -> list[Alarm]:
-        """Signs of bugs in its errors, and an exit by a signal that nobody sent."""
+    def alarms(self) -> list[str]:
+        """Causes of signs of bugs in its errors, and of an exit by a signal that nobody sent."""
         lines = self.errors.splitlines()
         found, last = [], -_CONTEXT_LINES
         for number, line in enumerate(lines):
             # The lines behind an alarm belong to it.
-            if ALARMS.search(line) and number >= last + _CONTEXT_LINES:
-                found.append(Alarm(self.name, "\n".join(lines[number : number + 3 * _CONTEXT_LINES])))
+            if _ALARMS.search(line) and number >= last + _CONTEXT_LINES:
+                found.append(_cause(lines[number : number + 3 * _CONTEXT_LINES]))
                 last = number
-        if self.exit_code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL):
-            found.append(Alarm(self.name, f"killed by {signal.Signals(-self.exit_code).name}"))
+        if self.exit_code and -self.exit_code in _CRASHES:
+            found.append(f"killed by {signal.Signals(-self.exit_code).name}")
         return found
+
+
+def _cause(lines: Sequence[str]) -> str:
+    """The exception's own line, where there is one: alarms of one cause are counted together."""
+    flush = [line for line in lines if line and not line.startswith(" ")]
+    own = [line for line in flush[1:] if re.match(r"[\w.]+(Error|Exception|Cancelled\w*)\b", line)]
+    return (own or flush)[0][:160]
 
 
 def resident_kb(pid: int) -> int:

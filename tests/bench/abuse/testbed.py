@@ -1,18 +1,14 @@
-"""The receiver under attack, the honest senders beside it, and the record of their resources."""
+"""The receiver under attack, and the honest senders beside it."""
 
 import asyncio
-import os
-import random
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,76 +18,22 @@ from common.io.addresses import Address
 from common.labels import LABEL_SIZE
 from common.weights.manifest import model_hash
 from tests.bench.abuse.outcome import Journal
-from tests.bench.abuse.supervision import Watched, resident_kb
+from tests.bench.abuse.supervision import Watched
 from tests.netlab.hostile_client import Target
+from tests.support.certificate_authority import Authority
+from tests.support.free_port import free_port
 from tests.support.tcp_relay import TcpRelay
 
-ROOT = Path(__file__).parents[3]
 FAMILIES = ("protocol", "theft", "packets", "connections", "load")
-ACCOUNTS = ("studio", "victim", "mallory", *FAMILIES)
+ACCOUNTS = ("studio", "victim", *FAMILIES)
 """The honest senders', that of other sessions that are attacked, and one for each family of attacks."""
 LIVE_FPS, DURABLE_FPS = 2.0, 1.0
 """Rates of the honest senders: a fifth of what the receiver reconstructs on two cores."""
 DRAIN_TIMEOUT_S = 1.0
 START_TIMEOUT_S = 90.0
 _ANSWER_TIMEOUT_S = 15.0
-_PORTS = range(20_000, 32_000)
-_SAMPLE_S = 1.0
-_MESH_EVERY = 5
-_KEPT_MESHES = 100
-_DISK_MB, _FREE_KB = 2048, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The receiver at one moment.
-
-    Args:
-        at: seconds since the epoch.
-        pid: changes with each restart.
-    """
-
-    at: float
-    pid: int
-    rss_kb: int
-
-
-class Disk:
-    """A directory on a small file system of its own, in memory, where this process may mount one.
-
-    Elsewhere a full disk is imitated by a limit on the size of the receiver's files.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        self._mounted = self._mount("-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=700", "none", str(path))
-
-    def close(self) -> None:
-        if self._mounted:
-            subprocess.run(["umount", "--lazy", str(self.path)], capture_output=True)
-
-    def fill(self, pid: int) -> None:
-        """Leaves no space for the process that writes here."""
-        if self._mounted:
-            status = os.statvfs(self.path)
-            used_kb = (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
-            self._mount("-o", f"remount,size={used_kb + _FREE_KB}k", str(self.path))
-        else:
-            largest = max((path.stat().st_size for path in self.path.rglob("*.jsonl")), default=0)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
-
-    def empty(self, pid: int) -> None:
-        if self._mounted:
-            self._mount("-o", f"remount,size={_DISK_MB}m", str(self.path))
-        else:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-    def _mount(self, *arguments: str) -> bool:
-        try:
-            return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
-        except FileNotFoundError:
-            return False
+# Meshes are not what is attacked.
+_MESH_EVERY = 1000
 
 
 class Network:
@@ -120,26 +62,31 @@ class Testbed:
     """A receiver with TLS and several accounts, and two honest senders: one live, one with complete delivery.
 
     Args:
-        disk: for the receiver's output.
-        rng: for ports.
         patience: factor of the time limits, above 1 on machines that are busy with other work.
     """
 
     __test__ = False
 
-    def __init__(self, folder: Path, disk: Disk, rng: random.Random, patience: float) -> None:
-        self.folder, self.disk, self.patience = folder, disk, patience
-        self.out = disk.path / "out"
-        self.logs = folder / "logs"
+    def __init__(self, folder: Path, patience: float) -> None:
+        self.folder, self.patience = folder, patience
+        self.out, self.logs = folder / "out", folder / "logs"
         self.logs.mkdir()
+        self.live_log, self.ledger = folder / "live.log", folder / "ledger"
+        self.target_file = folder / "target.json"
         self.journal = Journal(folder / "journal")
         self.processes: list[Watched] = []
-        self.samples: list[Sample] = []
         self.gave_up: list[str] = []
-        self._closing = threading.Event()
-        self._monitor = threading.Thread(target=self._watch, name="monitor", daemon=True)
-        self._port = free_port(rng)
-        self.network = Network(Address("127.0.0.1", self._port))
+        address = Address("127.0.0.1", free_port())
+        self.network = Network(address)
+        self.authority = Authority.make(folder / "certs")
+        self.certificate, self.key = self.authority.issue("receiver", "127.0.0.1")
+        self.token_table = folder / "tokens.toml"
+        tokens, timeout_s = {account: self._token(account) for account in ACCOUNTS}, _ANSWER_TIMEOUT_S * patience
+        self.target = Target(address, model_hash(), self.authority.certificate, tokens, answer_timeout_s=timeout_s)
+
+    def _token(self, account: str) -> str:
+        command = [sys.executable, "-m", "receiver.link.auth.tokens", str(self.token_table), account]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def begin(self) -> None:
         """Starts the receiver and the honest senders.
@@ -147,56 +94,16 @@ class Testbed:
         Raises:
             OutputError: a process does not start.
         """
-        self._authenticate()
+        self.target.write(self.target_file)
+        (self.folder / "studio.token").write_text((self.target.tokens or {})["studio"])
         np.save(self.folder / "labels.npy", _movement())
         self.receiver = self.start_receiver()
-        self.live, self.durable = self._start_live(), self._start_durable()
-        self._monitor.start()
+        self.live, self.durable = self.start_live(), self.start_durable()
 
     def close(self) -> None:
-        self._closing.set()
         for process in self.processes:
             if process.exit_code is None:
                 process.kill()
-        if self._monitor.is_alive():
-            self._monitor.join()
-
-    def _authenticate(self) -> None:
-        """Makes certificates and the tokens of both accounts."""
-        self.certificates = self.folder / "certs"
-        scripts = ROOT / "deploy" / "certs"
-        for script, *more in (["make-ca.sh"], ["issue.sh", "receiver", "127.0.0.1"]):
-            command = ["sh", str(scripts / script), str(self.certificates), *more]
-            subprocess.run(command, check=True, capture_output=True)
-        self.token_table = self.folder / "tokens.toml"
-        tokens = {}
-        for account in ACCOUNTS:
-            command = [sys.executable, "-m", "receiver.link.auth.tokens", str(self.token_table), account]
-            tokens[account] = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-            (self.folder / f"{account}.token").write_text(tokens[account])
-        address = Address("127.0.0.1", self._port)
-        timeout_s = _ANSWER_TIMEOUT_S * self.patience
-        ca = self.certificates / "ca.pem"
-        self.target = Target(address, model_hash(), ca, tokens, self.out, answer_timeout_s=timeout_s)
-        self.target.write(self.target_file)
-
-    @property
-    def target_file(self) -> Path:
-        """The target, for attackers."""
-        return self.folder / "target.json"
-
-    @property
-    def sender_flags(self) -> list[str]:
-        """How a sender of the honest account reaches the receiver."""
-        token = str(self.folder / "studio.token")
-        return [
-            "--peer",
-            str(self.network.address),
-            "--tls-ca",
-            str(self.certificates / "ca.pem"),
-            "--token-file",
-            token,
-        ]
 
     def start(self, name: str, *command: str, nice: int = 0) -> Watched:
         """Starts a process of this campaign; it is killed at the end."""
@@ -210,56 +117,50 @@ class Testbed:
         Raises:
             OutputError: it does not.
         """
-        flags = {
-            "--listen": str(self.target.address),
-            "--out": str(self.out),
-            "--tls-cert": str(self.certificates / "receiver.pem"),
-            "--tls-key": str(self.certificates / "receiver.key"),
-            "--tokens": str(self.token_table),
-            "--drain-timeout": f"{DRAIN_TIMEOUT_S:g}",
-            "--mesh-every": str(_MESH_EVERY),
-        }
-        pairs = [part for pair in flags.items() for part in pair]
-        receiver = self.start("receiver", "-m", "receiver", *pairs, "--no-body")
+        flags = ["--listen", str(self.target.address), "--out", str(self.out), "--no-body"]
+        flags += ["--tls-cert", str(self.certificate), "--tls-key", str(self.key), "--tokens", str(self.token_table)]
+        flags += ["--drain-timeout", f"{DRAIN_TIMEOUT_S:g}", "--mesh-every", str(_MESH_EVERY)]
+        receiver = self.start("receiver", "receiver", *flags)
         receiver.until_output("listening on ", START_TIMEOUT_S)
         return receiver
 
     def restart_receiver(self) -> None:
         self.receiver = self.start_receiver()
 
-    def _start_live(self) -> Watched:
+    def start_live(self) -> Watched:
         files = ["--labels", str(self.folder / "labels.npy"), "--log", str(self.live_log)]
-        rate = ["--live", "--fps", f"{LIVE_FPS:g}", "--model", self.target.model.hex()]
-        return self.start("live", "-m", "tests.netlab.logging_sender", *self.sender_flags, *files, *rate)
+        rate = ["--live", "--fps", f"{LIVE_FPS:g}"]
+        return self.start("live", "tests.netlab.logging_sender", *self._link_flags, *files, *rate)
 
-    def _start_durable(self) -> Watched:
+    def start_durable(self) -> Watched:
         files = ["--spool", str(self.folder / "spool"), "--ledger", str(self.ledger)]
-        rate = ["--fps", f"{DURABLE_FPS:g}", "--model", self.target.model.hex()]
-        return self.start("durable", "-m", "tests.netlab.durable_sender", *self.sender_flags, *files, *rate)
-
-    def restart_durable(self) -> None:
-        """Starts the sender with complete delivery again after it has ended."""
-        self.durable = self._start_durable()
+        rate = ["--fps", f"{DURABLE_FPS:g}"]
+        return self.start("durable", "tests.netlab.durable_sender", *self._link_flags, *files, *rate)
 
     @property
-    def live_log(self) -> Path:
-        return self.folder / "live.log"
+    def _link_flags(self) -> list[str]:
+        """How a sender of the honest account reaches the receiver."""
+        access = ["--tls-ca", str(self.authority.certificate), "--token-file", str(self.folder / "studio.token")]
+        return ["--peer", str(self.network.address), *access, "--model", self.target.model.hex()]
 
-    @property
-    def ledger(self) -> Path:
-        """Acknowledged frames of the sender with complete delivery."""
-        return self.folder / "ledger"
+    def fill_disk(self) -> None:
+        """The receiver's files cannot grow any more."""
+        largest = max((path.stat().st_size for path in self.out.rglob("*.jsonl")), default=0)
+        resource.prlimit(self.receiver.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+
+    def empty_disk(self) -> None:
+        """Ends `fill_disk`."""
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(self.receiver.pid, resource.RLIMIT_FSIZE, unlimited)
 
     def tend(self) -> None:
         """Starts what has ended by itself again, and notes it."""
         for name in ("receiver", "live", "durable"):
             process: Watched = getattr(self, name)
-            if process.exit_code is None:
-                continue
-            last = process.errors.strip().splitlines()[-1:] or ["no message"]
-            self.gave_up.append(f"{name} ended with exit code {process.exit_code}: {last[0][:300]}")
-            start = {"receiver": self.start_receiver, "live": self._start_live, "durable": self._start_durable}
-            setattr(self, name, start[name]())
+            if process.exit_code is not None:
+                last = process.errors.strip().splitlines()[-1:] or ["no message"]
+                self.gave_up.append(f"{name} ended with exit code {process.exit_code}: {last[0][:300]}")
+                setattr(self, name, getattr(self, f"start_{name}")())
 
     def progress(self) -> tuple[int, int]:
         """Frames that the live and the other honest sender know to be recorded."""
@@ -285,66 +186,35 @@ class Testbed:
             self.tend()
             time.sleep(min(0.25, max(0.0, until_s - time.monotonic())))
 
-    def log_lines(self) -> int:
-        """Lines that receiver and honest senders have written to stderr."""
-        return sum(process.errors.count("\n") for process in (self.receiver, self.live, self.durable))
-
-    def finish(self) -> tuple[int | None, str]:
+    def finish(self) -> tuple[int | None, list[str]]:
         """Stops the senders in order, the one with complete delivery when all is delivered.
 
         Returns:
             How many frames it has captured (None: it did not finish), and what went wrong.
         """
         problems = []
-        self.durable.signal(signal.SIGTERM)
-        if self.durable.wait(60.0) is None or self.durable.exit_code:
-            problems.append(f"the sender with complete delivery did not finish ({self.durable.exit_code})")
-        self.live.signal(signal.SIGTERM)
-        if self.live.wait(20.0) is None or self.live.exit_code:
-            problems.append(f"the live sender did not finish ({self.live.exit_code})")
+        for sender in (self.durable, self.live):
+            sender.signal(signal.SIGTERM)
+            if sender.wait(60.0) is None or sender.exit_code:
+                problems.append(f"the sender {sender.name!r} did not finish ({sender.exit_code})")
         last = [line for line in self.durable.output.splitlines() if line.startswith("delivered ")]
-        return (int(last[-1].split()[1]) if last else None), "; ".join(problems)
-
-    def _watch(self) -> None:
-        while not self._closing.wait(_SAMPLE_S):
-            pid = self.receiver.pid
-            rss_kb = resident_kb(pid)
-            if rss_kb:
-                self.samples.append(Sample(time.time(), pid, rss_kb))
-            self._remove_old_meshes()
-
-    def _remove_old_meshes(self) -> None:
-        """What an operator's housekeeping does: the receiver itself never removes meshes."""
-        with suppress(OSError):
-            meshes = sorted((self.out / "meshes").iterdir(), key=os.path.getmtime)
-            for mesh in meshes[:-_KEPT_MESHES]:
-                mesh.unlink(missing_ok=True)
+        return (int(last[-1].split()[1]) if last else None), problems
 
 
 @contextmanager
-def open_testbed(rng: random.Random, patience: float) -> Iterator[Testbed]:
+def open_testbed(patience: float) -> Iterator[Testbed]:
     """A running testbed in a temporary folder; nothing of it is left afterwards.
 
     Raises:
         OutputError: a process does not start.
     """
-    with ExitStack() as stack:
-        name = stack.enter_context(TemporaryDirectory(prefix="bodywire-abuse-", ignore_cleanup_errors=True))
-        disk = Disk(Path(name) / "disk")
-        stack.callback(disk.close)
-        bed = Testbed(Path(name), disk, rng, patience)
-        stack.callback(bed.close)
-        bed.begin()
-        yield bed
-
-
-def free_port(rng: random.Random) -> int:
-    """A free port that the kernel does not give to outgoing connections."""
-    while True:
-        port = rng.choice(_PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    with TemporaryDirectory(prefix="bodywire-abuse-", ignore_cleanup_errors=True) as folder:
+        bed = Testbed(Path(folder), patience)
+        try:
+            bed.begin()
+            yield bed
+        finally:
+            bed.close()
 
 
 def _movement() -> np.ndarray:
