@@ -89,16 +89,19 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 class Program:
-    """A program of `tests.netlab` that can be killed and started again."""
+    """A program of `tests.netlab` that can be killed and started again.
 
-    def __init__(self, folder: Path, *command: str) -> None:
-        self._folder, self._command = folder, command
-        self.name = type(self).__name__.lower()
+    Args:
+        ready: how the line begins that says that it is; `answer` is the rest of it.
+    """
 
-    def start(self, ready: str) -> str:
-        """Starts it; returns the rest of the line that says that it is ready."""
+    def __init__(self, folder: Path, ready: str, *command: str) -> None:
+        self._folder, self._ready, self._command = folder, ready, command
+        self.name, self.answer = type(self).__name__.lower(), ""
+
+    def start(self) -> None:
         self.process = Watched(self._folder.name, self._command, self._folder.parent)
-        return self.process.until_output(ready, _TIMEOUT_S)
+        self.answer = self.process.until_output(self._ready, _TIMEOUT_S)
 
     def kill(self) -> None:
         """SIGKILL.
@@ -117,10 +120,8 @@ class Receiver(Program):
 
     def __init__(self, out: Path, flags: Sequence[str]) -> None:
         self.address, self.out = f"127.0.0.1:{free_port()}", out
-        super().__init__(out, "tests.netlab.durable_receiver", "--listen", self.address, "--out", str(out), *flags)
-
-    def begin(self) -> None:
-        self.start("listening on ")
+        command = ("tests.netlab.durable_receiver", "--listen", self.address, "--out", str(out), *flags)
+        super().__init__(out, "listening on ", *command)
 
 
 class Sender(Program):
@@ -128,12 +129,9 @@ class Sender(Program):
 
     def __init__(self, folder: Path, peers: Sequence[str]) -> None:
         folder.mkdir()
-        self._ledger, self.session = folder / "ledger", ""
+        self._ledger = folder / "ledger"
         files = ("--spool", str(folder / "spool"), "--ledger", str(self._ledger), "--fps", "25")
-        super().__init__(folder, "tests.netlab.durable_sender", "--peer", ",".join(peers), *files)
-
-    def begin(self) -> None:
-        self.session = self.start("session ")
+        super().__init__(folder, "session ", "tests.netlab.durable_sender", "--peer", ",".join(peers), *files)
 
     @property
     def acknowledged(self) -> list[int]:
@@ -209,7 +207,7 @@ def started(receivers: int, senders: int, flags: Sequence[str]) -> Iterator[tupl
         running: list[Program] = []
         try:
             for program in (*ends, *sources):
-                program.begin()
+                program.start()
                 running.append(program)
             yield ends, sources
         finally:
@@ -229,7 +227,7 @@ def run(kills: int, seed: str, receivers: int = 1, senders: int = 1, flags: Sequ
             source.wait_for(1)
         while outcome.kills.total() < kills and not outcome.faults.any:
             time.sleep(rng.uniform(*_LIFETIME_S))
-            promised = {source.session: source.acknowledged for source in sources}
+            promised = {source.answer: source.acknowledged for source in sources}
             killed = rng.choice(ends if len(ends) > 1 else [*ends, *sources])
             killed.kill()
             outcome.kills[killed.name] += 1
@@ -237,9 +235,9 @@ def run(kills: int, seed: str, receivers: int = 1, senders: int = 1, flags: Sequ
                 time.sleep(_ON_THE_WAY_S)
                 outcome.failovers_ms += [1e3 * source.wait_for(1) for source in sources]
             outcome.judge(ends, promised)
-            killed.begin()
+            killed.start()
         if not outcome.faults.any:
             for source in sources:
                 source.wait_for(_FINAL_FRAMES)
-            outcome.judge(ends, {source.session: range(source.finish()) for source in sources})
+            outcome.judge(ends, {source.answer: range(source.finish()) for source in sources})
     return outcome
