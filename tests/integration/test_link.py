@@ -2,8 +2,6 @@
 
 import asyncio
 import secrets
-from functools import partial
-from typing import Any
 
 import grpc
 import numpy as np
@@ -14,30 +12,13 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
 from tests.support.fake_link import MODEL, SECRET, label_frame
-from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline, send_all
+from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
 from tests.support.link_samples import ConstantPacer
-
-
-async def test_file_frames_arrive_once_each_and_in_order(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    client, observer = link.client(address)
-    welcome = await client.connect()
-    assert (welcome.next_sequence, welcome.resumed) == (0, False)
-    await send_all(client, 0, 100)
-    await client.drain()
-    assert pipeline.decoded == list(range(100))
-    # Two frames may be sent before the first acknowledgement; every later one is predicted.
-    assert pipeline.keys in ([0], [0, 1])
-    assert observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(100)]
-    assert all(sample.round_trip_time_ms >= 0 for sample in observer.samples)
-    assert (await pipeline.ended.get()).next_sequence == 100
 
 
 async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:
@@ -131,34 +112,6 @@ async def test_connect_when_versions_differ_or_nothing_listens(link: LinkFixture
         with pytest.raises(error, match=message) as caught:
             await client.connect()
         assert caught.value.exit_code == 4
-
-
-async def test_connect_when_another_server_listens_names_it(link: LinkFixture) -> None:
-    async def send(banner: bytes, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(banner)
-        connections.append(writer)
-
-    connections: list[asyncio.StreamWriter] = []
-    for banner, message in (
-        (b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n", "answered 'SSH-2.0-OpenSSH_9.2p1 Debian'"),
-        (b"", "accepts connections but does not answer"),
-    ):
-        async with await asyncio.start_server(partial(send, banner), LOOPBACK, 0) as server:
-            client, _ = link.client(Address(LOOPBACK, server.sockets[0].getsockname()[1]), connect_timeout=0.6)
-            with pytest.raises(PeerError, match=message):
-                await client.connect()
-            for writer in connections:
-                writer.close()
-
-
-async def test_connect_when_another_grpc_service_listens(link: LinkFixture) -> None:
-    server: Any = grpc.aio.server()
-    port = server.add_insecure_port(f"{LOOPBACK}:0")
-    await server.start()
-    client, _ = link.client(Address(LOOPBACK, port))
-    with pytest.raises(PeerError, match="is a gRPC server, but not a Bodywire receiver"):
-        await client.connect()
-    await server.stop(0)
 
 
 async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:

@@ -22,7 +22,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.fake_link import MODEL, SECRET, SESSION, label_frame
+from tests.support.fake_link import MODEL, SECRET, label_frame
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
@@ -64,22 +64,6 @@ async def test_live_sender_waits_for_computing_time_and_a_file_does_not(link: Li
         await live.send(label_frame(0))
         await pipeline.until_decoded(0)
     assert refused == {Refusal.BUSY: 2}
-
-
-async def test_theft_between_senders_without_tokens(link: LinkFixture) -> None:
-    disk = OwnedSessions()
-    server, address = await link.server(OwnedPipeline(disk))
-    async with RawSender(address) as owner:
-        await owner.hello()
-        await assert_theft_is_refused(address)
-        assert await owner.frame(0) is AckStatus.DECODED
-    await server.stop()
-    server, address = await link.server(OwnedPipeline(disk))
-    await assert_theft_is_refused(address)
-    async with RawSender(address) as owner:
-        assert isinstance(await owner.hello(resume=True), Welcome)
-        assert await owner.frame(1) is AckStatus.DECODED
-    assert disk.frames[SESSION] == [0, 1]
 
 
 class _EmptyFrames:

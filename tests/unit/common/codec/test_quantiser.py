@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from common.codec.quantiser import (
     LEVELS,
@@ -7,19 +6,11 @@ from common.codec.quantiser import (
     UNIT,
     from_fixed,
     quantise,
-    rho_level,
     steps,
     to_fixed,
     vector_of,
 )
 from common.labels import GROUP_BY_NAME, GROUPS, LABEL_SIZE
-
-
-def test_rho_level_covers_all_levels() -> None:
-    assert [rho_level(rho) for rho in (0.0, 0.2, 0.5, 1.0)] == [0, 3, 8, 15]
-    for rho in (-0.01, 1.01, float("nan")):
-        with pytest.raises(ValueError, match="rho"):
-            rho_level(rho)
 
 
 def test_steps_grow_by_thirds_of_an_octave() -> None:

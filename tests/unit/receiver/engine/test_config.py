@@ -7,12 +7,6 @@ from common.io.addresses import Address
 from receiver.engine.config import EngineConfig
 
 
-def test_local_is_the_default() -> None:
-    config = EngineConfig()
-    assert (config.kind, config.address) == ("local", None)
-    config.check("cuda")
-
-
 def test_cluster_is_joined_at_its_address() -> None:
     config = EngineConfig(engine="ray:[::1]:6379", replicas=2, max_replicas=5)
     assert (config.kind, config.address, config.most_replicas) == ("ray", Address("::1", 6379), 5)

@@ -51,32 +51,6 @@ def filled(*streams: tuple[str, str, int]) -> FairQueue[str]:
     return queue
 
 
-def test_one_session_keeps_its_order() -> None:
-    queue: FairQueue[int] = FairQueue()
-    for job in range(5):
-        queue.put("account", "a", job)
-    assert [queue.take() for _ in range(5)] == [0, 1, 2, 3, 4]
-
-
-def test_backlog_of_one_session_does_not_delay_another() -> None:
-    queue = filled(("one", "backlog", 100))
-    assert queue.take() == "backlog"
-    queue.put("two", "live", "live")
-    assert "live" in (queue.take(), queue.take())
-
-
-def test_sessions_do_not_multiply_the_share_of_their_account() -> None:
-    queue = filled(*(("hostile", f"h{number}", 40) for number in range(8)), ("honest", "honest", 40))
-    taken = Counter(queue.take() for _ in range(40))
-    assert taken.pop("honest") == 20
-    assert max(taken.values()) - min(taken.values()) <= 1
-
-
-def test_sessions_of_one_account_share_equally() -> None:
-    queue = filled(("account", "crowd", 100), ("account", "single", 100))
-    assert Counter(queue.take() for _ in range(50)) == {"crowd": 25, "single": 25}
-
-
 def test_idle_session_gains_no_credit() -> None:
     queue = filled(("one", "busy", 100))
     for _ in range(50):
@@ -283,11 +257,6 @@ def jobs(account: str, priority: Priority, count: int) -> list[Job]:
 def test_live_leaves_before_upload_before_replay() -> None:
     replay, upload, live = Job("r", Priority.REPLAY), Job("u", Priority.UPLOAD), Job("l", Priority.LIVE)
     assert take(queue_of(replay, upload, live), 3) == [live, upload, replay]
-
-
-def test_sessions_of_one_priority_share_fairly() -> None:
-    queue = queue_of(*jobs("a", Priority.LIVE, 4), *jobs("b", Priority.LIVE, 4))
-    assert [job.account for job in take(queue, 4)] == ["a", "b", "a", "b"]
 
 
 def test_lower_priority_gets_one_of_eight_jobs() -> None:

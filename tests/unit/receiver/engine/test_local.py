@@ -191,28 +191,6 @@ async def test_request_whose_reconstruction_has_begun_is_finished() -> None:
     assert sum(batch.count("a") for batch in sessions(reconstructor)) == 6
 
 
-async def test_backlog_of_one_session_does_not_delay_another() -> None:
-    reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
-        reconstructor.gate.clear()
-        upload = await submit(engine, *(request("upload", number) for number in range(20)))
-        live = await submit(engine, request("live"))
-        reconstructor.gate.set()
-        await asyncio.gather(*upload, *live)
-    position = [name for batch in sessions(reconstructor) for name in batch].index("live")
-    assert position <= 3
-
-
-async def test_bad_frame_fails_alone() -> None:
-    reconstructor = FakeReconstructor(bad_source="bad.mp4")
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
-        async with busy(reconstructor, engine):
-            good, bad = await submit(engine, request("a"), request("b", source="bad.mp4"))
-        await good
-        with pytest.raises(ValueError, match="too long"):
-            await bad
-
-
 async def test_close_finishes_accepted_requests_and_refuses_new_ones() -> None:
     reconstructor = FakeReconstructor()
     engine = LocalEngine(reconstructor)  # type: ignore[arg-type]

@@ -85,26 +85,6 @@ def test_sessions_near_the_capacity_begin_a_few_at_a_time() -> None:
     fixture.load.admit()
 
 
-def test_new_session_counts_like_the_others_until_it_is_measured() -> None:
-    fixture = begun(35.0, b"a")
-    fixture.stream(6, b"a")
-    fixture.load.admit()
-    for session in (b"b", b"c"):
-        fixture.load.began(session)
-    assert fixture.load.people_per_second == pytest.approx(30, rel=0.05)
-    with pytest.raises(StreamRefused):
-        fixture.load.admit()
-
-
-def test_session_that_stops_sending_makes_room() -> None:
-    fixture = begun(15.0, b"a", b"b")
-    fixture.stream(6, b"a", b"b")
-    with pytest.raises(StreamRefused):
-        fixture.load.admit()
-    fixture.stream(6, b"a", fps=5.0)
-    fixture.load.admit()
-
-
 def test_nobody_is_admitted_while_frames_are_delayed() -> None:
     fixture = begun(100.0, b"a")
     fixture.stream(6, b"a")

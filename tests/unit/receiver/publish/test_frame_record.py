@@ -57,15 +57,3 @@ def test_to_json_writes_null_for_nan_and_infinity() -> None:
     record = FrameRecord(0, "demo", 0.0, float("nan"), float("inf"), {"total": 0})
     read = json.loads(record.to_json(1))
     assert read["age_ms"] is None and read["clock_error_ms"] is None
-
-
-def test_as_dict_is_what_the_line_encodes() -> None:
-    record = FrameRecord(
-        7, "été.png", 1.5, float("nan"), 0.25, {"total": 3}, {"root": 0.5}, people=(_person(),), left_out=2
-    )
-    assert json.loads(record.to_json(4)) == record.as_dict(4)
-
-
-def test_person_record_refuses_other_shapes() -> None:
-    with pytest.raises(ValueError, match=r"\(17, 3\)"):
-        PersonRecord(0, 1.0, np.zeros((16, 3), np.float32), np.zeros((17, 3), np.float32))

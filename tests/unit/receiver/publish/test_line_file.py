@@ -118,21 +118,3 @@ def test_partial_line_that_could_not_be_removed_at_once(lines: LineFile, monkeyp
     monkeypatch.undo()
     lines.append(b"second\n", synced=False)
     assert lines.path.read_bytes() == b"first\nsecond\n"
-
-
-def test_sync_skips_what_is_synced(lines: LineFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    lines.sync()
-    lines.sync()
-    lines.append(b"second\n", synced=True)
-    lines.sync()
-    assert len(synced) == 2
-
-
-def test_second_close_closes_no_file_of_others(tmp_path: Path) -> None:
-    file = LineFile(tmp_path / "frames.jsonl", mode=0o600)
-    file.close()
-    with open(tmp_path / "other", "wb") as other:  # gets the descriptor that is free again
-        file.close()
-        os.fstat(other.fileno())

@@ -130,13 +130,6 @@ def test_directory_that_root_cannot_write() -> None:
         SessionDirectory(PublishConfig(Path("/proc/bodywire")))
 
 
-def test_wants_meshes_every_third_frame(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfig(tmp_path, mesh_every=3)) as directory:
-        assert [directory.session("a", OWNER).wants_meshes(n) for n in range(4)] == [True, False, False, True]
-    with pytest.raises(ValueError, match="mesh-every"):
-        PublishConfig(tmp_path, mesh_every=0)
-
-
 _WRITER = """
 import sys
 from dataclasses import replace

@@ -143,19 +143,6 @@ async def test_resume_when_receiver_is_new_resends_from_a_key_frame(connected: C
     assert (1, True) in link.observer.sent_frames
 
 
-async def test_open_standby_connection_replaces_a_silent_stream(connected: Connected) -> None:
-    link, _ = await connected(WELCOME, WELCOME, live=True, heartbeat_interval_ms=2.0)
-    link.receiver.network.clear()
-    async with asyncio.timeout(10):
-        while not link.observer.losses:
-            await asyncio.sleep(0.001)
-    link.receiver.network.set()
-    await link.receiver.stream()
-    assert link.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
-    await settle()
-    assert link.observer.connections == 2
-
-
 async def test_draining_receiver_gets_no_further_frames(connected: Connected) -> None:
     link, first = await connected(WELCOME, WELCOME, live=False)
     await reply(first, Drain())

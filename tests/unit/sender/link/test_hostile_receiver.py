@@ -15,7 +15,6 @@ from common.wire.convert import (
     MAX_WINDOW,
     NO_SEQUENCE,
     AckStatus,
-    Drain,
     FrameMessage,
     Heartbeat,
     Hello,
@@ -152,16 +151,6 @@ async def test_second_welcome_ends_the_stream(connected: Connected) -> None:
     await reply(end, WELCOME)
     with pytest.raises(MalformedPacket, match="Welcome in the middle"):
         await link.client.watch()
-
-
-async def test_flood_of_drains_loses_nothing(connected: Connected) -> None:
-    link, end = await connected(WELCOME, WELCOME, live=False)
-    for _ in range(100):
-        await reply(end, Drain())
-    await link.client.send(label_frame(0))
-    await end.finish()
-    end = await link.receiver.stream()
-    assert await receive_frame(end) == 0
 
 
 @pytest.mark.parametrize("seed", range(4))

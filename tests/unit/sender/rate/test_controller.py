@@ -77,11 +77,6 @@ def test_one_large_frame_takes_little_room_from_blobs() -> None:
     assert small - one_large < 0.35 * (small - large)
 
 
-def test_frame_rate_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="frame_rate_hz"):
-        RateController(RateConfig(), frame_rate_hz=0.0)
-
-
 def test_blobs_use_the_capacity_that_labels_leave() -> None:
     rate = RateController(RateConfig(), frame_rate_hz=30.0)
     assert rate.background_bytes(0, 50_000, 0.0) == 0
