@@ -85,7 +85,7 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
 
     def stage_took(self, name: str, spent_ms: float) -> None:
         """Records a pass through a stage that was timed elsewhere."""
-        self._stages.observe(name, spent_ms / 1e3)
+        self._stages.labels(name).observe(spent_ms / 1e3)
 
     def frame_received(self, bytes_by_group: Mapping[str, int]) -> None:
         """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -34,50 +34,13 @@ class StageSpan:
 
 
 @contextmanager
-def timed(monotonic: Callable[[], float] = time.perf_counter) -> Iterator[StageSpan]:
+def timed() -> Iterator[StageSpan]:
     """Measures the block, also if it raises."""
-    span, started_s = StageSpan(), monotonic()
+    span, started_s = StageSpan(), time.perf_counter()
     try:
         yield span
     finally:
-        span.seconds = monotonic() - started_s
-
-
-class StageTimes:
-    """A histogram of durations in seconds with the label `stage`: `with times.stage("decode") as span: …`.
-
-    Args:
-        stages: exported from the beginning, so that a query of a stage that has not run yet gives zero and not nothing.
-    """
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        name: str,
-        stages: Iterable[str] = (),
-        *,
-        monotonic: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._monotonic = monotonic
-        self._histogram = Histogram(
-            name, "Duration of one pass through a stage, seconds", ["stage"], buckets=STAGE_BUCKETS_S, registry=registry
-        )
-        for stage in stages:
-            self._histogram.labels(stage)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[StageSpan]:
-        """Measures the block, also if it raises."""
-        span = StageSpan()
-        try:
-            with timed(self._monotonic) as span:
-                yield span
-        finally:
-            self.observe(name, span.seconds)
-
-    def observe(self, name: str, seconds: float) -> None:
-        """Records a pass that was timed elsewhere."""
-        self._histogram.labels(name).observe(seconds)
+        span.seconds = time.perf_counter() - started_s
 
 
 class DaemonMetrics:
@@ -104,7 +67,15 @@ class DaemonMetrics:
             ProcessCollector(registry=(registry := CollectorRegistry()))
         self.registry = registry
         self._prefix = f"bodywire_{program}_"
-        self._stages = StageTimes(registry, f"{self._prefix}stage_seconds", stages)
+        self._stages = Histogram(
+            f"{self._prefix}stage_seconds",
+            "Duration of one pass through a stage, seconds",
+            ["stage"],
+            buckets=STAGE_BUCKETS_S,
+            registry=registry,
+        )
+        for stage in stages:
+            self._stages.labels(stage)
         self._frames = self._counter("frames", "Frames by fate", "fate", frame_fates)
         self._bytes = self._counter("label_bytes", "Payload bytes by label group", "group", ("header", *GROUP_NAMES))
         self._link_bytes = self._counter(
@@ -117,9 +88,15 @@ class DaemonMetrics:
         self._channel_uses = self._counter("channel_uses", "Uses of the simulated channel by pictures")
         self._channel_ratio = self._gauge("channel_bandwidth_ratio", "Channel uses per colour value of a pixel")
 
-    def stage(self, name: str) -> AbstractContextManager[StageSpan]:
-        """Times one pass: `with metrics.stage("codec") as span:`; afterwards, `span.ms` is the duration."""
-        return self._stages.stage(name)
+    @contextmanager
+    def stage(self, name: str) -> Iterator[StageSpan]:
+        """Times one pass, also if it raises: `with metrics.stage("codec") as span:`; `span.ms` is then the duration."""
+        span = StageSpan()
+        try:
+            with timed() as span:
+                yield span
+        finally:
+            self._stages.labels(name).observe(span.seconds)
 
     def link_bytes(self, purpose: str, size: int) -> None:
         """Counts bytes on the link (`common.wire.traffic.Traffic`)."""

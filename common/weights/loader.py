@@ -22,6 +22,7 @@ from common.weights.manifest import (
     WeightsEntry,
     add_entry,
     find_entry,
+    read_file,
     recorded_config,
 )
 from common.weights.quantisation import dequantised, quantised
@@ -55,14 +56,7 @@ def load_weights(
     entry = find_entry(name, directory)
     if architecture is not None and dict(entry.architecture) != dict(architecture):
         raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire or train again")
-    try:
-        content = (directory / entry.file).read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"weights {name!r} cannot be read ({directory / entry.file}: {error.strerror}): reinstall bodywire"
-        ) from error
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise WeightsError(f"weights {name!r} are damaged or of another version (checksum differs): reinstall bodywire")
+    content = read_file(entry, directory)
     try:
         tensors = _unpacked(content, entry.storage)
     except (SafetensorError, OSError, EOFError, zlib.error, zstandard.ZstdError) as error:

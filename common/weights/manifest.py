@@ -126,22 +126,16 @@ def recorded_config(
     raise WeightsError(f"weights {name!r} are of another version: reinstall bodywire")
 
 
-def damaged_files(directory: Path = WEIGHTS_DIRECTORY) -> list[str]:
-    """What is wrong with files of the manifest, one sentence each.
-
-    Raises:
-        WeightsError: as `read_manifest`.
-    """
-    faults = []
-    for entry in read_manifest(directory).values():
-        try:
-            content = (directory / entry.file).read_bytes()
-        except OSError as error:
-            faults.append(f"{entry.file} cannot be read ({error.strerror})")
-            continue
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            faults.append(f"{entry.file} is damaged or of another version")
-    return faults
+def read_file(entry: WeightsEntry, directory: Path = WEIGHTS_DIRECTORY) -> bytes:
+    """The content of an entry's file; raises WeightsError where it is missing, damaged or of another version."""
+    path = directory / entry.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights {path} cannot be read ({error.strerror}): reinstall bodywire") from error
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise WeightsError(f"weights {path} are damaged or of another version (checksum differs): reinstall bodywire")
+    return content
 
 
 def check_files(directory: Path = WEIGHTS_DIRECTORY) -> None:
@@ -150,8 +144,8 @@ def check_files(directory: Path = WEIGHTS_DIRECTORY) -> None:
     Raises:
         WeightsError: a file is missing, damaged or of another version.
     """
-    if faults := damaged_files(directory):
-        raise WeightsError(f"weights: {'; '.join(faults)}: reinstall bodywire")
+    for entry in read_manifest(directory).values():
+        read_file(entry, directory)
 
 
 def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -> None:

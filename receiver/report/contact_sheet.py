@@ -99,7 +99,7 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
     """Renders all people of a frame as the sender's camera saw them, on white.
 
     Args:
-        record: of the frame; None if it was not received. Those of versions without `camera` show nobody.
+        record: of the frame; None if it was not received.
         kind: of mesh, `surface` or `body`.
         source: the input frame (H, W, 3), of which only the size matters.
         plain: in a neutral colour, which shows the shape alone.

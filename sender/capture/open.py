@@ -7,7 +7,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.config import CameraMode, CaptureConfig
@@ -20,7 +19,9 @@ from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
 
 # Video4Linux numbers its devices in one byte.
-_MAX_INDEX, _INDEX_DIGITS = 255, 4
+_MAX_INDEX = 255
+# Longer numbers are not parsed.
+_INDEX_DIGITS = 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
 _STILLS_PREFIX, _LIVE_PREFIX = "socket:", "socket+live:"
@@ -29,9 +30,7 @@ DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
 
 
-def open_source(
-    config: CaptureConfig, metrics: SenderMetrics | None = None, clock: Clock = SYSTEM_CLOCK
-) -> FrameSource:
+def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> FrameSource:
     """Opens the source that `--camera` names; a signal's exception ends the wait for a source that does not answer.
 
     Raises:
@@ -40,7 +39,7 @@ def open_source(
     worker = DaemonWorker("capture")
     metrics = SenderMetrics() if metrics is None else metrics
     try:
-        source = worker.call(lambda: _open(config, metrics, clock))
+        source = worker.call(lambda: _open(config, metrics))
     except BaseException:
         worker.stop()
         raise
@@ -51,15 +50,15 @@ def open_source(
     return InterruptibleSource(source, worker)
 
 
-def _open(config: CaptureConfig, metrics: SenderMetrics, clock: Clock) -> FrameSource:
+def _open(config: CaptureConfig, metrics: SenderMetrics) -> FrameSource:
     device = _device(config.camera)
     if device is not None:
         name = f"camera {device}" if isinstance(device, int) else device
-        return LiveSource(name, lambda: DeviceReader(device, config.mode), config.focal_px, metrics, clock)
+        return LiveSource(name, lambda: DeviceReader(device, config.mode), config.focal_px, metrics)
     if config.mode != CameraMode():
         what = printable_name(without_credentials(config.camera))
         raise SourceError(f"--camera-size and --camera-fps are for cameras of this machine, which {what} is not")
-    return _open_other(config.camera, config.focal_px, metrics, clock)
+    return _open_other(config.camera, config.focal_px, metrics)
 
 
 def _device(camera: str) -> int | str | None:
@@ -77,46 +76,46 @@ def _device(camera: str) -> int | str | None:
     return camera if video else None
 
 
-def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
+def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
     if camera == "demo":
-        return VideoFileSource(DEMO_CLIP, focal_px, clock)
+        return VideoFileSource(DEMO_CLIP, focal_px)
     if camera == "demo-photos":
-        return _image_source([*filter(is_image_path, _images_in(DEMO_PHOTOGRAPHS))], focal_px, metrics, clock)
+        return _image_source([*filter(is_image_path, _images_in(DEMO_PHOTOGRAPHS))], focal_px, metrics)
     if camera.startswith(("rtsp://", "rtsps://")):
-        return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, clock)
+        return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics)
     for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):
         if camera.startswith(prefix):
             path = Path(camera.removeprefix(prefix))
-            return SocketSource(path, live=prefix == _LIVE_PREFIX, focal_px=focal_px, metrics=metrics, clock=clock)
+            return SocketSource(path, live=prefix == _LIVE_PREFIX, focal_px=focal_px, metrics=metrics)
     if "://" in camera:
         raise SourceError(f"{without_credentials(camera)}: only rtsp:// addresses can be opened")
-    return _open_path(Path(camera), focal_px, metrics, clock)
+    return _open_path(Path(camera), focal_px, metrics)
 
 
-def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> FrameSource:
+def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
     try:
         status = path.stat()
     except FileNotFoundError:
-        return _image_source(_matching_images(path), focal_px, metrics, clock)
+        return _image_source(_matching_images(path), focal_px, metrics)
     # ValueError: a NUL character.
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot open {_shown(path)}: {getattr(error, 'strerror', None) or error}") from error
     kind = status.st_mode
     if stat.S_ISDIR(kind):
-        return _image_source(_images_in(path), focal_px, metrics, clock)
+        return _image_source(_images_in(path), focal_px, metrics)
     if stat.S_ISREG(kind) and is_image_path(path):
-        return ImageSource([path], focal_px, metrics, clock)
+        return ImageSource([path], focal_px, metrics)
     if stat.S_ISREG(kind) or stat.S_ISFIFO(kind):
-        return VideoFileSource(path, focal_px, clock)
+        return VideoFileSource(path, focal_px)
     what = "socket" if stat.S_ISSOCK(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
-def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics, clock: Clock) -> ImageSource:
+def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> ImageSource:
     """The images among the files, in natural order; hidden files do not count as others."""
     images = sorted((path for path in files if is_image_path(path)), key=natural_order)
     others = [path for path in files if not is_image_path(path) and not path.name.startswith(".")]
-    return ImageSource(images, focal_px, metrics, clock, others)
+    return ImageSource(images, focal_px, metrics, others=others)
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The Unix socket on which other programs send pictures to a sender, and the connections on it."""
+"""The Unix socket on which other programs send pictures to a sender, and the messages on it."""
 
 import asyncio
 import contextlib
@@ -6,34 +6,29 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from common.errors import MalformedPacket, SourceError
+from common.errors import SourceError
 from common.wire.pictures import (
     MESSAGE_PREFIX,
     PictureAnswer,
-    PictureHeader,
     PictureRefused,
     check_sizes,
-    decode_header,
     encode_answer,
 )
 
 logger = logging.getLogger(__name__)
 
-# Each connection may hold one encoded picture.
-MAX_CONNECTIONS = 8
 _BACKLOG = 16
-# From the first byte of a message to its last, and for the other side to read an answer.
-_MESSAGE_TIMEOUT_S, _ANSWER_TIMEOUT_S = 30.0, 10.0
+# From the first byte of a message to its last.
+_MESSAGE_TIMEOUT_S = 30.0
+# For the program to read an answer.
+_ANSWER_TIMEOUT_S = 10.0
 # Bytes of a refused message are read and dropped for this long: closing at once would discard the answer, too.
 _LINGER_S = 5.0
 _LINGER_CHUNK_BYTES = 65_536
 _PROBE_TIMEOUT_S = 1.0
 _OWNER_ONLY = 0o600
-
-TakePicture = Callable[[PictureHeader, bytes], Awaitable[PictureAnswer]]
 
 
 class PictureListener:
@@ -94,46 +89,7 @@ def _remove_stale(path: Path) -> None:
     raise SourceError(f"another sender listens on {path}: end it, or give --camera socket: another path")
 
 
-class PictureService:
-    """Reads messages from connections and answers them; whatever arrives, it goes on.
-
-    Args:
-        take: handles one picture; the connection reads its next message when that is done.
-    """
-
-    def __init__(self, take: TakePicture) -> None:
-        self._take = take
-        self._connections = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
-        try:
-            if self._connections > MAX_CONNECTIONS:
-                await _refuse(reader, writer, f"too many connections: at most {MAX_CONNECTIONS} at a time")
-                return
-            while (message := await _receive(reader)) is not None:
-                await _send(writer, await self._answer(*message))
-        except MalformedPacket as error:
-            await _refuse(reader, writer, str(error))
-        except TimeoutError:
-            await _refuse(reader, writer, f"the message was not complete after {_MESSAGE_TIMEOUT_S:g} s")
-        except (OSError, asyncio.IncompleteReadError) as error:
-            logger.info("a connection with pictures broke: %s", error)
-        except asyncio.CancelledError:
-            # The sender stops. Until Python 3.12, asyncio reports a connection whose task is cancelled as an error.
-            pass
-        finally:
-            self._connections -= 1
-            writer.close()
-
-    async def _answer(self, header: bytes, image: bytes) -> PictureAnswer:
-        try:
-            return await self._take(decode_header(header), image)
-        except (MalformedPacket, SourceError) as error:
-            return PictureRefused(str(error))
-
-
-async def _receive(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+async def receive(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
     """Header and image of the next message; None at the end of the connection.
 
     Raises:
@@ -151,7 +107,8 @@ async def _receive(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
         return await reader.readexactly(header_bytes), await reader.readexactly(image_bytes)
 
 
-async def _send(writer: asyncio.StreamWriter, answer: PictureAnswer) -> None:
+async def send(writer: asyncio.StreamWriter, answer: PictureAnswer) -> None:
+    """Sends an answer; raises ConnectionError if the program does not read it."""
     if isinstance(answer, PictureRefused):
         logger.info("a picture was refused: %s", answer.reason)
     writer.write(encode_answer(answer))
@@ -162,10 +119,10 @@ async def _send(writer: asyncio.StreamWriter, answer: PictureAnswer) -> None:
         raise ConnectionError("the program does not read its answers") from error
 
 
-async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reason: str) -> None:
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reason: str) -> None:
     """Answers a message whose end is unknown, and ends the connection."""
     with contextlib.suppress(OSError, TimeoutError):
-        await _send(writer, PictureRefused(reason))
+        await send(writer, PictureRefused(reason))
         writer.write_eof()
         async with asyncio.timeout(_LINGER_S):
             while await reader.read(_LINGER_CHUNK_BYTES):

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -9,12 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader
+from common.errors import MalformedPacket, SourceError
+from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader, PictureRefused, decode_header
 from sender.capture.images import PictureError, decode_image
-from sender.capture.picture_socket import PictureListener, PictureService
+from sender.capture.picture_socket import PictureListener, receive, refuse, send
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
 
+logger = logging.getLogger(__name__)
+
+# Each connection may hold one encoded picture.
+MAX_CONNECTIONS = 8
 _CLOSE_TIMEOUT_S = 0.5
 
 
@@ -60,6 +66,7 @@ class SocketSource(FrameSource):
         self._stop = asyncio.Event()
         self._closing = threading.Lock()
         self._closed = False
+        self._connections = 0
         self._thread = threading.Thread(target=self._run, name=f"capture {path}", daemon=True)
         self._thread.start()
         self._metrics.camera_up(True)
@@ -97,13 +104,40 @@ class SocketSource(FrameSource):
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        service = PictureService(self._take)
         try:
-            server = await asyncio.start_unix_server(service.serve, sock=self._listener.socket)
+            server = await asyncio.start_unix_server(self._converse, sock=self._listener.socket)
             await self._stop.wait()
             server.close()
         finally:
             self._listener.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Takes the pictures of a connection, one after the other, and answers them; whatever arrives, it goes on."""
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS:
+                await refuse(reader, writer, f"too many connections: at most {MAX_CONNECTIONS} at a time")
+                return
+            while (message := await receive(reader)) is not None:
+                await send(writer, await self._answer(*message))
+        except MalformedPacket as error:
+            await refuse(reader, writer, str(error))
+        except TimeoutError:
+            await refuse(reader, writer, "the message was not complete in time")
+        except (OSError, asyncio.IncompleteReadError) as error:
+            logger.info("a connection with pictures broke: %s", error)
+        except asyncio.CancelledError:
+            # The sender stops. Until Python 3.12, asyncio reports a connection whose task is cancelled as an error.
+            pass
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _answer(self, header: bytes, image: bytes) -> PictureAnswer:
+        try:
+            return await self._take(decode_header(header), image)
+        except (MalformedPacket, SourceError) as error:
+            return PictureRefused(str(error))
 
     async def _take(self, header: PictureHeader, image: bytes) -> PictureAnswer:
         """Decodes a picture in its turn, and waits until there is room for it.

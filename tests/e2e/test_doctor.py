@@ -31,13 +31,6 @@ def test_running_daemon_is_well_and_notices_nothing(tmp_path: Path) -> None:
     assert (out / "sessions.jsonl").read_text() == ""
 
 
-def test_receiver_that_has_not_been_started(tmp_path: Path) -> None:
-    done = run("receiver", "doctor", "--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "out does not exist yet and can be made" in done.stdout
-    assert not (tmp_path / "out").exists()
-
-
 def test_all_problems_of_a_sender_are_told(tmp_path: Path) -> None:
     camera, spool = str(tmp_path / "talk.mp4"), tmp_path / "spool"
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -85,34 +85,11 @@ def test_port_in_use(tmp_path: Path, used_port: int) -> None:
     assert str(used_port) in only_line(done.stderr, "receiver")
 
 
-def test_metrics_port_in_use(tmp_path: Path, used_port: int) -> None:
-    flags = ("--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"), "--metrics", f"127.0.0.1:{used_port}")
-    done = run("receiver", *flags)
-    assert done.returncode == 5
-    only_line(done.stderr, "receiver")
-
-
-def test_out_is_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    path.write_text("a file")
-    done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(path))
-    assert done.returncode == 5
-    assert str(path) in only_line(done.stderr, "receiver")
-
-
 def test_out_is_in_use(tmp_path: Path) -> None:
     with receiver(tmp_path / "out"):
         done = run("receiver", "--listen", "127.0.0.1:0", "--out", str(tmp_path / "out"))
     assert done.returncode == 5
     assert "another receiver" in only_line(done.stderr, "receiver")
-
-
-def test_listening_unencrypted_on_other_addresses_is_refused(tmp_path: Path) -> None:
-    done = run("receiver", "--listen", "0.0.0.0:0", "--out", str(tmp_path / "out"))
-    assert done.returncode == 2
-    line = only_line(done.stderr, "receiver")
-    assert "deploy/certs" in line
-    assert "--insecure" in line
 
 
 def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, used_port: int) -> None:

@@ -166,10 +166,6 @@ def test_every_target_is_up(scraped: Scraped) -> None:
     assert scraped.values("up") == [1.0, 1.0]
 
 
-def test_file_counts_as_a_camera_that_is_up(scraped: Scraped) -> None:
-    assert scraped.values("bodywire_sender_camera_up") == [1.0]
-
-
 # Those of Ray: tests/e2e/test_compose_pool.py.
 OURS = [pytest.param(*query, id=query[0]) for query in dashboard_queries() if not ray_metric_names(query[1])]
 

@@ -25,19 +25,6 @@ def test_docstring_lists_every_error_with_its_exit_code(kind: type[BodywireError
     assert described[0] == str(kind.exit_code) or (issubclass(kind, WireError) and kind is not WireError)
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_exit_code_of_bodywire_error_prints_one_line(
-    kind: type[BodywireError], capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work() -> None:
-        raise kind("first line\nsecond line")
-
-    assert exit_code_of("sender", work) == kind.exit_code
-    captured = capsys.readouterr()
-    assert captured.err == "sender: first line second line\n"
-    assert captured.out == ""
-
-
 def test_exit_code_of_error_that_quotes_the_peer_prints_no_control_characters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -73,11 +73,6 @@ def test_media_times_are_those_of_the_file_from_now_on() -> None:
     assert [frame.captured_at for frame in frames] == [2000.0, 2000.5, 2001.0]
 
 
-def test_realtime_of_a_live_source_has_no_effect() -> None:
-    frames = read_all(playback(FakeSource(live=True, ends=False), realtime=True, clock=CLOCK))
-    assert [frame.captured_at for frame in frames] == [1000.0, 1001.0, 1002.0]
-
-
 def test_close_ends_the_wait_for_a_frame_that_is_not_due() -> None:
     now_s = iter((0.0, 0.0, -60.0))
     played = playback(FakeSource(), realtime=True, clock=Clock(monotonic=lambda: next(now_s), wall=lambda: 2000.0))

@@ -26,17 +26,6 @@ def test_report_is_due_once_a_second_with_new_means() -> None:
     assert report is not None and report.stages_ms == {}
 
 
-def test_reports_may_be_rarer() -> None:
-    now_s = [100.0]
-    clock = Clock(monotonic=lambda: now_s[0])
-    reporter = Reporter(RateController(RateConfig()), SenderMetrics(), interval_s=5.0, clock=clock)
-    assert reporter.due() is not None
-    now_s[0] += 4.9
-    assert reporter.due() is None
-    now_s[0] += 0.1
-    assert reporter.due() is not None
-
-
 def test_every_picture_has_a_report() -> None:
     reporter = Reporter(RateController(RateConfig()), SenderMetrics(), stills=True)
     assert reporter.due() is not None and reporter.due() is not None

@@ -30,23 +30,6 @@ def test_error_while_writing_keeps_the_old_content_and_leaves_no_other_file(tmp_
         atomic_write(tmp_path / "nowhere" / "index.json", b"content")
 
 
-def test_concurrent_writers_do_not_mix(tmp_path: Path) -> None:
-    path = tmp_path / "body.npz"
-    with atomic_replacement(path) as first:
-        first.write_bytes(b"first")
-        with atomic_replacement(path) as second:
-            second.write_bytes(b"second")
-        assert path.read_bytes() == b"second"
-    assert path.read_bytes() == b"first"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_temporary_name_is_found_by_the_pattern_for_leftovers(tmp_path: Path) -> None:
-    with atomic_replacement(tmp_path / "index.json") as partial:
-        partial.touch()
-        assert list(tmp_path.glob(".*.partial")) == [partial]
-
-
 def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in (".index.json.01234567.partial", "index.json", ".hidden", "a.partial"):
         (tmp_path / name).touch()

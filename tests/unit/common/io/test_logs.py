@@ -1,7 +1,6 @@
 import json
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -39,16 +38,6 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
     assert captured.out == ""
     assert captured.err.endswith(" sender WARNING sender.capture.live: camera 0 is lost\n")
     assert captured.err.count("\n") == 1
-
-
-@pytest.mark.usefixtures("on_a_dumb_terminal")
-def test_start_logs_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(LogConfig(), "receiver")
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        logging.captureWarnings(True)
-        warnings.warn("old call", stacklevel=1)
-    assert "receiver WARNING py.warnings" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("on_a_dumb_terminal")
@@ -96,15 +85,6 @@ def test_json_escapes_as_text_does(capsys: pytest.CaptureFixture[str]) -> None:
         logging.getLogger("x").exception("failed")
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and json.loads(line)["exception"].endswith(r"ValueError: a\x1bb")
-
-
-def test_no_status_line_without_a_terminal() -> None:
-    assert start_logging(LogConfig(), "sender") is None
-
-
-@pytest.mark.usefixtures("on_a_dumb_terminal")
-def test_no_status_line_on_a_terminal_that_cannot_move_its_cursor() -> None:
-    assert start_logging(LogConfig(), "sender") is None
 
 
 def test_equal_lines_are_written_once_a_minute_with_their_number(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,10 +18,3 @@ def test_rate_falls_to_zero_without_amounts() -> None:
     assert rate.per_second(6.0) == pytest.approx(0.3)
     assert rate.per_second(8.0) == 0.0
     assert rate.mean(8.0) is None
-
-
-def test_nothing_yet() -> None:
-    rate = RecentRate()
-    assert (rate.per_second(1.0), rate.mean(1.0)) == (0.0, None)
-    rate.add(1.0, 2.0)
-    assert rate.per_second(2.0) == 0.0

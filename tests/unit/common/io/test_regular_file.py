@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.io.regular_file import open_regular, read_regular
+from common.io.regular_file import read_regular
 
 
 @pytest.fixture
@@ -16,12 +16,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
     return tmp_path
-
-
-def test_regular_file_is_read(folder: Path) -> None:
-    with open_regular(folder / "file") as file:
-        assert file.read() == b"content"
-    assert read_regular(folder / "file", 7) == b"content"
 
 
 def test_link_is_followed_on_demand_only(folder: Path) -> None:

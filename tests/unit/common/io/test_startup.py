@@ -2,15 +2,14 @@
 
 import gc
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 
 import pytest
 
-from common.errors import ResourceError, UsageError
-from common.io.startup import loaded, prepare_process, run_program
+from common.errors import UsageError
+from common.io.startup import loaded, run_program
 from sender.__main__ import PROGRAM
 
 # A program that prepares itself like a daemon, then runs WORK.
@@ -55,22 +54,6 @@ def test_windows_is_told_where_it_runs() -> None:
     assert (done.returncode, done.stderr) == (1, "Bodywire runs on Linux and macOS: on Windows, install it in WSL 2\n")
 
 
-@pytest.mark.parametrize(
-    ("limit", "allowed", "message"),
-    [
-        (resource.RLIMIT_AS, 2_000_000_000, "limited to 2000 MB of address space, and needs 6000: raise .* ulimit -v"),
-        (resource.RLIMIT_DATA, 500_000_000, "limited to 500 MB of data, and needs 2000: raise .* ulimit -d"),
-        (resource.RLIMIT_NOFILE, 16, "limited to 16 file descriptors, and needs 64: raise .* ulimit -n 1024"),
-    ],
-)
-def test_limit_that_is_too_low(limit: int, allowed: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        resource, "getrlimit", lambda asked: (allowed, allowed) if asked == limit else (resource.RLIM_INFINITY,) * 2
-    )
-    with pytest.raises(ResourceError, match=message):
-        prepare_process()
-
-
 def test_limit_that_is_too_low_ends_the_process_in_one_line() -> None:
     for limit in ("-v 100000", "-v 1000000", "-v 5800000", "-n 8", "-n 63"):
         done = run(f'ulimit {limit}; exec "$@"')
@@ -96,15 +79,6 @@ def test_full_output_is_reported_and_hides_no_error() -> None:
     done = run('PYTHONUNBUFFERED= exec "$@" >/dev/full', "print('usage'); raise SourceError('gone')")
     assert (done.returncode, done.stderr) == (3, "sender: gone\n")
     assert run('exec "$@" 2>/dev/full', "raise SourceError('gone')").returncode == 3
-
-
-def test_grpc_prints_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRPC_VERBOSITY", "debug")
-    prepare_process()
-    assert os.environ["GRPC_VERBOSITY"] == "debug"
-    monkeypatch.delenv("GRPC_VERBOSITY")
-    prepare_process()
-    assert os.environ["GRPC_VERBOSITY"] == "NONE"
 
 
 def test_leave_waits_for_no_thread() -> None:

@@ -20,7 +20,3 @@ def test_a_cpu_computes_in_bf16_only_where_that_is_faster(
         assert devices.fast_autocast()._enabled is fast
     finally:
         devices.fast_in_bf16.cache_clear()
-
-
-def test_the_time_of_a_convolution_is_that_of_a_small_one() -> None:
-    assert 0 < devices._convolution_s(torch.float32) < 1.0

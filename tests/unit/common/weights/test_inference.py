@@ -241,16 +241,6 @@ def test_openvino_reports_nothing_to_its_authors() -> None:
     assert "openvino.tools.ovc.telemetry_stub" in sys.modules
 
 
-def test_broken_openvino(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("no rule for operation")
-
-    graph = pytest.importorskip("common.weights.graph")
-    monkeypatch.setattr(graph, "compile_graph", fail)
-    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
-    assert "OpenVINO cannot run the network tiny, which is slower without it: no rule" in caplog.text
-
-
 def test_on_a_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     with pretended_gpu(monkeypatch) as gpu:
         model = network()

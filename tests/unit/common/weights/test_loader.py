@@ -42,7 +42,7 @@ def test_half_precision_is_loaded_as_float32(tmp_path: Path) -> None:
     [
         ("net", None, "manifest.json", "no trained weights"),
         ("other", None, None, "'other' are missing"),
-        ("net", None, "net.safetensors", "cannot be read .*: No such file"),
+        ("net", None, "net.safetensors", "cannot be read .No such file"),
         ("net", {"width": 8}, None, "another version"),
     ],
 )
@@ -56,16 +56,6 @@ def test_missing_or_other_weights(
         load_weights(name, architecture, tmp_path)
 
 
-def test_damaged_file(tmp_path: Path) -> None:
-    save(tmp_path)
-    path = tmp_path / "net.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(WeightsError, match="checksum differs"):
-        load_weights("net", None, tmp_path)
-
-
 def test_a_damaged_file_is_found_without_loading_it(tmp_path: Path) -> None:
     for name in ("first", "second"):
         save(tmp_path, name)
@@ -74,8 +64,10 @@ def test_a_damaged_file_is_found_without_loading_it(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 16
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"second.* is damaged or of another version: reinstall"):
+    with pytest.raises(WeightsError, match=r"second.* are damaged or of another version"):
         check_files(tmp_path)
+    with pytest.raises(WeightsError, match="checksum differs"):
+        load_weights("second", None, tmp_path)
     path.unlink()
     with pytest.raises(WeightsError, match=r"second.* cannot be read"):
         check_files(tmp_path)
@@ -89,13 +81,6 @@ def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(label_space, "LABEL_SPACE_FILE", path)
     with pytest.raises(WeightsError, match=r"space\.safetensors is missing or unreadable; reinstall bodywire"):
         label_space.LabelSpace.load()
-
-
-def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
-    save(tmp_path)
-    (tmp_path / "label_space.safetensors").mkdir()
-    with pytest.raises(WeightsError, match=r"label_space.* cannot be read .Is a directory"):
-        model_hash(tmp_path)
 
 
 ENTRY = {"file": "a", "sha256": "", "shared": True, "architecture": {}, "recipe": {}, "scores": {}}

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from common.errors import SourceError
-from receiver.report.contact_sheet import caption, read_clip, render_people, spread
+from receiver.report.contact_sheet import read_clip, render_people, spread
 from receiver.report.summary import read_frames
 from tests.support.published_session import FRAMES, publish
 
@@ -36,11 +36,6 @@ def test_read_clip_takes_the_pictures_of_a_folder_by_name(tmp_path: Path) -> Non
         read_clip(tmp_path)
 
 
-def test_spread_is_centred() -> None:
-    assert spread(96, 8) == [6, 18, 30, 42, 54, 66, 78, 90]
-    assert spread(1, 8) == [0]
-
-
 def test_render_people_shows_the_box_where_it_was(tmp_path: Path) -> None:
     (record,) = read_frames(publish(tmp_path / "out", frames=1))
     shown = render_people(tmp_path / "out", record, "surface", np.zeros((160, 200, 3), np.uint8))
@@ -56,13 +51,3 @@ def test_render_people_shows_the_box_where_it_was(tmp_path: Path) -> None:
 def test_render_people_without_a_record_is_white(tmp_path: Path) -> None:
     source = np.zeros((160, 200, 3), np.uint8)
     assert (render_people(tmp_path, None, "surface", source) == 255).all()
-    (record,) = read_frames(publish(tmp_path / "out", frames=1))
-    del record["camera"]
-    assert (render_people(tmp_path / "out", record, "surface", source) == 255).all()
-
-
-def test_caption_has_black_text_on_white() -> None:
-    strip = caption("58 bytes", 120, 20)
-    assert strip.shape == (20, 120, 3)
-    assert strip.min() < 60 and (strip[:, :10] == 255).all()
-    assert (caption("", 120, 20) == 255).all()

@@ -2,13 +2,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.errors import SourceError
 from common.frames import Camera
 from sender.capture.config import CaptureConfig
 from sender.capture.interruptible import DaemonWorker, InterruptibleSource
@@ -51,25 +49,6 @@ def test_close_ends_an_iteration_that_blocks() -> None:
     assert not blocking.closed.is_set()
     blocking.released.set()
     assert blocking.closed.wait(timeout=10)
-
-
-def test_close_of_an_idle_source_closes_it_at_once() -> None:
-    blocking = BlockingSource()
-    with InterruptibleSource(blocking, DaemonWorker("test")) as source:
-        next(iter(source))
-    assert blocking.closed.is_set()
-    source.close()
-    assert list(source) == []
-
-
-def test_worker_passes_results_and_exceptions() -> None:
-    worker = DaemonWorker("test")
-    assert worker.call(lambda: 3) == 3
-    with pytest.raises(SourceError, match="gone"):
-        worker.call(lambda: (_ for _ in ()).throw(SourceError("gone")))
-    worker.stop()
-    with pytest.raises(CancelledError):
-        worker.call(lambda: 3)
 
 
 def test_signal_ends_the_wait_for_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ import io
 import itertools
 import os
 import socket
-import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -29,8 +28,8 @@ from common.wire.pictures import (
 from sender.capture import picture_socket
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
-from sender.capture.picture_socket import MAX_CONNECTIONS, PictureListener
-from sender.capture.socket_source import SocketSource
+from sender.capture.picture_socket import PictureListener
+from sender.capture.socket_source import MAX_CONNECTIONS, SocketSource
 from sender.capture.source import CapturedFrame
 from sender.metrics import SenderMetrics
 
@@ -130,14 +129,6 @@ def test_picture_becomes_a_frame(bench: Callable[..., Bench]) -> None:
     assert frame.image.shape == (6, 4, 3) and (frame.image == [200, 0, 0]).all()
     assert (frame.camera.width, frame.camera.height, frame.camera.focal_px) == (4, 6, 9.0)
     assert not stills.source.live and stills.source.stills
-
-
-def test_picture_without_fields(bench: Callable[..., Bench]) -> None:
-    stills = bench()
-    assert stills.program().send(picture()) == PictureAccepted("picture 1", 6, 4)
-    frame = next(stills.frames)
-    assert (frame.source, frame.captured_at) == ("picture 1", 1000.0)
-    assert frame.camera.focal_px == pytest.approx(7.2)
 
 
 def test_each_picture_is_a_source_of_its_own(bench: Callable[..., Bench]) -> None:
@@ -252,16 +243,6 @@ def test_close_ends_an_iteration_that_waits(bench: Callable[..., Bench]) -> None
     assert not stills.path.exists()
     assert list(stills.source) == []
     stills.source.close()
-
-
-def test_close_with_pictures_that_wait(bench: Callable[..., Bench]) -> None:
-    stills = bench()
-    assert stat.S_IMODE(stills.path.stat().st_mode) == 0o600, "only the user may connect"
-    for number in range(3):
-        stills.program().write(encode_picture(PictureHeader(str(number)), picture()))
-    assert isinstance(next(stills.frames), CapturedFrame)
-    stills.source.close()
-    assert not stills.path.exists()
 
 
 def test_socket_of_a_dead_process_is_replaced_and_one_in_use_is_an_error(tmp_path: Path) -> None:

@@ -171,22 +171,6 @@ def test_display_matrix_rotates_counterclockwise(
     assert frames[0].image.flags.c_contiguous
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_variable_frame_rate_keeps_the_times(tmp_path: Path, suffix: str) -> None:
-    path, times_ms = tmp_path / f"clip{suffix}", [500, 540, 700, 710, 1500]
-    with av.open(str(path), "w") as container:
-        stream = cast(Any, container.add_stream("libx264", rate=1000))
-        stream.width, stream.height, stream.pix_fmt, stream.time_base = 64, 48, "yuv420p", Fraction(1, 1000)
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for time_ms in times_ms:
-            frame = av.VideoFrame.from_ndarray(checker(64, 48), format="rgb24")
-            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    with VideoFileSource(path) as source:
-        assert [frame.media_time_s for frame in source] == pytest.approx([0.0, 0.04, 0.2, 0.21, 1.0], abs=2e-3)
-
-
 @pytest.mark.parametrize(
     ("aspect", "shape"),
     [
@@ -206,15 +190,6 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, shape: tuple[int
     assert quarters(image) == ["red", "green", "blue", "white"]
 
 
-def test_odd_sizes(tmp_path: Path) -> None:
-    for width, height in ((63, 47), (1, 1), (17, 2), (2, 300)):
-        path = encode(tmp_path / "odd.mkv", [np.full((height, width, 3), 200, np.uint8)] * 2)
-        with VideoFileSource(path) as source:
-            frames = list(source)
-        assert [frame.image.shape for frame in frames] == [(height, width, 3)] * 2
-        assert frames[1].image.mean() == pytest.approx(200, abs=4)
-
-
 def test_resolution_that_changes_midway(tmp_path: Path) -> None:
     parts = [encode(tmp_path / f"{width}.ts", [checker(width, height)] * 4) for width, height in ((64, 48), (96, 80))]
     path = tmp_path / "both.ts"
@@ -224,15 +199,6 @@ def test_resolution_that_changes_midway(tmp_path: Path) -> None:
     assert [(frame.camera.width, frame.camera.height) for frame in frames] == [(64, 48)] * 4 + [(96, 80)] * 4
     assert [frame.image.shape[:2] for frame in frames] == [(48, 64)] * 4 + [(80, 96)] * 4
     assert quarters(frames[-1].image) == ["red", "green", "blue", "white"]
-
-
-def test_file_that_ends_in_the_middle_of_a_packet(tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (12, 48, 64, 3), dtype=np.uint8)
-    for suffix in (".ts", ".mkv", ".avi"):
-        path = encode(tmp_path / f"clip{suffix}", list(noise), lambda stream: setattr(stream, "max_b_frames", 0))
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) * 2 // 3])
-        assert 4 <= readable(path) < 12
 
 
 def test_name_with_a_colon_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

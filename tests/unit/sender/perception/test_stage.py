@@ -149,23 +149,11 @@ def test_identity_survives_an_absence_and_no_reset() -> None:
     assert [person.identity for person in stage.process(with_person(170), CAMERA)] == [1]
 
 
-def test_as_many_people_are_observed_as_may_be_tracked() -> None:
-    image = np.maximum(with_person(80), with_person(240, colour=90))
-    for people in (1, 2):
-        assert {person.identity for person in stage_for(people)[0].process(image, CAMERA)} == set(range(people))
-
-
 class FalsePositiveDetector(BlockDetector):
     """Proposes the same dark corner in every frame, too."""
 
     def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
         return (*super().find(image, scales), Detection(np.array([250, 20, 310, 100], np.float32), 0.6))
-
-
-def test_false_proposal_is_not_tracked() -> None:
-    stage = staged(FalsePositiveDetector(), people=3)
-    (person,) = stage.process(with_person(100), CAMERA)
-    assert person.crop.left < 100 < person.crop.left + person.crop.side
 
 
 def test_rejected_box_is_not_verified_again_until_next_full_detection() -> None:
@@ -316,43 +304,6 @@ def test_furniture_without_keypoints_makes_room_for_a_person() -> None:
     assert all(found == [pytest.approx(40, abs=8)] for found in centres[3:])
 
 
-def test_detector_searches_at_once_when_a_track_may_have_drifted() -> None:
-    class UncertainVerifier(BlockVerifier):
-        """Doubts people who are tracked, who have one prior."""
-
-        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
-            return np.minimum(super().presence(output, prior), np.float32(1.0 if np.ndim(prior) else 0.7))
-
-    detector = BlockDetector()
-    stage = staged(detector, verifier=UncertainVerifier())
-    for _ in range(5):
-        assert len(stage.process(with_person(160), CAMERA)) == 1
-    assert detector.calls == 5
-
-
-def test_track_that_no_detection_confirms_is_replaced() -> None:
-    class MovedDetector(BlockDetector):
-        """Does not see the left person from the second frame on."""
-
-        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-            found = super().find(image, scales)
-            return found if self.calls == 1 else tuple(each for each in found if each.box[0] > 150)
-
-    class DimVerifier(BlockVerifier):
-        """Doubts dim people who are tracked."""
-
-        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
-            dim = (output.region_colours.mean(dim=(1, 2)).numpy() < 0.5) & (np.ndim(prior) == 0)
-            return np.asarray(np.where(dim, 0.7, super().presence(output, prior)), np.float32)
-
-    detector = MovedDetector()
-    stage = staged(detector, verifier=DimVerifier())
-    stage.process(with_person(80, colour=60), CAMERA)
-    both = np.maximum(with_person(80, colour=60), with_person(240))
-    centres = [[person.crop.centre[0] for person in stage.process(both, CAMERA)] for _ in range(6)]
-    assert centres[-1] == [pytest.approx(240, abs=6)]
-
-
 def test_fast_person_is_looked_for_where_they_move_to() -> None:
     stage, _ = stage_for(1)
     offsets = []
@@ -360,15 +311,6 @@ def test_fast_person_is_looked_for_where_they_move_to() -> None:
         (person,) = stage.process(with_person(x), CAMERA)
         offsets.append(abs(person.crop.centre[0] - x))
     assert max(offsets[8:]) < 8
-
-
-def test_person_who_comes_closer_quickly_is_kept() -> None:
-    stage, _ = stage_for(1)
-    for half in range(10, 60, 4):
-        image = EMPTY.copy()
-        image[120 - 2 * half : 120 + 2 * half, 160 - half : 160 + half] = 255
-        (person,) = stage.process(image, CAMERA)
-        assert person.identity == 0
 
 
 def test_box_within_dead_band_does_not_move() -> None:
@@ -385,14 +327,3 @@ def test_max_people_and_limits_without_it() -> None:
     for people in (0, 33):
         with pytest.raises(ValueError, match="--max-people"):
             TrackingConfig(max_people=people)
-
-
-def test_detector_searches_in_every_frame_after_a_loss() -> None:
-    stage, detector = stage_for(2)
-    for _ in range(9):
-        assert len(stage.process(with_person(100), CAMERA)) == 1
-    calls = detector.calls
-    assert calls == 2
-    for _ in range(3):
-        stage.process(EMPTY, CAMERA)
-    assert detector.calls >= calls + 2

@@ -49,36 +49,6 @@ def test_mask_tints_only_the_persons_pixels() -> None:
     assert canvas[108, 132] == pytest.approx(120 + TINT_OPACITY * (np.array(COLOUR) - 120), abs=1)
 
 
-def test_mask_has_soft_outline() -> None:
-    canvas = np.zeros((64, 64, 3), np.uint8)
-    slope = np.tile(np.linspace(-4, 4, MASK, dtype=np.float32), (MASK, 1))
-    tint_mask(canvas, slope, corners(0, 0, 64, 64), (255, 255, 255))
-    row = canvas[32, :, 0].astype(int)
-    assert row[:14].max() == 0
-    assert row[-14:] == pytest.approx(255 * TINT_OPACITY, abs=1)
-    assert (np.diff(row) >= 0).all()
-    assert row[31:33].mean() == pytest.approx(255 * TINT_OPACITY / 2, abs=2)
-
-
-def test_mask_of_crop_beyond_the_border() -> None:
-    for crop, tinted in (
-        ((-40, -30, 60, 70), (slice(0, 66), slice(0, 56))),
-        ((280, 200, 380, 300), (slice(204, 240), slice(284, 320))),
-        ((-50, -90, 370, 330), (slice(0, 240), slice(0, 320))),
-    ):
-        canvas = grey()
-        tint_mask(canvas, logits(FULL), corners(*crop), COLOUR)
-        assert changed(grey(), canvas)[tinted].all()
-    for crop in ((-200, 10, -100, 110), (330, 250, 410, 330)):
-        canvas = grey()
-        tint_mask(canvas, logits(FULL), corners(*crop), COLOUR)
-        assert not changed(grey(), canvas).any()
-    canvas = grey()
-    tint_mask(canvas, logits(block(0.5, 0.0, 1.0, 1.0)), corners(-100, 20, 100, 220), COLOUR)
-    touched = changed(grey(), canvas)
-    assert touched[25:215, 4:96].all() and not touched[:, 105:].any(), "what is in the frame keeps its position"
-
-
 def test_keypoints_are_at_their_positions_and_sides_differ_in_colour() -> None:
     canvas = grey()
     points = np.full((17, 2), 200.0, np.float32)
@@ -119,13 +89,6 @@ def test_person_gets_mask_box_label_and_depth() -> None:
     assert changed(grey(), canvas)[75:88, 52:110].any(), "the label above the box"
     assert changed(grey(), canvas)[-48:, -48:].mean() > 0.8, "depth in the corner"
     assert not changed(grey(), canvas)[:60].any()
-
-
-def test_identities_have_different_colours() -> None:
-    assert len({identity_colour(identity) for identity in range(256)}) > 200
-    for identity in range(8):
-        difference = np.abs(np.subtract(identity_colour(identity), identity_colour(identity + 1)))
-        assert difference.max() > 80
 
 
 @pytest.mark.parametrize(("height", "width"), [(1080, 1920), (1920, 1080), (101, 4000)])

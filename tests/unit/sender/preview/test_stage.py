@@ -61,14 +61,6 @@ def test_failing_sink_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert sink.closed == 1
 
 
-@pytest.mark.parametrize("name", ["preview.mp4", "preview.avi", "Preview.MKV"])
-def test_video_of_a_source(tmp_path: Path, name: str) -> None:
-    preview = open_preview(str(tmp_path / name), "demo", source(fps=90_000.0))
-    preview.update(FRAME, (), ())
-    preview.close()
-    assert (tmp_path / name).stat().st_size > 0
-
-
 def test_preview_over_its_own_source_is_rejected(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"film")
@@ -81,8 +73,3 @@ def test_preview_over_its_own_source_is_rejected(tmp_path: Path) -> None:
 def test_ending_that_no_video_has_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"give window, or a video that ends in \.mp4, \.avi, \.mkv"):
         PreviewConfig(name)
-
-
-@pytest.mark.parametrize("name", ["window", "seen.MP4", "a.b/seen.avi", None])
-def test_what_a_preview_may_be(name: str | None) -> None:
-    assert PreviewConfig(name).preview == name

@@ -14,7 +14,6 @@ from sender.semantics.confidence import (
     LIMBS,
     ConfidenceConfig,
     ConfidenceNet,
-    KeypointConfidence,
     evidence,
 )
 from sender.semantics.cvae import ENTRIES
@@ -74,9 +73,3 @@ def test_both_sides_share_their_weights() -> None:
     head, left_arm, right_arm, left_leg, right_leg = net(rows)[0].tolist()
     assert left_arm == right_arm and left_leg == right_leg
     assert len({head, left_arm, left_leg}) == 3
-
-
-def test_limbs_have_probabilities(output: PerceptionOutput) -> None:
-    limbs = KeypointConfidence(ConfidenceNet(ConfidenceConfig())).limbs(evidence_of(output))
-    assert all(list(of_person) == list(LIMBS) for of_person in limbs)
-    assert all(0 <= value <= 1 for of_person in limbs for value in of_person.values())

@@ -24,10 +24,3 @@ def test_round_trip_at_any_focal_length() -> None:
     torch.testing.assert_close(decoded.translation, truth.translation, atol=1e-4, rtol=0)
     found, true = body.forward_kinematics(decoded)[0], body.forward_kinematics(truth)[0]
     assert (found - true)[:, :22].norm(dim=-1).mean() < 0.006
-
-
-def test_distance_is_proportional_to_focal_length() -> None:
-    space = LabelSpace.load()
-    entries = torch.zeros(2, ENTRIES)
-    near, far = body_in_crop(space, entries, torch.tensor([1.0, 2.0])).translation
-    torch.testing.assert_close(far[2], 2 * near[2])

@@ -68,27 +68,11 @@ def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
 
 
-def test_around_is_a_centred_square_with_margin_and_a_least_size() -> None:
-    crop = CropBox.around([100, 50, 140, 250])
-    assert crop.side == 250
-    assert crop.centre == pytest.approx((120, 150), abs=0.5)
-    assert CropBox.around([10, 10, 11, 11]).side == 16
-
-
 def test_cut_is_black_beyond_border() -> None:
     image = np.full((100, 100, 3), 200, dtype=np.uint8)
     cut = CropBox(left=-32, top=0, side=64).cut(image, 64)
     assert (cut[:, :32] == 0).all() and (cut[:, 32:] == 200).all()
     assert (CropBox(left=300, top=0, side=64).cut(image, 32) == 0).all()
-
-
-def test_to_pixels_agrees_with_cut() -> None:
-    image = np.zeros((200, 200, 3), dtype=np.uint8)
-    image[120:124, 60:64] = 255
-    crop = CropBox(left=40, top=90, side=64)
-    row, column = np.argwhere(crop.cut(image, 32)[..., 0] == 255).mean(axis=0)
-    position = np.array([(column + 0.5) / 32, (row + 0.5) / 32], dtype=np.float32)
-    assert crop.to_pixels(position) == pytest.approx(np.array([62, 122]), abs=0.1)
 
 
 @pytest.mark.parametrize("roll", [0.0, 0.5, -0.8])

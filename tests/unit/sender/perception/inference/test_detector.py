@@ -18,14 +18,6 @@ from sender.perception.inference.detector import (
 TINY = DetectorConfig(size=64, width=8)
 
 
-def test_boxes_contain_the_centre_of_their_cell() -> None:
-    heat, boxes = DetectorNet(TINY).eval()(torch.rand(2, 3, 64, 64))
-    assert heat.shape == (2, 8, 8) and boxes.shape == (2, 4, 8, 8)
-    centre = (torch.arange(8) + 0.5) / 8
-    assert (boxes[:, 0] <= centre).all() and (boxes[:, 2] >= centre).all()
-    assert (boxes[:, 1] <= centre[:, None]).all() and (boxes[:, 3] >= centre[:, None]).all()
-
-
 @pytest.mark.parametrize("shape", [(480, 640), (640, 360), (100, 100), (33, 900)])
 def test_letterbox_round_trip(shape: tuple[int, int]) -> None:
     square, letterbox = letterboxed(np.zeros((*shape, 3), dtype=np.uint8), 256)

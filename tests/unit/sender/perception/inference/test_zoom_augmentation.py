@@ -76,8 +76,3 @@ def test_output_is_in_units_of_the_crops(perception: Perception, photograph: Ima
     assert not torch.equal(output.joints_3d, plain.joints_3d)
     assert (output.joints_log_variance.exp() >= 0).all()
     assert torch.isfinite(output.features()).all()
-
-
-def test_no_crop_is_an_error(perception: Perception, photograph: Image) -> None:
-    with pytest.raises(ValueError, match="crop"):
-        predict_zoomed(perception, photograph, [])

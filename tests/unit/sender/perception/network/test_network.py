@@ -7,9 +7,9 @@ from torch import Tensor
 
 from sender.perception.network.keypoints import soft_argmax
 from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
-from sender.perception.network.output import FEATURE_SIZE, FEATURE_SLICES, PARTS, PerceptionOutput
+from sender.perception.network.output import FEATURE_SIZE, FEATURE_SLICES, PerceptionOutput
 from sender.perception.network.stem import Refinement
-from sender.perception.network.task_conditioning import TaskMask, TaskPositionEncoding
+from sender.perception.network.task_conditioning import TaskMask
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
@@ -29,16 +29,6 @@ def differing(first: PerceptionOutput, second: PerceptionOutput) -> set[str]:
     """Names of the fields that differ."""
     names = [item.name for item in fields(PerceptionOutput)]
     return {name for name in names if not torch.allclose(getattr(first, name), getattr(second, name), atol=1e-7)}
-
-
-def test_output_shapes(net: PerceptionNet, images: Tensor) -> None:
-    with torch.no_grad():
-        output, larger = net(images), net(torch.rand(1, 3, 96, 96))
-    assert output.heat_logits.shape == (2, 17, 16, 16)
-    assert output.joints_3d.shape == (2, 17, 3) and output.rotations_6d.shape == (2, 22, 6)
-    assert output.depth.shape == output.mask_logits.shape == (2, 32, 32)
-    assert output.part_logits.shape == (2, PARTS, 32, 32) and output.region_colours.shape == (2, PARTS - 1, 3)
-    assert larger.heat_logits.shape == (1, 17, 24, 24) and larger.mask_logits.shape == (1, 48, 48)
 
 
 def test_features_layout(net: PerceptionNet, images: Tensor) -> None:
@@ -101,14 +91,6 @@ def test_task_position_encoding_changes_only_its_own_head(net: PerceptionNet, im
     assert changed == {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}
 
 
-def test_shared_position_encoding_changes_every_head(net: PerceptionNet, images: Tensor) -> None:
-    with torch.no_grad():
-        before = net(images)
-        net.position.shared.add_(torch.randn(1, 24, 8, 8))
-        changed = differing(before, net(images))
-    assert {"heat_logits", "rotations_6d", "depth", "mask_logits"} <= changed
-
-
 def test_task_mask_structure() -> None:
     mask = TaskMask(blocks=2, heads=3, head_size=8, grid=2, tasks=4)
     torch.nn.init.normal_(mask.patch_bias)
@@ -118,13 +100,6 @@ def test_task_mask_structure() -> None:
     assert (m_task[..., :4, 4:] == -torch.inf).all()
     assert torch.isfinite(m_task[..., 4:, :4]).all()
     assert torch.equal(torch.isfinite(m_task[0, 0, 4:, 4:]), torch.eye(4, dtype=torch.bool))
-
-
-def test_task_position_encoding_is_shared_plus_own_term() -> None:
-    encoding = TaskPositionEncoding(channels=8, grid=4, tasks=3)
-    own = encoding.head(1, (4, 4)) - encoding.trunk((4, 4))
-    assert torch.allclose(own, encoding.conditioned[1:2], atol=1e-7)
-    assert encoding.head(1, (6, 6)).shape == (1, 8, 6, 6)
 
 
 def test_soft_argmax_of_one_cell() -> None:

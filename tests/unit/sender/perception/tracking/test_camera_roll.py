@@ -36,12 +36,6 @@ def test_people_who_all_lean_tell_the_roll() -> None:
     assert np.degrees(roll.radians) == pytest.approx(25, abs=4)
 
 
-def test_one_frame_tells_nothing() -> None:
-    roll = CameraRoll()
-    see(roll, 25.0)
-    assert roll.radians == 0.0
-
-
 @pytest.mark.parametrize("lean_deg", [0.0, 8.0, 80.0, 180.0])
 def test_level_cameras_and_lying_people_change_nothing(lean_deg: float) -> None:
     roll = CameraRoll()

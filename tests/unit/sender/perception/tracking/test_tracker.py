@@ -4,7 +4,7 @@ import pytest
 from common.arrays import Box
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
-from sender.perception.tracking.boxes import intersection_over_union, prominence
+from sender.perception.tracking.boxes import intersection_over_union
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
 
@@ -33,12 +33,6 @@ def observed(track: Track, boxes: list[Box]) -> Observation:
     if best is None or intersection_over_union(track.predicted(), best) < 0.1:
         return Observation(track, track.box, confidence=0.0)
     return Observation(track, best, confidence=0.9)
-
-
-def test_one_person_keeps_one_identity() -> None:
-    tracker = Tracker(TrackerConfig(max_people=1))
-    for x in range(100, 400, 10):
-        assert list(frame(tracker, [box_at(x)])) == [0]
 
 
 def test_passers_by_of_a_small_share_of_the_height_get_no_track() -> None:
@@ -120,12 +114,6 @@ def test_identities_are_reused_late_and_fit_into_a_byte() -> None:
     for number in range(300):
         tracker.reset()
         assert list(frame(tracker, [box_at(100)])) == [number % 256]
-
-
-def test_duplicate_candidates_start_one_track() -> None:
-    tracker = Tracker(TrackerConfig(max_people=2))
-    detect(tracker, [box_at(100), box_at(103)])
-    assert [track.identity for track in tracker.seen] == [0]
 
 
 def clothes(*colours: float) -> Appearance:
@@ -230,8 +218,3 @@ def test_person_over_tracked_legs_starts_track() -> None:
     other_pose = ImagePose(whole.image_pose.keypoints + np.array([40, -60], np.float32), whole.image_pose.located)
     tracker.add_tracks([Candidate(whole.box, 0.9, BLUE, other_pose)], 640, 480)
     assert [track.identity for track in tracker.seen] == [0, 1]
-
-
-def test_prominence_prefers_large_and_central() -> None:
-    assert prominence(box_at(320), 0.9, 640, 480) > prominence(box_at(30), 0.9, 640, 480)
-    assert prominence(box_at(320, height=300), 0.9, 640, 480) > prominence(box_at(320), 0.9, 640, 480)
