@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, main, place_motion, write_truth, write_video
+from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, place_motion, write_truth, write_video
 from common.synthetic.scene.scene import SceneMaker
 
 
@@ -33,22 +33,9 @@ def test_person_stays_inside_the_image(training_scenes: SceneMaker, tmp_path: Pa
     assert 0.5 < still.mean() < 0.999, "the room is static, the person moves"
 
 
-def test_short_motion_is_extended_without_jumps() -> None:
-    motion = choose_clip("deepmimic/jump", 200)
-    steps = np.abs(np.diff(motion.root_translation, axis=0)).max()
-    assert len(motion.rotation_vectors) == 200
-    assert steps < 0.25
-
-
 def test_unknown_motion_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no test clip"):
         choose_clip("cmu/999_99", 10)
-
-
-def test_main_refuses_a_length_of_zero(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--out", str(tmp_path / "clip.mp4"), "--seconds", "0"])
-    assert ended.value.code == 2
 
 
 def test_demo_clip_ships_with_its_truth() -> None:

@@ -54,16 +54,6 @@ def test_plan_gives_every_batch_its_own_seed(tmp_path: Path) -> None:
     assert len(seeds) == len(set(seeds)) == SHARD // BATCH + 2
 
 
-def test_seeds_of_the_splits_are_disjoint(tmp_path: Path) -> None:
-    seeds = {
-        split: {seed for task in plan(tmp_path, split, 1, 2 * SHARD, 128) for seed in task.batch_seeds()}
-        for split in ("train", "val", "test")
-    }
-    assert not seeds["train"] & seeds["val"]
-    assert not seeds["train"] & seeds["test"]
-    assert not seeds["val"] & seeds["test"]
-
-
 def test_plan_refuses_a_seed_outside_the_split(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a val seed"):
         plan(tmp_path, "val", seed=1000, count=10, size=128)
@@ -79,12 +69,6 @@ def test_dataset_refuses_an_incomplete_shard(tmp_path: Path) -> None:
     (tmp_path / "test-0000" / "image.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(SourceError, match="render it again"):
         CropDataset([tmp_path], "test")
-
-
-def test_batch_refuses_an_index_out_of_range(tmp_path: Path) -> None:
-    render_small(tmp_path, count=2)
-    with pytest.raises(IndexError):
-        CropDataset([tmp_path], "val").batch([2])
 
 
 def test_main_with_an_unwritable_folder_exits_with_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

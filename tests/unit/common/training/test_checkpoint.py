@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.errors import OutputError, UsageError
+from common.errors import UsageError
 from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
 
 
@@ -40,12 +40,6 @@ def test_average_resumes_from_its_state() -> None:
     assert not torch.equal(first.network.state_dict()["running_mean"], torch.zeros(2))
 
 
-def test_average_is_not_trained() -> None:
-    average = AveragedNetwork(nn.Linear(2, 2))
-    assert not average.network.training
-    assert not any(parameter.requires_grad for parameter in average.network.parameters())
-
-
 def test_saved_checkpoint_loads(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.pt"
     save_checkpoint(path, {"network": {"weight": torch.ones(2)}, "step": 3})
@@ -72,9 +66,3 @@ def test_truncated_or_missing_checkpoint_is_reported(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UsageError, match=r"cannot resume from .*run\.pt"):
         load_checkpoint(path)
-
-
-def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match="cannot write the checkpoint"):
-        save_checkpoint(tmp_path / "taken" / "run.pt", {"step": 1})

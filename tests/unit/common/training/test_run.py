@@ -19,8 +19,8 @@ from torch import Tensor
 from common.errors import OutputError, UsageError
 from common.training.checkpoint import load_checkpoint
 from common.training.distributed import Workers
-from common.training.loading import loaded, read_ahead
-from common.training.run import Run, on_device, parse, train, warm_cosine
+from common.training.loading import loaded
+from common.training.run import Run, parse, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
@@ -230,22 +230,6 @@ def test_training_on_a_gpu_equals_one_on_the_cpu(tmp_path: Path, monkeypatch: py
     assert set(scores(tmp_path / "gpu")["scores"]) == {"error"}
 
 
-def test_tensor_left_on_the_host_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def evaluate(self: ToyTraining, network: Sums) -> dict[str, float]:
-        return {"error": float(network(self._validation.x).sum())}
-
-    monkeypatch.setattr(ToyTraining, "evaluate", evaluate)
-    with pretended_gpu(monkeypatch), pytest.raises(RuntimeError, match="same device"):
-        train(ToyTraining, flags(tmp_path, "--device", "cuda", "--steps", "1"))
-
-
-def test_batches_move_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretended_gpu(monkeypatch) as gpu:
-        rows, nothing = on_device((Rows(torch.zeros(2, 4), torch.zeros(2, 1)), None), gpu)
-        assert rows.x.device == rows.y.device == gpu
-        assert nothing is None
-
-
 @pytest.mark.parametrize("warm_share", [0.02, 0.05])
 def test_warm_cosine_rises_then_falls_to_its_floor(warm_share: float) -> None:
     start, half_warm, warm, middle, end, beyond = (
@@ -253,12 +237,6 @@ def test_warm_cosine_rises_then_falls_to_its_floor(warm_share: float) -> None:
     )
     assert 0 < start < half_warm < warm > middle > end
     assert [half_warm, warm, end, beyond] == pytest.approx([0.5, 1.0, 0.01, 0.01])
-
-
-def test_read_ahead_keeps_the_order() -> None:
-    batches = read_ahead(iter(range(6)))
-    assert [next(batches) for _ in range(5)] == [0, 1, 2, 3, 4]
-    batches.close()
 
 
 def test_processes_prepare_batches_of_their_own() -> None:
@@ -279,10 +257,3 @@ def test_processes_prepare_batches_of_their_own() -> None:
     again = loaded(draws, seed=5, processes=2)
     assert next(again).y.tolist() == drawn[0].y.tolist()
     again.close()
-
-
-def test_training_with_loading_processes_learns(tmp_path: Path) -> None:
-    train(ToyTraining, flags(tmp_path, "--steps", "60", "--loaders", "2"))
-    assert scores(tmp_path)["scores"]["error"] < 0.5
-    with pytest.raises(SystemExit):
-        parse(ToyTraining, ["--loaders", "-1"])

@@ -1,11 +1,10 @@
 """Calibration of the confidence of limbs."""
 
-import numpy as np
 import pytest
 import torch
 
 from sender.semantics.confidence import EVIDENCE, LIMBS
-from sender.train.confidence import Limbs, fit, jittered, reliability, scores_of
+from sender.train.confidence import Limbs, fit, reliability, scores_of
 
 PEOPLE = 4000
 
@@ -45,10 +44,3 @@ def test_reliability_counts_labelled_keypoints_in_each_tenth() -> None:
     assert high["probability"] == pytest.approx((2 * 0.55 + 0.51) / 3)
     expected = (3 * 0.05 + 3 * abs(high["probability"] - 2 / 3)) / 6
     assert scores_of(probability, known)["calibration_error"] == pytest.approx(expected, abs=1e-4)
-
-
-def test_jittered_boxes_stay_near() -> None:
-    rng, box = np.random.default_rng(0), np.array([100, 50, 160, 250], np.float32)
-    boxes = np.stack([jittered(rng, box) for _ in range(500)])
-    assert np.abs(boxes.mean(axis=0) - box).max() < 3
-    assert 8 < boxes[:, 0].std() < 14

@@ -32,9 +32,6 @@ def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
     loss, terms = loss_of(net, rendered, crops(len(rendered)))
     assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
     loss.backward()
-    alone, terms = loss_of(net.eval(), rendered, None)
-    assert alone.isfinite()
-    assert not any(name.startswith("photographs") for name in terms)
 
 
 def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:

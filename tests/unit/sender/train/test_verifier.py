@@ -12,7 +12,7 @@ from sender.perception.inference.verifier import EVIDENCE
 from sender.train import verifier
 from sender.train.frames.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
-from sender.train.verifier import Examples, area_under_curve, photograph_frames, unstretched
+from sender.train.verifier import Examples, area_under_curve, unstretched
 from tests.support.photograph_sources import write_photographs
 
 
@@ -47,22 +47,13 @@ def test_unstretched_photograph_keeps_its_people_in_their_boxes() -> None:
 
 
 def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path), tmp_path / "out")
     monkeypatch.setattr(verifier, "composed_frames", lambda *_: pytest.fail)
     monkeypatch.setattr(verifier, "judged_frame", lambda item: item.name)
     monkeypatch.setattr(verifier, "unstretched", lambda name: name)
-    options = argparse.Namespace(data=[], size=64, seed=0, photographs=tmp_path / "out")
+    options = argparse.Namespace(data=[], seed=0, photographs=tmp_path / "out")
     learned, validated = ([*verifier.frames_of(options, split, 0)] for split in SPLITS[:2])
     held_back = PhotographDataset(tmp_path / "out", "val")
     names = {source: [held_back[index].name for index in held_back.indices(source)] for source in SOURCES[:2]}
     assert sorted(map(str, learned)) == sorted(names["openimages"])
     assert [*map(str, validated)] == names["people"] != []
-
-
-def test_each_photograph_of_a_source_is_used_once(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
-    photographs = PhotographDataset(tmp_path / "out", "train")
-    frames = list(photograph_frames(photographs, "openimages"))
-    assert len(frames) == len(photographs.indices("openimages")) > 0
-    people = list(photograph_frames(photographs, "people"))
-    assert np.array_equal(people[0].image, photographs[photographs.indices("people")[0]].image)

@@ -8,9 +8,9 @@ from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
 from common.wear_kinds import VALUES
 from common.wears import possible
-from sender.train.wears import accuracies, calibrate, certain, frequencies, set_loss, shuffled
+from sender.train.wears import accuracies, calibrate, certain, set_loss
 from sender.train.worn.people import hidden_unknown
-from sender.train.worn.views import before_other_scenery, bits, changed, reframed, restaged
+from sender.train.worn.views import before_other_scenery, bits, changed, reframed
 from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute
 
 
@@ -50,17 +50,6 @@ def test_calibration_answers_with_frequencies_where_nothing_is_read() -> None:
     assert weights.abs().max() > 0 and network.leave.weight[:6].abs().max() == 0
 
 
-def test_frequencies_count_what_is_certain() -> None:
-    known = torch.cat([labels(shoes=["boots"]), labels(shoes=["boots"]), labels(shoes=["shoes", "boots"])])
-    shoes = by_attribute(frequencies(known))[-1]
-    torch.testing.assert_close(shoes.exp(), torch.tensor([0.5, 0.5, 0.5, 2.5]) / 4)
-
-
-def test_everybody_is_drawn_equally_often() -> None:
-    drawn = shuffled(5, np.random.default_rng(0))
-    assert sorted(next(drawn) for _ in range(15)) == sorted(3 * list(range(5)))
-
-
 def spot(place: tuple[float, float], size: int = 64) -> tuple[ByteArray, ByteArray, FloatArray]:
     """A picture and a mask with a bright square around one place (crop units), and 17 keypoints there."""
     picture, mask = np.zeros((size, size, 3), np.uint8), np.zeros((size // 2, size // 2), np.uint8)
@@ -91,15 +80,6 @@ def test_other_scenery_leaves_the_person() -> None:
         assert seen[31, 31].min() > 200
         changed_outside += bool(seen[5, 5].any())
     assert 0 < changed_outside < 20
-
-
-def test_restaging_does_not_change_what_is_kept() -> None:
-    kept = spot((0.5, 0.5))
-    before = [each.copy() for each in kept]
-    for seed in range(8):
-        restaged(np.random.default_rng(seed), *kept)
-    for now, then in zip(kept, before, strict=True):
-        np.testing.assert_array_equal(now, then)
 
 
 def test_mirrored_views_exchange_left_and_right() -> None:

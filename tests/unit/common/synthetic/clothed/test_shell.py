@@ -57,10 +57,3 @@ def test_shell_faces_outwards(atelier: Atelier, dressed: Shell) -> None:
     points, normals, *_ = random_points(dressed.vertices, dressed.faces, 4000, np.random.default_rng(0))
     front = points[:, 2] < np.median(points[:, 2]) - 0.08
     assert normals[front, 2].mean() < -0.5
-
-
-def test_hair_is_part_of_the_shell(atelier: Atelier) -> None:
-    painted = person(0.0)
-    hair = atelier.wardrobe.garments[Kind.HAIR][4]
-    shell = shell_of(atelier, Outfit(painted, ((hair, paint(painted, Kind.HAIR)),)))
-    assert (shell.faces >= len(atelier.vertices)).all(1).sum() > 0.1 * len(hair.faces)

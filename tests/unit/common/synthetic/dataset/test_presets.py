@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.presets import DRESSED, WIDE
+from common.synthetic.dataset.presets import WIDE
 from common.synthetic.motion.poses import PoseSampler
 
 
@@ -22,9 +22,3 @@ def test_seated_poses_bend_the_legs_and_keep_the_arms() -> None:
     # Seating shifts the random stream, so only the distribution of the arms can be compared.
     arms = [JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["lowerarm01.R"]]
     assert seated[:, arms].std() == pytest.approx(poses[:, arms].std(), rel=0.1)
-
-
-@pytest.mark.parametrize("wrong", [{"seated": 1.2}, {"closeups": -0.1}, {"recipes": (0.5, 0.0, 0.0, 0.0)}])
-def test_shares_outside_0_to_1_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="share"):
-        replace(DRESSED, **wrong)  # type: ignore[arg-type]

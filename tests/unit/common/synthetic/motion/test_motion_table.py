@@ -49,13 +49,6 @@ def test_clips_are_continuous_and_face_the_camera_at_first() -> None:
         assert abs(clip.rotation_vectors[0, 0, 1]) < 0.15, clip.name
 
 
-def test_walking_person_moves_in_the_facing_direction() -> None:
-    walk = next(clip for clip in clips("train") if clip.name == "cmu/007_01")
-    assert walk.root_translation[-1, 2] < -2.0
-    assert abs(walk.root_translation[-1, 0]) < 0.5
-    assert -1.0 < np.median(walk.root_translation[:, 1]) < -0.7
-
-
 @pytest.mark.parametrize("side", [".L", ".R"])
 def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
     poses = load_table().poses
@@ -69,11 +62,6 @@ def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
     rest_forearm = bone_direction(f"lowerarm01{side}")
     flexed = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
     assert flexed[2] < rest_forearm[2] < 0.0
-
-
-def test_thighs_swing_forward_more_than_back() -> None:
-    thigh = Rotation.from_rotvec(load_table().poses[:, JOINT_INDEX["upperleg01.L"]]).apply([0.0, 1.0, 0.0])
-    assert np.quantile(thigh[:, 2], 0.02) < -0.7 and np.quantile(thigh[:, 2], 0.98) < 0.7
 
 
 def test_deltas_round_trip_over_the_whole_range() -> None:

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.motion.bvh import read_bvh
 from common.synthetic.motion.reference_skeleton import forward_kinematics
-from common.synthetic.motion.retarget import Motion, about_vertical, cmu_motion, deepmimic_motion, heading, resample
+from common.synthetic.motion.retarget import Motion, cmu_motion, deepmimic_motion, resample
 
 _BVH = """HIERARCHY
 ROOT hip
@@ -127,28 +127,12 @@ def test_deepmimic_elbow_flexes_forwards_and_knee_backwards(tmp_path: Path) -> N
     assert straight[1] > 0.2
 
 
-def test_deepmimic_right_arm_rises_to_the_persons_right(tmp_path: Path) -> None:
-    # z is to the person's right, so a hanging arm rises sideways by a rotation of -90 degrees about x.
-    half = np.sqrt(0.5)
-    motion = _deepmimic(tmp_path, rshoulder=[half, -half, 0.0, 0.0])
-    position = forward_kinematics(motion.local_rotations)[0][0]
-    arm = position[JOINT_INDEX["wrist.R"]] - position[JOINT_INDEX["upperarm01.R"]]
-    assert np.allclose(arm / np.linalg.norm(arm), [-1.0, 0.0, 0.0], atol=1e-6)
-
-
 def test_deepmimic_refuses_damaged_files(tmp_path: Path) -> None:
     path = tmp_path / "humanoid3d_probe.txt"
     for text in ("", "{}", '{"Frames": [[1, 2]]}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="probe"):
             deepmimic_motion(path)
-
-
-def test_heading_is_the_angle_about_the_vertical() -> None:
-    tilt = Rotation.from_rotvec([[0.4, 0.0, 0.1], [-0.2, 0.0, 0.3]]).as_matrix()
-    for angle in (-2.5, 0.0, 1.0):
-        turned = about_vertical(np.full(2, angle)) @ tilt
-        assert np.allclose(np.cos(heading(turned) - angle), 1.0)
 
 
 def test_resample_to_twice_the_rate() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 
 from common.body.anatomy import REGION_INDEX
 from common.synthetic.dataset.presets import DRESSED, WIDE
-from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people, sample_focal, sample_tilt
+from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people
 
 
 def people(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,27 +48,7 @@ def test_only_dressed_people_have_closeups() -> None:
     assert not (frame_people(np.random.default_rng(1), points, region, WIDE).kind == CLOSEUP).any()
 
 
-def test_dressed_focal_lengths_reach_400_mm() -> None:
-    focal = sample_focal(np.random.default_rng(0), 20_000, DRESSED)
-    assert focal.min() >= 0.9
-    assert 30 < focal.max() <= 55
-
-
 def test_minimum_distance_to_the_camera() -> None:
     points, region = people(200)
     framing = frame_people(np.random.default_rng(2), points, region)
     assert (points[..., 2] + framing.translation[:, None, 2]).min() > 0.2
-
-
-def test_focal_lengths_range_from_webcam_to_telephoto() -> None:
-    focal = sample_focal(np.random.default_rng(0), 4000)
-    assert focal.min() >= 0.9
-    assert focal.max() > 6
-    assert 0.5 < ((focal > 1.2) & (focal < 3)).mean() < 0.85
-
-
-def test_tilts_are_rotations_about_the_cameras_axes() -> None:
-    tilt = sample_tilt(np.random.default_rng(0), 500)
-    np.testing.assert_allclose(tilt @ tilt.transpose(0, 2, 1), np.broadcast_to(np.eye(3), tilt.shape), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.det(tilt), 1, atol=1e-5)
-    assert np.degrees(np.arccos(tilt[:, 1, 1])).max() < 40

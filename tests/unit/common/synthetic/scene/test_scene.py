@@ -2,13 +2,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.split import identity_rows
 from common.synthetic.kinds.outfits import KindOutfit
 from common.synthetic.scene.dressing import Dresser
 from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, scene_maker
@@ -112,13 +110,6 @@ def test_same_seed_gives_the_same_crops(training_scenes: SceneMaker) -> None:
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert (first["image"] != other_seed["image"]).any()
-
-
-def test_splits_share_neither_seeds_nor_identities(training_scenes: SceneMaker) -> None:
-    with pytest.raises(ValueError, match="not a train seed"):
-        training_scenes.make(20_000_000, 1)
-    rows = [row for split in ("train", "val", "test") for row in set(identity_rows(split, 4096).tolist())]
-    assert sorted(rows) == list(range(4096))
 
 
 def test_people_in_known_outfits_are_drawn_again_from_their_crops() -> None:

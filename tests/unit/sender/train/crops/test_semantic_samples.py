@@ -95,7 +95,7 @@ def test_extent_is_of_what_is_labelled() -> None:
 
 
 def test_samples_of_photographs_are_bodies_and_their_mirror_images(perception: Perception, tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path), tmp_path / "out")
     photographs, source = PhotographDataset(tmp_path / "out", "train"), SampleSource(perception)
     samples = source.fitted(photographs, 64, seed=1)
     assert 0 < len(samples) <= 128

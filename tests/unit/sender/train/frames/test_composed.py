@@ -9,19 +9,16 @@ import torch
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.scene import CROP_FIELDS
-from sender.perception.inference.detector import DetectorConfig, DetectorNet, peaks
+from sender.perception.inference.detector import peaks
 from sender.train.detector import loss_terms
 from sender.train.frames.composed import (
     Frame,
-    FrameBatch,
     FrameComposer,
     cut_out,
     frame_batches,
-    mixture,
     paste,
     targets,
 )
-from sender.train.frames.distractors import distractor
 
 
 def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:
@@ -58,16 +55,6 @@ def test_negative_crops_need_no_people_and_vary() -> None:
     assert len({crop.tobytes() for crop in crops}) == 8
 
 
-def test_distractors_have_colour_and_alpha() -> None:
-    for height in (6, 40, 200):
-        rng = np.random.default_rng(height)
-        for _ in range(30):
-            colour, alpha = distractor(rng, height)
-            assert colour.shape == (height, height, 3) and alpha.shape == (height, height)
-            assert alpha.min() >= 0.0 and 0.3 < alpha.max() <= 1.0, height
-            assert np.isfinite(colour).all()
-
-
 def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), dtype=np.uint8)
@@ -90,16 +77,6 @@ def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
     assert (pasted[:6, 28:] == 200).all() and pasted[6:].sum() == 0
 
 
-def test_targets_of_one_person() -> None:
-    heat, boxes, weight = targets(np.array([[32, 64, 96, 192]], np.float32), 256)
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert (int(row), int(column)) == (16, 8)
-    assert heat[row, column] == 1.0
-    assert boxes[:, row, column] == pytest.approx(np.array([32, 64, 96, 192]) / 256)
-    assert weight[row, column] == 1.0
-    assert weight[0, 0] == 0
-
-
 def test_peaks_of_targets_are_the_boxes_and_a_shared_cell_has_that_of_the_smaller_person() -> None:
     people = np.array([[10, 20, 60, 200], [150, 100, 200, 230]], np.float32)
     heat, boxes, _ = targets(people, 256)
@@ -108,23 +85,6 @@ def test_peaks_of_targets_are_the_boxes_and_a_shared_cell_has_that_of_the_smalle
     large, small = [0, 0, 256, 256], [112, 96, 144, 160]
     _, boxes, _ = targets(np.array([small, large], np.float32), 256)
     assert boxes[:, 16, 16] == pytest.approx(np.array(small) / 256)
-
-
-def test_training_steps_lower_the_loss() -> None:
-    torch.manual_seed(0)
-    net = DetectorNet(DetectorConfig(size=64, width=8))
-    heat, boxes, weight = (torch.from_numpy(part)[None] for part in targets(np.array([[8, 8, 40, 56]], np.float32), 64))
-    truth = FrameBatch(torch.rand(1, 3, 64, 64), heat, boxes, weight, torch.ones_like(heat))
-    optimiser = torch.optim.AdamW(net.parameters(), 3e-3)
-    losses = []
-    for _ in range(25):
-        cells, places = net(truth.image)
-        loss = torch.stack(list(loss_terms(cells, places, truth).values())).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_background_beyond_its_tolerance_has_no_loss() -> None:
@@ -147,10 +107,3 @@ def test_background_beyond_its_tolerance_has_no_loss() -> None:
     assert heat_loss(Frame(image, nobody, known)) < 1e-3
     elsewhere = Frame(image, nobody, np.array([[40, 40, 64, 64]], np.float32))
     assert heat_loss(elsewhere) == pytest.approx(certain, rel=1e-3)
-
-
-def test_mixture_draws_each_source_by_its_share() -> None:
-    image = np.zeros((32, 32, 3), np.uint8)
-    first, second = Frame(image, np.zeros((0, 4), np.float32)), Frame(image, np.ones((1, 4), np.float32))
-    draw = mixture([(1.0, lambda: first), (3.0, lambda: second)], np.random.default_rng(0))
-    assert 55 <= sum(draw() is second for _ in range(100)) <= 90

@@ -63,7 +63,7 @@ def test_average_precision_ignores_small_people() -> None:
 
 
 def test_scores_of_a_network_on_photographs(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path), tmp_path / "out")
     torch.manual_seed(0)
     net = DetectorNet(DetectorConfig(size=64, width=8))
     scores = photograph_scores(net, PhotographDataset(tmp_path / "out", "val"), 64)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from sender.train.photographs.credits import licence, parse, table
+from sender.train.photographs.credits import parse, table
 from sender.train.photographs.dataset import PhotographDataset, convert, source_folders
 from tests.support.photograph_sources import write_photographs
 
 
 def test_every_photograph_of_the_training_split_is_listed(tmp_path: Path) -> None:
     folders = write_photographs(tmp_path)
-    convert(folders, tmp_path / "out", 640)
+    convert(folders, tmp_path / "out")
     photographs = PhotographDataset(tmp_path / "out", "train")
     header, *lines = table(folders).splitlines()
     rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
@@ -27,7 +27,7 @@ def test_held_back_photographs_are_the_others(tmp_path: Path) -> None:
     folders = write_photographs(tmp_path)
     listed, held_back = (table(folders, held).splitlines()[1:] for held in (False, True))
     assert held_back and not set(listed) & set(held_back)
-    convert(folders, tmp_path / "out", 640)
+    convert(folders, tmp_path / "out")
     validation = PhotographDataset(tmp_path / "out", "val")
     assert len(held_back) == len(validation)
 
@@ -35,8 +35,3 @@ def test_held_back_photographs_are_the_others(tmp_path: Path) -> None:
 def test_no_source_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one source"):
         source_folders(parse([]))
-
-
-def test_unknown_licence_is_given_by_its_address() -> None:
-    assert licence("http://creativecommons.org/licenses/by-sa/2.0/") == "CC-BY-SA-2.0"
-    assert licence("http://example.org/terms") == "http://example.org/terms"

@@ -12,7 +12,6 @@ from sender.train.photographs.crops import (
     crop_transform,
     crops_in_boxes,
     crops_of,
-    half_box,
     moved,
     occlude,
 )
@@ -48,14 +47,6 @@ def test_keypoints_move_with_the_pixels_and_mirroring_exchanges_sides(seed: int)
     assert mirrored == (np.linalg.det(matrix[:, :2]) < 0)
 
 
-def test_half_box_is_around_half_of_the_keypoints() -> None:
-    _, keypoints = dotted_picture()
-    keypoints[13:, 1] = 190.0  # Knees and ankles far below.
-    boxes = [half_box(np.random.default_rng(seed), keypoints) for seed in range(20)]
-    assert min(box[3] for box in boxes) < 160
-    assert max(box[3] for box in boxes) > 190
-
-
 def test_hidden_unlabelled_and_occluded_keypoints_are_not_visible() -> None:
     keypoints = np.concatenate([np.full((1, 17, 2), 0.5), np.full((1, 17, 1), 2.0)], axis=2).astype(np.float32)
     keypoints[0, 0, 2], keypoints[0, 1, 2], keypoints[0, 2, 0] = 0, 1, 1.2
@@ -86,7 +77,7 @@ def test_occlusion_covers_the_keypoints_that_it_names(piece: np.ndarray | None) 
 
 
 def test_sampler_and_validation_crops(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path), tmp_path / "out")
     sampler = PhotographCropSampler(PhotographDataset(tmp_path / "out", "train"), np.random.default_rng(0), 64)
     batch = next(sampler.batches(6))
     assert batch.image.shape == (6, 3, 64, 64)
@@ -100,7 +91,7 @@ def test_sampler_and_validation_crops(tmp_path: Path) -> None:
 
 def test_some_crops_are_of_places_where_nobody_is(tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
-    convert(write_photographs(tmp_path), folder, 640)
+    convert(write_photographs(tmp_path), folder)
     document = json.loads((folder / INDEX).read_text())
     document["photographs"][0]["nobody"] = [[0, 0, 40, 60]]
     document["photographs"][0]["split"] = "train"

@@ -11,7 +11,7 @@ from tests.support.photograph_sources import write_photographs
 
 
 def test_photographs_are_read_back_as_they_were(tmp_path: Path) -> None:
-    assert convert(write_photographs(tmp_path), tmp_path / "out", 640) == 39
+    assert convert(write_photographs(tmp_path), tmp_path / "out") == 39
     train, val = (PhotographDataset(tmp_path / "out", split) for split in ("train", "val"))
     assert [len(part.indices("people")) for part in (train, val)] == [11, 2]
     assert [len(part.indices("panoramas")) for part in (train, val)] == [11, 2]
@@ -33,7 +33,7 @@ def test_validation_split_depends_on_the_name_only() -> None:
 
 
 def test_large_photograph_is_scaled_with_its_annotations(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path, 2), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path, 2), tmp_path / "out")
     item = PhotographDataset(tmp_path / "out", "train")[0]
     half = scaled(item, 64)
     assert half.image.shape == (48, 64, 3)
@@ -52,4 +52,4 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no photographs in"):
         PhotographDataset(tmp_path, "train")
     with pytest.raises(SourceError, match="cannot read the annotations"):
-        convert({"people": tmp_path}, tmp_path / "out", 640)
+        convert({"people": tmp_path}, tmp_path / "out")

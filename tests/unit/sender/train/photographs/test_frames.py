@@ -10,9 +10,7 @@ from sender.perception.inference.detector import STRIDE
 from sender.train.frames.composed import Frame, tolerances
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.photographs.frames import (
-    PanoramaFrames,
     PhotographFrames,
-    before_place,
     clipped,
     perspective,
     placement,
@@ -80,7 +78,7 @@ def test_tolerance_is_zero_in_ignored_boxes_and_one_around_people() -> None:
 
 
 def test_frames_show_the_person_in_the_box(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
+    convert(write_photographs(tmp_path), tmp_path / "out")
     photographs = PhotographDataset(tmp_path / "out", "train")
     for source in SOURCES[:2]:
         draw = PhotographFrames(photographs, source, np.random.default_rng(1), 128)
@@ -95,13 +93,6 @@ def test_frames_show_the_person_in_the_box(tmp_path: Path) -> None:
         assert np.median(excess) > 40
 
 
-def test_panorama_frames_have_nobody(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out", 640)
-    frame = PanoramaFrames(PhotographDataset(tmp_path / "out", "train"), np.random.default_rng(0), 64)()
-    assert len(frame.boxes) == len(frame.ignored) == 0
-    assert frame.tolerance == 1.0
-
-
 def test_perspective_looks_where_the_camera_is_turned() -> None:
     panorama = np.zeros((64, 128, 3), np.uint8)
     panorama[30:34, 94:98] = 255  # On the horizon, a quarter turn to the right.
@@ -110,12 +101,3 @@ def test_perspective_looks_where_the_camera_is_turned() -> None:
     assert view[2:8].max() == 0
     upwards = perspective(panorama, np.pi / 2, 0.3, 0.0, 1.0, 33)
     assert np.flatnonzero(upwards[..., 0].max(axis=1)).min() > 20
-
-
-def test_person_stays_and_the_background_becomes_the_place() -> None:
-    image, place = np.full((32, 32, 3), 200, np.uint8), np.full((32, 32, 3), 50, np.uint8)
-    mask = np.zeros((32, 32), np.uint8)
-    mask[8:24, 8:24] = 255
-    placed = before_place(image, mask, place)
-    assert (placed[12:20, 12:20] == 200).all()
-    assert (placed[:4] == 50).all()

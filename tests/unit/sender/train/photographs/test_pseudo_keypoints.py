@@ -46,7 +46,7 @@ class PretendedProposals:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(pseudo_keypoints, "predict_zoomed", pretended)
     monkeypatch.setattr(pseudo_keypoints, "FalseProposals", PretendedProposals)
-    convert_photographs(write_photographs(tmp_path), tmp_path / "photographs", 640)
+    convert_photographs(write_photographs(tmp_path), tmp_path / "photographs")
     return tmp_path / "photographs"
 
 
@@ -60,7 +60,7 @@ def everywhere(sigma: float) -> FloatArray:
 
 def test_training_people_with_boxes_only_get_certain_keypoints(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "pseudo"
-    assert convert(folder, out, PERCEPTION, 0.05) == (11, 55)
+    assert convert(folder, out, PERCEPTION) == (11, 55)
     before, after = (PhotographDataset(path, "train") for path in (folder, out))
     index = after.indices("openimages")[0]
     item = after[index]
@@ -73,7 +73,7 @@ def test_training_people_with_boxes_only_get_certain_keypoints(folder: Path, tmp
 
 
 def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
-    convert(folder, tmp_path / "pseudo", PERCEPTION, 0.05)
+    convert(folder, tmp_path / "pseudo", PERCEPTION)
     before, after = (json.loads((path / "index.json").read_text()) for path in (folder, tmp_path / "pseudo"))
     for old, new in zip(before["photographs"], after["photographs"], strict=True):
         if (new["source"], new["split"]) == ("openimages", "train"):
@@ -86,11 +86,11 @@ def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
 def test_person_of_low_mean_certainty_gets_nothing() -> None:
     sigma = everywhere(0.3)
     sigma[:5] = 0.01
-    assert not reading(sigma).keypoints(0.05).any()
+    assert not reading(sigma).keypoints().any()
     sigma[5:] = 0.1
-    assert (reading(sigma).keypoints(0.05)[:, 2] > 0).sum() == 5
+    assert (reading(sigma).keypoints()[:, 2] > 0).sum() == 5
 
 
 def test_folder_is_not_written_over_itself(folder: Path) -> None:
     with pytest.raises(UsageError, match="another one"):
-        convert(folder, folder, PERCEPTION, 0.05)
+        convert(folder, folder, PERCEPTION)
