@@ -27,6 +27,7 @@ from common.labels import GROUP_BY_NAME
 from common.synthetic.motion.poses import PoseSampler
 
 _SEED = 7
+_POSES = 60_000
 
 
 def principal_axes(samples: Tensor, metric: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,12 +62,12 @@ def joint_metric(body: BodyModel, name: str) -> Tensor:
     return torch.stack(displacement).clamp_min(1e-4)
 
 
-def fit_poses(body: BodyModel, count: int) -> dict[str, Tensor]:
-    """The transforms of the groups of joints, from `count` training poses."""
-    poses = PoseSampler("train", seed=_SEED).sample(count)
+def fit_poses(body: BodyModel) -> dict[str, Tensor]:
+    """The transforms of the groups of joints, from training poses."""
+    poses = PoseSampler("train", seed=_SEED).sample(_POSES)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))
-    origin = torch.zeros(count, 3)
-    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(count, SHAPE_SIZE), origin)
+    origin = torch.zeros(_POSES, 3)
+    parameters = BodyParameters(rotations, torch.from_numpy(poses.curl), torch.zeros(_POSES, SHAPE_SIZE), origin)
     tensors: dict[str, Tensor] = {}
     for name in GROUP_JOINTS:
         samples = group_vector(parameters, name)
@@ -86,11 +87,10 @@ def _named(group: str, parts: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor
 
 def main() -> None:
     parser = parser_of("python -m common.training.fit_label_space", __doc__)
-    parser.add_argument("--count", type=int, default=60_000, help="poses to sample (default: %(default)s)")
     parser.add_argument("--shards", type=Path, help="folder of rendered shards to fit `appearance` to")
     parser.add_argument("--out", type=Path, default=LABEL_SPACE_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
-    tensors = fit_poses(BodyModel.load(), arguments.count)
+    tensors = fit_poses(BodyModel.load())
     if arguments.shards:
         colours = sample_colours(sorted(arguments.shards.glob("train-*")))
         parts = principal_axes(colours, torch.ones(colours.shape[1]), GROUP_BY_NAME["appearance"].size)

@@ -4,7 +4,7 @@ Principal components of the displacement fields of sampled people of the trainin
 first entries change the silhouette most.  A new surface space invalidates every network that reads or writes `surface`.
 
 Examples:
-  python -m common.training.fit_surface_space --out /tmp/surface_space.safetensors --count 500
+  python -m common.training.fit_surface_space --out /tmp/surface_space.safetensors
   python -m common.training.fit_surface_space
 """
 
@@ -24,6 +24,7 @@ from common.io.command_line import parser_of
 from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.split import SEED_RANGES, Split
 
+_PEOPLE, _HELD_OUT = 2048, 256
 _PREFIXES = (0, 4, 8, 16, 24)
 
 
@@ -90,19 +91,17 @@ def residuals_mm(space: SurfaceSpace, fields: FloatArray, areas: FloatArray) -> 
 
 def main() -> None:
     parser = parser_of("python -m common.training.fit_surface_space", __doc__)
-    parser.add_argument("--count", type=int, default=2048, help="people to sample (default: %(default)s)")
-    parser.add_argument("--held-out", type=int, default=256, help="people to measure on (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=SURFACE_SPACE_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
-    fields, template = sample_fields("train", arguments.count)
+    fields, template = sample_fields("train", _PEOPLE)
     tensors = fit(fields, template.areas, template.mirror)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, arguments.out)
     space = SurfaceSpace(*(tensors[name].float() for name in TENSORS))
-    fields, _ = sample_fields("val", arguments.held_out)
+    fields, _ = sample_fields("val", _HELD_OUT)
     size_mb = arguments.out.stat().st_size / 1e6
-    print(f"{arguments.out.name}: {size_mb:.1f} MB from {arguments.count} people, {time.monotonic() - began:.0f} s")
+    print(f"{arguments.out.name}: {size_mb:.1f} MB from {_PEOPLE} people, {time.monotonic() - began:.0f} s")
     for entries, residual_mm in residuals_mm(space, fields, template.areas).items():
         print(f"{entries:3d} entries leave {residual_mm:.2f} mm (mean over the surface, held-out people)")
 

@@ -49,7 +49,6 @@ class Defaults:
         warm_share: share of the length in which the learning rate rises.
         weight_decay: of AdamW.
         average_decay: of the moving average of the weights.
-        average_every: steps from one update of the average to the next.
         largest_norm: of the gradients, which are clipped to it.
         log_every: steps from one log line to the next.
         evaluate_minutes: training time from one evaluation to the next.
@@ -64,7 +63,6 @@ class Defaults:
     warm_share: float = 0.05
     weight_decay: float = 1e-3
     average_decay: float = 0.998
-    average_every: int = 1
     largest_norm: float = 1.0
     log_every: int = 25
     evaluate_minutes: float = 10.0

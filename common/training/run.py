@@ -213,7 +213,7 @@ class Run(Generic[Network, Batch]):
             return
         for optimiser in self._optimisers:
             optimiser.step()
-        if self._workers.first and (self.progress.steps + 1) % self.recipe.defaults.average_every == 0:
+        if self._workers.first:
             self._average.update(self.network)
 
     def _add_terms(self, terms: Mapping[str, Tensor]) -> None:

@@ -1,13 +1,12 @@
 """Trains the detector on photographs, and on composed frames: people cut out of rendered crops and pasted elsewhere.
 
---photographs names a folder of `sender.train.photographs.dataset`; a quarter of the frames stay composed, so that what
-they teach is kept.  CPU recipe: two cores, with one process a core, on the crops that perception is trained on.
---export does not train: it scores the checkpoint on the validation split and writes the package's weights.
+A quarter of the frames are composed.  The scores are of photographs that are held back.  CPU recipe: two cores, with
+one process a core, on the crops that perception is trained on.  --export does not train: it scores the checkpoint and
+writes the package's weights.
 
 Examples:
-  OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.detector --threads 1 --data close dressed everyday
   python -m sender.train.detector --data dressed --photographs photographs --shipped --size 320
-  python -m sender.train.detector --data close dressed everyday --export
+  python -m sender.train.detector --data close dressed everyday --photographs photographs --export
 """
 
 import argparse
@@ -21,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.synthetic.dataset.shards import CropDataset
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
 from common.weights.loader import load_weights
@@ -29,14 +27,12 @@ from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import unit
 from sender.train.frames.composed import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
-from sender.train.frames.scores import composed_scores, photograph_scores
+from sender.train.frames.scores import photograph_scores
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PanoramaFrames, PhotographFrames
 
-# Shares of the frames in a training on photographs.
+# Shares of the frames.
 _COMPOSED, _PEOPLE, _OPENIMAGES, _PANORAMAS = 0.25, 0.25, 0.42, 0.08
-# Batches of composed frames that are scored.
-_SCORED_BATCHES = 8
 
 
 class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
@@ -50,16 +46,9 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         add = parser.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards, each drawn equally often")
         add("--size", type=int, default=256, help="side of the frames (default: %(default)s)")
-        add(
-            "--photographs",
-            type=Path,
-            metavar="DIR",
-            help="also train on this folder of photographs",
-        )
+        add("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
 
     def prepare(self) -> DetectorNet:
-        for directory in self.options.data:  # A folder without a validation split is refused now, not at the end.
-            CropDataset([directory], "val")
         config = replace(Detector.load().net.config, size=self.options.size)
         if self.recorded:
             config = DetectorConfig(**self.recorded["config"])
@@ -81,10 +70,8 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         return int(self.facts["config"]["size"])
 
     def _frames(self, rng: np.random.Generator) -> FrameSource:
-        """Composed frames, and with `--photographs` three times as many of photographs."""
+        """Composed frames, and three times as many of photographs."""
         data, size = self.options.data, self._size
-        if self.options.photographs is None:
-            return composed_frames(data, "train", size, rng)
         photographs = PhotographDataset(self.options.photographs, "train")
         panoramas = PanoramaFrames(photographs, rng, size)
         sources: list[tuple[float, FrameSource]] = [
@@ -102,16 +89,12 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         return torch.stack(list(terms.values())).sum(), terms
 
     def evaluate(self, network: DetectorNet) -> dict[str, float]:
-        """Scores of the validation splits: composed frames, and photographs if there are any."""
-        composed = composed_frames(self.options.data, "val", self._size, np.random.default_rng(1))
-        scores = composed_scores(network, frame_batches(composed, self.options.batch, self._size), _SCORED_BATCHES)
-        if self.options.photographs:
-            scores |= photograph_scores(network, PhotographDataset(self.options.photographs, "val"), self._size)
-        return scores
+        """Scores of the photographs that are held back."""
+        return photograph_scores(network, PhotographDataset(self.options.photographs, "val"), self._size)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         config, before = self.facts["config"], self.facts["before"]
-        flags = (" --shipped" if before else "") + (" --photographs photographs" if self.options.photographs else "")
+        flags = (" --shipped" if before else "") + " --photographs photographs"
         return {
             "command": f"python -m sender.train.detector --steps {progress.steps} --size {config['size']}{flags}",
             "images_seen": before + progress.samples,

@@ -28,6 +28,8 @@ from common.synthetic.motion.poses import PoseSampler
 from common.training.fit_codec import equal_displacement_steps
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
 
+_PEOPLE: Final = 96
+_SEED: Final = 12
 _PROBE_SIGMA: Final = 0.1
 _COLOURS: Final = "appearance"
 _BATCH: Final = 16
@@ -120,17 +122,15 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     description = "Measure the importance ω of each label group."
     parser = argparse.ArgumentParser(prog="python -m sender.train.importance", description=description)
-    parser.add_argument("--people", type=int, default=96, help="people to average over (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=12, help="seed of people and signs (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
-    return exit_code_of("measure", lambda: _run(options.people, options.seed, options.out))
+    return exit_code_of("measure", lambda: _run(options.out))
 
 
-def _run(people: int, seed: int, out: Path) -> None:
+def _run(out: Path) -> None:
     body, space = BodyModel.load(), LabelSpace.load()
-    labels = space.encode(sample_bodies(people, seed))
-    table = measure(Displacement(body, space, SurfaceSpace.load(), labels), people, seed)
+    labels = space.encode(sample_bodies(_PEOPLE, _SEED))
+    table = measure(Displacement(body, space, SurfaceSpace.load(), labels), _PEOPLE, _SEED)
     try:
         out.write_text(json.dumps(table, indent=2) + "\n")
     except OSError as error:

@@ -1,8 +1,7 @@
 """Trains perception (paper §3.1) on rendered crops of people and on photographs: keypoints, pose, depth and mask.
 
-With --photographs (a folder of `sender.train.photographs.dataset`) half of each batch are photographs, which teach
-keypoints, visibility and, by reprojection, 3D joints and pose; the rendered half keeps depth, mask and parts from being
-forgotten.
+Half of each batch are photographs (of `sender.train.photographs.dataset`), which teach keypoints, visibility and, by
+reprojection, 3D joints and pose; the rendered half teaches depth, mask and parts too.
 
 Shards that are still being rendered are picked up as they are finished.  CPU recipe: 86,016 crops at 128², then 110
 minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
@@ -11,15 +10,13 @@ minutes on two cores with one process a core, which sees 80 crops a second in bf
 writes the package's weights.
 
 Examples:
-  OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m sender.train.perception --threads 1 --compile --data everyday
   python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --shipped
-  python -m sender.train.perception --data dressed everyday --out runs/mixed --export
+  python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --export
 """
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +49,12 @@ from sender.train.photographs.frames import PanoramaFrames, before_place
 _CROPS_PER_LISTING = 16_384
 # Share of negative crops, which show no person.
 _NEGATIVE_SHARE = 0.08
-# Share of photographs in a batch of a training on both.
+# Share of photographs in a batch.
 _PHOTOGRAPH_SHARE = 0.5
 # Share of its rendered people who are placed before a view of a panorama.
 _PLACED_SHARE = 0.4
 
-Crops = tuple[CropBatch, PhotographCrops | None]
+Crops = tuple[CropBatch, PhotographCrops]
 
 
 class FlipAugmentation(nn.Module):
@@ -86,12 +83,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-        add(
-            "--photographs",
-            type=Path,
-            metavar="DIR",
-            help="also train on this folder of photographs",
-        )
+        add("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
         sides = "sides of the crops, one for each batch: of streams, and of photographs (the network's)"
         add("--size", type=int, nargs="+", help=sides)
         add("--drop-path", type=float, default=0.0, help="probability that a block is left out (%(default)g)")
@@ -134,14 +126,16 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
             yield next(sources[rng.integers(len(sources))])
 
     def _batches(self, count: int, rng: np.random.Generator, size: int) -> Iterator[Crops]:
-        options = self.options
-        photographed = round(count * _PHOTOGRAPH_SHARE) if options.photographs else 0
-        rendered = training_batches(options.data, count - photographed, rng, size, options.photographs)
-        return zip(rendered, photograph_batches(options.photographs, photographed, rng, size), strict=False)
+        photographed, photographs = (
+            round(count * _PHOTOGRAPH_SHARE),
+            PhotographDataset(self.options.photographs, "train"),
+        )
+        rendered = training_batches(self.options.data, count - photographed, rng, size, photographs)
+        return zip(rendered, PhotographCropSampler(photographs, rng, size).batches(photographed), strict=False)
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
         crops, people = batch
-        return mixed_loss(self._loss, network, augment(crops.ready()), people and people.ready())
+        return mixed_loss(self._loss, network, augment(crops.ready()), people.ready())
 
     def evaluate(self, network: PerceptionNet) -> dict[str, float]:
         return self._scores(network, limit=512)
@@ -151,12 +145,10 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         return self._scores(FlipAugmentation(network), limit=1024)
 
     def _scores(self, net: nn.Module, limit: int) -> dict[str, float]:
-        """Of the validation splits: `limit` rendered crops, and photographs if there are any."""
+        """Of the validation splits: `limit` rendered crops, and photographs."""
         scores = evaluate(net, validation_batches(self.options.data, self._size, limit=limit), self._kinematics)
-        if self.options.photographs:
-            photographs = PhotographDataset(self.options.photographs, "val")
-            scores |= keypoint_scores(net, crops_in_boxes(photographs, self._size))
-        return scores
+        photographs = PhotographDataset(self.options.photographs, "val")
+        return scores | keypoint_scores(net, crops_in_boxes(photographs, self._size))
 
     def finish(self, network: PerceptionNet) -> None:
         """Calibrates the exported network's mask."""
@@ -167,43 +159,36 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         shift_mask_threshold(network, self._threshold)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
-        options = self.options
-        flags = " --shipped" if self.facts["shipped"] else ""
-        flags += " --photographs photographs" if options.photographs else ""
+        flags = (" --shipped" if self.facts["shipped"] else "") + " --photographs photographs"
         length = f"--minutes {progress.minutes:.3g} --size {' '.join(map(str, self.facts['sizes']))}"
         return {
             "command": f"python -m sender.train.perception {length}{flags}",
             "images_seen": self.facts["before"] + progress.samples,
-            "crops": len(CropDataset(options.data, "train")),
+            "crops": len(CropDataset(self.options.data, "train")),
             "split": "val",
             "mask_border": round(self._threshold, 3),
         }
 
 
 def training_batches(
-    data: Sequence[Path],
-    size: int,
-    rng: np.random.Generator,
-    side: int,
-    photographs: Path | None = None,
+    data: Sequence[Path], size: int, rng: np.random.Generator, side: int, photographs: PhotographDataset
 ) -> Iterator[CropBatch]:
     """Endless batches, neither `ready` nor augmented; new shards are used as soon as they are finished.
 
     Args:
         rng: of their order and of the negative crops.
         side: pixels of a crop.
-        photographs: folder with panoramas, before which some of the people are placed.
+        photographs: with panoramas, before which some of the people are placed.
     """
     composer = FrameComposer([], rng, side)
     dataset = CropDataset(data, "train")
-    view = PanoramaFrames(PhotographDataset(photographs, "train"), rng, dataset.side).view if photographs else None
+    view = PanoramaFrames(photographs, rng, dataset.side).view
     while True:
         order = rng.permutation(len(dataset))[:_CROPS_PER_LISTING]
         for start in range(0, len(order) - size + 1, size):
             arrays = dataset.batch(np.sort(order[start : start + size]))
-            if view:
-                for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
-                    arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
+            for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
+                arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
             crops = crop_batch(arrays).resized(side)
             yield _with_negatives(crops, rng.random(len(crops)) < _NEGATIVE_SHARE, composer)
         dataset = CropDataset(data, "train")
@@ -224,30 +209,19 @@ def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: i
         yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset))))).resized(side).ready()
 
 
-def photograph_batches(
-    directory: Path | None, size: int, rng: np.random.Generator, side: int
-) -> Iterable[PhotographCrops] | Iterable[None]:
-    """Endless batches of `size` crops of photographs of `side` pixels; of nothing without a folder of photographs."""
-    if directory is None:
-        return repeat(None)
-    return PhotographCropSampler(PhotographDataset(directory, "train"), rng, side).batches(size)
-
-
 def shipped() -> PerceptionNet:
     """The package's network."""
     return load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet)
 
 
 def mixed_loss(
-    rendered: MultiTaskLoss, net: nn.Module, crops: CropBatch, people: PhotographCrops | None
+    rendered: MultiTaskLoss, net: nn.Module, crops: CropBatch, people: PhotographCrops
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one forward pass over rendered crops and photographs, weighted by their shares, and its terms."""
-    images = crops.image if people is None else torch.cat([crops.image, people.image])
+    images = torch.cat([crops.image, people.image])
     with fast_autocast(images.device.type):
         output = net(images.contiguous(memory_format=torch.channels_last))
     loss, terms = rendered(output[: len(crops)], crops)
-    if people is None:
-        return loss, terms
     real = keypoint_terms(output[len(crops) :], people, rendered.kinematics)
     share = len(people) / len(images)
     total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())

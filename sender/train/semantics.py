@@ -1,7 +1,7 @@
 """Trains the semantics network, a CVAE that turns perception's features X into semantic labels y' (paper §3.2).
 
-One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  With
---photographs, people of photographs are learned from too, with bodies that are fitted to their annotated keypoints
+One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  People
+of photographs are learned from too, with bodies that are fitted to their annotated keypoints
 (`sender.train.crops.semantic_samples`), from where the package's semantics puts them.  The loss is L_com (11): feature
 reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and prior, and the error
 of the decoded body's joints.
@@ -12,14 +12,12 @@ writes the weights when the training is over.
 
 Examples:
   python -m sender.train.semantics --data unseen fresh --photographs photographs --steps 900 --export
-  python -m sender.train.semantics --data unseen fresh --out runs/semantics --resume --export
-  python -m sender.train.semantics --data unseen --out runs/without --steps 300 --seed 2 --without discriminator
+  python -m sender.train.semantics --data unseen --photographs photographs --out runs/without --without discriminator
 """
 
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +90,8 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-        parser.add_argument(
-            "--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs.dataset"
-        )
+        folder = "folder of sender.train.photographs.dataset"
+        parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help=folder)
         parser.add_argument("--crops", type=int, default=12000, help="of photographs (default: %(default)s)")
         parser.add_argument("--without", choices=("discriminator",), help="ablation: leave this loss out")
 
@@ -114,7 +111,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
 
     def _gather(self) -> tuple[Samples, Samples]:
         """Training and validation samples; a training of no steps needs no training crops."""
-        options, source = self.options, SampleSource(Perception.load(device=self.device), partial(print, flush=True))
+        options, source = self.options, SampleSource(Perception.load(device=self.device), print)
 
         def samples(split: Split) -> Samples:
             dataset = CropDataset(options.data, split)
@@ -126,12 +123,9 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         pool, val = val[:half], val[half:]
         if options.steps == 0:
             return pool, val
-        parts = [samples("train"), pool]
-        if options.photographs:
-            photographs = PhotographDataset(options.photographs, "train")
-            path = options.out / f"fitted-{options.crops}.pt"
-            parts.append(Samples.cached(path, lambda: source.fitted(photographs, options.crops, options.seed)))
-        return Samples.concatenate(parts), val
+        photographs, path = PhotographDataset(options.photographs, "train"), options.out / f"fitted-{options.crops}.pt"
+        fitted = Samples.cached(path, lambda: source.fitted(photographs, options.crops, options.seed))
+        return Samples.concatenate([samples("train"), pool, fitted]), val
 
     def parts(self) -> Mapping[str, Stateful]:
         return {"discriminator": self._discriminator, "discriminator_optimiser": self._adversary}
@@ -200,8 +194,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         steps, minutes = self.options.steps, self.options.minutes
         length = f"--steps {steps}" if steps else f"--minutes {minutes:g}"
-        photographs = f" --photographs photographs --crops {self.options.crops}" if self.options.photographs else ""
-        command = f"python -m sender.train.semantics {length}{photographs}"
+        command = f"python -m sender.train.semantics {length} --photographs photographs --crops {self.options.crops}"
         return {"command": command, "steps": progress.steps, **self.facts}
 
 

@@ -1,7 +1,7 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people and distractors (`sender.train.frames.composed`), and with --photographs also
-pictures with person boxes that are held back: those of `openimages`, and for validation those of `people`.  The
+Frames are composed of rendered people and distractors (`sender.train.frames.composed`), or photographs with person
+boxes that are held back: those of `openimages`, and for validation those of `people`.  The
 detector proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the
 refined box has an IoU of at least 0.5 with a person's, annotated or judged by eye (`photographs.judged_boxes`).
 
@@ -11,9 +11,7 @@ minutes on two cores, nearly all of it for detector and perception, whose output
 writes the weights.
 
 Examples:
-  python -m sender.train.verifier --data unseen --frames 500 --photographs photographs --export
-  python -m sender.train.verifier --data unseen --out runs/verifier --frames 100
-  python -m sender.train.verifier --data unseen --seed 1 --export --weights /tmp/weights
+  python -m sender.train.verifier --data unseen --frames 500 --photographs photographs --out runs/verifier --export
 """
 
 import argparse
@@ -65,6 +63,8 @@ _JUDGED_IOU = 0.7
 # second.
 _EMPTY_IOU, _ELSEWHERE_IOU = 0.35, 0.1
 _EPOCHS = 60
+# Side of composed frames.
+_COMPOSED_PX = 416
 _NOISE = 0.05
 
 
@@ -106,8 +106,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
         frames = "training frames; a fifth as many for validation (%(default)s)"
         add("--frames", type=int, default=1000, help=frames)
-        add("--photographs", type=Path, metavar="DIR", help="also this folder of sender.train.photographs.dataset")
-        add("--size", type=int, default=416, help="side of composed frames (default: %(default)s)")
+        add("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
 
     def prepare(self) -> VerifierNet:
         options = self.options
@@ -116,8 +115,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        # Of composed frames alone, the trunk's statistics tell how they were composed.
-        return self.or_shipped(VerifierNet(VerifierConfig(summary=bool(options.photographs))))
+        return self.or_shipped(VerifierNet(VerifierConfig(summary=True)))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
         return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]
@@ -146,9 +144,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         return scores
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
-        options = self.options
-        flags = " --photographs photographs" if options.photographs else ""
-        command = f"python -m sender.train.verifier --frames {options.frames} --size {options.size}{flags}"
+        command = f"python -m sender.train.verifier --frames {self.options.frames} --photographs photographs"
         return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
 
@@ -179,17 +175,15 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
     Those of `openimages` are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
-    composed = composed_frames(options.data, split, options.size, rng)
+    composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
     yield from (composed() for _ in range(count))
-    if options.photographs:
-        photographs = PhotographDataset(options.photographs, "val")
-        yield from photograph_frames(photographs, "openimages" if split == "train" else "people")
+    photographs = PhotographDataset(options.photographs, "val")
+    yield from photograph_frames(photographs, "openimages" if split == "train" else "people")
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
     """Examples from `frames_of`, or from `--out` if they were gathered before."""
-    kind = "-photographs" if options.photographs else ""
-    file = options.out / f"examples-{split}-{options.seed}-{frames}{kind}.npz"
+    file = options.out / f"examples-{split}-{options.seed}-{frames}.npz"
     if not file.exists():
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE

@@ -4,7 +4,6 @@ Needs a few minutes.  A new wardrobe or another body needs new bindings.
 
 Examples:
   python -m common.synthetic.clothed.fit_bindings
-  python -m common.synthetic.clothed.fit_bindings --garment made_skirt
 """
 
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ from common.synthetic.clothed.binding import (
     BindingFitter,
     GarmentBinding,
     OuterSurface,
-    load_bindings,
     save_bindings,
 )
 from common.synthetic.clothed.shell import ExposureMeter, Shell, ShellMaker
@@ -136,19 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of("python -m common.synthetic.clothed.fit_bindings", __doc__)
     parser.add_argument("--out", type=Path, default=BINDINGS_FILE, help="file to write (default: that of the package)")
-    parser.add_argument(
-        "--garment", action="append", metavar="NAME", help="fit this one only, keep the others in --out"
-    )
     options = parser.parse_args(arguments)
 
     def work() -> None:
         model = BodyModel.load()
         canvas = Canvas.from_model(model)
         studio = BindingStudio(model, Renderer(canvas))
-        bindings = load_bindings(options.out) if options.garment else {}
+        bindings: dict[str, GarmentBinding] = {}
         for garment in Wardrobe.load(canvas).all():
-            if options.garment and garment.name not in options.garment:
-                continue
             bindings[garment.name] = studio.fit(garment)
             print(f"{garment.name}: {len(bindings[garment.name].vertices)} vertices of the template", flush=True)
         save_bindings(bindings, options.out)

@@ -40,13 +40,6 @@ class DatasetPreset:
     closeups: float = 0.0
     lenses: tuple[float, float, float] = (2.0, 0.55, 8.0)
 
-    def __post_init__(self) -> None:
-        if abs(sum(self.recipes) - 1) > 1e-9:
-            raise ValueError(f"the shares of the recipes sum to {sum(self.recipes)}, not to 1")
-        shares = (self.facing, self.whole, self.bystanders, 1.5 * self.occluders)
-        if not all(0 <= share <= 1 for share in (*shares, self.seated, self.closeups)):
-            raise ValueError("shares and probabilities must be in 0…1")
-
 
 EVERYDAY = DatasetPreset("everyday", (0.85, 0.10, 0.05, 0.0), True, 0.75, 0.90, 0.20, 0.10)
 WIDE = DatasetPreset("wide", (0.55, 0.15, 0.20, 0.10), False, 0.60, 0.62, 0.25, 0.22)

@@ -34,29 +34,21 @@ class RendererUnavailable(UsageError):
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera.
+    """A pinhole camera whose principal point is the centre of the image.
 
     Args:
         width: pixels of the rendered image.
         height: pixels of the rendered image.
         focal_px: focal length in pixels.
-        centre_px: principal point; by default the centre of the image.
     """
 
     width: int
     height: int
     focal_px: float
-    centre_px: tuple[float, float] | None = None
 
     def clip_row(self) -> tuple[float, float, float, float]:
         """Focal lengths and principal point in clip units (−1…1)."""
-        x, y = self.centre_px or (self.width / 2, self.height / 2)
-        return (
-            2 * self.focal_px / self.width,
-            2 * self.focal_px / self.height,
-            2 * x / self.width - 1,
-            2 * y / self.height - 1,
-        )
+        return 2 * self.focal_px / self.width, 2 * self.focal_px / self.height, 0.0, 0.0
 
 
 @dataclass(frozen=True, eq=False)

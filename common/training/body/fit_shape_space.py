@@ -29,6 +29,7 @@ from common.training.body.surface_points import surface_places
 
 Array = npt.NDArray[Any]
 _SEED = 20261120
+_PEOPLE = 4096
 _ADULT_SHARE = 0.88
 
 
@@ -95,9 +96,8 @@ def _places(space: dict[str, Array]) -> dict[str, Array]:
 def main() -> None:
     parser = parser_of("python -m common.training.body.fit_shape_space", __doc__)
     parser.add_argument("--out", type=Path, default=SHAPE_SPACE_FILE, help="file to write (default: the package's)")
-    parser.add_argument("--count", type=int, default=4096, help="people to sample (default: %(default)s)")
     options = parser.parse_args()
-    arrays = fit(options.count)
+    arrays = fit(_PEOPLE)
     arrays |= _places(arrays)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_file(arrays, options.out)

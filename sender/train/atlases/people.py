@@ -1,6 +1,5 @@
 """Rendered people who turn around before a camera, and the camera that observes their texture atlases."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,27 +131,24 @@ def perfect_output(part: ByteArray, crop: CropBox) -> PerceptionOutput:
     return PerceptionOutput(**(unused | used))
 
 
-class AtlasPeople:
+class AtlasPeople(TexturePeople):
     """Rendered people and the camera that observes their atlases.
+
+    Args:
+        seed: within the split's seeds.
 
     Raises:
         RendererUnavailable: OpenGL is not available.
     """
 
     def __init__(self, split: Split, seed: int, count: int) -> None:
-        body = BodyModel.load()
-        self.layout = AtlasLayout.from_body(body)
-        self._camera = AtlasCamera(self.layout, body.faces.numpy(), body.vertex_region.numpy())
-        self._seed = SEED_RANGES[split].start + seed
-        self._people = TexturePeople(body, self._seed, count, split)
+        super().__init__(BodyModel.load(), SEED_RANGES[split].start + seed, count, split)
+        self.layout = AtlasLayout.from_body(self.body)
+        self._camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
 
     def rng(self, person: int, purpose: int) -> np.random.Generator:
         """The randomness of one person for one purpose."""
         return np.random.default_rng([self._seed, person, purpose])
-
-    def pictures(self, person: int, yaws: Sequence[float]) -> list[TexturePicture]:
-        """See `TexturePeople.pictures`."""
-        return self._people.pictures(person, list(yaws))
 
     def view(self, picture: TexturePicture, image: Image) -> AtlasView:
         """What the lit or the unlit image of a picture shows of the atlas."""

@@ -1,8 +1,9 @@
 """Perception's scores, with units: for the training log and the manifest."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from common.weights.devices import device_of, fast_autocast
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch
 from sender.train.photographs.crops import PhotographCrops
+
+Truth = TypeVar("Truth", CropBatch, PhotographCrops)
 
 
 def joint_errors_mm(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
@@ -42,74 +45,40 @@ def intersection_over_union(predicted_BHW: Tensor, true_BHW: Tensor) -> Tensor:
     return intersection / union.clamp_min(1.0)
 
 
-def keypoints_within(predicted_BJ2: Tensor, truth: CropBatch, share: float) -> tuple[float, float]:
-    """Numbers of visible keypoints within `share` of the longer side of the person's box, and of visible keypoints."""
-    visible = truth.visible > 0
-    points = truth.keypoints_2d
-    span = (points.amax(dim=1) - points.amin(dim=1)).amax(dim=-1, keepdim=True)
-    hit = (predicted_BJ2 - points).norm(dim=-1) <= share * span
-    return float((hit & visible).sum()), float(visible.sum())
-
-
-@dataclass(slots=True)
-class Sums:
-    """Running sums over a data set; `heat` is of the keypoints head, `pose` of the pose head."""
-
-    people: float = 0.0
-    mpjpe_heat: float = 0.0
-    mpjpe_pose: float = 0.0
-    pa_heat: float = 0.0
-    pa_pose: float = 0.0
-    iou: float = 0.0
-    depth: float = 0.0
-    hits_10: float = 0.0
-    hits_05: float = 0.0
-    visible: float = 0.0
-
-    def add(self, output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> None:
-        matrices = rotation_6d_to_matrix(output.rotations_6d)
-        origin = torch.zeros_like(truth.translation)
-        posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-        true_mask = truth.mask > 0.5
-        self.people += len(truth)
-        self.mpjpe_heat += joint_errors_mm(output.joints_3d, truth.relative_joints).sum().item()
-        self.mpjpe_pose += joint_errors_mm(posed, truth.relative_joints).sum().item()
-        self.pa_heat += joint_errors_mm(procrustes(output.joints_3d, truth.joints_3d), truth.joints_3d).sum().item()
-        self.pa_pose += joint_errors_mm(procrustes(posed, truth.joints_3d), truth.joints_3d).sum().item()
-        self.iou += intersection_over_union(output.mask_logits > 0, true_mask).sum().item()
-        error = ((output.depth - truth.depth).abs() * true_mask).sum(dim=(-2, -1))
-        self.depth += (error / true_mask.sum(dim=(-2, -1)).clamp_min(1)).sum().item() * 1000.0
-        self.hits_10 += keypoints_within(output.keypoints_2d, truth, 0.10)[0]
-        hits, visible = keypoints_within(output.keypoints_2d, truth, 0.05)
-        self.hits_05 += hits
-        self.visible += visible
-
-    def scores(self) -> dict[str, float]:
-        """Means by name, with units in the names."""
-        means = {
-            "mpjpe_joints_mm": self.mpjpe_heat,
-            "mpjpe_pose_mm": self.mpjpe_pose,
-            "pa_mpjpe_joints_mm": self.pa_heat,
-            "pa_mpjpe_pose_mm": self.pa_pose,
-            "mask_iou": self.iou,
-            "depth_mm": self.depth,
-        }
-        scores = {name: value / max(self.people, 1.0) for name, value in means.items()}
-        visible = max(self.visible, 1.0)
-        scores["pck10"], scores["pck05"] = self.hits_10 / visible, self.hits_05 / visible
-        return {name: round(value, 4) for name, value in scores.items()}
+def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> dict[str, Tensor]:
+    """(B,) scores of each person, with units in the names; `joints` are of the keypoints head."""
+    matrices = rotation_6d_to_matrix(output.rotations_6d)
+    origin = torch.zeros_like(truth.translation)
+    posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
+    mask, joints, true = truth.mask > 0.5, output.joints_3d, truth.joints_3d
+    depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
+    return {
+        "mpjpe_joints_mm": joint_errors_mm(joints, truth.relative_joints),
+        "mpjpe_pose_mm": joint_errors_mm(posed, truth.relative_joints),
+        "pa_mpjpe_joints_mm": joint_errors_mm(procrustes(joints, true), true),
+        "pa_mpjpe_pose_mm": joint_errors_mm(procrustes(posed, true), true),
+        "mask_iou": intersection_over_union(output.mask_logits > 0, mask),
+        "depth_mm": 1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1),
+    }
 
 
 @torch.no_grad()
 def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Scores of `net` over crops."""
-    sums = Sums()
+    """Mean scores of `net` over crops, and PCK of the visible keypoints."""
+    people: dict[str, list[Tensor]] = defaultdict(list)
+    errors, visible = [], []
     for output, truth in _outputs(net, batches):
-        sums.add(output, truth, kinematics)
-    return sums.scores()
+        for name, score in person_scores(output, truth, kinematics).items():
+            people[name].append(score)
+        errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, torch.ones_like(truth.visible)))
+        visible.append(truth.visible > 0)
+    scores = {name: float(torch.cat(each).mean()) for name, each in people.items()}
+    error, counted = torch.cat(errors), torch.cat(visible)
+    scores |= {f"pck{100 * share:02.0f}": _share(error <= share, counted) for share in (0.1, 0.05)}
+    return {name: round(value, 4) for name, value in scores.items()}
 
 
-def _outputs(net: nn.Module, batches: Iterable[CropBatch]) -> Iterator[tuple[PerceptionOutput, CropBatch]]:
+def _outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[PerceptionOutput, Truth]]:
     net.eval()
     device = device_of(net)
     for crops in batches:
@@ -127,13 +96,8 @@ _CALIBRATION_BINS = 10
 @torch.no_grad()
 def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[str, float]:
     """PCK of all labelled keypoints, of each joint, and how well the probability of visibility is calibrated."""
-    net.eval()
     errors, labelled, probability, visible = [], [], [], []
-    device = device_of(net)
-    for crops in batches:
-        truth = on_device(crops, device)
-        with fast_autocast(device.type):
-            output = net(truth.image)
+    for output, truth in _outputs(net, batches):
         errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, truth.labelled))
         labelled.append(truth.labelled > 0)
         probability.append(output.visible_logit.float().sigmoid())

@@ -1,4 +1,4 @@
-"""The detector's scores: on composed frames, and on the photographs that are held back from training."""
+"""The detector's scores on the photographs that are held back from training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ from common.arrays import BoolArray, FloatArray, Image
 from common.weights.devices import device_of, fast_autocast
 from sender.perception.inference.detector import Letterbox, letterboxed, peaks
 from sender.perception.inference.predictor import as_bytes, unit
-from sender.train.frames.composed import FrameBatch
 from sender.train.photographs.dataset import Photograph, PhotographDataset, Source
 from sender.train.photographs.frames import PanoramaFrames
 
@@ -184,29 +183,3 @@ def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int)
 
 def _heights(item: Photograph) -> FloatArray:
     return np.asarray(item.boxes[:, 3] - item.boxes[:, 1], np.float32)
-
-
-@torch.no_grad()
-def composed_scores(
-    net: nn.Module, batches: Iterator[FrameBatch], count: int, threshold: float = 0.35
-) -> dict[str, float]:
-    """Recall at IoU 0.5, false detections a frame and mean IoU of the people found, over `count` batches."""
-    net.eval()
-    people = found = false = frames = 0
-    overlap = 0.0
-    for truth, _ in zip(batches, range(count), strict=False):
-        heat, boxes = _on_host(net, truth.image)
-        for row in range(len(heat)):
-            detected, _scores = peaks(heat[row].sigmoid(), boxes[row], threshold)
-            true = torch.unique(truth.boxes[row][:, truth.heat[row] == 1.0].T, dim=0)
-            pairs = box_iou(true, detected)
-            best = pairs.amax(dim=1) if len(detected) else torch.zeros(len(true))
-            hits = int((best >= 0.5).sum())
-            people, found, frames = people + len(true), found + hits, frames + 1
-            false += max(0, len(detected) - hits)
-            overlap += float(best[best >= 0.5].sum())
-    return {
-        "found": round(found / max(people, 1), 4),
-        "false_per_frame": round(false / max(frames, 1), 4),
-        "iou": round(overlap / max(found, 1), 4),
-    }

@@ -7,7 +7,6 @@ each source, 100 in 604 pictures are the validation split: those whose names hav
 Examples:
   python -m sender.train.photographs.dataset --people data/people --openimages data/openimages
   python -m sender.train.photographs.dataset --people data/people --out photographs
-  python -m sender.train.photographs.dataset --people data/people --out small --side 320
 """
 
 import argparse
@@ -37,6 +36,8 @@ PSEUDO = 3
 """Label of a keypoint that `sender.train.photographs.pseudo_keypoints` has placed; whether it is visible is unknown."""
 
 _FORMAT = 3
+# Longest side of a stored picture; larger ones are scaled down, panoramas never.
+_SIDE_PX = 640
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
 
@@ -161,12 +162,11 @@ def read_panoramas(directory: Path) -> Iterator[Photograph]:
 _READERS = {"people": read_people, "openimages": read_openimages, "panoramas": read_panoramas}
 
 
-def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
+def convert(folders: dict[Source, Path], out: Path) -> int:
     """Writes the photographs of several sources to `out`, and gives their number.
 
     Args:
         out: folder to write to; an earlier one is replaced.
-        side: longest side of a stored picture in pixels; larger ones are scaled down, panoramas never.
 
     Raises:
         SourceError: a picture or an annotation is missing.
@@ -176,7 +176,7 @@ def convert(folders: dict[Source, Path], out: Path, side: int) -> int:
     offset = 0
     with atomic_replacement(out / PIXELS) as partial, open(partial, "wb") as pixels:
         for source, folder in folders.items():
-            photographs = [scaled(item, side) for item in _READERS[source](folder)]
+            photographs = [scaled(item, _SIDE_PX) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
             for item in photographs:
                 stored = item.image.tobytes()
@@ -270,16 +270,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.photographs.dataset", __doc__)
     add_source_flags(parser)
     parser.add_argument("--out", type=Path, default=Path("photographs"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--side", type=int, default=640, help="longest side of a stored picture (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if options.side < 1:
-        parser.error("--side is a number from 1")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     options = parse()
-    count = convert(source_folders(options), options.out, options.side)
+    count = convert(source_folders(options), options.out)
     print(f"{count} photographs in {options.out}")
 
 

@@ -9,7 +9,6 @@ The folder that it writes has the pixels of the other (a hard link where the dis
 
 Examples:
   python -m sender.train.photographs.pseudo_keypoints --photographs photographs --out photographs-pseudo
-  python -m sender.train.photographs.pseudo_keypoints --photographs photographs --out photographs-pseudo --sigma 0.05
 """
 
 import argparse
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.arrays import BoolArray, FloatArray
 from common.errors import UsageError, exit_code_of
@@ -37,6 +35,9 @@ from sender.train.photographs.false_proposals import FalseProposals
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48
+# Keypoints of a larger standard deviation, crop units, are left out: of the held-back ones, 0.649 are kept, of which
+# 0.901 are within 0.10.
+_MOST_SIGMA = 0.067
 # People whose mean standard deviation is larger, crop units, get no keypoint: their boxes may hold somebody else.
 _MOST_MEAN_SIGMA = 0.15
 # People read together, which bounds the memory of the maps.
@@ -57,15 +58,11 @@ class Reading:
     sigma: FloatArray
     inside: BoolArray
 
-    def kept(self, most_sigma: float) -> BoolArray:
-        """(17,) keypoints that are certain enough, of a person who is."""
-        certain = self.inside & (self.sigma <= most_sigma)
-        return np.asarray(certain & (self.sigma.mean() <= _MOST_MEAN_SIGMA), np.bool_)
-
-    def keypoints(self, most_sigma: float) -> FloatArray:
-        """(17, 3) x, y and label, `PSEUDO`; 0 where it is not certain enough."""
+    def keypoints(self) -> FloatArray:
+        """(17, 3) x, y and label, `PSEUDO`; 0 where it is not certain enough, or the person is not."""
+        kept = self.inside & (self.sigma <= _MOST_SIGMA) & (self.sigma.mean() <= _MOST_MEAN_SIGMA)
         labelled = np.concatenate([self.places, np.full((len(self.places), 1), PSEUDO)], axis=1)
-        return np.asarray(labelled * self.kept(most_sigma)[:, None], np.float32)
+        return np.asarray(labelled * kept[:, None], np.float32)
 
 
 def large_people(item: Photograph) -> list[int]:
@@ -96,7 +93,7 @@ def labelled_entry(entry: dict[str, Any], people: Sequence[int], keypoints: Sequ
     return {**entry, "keypoints": everybody.round(1).tolist()}
 
 
-def convert(photographs: Path, out: Path, perception: Perception, most_sigma: float) -> tuple[int, int]:
+def convert(photographs: Path, out: Path, perception: Perception) -> tuple[int, int]:
     """Writes the folder with keypoints for the people of `openimages`; gives the numbers of these and of keypoints.
 
     Args:
@@ -116,7 +113,7 @@ def convert(photographs: Path, out: Path, perception: Perception, most_sigma: fl
     for index in dataset.indices("openimages"):
         item = dataset[index]
         people = large_people(item)
-        keypoints = [seen.keypoints(most_sigma) for seen in read(perception, item, people)]
+        keypoints = [seen.keypoints() for seen in read(perception, item, people)]
         entry = document["photographs"][rows[index]]
         document["photographs"][rows[index]] = labelled_entry(entry, people, keypoints)
         counts += [sum(one.any() for one in keypoints), sum(int((one[:, 2] > 0).sum()) for one in keypoints)]
@@ -142,25 +139,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.photographs.pseudo_keypoints", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument(
-        "--sigma",
-        type=float,
-        default=0.067,
-        help="largest standard deviation of a keypoint that is kept, crop units; of the held-back keypoints, the "
-        "default keeps 0.649, of which 0.901 are within 0.10 (%(default)s)",
-    )
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if options.sigma <= 0:
-        parser.error("--sigma is a number above 0")
-    return options
+    return parser.parse_args(arguments)
 
 
 def main() -> None:
     options = parse()
-    torch.set_num_threads(options.threads)
     perception = Perception.load()
-    count, keypoints = convert(options.photographs, options.out, perception, options.sigma)
+    count, keypoints = convert(options.photographs, options.out, perception)
     usable = len(people_of(PhotographDataset(options.out, "train"), source="openimages"))
     print(f"{keypoints} keypoints of {count} people in {options.out}; {usable} of them can be trained on")
 
