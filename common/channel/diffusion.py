@@ -8,7 +8,6 @@ nearer to the original in the features of perception than several, which invent 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from common.channel.model import Reconstruction
 from common.imaging.layers import Blocks, upsampling
 from common.imaging.transforms import LATENT_SCALE
 from common.weights.loader import load_recorded
-from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "picture_diffusion"
 KIND = "picture_diffusion"
@@ -135,6 +133,6 @@ def completed(network: DiffusionDecoder, state: Reconstruction) -> Tensor:
     return pictures
 
 
-def load_decoder(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> DiffusionDecoder:
+def load_decoder() -> DiffusionDecoder:
     """The trained diffusion decoder. Raises WeightsError if the weights are missing, damaged or of another version."""
-    return load_recorded(name, KIND, DiffusionDecoderConfig, DiffusionDecoder, directory)
+    return load_recorded(WEIGHTS_NAME, KIND, DiffusionDecoderConfig, DiffusionDecoder)

@@ -2,7 +2,6 @@
 
 import math
 from fractions import Fraction
-from pathlib import Path
 
 import torch
 
@@ -21,15 +20,14 @@ from common.imaging.grid import latent_grid
 from common.imaging.transforms import as_image, padded
 from common.weights.devices import fast_autocast
 from common.weights.loader import load_recorded
-from common.weights.manifest import WEIGHTS_DIRECTORY
 
 WEIGHTS_NAME = "image_channel"
 KIND = "image_channel"
 
 
-def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> ImageChannel:
+def load_network() -> ImageChannel:
     """The trained image channel. Raises WeightsError if the weights are missing, damaged or of another version."""
-    return load_recorded(name, KIND, ImageChannelConfig, ImageChannel, directory)
+    return load_recorded(WEIGHTS_NAME, KIND, ImageChannelConfig, ImageChannel)
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import Float64Array, FloatArray, IntArray
+from common.arrays import Float64Array, IntArray
 from common.io.regular_file import open_regular
 from receiver.mesh.glb import HEAD_BYTES, GlbReader, Node, document_bytes
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -125,25 +125,13 @@ def _near(points: npt.NDArray[np.floating[Any]]) -> bool:
 
 
 def _body(file: GlbReader) -> BodyFile:
-    vertices: FloatArray = file.array(file.attributes["POSITION"]).reshape(-1, 3)
-    faces = file.array(file.primitive["indices"]).reshape(-1, 3).astype(np.int32)
-    joints = file.array(file.attributes["JOINTS_0"]).reshape(len(vertices), -1)
-    weights = file.array(file.attributes["WEIGHTS_0"]).reshape(len(vertices), -1)
-    pose = _pose(file.document)
-    if not len(faces) or faces.max() >= len(vertices) or joints.max() >= len(pose.names):
-        raise ValueError("its mesh has no faces, or names vertices or joints that do not exist")
-    if not (_near(vertices) and (weights >= 0).all() and np.isfinite(weights).all() and weights.any(axis=1).all()):
+    pose, (mesh, texture) = _pose(file.document), file.mesh()
+    count = len(mesh.vertices)
+    joints, weights = (file.array(file.attributes[name]).reshape(-1, 4)[:count] for name in ("JOINTS_0", "WEIGHTS_0"))
+    if len(joints) != count or len(weights) != count or joints.max() >= len(pose.names):
+        raise ValueError("its mesh has vertices that no joint moves, or names joints that do not exist")
+    if not (_near(mesh.vertices) and (weights >= 0).all() and np.isfinite(weights).all() and weights.any(axis=1).all()):
         raise ValueError("its mesh has numbers that are not finite, or too large, or vertices that no joint moves")
     parents: IntArray = np.array(pose.parents, np.int64)
     skeleton = Skeleton(pose.names, parents, joints.astype(np.uint8), weights.astype(np.float32))
-    colours, textured = file.colours(), file.texture()
-    if textured is None:
-        return BodyFile(pose, SurfaceMesh(vertices, faces, colours), skeleton)
-    coordinates, jpeg = textured
-    original = originals(vertices)
-    count = int(original.max()) + 1
-    if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
-        raise ValueError("its texture is of another mesh")
-    mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), None if colours is None else colours[:count])
-    texture = MeshTexture(TextureCorners(original, coordinates, faces), jpeg, file.unseen_share())
-    return BodyFile(pose, mesh, skeleton.at(np.arange(count)), texture)
+    return BodyFile(pose, mesh, skeleton, texture)

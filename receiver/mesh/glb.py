@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
-from receiver.mesh.mesh_texture import MeshTexture, sample_jpeg
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
@@ -205,33 +205,38 @@ class GlbReader:
         self.primitive: Node = self.document["meshes"][0]["primitives"][0]
         self.attributes: dict[str, int] = self.primitive["attributes"]
 
+    def mesh(self) -> tuple[SurfaceMesh, MeshTexture | None]:
+        """The y-up mesh without the copies of its vertices on seams of the texture, and the texture."""
+        vertices: FloatArray = self.array(self.attributes["POSITION"]).reshape(-1, 3)
+        faces = self.array(self.primitive["indices"]).reshape(-1, 3).astype(np.int32)
+        if not len(faces) or faces.max() >= len(vertices):
+            raise ValueError("its mesh has no faces, or names vertices that do not exist")
+        if "TEXCOORD_0" not in self.attributes:
+            return SurfaceMesh(vertices, faces, self._vertex_colours()), None
+        coordinates: FloatArray = self.array(self.attributes["TEXCOORD_0"]).reshape(-1, 2)
+        jpeg = self._view(self.document["images"][0]["bufferView"])
+        original = originals(vertices)
+        count = int(original.max()) + 1
+        if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
+            raise ValueError("its texture is of another mesh")
+        colours = sample_jpeg(jpeg, coordinates[:count])
+        mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), colours)
+        return mesh, MeshTexture(TextureCorners(original, coordinates, faces), jpeg, self._unseen_share())
+
     def array(self, accessor: int) -> npt.NDArray[Any]:
         """The numbers of an accessor of tightly packed elements, which is how `GlbWriter` packs them."""
         described = self.document["accessors"][accessor]
         return np.frombuffer(self._view(described["bufferView"]), _DTYPES[described["componentType"]])
 
-    def texture(self) -> tuple[FloatArray, bytes] | None:
-        """Texture coordinates (V, 2), and the picture (JPEG); None without a texture."""
-        if "TEXCOORD_0" not in self.attributes or not self.document.get("images"):
-            return None
-        coordinates: FloatArray = self.array(self.attributes["TEXCOORD_0"]).reshape(-1, 2)
-        return coordinates, self._view(self.document["images"][0]["bufferView"])
-
-    def colours(self) -> ByteArray | None:
-        """(V, 3) sRGB colours, those of a texture at its vertices; None without colours."""
-        if (texture := self.texture()) is not None:
-            coordinates, jpeg = texture
-            return sample_jpeg(jpeg, coordinates)
+    def _vertex_colours(self) -> ByteArray | None:
+        """(V, 3) sRGB; None without colours."""
         if "COLOR_0" not in self.attributes:
             return None
-        linear = self.array(self.attributes["COLOR_0"])
-        # Files of earlier versions have 16 bits and alpha.
-        linear = linear.reshape(-1, 4)[:, :3] / 65535.0 if linear.dtype == np.uint16 else linear.reshape(-1, 3)
-        linear = np.nan_to_num(linear).clip(0, 1)
+        linear = np.nan_to_num(self.array(self.attributes["COLOR_0"]).reshape(-1, 3)).clip(0, 1)
         srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        return np.round(255.0 * srgb).astype(np.uint8)
+        return np.asarray(np.round(255.0 * srgb), np.uint8)
 
-    def unseen_share(self) -> float | None:
+    def _unseen_share(self) -> float | None:
         """What the file says of its texture (`MeshTexture.unseen_share`); None if it says nothing, or no share."""
         share = self.document["asset"].get("extras", {}).get("unseen_share")
         return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None

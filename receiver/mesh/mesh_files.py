@@ -7,20 +7,17 @@ is at the origin and looks along −z.  Units are metres.
 
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import FloatArray
 from common.io.regular_file import read_regular
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.glb import GlbReader, static_mesh_glb
-from receiver.mesh.mesh_texture import MeshTexture, originals
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.plain_meshes import obj, ply
 from receiver.mesh.triangle_mesh import SurfaceMesh
-
-if TYPE_CHECKING:
-    import trimesh
 
 _MAX_BYTES = 256_000_000
 
@@ -49,12 +46,16 @@ def encode_mesh(mesh: SurfaceMesh, mesh_format: str, texture: MeshTexture | None
 def read_mesh(path: Path) -> SurfaceMesh:
     """Reads a file of a triangle mesh into camera space. Raises ValueError if it is missing, a link or no such."""
     try:
-        return _mesh(read_regular(path, _MAX_BYTES), path.suffix)
+        mesh = _mesh(read_regular(path, _MAX_BYTES), path.suffix)
     except Exception as error:  # trimesh passes on any exception of its parsers
         raise ValueError(f"cannot read a mesh from {path}: {error}") from error
+    return SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)
 
 
 def _mesh(content: bytes, suffix: str) -> SurfaceMesh:
+    """The y-up mesh of a file."""
+    if suffix == ".glb":
+        return GlbReader(content).mesh()[0]
     # Not imported before a mesh is read: the receiver only writes them, and trimesh takes a tenth of its start.
     import trimesh
 
@@ -62,18 +63,7 @@ def _mesh(content: bytes, suffix: str) -> SurfaceMesh:
     loaded = trimesh.load_mesh(BytesIO(content), suffix.removeprefix("."), process=False)
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise ValueError("it contains no triangle mesh")
-    vertices, faces = loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32)
-    colours = GlbReader(content).colours() if suffix == ".glb" else _colours(loaded)
-    if loaded.visual is not None and loaded.visual.kind == "texture":
-        original = originals(vertices)
-        count, faces = int(original.max()) + 1, original[faces].astype(np.int32)
-        vertices, colours = vertices[:count], None if colours is None else colours[:count]
-    return SurfaceMesh(to_y_up(vertices), faces, colours)
-
-
-def _colours(loaded: "trimesh.Trimesh") -> ByteArray | None:
-    """(V, 3) vertex colours of a format without materials: where a mesh has one, trimesh ignores them."""
     visual: Any = loaded.visual
-    if visual is None or visual.kind != "vertex":
-        return None
-    return np.asarray(visual.vertex_colors[:, :3], dtype=np.uint8)
+    coloured = visual is not None and visual.kind == "vertex"
+    colours = np.asarray(visual.vertex_colors[:, :3], np.uint8) if coloured else None
+    return SurfaceMesh(loaded.vertices.astype(np.float32), loaded.faces.astype(np.int32), colours)

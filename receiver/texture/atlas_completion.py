@@ -1,6 +1,6 @@
 """Estimates the colours of what no camera has seen of a person, from what has been seen of them: a conditional flow.
 
-    known texels ─ their mirror points ─ smooth filling f ─┬─ network, K steps ─ r ─ f + σ r
+    known texels ─ their mirror points ─ smooth filling f ─┬─ network, one step ─ r ─ f + σ r
                                              noise ────────┘
     f + σ r, joined across the cuts of the atlas and to what is known (`receiver/texture/chart_joining.py`) ─ estimate
 
@@ -12,9 +12,7 @@ in an atlas, so the network has a learned value for each place, and attention be
 Shapes: B people, s = `COMPLETION_SIZE`, S = `ATLAS_SIZE`.
 """
 
-import itertools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -30,7 +28,6 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
 from common.weights.loader import load_recorded
-from common.weights.manifest import WEIGHTS_DIRECTORY
 from receiver.texture.chart_joining import ChartJoiner, cuts_of
 
 COMPLETION_SIZE = 128
@@ -38,8 +35,6 @@ WEIGHTS_NAME = "atlas_completion"
 KIND = "atlas_completion"
 DIFFERENCE = 0.15
 """Standard deviation σ of true colours around the smooth filling, 0…1."""
-DEFAULT_STEPS = 1
-"""One step gives the mean of what is plausible; more invent detail, and are farther from validation people."""
 CONDITION_CHANNELS = 6
 _SCALE = ATLAS_SIZE // COMPLETION_SIZE
 _TIME_FEATURES = 2
@@ -199,24 +194,23 @@ class Condition:
 
 
 @torch.no_grad()
-def sample(network: CompletionNetwork, condition: Tensor, generator: torch.Generator, steps: int) -> Tensor:
-    """Differences r (B, 3, s, s) by Euler steps along the flow, for conditions (B, 6, s, s); one step: the mean."""
-    shape = (len(condition), 3, COMPLETION_SIZE, COMPLETION_SIZE)
-    point = torch.randn(shape, generator=generator).to(condition.device)
-    for now, then in itertools.pairwise(torch.linspace(1, 0, steps + 1).tolist()):
-        estimate = network(point, condition, condition.new_full((len(condition),), now))
-        point = estimate + (point - estimate) * (then / now)
-    return point
+def estimated(network: CompletionNetwork, condition: Tensor, generator: torch.Generator) -> Tensor:
+    """Differences r (B, 3, s, s) for conditions (B, 6, s, s), by one Euler step: the mean of what is plausible.
+
+    More steps invent detail, and are farther from validation people.
+    """
+    noise = torch.randn(len(condition), 3, COMPLETION_SIZE, COMPLETION_SIZE, generator=generator).to(condition.device)
+    difference: Tensor = network(noise, condition, condition.new_ones(len(condition)))
+    return difference
 
 
 class AtlasCompletion:
-    """The trained network, for one person at a time; may be used by several threads (`steps`: network passes)."""
+    """The trained network, for one person at a time; may be used by several threads."""
 
-    def __init__(self, network: CompletionNetwork, layout: AtlasLayout, steps: int = DEFAULT_STEPS) -> None:
+    def __init__(self, network: CompletionNetwork, layout: AtlasLayout) -> None:
         self._network = network.eval()
         self._layout = CoarseLayout.from_layout(layout)
         self._joiner = ChartJoiner(self._layout.skin, cuts_of(layout, _SCALE))
-        self._steps = steps
 
     @classmethod
     def load(cls, layout: AtlasLayout) -> Self:
@@ -228,12 +222,12 @@ class AtlasCompletion:
         colours, known = reduced(texture.colours, texture.known, _SCALE)
         condition = Condition.from_colours(self._layout, colours, known)
         generator = torch.Generator().manual_seed(_SEED)
-        difference = sample(self._network, condition.channels[None], generator, self._steps)[0]
+        difference = estimated(self._network, condition.channels[None], generator)[0]
         estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
         whole = np.rint(self._joiner.joined(estimate, colours, known)).clip(0, 255).astype(np.uint8)
         return np.asarray(whole.reshape(-1, 3)[self._layout.nearest])
 
 
-def load_network(name: str = WEIGHTS_NAME, directory: Path = WEIGHTS_DIRECTORY) -> CompletionNetwork:
+def load_network() -> CompletionNetwork:
     """The trained network. Raises WeightsError if the weights are missing, damaged or of another version."""
-    return load_recorded(name, KIND, CompletionConfig, CompletionNetwork, directory)
+    return load_recorded(WEIGHTS_NAME, KIND, CompletionConfig, CompletionNetwork)

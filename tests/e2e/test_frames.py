@@ -39,7 +39,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def count_colours(mesh: Path) -> int:
     """Number of different vertex colours."""
-    colours = GlbReader(mesh.read_bytes()).colours()
+    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
     assert colours is not None
     return len(np.unique(colours, axis=0))
 
@@ -101,7 +101,7 @@ def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
 
 def body_colours(mesh: Path) -> FloatArray:
     """(V, 3) colours of the vertices of a body, which are the same ones for everybody, 0…1."""
-    colours = GlbReader(mesh.read_bytes()).colours()
+    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
     assert colours is not None
     return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
 

@@ -117,7 +117,7 @@ def test_program_sends_pictures_to_a_sender_until_it_is_stopped(jpeg: bytes, tmp
     assert [line["source"] for line in lines] == ["one.jpg", "two.jpg"]
     for line in lines:
         (person,) = line["people"]
-        colours = GlbReader((out / person["surface"]).read_bytes()).colours()
+        colours = GlbReader((out / person["surface"]).read_bytes()).mesh()[0].colours
         assert colours is not None and len(np.unique(colours, axis=0)) > 200
 
 

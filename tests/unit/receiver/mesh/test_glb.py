@@ -29,10 +29,10 @@ def test_colours_are_linear() -> None:
 
 def test_read_colours_inverts_the_writer() -> None:
     mesh = box(colours=True)
-    read = GlbReader(static_mesh_glb(mesh)).colours()
+    read = GlbReader(static_mesh_glb(mesh)).mesh()[0].colours
     assert read is not None and mesh.colours is not None
     np.testing.assert_array_equal(read, mesh.colours)
-    assert GlbReader(static_mesh_glb(dataclasses.replace(mesh, colours=None))).colours() is None
+    assert GlbReader(static_mesh_glb(dataclasses.replace(mesh, colours=None))).mesh()[0].colours is None
 
 
 def test_coloured_files_say_that_the_face_is_invented() -> None:
@@ -59,7 +59,7 @@ def test_largest_unseen_share_of_several_counts() -> None:
     for share in (0.2, 0.6, None, 0.4):
         primitive = writer.add_triangles(*textured(share))
     content = writer.to_bytes({"meshes": [{"primitives": [primitive]}]})
-    assert GlbReader(content).unseen_share() == 0.6
+    assert (texture := GlbReader(content).mesh()[1]) is not None and texture.unseen_share == 0.6
 
 
 @pytest.mark.parametrize("said", ["much", None, -0.1, 1.5, float("nan"), [0.5]])
@@ -67,4 +67,4 @@ def test_what_is_no_share_is_not_read(said: object) -> None:
     reader = GlbReader(static_mesh_glb(*textured(0.5)))
     for extras in ({"extras": {"unseen_share": said}}, {}):
         reader.document["asset"] = extras
-        assert reader.unseen_share() is None
+        assert (texture := reader.mesh()[1]) is not None and texture.unseen_share is None

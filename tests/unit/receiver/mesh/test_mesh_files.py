@@ -94,8 +94,8 @@ def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
     jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
     coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
     content = encode_mesh(mesh, "glb", MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), jpeg))
-    textured = GlbReader(content).texture()
-    assert textured is not None and textured[1] == jpeg
+    _, textured = GlbReader(content).mesh()
+    assert textured is not None and textured.jpeg == jpeg
     (tmp_path / "body.glb").write_bytes(content)
     read = read_mesh(tmp_path / "body.glb")
     np.testing.assert_allclose(read.vertices[read.faces], mesh.vertices[mesh.faces], atol=1e-6)

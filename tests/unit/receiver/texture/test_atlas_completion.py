@@ -1,13 +1,10 @@
 """Colours of what nobody has seen, estimated by a network."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from common.body.anatomy import ATLAS_SIZE
-from common.errors import WeightsError
 from common.texture.atlas import AtlasLayout, Texture
 from receiver.texture.atlas_completion import (
     COMPLETION_SIZE,
@@ -15,8 +12,7 @@ from receiver.texture.atlas_completion import (
     AtlasCompletion,
     CoarseLayout,
     Condition,
-    load_network,
-    sample,
+    estimated,
 )
 from receiver.texture.chart_joining import ChartJoiner, cuts_of
 from tests.support.tiny_completion import TINY, tiny_completion
@@ -76,13 +72,13 @@ def test_colours_that_are_not_known_have_no_influence(coarse: CoarseLayout) -> N
 
 def test_estimate_is_the_joined_sum_of_filling_and_difference(layout: AtlasLayout, coarse: CoarseLayout) -> None:
     network, texture = tiny_completion(), half_known(layout)
-    found = AtlasCompletion(network, layout, steps=2).estimate(texture)
+    found = AtlasCompletion(network, layout).estimate(texture)
     assert found.shape == (SIDE, SIDE, 3) and found.dtype == np.uint8
-    np.testing.assert_array_equal(found, AtlasCompletion(network, layout, steps=2).estimate(texture))
+    np.testing.assert_array_equal(found, AtlasCompletion(network, layout).estimate(texture))
     known = texture.known.reshape(SIDE, 4, SIDE, 4).mean((1, 3)) >= 0.4
     colours = texture.colours[::4, ::4]
     condition = Condition.from_colours(coarse, colours, known)
-    difference = sample(network, condition.channels[None], torch.Generator().manual_seed(1), 2)[0]
+    difference = estimated(network, condition.channels[None], torch.Generator().manual_seed(1))[0]
     apart = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
     wanted = ChartJoiner(coarse.skin, cuts_of(layout, 4)).joined(apart, colours, known).clip(0, 255)
     np.testing.assert_allclose(found[coarse.skin], wanted[coarse.skin], atol=1)
@@ -92,19 +88,6 @@ def test_estimate_is_the_joined_sum_of_filling_and_difference(layout: AtlasLayou
     assert difference.abs().max() > 0.01
 
 
-def test_one_step_asks_the_network_once_at_time_one() -> None:
-    times: list[float] = []
-
-    def network(point: torch.Tensor, condition: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        times.extend(time.tolist())
-        return torch.full_like(point, 0.25)
-
-    found = sample(network, torch.zeros(1, 6, SIDE, SIDE), torch.Generator().manual_seed(0), 1)  # type: ignore[arg-type]
-    assert times == [1.0] and bool((found == 0.25).all())
-    sample(network, torch.zeros(1, 6, SIDE, SIDE), torch.Generator().manual_seed(0), 4)  # type: ignore[arg-type]
-    assert times[1:] == [1.0, 0.75, 0.5, 0.25]
-
-
 def test_places_are_told_apart() -> None:
     network = tiny_completion()
     point, condition = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, 6, SIDE, SIDE)
@@ -112,8 +95,3 @@ def test_places_are_told_apart() -> None:
         found = network(point, condition, torch.ones(1))
     assert float(found[..., 40:80, 40:80].std()) > 1e-3
     assert network.config == TINY
-
-
-def test_missing_weights_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError):
-        load_network(directory=tmp_path)

@@ -13,8 +13,16 @@ from common.body.model import BodyModel
 from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
 from common.training.run import parse
+from common.weights.loader import load_recorded
 from receiver.texture import atlas_completion
-from receiver.texture.atlas_completion import COMPLETION_SIZE, DIFFERENCE, load_network
+from receiver.texture.atlas_completion import (
+    COMPLETION_SIZE,
+    DIFFERENCE,
+    KIND,
+    WEIGHTS_NAME,
+    CompletionConfig,
+    CompletionNetwork,
+)
 from tests.support.tiny_completion import TINY, tiny_completion
 from tests.support.training_examples import train_on_gpu
 
@@ -39,7 +47,6 @@ def people(count: int) -> training.ObservedAtlases:
 def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Of a training of a tiny network on four people."""
     monkeypatch.setattr(atlas_completion, "load_network", tiny_completion)
-    monkeypatch.setattr(training, "_VALIDATION_STEPS", (1,))
     for split, count in (("train", 4), ("val", 1)):
         (tmp_path / split).mkdir()
         atlases = people(count)
@@ -53,7 +60,7 @@ def test_goes_on_from_shipped_weights_and_exports(
     out, shipped = tmp_path / "out", tiny_completion()
     _, document = train_on_gpu(monkeypatch, training.AtlasCompletionTraining, out, *flags, "--rate", "1e-6")
     assert (document["samples"], document["people"]) == (4, 4)
-    found = load_network(directory=out / "weights")
+    found = load_recorded(WEIGHTS_NAME, KIND, CompletionConfig, CompletionNetwork, out / "weights")
     assert found.config == TINY
     for name, value in shipped.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value, rtol=1e-2, atol=3e-3)

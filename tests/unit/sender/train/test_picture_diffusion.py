@@ -7,8 +7,9 @@ import torch
 
 import sender.train.picture_diffusion as training
 from common.channel import diffusion
-from common.channel.diffusion import DiffusionDecoderConfig, load_decoder
+from common.channel.diffusion import KIND, WEIGHTS_NAME, DiffusionDecoder, DiffusionDecoderConfig
 from common.channel.model import Reconstruction
+from common.weights.loader import load_recorded
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from tests.support.random_pictures import picture_flags
 from tests.support.tiny_diffusion_decoder import tiny_decoder
@@ -43,7 +44,7 @@ def test_goes_on_from_shipped_weights_and_exports(tmp_path: Path, monkeypatch: p
     flags = [*picture_flags(tmp_path), "--shipped", "--rate", "1e-6"]
     _, document = train_on_gpu(monkeypatch, training.PictureDiffusionTraining, tmp_path, *flags)
     assert (document["samples"], document["pictures"]) == (8, 40)
-    exported = load_decoder(directory=tmp_path / "weights")
+    exported = load_recorded(WEIGHTS_NAME, KIND, DiffusionDecoderConfig, DiffusionDecoder, tmp_path / "weights")
     assert exported.config == DiffusionDecoderConfig(TINY.widths, TINY.latents)
     for name, weights in shipped.state_dict().items():
         torch.testing.assert_close(exported.state_dict()[name], weights, rtol=1e-2, atol=1e-3)
