@@ -28,7 +28,6 @@ from common.body.anatomy import (
     SHAPE_SIZE,
     SHAPE_SPACE_FILE,
 )
-from common.body.facial_actions import load_facial_actions
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import WeightsError
 from common.tensor_rows import TensorRows
@@ -132,16 +131,6 @@ class BodyModel(nn.Module):
     def load(cls) -> Self:
         """The body of the package. Raises WeightsError if a file of it is missing or damaged."""
         return cls(_load_tensors()).eval()
-
-    def facial_actions(self) -> dict[str, Tensor]:
-        """Name in `anatomy.FACIAL_ACTIONS` → (V, 3) displacement of `rest` at full activation, metres.
-
-        They come from a file of their own, which the first call reads; for what, `common.body.facial_actions` says.
-
-        Raises:
-            WeightsError: the file is missing or damaged.
-        """
-        return load_facial_actions(len(self.vertex_region))
 
     def rest(self, shape: Tensor) -> tuple[Tensor, Tensor]:
         """Vertices (B, V, 3) and bone heads (B, 52, 3) in the rest pose, for shape coefficients (B, 10)."""

@@ -29,7 +29,7 @@ from receiver.export.tinting import atlas_layout, with_texels
 from receiver.mesh.mesh_files import Y_UP
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
-from receiver.outfits.mixture import PLAIN, Draw, Kinds, draw, unfolded
+from receiver.outfits.mixture import PLAIN, Draw, Kinds, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
 # What remains when a part is taken off; parts from the inside.
@@ -156,11 +156,11 @@ class _Wardrobe:
 
     def worn(self, drawn: Draw, x: Float64Array) -> _Worn:
         """The outfit of kinds and x, which a person keeps with other kinds."""
-        outfit = self.dresser.dress(unfolded(drawn, x))
+        outfit = self.dresser.dress(decode_outfit(drawn, x))
         part = np.zeros(len(outfit.cloth), np.int64)
         for name, without in _WITHOUT.items():
             changed = dataclasses.replace(drawn, kinds={**drawn.kinds, **without})
-            bare = self.dresser.dress(unfolded(changed, x)).displacement
+            bare = self.dresser.dress(decode_outfit(changed, x)).displacement
             part[_distance(outfit.displacement, bare) > _SAME_M] = PARTS.index(name)
         # What nobody takes off is cloth, too.
         kept = outfit.cloth & (part == 0)

@@ -26,19 +26,30 @@ _LEAST_M, _OVER_M = 0.002, 0.005
 # beyond them, up to the second of these, moves up beneath it: a hem is an edge.
 _SNAP, _BENEATH = 0.5, 1.4
 # Cloth still fades over the mesh's next edge, so that legs, and skirts and tails, end so far above their hems, in units
-# of the leg.  On 128 people of the validation split, half known, the lowest hem is within 6 cm for 0.73 of them where
-# skirts end as trousers do.
+# of the leg.
 _FADES, _SKIRT_FADES = 0.04, 0.13
 _COVERED_M, _WORN_M = 3e-4, 1e-3
 # An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
 _OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
-# Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops.  Tops that
-# hang freely are, on people of the validation split, 13 % of the bare body's distance too far out; trousers are not.
-# Cloth rests on what faces up.  By so much of its radius it narrows: from hip to knee and knee to ankle, shoulder to
-# elbow, and up the trunk.
-_TROUSERS_HANG_M, _TOPS_HANG_M, _RESTS = (-0.003, 0.015), (0.0, 0.03), 0.8
-_LEG_NARROWS, _ARM_NARROWS, _TRUNK_NARROWS = 0.3, 0.3, 0.10
-_KNEE, _ANKLE, _ARMPIT, _THIGHS, _FLAT = 0.75, 2.06, 0.74, -0.3, 0.25
+# Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops, whose cloth
+# would else end too far from the body.
+_TROUSERS_HANG_M = (-0.003, 0.015)
+_TOPS_HANG_M = (0.0, 0.03)
+# Cloth rests on what faces up.
+_RESTS = 0.8
+# Shares of its radius by which cloth narrows: from hip to knee and knee to ankle, shoulder to elbow, and up the trunk.
+_LEG_NARROWS = 0.3
+_ARM_NARROWS = 0.3
+_TRUNK_NARROWS = 0.10
+# Cloth hangs freely from the knee down: above it, it lies on the thigh.
+_KNEE = 0.75
+# There trousers end, in units of the leg.
+_ANKLE = 2.06
+# Sleeves hang below the flat of the shoulder, in units of the arm.
+_FLAT = 0.25
+# The trunk, in units of the torso: tops hang from the armpits down to the thighs.
+_ARMPIT = 0.74
+_THIGHS = -0.3
 # A collar: from there up the torso, and so thick with the layers that have one.
 _COLLAR, _COLLAR_M = 0.93, {"jacket": 0.010, "coat": 0.013, "vest": 0.006}
 _RIBBING_M = 0.004

@@ -22,7 +22,7 @@ from common.body.template import BodyTemplate
 from common.wears import Wears
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
-from receiver.outfits.mixture import OutfitLatent, draw, unfolded
+from receiver.outfits.mixture import OutfitLatent, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
 # Entries that the confidence of the group is that of; of the others, it is the square.
@@ -55,7 +55,7 @@ class Guidance:
         share = explained(len(surface), confidence)
         # The more was seen, the likelier is what is shown: a sample is further from the truth than its mean.
         drawn = replace(drawn, noise=drawn.noise * (1 - (confidence if len(surface) else 0.0)) ** 2)
-        return unfolded(drawn, self._diffusion.sample(drawn, surface, share))
+        return decode_outfit(drawn, self._diffusion.sample(drawn, surface, share))
 
     def worn(self, latent: OutfitLatent, surface: FloatArray, confidence: float) -> FloatArray:
         """(V', 3) displacement of one outfit, moved by the labels, metres."""

@@ -135,7 +135,7 @@ def draw(wears: Wears | None, identity: int) -> Draw:
     return Draw(chosen_kinds(wears or PLAIN, identity), np.concatenate(noise), phases)
 
 
-def unfolded(drawn: Draw, x: Float64Array) -> OutfitLatent:
+def decode_outfit(drawn: Draw, x: Float64Array) -> OutfitLatent:
     """z' = μ_k + L_k x (21) of x (D,); with the noise that was drawn it is a sample of the mixture."""
     z_prime = {}
     for block, entries in BLOCKS.items():

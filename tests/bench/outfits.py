@@ -31,7 +31,7 @@ from common.body.surface_space import SURFACE_SIZE
 from common.synthetic.dataset.split import SEED_RANGES
 from common.wears import Wears
 from receiver.outfits.guidance import Guidance
-from receiver.outfits.mixture import Kinds, OutfitLatent, draw, unfolded
+from receiver.outfits.mixture import Kinds, OutfitLatent, decode_outfit, draw
 from tests.bench import report
 from tests.bench.known_outfits import Carrier, KnownOutfit, KnownOutfits, Limbs, read_entries
 from tests.bench.measures import standard_error
@@ -179,12 +179,12 @@ def same_length(first_m: float, second_m: float) -> bool:
 def _drawn(person: KnownOutfit, number: int) -> OutfitLatent:
     """The mixture's sample."""
     drawn = draw(person.wears, number)
-    return unfolded(drawn, drawn.noise)
+    return decode_outfit(drawn, drawn.noise)
 
 
 def _mean_of(person: KnownOutfit, number: int) -> OutfitLatent:
     drawn = draw(person.wears, number)
-    return unfolded(replace(drawn, phases=np.zeros_like(drawn.phases)), 0 * drawn.noise)
+    return decode_outfit(replace(drawn, phases=np.zeros_like(drawn.phases)), 0 * drawn.noise)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

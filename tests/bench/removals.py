@@ -33,7 +33,7 @@ from common.synthetic.dataset.split import SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.wear_kinds import VALUES
 from receiver.outfits.guidance import Guidance
-from receiver.outfits.mixture import draw, unfolded
+from receiver.outfits.mixture import decode_outfit, draw
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
@@ -187,7 +187,7 @@ def outfit_errors(count: int) -> tuple[list[float], list[float]]:
         read = read_entries(person, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
         drawn = draw(person.wears, number)
         # As `Guidance.chosen` shrinks the noise that the diffusion starts from.
-        sample = unfolded(drawn, drawn.noise * (1 - _KNOWN) ** 2)
+        sample = decode_outfit(drawn, drawn.noise * (1 - _KNOWN) ** 2)
         for own, latent in ((whole, guidance.chosen(person.wears, number, read, _KNOWN)), (alone, sample)):
             off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - person.displacement, axis=1)
             own.append(float(1000 * area @ off))

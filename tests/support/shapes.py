@@ -1,7 +1,6 @@
 """Oriented points on shapes with exactly known surfaces."""
 
 import numpy as np
-import trimesh
 from scipy.spatial import cKDTree
 
 from common.arrays import ByteArray, FloatArray, Int32Array
@@ -35,13 +34,6 @@ def torus(count: int = 4096, ring_m: float = 0.6, tube_m: float = 0.2, seed: int
     normals = np.stack([np.cos(tube) * np.cos(around), np.sin(tube), np.cos(tube) * np.sin(around)], axis=1)
     ring = np.stack([np.cos(around), np.zeros_like(around), np.sin(around)], axis=1) * ring_m
     return (ring + normals * tube_m).astype(np.float32), normals.astype(np.float32)
-
-
-def capsule(count: int = 2048, height_m: float = 1.4, radius_m: float = 0.2, seed: int = 2) -> OrientedPoints:
-    """Points on a capsule of human size."""
-    mesh = trimesh.creation.capsule(height=height_m, radius=radius_m, count=[48, 48])
-    points, faces = trimesh.sample.sample_surface_even(mesh, count, seed=seed)
-    return points.astype(np.float32), mesh.face_normals[faces].astype(np.float32)
 
 
 def solved(

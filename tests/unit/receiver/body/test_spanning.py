@@ -90,25 +90,6 @@ def test_trousers_follow_their_own_leg_only(skin: BodySkin, dresser: Dresser) ->
     assert torch.equal(output.vertices, own)
 
 
-def test_only_those_in_skirts_have_other_weights(skin: BodySkin, dresser: Dresser) -> None:
-    worn = [skin.span.clothes(displaced(dresser, bottom)) for bottom in ("trousers", "skirt_long")]
-    one = striding()
-    parts = one.rotations, one.curl, one.shape, one.translation
-    output = skin.templates(BodyParameters(*(part.repeat_interleave(2, dim=0) for part in parts)), worn)
-    trousers, skirt = (skin.pose(output, number) for number in range(2))
-    assert trousers.reweighted is None and skirt.reweighted is not None
-    alone = skin.pose(skin.templates(striding(), worn[1:]))
-    np.testing.assert_allclose(skirt.mesh.vertices, alone.mesh.vertices, atol=1e-5)
-    np.testing.assert_allclose(skirt.reweighted.vertex_weights.sum(axis=1), 1, atol=1e-6)
-
-
-def test_a_skirt_at_rest_lies_where_it_is_displaced_to(skin: BodySkin, dresser: Dresser) -> None:
-    skirt = displaced(dresser, "skirt_long")
-    body = skin.pose(skin.templates(BodyParameters.rest(), [skin.span.clothes(skirt)]))
-    own = skin.template.posed(skin.model, BodyParameters.rest(), skirt[None]).vertices[0].numpy()
-    np.testing.assert_allclose(body.mesh.vertices, own, atol=1e-5)
-
-
 @pytest.mark.parametrize("bottom", ["skirt_long", "skirt_short", "trousers"])
 def test_shares_are_those_of_the_published_weights(skin: BodySkin, dresser: Dresser, bottom: str) -> None:
     worn = skin.span.clothes(displaced(dresser, bottom))

@@ -62,16 +62,6 @@ def test_angles_do_not_jump(tmp_path: Path) -> None:
     assert np.ptp(bvh.values[:, 3:6], axis=0).max() == pytest.approx(720.0, abs=1.0)
 
 
-def test_other_rate_interpolates(tmp_path: Path) -> None:
-    poses = random_poses(9)
-    bvh = parsed(character_of(tmp_path, [*poses]), 40.0)
-    assert len(bvh.values) == 17
-    for number, pose in enumerate(poses):
-        assert largest_error_cm(bvh, 2 * number, pose) < 0.01
-    between = 100 * (poses[3].root + poses[4].root) / 2
-    np.testing.assert_allclose(bvh.joints(7)["root"], between, atol=0.01)
-
-
 def test_gap_is_filled_and_the_beginning_is_still(tmp_path: Path) -> None:
     poses = random_poses(8)
     bvh = parsed(character_of(tmp_path, [None, None, *poses[2:4], None, *poses[5:]]), 20.0)

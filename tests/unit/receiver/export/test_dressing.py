@@ -20,7 +20,7 @@ from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
-from receiver.outfits.mixture import PLAIN, draw, unfolded
+from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from receiver.outfits.shells import Shells
 from receiver.texture.painting import template_corners
 from tests.support.gltf_validator import validation_issues
@@ -41,7 +41,7 @@ def character(tmp_path_factory: pytest.TempPathFactory) -> Character:
     """Somebody of random shape in an outfit of `KINDS`, two millimetres wider than it is sampled, in two colours."""
     drawn = draw(PLAIN.as_known(KINDS), IDENTITY)
     x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
-    outfit = Dresser(TEMPLATE, Shells.load()).dress(unfolded(drawn, x))
+    outfit = Dresser(TEMPLATE, Shells.load()).dress(decode_outfit(drawn, x))
     wider = outfit.displacement + 0.002 * outfit.cloth[:, None] * TEMPLATE.vertex_normals(TEMPLATE.rest)
     worn = torch.from_numpy(np.asarray(wider, np.float32))
     person = recorded_person(tmp_path_factory.mktemp("meshes"), displacement=worn)
@@ -142,7 +142,7 @@ def test_skirts_follow_both_legs_and_trousers_their_own(character: Character) ->
 def test_published_skirt_is_found_in_the_rest_pose(tmp_path: Path, kind: str) -> None:
     drawn = draw(PLAIN.as_known({**KINDS, "bottom": kind}), IDENTITY)
     x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
-    field = Dresser(TEMPLATE, Shells.load()).dress(unfolded(drawn, x)).displacement
+    field = Dresser(TEMPLATE, Shells.load()).dress(decode_outfit(drawn, x)).displacement
     person = recorded_person(tmp_path, torch.from_numpy(field))
     np.testing.assert_allclose(displacement(person), field, atol=2e-3)
     trousers = dataclasses.replace(person, kinds={**KINDS, "bottom": kind})

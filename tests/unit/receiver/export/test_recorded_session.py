@@ -87,20 +87,6 @@ def test_unknown_session_names_those_that_exist(tmp_path: Path) -> None:
         read_session(out, None)
 
 
-def test_directory_without_sessions(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no output of a receiver"):
-        read_session(tmp_path, 1)
-    with pytest.raises(UsageError, match="it has no sessions"):
-        read_session(write_lines(tmp_path, []), 1)
-
-
-def test_unknown_person_names_those_who_exist(tmp_path: Path) -> None:
-    session = read_session(write_lines(tmp_path, [line(0, 50.0, (3, 1))]), 1)
-    assert list(session.only(3).people) == [3]
-    with pytest.raises(UsageError, match="nobody with the id 2; it has 1, 3"):
-        session.only(2)
-
-
 def test_session_without_bodies_names_the_flags(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="without receiver --no-body"):
         read_session(write_lines(tmp_path, [line(0, 50.0, body=False)]), 1)

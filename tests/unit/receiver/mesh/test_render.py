@@ -53,11 +53,6 @@ def test_render_onto_an_image_keeps_the_input_and_uncovered_pixels() -> None:
     assert (image[~outside] != background[~outside]).any()
 
 
-def test_render_rejects_an_image_of_another_size() -> None:
-    with pytest.raises(ValueError, match="200×160"):
-        render(box(), CAMERA, onto=np.zeros((10, 10, 3), np.uint8))
-
-
 def test_depth_map_of_a_sphere() -> None:
     depth = depth_map(solved(*sphere()), CAMERA)
     assert depth[80, 100] == pytest.approx(2.5, abs=0.01)

@@ -16,11 +16,11 @@ from receiver.outfits.mixture import (
     OutfitLatent,
     chosen_kinds,
     component,
+    decode_outfit,
     draw,
     kept_kinds,
     normal_of,
     style_of,
-    unfolded,
 )
 
 
@@ -35,7 +35,7 @@ def wears(**shares: dict[str, float]) -> Wears:
 def sample(known: Wears | None, identity: int) -> OutfitLatent:
     """A sample of the mixture alone."""
     drawn = draw(known, identity)
-    return unfolded(drawn, drawn.noise)
+    return decode_outfit(drawn, drawn.noise)
 
 
 def test_a_person_keeps_the_outfit_and_strangers_differ() -> None:

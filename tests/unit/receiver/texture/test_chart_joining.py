@@ -50,11 +50,6 @@ def test_charts_meet_in_the_middle() -> None:
     np.testing.assert_array_equal(found[:, 3:5], 50)
 
 
-def test_an_estimate_without_steps_does_not_change() -> None:
-    flat = np.full((6, 8, 3), 77, np.float32)
-    np.testing.assert_allclose(two_charts().joined(flat, GREY, NOTHING), flat, atol=1e-3)
-
-
 def test_edges_of_clothes_remain() -> None:
     """A step of 200 is one of the person's, not one of the network's."""
     edge = step()

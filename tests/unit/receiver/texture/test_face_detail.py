@@ -78,15 +78,6 @@ def test_only_the_head_changes(face: FaceDetail, template: BodyTemplate, layout:
     assert different.any() and not different[layout.texel[~head]].any()
 
 
-def test_same_colours_give_the_same_face(
-    body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail
-) -> None:
-    atlas = atlas_of(layout, LIGHT, BLACK)
-    np.testing.assert_array_equal(
-        face.on_atlas(atlas, ALL), FaceDetail(body, template, layout).on_atlas(atlas.copy(), ALL)
-    )
-
-
 def test_received_face_with_detail_stays_as_it_is(face: FaceDetail, layout: AtlasLayout) -> None:
     """A face that shows features, here those that were drawn on another one, is not drawn over."""
     sharp = face.on_atlas(atlas_of(layout, LIGHT, BLACK), ALL)

@@ -9,7 +9,7 @@ from common.body.surface_space import SURFACE_SIZE
 from common.training.run import parse
 from common.wear_kinds import VALUES
 from common.weights.loader import load_weights
-from receiver.outfits.mixture import PLAIN, draw, unfolded
+from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from receiver.train import atlas_completion, diffusion
 from receiver.train.diffusion import DescribedOutfits, DiffusionTraining
 from receiver.train.measured_outfits import MeasuredOutfit, MeasuredOutfits
@@ -18,7 +18,7 @@ from tests.support.training_examples import assert_shipped, flags_of_examples, r
 
 def table(count: int) -> MeasuredOutfits:
     """Samples of the mixture, as if they had been measured."""
-    latents = [unfolded(drawn, drawn.noise) for drawn in (draw(PLAIN.as_known({}), each) for each in range(count))]
+    latents = [decode_outfit(drawn, drawn.noise) for drawn in (draw(PLAIN.as_known({}), each) for each in range(count))]
     kinds = [{name: frozenset({latent.kinds[name]}) for name in VALUES} for latent in latents]
     entries = np.random.default_rng(0).normal(size=(count, SURFACE_SIZE)).astype(np.float32)
     shells = {"top": "suit.made_suit", "hair": "hair.none"}
