@@ -1,13 +1,14 @@
-"""Writes a recording: appends whole blocks."""
+"""Writes a recording: appends whole blocks, so that what was written can be read, whatever ends the process."""
 
+import contextlib
+import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from common.blobs import Blob
 from common.errors import OutputError
-from common.recording.append_file import AppendFile
 from common.recording.block import MAGIC, BlockKind, encode_block
 from common.recording.facts import RecordingFacts
 from common.recording.reader import Recording
@@ -31,18 +32,20 @@ class RecordingWriter:
     Args:
         path: must not exist; readable by its owner alone.
 
+    Attributes:
+        bytes_written: size of the file.
+
     Raises:
         OutputError: the file exists, or cannot be created or written.
     """
 
     def __init__(self, path: Path, facts: RecordingFacts) -> None:
         try:
-            file = AppendFile(path)
+            self._open(path, os.O_CREAT | os.O_EXCL, 0)
         except FileExistsError:
             raise OutputError(f"{path} exists: remove it, or give the recording another name") from None
         except OSError as error:
             raise OutputError(f"cannot create the recording {path}: {error.strerror}") from error
-        self._begin(path, file)
         try:
             self._write(file_head(facts))
         except OutputError:
@@ -53,24 +56,21 @@ class RecordingWriter:
     def behind(cls, recording: Recording, blocks: int) -> Self:
         """Continues a recording behind so many of its blocks; what follows is cut off. Raises OSError."""
         writer = cls.__new__(cls)
-        writer._begin(recording.path, AppendFile(recording.path, recording.end_of(blocks)))
+        writer._open(recording.path, os.O_NOFOLLOW, recording.end_of(blocks))
         return writer
 
-    def _begin(self, path: Path, file: AppendFile) -> None:
-        self.path = path
+    def _open(self, path: Path, flags: int, size_bytes: int) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
+        os.ftruncate(self._file, size_bytes)
+        self.path, self.bytes_written = path, size_bytes
         self.frames = 0
-        self._file = file
+        self._synced = True
         self._records: list[Record] = []
         self._record_bytes = 0
         self._kind = BlockKind.FRAMES
         self._failed = self._closed = False
         self._last_us = 0
         self._began_us: int | None = None
-
-    @property
-    def bytes_written(self) -> int:
-        """Size of the file."""
-        return self._file.size_bytes
 
     def add_frame(self, frame: RecordedFrame, *, entry_point: bool = False) -> None:
         """Adds a packet.
@@ -115,7 +115,9 @@ class RecordingWriter:
     def sync(self) -> None:
         """Waits until the blocks are on the disk, where they survive a loss of power."""
         with self._reported():
-            self._file.sync()
+            if not self._synced:
+                os.fsync(self._file)
+                self._synced = True
 
     def close(self) -> None:
         """Writes the last block, unless writing has failed before; safe to call twice."""
@@ -126,8 +128,10 @@ class RecordingWriter:
             if not self._failed:
                 self.flush()
         finally:
-            with self._reported():
-                self._file.close()
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
 
     def _is_full(self, captured_us: int) -> bool:
         if self._began_us is None:
@@ -140,10 +144,18 @@ class RecordingWriter:
         self._record_bytes += data_bytes
 
     def _write(self, data: bytes) -> None:
+        self._synced = False
         with self._reported():
-            self._file.append(data)
+            try:
+                if os.write(self._file, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                with contextlib.suppress(OSError):  # a reader ignores a block that is not whole
+                    os.ftruncate(self._file, self.bytes_written)
+                raise
+        self.bytes_written += len(data)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
         try:
             yield

@@ -265,7 +265,9 @@ class SessionDirectory:
         unfinished = records.unfinished | (index.sessions.keys() & records.deleted)
         for indexed in index.sessions.values():
             if indexed.number not in records.deleted:
-                self._add_indexed(indexed)
+                state = self._sessions.get(indexed.number) or self._add(indexed)
+                state.frames, state.last_sequence = indexed.frames, indexed.last_sequence
+                state.statistics = indexed.statistics
         lines_at = os.stat(self._lines.path).st_mtime
         for number, sequence, line, size in read_lines(self._lines.path, index.frames_bytes):
             if number in records.deleted:
@@ -288,14 +290,6 @@ class SessionDirectory:
                     found = os.stat(path.removeprefix("meshes/"), dir_fd=self._meshes, follow_symlinks=False)
                     size_bytes, written_at = size_bytes + found.st_size, max(written_at, found.st_mtime)
         return size_bytes, written_at
-
-    def _add_indexed(self, indexed: SessionState) -> None:
-        recorded = self._sessions.get(indexed.number)
-        if recorded is not None:
-            recorded.frames, recorded.last_sequence = indexed.frames, indexed.last_sequence
-            recorded.statistics = indexed.statistics
-        else:
-            self._add(replace(indexed, identifier=None))
 
     def _add(self, state: SessionState) -> SessionState:
         self._sessions[state.number] = state

@@ -3,8 +3,7 @@
     sessions.jsonl   id, owner and name of each session, a line when it begins, is renamed or deleted; private
     index.json       number, id, frames and last sequence of each session: for readers, and a checkpoint of frames.jsonl
 
-Ids and owners come from `sessions.jsonl` alone. An index of version 1, written before there were owners, has ids too;
-they are copied into `sessions.jsonl` without an owner when the directory is opened.
+Ids and owners come from `sessions.jsonl` alone.
 """
 
 import json
@@ -72,7 +71,7 @@ class Index:
 
     Args:
         frames_bytes: size of the part of `frames.jsonl` that the counts cover.
-        sessions: by number, without owners.
+        sessions: by number, without ids and owners.
     """
 
     frames_bytes: int
@@ -158,13 +157,13 @@ def read_index(path: Path, lines_bytes: int) -> Index:
         return Index(0, {})
     if 0 <= counted <= lines_bytes:
         return Index(counted, sessions)
-    return Index(0, {n: SessionState(n, s.identifier) for n, s in sessions.items()})
+    return Index(0, {number: SessionState(number, None) for number in sessions})
 
 
 def _indexed(entry: dict[str, Any]) -> SessionState:
     statistics = SessionStatistics.from_dict(entry.get("statistics", {}))
     frames, last = int(entry["frames"]), int(entry["last_seq"])
-    return SessionState(int(entry["session"]), entry["id"], None, frames, last, statistics=statistics)
+    return SessionState(int(entry["session"]), None, None, frames, last, statistics=statistics)
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any], int]]:

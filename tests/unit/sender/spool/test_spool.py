@@ -253,7 +253,7 @@ def test_disk_that_becomes_read_only_is_reported_at_the_end_too(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     for name in ("write", "fsync"):
-        monkeypatch.setattr(f"common.recording.append_file.os.{name}", refuse)
+        monkeypatch.setattr(f"common.recording.writer.os.{name}", refuse)
     with pytest.raises(OutputError, match="Read-only file system; give another --spool"):
         spool.append(frame(1))
     with pytest.raises(OutputError, match="Read-only file system; give another --spool"):
