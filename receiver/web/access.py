@@ -9,15 +9,18 @@ import asyncio
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
-from receiver.web.accounts.identity import account_name
+from receiver.publish.session_records import SessionState
+from receiver.web.accounts.identity import accounts_of, identify
 from receiver.web.accounts.secrets import same
+from receiver.web.accounts.service import Identity
 from receiver.web.client_address import address_key
 from receiver.web.guards import is_encrypted
-from receiver.web.preemption import Visitor
+from receiver.web.owners import account_key, is_clip, key_of_session
+from receiver.web.places import Visitor
+from receiver.web.refused import Refused
 
 _RECHECK_EVERY_S = 10.0
 # What proxies add: who comes through one is not on this machine.
@@ -42,8 +45,8 @@ class Access:
 
     async def watcher(self, connection: HTTPConnection) -> str | None:
         """Under which name a connection may watch; None if it may not."""
-        name = await account_name(connection)
-        return name or (ACCOUNTLESS if self.is_local(connection) else None)
+        identity = await identify(connection)
+        return identity.account.name if identity else ACCOUNTLESS if self.is_local(connection) else None
 
     def is_local(self, connection: HTTPConnection) -> bool:
         """Whether a connection needs no account: not forwarded, and with the token."""
@@ -70,16 +73,42 @@ class Access:
         while await self.watcher(connection) is not None:
             await asyncio.sleep(_RECHECK_EVERY_S)
 
-    async def may_watch(self, request: Request) -> None:
-        """A dependency of routes. Raises HTTPException (401)."""
+    async def manager(self, request: Request, identity: Identity | None) -> "Manager":
+        """What somebody may see and change of recorded sessions. Raises Refused (401) if they may not watch."""
         if await self.watcher(request) is None:
             detail = "sign in to watch" if self.needs_account else f"{_OPEN}, or sign in, to watch"
-            raise HTTPException(401, detail, {"www-authenticate": "Bearer"})
+            raise Refused(401, detail)
+        # Where watching needs an account and everybody can make one, accounts change their own sessions only.
+        return Manager(identity, not (self.needs_account and accounts_of(request).sign_up_open))
 
     async def may_sign_up(self, request: Request) -> None:
-        """A dependency of routes. Raises HTTPException (403)."""
+        """A dependency of routes. Raises Refused (403)."""
         if not self.needs_account and not self.is_local(request):
-            raise HTTPException(403, f"{_OPEN} to make an account")
+            raise Refused(403, f"{_OPEN} to make an account")
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who asks for recorded sessions.
+
+    Args:
+        identity: None without an account.
+        all_sessions: whether they may change the sessions of all senders and cameras.
+    """
+
+    identity: Identity | None
+    all_sessions: bool
+
+    def may_see(self, state: SessionState) -> bool:
+        """Whether a session is shown to them; a clip is to its own account, and to this machine's user."""
+        return not is_clip(state) or self._owns(state) or (self.identity is None and self.all_sessions)
+
+    def may_change(self, state: SessionState) -> bool:
+        """Whether a session is theirs to change."""
+        return self.may_see(state) and (self.all_sessions or self._owns(state))
+
+    def _owns(self, state: SessionState) -> bool:
+        return self.identity is not None and key_of_session(state) == account_key(self.identity.account.name)
 
 
 _OPEN = "open the address that the receiver has printed"

@@ -1,7 +1,6 @@
 """The application: the page's files and the API."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,7 +11,15 @@ from starlette.types import Scope
 from common.errors import OutputError
 from common.version import package_version
 from receiver.web.access import Access
+from receiver.web.accounts.api import accounts_api
+from receiver.web.children.cameras import ChildCameras
+from receiver.web.library.api import library_api
+from receiver.web.live.camera import camera_routes
+from receiver.web.live.socket import live_routes
+from receiver.web.models.api import models_api
 from receiver.web.problems import add_problem_handlers
+from receiver.web.site import Site
+from receiver.web.status import SenderHint, status_routes
 
 BUILT = Path(__file__).with_name("static")
 """Where the build puts the page (`setup.py`)."""
@@ -70,11 +77,33 @@ DESCRIPTION = """Turns pictures of people into meshes, and shows the people befo
 Sign in on the page, or send a token: `Authorization: Bearer bw_…`."""
 
 
-def create_app(routers: Sequence[APIRouter], access: Access, files: Path = BUILT) -> FastAPI:
-    """The application, to be served behind a `Guard`."""
+def create_app(
+    site: Site,
+    *,
+    watchers: int,
+    cameras: ChildCameras | None = None,
+    senders: SenderHint | None = None,
+    files: Path = BUILT,
+) -> FastAPI:
+    """The application, to be served behind a `Guard`.
+
+    Args:
+        watchers: most browsers that watch at a time.
+        cameras: of browsers; without it they are refused.
+        senders: how they reach this receiver; None in a replay.
+    """
     # FastAPI's own pages of documentation load scripts from elsewhere; /docs is one of the page's files.
     app = FastAPI(title="Bodywire", version=package_version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app.state.site = site
     add_problem_handlers(app)
-    for router in (*routers, page_routes(access, files)):
+    for router in (
+        status_routes(browser_camera=cameras is not None, senders=senders),
+        live_routes(site, watchers),
+        camera_routes(cameras, site.access),
+        library_api(),
+        accounts_api(site.access.may_sign_up),
+        models_api(),
+        page_routes(site.access, files),
+    ):
         app.include_router(router)
     return app

@@ -22,12 +22,11 @@ from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.sender_child import SENDER
 from receiver.web.guards import Guard
-from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
-from receiver.web.service import SenderHint, UploadService, open_service, status_routes
+from receiver.web.site import Site, open_site
+from receiver.web.status import SenderHint
 
 logger = logging.getLogger(__name__)
 
@@ -56,37 +55,30 @@ async def serve_page(
         UsageError: another version has made the database.
         OutputError: the page is not built, or its address, database or directory cannot be used.
     """
-    loopback, camera_allowed = not config.web.needs_account, config.web.browser_cameras > 0
     async with AsyncExitStack() as opened:
         check_built()
         server = WebServer(config.web, config.security)
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
         sender = (*SENDER, "--device", config.device.device)
-        pictures = ChildPictures(link, skeleton, metrics=metrics, command=sender)
+        pictures = ChildPictures(link, skeleton, metrics, sender)
         opened.push_async_callback(pictures.close)
-        cameras = ChildCameras(link, config.web.browser_cameras, metrics=metrics, command=sender)
+        cameras = ChildCameras(link, config.web.browser_cameras, metrics, sender)
         opened.push_async_callback(cameras.close)
-        service = await opened.enter_async_context(
-            open_service(
-                config.accounts,
-                config.uploads,
-                directory,
-                pictures,
-                ChildClips(link, metrics=metrics, command=sender),
-                loopback=loopback,
-                metrics=web_metrics,
-            )
-        )
+        clips = ChildClips(link, metrics, sender)
         access = Access(config.web.needs_account, server.token)
-        hint = _hint(senders, config.security)
-        status = status_routes(access, service, browser_camera=camera_allowed, senders=hint)
-        live = live_routes(hub, config.web.watchers, access, web_metrics)
-        app = create_app([status, live, camera_routes(cameras if camera_allowed else None, access)], access)
-        service.install(app, access, hub)
-        hosts = config.web.hosts
+        site = await opened.enter_async_context(
+            open_site(config.accounts, config.uploads, directory, pictures, clips, hub, access, web_metrics)
+        )
+        app = create_app(
+            site,
+            watchers=config.web.watchers,
+            cameras=cameras if config.web.browser_cameras else None,
+            senders=_hint(senders, config.security),
+        )
+        loopback, hosts = not config.web.needs_account, config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
-        looking = asyncio.create_task(look_after_accounts(service, web_metrics), name="accounts")
+        looking = asyncio.create_task(look_after_accounts(site), name="accounts")
         opened.callback(looking.cancel)
         yield server
         # Before what the requests depend on is closed.
@@ -100,12 +92,12 @@ def _hint(senders: Address | None, security: SecurityConfig) -> SenderHint | Non
     return SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
 
 
-async def look_after_accounts(service: UploadService, metrics: WebMetrics) -> None:
+async def look_after_accounts(site: Site) -> None:
     """Counts accounts, and deletes the sessions of those that were removed; the command line does both, too."""
     while True:
         try:
-            metrics.accounts(await service.accounts.database.read_async(count_accounts))
-            await service.library.delete_of_removed()
+            site.metrics.accounts(await site.accounts.database.read_async(count_accounts))
+            await site.library.delete_of_removed()
         except OutputError as error:
             logger.warning("%s", error)
         await asyncio.sleep(_EVERY_S)

@@ -1,6 +1,7 @@
 """Prometheus metrics of the web part, in the receiver's registry; callers use these verbs and know no metric names."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -88,11 +89,9 @@ class WebMetrics:
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(method, route).observe(seconds)
 
-    def watcher_connected(self) -> None:
-        self._watchers.inc()
-
-    def watcher_left(self) -> None:
-        self._watchers.dec()
+    def watching(self) -> AbstractContextManager[object]:
+        """A browser watches until the block ends."""
+        return self._watchers.track_inprogress()
 
     def frame_shown(self, size_bytes: int) -> None:
         """A frame of this size was sent to one browser."""

@@ -2,16 +2,18 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from common.errors import OutputError
+from common.errors import OutputError, UsageError
 from common.text import printable
+from receiver.publish.session_deletion import SessionInUse
+from receiver.web.guards import SAFE_METHODS
+from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +54,26 @@ def _documented(status: int) -> dict[str, Any]:
     return described
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> HTTPException:
-    """An error to raise in a route."""
-    return HTTPException(status, detail, dict(headers) if headers else None)
-
-
-def retry_later(status: int, detail: str, wait_s: float = 1.0) -> HTTPException:
-    """An error that says when to try again."""
-    return problem(status, detail, {"Retry-After": str(max(math.ceil(wait_s), 1))})
-
-
 def add_problem_handlers(app: FastAPI) -> None:
-    """Makes requests that break the document's rules, and a full disk or a lost database, errors of this form."""
+    """Answers errors of routes in this form."""
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(UsageError, _refused)
+    app.add_exception_handler(SessionInUse, _refused)
     app.add_exception_handler(OutputError, _unavailable)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, SessionInUse):
+        error = Refused(409, str(error))
+    elif not isinstance(error, Refused):  # of a command that does the work, and names its flag
+        error = Refused(422, str(error).removeprefix("--"))
+    # What is left of a body is not read: the connection cannot be used again.
+    headers = {} if request.method in SAFE_METHODS else {"Connection": "close"}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.wait_s is not None:
+        headers["Retry-After"] = str(max(math.ceil(error.wait_s), 1))
+    return JSONResponse({"detail": error.detail}, error.status, headers)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

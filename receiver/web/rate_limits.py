@@ -6,16 +6,10 @@ from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+from receiver.web.refused import Refused
+
 # With more keys at a time all are forgotten: attackers with as many addresses must not fill the memory.
 _KEYS = 20_000
-
-
-class TriedTooOften(Exception):
-    """Too many tries (`wait_s`: seconds until the next one is accepted)."""
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many attempts: try again in {max(round(wait_s), 1)} s")
-        self.wait_s = wait_s
 
 
 class RateLimits:
@@ -24,20 +18,22 @@ class RateLimits:
     Args:
         limits: as the package `limits` writes them, such as "30 per minute; 200 per hour"; a window begins with the
             first try.
+        what: is tried, for the message.
     """
 
-    def __init__(self, limits: str) -> None:
-        self._limits = parse_many(limits)
+    def __init__(self, limits: str, what: str = "attempts") -> None:
+        self._limits, self._what = parse_many(limits), what
         self._storage = MemoryStorage()
         self._windows = FixedWindowRateLimiter(self._storage)
 
     def take(self, key: str) -> None:
-        """Counts a try. Raises TriedTooOften if there were too many before."""
+        """Counts a try. Raises Refused (429) if there were too many before."""
         if len(self._storage.storage) > _KEYS:
             self._storage.reset()
         for limit in self._limits:
             if not self._windows.hit(limit, key):
-                raise TriedTooOften(self._windows.get_window_stats(limit, key).reset_time - time.time())
+                wait_s = max(round(self._windows.get_window_stats(limit, key).reset_time - time.time()), 1)
+                raise Refused(429, f"too many {self._what}: try again in {wait_s} s", wait_s)
 
     def forget(self, key: str) -> None:
         """Forgets the tries of a key."""

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
-from receiver.web.problems import problem
+from receiver.web.refused import Refused
 
 _MAX_BYTES = 8192
 
@@ -28,7 +28,7 @@ class SmallBodyRoute(APIRoute):
         async def limited(request: Request) -> Response:
             length = request.headers.get("content-length", "0")
             if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > _MAX_BYTES:
-                raise problem(413, f"send a body of at most {_MAX_BYTES} bytes, whole", {"Connection": "close"})
+                raise Refused(413, f"send a body of at most {_MAX_BYTES} bytes, whole")
             return await handler(request)
 
         return limited

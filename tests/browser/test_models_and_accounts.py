@@ -14,7 +14,7 @@ from common.wear_kinds import VALUES
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
-from receiver.web.pictures import PictureRefused, PicturesUnavailable
+from receiver.web.refused import Refused
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene, settled
 from tests.support.checkered_texture import checkered_share, checkered_texture
@@ -158,8 +158,8 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
     complaints.ignored += ["Failed to load resource"]
     for content, error, shown in (
         (picture[:5000], None, "The picture is damaged or incomplete: export it again."),
-        (picture, PictureRefused("nobody can be seen"), "Nobody can be seen."),
-        (picture, PicturesUnavailable("all workers are busy"), "Waiting for the receiver"),
+        (picture, Refused(422, "nobody can be seen"), "Nobody can be seen."),
+        (picture, Refused(503, "all workers are busy", 5.0), "Waiting for the receiver"),
     ):
         server.picture_error = error
         choose(models, content)

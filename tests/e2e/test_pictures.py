@@ -28,8 +28,7 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.cameras import ChildCameras
-from receiver.web.children.pictures import ChildPictures
-from receiver.web.pictures import ReconstructedPicture
+from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from tests.e2e.daemons import receiver
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
@@ -86,7 +85,7 @@ async def test_pictures_become_people(
     engine: LocalEngine, link: LinkServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.web.children.pictures._PICTURE_S", 120.0)
-    pictures = ChildPictures(link, engine.skeleton)
+    pictures = ChildPictures(link, engine.skeleton, ReceiverMetrics())
     try:
         check(await pictures.reconstruct(jpeg))
         for picture in await asyncio.gather(*(pictures.reconstruct(jpeg) for _ in range(4))):
@@ -139,7 +138,7 @@ def ask(process: ForkedProgram, path: Path, header: PictureHeader, image: bytes)
 
 
 async def test_browser_camera_is_published_like_any_sender(link: LinkServer, jpeg: bytes, out: Path) -> None:
-    cameras = ChildCameras(link)
+    cameras = ChildCameras(link, 1, ReceiverMetrics())
     lines = out / "frames.jsonl"
     async with asyncio.timeout(120), cameras.open() as camera:
         while '"surface":"meshes/' not in lines.read_text():

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from receiver.publish.session_directory import SessionDirectory
+from receiver.web.children.clips import ChildClips
 from tests.support.published_session import record_session
 
 FRAMES = 3
 
 
-class FakeClips:
-    """`ClipPlayer`: whatever the clip shows, its session has three frames with one person, or nobody.
+class FakeClips(ChildClips):
+    """Whatever the clip shows, its session has three frames with one person, or nobody.
 
     It takes `seconds`; `gate` holds it back before its last frame; `error` is raised instead of it.
     """

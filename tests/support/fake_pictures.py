@@ -13,8 +13,8 @@ from receiver.decode.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody
+from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.metrics import PICTURE_STAGES
-from receiver.web.pictures import ReconstructedPicture
 from tests.support.fake_reconstructor import SKELETON, TETRAHEDRON, tetrahedron_of
 from tests.support.posed_body import box
 
@@ -40,8 +40,8 @@ def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPer
     return replace(person, made_surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 
 
-class FakePictures:
-    """`PictureReconstructor`: finds `people` boxes in each picture, at its centre; the last one has a texture.
+class FakePictures(ChildPictures):
+    """Finds `people` boxes in each picture, at its centre; the last one has a texture.
 
     `gate` holds the answers back; `error` is raised instead of an answer; `body`, of `skeleton`, is the last one's.
     """

@@ -1,6 +1,5 @@
 """The live page over a real server, with a hub that tests publish frames to."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -9,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
 from websockets.asyncio.client import connect
 
 from common.frames import Camera, PersonLabels
@@ -19,25 +20,22 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.store import Account
+from receiver.web.accounts.secrets import secret_hash
+from receiver.web.accounts.store import add_account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
-from receiver.web.config import UploadConfig, WebConfig
-from receiver.web.database.database import Database
+from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
+from receiver.web.database.tables import TokenRow
 from receiver.web.guards import Guard
-from receiver.web.library.api import library_api
-from receiver.web.library.clips import ClipService
-from receiver.web.library.permissions import LibrarySite
-from receiver.web.library.service import Library
-from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import live_routes
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
-from receiver.web.uploads.jobs import Admission
+from receiver.web.site import Site, open_site
 from tests.support import fake_link
 from tests.support.fake_clips import FakeClips
+from tests.support.fake_pictures import FakePictures
 from tests.support.fake_reconstructor import TETRAHEDRON, tetrahedron_of
+from tests.support.web_service import cheap_passwords
 
 CAMERA = Camera(640, 480, 600.0)
 
@@ -50,7 +48,7 @@ class Page:
     registry: CollectorRegistry
     address: Address
     out: Path
-    tokens: set[str]
+    site: Site
     directory: SessionDirectory
 
     @property
@@ -75,6 +73,10 @@ class Page:
         record = FrameRecord(sequence, "clip.mp4", 0.0, 10.0, 1.0, {"total": 51}, people=(person,))
         self.hub.frame_published(1, record, [shown])
 
+    def revoke_tokens(self) -> None:
+        """Anna is signed out."""
+        self.site.accounts.database.write(lambda session: session.execute(delete(TokenRow)))
+
     def watch(self, **settings: Any) -> connect:
         return connect(f"ws://{self.address}/live", **settings)
 
@@ -97,35 +99,35 @@ async def served(
     (static / "index.html").write_text("<title>Bodywire</title>")
     (static / "app-1A2B.js").write_text("// bundle")
     out = folder / "out"
-    hub, registry, tokens = LiveHub(), CollectorRegistry(), {"Bearer bw_anna"}
+    hub, registry = LiveHub(), CollectorRegistry()
     metrics = WebMetrics(registry)
     hub.session_began(1, fake_link.new_session())
 
     server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
     access = Access(needs_account, server.token)
-    with SessionDirectory(PublishConfig(out)) as directory, Database(out) as database:
-        library, uploads = Library(directory, database), UploadConfig()
-        admission = Admission(uploads, lambda _: asyncio.sleep(0, True), lambda _: asyncio.sleep(0, 0), lambda _: 0)
-        clips = ClipService(uploads, library, FakeClips(directory), admission, metrics)
-        routers = [live_routes(hub, watchers, access, metrics), library_api(), camera_routes(cameras, access)]
-        app = create_app(routers, access, static)
-        app.state.accounts = _Accounts(tokens)
-        app.state.library = LibrarySite(library, clips, hub, access, sign_up_open=False)
-        server.start(Guard(app, loopback=True, encrypted=False, metrics=metrics))
-        try:
-            yield Page(hub, registry, server.address, out, tokens, directory)
-        finally:
-            await server.stop()
+    with SessionDirectory(PublishConfig(out)) as directory:
+        async with open_site(
+            AccountsConfig(sign_up=False),
+            UploadConfig(),
+            directory,
+            FakePictures(),
+            FakeClips(directory),
+            hub,
+            access,
+            metrics,
+            passwords=cheap_passwords(),
+        ) as site:
+            site.accounts.database.write(_add_anna)
+            app = create_app(site, watchers=watchers, cameras=cameras, files=static)
+            server.start(Guard(app, loopback=True, encrypted=False, metrics=metrics))
+            try:
+                yield Page(hub, registry, server.address, out, site, directory)
+            finally:
+                await server.stop()
 
 
-@dataclass
-class _Accounts:
-    """Anna has some tokens, and nobody a session."""
-
-    tokens: set[str]
-
-    async def account_of_token(self, token: str) -> Account | None:
-        return Account(1, "anna") if f"Bearer {token}" in self.tokens else None
-
-    async def account_of_session(self, secret: str) -> None:
-        return None
+def _add_anna(session: Session) -> None:
+    """An account with the token bw_anna."""
+    account = add_account(session, "anna", "hash", 0.0)
+    hashed = secret_hash("bw_anna")
+    session.add(TokenRow(id="0" * 16, token_hash=hashed, account_id=account.id, label="x", created_at=0.0))

@@ -36,17 +36,17 @@ from receiver.surface.carried_texture import carried_corners
 from receiver.web.access import Access
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.composition import look_after_accounts
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
-from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import live_routes
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
-from receiver.web.pictures import PictureReconstructor, PicturesUnavailable, ReconstructedPicture
-from receiver.web.preemption import Visitor
+from receiver.web.places import Visitor
+from receiver.web.refused import Refused
 from receiver.web.server import WebServer
-from receiver.web.service import SenderHint, open_service, status_routes
+from receiver.web.site import open_site
+from receiver.web.status import SenderHint
 from tests.support.fake_clips import FakeClips
 from tests.support.fake_link import new_session
 from tests.support.fake_pictures import KINDS, FakePictures
@@ -91,11 +91,11 @@ class PageServer:
         output: Path,
         folder: Path,
         preview: bytes = b"",
-        pictures: PictureReconstructor | None = None,
+        pictures: ChildPictures | None = None,
         uploads: UploadConfig | None = None,
     ) -> None:
         self.frames = _read_frames(output)
-        self._pictures, self._uploads = pictures or self, uploads or UploadConfig()
+        self._pictures, self._uploads = pictures or _Pictures(self), uploads or UploadConfig()
         self.sessions, self.most_frames = 1, sys.maxsize
         self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
@@ -151,17 +151,8 @@ class PageServer:
         """Clips that `clips.gate` holds back go on."""
         self._in_loop(self.clips.gate.set)
 
-    async def prepare(self) -> None:
-        """Nothing has to start."""
-
-    async def reconstruct(
-        self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
-    ) -> ReconstructedPicture:
-        """The people of the last frame, whatever the picture shows."""
-        for stage in PICTURE_STAGES:
-            on_stage(stage)
-        if self.picture_error is not None:
-            raise self.picture_error
+    def reconstructed(self) -> ReconstructedPicture:
+        """The people of the last frame, for any uploaded picture."""
         stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
         people = self._dressed(self.frames[-1])
         kinds = {person.labels.identity: WORN for person in people}
@@ -177,31 +168,24 @@ class PageServer:
         async with AsyncExitStack() as opened:
             self.directory = opened.enter_context(SessionDirectory(PublishConfig(self._folder)))
             self.clips = FakeClips(self.directory)
-            service = await opened.enter_async_context(
-                open_service(
+            access = Access(self.needs_account)
+            site = await opened.enter_async_context(
+                open_site(
                     AccountsConfig(),
                     self._uploads,
                     self.directory,
                     self._pictures,
                     self.clips,
-                    loopback=True,
-                    metrics=self._metrics,
+                    self.hub,
+                    access,
+                    self._metrics,
                     passwords=cheap_passwords(),
                 )
             )
-            access = Access(self.needs_account)
-            app = create_app(
-                [
-                    status_routes(access, service, browser_camera=True, senders=SENDER_HINT),
-                    live_routes(self.hub, 4, access, self._metrics),
-                    camera_routes(_Cameras(self), access),
-                ],
-                access,
-            )
-            service.install(app, access, self.hub)
+            app = create_app(site, watchers=4, cameras=_Cameras(self), senders=SENDER_HINT)
             server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
             working = [asyncio.create_task(self._play())]
-            working.append(asyncio.create_task(look_after_accounts(service, self._metrics)))
+            working.append(asyncio.create_task(look_after_accounts(site)))
             started.set()
             await stopped.wait()
             for task in working:
@@ -246,6 +230,25 @@ def running_site(folder: Path) -> Iterator[str]:
         server.stop()
 
 
+class _Pictures(ChildPictures):
+    """Whatever a picture shows, it has the people of the last frame."""
+
+    def __init__(self, server: PageServer) -> None:
+        self._server = server
+
+    async def prepare(self) -> None:
+        """Nothing has to start."""
+
+    async def reconstruct(
+        self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
+    ) -> ReconstructedPicture:
+        for stage in PICTURE_STAGES:
+            on_stage(stage)
+        if self._server.picture_error is not None:
+            raise self._server.picture_error
+        return self._server.reconstructed()
+
+
 class _Camera(ChildCamera):
     """Takes every picture."""
 
@@ -264,7 +267,7 @@ class _Cameras(ChildCameras):
     @asynccontextmanager
     async def open(self, visitor: Visitor = (False, "")) -> AsyncIterator[ChildCamera]:
         if self._server.camera_refusal:
-            raise PicturesUnavailable(self._server.camera_refusal)
+            raise Refused(503, self._server.camera_refusal)
         yield _Camera(self._server)
 
 

@@ -18,14 +18,14 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.app import create_app
+from receiver.web.children.pictures import ChildPictures
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.guards import Guard
-from receiver.web.live.camera import camera_routes
 from receiver.web.live.hub import LiveHub
-from receiver.web.live.routes import live_routes
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
-from receiver.web.pictures import PictureReconstructor
-from receiver.web.service import SenderHint, UploadService, open_service, status_routes
+from receiver.web.site import Site as PageSite
+from receiver.web.site import open_site as open_page_site
+from receiver.web.status import SenderHint
 from tests.support.fake_clips import FakeClips
 
 HOST = "http://127.0.0.1"
@@ -90,7 +90,7 @@ class Site:
 
     app: FastAPI
     guarded: Guard
-    service: UploadService
+    service: PageSite
     directory: SessionDirectory
     clock: ManualClock
     out: Path
@@ -113,23 +113,10 @@ class Site:
         return client
 
 
-def create_app_for_tests(
-    service: UploadService, metrics: WebMetrics, *, needs_account: bool, token: str = ""
-) -> FastAPI:
-    """The page's routes without its files and guards; nobody is live."""
-    access = Access(needs_account, token)
-    hint = SenderHint(port=50051, loopback=not needs_account, flags="")
-    status = status_routes(access, service, browser_camera=False, senders=hint)
-    hub = LiveHub()
-    app = create_app([status, live_routes(hub, 4, access, metrics), camera_routes(None, access)], access)
-    service.install(app, access, hub)
-    return app
-
-
 @asynccontextmanager
 async def open_site(
     out: Path,
-    pictures: PictureReconstructor,
+    pictures: ChildPictures,
     *,
     accounts: AccountsConfig | None = None,
     uploads: UploadConfig | None = None,
@@ -144,19 +131,20 @@ async def open_site(
         directory = opened.enter_context(SessionDirectory(PublishConfig(out), clock.clock()))
         clips = FakeClips(directory)
         service = await opened.enter_async_context(
-            open_service(
+            open_page_site(
                 accounts or AccountsConfig(),
                 uploads or UploadConfig(),
                 directory,
                 pictures,
                 clips,
-                loopback=loopback,
-                metrics=metrics,
+                LiveHub(),
+                Access(not loopback, token),
+                metrics,
                 passwords=cheap_passwords(),
                 clock=clock.clock(),
             )
         )
-        app = create_app_for_tests(service, metrics, needs_account=not loopback, token=token)
+        app = create_app(service, watchers=4, senders=SenderHint(port=50051, loopback=loopback, flags=""))
         site = Site(
             app,
             Guard(app, loopback=loopback, encrypted=False, metrics=metrics),

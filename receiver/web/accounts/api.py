@@ -1,7 +1,6 @@
 """HTTP routes of accounts, their sessions, passwords and tokens."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,13 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from receiver.web.accounts import store
 from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget, remember
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
-from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD, PasswordsBusy
-from receiver.web.accounts.service import Identity, SignUpClosed, WrongPassword
-from receiver.web.accounts.store import MAX_TOKENS, NameTaken, TooManyTokens
+from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
+from receiver.web.accounts.service import Identity
 from receiver.web.client_address import address_key
-from receiver.web.library.permissions import site_of
-from receiver.web.problems import problem, problems, retry_later
-from receiver.web.rate_limits import TriedTooOften
+from receiver.web.problems import problems
+from receiver.web.refused import Refused
+from receiver.web.site import site_of
 from receiver.web.small_body import Given, SmallBodyRoute
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
@@ -121,16 +119,14 @@ def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter
 async def sign_up(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Makes an account and signs the browser in."""
     previous = visitor.session if visitor else None
-    async with attempt():
-        signed_in = await accounts_of(request).sign_up(given.name, given.password, client_address(request), previous)
+    signed_in = await accounts_of(request).sign_up(given.name, given.password, client_address(request), previous)
     return remembered(request, response, signed_in)
 
 
 async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Signs the browser in; its previous session ends."""
     previous = visitor.session if visitor else None
-    async with attempt():
-        signed_in = await accounts_of(request).sign_in(given.name, given.password, client_address(request), previous)
+    signed_in = await accounts_of(request).sign_in(given.name, given.password, client_address(request), previous)
     return remembered(request, response, signed_in)
 
 
@@ -145,14 +141,13 @@ async def change_password(
 ) -> AccountShown:
     """Changes the password; all other browsers are signed out."""
     accounts, address = accounts_of(request), client_address(request)
-    async with attempt(wrong_password_status=403):
-        signed_in = await accounts.change_password(identity.account, given.old, given.new, address)
+    signed_in = await accounts.change_password(identity.account, given.old, given.new, address)
     return remembered(request, response, signed_in)
 
 
 async def show_account(identity: Browser, request: Request) -> AccountUse:
     """Says how much of what the account may have it has."""
-    account, admission = identity.account, request.app.state.admission
+    account, admission = identity.account, site_of(request).admission
     row = await accounts_of(request).database.read_async(store.find_account, account.name)
     return AccountUse(
         account=account.name,
@@ -165,10 +160,8 @@ async def show_account(identity: Browser, request: Request) -> AccountUse:
 
 async def delete_account(given: PasswordGiven, identity: Browser, request: Request, response: Response) -> None:
     """Deletes the account with its models and tokens, and the sessions of its cameras and clips."""
-    name, address = identity.account.name, client_address(request)
-    async with attempt(wrong_password_status=403):
-        account = await accounts_of(request).authenticate(name, given.password, address)
-    await site_of(request).library.remove_account(account)
+    await accounts_of(request).confirm(identity.account, given.password, client_address(request))
+    await site_of(request).library.remove_account(identity.account)
     forget(request, response)
 
 
@@ -181,39 +174,16 @@ async def list_tokens(request: Request, identity: Browser) -> TokensShown:
 async def make_token(given: LabelGiven, request: Request, identity: Browser) -> TokenMade:
     """Makes a bearer token for programs; the answer is the only place where its secret is shown."""
     accounts = accounts_of(request)
-    async with attempt():
-        token, secret = await accounts.database.write_async(
-            store.add_token, identity.account, given.label, accounts.clock.wall()
-        )
+    token, secret = await accounts.database.write_async(
+        store.add_token, identity.account, given.label, accounts.clock.wall()
+    )
     return TokenMade(id=token.id, label=token.label, token=secret)
 
 
 async def revoke_token(token: TokenId, request: Request, identity: Browser) -> None:
     """Revokes a bearer token at once."""
     if not await accounts_of(request).database.write_async(store.remove_token, identity.account, token):
-        raise problem(404, "there is no such token")
-
-
-@asynccontextmanager
-async def attempt(wrong_password_status: int = 401) -> AsyncIterator[None]:
-    """Answers what the rules of accounts refuse."""
-    try:
-        yield
-    except SignUpClosed as error:
-        raise problem(403, "accounts are made by `receiver accounts add` here: ask its administrator") from error
-    except WrongPassword as error:
-        detail = "the name or the password is wrong" if wrong_password_status == 401 else "the password is wrong"
-        raise problem(wrong_password_status, detail) from error
-    except NameTaken as error:
-        raise problem(409, "this name is taken: choose another one, or sign in") from error
-    except TooManyTokens as error:
-        raise problem(409, f"the account has {MAX_TOKENS} tokens: revoke one first") from error
-    except ValueError as error:
-        raise problem(422, str(error)) from error
-    except TriedTooOften as error:
-        raise retry_later(429, str(error), error.wait_s) from error
-    except PasswordsBusy as error:
-        raise retry_later(429, "many people are signing in: try again in a few seconds", 5.0) from error
+        raise Refused(404, "there is no such token")
 
 
 def remembered(request: Request, response: Response, signed_in: Identity) -> AccountShown:

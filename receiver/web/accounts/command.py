@@ -57,31 +57,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(options: argparse.Namespace) -> None:
-    try:
-        if options.action != "add" and not (options.out / "accounts").is_dir():
-            raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
-        with Database(options.out) as database:
-            options.work(database, options)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    if options.action != "add" and not (options.out / "accounts").is_dir():
+        raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
+    with Database(options.out) as database:
+        options.work(database, options)
 
 
 def _add(database: Database, options: argparse.Namespace) -> None:
     name = checked_name(options.name)
     encoded = _new_password_hash(name)
-    try:
-        account = database.write(store.add_account, name, encoded, SYSTEM_CLOCK.wall())
-    except store.NameTaken as error:
-        raise UsageError(f"there is an account {name}: choose another name, or change its password") from error
+    account = database.write(store.add_account, name, encoded, SYSTEM_CLOCK.wall())
     print(f"added {account.name}")
 
 
 def _token(database: Database, options: argparse.Namespace) -> None:
     account = _account(database, options.name)
-    try:
-        _, secret = database.write(store.add_token, account, options.label, SYSTEM_CLOCK.wall())
-    except store.TooManyTokens as error:
-        raise UsageError(f"{account.name} has {store.MAX_TOKENS} tokens: revoke one on the page first") from error
+    _, secret = database.write(store.add_token, account, options.label, SYSTEM_CLOCK.wall())
     print(secret)
 
 

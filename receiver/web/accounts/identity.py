@@ -10,15 +10,15 @@ from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, Identity
 from receiver.web.accounts.store import SESSION_MOST_S
 from receiver.web.guards import SAFE_METHODS, is_encrypted
-from receiver.web.problems import problem
+from receiver.web.refused import Refused
 
 COOKIE = "bodywire_session"
 CSRF_HEADER = "X-CSRF-Token"
 
 
 def accounts_of(connection: HTTPConnection) -> AccountService:
-    """The accounts of the application; `install` of `receiver.web.service` puts them there."""
-    found: AccountService = connection.app.state.accounts
+    """The accounts of the application's `Site`."""
+    found: AccountService = connection.app.state.site.accounts
     return found
 
 
@@ -33,12 +33,6 @@ async def identify(connection: HTTPConnection) -> Identity | None:
     secret = connection.cookies.get(_cookie_name(connection))
     account = await accounts.account_of_session(secret) if secret else None
     return Identity(account, secret) if account else None
-
-
-async def account_name(connection: HTTPConnection) -> str | None:
-    """The name of the account behind a request or a WebSocket, or None."""
-    identity = await identify(connection)
-    return identity.account.name if identity else None
 
 
 def remember(request: Request, response: Response, secret: str) -> None:
@@ -87,7 +81,7 @@ async def _visitor(request: Request, csrf: _Csrf = None) -> Identity | None:
     identity = await identify(request)
     expected = identity.csrf if identity and request.method not in SAFE_METHODS else None
     if expected is not None and not secrets.same(csrf or "", expected):
-        raise problem(403, f"the header {CSRF_HEADER} is missing or out of date: load the page again")
+        raise Refused(403, f"the header {CSRF_HEADER} is missing or out of date: load the page again")
     return identity
 
 
@@ -97,8 +91,7 @@ Visitor = Annotated[Identity | None, Depends(_visitor)]
 
 async def _holder(identity: Visitor, _cookie: _Cookie = None, _bearer: _Bearer = None) -> Identity:
     if identity is None:
-        detail = "sign in first, or send a valid token: Authorization: Bearer bw_…"
-        raise problem(401, detail, {"WWW-Authenticate": "Bearer"})
+        raise Refused(401, "sign in first, or send a valid token: Authorization: Bearer bw_…")
     return identity
 
 
@@ -108,7 +101,7 @@ Holder = Annotated[Identity, Depends(_holder)]
 
 async def _browser(identity: Holder) -> Identity:
     if identity.session is None:
-        raise problem(403, "a token cannot do this: sign in on the page")
+        raise Refused(403, "a token cannot do this: sign in on the page")
     return identity
 
 

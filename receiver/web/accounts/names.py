@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from receiver.web.refused import Refused
+
 MIN_NAME, MAX_NAME, MAX_LABEL = 2, 64, 64
 # Letters and digits of any script; NFKC has already made one of the many forms of each.
 _NAME = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
@@ -14,17 +16,17 @@ def checked_name(text: str) -> str:
     """A name for a new account, normalised by NFKC, without surrounding space.
 
     Raises:
-        ValueError: it is too short or too long, or has characters that a name cannot have, or letters of several
+        Refused: 422 it is too short or too long, or has characters that a name cannot have, or letters of several
             scripts, of which some look the same.
     """
     name = unicodedata.normalize("NFKC", text[: 4 * MAX_NAME]).strip()
     if not MIN_NAME <= len(name) <= MAX_NAME:
-        raise ValueError(f"a name has {MIN_NAME} to {MAX_NAME} characters")
+        raise Refused(422, f"a name has {MIN_NAME} to {MAX_NAME} characters")
     if not _NAME.fullmatch(name):
-        raise ValueError("a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
+        raise Refused(422, "a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in name if letter.isalpha()}
     if len({"CJK" if script in _EAST_ASIAN else script for script in scripts}) > 1:
-        raise ValueError("a name has letters of one script: those of others look the same")
+        raise Refused(422, "a name has letters of one script: those of others look the same")
     return name
 
 
@@ -39,8 +41,8 @@ def name_key(text: str) -> str:
 
 
 def checked_label(text: str) -> str:
-    """The label of a token, normalised by NFKC. Raises ValueError if it is empty, too long, or does not print."""
+    """The label of a token, normalised by NFKC. Raises Refused (422) if it is empty, too long, or does not print."""
     label = unicodedata.normalize("NFKC", text[: 4 * MAX_LABEL]).strip()
     if not 1 <= len(label) <= MAX_LABEL or not label.isprintable():
-        raise ValueError(f"a label has 1 to {MAX_LABEL} characters that print")
+        raise Refused(422, f"a label has 1 to {MAX_LABEL} characters that print")
     return label

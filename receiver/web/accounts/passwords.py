@@ -9,6 +9,8 @@ import argon2
 from argon2.exceptions import VerificationError
 from zxcvbn import zxcvbn
 
+from receiver.web.refused import Refused
+
 T = TypeVar("T")
 
 MIN_PASSWORD, MAX_PASSWORD = 10, 256
@@ -20,21 +22,17 @@ _MEMORY_KIB, _PASSES = 65_536, 3
 _AT_ONCE, _WAITING = 2, 32
 
 
-class PasswordsBusy(Exception):
-    """Too many passwords wait to be hashed."""
-
-
 def check_password(password: str, name: str) -> None:
     """Checks a new password of an account with this name.
 
     Raises:
-        ValueError: it is too short, too long, or easy to guess; the message says what to do and does not quote it.
+        Refused: 422 it is too short, too long, or easy to guess; the message says what to do and does not quote it.
     """
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise ValueError(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        raise Refused(422, f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
     guessed = zxcvbn(password[:_SCORED_CHARACTERS], user_inputs=[name, "bodywire"])
     if guessed["score"] < _MIN_SCORE:
-        raise ValueError("the password is easy to guess: add words that have nothing to do with each other")
+        raise Refused(422, "the password is easy to guess: add words that have nothing to do with each other")
 
 
 class PasswordHasher:
@@ -53,11 +51,11 @@ class PasswordHasher:
         return self._hasher.hash(_bytes(password))
 
     async def hash(self, password: str) -> str:
-        """The encoded hash. Raises PasswordsBusy if too many others wait."""
+        """The encoded hash. Raises Refused (429) if too many others wait."""
         return await self._in_thread(lambda: self.hash_now(password))
 
     async def verify(self, encoded: str | None, password: str) -> bool:
-        """Whether a password has this hash; takes as long for None, nobody's. Raises PasswordsBusy if too many wait."""
+        """Whether a password has this hash; takes as long for None, nobody's. Raises Refused (429) if too many wait."""
         return await self._in_thread(lambda: self._verify(encoded, password))
 
     def _verify(self, encoded: str | None, password: str) -> bool:
@@ -68,7 +66,7 @@ class PasswordHasher:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._waiting >= _WAITING:
-            raise PasswordsBusy
+            raise Refused(429, "many people are signing in: try again in a few seconds", 5.0)
         self._waiting += 1
         try:
             async with self._turn:

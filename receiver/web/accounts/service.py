@@ -14,7 +14,8 @@ from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
 from receiver.web.metrics import SignInOutcome
-from receiver.web.rate_limits import RateLimits, TriedTooOften
+from receiver.web.rate_limits import RateLimits
+from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +23,6 @@ logger = logging.getLogger(__name__)
 _SIGN_UPS_OF_ADDRESS, _SIGN_INS_OF_ADDRESS = "20 per 10 minute", "30 per minute; 200 per hour"
 # Failures at an account: those of one address do not keep its owner out, only those of many do.
 _FAILURES_OF_ADDRESS, _FAILURES = "5 per 5 minute", "50 per hour"
-
-
-class WrongPassword(Exception):
-    """There is no account of this name with this password."""
-
-
-class SignUpClosed(Exception):
-    """Visitors cannot make accounts here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,6 @@ class AccountService:
         self,
         database: Database,
         passwords: PasswordHasher,
-        *,
         sign_up: bool,
         clock: Clock,
         on_sign_in: Callable[[SignInOutcome], None],
@@ -70,13 +62,11 @@ class AccountService:
             previous: secret of the session that the browser has presented; it ends.
 
         Raises:
-            SignUpClosed: visitors cannot make accounts.
-            ValueError: name or password break a rule, which the message says.
-            NameTaken: there is one of this name.
-            TriedTooOften, PasswordsBusy: later.
+            Refused: 403 visitors cannot make accounts, 422 name or password break a rule, 409 the name is taken,
+                429 later.
         """
         if not self.sign_up_open:
-            raise SignUpClosed
+            raise Refused(403, "accounts are made by `receiver accounts add` here: ask its administrator")
         name = checked_name(name)
         check_password(password, name)
         self._sign_ups.take(address)
@@ -92,7 +82,7 @@ class AccountService:
             previous: secret of the session that the browser has presented.
 
         Raises:
-            WrongPassword, TriedTooOften, PasswordsBusy: as `authenticate`.
+            Refused: as `authenticate`.
         """
         return await self._begin_session(await self.authenticate(name, password, address), previous)
 
@@ -102,8 +92,7 @@ class AccountService:
         A wrong password and an unknown name take the same time and give the same error.
 
         Raises:
-            WrongPassword: or there is no such account.
-            TriedTooOften, PasswordsBusy: later.
+            Refused: 401 the password is wrong, or there is no such account, 429 later.
         """
         key = name_key(name)
         at_account = f"{address} {key}"
@@ -112,7 +101,7 @@ class AccountService:
             # Counted before the outcome is known: tries at the same time do not slip through.
             self._failures_of_address.take(at_account)
             self._failures.take(key)
-        except TriedTooOften:
+        except Refused:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
         row = await self.database.read_async(store.find_account, name)
@@ -120,21 +109,27 @@ class AccountService:
         if not right or row is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
-            raise WrongPassword
+            raise Refused(401, "the name or the password is wrong")
         self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._failures_of_address.forget(at_account)
         self._failures.forget(key)
         return Account(row.id, row.name)
 
+    async def confirm(self, account: Account, password: str, address: str) -> None:
+        """Asks somebody who is signed in for the password again. Raises Refused: 403 it is wrong, 429 later."""
+        try:
+            await self.authenticate(account.name, password, address)
+        except Refused as error:
+            raise Refused(403, "the password is wrong") if error.status == 401 else error from error
+
     async def change_password(self, account: Account, old: str, new: str, address: str) -> Identity:
         """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
 
         Raises:
-            ValueError: the new password breaks a rule, which the message says.
-            WrongPassword, TriedTooOften, PasswordsBusy: as `authenticate`.
+            Refused: 422 the new password breaks a rule, 403 the old one is wrong, 429 later.
         """
         check_password(new, account.name)
-        await self.authenticate(account.name, old, address)
+        await self.confirm(account, old, address)
         encoded = await self._passwords.hash(new)
         await self.database.write_async(store.change_password, account, encoded)
         logger.info("account %s has another password", printable(account.name, 100))

@@ -11,19 +11,12 @@ from sqlalchemy.orm import Session
 from receiver.web.accounts.names import checked_label, name_key
 from receiver.web.accounts.secrets import new_token, secret_hash
 from receiver.web.database.tables import AccountRow, ModelRow, SessionRow, TokenRow
+from receiver.web.refused import Refused
 
 SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
 MAX_SESSIONS, MAX_TOKENS = 32, 50
 # The last use is written at most once in this time: reading a page costs no write.
 _USE_EVERY_S = 60.0
-
-
-class NameTaken(Exception):
-    """There is an account of this name."""
-
-
-class TooManyTokens(Exception):
-    """The account has as many tokens as it may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +33,13 @@ def count_accounts(session: Session) -> int:
 
 
 def add_account(session: Session, name: str, password_hash: str, now: float) -> Account:
-    """Adds an account. Raises NameTaken if there is one of this name, perhaps in other case."""
+    """Adds an account. Raises Refused (409) if there is one of this name, perhaps in other case."""
     row = AccountRow(name=name, name_key=name_key(name), password_hash=password_hash, created_at=now)
     session.add(row)
     try:
         session.flush()
     except IntegrityError as error:
-        raise NameTaken from error
+        raise Refused(409, "this name is taken: choose another name, or sign in") from error
     return Account(row.id, row.name)
 
 
@@ -116,11 +109,10 @@ def add_token(session: Session, account: Account, label: str, now: float) -> tup
     """Makes a bearer token; returns it and its secret, which is stored nowhere.
 
     Raises:
-        ValueError: the label breaks a rule, which the message says.
-        TooManyTokens: the account has as many as it may have.
+        Refused: 422 the label breaks a rule, which the message says, 409 the account has as many as it may have.
     """
     if (session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0) >= MAX_TOKENS:
-        raise TooManyTokens
+        raise Refused(409, f"the account has {MAX_TOKENS} tokens: revoke one first")
     secret = new_token()
     row = TokenRow(
         id=secrets.token_hex(8),

@@ -5,7 +5,6 @@ browser ─ JPEG ─→ sender process ─ link ─→ receiver's pipeline
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,9 +17,9 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.observer import ObservedSender
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.pictures import PicturesUnavailable
-from receiver.web.preemption import Visitor, make_room
-from receiver.web.rate_limits import RateLimits, TriedTooOften
+from receiver.web.places import Visitor, make_room
+from receiver.web.rate_limits import RateLimits
+from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +37,17 @@ class ChildCamera:
     def __init__(
         self,
         link: LinkServer,
-        visitor: Visitor = (False, ""),
-        *,
-        metrics: ReceiverMetrics | None = None,
-        command: Sequence[str] = SENDER,
+        visitor: Visitor,
+        metrics: ReceiverMetrics,
+        command: Sequence[str],
     ) -> None:
         self.visitor, self.displaced = visitor, asyncio.Event()
-        self._metrics = metrics or ReceiverMetrics()
+        self._metrics = metrics
         self._child = SenderChild(
             link,
             ObservedSender(CAMERA_NAME, owner_of(CAMERA, visitor[1]) if visitor[0] else CAMERA, OwnKind.CAMERA),
             "socket+live",
             on_end=self._on_child_end,
-            restarts=False,
             command=command,
         )
         self._lines = RepeatedLines(logger)
@@ -72,7 +69,7 @@ class ChildCamera:
             Whether the process took the frame; otherwise a newer one came first, or it is no readable picture.
 
         Raises:
-            PicturesUnavailable: the process has ended; the browser has to begin again.
+            Refused: 503 the process has ended; the browser has to begin again.
         """
         self._pushed += 1
         number = self._pushed
@@ -83,7 +80,7 @@ class ChildCamera:
                 return await self._taken(jpeg)
             except ChildEnded as error:
                 self._ended = True
-                raise PicturesUnavailable("the process of this camera has ended: begin again") from error
+                raise Refused(503, "the process of this camera has ended: begin again") from error
 
     async def _taken(self, jpeg: bytes) -> bool:
         if self._ended or self._connection is None:
@@ -109,19 +106,9 @@ class ChildCamera:
 class ChildCameras:
     """The cameras of all browsers, `most` at a time; visitors share the places, and may start some a minute."""
 
-    def __init__(
-        self,
-        link: LinkServer,
-        most: int = 1,
-        *,
-        metrics: ReceiverMetrics | None = None,
-        command: Sequence[str] = SENDER,
-    ) -> None:
-        self._link = link
-        self._metrics = metrics or ReceiverMetrics()
-        self._most = most
-        self._command = command
-        self._starts = RateLimits(_STARTS)
+    def __init__(self, link: LinkServer, most: int, metrics: ReceiverMetrics, command: Sequence[str] = SENDER) -> None:
+        self._link, self._most, self._metrics, self._command = link, most, metrics, command
+        self._starts = RateLimits(_STARTS, "cameras")
         self._open: list[ChildCamera] = []
         self._left = asyncio.Condition()
         self._closed = False
@@ -131,10 +118,10 @@ class ChildCameras:
         """A camera for a block, which has to end soon when it is displaced.
 
         Raises:
-            PicturesUnavailable: there are too many, or of this visitor, or the process cannot be started.
+            Refused: there are too many, or of this visitor, or the process cannot be started.
         """
         self._admit(visitor)
-        camera = ChildCamera(self._link, visitor, metrics=self._metrics, command=self._command)
+        camera = ChildCamera(self._link, visitor, self._metrics, self._command)
         self._open.append(camera)
         try:
             try:
@@ -144,7 +131,7 @@ class ChildCameras:
                         await self._left.wait_for(lambda: self._open.index(camera) < self._most)
                     await camera.start()
             except (ChildEnded, OutputError, TimeoutError) as error:
-                raise PicturesUnavailable("the process for this camera cannot be started: try again later") from error
+                raise Refused(503, "the process for this camera cannot be started: try again later") from error
             yield camera
         finally:
             try:
@@ -160,10 +147,6 @@ class ChildCameras:
         await asyncio.gather(*(camera.close() for camera in self._open))
 
     def _admit(self, visitor: Visitor) -> None:
-        try:
-            self._starts.take(str(visitor))
-        except TriedTooOften as error:
-            detail = f"this camera was begun too often: try again in {math.ceil(error.wait_s)} s"
-            raise PicturesUnavailable(detail) from error
+        self._starts.take(str(visitor))
         if self._closed or not make_room(self._open, visitor, self._most):
-            raise PicturesUnavailable(f"{len(self._open)} cameras of browsers are in use: wait until one is free")
+            raise Refused(503, f"{len(self._open)} cameras of browsers are in use: wait until one is free")

@@ -18,8 +18,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, SenderChild
-from receiver.web.clips import ClipRefused
-from receiver.web.pictures import PicturesUnavailable
+from receiver.web.refused import Refused
 
 # As with uploaded pictures, labels are as fine as they get; the player shows the clip at its own pace.
 _FLAGS = ("--policy", "fixed", "--fixed-f", "0", "--media-times")
@@ -30,18 +29,25 @@ _NICE = 5
 
 
 class ChildClips:
-    """A `ClipPlayer`."""
+    """Turns clips into recorded sessions."""
 
-    def __init__(
-        self, link: LinkServer, *, metrics: ReceiverMetrics | None = None, command: Sequence[str] = SENDER
-    ) -> None:
-        self._link, self._command = link, command
-        self._metrics = metrics or ReceiverMetrics()
+    def __init__(self, link: LinkServer, metrics: ReceiverMetrics, command: Sequence[str] = SENDER) -> None:
+        self._link, self._metrics, self._command = link, metrics, command
 
     async def play(
         self, clip: Path, owner: str, on_session: Callable[[str], None], on_frame: Callable[[int], None]
     ) -> None:
-        """See `ClipPlayer.play`."""
+        """Sends a clip through sender, link and the receiver's pipeline, to its end.
+
+        Args:
+            clip: a video file that was checked.
+            owner: under which name of a token the session is recorded.
+            on_session: is called with the session's id before its first frame.
+            on_frame: is called with the number of frames that are published.
+
+        Raises:
+            Refused: 422 it cannot be decoded, 503 the sender process has ended, or does not answer.
+        """
         try:
             async with asyncio.timeout(_STALL_S) as stall:
 
@@ -51,16 +57,16 @@ class ChildClips:
 
                 exit_code = await self._play(clip, owner, _Progress(on_session, published))
         except (TimeoutError, OutputError) as error:
-            raise PicturesUnavailable("the process for this clip does not answer: try again later") from error
+            raise Refused(503, "the process for this clip does not answer: try again later", 10.0) from error
         if exit_code == SourceError.exit_code:
-            raise ClipRefused("the clip is damaged or incomplete: export it again")
+            raise Refused(422, "the clip is damaged or incomplete: export it again")
         if exit_code != 0:
             self._metrics.sender_process_ended()
-            raise PicturesUnavailable("the process for this clip has ended: try again later")
+            raise Refused(503, "the process for this clip has ended: try again later", 10.0)
 
     async def _play(self, clip: Path, owner: str, progress: "_Progress") -> int | None:
         sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))
-        child = SenderChild(self._link, sender, clip, flags=_FLAGS, restarts=False, nice=_NICE, command=self._command)
+        child = SenderChild(self._link, sender, clip, flags=_FLAGS, nice=_NICE, command=self._command)
         try:
             await child.start()
             return await child.ended()

@@ -25,11 +25,11 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import PictureFate, ReceiverMetrics
-from receiver.outfits.mixture import PLAIN, chosen_kinds
+from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
-from receiver.web.pictures import PictureRefused, PicturesUnavailable, ReconstructedPicture
+from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,31 @@ _FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 _IN_SENDER = 4
 # Until a picture is given up; perception and reconstruction take a second or two.
 _PICTURE_S = 30.0
+# After a process that has ended before it took pictures; a start costs seconds of a core.
+_PAUSE_S = 5.0
 # What sender and receiver report beside the stages that a picture passes: the wait for one, and what writes nothing.
 _SENDER_ONLY, _NOT_OF_PICTURES = "capture", ("codec", "publish")
+
+
+@dataclass(frozen=True, slots=True)
+class ReconstructedPicture:
+    """The people of one picture.
+
+    Args:
+        people: most prominent first; empty if nobody was found.
+        label_bytes: size of the packet that the labels travelled in.
+        stages_ms: milliseconds by stage, the sender's and the engine's.
+        skeleton: of their bodies.
+        kinds: by identity what they were dressed in (`common.wears`).
+    """
+
+    width: int
+    height: int
+    people: tuple[ReconstructedPerson, ...]
+    label_bytes: int
+    stages_ms: Mapping[str, float]
+    skeleton: Skeleton
+    kinds: Mapping[int, Kinds]
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -111,40 +134,43 @@ class _Results(SessionObserver):
 
 
 class ChildPictures:
-    """A `PictureReconstructor`; its sender process starts with the first picture, or by `prepare`."""
+    """Turns pictures into people; its sender process starts with the first picture, or by `prepare`."""
 
     def __init__(
-        self,
-        link: LinkServer,
-        skeleton: Skeleton,
-        *,
-        metrics: ReceiverMetrics | None = None,
-        command: Sequence[str] = SENDER,
+        self, link: LinkServer, skeleton: Skeleton, metrics: ReceiverMetrics, command: Sequence[str] = SENDER
     ) -> None:
-        self._link, self._skeleton = link, skeleton
-        self._metrics = metrics or ReceiverMetrics()
-        self._command = command
+        self._link, self._skeleton, self._metrics, self._command = link, skeleton, metrics, command
         self._results = _Results()
         self._child: SenderChild | None = None
         self._starting = asyncio.Lock()
+        self._next_start_s = 0.0
         self._in_sender = asyncio.Semaphore(_IN_SENDER)
         self._numbers = itertools.count(1)
         self._closed = False
 
     async def prepare(self) -> None:
-        """See `PictureReconstructor.prepare`."""
+        """Starts what the first picture would otherwise wait for, without waiting. Raises Refused (503)."""
         await self._started()
 
     async def reconstruct(
         self, picture: bytes, on_stage: Callable[[str], None] = lambda _: None
     ) -> ReconstructedPicture:
-        """See `PictureReconstructor.reconstruct`."""
+        """Sends a picture through sender, link and engine.
+
+        Args:
+            picture: an encoded image, checked and upright (EXIF orientation applied).
+            on_stage: is called with one of `receiver.web.metrics.PICTURE_STAGES` when that stage begins.
+
+        Raises:
+            Refused: 422 it is no readable picture, 503 the sender process has ended or is overloaded.
+        """
         began_s, fate = time.monotonic(), PictureFate.UNAVAILABLE
         try:
             reconstructed = await self._within_limit(picture, on_stage)
             fate = PictureFate.RECONSTRUCTED
-        except PictureRefused:
-            fate = PictureFate.REFUSED
+        except Refused as error:
+            if error.status == 422:
+                fate = PictureFate.REFUSED
             raise
         finally:
             self._metrics.picture_answered(fate, time.monotonic() - began_s)
@@ -156,13 +182,12 @@ class ChildPictures:
             async with asyncio.timeout(_PICTURE_S):
                 return await self._reconstruct(picture, on_stage)
         except ChildEnded as error:
-            raise PicturesUnavailable("the process for pictures has ended; it is started again: try again") from error
+            raise _unavailable("the process for pictures has ended: try again") from error
         except TimeoutError as error:
             if self._child is not None and self._results.arrived == arrived:
                 logger.error("the sender process for pictures does not answer")
                 self._child.kill()
-            text = f"the picture was not finished within {_PICTURE_S:g} s: try again later"
-            raise PicturesUnavailable(text) from error
+            raise _unavailable(f"the picture was not finished within {_PICTURE_S:g} s: try again later") from error
 
     async def close(self) -> None:
         """Ends the sender process; pictures in it fail."""
@@ -202,47 +227,62 @@ class ChildPictures:
         )
 
     async def _accepted(self, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:
-        child = await self._started()
         for last in (False, True):
-            process = await child.ready()
+            child = await self._started()
+            await child.ready()
             name = f"picture {next(self._numbers)}"
             expected = self._results.expect(name)
             try:
                 with closing(await PictureSocket.connect(child.socket_path)) as connection:
                     answer = await connection.send(wire.PictureHeader(name), picture)
             except ChildEnded:
-                child.lost(process)
                 if last:
                     raise
+                child.kill()
+                await child.ended()
                 continue
             if isinstance(answer, wire.PictureRefused):
-                raise PictureRefused(answer.reason)
+                raise Refused(422, answer.reason)
             return answer, expected
         raise AssertionError("the second attempt returns or raises")
 
     async def _started(self) -> SenderChild:
         async with self._starting:
             if self._closed:
-                raise PicturesUnavailable("the receiver is stopping")
+                raise _unavailable("the receiver is stopping")
+            if self._child is not None and self._child.has_ended:
+                await self._child.close()
+                self._child = None
             if self._child is None:
-                sender = ObservedSender("pictures", ACCOUNT, OwnKind.PICTURES, (self._results,))
-                child = SenderChild(
-                    self._link, sender, "socket", flags=_FLAGS, on_end=self._on_child_end, command=self._command
-                )
-                try:
-                    await child.start()
-                except OutputError as error:
-                    await child.close()
-                    raise PicturesUnavailable("the process for pictures cannot be started") from error
-                self._child = child
+                self._child = await self._start()
             return self._child
 
+    async def _start(self) -> SenderChild:
+        if time.monotonic() < self._next_start_s:
+            raise _unavailable("the process for pictures has ended: try again later")
+        sender = ObservedSender("pictures", ACCOUNT, OwnKind.PICTURES, (self._results,))
+        child = SenderChild(
+            self._link, sender, "socket", flags=_FLAGS, on_end=self._on_child_end, command=self._command
+        )
+        try:
+            await child.start()
+        except OutputError as error:
+            await child.close()
+            raise _unavailable("the process for pictures cannot be started") from error
+        return child
+
     def _on_child_end(self) -> None:
+        if self._child is None or not self._child.was_ready:
+            self._next_start_s = time.monotonic() + _PAUSE_S
         self._metrics.sender_process_ended()
         self._fail()
 
     def _fail(self) -> None:
         self._results.fail(ChildEnded("the sender process has ended"))
+
+
+def _unavailable(detail: str) -> Refused:
+    return Refused(503, detail, _PAUSE_S)
 
 
 def _stages_ms(until_labels_ms: float, published: _Published) -> Mapping[str, float]:

@@ -40,8 +40,6 @@ logger = logging.getLogger(__name__)
 SENDER = (sys.executable, "-m", "sender")
 """The command of a child, before its flags."""
 
-# Seconds before each further start while no process takes pictures; the last one repeats.
-BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _END_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 16_384
 _OWNER_ONLY = 0o600
@@ -55,13 +53,12 @@ class ChildEnded(Exception):
 
 
 class SenderChild:
-    """Starts a sender, watches it, starts it again when it ends, and ends it with the receiver.
+    """A sender process, watched to its end; it ends with the receiver.
 
     Args:
         sender: what its sessions are.
         source: `socket` for pictures, `socket+live` for a camera, or the file of a clip, with which the process ends.
-        on_end: called when the process has ended.
-        restarts: whether another one is started then.
+        on_end: called when the process has ended by itself.
         nice: how much of the processor it leaves to others.
     """
 
@@ -73,26 +70,19 @@ class SenderChild:
         *,
         flags: Sequence[str] = (),
         on_end: Callable[[], None] = lambda: None,
-        restarts: bool = True,
         nice: int = 0,
         command: Sequence[str] = SENDER,
     ) -> None:
         self._link, self._name = link, sender.name
-        self._sender = replace(sender, observers=(*sender.observers, _Connected(self._on_connected)))
-        self._on_end = on_end
-        self._restarts, self._nice = restarts, nice
+        self._connected = asyncio.Event()
+        self._sender = replace(sender, observers=(*sender.observers, _Connected(self._connected)))
+        self._on_end, self._nice = on_end, nice
         # The process has another working directory.
         self._source = source.resolve() if isinstance(source, Path) else source
         self._command = (*command, "--log-level", "warning", *flags)
         self._folder: PrivateFolder | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._supervision: asyncio.Task[None] | None = None
-        self._number = 0
-        self._exit_code: int | None = None
-        # Whether the process takes pictures now, and whether it ever did.
-        self._connected = self._started = False
-        self._ended = False
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._supervision: asyncio.Task[int | None] | None = None
 
     @property
     def socket_path(self) -> Path:
@@ -114,72 +104,57 @@ class SenderChild:
         flags = (*camera, "--peer", str(address), "--token-file", str(token_file))
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
-    async def ready(self) -> int:
-        """Waits until a process takes pictures; returns its number. Raises ChildEnded if it ends before."""
-        if self._ended:
-            raise ChildEnded("the sender process has ended")
-        if self._connected:
-            return self._number
-        connected = asyncio.get_running_loop().create_future()
-        self._waiting.add(connected)
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started and takes no pictures any more."""
+        return self._supervision is not None and self._supervision.done()
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has ever taken pictures."""
+        return self._connected.is_set()
+
+    async def ready(self) -> None:
+        """Waits until the process takes pictures. Raises ChildEnded if it has ended or ends before."""
+        assert self._supervision is not None
+        connected = asyncio.create_task(self._connected.wait())
         try:
-            await connected
+            await asyncio.wait((connected, self._supervision), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._waiting.discard(connected)
-        return self._number
+            connected.cancel()
+        if self.has_ended:
+            raise ChildEnded("the sender process has ended")
 
     async def ended(self) -> int | None:
-        """Waits until a process that is not started again has ended; its exit code, None if it could not be started."""
-        assert self._supervision is not None and not self._restarts
-        await asyncio.shield(self._supervision)
-        return self._exit_code
-
-    def lost(self, number: int) -> None:
-        """Notes that the process of this number takes no pictures any more; `ready` waits for the next one."""
-        if number == self._number:
-            self._connected = False
+        """Waits until the process has ended; its exit code, None if it has none."""
+        assert self._supervision is not None
+        await asyncio.wait((self._supervision,))
+        return None if self._supervision.cancelled() else self._supervision.result()
 
     def kill(self) -> None:
-        """Ends a process that has taken pictures and does not answer any more; `ready` waits for the next one."""
-        if self._connected and self._process is not None and self._process.returncode is None:
+        """Ends a process that has taken pictures and does not answer any more."""
+        if self.was_ready and self._process is not None and self._process.returncode is None:
             self._process.kill()
-        self.lost(self._number)
 
     async def close(self) -> None:
         """Ends the process and its sessions, and removes its files. Safe to call twice."""
-        self._ended = True
         if self._supervision is not None:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
-        self._fail_waiting()
         await self._link.dismiss(self._sender)
         if self._folder is not None:
             self._folder.remove()
 
-    async def _supervise(self, flags: Sequence[str]) -> None:
-        failed_starts = 0
-        while True:
-            self._number += 1
-            self._started = False
-            reason = await self._run(flags)
-            self._connected = False
-            await self._link.end_sessions(self._sender)
-            self._ended = not self._restarts
-            if self._ended or not self._started:
-                self._fail_waiting()
-            self._on_end()
-            if self._ended:
-                level = logging.WARNING if self._exit_code else logging.INFO
-                logger.log(level, "the sender process for %s ended (%s)", self._name, reason)
-                return
-            failed_starts = 0 if self._started else failed_starts
-            delay_s = BACKOFF_S[min(failed_starts, len(BACKOFF_S) - 1)]
-            failed_starts += 1
-            logger.warning("the sender process for %s ended (%s); next start in %g s", self._name, reason, delay_s)
-            await asyncio.sleep(delay_s)
+    async def _supervise(self, flags: Sequence[str]) -> int | None:
+        exit_code, reason = await self._run(flags)
+        await self._link.end_sessions(self._sender)
+        self._on_end()
+        level = logging.WARNING if exit_code != 0 else logging.INFO
+        logger.log(level, "the sender process for %s ended (%s)", self._name, reason)
+        return exit_code
 
-    async def _run(self, flags: Sequence[str]) -> str:
-        """Runs one process to its end; returns how it ended."""
+    async def _run(self, flags: Sequence[str]) -> tuple[int | None, str]:
+        """Runs the process to its end; its exit code, None if it cannot be started, and how it ended."""
         assert self._folder is not None
         try:
             self._process = process = await asyncio.create_subprocess_exec(
@@ -196,14 +171,14 @@ class SenderChild:
                 env=_environment(os.environ),
             )
         except OSError as error:
-            return error.strerror or str(error)
+            return None, error.strerror or str(error)
         if self._nice:
             with contextlib.suppress(OSError):  # it has ended already
                 os.setpriority(os.PRIO_PROCESS, process.pid, self._nice)
         try:
             await self._log_lines(process)
-            self._exit_code = await process.wait()
-            return f"exit code {self._exit_code}"
+            exit_code = await process.wait()
+            return exit_code, f"exit code {exit_code}"
         finally:
             await _end(process)
 
@@ -219,17 +194,6 @@ class SenderChild:
                 return
             logger.warning("%s: %s", self._name, _message_of(line.decode(errors="replace").rstrip()))
 
-    def _on_connected(self) -> None:
-        self._connected = self._started = True
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-
-    def _fail_waiting(self) -> None:
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(ChildEnded("the sender process has ended"))
-
 
 def _message_of(line: str) -> str:
     """What a log record says, which is JSON; another line as it is."""
@@ -242,12 +206,12 @@ def _message_of(line: str) -> str:
 class _Connected(SessionObserver):
     """Tells when the process has connected."""
 
-    def __init__(self, on_connected: Callable[[], None]) -> None:
-        self._on_connected = on_connected
+    def __init__(self, connected: asyncio.Event) -> None:
+        self._connected = connected
 
     def session_began(self, number: int, session: Session) -> None:
         # After the turn of the event loop in which the sender gets its Welcome.
-        asyncio.get_running_loop().call_soon(self._on_connected)
+        asyncio.get_running_loop().call_soon(self._connected.set)
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

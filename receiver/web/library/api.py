@@ -6,23 +6,22 @@ from urllib.parse import quote
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse
 from starlette.responses import FileResponse, StreamingResponse
 
-from common.errors import UsageError
 from receiver.mesh.formats import FORMATS
-from receiver.publish.session_deletion import SessionInUse, session_of_file
+from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
+from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
 from receiver.web.library.clips import FIELD
 from receiver.web.library.downloads import chunks, zipped
-from receiver.web.library.permissions import Manager, site_of
 from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
-from receiver.web.problems import problem, problems, retry_later
+from receiver.web.problems import problems
+from receiver.web.refused import Refused
+from receiver.web.site import site_of
 from receiver.web.small_body import SmallBodyRoute
-from receiver.web.uploads.errors import UploadRefused
-from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, begun, cancel_when_left, finished, form_body, lines
+from receiver.web.uploads.uploads import upload_route
 
 _MAX_PAGE = 200
 # A browser may keep a mesh: a published file never changes.
@@ -36,23 +35,23 @@ Format = Literal["glb", "usdz", "bvh", "zip"]
 
 
 async def _manager(request: Request, visitor: Visitor) -> Manager:
-    """Who asks, if they may watch. Raises HTTPException."""
-    return await site_of(request).manager(request, visitor)
+    """Who asks, if they may watch. Raises Refused."""
+    return await site_of(request).access.manager(request, visitor)
 
 
 Watching = Annotated[Manager, Depends(_manager)]
 
 
 async def _found(number: Number, request: Request, manager: Watching) -> SessionState:
-    """A session that somebody may see. Raises HTTPException."""
+    """A session that somebody may see. Raises Refused."""
     return _existing(request, number, manager)
 
 
 async def _to_change(number: Number, request: Request, manager: Watching) -> SessionState:
-    """A session that somebody may change. Raises HTTPException."""
+    """A session that somebody may change. Raises Refused."""
     state = _existing(request, number, manager)
     if not manager.may_change(state):
-        raise problem(403, "this session is not yours: its own account, or this machine's user, may change it")
+        raise Refused(403, "this session is not yours: its own account, or this machine's user, may change it")
     return state
 
 
@@ -66,13 +65,7 @@ def library_api() -> APIRouter:
     path = "/api/sessions/{number}"
     reading, writing = (401, 404, 422), problems(400, 401, 403, 404, 409, 413, 422, 503)
     api.get("/api/sessions", responses=problems(401, 422))(list_sessions)
-    api.post(
-        "/api/sessions",
-        status_code=201,
-        response_model=SessionShown,
-        responses=UPLOAD_RESPONSES,
-        openapi_extra=form_body(FIELD, "MP4, MOV, WebM or Matroska"),
-    )(upload_clip)
+    api.post("/api/sessions", **upload_route(FIELD, "MP4, MOV, WebM or Matroska", SessionShown))(upload_clip)
     api.get(path, responses=problems(*reading))(show_session)
     api.get(f"{path}/frames", responses=problems(*reading))(list_frames)
     api.get(f"{path}/thumbnail", **_file(*reading))(get_thumbnail)
@@ -95,7 +88,7 @@ def _file(*errors: int) -> dict[str, Any]:
 async def list_sessions(request: Request, manager: Watching) -> SessionsShown:
     """Lists the sessions whose frames are on disk."""
     site = site_of(request)
-    seen = [site.shown(state, manager) for state in site.library.sessions() if manager.may_see(state)]
+    seen = [_shown(request, state, manager) for state in site.library.sessions() if manager.may_see(state)]
     return SessionsShown(sessions=seen)
 
 
@@ -105,22 +98,19 @@ async def upload_clip(request: Request, identity: Holder) -> Response:
     A client that ends the connection before cancels the upload; nothing is left of it.
     """
     site = site_of(request)
-    job = await begun(request, site.clips, identity.account)
-    cancel_when_left(request, job)
     manager = Manager(identity, all_sessions=False)
 
     def shown(state: SessionState) -> dict[str, Any]:
-        return site.shown(state, manager).model_dump(mode="json")
+        return {"session": _shown(request, state, manager).model_dump(mode="json")}
 
-    if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(lines(job, lambda state: {"session": shown(state)}), media_type=NDJSON)
-    state = await finished(job)
-    return JSONResponse(shown(state), 201, {"Location": f"/api/sessions/{state.number}"})
+    return await site.clips.answer(
+        request, identity.account, shown, lambda state: f"/api/sessions/{state.number}", cancels=True
+    )
 
 
 async def show_session(request: Request, manager: Watching, state: Found) -> SessionShown:
     """Describes a session."""
-    return site_of(request).shown(state, manager)
+    return _shown(request, state, manager)
 
 
 async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> FramesShown:
@@ -135,7 +125,7 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
     """A small picture of a session's people."""
     picture = await site_of(request).library.thumbnail(state)
     if picture is None:
-        raise problem(404, "nobody can be drawn of this session")
+        raise Refused(404, "nobody can be drawn of this session")
     return Response(picture, media_type="image/webp", headers={"cache-control": "private, max-age=30"})
 
 
@@ -146,7 +136,7 @@ async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Fi
     path = library.out / "meshes" / name
     its_own = session_of_file(name) == state.number and MESH_NAME.fullmatch(name)
     if not its_own or not await anyio.to_thread.run_sync(path.is_file):
-        raise problem(404, "there is no such mesh")
+        raise Refused(404, "there is no such mesh")
     return FileResponse(path, media_type=FORMATS[path.suffix[1:]].media_type, headers=_KEPT)
 
 
@@ -162,37 +152,32 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
     if kind == "zip":
         content = zipped(library.out, state.number, stem, library.usage, exists)
     else:
-        try:
-            file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
-        except UsageError as error:
-            raise problem(422, str(error)) from error
-        except UploadRefused as error:
-            raise retry_later(429, "other sessions are being exported: try again in a minute", 60.0) from error
+        file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
         content, ending = chunks(file), "zip" if made == "zip" else kind
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}
     media_type = "application/zip" if ending == "zip" else FORMATS[ending].media_type
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}
     return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
 async def rename(given: NameGiven, request: Request, manager: Watching, state: ToChange) -> SessionShown:
     """Gives a session a name."""
-    try:
-        await site_of(request).library.rename(state.number, given.name)
-    except ValueError as error:
-        raise problem(422, str(error)) from error
-    return site_of(request).shown(_existing(request, state.number, manager), manager)
+    await site_of(request).library.rename(state.number, given.name)
+    return _shown(request, _existing(request, state.number, manager), manager)
 
 
 async def delete(request: Request, state: ToChange) -> None:
     """Deletes a session with all its files; not one that is live."""
-    try:
-        await site_of(request).library.delete([state])
-    except SessionInUse as error:
-        raise problem(409, str(error)) from error
+    await site_of(request).library.delete([state])
+
+
+def _shown(request: Request, state: SessionState, manager: Manager) -> SessionShown:
+    live = site_of(request).hub.sessions.get(state.number)
+    connected = live is not None and live.connected
+    return SessionShown.from_state(state, connected=connected, may_change=manager.may_change(state))
 
 
 def _existing(request: Request, number: int, manager: Manager) -> SessionState:
     state = site_of(request).library.session(number)
     if state is None or not manager.may_see(state):
-        raise problem(404, "there is no such session")
+        raise Refused(404, "there is no such session")
     return state

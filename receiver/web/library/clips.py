@@ -15,24 +15,23 @@ from common.io.private_folder import PrivateFolder, remove_abandoned
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
-from receiver.web.clips import ClipPlayer, ClipRefused
+from receiver.web.children.clips import ChildClips
 from receiver.web.config import UploadConfig
 from receiver.web.library.service import Library
 from receiver.web.metrics import WebMetrics
 from receiver.web.owners import CLIP, owner_of
-from receiver.web.pictures import PicturesUnavailable
+from receiver.web.places import Places
+from receiver.web.refused import Refused
+from receiver.web.uploads.admission import Admission
 from receiver.web.uploads.decoder import check_clip
-from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.form import UploadForm, shown_name
-from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, StageTimer, outcome_of
+from receiver.web.uploads.uploads import Progress, Uploads, Work
 
 logger = logging.getLogger(__name__)
 
 FIELD = "clip"
-# A clip takes both networks and disk for minutes: one is played at a time, and some wait.
+# A clip takes both networks and disk for minutes: one is played at a time, and some arrive or wait.
 _AT_ONCE, _IN_WORK, _OF_ACCOUNT = 1, 8, 3
-# Bodies on their way lie among the temporary files, each as large as a clip may be.
-_ARRIVING = 8
 # Within which a body must have arrived: 200 MB at 3 Mbit/s.
 _UPLOAD_S = 600.0
 _NAME_CHARACTERS = 60
@@ -41,18 +40,16 @@ _SESSION = "session"
 """In the folder of a clip, the id of its session: a receiver that was killed has left both."""
 
 
-class ClipService:
+class ClipService(Uploads[SessionState]):
     """Takes clips, and keeps their sessions; nothing is left of one that fails or is cancelled."""
 
     def __init__(
-        self, config: UploadConfig, library: Library, player: ClipPlayer, admission: Admission, metrics: WebMetrics
+        self, config: UploadConfig, library: Library, player: ChildClips, admission: Admission, metrics: WebMetrics
     ) -> None:
-        self.form = UploadForm(FIELD, "clip", config.clip_bytes, _UPLOAD_S)
-        self._library, self._player, self._admission = library, player, admission
-        self._most_gb, self._metrics = config.account_gb, metrics
-        self._arriving, self._in_work = Places(_ARRIVING, _OF_ACCOUNT), Places(_IN_WORK, _OF_ACCOUNT)
+        form = UploadForm(FIELD, "clip", config.clip_bytes, _UPLOAD_S)
+        super().__init__(form, Places(_IN_WORK, _OF_ACCOUNT), admission, metrics.clip)
+        self._library, self._player, self._most_gb = library, player, config.account_gb
         self._checks, self._turn = asyncio.Semaphore(_CHECKED_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
-        self._jobs = Jobs[SessionState](self.ended)
 
     async def recover(self) -> None:
         """Removes what a receiver that was killed has left of clips."""
@@ -61,70 +58,53 @@ class ClipService:
             await self._library.discard(path.read_text())
         await asyncio.to_thread(remove_abandoned, out)
 
-    async def close(self) -> None:
-        """Gives up the clips in work."""
-        await self._jobs.close()
+    async def admit(self, account: Account) -> None:
+        """See `Uploads.admit`."""
+        await super().admit(account)
+        kept = sum(state.statistics.disk_bytes for state in self._library.clips_of(account.name))
+        if kept >= 1e9 * self._most_gb:
+            most = f"{kept / 1e9:.1f} of {self._most_gb:g} GB"
+            raise Refused(409, f"the account's clips take {most}: delete one first")
 
-    @asynccontextmanager
-    async def admit(self, account: Account) -> AsyncIterator[None]:
-        """Admits a body until the block ends. Raises UploadRefused: 409 the account keeps too much, 429 uploads."""
-        async with self._admission.admit(account, self._in_work):
-            kept = sum(state.statistics.disk_bytes for state in self._library.clips_of(account.name))
-            if kept >= 1e9 * self._most_gb:
-                most = f"{kept / 1e9:.1f} of {self._most_gb:g} GB"
-                raise UploadRefused(409, f"the account's clips take {most}: delete one first")
-            with self._arriving.take(account):
-                yield
-
-    async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[SessionState]:
-        """Checks a clip, and begins to play it; its place is free again at the end. Raises UploadRefused."""
-        place.enter_context(self._in_work.take(account))
+    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[SessionState]:
+        """See `Uploads.check`."""
         with output_errors(self._library.out):
             folder = PrivateFolder(self._library.out.resolve())
-            place.callback(folder.remove)
+            kept.callback(folder.remove)
             path = folder.path / "upload"
             await asyncio.to_thread(_store, file.file, path)
         async with self._checks:
             checked = await asyncio.to_thread(check_clip, path)
         clip = path.rename(path.with_name(_file_name(shown_name(file, "clip"), checked.suffix)))
-        return self._jobs.start(place, partial(self._recorded, account, clip, checked.frames))
+        return partial(self._recorded, account, clip, checked.frames)
 
-    def ended(self, error: BaseException | None, seconds: float) -> None:
-        """An upload has ended, perhaps with an error."""
-        self._metrics.clip(outcome_of(error), seconds)
-
-    async def _recorded(self, account: Account, clip: Path, frames: int, timer: StageTimer) -> SessionState:
-        timer.begin("queue")
+    async def _recorded(self, account: Account, clip: Path, frames: int, progress: Progress) -> SessionState:
+        progress.begin("queue")
         async with self._turn, _making(self._library, clip.with_name(_SESSION)) as begin:
-            timer.begin("clip")
-            await self._admission.check(account)
-            identifier = await self._played(account, clip, frames, timer, begin)
-            await self._admission.check(account)
+            progress.begin("clip")
+            await self.admission.check(account)
+            identifier = await self._played(account, clip, frames, progress, begin)
+            await self.admission.check(account)
             found = self._library.of_identifier(identifier)
             if found is None or not found.statistics.people:
                 detail = "nobody was found in the clip: choose one that shows a person from head to feet"
-                raise UploadRefused(422, detail)
+                raise Refused(422, detail)
             # Its sender has ended with all that it sent: nobody has to wait before deleting it.
             self._library.usage.settled(found.number)
             return found
 
     async def _played(
-        self, account: Account, clip: Path, frames: int, timer: StageTimer, begin: Callable[[str], None]
+        self, account: Account, clip: Path, frames: int, progress: Progress, begin: Callable[[str], None]
     ) -> str:
-        """Plays a clip; returns the id of its session. Raises UploadRefused."""
+        """Plays a clip; returns the id of its session. Raises Refused."""
         began = list[str]()
 
         def on_session(identifier: str) -> None:
             began.append(identifier)
             begin(identifier)
 
-        try:
-            owner = owner_of(CLIP, account.name)
-            await self._player.play(clip, owner, on_session, lambda done: timer.done(done / frames))
-        except ClipRefused as error:
-            raise UploadRefused(422, str(error)) from error
-        except PicturesUnavailable as error:
-            raise UploadRefused(503, str(error), 10.0) from error
+        owner = owner_of(CLIP, account.name)
+        await self._player.play(clip, owner, on_session, lambda done: progress.done(done / frames))
         return began[0] if began else ""
 
 

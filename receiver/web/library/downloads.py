@@ -17,7 +17,7 @@ from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.publish.session_usage import SessionUsage
-from receiver.web.uploads.jobs import Places
+from receiver.web.places import Places
 
 _EXPORT_TIMEOUT_S = 600.0
 _AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
@@ -31,7 +31,7 @@ class Exports:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), Places(_WAITING, _OF_VISITOR)
+        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), Places(_WAITING, _OF_VISITOR, "exports")
         for leftover in out.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -44,7 +44,7 @@ class Exports:
 
         Raises:
             UsageError: the session cannot be exported in this format.
-            UploadRefused: 429 too many wait.
+            Refused: 429 too many wait.
             OutputError: there is no room for the file.
         """
         with self._waiting.take(visitor):

@@ -18,6 +18,7 @@ from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 from receiver.web.library.thumbnails import thumbnail
 from receiver.web.owners import account_key, is_clip, key_of_session
+from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +66,10 @@ class Library:
         return next((state for state in self.sessions() if state.number == number), None)
 
     async def rename(self, number: int, name: str) -> bool:
-        """Names a session; returns whether there is one. Raises ValueError for a name that does not print."""
+        """Names a session; returns whether there is one. Raises Refused (422) for a name that does not print."""
         name = unicodedata.normalize("NFKC", name).strip()
         if len(name) > MAX_NAME or not name.isprintable():
-            raise ValueError(f"a name has at most {MAX_NAME} characters that print")
+            raise Refused(422, f"a name has at most {MAX_NAME} characters that print")
         return await asyncio.to_thread(self._directory.rename, number, name)
 
     async def delete(self, states: Sequence[SessionState]) -> None:

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 from receiver.web.access import Access
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.live.socket import POLICY_VIOLATION, TRY_AGAIN_LATER, close, run_while_wanted
-from receiver.web.pictures import PicturesUnavailable
+from receiver.web.refused import Refused
 
 # A browser that sends nothing for so long has gone or sleeps; its sender process is wanted by others.
 _IDLE_S = 30.0
@@ -41,7 +41,7 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
             async with cameras.open(visitor) as opened:
                 await websocket.send_json({"type": "ready"})
                 await CameraSocket(websocket, opened, partial(access.until_signed_out, websocket)).serve()
-        except PicturesUnavailable as error:
+        except Refused as error:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await websocket.send_json({"type": "refused", "detail": str(error)})
             await close(websocket, TRY_AGAIN_LATER, str(error))
@@ -64,13 +64,13 @@ class CameraSocket:
         self._camera = camera
         self._signed_out = signed_out
         self._pushing: set[asyncio.Task[None]] = set()
-        self._failure: PicturesUnavailable | None = None
+        self._failure: Refused | None = None
 
     async def serve(self) -> None:
         """Takes frames until the browser leaves, sends something else, falls silent, or loses its place or rights.
 
         Raises:
-            PicturesUnavailable: the sender process has ended.
+            Refused: the sender process has ended.
         """
         displaced, option = self._camera.displaced, "--browser-cameras"
         try:
@@ -119,7 +119,7 @@ class CameraSocket:
     async def _push(self, number: int, jpeg: bytes) -> None:
         try:
             taken = await self._camera.push(jpeg)
-        except PicturesUnavailable as error:
+        except Refused as error:
             self._failure = error
             await close(self._websocket, _GOING_AWAY, str(error))
             return

@@ -27,7 +27,7 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh, topology_message
-from receiver.web.preemption import Visitor, make_room
+from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,12 @@ travel parts of textures, one at a time.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
+from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from common.text import printable
 from common.version import package_version
@@ -20,6 +22,7 @@ from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
 from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
 from receiver.web.live.texture_queue import TextureQueue
 from receiver.web.metrics import WebMetrics
+from receiver.web.site import Site
 
 _FRAMES_IN_FLIGHT = 2
 # Until the first message: a silent browser takes the place of another.
@@ -27,6 +30,27 @@ _CHOICE_S = 10.0
 _MAX_MESSAGE_CHARACTERS = 1000
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455 and IANA's registry)."""
+
+
+def live_routes(site: Site, most_watchers: int) -> APIRouter:
+    """The WebSocket `/live`."""
+    router, hub, access = APIRouter(), site.hub, site.access
+
+    @router.websocket("/live")
+    async def live(websocket: WebSocket) -> None:
+        visitor = await access.visitor(websocket)
+        if visitor is None:
+            await websocket.close(POLICY_VIOLATION, "sign in to watch")
+            return
+        await websocket.accept()
+        if not hub.make_room(visitor, most_watchers):
+            await close(websocket, TRY_AGAIN_LATER, "too many browsers watch; see --watchers")
+            return
+        with hub.watcher(visitor) as watcher, site.metrics.watching():
+            signed_out = partial(access.until_signed_out, websocket)
+            await LiveSocket(websocket, hub, watcher, site.metrics, signed_out).serve()
+
+    return router
 
 
 class LiveSocket:

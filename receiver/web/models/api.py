@@ -10,22 +10,19 @@ from typing import Annotated, Any, Self
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
-from common.errors import UsageError
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Holder
-from receiver.web.accounts.store import Account
 from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
-from receiver.web.models.service import FIELD, PICTURE, ModelService, body_name, mesh_name, textured_name, unflagged
-from receiver.web.problems import problem, problems
-from receiver.web.uploads.errors import UploadRefused
-from receiver.web.uploads.routes import NDJSON, UPLOAD_RESPONSES, as_problem, begun, finished, form_body, lines
+from receiver.web.models.service import FIELD, PICTURE, body_name, mesh_name, textured_name
+from receiver.web.problems import problems
+from receiver.web.refused import Refused
+from receiver.web.site import site_of
+from receiver.web.uploads.uploads import upload_route
 
 _MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FORMATS.items()}
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
@@ -43,8 +40,7 @@ class PersonShown(BaseModel):
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
-        height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null in models of
-            versions without.
+        height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null if unknown.
         distance_sigma_m: standard deviation of the distance to the middle of the hips, likewise.
     """
 
@@ -126,13 +122,7 @@ class ModelsListed(BaseModel):
 def models_api() -> APIRouter:
     """The routes `/upload`, `/api/models` and `/models`."""
     api = APIRouter(tags=["models"])
-    api.post(
-        "/upload",
-        status_code=201,
-        response_model=ModelShown,
-        responses=UPLOAD_RESPONSES,
-        openapi_extra=form_body(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF"),
-    )(upload)
+    api.post("/upload", **upload_route(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF", ModelShown))(upload)
     api.get("/api/models", responses=problems(401, 422, 503))(list_models)
     api.get("/api/models/{model}", responses=problems(401, 404, 422, 503))(show_model)
     api.delete("/api/models/{model}", status_code=204, responses=problems(401, 403, 404, 422, 503))(delete_model)
@@ -150,31 +140,22 @@ def models_api() -> APIRouter:
     return api
 
 
-def models_of(connection: HTTPConnection) -> ModelService:
-    """The `ModelService` of the application."""
-    found: ModelService = connection.app.state.models
-    return found
-
-
 async def upload(request: Request, identity: Holder) -> Response:
     """Reconstructs the people of a picture and keeps their meshes.
 
     The file name is kept to be shown; metadata of the picture are not kept.
     """
-    job = await begun(request, models_of(request), identity.account)
-    if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(lines(job, lambda model: {"model": _shown(model)}), media_type=NDJSON)
-    model = await finished(job)
-    return JSONResponse(_shown(model), 201, {"Location": f"/api/models/{model.id}"})
 
+    def shown(model: ModelRow) -> dict[str, Any]:
+        return {"model": ModelShown.from_row(model).model_dump(mode="json")}
 
-def _shown(model: ModelRow) -> dict[str, Any]:
-    return ModelShown.from_row(model).model_dump(mode="json")
+    models = site_of(request).models
+    return await models.answer(request, identity.account, shown, lambda model: f"/api/models/{model.id}")
 
 
 async def list_models(request: Request, identity: Holder) -> ModelsListed:
     """Lists the account's models."""
-    models = models_of(request)
+    models = site_of(request).models
     await models.prepare()
     listed = await models.models(identity.account)
     return ModelsListed(models=[ModelListed.from_row(row) for row in listed])
@@ -182,16 +163,16 @@ async def list_models(request: Request, identity: Holder) -> ModelsListed:
 
 async def show_model(model: ModelId, request: Request, identity: Holder) -> ModelShown:
     """Describes a model."""
-    found = await models_of(request).model(identity.account, model)
+    found = await site_of(request).models.model(identity.account, model)
     if found is None:
-        raise problem(404, "there is no such model")
+        raise Refused(404, "there is no such model")
     return ModelShown.from_row(found)
 
 
 async def delete_model(model: ModelId, request: Request, identity: Holder) -> None:
     """Deletes a model with its files."""
-    if not await models_of(request).remove(identity.account, model):
-        raise problem(404, "there is no such model")
+    if not await site_of(request).models.remove(identity.account, model):
+        raise Refused(404, "there is no such model")
 
 
 async def get_file(
@@ -207,16 +188,16 @@ async def get_file(
 
     The changes are those of `receiver export`: `wear=sleeve=short`, `tint=top=%23336699`, `shape=height=%2B5cm`.
     """
-    models = models_of(request)
+    models = site_of(request).models
     row = await models.model(identity.account, model)
     if row is None:
         content = None
     elif wear or tint or shape or file.endswith(".usdz"):
-        content = await _edited(models, identity.account, row, file, (wear, tint, shape))
+        content = await models.edited(identity.account, row, file, Edits.parse(wear, tint, shape))
     else:
         content = await models.file(row, file)
     if row is None or content is None:
-        raise problem(404, "there is no such file")
+        raise Refused(404, "there is no such file")
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(download_name(row.name, file), safe='')}",
@@ -235,17 +216,6 @@ def download_name(picture: str, file: str) -> str:
     return f"{stem}-person-{int(number) + 1}{f'-{kind}' if kind else ''}.{suffix}"
 
 
-async def _edited(
-    models: ModelService, account: Account, row: ModelRow, file: str, words: tuple[Sequence[str], ...]
-) -> bytes | None:
-    try:
-        return await models.edited(account, row, file, Edits.parse(*words))
-    except UsageError as error:
-        raise problem(422, unflagged(error)) from error
-    except UploadRefused as error:
-        raise as_problem(error) from error
-
-
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
     """Paths of a person's meshes, and what can be changed."""
     surfaces: dict[str, Any] = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
@@ -253,7 +223,7 @@ def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, 
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
     body = f"{folder}/{body_name(number)}"
-    usdz = f"{body.removesuffix('.glb')}.usdz" if "wears" in person and _has_usd() else None
+    usdz = f"{body.removesuffix('.glb')}.usdz" if _has_usd() else None
     return {**surfaces, "body": body, "usdz": usdz}
 
 

@@ -27,10 +27,8 @@ def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending:
             the floor of a room.
 
     Raises:
-        UsageError: the model is of an earlier version, or has no such body.
+        UsageError: the body cannot be read, or no body has these changes.
     """
-    if "wears" not in person:
-        raise UsageError("this model is of an earlier version: upload the picture again to change it")
     try:
         body = parse_body(content)
     except ValueError as error:

@@ -3,16 +3,16 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from starlette.datastructures import UploadFile
 
 from common.clock import Clock
-from common.errors import UsageError
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.editing import Edits
 from receiver.mesh.formats import MESH_FORMATS
@@ -22,6 +22,7 @@ from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict, scale_as_dict
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
+from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.config import UploadConfig
 from receiver.web.database.database import Database
 from receiver.web.database.tables import ModelRow
@@ -29,17 +30,12 @@ from receiver.web.metrics import FILES, WebMetrics
 from receiver.web.models import store
 from receiver.web.models.body_editing import edited_body
 from receiver.web.models.files import ModelFiles, new_model_id
-from receiver.web.models.store import TooManyModels
-from receiver.web.pictures import (
-    PictureReconstructor,
-    PictureRefused,
-    PicturesUnavailable,
-    ReconstructedPicture,
-)
+from receiver.web.places import Places
+from receiver.web.refused import Refused
+from receiver.web.uploads.admission import Admission
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture
-from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.form import UploadForm, shown_name
-from receiver.web.uploads.jobs import Admission, Job, Jobs, Places, outcome_of
+from receiver.web.uploads.uploads import Progress, Uploads, Work
 
 T = TypeVar("T")
 
@@ -55,7 +51,7 @@ PICTURE = "picture.jpg"
 PICTURE_STAGE = "picture"
 
 
-class ModelService:
+class ModelService(Uploads[ModelRow]):
     """Takes uploads and keeps their models."""
 
     def __init__(
@@ -63,46 +59,37 @@ class ModelService:
         config: UploadConfig,
         database: Database,
         files: ModelFiles,
-        pictures: PictureReconstructor,
+        pictures: ChildPictures,
         clock: Clock,
         metrics: WebMetrics,
         admission: Admission,
     ) -> None:
-        self.form = UploadForm(FIELD, "picture", config.upload_bytes, _UPLOAD_S)
-        self._metrics, self._admission = metrics, admission
+        form = UploadForm(FIELD, "picture", config.upload_bytes, _UPLOAD_S)
+        super().__init__(form, Places(_IN_WORK, _OF_ACCOUNT), admission, metrics.upload, metrics.upload_stage)
         self._database, self.files, self._pictures, self._clock = database, files, pictures, clock
-        self._in_work = Places(_IN_WORK, _OF_ACCOUNT)
-        self._edited = Places(_EDITED, _EDITED_OF_ACCOUNT)
-        self._jobs = Jobs[ModelRow](self.ended, metrics.upload_stage)
+        self._edited = Places(_EDITED, _EDITED_OF_ACCOUNT, "changes")
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
     async def close(self) -> None:
         """Gives up the pictures in work."""
-        await self._jobs.close()
+        await super().close()
         self._threads.shutdown()
 
-    @asynccontextmanager
-    async def admit(self, account: Account) -> AsyncIterator[None]:
-        """Admits a body until the block ends. Raises UploadRefused: 409 the account keeps too much, 429 uploads."""
-        async with self._admission.admit(account, self._in_work):
-            await self.prepare()
-            yield
+    async def admit(self, account: Account) -> None:
+        """See `Uploads.admit`; the process that recognises people begins to start."""
+        await super().admit(account)
+        await self.prepare()
 
-    async def begin(self, account: Account, place: ExitStack, file: UploadFile) -> Job[ModelRow]:
-        """Decodes a picture, and begins to reconstruct it; its place is free again at the end. Raises UploadRefused."""
-        place.enter_context(self._in_work.take(account))
+    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[ModelRow]:
+        """See `Uploads.check`."""
         name, content, began_s = shown_name(file, self.form.noun), await file.read(), time.perf_counter()
         picture = await self._in_thread(lambda: decode_picture(content))
         decoded_ms = 1e3 * (time.perf_counter() - began_s)
-        return self._jobs.start(place, lambda timer: self._reconstruct(account, name, picture, decoded_ms, timer.begin))
-
-    def ended(self, error: BaseException | None, seconds: float) -> None:
-        """An upload has ended, perhaps with an error."""
-        self._metrics.upload(outcome_of(error), seconds)
+        return partial(self._reconstruct, account, name, picture, decoded_ms)
 
     async def prepare(self) -> None:
         """Somebody is about to upload a picture: the sender process takes seconds to start."""
-        with suppress(PicturesUnavailable):  # the picture will say so
+        with suppress(Refused):  # the picture will say so
             await self._pictures.prepare()
 
     async def models(self, account: Account) -> Sequence[ModelRow]:
@@ -121,7 +108,8 @@ class ModelService:
         """A body of a model with changes, as GLB or USDZ, or None if there is none.
 
         Raises:
-            UploadRefused: 422 a change is not possible, 429 too many at a time.
+            UsageError: a change is not possible.
+            Refused: 429 too many at a time.
         """
         stem, _, ending = name.rpartition(".")
         number = next((each for each in range(row.people_count) if body_name(each) == f"{stem}.glb"), None)
@@ -130,14 +118,11 @@ class ModelService:
             return None
         person = row.people[number]
         with self._edited.take(account):
-            try:
-                return await self._in_thread(lambda: edited_body(content, person, edits, ending))
-            except UsageError as error:
-                raise UploadRefused(422, unflagged(error)) from error
+            return await self._in_thread(lambda: edited_body(content, person, edits, ending))
 
     async def remove(self, account: Account, model: str) -> bool:
         """Removes a model with its files; returns whether the account had it."""
-        if not await self._database.read_async(lambda session: store.has_model(session, account, model)):
+        if await self.model(account, model) is None:
             return False
         await asyncio.to_thread(self.files.prepare_removal, model)
         removed = await self._database.write_async(lambda session: store.remove_model(session, account, model))
@@ -151,14 +136,12 @@ class ModelService:
         name: str,
         picture: DecodedPicture,
         decoded_ms: float,
-        on_stage: Callable[[str], None],
+        progress: Progress,
     ) -> ModelRow:
-        result = await self._people(picture, on_stage)
+        result = await self._pictures.reconstruct(picture.content, progress.begin)
         if not result.people:
-            raise UploadRefused(
-                422, "nobody was found in the picture: choose one that shows a person from head to feet"
-            )
-        on_stage(FILES)
+            raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
+        progress.begin(FILES)
         model = self._described(name, picture, result)
         model.stages_ms = {PICTURE_STAGE: _milliseconds(decoded_ms), **model.stages_ms}
         began_s = time.perf_counter()
@@ -167,14 +150,6 @@ class ModelService:
         model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
         await self._publish(account, model)
         return model
-
-    async def _people(self, picture: DecodedPicture, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        try:
-            return await self._pictures.reconstruct(picture.content, on_stage)
-        except PictureRefused as error:
-            raise UploadRefused(422, str(error)) from error
-        except PicturesUnavailable as error:
-            raise UploadRefused(503, str(error), 5.0) from error
 
     def _described(self, name: str, picture: DecodedPicture, result: ReconstructedPicture) -> ModelRow:
         scale = picture.width / result.width
@@ -192,16 +167,14 @@ class ModelService:
 
     async def _publish(self, account: Account, model: ModelRow) -> None:
         """Adds the row of a model whose files are written."""
-        identifier = model.id
-        most = self._admission.most - self._admission.clips(account)
+        most = self.admission.most - self.admission.clips(account)
         try:
-            await self._database.write_async(lambda session: store.add_model(session, account, model, most))
-        except Exception as error:
-            await asyncio.to_thread(self.files.remove, identifier)
-            if isinstance(error, TooManyModels):
-                raise self._admission.full() from error
+            if not await self._database.write_async(store.add_model, account, model, most):
+                raise self.admission.full()
+        except Exception:
+            await asyncio.to_thread(self.files.remove, model.id)
             raise
-        await asyncio.to_thread(self.files.settle, identifier)
+        await asyncio.to_thread(self.files.settle, model.id)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -232,11 +205,6 @@ def _encoded(result: ReconstructedPicture, picture: DecodedPicture) -> dict[str,
             texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
             files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
     return files
-
-
-def unflagged(error: UsageError) -> str:
-    """What an error of a command says, for somebody who gave no flags."""
-    return str(error).removeprefix("--")
 
 
 def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds]) -> dict[str, Any]:

@@ -9,21 +9,18 @@ from receiver.web.accounts.store import Account, account_exists
 from receiver.web.database.tables import ModelRow
 
 
-class TooManyModels(Exception):
-    """The account keeps as many models as it may."""
-
-
 def count_models(session: Session, account: Account) -> int:
     """How many models an account keeps."""
     return session.scalar(select(func.count()).where(ModelRow.account_id == account.id)) or 0
 
 
-def add_model(session: Session, account: Account, model: ModelRow, most: int) -> None:
-    """Adds a model whose files are on disk. Raises TooManyModels also if the account was removed meanwhile."""
+def add_model(session: Session, account: Account, model: ModelRow, most: int) -> bool:
+    """Adds a model whose files are on disk; returns whether the account is still there and has room for it."""
     if not account_exists(session, account) or count_models(session, account) >= most:
-        raise TooManyModels
+        return False
     model.account_id = account.id
     session.add(model)
+    return True
 
 
 def list_models(session: Session, account: Account) -> Sequence[ModelRow]:
@@ -39,12 +36,6 @@ def list_models(session: Session, account: Account) -> Sequence[ModelRow]:
 def find_model(session: Session, account: Account, model: str) -> ModelRow | None:
     """A model of the account; None if there is none, or if it is somebody else's."""
     return session.scalar(select(ModelRow).where(ModelRow.id == model, ModelRow.account_id == account.id))
-
-
-def has_model(session: Session, account: Account, model: str) -> bool:
-    """Whether the account has this model."""
-    found = session.scalar(select(ModelRow.id).where(ModelRow.id == model, ModelRow.account_id == account.id))
-    return found is not None
 
 
 def remove_model(session: Session, account: Account, model: str) -> bool:

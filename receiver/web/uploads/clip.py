@@ -5,7 +5,7 @@ from typing import Any
 
 import av
 
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, MIN_SIDE
 
 _HEAD_BYTES = 12
@@ -22,23 +22,23 @@ def read_clip(path: str) -> dict[str, Any]:
     """The facts of a `CheckedClip`.
 
     Raises:
-        UploadRefused: it is no clip (415), too large or too long (413), or cannot be used (422).
+        Refused: it is no clip (415), too large or too long (413), or cannot be used (422).
     """
     container_format = _format(Path(path))
     try:
         width, height, frames, promised, seconds = _measured(path, container_format)
     except (av.FFmpegError, ValueError, StopIteration) as error:
-        raise UploadRefused(422, _DAMAGED) from error
+        raise Refused(422, _DAMAGED) from error
     if not frames:
-        raise UploadRefused(422, "the file has no video that can be decoded: export it again")
+        raise Refused(422, "the file has no video that can be decoded: export it again")
     if frames < _PRESENT * promised:
-        raise UploadRefused(422, _DAMAGED)
+        raise Refused(422, _DAMAGED)
     _check_size(width, height)
     if seconds > MAX_CLIP_S:
         most = f"at most {MAX_CLIP_S:g} s are accepted"
-        raise UploadRefused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
+        raise Refused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
     if frames > MAX_FPS * (seconds + 1):
-        raise UploadRefused(413, f"the clip has more than {MAX_FPS} frames a second: export it with fewer")
+        raise Refused(413, f"the clip has more than {MAX_FPS} frames a second: export it with fewer")
     return {"suffix": _SUFFIXES[container_format], "frames": frames}
 
 
@@ -50,15 +50,15 @@ def _format(path: Path) -> str:
         return "mov"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
-    raise UploadRefused(415, "this is no clip: send MP4, MOV, WebM or Matroska")
+    raise Refused(415, "this is no clip: send MP4, MOV, WebM or Matroska")
 
 
 def _check_size(width: int, height: int) -> None:
     size = f"the clip has {width} × {height} pixels"
     if width * height > MAX_PIXELS:
-        raise UploadRefused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
+        raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
     if min(width, height) < MIN_SIDE:
-        raise UploadRefused(422, f"{size}: nobody can be found below {MIN_SIDE}")
+        raise Refused(422, f"{size}: nobody can be found below {MIN_SIDE}")
 
 
 def _measured(path: str, container_format: str) -> tuple[int, int, int, int, float]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from common.text import printable
+from receiver.web.refused import Refused
 from receiver.web.uploads import decoder_process
-from receiver.web.uploads.errors import UploadRefused
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def decode_picture(content: bytes) -> DecodedPicture:
     Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8. Colour profiles are not applied.
 
     Raises:
-        UploadRefused: it is no picture (415), too large (413), or cannot be used (422).
+        Refused: it is no picture (415), too large (413), or cannot be used (422).
     """
     facts, pictures = _decoded("picture", content=content)
     size = facts["content_bytes"]
@@ -64,7 +64,7 @@ def check_clip(path: Path) -> CheckedClip:
     """Checks a clip.
 
     Raises:
-        UploadRefused: it is no clip (415), too large or too long (413), or cannot be used (422).
+        Refused: it is no clip (415), too large or too long (413), or cannot be used (422).
     """
     facts, _ = _decoded("clip", str(path))
     return CheckedClip(**facts)
@@ -81,7 +81,7 @@ def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str
     except (subprocess.SubprocessError, ValueError) as error:
         said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
         logger.info("a %s cannot be decoded: %s", kind, printable(said.rpartition("\n")[2] or str(error), 300))
-        raise UploadRefused(422, f"the {kind} is damaged or incomplete: export it again") from error
+        raise Refused(422, f"the {kind} is damaged or incomplete: export it again") from error
     if "refused" in facts:
-        raise UploadRefused(*facts["refused"])
+        raise Refused(*facts["refused"])
     return facts, rest

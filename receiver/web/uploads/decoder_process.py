@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 
 # For a picture of 50 million pixels; seconds of the processor.
 _ADDRESS_SPACE_BYTES, _CPU_S = 3_000_000_000, 30
@@ -37,7 +37,7 @@ def main(kind: str, *arguments: str) -> None:
 
             facts = read_clip(*arguments)
         head = json.dumps(facts)
-    except UploadRefused as error:
+    except Refused as error:
         head = json.dumps({"refused": [error.status, error.detail]})
     sys.stdout.buffer.write(head.encode() + b"\n" + content)
 

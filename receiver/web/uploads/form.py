@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from common.errors import OutputError
 from common.text import printable
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 
 # Boundaries and heads of the parts.
 _OVERHEAD_BYTES = 16_384
@@ -33,23 +33,23 @@ class UploadForm:
     max_bytes: int
     max_seconds: float
 
-    def too_large(self) -> UploadRefused:
+    def too_large(self) -> Refused:
         """The refusal of a larger file."""
-        return UploadRefused(413, f"the {self.noun} is larger than {self.max_bytes / 1e6:g} MB: shrink it")
+        return Refused(413, f"the {self.noun} is larger than {self.max_bytes / 1e6:g} MB: shrink it")
 
 
 async def read_form(request: Request, form: UploadForm) -> UploadFile:
     """Reads the file of a form, to a temporary file if it is large; close it.
 
     Raises:
-        UploadRefused: 400 malformed, 408 too slow, 413 too large, 415 without a file.
+        Refused: 400 malformed, 408 too slow, 413 too large, 415 without a file.
         ClientDisconnect: the client has left.
         OutputError: there is no room for a temporary file.
     """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         how = f"send the {form.noun} as the field {form.field} of a form: Content-Type: multipart/form-data"
-        raise UploadRefused(415, how)
+        raise Refused(415, how)
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > form.max_bytes + _OVERHEAD_BYTES:
         raise form.too_large()
@@ -59,16 +59,16 @@ async def read_form(request: Request, form: UploadForm) -> UploadFile:
             parsed = await parser.parse()
     except MultiPartException as error:
         detail = f"the body is no form with one file as the field {form.field}: {printable(str(error.message), 100)}"
-        raise UploadRefused(400, detail) from error
+        raise Refused(400, detail) from error
     except TimeoutError as error:
-        raise UploadRefused(408, f"the {form.noun} came too slowly: shrink it, or use a faster connection") from error
+        raise Refused(408, f"the {form.noun} came too slowly: shrink it, or use a faster connection") from error
     except OSError as error:
         where = f"in {tempfile.gettempdir()} ({error.strerror}): TMPDIR names another folder"
         raise OutputError(f"cannot keep an upload {where}") from error
     file = parsed.get(form.field)
     if not isinstance(file, UploadFile) or not file.size:
         await parsed.close()
-        raise UploadRefused(415, f"the form has no {form.noun}: send one as the field {form.field}")
+        raise Refused(415, f"the form has no {form.noun}: send one as the field {form.field}")
     if file.size > form.max_bytes:
         await file.close()
         raise form.too_large()
@@ -76,7 +76,7 @@ async def read_form(request: Request, form: UploadForm) -> UploadFile:
 
 
 async def _limited(request: Request, form: UploadForm) -> AsyncGenerator[bytes, None]:
-    """The body. Raises UploadRefused as soon as it is too large."""
+    """The body. Raises Refused as soon as it is too large."""
     total = 0
     async for chunk in request.stream():
         total += len(chunk)

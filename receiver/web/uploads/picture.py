@@ -10,7 +10,7 @@ from PIL import UnidentifiedImageError
 
 from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 from receiver.web.uploads.limits import MAX_PIXELS, MIN_SIDE
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
@@ -34,23 +34,23 @@ def read_picture(content: bytes) -> tuple[dict[str, Any], bytes]:
     """The facts of a `DecodedPicture`, and both of its pictures.
 
     Raises:
-        UploadRefused: it is no picture (415), too large (413), or cannot be used (422).
+        Refused: it is no picture (415), too large (413), or cannot be used (422).
     """
     register_heif()
     # The size is checked before anything is decoded.
     PillowImage.MAX_IMAGE_PIXELS = None
     try:
         return _read(content)
-    except UploadRefused:
+    except Refused:
         raise
     except UnidentifiedImageError as error:
         what = "the file is no picture" if content.strip() else "the file is empty"
-        raise UploadRefused(415, f"{what}: upload a JPEG, PNG, WebP, HEIC, AVIF or GIF picture") from error
+        raise Refused(415, f"{what}: upload a JPEG, PNG, WebP, HEIC, AVIF or GIF picture") from error
     except MemoryError as error:
-        raise UploadRefused(413, "the picture takes too much memory: shrink it") from error
+        raise Refused(413, "the picture takes too much memory: shrink it") from error
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
-        raise UploadRefused(422, "the picture is damaged or incomplete: export it again") from error
+        raise Refused(422, "the picture is damaged or incomplete: export it again") from error
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -77,11 +77,11 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
 def _check_size(width: int, height: int) -> None:
     size = f"the picture has {width} × {height} pixels"
     if width * height > MAX_PIXELS:
-        raise UploadRefused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
+        raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
     if min(width, height) < MIN_SIDE:
-        raise UploadRefused(422, f"{size}: nobody can be found below {MIN_SIDE}")
+        raise Refused(422, f"{size}: nobody can be found below {MIN_SIDE}")
     if max(width, height) > _MAX_RATIO * min(width, height):
-        raise UploadRefused(422, f"{size}: cut out the people")
+        raise Refused(422, f"{size}: cut out the people")
 
 
 def _reduced(width: int, height: int) -> tuple[int, int]:

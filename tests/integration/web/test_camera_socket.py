@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from receiver.web.children.cameras import ChildCamera, ChildCameras
-from receiver.web.preemption import Visitor
+from receiver.web.places import Visitor
 from tests.integration.web.test_live_page import refused
 from tests.support.fake_link import until
 from tests.support.live_page import served
@@ -113,25 +113,3 @@ async def test_browser_that_does_not_wait_is_read_slowly(tmp_path: Path) -> None
 async def _flood(browser: ClientConnection, frames: int) -> None:
     for _ in range(frames):
         await browser.send(jpeg())
-
-
-async def test_camera_that_loses_its_place_is_told_so(tmp_path: Path) -> None:
-    cameras = FakeCameras()
-    async with served(tmp_path, cameras=cameras) as page, page.camera() as browser:
-        await browser.recv()
-        cameras.last.displaced.set()
-        assert await refused(browser) == 1013
-
-
-async def test_camera_of_who_has_signed_out_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.access._RECHECK_EVERY_S", 0.05)
-    cameras = FakeCameras()
-    anna = {"authorization": "Bearer bw_anna"}
-    async with (
-        served(tmp_path, needs_account=True, cameras=cameras) as page,
-        page.camera(additional_headers=anna) as browser,
-    ):
-        await browser.recv()
-        page.tokens.clear()
-        assert await refused(browser) == 1008
-    assert cameras.opened == [(True, "anna")]

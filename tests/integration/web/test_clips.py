@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from receiver.web.clips import ClipRefused
 from receiver.web.config import UploadConfig
-from receiver.web.pictures import PicturesUnavailable
+from receiver.web.refused import Refused
 from tests.support.fake_link import until
 from tests.support.fake_pictures import FakePictures, picture
 from tests.support.published_session import write_clip
@@ -70,8 +69,8 @@ async def test_progress_is_reported_line_by_line(site: Site, clip: bytes) -> Non
 @pytest.mark.parametrize(
     ("error", "people", "status"),
     [
-        (ClipRefused("the clip is damaged"), True, 422),
-        (PicturesUnavailable("the process has ended"), True, 503),
+        (Refused(422, "the clip is damaged"), True, 422),
+        (Refused(503, "the process has ended"), True, 503),
         (None, False, 422),
     ],
 )

@@ -16,7 +16,7 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 from tests.support.fake_link import until
 from tests.support.fake_pictures import FakePictures
 from tests.support.published_session import publish as publish_session
@@ -134,7 +134,7 @@ async def test_nobody_takes_all_places_of_exports(tmp_path: Path, monkeypatch: p
     await until(lambda: sum(task.done() for task in waiting) == 2)
     going.set()
     ended = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [isinstance(each, UploadRefused) for each in ended] == [False] * 3 + [True] * 2 + [False]
+    assert [isinstance(each, Refused) for each in ended] == [False] * 3 + [True] * 2 + [False]
     for each in ended:
         if isinstance(each, tuple):
             each[0].close()

@@ -244,15 +244,6 @@ async def test_message_that_is_not_understood_ends_the_stream(page: Page, messag
         assert json.loads(await other.recv())["type"] == "hello"
 
 
-async def test_too_many_watchers_are_told_so(tmp_path: Path) -> None:
-    async with served(tmp_path, watchers=1) as page, page.watch() as first:
-        await first.recv()
-        async with page.watch() as second:
-            with pytest.raises(ConnectionClosed) as closed:
-                await second.recv()
-        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
-
-
 async def refused(browser: ClientConnection) -> int:
     """The code with which a WebSocket is closed."""
     with pytest.raises(ConnectionClosed) as closed:
@@ -302,7 +293,7 @@ async def test_watcher_who_has_signed_out_sees_no_more(tmp_path: Path, monkeypat
     async with served(tmp_path, needs_account=True) as page:
         async with page.watch(additional_headers={"authorization": "Bearer bw_anna"}) as browser:
             assert json.loads(await browser.recv())["type"] == "hello"
-            page.tokens.clear()
+            page.revoke_tokens()
             with pytest.raises(ConnectionClosed) as closed:
                 async with asyncio.timeout(5):
                     while True:

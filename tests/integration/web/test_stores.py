@@ -12,11 +12,9 @@ from sqlalchemy import text
 
 from common.errors import UsageError
 from receiver.web.accounts import store
-from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account, NameTaken
+from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account
 from receiver.web.database.database import Database, DatabaseUnavailable
-from receiver.web.database.tables import ModelRow
-from receiver.web.models import store as models
-from receiver.web.models.store import TooManyModels
+from receiver.web.refused import Refused
 
 NOW = 1_800_000_000.0
 RECEIVERS = 12
@@ -32,20 +30,6 @@ def account(database: Database, name: str = "Anna") -> Account:
     return database.write(store.add_account, name, "hash", NOW)
 
 
-def numbered(number: int) -> ModelRow:
-    return ModelRow(
-        id=f"{number:032x}",
-        name="a.jpg",
-        created_at=NOW + number,
-        width=640,
-        height=480,
-        label_bytes=51,
-        people_count=1,
-        people=[{"joints_3d": [[1.0, None]]}],
-        stages_ms={"queue": 1.5},
-    )
-
-
 def count(database: Database, table: str) -> int:
     return int(database.read(lambda session: session.scalar(text(f"SELECT count(*) FROM {table}"))))
 
@@ -55,7 +39,7 @@ def test_account_is_found_and_its_name_taken_in_any_case(database: Database) -> 
     found = database.read(store.find_account, "STRASSE")
     assert found is not None and (found.id, found.name, found.password_hash) == (made.id, "Straße", "hash")
     assert database.read(store.find_account, "anna") is None
-    with pytest.raises(NameTaken):
+    with pytest.raises(Refused):
         account(database, "STRAßE")
     assert [row.name for row in database.read(store.list_accounts)] == ["Straße"]
     database.write(store.remove_account, made)
@@ -84,23 +68,6 @@ def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: D
     assert database.read(store.find_session, "secret 0", NOW + 40) is None
     database.write(store.add_session, anna, "late", NOW + 2 * SESSION_IDLE_S)
     assert count(database, "sessions") == 1
-
-
-def test_quota_holds_when_uploads_end_at_the_same_time(database: Database) -> None:
-    anna = account(database)
-    barrier = threading.Barrier(4)
-
-    def add(number: int) -> bool:
-        barrier.wait(10)
-        try:
-            database.write(models.add_model, anna, numbered(number), 2)
-        except TooManyModels:
-            return False
-        return True
-
-    with ThreadPoolExecutor(4) as threads:
-        assert sum(threads.map(add, range(4))) == 2
-    assert count(database, "models") == 2
 
 
 def test_many_open_it_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from receiver.web.rate_limits import RateLimits, TriedTooOften
+from receiver.web.rate_limits import RateLimits
+from receiver.web.refused import Refused
 from tests.support.web_service import ManualClock, limits_by
 
 
@@ -10,12 +11,12 @@ def test_key_that_tried_too_often_waits_for_the_end_of_the_window() -> None:
         limits = RateLimits("2 per minute; 3 per hour")
         for _ in range(2):
             limits.take("a")
-        with pytest.raises(TriedTooOften, match="try again in 60 s"):
+        with pytest.raises(Refused, match="try again in 60 s"):
             limits.take("a")
         limits.take("b")
         clock.advance(60)
         limits.take("a")
-        with pytest.raises(TriedTooOften, match="try again in 3540 s"):
+        with pytest.raises(Refused, match="try again in 3540 s"):
             limits.take("a")
         limits.forget("a")
         limits.take("a")

@@ -1,6 +1,7 @@
 import pytest
 
 from receiver.web.accounts.names import MAX_NAME, checked_label, checked_name, name_key
+from receiver.web.refused import Refused
 
 
 def test_name_is_kept_or_normalised() -> None:
@@ -12,13 +13,13 @@ def test_name_is_kept_or_normalised() -> None:
 def test_other_name_is_refused() -> None:
     wrong_lengths = ("", "a", "a" * (MAX_NAME + 1), "a" * 10**6)
     for name in (*wrong_lengths, "-anna", "anna.", "an na", "an\0na", "an\u202ena", "a/b", "../etc", "\ud800x"):
-        with pytest.raises(ValueError, match="a name has"):
+        with pytest.raises(Refused, match="a name has"):
             pytest.fail(f"{checked_name(name)!r} is a name")
 
 
 def test_new_name_has_one_script() -> None:
     for name in ("аnna", "Αnna", "annа", "李a"):
-        with pytest.raises(ValueError, match="letters of one script"):
+        with pytest.raises(Refused, match="letters of one script"):
             pytest.fail(f"{checked_name(name)!r} is a new name")
     for name in ("Anna", "Анна", "anna-2", "Ünal", "ひらカナ漢字", "東京タワー", "한국", "ａｎｎａ"):
         assert checked_name(name), name
@@ -33,5 +34,5 @@ def test_names_that_look_the_same_have_one_key() -> None:
 
 def test_label_that_does_not_print_is_refused() -> None:
     for label in ("", " ", "a\nb", "\x1b[31m", "a" * 65, "a\u202eb"):
-        with pytest.raises(ValueError, match="a label has"):
+        with pytest.raises(Refused, match="a label has"):
             pytest.fail(f"{checked_label(label)!r} is a label")

@@ -5,7 +5,8 @@ from typing import Literal
 import argon2
 import pytest
 
-from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, PasswordsBusy, check_password
+from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
+from receiver.web.refused import Refused
 from tests.support.web_service import cheap_passwords
 
 
@@ -23,7 +24,7 @@ def test_password_is_accepted(password: str) -> None:
     ],
 )  # fmt: skip
 def test_weak_password_is_refused(password: str) -> None:
-    with pytest.raises(ValueError, match="password") as raised:
+    with pytest.raises(Refused, match="password") as raised:
         check_password(password, "Annabella")
     assert len(password) < 8 or password not in str(raised.value)
 
@@ -73,6 +74,6 @@ async def test_few_passwords_are_hashed_at_a_time_and_a_flood_is_refused() -> No
     await asyncio.sleep(0)  # every task has begun, and asked for a thread or been refused
     held.gate.set()
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
-    assert sum(isinstance(outcome, PasswordsBusy) for outcome in outcomes) == 68
+    assert sum(isinstance(outcome, Refused) for outcome in outcomes) == 68
     assert held.most <= 2
     assert not await hasher.verify(None, "x")  # there is room again

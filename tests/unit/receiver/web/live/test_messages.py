@@ -13,7 +13,6 @@ from receiver.web.live.messages import (
     QuantisedMesh,
     frame_message,
     part_message,
-    preview_message,
     texture_coordinates_message,
     texture_message,
     topology_message,
@@ -70,12 +69,6 @@ def test_flat_mesh_is_quantised() -> None:
     flat = SurfaceMesh((TETRAHEDRON.vertices * [1, 1, 0]).astype(np.float32), TETRAHEDRON.faces)
     mesh = QuantisedMesh.from_mesh(flat, "surface")
     assert mesh.vertices[:, 2].tolist() == [0, 0, 0, 0]
-
-
-def test_preview_is_carried_as_it_is() -> None:
-    header, payload = read(preview_message(2, 160, 90, b"\xff\xd8jpeg"))
-    assert (header["session"], header["width"], header["height"]) == (2, 160, 90)
-    assert payload == b"\xff\xd8jpeg"
 
 
 def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:

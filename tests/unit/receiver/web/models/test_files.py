@@ -27,27 +27,6 @@ def test_model_is_written_and_read(tmp_path: Path) -> None:
     assert modes == {0o700, 0o600}
 
 
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("0" * 32, "../secret"),
-        ("..", "secret"),
-        ("0" * 32, "/etc/passwd"),
-        ("0" * 32, "person-0.obj\n"),
-        ("0" * 31, "picture.jpg"),
-        ("0" * 32, "picture.jpg\0"),
-        ("0" * 32, ""),
-        ("0" * 32, "secret"),
-    ],
-)
-def test_other_names_are_no_files(model: str, name: str, tmp_path: Path) -> None:
-    files = ModelFiles(tmp_path / "models")
-    files.write("0" * 32, FILES)
-    (tmp_path / "secret").write_text("secret")
-    (tmp_path / "models" / ("0" * 32) / "secret").write_text("secret")
-    assert files.read(model, name) is None
-
-
 @pytest.mark.parametrize("moment", ["before the row", "while files are written", "between row and files of a removal"])
 def test_crash_leaves_nothing(tmp_path: Path, moment: str) -> None:
     files, model = ModelFiles(tmp_path), new_model_id()

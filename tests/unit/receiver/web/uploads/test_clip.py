@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from receiver.web.refused import Refused
 from receiver.web.uploads.clip import read_clip
 from receiver.web.uploads.decoder import CheckedClip, check_clip
-from receiver.web.uploads.errors import UploadRefused
 from tests.support.published_session import FRAMES, write_clip
 
 
@@ -16,7 +16,7 @@ def clip(tmp_path: Path) -> Path:
 def test_clip_is_measured_in_a_process_of_its_own(clip: Path) -> None:
     assert check_clip(clip) == CheckedClip(".mp4", FRAMES)
     clip.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
-    with pytest.raises(UploadRefused, match="MP4") as refused:
+    with pytest.raises(Refused, match="MP4") as refused:
         check_clip(clip)
     assert refused.value.status == 415
 
@@ -27,6 +27,6 @@ def test_clip_is_measured_in_a_process_of_its_own(clip: Path) -> None:
 )
 def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str) -> None:
     monkeypatch.setattr(f"receiver.web.uploads.clip.{limit}", value)
-    with pytest.raises(UploadRefused, match=words) as refused:
+    with pytest.raises(Refused, match=words) as refused:
         read_clip(str(clip))
     assert refused.value.status == 413

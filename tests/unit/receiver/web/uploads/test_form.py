@@ -5,7 +5,7 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
-from receiver.web.uploads.errors import UploadRefused
+from receiver.web.refused import Refused
 from receiver.web.uploads.form import UploadForm, read_form, shown_name
 
 KIND = "multipart/form-data; boundary=b0undary"
@@ -78,7 +78,7 @@ async def test_name_of_a_file_has_no_folders(name: str, shown: str) -> None:
     ],
 )
 async def test_what_is_no_form_with_one_file_is_refused(body: bytes, kind: str, length: str, status: int) -> None:
-    with pytest.raises(UploadRefused) as refused:
+    with pytest.raises(Refused) as refused:
         await read(body, kind, length)
     assert refused.value.status == status, refused.value.detail
 
@@ -88,6 +88,6 @@ async def test_body_that_comes_too_slowly_is_refused() -> None:
         yield part()
         await asyncio.Event().wait()
 
-    with pytest.raises(UploadRefused, match="too slowly") as refused:
+    with pytest.raises(Refused, match="too slowly") as refused:
         await read_form(request_of(slow(), {"content-type": KIND}), UploadForm("image", "picture", LIMIT, 0.05))
     assert refused.value.status == 408

@@ -9,9 +9,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from common.imaging.exif import focal_length_px
+from receiver.web.refused import Refused
 from receiver.web.uploads import decoder
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture
-from receiver.web.uploads.errors import UploadRefused
 from receiver.web.uploads.picture import read_picture
 from tests.support import fake_pictures
 from tests.support.fake_pictures import picture
@@ -27,8 +27,8 @@ def check(content: bytes) -> DecodedPicture:
     return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"])
 
 
-def refusal(content: bytes) -> UploadRefused:
-    with pytest.raises(UploadRefused) as raised:
+def refusal(content: bytes) -> Refused:
+    with pytest.raises(Refused) as raised:
         check(content)
     return raised.value
 
@@ -203,7 +203,7 @@ def test_cut_picture_is_refused_and_a_damaged_one_never_fails_otherwise(picture_
             damaged[place] = random.integers(0, 256)
         try:
             check(bytes(damaged))
-        except UploadRefused as error:
+        except Refused as error:
             assert error.status in (413, 415, 422)
 
 
@@ -226,11 +226,11 @@ def test_compressed_text_bomb_is_refused() -> None:
 def test_picture_is_decoded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     content = HEIC.read_bytes()
     assert decode_picture(content) == check(content)
-    with pytest.raises(UploadRefused, match="no picture") as refused:
+    with pytest.raises(Refused, match="no picture") as refused:
         decode_picture(b"hello")
     assert refused.value.status == 415
     monkeypatch.setattr(decoder, "_WALL_S", 0.001)
-    with pytest.raises(UploadRefused, match="damaged"):
+    with pytest.raises(Refused, match="damaged"):
         decode_picture(content)
 
 
@@ -238,6 +238,6 @@ def test_decoder_gets_no_more_memory_than_a_picture_needs() -> None:
     """A GIF whose first frame is larger than its screen: the decoder believes the frame."""
     content = picture(picture_format="GIF")
     at = content.index(b"\x2c\0\0\0\0")
-    with pytest.raises(UploadRefused) as refused:
+    with pytest.raises(Refused) as refused:
         decode_picture(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :])
     assert refused.value.status in (413, 422)

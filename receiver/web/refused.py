@@ -1,8 +1,10 @@
-"""Why an upload is refused."""
+"""The one error for requests that the page refuses."""
+
+from common.errors import UsageError
 
 
-class UploadRefused(Exception):
-    """An upload that is not accepted.
+class Refused(UsageError):
+    """A request that is refused; `receiver.web.problems` answers it, a command prints it.
 
     Args:
         status: of HTTP: 4xx, or 503 if it may succeed later.

@@ -1,0 +1,96 @@
+"""What the routes of the page work with: accounts, models, sessions, and who watches."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import HTTPConnection
+
+from common.clock import SYSTEM_CLOCK, Clock
+from receiver.publish.session_directory import SessionDirectory
+from receiver.web.access import Access
+from receiver.web.accounts.passwords import PasswordHasher
+from receiver.web.accounts.service import AccountService
+from receiver.web.children.clips import ChildClips
+from receiver.web.children.pictures import ChildPictures
+from receiver.web.config import AccountsConfig, UploadConfig
+from receiver.web.database.database import Database
+from receiver.web.library.clips import ClipService
+from receiver.web.library.service import Library
+from receiver.web.live.hub import LiveHub
+from receiver.web.metrics import WebMetrics
+from receiver.web.models import store
+from receiver.web.models.files import ModelFiles, models_folder
+from receiver.web.models.service import ModelService
+from receiver.web.uploads.admission import Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Accounts, models and recorded sessions, open, and the live ones."""
+
+    accounts: AccountService
+    models: ModelService
+    library: Library
+    clips: ClipService
+    admission: Admission
+    uploads: UploadConfig
+    hub: LiveHub
+    access: Access
+    metrics: WebMetrics
+
+
+def site_of(connection: HTTPConnection) -> Site:
+    """The `Site` of the application; `create_app` puts it there."""
+    found: Site = connection.app.state.site
+    return found
+
+
+@asynccontextmanager
+async def open_site(
+    accounts: AccountsConfig,
+    uploads: UploadConfig,
+    directory: SessionDirectory,
+    pictures: ChildPictures,
+    player: ChildClips,
+    hub: LiveHub,
+    access: Access,
+    metrics: WebMetrics,
+    *,
+    passwords: PasswordHasher | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> AsyncIterator[Site]:
+    """Opens database, models and sessions of an output directory; closes them at the end of the block.
+
+    Args:
+        directory: the receiver's output, which also has the database and the models.
+        player: records uploaded clips.
+        passwords: hashes passwords; tests take a cheap one.
+
+    Raises:
+        UsageError: another version has made the database.
+        OutputError: the database or the directory cannot be opened.
+    """
+    async with AsyncExitStack() as opened:
+        out = directory.config.out
+        database = await asyncio.to_thread(Database, out)
+        opened.callback(database.close)
+        files = await asyncio.to_thread(_recovered_files, out, database)
+        library = Library(directory, database, clock)
+        admission = Admission(uploads, database, library)
+        models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
+        opened.push_async_callback(models.close)
+        clips = ClipService(uploads, library, player, admission, metrics)
+        opened.push_async_callback(clips.close)
+        await clips.recover()
+        sign_up = accounts.signs_up(loopback=not access.needs_account)
+        service = AccountService(database, passwords or PasswordHasher(), sign_up, clock, metrics.sign_in)
+        yield Site(service, models, library, clips, admission, uploads, hub, access, metrics)
+
+
+def _recovered_files(out: Path, database: Database) -> ModelFiles:
+    files = ModelFiles(models_folder(out))
+    files.recover(lambda models: database.read(store.existing_models, models))
+    return files
