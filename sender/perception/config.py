@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from common.frames import MAX_PEOPLE
 from common.io.options import option
 
-# Without --max-people, so many people are tracked in files; and in all sources only those of this share of the tallest
-# one's height: at half the height they are twice as far away, and usually passers-by.
-_PEOPLE_IN_FILES, _PROMINENT_HEIGHT_SHARE = 8, 0.4
+# People tracked in files without --max-people.
+_PEOPLE_IN_FILES = 8
+# Without it, only people of this share of the tallest one's height are tracked: smaller ones are usually passers-by.
+_PROMINENT_HEIGHT_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)

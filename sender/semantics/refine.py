@@ -30,11 +30,10 @@ _MIN_DEPTH_M = 0.05
 _STEPS = 3
 # From where the last frame's steps led, the sum above gets as low with one step less.
 _FOLLOWING_STEPS = 2
-# Least standard deviations of a 2D keypoint, crop widths, and of a 3D keypoint, metres.  With 0.3 m and a weight of
-# 0.2, 0.509 instead of 0.523 of the keypoints in those photographs are published within 0.05 of the person's box; body
-# joints of rendered people are off by 104.9 instead of 103.6 mm, those of two real people before four cameras by 93.9
-# instead of 95.1 mm.
-_PIXEL_FLOOR, _DEPTH_FLOOR_M = 0.02, 0.6
+# Least standard deviation of a 2D keypoint, crop widths.
+_PIXEL_FLOOR = 0.02
+# The same of a 3D keypoint: what is seen in the picture counts more.
+_DEPTH_FLOOR_M = 0.6
 # Weight of the CVAE's labels, which depend on the same keypoints.
 _PRIOR_WEIGHT = 0.1
 # Added to the normal matrix; keeps steps small where nothing is known.

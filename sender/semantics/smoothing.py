@@ -38,19 +38,20 @@ _SMOOTHED = (
     *(group_slices()[name] for name in GROUP_NAMES if name not in _UNFILTERED),
 )
 _SPEED_CUTOFF_HZ = 1.0
-# The second difference of white noise has six times its variance; the mean over about half a second.
-_SECOND_DIFFERENCE, _NOISE_CUTOFF_HZ = 6.0, 0.3
-# How often the squared speed that noise alone would show is left out.  On 16 clips of people who stand, of the
-# validation split, vertices move by 0.3 mm between frames; with f_min = β = 1 and no noise left out by 0.7 mm.  On 24
-# clips of people who move, joints are as exact, and 2 % farther from the labels smoothed without delay.
+# Variance of the second difference of white noise, over that of the noise.
+_SECOND_DIFFERENCE = 6.0
+# Of the mean of the noise, over about half a second.
+_NOISE_CUTOFF_HZ = 0.3
+# How often the squared speed that noise alone would show is left out: people who stand move half as much.
 _NOISE_SHARE = 2.0
-# f_min, the cutoff frequency at rest, and β, hertz per standard deviation a second; then both of the position in the
-# image. In clips of the validation split with a panning camera, keypoints lie 3.5 % of the person's height off with a
-# gain of 10 and 5.9 % with 1, equally steady.
-_MIN_CUTOFF_HZ, _SPEED_GAIN = 0.4, 1.4
-_POSITION_MIN_CUTOFF_HZ, _POSITION_SPEED_GAIN = 1.0, 10.0
-# Of the cutoff frequency that the distance has. With 0.5 instead of 1, the distance jitters by a fifth less in the same
-# clips, and is as exact.
+# f_min, the cutoff frequency at rest.
+_MIN_CUTOFF_HZ = 0.4
+# β, hertz per standard deviation a second.
+_SPEED_GAIN = 1.4
+# Both of the position in the image, which must follow a camera that pans.
+_POSITION_MIN_CUTOFF_HZ = 1.0
+_POSITION_SPEED_GAIN = 10.0
+# The distance's cutoff frequency over that of the other groups: one frame tells little of it.
 _DISTANCE_SHARE = 0.5
 # After a longer gap, the filter starts again.
 _FORGET_S = 0.5

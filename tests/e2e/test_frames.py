@@ -132,17 +132,3 @@ def test_pictures_of_a_folder_have_the_colours_and_clothes_of_their_own_people(
     assert np.median(exchanged) < min(0.08, 0.7 * np.median(same))
     wears = [line["people"][0]["wears"] for line in (first, second)]
     assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
-
-
-@pytest.mark.slow
-def test_second_sender_continues_the_records(tmp_path: Path, images: Path) -> None:
-    out = tmp_path / "out"
-    with receiver(out, "--format", "ply", "--no-body") as running:
-        send(images, running)
-        send(images, running)
-        running.terminate()
-    lines = lines_of(out)
-    assert [line["session"] for line in lines] == [1] * FRAMES + [2] * FRAMES
-    assert all(person["surface"].endswith(".ply") and person["body"] is None for person in lines[0]["people"])
-    index = json.loads((out / "index.json").read_text())
-    assert [session["frames"] for session in index["sessions"]] == [FRAMES, FRAMES]

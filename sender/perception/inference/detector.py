@@ -40,8 +40,7 @@ The larger one takes 1.4 times as long and finds other people, most of them smal
 found best.
 """
 
-# Chosen on the photographs held back from training, with 142 instead of 135 of 180 large people found; the verifier
-# rejects most of the false proposals that come with it.
+# Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones.
 _PROPOSAL_SCORE = 0.15
 
 

@@ -44,7 +44,8 @@ _SIZE_COST = 0.3
 # Boxes that overlap by less are a pair only if their centres are nearer than this share of the person's size, and this
 # much more for every frame of extrapolation.
 _MIN_IOU = 0.1
-_MAX_CENTRE_DISTANCE, _CENTRE_DISTANCE_GROWTH = 0.35, 0.2
+_MAX_CENTRE_DISTANCE = 0.35
+_CENTRE_DISTANCE_GROWTH = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,6 @@
 """Atomic replacement of files: complete content, permissions, no leftovers."""
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,3 @@ def test_partial_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_partial_files(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".hidden", "a.partial", "index.json"]
-
-
-def test_mode_replaces_that_of_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.toml"
-    path.write_bytes(b"much longer than the new content")
-    path.chmod(0o666)
-    atomic_write(path, b"secret", mode=0o600)
-    assert path.read_bytes() == b"secret"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -10,7 +10,6 @@ from typing import Literal
 import pytest
 
 from common.io.command_line import SHELLS, completion_script
-from common.io.configuration import read_config
 from common.io.options import Command, Program, option
 
 
@@ -102,10 +101,3 @@ def test_every_shell_has_a_script(shell: str, tmp_path: Path) -> None:
         path = tmp_path / "script"
         path.write_text(text)
         subprocess.run([shell, "-n", str(path)], check=True, capture_output=True)
-
-
-def test_flag_prints_the_script_and_exits(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exited:
-        read_config(Config, PROGRAM, ["--completion", "bash"], {})
-    assert exited.value.code in (0, None)
-    assert capsys.readouterr().out.rstrip("\n") == script("bash").rstrip("\n")

@@ -147,11 +147,6 @@ def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         read("--config", str(file))
 
 
-def test_configuration_file_without_end_is_not_read_to_it() -> None:
-    with pytest.raises(UsageError, match="/dev/full has more than 1000000 bytes"):
-        read(environment={"BODYWIRE_SENDER_CONFIG": "/dev/full"})
-
-
 def test_flag_without_a_value_is_the_default() -> None:
     environment = {"BODYWIRE_SENDER_LISTEN": "0.0.0.0:1"}
     assert read("--listen", "--realtime", environment=environment).link.listen == Address("127.0.0.1", 50051)
@@ -210,14 +205,3 @@ def test_short_help_has_the_common_flags_and_says_how_to_see_all(capsys: pytest.
     assert "--peer" in shown["--help"] and "--window" not in shown["--help"]
     assert "show 7 more flags" in shown["--help"] and shown["--help"].endswith("      to a\n")
     assert "--peer" in shown["--help-all"] and "--window" in shown["--help-all"]
-
-
-def test_two_components_cannot_share_an_option() -> None:
-    @dataclass(frozen=True)
-    class Twice:
-        first: LinkOptions
-        second: LinkOptions
-
-    Twice.__annotations__.update(first=LinkOptions, second=LinkOptions)
-    with pytest.raises(ValueError, match="share an option"):
-        read_config(Twice, PROGRAM, [], {})

@@ -100,10 +100,3 @@ def test_equal_lines_are_written_once_a_minute_with_their_number(caplog: pytest.
         "something else",
         "the disk is full (999 more since the last such line)",
     ]
-
-
-def test_memory_of_lines_is_bounded() -> None:
-    lines = RepeatedLines(logging.getLogger("test"), Clock(lambda: 0.0, lambda: 0.0))
-    for number in range(10_000):
-        lines.write(logging.DEBUG, number, "line")
-    assert len(lines._lines) == 256

@@ -6,11 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box
@@ -60,16 +58,6 @@ def test_summary_without_people(tmp_path: Path, clip: Path, capsys: pytest.Captu
             directory.session("demo", OWNER).append(FrameRecord(n, "clip.mp4", 1.0, None, None, {"total": 9}))
     assert main([str(tmp_path / "out"), "--clip", str(clip)]) == 1
     assert "6 frames have no person" in capsys.readouterr().err
-
-
-def test_summary_with_a_mesh_of_two_components(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, first = publish(tmp_path / "out"), box()
-    vertices = np.concatenate([first.vertices, first.vertices + np.array([0.8, 0.0, 0.0], np.float32)])
-    faces = np.concatenate([first.faces, first.faces + len(first.vertices)])
-    joined = SurfaceMesh(vertices, faces.astype(np.int32))
-    publish_file(out / "meshes" / "000000.glb", encode_mesh(joined, "glb"))
-    assert main([str(out), "--clip", str(clip)]) == 1
-    assert "1 meshes are not watertight and connected" in capsys.readouterr().err
 
 
 def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from common.clock import Clock
 from common.errors import SourceError
 from common.frames import Camera
-from sender.capture.images import ImageSource, is_image_path, natural_order, read_image
+from sender.capture.images import ImageSource, is_image_path, read_image
 from sender.metrics import SenderMetrics
 from tests.support import fake_pictures
 
@@ -139,12 +139,6 @@ def test_source_without_readable_images(tmp_path: Path) -> None:
         list(ImageSource(paths[:1]))
 
 
-def test_natural_order_sorts_numbers_by_value() -> None:
-    names = ["frame10.jpg", "frame2.jpg", "a.jpg", "Frame1.jpg", "7.jpg", "frame²3.jpg"]
-    ordered = [path.name for path in sorted(map(Path, names), key=natural_order)]
-    assert ordered == ["7.jpg", "a.jpg", "Frame1.jpg", "frame2.jpg", "frame10.jpg", "frame²3.jpg"]
-
-
 def levels(kind: type[np.generic], *row: float) -> PillowImage.Image:
     return PillowImage.fromarray(np.array([row], kind))
 
@@ -230,12 +224,6 @@ def test_exif_orientation(tmp_path: Path, suffix: str, options: dict[str, Any]) 
         assert image.shape == (32, 48, 3)
         corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
         assert np.abs(corners - [RED, GREEN, BLUE, WHITE]).max() <= 12, f"orientation {orientation}"
-
-
-def test_damaged_exif_is_ignored(tmp_path: Path) -> None:
-    exif = b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40
-    PillowImage.new("RGB", (6, 4), RED).save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    assert read_image(tmp_path / "phone.jpg").image.shape == (4, 6, 3)
 
 
 def photographed(path: Path, size: tuple[int, int], tags: Mapping[ExifTags.Base, float], orientation: int = 1) -> Path:

@@ -8,7 +8,7 @@ from common.errors import SourceError
 from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
 from sender.capture.interruptible import InterruptibleSource
-from sender.capture.open import DEMO_CLIP, DEMO_PHOTOGRAPHS, open_source
+from sender.capture.open import DEMO_PHOTOGRAPHS, open_source
 from sender.capture.video import VideoFileSource
 from tests.unit.sender.capture.test_images import paint
 from tests.unit.sender.capture.test_video import film
@@ -85,12 +85,6 @@ def test_missing_camera_is_one_line(camera: str, message: str, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_name_that_is_not_utf_8(tmp_path: Path) -> None:
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
-    for name in (paint(Path(f"{path}.png")), film(Path(f"{path}.mp4"))):
-        assert {shown[:1] for shown in names(name)} == {"?"}
-
-
 def test_glob_takes_only_regular_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a1.png")
     (tmp_path / "a2.png").mkdir()
@@ -145,11 +139,3 @@ def test_demo_photographs_are_shipped_with_their_licences() -> None:
     assert source.stills and len(frames) == 6
     licences = (DEMO_PHOTOGRAPHS / "LICENSES.md").read_text(encoding="utf-8")
     assert [frame.source for frame in frames if frame.source not in licences] == []
-
-
-def test_demo_clip_is_shipped() -> None:
-    assert DEMO_CLIP.stat().st_size <= 2e6
-    with open_source(CaptureConfig()) as source:
-        frames = list(source)
-    assert len(frames) >= 30
-    assert {frame.source for frame in frames} == {"demo.mp4"}

@@ -5,7 +5,6 @@ from common.arrays import BoolArray, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 from sender.preview.draw import (
     LEFT,
-    LONGEST_SIDE_PX,
     RIGHT,
     TINT_OPACITY,
     depth_tile,
@@ -89,17 +88,6 @@ def test_person_gets_mask_box_label_and_depth() -> None:
     assert changed(grey(), canvas)[75:88, 52:110].any(), "the label above the box"
     assert changed(grey(), canvas)[-48:, -48:].mean() > 0.8, "depth in the corner"
     assert not changed(grey(), canvas)[:60].any()
-
-
-@pytest.mark.parametrize(("height", "width"), [(1080, 1920), (1920, 1080), (101, 4000)])
-def test_large_images_are_scaled_down_with_their_marks(height: int, width: int) -> None:
-    side = height // 2
-    person = observed(CropBox(width // 4, 0, side), block(0.25, 0.25, 0.5, 0.75))
-    canvas = draw_preview(grey(height, width), (person,))
-    assert max(canvas.shape) == LONGEST_SIDE_PX
-    scale = LONGEST_SIDE_PX / max(height, width)
-    x, y = round((width / 4 + 0.3 * side) * scale), round(0.5 * side * scale)
-    assert (canvas[y, x] != 120).any()
 
 
 def test_image_of_any_size_can_be_drawn_and_is_not_changed() -> None:

@@ -38,14 +38,6 @@ def test_verdict_depends_on_no_estimate() -> None:
     assert not torch.equal(evidence(replace(output, keypoints_sigma=output.keypoints_sigma * 2)), found)
 
 
-@pytest.mark.parametrize("summary", [False, True])
-def test_the_trunk_statistics_are_read_if_the_network_says_so(summary: bool) -> None:
-    verifier = Verifier(VerifierNet(VerifierConfig(summary=summary)))
-    output = observed()
-    other = replace(output, summary=output.summary.flip(0) + 1)
-    assert np.array_equal(verifier.presence(output, 0.5), verifier.presence(other, 0.5)) is not summary
-
-
 def test_prior_multiplies_odds() -> None:
     output = observed()
     verifier = Verifier(VerifierNet(VerifierConfig()))

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from sender.perception.network.keypoints import soft_argmax
 from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
 from sender.perception.network.output import FEATURE_SIZE, FEATURE_SLICES, PerceptionOutput
 from sender.perception.network.stem import Refinement
@@ -40,14 +39,6 @@ def test_features_layout(net: PerceptionNet, images: Tensor) -> None:
     assert torch.equal(features[:, FEATURE_SLICES["shape"]], output.shape)
     assert torch.equal(features[:, FEATURE_SLICES["summary"]], output.summary)
     assert FEATURE_SLICES["summary"].stop == FEATURE_SIZE
-
-
-def test_split_and_concatenate_keep_every_field(net: PerceptionNet, images: Tensor) -> None:
-    with torch.no_grad():
-        output = net(images)
-    first, second = output.split()
-    assert all(len(getattr(first, item.name)) == 1 for item in fields(first))
-    assert differing(PerceptionOutput.concatenate([first, second]), output) == set()
 
 
 def test_every_weight_gets_a_gradient(net: PerceptionNet, images: Tensor) -> None:
@@ -100,14 +91,6 @@ def test_task_mask_structure() -> None:
     assert (m_task[..., :4, 4:] == -torch.inf).all()
     assert torch.isfinite(m_task[..., 4:, :4]).all()
     assert torch.equal(torch.isfinite(m_task[0, 0, 4:, 4:]), torch.eye(4, dtype=torch.bool))
-
-
-def test_soft_argmax_of_one_cell() -> None:
-    attention = torch.zeros(1, 1, 4, 8)
-    attention[0, 0, 1, 6] = 1.0
-    mean, sigma = soft_argmax(attention)
-    assert torch.allclose(mean[0, 0], torch.tensor([6.5 / 8, 1.5 / 4]))
-    assert sigma.item() == pytest.approx(0.001, abs=1e-4)
 
 
 def test_config_and_refinement() -> None:

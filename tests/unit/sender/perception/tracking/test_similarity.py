@@ -1,14 +1,7 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.network import PerceptionNet
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from tests.unit.sender.train.crops.test_multi_task_loss import TINY
 
 STANDING = np.stack([np.tile([100.0, 140.0], 9)[:17], np.linspace(50, 350, 17)], axis=1).astype(np.float32)
 ALL = np.ones(17, dtype=np.bool_)
@@ -42,18 +35,3 @@ def test_part_of_a_person_is_the_same_person_and_who_stands_behind_is_not() -> N
     assert whole.is_same_person(legs) and legs.is_same_person(whole)
     assert not whole.is_same_person(ImagePose(STANDING + np.array([45, -10], np.float32), ALL))
     assert not whole.is_same_person(ImagePose(STANDING, np.arange(17) >= 12)), "too few keypoints in common"
-
-
-@pytest.mark.parametrize(("logit", "sigma", "located"), [(1.0, 0.05, True), (-1.0, 0.05, False), (1.0, 0.2, False)])
-def test_keypoint_is_located_if_visible_and_narrow(logit: float, sigma: float, located: bool) -> None:
-    output = Perception(PerceptionNet(TINY)).observe([np.zeros((32, 32, 3), np.uint8)])
-    output = replace(
-        output,
-        keypoints_2d=torch.full((1, 17, 2), 0.25),
-        visible_logit=torch.full((1, 17), logit),
-        keypoints_sigma=torch.full((1, 17), sigma),
-    )
-    crop = CropBox.around(np.array([100, 100, 200, 300], dtype=np.float32))
-    image_pose = ImagePose.from_output(output, crop)
-    assert image_pose.located.tolist() == [located] * 17
-    assert np.allclose(image_pose.keypoints, [crop.left + crop.side / 4, crop.top + crop.side / 4], atol=1e-3)
