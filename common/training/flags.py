@@ -30,8 +30,7 @@ def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.Argument
     add("--compile", action="store_true", help="faster steps after some minutes of compilation")
     add("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
     add("--shipped", action="store_true", help="start from the package's weights")
-    alone = "score the checkpoint and write the weights, without training"
-    add_export_flags(parser, alone if defaults.only_exports else "also write the weights and their scores when done")
+    add_export_flags(parser, "also write the weights and their scores when done")
     return parser
 
 

@@ -52,7 +52,6 @@ class Defaults:
         largest_norm: of the gradients, which are clipped to it.
         log_every: steps from one log line to the next.
         evaluate_minutes: training time from one evaluation to the next.
-        only_exports: `--export` takes no step, but scores and writes what was trained before.
     """
 
     minutes: float
@@ -66,7 +65,6 @@ class Defaults:
     largest_norm: float = 1.0
     log_every: int = 25
     evaluate_minutes: float = 10.0
-    only_exports: bool = False
 
 
 @dataclass(frozen=True, slots=True)

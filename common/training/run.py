@@ -63,15 +63,13 @@ def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     path = options.out / f"{recipe_type.name}.pt"
-    alone = options.export and recipe_type.defaults.only_exports
-    state = load_checkpoint(path) if alone or (options.resume and path.exists()) else None
+    state = load_checkpoint(path) if options.resume and path.exists() else None
     recipe = recipe_type(options, workers.device(options.device), workers, state and state["facts"])
     with workers.first_before_others():
         network = recipe.prepare()
 
     run = Run(recipe, network, path, state)
-    if not alone:
-        run.train()
+    run.train()
     if workers.first:
         recipe.finish(run.average)
         scores = run.scores(recipe.final_scores)

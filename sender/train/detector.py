@@ -1,8 +1,8 @@
 """Trains the detector on photographs, and on composed frames: people cut out of rendered crops and pasted elsewhere.
 
 A quarter of the frames are composed.  The scores are of photographs that are held back.  CPU recipe: two cores, with
-one process a core, on the crops that perception is trained on.  --export does not train: it scores the checkpoint and
-writes the package's weights.
+one process a core, on the crops that perception is trained on.  --export also writes the
+package's weights.
 
 Examples:
   python -m sender.train.detector --data dressed --photographs photographs --shipped --size 320
@@ -39,7 +39,7 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
     """Heat map of people's centres, and boxes around them."""
 
     name, kind, precision = WEIGHTS_NAME, KIND, "bf16"
-    defaults = Defaults(12.0, batch=32, rate=1.5e-3, seed=0, threads=2, largest_norm=5.0, only_exports=True)
+    defaults = Defaults(12.0, batch=32, rate=1.5e-3, seed=0, threads=2, largest_norm=5.0)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ reprojection, 3D joints and pose; the rendered half teaches depth, mask and part
 Shards that are still being rendered are picked up as they are finished.  CPU recipe: 86,016 crops at 128², then 110
 minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
 
---export does not train: it scores the checkpoint on the validation split, as it is used (with flip augmentation), and
-writes the package's weights.
+--export also scores the network on the validation split, as it is used (with flip augmentation), and writes the
+package's weights.
 
 Examples:
   python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --shipped
-  python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --export
+  python -m sender.train.perception --data dressed everyday --photographs photographs --out runs/mixed --resume --export
 """
 
 import argparse
@@ -75,9 +75,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
     """The losses of all heads, on rendered crops and photographs."""
 
     name, kind, precision = WEIGHTS_NAME, KIND, "bf16"
-    defaults = Defaults(
-        60.0, batch=32, rate=8e-4, seed=0, threads=2, largest_norm=2.0, evaluate_minutes=6.0, only_exports=True
-    )
+    defaults = Defaults(60.0, batch=32, rate=8e-4, seed=0, threads=2, largest_norm=2.0, evaluate_minutes=6.0)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,6 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +49,9 @@ KEYPOINTS = 17
 # Standard deviations of noise on the standardised features, against overfitting to some ten thousand crops.
 _FEATURE_NOISE = 0.2
 _SHAPE = group_slices()["shape"]
-
-
-@dataclass(frozen=True, slots=True)
-class LossWeights:
-    """λ of each term; β and γ are the paper's names in (11)."""
-
-    features: float = 0.2
-    beta_kl: float = 0.002
-    gamma_adversary: float = 0.02
-    labels_posterior: float = 0.5
-    labels_prior: float = 1.0
-    joints: float = 20.0
+# λ of each term; β and γ are the paper's names in (11).
+_FEATURES, _BETA_KL, _GAMMA_ADVERSARY = 0.2, 0.002, 0.02
+_LABELS_POSTERIOR, _LABELS_PRIOR, _JOINTS = 0.5, 1.0, 20.0
 
 
 def landmark_error(space: LabelSpace, kinematics: KeypointKinematics, entries: Tensor, samples: Samples) -> Tensor:
@@ -135,7 +125,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             yield self._pool[torch.from_numpy(rng.integers(len(self._pool), size=count))]
 
     def step(self, network: SemanticCVAE, batch: Samples) -> tuple[Tensor, Mapping[str, Tensor]]:
-        model, weights, y = network, LossWeights(), batch.entries
+        model, y = network, batch.entries
         X = model.standardise(batch.features)
         X = X + _FEATURE_NOISE * torch.randn_like(X)
         prior, posterior = model.prior(X), model.posterior(X, y)
@@ -144,17 +134,17 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         X_posterior, X_prior = model.decode_features(z_posterior), model.decode_features(z_prior)
         y_prior, _ = moments(logits_prior)
         loss = (
-            weights.features * (X_posterior - X).square().mean()
-            + weights.features * (X_prior - X).square().mean()
-            + weights.beta_kl * posterior.kl_to(prior).mean()
-            + weights.labels_posterior * cross_entropy(logits_posterior, y).mean()
-            + weights.labels_prior * cross_entropy(logits_prior, y).mean()
-            + weights.joints * landmark_error(self._space, self._kinematics, with_shape_held(y_prior), batch).mean()
+            _FEATURES * (X_posterior - X).square().mean()
+            + _FEATURES * (X_prior - X).square().mean()
+            + _BETA_KL * posterior.kl_to(prior).mean()
+            + _LABELS_POSTERIOR * cross_entropy(logits_posterior, y).mean()
+            + _LABELS_PRIOR * cross_entropy(logits_prior, y).mean()
+            + _JOINTS * landmark_error(self._space, self._kinematics, with_shape_held(y_prior), batch).mean()
         )
         if self.options.without != "discriminator":
             real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
             self._teach_discriminator(discriminator_loss(real, fake))
-            loss = loss + weights.gamma_adversary * generator_loss(self._discriminator(X_prior, y_prior))
+            loss = loss + _GAMMA_ADVERSARY * generator_loss(self._discriminator(X_prior, y_prior))
         return loss, {}
 
     def _teach_discriminator(self, loss: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from common.training.recipe import Recipe
 from common.training.run import parse, train
 from common.weights.loader import load_weights
-from tests.support.pretended_gpu import on_gpu, pretended_gpu
+from tests.support.pretended_gpu import pretended_gpu
 
 
 def recipe_of(module: ModuleType) -> type[Recipe[Any, Any]]:
@@ -38,11 +38,9 @@ def train_on_gpu(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The averaged network and the document of its scores; weights are written to `out`/weights."""
     threads = ["--threads", str(torch.get_num_threads()), "--device", "cuda", "--steps", str(steps)]
-    export = [] if recipe.defaults.only_exports else ["--export"]
     with pretended_gpu(monkeypatch):
-        own = ["--out", str(out), "--weights", str(out / "weights"), *export, *threads]
+        own = ["--out", str(out), "--weights", str(out / "weights"), "--export", *threads]
         network = train(recipe, parse(recipe, [*flags, *own]))
-        assert on_gpu(network) or export
     document: dict[str, Any] = json.loads((out / "scores.json").read_text())
     assert document["steps"] == steps
     return network, document

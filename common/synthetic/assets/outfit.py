@@ -1,9 +1,6 @@
 """Outfits: garments with their fabrics, over a painted body."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-from numpy.random import Generator
 
 from common.synthetic.assets.appearance import Appearance, Borders
 from common.synthetic.assets.garment import Garment
@@ -48,11 +45,6 @@ def undressed(painted: Appearance) -> Appearance:
     """The body under garments, painted as skin, which shows where the garments are short or open."""
     borders = replace(painted.borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
     return replace(painted, borders=replace(borders, top_hem=_EVERYWHERE))
-
-
-def pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
-    """One of the garments."""
-    return garments[int(rng.integers(len(garments)))]
 
 
 def paint(painted: Appearance, kind: Kind) -> Appearance:

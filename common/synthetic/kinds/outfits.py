@@ -22,7 +22,7 @@ from common.synthetic.assets.appearance import (
 )
 from common.synthetic.assets.garment import ENDLESS, Garment, Tailoring
 from common.synthetic.assets.garment_files import Kind
-from common.synthetic.assets.outfit import Outfit, paint, pick, undressed
+from common.synthetic.assets.outfit import Outfit, paint, undressed
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.kinds.headwear import beneath, made_headwear
 
@@ -141,7 +141,7 @@ class KindSampler:
         long_enough = [
             suit for suit in self._wardrobe.garments[Kind.SUIT] if suit.limb[:, 0].max() >= _SLEEVE_ENDS[sleeve][0]
         ]
-        garment = pick(rng, long_enough) if whole else self._wardrobe.suit
+        garment = _pick(rng, long_enough) if whole else self._wardrobe.suit
         fabric = _fabric(rng, painted, TOP, 0.3 if layer == "jacket" else 1.0)
         pieces = [(tailor(garment, self._wardrobe.canvas, upper), fabric)]
         if layer == "coat":
@@ -182,7 +182,7 @@ class KindSampler:
         )
         suits = [item for item in self._wardrobe.garments[Kind.SUIT] if item.limb[:, 1].max() > 1.7]
         whole = not skirt and bottom != "brief" and rng.random() < 0.4
-        garment = self._wardrobe.skirt if skirt else pick(rng, suits) if whole else self._wardrobe.suit
+        garment = self._wardrobe.skirt if skirt else _pick(rng, suits) if whole else self._wardrobe.suit
         return [(tailor(garment, self._wardrobe.canvas, tailoring), _fabric(rng, painted, BOTTOM))]
 
     def _shoes(self, rng: Generator, painted: Appearance, body: Appearance) -> tuple[str, list[Piece], Appearance]:
@@ -192,7 +192,7 @@ class KindSampler:
             return value, [], replace(body, borders=borders)
         if value == "shoes" and rng.random() < 0.75:
             socks = rng.uniform(1.4, 1.9) if rng.random() < 0.5 else ENDLESS
-            shoe = (pick(rng, self._wardrobe.garments[Kind.SHOES]), paint(painted, Kind.SHOES))
+            shoe = (_pick(rng, self._wardrobe.garments[Kind.SHOES]), paint(painted, Kind.SHOES))
             return value, [shoe], replace(body, borders=replace(borders, sock_top=socks))
         if value == "sandals":
             # Straps: stripes of the sole's colour on skin.
@@ -223,7 +223,7 @@ class KindSampler:
         colours[HAIR] = [*fabric_colour(rng), rng.choice([0, 0, 0, 1, 6])]
         hat = replace(paint(painted, Kind.HAT), base_colour=colours)
         if headwear == "hat" and rng.random() < 0.3:
-            made = [pick(rng, self._wardrobe.garments[Kind.HAT])]
+            made = [_pick(rng, self._wardrobe.garments[Kind.HAT])]
         else:
             made = made_headwear(rng, self._wardrobe.skin, headwear)
         pieces = pieces + [(garment, hat) for garment in made]
@@ -261,6 +261,10 @@ class KindSampler:
             garment = beneath(garment, self._wardrobe.canvas, headwear)
         pieces = [(garment, paint(shade, Kind.HAIR))] if len(garment.faces) else []
         return pieces, replace(body, borders=borders, finish=finish, base_colour=base)
+
+
+def _pick(rng: Generator, garments: Sequence[Garment]) -> Garment:
+    return garments[int(rng.integers(len(garments)))]
 
 
 def _end(rng: Generator, ends: tuple[float, float], long: tuple[float, float, float]) -> float:

@@ -11,6 +11,9 @@ from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 
+_COLOUR_STRIDE = 5
+"""Colours are those of every n-th vertex."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerSurface:
@@ -42,35 +45,22 @@ class Looseness:
     material: ByteArray
 
 
-@dataclass(frozen=True)
-class Programs:
-    """OpenGL programs of the renderer.
-
-    Args:
-        image: draws the mesh.
-        surface: computes the surface with the offset of loose clothes.
-        looseness: computes that offset alone.
-    """
-
-    image: moderngl.Program
-    surface: moderngl.Program
-    looseness: moderngl.Program
-
-
 class MeshBuffers:
     """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
 
     Args:
-        programs: those of the renderer.
-        colour_stride: `colours` samples every n-th vertex.
+        image: draws the mesh.
+        surface: computes the surface with the offset of loose clothes, and unlit colours.
+        looseness: computes that offset alone.
     """
 
     def __init__(
         self,
         context: moderngl.Context,
-        programs: Programs,
+        image: moderngl.Program,
+        surface: moderngl.Program,
+        looseness: moderngl.Program,
         shape: Canvas | Garment,
-        colour_stride: int,
     ) -> None:
         self._faces = shape.faces.astype(np.int32)
         self._normals = VertexNormals(shape.faces, len(shape.rest))
@@ -80,7 +70,7 @@ class MeshBuffers:
         constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
         constants = context.buffer(constant.tobytes())
         self._mesh = context.vertex_array(
-            programs.image,
+            image,
             [
                 (self._dynamic, "3f 3f", "position", "normal"),
                 (constants, "3f 4f 1f 4f", "rest", "limb", "region", "folds"),
@@ -89,18 +79,16 @@ class MeshBuffers:
             index_element_size=4,
         )
         self._surface = context.vertex_array(
-            programs.surface,
+            surface,
             [
                 (self._dynamic, "3f 3f", "position", "normal"),
                 (constants, "3f 4f 1x4 4f", "rest", "limb", "folds"),
             ],
         )
         self._surfaces = context.buffer(reserve=len(shape.rest) * 24)
-        self._looseness = context.vertex_array(
-            programs.looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")]
-        )
+        self._looseness = context.vertex_array(looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")])
         self._shape = shape
-        self.sampled = np.unique(shape.faces)[::colour_stride]
+        self.sampled = np.unique(shape.faces)[::_COLOUR_STRIDE]
         self.region = shape.region[self.sampled]
         arrays = (self._mesh, self._surface, self._looseness)
         self._resources = (*arrays, self._dynamic, self._index, constants, self._surfaces)

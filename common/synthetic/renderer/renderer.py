@@ -16,12 +16,10 @@ from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.wardrobe import bare_faces
-from common.synthetic.renderer.mesh_buffers import LayerSurface, Looseness, MeshBuffers, Programs
+from common.synthetic.renderer.mesh_buffers import LayerSurface, Looseness, MeshBuffers
 from common.synthetic.renderer.shaders import FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
-_COLOUR_STRIDE = 5
-"""Region colours are means over every n-th vertex."""
 _MAX_GARMENTS = 96
 """Garments whose buffers are kept; tailored garments are worn once."""
 _REGION_MASK, _MATERIAL_MASK = 31, 15
@@ -180,8 +178,7 @@ class Renderer:
         return self._garments[garment]
 
     def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        programs = Programs(self._program, self._surface, self._looseness)
-        return MeshBuffers(self.context, programs, shape, _COLOUR_STRIDE)
+        return MeshBuffers(self.context, self._program, self._surface, self._looseness, shape)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:

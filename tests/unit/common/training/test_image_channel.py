@@ -12,7 +12,6 @@ from common.channel.expected_error import ERRORS_FILE, load_coefficients
 from common.channel.model import Source
 from common.training.image_channel import (
     ImageChannelTraining,
-    random_gains,
     random_mean_lengths,
 )
 from common.training.run import parse
@@ -91,13 +90,6 @@ def test_loss_of_the_reference_error_has_the_slope_of_the_squared_error() -> Non
 
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def test_most_crops_meet_no_fading_and_gains_have_power_one() -> None:
-    gains = random_gains((2000, 4, 4), seeded())
-    plain = (gains == 1).flatten(1).all(1).float().mean()
-    assert 0.85 < float(plain) < 0.9
-    assert float(gains.abs().square().mean()) == pytest.approx(1.0, abs=0.03)
 
 
 def test_lengths_are_between_equal_and_by_information() -> None:

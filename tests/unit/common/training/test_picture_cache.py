@@ -39,15 +39,6 @@ def test_crops_are_of_the_pictures_and_repeat_with_the_seed(folder: Path, tmp_pa
     assert np.array_equal(crops.numpy(), again.numpy())
 
 
-def test_whole_picture_is_a_crop_of_itself_or_its_mirror_image(tmp_path: Path) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    write_picture(tmp_path / "only.png", picture)
-    cache = open_cache(picture_files([tmp_path]), tmp_path / "cache", 16)
-    for crop in next(random_crops(cache, 8, 16, np.random.default_rng(0))):
-        values = np.rint(crop.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-        assert np.array_equal(values, picture) or np.array_equal(values, picture[:, ::-1])
-
-
 def test_no_pictures_or_too_small_ones_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no pictures"):

@@ -123,16 +123,6 @@ def test_finished_training_takes_no_further_step_and_none_only_evaluates(tmp_pat
     assert scores(tmp_path / "new")["steps"] == 0
 
 
-def test_export_alone_takes_no_step_and_needs_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ToyTraining, "defaults", replace(ToyTraining.defaults, only_exports=True))
-    export = ["--export", "--weights", str(tmp_path / "weights")]
-    with pytest.raises(UsageError, match="cannot resume"):
-        train(ToyTraining, flags(tmp_path, *export))
-    trained = train(ToyTraining, flags(tmp_path, "--steps", "2"))
-    assert equal(train(ToyTraining, flags(tmp_path, "--steps", "9", *export)), trained)
-    assert read_manifest(tmp_path / "weights")["toy"].recipe["steps"] == 2
-
-
 def test_resuming_from_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     train(ToyTraining, flags(tmp_path, "--steps", "1"))
     path = tmp_path / "toy.pt"

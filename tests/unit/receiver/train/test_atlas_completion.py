@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 import receiver.train.atlas_completion as training
-from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.errors import SourceError
 from common.texture.atlas import AtlasLayout
@@ -76,14 +75,6 @@ def test_truth_gets_the_brightness_of_what_is_known(layout: AtlasLayout) -> None
         difference[:, skin], torch.full((3, int(skin.sum())), (0.6 * 160 - 80) / 255 / DIFFERENCE), rtol=1e-3, atol=1e-3
     )
     assert {round(value, 2) for value in weight.unique().tolist()} == {0.0, 0.2, 1.0}
-
-
-def test_hidden_parts_are_unknown_and_count(layout: AtlasLayout) -> None:
-    sampler = training.Sampler(people(1), layout)
-    hidden = training.coarse_regions(layout) == REGION_INDEX["chest"]
-    shown, _, weight = sampler.sample(0, 0, hidden, np.ones(3, np.float32))
-    assert hidden.any() and not shown[3][torch.from_numpy(hidden)].any()
-    assert bool((weight[0][torch.from_numpy(hidden)] == 1).all())
 
 
 def test_loss_of_a_perfect_network_is_zero_and_ignores_what_has_no_truth(layout: AtlasLayout) -> None:

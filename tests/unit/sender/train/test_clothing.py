@@ -9,7 +9,7 @@ from common.body.anatomy import POINTS
 from common.body.surface_space import SURFACE_SIZE
 from sender.clothing.evidence import FEATURES, ClothingViews
 from sender.clothing.network import ClothingEstimate
-from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, entry_loss, hidden
+from sender.train.clothing import StoredViews, Truth, augmented, dense_loss, entry_loss
 from tests.unit.sender.clothing.test_network import HALF, views
 
 
@@ -23,14 +23,6 @@ def truth(count: int = 2) -> Truth:
     material = torch.randint(0, 9, (count, HALF, HALF), generator=generator)
     normal = torch.nn.functional.normalize(torch.randn(count, 3, HALF, HALF, generator=generator), dim=1)
     return Truth(torch.randn(count, SURFACE_SIZE, generator=generator), material, normal)
-
-
-def test_hidden_evidence_is_missing_in_runs_of_neighbours() -> None:
-    torch.manual_seed(0)
-    rows = hidden(torch.ones(64, POINTS, FEATURES)).unflatten(1, (-1, 16))
-    missing = (rows == 0).all(dim=(2, 3))
-    assert ((rows == 1).all(dim=(2, 3)) | missing).all()
-    assert 0.02 < float(missing.float().mean()) < 0.2
 
 
 def test_loss_is_least_at_the_truth_and_weighs_entries_by_displacement() -> None:

@@ -14,7 +14,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.garment import Garment, PosedSkeleton
-from common.synthetic.assets.garment_files import Kind, distinct, pack, read_pattern, unpack
+from common.synthetic.assets.garment_files import Kind, pack, read_pattern, unpack
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.renderer.renderer import Figure, View, WornGarment
@@ -80,12 +80,6 @@ def test_packing_is_accurate_to_a_tenth_of_a_millimetre(cap: Path, tmp_path: Pat
         np.testing.assert_array_equal(getattr(again, name), getattr(pattern, name))
     np.testing.assert_allclose(again.offset, pattern.offset, atol=1e-3)
     np.testing.assert_allclose(again.barycentric.sum(1), 1, atol=1e-6)
-
-
-def test_distinct_ignores_the_name(cap: Path) -> None:
-    pattern = read_pattern(cap)
-    larger = replace(pattern, name="larger", offset=2 * pattern.offset)
-    assert distinct([pattern, replace(pattern, name="red"), larger]) == [pattern, larger]
 
 
 @pytest.fixture(scope="module")
@@ -168,14 +162,3 @@ def test_region_colours_include_garments(dressed_scenes: SceneMaker, wardrobe: W
     colours = dressed_scenes.renderer.region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)
-
-
-def test_crops_with_garments_are_repeatable(dressed_scenes: SceneMaker) -> None:
-    crops = dressed_scenes.make(7, 6, 64)
-    again = scene_maker("train", np.random.default_rng(0), 4, DRESSED).make(7, 6, 64)
-    for name, values in crops.items():
-        np.testing.assert_array_equal(values, again[name], err_msg=name)
-    mask, part = (np.asarray(crops[name], np.uint8) for name in ("mask", "part"))
-    assert (mask > 0).mean() > 0.02
-    depth = np.asarray(crops["depth"], np.float32)[part > 0]
-    assert np.abs(depth).max() < 1.6

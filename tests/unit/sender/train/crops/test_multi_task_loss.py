@@ -20,7 +20,6 @@ from sender.train.crops.scores import (
     joint_errors_mm,
     keypoint_scores,
     procrustes,
-    relative_errors,
     standard_error,
 )
 from sender.train.photographs.crops import PhotographCrops
@@ -145,15 +144,6 @@ def test_reprojection_trains_joints_pose_and_camera(kinematics: KeypointKinemati
     for part in (output.joints_3d, output.rotations_6d, output.shape, output.camera):
         assert part.grad is not None
         assert part.grad.abs().sum() > 0
-
-
-def test_errors_are_relative_to_the_labelled_extent() -> None:
-    places, labelled = torch.full((1, 17, 2), 0.5), torch.ones(1, 17)
-    places[0, :3] = torch.tensor([[0.3, 0.2], [0.5, 0.6], [9.0, 9.0]])
-    labelled[0, 2] = 0
-    truth = replace(crops(1), keypoints_2d=places, labelled=labelled)
-    errors = relative_errors(places + torch.tensor([0.04, 0.0]), truth.keypoints_2d, truth.labelled)
-    assert errors[0, 0].item() == pytest.approx(0.1, rel=1e-4)
 
 
 def test_scores_of_a_network() -> None:

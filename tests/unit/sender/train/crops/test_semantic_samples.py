@@ -18,7 +18,7 @@ from sender.semantics.crop_labels import body_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.refine import Refiner
 from sender.semantics.stage import Predictor, load_network
-from sender.train.crops.semantic_samples import Fitter, SampleSource, annotated, extent, landmarks, mirrored_keypoints
+from sender.train.crops.semantic_samples import Fitter, SampleSource, annotated, landmarks, mirrored_keypoints
 from sender.train.photographs.crops import PhotographCrops
 from sender.train.photographs.dataset import PhotographDataset, convert
 from tests.support.demo_clip import demo_picture
@@ -87,11 +87,6 @@ def test_keypoints_of_mirror_images_change_sides() -> None:
     wrist = mirrored[0, KEYPOINT_INDEX["right_wrist"]]
     assert wrist[2] == 0
     assert torch.allclose(wrist[:2], torch.tensor([1.0, 0.0]) + torch.tensor([-1.0, 1.0]) * annotated(crops)[0, 9, :2])
-
-
-def test_extent_is_of_what_is_labelled() -> None:
-    positions = torch.tensor([[[0.2, 0.1], [0.5, 0.9], [7.0, 7.0]]])
-    assert extent(positions, torch.tensor([[True, True, False]])).tolist() == pytest.approx([0.8])
 
 
 def test_samples_of_photographs_are_bodies_and_their_mirror_images(perception: Perception, tmp_path: Path) -> None:

@@ -48,13 +48,6 @@ def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
     assert np.array_equal(again, frames[0][0]), "the same seed gives the same frame"
 
 
-def test_negative_crops_need_no_people_and_vary() -> None:
-    composer = FrameComposer([], np.random.default_rng(3), 64, backgrounds=4)
-    crops = [composer.negative() for _ in range(8)]
-    assert all(crop.shape == (64, 64, 3) and crop.dtype == np.uint8 for crop in crops)
-    assert len({crop.tobytes() for crop in crops}) == 8
-
-
 def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), dtype=np.uint8)
