@@ -66,7 +66,7 @@ class AtlasCamera:
         normals = self._normals(vertices)
         pixels = camera.project(vertices)
         weights = np.square(view_cosine(vertices, normals, camera))
-        weights *= observation.weight_at(pixels, self._region, at_borders=True)
+        weights *= observation.weight_at(pixels, self._region)
         sharpness = _TEXEL_M * camera.focal_px / np.maximum(vertices[:, 2], _TEXEL_M)
         weights *= np.square(np.clip(sharpness, _MIN_SHARPNESS, 1))
         # A triangle with a corner that is not seen may be seen in part only.

@@ -1,4 +1,4 @@
-"""What one frame shows of one person: a small image of the crop, the mask, and the body region of each pixel."""
+"""Which pixels of one frame show one person, and which body region each of them shows."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,12 +6,12 @@ from typing import Self
 import cv2
 import numpy as np
 
-from common.arrays import FloatArray, Image, IntArray
+from common.arrays import FloatArray, IntArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
-# Resampling averages over the pixels of the crop.
-_IMAGE_SIZE_PX = 192
+# Side of the mask of the crop, to which the network's is enlarged.
+_MASK_SIZE_PX = 192
 # Sides of the kernels that erode the mask.  A cell of the mask is 3 pixels wide: the first third of a cell within the
 # outline is ignored, and the second, where masks are often wrong, gets less weight.  More is not ignored, because only
 # the outline shows the sides of arms and legs.
@@ -28,35 +28,26 @@ class Observation:
 
     Args:
         crop: the part of the frame.
-        image: (S, S, 3) uint8 RGB.
         mask_weight: (S, S) weight of each pixel, 0…1: 1 on the person, less near the outline, 0 on the background.
         regions: (R, s, s) probability of each body region, 0…1; 0 where it is below `_MIN_REGION_PROBABILITY`.
     """
 
     crop: CropBox
-    image: Image
     mask_weight: FloatArray
     regions: FloatArray
 
     @classmethod
-    def from_output(cls, frame: Image, crop: CropBox, output: PerceptionOutput) -> Self:
-        """From a frame (H, W, 3) and perception's output in `crop`."""
+    def from_output(cls, crop: CropBox, output: PerceptionOutput) -> Self:
+        """From perception's output in `crop`."""
         probability = output.part_logits[0].float().softmax(dim=0)[1:].numpy()
         regions = np.where(probability >= _MIN_REGION_PROBABILITY, probability, 0).astype(np.float32)
         weight = mask_weight(output.mask_logits[0].float().numpy())
-        return cls(crop, crop.cut(frame, _IMAGE_SIZE_PX), weight, regions)
+        return cls(crop, weight, regions)
 
-    def colours_at(self, pixels: FloatArray) -> FloatArray:
-        """(N, 3) RGB 0…255 at (N, 2) pixels of the frame."""
-        return _bilinear(self.image, self.crop.to_units(pixels)).astype(np.float32)
-
-    def weight_at(self, pixels: FloatArray, region: IntArray, *, at_borders: bool = False) -> FloatArray:
-        """(N,) weight of (N, 2) pixels of the frame as observations of the regions (N,), 0…1.
-
-        Args:
-            at_borders: a region extends one cell into its neighbours, whose border is not known better than that.
-        """
-        regions = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in self.regions]) if at_borders else self.regions
+    def weight_at(self, pixels: FloatArray, region: IntArray) -> FloatArray:
+        """(N,) weight of (N, 2) pixels of the frame as observations of the regions (N,), 0…1."""
+        # A region extends one cell into its neighbours, whose border is not known better than that.
+        regions = np.stack([cv2.dilate(one, _NEIGHBOURS) for one in self.regions])
         positions = self.crop.to_units(pixels)
         x, y = _cells(positions, regions.shape[-1])
         column, row = _cells(positions, len(self.mask_weight))
@@ -66,7 +57,7 @@ class Observation:
 
 def mask_weight(logits: FloatArray) -> FloatArray:
     """(S, S) weights, 0…1, from mask logits (s, s)."""
-    mask = cv2.resize(logits, (_IMAGE_SIZE_PX, _IMAGE_SIZE_PX), interpolation=cv2.INTER_LINEAR) > 0
+    mask = cv2.resize(logits, (_MASK_SIZE_PX, _MASK_SIZE_PX), interpolation=cv2.INTER_LINEAR) > 0
     # `erode` takes the outside of the crop for person, so that a person who is cut off has no outline at the border.
     not_ignored, certain = (
         cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8))
@@ -78,11 +69,3 @@ def mask_weight(logits: FloatArray) -> FloatArray:
 def _cells(positions: FloatArray, size: int) -> IntArray:
     """(2, N) column and row of the cells of a size × size grid that contain (N, 2) positions, 0…1."""
     return np.clip(np.floor(positions * size), 0, size - 1).astype(np.int64).T
-
-
-def _bilinear(image: Image, positions: FloatArray) -> FloatArray:
-    """(N, C) bilinear samples at (N, 2) positions, 0…1."""
-    at = np.asarray(positions * [image.shape[1], image.shape[0]] - 0.5, np.float32)
-    return np.asarray(
-        cv2.remap(image, at[:, :1], at[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0], np.float32
-    )

@@ -143,7 +143,7 @@ class TextureStage:
         return []
 
     def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> None:
-        observation = Observation.from_output(frame.image, person.crop, person.output)
+        observation = Observation.from_output(person.crop, person.output)
         vertices = self._posed(labels)
         atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))
 

@@ -157,5 +157,5 @@ class AtlasPeople(TexturePeople):
 
 def view_of(camera: AtlasCamera, picture: TexturePicture, image: Image) -> AtlasView:
     """What the lit or the unlit image of a picture shows of the atlas."""
-    observation = Observation.from_output(image, picture.crop, picture.output)
+    observation = Observation.from_output(picture.crop, picture.output)
     return camera.view(image, picture.crop, observation, picture.vertices, CAMERA)

@@ -20,7 +20,7 @@ def view_of(
     person: RenderedPerson, model: BodyModel, atlas_camera: AtlasCamera, camera: Camera = CAMERA, blind: bool = False
 ) -> AtlasView:
     observed = person.observed()
-    observation = Observation.from_output(person.image, observed.crop, observed.output)
+    observation = Observation.from_output(observed.crop, observed.output)
     if blind:
         observation = dataclasses.replace(observation, mask_weight=np.zeros_like(observation.mask_weight))
     return atlas_camera.view(person.image, observed.crop, observation, vertices_of(person, model), camera)
@@ -55,7 +55,7 @@ def test_nothing_is_seen_outside_the_mask(front: RenderedPerson, model: BodyMode
 def test_distant_person_weighs_less(front: RenderedPerson, model: BodyModel, atlas_camera: AtlasCamera) -> None:
     """Twice as large and twice as far away, a person looks the same, but each pixel covers twice as much of them."""
     observed = front.observed()
-    observation = Observation.from_output(front.image, observed.crop, observed.output)
+    observation = Observation.from_output(observed.crop, observed.output)
     vertices = vertices_of(front, model)
     near, far = (
         atlas_camera.view(front.image, observed.crop, observation, size, CAMERA)
