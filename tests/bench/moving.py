@@ -23,7 +23,7 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
-from tests.bench.clip_frames import add_clips_flag, decoded
+from tests.bench.clip_frames import decoded
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
 from tests.bench.perceived import LabelJoints
 
@@ -99,7 +99,6 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
-    add_clips_flag(parser, "moving")
     return report.run(parser, _work, arguments)
 
 
@@ -107,7 +106,7 @@ def _work(options: argparse.Namespace) -> None:
     sender, renderer = MovingSender(), MovingClipRenderer()
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
-        clip = renderer.clip(options.seed, number, options.clips)
+        clip = renderer.clip(options.seed, number)
         for name, followed in sender.follow(clip).items():
             for system in (name, f"{name}, {clip.kind}"):
                 kinds.setdefault(system, []).append(followed.figures())

@@ -1,17 +1,15 @@
 """Rendered clips of one moving person before a fixed camera, with the true keypoints of every frame in 3D.
 
 The motions and identities are those of the test split.  In every third clip the person turns once around on the spot.
-A clip is rendered once and kept as a file.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
 
-from common.arrays import BoolArray, ByteArray, FloatArray
+from common.arrays import ByteArray, FloatArray
 from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
@@ -20,12 +18,11 @@ from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
 from common.synthetic.renderer.renderer import Renderer
-from tests.bench.clip_frames import encoded_with_noise, frames_in, save_clip
+from tests.bench.clip_frames import encoded_with_noise
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
 CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
-_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +34,12 @@ class MovingClip:
         motion: name of the captured motion.
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
-        masks: (T, H, W) true silhouettes.
     """
 
     kind: Kind
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
-    masks: BoolArray
-
-    def save(self, path: Path) -> None:
-        bits = np.packbits(self.masks, axis=-1)
-        save_clip(path, self.encoded, kind=self.kind, motion=self.motion, joints_3d=self.joints_3d, masks=bits)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        with np.load(path) as file:
-            masks = np.unpackbits(file["masks"], axis=-1).astype(bool)
-            kind: Kind = "turns" if str(file["kind"]) == "turns" else "moves"
-            return cls(kind, str(file["motion"]), frames_in(file), file["joints_3d"], masks)
 
 
 class MovingClipRenderer:
@@ -75,26 +59,17 @@ class MovingClipRenderer:
         self._renderer = Renderer(Canvas.from_model(self._model))
         self._motions = sorted(clip.name for clip in clips("test"))
 
-    def clip(self, seed: int, number: int, folder: Path) -> MovingClip:
-        """Clip `number` of a seed, from `folder` if it was rendered before."""
-        length = "" if self._frames == FRAMES else f"-{self._frames}"
-        path = folder / f"moving-{_VERSION}-{seed}-{number:03d}{length}.npz"
-        if not path.exists():
-            self._render(seed, number).save(path)
-        return MovingClip.read(path)
-
-    def _render(self, seed: int, number: int) -> MovingClip:
+    def clip(self, seed: int, number: int) -> MovingClip:
+        """Clip `number` of a seed."""
         rng = np.random.default_rng([seed, number])
         kind: Kind = "turns" if number % 3 == 2 else "moves"
         motion = choose_clip(self._motions[number % len(self._motions)], self._frames)
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
-        jpegs, masks = [], []
-        for picture, coverage in draw(self._renderer, placed, int(rng.integers(1 << 31))):
-            jpegs.append(encoded_with_noise(rng, picture))
-            masks.append(coverage > 127)
-        return MovingClip(kind, motion.name, tuple(jpegs), placed.keypoints.astype(np.float32), np.stack(masks))
+        pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)))
+        jpegs = tuple(encoded_with_noise(rng, picture) for picture, _ in pictures)
+        return MovingClip(kind, motion.name, jpegs, placed.keypoints.astype(np.float32))
 
 
 def turned(clip: Clip, heading: float, revolutions: float) -> Clip:

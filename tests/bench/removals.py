@@ -42,7 +42,6 @@ from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader
 from tests.bench import crops, measures, report
 from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
-from tests.bench.clip_frames import add_clips_flag
 from tests.bench.known_outfits import KnownOutfits, read_entries
 from tests.bench.moving import MovingSender
 from tests.bench.moving_clips import MovingClipRenderer
@@ -194,10 +193,10 @@ def outfit_errors(count: int) -> tuple[list[float], list[float]]:
     return whole, alone
 
 
-def of_smoothing(clips: int, seed: int, folder: Path) -> Removals:
+def of_smoothing(clips: int, seed: int) -> Removals:
     """Labels smoothed over time, and each frame's own."""
     sender, renderer, found = MovingSender(), MovingClipRenderer(), Removals()
-    scores = [sender.follow(renderer.clip(seed, number, folder)) for number in range(clips)]
+    scores = [sender.follow(renderer.clip(seed, number)) for number in range(clips)]
     for key, name in (("mpjpe_mm", "joints, mm, clips"), ("acceleration_error_mm", "jerk, mm a frame², clips")):
         pair = ([score[system].figures()[key] for score in scores] for system in ("bodywire", "per frame"))
         _add(found, (("smoothing", "off"), name), *pair)
@@ -220,7 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.add_amount(parser, "--count", "rendered people", 240, 24, report.at_least(_CHUNK))
     report.add_amount(parser, "--moving", "rendered clips", 12, 2, report.at_least(2))
     parser.add_argument("--photographs", type=Path, metavar="DIR", help="folder with images, keypoints and wears.tsv")
-    add_clips_flag(parser, "moving")
     return report.run(parser, _work, arguments)
 
 
@@ -242,7 +240,7 @@ def _work(options: argparse.Namespace) -> None:
     _add(removals, (("reading of clothes", "mean clothes"), "clothes read, mm, rendered"), *read)
     outfits = outfit_errors(options.count)
     _add(removals, (("diffusion of outfits", "mixture alone"), "clothes, mm, rendered"), *outfits)
-    removals |= of_smoothing(options.moving, options.seed, options.clips)
+    removals |= of_smoothing(options.moving, options.seed)
     ordered = dict(sorted(removals.items()))
     print(f"{options.count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
     print(removal_table(ordered))

@@ -28,7 +28,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench import report
-from tests.bench.clip_frames import add_clips_flag
 from tests.bench.moving_clips import MovingClipRenderer
 from tests.bench.rivals import plots
 from tests.bench.rivals.bodies import Figures
@@ -69,7 +68,6 @@ def measured(systems: Systems, clip: PerceivedClip, families: Sequence[str]) -> 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("rivals", __doc__, 20_000_100)
-    add_clips_flag(parser, "moving")
     parser.add_argument(
         "--rendered", type=report.at_least(0), metavar="N", help="rendered clips beside the demo (default: 10)"
     )
@@ -89,7 +87,7 @@ def _work(options: argparse.Namespace) -> None:
     clips = [demo_clip(frames)]
     if rendered:
         renderer = MovingClipRenderer(frames)
-        clips += [rendered_clip(renderer, options.seed, number, options.clips) for number in range(rendered)]
+        clips += [rendered_clip(renderer, options.seed, number) for number in range(rendered)]
     perceived = [perceive(clip, systems.sender, systems.bodies) for clip in clips]
     times = StageTimes.measure(perceived[0], systems.sender)
     done = [measured(systems, clip, families) for clip in perceived]

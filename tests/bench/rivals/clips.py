@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -53,13 +52,9 @@ def demo_clip(frames: int) -> RivalClip:
     return RivalClip(DEMO, tuple(frame.image for frame in captured), captured[0].camera, joints)
 
 
-def rendered_clip(renderer: MovingClipRenderer, seed: int, number: int, folder: Path) -> RivalClip:
-    """A clip of the test split, rendered now or before.
-
-    Raises:
-        SourceError: a frame of the file is damaged.
-    """
-    clip = renderer.clip(seed, number, folder)
+def rendered_clip(renderer: MovingClipRenderer, seed: int, number: int) -> RivalClip:
+    """A clip of the test split."""
+    clip = renderer.clip(seed, number)
     return RivalClip(f"rendered {number}", tuple(decoded(clip.encoded)), CAMERA, clip.joints_3d)
 
 

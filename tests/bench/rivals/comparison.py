@@ -34,14 +34,15 @@ class EqualRate:
     bound: Bound = "none"
 
 
-def equal_rate(curves: Sequence[Curve], error: float) -> EqualRate:
-    """The rate of the cheapest curve, each interpolated at an error, or of the setting nearest to it."""
-    frontiers = [frontier(curve) for curve in curves]
-    reaching = [_interpolated(points, error) for points in frontiers if points[-1][1] <= error]
-    if reaching:
-        return min(reaching, key=lambda rate: rate.frame_bytes)
-    nearest = min((points[-1] for points in frontiers), key=lambda point: point[1])
-    return EqualRate(nearest[0], "at_least")
+def equal_rate(curve: Curve, error: float) -> EqualRate:
+    """The rate at an error, interpolated on the curve's frontier, or of the setting nearest to it."""
+    points = frontier(curve)
+    if points[-1][1] > error:
+        return EqualRate(points[-1][0], "at_least")
+    if points[0][1] <= error:
+        return EqualRate(points[0][0], "at_most")
+    sizes, errors = np.array(points[::-1]).T
+    return EqualRate(float(np.exp(np.interp(error, errors, np.log(sizes)))))
 
 
 def frontier(curve: Curve) -> list[tuple[float, float]]:
@@ -51,13 +52,6 @@ def frontier(curve: Curve) -> list[tuple[float, float]]:
         if not points or point[1] < points[-1][1]:
             points.append(point)
     return points
-
-
-def _interpolated(points: Curve, error: float) -> EqualRate:
-    if points[0][1] <= error:
-        return EqualRate(points[0][0], "at_most")
-    sizes, errors = np.array(points[::-1]).T
-    return EqualRate(float(np.exp(np.interp(error, errors, np.log(sizes)))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +94,7 @@ class Comparison:
             (self.figures[setting]["bytes_per_frame"], self.figures[setting][key]) for setting in self.settings(family)
         ]
         finite = [point for point in curve if np.isfinite(point).all()]
-        return equal_rate([finite], error) if finite else None
+        return equal_rate(finite, error) if finite else None
 
     @property
     def families(self) -> list[str]:
