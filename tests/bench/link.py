@@ -210,10 +210,8 @@ def run_all(link: Link, policies: Sequence[str], name: str) -> dict[str, Run]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("link", __doc__, 1)
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="Mahimahi, alphartc or norway3g")
-    parser.add_argument(
-        "--traces", type=Path, nargs="+", metavar="PATH", help="several trace files, or folders of them"
-    )
+    formats = "files of Mahimahi, alphartc or norway3g, or folders of them"
+    parser.add_argument("--trace", type=Path, nargs="+", default=[], metavar="PATH", help=formats)
     parser.add_argument("--full-scale", action="store_true", help="as recorded, instead of at 20 to 400 kbit/s")
     parser.add_argument(
         "--blob-bytes",
@@ -242,7 +240,7 @@ def _work(options: argparse.Namespace) -> None:
     out_s = _STARTING_S + seconds / 3
     outages = ((out_s, out_s + options.outage),) if options.outage else ()
     reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
-    files = trace_files(options.traces) if options.traces else [options.trace]
+    files: list[Path | None] = [*trace_files(options.trace)] or [None]
     systems: dict[str, Figures] = {}
     names: list[str] = []
     for file in files:
@@ -255,11 +253,11 @@ def _work(options: argparse.Namespace) -> None:
         forward = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
         link = Link(forward, reverse, seconds, options.blob_bytes, out_s if options.step else None)
         runs = run_all(link, options.policies, name)
-        prefix = f"{name}, " if options.traces else ""
+        prefix = f"{name}, " if len(files) > 1 else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}
         names.append(name)
     scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
-    where = "" if options.traces else f"{names[0]}, "
+    where = "" if len(files) > 1 else f"{names[0]}, "
     head = f"{where}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s"
     report.publish(options, systems, head, traces=names)
 

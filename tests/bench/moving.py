@@ -23,8 +23,7 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
-from tests.bench.clip_frames import decoded
-from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer
+from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
 
 CLIPS, QUICK_CLIPS = 30, 6

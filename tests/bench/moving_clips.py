@@ -3,13 +3,16 @@
 The motions and identities are those of the test split.  In every third clip the person turns once around on the spot.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
@@ -18,10 +21,11 @@ from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
 from common.synthetic.renderer.renderer import Renderer
-from tests.bench.clip_frames import encoded_with_noise
+from common.synthetic.scene.degradations import add_sensor_noise
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
+_JPEG_QUALITY = 88
 CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
 
 
@@ -89,3 +93,23 @@ def turned(clip: Clip, heading: float, revolutions: float) -> Clip:
     if revolutions:
         path[:, [0, 2]] = path[:1, [0, 2]]
     return replace(clip, rotation_vectors=vectors, root_translation=path.astype(np.float32))
+
+
+def encoded(picture: Image) -> ByteArray:
+    """A frame (H, W, 3) RGB as JPEG."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    return np.asarray(cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].reshape(-1), np.uint8)
+
+
+def encoded_with_noise(rng: np.random.Generator, picture: npt.ArrayLike) -> ByteArray:
+    """A rendered frame (H, W, 3) RGB 0…255 with a sensor's noise, as JPEG."""
+    noisy = add_sensor_noise(rng, np.asarray(picture, np.float32))
+    return encoded(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
+def decoded(frames: Sequence[ByteArray]) -> Iterator[Image]:
+    """The frames (H, W, 3) RGB of a clip."""
+    for data in frames:
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None
+        yield np.ascontiguousarray(picture[..., ::-1], np.uint8)

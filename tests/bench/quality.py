@@ -37,7 +37,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.synthetic.dataset.presets import EVERYDAY, PRESETS, DatasetPreset
+from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.manifest import model_hash
@@ -98,7 +98,7 @@ class Evaluation:
         self._space = LabelSpace.load()
         self._truth = Truth(BodyModel.load(), self._space)
         self._importance, self._model_hash = Importance.load(), model_hash()
-        self._colours = PublishedColours(stills=True)
+        self._colours = PublishedColours()
         self._backgrounds = BackgroundBank(np.random.default_rng(0), _BACKGROUNDS)
 
     @property
@@ -130,14 +130,14 @@ class Evaluation:
         self, crop: PerceivedCrop, coded: PersonLabels, truth: TruePerson
     ) -> dict[str, ReconstructedPerson]:
         """System → reconstruction: with the colours that the sender sees by the labels of the person."""
-        true_pose = _with_surface_of(truth.labels, crop.labels)
+        surface = {"surface": crop.labels.labels["surface"]}
+        true_pose = replace(truth.labels, labels={**truth.labels.labels, **surface})
         groups = ([crop.labels, coded], [truth.labels, true_pose], [self._mean_body(truth)])
         found: list[ReconstructedPerson] = []
         for people in groups:
-            self._colours.reset()
-            if people[0].labels.keys() - {"root"}:
-                self._colours.update(crop.image, crop.camera, [crop.person], people[:1])
-            appearance = {identity: PersonAppearance(texture) for identity, texture in self._colours.textures.items()}
+            seen = bool(people[0].labels.keys() - {"root"})
+            textures = self._colours.textures(crop.image, crop.camera, [crop.person], people[:1]) if seen else {}
+            appearance = {identity: PersonAppearance(texture) for identity, texture in textures.items()}
             found += self._receiver.reconstruct(people, truth.camera, appearance, len(RECONSTRUCTIONS))
         return dict(zip(RECONSTRUCTIONS, found, strict=True))
 
@@ -147,11 +147,6 @@ class Evaluation:
         placed = self._space.decode(torch.from_numpy(concatenate({"root": root}))[None])
         upright = self._space.encode(replace(placed, rotations=torch.eye(3).expand_as(placed.rotations).clone()))
         return PersonLabels(0, 1.0, {"root": upright[0, : len(root)].numpy()})
-
-
-def _with_surface_of(person: PersonLabels, other: PersonLabels) -> PersonLabels:
-    """A person's labels with the `surface` labels of another."""
-    return replace(person, labels={**person.labels, "surface": other.labels["surface"]})
 
 
 _evaluation: Evaluation
@@ -203,19 +198,6 @@ def breakdown(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
     return {name: summary(part) for name, part in parts.items() if part}
 
 
-def notes_on(preset: DatasetPreset) -> list[str]:
-    """What a reader of the table must know about the truth it is measured against."""
-    clothes = "garments and headwear" if preset.dressed else "painted clothes"
-    return [
-        f"the true surface is the outer shell (chamfer_surface, chamfer_body, p2s, normal_consistency) with {clothes}",
-        "chamfer_body is that of the displaced template, chamfer_bare that of the skinned body without clothes",
-        "the truth of pve is the bare body, that of view_* the coloured outer shell on a textured background",
-        "mask_iou and depth_mm: silhouette and visible depth of the received mesh against the crop's visible mask, "
-        "which has clothes and hair but lacks what is occluded; depth where both cover the image; "
-        f"{HEADS}: the sender's own heads on the true mask, not transmitted",
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("quality", __doc__, crops.SEED)
     report.add_amount(parser, "--count", "number of images", 1000, 120)
@@ -234,16 +216,12 @@ def _work(options: argparse.Namespace) -> None:
     systems, parts = summary(rows), breakdown(rows)
     share = sum(row.whole for row in rows) / len(rows)
     images = f"{count} {options.preset} test images (seed {options.seed})"
-    notes = notes_on(PRESETS[options.preset])
     print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
-    print("\n".join(f"- {note}" for note in notes) + "\n")
     print(report.table(systems, KEYS))
     for name, part in parts.items():
         print(f"\n{name} ({share if name == 'whole' else 1 - share:.0%})\n")
         print(report.table(part, KEYS))
-    change = {key: systems["codec"][key] / systems["labels"][key] - 1 for key in KEYS[:5]}
-    print("\ncodec against labels: " + ", ".join(f"{key} {value:+.1%}" for key, value in change.items()))
-    more = {"images": count, "preset": options.preset, "notes": notes, "whole_share": share, "breakdown": parts}
+    more = {"images": count, "preset": options.preset, "whole_share": share, "breakdown": parts}
     report.write_json(options, systems, **more)
 
 

@@ -7,10 +7,11 @@ Errors are relative to the same labels without compression:
     codec, ρ = …     the same ρ for every group: the rate-distortion curve
     codec, f = …     ρ by importance (17) at a link stress f
     raw_16, raw_8    labels as numbers of 16 or 8 bits: fast groups with every frame, slow groups (shape, appearance)
-                     with the first frame and when they change, by the codec's rule; `_zstd`: each frame compressed
+                     with the first frame and when they change, by the codec's rule; `_zstd`: each frame compressed;
+                     without a header: sequence, time, camera, identities, confidences and checksums
 
-Sources: the truth of the demo clip, the clips of the test split and, with trained weights, the demo clip as perceived,
-with the noise of perception.  Bytes are those of the payload and of the gRPC message, without HTTP/2, TCP and IP.
+Sources: the truth of the demo clip, the clips of the test split, and the demo clip as perceived, with the noise of
+perception.  Bytes are those of the payload and of the gRPC message, without HTTP/2, TCP and IP.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.codec.quantiser import UNIT
 from common.codec.tables import load as load_tables
-from common.errors import SourceError, WeightsError
+from common.errors import SourceError
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import Clip, clips
@@ -58,15 +59,6 @@ _SLOW_PERIOD_FRAMES = 8
 _SLOW_CHANGE_STEPS = 2.0
 # Compression flag and length of a gRPC message.
 _GRPC_PREFIX_BYTES = 5
-# The model hash without trained weights.
-_NO_MODEL = bytes(8)
-
-NOTES = (
-    "raw_*: fast groups with every frame; slow groups (shape, appearance) only with the first frame and after a change "
-    f"of more than {_SLOW_CHANGE_STEPS:g} quantiser steps, at most every {_SLOW_PERIOD_FRAMES} frames; "
-    "one byte names the slow groups of a frame",
-    "raw_* have no header: sequence, time, camera, identities, confidences and checksums are header_bytes of the codec",
-)
 
 SLOW_GROUPS = tuple(name for name in GROUP_NAMES if name not in FAST_GROUPS)
 
@@ -146,18 +138,11 @@ def _label_clip(
     return LabelClip(name, tuple(PersonLabels(0, 1.0, split(row)) for row in labels))
 
 
-def perceived_demo(limit: int | None) -> LabelClip | None:
-    """The demo clip as the sender perceives it, without frames in which it finds no person; None without weights."""
-    try:
-        sender = FrameSender()
-    except WeightsError as error:
-        report.progress(f"perceived demo: not run ({error})")
-        return None
-    people = [frame.people[0] for frame in map(sender.label, demo_frames(limit)) if frame.people]
-    if not people:
-        report.progress("perceived demo: not run (no person was found)")
-        return None
-    return LabelClip("demo, perceived", tuple(people))
+def perceived_demo(limit: int | None) -> LabelClip:
+    """The demo clip as the sender perceives it, without frames in which it finds no person."""
+    sender = FrameSender()
+    labelled = map(sender.label, demo_frames(limit))
+    return LabelClip("demo, perceived", tuple(frame.people[0] for frame in labelled if frame.people))
 
 
 def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
@@ -169,7 +154,7 @@ def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
         labels = concatenate(passed.frame.people[0].labels)
         message = FrameMessage(number, encoded.payload)
         size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
-        yield Sent(passed.size, size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
+        yield Sent(len(encoded.payload), size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
 
 
 def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
@@ -301,10 +286,6 @@ def _figures(runs: Sequence[Sequence[Sent]], group: Sequence[LabelClip], distort
     return figures
 
 
-def _shortened(clip: LabelClip, frames: int | None) -> LabelClip:
-    return LabelClip(clip.name, clip.people[:frames])
-
-
 _MAIN_KEYS = (
     "payload_bytes_median",
     "payload_bytes_p95",
@@ -324,28 +305,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     frames = QUICK_FRAMES if options.quick else None
-    space, importance = LabelSpace.load(), Importance.load()
-    groups = {"demo": [demo_truth(space, options.seed)], "test clips": test_clips(space, options.seed)}
-    perceived = perceived_demo(frames)
-    if perceived is not None:
-        groups["demo, perceived"] = [perceived]
-    try:
-        networks = model_hash()
-    except WeightsError:
-        networks = _NO_MODEL
+    space, importance, networks = LabelSpace.load(), Importance.load(), model_hash()
+    groups = {
+        "demo": [demo_truth(space, options.seed)],
+        "test clips": test_clips(space, options.seed),
+        "demo, perceived": [perceived_demo(frames)],
+    }
     distortion = Distortion(space)
     systems: dict[str, Figures] = {}
-    print(f"30 frames a second, seed {options.seed}, {report.machine_line()}\n")
-    print("\n".join(f"- {note}" for note in NOTES))
+    print(f"30 frames a second, seed {options.seed}, {report.machine_line()}")
     for name, group in groups.items():
-        short = [_shortened(clip, frames) for clip in group]
+        short = [LabelClip(clip.name, clip.people[:frames]) for clip in group]
         found = measure(short, importance, networks, distortion, options.quick)
         print(f"\n{name}: {sum(len(clip.people) for clip in short)} frames\n\n{report.table(found, _MAIN_KEYS)}")
         systems |= {f"{name}: {system}": figures for system, figures in found.items()}
-    by_group = [f"{group}_bytes" for group in (*GROUP_NAMES, "header")]
-    default = {name: figures for name, figures in systems.items() if name.endswith(": codec")}
-    print(f"\nmean bytes per frame by group\n\n{report.table(default, by_group)}")
-    report.write_json(options, systems, notes=list(NOTES))
+    report.write_json(options, systems)
 
 
 if __name__ == "__main__":

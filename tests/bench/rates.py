@@ -62,10 +62,6 @@ class Passed:
     encoded: EncodedFrame
     frame: LabelFrame
 
-    @property
-    def size(self) -> int:
-        return len(self.encoded.payload)
-
 
 class CodecPair:
     """Both ends of a session; acknowledgements are `ACKNOWLEDGEMENT_LAG` frames late."""
@@ -87,4 +83,4 @@ class CodecPair:
 def through_key_frame(person: PersonLabels, rho: Rho, model_hash: bytes) -> tuple[PersonLabels, int]:
     """A person after the first packet of a session, and that packet's size in bytes."""
     passed = CodecPair(model_hash).send(as_frame(replace(person, identity=0)), rho)
-    return replace(passed.frame.people[0], identity=person.identity), passed.size
+    return replace(passed.frame.people[0], identity=person.identity), len(passed.encoded.payload)

@@ -42,7 +42,7 @@ from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader
 from tests.bench import crops, measures, report
 from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
-from tests.bench.known_outfits import KnownOutfits, read_entries
+from tests.bench.known_outfits import known_outfits, read_entries
 from tests.bench.moving import MovingSender
 from tests.bench.moving_clips import MovingClipRenderer
 from tests.bench.perceived import CropSender
@@ -182,13 +182,13 @@ def outfit_errors(count: int) -> tuple[list[float], list[float]]:
     template, space = BodyTemplate.from_model(BodyModel.load()), SurfaceSpace.load()
     guidance, area = Guidance.load(template, space), template.areas / template.areas.sum()
     rng, whole, alone = np.random.default_rng(0), list[float](), list[float]()
-    for number, person in enumerate(KnownOutfits("test").people(SEED_RANGES["test"].start + 77, count)):
-        read = read_entries(person, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
-        drawn = draw(person.wears, number)
+    for number, (wears, true) in enumerate(known_outfits(SEED_RANGES["test"].start + 77, count)):
+        read = read_entries(true, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
+        drawn = draw(wears, number)
         # As `Guidance.chosen` shrinks the noise that the diffusion starts from.
         sample = decode_outfit(drawn, drawn.noise * (1 - _KNOWN) ** 2)
-        for own, latent in ((whole, guidance.chosen(person.wears, number, read, _KNOWN)), (alone, sample)):
-            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - person.displacement, axis=1)
+        for own, latent in ((whole, guidance.chosen(wears, number, read, _KNOWN)), (alone, sample)):
+            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - true, axis=1)
             own.append(float(1000 * area @ off))
     return whole, alone
 

@@ -37,10 +37,9 @@ from receiver.engine.engine import ReconstructedPerson
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from tests.bench import report
-from tests.bench.clip_frames import decoded, encoded
 from tests.bench.crops import worn_body
 from tests.bench.measures import Surface, mean_by_key, percentile
-from tests.bench.moving_clips import CAMERA, turned
+from tests.bench.moving_clips import CAMERA, decoded, encoded, turned
 from tests.bench.whole_system import WholeSystem
 
 _MOTION = "cmu/002_06"

@@ -104,13 +104,6 @@ def disk_full(bed: Testbed, rng: random.Random) -> Result:
     return _quietly(bed, "disk full", bed.empty_disk)
 
 
-def file_moved(bed: Testbed, rng: random.Random) -> Result:
-    """The list of sessions is moved away for some seconds."""
-    path = bed.out / "sessions.jsonl"
-    aside = path.rename(bed.out / f"{path.name}.aside")
-    return _quietly(bed, f"{path.name} moved", lambda: aside.rename(path))
-
-
 def index_damaged(bed: Testbed, rng: random.Random) -> Result:
     """The index is cut, emptied or nonsense when the receiver starts again."""
     problem = stop(bed)
@@ -133,7 +126,7 @@ def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "faults": by_name(kill_receiver, terminate_receiver, stop_receiver),
     "network": by_name(network_cut, network_silent),
-    "files": by_name(disk_full, file_moved, index_damaged, certificate_damaged),
+    "files": by_name(disk_full, index_damaged, certificate_damaged),
 }
 QUIET_FAMILIES = ("files",)
 """Log lines are counted in these, so nothing else attacks meanwhile."""

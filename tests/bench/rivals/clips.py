@@ -13,8 +13,7 @@ from common.synthetic.render_clip import FPS
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
-from tests.bench.clip_frames import decoded
-from tests.bench.moving_clips import CAMERA, MovingClipRenderer
+from tests.bench.moving_clips import CAMERA, MovingClipRenderer, decoded
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rivals.bodies import Bodies, Reference
 
