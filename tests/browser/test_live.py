@@ -77,7 +77,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
     expect(panel).to_contain_text("of up to 3")
     expect(panel).to_contain_text("Link and waiting")
     expect(panel.locator("tr", has_text="Left arm")).to_contain_text("0.35")
-    chart = "document.querySelector('.chart').toDataURL()"
+    chart = "document.querySelector('.chart').innerHTML"
     before = live.evaluate(chart)
     live.wait_for_function(f"before => {chart} !== before", arg=before)
 

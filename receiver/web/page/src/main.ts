@@ -1,5 +1,6 @@
 /** Starts the page: four views, one at a time, chosen by the address. */
 
+import { explain } from "./shell/api.ts";
 import { App, type View } from "./shell/app.ts";
 import { belongsToControl, showShortcuts } from "./shell/shortcuts.ts";
 
@@ -12,6 +13,10 @@ const LOADERS: Record<Name, (app: App, element: HTMLElement) => Promise<View>> =
   models: async (app, element) => new (await import("./models/view.ts")).ModelsView(app, element),
   account: async (app, element) => new (await import("./account/view.ts")).AccountView(app, element),
 };
+
+/** A receiver of another version may have taken the place of the one that this page is from. */
+const NOT_LOADED =
+  "This part of the page could not be loaded. Check that the receiver is running, then reload the page.";
 
 const app = new App();
 const views = new Map<Name, Promise<View>>();
@@ -36,13 +41,11 @@ async function open(name: Name): Promise<void> {
   document.title = `${name[0]!.toUpperCase()}${name.slice(1)} · Bodywire`;
   let loading = views.get(name);
   if (!loading) views.set(name, (loading = LOADERS[name](app, section(name))));
-  const view = await loading.catch(() => null);
-  if (!view) {
+  const view = await loading.catch((error: unknown) => {
     views.delete(name);
-    // A receiver of another version may have taken the place of the one that this page is from.
-    app.say("This part of the page could not be loaded. Check that the receiver is running, then reload the page.");
-    return;
-  }
+    app.say(error instanceof TypeError ? NOT_LOADED : explain(error));
+  });
+  if (!view) return;
   if (wanted !== name) return;
   shown = view;
   view.show();

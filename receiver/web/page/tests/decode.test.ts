@@ -110,15 +110,6 @@ test("parts that do not fit together are refused", () => {
   }
 });
 
-test("a preview is a picture", async () => {
-  const preview = decodeMessage(
-    message({ type: "preview", session: 1, width: 2, height: 1, mime: "image/jpeg" }, [9, 8, 7]),
-  );
-  assert.ok(preview.type === "preview");
-  assert.equal(preview.picture.type, "image/jpeg");
-  assert.deepEqual([...new Uint8Array(await preview.picture.arrayBuffer())], [9, 8, 7]);
-});
-
 const broken: [string, ArrayBuffer][] = [
   ["nothing", new ArrayBuffer(0)],
   ["a header that is cut", message({ type: "topology" }).slice(0, 12)],

@@ -5,7 +5,6 @@ import { stageTimes } from "../src/live/stage-times.ts";
 import { bitrate, digits, fileSize, milliseconds } from "../src/live/units.ts";
 import { JsonLines } from "../src/uploads/upload.ts";
 import type { FrameRecord } from "../src/protocol/messages.ts";
-import { ResolutionControl } from "../src/scene/resolution.ts";
 import { Api, RequestError, sentence } from "../src/shell/api.ts";
 
 test("delays double up to a limit and start again after success", () => {
@@ -59,17 +58,6 @@ test("lines of an answer may be cut anywhere", () => {
     { event: "done", model: { id: "ä" } },
   ]);
   assert.deepEqual(lines.take(text), []);
-});
-
-test("the resolution falls while drawing is slow and rises again", () => {
-  const control = new ResolutionControl(2);
-  assert.equal(control.measured(25), false);
-  assert.equal(control.measured(60), true);
-  assert.ok(control.ratio < 2);
-  for (let k = 0; k < 20; k++) control.measured(500);
-  assert.equal(control.ratio, 0.6);
-  for (let k = 0; k < 20; k++) control.measured(1);
-  assert.equal(control.ratio, 2);
 });
 
 test("refusals are sentences", () => {

@@ -23,10 +23,6 @@ export function hiddenName(account: string): HTMLElement {
   return h("input", { class: "visually-hidden", value: account, ...attributes });
 }
 
-export function button(text: string, style: string, onclick: () => void): HTMLButtonElement {
-  return h("button", { type: "button", class: `button ${style}`, onclick }, text);
-}
-
 export function submitButton(text: string, style = "", value = ""): HTMLButtonElement {
   return h("button", { type: "submit", class: `button ${style}`, value }, text);
 }
@@ -39,7 +35,7 @@ export function form(
 ): HTMLFormElement {
   const said = h("p", { class: "notice", role: "status" });
   const message = h("p", { class: "notice bad", role: "alert" });
-  const actions = h("div", { class: "form-actions" }, ...buttons);
+  const actions = h("div", { class: "actions row" }, ...buttons);
   const element = h("form", { class: "form" });
   append(element, [...content, said, message, actions]);
   element.addEventListener("submit", (event) => {

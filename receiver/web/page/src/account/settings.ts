@@ -1,10 +1,10 @@
 /** What an account can change of itself: its tokens, its password, and whether it exists. */
 
 import type { App } from "../shell/app.ts";
-import { fill, h } from "../shell/dom.ts";
+import { button, fill, h } from "../shell/dom.ts";
 import { confirmDialog, openDialog } from "../shell/shortcuts.ts";
 import { day } from "../live/units.ts";
-import { button, field, form, hiddenName, passwordField, submitButton, type Values } from "./form.ts";
+import { field, form, hiddenName, passwordField, submitButton, type Values } from "./form.ts";
 
 interface Use {
   created_at: string;
@@ -32,8 +32,9 @@ export class AccountSettings {
     this.#app = app;
     this.#account = account;
     const signOut = button("Sign out", "", () => void this.#attempt(() => this.#signOut()));
+    const askToDelete = button("Delete the account…", "danger", () => this.#askToDelete());
     this.elements = [
-      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, account), this.#use), signOut),
+      h("header", { class: "page-head row" }, h("div", {}, h("h1", {}, account), this.#use), signOut),
       this.#tokenCard(),
       h("section", { class: "card" }, h("h2", {}, "Password"), this.#passwordForm()),
       h(
@@ -41,11 +42,7 @@ export class AccountSettings {
         { class: "card" },
         h("h2", {}, "Delete the account"),
         h("p", { class: "soft" }, "With all its models, clips and tokens, and the sessions of its browsers’ cameras."),
-        h(
-          "div",
-          {},
-          button("Delete the account…", "danger", () => this.#askToDelete()),
-        ),
+        h("div", {}, askToDelete),
       ),
     ];
     void this.reload();
@@ -98,7 +95,7 @@ export class AccountSettings {
     fill(
       this.#fresh,
       h("p", {}, h("strong", {}, `Token “${label}”. `), "Copy it now: it is not shown again."),
-      h("div", { class: "token-row" }, h("code", { class: "token", tabindex: 0 }, token), copy),
+      h("div", { class: "row" }, h("code", { class: "token", tabindex: 0 }, token), copy),
     );
     await this.reload();
   }
@@ -108,7 +105,7 @@ export class AccountSettings {
     const about = h("span", { class: "soft small" }, ` made ${day(token.created_at)}, ${used}`);
     const revoke = button("Revoke", "compact danger", () => void this.#revoke(token));
     revoke.setAttribute("aria-label", `Revoke ${token.label}`);
-    return h("li", {}, h("span", {}, token.label, about), revoke);
+    return h("li", { class: "row" }, h("span", { class: "grow" }, token.label, about), revoke);
   }
 
   async #revoke({ id, label }: Token): Promise<void> {

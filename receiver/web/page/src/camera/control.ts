@@ -2,7 +2,7 @@
 
 import type { App } from "../shell/app.ts";
 import { sentence } from "../shell/api.ts";
-import { fill, h, icon } from "../shell/dom.ts";
+import { button, fill, h } from "../shell/dom.ts";
 import { Backoff } from "../live/backoff.ts";
 
 const LONGEST_SIDE = 640;
@@ -10,7 +10,7 @@ const QUALITY = 0.7;
 const UNACKNOWLEDGED = 2;
 
 export class CameraControl {
-  readonly element = h("div", { class: "camera", role: "group", "aria-label": "This camera" });
+  readonly element = h("div", { class: "camera row", role: "group", "aria-label": "This camera" });
   readonly #app: App;
   readonly #video = h("video", { muted: true, playsinline: true, "aria-hidden": "true" });
   readonly #canvas = document.createElement("canvas");
@@ -133,12 +133,7 @@ export class CameraControl {
     this.element.classList.remove("on");
     fill(
       this.element,
-      h(
-        "button",
-        { type: "button", class: "button compact", onclick: () => void this.start() },
-        icon("camera"),
-        h("span", { class: "button-text" }, "Use this camera"),
-      ),
+      button("Use this camera", "compact", () => void this.start(), "camera"),
     );
   }
 
@@ -147,9 +142,9 @@ export class CameraControl {
     fill(
       this.element,
       this.#video,
-      h("span", { class: "camera-state", role: "status" }, h("span", { class: "dot" }), "Camera on"),
+      h("span", { class: "row small", role: "status" }, h("span", { class: "dot" }), "Camera on"),
       picker,
-      h("button", { type: "button", class: "button compact", onclick: () => this.stop() }, "Stop"),
+      button("Stop", "compact", () => this.stop()),
     );
   }
 }

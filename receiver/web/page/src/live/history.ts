@@ -3,60 +3,49 @@
 export const HISTORY_S = 60;
 const RECENT_S = 3;
 
-/** Bins of one second in a ring that is filled without allocation. */
+/** What came in a second: how many frames, and the sums of their bytes by label. */
+interface Second {
+  frames: number;
+  readonly bytes: number[];
+}
+
 export class ByteHistory {
-  readonly labels: readonly string[];
-  readonly #bytes: Float64Array;
-  readonly #frames = new Uint32Array(HISTORY_S);
-  readonly #seconds = new Float64Array(HISTORY_S).fill(NaN);
+  readonly #labels: readonly string[];
+  /** Up to the one that runs. */
+  #seconds: Second[] = [];
+  #running = -Infinity;
 
   /** @param labels the rows, from the bottom of the stack to its top; bytes of other labels are not counted. */
   constructor(labels: readonly string[]) {
-    this.labels = labels;
-    this.#bytes = new Float64Array(HISTORY_S * labels.length);
+    this.#labels = labels;
   }
 
   /** Adds a frame that arrived at `time`, seconds. */
   add(time: number, bytes: Readonly<Record<string, number>>): void {
     const second = Math.floor(time);
-    const bin = second % HISTORY_S;
-    const row = bin * this.labels.length;
-    if (this.#seconds[bin] !== second) {
-      this.#seconds[bin] = second;
-      this.#frames[bin] = 0;
-      this.#bytes.fill(0, row, row + this.labels.length);
-    }
-    this.#frames[bin]! += 1;
-    for (let k = 0; k < this.labels.length; k++) this.#bytes[row + k]! += bytes[this.labels[k]!] ?? 0;
+    const begun = Math.min(HISTORY_S + 1, second - this.#running);
+    this.#running = second;
+    for (let k = 0; k < begun; k++) this.#seconds.push({ frames: 0, bytes: this.#labels.map(() => 0) });
+    this.#seconds = this.#seconds.slice(-HISTORY_S - 1);
+    const running = this.#seconds.at(-1)!;
+    running.frames += 1;
+    this.#labels.forEach((label, k) => (running.bytes[k]! += bytes[label] ?? 0));
   }
 
-  /** Mean bytes a frame of label `label` (an index) in the second `age` seconds before `time`; 0 without frames. */
-  mean(time: number, age: number, label: number): number {
-    const bin = this.#bin(time, age);
-    if (bin < 0) return 0;
-    return this.#bytes[bin * this.labels.length + label]! / this.#frames[bin]!;
+  /** Mean bytes a frame by label in each full second of the last minute, from the oldest; 0 without frames. */
+  means(): number[][] {
+    return this.#seconds.slice(0, -1).map(({ frames, bytes }) => bytes.map((sum) => sum / Math.max(1, frames)));
   }
 
   /**
-   * Mean bytes of a frame, all labels together, over the last full seconds before `time`; 0 without frames.
+   * Mean bytes of a frame, all labels together, over the last full seconds; 0 without frames.
    *
    * Times the frames that the receiver publishes a second this is what the sender sends, however few of them reach us.
    */
-  recent(time: number): number {
-    let bytes = 0;
-    let frames = 0;
-    for (let age = 1; age <= RECENT_S; age++) {
-      const bin = this.#bin(time, age);
-      if (bin < 0) continue;
-      frames += this.#frames[bin]!;
-      for (let k = 0; k < this.labels.length; k++) bytes += this.#bytes[bin * this.labels.length + k]!;
-    }
-    return frames === 0 ? 0 : bytes / frames;
-  }
-
-  #bin(time: number, age: number): number {
-    const second = Math.floor(time) - age;
-    const bin = ((second % HISTORY_S) + HISTORY_S) % HISTORY_S;
-    return this.#seconds[bin] === second ? bin : -1;
+  recent(): number {
+    const recent = this.#seconds.slice(-RECENT_S - 1, -1);
+    const frames = recent.reduce((sum, second) => sum + second.frames, 0);
+    const bytes = recent.flatMap((second) => second.bytes).reduce((sum, value) => sum + value, 0);
+    return bytes / Math.max(1, frames);
   }
 }

@@ -1,18 +1,17 @@
 /** The figures beside the scene. */
 
-import type { App } from "../shell/app.ts";
 import { h, setText } from "../shell/dom.ts";
 import type { FrameRecord, LinkReport, Traffic } from "../protocol/messages.ts";
 import { ByteChart } from "./byte-chart.ts";
 import { ByteHistory } from "./history.ts";
-import { LABELS } from "./labels.ts";
+import { LABELS, type Label } from "./labels.ts";
 import { StageBar } from "./stage-bar.ts";
 import { stageTimes } from "./stage-times.ts";
 import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "./units.ts";
 import type { Session } from "../sessions/types.ts";
 
 /** What one frame tells the panel. */
-export interface Figures {
+export interface Shown {
   record: FrameRecord;
   link: LinkReport;
   /** Null for frames from the disk. */
@@ -23,76 +22,49 @@ export interface Figures {
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
-const LIVE_TITLE = "Sending";
-/** Of a session whose sender pauses or has left. */
-const IDLE_TITLE = "Last sent, on average";
 /** Whole frames whose joints are as exact, by the best video codec: docs/rivals.md, MPJPE within 5 %. */
 const VIDEO_BYTES_A_FRAME = 167;
+const VIDEO =
+  "The best of H.264, HEVC and AV1 from which joints are found as exactly; docs/rivals.md has the measurement";
+const RHO = "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills up.";
+const UNKNOWN = "–";
 
-interface LabelRow {
-  row: HTMLElement;
-  bytes: HTMLElement;
-  rho: HTMLElement;
-  meter: HTMLElement;
-}
+const FIGURES = {
+  fps: ["Frames a second", "Frames that the receiver publishes"],
+  age: ["Age", "From capture to the mesh, with the largest error of the clocks"],
+  capacity: ["Link capacity", "The sender's estimate"],
+  roundTrip: ["Round trip", "Between sender and receiver"],
+  people: ["People", "In the newest frame, and how many the sender follows at most"],
+} as const;
+type Figure = keyof typeof FIGURES;
 
 export class Panel {
   readonly element: HTMLElement;
-  readonly #title = h("span", {}, LIVE_TITLE);
+  readonly #title = h("span", {}, "Sending");
   readonly #subject = h("span", { class: "soft" });
-  readonly #rate = h("p", { class: "headline" }, "–");
-  readonly #labelRate = h("p", { class: "soft small" });
-  readonly #video = h("p", {
-    class: "soft small",
-    title: "The best of H.264, HEVC and AV1 from which joints are found as exactly; docs/rivals.md has the measurement",
-  });
-  readonly #fps = h("dd", {}, "–");
-  readonly #age = h("dd", {}, "–");
-  readonly #people = h("dd", {}, "–");
-  readonly #capacity = h("dd", {}, "–");
-  readonly #roundTrip = h("dd", {}, "–");
+  readonly #rate = h("p", { class: "headline" }, UNKNOWN);
+  readonly #parts = h("p", { class: "soft small" });
+  readonly #video = h("p", { class: "soft small", title: VIDEO });
+  readonly #figures = new Map<Figure, HTMLElement>();
   readonly #total = h("span", { class: "soft" });
-  readonly #chart = new ByteChart(
-    h("canvas", { class: "chart", role: "img", "aria-label": "Bytes a frame by label over the last minute" }),
-  );
-  readonly #labels = new Map<string, LabelRow>();
+  readonly #chart = new ByteChart();
+  readonly #labels = LABELS.map((label) => new LabelRow(label));
   readonly #stages = new StageBar();
-  #history = new ByteHistory(LABELS.map((label) => label.key));
-  #latest: Figures | null = null;
+  #history = history();
+  #newest: Shown | null = null;
   #ended: Session | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(app: App) {
+  constructor() {
+    const heading = (...content: (string | Node)[]) => h("h2", { class: "eyebrow row" }, ...content);
+    const section = (...content: Node[]) => h("section", {}, ...content);
     this.element = h(
       "aside",
       { class: "panel", id: "panel", "aria-label": "Figures", tabindex: 0 },
-      h(
-        "section",
-        { class: "card" },
-        h("h2", { class: "eyebrow" }, this.#title, this.#subject),
-        this.#rate,
-        this.#labelRate,
-        this.#video,
-        this.#figures(),
-      ),
-      h(
-        "section",
-        { class: "card" },
-        h("h2", { class: "eyebrow" }, "Bytes a frame", this.#total),
-        this.#chart.canvas,
-        this.#table(),
-      ),
-      h(
-        "section",
-        { class: "card" },
-        h("h2", { class: "eyebrow" }, "Capture to mesh", this.#stages.total),
-        this.#stages.element,
-      ),
+      section(heading(this.#title, this.#subject), this.#rate, this.#parts, this.#video, this.#list()),
+      section(heading("Bytes a frame", this.#total), this.#chart.element, this.#table()),
+      section(heading("Capture to mesh"), this.#stages.element),
     );
-    app.theme.onChange(() => {
-      this.#chart.readTheme();
-      this.#schedule(0);
-    });
   }
 
   /** Names the session that the figures are of. */
@@ -107,132 +79,122 @@ export class Panel {
   }
 
   /** Takes a frame that arrived at `time`, seconds. */
-  add(figures: Figures, time: number): void {
-    if (figures.fps !== null) this.#history.add(time, figures.record.bytes);
-    this.#latest = figures;
+  add(shown: Shown, time: number): void {
+    if (shown.fps !== null) this.#history.add(time, shown.record.bytes);
+    this.#newest = shown;
     this.#schedule(REFRESH_MS);
   }
 
   /** Begins anew with another session. */
   reset(): void {
-    this.#history = new ByteHistory(this.#history.labels);
-    this.#latest = null;
+    this.#history = history();
+    this.#newest = null;
     this.#schedule(0);
   }
 
   #schedule(delay: number): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
-      this.#refresh(performance.now() / 1e3);
+      this.#refresh();
     }, delay);
   }
 
-  #refresh(time: number): void {
-    this.#chart.draw(this.#history, time);
-    const figures = this.#latest;
-    const { record, link, fps, traffic } = figures ?? {
-      record: null,
-      link: {} as LinkReport,
-      fps: null,
-      traffic: null,
-    };
-    const labelBits = 8 * this.#history.recent(time) * (fps ?? 0);
+  #refresh(): void {
+    const { record = null, link = {}, fps = null, traffic = null } = this.#newest ?? {};
+    this.#chart.draw(this.#history.means());
+    this.#showRate(record, fps, traffic);
+    const atLeast = link.capacity_at_least ? "≥ " : "";
+    this.#set("fps", fps === null ? null : digits(fps));
+    this.#set("age", record && age(record));
+    this.#set("people", record && people(record, link));
+    this.#set("capacity", link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : null);
+    this.#set("roundTrip", link.round_trip_ms ? milliseconds(link.round_trip_ms) : null);
+    if (this.#ended && (!record || fps !== null)) this.#showAverages(this.#ended);
+    setText(this.#total, record ? fileSize(record.bytes["total"] ?? 0) : "");
+    for (const row of this.#labels) row.show(record);
+    this.#stages.show(record ? stageTimes(record, link) : []);
+  }
+
+  #showRate(record: FrameRecord | null, fps: number | null, traffic: Traffic | null): void {
     const recorded = record !== null && fps === null;
-    const idle = traffic !== null && traffic.bits_per_second === 0;
-    setText(this.#title, recorded ? "This frame" : idle ? IDLE_TITLE : LIVE_TITLE);
-    const size = record ? fileSize(record.bytes["total"] ?? 0) : "–";
+    const idle = traffic?.bits_per_second === 0;
+    setText(this.#title, recorded ? "This frame" : idle ? "Last sent, on average" : "Sending");
+    const size = recorded ? fileSize(record.bytes["total"] ?? 0) : UNKNOWN;
     const now = traffic && bitrate(idle ? traffic.mean_bits_per_second : traffic.bits_per_second);
-    setText(this.#rate, now ?? (recorded ? size : "–"));
+    setText(this.#rate, now ?? size);
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
-    const parts = idle ? "nothing now" : `of which labels ${bitrate(labelBits)}${mean}`;
-    setText(this.#labelRate, recorded || !figures ? "" : parts);
+    const labels = `of which labels ${bitrate(8 * this.#history.recent() * (fps ?? 0))}${mean}`;
+    setText(this.#parts, recorded || !record ? "" : idle ? "nothing now" : labels);
     const video = fps && !idle && record?.people.length ? bitrate(8 * VIDEO_BYTES_A_FRAME * fps) : "";
     setText(this.#video, video && `Video with equal joints: about ${video} without headers`);
-    setText(this.#fps, fps === null ? "–" : digits(fps));
-    setText(this.#age, age(record));
-    setText(this.#people, people(record, link));
-    if (this.#ended && !recorded) this.#showAverages(this.#ended);
-    const atLeast = link.capacity_at_least ? "≥ " : "";
-    setText(this.#capacity, link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : "–");
-    setText(this.#roundTrip, link.round_trip_ms ? milliseconds(link.round_trip_ms) : "–");
-    setText(this.#total, record ? size : "");
-    this.#refreshLabels(record);
-    this.#stages.show(record ? stageTimes(record, link) : [], record?.age_ms ?? null);
   }
 
   #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {
     setText(this.#title, `Session ended ${clockMinutes(at)}`);
     setText(this.#rate, rate === null ? `${fileSize(Math.round(size))} a frame` : bitrate(rate));
-    setText(this.#labelRate, `on average; ${fileSize(Math.round(size))} of labels a frame`);
-    setText(this.#fps, fps === null ? "–" : digits(fps));
-    setText(this.#age, age === null ? "–" : milliseconds(age));
-    setText(this.#people, `${count} in all`);
+    setText(this.#parts, `on average; ${fileSize(Math.round(size))} of labels a frame`);
+    this.#set("fps", fps === null ? null : digits(fps));
+    this.#set("age", age === null ? null : milliseconds(age));
+    this.#set("people", `${count} in all`);
   }
 
-  #refreshLabels(record: FrameRecord | null): void {
-    for (const [key, { row, bytes, rho, meter }] of this.#labels) {
-      const count = record?.bytes[key];
-      const value = record?.rho[key];
-      row.classList.toggle("absent", count === undefined);
-      setText(bytes, count === undefined ? "–" : String(count));
-      setText(rho, typeof value === "number" ? value.toFixed(2) : "–");
-      meter.style.width = `${100 * (value ?? 0)}%`;
+  #set(figure: Figure, text: string | null): void {
+    setText(this.#figures.get(figure)!, text ?? UNKNOWN);
+  }
+
+  #list(): HTMLElement {
+    const list = h("dl", { class: "figures" });
+    for (const [figure, [name, title]] of Object.entries(FIGURES)) {
+      const value = h("dd", {}, UNKNOWN);
+      this.#figures.set(figure as Figure, value);
+      list.append(h("div", { title }, h("dt", {}, name), value));
     }
-  }
-
-  #figures(): HTMLElement {
-    const figure = (name: string, title: string, value: HTMLElement) => h("div", { title }, h("dt", {}, name), value);
-    return h(
-      "dl",
-      { class: "figures" },
-      figure("Frames a second", "Frames that the receiver publishes", this.#fps),
-      figure("Age", "From capture to the mesh, with the largest error of the clocks", this.#age),
-      figure("Link capacity", "The sender's estimate", this.#capacity),
-      figure("Round trip", "Between sender and receiver", this.#roundTrip),
-      figure("People", "In the newest frame, and how many the sender follows at most", this.#people),
-    );
+    return list;
   }
 
   #table(): HTMLElement {
-    const body = h("tbody");
-    for (const label of LABELS) {
-      const swatch = h("span", { class: "swatch" });
-      swatch.style.background = `var(${label.colour})`;
-      const meter = h("span", { class: "meter-fill" });
-      const [bytes, rho] = [h("td"), h("td", { class: "rho-value" })];
-      const row = h(
-        "tr",
-        {},
-        h("th", { scope: "row", title: label.meaning }, swatch, label.name),
-        bytes,
-        h("td", { class: "rho" }, h("span", { class: "meter", "aria-hidden": "true" }, meter)),
-        rho,
-      );
-      this.#labels.set(label.key, { row, bytes, rho, meter });
-      body.append(row);
-    }
-    const head = h(
-      "tr",
-      {},
-      h("th", { scope: "col" }, "Label"),
-      h("th", { scope: "col" }, "Bytes"),
-      h(
-        "th",
-        { scope: "col", colspan: 2, title: "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills up." },
-        "Compression",
-      ),
-    );
-    return h("table", { class: "labels" }, h("thead", {}, head), body);
+    const names = [h("th", {}, "Label"), h("th", {}, "Bytes"), h("th", { title: RHO }, "Compression")];
+    const rows = this.#labels.map(({ element }) => element);
+    return h("table", { class: "labels" }, h("thead", {}, h("tr", {}, ...names)), h("tbody", {}, ...rows));
   }
 }
 
-function people(record: FrameRecord | null, link: LinkReport): string {
-  const most = link.people_limit ? ` of up to ${link.people_limit}` : "";
-  return record ? `${record.people.length}${most}` : "–";
+class LabelRow {
+  readonly #label: Label;
+  readonly #bytes = h("td");
+  readonly #rho = h("td");
+  readonly element: HTMLElement;
+
+  constructor(label: Label) {
+    this.#label = label;
+    const swatch = h("span", { class: "swatch" });
+    swatch.style.background = label.colour;
+    this.element = h(
+      "tr",
+      {},
+      h("th", { scope: "row", title: label.meaning }, swatch, ` ${label.name}`),
+      this.#bytes,
+      this.#rho,
+    );
+  }
+
+  show(record: FrameRecord | null): void {
+    const [bytes, rho] = [record?.bytes[this.#label.key], record?.rho[this.#label.key]];
+    this.element.classList.toggle("soft", bytes === undefined);
+    setText(this.#bytes, bytes === undefined ? UNKNOWN : String(bytes));
+    setText(this.#rho, typeof rho === "number" ? rho.toFixed(2) : UNKNOWN);
+  }
 }
 
-function age(record: FrameRecord | null): string {
-  if (!record || record.age_ms === null) return "–";
-  const error = record.clock_error_ms;
-  return `${milliseconds(record.age_ms)}${error === null ? "" : ` ± ${digits(Math.max(error, 0.1))}`}`;
+function history(): ByteHistory {
+  return new ByteHistory(LABELS.map(({ key }) => key));
+}
+
+function people(record: FrameRecord, link: LinkReport): string {
+  return `${record.people.length}${link.people_limit ? ` of up to ${link.people_limit}` : ""}`;
+}
+
+function age({ age_ms: age, clock_error_ms: error }: FrameRecord): string | null {
+  if (age === null) return null;
+  return `${milliseconds(age)}${error === null ? "" : ` ± ${digits(Math.max(error, 0.1))}`}`;
 }

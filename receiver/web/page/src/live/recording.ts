@@ -2,13 +2,13 @@
 
 import type { Api } from "../shell/api.ts";
 import type { FrameRecord, MeshKind } from "../protocol/messages.ts";
-import type { StoredGeometry } from "../scene/person-mesh.ts";
+import type { StoredMesh } from "../scene/mesh-file.ts";
 
 const CHUNK = 64;
 
 export interface StoredPerson {
   id: number;
-  geometry: StoredGeometry;
+  mesh: StoredMesh;
 }
 
 export interface StoredFrame {
@@ -22,7 +22,7 @@ export class Recording {
   readonly #api: Api;
   /** Records from one request, in order. */
   #chunk: FrameRecord[] = [];
-  #chunkFrom = -1;
+  #chunkFrom = Infinity;
 
   constructor(api: Api, path: string) {
     this.#api = api;
@@ -31,8 +31,7 @@ export class Recording {
 
   /** The first frame at or after `seq`, or null after the last one. */
   async record(seq: number, signal: AbortSignal): Promise<FrameRecord | null> {
-    const known =
-      seq >= this.#chunkFrom && this.#chunkFrom >= 0 ? this.#chunk.find((record) => record.seq >= seq) : undefined;
+    const known = seq >= this.#chunkFrom ? this.#chunk.find((record) => record.seq >= seq) : undefined;
     if (known) return known;
     const path = `${this.path}/frames?after=${seq - 1}&limit=${CHUNK}`;
     const { frames } = await this.#api.get<{ frames: FrameRecord[] }>(path, signal);
@@ -47,7 +46,7 @@ export class Recording {
       record.people.map(async (person) => {
         const path = person[kind] ?? person.surface ?? person.body;
         if (!path?.endsWith(".glb")) return null;
-        return { id: person.id, geometry: await readMesh(await this.#api.bytes(`${this.path}/${path}`, signal)) };
+        return { id: person.id, mesh: await readMesh(await this.#api.bytes(`${this.path}/${path}`, signal)) };
       }),
     );
     return { record, people: people.filter((person) => person !== null) };

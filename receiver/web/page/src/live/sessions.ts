@@ -56,10 +56,8 @@ export class SessionPicker {
   place(session: number): number {
     if (this.watched !== null) return 0;
     const connected = this.#sessions.filter((one) => one.connected);
-    return Math.max(
-      0,
-      connected.findIndex(({ number }) => number === session),
-    );
+    const place = connected.findIndex(({ number }) => number === session);
+    return Math.max(0, place);
   }
 
   set sessions(sessions: readonly SessionInfo[]) {

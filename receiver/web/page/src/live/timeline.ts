@@ -1,7 +1,7 @@
 /** The slider over the frames of a session: at its end is now. */
 
 import type { App } from "../shell/app.ts";
-import { h, icon, setText } from "../shell/dom.ts";
+import { button, h, icon, iconButton, setText } from "../shell/dom.ts";
 import type { MeshKind } from "../protocol/messages.ts";
 import { recordedSession, sessionPath } from "../sessions/types.ts";
 import { Recording, type StoredFrame } from "./recording.ts";
@@ -23,17 +23,12 @@ export class Timeline {
   readonly #listener: TimelineListener;
   readonly #slider = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Frame" });
   readonly #text = h("output", { class: "soft small" });
-  readonly #play = h(
-    "button",
-    { type: "button", class: "tool", "aria-label": "Play", title: "Play (Space)" },
-    icon("play"),
-  );
-  readonly #live = h("button", { type: "button", class: "button compact" }, "Back to live");
+  readonly #play = iconButton("play", "Play", () => this.togglePlaying(), { title: "Play (Space)" });
+  readonly #live = button("Back to live", "compact", () => this.backToLive());
   #recording: Recording | null = null;
-  #loading: AbortController | null = null;
+  /** Of what plays or loads. */
+  #work = new AbortController();
   #playing = false;
-  /** Numbers the runs, so that one that was stopped does not go on beside the next. */
-  #runs = 0;
   #recorded = false;
   readonly #hasLive: boolean;
 
@@ -43,16 +38,8 @@ export class Timeline {
     this.#listener = listener;
     this.#hasLive = hasLive;
     this.#slider.addEventListener("input", () => this.#seek());
-    this.#play.addEventListener("click", () => this.togglePlaying());
-    this.#live.addEventListener("click", () => this.backToLive());
-    this.element = h(
-      "div",
-      { class: "timeline", hidden: this.#hasLive },
-      this.#play,
-      this.#slider,
-      this.#text,
-      this.#live,
-    );
+    const parts = [this.#play, this.#slider, this.#text, this.#live];
+    this.element = h("div", { class: "timeline row", hidden: hasLive }, ...parts);
     this.#refresh();
   }
 
@@ -91,18 +78,13 @@ export class Timeline {
     this.#extend(Math.max(seq, Number(this.#slider.max)));
   }
 
-  /** Ends playing, and what is being loaded. */
-  close(): void {
-    this.#stop();
-  }
-
   togglePlaying(): void {
-    if (this.#playing) this.#stop();
+    if (this.#playing) this.stop();
     else if (this.#recording) void this.#run();
   }
 
   backToLive(): void {
-    this.#stop();
+    this.stop();
     if (!this.#recorded) return;
     this.#recorded = false;
     this.#slider.value = this.#slider.max;
@@ -122,18 +104,13 @@ export class Timeline {
   }
 
   #seek(): void {
-    const playing = this.#playing;
-    this.#stop();
     this.#recorded = true;
-    this.#refresh();
-    if (playing) void this.#run();
-    else void this.#load(Number(this.#slider.value));
+    if (this.#playing) void this.#run();
+    else void this.#load(Number(this.#slider.value), this.stop());
   }
 
-  /** Shows the frame at `seq`; a later call replaces one that still loads. Returns the frame that is shown. */
-  async #load(seq: number): Promise<StoredFrame | null> {
-    this.#loading?.abort();
-    const { signal } = (this.#loading = new AbortController());
+  /** Shows the frame at `seq`, and returns it. */
+  async #load(seq: number, signal: AbortSignal): Promise<StoredFrame | null> {
     try {
       const record = await this.#recording!.record(seq, signal);
       if (!record) return null;
@@ -152,32 +129,33 @@ export class Timeline {
   async #run(): Promise<void> {
     const ended = this.#recorded && this.#slider.value === this.#slider.max;
     if (!this.#recorded || ended) this.#slider.value = "0";
+    const signal = this.stop();
     this.#playing = this.#recorded = true;
-    const run = ++this.#runs;
     this.#refresh();
     let last: number | null = null;
     let due = performance.now();
-    while (run === this.#runs) {
-      const frame = await this.#load(last === null ? Number(this.#slider.value) : Number(this.#slider.value) + 1);
-      if (!frame || run !== this.#runs) break;
+    while (!signal.aborted) {
+      const frame = await this.#load(Number(this.#slider.value) + (last === null ? 0 : 1), signal);
+      if (!frame || signal.aborted) break;
       const { captured_at: captured } = frame.record;
       due = Math.max(performance.now(), due + 1e3 * Math.min(LONGEST_PAUSE_S, last === null ? 0 : captured - last));
       last = captured;
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())));
     }
-    if (run === this.#runs) this.#stop();
+    if (!signal.aborted) this.stop();
   }
 
-  #stop(): void {
+  /** Ends playing, and what is being loaded; returns the signal of what comes next. */
+  stop(): AbortSignal {
     this.#playing = false;
-    this.#runs += 1;
-    this.#loading?.abort();
+    this.#work.abort();
+    this.#work = new AbortController();
     this.#refresh();
+    return this.#work.signal;
   }
 
   #refresh(capturedAt?: number): void {
     const { value, max } = this.#slider;
-    this.#slider.style.setProperty("--filled", `${(100 * Number(value)) / Math.max(1, Number(max))}%`);
     const place = `Frame ${value} of ${max}`;
     this.#slider.setAttribute("aria-valuetext", this.#recorded ? place : "Live");
     if (!this.#recorded) setText(this.#text, "");

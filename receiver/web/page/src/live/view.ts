@@ -2,18 +2,14 @@
 
 import type { App, View } from "../shell/app.ts";
 import type { CameraControl } from "../camera/control.ts";
-import { append, h, iconButton } from "../shell/dom.ts";
-import { recall, reducedMotion, remember } from "../shell/preferences.ts";
-import { Stage } from "../scene/stage.ts";
-import { covered } from "../scene/covered.ts";
-import { PeopleList } from "../scene/people-list.ts";
-import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
+import { h, iconButton } from "../shell/dom.ts";
+import { recall, remember } from "../shell/preferences.ts";
+import type { Stage } from "../scene/stage.ts";
 import { Unwrapping } from "../scene/unwrapping.ts";
+import { RECORDED, Viewport } from "../scene/viewport.ts";
 import { recordedSession, type Session } from "../sessions/types.ts";
-import type { Insets } from "../scene/framing.ts";
 import { clockMinutes } from "./units.ts";
 import type {
-  FrameRecord,
   Indices,
   LiveFrame,
   LivePerson,
@@ -30,60 +26,53 @@ import { LiveConnection, type ConnectionState, type LiveListener, type Watch } f
 import { EmptyMessage } from "./empty.ts";
 import { Panel } from "./panel.ts";
 import type { StoredFrame } from "./recording.ts";
-import { Presence } from "./presence.ts";
 import { SessionPicker } from "./sessions.ts";
 import { Timeline, type TimelineListener } from "./timeline.ts";
 
 /** Between the cameras of sessions that are shown beside one another. */
 const SESSION_DISTANCE_M = 2.5;
-const RECORDED = "recorded";
+const MESHES: Readonly<Record<MeshKind, string>> = { surface: "Surface", body: "Body" };
 
 export class LiveView implements View, LiveListener, TimelineListener {
   readonly #app: App;
-  readonly #viewport = h("div", { class: "viewport" });
-  readonly #canvas = h("canvas", {
-    tabindex: 0,
-    role: "application",
-    "aria-label": "People in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
-  });
   readonly #picture = h("img", { alt: "What the sender's camera sees" });
   readonly #preview = h("figure", { class: "preview", hidden: true }, this.#picture);
   readonly #meshes = new Map<MeshKind, HTMLButtonElement>();
-  readonly #picker: SessionPicker;
-  readonly #panel: Panel;
-  readonly #timeline: Timeline;
+  readonly #picker = new SessionPicker(() => this.#watchedChanged());
+  readonly #panel = new Panel();
   readonly #empty = new EmptyMessage();
+  readonly #timeline: Timeline;
+  readonly #viewport: Viewport;
+  readonly #panelToggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), { "aria-controls": "panel" });
+  readonly #element: HTMLElement;
   readonly #connection: LiveConnection;
-  readonly #stage: Stage | null;
-  readonly #toolbar: Toolbar | null;
-  readonly #people: PeopleList | null;
-  readonly #top = h("div", { class: "viewport-top" });
-  readonly #bottom = h("div", { class: "viewport-bottom" });
-  readonly #presence = new Presence();
   #ended: Session | null = null;
   readonly #topologies = new Map<string, Indices>();
   readonly #unwrappings = new Map<string, Unwrapping>();
   readonly #unacknowledged: number[] = [];
   #camera: CameraControl | null = null;
   #mesh: MeshKind = recall("mesh") === "surface" ? "surface" : "body";
+  /** Whether frames came of what is watched that showed nobody yet, or somebody at some time. */
+  #seen: "unseen" | "left" | null = null;
   #open = false;
   #mayWatch = true;
 
+  /** @throws Error with a sentence for the user if the browser has no WebGL 2. */
   constructor(app: App, element: HTMLElement) {
     this.#app = app;
-    this.#picker = new SessionPicker(() => this.#watchedChanged());
-    this.#panel = new Panel(app);
     this.#timeline = new Timeline(app, this);
-    this.#timeline.kind = this.#mesh;
-    this.#stage = this.#makeStage();
-    this.#toolbar = this.#stage && new Toolbar(this.#stage, true);
-    this.#people = this.#stage && new PeopleList(this.#stage, () => this.#toolbar!.refresh());
+    this.#viewport = new Viewport({
+      app,
+      name: "People",
+      live: true,
+      left: this.#preview,
+      sheet: () => (matchMedia("(max-width: 760px)").matches ? [this.#panel.element] : []),
+      drawn: () => this.#drawn(),
+    });
     this.#connection = new LiveConnection(this.#watch(), this);
-    this.#layOut(element);
-    if (this.#stage) {
-      paint(this.#stage, app);
-      steerByKeys(this.#canvas, this.#stage, () => this.#toolbar!.refresh());
-    }
+    this.#element = h("div", { class: "live" }, this.#viewport.element, this.#panel.element);
+    this.#layOut();
+    element.append(this.#element);
     app.onStatus((status) => this.#offer(status));
   }
 
@@ -101,7 +90,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   key(event: KeyboardEvent): boolean {
     const key = event.key.toLowerCase();
-    if (this.#toolbar?.key(event)) return true;
+    if (this.#viewport.toolbar.key(event)) return true;
     if (key === "m") this.#setMesh(this.#mesh === "surface" ? "body" : "surface");
     else if (key === "p") this.#togglePanel();
     else if (key === "l") this.#timeline.backToLive();
@@ -118,7 +107,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   text(message: TextMessage): void {
     if (message.type === "sessions") this.#setSessions(message.sessions);
-    else if (message.type === "ended" && !this.#timeline.isRecorded) this.#remove(message.session);
+    else if (message.type === "ended" && !this.#timeline.isRecorded) {
+      this.#retain((key) => !key.startsWith(`${message.session}:`));
+    }
     this.#showState();
   }
 
@@ -131,26 +122,22 @@ export class LiveView implements View, LiveListener, TimelineListener {
     if (!faces) return;
     const unwrapping = new Unwrapping(faces, coordinates);
     this.#unwrappings.set(coordinates.topology, unwrapping);
-    this.#stage?.unwrap(faces, unwrapping);
+    this.#stage.people.unwrap(faces, unwrapping);
+    this.#stage.invalidate();
   }
 
   texture({ session, person, picture }: Texture): void {
     const key = `${session}:${person}`;
-    const stage = this.#stage;
     // Who has left, or is not shown now, gets a new one with the next appearance.
-    if (!stage?.has(key)) return;
+    if (!this.#stage.people.has(key)) return;
     // A picture that cannot be decoded leaves the colours of the vertices.
-    stage
-      .person(key)
-      .dress(picture)
-      .then(() => stage.invalidate())
-      .catch(() => undefined);
+    const dressed = this.#stage.people.person(key).dress(picture);
+    dressed.then(() => this.#stage.invalidate()).catch(() => undefined);
   }
 
   frame(frame: LiveFrame): void {
     this.#timeline.newest(frame.session, frame.record.seq);
-    const shown = this.#picker.shows(frame.session) && !this.#timeline.isRecorded && this.#stage;
-    if (!shown) {
+    if (!this.#picker.shows(frame.session) || this.#timeline.isRecorded) {
       this.#connection.shown(frame.id);
       return;
     }
@@ -158,11 +145,14 @@ export class LiveView implements View, LiveListener, TimelineListener {
     if (frame.session === this.#picker.measured) {
       this.#panel.add({ record, link, fps, traffic }, performance.now() / 1e3);
     }
-    this.#draw(frame, this.#stage!);
-    this.#note(frame.session, record);
+    const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
+    const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
+    this.#stage.retain((key) => keys.has(key) || others(key));
+    for (const person of frame.people) this.#draw(frame.session, person);
+    this.#viewport.moved(record);
+    this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);
-    this.#viewport.dataset["frame"] = String(record.seq);
   }
 
   preview(preview: Preview): void {
@@ -174,68 +164,53 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   recorded(frame: StoredFrame): void {
-    const stage = this.#stage;
-    if (!stage) return;
-    const keys = new Set(frame.people.map(({ id }) => `${RECORDED}:${id}`));
-    stage.retain((key) => keys.has(key));
-    for (const { id, geometry } of frame.people) {
-      const person = stage.person(`${RECORDED}:${id}`);
-      person.show(geometry);
-    }
-    this.#note(RECORDED, frame.record);
-    stage.moved();
+    this.#viewport.showStored(frame);
+    this.#noteWhoIsSeen();
     this.#preview.hidden = true;
-    this.#viewport.dataset["frame"] = String(frame.record.seq);
     this.#panel.add({ record: frame.record, link: {}, fps: null, traffic: null }, performance.now() / 1e3);
     this.#showState();
   }
 
   live(): void {
-    this.#stage?.retain((key) => !key.startsWith(RECORDED));
-    this.#presence.remove(RECORDED);
+    this.#retain((key) => !key.startsWith(RECORDED));
     // Colours and textures of the people who were put aside for the recording come again.
     this.#connection.watch(this.#watch());
     this.#showState();
   }
 
-  #draw(frame: LiveFrame, stage: Stage): void {
-    const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
-    stage.retain((key) => keys.has(key) || !(key.startsWith(`${frame.session}:`) || key.startsWith(RECORDED)));
-    for (const person of frame.people) this.#drawPerson(frame.session, person, stage);
-    stage.moved();
+  get #stage(): Stage {
+    return this.#viewport.stage;
   }
 
-  #drawPerson(session: number, person: LivePerson, stage: Stage): void {
+  #draw(session: number, person: LivePerson): void {
     const { topology } = person;
     const known = typeof topology === "string";
     const faces = known ? this.#topologies.get(topology) : topology;
     if (!faces) return;
-    const mesh = stage.person(`${session}:${person.id}`);
-    mesh.update(person, faces, (known && this.#unwrappings.get(topology)) || null);
-    mesh.moveBy(SESSION_DISTANCE_M * this.#picker.place(session));
+    const unwrapping = (known && this.#unwrappings.get(topology)) || null;
+    const place = SESSION_DISTANCE_M * this.#picker.place(session);
+    this.#stage.people.person(`${session}:${person.id}`).update(person, faces, unwrapping, place);
   }
 
   #drawn(): void {
     for (const id of this.#unacknowledged) this.#connection.shown(id);
     this.#unacknowledged.length = 0;
-    this.#viewport.dataset["textured"] = String(this.#stage!.textured);
+    this.#viewport.element.dataset["textured"] = String(this.#stage.people.textured);
   }
 
-  #remove(session: number): void {
-    this.#stage?.retain((key) => !key.startsWith(`${session}:`));
-    this.#presence.remove(session);
+  #retain(keep: (key: string) => boolean): void {
+    this.#stage.retain(keep);
+    this.#viewport.people.refresh();
   }
 
-  /** Notes who is in a frame: for the list of people, for level ground, and for what is said where nobody is. */
-  #note(session: number | typeof RECORDED, record: FrameRecord): void {
-    this.#presence.note(session, record);
-    this.#stage!.level(record.people.map(({ joints_3d: joints }) => joints));
-    this.#people!.show(this.#presence.listed(this.#timeline.isRecorded ? RECORDED : null));
+  #noteWhoIsSeen(): void {
+    this.#seen = this.#stage.people.size > 0 ? "left" : (this.#seen ?? "unseen");
     this.#showEmpty();
   }
 
   #showEmpty(): void {
-    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, this.#presence.nobody);
+    const nobody = this.#stage.people.size > 0 ? null : this.#seen;
+    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, nobody);
   }
 
   #watch(): Watch {
@@ -245,7 +220,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   #setSessions(sessions: readonly SessionInfo[]): void {
     this.#picker.sessions = sessions;
     this.#panel.subject = this.#picker.subject;
-    for (const { number } of sessions) if (!this.#picker.shows(number)) this.#remove(number);
+    this.#retain((key) => key.startsWith(RECORDED) || this.#picker.shows(sessionOf(key)));
     void this.#showEnd();
   }
 
@@ -264,17 +239,12 @@ export class LiveView implements View, LiveListener, TimelineListener {
   #watchedChanged(): void {
     this.#panel.subject = this.#picker.subject;
     this.#connection.watch(this.#watch());
-    this.#stage?.retain((key) => this.#picker.shows(Number(key.split(":")[0])));
-    this.#stage?.forget();
-    this.#forgetPeople();
+    this.#stage.forget();
+    this.#seen = null;
+    this.#retain((key) => this.#picker.shows(sessionOf(key)));
     this.#panel.reset();
     this.#preview.hidden = true;
     void this.#timeline.choose(this.#picker.watched);
-  }
-
-  #forgetPeople(): void {
-    this.#presence.forget();
-    this.#people?.show([]);
   }
 
   #connect(): void {
@@ -307,7 +277,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#showEmpty();
     if (!status.live) {
       this.#connection.close();
-      this.#stage?.retain(() => false);
+      this.#retain(() => false);
     }
     // Otherwise the connection is open or waits for its time.
     if (this.#open && status.live !== this.#mayWatch) this.#connect();
@@ -319,7 +289,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     if (this.#camera) return;
     const { CameraControl } = await import("../camera/control.ts");
     this.#camera ??= new CameraControl(this.#app);
-    this.#top.append(this.#camera.element);
+    this.#viewport.top.append(this.#camera.element);
   }
 
   #setMesh(mesh: MeshKind): void {
@@ -331,68 +301,35 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   #togglePanel(): void {
-    const shown = this.#viewport.parentElement!.classList.toggle("with-panel");
+    const shown = this.#element.classList.toggle("with-panel");
     remember("panel", shown ? "shown" : "hidden");
-    this.#viewport.querySelector(".panel-toggle")!.setAttribute("aria-expanded", String(shown));
+    this.#panelToggle.setAttribute("aria-expanded", String(shown));
   }
 
-  #makeStage(): Stage | null {
-    try {
-      return new Stage({
-        canvas: this.#canvas,
-        live: true,
-        reducedMotion: reducedMotion(),
-        drawn: () => this.#drawn(),
-        covered: () => this.#covered(),
-      });
-    } catch {
-      this.#app.say("This browser cannot draw in 3D. Allow WebGL 2 or hardware acceleration in its settings.");
-      return null;
+  #layOut(): void {
+    for (const [kind, name] of Object.entries(MESHES) as [MeshKind, string][]) {
+      const attributes = { type: "button", class: "tool", title: `${name} (M)`, onclick: () => this.#setMesh(kind) };
+      this.#meshes.set(kind, h("button", attributes, name));
     }
-  }
-
-  #covered(): Insets {
-    const sheet = matchMedia("(max-width: 760px)").matches ? [this.#panel.element] : [];
-    const top = [...this.#top.children] as HTMLElement[];
-    return covered(this.#viewport, top, [this.#bottom, ...sheet], [this.#preview]);
-  }
-
-  #layOut(element: HTMLElement): void {
-    for (const kind of ["surface", "body"] as const) {
-      const name = kind === "surface" ? "Surface" : "Body";
-      const pressed = kind === this.#mesh;
-      this.#meshes.set(
-        kind,
-        h(
-          "button",
-          {
-            type: "button",
-            title: `${name} (M)`,
-            "aria-pressed": pressed ? "true" : "false",
-            onclick: () => this.#setMesh(kind),
-          },
-          name,
-        ),
-      );
-    }
-    const wide = matchMedia("(min-width: 961px)").matches;
-    const withPanel = wide && recall("panel") !== "hidden";
-    const toggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), {
-      class: "tool panel-toggle",
-      "aria-expanded": withPanel ? "true" : "false",
-      "aria-controls": "panel",
-    });
-    const kinds = h("div", { class: "segmented", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
-    this.#toolbar?.element.prepend(h("div", { class: "group" }, kinds));
-    this.#toolbar?.element.append(h("div", { class: "group" }, toggle));
-    this.#viewport.append(this.#canvas, this.#top, this.#preview, this.#empty.element, this.#bottom);
-    append(this.#top, [this.#picker.element, this.#people?.element ?? null]);
-    append(this.#bottom, [this.#timeline.element, this.#toolbar?.element ?? null]);
-    const observer = new ResizeObserver(() => this.#stage?.layOut());
-    for (const over of [this.#top, this.#bottom, this.#preview, this.#panel.element]) observer.observe(over);
+    this.#setMesh(this.#mesh);
+    const withPanel = matchMedia("(min-width: 961px)").matches && recall("panel") !== "hidden";
+    this.#element.classList.toggle("with-panel", withPanel);
+    this.#panelToggle.setAttribute("aria-expanded", String(withPanel));
     const attributes = { class: "tool sheet-close" };
     const close = iconButton("close", "Close the figures", () => this.#togglePanel(), attributes);
     this.#panel.element.prepend(close);
-    element.append(h("div", { class: withPanel ? "live with-panel" : "live" }, this.#viewport, this.#panel.element));
+    const { top, bottom, toolbar } = this.#viewport;
+    const meshes = h("div", { class: "group", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
+    toolbar.element.prepend(meshes);
+    toolbar.element.append(h("div", { class: "group" }, this.#panelToggle));
+    top.prepend(this.#picker.element);
+    bottom.prepend(this.#timeline.element);
+    bottom.before(this.#empty.element);
+    this.#viewport.observe(this.#panel.element);
   }
+}
+
+/** The session of a live person. */
+function sessionOf(key: string): number {
+  return Number(key.split(":")[0]);
 }

@@ -2,34 +2,26 @@
 
 import type { App } from "../shell/app.ts";
 import { explain } from "../shell/api.ts";
-import { fill, h, icon, setText } from "../shell/dom.ts";
+import { button, fill, h, icon, setText } from "../shell/dom.ts";
 import { day, people } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
 import type { Model, ModelSummary } from "./types.ts";
 import { DetailView, type Detail } from "../shell/detail-view.ts";
-import { ACCEPT } from "../uploads/files.ts";
+import { ACCEPT, fileInput } from "../uploads/files.ts";
 import { UploadQueue } from "../uploads/queue.ts";
 
 export class ModelsView extends DetailView {
-  readonly #input = h("input", {
-    type: "file",
-    accept: Object.values(ACCEPT).join(),
-    multiple: true,
-    class: "visually-hidden",
-    id: "picture",
-    onchange: () => this.#chosen(this.#input.files),
-  });
-  readonly #camera = h("input", {
-    type: "file",
-    accept: "image/*",
-    capture: "environment",
-    class: "visually-hidden",
-    id: "photograph",
-    onchange: () => this.#chosen(this.#camera.files),
-  });
+  readonly #input = fileInput(
+    { id: "picture", "aria-label": "Picture", accept: Object.values(ACCEPT).join(), multiple: true },
+    (files) => void this.#queue.add(files),
+  );
+  readonly #camera = fileInput(
+    { id: "photograph", "aria-label": "Photograph", accept: "image/*", capture: "environment" },
+    (files) => void this.#queue.add(files),
+  );
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #list = h("ul", { class: "gallery" });
-  readonly #drop = h("div", { class: "drop" });
+  readonly #drop = h("div", { class: "drop card row" });
   readonly #queue = new UploadQueue(this.app, (opened) => void this.#made(opened));
 
   constructor(app: App, element: HTMLElement) {
@@ -57,29 +49,24 @@ export class ModelsView extends DetailView {
   }
 
   #makeDrop(): void {
-    const choose = (text: string, input: HTMLInputElement, style: string) =>
-      h("button", { type: "button", class: `button ${style}`, onclick: () => input.click() }, text);
     fill(
       this.#drop,
       icon("upload"),
       h(
         "p",
-        {},
+        { class: "grow" },
         h("strong", {}, "Drop photographs of people here"),
         h("span", { class: "soft" }, "or clips, or a ZIP, or paste one"),
       ),
       h(
         "div",
-        { class: "drop-actions" },
-        choose("Choose files", this.#input, "primary"),
-        choose("Take a photograph", this.#camera, "touch-only"),
+        { class: "row" },
+        button("Choose files", "primary", () => this.#input.click()),
+        button("Take a photograph", "touch-only", () => this.#camera.click()),
       ),
-      h("label", { for: "picture", class: "visually-hidden" }, "Picture"),
       this.#input,
-      h("label", { for: "photograph", class: "visually-hidden" }, "Photograph"),
       this.#camera,
     );
-    for (const input of [this.#input, this.#camera]) input.tabIndex = -1;
     this.#drop.addEventListener("dragover", (event) => {
       event.preventDefault();
       this.#drop.classList.add("over");
@@ -88,17 +75,11 @@ export class ModelsView extends DetailView {
     this.#drop.addEventListener("drop", (event) => {
       event.preventDefault();
       this.#drop.classList.remove("over");
-      this.#chosen(event.dataTransfer?.files ?? null);
+      void this.#queue.add(event.dataTransfer?.files ?? []);
     });
     addEventListener("paste", (event) => {
-      if (this.isShown && this.app.status?.account) this.#chosen(event.clipboardData?.files ?? null);
+      if (this.isShown && this.app.status?.account) void this.#queue.add(event.clipboardData?.files ?? []);
     });
-  }
-
-  #chosen(files: FileList | null): void {
-    // A copy: the list is emptied with its control.
-    if (files?.length) void this.#queue.add([...files]);
-    this.#input.value = this.#camera.value = "";
   }
 
   async #made(opened: string | null): Promise<void> {

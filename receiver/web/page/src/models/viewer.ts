@@ -3,18 +3,15 @@
 import type { App } from "../shell/app.ts";
 import { confirmDialog } from "../shell/shortcuts.ts";
 import { explain } from "../shell/api.ts";
-import { fill, h, icon } from "../shell/dom.ts";
-import { reducedMotion } from "../shell/preferences.ts";
+import { button, fill, h, iconButton } from "../shell/dom.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
-import { covered } from "../scene/covered.ts";
 import { quickLook, roomButton } from "../scene/room.ts";
-import { Stage } from "../scene/stage.ts";
-import { paint, steerByKeys, Toolbar } from "../scene/toolbar.ts";
+import { Viewport } from "../scene/viewport.ts";
 import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
-const FORMATS = { obj: "OBJ", glb: "GLB", ply: "PLY" } as const;
+const FORMATS = ["obj", "glb", "ply"] as const;
 const SURFACE = "Watertight surface";
 const BODY = "Body with texture and skeleton";
 
@@ -28,8 +25,7 @@ export class ModelViewer {
   readonly #app: App;
   readonly #model: Model;
   readonly #listener: ViewerListener;
-  readonly #stage: Stage;
-  readonly #toolbar: Toolbar;
+  readonly #viewport: Viewport;
   readonly #wardrobes = h("div", { class: "wardrobes", role: "region", "aria-label": "Clothes" });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
 
@@ -37,29 +33,10 @@ export class ModelViewer {
     this.#app = app;
     this.#model = model;
     this.#listener = listener;
-    const canvas = h("canvas", {
-      tabindex: 0,
-      role: "application",
-      "aria-label": "The model in 3D. Arrow keys turn, Shift and arrow keys pan, plus and minus zoom.",
-    });
-    const bottom = h("div", { class: "viewport-bottom" });
-    const scene = h("div", { class: "viewport" }, canvas, bottom);
-    this.#stage = new Stage({
-      canvas,
-      live: false,
-      reducedMotion: reducedMotion(),
-      covered: () => covered(scene, [], [bottom]),
-    });
-    this.#stage.follow = false;
-    this.#toolbar = new Toolbar(
-      this.#stage,
-      false,
-      roomButton(this.#stage, (error) => app.fail(error)),
-    );
-    paint(this.#stage, app);
-    steerByKeys(canvas, this.#stage, () => this.#toolbar.refresh());
-    bottom.append(this.#toolbar.element);
-    new ResizeObserver(() => this.#stage.layOut()).observe(bottom);
+    this.#viewport = new Viewport({ app, name: "The model", live: false });
+    const { element: scene, stage, toolbar } = this.#viewport;
+    stage.follow = false;
+    toolbar.element.lastElementChild!.append(roomButton(stage, (error) => app.fail(error)));
     this.element = h(
       "div",
       { class: "model" },
@@ -73,28 +50,29 @@ export class ModelViewer {
 
   key(event: KeyboardEvent): boolean {
     if (event.key === "Escape") this.#listener.closed();
-    else return this.#toolbar.key(event);
+    else return this.#viewport.toolbar.key(event);
     return true;
   }
 
   /** Frees the graphics card. */
   close(): void {
-    this.#stage.dispose();
+    this.#viewport.close();
     this.element.remove();
   }
 
   async #load(): Promise<void> {
     try {
       const { readMesh } = await import("../scene/mesh-file.ts");
+      const { stage } = this.#viewport;
       const show = async (path: string, number: number) => {
-        const geometry = await readMesh(await this.#app.api.bytes(path));
-        this.#stage.person(String(number)).show(geometry);
+        const { geometry, texture } = await readMesh(await this.#app.api.bytes(path));
+        stage.people.person(String(number)).show(geometry, texture);
       };
       await Promise.all(this.#model.people.map((person, number) => show(person.body ?? person.glb, number)));
-      this.#stage.moved();
-      this.#stage.resetView(false);
+      stage.moved();
+      stage.resetView(false);
       fill(this.#wardrobes, ...this.#model.people.map((person, number) => this.#wardrobe(person, number, show)));
-      this.element.dataset["people"] = String(this.#stage.size);
+      this.element.dataset["people"] = String(stage.people.size);
     } catch (error) {
       this.#message.textContent = explain(error);
     }
@@ -111,25 +89,10 @@ export class ModelViewer {
     ];
     return h(
       "header",
-      { class: "model-head" },
-      h(
-        "button",
-        {
-          type: "button",
-          class: "tool",
-          "aria-label": "Back to all models",
-          title: "Back (Esc)",
-          onclick: () => this.#listener.closed(),
-        },
-        icon("back"),
-      ),
-      h("div", {}, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts(...known))),
-      h(
-        "button",
-        { type: "button", class: "button danger", onclick: () => void this.#delete() },
-        icon("delete"),
-        "Delete",
-      ),
+      { class: "model-head row" },
+      iconButton("back", "Back to all models (Esc)", () => this.#listener.closed()),
+      h("div", { class: "grow" }, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts(...known))),
+      button("Delete", "danger", () => void this.#delete(), "delete"),
     );
   }
 
@@ -143,8 +106,8 @@ export class ModelViewer {
     const shown = async (path: string) => {
       await show(path, number);
       // Soles and legs may be longer.
-      this.#stage.floor.forget();
-      this.#stage.moved();
+      this.#viewport.stage.floor.forget();
+      this.#viewport.stage.moved();
     };
     return new Wardrobe(person, this.#model.together, name, { show: shown }).element;
   }
@@ -165,14 +128,15 @@ export class ModelViewer {
   #downloads(): HTMLElement {
     const rows = (person: ModelPerson, number: number) => {
       const whose = this.#model.people.length === 1 ? "" : `Person ${number + 1}: `;
-      const surfaces = Object.entries(FORMATS).map(([format, name]) =>
-        download(person[format as keyof typeof FORMATS], name, `${name} of person ${number + 1}`),
-      );
+      const surfaces = FORMATS.map((format) => {
+        const name = format.toUpperCase();
+        return download(person[format], name, `${name} of person ${number + 1}`);
+      });
       return [
         h(
           "li",
-          {},
-          h("span", {}, whose + SURFACE),
+          { class: "row" },
+          h("span", { class: "grow" }, whose + SURFACE),
           ...surfaces,
           person.textured !== null &&
             download(person.textured, "GLB with texture", `GLB with texture of person ${number + 1}`),
@@ -180,8 +144,8 @@ export class ModelViewer {
         person.body !== null &&
           h(
             "li",
-            {},
-            h("span", {}, whose + BODY),
+            { class: "row" },
+            h("span", { class: "grow" }, whose + BODY),
             download(person.body, "GLB", `${BODY} of person ${number + 1}`),
             person.usdz !== null && download(person.usdz, "USDZ", `USDZ of person ${number + 1}`),
             person.usdz !== null && quickLook(person.usdz, `See person ${number + 1} in your room`),

@@ -1,7 +1,7 @@
 /** Changes what a person of a model wears, its colours and its build, in the words of `receiver export`. */
 
 import { explain } from "../shell/api.ts";
-import { fill, h } from "../shell/dom.ts";
+import { button, fill, h } from "../shell/dom.ts";
 import type { ModelPerson, WearRule } from "./types.ts";
 
 /** common/wear_kinds.py names attributes and values. */
@@ -13,15 +13,7 @@ export const KINDS: Readonly<Record<string, readonly [name: string, values: Read
   ],
   layer: [
     "Upper body",
-    {
-      top: "Top",
-      jacket: "Jacket",
-      coat: "Coat",
-      vest: "Vest",
-      dress: "Dress",
-      robe: "Robe",
-      none: "Bare",
-    },
+    { top: "Top", jacket: "Jacket", coat: "Coat", vest: "Vest", dress: "Dress", robe: "Robe", none: "Bare" },
   ],
   sleeve: ["Sleeves", { bare: "Bare arms", sleeveless: "None", short: "Short", long: "Long" }],
   top_fit: ["Fit above", { tight: "Tight", regular: "Regular", loose: "Loose" }],
@@ -61,7 +53,7 @@ export class Wardrobe {
     { class: "button compact", download: "", "aria-label": "Changed body as GLB" },
     "Download",
   );
-  readonly #reset = h("button", { type: "button", class: "button compact", onclick: () => this.reset() }, "As sent");
+  readonly #reset = button("As sent", "compact", () => this.reset());
   /** The path that is shown or on its way. */
   #asked: string;
   #busy = false;
@@ -75,10 +67,10 @@ export class Wardrobe {
       "fieldset",
       { class: "wardrobe" },
       h("legend", {}, name),
-      h("div", { class: "wardrobe-top" }, this.#reset, this.#download, this.#state),
+      h("div", { class: "wardrobe-top row" }, this.#reset, this.#download, this.#state),
       ...Object.keys(KINDS).map((kind) => this.#kind(kind)),
       ...Object.keys(BUILD).map((measure) => this.#measure(measure as keyof typeof BUILD)),
-      h("div", { class: "tints" }, ...Object.keys(TINTS).map((part) => this.#tint(part as keyof typeof TINTS))),
+      ...Object.keys(TINTS).map((part) => this.#tint(part as keyof typeof TINTS)),
     );
     this.#fill();
   }

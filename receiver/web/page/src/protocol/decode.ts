@@ -34,7 +34,7 @@ interface FrameHeader {
 
 type Header =
   | FrameHeader
-  | { type: "topology"; name: string; vertices: number; faces: Section }
+  | { type: "topology"; name: string; faces: Section }
   | {
       type: "texture_coordinates";
       topology: string;
@@ -45,7 +45,7 @@ type Header =
     }
   | { type: "texture"; session: number; person: number; mime: string }
   | { type: "part"; id: number; offset: number; size: number }
-  | { type: "preview"; session: number; width: number; height: number; mime: string };
+  | { type: "preview"; session: number; mime: string };
 
 const LENGTH_BYTES = 4;
 const utf8 = new TextDecoder();
@@ -64,7 +64,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
   const payload = new Payload(message, start);
   switch (header.type) {
     case "topology":
-      return { type: "topology", name: header.name, vertices: header.vertices, faces: payload.triangles(header.faces) };
+      return { type: "topology", name: header.name, faces: payload.triangles(header.faces) };
     case "texture_coordinates":
       return {
         type: "texture_coordinates",
@@ -92,8 +92,8 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
     case "part":
       return { type: "part", id: header.id, offset: header.offset, size: header.size, content: payload.rest() };
     case "preview": {
-      const { session, width, height, mime } = header;
-      return { type: "preview", session, width, height, picture: new Blob([payload.rest()], { type: mime }) };
+      const { session, mime } = header;
+      return { type: "preview", session, picture: new Blob([payload.rest()], { type: mime }) };
     }
     default:
       throw new ProtocolError("a message of an unknown type");

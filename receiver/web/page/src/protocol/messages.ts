@@ -8,8 +8,6 @@ export type Keypoint = readonly [number, number, number];
 
 export interface PersonRecord {
   id: number;
-  score: number;
-  keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
   surface: string | null;
   body: string | null;
@@ -44,14 +42,12 @@ export interface LinkReport {
 export interface Traffic {
   bits_per_second: number;
   mean_bits_per_second: number;
-  bytes: number;
 }
 
 export interface SessionInfo {
   number: number;
   sender: string;
   source: string;
-  live: boolean;
   connected: boolean;
 }
 
@@ -63,7 +59,6 @@ export type Indices = Uint16Array | Uint32Array;
 export interface Topology {
   type: "topology";
   name: string;
-  vertices: number;
   faces: Indices;
 }
 
@@ -124,8 +119,6 @@ export interface Part {
 export interface Preview {
   type: "preview";
   session: number;
-  width: number;
-  height: number;
   picture: Blob;
 }
 

@@ -2,7 +2,6 @@
 
 import * as THREE from "three";
 import type { Indices, Vector } from "../protocol/messages.ts";
-import { CASTING_LAYER } from "./contact-shadow.ts";
 import { GroundTilt } from "./ground-tilt.ts";
 import type { Look, Materials } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
@@ -27,12 +26,17 @@ export class Crowd {
     return this.#people.size;
   }
 
-  get people(): Iterable<PersonMesh> {
-    return this.#people.values();
+  get keys(): readonly string[] {
+    return [...this.#people.keys()];
   }
 
+  get people(): readonly PersonMesh[] {
+    return [...this.#people.values()];
+  }
+
+  /** How many people have a texture. */
   get textured(): number {
-    return [...this.#people.values()].filter((person) => person.textured).length;
+    return this.people.filter((person) => person.textured).length;
   }
 
   get look(): Look {
@@ -41,7 +45,7 @@ export class Crowd {
 
   set look(look: Look) {
     this.#look = look;
-    for (const person of this.#people.values()) person.look = look;
+    for (const person of this.people) person.look = look;
   }
 
   has(key: string): boolean {
@@ -54,9 +58,7 @@ export class Crowd {
     if (!person) {
       person = new PersonMesh(this.#materials);
       person.look = this.#look;
-      person.tilt = this.#tilt.angle;
       person.object.visible = !this.#hidden.has(key);
-      person.object.traverse((part) => part.layers.enable(CASTING_LAYER));
       this.#people.set(key, person);
       this.object.add(person.object);
     }
@@ -72,14 +74,16 @@ export class Crowd {
     }
   }
 
+  /** Lays people with these triangles out for textures. */
   unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    for (const person of this.#people.values()) person.unwrap(faces, unwrapping);
+    for (const person of this.people) person.unwrap(faces, unwrapping);
   }
 
   isHidden(key: string): boolean {
     return this.#hidden.has(key);
   }
 
+  /** Hides a person, also when another frame comes, or shows them again. */
   hide(key: string, hidden: boolean): void {
     if (hidden) this.#hidden.add(key);
     else this.#hidden.delete(key);
@@ -116,6 +120,6 @@ export class Crowd {
 
   #turn(): void {
     this.object.rotation.x = this.#tilt.angle;
-    for (const person of this.#people.values()) person.tilt = this.#tilt.angle;
+    for (const person of this.people) person.measure();
   }
 }

@@ -1,31 +1,29 @@
 /** When the scene is drawn: with the next frame of the display, or later where the processor draws; and how finely. */
 
-import { LOWEST_RATIO, ResolutionControl, drawTimeMs } from "./resolution.ts";
-
-/** The resolution is adapted once in this time, and only while something moves: what stands still may take its time. */
-const ADAPT_MS = 400;
 /** A processor that draws may have to run the daemons, too: pictures of people who move take this share of its time. */
 const SOFTWARE_SHARE = 1 / 3;
 /** No rest between two pictures is longer, even if they take a larger share then. */
 const LONGEST_REST_MS = 200;
 /** People move as long as they have moved within this time. */
 const MOVING_MS = 1000;
+/** Pixels that a processor draws for each pixel of the page, along a side, while something moves. */
+const COARSE = 0.6;
+/** Of a graphics card; more pixels are not seen. */
+const FINEST = 2;
 
 export class DrawLoop {
   readonly #context: WebGLRenderingContext | WebGL2RenderingContext;
   readonly #software: boolean;
   readonly #draw: (seconds: number) => boolean;
   readonly #resized: () => void;
-  readonly #resolution: ResolutionControl;
+  readonly #finest: number;
   /** Whether pictures follow each other without rest, as while somebody turns the view. */
   eager = false;
   #atOnce = false;
-  #glides = false;
   #requested = 0;
   #held = false;
   #lastDraw = 0;
   #lastMove = -Infinity;
-  #adapted = Infinity;
   #spentMs = 0;
   #ratio: number;
   /** The timer of a fine picture, and whether it is due. */
@@ -45,10 +43,8 @@ export class DrawLoop {
     resized: () => void,
   ) {
     [this.#context, this.#software, this.#draw, this.#resized] = [context, software, draw, resized];
-    const highest = Math.min(devicePixelRatio, software ? 1 : 2);
-    // The first pictures would take a processor longer than everything before them.
-    this.#resolution = new ResolutionControl(highest, software ? LOWEST_RATIO : highest);
-    this.#ratio = this.#resolution.ratio;
+    this.#finest = Math.min(devicePixelRatio, software ? 1 : FINEST);
+    this.#ratio = software ? COARSE : this.#finest;
   }
 
   /** Pixels drawn for each pixel of the page, along a side. */
@@ -81,15 +77,9 @@ export class DrawLoop {
 
   /** Draws a picture. */
   picture(render: () => void): void {
-    const now = performance.now();
-    const peopleMove = this.#peopleMove(now);
-    // Not by the first picture, for which shaders are compiled.
-    const adapts = now - this.#adapted > ADAPT_MS && (this.eager || this.#glides || peopleMove);
-    if (adapts || this.#adapted === Infinity) this.#adapted = now;
     // A measurement waits until the picture is complete, for which the page has to wait as well.
-    if (adapts || (this.#software && peopleMove)) this.#spentMs = drawTimeMs(this.#context, render);
+    if (this.#software && this.#peopleMove(performance.now())) this.#spentMs = drawTimeMs(this.#context, render);
     else render();
-    if (adapts && this.#resolution.measured(this.#spentMs)) this.request();
   }
 
   #frame(time: number): void {
@@ -101,13 +91,13 @@ export class DrawLoop {
     }
     this.#atOnce = false;
     this.#lastDraw = time;
-    this.#fit(time);
-    this.#glides = this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
-    if (this.#glides) this.request();
-    else if (this.#ratio < this.#resolution.highest) this.#resting = setTimeout(() => this.#drawFinely(), MOVING_MS);
+    if (this.#software) this.#fit(time);
+    const glides = this.#draw(Math.min(0.1, Math.max(0, passedMs / 1e3)));
+    if (glides) this.request();
+    else if (this.#ratio < this.#finest) this.#resting = setTimeout(() => this.#drawFinely(), MOVING_MS);
   }
 
-  /** What has come to rest is drawn once more, at the highest resolution, however long that takes. */
+  /** What has come to rest is drawn once more, finely, however long that takes. */
   #drawFinely(): void {
     this.#fineDue = true;
     this.request(true);
@@ -117,7 +107,7 @@ export class DrawLoop {
     clearTimeout(this.#resting);
     const fine = this.#fineDue && !this.eager && !this.#peopleMove(now);
     this.#fineDue = false;
-    const ratio = fine ? this.#resolution.highest : this.#resolution.ratio;
+    const ratio = fine ? this.#finest : COARSE;
     if (ratio === this.#ratio) return;
     this.#ratio = ratio;
     this.#resized();
@@ -131,4 +121,24 @@ export class DrawLoop {
     if (!this.#software || this.eager || this.#atOnce || !this.#peopleMove(now)) return false;
     return passedMs < Math.min(this.#spentMs / SOFTWARE_SHARE, this.#spentMs + LONGEST_REST_MS);
   }
+}
+
+/** Whether WebGL runs on the processor. */
+export function isSoftwareRenderer(): boolean {
+  const context = document.createElement("canvas").getContext("webgl2");
+  const information = context?.getExtension("WEBGL_debug_renderer_info");
+  const name = information ? String(context?.getParameter(information.UNMASKED_RENDERER_WEBGL)) : "";
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
+}
+
+/** Draws and waits for the result: only a read tells how long drawing takes. */
+function drawTimeMs(context: WebGLRenderingContext | WebGL2RenderingContext, draw: () => void): number {
+  const pixel = new Uint8Array(4);
+  const read = () => context.readPixels(0, 0, 1, 1, context.RGBA, context.UNSIGNED_BYTE, pixel);
+  read();
+  const start = performance.now();
+  draw();
+  read();
+  return performance.now() - start;
 }

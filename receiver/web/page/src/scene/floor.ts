@@ -1,10 +1,12 @@
-/** The floor: a grid with a line each metre, distances from the camera, and the camera itself. */
+/** The floor: a grid with a line each metre, and distances from the camera. */
 
 import * as THREE from "three";
 import type { Palette } from "./materials.ts";
 
 const VISIBLE_M = 8;
 const LABELLED_M = [1, 2, 3, 4, 5, 6, 8, 10];
+
+type Label = THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>;
 
 const VERTEX = /* glsl */ `
   varying vec2 metres;
@@ -38,7 +40,6 @@ export class Floor {
   readonly #grid: THREE.ShaderMaterial;
   readonly #plane: THREE.Mesh;
   readonly #labels = new THREE.Group();
-  readonly #gizmo: THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial>;
 
   constructor() {
     this.#grid = new THREE.ShaderMaterial({
@@ -51,18 +52,12 @@ export class Floor {
     });
     this.#plane = new THREE.Mesh(new THREE.CircleGeometry(VISIBLE_M, 48).rotateX(-Math.PI / 2), this.#grid);
     this.#plane.renderOrder = -2;
-    this.#gizmo = cameraGizmo();
     this.object.add(this.#plane, this.#labels);
   }
 
-  /** The camera's outline at the origin of camera space; it does not move with the floor. */
-  get gizmo(): THREE.Object3D {
-    return this.#gizmo;
-  }
-
-  /** Hides distances and camera where there is none: around models of pictures. */
+  /** Hides distances where there is no camera: around models of pictures. */
   set measured(measured: boolean) {
-    this.#labels.visible = this.#gizmo.visible = measured;
+    this.#labels.visible = measured;
   }
 
   set level(level: number) {
@@ -77,16 +72,14 @@ export class Floor {
 
   set palette(palette: Palette) {
     (this.#grid.uniforms["line"]!.value as THREE.Color).set(palette.line);
-    this.#gizmo.material.color.set(palette.lineStrong);
-    for (const label of this.#labels.children)
-      disposeLabel(label as THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>);
+    for (const label of this.#labels.children) disposeLabel(label as Label);
     this.#labels.clear();
     for (const metres of LABELLED_M) this.#labels.add(distanceLabel(metres, palette.lineStrong));
   }
 }
 
 /** "3 m" on the floor, three metres before the camera, to be read from the camera. */
-function distanceLabel(metres: number, colour: string): THREE.Object3D {
+function distanceLabel(metres: number, colour: string): Label {
   const canvas = document.createElement("canvas");
   canvas.width = 128;
   canvas.height = 64;
@@ -111,26 +104,8 @@ function distanceLabel(metres: number, colour: string): THREE.Object3D {
   return label;
 }
 
-function disposeLabel(label: THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>): void {
+function disposeLabel(label: Label): void {
   label.geometry.dispose();
   label.material.map?.dispose();
   label.material.dispose();
-}
-
-function cameraGizmo(): THREE.LineSegments<THREE.BufferGeometry, THREE.LineBasicMaterial> {
-  const [x, y, z] = [0.12, 0.08, -0.2];
-  const corners = [
-    [-x, -y, z],
-    [x, -y, z],
-    [x, y, z],
-    [-x, y, z],
-  ] as const;
-  const points: number[] = [];
-  corners.forEach((corner, k) => points.push(0, 0, 0, ...corner, ...corner, ...corners[(k + 1) % 4]!));
-  const geometry = new THREE.BufferGeometry();
-  geometry.setAttribute("position", new THREE.Float32BufferAttribute(points, 3));
-  return new THREE.LineSegments(
-    geometry,
-    new THREE.LineBasicMaterial({ transparent: true, opacity: 0.6, toneMapped: false }),
-  );
 }

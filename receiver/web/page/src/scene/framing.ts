@@ -5,7 +5,6 @@ import * as THREE from "three";
 /** What controls cover of a scene from each edge, pixels. */
 export interface Insets {
   top: number;
-  right: number;
   bottom: number;
   left: number;
 }
@@ -25,7 +24,7 @@ export function freeArea(
   height: number,
   insets: Insets,
 ): { x: number; y: number; width: number; height: number } {
-  const [left, across] = free(width, insets.left, insets.right);
+  const [left, across] = free(width, insets.left, 0);
   const [top, down] = free(height, insets.top, insets.bottom);
   return { x: left + across / 2, y: top + down / 2, width: across, height: down };
 }

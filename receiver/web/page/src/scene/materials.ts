@@ -26,7 +26,7 @@ export class Materials {
     polygonOffsetUnits: 1,
     toneMapped: false,
   });
-  readonly lines = new THREE.LineBasicMaterial({ toneMapped: false });
+  readonly lines = new THREE.MeshBasicMaterial({ wireframe: true, toneMapped: false });
 
   constructor() {
     // Ridges are lighter and creases darker, as where clay was rubbed: curvature, from the normals beside each pixel.
@@ -50,11 +50,6 @@ export class Materials {
     };
   }
 
-  /** A material with a person's texture; its owner frees it. */
-  textured(texture: THREE.Texture): THREE.Material {
-    return matt({ map: texture });
-  }
-
   set palette(palette: Palette) {
     this.clay.color.set(palette.clay);
     this.hidden.color.set(palette.background);
@@ -63,6 +58,6 @@ export class Materials {
 }
 
 /** Skin and cloth: rough, with a faint highlight at grazing light. */
-function matt(parameters: THREE.MeshStandardMaterialParameters): THREE.MeshStandardMaterial {
+export function matt(parameters: THREE.MeshStandardMaterialParameters): THREE.MeshStandardMaterial {
   return new THREE.MeshStandardMaterial({ ...parameters, roughness: 0.8, metalness: 0 });
 }

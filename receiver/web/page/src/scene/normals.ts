@@ -43,27 +43,3 @@ export function latticeNormals(positions: Uint16Array, faces: Indices, normals: 
     normals[c + 2] = normals[c + 2]! + nz;
   }
 }
-
-/**
- * Writes each edge of the triangles once.
- *
- * Two triangles that share an edge run through it in opposite directions, so an edge is taken where its first vertex has
- * the smaller index. Of an edge at a hole half are left out, which nobody sees in a wireframe of thousands.
- *
- * @param edges receives pairs of indices; at least as long as `faces`.
- * @returns the number of indices written.
- */
-export function edgesOf(faces: Indices, edges: Uint32Array): number {
-  let written = 0;
-  for (let corner = 0; corner < faces.length; corner += 3) {
-    for (let k = 0; k < 3; k++) {
-      const from = faces[corner + k]!;
-      const to = faces[corner + ((k + 1) % 3)]!;
-      if (from < to) {
-        edges[written++] = from;
-        edges[written++] = to;
-      }
-    }
-  }
-  return written;
-}

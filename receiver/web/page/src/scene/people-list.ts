@@ -1,14 +1,8 @@
 /** The people of a scene: to follow one of them, or to hide some. */
 
-import { fill, h, icon, setText } from "../shell/dom.ts";
+import { button, fill, h, icon, setText } from "../shell/dom.ts";
 import { people } from "../live/units.ts";
 import type { Stage } from "./stage.ts";
-
-/** Somebody in the scene: the stage's key, and a name. */
-export interface Listed {
-  key: string;
-  name: string;
-}
 
 export class PeopleList {
   readonly element = h("details", { class: "people", hidden: true });
@@ -17,7 +11,6 @@ export class PeopleList {
   readonly #stage: Stage;
   readonly #changed: () => void;
   #shown = "";
-  #people: readonly Listed[] = [];
 
   /** @param changed is called when somebody was chosen or hidden. */
   constructor(stage: Stage, changed: () => void) {
@@ -27,48 +20,42 @@ export class PeopleList {
     this.element.append(h("summary", { class: "button compact", title }, icon("people"), this.#summary), this.#list);
   }
 
-  /** Shows who is there now; who was there a moment ago stays as long as nobody else comes or goes. */
-  show(listed: readonly Listed[]): void {
-    const shown = JSON.stringify(listed);
+  /** Shows who is in the scene now. */
+  refresh(): void {
+    const { focus } = this.#stage.people;
+    const keys = this.#stage.people.keys.toSorted((one, other) => one.localeCompare(other, "en", { numeric: true }));
+    const shown = JSON.stringify([keys, focus, keys.map((key) => this.#stage.people.isHidden(key))]);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    this.#people = listed;
-    this.#refresh();
-  }
-
-  #refresh(): void {
-    this.element.hidden = this.#people.length === 0;
-    setText(this.#summary, people(this.#people.length));
+    this.element.hidden = keys.length === 0;
+    setText(this.#summary, people(keys.length));
     const focused = document.activeElement?.getAttribute("aria-label");
-    fill(this.#list, ...this.#people.map((person) => this.#row(person)));
+    const several = new Set(keys.map((key) => key.split(":")[0])).size > 1;
+    fill(this.#list, ...keys.map((key) => this.#row(key, several)));
     if (focused) [...this.#list.querySelectorAll("button")].find((one) => one.ariaLabel === focused)?.focus();
   }
 
-  #row({ key, name }: Listed): HTMLElement {
-    const [followed, hidden] = [this.#stage.focus === key, this.#stage.isHidden(key)];
-    const follow = () => (this.#stage.focus = followed ? null : key);
-    const hide = () => this.#stage.hide(key, !hidden);
+  #row(key: string, several: boolean): HTMLElement {
+    const stage = this.#stage;
+    const [session, person] = key.split(":");
+    const name = `Person ${Number(person) + 1}${several ? ` of session ${session}` : ""}`;
+    const [followed, hidden] = [stage.people.focus === key, stage.people.isHidden(key)];
     return h(
       "li",
-      {},
-      h("span", { class: hidden ? "soft" : null }, name),
-      this.#button("Follow", `Follow ${name}`, followed, follow),
-      this.#button("Hide", `Hide ${name}`, hidden, hide),
+      { class: "row small" },
+      h("span", { class: hidden ? "grow soft" : "grow" }, name),
+      this.#button("Follow", name, followed, () => stage.focusOn(followed ? null : key)),
+      this.#button("Hide", name, hidden, () => stage.hide(key, !hidden)),
     );
   }
 
-  #button(text: string, label: string, pressed: boolean, act: () => void): HTMLElement {
-    const onclick = () => {
+  #button(text: string, name: string, pressed: boolean, act: () => void): HTMLElement {
+    const element = button(text, "compact", () => {
       act();
-      this.#refresh();
+      this.refresh();
       this.#changed();
-    };
-    const attributes = {
-      type: "button",
-      class: "button compact",
-      "aria-label": label,
-      "aria-pressed": String(pressed),
-    };
-    return h("button", { ...attributes, onclick }, text);
+    });
+    [element.ariaLabel, element.ariaPressed] = [`${text} ${name}`, String(pressed)];
+    return element;
   }
 }

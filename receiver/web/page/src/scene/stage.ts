@@ -2,18 +2,14 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import type { Indices, Vector } from "../protocol/messages.ts";
+import type { Vector } from "../protocol/messages.ts";
 import { Crowd } from "./crowd.ts";
-import { DrawLoop } from "./draw-loop.ts";
+import { DrawLoop, isSoftwareRenderer } from "./draw-loop.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { freeArea, framingDistance, type Insets } from "./framing.ts";
 import { KeyLight } from "./key-light.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
-import type { PersonMesh } from "./person-mesh.ts";
-import { present } from "./presenting.ts";
-import { isSoftwareRenderer } from "./resolution.ts";
-import type { Unwrapping } from "./unwrapping.ts";
 
 const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
@@ -25,7 +21,21 @@ const FRAMED_MODEL_M = 1.2;
 const WIDEN_S = 0.2;
 const NARROW_S = 1.5;
 const NARROW_FROM = 0.75;
-const FREE: Insets = { top: 0, right: 0, bottom: 0, left: 0 };
+/** Of the shadow map; where a processor draws moving people. */
+const SHADOW_PIXELS = 1024;
+const SIMPLE_SHADOW_PIXELS = 512;
+/** From a viewer in a room to the people. */
+const ROOM_DISTANCE_M = 2;
+/** What keys do to the view: a turn in radians, a way in shares of the height, a scale. */
+const TURN = Math.PI / 24;
+const WAY = 1 / 6;
+const STEPS: Readonly<Record<string, readonly [right: number, up: number]>> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, 1],
+  ArrowDown: [0, -1],
+};
+const ZOOMS: Readonly<Record<string, number>> = { "+": 0.87, "=": 0.87, "-": 1.15 };
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
 const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
 const START = new THREE.Vector3(0.55, 0.28, 1);
@@ -36,24 +46,26 @@ export interface StageOptions {
   live: boolean;
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
-  drawn?: () => void;
+  drawn: () => void;
   /** What controls cover; asked again by `Stage.layOut`. */
-  covered?: () => Insets;
+  covered: () => Insets;
 }
 
 export class Stage {
   readonly floor = new FloorLevel();
+  readonly #materials = new Materials();
+  /** Whoever changes it calls `moved` or `invalidate`. */
+  readonly people = new Crowd(this.#materials);
   #area = { x: 0, y: 0, width: 1, height: 1 };
   readonly #options: StageOptions;
   readonly #renderer: THREE.WebGLRenderer;
   readonly #scene = new THREE.Scene();
+  readonly #background = new THREE.Color();
   readonly #camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 0.05, 80);
   readonly #controls: OrbitControls;
-  readonly #materials = new Materials();
   readonly #ground = new Floor();
   readonly #key: KeyLight;
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
-  readonly #people = new Crowd(this.#materials);
   readonly #loop: DrawLoop;
   readonly #centre = new THREE.Vector3();
   readonly #around = new THREE.Box3();
@@ -70,8 +82,7 @@ export class Stage {
     this.#options = options;
     const software = isSoftwareRenderer();
     const simple = software && options.live;
-    // A processor would draw for twice as long with its shadows.
-    this.#key = new KeyLight(!simple);
+    this.#key = new KeyLight(simple ? SIMPLE_SHADOW_PIXELS : SHADOW_PIXELS);
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
     this.#renderer.toneMapping = THREE.NeutralToneMapping;
@@ -93,10 +104,12 @@ export class Stage {
       this.#flight = 0;
       this.#untouched = false;
     });
+    this.#renderer.xr.addEventListener("sessionend", () => this.#leaveRoom());
     this.#ground.measured = options.live;
-    this.#scene.add(this.#ground.object, this.#people.object.add(this.#ground.gizmo), ...this.#key.objects, this.#fill);
+    this.#scene.background = this.#background;
+    this.#scene.add(this.#ground.object, this.people.object, ...this.#key.objects, this.#fill);
     this.#renderer.shadowMap.enabled = true;
-    this.#renderer.shadowMap.type = THREE.VSMShadowMap;
+    this.#renderer.shadowMap.type = THREE.PCFShadowMap;
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
     this.layOut();
@@ -104,19 +117,19 @@ export class Stage {
   }
 
   set palette(palette: Palette) {
-    this.#scene.background = new THREE.Color(palette.background);
+    this.#background.set(palette.background);
     this.#materials.palette = palette;
     this.#ground.palette = palette;
-    this.#key.shadowColour = palette.shadow;
+    this.#key.ground.material.color.set(palette.shadow);
     this.invalidate();
   }
 
   get look(): Look {
-    return this.#people.look;
+    return this.people.look;
   }
 
   set look(look: Look) {
-    this.#people.look = look;
+    this.people.look = look;
     this.#fill.intensity = FILL[look];
     this.invalidate();
   }
@@ -130,61 +143,24 @@ export class Stage {
     this.#loop.request(true);
   }
 
-  /** Pixels drawn for each pixel of the page. */
-  get pixelRatio(): number {
-    return this.#loop.pixelRatio;
-  }
-
-  get size(): number {
-    return this.#people.size;
-  }
-
-  /** How many people have a texture. */
-  get textured(): number {
-    return this.#people.textured;
-  }
-
-  /** Lays people with these triangles out for textures. */
-  unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    this.#people.unwrap(faces, unwrapping);
-    this.invalidate();
-  }
-
-  has(key: string): boolean {
-    return this.#people.has(key);
-  }
-
-  /** The mesh of a person, made on first use. */
-  person(key: string): PersonMesh {
-    return this.#people.person(key);
-  }
-
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
-    this.#people.retain(keep);
+    this.people.retain(keep);
     this.#key.stale = true;
     this.#loop.request();
-    if (this.#people.size === 0) this.#placed = false;
+    if (this.people.size === 0) this.#placed = false;
   }
 
-  /** Whose person is followed and framed alone; null for everybody. */
-  get focus(): string | null {
-    return this.#people.focus;
-  }
-
-  set focus(key: string | null) {
-    this.#people.focus = key;
+  /** Follows a person and frames them alone; null for everybody. */
+  focusOn(key: string | null): void {
+    this.people.focus = key;
     this.#follow = true;
     this.resetView();
   }
 
-  isHidden(key: string): boolean {
-    return this.#people.isHidden(key);
-  }
-
   /** Hides a person, also when another frame comes, or shows them again. */
   hide(key: string, hidden: boolean): void {
-    this.#people.hide(key, hidden);
+    this.people.hide(key, hidden);
     this.#locate();
     this.invalidate();
   }
@@ -192,21 +168,21 @@ export class Stage {
   /** Forgets where the ground is, and who was followed or hidden: another camera comes. */
   forget(): void {
     this.floor.forget();
-    this.#people.forget();
+    this.people.forget();
     this.invalidate();
   }
 
   /** Takes the joints of the people who are shown, metres, camera space: they tell how the camera was tilted. */
   level(joints: Iterable<readonly Vector[]>): void {
-    if (this.#people.level(joints)) this.floor.forget();
+    if (this.people.level(joints)) this.floor.forget();
   }
 
   /** Tells the stage that people have moved. */
   moved(): void {
     const time = performance.now() / 1e3;
-    for (const { box } of this.#people.people) this.floor.add(box.min.y, (box.min.z + box.max.z) / 2, time);
+    for (const { box } of this.people.people) this.floor.add(box.min.y, time);
     this.#locate();
-    if (!this.#placed && this.#people.size > 0) {
+    if (!this.#placed && this.people.size > 0) {
       this.#placed = true;
       this.resetView(false);
     }
@@ -226,51 +202,55 @@ export class Stage {
     this.invalidate();
   }
 
-  /** Turns by angles, radians. */
-  orbit(azimuth: number, polar: number): void {
+  /** Turns by arrow keys, pans by them with Shift, zooms by plus and minus; returns whether the key was one of these. */
+  steer({ key, shiftKey }: KeyboardEvent): boolean {
+    const [step, zoom] = [STEPS[key], ZOOMS[key]];
+    if (!step && !zoom) return false;
+    const way = WAY * this.#options.canvas.clientHeight;
     this.#untouched = false;
-    const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
-    const spherical = new THREE.Spherical().setFromVector3(offset);
-    spherical.theta += azimuth;
-    spherical.phi = THREE.MathUtils.clamp(spherical.phi + polar, 0.05, this.#controls.maxPolarAngle);
-    this.#camera.position.setFromSpherical(spherical).add(this.#controls.target);
+    this.#flight = 0;
+    if (zoom) this.#controls.dollyIn(zoom);
+    else if (step && shiftKey) {
+      this.#controls.pan(-step[0] * way, step[1] * way);
+      this.#follow = false;
+    } else if (step) {
+      this.#controls.rotateLeft(-step[0] * TURN);
+      this.#controls.rotateUp(step[1] * TURN);
+    }
     this.#loop.request(true);
+    return true;
   }
 
-  pan(right: number, up: number): void {
-    this.#untouched = false;
-    const scale = 0.1 * this.#camera.position.distanceTo(this.#controls.target);
-    this.#step.setFromMatrixColumn(this.#camera.matrix, 0).multiplyScalar(right * scale);
-    this.#step.y += up * scale;
-    this.#camera.position.add(this.#step);
-    this.#controls.target.add(this.#step);
-    this.follow = false;
-  }
-
-  zoom(factor: number): void {
-    this.#untouched = false;
-    this.#step.subVectors(this.#camera.position, this.#controls.target).multiplyScalar(factor);
-    this.#camera.position.addVectors(this.#controls.target, this.#step);
-    this.#loop.request(true);
-  }
-
-  /** Shows the people in the room of a WebXR session, until that ends. @throws Error if the graphics card cannot. */
+  /**
+   * Shows the people in the room of a WebXR session, on its floor before the viewer, until that ends.
+   *
+   * @throws Error if the graphics card cannot draw for the device.
+   */
   async showInRoom(session: XRSession): Promise<void> {
+    const { xr } = this.#renderer;
+    const [{ x, z }, y] = [this.#centre, this.floor.level];
     // Nothing is drawn for the page meanwhile.
     this.#loop.hold();
-    const presented = {
-      renderer: this.#renderer,
-      scene: this.#scene,
-      camera: this.#camera,
-      people: this.#people.object,
-      hidden: [this.#ground.object, ...this.#key.shadows],
-      feet: this.#centre.clone().setY(this.floor.level),
-    };
-    await present(session, presented, () => {
-      this.#loop.resume();
-      this.layOut();
-      this.resetView(false);
-    });
+    xr.enabled = true;
+    xr.setReferenceSpaceType("local-floor");
+    await xr.setSession(session);
+    this.#scene.background = null;
+    this.#ground.object.visible = this.#key.ground.visible = false;
+    this.people.object.position.set(-x, -y, -ROOM_DISTANCE_M - z);
+    this.#renderer.setAnimationLoop(() => this.#renderer.render(this.#scene, this.#camera));
+  }
+
+  #leaveRoom(): void {
+    this.#renderer.setAnimationLoop(null);
+    this.#renderer.xr.enabled = false;
+    this.#scene.background = this.#background;
+    this.people.object.position.set(0, 0, 0);
+    this.#ground.object.visible = this.#key.ground.visible = true;
+    // The device has set it.
+    this.#camera.fov = FIELD_OF_VIEW;
+    this.#loop.resume();
+    this.layOut();
+    this.resetView(false);
   }
 
   /** Frees the graphics card; the stage cannot be used afterwards. */
@@ -291,18 +271,16 @@ export class Stage {
 
   /** Returns whether the view glides on. */
   #draw(seconds: number): boolean {
-    const moving = [this.#advance(seconds), this.floor.settle(seconds, this.#centre.z), this.#controls.update()];
+    const moving = [this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
     this.#loop.picture(() => this.#render());
-    this.#options.drawn?.();
+    this.#options.drawn();
     return moving.includes(true);
   }
 
   #render(): void {
-    const somebody = this.#people.size > 0;
-    for (const shadow of this.#key.shadows) shadow.visible = somebody;
-    if (somebody) this.#key.castShadows(this.#renderer, this.#scene, this.#centre, this.floor.level);
+    this.#key.castShadows(this.#renderer, this.#centre, this.floor.level);
     this.#renderer.render(this.#scene, this.#camera);
   }
 
@@ -315,7 +293,7 @@ export class Stage {
       this.#camera.position.lerp(this.#home(), share);
       return true;
     }
-    if (!this.#follow || this.#people.size === 0) return false;
+    if (!this.#follow || this.people.size === 0) return false;
     const zooms = this.#keepInView(seconds);
     this.#step.subVectors(this.#centre, this.#controls.target);
     if (this.#step.length() < 2e-3) return zooms;
@@ -343,12 +321,12 @@ export class Stage {
     const around = this.#bounds();
     if (!around.isEmpty()) around.getCenter(this.#centre);
     // Who is hidden comes back where they were.
-    else if (this.#people.size === 0) this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
+    else if (this.people.size === 0) this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
   }
 
   /** The same object each time. */
   #bounds(): THREE.Box3 {
-    return this.#people.bounds(this.#around);
+    return this.people.bounds(this.#around);
   }
 
   #home(): THREE.Vector3 {
@@ -367,7 +345,7 @@ export class Stage {
     if (width === 0 || height === 0 || this.#renderer.xr.isPresenting) return;
     this.#fit();
     this.#camera.aspect = width / height;
-    this.#area = freeArea(width, height, this.#options.covered?.() ?? FREE);
+    this.#area = freeArea(width, height, this.#options.covered());
     // What is looked at is in the middle of what no control covers.
     const { x, y } = this.#area;
     this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);

@@ -2,14 +2,15 @@
 
 import * as THREE from "three";
 
-const ANISOTROPY = 8;
+/** Pictures are sharp also where they are seen from the side. */
+export const ANISOTROPY = 8;
 
 /**
  * Decodes a picture, v downwards.
  *
  * @throws DOMException if it is no picture.
  */
-export async function readTexture(picture: Blob): Promise<THREE.Texture<ImageBitmap>> {
+export async function readTexture(picture: Blob): Promise<THREE.Texture> {
   const bitmap = await createImageBitmap(picture, { premultiplyAlpha: "none", colorSpaceConversion: "none" });
   const texture = new THREE.Texture(bitmap);
   texture.flipY = false;
@@ -20,7 +21,7 @@ export async function readTexture(picture: Blob): Promise<THREE.Texture<ImageBit
 }
 
 /** Frees a texture and its picture. */
-export function freeTexture(texture: THREE.Texture<ImageBitmap>): void {
+export function freeTexture(texture: THREE.Texture): void {
   texture.dispose();
-  texture.image.close();
+  (texture.image as ImageBitmap).close();
 }

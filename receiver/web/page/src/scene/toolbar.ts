@@ -1,14 +1,11 @@
-/** The controls of a stage: buttons below it, and keys while it has the focus. */
+/** The buttons below a stage. */
 
 import { h, iconButton } from "../shell/dom.ts";
-import { token } from "../shell/preferences.ts";
-import type { App } from "../shell/app.ts";
 import { LOOKS, type Look } from "./materials.ts";
 import type { Stage } from "./stage.ts";
 
 const NAMES: Record<Look, string> = { solid: "Plain, in clay (S)", wireframe: "Wireframe (W)", colour: "Colour (C)" };
 const KEYS: Record<string, Look> = { s: "solid", w: "wireframe", c: "colour" };
-const TURN = Math.PI / 24;
 
 export class Toolbar {
   readonly element: HTMLElement;
@@ -16,23 +13,18 @@ export class Toolbar {
   readonly #looks = new Map<Look, HTMLButtonElement>();
   readonly #follow: HTMLButtonElement | null;
 
-  /**
-   * @param follow whether there is somebody moving to follow.
-   * @param more further buttons.
-   */
-  constructor(stage: Stage, follow: boolean, ...more: readonly HTMLElement[]) {
+  /** @param follow whether there is somebody moving to follow. */
+  constructor(stage: Stage, follow: boolean) {
     this.#stage = stage;
     for (const look of LOOKS) {
-      this.#looks.set(
-        look,
-        iconButton(look, NAMES[look], () => this.#setLook(look)),
-      );
+      const button = iconButton(look, NAMES[look], () => this.#setLook(look));
+      this.#looks.set(look, button);
     }
     this.#follow = follow ? iconButton("follow", "Follow the person (F)", () => this.#toggleFollow()) : null;
     const full = iconButton("full", "Full screen (E)", () => this.#toggleFull(), { class: "tool full" });
     this.element = h(
       "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "View" },
+      { class: "toolbar row", role: "toolbar", "aria-label": "View" },
       h("div", { class: "group" }, ...this.#looks.values()),
       h(
         "div",
@@ -40,7 +32,6 @@ export class Toolbar {
         this.#follow,
         iconButton("reset", "Reset the view (R)", () => stage.resetView()),
         document.fullscreenEnabled && full,
-        ...more,
       ),
     );
     this.refresh();
@@ -78,37 +69,4 @@ export class Toolbar {
     this.#stage.follow = !this.#stage.follow;
     this.refresh();
   }
-}
-
-/** Turns, pans and zooms by arrow keys, plus and minus while the canvas has the focus. */
-export function steerByKeys(canvas: HTMLCanvasElement, stage: Stage, changed: () => void): void {
-  const steps: Record<string, readonly [number, number]> = {
-    ArrowLeft: [-1, 0],
-    ArrowRight: [1, 0],
-    ArrowUp: [0, 1],
-    ArrowDown: [0, -1],
-  };
-  canvas.addEventListener("keydown", (event) => {
-    const step = steps[event.key];
-    if (step && event.shiftKey) stage.pan(step[0], step[1]);
-    else if (step) stage.orbit(TURN * step[0], -TURN * step[1]);
-    else if (event.key === "+" || event.key === "=") stage.zoom(0.87);
-    else if (event.key === "-") stage.zoom(1.15);
-    else return;
-    event.preventDefault();
-    changed();
-  });
-}
-
-/** Keeps a stage's colours those of the theme. */
-export function paint(stage: Stage, app: App): void {
-  app.theme.onChange(() => {
-    stage.palette = {
-      background: token("--stage"),
-      clay: token("--stage-clay"),
-      line: token("--stage-line"),
-      lineStrong: token("--stage-line-strong"),
-      shadow: token("--stage-shadow"),
-    };
-  });
 }

@@ -2,8 +2,8 @@
 
 import type { App } from "../shell/app.ts";
 import { explain } from "../shell/api.ts";
-import { h } from "../shell/dom.ts";
-import { openDialog } from "../shell/shortcuts.ts";
+import { button, h } from "../shell/dom.ts";
+import { closing, openDialog } from "../shell/shortcuts.ts";
 import { fileSize } from "../live/units.ts";
 import { sessionName, sessionPath, type Session } from "./types.ts";
 
@@ -19,17 +19,17 @@ export function showDownloads(app: App, session: Session): void {
   const state = h("p", { class: "soft small", role: "status" });
   const row = ([kind, name, meaning]: (typeof FORMATS)[number]) => {
     const size = kind === "zip" ? `, ${fileSize(session.bytes)}` : "";
-    const button = h("button", { type: "button", class: "button", onclick: () => void load(kind, button) }, name);
-    return h("li", {}, button, h("span", { class: "soft small" }, meaning + size));
+    const choose = button(name, "", () => void load(kind, choose));
+    return h("li", { class: "row" }, choose, h("span", { class: "soft small" }, meaning + size));
   };
-  const load = async (kind: string, button: HTMLButtonElement) => {
+  const load = async (kind: string, chosen: HTMLButtonElement) => {
     const href = `${sessionPath(session.number)}/download/${kind}`;
     if (kind === "zip") {
       // May be larger than the memory: the browser writes it as it comes.
       save(href, "");
       return;
     }
-    button.disabled = true;
+    chosen.disabled = true;
     message.textContent = "";
     state.textContent = `Making ${kind.toUpperCase()}, this takes up to a minute…`;
     try {
@@ -42,7 +42,7 @@ export function showDownloads(app: App, session: Session): void {
       message.textContent = explain(error);
     } finally {
       state.textContent = "";
-      button.disabled = false;
+      chosen.disabled = false;
     }
   };
   const dialog = openDialog(
@@ -50,11 +50,7 @@ export function showDownloads(app: App, session: Session): void {
     h("ul", { class: "formats" }, ...FORMATS.map(row)),
     state,
     message,
-    h(
-      "div",
-      { class: "actions" },
-      h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close"),
-    ),
+    closing(() => dialog.close()),
   );
 }
 

@@ -1,12 +1,12 @@
 /** The sessions view: what was recorded, to play, name, download and delete. */
 
 import { explain } from "../shell/api.ts";
-import { fill, h, icon, iconButton } from "../shell/dom.ts";
+import { button, fill, h, icon, iconButton } from "../shell/dom.ts";
 import { DetailView, type Detail } from "../shell/detail-view.ts";
 import { confirmDialog, promptDialog } from "../shell/shortcuts.ts";
 import { fileSize } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
-import { ACCEPT } from "../uploads/files.ts";
+import { ACCEPT, fileInput } from "../uploads/files.ts";
 import { UploadQueue } from "../uploads/queue.ts";
 import { showDownloads } from "./downloads.ts";
 import { sessionFacts, sessionName, sessionPath, type Session } from "./types.ts";
@@ -16,19 +16,14 @@ export class SessionsView extends DetailView {
   readonly #list = h("ul", { class: "gallery wide" });
   readonly #summary = h("p", { class: "soft" });
   readonly #queue = new UploadQueue(this.app, () => void this.#reload());
-  readonly #input = h("input", {
-    type: "file",
-    accept: ACCEPT.clip,
-    multiple: true,
-    class: "visually-hidden",
-    id: "clip",
-    tabindex: -1,
-    onchange: () => this.#chosen(),
-  });
+  readonly #input = fileInput(
+    { id: "clip", "aria-label": "Clip", accept: ACCEPT.clip, multiple: true },
+    (files) => void this.#queue.add(files),
+  );
 
   protected override fillHome(status: Status): void {
     if (status.live) {
-      const head = h("header", { class: "page-head" }, h("div", {}, h("h1", {}, "Sessions"), this.#summary));
+      const head = h("header", { class: "page-head row" }, h("div", {}, h("h1", {}, "Sessions"), this.#summary));
       if (status.account !== null) head.append(this.#upload(status));
       fill(this.home, head, this.#queue.element, this.#message, this.#list);
       void this.#reload();
@@ -44,19 +39,9 @@ export class SessionsView extends DetailView {
 
   #upload({ limits }: Status): HTMLElement {
     const most = `Up to ${limits.clip_seconds} s and ${fileSize(limits.clip_bytes)}: MP4, MOV, WebM or Matroska`;
-    const button = h(
-      "button",
-      { type: "button", class: "button", title: most, onclick: () => this.#input.click() },
-      icon("upload"),
-      "Upload a clip",
-    );
-    return h("div", {}, button, h("label", { for: "clip", class: "visually-hidden" }, "Clip"), this.#input);
-  }
-
-  #chosen(): void {
-    // A copy: the list is emptied with its control.
-    void this.#queue.add([...(this.#input.files ?? [])]);
-    this.#input.value = "";
+    const choose = button("Upload a clip", "", () => this.#input.click(), "upload");
+    choose.title = most;
+    return h("div", {}, choose, this.#input);
   }
 
   async #reload(): Promise<void> {
@@ -96,7 +81,7 @@ export class SessionsView extends DetailView {
       ),
       h(
         "div",
-        { class: "card-actions" },
+        { class: "card-actions row" },
         iconButton("download", `Download ${name}`, () => showDownloads(this.app, session)),
         ...changes,
       ),

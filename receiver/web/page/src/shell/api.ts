@@ -24,7 +24,7 @@ export class Api {
   }
 
   async get<T>(path: string, signal?: AbortSignal): Promise<T> {
-    return (await (await this.request("GET", path, signal ? { signal } : {})).json()) as T;
+    return (await (await this.request("GET", path, { signal: signal ?? null })).json()) as T;
   }
 
   async post<T>(path: string, body: unknown, method = "POST"): Promise<T> {
@@ -38,7 +38,7 @@ export class Api {
   }
 
   async bytes(path: string, signal?: AbortSignal): Promise<ArrayBuffer> {
-    return (await this.request("GET", path, signal ? { signal } : {})).arrayBuffer();
+    return (await this.request("GET", path, { signal: signal ?? null })).arrayBuffer();
   }
 
   /**
@@ -108,29 +108,20 @@ async function refusal(response: Response): Promise<string> {
   } catch {
     // Not JSON: a proxy's page.
   }
-  return withWait(byStatus(response.status), response);
+  const unknown = `The receiver could not do this (error ${response.status}). Try again; its log says why.`;
+  return withWait(BY_STATUS[response.status] ?? unknown, response);
 }
 
-function byStatus(status: number): string {
-  switch (status) {
-    case 401:
-      return "Sign in first.";
-    case 403:
-      return "This is not allowed for your account. Reload the page and sign in again.";
-    case 404:
-      return "This no longer exists. Reload the page.";
-    case 413:
-      return "The file is too large. Choose a smaller one.";
-    case 415:
-      return "The receiver does not know this kind of file. Choose a picture or a clip.";
-    case 429:
-      return "Too many requests. Wait a moment, then try again.";
-    case 503:
-      return "The receiver is busy. Try again in a minute.";
-    default:
-      return `The receiver could not do this (error ${status}). Try again; its log says why.`;
-  }
-}
+/** What an answer without words means. */
+const BY_STATUS: Readonly<Record<number, string>> = {
+  401: "Sign in first.",
+  403: "This is not allowed for your account. Reload the page and sign in again.",
+  404: "This no longer exists. Reload the page.",
+  413: "The file is too large. Choose a smaller one.",
+  415: "The receiver does not know this kind of file. Choose a picture or a clip.",
+  429: "Too many requests. Wait a moment, then try again.",
+  503: "The receiver is busy. Try again in a minute.",
+};
 
 function withWait(text: string, response: Response): string {
   const seconds = Number(response.headers.get("Retry-After"));

@@ -37,6 +37,11 @@ export function icon(name: string): SVGElement {
   return svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#icon-${name}` }));
 }
 
+/** A button with a text, and an icon before it. */
+export function button(text: string, style: string, onclick: () => void, image?: string): HTMLButtonElement {
+  return h("button", { type: "button", class: `button ${style}`, onclick }, image ? icon(image) : null, text);
+}
+
 /** A button with an icon and a name that is always read, but shown only where there is room. */
 export function iconButton(
   name: string,

@@ -1,6 +1,6 @@
 /** The keyboard shortcuts, and the dialog that lists them. */
 
-import { fill, h } from "./dom.ts";
+import { button, fill, h } from "./dom.ts";
 
 const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
   [["1", "2", "3", "4"], "Live, Sessions, Models, Account"],
@@ -21,28 +21,29 @@ const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
 ];
 
 export function showShortcuts(): void {
-  const close = h("button", { type: "button", class: "button", onclick: () => dialog.close() }, "Close");
   const list = h("dl", { class: "shortcuts" });
   for (const [keys, meaning] of SHORTCUTS) {
     list.append(h("dt", {}, ...keys.map((key) => h("kbd", {}, key))), h("dd", {}, meaning));
   }
-  const dialog = openDialog("Keyboard shortcuts", list, h("div", { class: "actions" }, close));
+  const dialog = openDialog(
+    "Keyboard shortcuts",
+    list,
+    closing(() => dialog.close()),
+  );
+}
+
+/** The button at the end of a dialog that only tells something. */
+export function closing(close: () => void): HTMLElement {
+  return h("div", { class: "actions row" }, button("Close", "", close));
 }
 
 /** Asks before something cannot be undone. */
 export function confirmDialog(title: string, text: string, action: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const answer = (value: string) => () => dialog.close(value);
-    const dialog = openDialog(
-      title,
-      h("p", {}, text),
-      h(
-        "div",
-        { class: "actions" },
-        h("button", { type: "button", class: "button", onclick: answer(""), autofocus: true }, "Cancel"),
-        h("button", { type: "button", class: "button danger", onclick: answer("yes") }, action),
-      ),
-    );
+    const cancel = button("Cancel", "", () => dialog.close(""));
+    cancel.autofocus = true;
+    const act = button(action, "danger", () => dialog.close("yes"));
+    const dialog = openDialog(title, h("p", {}, text), h("div", { class: "actions row" }, cancel, act));
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"));
   });
 }
@@ -60,12 +61,12 @@ export function openDialog(title: string, ...content: Node[]): HTMLDialogElement
 export function promptDialog(title: string, label: string, value: string, action: string): Promise<string | null> {
   return new Promise((resolve) => {
     const input = h("input", { id: "prompt-text", value, maxlength: 100, autocomplete: "off" });
-    const cancel = h("button", { type: "button", class: "button", onclick: () => dialog.close("") }, "Cancel");
+    const cancel = button("Cancel", "", () => dialog.close(""));
     const form = h(
       "form",
       { method: "dialog", class: "form" },
       h("div", { class: "field" }, h("label", { for: "prompt-text" }, label), input),
-      h("div", { class: "actions" }, cancel, h("button", { class: "button primary", value: "yes" }, action)),
+      h("div", { class: "actions row" }, cancel, h("button", { class: "button primary", value: "yes" }, action)),
     );
     const dialog = openDialog(title, form);
     input.select();

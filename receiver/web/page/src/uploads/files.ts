@@ -1,5 +1,7 @@
 /** Which files are pictures and which clips, and the pictures in a ZIP. */
 
+import { h } from "../shell/dom.ts";
+
 /** What browsers do not know the type of. */
 const PICTURES = /\.(jpe?g|png|webp|heic|heif|avif|gif|bmp|tiff?)$/i;
 const CLIPS = /\.(mp4|m4v|mov|webm|mkv)$/i;
@@ -15,6 +17,16 @@ export const ACCEPT: Record<Kind, string> = {
   clip: "video/mp4,video/quicktime,video/webm,video/x-matroska,.mkv",
   zip: ".zip",
 };
+
+/** A chooser of files, which a button opens. */
+export function fileInput(attributes: object, chosen: (files: Iterable<File>) => void): HTMLInputElement {
+  const input = h("input", { type: "file", class: "visually-hidden", tabindex: -1, ...attributes });
+  input.addEventListener("change", () => {
+    chosen(input.files ?? []);
+    input.value = "";
+  });
+  return input;
+}
 
 /** What a file is; null if it is something else. */
 export function kindOf(file: File): Kind | null {

@@ -50,14 +50,17 @@ export class UploadQueue {
   constructor(app: App, done: (opened: string | null) => void) {
     this.#app = app;
     this.#done = done;
-    const head = h("div", { class: "queue-head" }, this.#summary, this.#bar);
-    this.element = h("section", { class: "card queue", hidden: true, "aria-label": "Uploads" }, head, this.#list);
+    const attributes = { class: "card queue", hidden: true, "aria-label": "Uploads" };
+    this.element = h("section", attributes, this.#summary, this.#bar, this.#list);
   }
 
   /** Adds pictures and clips, and the pictures in ZIPs. */
   async add(files: Iterable<File>): Promise<void> {
+    // A copy: lists are emptied with their control.
+    const added = [...files];
+    if (added.length === 0) return;
     if (this.#working + this.#waiting.length === 0) this.#clear();
-    for (const file of files) {
+    for (const file of added) {
       if (kindOf(file) !== "zip") this.#enter(file);
       else {
         try {
@@ -91,7 +94,8 @@ export class UploadQueue {
     const state = h("span", { class: "soft small" }, "Waiting");
     const abort = new AbortController();
     const cancel = iconButton("close", `Cancel ${file.name}`, () => this.#cancel(entry));
-    const row = h("li", { "data-state": "waiting" }, h("span", { class: "card-name" }, file.name), state, cancel);
+    const name = h("span", { class: "card-name grow" }, file.name);
+    const row = h("li", { class: "row", "data-state": "waiting" }, name, state, cancel);
     const entry = { file, row, state, abort, cancel };
     this.#list.append(row);
     this.#total += 1;
