@@ -13,7 +13,7 @@ export class KeyLight {
   stale = true;
   /** What shows the shadow on the floor. */
   readonly ground = new THREE.Mesh(
-    new THREE.PlaneGeometry(4 * SHADOW_M, 4 * SHADOW_M).rotateX(-Math.PI / 2),
+    new THREE.PlaneGeometry(2.5 * SHADOW_M, 2.5 * SHADOW_M).rotateX(-Math.PI / 2),
     new THREE.ShadowMaterial({ opacity: 0.32, depthWrite: false, toneMapped: false }),
   );
   readonly #light = new THREE.DirectionalLight(0xfff8ef, KEY);

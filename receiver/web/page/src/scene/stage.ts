@@ -82,6 +82,7 @@ export class Stage {
     this.#options = options;
     const software = isSoftwareRenderer();
     const simple = software && options.live;
+    // Unfiltered, and of fewer pixels, where a processor draws people who move: filtering costs it more than the picture.
     this.#key = new KeyLight(simple ? SIMPLE_SHADOW_PIXELS : SHADOW_PIXELS);
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
@@ -109,7 +110,7 @@ export class Stage {
     this.#scene.background = this.#background;
     this.#scene.add(this.#ground.object, this.people.object, ...this.#key.objects, this.#fill);
     this.#renderer.shadowMap.enabled = true;
-    this.#renderer.shadowMap.type = THREE.PCFShadowMap;
+    this.#renderer.shadowMap.type = simple ? THREE.BasicShadowMap : THREE.PCFShadowMap;
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
     this.layOut();
