@@ -22,11 +22,15 @@ import numpy as np
 
 from common.body.connectivity import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
+from common.io.regular_file import read_regular
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
+from receiver.publish.frame_record import mesh_path
 from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet
 
 HUMAN_SIZE_M = (0.4, 2.6)
+# Half a million frames with one person.
+_MAX_BYTES = 2_000_000_000
 
 _EXAMPLES = (
     "python -m receiver.report.summary demo-out --clip sender/capture/data/demo.mp4",
@@ -64,14 +68,38 @@ class MeshCheck:
 def read_frames(directory: Path, session: int | None = None) -> list[Record]:
     """The frames of a session by number; default: the last. Raises UsageError if `frames.jsonl` is not valid."""
     path = directory / "frames.jsonl"
+    if (directory / "meshes").is_symlink():
+        raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
     try:
-        lines: list[Record] = [json.loads(line) for line in path.read_bytes().splitlines()]
+        lines: list[Record] = [json.loads(line) for line in read_regular(path, _MAX_BYTES).splitlines()]
         wanted = max((line["session"] for line in lines), default=0) if session is None else session
         return sorted((line for line in lines if line["session"] == wanted), key=lambda line: int(line["seq"]))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist: give the directory that a receiver published into") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def check_records(records: Sequence[Record]) -> None:
+    """Checks what the summary uses of lines that somebody else may have written. Raises UsageError."""
+    for record in records:
+        try:
+            _check_record(record)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise UsageError(f"a line of frames.jsonl cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _check_record(record: Record) -> None:
+    numbers = [record["captured_at"], record["bytes"]["total"], record["seq"]]
+    numbers += [value for value in (record["age_ms"], *record["stages_ms"].values()) if value is not None]
+    if not np.isfinite(np.array(numbers, np.float64)).all():
+        raise ValueError("a number is out of range")
+    if not isinstance(record["source"], str):
+        raise TypeError("a source is no text")
+    for person in record["people"]:
+        mesh_path(person["surface"]), mesh_path(person["body"])
+        if any(np.array(person[name], np.float64).shape != (17, 3) for name in ("keypoints_2d", "joints_3d")):
+            raise ValueError("a person does not have 17 joints")
 
 
 def check_mesh(directory: Path, relative: str) -> MeshCheck:
@@ -187,6 +215,7 @@ def summarise(directory: Path, clip_path: Path, session: int | None = None) -> N
         OutputError: the contact sheet cannot be written.
     """
     records = read_frames(directory, session)
+    check_records(records)
     clip = read_clip(clip_path)
     surfaces, bodies = (check_meshes(directory, records, kind) for kind in ("surface", "body"))
     print(table(records, surfaces, bodies))

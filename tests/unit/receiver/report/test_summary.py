@@ -1,14 +1,17 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
+from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import main, read_frames
 from tests.support.posed_body import box
@@ -60,6 +63,23 @@ def test_summary_without_people(tmp_path: Path, clip: Path, capsys: pytest.Captu
     assert "6 frames have no person" in capsys.readouterr().err
 
 
+def test_summary_with_a_damaged_mesh(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = publish(tmp_path / "out")
+    (out / "meshes" / "000002.glb").write_bytes(b"glTF")
+    assert main([str(out), "--clip", str(clip)]) == 1
+    assert "000002.glb" in capsys.readouterr().err
+
+
+def test_summary_with_a_mesh_of_two_components(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, first = publish(tmp_path / "out"), box()
+    vertices = np.concatenate([first.vertices, first.vertices + np.array([0.8, 0.0, 0.0], np.float32)])
+    faces = np.concatenate([first.faces, first.faces + len(first.vertices)])
+    joined = SurfaceMesh(vertices, faces.astype(np.int32))
+    publish_file(out / "meshes" / "000000.glb", encode_mesh(joined, "glb"))
+    assert main([str(out), "--clip", str(clip)]) == 1
+    assert "1 meshes are not watertight and connected" in capsys.readouterr().err
+
+
 def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "missing"), "--clip", str(clip)]) == 2
     assert main([str(publish(tmp_path / "out")), "--clip", str(tmp_path / "no.mp4")]) == 3
@@ -91,3 +111,64 @@ def test_read_frames_takes_the_last_session(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [line["seq"] for line in read_frames(tmp_path)] == [0, 1]
     assert [line["seq"] for line in read_frames(tmp_path, 1)] == [0]
+
+
+def test_help_begins_with_the_purpose_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith("Checks a published session")
+    assert shown[shown.index("examples:") :].count("python -m receiver.report.summary") == 3
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "../secret.glb", "meshes/../../secret.glb", "meshes/a/b.glb", 7])
+def test_summary_reads_meshes_of_the_directory_alone(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], path: object
+) -> None:
+    out = publish(tmp_path / "out")
+    lines = (out / "frames.jsonl").read_text().splitlines()
+    record = json.loads(lines[0])
+    record["people"][0]["surface"] = path
+    (out / "frames.jsonl").write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "a path is neither that of a mesh nor null" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"people": [{}]},
+        {"people": 7},
+        {"bytes": []},
+        {"captured_at": "x"},
+        {"captured_at": 1e999},
+        {"age_ms": []},
+        {"stages_ms": {"surface": "x"}},
+        {"seq": 1e999},
+    ],
+)
+def test_summary_of_forged_records(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    out = publish(tmp_path / "out")
+    record = json.loads((out / "frames.jsonl").read_text().splitlines()[0]) | change
+    (out / "frames.jsonl").write_text(json.dumps(record) + "\n")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_summary_follows_no_links_and_reads_no_pipes(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = publish(tmp_path / "out")
+    mesh = out / "meshes" / "000002.glb"
+    mesh.rename(tmp_path / "elsewhere.glb")
+    mesh.symlink_to(tmp_path / "elsewhere.glb")
+    (out / "meshes" / "000003.glb").unlink()
+    os.mkfifo(out / "meshes" / "000003.glb")
+    assert main([str(out), "--clip", str(clip)]) == 1
+    assert "2 meshes are not watertight" in capsys.readouterr().err
+    (out / "meshes").rename(tmp_path / "meshes")
+    (out / "meshes").symlink_to(tmp_path / "meshes")
+    assert main([str(out), "--clip", str(clip)]) == 2
+    assert "is a link" in capsys.readouterr().err
