@@ -34,7 +34,7 @@ help:
 	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
 	@echo "             DEMO_KEEP=1 keeps the page up until Ctrl-C"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
-	@echo "make test-slow  what takes long and finds little more: pools, compose files, campaigns, kills"
+	@echo "make test-slow  what takes long and finds little more: pools, compose files, kills"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, prettier, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
 	@echo "make dashboards  write deploy/grafana/dashboards from dashboards.yaml"
@@ -54,7 +54,7 @@ test: $(PYTHON)
 tests: development
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
-# Whole pools, compose files, campaigns of attacks and kills, and the networks' floors: nightly, and before a release.
+# Whole pools, compose files, attacks and kills, and the networks' floors: nightly, and before a release.
 test-slow: system-packages development
 	$(PYTHON) -m pytest -m slow $(TEST_FLAGS)
 

@@ -16,10 +16,10 @@ from receiver.publish.session_records import SessionState
 from receiver.web.accounts.identity import accounts_of, identify
 from receiver.web.accounts.secrets import same
 from receiver.web.accounts.service import Identity
-from receiver.web.client_address import address_key
 from receiver.web.guards import is_encrypted
 from receiver.web.owners import account_key, is_clip, key_of_session
 from receiver.web.places import Visitor
+from receiver.web.rate_limits import address_key
 from receiver.web.refused import Refused
 
 _RECHECK_EVERY_S = 10.0

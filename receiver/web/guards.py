@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.io.addresses import Address
-from receiver.web.client_address import address_key
 from receiver.web.metrics import WebMetrics
+from receiver.web.rate_limits import address_key
 
 logger = logging.getLogger(__name__)
 

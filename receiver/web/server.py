@@ -17,8 +17,8 @@ from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
-from receiver.web.client_address import unmapped
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
+from receiver.web.rate_limits import unmapped
 
 logger = logging.getLogger(__name__)
 

@@ -112,3 +112,10 @@ def test_sources_of_this_checkout_are_found() -> None:
     packages = {source.path.parts[0] for source in sources.product}
     assert packages == set(PACKAGES)
     assert any(source.path == Path("tests/rules/__main__.py") for source in sources.tests)
+
+
+def test_folder_with_more_modules_than_the_limit_is_found() -> None:
+    modules = [_source(f"sender/link/{number}.py", "") for number in range(shape.MAX_FOLDER_MODULES)]
+    package = _source("sender/link/__init__.py", "")
+    assert not list(shape.crowded_folders([*modules, package]))
+    assert list(shape.crowded_folders([*modules, package, _source("sender/link/more.py", "")]))

@@ -12,8 +12,8 @@ from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.service import Identity
-from receiver.web.client_address import address_key
 from receiver.web.problems import problems
+from receiver.web.rate_limits import address_key
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
 from receiver.web.small_body import Given, SmallBodyRoute

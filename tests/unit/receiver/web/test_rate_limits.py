@@ -1,6 +1,6 @@
 import pytest
 
-from receiver.web.rate_limits import RateLimits
+from receiver.web.rate_limits import RateLimits, address_key
 from receiver.web.refused import Refused
 from tests.support.web_service import ManualClock, limits_by
 
@@ -28,3 +28,17 @@ def test_keys_of_a_flood_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch)
     for number in range(1000):
         limits.take(str(number))
     assert len(limits._storage.storage) <= 11
+
+
+def test_addresses_of_one_client_have_one_key() -> None:
+    for host, key in (
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("x" * 60_000, "x" * 64),
+        (None, ""),
+    ):
+        assert address_key(host) == key
