@@ -4,6 +4,7 @@ The margins are generous, so that retrained networks pass.  Damaged files are no
 are all zero under a right checksum, by the floor.  Quality is measured by `tests.bench.quality`.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_every_network_has_a_floor_and_every_damaged_file_is_refused(tmp_path: P
         changed[len(whole) // 2] ^= 1
         for damaged in (b"", b"garbage " * 999, bytes(len(whole)), whole[:-1], bytes(changed)):
             (tmp_path / entry.file).write_bytes(damaged)
-            with pytest.raises(WeightsError, match=f"weights '{name}' .*: reinstall bodywire"):
+            with pytest.raises(WeightsError, match=rf"weights .*{re.escape(entry.file)} .*: reinstall bodywire"):
                 load_weights(name, directory=tmp_path)
 
 
