@@ -8,7 +8,7 @@ const LONGEST_REST_MS = 200;
 const MOVING_MS = 1000;
 /** Pixels that a processor draws for each pixel of the page, along a side, while something moves. */
 const COARSE = 0.6;
-/** Of a graphics card; more pixels are not seen. */
+/** Of a graphics card, where more pixels are not seen; of a processor, whose pictures of moving people have hard edges. */
 const FINEST = 2;
 
 export class DrawLoop {
@@ -43,7 +43,7 @@ export class DrawLoop {
     resized: () => void,
   ) {
     [this.#context, this.#software, this.#draw, this.#resized] = [context, software, draw, resized];
-    this.#finest = Math.min(devicePixelRatio, software ? 1 : FINEST);
+    this.#finest = software ? FINEST : Math.min(devicePixelRatio, FINEST);
     this.#ratio = software ? COARSE : this.#finest;
   }
 

@@ -21,9 +21,8 @@ const FRAMED_MODEL_M = 1.2;
 const WIDEN_S = 0.2;
 const NARROW_S = 1.5;
 const NARROW_FROM = 0.75;
-/** Of the shadow map; where a processor draws moving people. */
+/** Of the shadow map. */
 const SHADOW_PIXELS = 1024;
-const SIMPLE_SHADOW_PIXELS = 512;
 /** From a viewer in a room to the people. */
 const ROOM_DISTANCE_M = 2;
 /** What keys do to the view: a turn in radians, a way in shares of the height, a scale. */
@@ -82,8 +81,7 @@ export class Stage {
     this.#options = options;
     const software = isSoftwareRenderer();
     const simple = software && options.live;
-    // Unfiltered, and of fewer pixels, where a processor draws people who move: filtering costs it more than the picture.
-    this.#key = new KeyLight(simple ? SIMPLE_SHADOW_PIXELS : SHADOW_PIXELS);
+    this.#key = new KeyLight(SHADOW_PIXELS);
     this.#renderer = new THREE.WebGLRenderer({ canvas: options.canvas, antialias: !simple });
     // Keeps hues, and colours as they are but for the brightest ones.
     this.#renderer.toneMapping = THREE.NeutralToneMapping;
@@ -110,6 +108,7 @@ export class Stage {
     this.#scene.background = this.#background;
     this.#scene.add(this.#ground.object, this.people.object, ...this.#key.objects, this.#fill);
     this.#renderer.shadowMap.enabled = true;
+    // Unfiltered where a processor draws people who move: filtering costs it more than the picture.
     this.#renderer.shadowMap.type = simple ? THREE.BasicShadowMap : THREE.PCFShadowMap;
     this.#renderer.shadowMap.autoUpdate = false;
     this.#observer.observe(options.canvas);
