@@ -23,8 +23,8 @@ export function watch(address, scene, onFrame = () => {}) {
       const indices = array(header.faces, header.faces.type === "u16" ? Uint16Array : Uint32Array, 3);
       topologies.set(header.name, new THREE.BufferAttribute(indices, 1));
     }
-    if (header.type === "frame" || header.type === "part") say({ type: "shown", id: header.id });
     if (header.type !== "frame") return;
+    say({ type: "shown", id: header.id });
     const seen = new Set();
     for (const person of header.people) {
       const key = `${header.session}/${person.id}`;

@@ -35,10 +35,9 @@ def watch(address: str, mesh: str = "surface") -> Iterator[tuple[dict, dict[int,
             if header["type"] == "topology":
                 kind = {"u16": "<u2", "u32": "<u4"}[header["faces"]["type"]]
                 faces[header["name"]] = array(header["faces"], kind, 3)
-            if header["type"] in ("frame", "part"):
-                socket.send(json.dumps({"type": "shown", "id": header["id"]}))
             if header["type"] != "frame":
                 continue
+            socket.send(json.dumps({"type": "shown", "id": header["id"]}))
             people = {}
             for person in header["people"]:
                 vertices = np.array(person["origin"]) + person["scale"] * array(person["vertices"], "<u2", 3)

@@ -98,8 +98,8 @@ class WebMetrics:
         self._shown.inc()
         self._shown_bytes.inc(size_bytes)
 
-    def texture_part_sent(self, size_bytes: int) -> None:
-        """A part of a texture, of this size, was sent to one browser."""
+    def texture_sent(self, size_bytes: int) -> None:
+        """A texture of this size was sent to one browser."""
         self._texture_bytes.inc(size_bytes)
 
     def frame_skipped(self) -> None:

@@ -10,10 +10,9 @@ import io
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from PIL import Image as Pillow
@@ -26,7 +25,7 @@ from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh, topology_message
+from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh
 from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
@@ -41,13 +40,14 @@ _REMEMBERED_PEOPLE = 128
 
 @dataclass(frozen=True, slots=True)
 class LiveMesh:
-    """A mesh ready to be sent; the checksum of its colours is 0 without any."""
+    """A mesh ready to be sent; the checksums of its colours and texture are 0 without any."""
 
     identity: int
     mesh: QuantisedMesh
     faces: Int32Array
     colours_checksum: int
     texture: MeshTexture | None
+    texture_checksum: int
 
 
 class LiveFrame:
@@ -76,13 +76,6 @@ class LiveFrame:
         """The record as a JSON object."""
         return self.record.as_dict(self.session)
 
-    def topologies(self, kind: MeshKind) -> Mapping[str, Callable[[], bytes]]:
-        """Names of the topologies of its meshes, and functions that make their messages."""
-        meshes = {each.mesh.topology: each for each in self.meshes(kind)}
-        return {
-            name: partial(topology_message, name, each.faces, len(each.mesh.vertices)) for name, each in meshes.items()
-        }
-
     def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
         """The people's meshes, most prominent person first."""
         if kind not in self._meshes:
@@ -97,7 +90,8 @@ def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     quantised = QuantisedMesh.from_mesh(mesh, topology)
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes(), zlib.crc32(topology.encode())) or 1
     texture = person.body.texture if kind == "body" else person.surface_texture
-    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture)
+    texture_checksum = 0 if texture is None else zlib.crc32(texture.jpeg)
+    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture, texture_checksum)
 
 
 @dataclass(slots=True)
@@ -136,16 +130,6 @@ class LiveSession:
         return (len(self.published) - 1) / elapsed_s if elapsed_s > 0 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """A small JPEG, width × height pixels, of what a sender sees."""
-
-    session: int
-    width: int
-    height: int
-    jpeg: bytes
-
-
 class Watcher:
     """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
 
@@ -155,7 +139,7 @@ class Watcher:
         self._session: int | None = None
         self._watches = False
         self._frames: dict[int, LiveFrame] = {}
-        self._previews: dict[int, Preview] = {}
+        self._previews: dict[int, bytes] = {}
         self._sessions_changed = True
         self._wake = asyncio.Event()
         self._wake.set()  # the sessions are waiting already
@@ -180,10 +164,10 @@ class Watcher:
             self._frames[frame.session] = frame
             self._wake.set()
 
-    def offer_preview(self, preview: Preview) -> None:
+    def offer_preview(self, session: int, jpeg: bytes) -> None:
         """A preview has arrived."""
-        if self._wants_previews and self._chosen(preview.session):
-            self._previews[preview.session] = preview
+        if self._wants_previews and self._chosen(session):
+            self._previews[session] = jpeg
             self._wake.set()
 
     def sessions_changed(self) -> None:
@@ -205,9 +189,9 @@ class Watcher:
         changed, self._sessions_changed = self._sessions_changed, False
         return [state.description() for state in self._hub.sessions.values()] if changed else None
 
-    def take_preview(self) -> Preview | None:
-        """A preview that was not taken yet."""
-        return self._previews.pop(next(iter(self._previews))) if self._previews else None
+    def take_preview(self) -> tuple[int, bytes] | None:
+        """Session and JPEG of a preview that was not taken yet."""
+        return self._previews.popitem() if self._previews else None
 
     def take_frame(self) -> LiveFrame | None:
         """The newest frame of the session whose frame has waited longest."""
@@ -236,8 +220,8 @@ class LiveHub(SessionObserver):
         self.clock = clock
         self.sessions: dict[int, LiveSession] = {}
         """Those of this process that are remembered, by number; the newest last."""
-        self.previews: dict[int, Preview] = {}
-        """The newest of each session."""
+        self.previews: dict[int, bytes] = {}
+        """Of each session the newest small JPEG of what its sender sees."""
         self._watchers: list[Watcher] = []
 
     @property
@@ -290,14 +274,13 @@ class LiveHub(SessionObserver):
             return
         try:
             # Reads the header only: the receiver decodes no picture of a sender.
-            with Pillow.open(io.BytesIO(blob.data), formats=["JPEG"]) as picture:
-                width, height = picture.size
+            Pillow.open(io.BytesIO(blob.data), formats=["JPEG"]).close()
         except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
             logger.debug("a preview of session %d is no readable JPEG", number)
             return
-        self.previews[number] = preview = Preview(number, width, height, blob.data)
+        self.previews[number] = blob.data
         for watcher in self._watchers:
-            watcher.offer_preview(preview)
+            watcher.offer_preview(number, blob.data)
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its newest frame stays visible."""

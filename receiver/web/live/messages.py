@@ -6,8 +6,7 @@
 
 A vertex is three uint16 on a grid over its mesh's bounding box: position = origin + scale · number, metres in camera
 space. For a person the grid's step is below 0.04 mm. Bodies have one topology, and so have surfaces: each is sent once,
-before the first frame that needs it. What belongs to textures is sent in parts, which a browser puts together to whole
-messages.
+before the first frame that needs it.
 """
 
 import json
@@ -126,21 +125,9 @@ def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
     return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
 
 
-def part_message(number: int, offset: int, size: int, content: bytes) -> bytes:
-    """A part of a message.
-
-    Args:
-        number: with which the browser acknowledges it.
-        offset: bytes of the message that were sent before.
-        size: bytes of the whole message.
-    """
-    return binary_message({"type": "part", "id": number, "offset": offset, "size": size}, content)
-
-
-def preview_message(session: int, width: int, height: int, jpeg: bytes) -> bytes:
-    """A picture of what the sender sees, width × height pixels."""
-    header = {"type": "preview", "session": session, "width": width, "height": height, "mime": "image/jpeg"}
-    return binary_message(header, jpeg)
+def preview_message(session: int, jpeg: bytes) -> bytes:
+    """A picture of what the sender sees."""
+    return binary_message({"type": "preview", "session": session, "mime": "image/jpeg"}, jpeg)
 
 
 def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:

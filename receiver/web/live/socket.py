@@ -1,13 +1,14 @@
 """The live WebSocket: what a browser chooses to see, and frames as fast as it shows them.
 
 A browser acknowledges each frame that it has drawn. At most `_FRAMES_IN_FLIGHT` are unacknowledged, so what waits in
-the kernel's and the network's buffers is never older than a frame or two, however slow the browser is. Between frames
-travel parts of textures, one at a time.
+the kernel's and the network's buffers is never older than a frame or two, however slow the browser is. A texture, which
+is as large as half a mesh, goes before the first frame that shows it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,13 +19,20 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from common.text import printable
 from common.version import package_version
 from common.wire.traffic import Traffic
-from receiver.web.live.hub import LiveFrame, LiveHub, MeshKind, Watcher
-from receiver.web.live.messages import QuantisedMesh, frame_message, part_message, preview_message
-from receiver.web.live.texture_queue import TextureQueue
+from receiver.web.live.hub import LiveFrame, LiveHub, LiveMesh, MeshKind, Watcher
+from receiver.web.live.messages import (
+    frame_message,
+    preview_message,
+    texture_coordinates_message,
+    texture_message,
+    topology_message,
+)
 from receiver.web.metrics import WebMetrics
 from receiver.web.site import Site
 
 _FRAMES_IN_FLIGHT = 2
+# Between two textures of one person: that of a new person changes several times a second.
+_TEXTURE_INTERVAL_S = 2.0
 # Until the first message: a silent browser takes the place of another.
 _CHOICE_S = 10.0
 _MAX_MESSAGE_CHARACTERS = 1000
@@ -53,6 +61,15 @@ def live_routes(site: Site, most_watchers: int) -> APIRouter:
     return router
 
 
+@dataclass(frozen=True, slots=True)
+class _SentTexture:
+    """The texture that a browser has of a person."""
+
+    topology: str
+    checksum: int
+    sent_s: float
+
+
 class LiveSocket:
     """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer watch)."""
 
@@ -71,12 +88,13 @@ class LiveSocket:
         self._signed_out = signed_out
         self._kind: MeshKind = "surface"
         self._wants_textures = False
+        # What the browser has: names of topologies, of people by session and identity, and numbers of frames.
         self._topologies: set[str] = set()
+        self._unwrapped: set[str] = set()
         self._colours: dict[int, dict[int, int]] = {}
-        self._next_id = 1
+        self._textures: dict[int, dict[int, _SentTexture]] = {}
+        self._frames_sent = 0
         self._unacknowledged: set[int] = set()
-        self._textures = TextureQueue()
-        self._unacknowledged_part: int | None = None
 
     async def serve(self) -> None:
         """Sends until the browser leaves, loses its place, says nothing that is understood, or has signed out."""
@@ -100,92 +118,75 @@ class LiveSocket:
     def _handle(self, message: "_Shown | _Watch") -> None:
         if isinstance(message, _Shown):
             self._unacknowledged.discard(message.id)
-            if message.id == self._unacknowledged_part:
-                self._unacknowledged_part = None
             self._watcher.wake()
         else:
             # A browser keeps nothing of the people whom it does not show.
             self._colours.clear()
-            self._textures.forget()
+            self._textures.clear()
             self._kind, self._wants_textures = message.mesh, message.textures
             self._watcher.watch(message.session, previews=message.preview, surfaces=message.mesh == "surface")
 
     async def _send(self) -> None:
         while True:
-            await self._wait()
+            await self._watcher.wait()
             if (sessions := self._watcher.take_sessions()) is not None:
                 await self._websocket.send_json({"type": "sessions", "sessions": sessions})
             while len(self._unacknowledged) < _FRAMES_IN_FLIGHT:
                 if (preview := self._watcher.take_preview()) is not None:
-                    await self._websocket.send_bytes(
-                        preview_message(preview.session, preview.width, preview.height, preview.jpeg)
-                    )
+                    await self._websocket.send_bytes(preview_message(*preview))
                 if (frame := self._watcher.take_frame()) is None:
                     break
                 await self._send_frame(frame)
-                await self._send_part()
-            await self._send_part()
-
-    async def _wait(self) -> None:
-        """Until there may be something to send: a frame, room for a frame or a part, or the time for a texture."""
-        now_s = self._hub.clock.monotonic()
-        start_s = self._textures.next_start_s(now_s)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if start_s is None else start_s - now_s):
-                await self._watcher.wait()
-
-    async def _send_part(self) -> None:
-        if self._unacknowledged_part is not None:
-            return
-        part = self._textures.next_part(self._hub.clock.monotonic(), idle=not self._unacknowledged)
-        if part is None:
-            return
-        self._unacknowledged_part = number = self._number()
-        message = part_message(number, part.offset, part.size, part.content)
-        await self._websocket.send_bytes(message)
-        self._metrics.texture_part_sent(len(message))
 
     async def _send_frame(self, frame: LiveFrame) -> None:
-        kind = self._kind
-        for name, message_of in frame.topologies(kind).items():
+        meshes = frame.meshes(self._kind)
+        for mesh in meshes:
+            name = mesh.mesh.topology
             if name not in self._topologies:
                 self._topologies.add(name)
-                await self._websocket.send_bytes(message_of())
-        number = self._number()
-        self._unacknowledged.add(number)
-        message = frame_message({"id": number, **self._header(frame)}, self._people(frame, kind))
+                await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices)))
+        if self._wants_textures:
+            await self._send_textures(frame.session, meshes)
+        coloured = self._coloured(frame.session, meshes)
+        self._frames_sent += 1
+        self._unacknowledged.add(self._frames_sent)
+        message = frame_message(
+            {"id": self._frames_sent, **self._header(frame)},
+            [(mesh.identity, mesh.mesh, mesh.identity in coloured) for mesh in meshes],
+        )
         await self._websocket.send_bytes(message)
-        self._textures.frame_sent(len(message))
         self._metrics.frame_shown(len(message))
         for _ in range(self._watcher.take_skipped()):
             self._metrics.frame_skipped()
 
-    def _people(self, frame: LiveFrame, kind: MeshKind) -> list[tuple[int, QuantisedMesh, bool]]:
-        """Identity and mesh of the people in a frame, and whether their colours are sent.
-
-        Colours are to be seen until the texture has come: while it is on its way they need not be the newest.
-        """
-        session, meshes = frame.session, frame.meshes(kind)
-        if self._wants_textures:
-            placed = {mesh.identity: (mesh.mesh.topology, mesh.texture) for mesh in meshes if mesh.texture is not None}
-            self._textures.offer(session, placed)
+    async def _send_textures(self, session: int, meshes: Sequence[LiveMesh]) -> None:
+        """Sends the textures that the browser lacks, or has had an older one of for a while."""
+        now_s, had = self._hub.clock.monotonic(), self._textures.get(session, {})
         # A browser forgets people who are not in a frame.
+        self._textures[session] = has = {}
+        for identity, mesh, texture in ((mesh.identity, mesh, mesh.texture) for mesh in meshes):
+            if texture is None:
+                continue
+            known, name = had.get(identity), mesh.mesh.topology
+            if known is not None and known.topology == name:
+                has[identity] = known
+                if known.checksum == mesh.texture_checksum or now_s - known.sent_s < _TEXTURE_INTERVAL_S:
+                    continue
+            has[identity] = _SentTexture(name, mesh.texture_checksum, now_s)
+            if name not in self._unwrapped:
+                self._unwrapped.add(name)
+                await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners))
+            message = texture_message(session, identity, texture.jpeg)
+            await self._websocket.send_bytes(message)
+            self._metrics.texture_sent(len(message))
+
+    def _coloured(self, session: int, meshes: Sequence[LiveMesh]) -> set[int]:
+        """The people whose colours are sent: those without a texture, of other colours than the browser has."""
         had = self._colours.get(session, {})
         self._colours[session] = has = {
-            mesh.identity: had[mesh.identity]
-            if self._wants_textures and mesh.texture and mesh.identity in had
-            else mesh.colours_checksum
-            for mesh in meshes
-            if not self._textures.has(session, mesh.identity)
+            mesh.identity: mesh.colours_checksum for mesh in meshes if not (self._wants_textures and mesh.texture)
         }
-        return [
-            (mesh.identity, mesh.mesh, mesh.identity in has and had.get(mesh.identity) != has[mesh.identity])
-            for mesh in meshes
-        ]
-
-    def _number(self) -> int:
-        number, self._next_id = self._next_id, self._next_id + 1
-        return number
+        return {identity for identity, checksum in has.items() if had.get(identity) != checksum}
 
     def _header(self, frame: LiveFrame) -> dict[str, Any]:
         session = self._hub.sessions.get(frame.session)
@@ -224,7 +225,7 @@ _Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
 
 class _Shown(BaseModel):
-    """A frame or part was drawn."""
+    """A frame was drawn."""
 
     type: Literal["shown"]
     id: _Number

@@ -50,22 +50,13 @@ def read(message: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(message[4 : 4 + length]), message[4 + length :]
 
 
-async def next_texture(browser: ClientConnection) -> bytes:
-    """The next texture, put together from its parts, which are acknowledged like the frames."""
-    whole = b""
-    while True:
-        header, content = await next_message(browser)
-        if header["type"] not in ("part", "frame"):
-            continue
-        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
-        if header["type"] == "part":
-            assert header["offset"] == len(whole)
-            whole += content
-            if len(whole) == header["size"]:
-                header, content = read(whole)
-                if header["type"] == "texture":
-                    return content
-                whole = b""
+async def until_frame(browser: ClientConnection) -> tuple[list[str], dict[str, Any]]:
+    """Types of the messages before the next frame, which is acknowledged, and the frame's header."""
+    before = []
+    while (header := await next_frame(browser))["type"] != "frame":
+        before.append(header["type"])
+    await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+    return before, header
 
 
 async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
@@ -102,10 +93,9 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
         return json.dumps({"type": "watch", "session": 1, "mesh": kind, "preview": False})
 
     async def coloured(browser: ClientConnection, kind: str) -> bool:
-        header = await next_frame(browser)
-        while header["type"] != "frame" or not header["people"][0]["topology"].startswith(kind):
-            header = await next_frame(browser)
-        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+        _, header = await until_frame(browser)
+        while not header["people"][0]["topology"].startswith(kind):
+            _, header = await until_frame(browser)
         return "colours" in header["people"][0]
 
     page.publish(0, coloured=True)
@@ -123,23 +113,44 @@ async def test_colours_of_a_body_come_again_after_a_surface(page: Page) -> None:
 
 
 @pytest.mark.parametrize("kind", ["body", "surface"])
-async def test_texture_takes_the_place_of_colours(page: Page, kind: str) -> None:
+async def test_texture_comes_once_before_its_frame_in_place_of_colours(page: Page, kind: str) -> None:
     page.publish(0, coloured=True, texture=b"jpeg" * 10_000)
+    page.hub.session_ended(1)
     async with page.watch() as browser:
-        await browser.send(WATCH_BODY.replace("body", kind))
-        assert (await next_frame(browser))["type"] == "topology"
-        header = await next_frame(browser)
-        assert "colours" in header["people"][0]
-        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
-        assert await next_texture(browser) == b"jpeg" * 10_000
-        page.publish(1, texture=b"jpeg" * 10_000)
-        page.publish(2, coloured=True, texture=b"jpeg" * 10_000)
-        assert "colours" not in (await next_frame(browser))["people"][0]
-        page.publish(3, coloured=True)
-        while (header := await next_frame(browser))["record"]["seq"] < 3:
-            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
-        assert "colours" in header["people"][0], "the texture was withdrawn"
-    assert page.count("texture_bytes_total") > 40_000
+        for before in (["topology", "texture_coordinates", "texture"], ["texture"]):
+            await browser.send(WATCH_BODY.replace("body", kind))  # begins anew
+            types, header = await until_frame(browser)
+            assert types == before and "colours" not in header["people"][0]
+        page.publish(1, coloured=True, texture=b"jpeg" * 10_000)
+        types, header = await until_frame(browser)
+        assert types == [] and "colours" not in header["people"][0]
+        page.publish(2, coloured=True)
+        types, header = await until_frame(browser)
+        assert types == [] and "colours" in header["people"][0], "the texture was withdrawn"
+    assert page.count("texture_bytes_total") > 80_000
+
+
+async def test_texture_is_what_was_published(page: Page) -> None:
+    page.publish(0, texture=b"jpeg")
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        while (message := await next_message(browser))[0]["type"] != "texture":
+            pass
+    assert message == ({"type": "texture", "session": 1, "person": 0, "mime": "image/jpeg"}, b"jpeg")
+
+
+@pytest.mark.parametrize(("interval_s", "sent"), [(0.0, 3), (60.0, 1)])
+async def test_texture_that_changes_is_sent_again_after_a_while(
+    page: Page, monkeypatch: pytest.MonkeyPatch, interval_s: float, sent: int
+) -> None:
+    monkeypatch.setattr("receiver.web.live.socket._TEXTURE_INTERVAL_S", interval_s)
+    received: list[str] = []
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        for sequence in range(3):
+            page.publish(sequence, texture=b"jpeg" + bytes([sequence]))
+            received += (await until_frame(browser))[0]
+    assert received.count("texture") == sent
 
 
 async def test_program_that_wants_no_textures_gets_colours_that_change(page: Page) -> None:
@@ -148,60 +159,10 @@ async def test_program_that_wants_no_textures_gets_colours_that_change(page: Pag
         received = []
         for sequence in range(3):
             page.publish(sequence, coloured=True, texture=b"jpeg")
-            while (header := await next_frame(browser))["type"] != "frame":
-                received.append(header["type"])
-            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
+            before, header = await until_frame(browser)
+            received += before
             assert "colours" in header["people"][0]
         assert received == ["topology"]
-
-
-async def test_colours_that_change_are_not_sent_while_a_texture_is_on_its_way(page: Page) -> None:
-    async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
-        coloured = []
-        for sequence in range(3):
-            page.publish(sequence, coloured=True, texture=b"jpeg" * 10_000)
-            while (header := await next_frame(browser))["type"] != "frame":
-                pass
-            await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
-            coloured.append("colours" in header["people"][0])
-        assert coloured == [True, False, False]
-
-
-async def test_texture_that_is_replaced_soon_comes_without_another_frame(
-    page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.web.live.texture_queue.INTERVAL_S", 0.2)
-    page.publish(0, texture=b"first")
-    async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
-        assert await next_texture(browser) == b"first"
-        page.publish(1, texture=b"second")
-        assert await next_texture(browser) == b"second"
-
-
-async def test_browser_that_comes_late_or_back_gets_the_texture(page: Page) -> None:
-    page.publish(0, texture=b"jpeg")
-    page.hub.session_ended(1)
-    for _ in range(2):
-        async with page.watch() as browser:
-            for _ in range(2):
-                await browser.send(WATCH_BODY)
-                assert await next_texture(browser) == b"jpeg"
-
-
-async def test_slow_browser_gets_one_part_at_a_time(page: Page) -> None:
-    page.publish(0, texture=b"jpeg" * 10_000)
-    async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
-        while (header := await next_frame(browser))["type"] != "frame":
-            pass
-        await browser.send(json.dumps({"type": "shown", "id": header["id"]}))
-        received = [(await next_frame(browser))["type"]]
-        for sequence in range(1, 3):
-            page.publish(sequence, texture=b"jpeg" * 10_000)
-            received.append((await next_frame(browser))["type"])
-        assert received == ["part", "frame", "frame"]
 
 
 @pytest.mark.parametrize("kind", ["body", "surface"])

@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { decodeMessage, ProtocolError } from "../src/protocol/decode.ts";
-import type { Part } from "../src/protocol/messages.ts";
-import { PartAssembly } from "../src/protocol/parts.ts";
 
 /** Length, header padded to four bytes, payload. */
 function message(header: object, payload: readonly number[] = []): ArrayBuffer {
@@ -15,9 +13,9 @@ function message(header: object, payload: readonly number[] = []): ArrayBuffer {
   return bytes.buffer;
 }
 
-const PERSON = { id: 3, topology: null, origin: [0, 1, 2], scale: [1, 1, 1], vertices: { offset: 0, count: 1 } };
+const PERSON = { id: 3, topology: "body", origin: [0, 1, 2], scale: [1, 1, 1], vertices: { offset: 0, count: 1 } };
 const FRAME = { type: "frame", id: 7, session: 2, record: { seq: 1 }, fps: 20 };
-const VERTEX_AND_FACE = [1, 0, 2, 0, 3, 1, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0];
+const VERTEX = [1, 0, 2, 0, 3, 1, 0, 0];
 
 test("a topology has indices of its width", () => {
   const faces = { offset: 0, count: 1 };
@@ -37,13 +35,11 @@ test("a topology has indices of its width", () => {
 });
 
 test("a person's arrays are views of the message", () => {
-  const person = { ...PERSON, faces: { offset: 8, count: 1, type: "u16" } };
-  const buffer = message({ ...FRAME, people: [person] }, VERTEX_AND_FACE);
+  const buffer = message({ ...FRAME, people: [PERSON] }, VERTEX);
   const frame = decodeMessage(buffer);
   assert.ok(frame.type === "frame");
   const [decoded] = frame.people;
   assert.deepEqual([...decoded!.vertices], [1, 2, 259]);
-  assert.deepEqual([...(decoded!.topology as Uint16Array)], [0, 1, 2]);
   assert.equal(decoded!.vertices.buffer, buffer);
   assert.equal(decoded!.colours, null);
 });
@@ -82,34 +78,6 @@ test("a texture is a picture of a person", async () => {
   assert.deepEqual([...new Uint8Array(await texture.picture.arrayBuffer())], [9, 8]);
 });
 
-const part = (offset: number, size: number, content: number[]): Part => {
-  const decoded = decodeMessage(message({ type: "part", id: 1, offset, size }, content));
-  assert.ok(decoded.type === "part");
-  return decoded;
-};
-
-test("a message is complete with its last part", () => {
-  const parts = new PartAssembly();
-  assert.equal(parts.add(part(0, 5, [1, 2, 3])), null);
-  assert.deepEqual([...new Uint8Array(parts.add(part(3, 5, [4, 5]))!)], [1, 2, 3, 4, 5]);
-  assert.deepEqual([...new Uint8Array(parts.add(part(0, 1, [6]))!)], [6]);
-});
-
-test("a message whose first part comes again is void until then", () => {
-  const parts = new PartAssembly();
-  parts.add(part(0, 5, [1, 2, 3]));
-  assert.equal(parts.add(part(0, 3, [7, 8])), null);
-  assert.deepEqual([...new Uint8Array(parts.add(part(2, 3, [9]))!)], [7, 8, 9]);
-});
-
-test("parts that do not fit together are refused", () => {
-  const parts = new PartAssembly();
-  parts.add(part(0, 5, [1, 2]));
-  for (const wrong of [part(3, 5, [4]), part(2, 6, [3]), part(2, 5, [3, 4, 5, 6])]) {
-    assert.throws(() => parts.add(wrong), ProtocolError);
-  }
-});
-
 const broken: [string, ArrayBuffer][] = [
   ["nothing", new ArrayBuffer(0)],
   ["a header that is cut", message({ type: "topology" }).slice(0, 12)],
@@ -124,19 +92,12 @@ const broken: [string, ArrayBuffer][] = [
   ["an unknown type", message({ type: "greeting" })],
   [
     "vertices outside of the message",
-    message(
-      { ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: 0, count: 9 } }] },
-      VERTEX_AND_FACE,
-    ),
+    message({ ...FRAME, people: [{ ...PERSON, vertices: { offset: 0, count: 9 } }] }, VERTEX),
   ],
   [
     "vertices before the payload",
-    message(
-      { ...FRAME, people: [{ ...PERSON, topology: "body", vertices: { offset: -4, count: 1 } }] },
-      VERTEX_AND_FACE,
-    ),
+    message({ ...FRAME, people: [{ ...PERSON, vertices: { offset: -4, count: 1 } }] }, VERTEX),
   ],
-  ["a person without triangles", message({ ...FRAME, people: [PERSON] }, VERTEX_AND_FACE)],
 ];
 for (const [name, buffer] of broken) {
   test(`${name} is refused`, () => assert.throws(() => decodeMessage(buffer), ProtocolError));

@@ -10,7 +10,6 @@ import type {
   TextureCoordinates,
   Topology,
 } from "../protocol/messages.ts";
-import { PartAssembly } from "../protocol/parts.ts";
 import { Backoff } from "./backoff.ts";
 
 export type ConnectionState =
@@ -36,7 +35,6 @@ export interface LiveListener {
 export class LiveConnection {
   readonly #listener: LiveListener;
   readonly #backoff = new Backoff();
-  readonly #parts = new PartAssembly();
   #watch: Watch;
   #socket: WebSocket | null = null;
   /** Whether this connection knows what is watched: that is chosen when the sessions are known. */
@@ -78,7 +76,7 @@ export class LiveConnection {
     if (this.#chosen) this.#send({ type: "watch", ...this.#watch });
   }
 
-  /** Acknowledges a frame, or a part: the receiver sends at most two frames and one part ahead of this. */
+  /** Acknowledges a frame: the receiver sends at most two ahead of this. */
   shown(id: number): void {
     this.#send({ type: "shown", id });
   }
@@ -111,11 +109,7 @@ export class LiveConnection {
 
   #deliver(data: ArrayBuffer): void {
     const message = decodeMessage(data);
-    if (message.type === "part") {
-      this.shown(message.id);
-      const whole = this.#parts.add(message);
-      if (whole) this.#deliver(whole);
-    } else if (message.type === "topology") this.#listener.topology(message);
+    if (message.type === "topology") this.#listener.topology(message);
     else if (message.type === "texture_coordinates") this.#listener.textureCoordinates(message);
     else if (message.type === "frame") this.#listener.frame(message);
     else if (message.type === "texture") this.#listener.texture(message);

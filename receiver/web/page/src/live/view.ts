@@ -107,9 +107,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   text(message: TextMessage): void {
     if (message.type === "sessions") this.#setSessions(message.sessions);
-    else if (message.type === "ended" && !this.#timeline.isRecorded) {
-      this.#retain((key) => !key.startsWith(`${message.session}:`));
-    }
     this.#showState();
   }
 
@@ -119,19 +116,14 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   textureCoordinates(coordinates: TextureCoordinates): void {
     const faces = this.#topologies.get(coordinates.topology);
-    if (!faces) return;
-    const unwrapping = new Unwrapping(faces, coordinates);
-    this.#unwrappings.set(coordinates.topology, unwrapping);
-    this.#stage.people.unwrap(faces, unwrapping);
-    this.#stage.invalidate();
+    if (faces) this.#unwrappings.set(coordinates.topology, new Unwrapping(faces, coordinates));
   }
 
   texture({ session, person, picture }: Texture): void {
-    const key = `${session}:${person}`;
-    // Who has left, or is not shown now, gets a new one with the next appearance.
-    if (!this.#stage.people.has(key)) return;
-    // A picture that cannot be decoded leaves the colours of the vertices.
-    const dressed = this.#stage.people.person(key).dress(picture);
+    // Who is not shown now gets a new one with the next appearance.
+    if (!this.#picker.shows(session) || this.#timeline.isRecorded) return;
+    // A picture that cannot be decoded leaves clay.
+    const dressed = this.#stage.people.person(`${session}:${person}`).dress(picture);
     dressed.then(() => this.#stage.invalidate()).catch(() => undefined);
   }
 
@@ -184,10 +176,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
 
   #draw(session: number, person: LivePerson): void {
     const { topology } = person;
-    const known = typeof topology === "string";
-    const faces = known ? this.#topologies.get(topology) : topology;
+    const faces = this.#topologies.get(topology);
     if (!faces) return;
-    const unwrapping = (known && this.#unwrappings.get(topology)) || null;
+    const unwrapping = this.#unwrappings.get(topology) ?? null;
     const place = SESSION_DISTANCE_M * this.#picker.place(session);
     this.#stage.people.person(`${session}:${person.id}`).update(person, faces, unwrapping, place);
   }

@@ -13,11 +13,10 @@ interface Section {
 
 interface PersonHeader {
   id: number;
-  topology: string | null;
+  topology: string;
   origin: Vector;
   scale: Vector;
   vertices: Section;
-  faces?: Section;
   colours?: Section;
 }
 
@@ -44,7 +43,6 @@ type Header =
       corner_vertices: Section;
     }
   | { type: "texture"; session: number; person: number; mime: string }
-  | { type: "part"; id: number; offset: number; size: number }
   | { type: "preview"; session: number; mime: string };
 
 const LENGTH_BYTES = 4;
@@ -64,7 +62,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
   const payload = new Payload(message, start);
   switch (header.type) {
     case "topology":
-      return { type: "topology", name: header.name, faces: payload.triangles(header.faces) };
+      return { type: "topology", name: header.name, faces: payload.indices(header.faces, 3) };
     case "texture_coordinates":
       return {
         type: "texture_coordinates",
@@ -89,8 +87,6 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
       const { session, person, mime } = header;
       return { type: "texture", session, person, picture: new Blob([payload.rest()], { type: mime }) };
     }
-    case "part":
-      return { type: "part", id: header.id, offset: header.offset, size: header.size, content: payload.rest() };
     case "preview": {
       const { session, mime } = header;
       return { type: "preview", session, picture: new Blob([payload.rest()], { type: mime }) };
@@ -109,14 +105,12 @@ function parse(text: string): Header {
 }
 
 function decodePerson(person: PersonHeader, payload: Payload): LivePerson {
-  const topology = person.topology ?? (person.faces ? payload.triangles(person.faces) : null);
-  if (topology === null) throw new ProtocolError("a person without triangles");
   return {
     id: person.id,
     origin: person.origin,
     scale: person.scale,
     vertices: payload.shorts(person.vertices.offset, 3 * person.vertices.count),
-    topology,
+    topology: person.topology,
     colours: person.colours ? payload.bytes(person.colours.offset, 3 * person.colours.count) : null,
   };
 }
@@ -129,10 +123,6 @@ class Payload {
   constructor(message: ArrayBuffer, start: number) {
     this.#message = message;
     this.#start = start;
-  }
-
-  triangles(section: Section): Indices {
-    return this.indices(section, 3);
   }
 
   /** @param each number of indices in an element. */

@@ -69,8 +69,8 @@ export interface LivePerson {
   scale: Vector;
   /** x, y, z interleaved. */
   vertices: Uint16Array;
-  /** The name of a topology that was sent before, or this frame's own triangles. */
-  topology: string | Indices;
+  /** The name of a topology that was sent before. */
+  topology: string;
   /** sRGB interleaved, in place of a texture; null if the person has a texture, or the colours of the last frame. */
   colours: Uint8Array | null;
 }
@@ -107,27 +107,15 @@ export interface Texture {
   picture: Blob;
 }
 
-/** A part of another message: `content` begins at byte `offset` of its `size` bytes. */
-export interface Part {
-  type: "part";
-  id: number;
-  offset: number;
-  size: number;
-  content: Uint8Array<ArrayBuffer>;
-}
-
 export interface Preview {
   type: "preview";
   session: number;
   picture: Blob;
 }
 
-export type BinaryMessage = Topology | TextureCoordinates | LiveFrame | Texture | Part | Preview;
+export type BinaryMessage = Topology | TextureCoordinates | LiveFrame | Texture | Preview;
 
-export type TextMessage =
-  | { type: "hello"; version: string }
-  | { type: "sessions"; sessions: SessionInfo[] }
-  | { type: "ended"; session: number };
+export type TextMessage = { type: "hello"; version: string } | { type: "sessions"; sessions: SessionInfo[] };
 
 /** GET /api/status. */
 export interface Status {

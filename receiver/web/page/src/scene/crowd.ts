@@ -1,11 +1,10 @@
 /** The people of a scene: who is shown, how they look, and how the camera that sees them was tilted. */
 
 import * as THREE from "three";
-import type { Indices, Vector } from "../protocol/messages.ts";
+import type { Vector } from "../protocol/messages.ts";
 import { GroundTilt } from "./ground-tilt.ts";
 import type { Look, Materials } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
-import type { Unwrapping } from "./unwrapping.ts";
 
 export class Crowd {
   /** Camera space, turned so that the ground is level. */
@@ -48,10 +47,6 @@ export class Crowd {
     for (const person of this.people) person.look = look;
   }
 
-  has(key: string): boolean {
-    return this.#people.has(key);
-  }
-
   /** The mesh of a person, made on first use. */
   person(key: string): PersonMesh {
     let person = this.#people.get(key);
@@ -72,11 +67,6 @@ export class Crowd {
       person.dispose();
       this.#people.delete(key);
     }
-  }
-
-  /** Lays people with these triangles out for textures. */
-  unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    for (const person of this.people) person.unwrap(faces, unwrapping);
   }
 
   isHidden(key: string): boolean {

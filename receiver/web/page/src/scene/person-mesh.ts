@@ -74,14 +74,6 @@ export class PersonMesh {
     this.#apply();
   }
 
-  /** Lays the last frame out for textures, if its triangles are these: another frame may be long in coming. */
-  unwrap(faces: Indices, unwrapping: Unwrapping): void {
-    if (faces !== this.#faces) return;
-    this.#layOut(this.#measured / 3, faces, unwrapping);
-    this.#upload(true);
-    this.#apply();
-  }
-
   /**
    * Shows a mesh of a file.
    *

@@ -12,7 +12,6 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.web.live.messages import (
     QuantisedMesh,
     frame_message,
-    part_message,
     texture_coordinates_message,
     texture_message,
     topology_message,
@@ -92,16 +91,10 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
     assert np.abs(decoded - coordinates.reshape(-1, 2)).max() < 1e-5
 
 
-def test_texture_is_carried_as_it_is_in_parts() -> None:
-    whole = texture_message(2, 5, b"\xff\xd8jpeg")
-    header, payload = read(whole)
+def test_texture_is_carried_as_it_is() -> None:
+    header, payload = read(texture_message(2, 5, b"\xff\xd8jpeg"))
     assert (header["session"], header["person"], header["mime"]) == (2, 5, "image/jpeg")
     assert payload == b"\xff\xd8jpeg"
-    parts = [read(part_message(9, offset, len(whole), whole[offset : offset + 20])) for offset in (0, 20)]
-    assert [header for header, _ in parts] == [
-        {"type": "part", "id": 9, "offset": offset, "size": len(whole)} for offset in (0, 20)
-    ]
-    assert b"".join(content for _, content in parts) == whole[:40]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
