@@ -6,7 +6,6 @@ before it, so all texels of a step are coded at once.  A mask that would take mo
 """
 
 import itertools
-from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Self
@@ -14,7 +13,7 @@ from typing import Self
 import constriction
 import numpy as np
 
-from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
+from common.arrays import BoolArray, Float64Array, IntArray
 from common.codec.range_coder import padded_words, shortest_stream
 from common.errors import MalformedPacket
 
@@ -35,8 +34,8 @@ _REACH = 3
 _CLASSES = 3
 CONTEXTS = 2 * _CLASSES << _NEIGHBOURS
 """Sets of neighbours that have a probability of their own: in two kinds of step, at three distances."""
-PROBABILITY_BITS = 16
-FREQUENCIES_FILE = Path(__file__).with_name("mask_frequencies.npz")
+_PROBABILITY_BITS = 16
+_FREQUENCIES_FILE = Path(__file__).with_name("mask_frequencies.npz")
 _FAMILY = constriction.stream.model.Bernoulli(perfect=False)
 
 
@@ -51,17 +50,17 @@ class MaskCodec:
     """
 
     def __init__(self, ones: IntArray) -> None:
-        if ones.shape != (CONTEXTS,) or ones.min() < 1 or ones.max() >= 1 << PROBABILITY_BITS:
+        if ones.shape != (CONTEXTS,) or ones.min() < 1 or ones.max() >= 1 << _PROBABILITY_BITS:
             raise ValueError(
-                f"the frequencies of a mask codec are {CONTEXTS} numbers in 1…{(1 << PROBABILITY_BITS) - 1}"
+                f"the frequencies of a mask codec are {CONTEXTS} numbers in 1…{(1 << _PROBABILITY_BITS) - 1}"
             )
-        self._probability: Float64Array = ones / float(1 << PROBABILITY_BITS)
+        self._probability: Float64Array = ones / float(1 << _PROBABILITY_BITS)
 
     @classmethod
     @cache
     def load(cls) -> Self:
-        """With the package's frequencies (`sender.train.atlases.mask_frequencies`), the same object at every call."""
-        with np.load(FREQUENCIES_FILE) as arrays:
+        """With the package's frequencies, the same object at every call."""
+        with np.load(_FREQUENCIES_FILE) as arrays:
             return cls(arrays["known"].astype(np.int64))
 
     def encode(self, mask: BoolArray) -> bytes:
@@ -135,10 +134,3 @@ class _Step:
 def _steps(size: int) -> tuple[_Step, ...]:
     halves = [_COARSEST >> level for level in range(1, _COARSEST.bit_length())]
     return tuple(_Step(size, half, centres=centres) for half in halves for centres in (True, False))
-
-
-def observed_contexts(mask: ByteArray | BoolArray) -> Iterator[tuple[IntArray, BoolArray]]:
-    """The context and the value of each texel of a mask (n, n), step by step; to fit the frequencies."""
-    known = mask.astype(np.bool_)
-    for step in _steps(len(known)):
-        yield step.contexts(known), known[step.rows, step.columns]

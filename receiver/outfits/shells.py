@@ -1,4 +1,4 @@
-"""The shells that outfits are cut from: displacements of the template at rest, made by `receiver.train.shells`.
+"""The shells that outfits are cut from: displacements of the template at rest.
 
 Shapes: V' vertices of the template.
 """
@@ -14,7 +14,7 @@ from common.arrays import FloatArray
 from common.errors import WeightsError
 
 SHELLS_FILE = Path(__file__).with_name("shells.npz")
-STEP_M = 1e-4
+_STEP_M = 1e-4
 """Unit of the stored displacements."""
 _COORDINATES = ("limb", "axes")
 
@@ -46,7 +46,7 @@ class Shells:
             with open(SHELLS_FILE, "rb") as file, np.load(file) as stored:
                 arrays = {name: stored[name].astype(np.float32) for name in stored.files}
             limb, axes = (arrays.pop(name) for name in _COORDINATES)
-            fields = {name: array * np.float32(STEP_M) for name, array in arrays.items()}
+            fields = {name: array * np.float32(_STEP_M) for name, array in arrays.items()}
             if limb.shape != (len(axes), 4) or any(field.shape != axes.shape for field in fields.values()):
                 raise ValueError(f"shapes {limb.shape}, {axes.shape}")
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

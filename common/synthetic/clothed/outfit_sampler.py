@@ -1,7 +1,4 @@
-"""Samples people in outfits of known kinds, without a pose: shapes, outfits, and what these make of the template."""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
+"""Samples shapes of people, and outfits of known kinds, without a pose."""
 
 import numpy as np
 
@@ -11,27 +8,14 @@ from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.clothed.binding import load_bindings
-from common.synthetic.clothed.displacement import ClothedTemplate, OutfitDisplacer
-from common.synthetic.dataset.split import Split, check_seed, identity_rows
+from common.synthetic.clothed.displacement import OutfitDisplacer
+from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.renderer.renderer import Renderer
 
 
-@dataclass(frozen=True, eq=False)
-class DressedPerson:
-    """A sampled person.
-
-    Args:
-        shape: (10,) coefficients.
-    """
-
-    shape: FloatArray
-    outfit: KindOutfit
-    clothed: ClothedTemplate
-
-
 class OutfitSampler:
-    """Samples people of a split.
+    """Samples shapes of a split, and outfits; has what displaces the template by them.
 
     Raises:
         RendererUnavailable: OpenGL is missing.
@@ -40,7 +24,6 @@ class OutfitSampler:
     def __init__(self, split: Split) -> None:
         model = BodyModel.load()
         renderer = Renderer(Canvas.from_model(model))
-        self._split = split
         self.wardrobe = Wardrobe.load(renderer.canvas)
         self._kinds = KindSampler(self.wardrobe)
         self._shapes = model.shape_table.numpy()
@@ -50,17 +33,6 @@ class OutfitSampler:
     def shapes(self, rng: np.random.Generator, count: int) -> FloatArray:
         """(count, 10) coefficients of people of the split."""
         return np.asarray(self._shapes[rng.choice(self._rows, count)], np.float32)
-
-    def people(self, seed: int, count: int) -> Iterator[DressedPerson]:
-        """`count` people; the same seed gives the same people.
-
-        Raises:
-            ValueError: the seed is outside the split's range.
-        """
-        rng = np.random.default_rng([check_seed(self._split, seed), 3])
-        for shape in self.shapes(rng, count):
-            outfit = self.outfit(rng)
-            yield DressedPerson(shape, outfit, self.displacer.displace(outfit, shape))
 
     def outfit(self, rng: np.random.Generator) -> KindOutfit:
         """Somebody's outfit."""

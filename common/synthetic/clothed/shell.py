@@ -14,8 +14,10 @@ from common.synthetic.renderer.mesh_buffers import LayerSurface
 from common.synthetic.renderer.renderer import Figure, Renderer, set_uniforms
 from common.synthetic.renderer.shaders import TRIANGLE_FRAGMENT, TRIANGLE_VERTEX
 
-MIN_EXPOSURE = 0.04
-"""Share of its pixels from all directions that an outer triangle shows at least; 0.5 on a convex surface."""
+# Directions, and pixels of an image, which are 6 mm each for a standing person.
+_DIRECTIONS, _SIDE = 32, 384
+# Share of its pixels from all directions that an outer triangle shows at least; 0.5 on a convex surface.
+_MIN_EXPOSURE = 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +49,16 @@ class Exposure:
 
 
 class ExposureMeter:
-    """Renders triangle meshes from directions that cover the sphere evenly.
+    """Renders triangle meshes from directions that cover the sphere evenly."""
 
-    Args:
-        side: pixels of an image; 384 are 6 mm each for a standing person.
-    """
-
-    def __init__(self, context: moderngl.Context, directions: int = 32, side: int = 384) -> None:
-        self._context, self._side = context, side
+    def __init__(self, context: moderngl.Context) -> None:
+        self._context = context
         with context:  # another renderer's context may be current
             self._program = context.program(vertex_shader=TRIANGLE_VERTEX, fragment_shader=TRIANGLE_FRAGMENT)
             self._target = context.framebuffer(
-                [context.texture((side, side), 1, dtype="u4")], context.depth_renderbuffer((side, side))
+                [context.texture((_SIDE, _SIDE), 1, dtype="u4")], context.depth_renderbuffer((_SIDE, _SIDE))
             )
-        self._rotations = _rotations(directions)
+        self._rotations = _rotations(_DIRECTIONS)
 
     def measure(self, vertices: FloatArray, faces: IntArray) -> Exposure:
         """The exposure of the triangles `faces` (F, 3) of `vertices` (N, 3), which hide each other from both sides."""
@@ -90,7 +88,7 @@ class ExposureMeter:
         corners = vertices[faces]
         areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
         # The mean of |cos| over the sphere is a half.
-        projected = areas * (self._side / (2 * radius)) ** 2 * len(self._rotations) / 2
+        projected = areas * (_SIDE / (2 * radius)) ** 2 * len(self._rotations) / 2
         sides = counts[2:].reshape(-1, 2).astype(np.float32)
         return Exposure(sides[:, 0], sides[:, 1], projected.astype(np.float32))
 
@@ -119,25 +117,19 @@ class Shell:
         vertices: (N, 3) metres; some belong to no triangle.
         faces: (F, 3) wound so that the visible side is the front.
         albedo: (N, 3) unlit sRGB colour, 0…1.
-        exposure: (N,) visible share of the pixels around each vertex, 0…1.
     """
 
     vertices: FloatArray
     faces: IntArray
     albedo: FloatArray
-    exposure: FloatArray
 
 
 class ShellMaker:
-    """Makes shells of figures.
+    """Makes shells of figures."""
 
-    Args:
-        meter: measures what is visible; by default one of its own.
-    """
-
-    def __init__(self, renderer: Renderer, meter: ExposureMeter | None = None) -> None:
+    def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
-        self._meter = meter or ExposureMeter(renderer.context)
+        self._meter = ExposureMeter(renderer.context)
 
     def make(self, figure: Figure) -> Shell:
         """The outer shell of a figure."""
@@ -147,10 +139,9 @@ class ShellMaker:
         exposure = self._meter.measure(vertices, faces)
         shares = exposure.of_vertices(faces, visible_pixels(exposure, two_sided), len(vertices))
         # A triangle of less than a pixel is missed by most directions; the mean over its vertices is not.
-        outer = shares[faces].mean(1) >= MIN_EXPOSURE
+        outer = shares[faces].mean(1) >= _MIN_EXPOSURE
         return Shell(
             vertices=vertices,
-            exposure=shares,
             faces=_outward(faces, exposure, two_sided)[outer],
             albedo=np.concatenate([layer.albedo for layer in layers]),
         )

@@ -1,4 +1,4 @@
-"""Atlases of rendered people are written once each; masks like those that frequencies were counted in are short."""
+"""Atlases of rendered people are written once each."""
 
 from pathlib import Path
 
@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import OutputError
-from common.texture.mask_codec import CONTEXTS, MaskCodec
 from sender.train.atlases import observed as observed_atlases
-from sender.train.atlases.mask_frequencies import main, mask_frequencies
 
 
 def test_people_are_known_in_part_and_files_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,16 +45,3 @@ def test_folder_that_cannot_be_written_and_counts_that_fill_no_file_are_refused(
         observed_atlases.write_observed_atlases(observed_atlases.parse([*out, "--count", "16"]))
     with pytest.raises(SystemExit):
         observed_atlases.parse([*out, "--count", "17"])
-
-
-def test_masks_like_those_of_the_fit_are_short() -> None:
-    row, column = np.mgrid[:512, :512]
-    known = np.hypot(row - 256, column - 256) < 200
-    mask = np.ascontiguousarray(known[:128, 128:256])
-    assert len(MaskCodec(mask_frequencies([known])).encode(mask)) < 60
-
-
-def test_frequencies_of_rendered_people_are_written(tmp_path: Path) -> None:
-    assert main(["--count", "1", "--out", str(tmp_path / "fitted.npz")]) == 0
-    with np.load(tmp_path / "fitted.npz") as arrays:
-        assert arrays["known"].shape == (CONTEXTS,) and len(np.unique(arrays["known"])) > 10

@@ -1,7 +1,6 @@
-"""Garments: reading MakeHuman's files, packing, fitting to body shapes, posing and rendering."""
+"""Garments: fitting to body shapes, posing and rendering."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,75 +10,13 @@ from scipy.spatial import cKDTree
 from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import SourceError
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.garment import Garment, PosedSkeleton
-from common.synthetic.assets.garment_files import Kind, pack, read_pattern, unpack
+from common.synthetic.assets.garment_files import Kind
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.renderer.renderer import Figure, View, WornGarment
 from common.synthetic.scene.scene import SceneMaker, scene_maker
-
-MHCLO = """# a comment
-basemesh hm08
-name cap
-obj_file cap.obj
-x_scale 10 20 2.0
-y_scale 30 40 3.0
-z_scale 50 60 4.0
-verts 0
-material cap.mhmat
-  1 2 3 0.5 0.25 0.25 0.1 0.2 0.3
-  7
-  4 5 6 1.2 -0.1 -0.1 0.0 -0.1 0.0
-  8 9 10 0.3 0.3 0.4 0.0 0.0 0.1
-
-delete_verts
-3 5 - 7
-9
-"""
-OBJ = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1 4/1\n"
-
-
-@pytest.fixture
-def cap(tmp_path: Path) -> Path:
-    folder = tmp_path / "clothes" / "fedora_of_mine"
-    folder.mkdir(parents=True)
-    (folder / "cap.obj").write_text(OBJ)
-    (folder / "cap.mhclo").write_text(MHCLO)
-    return folder / "cap.mhclo"
-
-
-def test_read_pattern(cap: Path) -> None:
-    pattern = read_pattern(cap)
-    assert (pattern.name, pattern.kind) == ("cap", Kind.HAT)
-    np.testing.assert_array_equal(pattern.corners, [[1, 2, 3], [7, 7, 7], [4, 5, 6], [8, 9, 10]])
-    np.testing.assert_allclose(pattern.barycentric[1], [1, 0, 0])
-    np.testing.assert_allclose(pattern.offset[0], [0.1, -0.2, -0.3], err_msg="from MakeHuman's axes to a camera's")
-    np.testing.assert_array_equal(pattern.scale_pairs, [[10, 20], [30, 40], [50, 60]])
-    np.testing.assert_array_equal(pattern.faces, [[0, 1, 2], [0, 2, 3]])
-    np.testing.assert_array_equal(pattern.hidden, [3, 5, 6, 7, 9])
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [("obj_file cap.obj", "obj_file hat.obj", "hat.obj"), ("  7\n", "", "binds 3"), ("verts 0", "words 0", "no bound")],
-)
-def test_read_pattern_of_a_malformed_file_is_an_error(cap: Path, old: str, new: str, message: str) -> None:
-    cap.write_text(MHCLO.replace(old, new, 1))
-    with pytest.raises(SourceError, match=message):
-        read_pattern(cap)
-
-
-def test_packing_is_accurate_to_a_tenth_of_a_millimetre(cap: Path, tmp_path: Path) -> None:
-    pattern = read_pattern(cap)
-    pack([pattern], tmp_path / "one.npz")
-    (again,) = unpack(tmp_path / "one.npz")
-    assert (again.name, again.kind) == (pattern.name, pattern.kind)
-    for name in ("corners", "faces", "hidden", "scale_pairs", "scale_lengths"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(pattern, name))
-    np.testing.assert_allclose(again.offset, pattern.offset, atol=1e-3)
-    np.testing.assert_allclose(again.barycentric.sum(1), 1, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
