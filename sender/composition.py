@@ -221,7 +221,7 @@ def _delivery(
         pacer=rate,
         report=Reporter(rate, metrics, stills=source.stills, interval_s=config.pause_factor).due,
         transport=opened.transport,
-        probes=rate.needs_capacity,
+        probes=rate.follows_capacity,
         traffic=traffic,
     )
     delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)

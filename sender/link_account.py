@@ -38,7 +38,7 @@ class LinkAccount(LinkObserver):
     def failed_over(self) -> None:
         self._metrics.failed_over()
 
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
         self.payload_bytes += len(encoded.payload)
         self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
         self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})

@@ -41,7 +41,7 @@ class RatedEncoder:
 
     def _rho(self, frame: LabelFrame) -> tuple[Mapping[str, float], Mapping[int, Mapping[str, float]]]:
         """ρ by group, for the most prominent person and by identity; with equal weights in a frame without people."""
-        if not self._rate.allocates_bits:
+        if not self._rate.follows_capacity:
             weights = self._importance.weights(frame.people[0]) if frame.people else dict.fromkeys(GROUP_NAMES, 1.0)
             return self._rate.rho(weights), {}
         by_person = {

@@ -45,7 +45,7 @@ class SenderStatus(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self._connected = False
 
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
         with self._lock:
             self._payload.add(len(encoded.payload), self._clock.monotonic())
             self._people = len(frame.people)

@@ -30,12 +30,10 @@ class Capacity:
         bps: bits per second; None before anything was measured.
         measured: the link was seen full, so `bps` is its capacity. Otherwise the sender never filled it, and `bps` is
             the rate delivered: a lower bound that must not throttle anything.
-        queue_ms: queueing delay of the last frame, above the minimum one-way delay.
     """
 
     bps: float | None
     measured: bool
-    queue_ms: float
 
 
 class CapacityEstimator:
@@ -53,7 +51,6 @@ class CapacityEstimator:
         self._lower_bound = WindowedExtreme(_WINDOW_MS, largest=True)
         self._frame_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
-        self._last_queue_ms = 0.0
         self._last_rtt_ms = 0.0
         self._one_way_ms: tuple[float, float] | None = None
 
@@ -63,12 +60,12 @@ class CapacityEstimator:
         if self._clock_was_stepped(sample):
             self._frame_delay_ms.clear()
             self._recent.clear()
-        self._last_queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
+        queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
         if sample.arrival_spacing_ms is None or sample.sent_spacing_ms is None:
             # A new stream: frames before and after the gap are unrelated.
             self._recent.clear()
             return self.at(now_ms)
-        queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and self._last_queue_ms > _QUEUE_MS
+        queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and queue_ms > _QUEUE_MS
         self._recent.append(_Arrival(sample.wire_bytes * 8, sample.arrival_spacing_ms, queued))
         if self._standing_queue():
             self._cut(self._delivered_bps(), now_ms)
@@ -85,10 +82,10 @@ class CapacityEstimator:
         return self.at(now_ms)
 
     def at(self, now_ms: float) -> Capacity:
-        measured_bps, lower_bps = self._median_bps(now_ms), self._lower_bound.at(now_ms)
+        measured_bps = self._median_bps(now_ms)
         if measured_bps is not None:
-            return Capacity(measured_bps, True, self._last_queue_ms)
-        return Capacity(lower_bps, False, self._last_queue_ms)
+            return Capacity(measured_bps, True)
+        return Capacity(self._lower_bound.at(now_ms), False)
 
     def lower_quartile_bps(self, now_ms: float) -> float | None:
         """Lower quartile of the measurements of the last second; the estimate if there were none."""

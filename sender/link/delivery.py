@@ -186,14 +186,14 @@ class FrameDelivery:
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
         frame = await self._next_frame()
-        encoded, again = self._session.encode(frame)
+        encoded = self._session.encode(frame)
         now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
         held_back = self.window.held_back
         self.window.sent(InFlight(frame, now_s, sent_ns, message_bytes, spacing_ms, held_back))
-        self._observer.sent(frame, encoded, again=again)
+        self._observer.sent(frame, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
         may_wait = self._delayed_acknowledgement.may_wait(
@@ -342,7 +342,6 @@ class FrameDelivery:
         ahead = self._ahead.pop(frame.sequence, ())
         if fate is Fate.SUPERSEDED:
             self._inherited += ahead
-        self._session.finish(frame)
         self._observer.ended(frame, fate)
 
     def _sent_spacing_ms(self, in_flight: InFlight) -> float | None:

@@ -33,8 +33,8 @@ class LinkObserver:
     def failed_over(self) -> None:
         """A handshake succeeded with another receiver than the last one."""
 
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        """A frame was encoded and is about to be sent; `again` if it was sent before."""
+    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
+        """A frame was encoded and is about to be sent, perhaps again."""
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         """A frame was acknowledged, which measured the link."""

@@ -49,7 +49,6 @@ class SenderSession:
         self._hello = hello
         self._encoder = encoder
         self._reference: int | None = None
-        self._encoded_before: set[int] = set()
         self._next_unsent = 0
         self.window = SendWindow(window, live=hello.live)
 
@@ -68,17 +67,10 @@ class SenderSession:
         oldest = self.window.oldest_unacknowledged
         return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
 
-    def encode(self, frame: LabelFrame) -> tuple[Payload, bool]:
-        """Encodes a frame that leaves now.
-
-        Returns:
-            The packet, and whether the frame was encoded before.
-        """
-        encoded = self._encoder.encode(frame)
-        again = frame.sequence in self._encoded_before
-        self._encoded_before.add(frame.sequence)
+    def encode(self, frame: LabelFrame) -> Payload:
+        """Encodes a frame that leaves now."""
         self._next_unsent = max(self._next_unsent, frame.sequence + 1)
-        return encoded, again
+        return self._encoder.encode(frame)
 
     def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:
         """Removes an acknowledged frame from the window; None if it was not in flight.
@@ -101,10 +93,6 @@ class SenderSession:
         """
         self._encoder.reset()
         return self.window.rejected(sequence)
-
-    def finish(self, frame: LabelFrame) -> None:
-        """Forgets a frame that will not be sent again."""
-        self._encoded_before.discard(frame.sequence)
 
     def begin(self, welcome: Welcome) -> None:
         """Handles the first Welcome.

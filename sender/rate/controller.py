@@ -11,10 +11,8 @@ from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
-from sender.congestion.windowed_extreme import WindowedExtreme
 from sender.rate.policy import HEADROOM, MAX_F, BudgetController, RateConfig, link_stress, rho_by_group
 
-_MIN_RTT_WINDOW_MS = 10_000.0
 _FRAME_RATE_WINDOW_MS = 2000.0
 _SIZE_SMOOTHING = 0.8
 _INITIAL_F = 0.5
@@ -27,13 +25,11 @@ class RateState:
     Args:
         bandwidth_bps: B(t) (15); None before it was measured.
         delay_ms: D(t) (16); None before the first acknowledgement.
-        min_rtt_ms: the minimum round trip of the last 10 s; None before the first acknowledgement.
         capacity: drives f under `--policy capacity`.
     """
 
     bandwidth_bps: float | None
     delay_ms: float | None
-    min_rtt_ms: float | None
     capacity: Capacity
     f: float
 
@@ -59,10 +55,8 @@ class RateController:
         self._offered_ms: deque[float] = deque()
         self._bandwidth = PaperBandwidth()
         self._delay = PaperDelay()
-        self._min_rtt = WindowedExtreme(_MIN_RTT_WINDOW_MS)
-        self._min_rtt_ms: float | None = None
         self._capacity_estimator = CapacityEstimator()
-        self._capacity = Capacity(None, False, 0.0)
+        self._capacity = Capacity(None, False)
         self._budget = BudgetController(_INITIAL_F)
         self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
@@ -87,7 +81,6 @@ class RateController:
         self._pacer.acknowledged(sample, now_ms)
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
-        self._min_rtt_ms = self._min_rtt.update(sample.round_trip_time_ms, now_ms)
         self._capacity = self._capacity_estimator.update(sample, now_ms)
         old_bytes = sample.wire_bytes if self._wire_bytes is None else self._wire_bytes
         self._wire_bytes = _SIZE_SMOOTHING * old_bytes + (1 - _SIZE_SMOOTHING) * sample.wire_bytes
@@ -98,13 +91,8 @@ class RateController:
         return rho_by_group(importance, self._f())
 
     @property
-    def needs_capacity(self) -> bool:
-        """Whether the policy depends on the capacity, which is then worth measuring."""
-        return self._config.policy == "capacity"
-
-    @property
-    def allocates_bits(self) -> bool:
-        """Whether the policy allocates bits (`allocate`); the others set ρ by equation (17) (`rho`)."""
+    def follows_capacity(self) -> bool:
+        """Whether the policy measures the capacity and allocates bits (`allocate`); others set ρ by (17) (`rho`)."""
         return self._config.policy == "capacity"
 
     def allocate(self, weights: Mapping[str, float], uncertainty_mm: Mapping[str, float]) -> dict[str, float]:
@@ -126,7 +114,7 @@ class RateController:
         Args:
             blob_bytes: size of the blob that is next or in transfer.
         """
-        if self._config.policy != "capacity":
+        if not self.follows_capacity:
             return int((1 - min(self._f(), 1.0)) * blob_bytes)
         lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
@@ -137,9 +125,7 @@ class RateController:
 
     @property
     def state(self) -> RateState:
-        return RateState(
-            self._bandwidth.bandwidth_bps, self._delay.delay_ms, self._min_rtt_ms, self._capacity, self._f()
-        )
+        return RateState(self._bandwidth.bandwidth_bps, self._delay.delay_ms, self._capacity, self._f())
 
     def _f(self) -> float:
         if self._config.policy == "fixed":

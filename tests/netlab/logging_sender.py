@@ -45,7 +45,7 @@ class Log(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self.write("disconnected", reason=reason)
 
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
+    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
         self.write("sent", seq=frame.sequence)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:

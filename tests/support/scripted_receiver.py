@@ -35,7 +35,7 @@ WELCOME = Welcome(True, MODEL, window=2)
 class RecordingObserver(LinkObserver):
     def __init__(self) -> None:
         self.fates: list[tuple[int, Fate]] = []
-        self.sent_frames: list[tuple[int, bool]] = []
+        self.sent_frames: list[int] = []
         self.samples: list[LinkSample] = []
         self.losses: list[str] = []
         self.connections = 0
@@ -47,8 +47,8 @@ class RecordingObserver(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self.losses.append(reason)
 
-    def sent(self, frame: LabelFrame, encoded: Payload, *, again: bool) -> None:
-        self.sent_frames.append((frame.sequence, again))
+    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
+        self.sent_frames.append(frame.sequence)
 
     def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
         self.samples.append(sample)

@@ -40,7 +40,6 @@ def test_capacity_policy_after_a_collapse_fits_the_link() -> None:
     sizes = _stream(rate, link, 150 * 33.0, 200)
     assert rate.state.capacity.measured
     assert sum(sizes[-60:]) / 60 * 8 / 0.033 < 120e3
-    assert rate.state.capacity.queue_ms < 40.0
 
 
 def test_paper_policy_takes_a_thin_stream_for_a_thin_link() -> None:
