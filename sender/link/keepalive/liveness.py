@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from common.wire.stream import StreamBroken
-from sender.link.transport.happy_eyeballs import Closable
+from sender.link.transport.handshake import Closable
 from sender.link.transport.standby_connection import StandbyConnection
 
 T = TypeVar("T", bound=Closable)

@@ -9,11 +9,15 @@ from common.wire.convert import Hello, Welcome, decode_server, encode_client
 from common.wire.stream import MessageStream, StreamBroken
 
 
-class ClientStream(MessageStream, Protocol):
-    """A `MessageStream` that its owner can end."""
+class Closable(Protocol):
+    """A connection that its owner can end."""
 
     async def close(self) -> None:
-        """Ends the stream in any state."""
+        """Ends it in any state."""
+
+
+class ClientStream(MessageStream, Closable, Protocol):
+    """A `MessageStream` that its owner can end."""
 
 
 class StreamOpener(Protocol):
@@ -23,7 +27,7 @@ class StreamOpener(Protocol):
         """Opens a stream over an established connection, as soon as the peer's network is reachable.
 
         Raises:
-            StreamBroken: the peer's machine refuses the connection.
+            StreamBroken: the peer's machine refuses the connection, or its name is not known.
         """
 
     async def diagnose(self, peer: Address) -> str | None:

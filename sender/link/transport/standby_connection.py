@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from sender.link.transport.happy_eyeballs import Closable
+from sender.link.transport.handshake import Closable
 
 T = TypeVar("T", bound=Closable)
 

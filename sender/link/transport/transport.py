@@ -1,7 +1,6 @@
 """Opens gRPC streams as the security configuration demands."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -15,22 +14,23 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import StreamBroken
 from sender.link.transport.diagnosis import diagnose_clear, diagnose_encrypted
 from sender.link.transport.grpc_stream import OPTIONS, GrpcClientStream
-from sender.link.transport.happy_eyeballs import happy_eyeballs
 from sender.link.transport.security import CredentialFiles, Credentials, SecurityConfig
 
 # TCP retransmits a lost SYN after a second; a new connection sends one at once.
 _PROBE_INTERVAL_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 _LINGER_RESET = struct.pack("ii", 1, 0)
-# How long an attempt may take before another one is started beside it: the first, while it is unknown whether the
-# network is up; later ones, started because a probe was answered; and any, while probes are not answered.
-_FIRST_ATTEMPT_S, _LATER_ATTEMPT_S, _UNREACHABLE_ATTEMPT_S = 0.2, 0.5, 10.0
-_CONNECT_TIMEOUT_S = 20.0
+# Of the connection and its TLS handshake, on a thin link too, once the peer has answered a probe.
+_CONNECT_TIMEOUT_S = 10.0
 _NETWORK_DOWN = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 async def reachability_probe(peer: Address) -> None:
-    """Returns as soon as the peer's machine answers, with or without a server on the port."""
+    """Returns as soon as the peer's machine answers, with or without a server on the port.
+
+    Raises:
+        StreamBroken: the peer's name is not known.
+    """
     loop = asyncio.get_running_loop()
     probes: set[asyncio.Task[bool]] = set()
     try:
@@ -55,6 +55,8 @@ async def _answers(peer: Address) -> bool:
             _, writer = await asyncio.open_connection(peer.host, peer.port)
     except ConnectionRefusedError:
         return True
+    except socket.gaierror as error:
+        raise StreamBroken("UNAVAILABLE", error.strerror or str(error)) from error
     except (OSError, TimeoutError):
         return False
     # A reset is one packet; an orderly end would take several on a network that has just recovered.
@@ -102,28 +104,17 @@ class Transport:
     async def reach(self, peer: Address) -> GrpcClientStream:
         """Opens a stream over an established connection, as soon as the peer's network is reachable.
 
-        A connection whose SYN was lost retransmits it late and starts with a small window. So another attempt is
-        started as soon as the peer answers a reachability probe, and the first connection established is used.
+        A connection whose SYN was lost retransmits it late and starts with a small window. So none is opened before
+        the peer has answered a reachability probe.
 
         Raises:
-            StreamBroken: the peer's machine refuses the connection.
+            StreamBroken: the peer's machine refuses the connection, or its name is not known.
         """
-        wait_s = _FIRST_ATTEMPT_S
-
-        async def attempt() -> GrpcClientStream | None:
+        while True:
+            await reachability_probe(peer)
             stream = await self.open(peer)
-            return stream if await _connects(stream) else None
-
-        async def next_start() -> None:
-            nonlocal wait_s
-            await asyncio.sleep(wait_s)
-            wait_s = 0.0
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_UNREACHABLE_ATTEMPT_S):
-                    await reachability_probe(peer)
-                wait_s = _LATER_ATTEMPT_S
-
-        return await happy_eyeballs(attempt, next_start)
+            if await _connects(stream):
+                return stream
 
     async def diagnose(self, peer: Address) -> str | None:
         """Finds out why there is no stream to a peer that accepts connections.

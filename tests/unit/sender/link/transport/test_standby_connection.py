@@ -7,7 +7,14 @@ import pytest
 from common.wire.stream import StreamBroken
 from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import settle
-from tests.unit.sender.link.transport.test_happy_eyeballs import FakeConnection
+
+
+class FakeConnection:
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 class Network:
