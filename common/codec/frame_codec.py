@@ -278,11 +278,11 @@ class FrameCodec:
     def snapshot(self) -> bytes:
         """What decoding the packets after the last one depends on, for `restore`."""
         frames = [state for number, state in self._received.items() if number >= self._needed_from]
-        return encode_snapshot(frames, self._shown, self._tables)
+        return encode_snapshot(frames, self._shown)
 
     def restore(self, snapshot: bytes) -> None:
         """Goes on where the decoder of a `snapshot` was; raises MalformedPacket for bytes that are none."""
-        frames, self._shown = decode_snapshot(snapshot, self._tables)
+        frames, self._shown = decode_snapshot(snapshot)
         for state in frames:
             self._remember(self._received, state)
         self._needed_from = min((state.sequence for state in frames), default=0)

@@ -8,7 +8,7 @@ Numbers are little-endian.  The time is that at which the block's first frame wa
 epoch.  The CRC-32 covers the rest of the block.  Packets are opaque: the facts name the codec version and the networks
 that decode them.  A block of frames covers about a second.  Each blob has its own block.
 
-About every ten seconds a block is an *entry point*, where decoding can begin: its first frame is a key frame, or it
+About every twenty seconds a block is an *entry point*, where decoding can begin: its first frame is a key frame, or it
 contains the codec's states that its frames and later ones are predicted from.
 
 Blocks are appended whole.  A file whose writer was killed is readable up to its last whole block.

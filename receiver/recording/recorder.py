@@ -1,6 +1,6 @@
 """Records sessions (`--record`): the packets that were decoded, in order, and the blobs between them.
 
-The packets of a live stream are predicted from earlier ones for as long as it lasts. About every ten seconds the
+The packets of a live stream are predicted from earlier ones for as long as it lasts. About every twenty seconds the
 decoder's state is recorded too: a replay can begin there.
 """
 
@@ -23,7 +23,7 @@ from receiver.recording.config import RecordConfig
 
 logger = logging.getLogger(__name__)
 
-_ENTRY_EVERY_US = 10_000_000
+_ENTRY_EVERY_US = 20_000_000
 # Bounds what is remembered where times of capture do not advance.
 _MAX_FRAMES_PER_ENTRY = 3000
 

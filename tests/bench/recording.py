@@ -3,7 +3,7 @@
     python -m tests.bench.recording
 
 The file is that of a receiver at 30 frames a second with one to three people in turn: real packets of synthetic motion,
-of which 20 seconds for each number of people repeat. Every check fails the bench.
+of which 40 seconds for each number of people repeat. Every check fails the bench.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from tests.bench import report
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 from tests.support.recordings import BEGAN_US, FACTS, FRAME_US
 
-CHUNK_FRAMES, ENTRY_EVERY, LAG = 600, 300, 2
+CHUNK_FRAMES, ENTRY_EVERY, LAG = 1200, 600, 2
 SEEKS = 20
 
 
 def chunk(people: int) -> list[Record]:
-    """Twenty seconds of packets, acknowledged two frames late, with the state of an entry point in the middle."""
+    """Forty seconds of packets, acknowledged two frames late, with the state of an entry point in the middle."""
     encoder, decoder, records = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH), list[Record]()
     for frame in clip(CHUNK_FRAMES, seed=people, people=people):
         encoder.acknowledge(frame.sequence - LAG)

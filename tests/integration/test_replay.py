@@ -40,12 +40,12 @@ FRAMES = 8
 
 @pytest.fixture(scope="module")
 def frames() -> list[LabelFrame]:
-    """What the sender makes of the demo clip's first frames, three seconds apart for the clock of a recording."""
+    """What the sender makes of the demo clip's first frames, six seconds apart for the clock of a recording."""
     sender = FrameSender()
     with open_source(CaptureConfig("demo")) as source:
         labels = [sender.label(frame) for frame in itertools.islice(source, FRAMES)]
     return [
-        LabelFrame(each.sequence, each.source, 1_800_000_000.0 + 3 * each.sequence, each.camera, each.people)
+        LabelFrame(each.sequence, each.source, 1_800_000_000.0 + 6 * each.sequence, each.camera, each.people)
         for each in labels
     ]
 
@@ -110,5 +110,5 @@ async def test_replay_publishes_the_live_meshes_bit_for_bit(tmp_path: Path, fram
     await replay(tmp_path / "again", ReplayConfig(tmp_path / "talk.bw", speed="max"))
     assert meshes(tmp_path / "again") == live
     # From the state at the entry point of frame 4, with the blobs before it.
-    await replay(tmp_path / "late", ReplayConfig(tmp_path / "talk.bw", speed="max", from_="15"))
+    await replay(tmp_path / "late", ReplayConfig(tmp_path / "talk.bw", speed="max", from_="30"))
     assert meshes(tmp_path / "late") == {name: live[name] for name in live if int(name[:6]) >= 5}

@@ -25,7 +25,6 @@ from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.packet import CHECK_SIZE
 from common.codec.snapshot import decode_snapshot
-from common.codec.tables import load
 from common.errors import RecordingError, WireError
 from common.frames import check_frame
 from common.recording.block import BlockKind, encode_block
@@ -68,7 +67,7 @@ def targets() -> Mapping[str, Target]:
 
     return {
         "content": Target(lambda: (packet[:-CHECK_SIZE] for packet in packets), content),
-        "snapshot": Target(lambda: iter([decoder.snapshot()]), lambda data: decode_snapshot(data, load())),
+        "snapshot": Target(lambda: iter([decoder.snapshot()]), decode_snapshot),
         "recording": Target(lambda: iter([_recording(packets)]), _read),
         "records": Target(lambda: iter([encode_records(_records(packets))]), decode_records),
         "tile": Target(_tiles, lambda data: atlas_tiles.decode(atlas_tiles.TILES[0], data)),
