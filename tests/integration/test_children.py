@@ -233,13 +233,6 @@ async def test_frames_of_a_browser_camera_reach_the_pipeline(bench: Bench) -> No
     assert state.frames == 2 and state.owner is not None and state.owner.subject == "token:browser-camera"
 
 
-async def test_newer_frame_replaces_one_that_waits(bench: Bench) -> None:
-    async with bench.cameras().open() as camera:
-        pushed = [asyncio.create_task(camera.push(picture(1, width=20 + number))) for number in range(4)]
-        taken = await asyncio.gather(*pushed)
-    assert taken == [True, False, False, True]
-
-
 async def test_camera_whose_process_dies_has_to_begin_again(bench: Bench) -> None:
     async with bench.cameras().open() as camera:
         with pytest.raises(Refused, match="begin again"):

@@ -52,8 +52,6 @@ class ChildCamera:
         )
         self._lines = RepeatedLines(logger)
         self._connection: PictureSocket | None = None
-        self._sending = asyncio.Lock()
-        self._pushed = 0
         self._ended = False
 
     async def start(self) -> None:
@@ -63,29 +61,21 @@ class ChildCamera:
         self._connection = await PictureSocket.connect(self._child.socket_path)
 
     async def push(self, jpeg: bytes) -> bool:
-        """Gives the newest frame to the process; a frame that still waits is dropped for it.
+        """Gives the newest frame to the process, in which it replaces one that waits; one at a time.
 
         Returns:
-            Whether the process took the frame; otherwise a newer one came first, or it is no readable picture.
+            Whether the process took the frame: otherwise it is no readable picture.
 
         Raises:
             Refused: 503 the process has ended; the browser has to begin again.
         """
-        self._pushed += 1
-        number = self._pushed
-        async with self._sending:
-            if number != self._pushed:
-                return False
-            try:
-                return await self._taken(jpeg)
-            except ChildEnded as error:
-                self._ended = True
-                raise Refused(503, "the process of this camera has ended: begin again") from error
-
-    async def _taken(self, jpeg: bytes) -> bool:
-        if self._ended or self._connection is None:
-            raise ChildEnded("the sender process has ended")
-        answer = await self._connection.send(PictureHeader(CAMERA_NAME), jpeg)
+        try:
+            if self._ended or self._connection is None:
+                raise ChildEnded("the sender process has ended")
+            answer = await self._connection.send(PictureHeader(CAMERA_NAME), jpeg)
+        except ChildEnded as error:
+            self._ended = True
+            raise Refused(503, "the process of this camera has ended: begin again") from error
         if isinstance(answer, PictureRefused):
             text = f"a frame of a browser's camera was refused: {answer.reason}"
             self._lines.write(logging.INFO, "refused", text)

@@ -1,4 +1,4 @@
-"""The route that takes cameras of browsers: JPEGs in, an acknowledgement for each out, latest wins."""
+"""The route that takes cameras of browsers: JPEGs in, an acknowledgement for each out."""
 
 import asyncio
 import io
@@ -19,8 +19,8 @@ from receiver.web.refused import Refused
 # A browser that sends nothing for so long has gone or sleeps; its sender process is wanted by others.
 _IDLE_S = 30.0
 _GOING_AWAY = 1001
-# The page sends 640 × 480. The time between two frames leaves the event loop to others.
-_MOST_PIXELS, _FRAME_S, _MOST_PUSHED = 4_000_000, 0.01, 4
+# The page sends 640 × 480.
+_MOST_PIXELS = 4_000_000
 
 
 def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
@@ -53,8 +53,8 @@ class CameraSocket:
     """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer send).
 
     A frame is acknowledged, `{"type": "ack", "frame": n, "taken": …}` with n counted from 1, when the sender process
-    has taken it or when a newer one has replaced it; a browser that waits for that sends as fast as the process takes.
-    One that does not wait, or does not read, is read more slowly than it sends.
+    has it, in which it replaces one that waits. The next one is read then: a browser that does not wait, or does not
+    read, is read more slowly than it sends.
     """
 
     def __init__(
@@ -63,38 +63,23 @@ class CameraSocket:
         self._websocket = websocket
         self._camera = camera
         self._signed_out = signed_out
-        self._pushing: set[asyncio.Task[None]] = set()
-        self._failure: Refused | None = None
 
     async def serve(self) -> None:
-        """Takes frames until the browser leaves, sends something else, falls silent, or loses its place or rights.
-
-        Raises:
-            Refused: the sender process has ended.
-        """
+        """Takes frames until the sender process ends, or the browser leaves, errs, falls silent, or loses its place."""
         displaced, option = self._camera.displaced, "--browser-cameras"
-        try:
+        with suppress(WebSocketDisconnect):
             await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out, displaced, option)
-        finally:
-            for task in self._pushing:
-                task.cancel()
-            await asyncio.gather(*self._pushing, return_exceptions=True)
 
     async def _take_frames(self) -> None:
         number = 0
-        while self._failure is None:
-            jpeg = await self._next_picture()
-            if jpeg is None:
-                return
+        while (jpeg := await self._next_picture()) is not None:
             number += 1
-            task = asyncio.create_task(self._push(number, jpeg), name="browser camera frame")
-            self._pushing.add(task)
-            task.add_done_callback(self._pushing.discard)
-            # Lets the frame take the place of one that waits before the next message is read.
-            await asyncio.sleep(_FRAME_S)
-            while len(self._pushing) > _MOST_PUSHED:
-                await asyncio.wait(self._pushing, return_when=asyncio.FIRST_COMPLETED)
-        raise self._failure
+            try:
+                taken = await self._camera.push(jpeg)
+            except Refused as error:
+                await close(self._websocket, _GOING_AWAY, str(error))
+                return
+            await self._websocket.send_json({"type": "ack", "frame": number, "taken": taken})
 
     async def _next_picture(self) -> bytes | None:
         """The next message; None when the camera ends."""
@@ -115,16 +100,6 @@ class CameraSocket:
             await close(self._websocket, POLICY_VIOLATION, reason)
             return None
         return jpeg
-
-    async def _push(self, number: int, jpeg: bytes) -> None:
-        try:
-            taken = await self._camera.push(jpeg)
-        except Refused as error:
-            self._failure = error
-            await close(self._websocket, _GOING_AWAY, str(error))
-            return
-        with suppress(RuntimeError, WebSocketDisconnect):
-            await self._websocket.send_json({"type": "ack", "frame": number, "taken": taken})
 
 
 def _is_of_a_camera(jpeg: bytes) -> bool:

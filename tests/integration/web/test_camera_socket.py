@@ -102,9 +102,9 @@ async def test_browser_that_does_not_wait_is_read_slowly(tmp_path: Path) -> None
     cameras.gate.clear()
     async with served(tmp_path, cameras=cameras) as page, page.camera(max_queue=None) as browser:
         flood = asyncio.create_task(_flood(browser, 200))
-        await until(lambda: cameras.pushed > 4)
-        await asyncio.sleep(0.5)
-        assert cameras.pushed <= 6, "as many frames are kept as the browser sends"
+        await until(lambda: cameras.pushed > 0)
+        await asyncio.sleep(0.2)
+        assert cameras.pushed == 1, "frames are kept here"
         cameras.gate.set()
         await flood
         await until(lambda: cameras.pushed == 200)
