@@ -29,7 +29,7 @@ class Problem(BaseModel):
 _MEANINGS = {
     400: "The request cannot be read.",
     401: "Not signed in, or the password or token is wrong.",
-    403: "Not allowed; with a cookie, the CSRF token is missing or wrong.",
+    403: "Not allowed.",
     404: "There is none, or it belongs to somebody else.",
     408: "The body came too slowly.",
     409: "It conflicts with what there is.",

@@ -44,7 +44,6 @@ class StatusShown(BaseModel):
     limits: LimitsShown
     senders: SenderHint | None
     account: str | None
-    csrf: str | None
 
 
 def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRouter:
@@ -67,7 +66,6 @@ def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRou
             ),
             senders=senders if watches else None,
             account=identity.account.name if identity else None,
-            csrf=identity.csrf if identity else None,
         )
 
     return router

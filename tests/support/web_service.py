@@ -105,11 +105,10 @@ class Site:
         return self.clients[-1]
 
     async def visitor(self, name: str, host: str = "127.0.0.1") -> httpx.AsyncClient:
-        """A browser that has signed up, and sends its CSRF token."""
+        """A browser that has signed up."""
         client = self.client(host)
         answer = await client.post("/api/accounts", json={"name": name, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
-        client.headers["X-CSRF-Token"] = answer.json()["csrf"]
         return client
 
 

@@ -50,14 +50,9 @@ class LabelGiven(Given):
 
 
 class AccountShown(BaseModel):
-    """Who is signed in now.
-
-    Args:
-        csrf: for the header X-CSRF-Token.
-    """
+    """Who is signed in now."""
 
     account: str
-    csrf: str
 
 
 class AccountUse(BaseModel):
@@ -190,7 +185,7 @@ def remembered(request: Request, response: Response, signed_in: Identity) -> Acc
     """The answer to somebody who has signed in, with the cookie."""
     remember(request, response, signed_in.session or "")
     response.headers["Cache-Control"] = "no-store"
-    return AccountShown(account=signed_in.account.name, csrf=signed_in.csrf or "")
+    return AccountShown(account=signed_in.account.name)
 
 
 def client_address(request: Request) -> str:

@@ -2,18 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Response, Security
+from fastapi import Depends, Request, Response, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 from starlette.requests import HTTPConnection
 
-from receiver.web.accounts import secrets
 from receiver.web.accounts.service import AccountService, Identity
 from receiver.web.accounts.store import SESSION_MOST_S
-from receiver.web.guards import SAFE_METHODS, is_encrypted
+from receiver.web.guards import is_encrypted
 from receiver.web.refused import Refused
 
 COOKIE = "bodywire_session"
-CSRF_HEADER = "X-CSRF-Token"
 
 
 def accounts_of(connection: HTTPConnection) -> AccountService:
@@ -53,10 +51,6 @@ def _cookie_name(connection: HTTPConnection) -> str:
     return f"__Host-{COOKIE}" if is_encrypted(connection) else COOKIE
 
 
-_Csrf = Annotated[
-    str | None,
-    Header(alias=CSRF_HEADER, description="of changes with the cookie: `csrf` of /api/status"),
-]
 # These are read by the document only; `identify` does the work.
 _Cookie = Annotated[
     str | None,
@@ -77,16 +71,8 @@ _Bearer = Annotated[
 ]
 
 
-async def _visitor(request: Request, csrf: _Csrf = None) -> Identity | None:
-    identity = await identify(request)
-    expected = identity.csrf if identity and request.method not in SAFE_METHODS else None
-    if expected is not None and not secrets.same(csrf or "", expected):
-        raise Refused(403, f"the header {CSRF_HEADER} is missing or out of date: load the page again")
-    return identity
-
-
-Visitor = Annotated[Identity | None, Depends(_visitor)]
-"""Whoever makes a request; a change with a cookie needs the CSRF token, and is answered by 403 without."""
+Visitor = Annotated[Identity | None, Depends(identify)]
+"""Whoever makes a request. That no other site makes a browser send it, `Guard` and the cookie's `SameSite` see to."""
 
 
 async def _holder(identity: Visitor, _cookie: _Cookie = None, _bearer: _Bearer = None) -> Identity:

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import secrets
-from base64 import urlsafe_b64encode
 
 TOKEN_PREFIX = "bw_"
 _BYTES = 32
@@ -22,12 +21,6 @@ def new_token() -> str:
 def secret_hash(secret: str) -> bytes:
     """SHA-256 of a secret; enough, because the secret is random."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-
-
-def csrf_token(session_secret: str) -> str:
-    """The CSRF token of a session: who has only this one, or the database, cannot make the other."""
-    digest = hmac.digest(session_secret.encode("utf-8", "surrogatepass"), b"bodywire csrf", "sha256")
-    return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def same(given: str, expected: str) -> bool:

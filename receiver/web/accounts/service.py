@@ -32,11 +32,6 @@ class Identity:
     account: Account
     session: str | None = None
 
-    @property
-    def csrf(self) -> str | None:
-        """What `X-CSRF-Token` must be; None for a bearer token, which no other site can make a browser send."""
-        return None if self.session is None else secrets.csrf_token(self.session)
-
 
 class AccountService:
     """What visitors do with accounts."""

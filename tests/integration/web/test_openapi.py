@@ -53,13 +53,12 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A page with one account, one token and one model."""
     with running_site(tmp_path_factory.mktemp("site")) as url, httpx.Client(base_url=url) as client:
-        made = client.post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
-        csrf = {"X-CSRF-Token": made.json()["csrf"]}
-        token = client.post("/api/tokens", json={"label": "x"}, headers=csrf).json()["token"]
+        client.post("/api/accounts", json={"name": "Anna", "password": PASSWORD})
+        token = client.post("/api/tokens", json={"label": "x"}).json()["token"]
         program = {"Authorization": f"Bearer {token}"}
         model = httpx.post(f"{url}/upload", files={"image": ("a.jpg", picture())}, headers=program).json()["id"]
         cookie = {"Cookie": f"bodywire_session={client.cookies['bodywire_session']}"}
-        opened = Server(url, {**csrf, **cookie}, program, model)
+        opened = Server(url, cookie, program, model)
         try:
             yield opened
         finally:

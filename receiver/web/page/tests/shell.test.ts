@@ -98,16 +98,3 @@ test("a receiver that does not answer is reported", async (context) => {
   context.mock.method(globalThis, "fetch", () => Promise.reject(new TypeError("fetch failed")));
   await assert.rejects(new Api().status(), /The receiver does not answer\. Check/);
 });
-
-test("changes carry the CSRF token, reading does not", async (context) => {
-  const sent: (string | null)[] = [];
-  context.mock.method(globalThis, "fetch", async (_: string, init: RequestInit) => {
-    sent.push(new Headers(init.headers).get("X-CSRF-Token"));
-    return Response.json({ csrf: "abc" });
-  });
-  const api = new Api();
-  await api.status();
-  await api.get("/api/models");
-  await api.post("/api/tokens", {});
-  assert.deepEqual(sent, [null, null, "abc"]);
-});

@@ -128,5 +128,4 @@ export interface Status {
   /** How senders reach the receiver; null in a replay, and for who may not watch. */
   senders: { port: number; loopback: boolean; flags: string } | null;
   account: string | null;
-  csrf: string | null;
 }

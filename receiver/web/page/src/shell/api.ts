@@ -15,12 +15,8 @@ export class RequestError extends Error {
 const UNREACHABLE = "The receiver does not answer. Check that it is running and that this device is on its network.";
 
 export class Api {
-  #csrf: string | null = null;
-
-  async status(): Promise<Status> {
-    const status = await this.get<Status>("/api/status");
-    this.#csrf = status.csrf;
-    return status;
+  status(): Promise<Status> {
+    return this.get<Status>("/api/status");
   }
 
   async get<T>(path: string, signal?: AbortSignal): Promise<T> {
@@ -59,7 +55,6 @@ export class Api {
     const request = new XMLHttpRequest();
     request.open("POST", path);
     request.setRequestHeader("Accept", "application/x-ndjson");
-    if (this.#csrf) request.setRequestHeader("X-CSRF-Token", this.#csrf);
     request.upload.onprogress = ({ loaded, total }) => onSent(loaded / Math.max(total, 1));
     request.onprogress = () => request.status === 200 && onText(request.responseText);
     signal?.addEventListener("abort", () => request.abort());
@@ -76,9 +71,7 @@ export class Api {
 
   /** @throws RequestError with a sentence for the user; a request that was aborted throws the signal's reason. */
   async request(method: string, path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = new Headers(init.headers);
-    if (method !== "GET" && this.#csrf) headers.set("X-CSRF-Token", this.#csrf);
-    const ask = () => fetch(path, { ...init, method, headers, credentials: "same-origin" });
+    const ask = () => fetch(path, { ...init, method, credentials: "same-origin" });
     let response: Response;
     try {
       // A device that changes its network breaks what it is loading; reading twice does no harm.
