@@ -6,6 +6,7 @@ cookie of the page or a token of the account.
 """
 
 import asyncio
+import hmac
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -14,7 +15,6 @@ from starlette.responses import RedirectResponse, Response
 
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.identity import accounts_of, identify
-from receiver.web.accounts.secrets import same
 from receiver.web.accounts.service import Identity
 from receiver.web.guards import is_encrypted
 from receiver.web.owners import account_key, is_clip, key_of_session
@@ -109,6 +109,11 @@ class Manager:
 
     def _owns(self, state: SessionState) -> bool:
         return self.identity is not None and key_of_session(state) == account_key(self.identity.account.name)
+
+
+def same(given: str, expected: str) -> bool:
+    """Compares secrets in a time that does not depend on where they differ."""
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
 
 
 _OPEN = "open the address that the receiver has printed"

@@ -76,7 +76,6 @@ async def open_site(
     async with AsyncExitStack() as opened:
         out = directory.config.out
         database = await asyncio.to_thread(Database, out)
-        opened.callback(database.close)
         files = await asyncio.to_thread(_recovered_files, out, database)
         library = Library(directory, database, clock)
         admission = Admission(uploads, database, library)

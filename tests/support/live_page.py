@@ -1,6 +1,8 @@
 """The live page over a real server, with a hub that tests publish frames to."""
 
 import contextlib
+import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
-from sqlalchemy import delete
-from sqlalchemy.orm import Session
 from websockets.asyncio.client import connect
 
 from common.frames import Camera, PersonLabels
@@ -20,12 +20,10 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.secrets import secret_hash
 from receiver.web.accounts.store import add_account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
-from receiver.web.database.tables import TokenRow
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
@@ -75,7 +73,7 @@ class Page:
 
     def revoke_tokens(self) -> None:
         """Anna is signed out."""
-        self.site.accounts.database.write(lambda session: session.execute(delete(TokenRow)))
+        self.site.accounts.database.write(lambda database: database.execute("DELETE FROM secrets"))
 
     def watch(self, **settings: Any) -> connect:
         return connect(f"ws://{self.address}/live", **settings)
@@ -126,8 +124,8 @@ async def served(
                 await server.stop()
 
 
-def _add_anna(session: Session) -> None:
+def _add_anna(database: sqlite3.Connection) -> None:
     """An account with the token bw_anna."""
-    account = add_account(session, "anna", "hash", 0.0)
-    hashed = secret_hash("bw_anna")
-    session.add(TokenRow(id="0" * 16, token_hash=hashed, account_id=account.id, label="x", created_at=0.0))
+    account = add_account(database, "anna", "hash", 0.0)
+    row = ("0" * 16, hashlib.sha256(b"bw_anna").digest(), account.id, "x", 0.0, None)
+    database.execute("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?)", row)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from receiver.web.accounts import store
 from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget, remember
@@ -72,8 +72,6 @@ class AccountUse(BaseModel):
 class TokenShown(BaseModel):
     """A bearer token in the list."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: str
     label: str
     created_at: datetime
@@ -90,7 +88,6 @@ class TokenMade(BaseModel):
     """A new bearer token; its secret is shown this once."""
 
     id: str
-    label: str
     token: str
 
 
@@ -127,7 +124,7 @@ async def sign_in(given: NameAndPassword, request: Request, response: Response, 
 
 async def sign_out(request: Request, response: Response, identity: Browser) -> None:
     """Ends the browser's session."""
-    await accounts_of(request).database.write_async(store.remove_session, identity.session or "")
+    await accounts_of(request).database.write_async(store.remove_secret, identity.session or "")
     forget(request, response)
 
 
@@ -146,7 +143,7 @@ async def show_account(identity: Browser, request: Request) -> AccountUse:
     row = await accounts_of(request).database.read_async(store.find_account, account.name)
     return AccountUse(
         account=account.name,
-        created_at=datetime.fromtimestamp(row.created_at if row else 0.0, UTC),
+        created_at=datetime.fromtimestamp(row["created_at"] if row else 0.0, UTC),
         models=await admission.models(account),
         clips=admission.clips(account),
         models_allowed=admission.most,
@@ -163,7 +160,7 @@ async def delete_account(given: PasswordGiven, identity: Browser, request: Reque
 async def list_tokens(request: Request, identity: Browser) -> TokensShown:
     """Lists the account's bearer tokens, without their secrets."""
     tokens = await accounts_of(request).database.read_async(store.list_tokens, identity.account)
-    return TokensShown(tokens=[TokenShown.model_validate(token) for token in tokens])
+    return TokensShown(tokens=[TokenShown.model_validate(dict(token)) for token in tokens])
 
 
 async def make_token(given: LabelGiven, request: Request, identity: Browser) -> TokenMade:
@@ -172,7 +169,7 @@ async def make_token(given: LabelGiven, request: Request, identity: Browser) -> 
     token, secret = await accounts.database.write_async(
         store.add_token, identity.account, given.label, accounts.clock.wall()
     )
-    return TokenMade(id=token.id, label=token.label, token=secret)
+    return TokenMade(id=token, token=secret)
 
 
 async def revoke_token(token: TokenId, request: Request, identity: Browser) -> None:

@@ -59,8 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def _work(options: argparse.Namespace) -> None:
     if options.action != "add" and not (options.out / "accounts").is_dir():
         raise UsageError(f"{options.out} has no accounts: give the receiver's --out, or add one first")
-    with Database(options.out) as database:
-        options.work(database, options)
+    options.work(Database(options.out), options)
 
 
 def _add(database: Database, options: argparse.Namespace) -> None:
@@ -121,7 +120,7 @@ def _account(database: Database, name: str) -> Account:
     found = database.read(store.find_account, name)
     if found is None:
         raise UsageError(f"there is no account {printable(name, 64)}: see receiver accounts list")
-    return Account(found.id, found.name)
+    return Account(found["id"], found["name"])
 
 
 def _new_password_hash(name: str) -> str:

@@ -1,14 +1,13 @@
 """Signing up, in and out, and changing passwords."""
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from common.clock import Clock
 from common.text import printable
-from receiver.web.accounts import secrets, store
+from receiver.web.accounts import store
 from receiver.web.accounts.names import checked_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.accounts.store import Account
@@ -100,7 +99,7 @@ class AccountService:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
         row = await self.database.read_async(store.find_account, name)
-        right = await self._passwords.verify(row.password_hash if row else None, password[: MAX_PASSWORD + 1])
+        right = await self._passwords.verify(row["password_hash"] if row else None, password[: MAX_PASSWORD + 1])
         if not right or row is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
@@ -108,7 +107,7 @@ class AccountService:
         self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._failures_of_address.forget(at_account)
         self._failures.forget(key)
-        return Account(row.id, row.name)
+        return Account(row["id"], row["name"])
 
     async def confirm(self, account: Account, password: str, address: str) -> None:
         """Asks somebody who is signed in for the password again. Raises Refused: 403 it is wrong, 429 later."""
@@ -132,31 +131,23 @@ class AccountService:
 
     async def account_of_session(self, secret: str) -> Account | None:
         """The account that a cookie signs in; None if it is unknown or has expired."""
-        return await self._identified(secret, store.find_session, store.use_session)
+        return await self._identified(secret, token=False)
 
     async def account_of_token(self, token: str) -> Account | None:
         """The account that a bearer token belongs to; None if it is unknown or was revoked."""
-        return await self._identified(token, store.find_token, store.use_token)
+        return await self._identified(token, token=True)
 
-    async def _identified(
-        self,
-        secret: str,
-        find: Callable[[Session, str, float], tuple[Account, bool] | None],
-        use: Callable[[Session, str, float], None],
-    ) -> Account | None:
+    async def _identified(self, secret: str, *, token: bool) -> Account | None:
         now = self.clock.wall()
-        found = await self.database.read_async(find, secret, now)
+        found = await self.database.read_async(store.find_secret, secret, now, token=token)
         if found and found[1]:
-            await self.database.write_async(use, secret, now)
+            await self.database.write_async(store.use_secret, secret, now)
         return found[0] if found else None
 
     async def _begin_session(self, account: Account, previous: str | None) -> Identity:
-        secret, now = secrets.new_session_secret(), self.clock.wall()
-
-        def work(session: Session) -> None:
+        def work(database: sqlite3.Connection) -> str:
             if previous is not None:
-                store.remove_session(session, previous)
-            store.add_session(session, account, secret, now)
+                store.remove_secret(database, previous)
+            return store.begin_session(database, account, self.clock.wall())
 
-        await self.database.write_async(work)
-        return Identity(account, secret)
+        return Identity(account, await self.database.write_async(work))

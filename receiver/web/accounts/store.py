@@ -1,22 +1,25 @@
-"""Accounts, sessions and tokens in the database. Each function is one part of a transaction."""
+"""Accounts and their secrets in the database. Each function is one part of a transaction.
 
+A secret is random, which makes its SHA-256 enough: the cookie of a browser that is signed in, which ends when it is
+idle or old, or a bearer token, which has a label and ends when it is revoked.
+"""
+
+import hashlib
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from sqlalchemy import Row, delete, func, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlite3 import Connection, IntegrityError, Row
 
 from receiver.web.accounts.names import checked_label, name_key
-from receiver.web.accounts.secrets import new_token, secret_hash
-from receiver.web.database.tables import AccountRow, ModelRow, SessionRow, TokenRow
 from receiver.web.refused import Refused
 
 SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
 MAX_SESSIONS, MAX_TOKENS = 32, 50
+_TOKEN_PREFIX = "bw_"
+"""By which scanners of leaked secrets find tokens."""
+_SECRET_BYTES = 32
 # The last use is written at most once in this time: reading a page costs no write.
 _USE_EVERY_S = 60.0
+_LIVES = "label IS NOT NULL OR (used_at >= :now - :idle AND secrets.created_at >= :now - :most)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,126 +30,124 @@ class Account:
     name: str
 
 
-def count_accounts(session: Session) -> int:
+def count_accounts(database: Connection) -> int:
     """How many accounts there are."""
-    return session.scalar(select(func.count()).select_from(AccountRow)) or 0
+    return int(database.execute("SELECT count(*) FROM accounts").fetchone()[0])
 
 
-def add_account(session: Session, name: str, password_hash: str, now: float) -> Account:
+def add_account(database: Connection, name: str, password_hash: str, now: float) -> Account:
     """Adds an account. Raises Refused (409) if there is one of this name, perhaps in other case."""
-    row = AccountRow(name=name, name_key=name_key(name), password_hash=password_hash, created_at=now)
-    session.add(row)
+    row = (name, name_key(name), password_hash, now)
     try:
-        session.flush()
+        added = database.execute(
+            "INSERT INTO accounts (name, name_key, password_hash, created_at) VALUES (?, ?, ?, ?)", row
+        )
     except IntegrityError as error:
         raise Refused(409, "this name is taken: choose another name, or sign in") from error
-    return Account(row.id, row.name)
+    return Account(added.lastrowid or 0, name)
 
 
-def find_account(session: Session, name: str) -> AccountRow | None:
-    """The account of a name in any case."""
-    return session.scalar(select(AccountRow).where(AccountRow.name_key == name_key(name)))
+def find_account(database: Connection, name: str) -> Row | None:
+    """The row of the account of a name in any case."""
+    found: Row | None = database.execute("SELECT * FROM accounts WHERE name_key = ?", (name_key(name),)).fetchone()
+    return found
 
 
-def list_accounts(session: Session) -> Sequence[Row[str, float, int, int]]:
+def list_accounts(database: Connection) -> list[Row]:
     """Name, time, and numbers of tokens and models of all accounts, by name."""
-    tokens = select(func.count()).where(TokenRow.account_id == AccountRow.id).scalar_subquery()
-    models = select(func.count()).where(ModelRow.account_id == AccountRow.id).scalar_subquery()
-    named = select(AccountRow.name, AccountRow.created_at, tokens, models).order_by(AccountRow.name_key)
-    return session.execute(named).all()
+    return database.execute(
+        "SELECT name, created_at,"
+        " (SELECT count(*) FROM secrets WHERE account_id = accounts.id AND label IS NOT NULL),"
+        " (SELECT count(*) FROM models WHERE account_id = accounts.id)"
+        " FROM accounts ORDER BY name_key"
+    ).fetchall()
 
 
-def remove_account(session: Session, account: Account) -> list[str]:
+def remove_account(database: Connection, account: Account) -> list[str]:
     """Removes an account with all it has; returns the ids of its models, which still have files."""
-    models = list(session.scalars(select(ModelRow.id).where(ModelRow.account_id == account.id)))
-    session.execute(delete(AccountRow).where(AccountRow.id == account.id))
-    return models
+    models = database.execute("SELECT id FROM models WHERE account_id = ?", (account.id,)).fetchall()
+    database.execute("DELETE FROM accounts WHERE id = ?", (account.id,))
+    return [model["id"] for model in models]
 
 
-def account_exists(session: Session, account: Account) -> bool:
+def account_exists(database: Connection, account: Account) -> bool:
     """Whether an account was not removed."""
-    return session.get(AccountRow, account.id) is not None
+    return database.execute("SELECT 1 FROM accounts WHERE id = ?", (account.id,)).fetchone() is not None
 
 
-def change_password(session: Session, account: Account, password_hash: str) -> None:
+def change_password(database: Connection, account: Account, password_hash: str) -> None:
     """Replaces a password; who was signed in with the old one is signed out."""
-    session.execute(update(AccountRow).where(AccountRow.id == account.id).values(password_hash=password_hash))
-    session.execute(delete(SessionRow).where(SessionRow.account_id == account.id))
+    database.execute("UPDATE accounts SET password_hash = ? WHERE id = ?", (password_hash, account.id))
+    database.execute("DELETE FROM secrets WHERE account_id = ? AND label IS NULL", (account.id,))
 
 
-def add_session(session: Session, account: Account, secret: str, now: float) -> None:
-    """Signs a browser in, removes the account's oldest sessions beyond the limit, and all that have expired."""
-    idle, old = SessionRow.used_at < now - SESSION_IDLE_S, SessionRow.created_at < now - SESSION_MOST_S
-    session.execute(delete(SessionRow).where(idle | old))
-    mine = select(SessionRow.token_hash).where(SessionRow.account_id == account.id)
-    oldest = list(session.scalars(mine.order_by(SessionRow.used_at.desc()).offset(MAX_SESSIONS - 1)))
-    session.execute(delete(SessionRow).where(SessionRow.token_hash.in_(oldest)))
-    session.add(SessionRow(token_hash=secret_hash(secret), account_id=account.id, created_at=now, used_at=now))
+def begin_session(database: Connection, account: Account, now: float) -> str:
+    """Signs a browser in; returns its secret. All expired sessions go, and the account's oldest beyond the limit."""
+    database.execute(f"DELETE FROM secrets WHERE NOT ({_LIVES})", _at(now))
+    database.execute(
+        "DELETE FROM secrets WHERE id IN (SELECT id FROM secrets WHERE account_id = ? AND label IS NULL"
+        " ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+        (account.id, MAX_SESSIONS - 1),
+    )
+    return _add_secret(database, account, secrets.token_urlsafe(_SECRET_BYTES), None, now)[1]
 
 
-def find_session(session: Session, secret: str, now: float) -> tuple[Account, bool] | None:
-    """The account of a session that has not expired, and whether its use should be written now."""
-    found = session.execute(
-        select(AccountRow.id, AccountRow.name, SessionRow.used_at)
-        .join(SessionRow, SessionRow.account_id == AccountRow.id)
-        .where(SessionRow.token_hash == secret_hash(secret))
-        .where(SessionRow.used_at >= now - SESSION_IDLE_S, SessionRow.created_at >= now - SESSION_MOST_S)
-    ).first()
-    return (Account(found.id, found.name), now - found.used_at >= _USE_EVERY_S) if found else None
-
-
-def use_session(session: Session, secret: str, now: float) -> None:
-    """Notes that a session is in use."""
-    session.execute(update(SessionRow).where(SessionRow.token_hash == secret_hash(secret)).values(used_at=now))
-
-
-def remove_session(session: Session, secret: str) -> None:
-    """Signs a browser out."""
-    session.execute(delete(SessionRow).where(SessionRow.token_hash == secret_hash(secret)))
-
-
-def add_token(session: Session, account: Account, label: str, now: float) -> tuple[TokenRow, str]:
-    """Makes a bearer token; returns it and its secret, which is stored nowhere.
+def add_token(database: Connection, account: Account, label: str, now: float) -> tuple[str, str]:
+    """Makes a bearer token; returns its id and the secret, which is stored nowhere.
 
     Raises:
         Refused: 422 the label breaks a rule, which the message says, 409 the account has as many as it may have.
     """
-    if (session.scalar(select(func.count()).where(TokenRow.account_id == account.id)) or 0) >= MAX_TOKENS:
+    if len(list_tokens(database, account)) >= MAX_TOKENS:
         raise Refused(409, f"the account has {MAX_TOKENS} tokens: revoke one first")
-    secret = new_token()
-    row = TokenRow(
-        id=secrets.token_hex(8),
-        token_hash=secret_hash(secret),
-        account_id=account.id,
-        label=checked_label(label),
-        created_at=now,
-    )
-    session.add(row)
-    return row, secret
+    secret = _TOKEN_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+    return _add_secret(database, account, secret, checked_label(label), now)
 
 
-def find_token(session: Session, secret: str, now: float) -> tuple[Account, bool] | None:
-    """The account of a bearer token, and whether its use should be written now."""
-    found = session.execute(
-        select(AccountRow.id, AccountRow.name, TokenRow.used_at)
-        .join(TokenRow, TokenRow.account_id == AccountRow.id)
-        .where(TokenRow.token_hash == secret_hash(secret))
-    ).first()
-    return (Account(found.id, found.name), now - (found.used_at or 0.0) >= _USE_EVERY_S) if found else None
+def find_secret(database: Connection, secret: str, now: float, *, token: bool) -> tuple[Account, bool] | None:
+    """The account of a session that has not ended, or of a token, and whether its use should be written now."""
+    found = database.execute(
+        "SELECT accounts.id, name, used_at FROM secrets JOIN accounts ON accounts.id = account_id"
+        f" WHERE hash = :hash AND (label IS NOT NULL) = :token AND ({_LIVES})",
+        {"hash": _hash(secret), "token": token, **_at(now)},
+    ).fetchone()
+    return found and (Account(found["id"], found["name"]), now - (found["used_at"] or 0.0) >= _USE_EVERY_S)
 
 
-def use_token(session: Session, secret: str, now: float) -> None:
-    """Notes that a token is in use."""
-    session.execute(update(TokenRow).where(TokenRow.token_hash == secret_hash(secret)).values(used_at=now))
+def use_secret(database: Connection, secret: str, now: float) -> None:
+    """Notes that a session or token is in use."""
+    database.execute("UPDATE secrets SET used_at = ? WHERE hash = ?", (now, _hash(secret)))
 
 
-def list_tokens(session: Session, account: Account) -> Sequence[TokenRow]:
+def remove_secret(database: Connection, secret: str) -> None:
+    """Signs a browser out."""
+    database.execute("DELETE FROM secrets WHERE hash = ?", (_hash(secret),))
+
+
+def list_tokens(database: Connection, account: Account) -> list[Row]:
     """The account's tokens, newest first."""
-    mine = select(TokenRow).where(TokenRow.account_id == account.id)
-    return session.scalars(mine.order_by(TokenRow.created_at.desc(), TokenRow.id)).all()
+    return database.execute(
+        "SELECT * FROM secrets WHERE account_id = ? AND label IS NOT NULL ORDER BY created_at DESC, id", (account.id,)
+    ).fetchall()
 
 
-def remove_token(session: Session, account: Account, token: str) -> bool:
+def remove_token(database: Connection, account: Account, token: str) -> bool:
     """Revokes a token of the account; returns whether there was one."""
-    mine = (TokenRow.id == token) & (TokenRow.account_id == account.id)
-    return session.execute(delete(TokenRow).where(mine).returning(TokenRow.id)).first() is not None
+    removed = database.execute(
+        "DELETE FROM secrets WHERE id = ? AND account_id = ? AND label IS NOT NULL", (token, account.id)
+    )
+    return removed.rowcount > 0
+
+
+def _add_secret(database: Connection, account: Account, secret: str, label: str | None, now: float) -> tuple[str, str]:
+    row = (secrets.token_hex(8), _hash(secret), account.id, label, now, None if label else now)
+    database.execute("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?)", row)
+    return row[0], secret
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _at(now: float) -> dict[str, float]:
+    return {"now": now, "idle": SESSION_IDLE_S, "most": SESSION_MOST_S}

@@ -1,29 +1,64 @@
 """The database of accounts and models: SQLite in the output directory.
 
-Every call is one transaction. The async ones run in a worker thread, so that the event loop never waits for the disk.
+Every call is one transaction on a connection of its own. The async ones run in a worker thread, so that the event loop
+never waits for the disk.
 """
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
-
-from sqlalchemy import URL, create_engine, event, inspect
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlite3 import Connection
+from typing import Concatenate, ParamSpec, TypeVar
 
 from common.errors import OutputError, UsageError
-from receiver.web.database.tables import SCHEMA, Base
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_WAIT_S = 10
+_WAIT_S = 10.0
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
-_WRITES = "bodywire_writes"
+_PRAGMAS = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON"
+
+SCHEMA = 2
+"""Version of the tables; 0 is a new file."""
+
+# Times are seconds since the epoch; secrets are stored as SHA-256. A number of an account is never given again: what
+# belonged to a removed account must not fall to a new one.
+_TABLES = """
+CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL UNIQUE,
+    password_hash TEXT NOT NULL,
+    created_at REAL NOT NULL
+);
+-- Browsers that are signed in, by their cookie, and programs, by a bearer token that has a label.
+CREATE TABLE secrets (
+    id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    account_id INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    label TEXT,
+    created_at REAL NOT NULL,
+    used_at REAL
+);
+CREATE INDEX secrets_of_account ON secrets (account_id);
+-- Uploaded pictures' people; their meshes are files in the folder of the model's id.
+CREATE TABLE models (
+    id TEXT PRIMARY KEY,
+    account_id INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    label_bytes INTEGER NOT NULL,
+    people TEXT NOT NULL,
+    stages_ms TEXT NOT NULL
+);
+CREATE INDEX models_of_account ON models (account_id);
+"""
 
 
 class DatabaseUnavailable(OutputError):
@@ -31,7 +66,7 @@ class DatabaseUnavailable(OutputError):
 
 
 class Database:
-    """The database of an output directory, created if missing; a context manager.
+    """The database of an output directory, created if missing.
 
     Only the process's user can read its folder, `accounts`.
 
@@ -48,87 +83,54 @@ class Database:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
         except OSError as error:
             raise DatabaseUnavailable(f"cannot open {self._path}: {error.strerror}") from error
-        self._engine = create_engine(
-            URL.create("sqlite", database=str(self._path)), connect_args={"timeout": _WAIT_S}, pool_timeout=_WAIT_S
-        )
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
-        try:
-            self.write(self._make_tables)
-        except BaseException:
-            self.close()
-            raise
+        self.write(self._make_tables)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._engine.dispose()
-
-    def read(self, work: Callable[Concatenate[Session, P], T], *given: P.args, **named: P.kwargs) -> T:
+    def read(self, work: Callable[Concatenate[Connection, P], T], *given: P.args, **named: P.kwargs) -> T:
         """Runs a transaction that changes nothing, in this thread. Raises DatabaseUnavailable if there is no answer."""
-        with self._transaction(writes=False) as session:
-            return work(session, *given, **named)
+        with self._transaction("BEGIN") as connection:
+            return work(connection, *given, **named)
 
-    def write(self, work: Callable[Concatenate[Session, P], T], *given: P.args, **named: P.kwargs) -> T:
+    def write(self, work: Callable[Concatenate[Connection, P], T], *given: P.args, **named: P.kwargs) -> T:
         """Runs a transaction in this thread; it is committed when this returns, and rolled back if `work` raises.
 
         Raises:
             DatabaseUnavailable: the database does not answer, or cannot be written.
-            IntegrityError: of SQLAlchemy: `work` breaks a constraint and does not handle it.
+            IntegrityError: of SQLite: `work` breaks a constraint and does not handle it.
         """
-        with self._transaction(writes=True) as session:
-            return work(session, *given, **named)
+        # Locked at once: a reader that becomes a writer fails where another one has written meanwhile.
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            return work(connection, *given, **named)
 
-    async def read_async(self, work: Callable[Concatenate[Session, P], T], *given: P.args, **named: P.kwargs) -> T:
+    async def read_async(self, work: Callable[Concatenate[Connection, P], T], *given: P.args, **named: P.kwargs) -> T:
         """`read` in a worker thread."""
         return await asyncio.to_thread(lambda: self.read(work, *given, **named))
 
-    async def write_async(self, work: Callable[Concatenate[Session, P], T], *given: P.args, **named: P.kwargs) -> T:
+    async def write_async(self, work: Callable[Concatenate[Connection, P], T], *given: P.args, **named: P.kwargs) -> T:
         """`write` in a worker thread; a caller that is cancelled does not stop it."""
         return await asyncio.to_thread(lambda: self.write(work, *given, **named))
 
     @contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[Session]:
+    def _transaction(self, begin: str) -> Iterator[Connection]:
         try:
-            with (
-                self._engine.connect().execution_options(**{_WRITES: writes}) as connection,
-                Session(connection, expire_on_commit=False) as session,
-                session.begin(),
-            ):
-                yield session
-        except IntegrityError:
+            # The driver leaves transactions to us; `with connection` commits or rolls back.
+            with closing(sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.executescript(_PRAGMAS)
+                connection.execute(begin)
+                with connection:
+                    yield connection
+        except sqlite3.IntegrityError:
             raise
-        except (DBAPIError, PoolTimeout) as error:
-            # A statement and its parameters are no business of a log.
-            reason = str(error.orig) if isinstance(error, DBAPIError) else "all connections are in use"
-            raise DatabaseUnavailable(f"cannot use the database {self._path}: {reason}") from error
+        except sqlite3.Error as error:
+            raise DatabaseUnavailable(f"cannot use the database {self._path}: {error}") from error
 
-    def _make_tables(self, session: Session) -> None:
-        connection = session.connection()
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar()
-        if version == 0 and not inspect(connection).get_table_names():
-            Base.metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+    def _make_tables(self, connection: Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+            for statement in (*_TABLES.split(";\n"), f"PRAGMA user_version = {SCHEMA}"):
+                connection.execute(statement)
         elif version != SCHEMA:
             raise UsageError(
                 f"another version of Bodywire has made the database {self._path}: "
                 f"use that version, or move the folder {self._path.parent} away"
             )
-
-
-def _prepare(connection: Any, _: object) -> None:
-    # The driver would begin transactions itself, and only before some statements.
-    connection.isolation_level = None
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Any) -> None:
-    """Locks at once for writing: a reader that becomes a writer fails where another one has written meanwhile."""
-    writes = connection.get_execution_options().get(_WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

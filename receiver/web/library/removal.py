@@ -5,8 +5,7 @@ note in the output directory says that they are to be deleted, and whoever has t
 """
 
 from pathlib import Path
-
-from sqlalchemy.orm import Session
+from sqlite3 import Connection
 
 from receiver.publish.output_files import output_errors, publish_file
 from receiver.publish.session_deletion import SessionInUse
@@ -32,8 +31,8 @@ def remove_account(database: Database, out: Path, account: Account, now: float) 
 
     files = ModelFiles(models_folder(out))
 
-    def work(session: Session) -> list[str]:
-        models = store.remove_account(session, account)
+    def work(connection: Connection) -> list[str]:
+        models = store.remove_account(connection, account)
         for model in models:
             files.prepare_removal(model)
         return models

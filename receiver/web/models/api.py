@@ -16,9 +16,9 @@ from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Holder
-from receiver.web.database.tables import ModelRow
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, body_name, mesh_name, textured_name
+from receiver.web.models.store import ModelRow
 from receiver.web.problems import problems
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
@@ -107,11 +107,6 @@ class ModelListed(BaseModel):
     people: int
     bytes: int
 
-    @classmethod
-    def from_row(cls, row: ModelRow) -> Self:
-        made = datetime.fromtimestamp(row.created_at, UTC)
-        return cls(id=row.id, name=row.name, created_at=made, people=row.people_count, bytes=row.label_bytes)
-
 
 class ModelsListed(BaseModel):
     """All models of an account, newest first."""
@@ -158,7 +153,7 @@ async def list_models(request: Request, identity: Holder) -> ModelsListed:
     models = site_of(request).models
     await models.prepare()
     listed = await models.models(identity.account)
-    return ModelsListed(models=[ModelListed.from_row(row) for row in listed])
+    return ModelsListed(models=[ModelListed.model_validate(dict(row)) for row in listed])
 
 
 async def show_model(model: ModelId, request: Request, identity: Holder) -> ModelShown:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
+from sqlite3 import Row
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,11 +26,11 @@ from receiver.web.accounts.store import Account
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.config import UploadConfig
 from receiver.web.database.database import Database
-from receiver.web.database.tables import ModelRow
 from receiver.web.metrics import FILES, WebMetrics
 from receiver.web.models import store
 from receiver.web.models.body_editing import edited_body
 from receiver.web.models.files import ModelFiles, new_model_id
+from receiver.web.models.store import ModelRow
 from receiver.web.places import Places
 from receiver.web.refused import Refused
 from receiver.web.uploads.admission import Admission
@@ -92,13 +93,13 @@ class ModelService(Uploads[ModelRow]):
         with suppress(Refused):  # the picture will say so
             await self._pictures.prepare()
 
-    async def models(self, account: Account) -> Sequence[ModelRow]:
-        """The account's models, newest first."""
-        return await self._database.read_async(lambda session: store.list_models(session, account))
+    async def models(self, account: Account) -> Sequence[Row]:
+        """The account's models, newest first, as `store.list_models` has them."""
+        return await self._database.read_async(store.list_models, account)
 
     async def model(self, account: Account, model: str) -> ModelRow | None:
         """A model of the account, or None."""
-        return await self._database.read_async(lambda session: store.find_model(session, account, model))
+        return await self._database.read_async(store.find_model, account, model)
 
     async def file(self, row: ModelRow, name: str) -> bytes | None:
         """The content of a file of a model, or None."""
@@ -112,7 +113,7 @@ class ModelService(Uploads[ModelRow]):
             Refused: 429 too many at a time.
         """
         stem, _, ending = name.rpartition(".")
-        number = next((each for each in range(row.people_count) if body_name(each) == f"{stem}.glb"), None)
+        number = next((each for each in range(len(row.people)) if body_name(each) == f"{stem}.glb"), None)
         content = None if number is None or ending not in ("glb", "usdz") else await self.file(row, f"{stem}.glb")
         if number is None or content is None:
             return None
@@ -125,7 +126,7 @@ class ModelService(Uploads[ModelRow]):
         if await self.model(account, model) is None:
             return False
         await asyncio.to_thread(self.files.prepare_removal, model)
-        removed = await self._database.write_async(lambda session: store.remove_model(session, account, model))
+        removed = await self._database.write_async(store.remove_model, account, model)
         if removed:
             await asyncio.to_thread(self.files.remove, model)
         return removed
@@ -160,7 +161,6 @@ class ModelService(Uploads[ModelRow]):
             width=picture.width,
             height=picture.height,
             label_bytes=result.label_bytes,
-            people_count=len(result.people),
             people=[_person(person, scale, result.kinds) for person in result.people],
             stages_ms={stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
         )

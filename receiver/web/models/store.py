@@ -1,49 +1,68 @@
 """Rows of models in the database. Each function is one part of a transaction."""
 
-from collections.abc import Collection, Sequence
-
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session, load_only
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from sqlite3 import Connection, Row
+from typing import Any
 
 from receiver.web.accounts.store import Account, account_exists
-from receiver.web.database.tables import ModelRow
 
 
-def count_models(session: Session, account: Account) -> int:
+@dataclass(slots=True)
+class ModelRow:
+    """The people of an uploaded picture, and what the picture was; see `receiver.web.models.api.ModelShown`."""
+
+    id: str
+    name: str
+    created_at: float
+    width: int
+    height: int
+    label_bytes: int
+    people: list[dict[str, Any]]
+    stages_ms: dict[str, float]
+
+
+def count_models(database: Connection, account: Account) -> int:
     """How many models an account keeps."""
-    return session.scalar(select(func.count()).where(ModelRow.account_id == account.id)) or 0
+    return int(database.execute("SELECT count(*) FROM models WHERE account_id = ?", (account.id,)).fetchone()[0])
 
 
-def add_model(session: Session, account: Account, model: ModelRow, most: int) -> bool:
+def add_model(database: Connection, account: Account, model: ModelRow, most: int) -> bool:
     """Adds a model whose files are on disk; returns whether the account is still there and has room for it."""
-    if not account_exists(session, account) or count_models(session, account) >= most:
+    if not account_exists(database, account) or count_models(database, account) >= most:
         return False
-    model.account_id = account.id
-    session.add(model)
+    about = (model.id, account.id, model.name, model.created_at, model.width, model.height, model.label_bytes)
+    described = json.dumps(model.people), json.dumps(model.stages_ms)
+    database.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*about, *described))
     return True
 
 
-def list_models(session: Session, account: Account) -> Sequence[ModelRow]:
-    """The account's models, newest first; of each, what a list shows."""
-    return session.scalars(
-        select(ModelRow)
-        .where(ModelRow.account_id == account.id)
-        .order_by(ModelRow.created_at.desc(), ModelRow.id)
-        .options(load_only(ModelRow.name, ModelRow.created_at, ModelRow.people_count, ModelRow.label_bytes))
-    ).all()
+def list_models(database: Connection, account: Account) -> list[Row]:
+    """The account's models, newest first: of each its id, name, time, number of people and bytes."""
+    return database.execute(
+        "SELECT id, name, created_at, json_array_length(people) AS people, label_bytes AS bytes FROM models"
+        " WHERE account_id = ? ORDER BY created_at DESC, id",
+        (account.id,),
+    ).fetchall()
 
 
-def find_model(session: Session, account: Account, model: str) -> ModelRow | None:
+def find_model(database: Connection, account: Account, model: str) -> ModelRow | None:
     """A model of the account; None if there is none, or if it is somebody else's."""
-    return session.scalar(select(ModelRow).where(ModelRow.id == model, ModelRow.account_id == account.id))
+    mine = (model, account.id)
+    row = database.execute("SELECT * FROM models WHERE id = ? AND account_id = ?", mine).fetchone()
+    if row is None:
+        return None
+    fields = {name: row[name] for name in ModelRow.__slots__}
+    return ModelRow(**fields | {name: json.loads(row[name]) for name in ("people", "stages_ms")})
 
 
-def remove_model(session: Session, account: Account, model: str) -> bool:
+def remove_model(database: Connection, account: Account, model: str) -> bool:
     """Removes the row of a model of the account; returns whether there was one."""
-    mine = (ModelRow.id == model) & (ModelRow.account_id == account.id)
-    return session.execute(delete(ModelRow).where(mine).returning(ModelRow.id)).first() is not None
+    removed = database.execute("DELETE FROM models WHERE id = ? AND account_id = ?", (model, account.id))
+    return removed.rowcount > 0
 
 
-def existing_models(session: Session, models: Collection[str]) -> list[str]:
+def existing_models(database: Connection, models: Collection[str]) -> set[str]:
     """Which of the ids have a row."""
-    return list(session.scalars(select(ModelRow.id).where(ModelRow.id.in_(models))))
+    return {row["id"] for row in database.execute("SELECT id FROM models")}.intersection(models)

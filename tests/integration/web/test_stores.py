@@ -2,13 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from common.errors import UsageError
 from receiver.web.accounts import store
@@ -21,9 +19,8 @@ RECEIVERS = 12
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path) as opened:
-        yield opened
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path)
 
 
 def account(database: Database, name: str = "Anna") -> Account:
@@ -31,43 +28,50 @@ def account(database: Database, name: str = "Anna") -> Account:
 
 
 def count(database: Database, table: str) -> int:
-    return int(database.read(lambda session: session.scalar(text(f"SELECT count(*) FROM {table}"))))
+    return int(database.read(lambda rows: rows.execute(f"SELECT count(*) FROM {table}").fetchone()[0]))
 
 
 def test_account_is_found_and_its_name_taken_in_any_case(database: Database) -> None:
     made = account(database, "Straße")
     found = database.read(store.find_account, "STRASSE")
-    assert found is not None and (found.id, found.name, found.password_hash) == (made.id, "Straße", "hash")
+    assert found is not None and (found["id"], found["name"], found["password_hash"]) == (made.id, "Straße", "hash")
     assert database.read(store.find_account, "anna") is None
     with pytest.raises(Refused):
         account(database, "STRAßE")
-    assert [row.name for row in database.read(store.list_accounts)] == ["Straße"]
+    assert [row["name"] for row in database.read(store.list_accounts)] == ["Straße"]
     database.write(store.remove_account, made)
     assert account(database, "Bert").id != made.id, "the number of a removed account is not given again"
 
 
+def found(database: Database, secret: str, now: float) -> tuple[Account, bool] | None:
+    return database.read(store.find_secret, secret, now, token=False)
+
+
 def test_session_ends_when_idle_at_its_age_and_with_another_password(database: Database) -> None:
     anna = account(database)
-    database.write(store.add_session, anna, "secret", NOW)
-    assert database.read(store.find_session, "secret", NOW + 1) == (anna, False)
-    assert database.read(store.find_session, "secret", NOW + 61) == (anna, True)
-    assert database.read(store.find_session, "secret", NOW + SESSION_IDLE_S + 1) is None
+    secret = database.write(store.begin_session, anna, NOW)
+    assert found(database, secret, NOW + 1) == (anna, False)
+    assert found(database, secret, NOW + 61) == (anna, True)
+    assert found(database, secret, NOW + SESSION_IDLE_S + 1) is None
+    assert database.read(store.find_secret, secret, NOW, token=True) is None, "a cookie is no bearer token"
     for day in range(1, 31):
-        database.write(store.use_session, "secret", NOW + day * 86_400)
-    assert database.read(store.find_session, "secret", NOW + SESSION_MOST_S - 1) is not None
-    assert database.read(store.find_session, "secret", NOW + SESSION_MOST_S + 1) is None
+        database.write(store.use_secret, secret, NOW + day * 86_400)
+    assert found(database, secret, NOW + SESSION_MOST_S - 1) is not None
+    assert found(database, secret, NOW + SESSION_MOST_S + 1) is None
     database.write(store.change_password, anna, "new")
-    assert database.read(store.find_session, "secret", NOW + SESSION_MOST_S - 1) is None
+    assert found(database, secret, NOW + SESSION_MOST_S - 1) is None
 
 
 def test_sessions_of_an_account_are_bounded_and_expired_ones_removed(database: Database) -> None:
     anna = account(database)
-    for number in range(MAX_SESSIONS + 3):
-        database.write(store.add_session, anna, f"secret {number}", NOW + number)
-    assert count(database, "sessions") == MAX_SESSIONS
-    assert database.read(store.find_session, "secret 0", NOW + 40) is None
-    database.write(store.add_session, anna, "late", NOW + 2 * SESSION_IDLE_S)
-    assert count(database, "sessions") == 1
+    database.write(store.add_token, anna, "a program", NOW)
+    secrets = [database.write(store.begin_session, anna, NOW + number) for number in range(MAX_SESSIONS + 3)]
+    assert len(set(secrets)) == len(secrets) and min(map(len, secrets)) >= 43
+    assert count(database, "secrets WHERE label IS NULL") == MAX_SESSIONS
+    assert found(database, secrets[0], NOW + 40) is None
+    database.write(store.begin_session, anna, NOW + 2 * SESSION_IDLE_S)
+    assert count(database, "secrets WHERE label IS NULL") == 1
+    assert count(database, "secrets") == 2, "tokens stay until they are revoked"
 
 
 def test_many_open_it_at_once(tmp_path: Path) -> None:
@@ -75,13 +79,11 @@ def test_many_open_it_at_once(tmp_path: Path) -> None:
 
     def start(number: int) -> None:
         barrier.wait(10)
-        with Database(tmp_path) as opened:
-            account(opened, f"anna-{number}")
+        account(Database(tmp_path), f"anna-{number}")
 
     with ThreadPoolExecutor(RECEIVERS) as threads:
         list(threads.map(start, range(RECEIVERS)))
-    with Database(tmp_path) as opened:
-        assert count(opened, "accounts") == RECEIVERS
+    assert count(Database(tmp_path), "accounts") == RECEIVERS
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 9", "CREATE TABLE accounts (id INTEGER)"])
@@ -97,8 +99,7 @@ def test_database_of_another_version_is_refused_and_left_alone(statement: str, t
 
 
 def test_files_are_private_and_other_files_are_reported(tmp_path: Path) -> None:
-    with Database(tmp_path) as opened:
-        account(opened)
+    account(Database(tmp_path))
     folder = tmp_path / "accounts"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from sqlalchemy import text
 
 from common.errors import OutputError
 from receiver.web.config import UploadConfig
@@ -343,5 +342,5 @@ async def test_lost_files_are_missing_not_failing(site: Site) -> None:
 async def test_removed_account_ends_at_once(site: Site) -> None:
     anna = await site.visitor("Anna")
     model = (await upload(anna)).json()
-    site.service.accounts.database.write(lambda session: session.execute(text("DELETE FROM accounts")))
+    site.service.accounts.database.write(lambda database: database.execute("DELETE FROM accounts"))
     assert (await anna.get(model["picture"])).status_code == 401
