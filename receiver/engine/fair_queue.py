@@ -7,7 +7,6 @@ Cheng, "Start-time Fair Queueing", SIGCOMM 1996. Pure: no clocks, no threads.
 """
 
 import asyncio
-import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,8 @@ from receiver.engine.engine import Priority
 
 Job = TypeVar("Job")
 
-# Most idle members that one level remembers. Forgetting one gives it at most the work of one batch.
-_MAX_IDLE_MEMBERS = 256
+# Most members whose last jobs one level remembers. Forgetting one gives it at most the work of one batch.
+_MOST_REMEMBERED = 256
 
 # Of this many jobs one is of a lower priority that waits: it is slow beside a busy higher one, but never stopped.
 _LOWER_EVERY = 8
@@ -27,94 +26,27 @@ _LOWER_EVERY = 8
 class _FairShares:
     """One level: equal shares among the members that have jobs waiting; each job is one unit of work.
 
-    A member's start tag is the virtual time when its first job arrives, or the finish tag of its previous job if that
-    is later; its finish tag is one more. The smallest start tag is next, among equal ones the job that arrived first.
-    So members that always have jobs waiting get equal shares, and one that was idle has no credit for that time.
+    A member's start tag is the virtual time, or the finish tag of its previous job if that is later; its finish tag is
+    one more. The smallest start tag is next. So members that always have jobs waiting get equal shares, and one that
+    was idle has no credit for that time.
     """
 
     def __init__(self) -> None:
         self._virtual_time = 0
-        self._waiting: dict[Hashable, tuple[int, int]] = {}
-        # The finish tag; or start tag and arrival of a job that was withdrawn, so that its successor keeps its place.
-        self._idle: dict[Hashable, tuple[int, int | None]] = {}
+        # Those that are later than the virtual time.
+        self._finish_tags: dict[Hashable, int] = {}
 
-    def __contains__(self, member: Hashable) -> bool:
-        return member in self._waiting or member in self._idle
+    def start_tag(self, member: Hashable) -> int:
+        """Of the member's next job."""
+        return self._finish_tags.get(member, self._virtual_time)
 
-    def __len__(self) -> int:
-        """Number of members that are remembered."""
-        return len(self._waiting) + len(self._idle)
-
-    def in_order(self) -> list[Hashable]:
-        """The members with jobs waiting, the next one first."""
-        return sorted(self._waiting, key=self._waiting.__getitem__)
-
-    def arrive(self, member: Hashable, arrival: int) -> None:
-        """Handles the arrival of a member's only job."""
-        tag, place = self._idle.pop(member, (0, None))
-        if place is None or tag < self._virtual_time:
-            tag, place = max(self._virtual_time, tag), arrival
-        self._waiting[member] = (tag, place)
-
-    def serve(self, member: Hashable, following: int | None) -> None:
-        """Charges a member for one job; `following` is the arrival of its next job that waits, None without one."""
-        start, _ = self._waiting.pop(member)
-        self._virtual_time = max(self._virtual_time, start)
-        if following is None:
-            self._idle[member] = (start + 1, None)
-        else:
-            self._waiting[member] = (start + 1, following)
-
-    def withdraw(self, member: Hashable) -> None:
-        """Handles the removal of a member's last job; it is not charged."""
-        self._idle[member] = self._waiting.pop(member)
-
-    def forget(self) -> None:
-        """Drops tags in the past, which equal the virtual time, and the oldest ones beyond the limit."""
-        now = self._virtual_time
-        kept = [
-            (member, (tag, place))
-            for member, (tag, place) in self._idle.items()
-            if tag > now or (tag == now and place is not None)
-        ]
-        self._idle = dict(kept[-_MAX_IDLE_MEMBERS:])
-
-
-class _Account(Generic[Job]):
-    """The jobs of one account by session, each with its arrival number."""
-
-    def __init__(self) -> None:
-        self.shares = _FairShares()
-        self.jobs: dict[Hashable, deque[tuple[int, Job]]] = {}
-
-    def next_arrival(self) -> int | None:
-        """The arrival number of the account's next job; None if none waits."""
-        return self.jobs[self.shares.in_order()[0]][0][0] if self.jobs else None
-
-    def put(self, session: Hashable, arrival: int, job: Job) -> None:
-        if session not in self.jobs:
-            self.jobs[session] = deque()
-            self.shares.arrive(session, arrival)
-        self.jobs[session].append((arrival, job))
-
-    def take(self, session: Hashable) -> Job:
-        queue = self.jobs[session]
-        _, job = queue.popleft()
-        self.shares.serve(session, queue[0][0] if queue else None)
-        if not queue:
-            del self.jobs[session]
-        return job
-
-    def remove(self, session: Hashable, unwanted: Callable[[Job], bool]) -> int:
-        queue = self.jobs.get(session, deque())
-        kept = deque(entry for entry in queue if not unwanted(entry[1]))
-        removed = len(queue) - len(kept)
-        if kept:
-            self.jobs[session] = kept
-        elif removed:
-            del self.jobs[session]
-            self.shares.withdraw(session)
-        return removed
+    def serve(self, member: Hashable) -> None:
+        """Charges a member for one job."""
+        self._virtual_time = self.start_tag(member)
+        self._finish_tags.pop(member, None)
+        self._finish_tags[member] = self._virtual_time + 1
+        later = [each for each in self._finish_tags.items() if each[1] > self._virtual_time]
+        self._finish_tags = dict(later[-_MOST_REMEMBERED:])
 
 
 class FairQueue(Generic[Job]):
@@ -122,66 +54,60 @@ class FairQueue(Generic[Job]):
 
     Accounts share equally as long as they have jobs waiting, and so do the sessions within each account. An account
     or session that was idle has no credit for that time. With one session per account this is start-time fair
-    queueing among the sessions.
+    queueing among the sessions. An account without jobs is forgotten by its sessions, and a queue without jobs by all.
     """
 
     def __init__(self) -> None:
         self._shares = _FairShares()
-        self._accounts: dict[Hashable, _Account[Job]] = {}
-        self._arrivals = itertools.count(1)
-        self._length = 0
+        self._shares_of: dict[Hashable, _FairShares] = {}
+        # By account and session, those first that came or were served first.
+        self._jobs: dict[Hashable, dict[Hashable, deque[Job]]] = {}
 
     def __len__(self) -> int:
-        return self._length
+        return sum(len(queue) for sessions in self._jobs.values() for queue in sessions.values())
 
     @property
     def sessions(self) -> set[tuple[Hashable, Hashable]]:
         """Account and session of the jobs in the queue."""
-        return {(key, session) for key, account in self._accounts.items() for session in account.jobs}
-
-    @property
-    def remembered(self) -> int:
-        """Number of accounts and sessions of which the queue has any state."""
-        return len(self._shares) + sum(len(account.shares) for account in self._accounts.values())
+        return {(account, session) for account, sessions in self._jobs.items() for session in sessions}
 
     def put(self, account: Hashable, session: Hashable, job: Job) -> None:
         """Appends a job to its session's queue."""
-        arrival = next(self._arrivals)
-        owner = self._accounts.setdefault(account, _Account())
-        idle = not owner.jobs
-        owner.put(session, arrival, job)
-        if idle:
-            self._shares.arrive(account, arrival)
-        self._length += 1
+        self._shares_of.setdefault(account, _FairShares())
+        self._jobs.setdefault(account, {}).setdefault(session, deque()).append(job)
 
     def take(self, may_leave: Callable[[Hashable, Hashable], bool] = lambda account, session: True) -> Job | None:
         """Removes and returns the next job whose account and session `may_leave`; None if there is none."""
-        for account in self._shares.in_order():
-            owner = self._accounts[account]
-            for session in owner.shares.in_order():
+        for account in sorted(self._jobs, key=self._shares.start_tag):
+            for session in sorted(self._jobs[account], key=self._shares_of[account].start_tag):
                 if may_leave(account, session):
-                    job = owner.take(session)
-                    self._shares.serve(account, owner.next_arrival())
-                    self._length -= 1
-                    self._forget()
-                    return job
+                    return self._taken(account, session)
         return None
 
-    def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
-        """Removes the `unwanted` jobs of a session; its next one takes the place of the first if none is left."""
-        owner = self._accounts.get(account)
-        if owner is None or not (removed := owner.remove(session, unwanted)):
-            return
-        self._length -= removed
-        if not owner.jobs:
-            self._shares.withdraw(account)
-        self._forget()
+    def _taken(self, account: Hashable, session: Hashable) -> Job:
+        self._shares.serve(account)
+        self._shares_of[account].serve(session)
+        sessions = self._jobs.pop(account)
+        queue = sessions.pop(session)
+        job = queue.popleft()
+        self._jobs[account], sessions[session] = sessions, queue
+        self._forget_idle(account, session)
+        return job
 
-    def _forget(self) -> None:
-        self._shares.forget()
-        self._accounts = {key: account for key, account in self._accounts.items() if key in self._shares}
-        for account in self._accounts.values():
-            account.shares.forget()
+    def remove(self, account: Hashable, session: Hashable, unwanted: Callable[[Job], bool]) -> None:
+        """Removes the `unwanted` jobs of a session, which is not charged for them."""
+        queue = self._jobs.get(account, {}).get(session)
+        if queue is not None:
+            self._jobs[account][session] = deque(job for job in queue if not unwanted(job))
+            self._forget_idle(account, session)
+
+    def _forget_idle(self, account: Hashable, session: Hashable) -> None:
+        if not self._jobs[account][session]:
+            del self._jobs[account][session]
+        if not self._jobs[account]:
+            del self._jobs[account], self._shares_of[account]
+        if not self._jobs:
+            self._shares = _FairShares()
 
 
 _Parameters = ParamSpec("_Parameters")
