@@ -12,18 +12,20 @@ Everything but the refusal of a decoder is a fault.
 
 import copy
 import tempfile
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from random import Random
 
 import numpy as np
 
 from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.codec.packet import CHECK_SIZE
+from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CHECK_SIZE, code_references, seal
+from common.codec.range_coder import SymbolReader
 from common.codec.snapshot import decode_snapshot
 from common.errors import RecordingError, WireError
 from common.frames import check_frame
@@ -34,8 +36,8 @@ from common.recording.records import RecordedFrame, decode_records, encode_blob,
 from common.recording.writer import file_head
 from common.texture import atlas_tiles
 from common.wire.convert import ClientMessages, ServerMessages
-from tests.netlab.hostile_packets import hostile_answers, hostile_messages
-from tests.support.packet_mutations import KINDS, stream, with_right_check
+from tests.netlab.hostile_packets import hostile_answers, hostile_messages, mutations
+from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 
 _MOST_FAULTS = 10
 _SEEDS = 50
@@ -54,13 +56,15 @@ class Target:
 
 def targets() -> Mapping[str, Target]:
     """Decoders that begin anew with each input."""
-    decoder, packets, _ = stream()
+    decoder, packets = _stream()
     sequence = len(packets)
 
     def content(body: bytes) -> None:
         fresh = copy.copy(decoder)
         fresh._received = OrderedDict(decoder._received)
-        check_frame(fresh.decode(with_right_check(decoder, body, sequence), sequence).frame)
+        lags = code_references(SymbolReader(load(), body), None)
+        packet = seal(body, decoder._seed(sequence, decoder._find_references(sequence, lags)))
+        check_frame(fresh.decode(packet, sequence).frame)
 
     def absurd(messages: Callable[[np.random.Generator], Iterator[bytes]]) -> Callable[[], Iterator[bytes]]:
         return lambda: islice(messages(np.random.default_rng(1)), _SEEDS)
@@ -74,6 +78,17 @@ def targets() -> Mapping[str, Target]:
         "message": Target(absurd(hostile_messages), lambda data: ClientMessages().decode(data)),
         "answer": Target(absurd(hostile_answers), lambda data: ServerMessages().decode(data)),
     }
+
+
+def _stream() -> tuple[FrameCodec, list[bytes]]:
+    """A decoder that has decoded a clip, and the clip's packets."""
+    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    packets = []
+    for frame in clip(24, seed=40, people=2):
+        encoder.acknowledge(frame.sequence - 2)
+        packets.append(encoder.encode(frame, FINE_RHO).payload)
+        decoder.decode(packets[-1], frame.sequence)
+    return decoder, packets
 
 
 def _records(packets: Sequence[bytes]) -> list[RecordedFrame]:
@@ -107,18 +122,17 @@ def _tiles() -> Iterator[bytes]:
 
 def mutate(target: Target, inputs: float, seed: str) -> tuple[dict[str, float], list[str]]:
     """Random mutations of a decoder's inputs; counts and faults."""
-    seeds, rng, counts, faults = list(target.seeds()), Random(seed), Counter[str](), list[str]()
+    rng, counts, faults = np.random.default_rng(zlib.crc32(seed.encode())), Counter[str](), list[str]()
+    damaged = [mutations(rng, data) for data in target.seeds() if data]
     while counts["inputs"] < inputs and len(faults) < _MOST_FAULTS:
-        data = bytearray(rng.choice(seeds))
-        if data:
-            rng.choice(KINDS)(data, rng, seeds)
+        data = next(damaged[int(rng.integers(len(damaged)))])
         counts["inputs"] += 1
         try:
-            target.decode(bytes(data))
+            target.decode(data)
         except REFUSALS:
             counts["refused"] += 1
         except Exception as error:
-            faults.append(f"{type(error).__name__} ({error}) by {bytes(data[:500]).hex()}")
+            faults.append(f"{type(error).__name__} ({error}) by {data[:500].hex()}")
     return {name: float(count) for name, count in counts.items()}, faults
 
 

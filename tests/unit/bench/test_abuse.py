@@ -10,8 +10,8 @@ from common.errors import WireError
 from tests.bench.abuse import bulk, ledger, testbed
 from tests.bench.abuse.attacker import FAMILIES, choices
 from tests.bench.abuse.ledger import Faults, audit, records_in
-from tests.bench.abuse.outcome import Journal, Outcome, Result, findings, result_of, table
-from tests.bench.abuse.siege import ALL, CALM, GROUPS, Course, LiveFrames, durable_faults, read_lines
+from tests.bench.abuse.outcome import Outcome, result_of
+from tests.bench.abuse.siege import ALL, GROUPS, LiveFrames, durable_faults, read_lines
 from tests.bench.abuse.supervision import Watched
 from tests.netlab.durable_sender import captured_at
 from tests.netlab.hostile_client import StreamEnded
@@ -32,18 +32,6 @@ CORRECT = [(sequence, captured_at(sequence)) for sequence in range(5)]
 )
 def test_outcome_of_a_stream_by_its_status(code: str, reason: str, outcome: Outcome) -> None:
     assert result_of(StreamEnded(code, reason)).outcome is outcome
-
-
-def test_journal_counts_by_family_and_ignores_what_did_not_take_place(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal")
-    for outcome in (Outcome.REFUSED, Outcome.REFUSED, Outcome.WRONG, Outcome.ABSENT):
-        journal.write("theft", "steal", "1/2", Result(outcome, "x" * 1000))
-    with open(tmp_path / "journal", "a", encoding="utf-8") as file:
-        file.write('{"at": 1.0, "fam')
-    entries = journal.read()
-    row = table(entries)["theft"]
-    assert (row["attempts"], row["refused"], row["wrong"], row["hang"]) == (3, 2, 1, 0)
-    assert [entry.seed for entry in findings(entries)["theft", "steal"]] == ["1/2"]
 
 
 def test_attacks_are_decided_by_the_seed_and_all_come_before_one_comes_again() -> None:
@@ -90,11 +78,6 @@ def test_frames_of_the_live_sender_that_were_acknowledged_and_not_recorded_are_l
     live = LiveFrames.read(log, [_record(seq, at) for seq, at in [*runs[:5], runs[0]]])
     assert (live.lost, live.duplicated) == ([(1, 200_500)], 1)
     assert LiveFrames.read(log, [_record(seq, at, "stolen") for seq, at in runs]).lost == live.acknowledged
-
-
-def test_live_rate_beside_the_attackers() -> None:
-    rows = Course({CALM: [(5.0, 10), (5.0, 10)], "load": [(10.0, 10)], "packets": [(5.0, 0)]}).rates()
-    assert [rows[group]["share"] for group in (CALM, "load", "packets")] == [1.0, 0.5, 0.0]
 
 
 def test_lines_must_be_strict_json(tmp_path: Path) -> None:

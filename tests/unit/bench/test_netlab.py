@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.netlab.hosts import ADDRESSES, TwoHosts, allowed
 from tests.netlab.pipe import Pipe, Shape
-from tests.netlab.relay import shape_from_json, shape_to_json
 from tests.netlab.traces import Trace
 
 _traces = st.lists(st.tuples(st.floats(0.05, 3.0), st.floats(0.0, 5000.0)), min_size=1, max_size=8).map(
@@ -65,23 +64,6 @@ def test_packet_is_queued_and_then_delayed_or_lost() -> None:
     outage = Pipe(Shape(None, delay_s=0.1, outages=[(1.0, 2.0)]))
     arrivals = [outage.offer(100, at_s) for at_s in (0.5, 0.95, 1.5, 2.0)]
     assert arrivals == [pytest.approx(0.6), None, None, pytest.approx(2.1)]
-
-
-def test_losses_have_the_given_share_and_are_reproducible() -> None:
-    first, second = ([Pipe(Shape(loss=0.2, seed=3)).offer(100, 0.0)] for _ in range(2))
-    assert first == second
-    pipe = Pipe(Shape(loss=0.2, seed=3))
-    lost = sum(pipe.offer(100, number / 100) is None for number in range(2000))
-    assert lost == pytest.approx(400, abs=60)
-
-
-def test_shape_json_round_trip() -> None:
-    shape = Shape(Trace.steps((1.0, 5.0), (2.0, 7.0)), 0.1, 0.2, ((1.0, 2.0),), 3000, 9)
-    decoded = shape_from_json(shape_to_json(shape))
-    assert decoded.trace is not None
-    assert shape.trace is not None
-    assert np.array_equal(decoded.trace.ends_s, shape.trace.ends_s)
-    assert (decoded.delay_s, decoded.loss, list(decoded.outages), decoded.queue_bytes) == (0.1, 0.2, [(1.0, 2.0)], 3000)
 
 
 @pytest.mark.skipif(not allowed(), reason="network namespaces need root and /dev/net/tun")

@@ -1,7 +1,6 @@
 """Scores of people: keypoints, identities, movement, silhouettes and depth."""
 
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,17 +9,14 @@ import pytest
 
 from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
-from common.errors import SourceError, UsageError
+from common.errors import SourceError
 from common.frames import Camera, PersonLabels
-from common.synthetic.motion.motion_table import Clip
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.capture.source import CapturedFrame
-from tests.bench import photo_crops
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface
 from tests.bench.moving import Followed
-from tests.bench.moving_clips import turned
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
 from tests.bench.reconstruction_scores import image_figures
@@ -87,17 +83,7 @@ def test_annotations_are_a_list_or_a_coco_file(tmp_path: Path) -> None:
     assert (image_id("COCO_val2014_000000000192.jpg"), image_id("holiday.jpg")) == (192, None)
 
 
-ECHO = """
-import io, sys
-import numpy as np
-crops = np.load(io.BytesIO(sys.stdin.buffer.read()))["crops"]
-output = io.BytesIO()
-np.savez(output, keypoints=np.full((len(crops), 17, 2), 0.5, np.float32))
-sys.stdout.buffer.write(output.getvalue())
-"""
-
-
-def test_people_in_their_boxes_and_a_peer_on_the_same_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_in_their_boxes() -> None:
     people = [
         AnnotatedPerson(
             np.stack([left + np.linspace(0, 60, 17), 60 + np.linspace(0, 60, 17)], axis=1),
@@ -114,11 +100,6 @@ def test_people_in_their_boxes_and_a_peer_on_the_same_crops(tmp_path: Path, monk
     # The mean of one person with all keypoints and one with none.
     assert shifted["pck05_standard_error"] == pytest.approx(0.5, abs=0.01)
     assert boxed.figures([true[0], np.full((17, 2), np.nan, np.float32)])["pck20"] == 0.5
-    (tmp_path / "echo.py").write_text(ECHO)
-    monkeypatch.setattr(photo_crops, "_PEER", tmp_path / "echo.py")
-    assert boxed.of_peer(Path(sys.executable))[1][16] == pytest.approx([150, 90], abs=1)
-    with pytest.raises(UsageError, match=r"--peer .*missing.*pip install mediapipe"):
-        boxed.of_peer(tmp_path / "missing")
 
 
 def test_errors_of_moving_joints() -> None:
@@ -139,18 +120,6 @@ def test_errors_of_moving_joints() -> None:
     jump[10:] += 0.018
     # The second difference is off in two of 18 frames, by the jump each.
     assert Followed(jump, truth).figures()["acceleration_error_mm"] == pytest.approx(2 * 18 * 3**0.5 / 18)
-
-
-def test_turned_motion_ends_where_it_began() -> None:
-    path = np.stack([np.arange(40), np.ones(40), np.zeros(40)], axis=1).astype(np.float32)
-    clip = Clip("walk", np.zeros((40, 22, 3), np.float32), path, 30.0)
-    half = turned(clip, np.pi / 2, 0.0)
-    np.testing.assert_allclose(half.rotation_vectors[:, 0], np.tile([0, np.pi / 2, 0], (40, 1)), atol=1e-5)
-    np.testing.assert_allclose(half.root_translation[:, 2], -path[:, 0], atol=1e-4)
-    once = turned(clip, 0.0, 1.0)
-    angle = np.linalg.norm(once.rotation_vectors[:, 0], axis=1)
-    assert [angle.max(), angle[1], angle[-1]] == pytest.approx([np.pi, 2 * np.pi / 40, 2 * np.pi / 40], abs=1e-4)
-    assert np.ptp(once.root_translation, axis=0) == pytest.approx(0)
 
 
 BALL = solved(*sphere())

@@ -1,26 +1,20 @@
-"""The bench of the image channel: perceptual distance, WebP at capacity, budgets, and paired changes."""
+"""The bench of the image channel: WebP at capacity, budgets, and paired changes."""
 
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
-import torch
 
 from common.arrays import Image
-from common.channel.state import LENGTHS, ChannelState
-from common.imaging.entropy import Statistics
+from common.channel.state import ChannelState
 from tests.bench.channel.__main__ import (
     Case,
-    EntropyLengths,
-    PerceptualDistance,
     Sent,
     means,
     measured,
     psnr_db,
     webp_at_capacity,
 )
-from tests.support.tiny_image_channel import TINY
 
 RATE = Fraction(1, 16)
 
@@ -40,15 +34,6 @@ def case(seed: int = 0) -> Case:
     return Case(leaves(seed), np.repeat([[1], [0]], 6, axis=0).astype(np.uint8).repeat(12, axis=1))
 
 
-def test_perceptual_distance_grows_with_blur() -> None:
-    distance, original = PerceptualDistance(), leaves(0)
-    blurred = [np.asarray(cv2.GaussianBlur(original, (0, 0), sigma), np.uint8) for sigma in (0.5, 1.2, 3.0)]
-    found = [distance(each, original) for each in (original, *blurred)]
-    assert found[0] == pytest.approx(0.0, abs=1e-6) and found == sorted(found)
-    with pytest.raises(ValueError, match="cannot be compared"):
-        distance(original, original[:180])
-
-
 def test_files_pass_at_capacity_and_get_better_with_the_snr() -> None:
     quality = []
     for snr_db in (0.0, 6.0, 13.0):
@@ -57,14 +42,6 @@ def test_files_pass_at_capacity_and_get_better_with_the_snr() -> None:
         quality.append(psnr_db(sent.picture, case().picture))
     assert quality == sorted(quality)
     assert webp_at_capacity(case(), ChannelState(-20.0), Fraction(1, 64), 0) is None
-
-
-def test_lengths_by_entropy_use_the_budget_and_ignore_the_snr() -> None:
-    scale = torch.rand(1, 12, 8, 8, generator=torch.Generator().manual_seed(0)) * 4
-    statistics, mean = Statistics(torch.zeros_like(scale), scale), torch.tensor([40.0], dtype=torch.float64)
-    low, high = (EntropyLengths(TINY).lengths(statistics, mean, torch.tensor([snr_db])) for snr_db in (1.0, 13.0))
-    assert torch.equal(low, high) and set(low.flatten().tolist()) <= set(LENGTHS)
-    assert 38.0 < float(low.double().mean()) <= 40.0
 
 
 def test_changes_are_paired_and_exceeded_budgets_are_found() -> None:

@@ -1,25 +1,15 @@
-"""Rates at equal error, and the scenarios that are computed from them."""
+"""Errors of bodies, and rates at equal error."""
 
+import numpy as np
 import pytest
 
-from tests.bench.rivals.bodies import Figures
+from common.labels import LABEL_SIZE, group_slices
+from tests.bench.rivals.bodies import Bodies, Figures, Posed, Reference
 from tests.bench.rivals.comparison import Comparison, EqualRate, equal_rate, equal_rates, frontier, ratio_bound
 from tests.bench.rivals.scenarios import (
-    DELAY_MS,
-    FRAMES,
-    IMAGES,
-    MODELS,
-    WITHOUT,
     Link,
-    StageTimes,
-    Way,
-    passage_ms,
-    scenario_a,
-    scenario_b,
 )
-from tests.bench.rivals.systems import OURS, Result
-
-TIMES = StageTimes(perceive_ms=20.0, reconstruct_ms=30.0)
+from tests.bench.rivals.systems import Result
 
 
 def figures(size: float, error: float, **more: float) -> Figures:
@@ -83,33 +73,23 @@ def test_link_counts_every_packets_headers() -> None:
     assert link.ms(50) == pytest.approx(163 * 8 / 100)
 
 
-def test_slowest_stage_sets_the_pace_and_no_frame_starts_before_its_capture() -> None:
-    done = passage_ms(Way(10.0, 20.0, [17]), [0.0] * 5, Link(8.0, 0.0))
-    assert done[0] == pytest.approx(10 + 100 + DELAY_MS + 20)
-    assert done[4] - done[0] == pytest.approx(4 * 100)
-    first, second = passage_ms(Way(1.0, 1.0, [10]), [0.0, 500.0], Link(1000.0, 0.0))
-    assert second - first == pytest.approx(500.0)
-
-
-def test_scenario_a_compares_equal_reconstructions(comparison: Comparison) -> None:
-    rows = {(row["system"], row["models"]): row for row in scenario_a(comparison, TIMES, 30.0)}
-    assert {system for system, _ in rows} == {OURS, WITHOUT, IMAGES}
-    # 30 mm are more than 5 % of 80 mm.
-    assert rows[IMAGES, 1]["setting"] == "good"
-    for system in (OURS, WITHOUT, IMAGES):
-        totals, links = ([float(rows[system, count][key] or 0) for count in MODELS] for key in ("total_s", "link_s"))
-        assert totals == sorted(totals)
-        assert all(link < total for link, total in zip(links, totals, strict=True))
-    assert float(rows[OURS, 64]["total_s"] or 0) < float(rows[WITHOUT, 64]["total_s"] or 0)
-    assert rows[IMAGES, 64]["link_s"] == pytest.approx(64 * Link(1000.0, 30.0).ms(3000) / 1e3)
-
-
-def test_scenario_b_takes_the_best_setting_that_fits(comparison: Comparison) -> None:
-    rows = {(row["system"], row["kbps"]): row for row in scenario_b(comparison, TIMES, 30.0)}
-    assert (rows[OURS, 400.0]["setting"], rows[OURS, 40.0]["setting"]) == ("fine", "coarse")
-    assert rows[IMAGES, 150.0]["setting"] == "bad"
-    thin = rows[IMAGES, 10.0]
-    assert thin["fits"] is False
-    assert float(thin["live_fps"] or 0) < 3
-    assert float(thin["link_s"] or 0) == pytest.approx(FRAMES * 513 * 8 / 10 / 1e3)
-    assert float(thin["total_s"] or 0) > float(thin["link_s"] or 0)
+def test_errors_are_of_joints_and_skin_without_position_and_without_frames_that_show_nobody() -> None:
+    bodies = Bodies()
+    rows = np.random.default_rng(0).normal(0, 0.5, (4, LABEL_SIZE)).astype(np.float32)
+    rows[:, group_slices()["root"]] = [1 / 0.6, 0, 0, 0, 1 / 0.6, 0, 0, 0, 0]
+    # The nose is 10 mm off in each direction.
+    truth = bodies.pose(bodies.parameters(rows)).joints.copy()
+    truth[:, 0] += 0.01
+    reference = Reference(bodies, rows, truth)
+    posed = reference.posed
+    exact = reference.errors(posed)
+    assert (exact["added_joint_error_mm"], exact["added_chamfer_mm"]) == pytest.approx((0, 0), abs=0.01)
+    assert exact["mpjpe_mm"] == pytest.approx(10 * 3**0.5 / 17, rel=1e-3)
+    joints = posed.joints + np.float32(0.5)
+    joints[1] = np.nan
+    moved = Posed(joints, posed.skins + np.float32(0.5))
+    assert reference.errors(moved)["added_joint_error_mm"] == pytest.approx(0, abs=1e-3)
+    noise = np.random.default_rng(1).normal(0, 0.02, posed.skins.shape).astype(np.float32)
+    rough = reference.mesh_errors(posed.skins + noise)
+    assert reference.mesh_errors(posed.skins)["mpjpe_mm"] == pytest.approx(exact["mpjpe_mm"])
+    assert rough["added_joint_error_mm"] > 0.1 and rough["added_chamfer_mm"] > 1
