@@ -25,8 +25,9 @@ from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.fake_link import MODEL, CountingCodec
-from tests.support.link_fixture import LinkFixture, RecordingPipeline
+from tests.support.link_fixture import LinkFixture
 from tests.support.published_session import OWNER
+from tests.support.recording_pipeline import RecordingPipeline
 
 CONTENT = SpoolContent("clip", 1, MODEL)
 

@@ -19,7 +19,8 @@ from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import MODEL
-from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
+from tests.support.link_fixture import LOOPBACK, LinkFixture
+from tests.support.recording_pipeline import RecordingPipeline
 
 ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig

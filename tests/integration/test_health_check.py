@@ -7,7 +7,8 @@ import pytest
 from common.wire.health_check import main
 from receiver.link.config import SecurityConfig
 from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture, RecordingPipeline
+from tests.support.link_fixture import LinkFixture
+from tests.support.recording_pipeline import RecordingPipeline
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hel
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
 from tests.support.fake_link import MODEL, SECRET, label_frame
-from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
+from tests.support.link_fixture import LinkFixture, send_all
 from tests.support.link_samples import ConstantPacer
+from tests.support.recording_pipeline import RecordingPipeline
 
 
 async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:

@@ -24,9 +24,10 @@ from sender.link.transport.transport import Transport
 from tests.support.calm import calm
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
+from tests.support.link_fixture import LinkFixture, send_all
 from tests.support.link_samples import ConstantPacer
 from tests.support.lossy_relay import LossyRelay
+from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.scripted_receiver import RecordingObserver
 
 ReceiverSecurity = receiver.link.config.SecurityConfig

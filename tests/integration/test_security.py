@@ -22,8 +22,9 @@ from common.wire.convert import STREAM_SERVICE
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
 from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture, RecordingPipeline, send_all
+from tests.support.link_fixture import LinkFixture, send_all
 from tests.support.raw_sender import RawSender
+from tests.support.recording_pipeline import RecordingPipeline
 
 ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig

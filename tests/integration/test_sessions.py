@@ -24,9 +24,10 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.fake_link import MODEL, SECRET, label_frame
 from tests.support.fake_reconstructor import FakeEngine
-from tests.support.link_fixture import LOOPBACK, LinkFixture, RecordingPipeline
+from tests.support.link_fixture import LOOPBACK, LinkFixture
 from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
 from tests.support.raw_sender import RawSender
+from tests.support.recording_pipeline import RecordingPipeline
 
 OTHER_SECRET = b"other".ljust(32)
 
@@ -131,7 +132,7 @@ async def test_unexpected_error_ends_the_stream_and_releases_the_session(
             )
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
-    assert "ended: ValueError: two lines (owned_sessions.py:" in errors[0].getMessage()
+    assert "ended: ValueError: two lines (recording_pipeline.py:" in errors[0].getMessage()
     assert errors[0].exc_info is None
     pipeline.failure = None
     async with RawSender(address) as sender:

@@ -9,10 +9,9 @@ from typing import Self
 from common.codec.frame_codec import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
-from common.wire.convert import ClientMessages, FrameMessage, ServerMessages
+from common.wire.convert import ClientMessages, ServerMessages
 from common.wire.stream import StreamBroken
 from common.wire.traffic import CarryingConnection
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import Session
 
@@ -131,30 +130,6 @@ class CountingCodec:
         self._received.clear()
         self._reference = -1
         self._last = -1
-
-
-class Decoders:
-    """The decoders of the sessions of a handler."""
-
-    def __init__(self, new_decoder: Callable[[], FrameDecoder] | None = None) -> None:
-        self._new_decoder = new_decoder or CountingCodec
-        self._decoders: dict[bytes, FrameDecoder] = {}
-
-    def begin(self, session: Session) -> None:
-        """Begins a session without any state."""
-        self._decoders[session.session_id] = self._new_decoder()
-
-    def decode(self, session: Session, frame: FrameMessage) -> DecodedFrame:
-        """Decodes a frame as the receiver's pipeline does."""
-        session.check_leap(frame.sequence)
-        if session.session_id not in self._decoders:
-            self.begin(session)
-        return self._decoders[session.session_id].decode(frame.payload, frame.sequence)
-
-    def stream_ended(self, session: Session) -> None:
-        """Keeps what the next stream may begin with."""
-        if session.session_id in self._decoders:
-            self._decoders[session.session_id].keep_only(session.decodable_from)
 
 
 def new_session(account: str = "ipv4:127.0.0.1") -> Session:

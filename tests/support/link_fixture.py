@@ -1,6 +1,5 @@
-"""Both ends of the link in one process, with a pipeline that records what it receives."""
+"""Both ends of the link in one process."""
 
-import asyncio
 import random
 import secrets
 from collections.abc import Callable
@@ -8,19 +7,16 @@ from contextlib import AsyncExitStack
 
 import receiver.link.config
 import sender.link.transport.security
-from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
-from common.wire.convert import FrameMessage, Hello
+from common.wire.convert import Hello
 from common.wire.report import SenderReport
 from common.wire.traffic import Traffic
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.config import ListenConfig
-from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
+from receiver.link.frame_handler import FrameHandler
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer
-from receiver.link.session import Session
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -28,60 +24,11 @@ from sender.link.observer import LinkObserver, Observers
 from sender.link.session import FrameEncoder
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
-from tests.support.fake_link import MODEL, CountingCodec, Decoders, label_frame
+from tests.support.fake_link import MODEL, CountingCodec, label_frame
 from tests.support.scripted_receiver import RecordingObserver
 from tests.support.tcp_relay import TcpRelay
 
 LOOPBACK = "127.0.0.1"
-
-
-class RecordingPipeline:
-    """Decodes every frame, and holds it while `gate` is closed."""
-
-    def __init__(self, new_decoder: Callable[[], FrameDecoder] | None = None) -> None:
-        self._decoders = Decoders(new_decoder)
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.decoded: list[int] = []
-        self.keys: list[int] = []
-        self.blobs: list[Blob] = []
-        self.opened = 0
-        self.ended: asyncio.Queue[Session] = asyncio.Queue()
-        self._changed = asyncio.Event()
-
-    async def on_session(self, session: Session) -> int:
-        self.opened += 1
-        self._decoders.begin(session)
-        return 0
-
-    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        decoded = self._decoders.decode(session, frame)
-        self.decoded.append(frame.sequence)
-        if decoded.reference is None:
-            self.keys.append(frame.sequence)
-        self._changed.set()
-        await self.gate.wait()
-        return FrameOutcome.PUBLISHED
-
-    def on_blob(self, session: Session, blob: Blob) -> None:
-        self.blobs.append(blob)
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
-    def on_stream_end(self, session: Session) -> None:
-        self._decoders.stream_ended(session)
-
-    async def on_session_end(self, session: Session) -> None:
-        self.ended.put_nowait(session)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def until_decoded(self, sequence: int) -> None:
-        await self.until(lambda: bool(self.decoded) and self.decoded[-1] >= sequence)
 
 
 class LinkFixture:

@@ -2,12 +2,11 @@
 
 import asyncio
 
-from common.blobs import Blob
 from common.wire.convert import FrameMessage
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from tests.support.fake_link import Decoders
+from tests.support.recording_pipeline import RecordingPipeline
 
 
 class OwnedSessions:
@@ -29,24 +28,20 @@ class OwnedSessions:
         return max((sequence + 1 for sequence in written), default=0)
 
 
-class OwnedPipeline:
-    """Decodes and records every frame; a frame of an unknown session is a bug.
+class OwnedPipeline(RecordingPipeline):
+    """Also records frames by session; a frame of an unknown session is a bug.
 
     Args:
         disk: what survives the receiver.
     """
 
     def __init__(self, disk: OwnedSessions) -> None:
+        super().__init__()
         self.disk = disk
-        self.gate = asyncio.Event()
-        self.gate.set()
         self.opening = asyncio.Event()
         self.opening.set()
         self.events: list[str] = []
-        self.failure: Exception | None = None
         self.present: set[bytes] = set()
-        self.handling = 0
-        self._decoders = Decoders()
 
     @property
     def peers(self) -> int:
@@ -59,7 +54,7 @@ class OwnedPipeline:
         if self.failure is not None:
             raise self.failure
         next_sequence = self.disk.open(session)
-        self._decoders.begin(session)
+        await super().on_session(session)
         assert session.session_id not in self.present
         self.present.add(session.session_id)
         self.events.append(f"begin {session.sender}")
@@ -67,23 +62,10 @@ class OwnedPipeline:
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         assert session.session_id in self.present
-        self._decoders.decode(session, frame)
-        self.handling += 1
-        try:
-            await self.gate.wait()
-        finally:
-            self.handling -= 1
+        outcome = await super().on_frame(session, frame, arrival)
         assert session.session_id in self.present
-        if self.failure is not None:
-            raise self.failure
         self.disk.frames[session.session_id].append(frame.sequence)
-        return FrameOutcome.PUBLISHED
-
-    def on_blob(self, session: Session, blob: Blob) -> None: ...
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
-    def on_stream_end(self, session: Session) -> None: ...
+        return outcome
 
     async def on_session_end(self, session: Session) -> None:
         self.present.remove(session.session_id)

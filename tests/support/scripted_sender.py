@@ -1,4 +1,4 @@
-"""A scripted sender on one connection of a session, and a handler of its frames that waits on demand."""
+"""A scripted sender on one connection of a session."""
 
 import asyncio
 import logging
@@ -6,9 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from common.blobs import Blob
 from common.clock import Clock
-from common.errors import MalformedPacket
 from common.io.logs import RepeatedLines
 from common.wire.convert import (
     Acknowledgement,
@@ -21,59 +19,18 @@ from common.wire.convert import (
     Welcome,
 )
 from receiver.link.connection import Connection
-from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from tests.support.fake_link import MODEL, CountingCodec, Decoders, fake_link, label_frame, settle
+from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
+from tests.support.recording_pipeline import RecordingPipeline
 
 WELCOME = Welcome(True, MODEL)
-
-
-class FakePipeline:
-    """Decodes, then waits for `gate` instead of reconstructing."""
-
-    def __init__(self) -> None:
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.started: list[int] = []
-        self.arrivals: list[Arrival] = []
-        self.done: list[int] = []
-        self.unused: list[int | None] = []
-        self.blobs: list[Blob] = []
-        self.failure: Exception | None = None
-        self._decoders = Decoders()
-
-    async def on_session(self, session: Session) -> int:
-        return 0
-
-    async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        self.started.append(frame.sequence)
-        self.arrivals.append(arrival)
-        self._decoders.decode(session, frame)
-        await self.gate.wait()
-        if self.failure is not None:
-            raise self.failure
-        self.done.append(frame.sequence)
-        return FrameOutcome.PUBLISHED
-
-    def on_blob(self, session: Session, blob: Blob) -> None:
-        if blob.kind == "broken":
-            raise MalformedPacket("invalid content")
-        self.blobs.append(blob)
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
-        self.unused.append(None if frame is None else frame.sequence)
-
-    def on_stream_end(self, session: Session) -> None:
-        self._decoders.stream_ended(session)
-
-    async def on_session_end(self, session: Session) -> None: ...
 
 
 class ScriptedSender:
     """One connection of a session, with a scripted sender."""
 
     def __init__(
-        self, session: Session, pipeline: FakePipeline, *, silence_s: float = 60.0, clock: Clock | None = None
+        self, session: Session, pipeline: RecordingPipeline, *, silence_s: float = 60.0, clock: Clock | None = None
     ):
         self.end, server = fake_link()
         clock = clock or Clock(time.monotonic, time.time)

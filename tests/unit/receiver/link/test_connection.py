@@ -23,13 +23,14 @@ from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.session import Claim, SenderClock
 from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle, until
-from tests.support.scripted_sender import WELCOME, FakePipeline, ScriptedSender
+from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.scripted_sender import WELCOME, ScriptedSender
 
 
 @pytest.fixture
 async def sender() -> AsyncIterator[ScriptedSender]:
     """A sender whose stream runs, and ends with the test in good order, unless the test has ended it."""
-    sender = ScriptedSender(new_session(), FakePipeline())
+    sender = ScriptedSender(new_session(), RecordingPipeline())
     await sender.start()
     yield sender
     if not sender.running.done():
@@ -40,7 +41,7 @@ async def sender() -> AsyncIterator[ScriptedSender]:
 
 async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -> None:
     session = new_session()
-    sender = ScriptedSender(session, FakePipeline(), clock=Clock(time.monotonic, lambda: 77.0))
+    sender = ScriptedSender(session, RecordingPipeline(), clock=Clock(time.monotonic, lambda: 77.0))
     running = await sender.start()
     await sender.write(Heartbeat(1234))
     assert await sender.receive() == Heartbeat(1234, received_ns=77_000_000_000)
@@ -101,7 +102,7 @@ async def test_decoded_frame_resets_the_count_of_rejections(sender: ScriptedSend
 
 
 async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded() -> None:
-    pipeline, session = FakePipeline(), new_session()
+    pipeline, session = RecordingPipeline(), new_session()
     sender = ScriptedSender(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
     running = await sender.start()
     pipeline.gate.clear()
@@ -117,10 +118,10 @@ async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded(
     pipeline.gate.clear()
     await sender.send([1, 2])
     # One frame of a session is handled at a time, however many have arrived.
-    assert pipeline.started == [0, 1] and pipeline.arrivals[-1].superseded.is_set()
+    assert pipeline.decoded == [0, 1] and pipeline.arrivals[-1].superseded.is_set()
     pipeline.gate.set()
     await sender.receive_ack()
-    assert pipeline.started == [0, 1, 2] and not pipeline.arrivals[-1].superseded.is_set()
+    assert pipeline.decoded == [0, 1, 2] and not pipeline.arrivals[-1].superseded.is_set()
     await sender.receive_ack()
     await sender.write(Drain())
     assert await running
@@ -135,7 +136,7 @@ async def test_sender_that_exceeds_the_window_loses_its_stream(sender: ScriptedS
 
 
 async def test_frame_being_handled_is_finished_before_another_stream_claims_the_session() -> None:
-    pipeline, session = FakePipeline(), new_session()
+    pipeline, session = RecordingPipeline(), new_session()
     old = ScriptedSender(session, pipeline)
     running = await old.start()
     pipeline.gate.clear()
@@ -159,7 +160,7 @@ async def test_frame_being_handled_is_finished_before_another_stream_claims_the_
 
 async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
     session = new_session()
-    old, new = ScriptedSender(session, FakePipeline()), ScriptedSender(session, FakePipeline())
+    old, new = ScriptedSender(session, RecordingPipeline()), ScriptedSender(session, RecordingPipeline())
     running = await old.start()
     old.stall()
     await old.send([0, 1])
@@ -174,7 +175,7 @@ async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
 
 async def test_stream_evicted_before_it_begins() -> None:
     session = new_session()
-    old, second, third = (ScriptedSender(session, FakePipeline()) for _ in range(3))
+    old, second, third = (ScriptedSender(session, RecordingPipeline()) for _ in range(3))
     abandoned = await old.start()
     claims = [asyncio.create_task(sender.session.claim(sender.connection.abandon)) for sender in (second, third)]
     with pytest.raises(StreamBroken, match="ABORTED"):
@@ -198,7 +199,7 @@ async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: 
 
 
 async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
-    sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.01)
+    sender = ScriptedSender(new_session(), RecordingPipeline(), silence_s=0.01)
     running = await sender.start()
     await until(lambda: sender.session.silent)
     assert sender.session.in_use
@@ -208,7 +209,7 @@ async def test_silent_sender_is_marked_and_its_stream_ends_later() -> None:
 
 
 async def test_stream_continues_after_a_stall() -> None:
-    sender = ScriptedSender(new_session(), FakePipeline(), silence_s=0.02)
+    sender = ScriptedSender(new_session(), RecordingPipeline(), silence_s=0.02)
     running = await sender.start()
     await until(lambda: sender.session.silent)
     await sender.send([0])
@@ -220,7 +221,7 @@ async def test_stream_continues_after_a_stall() -> None:
 
 
 async def test_blobs_are_delivered_during_reconstruction() -> None:
-    pipeline = FakePipeline()
+    pipeline = RecordingPipeline()
     pipeline.gate.clear()
     sender = ScriptedSender(new_session(), pipeline)
     running = await sender.start()
