@@ -27,6 +27,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CHECK_SIZE, code_references, seal
 from common.codec.range_coder import SymbolReader
 from common.codec.snapshot import decode_snapshot
+from common.codec.tables import load
 from common.errors import RecordingError, WireError
 from common.frames import check_frame
 from common.recording.block import BlockKind, encode_block
