@@ -3,7 +3,7 @@
 Both ends can compute it, and so the lengths that make the whole error least.  log₂ of the mean squared error of a
 position's 16×16 pixels is a polynomial in four features: the entropy of the latents, its ratio to that at a quantiser
 step of 4, the length, and the SNR.  It is of third degree, and linear in the first two, so that it has sane values for
-pictures unlike those that `python -m common.training.image_channel` fitted it to.
+pictures unlike those that `python -m sender.train.image_channel` fitted it to.
 """
 
 import json

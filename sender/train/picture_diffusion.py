@@ -7,7 +7,7 @@ the features of another network.)  Starts from the plain decoder's synthesis.  L
 minutes on one core.  --export also writes the averaged weights with their validation scores.
 
 Examples:
-  python -m sender.train.picture_diffusion --data pictures --cache cache --out runs/diffusion --minutes 80 --export
+  python -m sender.train.picture_diffusion --photographs photographs --out runs/diffusion --minutes 80 --export
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,11 @@ from common.channel.diffusion import DiffusionDecoder, DiffusionDecoderConfig, c
 from common.channel.model import ImageChannel, Reconstruction
 from common.channel.transmission import load_network
 from common.imaging.entropy import expected_bits
-from common.training.image_channel import (
+from common.training.optimisers import muon_and_adamw
+from common.training.recipe import Defaults
+from common.training.run import main
+from sender.perception.inference.detector import Detector, DetectorNet
+from sender.train.image_channel import (
     mean_length_of,
     random_gains,
     random_mean_lengths,
@@ -28,11 +32,7 @@ from common.training.image_channel import (
     sent,
     sent_over_awgn,
 )
-from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import CropRecipe
-from common.training.recipe import Defaults
-from common.training.run import main
-from sender.perception.inference.detector import Detector, DetectorNet
+from sender.train.photographs.picture_crops import CropRecipe
 
 _BASE_RATE = 1 / 20
 _EARLIEST_TIME = 0.1

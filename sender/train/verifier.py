@@ -1,9 +1,9 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people and distractors (`sender.train.frames.composed`), or photographs with person
-boxes that are held back: those of `openimages`, and for validation those of `people`.  The
-detector proposes boxes from a low score on, and perception refines each box, as in use.  A crop shows a person if the
-refined box has an IoU of at least 0.5 with a person's, annotated or judged by eye (`photographs.judged_boxes`).
+Frames are composed of rendered people (`sender.train.frames.composed`), or photographs with person boxes that are held
+back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
+perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
+person's, annotated or judged by eye (`photographs.judged_boxes`).
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten

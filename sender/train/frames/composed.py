@@ -1,7 +1,7 @@
 """Frames to train the detector on: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
 
 A person who is truncated in the crop is placed at the frame's border.  Patches of other pictures with blurred outlines
-are pasted too, so that the edge of a cut-out does not identify a person, and `sender.train.frames.distractors`.
+are pasted too, so that the edge of a cut-out does not identify a person.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,6 @@ from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, 
 from common.synthetic.scene.degradations import degrade
 from sender.perception.inference.detector import STRIDE
 from sender.perception.inference.predictor import as_bytes
-from sender.train.frames.distractors import distractor
 
 Generator = np.random.Generator
 
@@ -136,7 +135,7 @@ class FrameComposer:
         else:
             image = self._backgrounds.draw(rng, size, size)
         for _ in range(rng.integers(0, 6)):
-            image = self._with_object(image)
+            image = self._with_patch(image)
         owner = np.full((size, size), -1, dtype=np.int16)
         count = int(rng.choice(6, p=[0.12, 0.36, 0.2, 0.13, 0.1, 0.09]))
         heights = np.sort(size * np.exp(rng.uniform(np.log(0.1), np.log(1.15), count)))
@@ -151,7 +150,7 @@ class FrameComposer:
             if centre_x is not None:
                 centre_x += float(height * rng.uniform(0.18, 0.5))
             if rng.random() < 0.1:
-                image = self._with_object(image, owner)
+                image = self._with_patch(image, owner)
         image = self._letterboxed(image, owner)
         boxes = [
             _box(owner == index) for index in range(count) if (owner == index).sum() > _MIN_VISIBLE_SHARE * areas[index]
@@ -160,17 +159,11 @@ class FrameComposer:
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
     def negative(self) -> ByteArray:
-        """A negative crop (N, N, 3), like a false detection: distractors in place of a person, other objects."""
+        """A crop (N, N, 3) of a background with patches, and nobody."""
         rng, size = self._rng, self._size
         image = self._backgrounds.draw(rng, size, size)
-        for _ in range(rng.integers(0, 4)):
-            image = self._with_object(image)
-        unowned = np.full((size, size), -1, np.int16)
-        for _ in range(rng.integers(0, 4)):
-            height = int(size * rng.uniform(0.35, 0.95))
-            colour, alpha = distractor(rng, height)
-            left, top = (round((size - height) / 2 + rng.normal(0, 0.15) * size) for _ in range(2))
-            image, _ = paste(image, unowned, -1, colour, alpha, left, top)
+        for _ in range(rng.integers(0, 6)):
+            image = self._with_patch(image)
         return degrade(rng, image)
 
     def _person(self) -> CutOut:
@@ -217,17 +210,6 @@ class FrameComposer:
                 at = room if truncated[axis + 2] else (0 if truncated[axis] else at)
             corner.append(round(at))
         return corner[0], corner[1]
-
-    def _with_object(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
-        """Pastes an object that is no person; it occludes the people in `owner`."""
-        rng = self._rng
-        if rng.random() < 0.4:
-            return self._with_patch(image, owner)
-        height = int(self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
-        colour, alpha = distractor(rng, height)
-        left, top = (int(rng.uniform(-height / 2, self._size - height / 2)) for _ in range(2))
-        hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
-        return paste(image, hidden, -1, colour, alpha, left, top)[0]
 
     def _with_patch(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
         """Pastes a blob of some texture or of another background; it occludes the people in `owner`."""

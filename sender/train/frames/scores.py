@@ -18,6 +18,8 @@ from sender.train.photographs.frames import PanoramaFrames
 _IOU = 0.5
 # Detections are kept from this score on, for the average precision.
 _LOWEST_SCORE = 0.03
+# Detections are counted from this score on.
+_SCORE = 0.25
 _BATCH = 16
 _PANORAMA_VIEWS, _PANORAMA_SEED = 96, 1
 # A detection with this share of its area in a crowd's box is not counted as false.
@@ -46,20 +48,14 @@ class Matches:
     person_height: FloatArray
     pictures: int
 
-    def recall(self, score: float, low_px: float = 0.0, high_px: float = np.inf) -> float:
-        """Share of the people from `low_px` to `high_px` high that are found with at least `score`."""
-        counted = (self.height >= low_px) & (self.height < high_px)
+    def recall(self, score: float, low_px: float = 0.0) -> float:
+        """Share of the people at least `low_px` high that are found with at least `score`."""
+        counted = self.height >= low_px
         return float((self.person_score[counted] >= score).sum() / max(counted.sum(), 1))
 
     def false(self, score: float) -> float:
         """False detections of at least `score` in a picture."""
         return float((~self.true & (self.score >= score)).sum() / max(self.pictures, 1))
-
-    def score_at(self, false: float) -> float:
-        """The score from which there are at most `false` false detections in a picture."""
-        scores = np.sort(self.score[~self.true])[::-1]
-        allowed = int(false * self.pictures)
-        return float(np.nextafter(scores[allowed], np.float32(1))) if allowed < len(scores) else 0.0
 
     def average_precision(self, low_px: float = 0.0) -> float:
         """Area under precision over recall, of the people at least `low_px` high; smaller ones are ignored."""
@@ -161,23 +157,18 @@ def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int)
     scores: dict[str, float] = {}
     for source, low_px in _LARGE_PX.items():
         matches = matches_in(net, [photographs[index] for index in photographs.indices(source)], size)
-        found = matches.recall(0.25, low_px)
+        found = matches.recall(_SCORE, low_px)
         large = int((matches.height >= low_px).sum())
         scores |= {
             f"{source}_ap": matches.average_precision(),
             f"{source}_large_ap": matches.average_precision(low_px),
-            f"{source}_large_found_at_1_false": matches.recall(matches.score_at(1.0), low_px),
-            f"{source}_large_found_0.25_standard_error": (found * (1 - found) / max(large, 1)) ** 0.5,
+            f"{source}_large_found_{_SCORE}": found,
+            f"{source}_large_found_{_SCORE}_standard_error": (found * (1 - found) / max(large, 1)) ** 0.5,
+            f"{source}_false_{_SCORE}": matches.false(_SCORE),
         }
-        for least in (0.15, 0.25, 0.35, 0.5):
-            scores[f"{source}_large_found_{least}"] = matches.recall(least, low_px)
-            scores[f"{source}_false_{least}"] = matches.false(least)
-        for low, high in ((0, 80), (80, 160), (160, 320), (320, np.inf)) if source == "people" else ():
-            scores[f"{source}_found_0.25_{low}_{high}px"] = matches.recall(0.25, low, high)
     views = PanoramaFrames(photographs, np.random.default_rng(_PANORAMA_SEED), size)
     nobody = list(detections(net, [views.view() for _ in range(_PANORAMA_VIEWS)], size))
-    for least in (0.25, 0.5):
-        scores[f"panoramas_false_{least}"] = float(np.mean([(score >= least).sum() for _, score in nobody]))
+    scores[f"panoramas_false_{_SCORE}"] = float(np.mean([(score >= _SCORE).sum() for _, score in nobody]))
     return {name: round(value, 4) for name, value in scores.items()}
 
 

@@ -2,8 +2,8 @@
 
 Each line has the source, the name of the file, the licence and where the photograph was published; with a licence and
 no address, the name is the identifier in the source's own catalogue.  The training split is listed.  The pictures that
-are held back are listed with --held-back: perception and detector never see them, but the image channel is trained on
-both, as it needs no annotations, and the verifier on those of `openimages`, as they have to be new to these two.
+are held back are listed with --held-back: perception and detector never see them, but the verifier is trained
+on those of `openimages`, as they have to be new to these two, and the shipped image channel was on all.
 
 Examples:
   python -m sender.train.photographs.credits --people data/people --openimages data/openimages

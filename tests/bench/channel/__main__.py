@@ -50,8 +50,6 @@ from common.frames import Camera
 from common.imaging.entropy import Statistics, expected_bits
 from common.imaging.focal_length import guessed_focal_px
 from common.imaging.grid import STRIDE, latent_grid
-from common.imaging.picture_file import read_picture
-from common.training.picture_cache import picture_files
 from common.weights.loader import load_recorded
 from sender.capture.open import DEMO_PHOTOGRAPHS
 from sender.jscc.importance import importance_of
@@ -59,6 +57,7 @@ from sender.perception.config import TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import PerceptionStage
+from sender.train.photographs.dataset import read_image
 from tests.bench import measures, report
 from tests.bench.channel import deepjscc
 from tests.bench.ms_ssim import ms_ssim
@@ -111,7 +110,7 @@ class CaseReader:
         self._perception = PerceptionStage.load(TrackingConfig())
 
     def read(self, path: Path) -> Case:
-        whole = read_picture(path)
+        whole = read_image(path)
         # The baseline exceeds its rate where positions are not whole.
         height, width = (side - side % STRIDE for side in whole.shape[:2])
         picture = np.ascontiguousarray(whole[:height, :width])
@@ -304,7 +303,7 @@ def _change(figure: str, ours: Figures, theirs: Figures) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("channel", __doc__, 1)
     parser.add_argument(
-        "--pictures", type=Path, default=DEMO_PHOTOGRAPHS, metavar="DIR", help="folder of test pictures"
+        "--pictures", type=Path, default=DEMO_PHOTOGRAPHS, metavar="DIR", help="folder of test pictures, JPEG or PNG"
     )
     parser.add_argument("--trained", type=Path, nargs="+", default=[], metavar="DIR", help="folders with a DeepJSCC")
     parser.add_argument("--rate", type=Fraction, default=Fraction(1, 16), help="bandwidth ratio (default: %(default)s)")
@@ -312,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    files = picture_files([options.pictures])[: _QUICK_PICTURES if options.quick else None]
+    files = sorted(options.pictures.glob("*.[jp][pn]g"))[: _QUICK_PICTURES if options.quick else None]
     reader = CaseReader()
     cases = [reader.read(path) for path in files]
     found = measured(systems(options.trained), cases, options.rate, options.seed, PerceptualDistance())

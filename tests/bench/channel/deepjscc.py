@@ -3,7 +3,7 @@
 This trains it for a bandwidth ratio of 1/16, on the same crops and SNRs as the image channel.
 
 Examples:
-  python -m tests.bench.channel.deepjscc --data pictures --cache cache --steps 11668 --export --weights rivals
+  python -m tests.bench.channel.deepjscc --photographs photographs --steps 11668 --export --weights rivals
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ from common.arrays import Image
 from common.channel.physical import carry, from_db, transmitted
 from common.channel.state import ChannelState
 from common.imaging.transforms import as_image, padded
-from common.training.image_channel import DISTORTION, crop_losses, random_snr_db
 from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import CropRecipe
 from common.training.recipe import Defaults
 from common.training.run import main
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
+from sender.train.image_channel import DISTORTION, crop_losses, random_snr_db
+from sender.train.photographs.picture_crops import CropRecipe
 
 KIND = "deepjscc"
 STRIDE = 4

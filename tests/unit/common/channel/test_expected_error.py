@@ -14,7 +14,7 @@ from common.channel.state import LENGTHS
 from common.channel.transmission import load_network
 from common.errors import WeightsError
 from common.imaging.entropy import Statistics
-from common.training.image_channel import fitted, sent
+from sender.train.image_channel import fitted, sent
 from tests.support.demo_clip import demo_pictures
 
 

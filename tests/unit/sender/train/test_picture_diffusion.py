@@ -43,7 +43,7 @@ def test_goes_on_from_shipped_weights_and_exports(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(training.PictureDiffusionTraining, "validation_crops", 2)
     flags = [*picture_flags(tmp_path), "--shipped", "--rate", "1e-6"]
     _, document = train_on_gpu(monkeypatch, training.PictureDiffusionTraining, tmp_path, *flags)
-    assert (document["samples"], document["pictures"]) == (8, 40)
+    assert (document["samples"], document["pictures"]) == (8, 33)
     exported = load_recorded(WEIGHTS_NAME, KIND, DiffusionDecoderConfig, DiffusionDecoder, tmp_path / "weights")
     assert exported.config == DiffusionDecoderConfig(TINY.widths, TINY.latents)
     for name, weights in shipped.state_dict().items():

@@ -20,7 +20,17 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
 from sender.semantics.crop_labels import FEATURE_SIZE
 from sender.semantics.cvae import ENTRIES
-from sender.train import clothing, confidence, detector, perception, picture_diffusion, semantics, verifier, wears
+from sender.train import (
+    clothing,
+    confidence,
+    detector,
+    image_channel,
+    perception,
+    picture_diffusion,
+    semantics,
+    verifier,
+    wears,
+)
 from sender.train.crops.semantic_samples import Samples, SampleSource
 from sender.train.detector import DetectorTraining
 from sender.train.photographs import credits as photograph_credits
@@ -35,11 +45,13 @@ from tests.unit.sender.train.test_verifier import examples
 
 
 def test_examples_parse() -> None:
-    for module in (perception, detector, verifier, semantics, clothing, picture_diffusion):
+    for module in (perception, detector, verifier, semantics, clothing):
         commands = flags_of_examples(module)
         assert commands, module.__name__
         for flags in commands:
             assert parse(recipe_of(module), flags).data, module.__name__
+    for module in (image_channel, picture_diffusion):
+        assert all(parse(recipe_of(module), flags).photographs for flags in flags_of_examples(module)), module.__name__
     assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
     other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits, pseudo_keypoints)
     for module in other:

@@ -49,13 +49,6 @@ def test_recall_and_false_detections_at_a_score() -> None:
     assert matches.false(0.25) == pytest.approx(0.5)
 
 
-def test_score_that_allows_a_number_of_false_detections() -> None:
-    matches = example()
-    assert matches.false(matches.score_at(0.5)) == pytest.approx(0.5)
-    assert matches.false(matches.score_at(0.0)) == 0
-    assert matches.score_at(9.0) == 0
-
-
 def test_average_precision_ignores_small_people() -> None:
     matches = example()
     assert matches.average_precision() == pytest.approx((1 + 2 / 3) / 3)

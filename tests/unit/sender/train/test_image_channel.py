@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-import common.training.image_channel as training
+import sender.train.image_channel as training
 from common.channel import transmission
 from common.channel.expected_error import ERRORS_FILE, load_coefficients
 from common.channel.model import Source
-from common.training.image_channel import (
-    ImageChannelTraining,
-    random_mean_lengths,
-)
 from common.training.run import parse
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
+from sender.train.image_channel import (
+    ImageChannelTraining,
+    random_mean_lengths,
+)
 from tests.support.random_pictures import picture_flags
 from tests.support.tiny_image_channel import tiny_network
-from tests.support.training_examples import flags_of_examples, train_on_gpu
+from tests.support.training_examples import train_on_gpu
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def recipe(*more: str) -> ImageChannelTraining:
-    options = parse(ImageChannelTraining, ["--data", "x", "--cache", "x", *more])
+    options = parse(ImageChannelTraining, ["--photographs", "x", *more])
     made = ImageChannelTraining(options, torch.device("cpu"))
     made.generator = torch.Generator().manual_seed(0)
     return made
@@ -41,16 +41,12 @@ def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypa
     monkeypatch.setattr(transmission, "load_network", lambda: copy.deepcopy(shipped))
     more = ["--shipped", "--rate", "1e-6"]
     _, document = train_on_gpu(monkeypatch, ImageChannelTraining, tmp_path, *flags, *more)
-    assert (document["samples"], document["pictures"]) == (8, 40)
+    assert (document["samples"], document["pictures"]) == (8, 33)
     exported = load_weights("image_channel", directory=tmp_path / "weights")
     for name, weights in shipped.state_dict().items():
         torch.testing.assert_close(exported[name].float(), weights.float(), rtol=1e-2, atol=1e-3)
     assert read_manifest(tmp_path / "weights")["image_channel"].recipe["shipped"] is True
     assert torch.isfinite(load_coefficients(tmp_path / "weights" / ERRORS_FILE.name)).all()
-
-
-def test_examples_parse() -> None:
-    assert all(parse(ImageChannelTraining, each).cache for each in flags_of_examples(training))
 
 
 def test_every_weight_gets_a_gradient_and_is_optimised_once() -> None:

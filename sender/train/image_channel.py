@@ -9,8 +9,8 @@ by Newton's method on the likelihood of errors with a gamma distribution, whose 
 what counts.
 
 Examples:
-  python -m common.training.image_channel --data pictures --cache cache --out runs/channel --minutes 75 --export
-  python -m common.training.image_channel --data pictures --cache cache --out runs/more --shipped --rate 2e-3 --export
+  python -m sender.train.image_channel --photographs photographs --out runs/channel --minutes 75 --export
+  python -m sender.train.image_channel --photographs photographs --out runs/more --shipped --rate 2e-3 --export
 """
 
 import itertools
@@ -34,10 +34,10 @@ from common.imaging.entropy import expected_bits
 from common.imaging.grid import STRIDE
 from common.io.atomic_write import atomic_write
 from common.training.optimisers import muon_and_adamw
-from common.training.picture_cache import CropRecipe, random_crops
 from common.training.recipe import Defaults
 from common.training.run import main
 from common.weights.manifest import WeightsEntry
+from sender.train.photographs.picture_crops import CropRecipe, random_crops
 
 _VALIDATION_SNRS_DB = (1.0, 7.0, 13.0)
 _FIXED_SHARE = 0.25
