@@ -44,7 +44,7 @@ from sender.perception.stage import PerceptionStage
 from sender.pipeline import BlobStage, Networks, SenderPipeline
 from sender.playback import Playback
 from sender.preview.shared import SharedPreview
-from sender.preview.stage import Preview, open_preview
+from sender.preview.video import Preview, open_preview
 from sender.rate.controller import RateController
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
@@ -171,7 +171,10 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
         hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
         recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
         jscc = resources.enter_context(_jscc_stage(config, source, metrics))
-        preview = resources.enter_context(_preview(config, source))
+        preview = None
+        if config.preview.preview is not None:
+            preview = open_preview(config.preview.preview, config.capture.camera, source)
+            resources.callback(preview.close)
         traffic = Traffic(metrics.link_bytes)
         account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
         delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
@@ -235,11 +238,6 @@ def _facts(hello: Hello) -> RecordingFacts:
     """The first block of the recording of a session."""
     model, version = hello.model_hash.hex(), package_version()
     return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, time.time())
-
-
-def _preview(config: SenderConfig, source: FrameSource) -> AbstractContextManager[Preview | None]:
-    target = config.preview.preview
-    return closing(open_preview(target, config.capture.camera, source)) if target else nullcontext()
 
 
 def load_networks(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Networks:

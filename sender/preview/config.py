@@ -13,11 +13,9 @@ VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
 class PreviewConfig:
     """Where perception's output is shown, and what the receiver may show."""
 
-    preview: str | None = option(None, help="show mask, keypoints and depth: window, or a video (.mp4, .avi, .mkv)")
+    preview: Path | None = option(None, help="write mask, keypoints and depth to a video (.mp4, .avi, .mkv)")
     share_preview: bool = option(False, help="send small pictures of what the camera sees, up to 4 kB/s")
 
     def __post_init__(self) -> None:
-        if self.preview not in (None, "window") and Path(self.preview).suffix.lower() not in VIDEO_FORMATS:
-            raise ValueError(
-                f"--preview {self.preview}: give window, or a video that ends in {', '.join(VIDEO_FORMATS)}"
-            )
+        if self.preview is not None and self.preview.suffix.lower() not in VIDEO_FORMATS:
+            raise ValueError(f"--preview {self.preview}: give a video that ends in {', '.join(VIDEO_FORMATS)}")

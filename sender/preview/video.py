@@ -1,6 +1,9 @@
-"""A preview as a video file."""
+"""What perception sees, drawn into the video that `--preview` names."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,15 +13,76 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from common.arrays import Image
-from common.errors import OutputError
+from common.blobs import Blob
+from common.errors import OutputError, UsageError
+from common.frames import PersonLabels
+from sender.capture.source import CapturedFrame, FrameSource
+from sender.perception.stage import ObservedPerson
 from sender.preview.config import VIDEO_FORMATS
+from sender.preview.draw import draw_preview
+
+logger = logging.getLogger(__name__)
 
 # AVI has decoding times instead of presentation times; without B-frames, both are the same.
 _H264 = {"preset": "veryfast", "crf": "20", "bf": "0"}
 _MIN_FPS, _MAX_FPS = 1.0, 240.0
+_LIVE_FPS = 30.0
+# Images have no times; in a video of them, each is shown for half a second.
+_IMAGES_FPS = 2.0
 
 
-class VideoSink:
+class Preview:
+    """Draws perception's output over frames; if its video fails, the sender continues without it.
+
+    Args:
+        video: closed with the preview.
+    """
+
+    timed_as = "preview"
+
+    def __init__(self, video: "VideoFile") -> None:
+        self._video: VideoFile | None = video
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Draws one frame, and sends nothing; a failing video is logged once."""
+        if self._video is None:
+            return []
+        try:
+            self._video.show(draw_preview(frame.image, observed), frame.media_time_s)
+        except OutputError as error:
+            logger.warning("preview stopped: %s", error)
+            with contextlib.suppress(OutputError):
+                self._video.close()
+            self._video = None
+        return []
+
+    def reset(self) -> None:
+        """One video shows all sources."""
+
+    def close(self) -> None:
+        """Completes the video. Raises OutputError if it cannot be completed."""
+        if self._video is not None:
+            self._video.close()
+
+
+def open_preview(path: Path, camera: str, source: FrameSource) -> Preview:
+    """Opens the preview that `--preview` names.
+
+    Args:
+        camera: the value of `--camera`, which must not be overwritten.
+
+    Raises:
+        UsageError: the preview would overwrite the source.
+        OutputError: the path cannot be written.
+    """
+    if os.path.exists(camera) and path.exists() and path.samefile(camera):
+        raise UsageError(f"--preview {path} is what --camera reads: give another file")
+    return Preview(VideoFile(path, source.fps or (_LIVE_FPS if source.live else _IMAGES_FPS)))
+
+
+class VideoFile:
     """H.264 in the container of the file's suffix, written under a temporary name until it is complete.
 
     All frames have the size of the first one; images of another aspect ratio get black borders.

@@ -1,12 +1,20 @@
+import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import av
 import numpy as np
 import pytest
 
 from common.arrays import Image
-from common.errors import OutputError
-from sender.preview.video import VideoSink
+from common.errors import OutputError, UsageError
+from common.frames import Camera
+from sender.capture.source import CapturedFrame, FrameSource
+from sender.perception.inference.crop import CropBox
+from sender.preview.config import PreviewConfig
+from sender.preview.video import Preview, VideoFile, open_preview
+from tests.support.preview_samples import block, observed
 
 BLUE = (20, 60, 220)
 
@@ -25,7 +33,7 @@ def frames_of(path: Path) -> list[tuple[float, Image]]:
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".MP4"])
 def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "new" / f"preview{suffix}"
-    sink = VideoSink(path, 30000 / 1001)
+    sink = VideoFile(path, 30000 / 1001)
     for index in range(12):
         sink.show(plain(colour=(20 * index, 60, 220)), index * 1001 / 30000)
     assert not path.exists(), "it gets its name when it is complete"
@@ -41,7 +49,7 @@ def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
 
 
 def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "preview.mp4", 10.0)
+    sink = VideoFile(tmp_path / "preview.mp4", 10.0)
     for time_s in (0.0, 0.1, 0.5, 0.5, 0.5, 1.0):
         sink.show(plain(), time_s)
     sink.close()
@@ -49,7 +57,7 @@ def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path
 
 
 def test_video_of_several_sizes_has_the_first_one(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "preview.mkv", 2.0)
+    sink = VideoFile(tmp_path / "preview.mkv", 2.0)
     for height, width in ((61, 83), (61, 83), (160, 40), (30, 40), (1, 1)):
         sink.show(plain(height, width), 0.0)
     sink.close()
@@ -64,7 +72,7 @@ def test_video_without_frames_leaves_no_file_and_keeps_an_old_one(tmp_path: Path
     old = tmp_path / "old.mp4"
     old.write_bytes(b"precious")
     for path in (old, tmp_path / "new.mp4"):
-        VideoSink(path, 30.0).close()
+        VideoFile(path, 30.0).close()
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.mp4"]
     assert old.read_bytes() == b"precious"
 
@@ -75,14 +83,57 @@ def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for path in (Path("/proc/bodywire.mp4"), file / "preview.mp4", tmp_path / "folder.mp4"):
         with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
-            VideoSink(path, 30.0)
+            VideoFile(path, 30.0)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
 def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    video = VideoSink(tmp_path / "video" / "preview.mp4", 30.0)
+    video = VideoFile(tmp_path / "video" / "preview.mp4", 30.0)
     video.show(plain(), 0.0)
     (tmp_path / "video" / ".preview.mp4.partial").unlink()
     (tmp_path / "video").rmdir()
     with pytest.raises(OutputError, match="cannot write the preview"):
         video.close()
+
+
+FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, plain(colour=(90, 90, 90)), Camera(64, 48, 70.0))
+
+
+def test_preview_draws_people(tmp_path: Path) -> None:
+    preview = open_preview(tmp_path / "seen.mkv", "0", cast(FrameSource, SimpleNamespace(live=True, fps=None)))
+    assert preview.update(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),), ()) == []
+    preview.close()
+    ((_, image),) = frames_of(tmp_path / "seen.mkv")
+    assert np.abs(image[24, 20].astype(int) - 90).max() > 10
+
+
+def test_video_that_fails_is_logged_once_and_the_sender_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OutputError("cannot write the preview to /full: No space left on device")
+
+    monkeypatch.setattr(VideoFile, "show", fail)
+    preview = Preview(VideoFile(tmp_path / "seen.mp4", 30.0))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            preview.update(FRAME, (), ())
+    preview.close()
+    assert [record.message for record in caplog.records] == [
+        "preview stopped: cannot write the preview to /full: No space left on device"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_preview_over_its_own_source_is_rejected(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"film")
+    with pytest.raises(UsageError, match="is what --camera reads"):
+        open_preview(clip, str(clip), cast(FrameSource, SimpleNamespace(live=False, fps=30.0)))
+    assert clip.read_bytes() == b"film"
+
+
+@pytest.mark.parametrize("name", ["", "seen", "window", "seen.mov", "a/seen.gif"])
+def test_ending_that_no_video_has_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"give a video that ends in \.mp4, \.avi, \.mkv"):
+        PreviewConfig(Path(name))
