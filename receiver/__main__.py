@@ -6,7 +6,6 @@ from typing import NoReturn
 from common.io.configuration import read_config
 from common.io.options import Command, Program
 from common.io.startup import announce, leave, run_program
-from receiver.export.command import add_export_arguments
 
 PROGRAM = Program(
     name="receiver",
@@ -43,13 +42,10 @@ PROGRAM = Program(
         "doctor": Command(
             "check what the receiver needs, with the same options, and say what to do",
             "receiver.doctor",
-            daemon_flags=True,
-            flags={"--json": "print one JSON document instead of lines"},
         ),
         "export": Command(
             "write the people of a recorded session as animation files: glb, bvh, obj, ply, usdz",
             "receiver.export.command",
-            add_arguments=add_export_arguments,
         ),
     },
 )

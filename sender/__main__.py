@@ -34,8 +34,6 @@ PROGRAM = Program(
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
             "sender.doctor",
-            daemon_flags=True,
-            flags={"--json": "print one JSON document instead of lines"},
         ),
     },
 )

@@ -1,11 +1,10 @@
-"""Command lines: parsers of the flags of a daemon, their help, and completion scripts for shells."""
+"""Command lines: parsers of the flags of a daemon, and their help."""
 
 import argparse
 import difflib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import UsageError
@@ -15,10 +14,6 @@ from common.text import printable
 _HELP_COLUMN = 34
 # Of two words, from 0 to 1, at which one may be meant by the other: `exprt` and `export` have 0.91.
 _SIMILAR = 0.7
-SHELLS = ("bash", "zsh", "fish")
-"""The shells that `--completion` knows."""
-# Options whose text may be the path of a file.
-_PATHS = ("camera", "preview", "config")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -122,14 +117,6 @@ def _add_flags(
         text=lambda _: _version_line(program.daemon),
         help="show versions and exit",
     )
-    if program.name == program.daemon and not common:
-        general.add_argument(
-            "--completion",
-            action=_PrintAction,
-            text=lambda shell: completion_script(kind, program, shell),
-            choices=SHELLS,
-            help="show a script that completes commands, flags and values in this shell, and exit",
-        )
     general.add_argument(
         "--config",
         metavar="PATH",
@@ -172,8 +159,6 @@ def _add_flag(group: Any, entry: Option) -> None:
     shown = (entry.help + default).replace("%", "%%")
     if entry.kind is bool:
         group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
-    elif entry.bare:
-        group.add_argument(entry.flag, metavar=entry.placeholder, nargs="?", const=str(entry.default), help=shown)
     else:
         group.add_argument(entry.flag, metavar=entry.placeholder, help=shown)
 
@@ -185,36 +170,3 @@ def _epilog(program: Program) -> str:
         "\n".join([title, *(f"  {command}\n      {explained}" for command, explained in entries)])
         for title, entries in [*sections, ("examples:", program.examples)]
     )
-
-
-def completion_script(kind: type[Any], program: Program, shell: str) -> str:
-    """The script for a shell, one of `SHELLS`, to be sourced, or installed where the shell looks for it."""
-    import shtab  # only this needs it
-
-    options = {entry.name: entry for entry in options_of(kind)}
-
-    def complete_values(parser: argparse.ArgumentParser) -> None:
-        for action in parser._actions:
-            entry = options.get(action.dest)
-            if entry is not None and entry.choices:
-                action.choices = entry.choices
-            elif action.dest in _PATHS or action.type is Path or (entry is not None and entry.kind is Path):
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
-
-    parser = command_parser(kind, program)
-    complete_values(parser)
-    commands = parser.add_subparsers(metavar="COMMAND")
-    for name, command in program.commands.items():
-        # Without `usage`, argparse would ask for positional arguments.
-        nested = commands.add_parser(
-            name, help=command.help, add_help=not command.daemon_flags, usage=argparse.SUPPRESS
-        )
-        if command.daemon_flags:
-            _add_flags(nested, kind, program)
-        for flag, help in command.flags.items():
-            nested.add_argument(flag, action="store_true", help=help)
-        if command.add_arguments is not None:
-            command.add_arguments(nested)
-        complete_values(nested)
-    script: str = shtab.complete(parser, shell=shell)
-    return script

@@ -6,10 +6,9 @@ itself in `__post_init__` and raises `ValueError`. An address may leave out the 
 default address, which completes it.
 """
 
-import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -20,15 +19,14 @@ from common.io.addresses import Address, Addresses
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def option(default: Any, *, help: str, bare: bool = False) -> Any:
+def option(default: Any, *, help: str) -> Any:
     """A field of a component's configuration.
 
     Args:
         default: the field's value unless configured.
         help: the description in `--help`, with the unit of a number.
-        bare: whether the flag may be given without a value, which means the default.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "bare": bare})
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,6 @@ class Option:
     Args:
         component: the field of the daemon's configuration that it belongs to, which is also its TOML table.
         kind: the field's type, without `| None`.
-        bare: see `option`.
     """
 
     component: str
@@ -46,7 +43,6 @@ class Option:
     kind: Any
     default: Any
     help: str
-    bare: bool = False
 
     @property
     def flag(self) -> str:
@@ -153,21 +149,15 @@ def describe_default(entry: Option) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of a program, given as its first argument, as `--help` and shell completion show it.
+    """A command of a program, given as its first argument, as `--help` shows it.
 
     Args:
         help: what it does.
         module: has its `main`, which takes the arguments behind the name and returns the exit code.
-        daemon_flags: whether it takes the flags of the program.
-        flags: its own flags without a value, with what they do.
-        add_arguments: adds all other arguments of it to a parser.
     """
 
     help: str
     module: str
-    daemon_flags: bool = False
-    flags: Mapping[str, str] = field(default_factory=dict)
-    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,7 @@ _MOST_SESSIONS = 100_000
 class ListenConfig:
     """Where senders connect, and what the receiver tolerates."""
 
-    listen: Address = option(
-        Address("127.0.0.1", 50051),
-        help="address to listen on; port 0 picks a free one",
-        bare=True,
-    )
+    listen: Address = option(Address("127.0.0.1", 50051), help="address to listen on; port 0 picks a free one")
     quic: bool = option(False, help="take senders over QUIC too, on the UDP port of the same number (with --tls-cert)")
     drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
 

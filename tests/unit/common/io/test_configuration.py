@@ -13,7 +13,7 @@ from common.io.options import Program, option
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
     peer: Address = option(Address("127.0.0.1", 50051), help="where the receiver listens")
-    listen: Address = option(Address("127.0.0.1", 50051), help="listen here", bare=True)
+    listen: Address = option(Address("127.0.0.1", 50051), help="listen here")
     metrics: Address | None = option(None, help="serve metrics here")
     window: int = option(2, help="100 % of the frames under way")
     policy: Literal["capacity", "paper"] = option("capacity", help="what drives the rate")
@@ -147,9 +147,7 @@ def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         read("--config", str(file))
 
 
-def test_flag_without_a_value_is_the_default() -> None:
-    environment = {"BODYWIRE_SENDER_LISTEN": "0.0.0.0:1"}
-    assert read("--listen", "--realtime", environment=environment).link.listen == Address("127.0.0.1", 50051)
+def test_default_completes_an_address() -> None:
     assert read("--listen", ":7").link.listen == Address("127.0.0.1", 7)
     assert read("--listen", "0.0.0.0").link.listen == Address("0.0.0.0", 50051)
 
@@ -161,7 +159,7 @@ def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert shown.startswith("Sends a person.\n")
     assert shown.endswith("examples:\n  sender --peer a:1\n      to a\n")
-    for expected in ("--peer HOST:PORT", "--listen [HOST:PORT]", "127.0.0.1:50051", "{capacity,paper}"):
+    for expected in ("--peer HOST:PORT", "--listen HOST:PORT", "127.0.0.1:50051", "{capacity,paper}"):
         assert expected in shown
     for expected in ("(default: off)", "--no-realtime", "100 % of"):
         assert expected in shown
