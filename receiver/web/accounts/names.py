@@ -8,25 +8,19 @@ from receiver.web.refused import Refused
 MIN_NAME, MAX_NAME, MAX_LABEL = 2, 64, 64
 # Letters and digits of any script; NFKC has already made one of the many forms of each.
 _NAME = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
-# What Chinese, Japanese and Korean are written in, as the names of characters begin; it counts as one script.
-_EAST_ASIAN = ("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO")
 
 
 def checked_name(text: str) -> str:
     """A name for a new account, normalised by NFKC, without surrounding space.
 
     Raises:
-        Refused: 422 it is too short or too long, or has characters that a name cannot have, or letters of several
-            scripts, of which some look the same.
+        Refused: 422 it is too short or too long, or has characters that a name cannot have.
     """
     name = unicodedata.normalize("NFKC", text[: 4 * MAX_NAME]).strip()
     if not MIN_NAME <= len(name) <= MAX_NAME:
         raise Refused(422, f"a name has {MIN_NAME} to {MAX_NAME} characters")
     if not _NAME.fullmatch(name):
         raise Refused(422, "a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
-    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in name if letter.isalpha()}
-    if len({"CJK" if script in _EAST_ASIAN else script for script in scripts}) > 1:
-        raise Refused(422, "a name has letters of one script: those of others look the same")
     return name
 
 

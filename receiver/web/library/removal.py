@@ -5,7 +5,6 @@ note in the output directory says that they are to be deleted, and whoever has t
 """
 
 from pathlib import Path
-from sqlite3 import Connection
 
 from receiver.publish.output_files import output_errors, publish_file
 from receiver.publish.session_deletion import SessionInUse
@@ -14,6 +13,7 @@ from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
 from receiver.web.models.files import ModelFiles, models_folder
+from receiver.web.models.store import list_models
 from receiver.web.owners import account_key, key_of_session
 
 _NOTE = ".removed-account-"
@@ -28,20 +28,14 @@ def remove_account(database: Database, out: Path, account: Account, now: float) 
     Raises:
         OutputError: the disk cannot be written, or the database does not answer; the account is still there then.
     """
-
-    files = ModelFiles(models_folder(out))
-
-    def work(connection: Connection) -> list[str]:
-        models = store.remove_account(connection, account)
-        for model in models:
-            files.prepare_removal(model)
-        return models
-
     publish_file(out / f"{_NOTE}{account_key(account.name)}", str(now).encode())
-    models = database.write(work)
-    for model in models:
+    models = [row["id"] for row in database.read(list_models, account)]
+    files = ModelFiles(models_folder(out))
+    with files.removal(models):
+        removed = database.write(store.remove_account, account)
+    for model in removed:  # one may have been added meanwhile
         files.remove(model)
-    return len(models)
+    return len(removed)
 
 
 def delete_sessions_of_removed(directory: SessionDirectory, database: Database) -> None:

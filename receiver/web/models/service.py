@@ -125,11 +125,12 @@ class ModelService(Uploads[ModelRow]):
         """Removes a model with its files; returns whether the account had it."""
         if await self.model(account, model) is None:
             return False
-        await asyncio.to_thread(self.files.prepare_removal, model)
-        removed = await self._database.write_async(store.remove_model, account, model)
-        if removed:
-            await asyncio.to_thread(self.files.remove, model)
-        return removed
+
+        def work() -> bool:
+            with self.files.removal([model]):
+                return self._database.write(store.remove_model, account, model)
+
+        return await asyncio.to_thread(work)
 
     async def _reconstruct(
         self,

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -31,14 +32,16 @@ def test_model_is_written_and_read(tmp_path: Path) -> None:
 def test_crash_leaves_nothing(tmp_path: Path, moment: str) -> None:
     files, model = ModelFiles(tmp_path), new_model_id()
     if moment == "while files are written":
-        files.prepare_removal(model)  # the marker, as at the beginning of `write`
-        (tmp_path / model).mkdir()
-        (tmp_path / model / "person-0.obj").write_bytes(b"hal")
+        (tmp_path / f".{model}").mkdir()
+        (tmp_path / f".{model}" / "person-0.obj").write_bytes(b"hal")
     else:
         files.write(model, FILES)
     if moment == "between row and files of a removal":
         files.settle(model)
-        files.prepare_removal(model)
+        killed = mock.patch.object(ModelFiles, "remove", side_effect=KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt), killed, files.removal([model]):
+            pass
+    assert files.read(model, "picture.jpg") is None
     assert ModelFiles(tmp_path).recover(nobody) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -46,8 +49,20 @@ def test_crash_leaves_nothing(tmp_path: Path, moment: str) -> None:
 def test_crash_after_the_row_keeps_the_model(tmp_path: Path) -> None:
     files, model = ModelFiles(tmp_path), new_model_id()
     files.write(model, FILES)
-    assert files.recover(lambda pending: pending) == 0
+    assert files.recover(lambda hidden: hidden) == 0
     assert names(tmp_path) == {f"{model}/person-0.obj", f"{model}/picture.jpg"}
+
+
+def test_model_is_removed_with_its_row_only(tmp_path: Path) -> None:
+    files, model = ModelFiles(tmp_path), new_model_id()
+    files.write(model, FILES)
+    files.settle(model)
+    with pytest.raises(OutputError), files.removal([model]):
+        raise OutputError("the database does not answer")
+    assert files.read(model, "picture.jpg") == b"jpeg"
+    with files.removal([model]):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_start_with_another_database_removes_no_model(tmp_path: Path) -> None:
@@ -60,35 +75,33 @@ def test_start_with_another_database_removes_no_model(tmp_path: Path) -> None:
 
 def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
     files, model = ModelFiles(tmp_path), new_model_id()
-    (tmp_path / model).mkdir()  # the id is taken
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot write"), mock.patch("os.fsync", side_effect=OSError(28, "full")):
         files.write(model, FILES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_symbolic_links_are_not_followed_for_writing(tmp_path: Path) -> None:
     files, model = ModelFiles(tmp_path / "models"), new_model_id()
-    (tmp_path / "victim").write_text("untouched")
-    (tmp_path / "models" / f".{model}.pending").symlink_to(tmp_path / "victim")
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "models" / f".{model}").symlink_to(tmp_path / "victim")
     with pytest.raises(OutputError):
         files.write(model, FILES)
-    assert (tmp_path / "victim").read_text() == "untouched"
+    assert list((tmp_path / "victim").iterdir()) == []
 
 
-@pytest.mark.parametrize("linked", ["models", "model", "file"])
+@pytest.mark.parametrize("linked", ["models", "file"])
 def test_symbolic_links_are_not_followed_for_reading(tmp_path: Path, linked: str) -> None:
     model, stranger, own = new_model_id(), tmp_path / "stranger", tmp_path / "models"
     files = ModelFiles(own)
     ModelFiles(stranger).write(model, FILES)
+    ModelFiles(stranger).settle(model)
     if linked == "models":
         own.rmdir()
         own.symlink_to(stranger)
-    elif linked == "model":
-        (own / model).symlink_to(stranger / model)
     else:
         (own / model).mkdir()
         (own / model / "picture.jpg").symlink_to(stranger / model / "picture.jpg")
-    with pytest.raises(OutputError, match="cannot read"):
+    with pytest.raises(OutputError, match="is a link"):
         files.read(model, "picture.jpg")
 
 
@@ -103,7 +116,6 @@ def test_linked_folder_is_not_written_or_removed_through(tmp_path: Path) -> None
         lambda: files.write(new_model_id(), FILES),
         lambda: files.remove(model),
         lambda: files.settle(model),
-        lambda: files.prepare_removal(model),
         lambda: files.recover(nobody),
         lambda: ModelFiles(tmp_path / "models"),
     ):
