@@ -16,9 +16,7 @@ from receiver.surface.surfels import Surfels, sampled
 
 MINIMUM_POINTS = 16
 
-# Largest distance between the splatted points, in voxels; the splat of each covers three voxels.
-_SPACING_VOXELS = 1.2
-# Triangles with longer edges than this, in voxels, are sampled.
+# Triangles with longer edges than this, in voxels, are sampled: the splat of each point covers three voxels.
 _LONGEST_VOXELS = 1.8
 # Marching cubes runs on the nodes within this distance of the points, in voxels.
 _MARGIN_VOXELS = 3
@@ -72,7 +70,7 @@ def reconstruct(
     surfels = surfels.chosen(used)
     if colours is not None:
         colours = np.concatenate([colours, samples.interpolated(colours)])[used]
-    field = _field(grid, surfels.subdivided(_SPACING_VOXELS * grid.voxel_m))
+    field = _field(grid, surfels)
     vertices, triangles = subdivided(*_marched(field, grid, surfels), detailed)
     neighbourhood = Neighbourhood.from_surfels(vertices, vertex_normals(vertices, triangles), surfels)
     blended = None if colours is None else neighbourhood.blended(colours)

@@ -11,7 +11,6 @@ import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array
 
-_MAXIMUM_SIDE = 4
 _MOST_PARTS = 6
 
 
@@ -41,38 +40,6 @@ class Surfels:
         return Surfels(
             *(np.concatenate([getattr(part, name) for part in (self, *others)]) for name in Surfels.__slots__)
         )
-
-    def subdivided(self, spacing_m: float) -> "Surfels":
-        """Splits large surfels into k × k smaller ones, k ≤ 4, at most `spacing_m` apart, so that no splat has gaps."""
-        side = np.clip(np.ceil(np.sqrt(self.areas) / np.float32(spacing_m)), 1, _MAXIMUM_SIDE).astype(int)
-        parts = [self._split(side == k, k) for k in range(1, _MAXIMUM_SIDE + 1) if (side == k).any()]
-        return parts[0].joined(*parts[1:])
-
-    def _split(self, chosen: BoolArray, side: int) -> "Surfels":
-        """`side`² surfels for each of the chosen ones."""
-        split = self.chosen(chosen)
-        if side == 1:
-            return split
-        points, normals, areas = split.points, split.normals, split.areas
-        width = np.sqrt(areas)[:, None]
-        across, along = (width * axis for axis in tangents(normals))
-        offsets = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / np.float32(side) - np.float32(0.5)
-        moved = [points + u * across + v * along for u in offsets for v in offsets]
-        count = side**2
-        return Surfels(np.concatenate(moved), np.tile(normals, (count, 1)), np.tile(areas / np.float32(count), count))
-
-
-def tangents(normals: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Two unit vectors (N, 3) that form a right-handed orthonormal basis with each unit normal (N, 3).
-
-    Duff et al., Building an Orthonormal Basis, Revisited (2017).
-    """
-    x, y, z = normals.T
-    sign = np.where(z < 0, np.float32(-1), np.float32(1))
-    a = -1 / (sign + z)
-    b = x * y * a
-    first = np.stack([1 + sign * x * x * a, sign * b, -sign * x], axis=1)
-    return first, np.stack([b, sign + y * y * a, -y], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,38 +4,13 @@ import numpy as np
 import pytest
 import trimesh
 
-from receiver.surface.surfels import Surfels, sampled, tangents
+from receiver.surface.surfels import Surfels, sampled
 from tests.support.shapes import solved, sphere
 
 TRIANGLES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
 # Two small triangles' width, and eight times as long.
 STRIP = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.8, 0], [0.1, 0.8, 0]], np.float32)
 UP = np.tile(np.array([[0, 0, 1]], np.float32), (4, 1))
-
-
-def test_subdivided_keeps_total_area_and_centroid() -> None:
-    points, normals = sphere(200)
-    surfels = Surfels(points, normals, np.full(200, np.pi / 200, np.float32))
-    small = surfels.subdivided(0.05)
-    assert len(small) == 200 * 9
-    assert small.areas.sum() == pytest.approx(np.pi, rel=1e-5)
-    np.testing.assert_allclose(small.points.mean(axis=0), points.mean(axis=0), atol=1e-5)
-
-
-def test_subdivided_moves_points_on_their_tangent_planes() -> None:
-    points, normals = sphere(200)
-    areas = np.where(np.arange(200) < 100, 0.0001, 0.01).astype(np.float32)
-    small = Surfels(points, normals, areas).subdivided(0.051)
-    moved = small.points[100:].reshape(4, 100, 3) - points[100:]
-    np.testing.assert_allclose(np.einsum("kni,ni->kn", moved, normals[100:]), 0.0, atol=1e-6)
-    np.testing.assert_allclose(np.abs(moved).max(axis=(0, 2)) > 0.01, True)
-    np.testing.assert_array_equal(small.points[:100], points[:100])
-
-
-def test_tangents_are_orthonormal() -> None:
-    normals = np.concatenate([sphere(500)[1], [[0, 0, 1], [0, 0, -1]]]).astype(np.float32)
-    basis = np.stack([*tangents(normals), normals], axis=1)
-    np.testing.assert_allclose(basis @ basis.transpose(0, 2, 1), np.broadcast_to(np.eye(3), basis.shape), atol=1e-5)
 
 
 def strip(areas: tuple[float, ...] = (0.04 / 3, 0.08 / 3, 0.08 / 3, 0.04 / 3)) -> Surfels:
