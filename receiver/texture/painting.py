@@ -5,8 +5,8 @@ colours that are known and the prior is averaged over larger and larger squares 
 Lumigraph", section 3.4) until something is known, and added to the prior.  Far from all that is known, the difference
 counts less.
 
-The prior is an estimate of the whole atlas (`ReceivedTexture.completion`).  Without one, a texel takes the colour of
-its mirror point where that is known, and elsewhere the prior has the colours of the body regions.
+The prior is an estimate of the whole atlas (`ReceivedTexture.completion`); before there is one, it has the colours of
+the body regions.
 """
 
 import functools
@@ -37,9 +37,6 @@ _REGION_CHANGE = 0.04
 _REGION_WEIGHT = (0.02, 1.0)
 _ESTIMATE_WEIGHT = (0.08, 4.0)
 _SMALLEST_SIZE = 4
-# What is known of a region counts as much as the region's colour when it is this share of the region's texels.
-_REGION_TEXELS_SHARE = 0.02
-_REGION_STEP = 4
 # What is filled is smooth: it is computed at half the resolution.
 _FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
@@ -97,44 +94,13 @@ class Painter:
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ImageMaps:
-    """A layout as images.
-
-    Args:
-        skin: (S, S) whether each texel shows skin.
-        mirrored, mirror: (n,) flat indices of the texels that have a mirror texel, and of those.
-        sampled, sampled_region: (m,) flat indices of some of the texels, and their regions.
-        texels: (R,) number of the sampled texels of each region.
-        coarse_region: (s, s) region of every `_BORDER_STEP`-th texel, R for none.
-    """
-
-    skin: BoolArray
-    mirrored: IntArray
-    mirror: IntArray
-    sampled: IntArray
-    sampled_region: IntArray
-    texels: IntArray
-    coarse_region: IntArray
-
-
 @functools.lru_cache(maxsize=2)
-def _image_maps(layout: AtlasLayout) -> _ImageMaps:
-    skin = np.zeros(ATLAS_SIZE**2, np.bool_)
-    skin[layout.texel] = True
-    paired = np.flatnonzero(layout.mirror >= 0)
+def _image_maps(layout: AtlasLayout) -> tuple[BoolArray, IntArray]:
+    """(S, S) whether each texel shows skin, and (s, s) the region of every `_BORDER_STEP`-th texel, R for none."""
     region = np.full(ATLAS_SIZE**2, len(REGIONS), np.int64)
     region[layout.texel] = layout.region
-    sampled = layout.region[::_REGION_STEP]
-    return _ImageMaps(
-        skin.reshape(ATLAS_SIZE, ATLAS_SIZE),
-        layout.texel[paired].astype(np.int64),
-        layout.texel[layout.mirror[paired]].astype(np.int64),
-        layout.texel[::_REGION_STEP].astype(np.int64),
-        sampled,
-        np.bincount(sampled, minlength=len(REGIONS)),
-        region.reshape(ATLAS_SIZE, ATLAS_SIZE)[::_BORDER_STEP, ::_BORDER_STEP].copy(),
-    )
+    square = region.reshape(ATLAS_SIZE, ATLAS_SIZE)
+    return square < len(REGIONS), square[::_BORDER_STEP, ::_BORDER_STEP].copy()
 
 
 def complete(
@@ -148,33 +114,15 @@ def complete(
         completion: (c, c, 3) uint8 RGB, estimated colours of all texels, with seams extended beyond the skin; None for
             the colours of the regions as prior.
     """
-    maps = _image_maps(layout)
-    known, colours = texture.known & maps.skin, texture.colours.copy()
-    known_texels, texels = known.reshape(-1), colours.reshape(-1, 3)
-    if completion is None:
-        chosen = np.flatnonzero(known_texels[maps.mirror] & ~known_texels[maps.mirrored])
-        texels[maps.mirrored[chosen]] = texels[maps.mirror[chosen]]
-        known_texels[maps.mirrored[chosen]] = True
+    skin, coarse_region = _image_maps(layout)
+    known, colours = texture.known & skin, texture.colours.copy()
     if np.count_nonzero(known) < len(layout.texel):
         if completion is None:
-            prior = _soft_regions(maps, _region_means(maps, texels, known_texels, region_colours), _FILLED_SIZE)
-            filled = _filled(colours, known, prior, _REGION_WEIGHT)
+            filled = _filled(colours, known, _soft_regions(coarse_region, 255 * region_colours), _REGION_WEIGHT)
         else:
-            filled = _filled(colours, known, _enlarged(completion, _FILLED_SIZE), _ESTIMATE_WEIGHT)
+            filled = _filled(colours, known, _resized(completion.astype(np.float32)), _ESTIMATE_WEIGHT)
         cv2.copyTo(filled, (~known).astype(np.uint8), colours)
     return layout.extended(colours)
-
-
-def _region_means(
-    maps: _ImageMaps, texels: ByteArray, known_texels: BoolArray, region_colours: FloatArray
-) -> FloatArray:
-    """(R, 3) 0…255: the mean of what is known of each region; where little is, the region's colour (R, 3), 0…1."""
-    seen = known_texels[maps.sampled]
-    region, colours, count = maps.sampled_region[seen], texels[maps.sampled[seen]], len(region_colours)
-    sums = np.stack([np.bincount(region, colours[:, channel], count) for channel in range(3)], axis=1)
-    prior = _REGION_TEXELS_SHARE * maps.texels[:, None] + 1
-    means = (sums + prior * 255 * region_colours) / (np.bincount(region, minlength=count)[:, None] + prior)
-    return np.asarray(means, np.float32)
 
 
 def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray, prior_weight: tuple[float, float]) -> ByteArray:
@@ -195,22 +143,19 @@ def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray, prior_weigh
     return np.asarray(cv2.resize(filled, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _enlarged(completion: ByteArray, size: int) -> FloatArray:
-    """(n, n, 3) 0…255: estimated colours (c, c, 3) at another size."""
-    return np.asarray(
-        cv2.resize(completion.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), np.float32
-    )
+def _resized(colours: FloatArray) -> FloatArray:
+    """(n, n, 3) colours of another size; n = `_FILLED_SIZE`."""
+    return np.asarray(cv2.resize(colours, (_FILLED_SIZE, _FILLED_SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _soft_regions(maps: _ImageMaps, means: FloatArray, size: int) -> FloatArray:
+def _soft_regions(coarse_region: IntArray, colours: FloatArray) -> FloatArray:
     """(n, n, 3) the colours (R, 3) of the regions, blended into those of their neighbours at their borders."""
-    padded = np.zeros((len(means) + 1, 4), np.float32)
-    padded[:-1, :3], padded[:-1, 3] = means, 1
+    padded = np.zeros((len(colours) + 1, 4), np.float32)
+    padded[:-1, :3], padded[:-1, 3] = colours, 1
     blurred = np.asarray(
-        cv2.GaussianBlur(padded[maps.coarse_region], (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32
+        cv2.GaussianBlur(padded[coarse_region], (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32
     )
-    soft = blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3)
-    return np.asarray(cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+    return _resized(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3))
 
 
 def _pull_push(weighted: FloatArray, prior_weight: float, growth: float) -> FloatArray:

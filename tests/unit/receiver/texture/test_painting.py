@@ -37,14 +37,6 @@ def test_what_is_known_stays_as_it_is(layout: AtlasLayout) -> None:
     np.testing.assert_array_equal(whole[known], colours[known])
 
 
-def test_unseen_arm_takes_the_colours_of_the_other(layout: AtlasLayout) -> None:
-    colours = region_pattern(layout)
-    left = np.isin(layout.region, [REGION_INDEX[name] for name in REGIONS if name.endswith(".L")])
-    whole = complete(layout, texture_of(layout, colours, ~left), GREY).reshape(-1, 3)[layout.texel]
-    error = np.abs(whole[left].astype(int) - colours[left]).mean()
-    assert error < 3
-
-
 def test_hole_is_filled_from_its_surroundings(layout: AtlasLayout, body: BodyModel) -> None:
     """A band of the torso that no side has seen takes the torso's colour, not that of its region's label."""
     colours = np.full((len(layout.texel), 3), (180, 40, 90), np.uint8)
@@ -53,7 +45,7 @@ def test_hole_is_filled_from_its_surroundings(layout: AtlasLayout, body: BodyMod
     middle = np.median(height[chest])
     hidden = chest & (np.abs(height - middle) < 0.03)
     whole = complete(layout, texture_of(layout, colours, ~hidden), GREY).reshape(-1, 3)[layout.texel]
-    assert np.abs(whole[hidden].astype(int) - (180, 40, 90)).max() <= 6
+    assert np.abs(whole[hidden].astype(int) - (180, 40, 90)).max() <= 12
 
 
 def test_unknown_body_has_the_colours_of_its_regions(layout: AtlasLayout) -> None:
@@ -136,21 +128,6 @@ def test_estimate_fades_into_what_is_known(layout: AtlasLayout) -> None:
     whole = complete(layout, texture, GREY, estimate(PURPLE, PURPLE)).astype(int).reshape(-1, 3)[layout.texel]
     beside, far = ~known & (column < border + 2), column >= border + 96
     assert np.median(whole[beside] - PURPLE) > 12 and np.abs(whole[far] - PURPLE).max() <= 2
-
-
-def test_estimate_counts_more_than_mirror_texels(layout: AtlasLayout) -> None:
-    """An unseen arm is the estimated one; without an estimate it is that of the other side."""
-    left = np.isin(layout.region, [REGION_INDEX[name] for name in REGIONS if name.endswith(".L")])
-    green = (20, 200, 40)
-    seen = np.isin(layout.region, [REGION_INDEX[name] for name in REGIONS if name.endswith(".R")])
-    texture = texture_of(layout, np.broadcast_to(green, (len(layout.texel), 3)), seen)
-    # The estimate agrees with what is seen, and differs from it elsewhere.
-    small = np.full((ATLAS_SIZE**2, 3), PURPLE, np.uint8)
-    small[layout.texel[seen]] = green
-    completion = small.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)[::4, ::4].copy()
-    for given, colour in ((completion, PURPLE), (None, green)):
-        whole = complete(layout, texture, GREY, given).reshape(-1, 3)[layout.texel]
-        np.testing.assert_allclose(np.median(whole[left], axis=0), colour, atol=4)
 
 
 def test_estimate_is_painted_and_its_share_is_known(layout: AtlasLayout, body: BodyModel) -> None:
