@@ -38,7 +38,8 @@ from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter, UnrecordedWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
-from receiver.texture.inpainting import TextureInpainter, TextureThreads
+from receiver.texture.inpainting import TextureInpainter
+from receiver.texture.received_texture import ReceivedTextures
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class ReceiverPipeline:
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
-        self._texture_threads = TextureThreads(inpainter)
+        self._inpainter = inpainter
         self._channel_pictures = ChannelPictures(directory.config, metrics)
         self._freed_memory = FreedMemory()
 
@@ -132,7 +133,9 @@ class ReceiverPipeline:
             return self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
 
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
-        people = ReceivedPeople(self._texture_threads.textures(session.account, session.session_id))
+        inpainter = self._inpainter
+        textures = inpainter.textures(session.account, session.session_id) if inpainter else ReceivedTextures()
+        people = ReceivedPeople(textures)
         handlers: Mapping[str, BlobHandler] = {
             **people.handlers,
             PREVIEW: check_preview,
@@ -225,7 +228,8 @@ class ReceiverPipeline:
         await self._channel_pictures.close()
         for state in self._sessions.values():
             state.people.textures.close()
-        self._texture_threads.shutdown()
+        if self._inpainter is not None:
+            self._inpainter.shutdown()
 
     def restore(self, session: Session, state: bytes) -> None:
         """Takes over a decoder's state that was recorded. Raises MalformedPacket for a damaged one."""

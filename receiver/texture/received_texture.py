@@ -120,13 +120,15 @@ class _Completions:
     the last one began, `_FRAMES_PER_COMPLETION` frames after that at the earliest: most tiles tell little that is new.
     """
 
-    def __init__(self, inpaint_later: InpaintLater) -> None:
+    def __init__(self, inpaint_later: InpaintLater | None) -> None:
         self._inpaint_later = inpaint_later
         self._runs: dict[int, _Run] = {}
         self._logged_failure = False
 
     def begin(self, textures: Mapping[int, ReceivedTexture], frame: int) -> None:
         """Begins completions of these people's textures that are missing, or out of date at a frame."""
+        if self._inpaint_later is None:
+            return
         for identity, texture in textures.items():
             run = self._runs.get(identity)
             if run is None or run.is_out_of_date(texture, frame):
@@ -181,7 +183,7 @@ class ReceivedTextures:
     """
 
     def __init__(self, inpaint_later: InpaintLater | None = None) -> None:
-        self._completions = None if inpaint_later is None else _Completions(inpaint_later)
+        self._completions = _Completions(inpaint_later)
         self._newest: dict[int, ReceivedTexture] = {}
         self._used: dict[int, ReceivedTexture] = {}
         self._frames = 0
@@ -213,27 +215,23 @@ class ReceivedTextures:
         Args:
             people: their identities; those without a texture are passed over.
         """
-        if self._completions is not None:
-            chosen = {each: self._newest[each] for each in people if each in self._newest}
-            self._completions.begin(chosen, self._frames)
-            await self._completions.wait(chosen)
-            self._take_completions()
+        chosen = {each: self._newest[each] for each in people if each in self._newest}
+        self._completions.begin(chosen, self._frames)
+        await self._completions.wait(chosen)
+        self._take_completions()
 
     def close(self) -> None:
         """Gives up completions that are not done."""
-        if self._completions is not None:
-            self._completions.close()
+        self._completions.close()
 
     def _take_completions(self) -> None:
         """Places the completions that are done by now."""
-        if self._completions is not None:
-            for identity, completion in self._completions.take().items():
-                self._newest[identity] = self._newest[identity].with_completion(completion)
+        for identity, completion in self._completions.take().items():
+            self._newest[identity] = self._newest[identity].with_completion(completion)
 
     def _forget(self, identity: int) -> None:
         self._newest.pop(identity, None)
-        if self._completions is not None:
-            self._completions.forget(identity)
+        self._completions.forget(identity)
 
     def of_next_frame(self, *, wait: bool) -> Mapping[int, ReceivedTexture]:
         """The textures of a session's next frame, by identity.
@@ -246,8 +244,7 @@ class ReceivedTextures:
         self._frames_of_state += 1
         if wait:
             self._take_completions()
-            if self._completions is not None:
-                self._completions.begin(self._newest, self._frames)
+            self._completions.begin(self._newest, self._frames)
         if not wait or self._frames_of_state >= _FRAMES_PER_STATE or self._used.keys() != self._newest.keys():
             self._frames_of_state = 0
             self._used = dict(self._newest)

@@ -27,7 +27,7 @@ from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.texture.inpainting import TextureInpainter, TextureThreads
+from receiver.texture.inpainting import TextureInpainter
 from tests.support.running_receiver import RunningReceiver, live_session, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
@@ -282,13 +282,13 @@ async def test_live_frames_do_not_wait_for_completions(tmp_path: Path) -> None:
 
 
 async def test_closing_gives_up_completions_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    completions, shutdown = Completions(), TextureThreads.shutdown
+    completions, shutdown = Completions(), TextureInpainter.shutdown
 
-    def finish_and_shut_down(threads: TextureThreads) -> None:
+    def finish_and_shut_down(inpainter: TextureInpainter) -> None:
         completions.may_end.set()
-        shutdown(threads)
+        shutdown(inpainter)
 
-    monkeypatch.setattr(TextureThreads, "shutdown", finish_and_shut_down)
+    monkeypatch.setattr(TextureInpainter, "shutdown", finish_and_shut_down)
     async with RunningReceiver(tmp_path, inpainter=completions.inpainter) as receiver:
         session = await receiver.begin(live_session())
         for identity in (3, 4):
