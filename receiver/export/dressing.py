@@ -4,7 +4,7 @@ The receiver generates an outfit of the kinds that a person wears, by the seed o
 Where an outfit of the other kinds is the same, the person stays as recorded; elsewhere the other outfit is put on.
 Colours follow: skin that is bared has the colour of the skin that was seen, and what is covered that of the garment.
 
-Shapes: V' vertices of the template, T texels of the atlas, P parts.
+Shapes: V' vertices of the template, N colours.
 """
 
 import dataclasses
@@ -23,9 +23,8 @@ from common.wear_kinds import worn_together
 from common.wears import check_kinds
 from common.weights.devices import to_numpy
 from receiver.export.character import Character
-from receiver.export.clothing_parts import PARTS
 from receiver.export.skin_weights import is_of_body_model, load_body_skin, spanning_skeleton
-from receiver.export.tinting import atlas_layout, with_texels
+from receiver.export.tinting import PARTS, repainted
 from receiver.mesh.mesh_files import Y_UP
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser
@@ -197,27 +196,13 @@ def _drawn(kinds: Kinds, identity: int) -> Draw:
 
 
 def _coloured(character: Character, before: _Worn, after: _Worn) -> Character:
-    """The character with colours of the parts that are outermost now. Raises UsageError as `with_texels`."""
-    mesh, texture = character.mesh, character.texture
-    if mesh.colours is None or np.array_equal(before.part, after.part):
+    """The character with colours of the parts that are outermost now. Raises UsageError as `repainted`."""
+    if character.mesh.colours is None or np.array_equal(before.part, after.part):
         return character
-    if texture is None:
-        places = np.arange(len(mesh.vertices))[:, None]
-        colours = _repainted(mesh.colours, places, np.ones(places.shape, np.float32), (before, after))
-        return dataclasses.replace(character, mesh=dataclasses.replace(mesh, colours=colours))
-    layout = atlas_layout()
-    place = _wardrobe().template.place[layout.corners].astype(np.int64)
-    shown = (place >= 0).all(axis=1)
-
-    def paint(texels: ByteArray) -> ByteArray:
-        painted, index = texels.copy(), layout.texel[shown]
-        painted[index] = _repainted(texels[index], place[shown], layout.barycentric[shown], (before, after))
-        return painted
-
-    return with_texels(character, paint)
+    return repainted(character, lambda colours, places, weights: _painted(colours, places, weights, (before, after)))
 
 
-def _repainted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tuple[_Worn, _Worn]) -> ByteArray:
+def _painted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tuple[_Worn, _Worn]) -> ByteArray:
     """(N, 3) sRGB colours in which parts that are outermost now have their own.
 
     Args:

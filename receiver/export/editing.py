@@ -68,7 +68,7 @@ class Edits:
         if self.kinds:
             character = dressed(character, self.kinds)
         if self.tints:
-            character = tinted(character, self.tints, worn_parts(character) if character.kinds else None)
+            character = tinted(character, self.tints, worn_parts(character))
         return spanned(character if self.shape is None else reshaped(character, self.shape))
 
 

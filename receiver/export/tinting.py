@@ -1,14 +1,18 @@
 """Changes the colours of parts of a character: `top=#336699`.
 
-A part (`clothing_parts`) gets the new colour as its mean, in CIELAB.  Its shading remains: how much lighter or darker a
-place is than the part's mean, and chroma that grows with lightness as under any light.  Its pattern remains as
-differences of chroma.  Colours outside of sRGB lose chroma, not lightness, so that the order of lightness is kept.
+A part of the outfit (`receiver.export.dressing.worn_parts`) gets the new colour as its mean, in CIELAB.  Its shading
+remains: how much lighter or darker a place is than the part's mean, and chroma that grows with lightness as under any
+light.  Its pattern remains as differences of chroma.  Colours outside of sRGB lose chroma, not lightness, so that the
+order of lightness is kept.
+
+Shapes: V' vertices of the template, N colours, P parts.
 """
 
 import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
@@ -17,10 +21,11 @@ from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
-from receiver.export.clothing_parts import PARTS, SurfacePlaces, segment
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
 
+PARTS: Final = ("skin", "hair", "top", "bottom", "shoes")
+"""The skin comes first."""
 _TINT = re.compile(r"([a-z]+)=#([0-9a-fA-F]{6})", re.ASCII)
 # Contrast of a dark part that becomes a light one: more would show the noise of the camera.
 _MOST_CONTRAST = 1.5
@@ -50,39 +55,62 @@ def parse_tints(texts: Sequence[str]) -> Tints:
     return tints
 
 
-def tinted(character: Character, tints: Tints, worn: IntArray | None = None) -> Character:
+def tinted(character: Character, tints: Tints, worn: IntArray) -> Character:
     """The character, of the body model's body, with other colours.
 
     Args:
-        worn: (V',) the part that each vertex of the template is of in the mesh, index into `PARTS`, or its length for
-            none of them; None where only colours tell.
+        worn: (V',) the part that each vertex of the template is of, index into `PARTS`.
 
     Raises:
-        UsageError: it has no colours.
+        UsageError: it has no colours, or as `repainted`.
     """
-    mesh, texture = character.mesh, character.texture
-    if mesh.colours is None:
+    if character.mesh.colours is None:
         raise UsageError(f"--tint: person {character.identity} was recorded without colours")
+    # What lines the mouth and the eyes keeps its colours.
+    shares = np.eye(len(PARTS), dtype=np.float32)[worn] * load_body_skin()[1].template.outside[:, None]
+
+    def paint(colours: ByteArray, places: IntArray, weights: FloatArray) -> ByteArray:
+        share = np.einsum("nc,ncp->np", weights, shares[places]).astype(np.float64)
+        after = colours.astype(np.float64)
+        for part, rgb in tints.items():
+            own = share[:, PARTS.index(part)]
+            touched = own > 0
+            if touched.any():
+                shift = _in_colour(colours[touched], own[touched], rgb) - colours[touched]
+                after[touched] += own[touched, None] * shift
+        return np.rint(after).clip(0, 255).astype(np.uint8)
+
+    return repainted(character, paint)
+
+
+def repainted(character: Character, paint: Callable[[ByteArray, IntArray, FloatArray], ByteArray]) -> Character:
+    """A character, of the body model's body and with colours, whose colours are painted.
+
+    Args:
+        paint: is called with colours (N, 3), the vertices of the template (N, C) that each lies between, and how near
+            each of these is (N, C); returns other colours (N, 3).
+
+    Raises:
+        UsageError: the texture is another atlas than ours.
+    """
+    mesh, texture, layout = character.mesh, character.texture, atlas_layout()
+    assert mesh.colours is not None
     if texture is None:
-        places = SurfacePlaces.from_vertices(load_body_skin()[1].template)
-        return dataclasses.replace(
-            character, mesh=dataclasses.replace(mesh, colours=recoloured(mesh.colours, places, tints, worn))
-        )
-    return with_texels(character, lambda texels: recoloured(texels, texel_places(), tints, worn))
-
-
-def with_texels(character: Character, paint: Callable[[ByteArray], ByteArray]) -> Character:
-    """The character with a texture whose texels (S², 3) are painted. Raises UsageError for another atlas than ours."""
-    texture, layout = character.texture, atlas_layout()
-    assert texture is not None
+        places = np.arange(len(mesh.vertices))[:, None]
+        colours = paint(mesh.colours, places, np.ones(places.shape, np.float32))
+        return dataclasses.replace(character, mesh=dataclasses.replace(mesh, colours=colours))
     atlas = decode_jpeg(texture.jpeg)
     if atlas.shape[:2] != layout.nearest.shape:
         raise UsageError(f"the texture of person {character.identity} is of another version: its colours stay")
-    atlas = layout.extended(paint(atlas.reshape(-1, 3)).reshape(atlas.shape))
-    colours = np.rint(sample(atlas, texture.corners.coordinates[: len(character.mesh.vertices)])).astype(np.uint8)
+    place = load_body_skin()[1].template.place[layout.corners].astype(np.int64)
+    shown = (place >= 0).all(axis=1)
+    texels, index = atlas.reshape(-1, 3), layout.texel[shown]
+    texels[index] = paint(texels[index], place[shown], layout.barycentric[shown])
+    atlas = layout.extended(atlas)
+    colours = np.rint(sample(atlas, texture.corners.coordinates[: len(mesh.vertices)])).astype(np.uint8)
     return dataclasses.replace(
         character,
-        mesh=dataclasses.replace(character.mesh, colours=colours),
+        mesh=dataclasses.replace(mesh, colours=colours),
         texture=dataclasses.replace(texture, jpeg=encode_jpeg(atlas)),
     )
 
@@ -91,43 +119,6 @@ def with_texels(character: Character, paint: Callable[[ByteArray], ByteArray]) -
 def atlas_layout() -> AtlasLayout:
     """Where the texels are on the body model."""
     return AtlasLayout.from_body(load_body_skin()[0])
-
-
-@functools.cache
-def texel_places() -> SurfacePlaces:
-    """The texels; takes two seconds."""
-    return SurfacePlaces.from_texels(load_body_skin()[1].template, atlas_layout())
-
-
-# People whose colours are tried out one after the other.
-@functools.lru_cache(maxsize=4)
-def _shares(places: SurfacePlaces, colours: bytes) -> FloatArray:
-    return segment(places, np.frombuffer(colours, np.uint8).reshape(-1, 3))
-
-
-def recoloured(colours: ByteArray, places: SurfacePlaces, tints: Tints, worn: IntArray | None = None) -> ByteArray:
-    """(M, 3) sRGB colours, of which some are those of places, with other colours of parts; `worn` as in `tinted`."""
-    before = colours[places.index]
-    shares = _shares(places, before.tobytes())
-    if worn is not None:
-        shares = _as_worn(shares, worn[places.vertex])
-    after = before.astype(np.float64)
-    for part, rgb in tints.items():
-        share = shares[:, PARTS.index(part)].astype(np.float64)
-        touched = share > 0
-        shift = _in_colour(before[touched], share[touched], rgb) - before[touched]
-        after[touched] += share[touched, None] * shift
-    result = colours.copy()
-    result[places.index] = np.rint(after).clip(0, 255).astype(np.uint8)
-    return result
-
-
-def _as_worn(shares: FloatArray, worn: IntArray) -> FloatArray:
-    """(N, P) shares that are those of the mesh's parts (N,); colours only say where the top ends and the bottom begins,
-    because a picture shows that better."""
-    both = np.isin(np.arange(len(PARTS)), [PARTS.index("top"), PARTS.index("bottom")])
-    told = np.isin(worn, np.flatnonzero(both)) & (shares[:, both].sum(axis=1) > 0.5)
-    return np.where(told[:, None], shares * both, np.eye(len(PARTS) + 1, len(PARTS), dtype=np.float32)[worn])
 
 
 def _in_colour(colours: ByteArray, share: Float64Array, rgb: tuple[int, int, int]) -> Float64Array:

@@ -11,11 +11,11 @@ from common.arrays import FloatArray
 from common.body.anatomy import REGIONS, SKELETON
 from common.texture.atlas import sample
 from receiver.export.character import Character
-from receiver.export.clothing_parts import PARTS
 from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
 from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.skin_weights import full_weights, load_body_skin
+from receiver.export.tinting import PARTS
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
 from receiver.outfits.diffusion import OutfitDiffusion
