@@ -9,7 +9,6 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
 from common.clock import Clock
-from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import (
     EngineObserver,
     ReconstructedPerson,
@@ -18,6 +17,9 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.fair_queue import PriorityQueue
+
+BATCH_PEOPLE = 8
+"""Most people in one pass of the networks; more take longer without being faster each."""
 
 # A session that asked or was answered within this time is expected to ask again soon.
 _ACTIVE_S = 0.5
@@ -97,8 +99,8 @@ class Room:
 class BatchingEngine(ABC):
     """The part of a `ReconstructionEngine` before its networks; belongs to the event loop that first calls it."""
 
-    def __init__(self, config: BatchingConfig | None, clock: Clock, observer: EngineObserver | None) -> None:
-        self._config = config or BatchingConfig()
+    def __init__(self, batch_people: int, clock: Clock, observer: EngineObserver | None) -> None:
+        self._batch_people = batch_people
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._queue: PriorityQueue[PendingPerson] = PriorityQueue(
@@ -188,7 +190,6 @@ class BatchingEngine(ABC):
 
     async def _dispatch(self) -> None:
         while self._queue or not self._closed:
-            await self._wait_for_others()
             self._changed.clear()
             if batch := self._take(self._room()):
                 await self._begin(batch)
@@ -212,20 +213,6 @@ class BatchingEngine(ABC):
             self._observer.batch_taken(len(batch))
         return batch
 
-    async def _wait_for_others(self) -> None:
-        """Waits a few milliseconds at most while another active session may still join the batch."""
-        deadline_s = self._clock.monotonic() + self._config.batch_wait_ms / 1e3
-        while not self._closed and self._queue and self._active() - self._queue.sessions:
-            left_s = deadline_s - self._clock.monotonic()
-            if left_s <= 0:
-                return
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
-
     def _active(self) -> set[tuple[Hashable, Hashable]]:
         """Account and session of those that asked or were answered recently, or wait."""
         horizon_s = self._clock.monotonic() - _ACTIVE_S
@@ -239,6 +226,6 @@ class BatchingEngine(ABC):
         soon: so that others do not get more than their shares until then, they do not fill passes.
         """
         active = self._active()
-        fair = min(max(int(_SLICE_MS / self._person_ms), 1), self._config.batch_people) * room.passes
+        fair = min(max(int(_SLICE_MS / self._person_ms), 1), self._batch_people) * room.passes
         several_accounts = len({account for account, _ in active}) > 1
         return fair if several_accounts else room.alone, fair if len(active) > 1 else room.alone

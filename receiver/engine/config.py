@@ -1,24 +1,10 @@
-"""Options of the engine, and sizes of its batches."""
+"""Options of the engine."""
 
 from dataclasses import dataclass
 
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.io.options import option
-
-
-@dataclass(frozen=True, slots=True)
-class BatchingConfig:
-    """How requests of concurrent sessions are batched.
-
-    Args:
-        batch_people: most people in one pass of the networks; more take longer without being faster each.
-        batch_wait_ms: longest wait for frames of other sessions, a tenth of what a pass takes.
-    """
-
-    batch_people: int = 8
-    batch_wait_ms: float = 3.0
-
 
 _LOCAL, _RAY = "local", "ray"
 

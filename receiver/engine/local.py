@@ -11,8 +11,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batching import BatchingEngine, PendingPerson, Room
-from receiver.engine.config import BatchingConfig
+from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver
 from receiver.engine.fair_queue import FairExecutor
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
@@ -25,11 +24,11 @@ class LocalEngine(BatchingEngine):
     def __init__(
         self,
         reconstructor: Reconstructor,
-        config: BatchingConfig | None = None,
+        batch_people: int = BATCH_PEOPLE,
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
-        super().__init__(config, clock, observer)
+        super().__init__(batch_people, clock, observer)
         self._observer.replicas_running(1)
         self._reconstructor = reconstructor
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
@@ -50,7 +49,7 @@ class LocalEngine(BatchingEngine):
 
     def _room(self) -> Room:
         """A batch, unless enough people wait for surfaces."""
-        most = self._config.batch_people
+        most = self._batch_people
         # One batch in the networks, and almost one in the surfaces.
         return Room(most if len(self._begun) < most else 0, alone=2 * most)
 

@@ -19,7 +19,6 @@ from common.frames import LabelFrame
 from common.labels import FAST_GROUPS
 from common.weights.config import DeviceConfig
 from common.weights.devices import resolve_device
-from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
@@ -46,7 +45,7 @@ async def measure(
     reconstructor: Reconstructor, clips: Sequence[Sequence[LabelFrame]], seconds: float
 ) -> dict[str, float]:
     """Every session, one a clip, has one frame in the engine at all times."""
-    engine = LocalEngine(reconstructor, BatchingConfig())
+    engine = LocalEngine(reconstructor)
     latencies_ms, queue_ms = list[float](), list[float]()
     began_s = time.perf_counter() + _WARM_UP_S
 

@@ -29,7 +29,7 @@ from common.recording.writer import RecordingWriter
 from common.texture.atlas_tiles import TILES, encode
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
-from receiver.engine.config import BatchingConfig, EngineConfig
+from receiver.engine.config import EngineConfig
 from receiver.engine.engine import PersonAppearance, ReconstructionRequest
 from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
 from receiver.engine.pool.engine import PoolEngine
@@ -82,7 +82,7 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
     data = encode(TILES[0], atlas, rng.random((ATLAS_SIZE, ATLAS_SIZE)) < 0.5)
     texture = ReceivedTexture().with_tile(TILES[0], data)
     completed = texture.with_completion(rng.integers(0, 256, (128, 128, 3), np.uint8))
-    local, engine = Reconstructor.load(), PoolEngine(pool, BatchingConfig(batch_people=1))
+    local, engine = Reconstructor.load(), PoolEngine(pool, batch_people=1)
     await engine.start()
     extras: list[dict[str, Any]] = [
         {},
@@ -103,7 +103,7 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
 
 @pytest.mark.slow
 async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
-    engine = PoolEngine(pool, BatchingConfig(batch_people=2))
+    engine = PoolEngine(pool, batch_people=2)
     await engine.start()
     good, bad = clip(1, seed=1, people=3)[0], clip(1, seed=2)[0]
     bad.people[0].labels["root"] = np.zeros(1000, np.float32)  # type: ignore[index]
@@ -120,7 +120,7 @@ async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
 @pytest.mark.slow
 async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) -> None:
     metrics = ReceiverMetrics()
-    engine = PoolEngine(pool, BatchingConfig(batch_people=2), observer=metrics)
+    engine = PoolEngine(pool, batch_people=2, observer=metrics)
     await engine.start()
     frames = clip(12, seed=3)
     tasks = [asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("a", "a", frame))) for frame in frames]

@@ -14,8 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
-from receiver.engine.batching import BatchingEngine, PendingPerson, Room
-from receiver.engine.config import BatchingConfig
+from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton
@@ -85,11 +84,11 @@ class PoolEngine(BatchingEngine):
     def __init__(
         self,
         pool: Pool,
-        config: BatchingConfig | None = None,
+        batch_people: int = BATCH_PEOPLE,
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
-        super().__init__(config, clock, observer)
+        super().__init__(batch_people, clock, observer)
         self._pool = pool
         self._shared = _SharedTextures(pool)
         self._rate = ServiceRate()
@@ -146,9 +145,9 @@ class PoolEngine(BatchingEngine):
             return Room(0, alone=0)
         idle = max(self._replicas - len(self._running), 1)
         rate = self._rate.people_per_second
-        in_time = self._config.batch_people if rate is None else max(round(_BATCH_S * rate), 1)
-        people = min(-(-self.queued_people // idle), in_time, self._config.batch_people)
-        return Room(people, alone=batches * self._config.batch_people, passes=self._replicas)
+        in_time = self._batch_people if rate is None else max(round(_BATCH_S * rate), 1)
+        people = min(-(-self.queued_people // idle), in_time, self._batch_people)
+        return Room(people, alone=batches * self._batch_people, passes=self._replicas)
 
     async def _run(self, batch: list[PendingPerson]) -> None:
         try:

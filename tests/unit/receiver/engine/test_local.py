@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from common.clock import Clock
-from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import LocalEngine
 from tests.support.fake_link import until
@@ -15,8 +13,8 @@ from tests.support.fake_reconstructor import FakeReconstructor, label_frame
 
 
 @asynccontextmanager
-async def running(reconstructor: FakeReconstructor, config: BatchingConfig | None = None) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(reconstructor, config)  # type: ignore[arg-type]
+async def running(reconstructor: FakeReconstructor, batch_people: int = 8) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(reconstructor, batch_people)  # type: ignore[arg-type]
     try:
         yield engine
     finally:
@@ -74,42 +72,23 @@ async def busy(reconstructor: FakeReconstructor, engine: LocalEngine) -> AsyncIt
 
 async def test_requests_that_wait_are_batched_across_sessions() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_people=4, batch_wait_ms=0)) as engine:
+    async with running(reconstructor, batch_people=4) as engine:
         async with busy(reconstructor, engine):
             rest = await submit(engine, *(request(name) for name in "abcde"))
         await asyncio.gather(*rest)
     assert sessions(reconstructor) == [["z"], ["a", "b", "c", "d"], ["e"]]
 
 
-async def test_batch_waits_for_another_active_session() -> None:
-    reconstructor = FakeReconstructor()
-    stopped = Clock(monotonic=lambda: 0.0, wall=lambda: 0.0)
-    engine = LocalEngine(reconstructor, BatchingConfig(batch_wait_ms=200), clock=stopped)  # type: ignore[arg-type]
-    # The first batch makes both sessions known; on a stopped clock they stay active.
-    await asyncio.gather(engine.reconstruct(request("a")), engine.reconstruct(request("b")))
-    first = await submit(engine, request("a", 1))
-    second = await submit(engine, request("b", 1))
-    await asyncio.gather(*first, *second)
-    await engine.close()
-    assert sessions(reconstructor)[-1] == ["a", "b"]
-
-
-async def test_single_session_does_not_wait() -> None:
-    async with running(FakeReconstructor(), BatchingConfig(batch_wait_ms=1000)) as engine:
-        async with asyncio.timeout(0.9):
-            await engine.reconstruct(request("a"))
-
-
 async def test_people_of_one_frame_fill_the_batches_of_a_single_session() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_people=4)) as engine:
+    async with running(reconstructor, batch_people=4) as engine:
         await engine.reconstruct(request("a", people=10))
     assert sessions(reconstructor) == [["a"] * 4, ["a"] * 4, ["a"] * 2]
 
 
 async def test_large_frame_does_not_delay_another_account() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+    async with running(reconstructor) as engine:
         reconstructor.gate.clear()
         crowds = await submit(engine, *(request(f"crowd {n}", people=32, account="hostile") for n in range(8)))
         await until(lambda: len(engine._queue) < 8 * 32)
@@ -126,7 +105,7 @@ async def test_large_frame_does_not_delay_another_account() -> None:
 @pytest.mark.parametrize("account", [None, "studio"])
 async def test_active_session_leaves_room_in_the_pass_for_others(account: str | None) -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+    async with running(reconstructor) as engine:
         await engine.reconstruct(request("live", account=account))
         await engine.reconstruct(request("crowd", people=3, account=account))
     assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
@@ -134,7 +113,7 @@ async def test_active_session_leaves_room_in_the_pass_for_others(account: str | 
 
 async def test_account_does_not_fill_the_engine_while_another_is_active() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+    async with running(reconstructor) as engine:
         await engine.reconstruct(request("live"))
         reconstructor.surface_gate.clear()
         crowds = await submit(engine, *(request(f"crowd {n}", people=3, account="hostile") for n in range(3)))
@@ -150,7 +129,7 @@ async def test_account_does_not_fill_the_engine_while_another_is_active() -> Non
 
 async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
     reconstructor = FakeReconstructor(bad_source="bad.mp4")
-    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
+    async with running(reconstructor, batch_people=2) as engine:
         bad, good = await submit(engine, request("b", people=32, source="bad.mp4"), request("a", people=2))
         with pytest.raises(ValueError, match="too long"):
             await bad
@@ -161,7 +140,7 @@ async def test_bad_person_fails_the_frame_and_frees_its_place() -> None:
 
 async def test_withdrawn_and_cancelled_requests_are_not_reconstructed() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_wait_ms=0)) as engine:
+    async with running(reconstructor) as engine:
         async with busy(reconstructor, engine):
             withdrawn = request("b", people=4)
             waiting, kept, cancelled = await submit(engine, withdrawn, request("c"), request("d", people=32))
@@ -178,7 +157,7 @@ async def test_withdrawn_and_cancelled_requests_are_not_reconstructed() -> None:
 
 async def test_request_whose_reconstruction_has_begun_is_finished() -> None:
     reconstructor = FakeReconstructor()
-    async with running(reconstructor, BatchingConfig(batch_people=2, batch_wait_ms=0)) as engine:
+    async with running(reconstructor, batch_people=2) as engine:
         reconstructor.gate.clear()
         begun = request("a", people=6)
         (task,) = await submit(engine, begun)

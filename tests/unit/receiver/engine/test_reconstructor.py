@@ -18,7 +18,6 @@ from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, encode
 from receiver.body import skinning
 from receiver.engine import reconstructor as reconstructor_module
-from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
@@ -105,7 +104,7 @@ async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Rec
     request = ReconstructionRequest("account", "a", frame(*range(5)))
     alone = reconstructor.reconstruct(request)
     for batch_people in (1, 2, 8):
-        engine = LocalEngine(reconstructor, BatchingConfig(batch_people=batch_people))
+        engine = LocalEngine(reconstructor, batch_people=batch_people)
         other = asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("other", "b", frame(5, 6))))
         result = await engine.reconstruct(request)
         await other

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from common.clock import Clock
-from receiver.engine.config import BatchingConfig
 from receiver.engine.engine import EngineObserver, PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
@@ -54,7 +53,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def running(pool: FakePool, observer: Observer | None = None, batch_people: int = 8) -> AsyncIterator[PoolEngine]:
-    engine = PoolEngine(pool, BatchingConfig(batch_people, batch_wait_ms=0), observer=observer)
+    engine = PoolEngine(pool, batch_people, observer=observer)
     await engine.start()
     try:
         yield engine
@@ -109,7 +108,7 @@ async def test_observer_gets_the_times_in_the_queue_and_in_service() -> None:
     now = [100.0]
     clock = Clock(monotonic=lambda: now[0], wall=lambda: 0.0)
     pool, observer = FakePool(running=0), Observer()
-    engine = PoolEngine(pool, BatchingConfig(batch_wait_ms=0), clock, observer)
+    engine = PoolEngine(pool, clock=clock, observer=observer)
     await engine.start()
     (task,) = submit(engine, request("a", people=2))
     await settle()
