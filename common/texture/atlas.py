@@ -60,7 +60,8 @@ class AtlasLayout:
         texel, face = body.texel.cpu().numpy(), body.texel_face.cpu().numpy()
         corners = body.faces.cpu().numpy()[face].astype(np.int32)
         barycentric = body.texel_barycentric.cpu().numpy()
-        region = body.vertex_region.cpu().numpy()[_closest_vertex(corners, barycentric)].astype(np.int64)
+        closest = np.take_along_axis(corners, barycentric.argmax(axis=1)[:, None], axis=1)[:, 0]
+        region = body.vertex_region.cpu().numpy()[closest].astype(np.int64)
         empty = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
         empty.ravel()[texel] = False
         rows, columns = distance_transform_edt(empty, return_distances=False, return_indices=True)
@@ -73,11 +74,6 @@ class AtlasLayout:
             region,
             (rows * ATLAS_SIZE + columns).astype(np.int64),
         )
-
-    @property
-    def closest_vertex(self) -> Int32Array:
-        """(T,) the corner of its triangle that each texel is closest to."""
-        return _closest_vertex(self.corners, self.barycentric)
 
     def areas(self, body: "BodyModel") -> FloatArray:
         """(T,) m² of the body at rest that each texel shows."""
@@ -97,11 +93,6 @@ class AtlasLayout:
         """(S, S, C) colours in which each texel that shows no skin has those of the nearest that does."""
         extended: ByteArray = colours.reshape(-1, colours.shape[2])[self.nearest]
         return extended
-
-
-def _closest_vertex(corners: Int32Array, barycentric: FloatArray) -> Int32Array:
-    closest: Int32Array = np.take_along_axis(corners, barycentric.argmax(axis=1)[:, None], axis=1)[:, 0]
-    return closest
 
 
 def sample(image: ByteArray | FloatArray, coordinates: FloatArray) -> FloatArray:

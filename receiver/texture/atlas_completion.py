@@ -1,8 +1,7 @@
 """Estimates the colours of what no camera has seen of a person, from what has been seen of them: a conditional flow.
 
-    known texels ─ their mirror points ─ smooth filling f ─┬─ network, one step ─ r ─ f + σ r
+    known texels ─ their mirror points ─ smooth filling f ─┬─ network, one step ─ r ─ f + σ r ─ estimate
                                              noise ────────┘
-    f + σ r, joined across the cuts of the atlas and to what is known (`receiver/texture/chart_joining.py`) ─ estimate
 
 The flow leads in straight lines from noise at time 1 to the difference between the true colours and the smooth filling
 at time 0 (flow matching, Lipman et al. 2023).  It works on an atlas of `COMPLETION_SIZE` texels a side, about 12 mm of
@@ -28,7 +27,6 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
 from common.weights.loader import load_recorded
-from receiver.texture.chart_joining import ChartJoiner, cuts_of
 
 COMPLETION_SIZE = 128
 WEIGHTS_NAME = "atlas_completion"
@@ -210,7 +208,6 @@ class AtlasCompletion:
     def __init__(self, network: CompletionNetwork, layout: AtlasLayout) -> None:
         self._network = network.eval()
         self._layout = CoarseLayout.from_layout(layout)
-        self._joiner = ChartJoiner(self._layout.skin, cuts_of(layout, _SCALE))
 
     @classmethod
     def load(cls, layout: AtlasLayout) -> Self:
@@ -224,7 +221,7 @@ class AtlasCompletion:
         generator = torch.Generator().manual_seed(_SEED)
         difference = estimated(self._network, condition.channels[None], generator)[0]
         estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
-        whole = np.rint(self._joiner.joined(estimate, colours, known)).clip(0, 255).astype(np.uint8)
+        whole = np.rint(estimate).clip(0, 255).astype(np.uint8)
         return np.asarray(whole.reshape(-1, 3)[self._layout.nearest])
 
 
