@@ -24,24 +24,16 @@ from common.wears import check_kinds
 from common.weights.devices import to_numpy
 from receiver.export.character import Character
 from receiver.export.skin_weights import is_of_body_model, load_body_skin, spanning_skeleton
-from receiver.export.tinting import PARTS, repainted
+from receiver.export.tinting import repainted
 from receiver.mesh.mesh_files import Y_UP
 from receiver.outfits.diffusion import OutfitDiffusion
-from receiver.outfits.dressing import Dresser
+from receiver.outfits.dressing import PARTS, Dresser
 from receiver.outfits.mixture import PLAIN, Draw, Kinds, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
-# What remains when a part is taken off; parts from the inside.
-_WITHOUT: Mapping[str, Kinds] = {
-    "bottom": {"bottom": "brief"},
-    "shoes": {"shoes": "barefoot"},
-    "top": {"layer": "none", "sleeve": "bare"},
-    "hair": {"hair": "bald", "headwear": "none"},
-}
 _SAME_M = 1e-3
 # Further from the outfit of the kinds that are likeliest, the person wears something else.
 _OTHER_M = 0.02
-_TOP_REGIONS = ("chest", "upper_arm", "forearm")
 # Of whom less is seen has no colour of a part to go on with: sRGB.
 _FEWEST = 40
 _USUAL: Mapping[str, tuple[int, int, int]] = {
@@ -156,15 +148,7 @@ class _Wardrobe:
     def worn(self, drawn: Draw, x: Float64Array) -> _Worn:
         """The outfit of kinds and x, which a person keeps with other kinds."""
         outfit = self.dresser.dress(decode_outfit(drawn, x))
-        part = np.zeros(len(outfit.cloth), np.int64)
-        for name, without in _WITHOUT.items():
-            changed = dataclasses.replace(drawn, kinds={**drawn.kinds, **without})
-            bare = self.dresser.dress(decode_outfit(changed, x)).displacement
-            part[_distance(outfit.displacement, bare) > _SAME_M] = PARTS.index(name)
-        # What nobody takes off is cloth, too.
-        kept = outfit.cloth & (part == 0)
-        part[kept] = np.where(self._in(_TOP_REGIONS)[kept], PARTS.index("top"), PARTS.index("bottom"))
-        return _Worn(drawn.kinds, outfit.displacement, part)
+        return _Worn(drawn.kinds, outfit.displacement, outfit.part)
 
     def kept(self, recorded: FloatArray, before: _Worn, after: _Worn) -> BoolArray:
         """(V',) where a person stays as recorded (V', 3), who changes from one outfit to another."""
@@ -174,11 +158,8 @@ class _Wardrobe:
 
     def shown_skin(self, part: IntArray) -> BoolArray:
         """(V',) skin whose colour other skin may have."""
-        return np.asarray(self._in(_SHOWN_SKIN) & (part == 0))
-
-    def _in(self, regions: tuple[str, ...]) -> BoolArray:
-        wanted = np.array([name.split(".")[0] in regions for name in REGIONS])
-        return np.asarray(wanted[self.template.region] & self.template.outside)
+        shown = np.array([name.split(".")[0] in _SHOWN_SKIN for name in REGIONS])
+        return np.asarray(shown[self.template.region] & self.template.outside & (part == 0))
 
 
 def _distance(one: FloatArray, other: FloatArray) -> FloatArray:

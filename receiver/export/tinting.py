@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
@@ -23,9 +22,8 @@ from common.texture.atlas import AtlasLayout, sample
 from receiver.export.character import Character
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
+from receiver.outfits.dressing import PARTS
 
-PARTS: Final = ("skin", "hair", "top", "bottom", "shoes")
-"""The skin comes first."""
 _TINT = re.compile(r"([a-z]+)=#([0-9a-fA-F]{6})", re.ASCII)
 # Contrast of a dark part that becomes a light one: more would show the noise of the camera.
 _MOST_CONTRAST = 1.5

@@ -9,10 +9,11 @@ Shapes: V' vertices of the template.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
 from receiver.outfits.hanging import Tube
@@ -71,6 +72,10 @@ _SKIRT = "skirt"
 _ONE_PIECE = ("dress", "robe")
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
 
+PARTS: Final = ("skin", "hair", "top", "bottom", "shoes")
+"""What can be outermost; headwear counts as hair."""
+_HAIR, _TOP, _BOTTOM, _SHOES = range(1, len(PARTS))
+
 
 @dataclass(frozen=True, eq=False)
 class Outfit:
@@ -78,11 +83,16 @@ class Outfit:
 
     Args:
         displacement: (V', 3) at rest from skin to the outermost layer, camera axes, metres.
-        cloth: (V',) where the outermost layer is cloth: not skin, hair, headwear or shoes.
+        part: (V',) the outermost layer, index into `PARTS`.
     """
 
     displacement: FloatArray
-    cloth: BoolArray
+    part: IntArray
+
+    @property
+    def cloth(self) -> BoolArray:
+        """(V',) where the outermost layer is cloth: not skin, hair, headwear or shoes."""
+        return _is_cloth(self.part)
 
 
 class Dresser:
@@ -124,7 +134,7 @@ class Dresser:
         self._top(worn, latent)
         worn.field += self._folds(worn, latent)
         self._head(worn, latent)
-        return Outfit(np.asarray(worn.field, np.float32), worn.cloth)
+        return Outfit(np.asarray(worn.field, np.float32), worn.part)
 
     def suits(self, part: str, end: float) -> Styles:
         """The suits that reach far enough down the limb for a `top` or `bottom` that ends there."""
@@ -186,7 +196,7 @@ class Dresser:
         if skirt:
             most_m[self._on_leg] = np.inf
         hangs, loose_m = () if skirt else ("leg.L", "leg.R"), z["loose_m"] + flare_m
-        self._put(worn, name, kept, loose_m, most_m=most_m, hangs=hangs, hangs_m=_TROUSERS_HANG_M)
+        self._put(worn, _BOTTOM, name, kept, loose_m, most_m=most_m, hangs=hangs, hangs_m=_TROUSERS_HANG_M)
         self._straighten(worn, name, beyond, self._on_leg)
 
     def _top(self, worn: "_Worn", latent: OutfitLatent) -> None:
@@ -206,14 +216,14 @@ class Dresser:
         loose_m = z["loose_m"] * (1 - _RESTS * self._facing_up) * cuff + flare_m + collar_m * ~self._on_arm
         hangs = ("trunk", "arm.L", "arm.R")
         over = None if layer in _ONE_PIECE else _OVER_M
-        self._put(worn, name, kept & closed, loose_m, over=over, hangs=hangs)
+        self._put(worn, _TOP, name, kept & closed, loose_m, over=over, hangs=hangs)
         self._straighten(worn, name, self._arm - sleeve["sleeve_end"], self._on_arm)
         if long:
             beyond = self._fall + _SKIRT_FADES - z["hem"]
             below = self._on_leg & ~self._reached(beyond, self._shells.axes)
             tails = ~self._on_arm & (self._torso <= _TAILS_WAIST) & ~below
             flare_m = max(z["flare_m"], 0) * np.clip(self._leg, 0, 2) / 2
-            self._put(worn, _SKIRT, tails, z["loose_m"] + flare_m)
+            self._put(worn, _TOP, _SKIRT, tails, z["loose_m"] + flare_m)
             self._straighten(worn, _SKIRT, beyond, self._on_leg)
         elif layer != "dress":
             self._straighten(worn, name, hem - self._torso, ~self._on_arm & closed, -self._up)
@@ -221,6 +231,7 @@ class Dresser:
     def _put(
         self,
         worn: "_Worn",
+        part: int,
         name: str,
         kept: BoolArray,
         loose_m: float | FloatArray,
@@ -238,9 +249,9 @@ class Dresser:
         if name.startswith(_SKIRT):
             # It leaves the legs, the crotch, and what they wear, behind.
             around = self._on_leg | (self._torso < 0)
-            worn.put_round(kept & around, field)
+            worn.put_round(kept & around, field, part)
             kept &= ~around
-        worn.put(kept, field, over)
+        worn.put(kept, field, part, over)
 
     def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:
         """(V',) what a garment reaches that ends where `beyond` is 0, in units of `axes` (V', 3)."""
@@ -281,15 +292,16 @@ class Dresser:
         if kind != "sandals":
             field = self._shells.fields[style_of(styles("shoes"), z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, cloth=False)
+            worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, _SHOES)
         if kind == "shoes":
             low, high = _ANKLE_M
             share = 1 - np.abs(self._above_ground_m - (low + high) / 2) / ((high - low) / 2)
             collar = (share > 0) & (self._foot | self._on_leg) & ~worn.cloth
             worn.field += self._normals * (_COLLAR_OF_SHOE_M * np.sqrt(share.clip(0)) * collar)[:, None]
+            worn.part[collar] = _SHOES
         if kind == "boots":
             shaft = self._on_leg & ~self._foot & (self._leg > z["shaft"])
-            worn.put(shaft, self._normals * np.float32(_SHAFT_M), cloth=False)
+            worn.put(shaft, self._normals * np.float32(_SHAFT_M), _SHOES)
         self._sole(worn, max(z["sole_m"], 0))
 
     def _sole(self, worn: "_Worn", sole_m: float) -> None:
@@ -299,6 +311,7 @@ class Dresser:
         # The shells of shoes have soles of their own.
         worn.field[:, 1] += max(sole_m + float(above[self._foot].min()), 0) * share
         worn.field += (_RIM_M * (share > 0))[:, None] * self._beside_foot
+        worn.part[share > 0] = _SHOES
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:
         headwear, z = latent.kinds["headwear"], latent.z_prime["hair"]
@@ -306,8 +319,10 @@ class Dresser:
         if cuts and headwear not in _WHOLE_HEAD:
             field = self._shells.fields[style_of(cuts, z["style"])]
             moved = np.linalg.norm(field, axis=1) > 1e-3
-            worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), _OVER_M, cloth=False)
+            worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), _HAIR, _OVER_M)
+        before = worn.field.copy()
         self._headwear.put_on(headwear, worn.field)
+        worn.part[(worn.field != before).any(axis=1)] = _HAIR
 
     def _folds(self, worn: "_Worn", latent: OutfitLatent) -> FloatArray:
         """(V', 3) wrinkles of loose cloth: waves across the body, and rings at elbows and knees."""
@@ -330,22 +345,32 @@ class _Worn:
     Attributes:
         unseen: how freely it hangs, 0…1.
         field: (V', 3) displacement.
-        cloth: (V',) whether the outermost layer is cloth.
+        part: (V',) the outermost layer.
     """
 
     def __init__(self, normals: FloatArray, count: int, unseen: float) -> None:
         self._normals, self.unseen = normals, unseen
-        self.field, self.cloth = np.zeros((count, 3), np.float32), np.zeros(count, np.bool_)
+        self.field, self.part = np.zeros((count, 3), np.float32), np.zeros(count, np.int64)
 
-    def put(self, inside: BoolArray, field: FloatArray, over: float | None = None, cloth: bool = True) -> None:
-        """Puts on a garment, which counts where it is outermost, or lies `over` metres over cloth beneath."""
+    @property
+    def cloth(self) -> BoolArray:
+        """(V',) whether the outermost layer is cloth."""
+        return _is_cloth(self.part)
+
+    def put(self, inside: BoolArray, field: FloatArray, part: int, over: float | None = None) -> None:
+        """Puts on a part; cloth counts where it is outermost, or lies `over` metres over cloth beneath."""
+        cloth = part in (_TOP, _BOTTOM)
         height, beneath = (np.einsum("vd,vd->v", each, self._normals) for each in (field, self.field))
         least = np.where(self.cloth & (over is not None), beneath + (over or 0), _LEAST_M if cloth else -1.0)
         lift = np.maximum(least - height, 0).astype(np.float32)
         outer = inside & (height + lift > beneath) if cloth else inside
         self.field[outer] = (field + self._normals * lift[:, None])[outer]
-        self.cloth[outer] = cloth
+        self.part[outer] = part
 
-    def put_round(self, inside: BoolArray, field: FloatArray) -> None:
+    def put_round(self, inside: BoolArray, field: FloatArray, part: int) -> None:
         """Puts on what goes around both legs, over all else."""
-        self.field[inside], self.cloth[inside] = field[inside], True
+        self.field[inside], self.part[inside] = field[inside], part
+
+
+def _is_cloth(part: IntArray) -> BoolArray:
+    return np.asarray((part == _TOP) | (part == _BOTTOM))

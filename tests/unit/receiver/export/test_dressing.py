@@ -15,11 +15,10 @@ from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
 from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.skin_weights import full_weights, load_body_skin
-from receiver.export.tinting import PARTS
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
 from receiver.outfits.diffusion import OutfitDiffusion
-from receiver.outfits.dressing import Dresser
+from receiver.outfits.dressing import PARTS, Dresser
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from receiver.outfits.shells import Shells
 from receiver.texture.painting import template_corners
