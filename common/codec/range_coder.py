@@ -14,8 +14,8 @@ from typing import Final, Protocol
 import constriction
 import numpy as np
 
-from common.arrays import Float64Array, IntArray, Uint32Array
-from common.codec.tables import ALPHABET, ESCAPE
+from common.arrays import IntArray, Uint32Array
+from common.codec.tables import ALPHABET, ESCAPE, CodecTables
 from common.errors import MalformedPacket
 
 _MODEL = constriction.stream.model
@@ -50,18 +50,6 @@ def _high_part(values: IntArray, shift: IntArray) -> IntArray:
     return (values + ((1 << shift) >> 1)) >> shift
 
 
-class SymbolTables(Protocol):
-    """Frequency tables of the symbols 0…ESCAPE, a row for each scale index."""
-
-    @property
-    def probabilities(self) -> Float64Array:
-        """(N, SYMBOLS) exact dyadic numbers."""
-
-    @property
-    def cost_bits(self) -> Float64Array:
-        """(N, SYMBOLS) −log₂ p."""
-
-
 class SymbolCoder(Protocol):
     """Common interface of encoder and decoder, so that one function defines a packet's layout for both.
 
@@ -94,7 +82,7 @@ class SymbolCoder(Protocol):
 class SymbolWriter:
     """Encoder; `bits` is the sum of −log₂ p over the symbols written so far."""
 
-    def __init__(self, tables: SymbolTables) -> None:
+    def __init__(self, tables: CodecTables) -> None:
         self._tables = tables
         self._coder = _QUEUE.RangeEncoder()
         self.bits = 0.0
@@ -181,7 +169,7 @@ class SymbolReader:
         MalformedPacket: from any method, if the bytes are not a valid stream.
     """
 
-    def __init__(self, tables: SymbolTables, data: bytes) -> None:
+    def __init__(self, tables: CodecTables, data: bytes) -> None:
         self._tables = tables
         self._stream_bits = 8 * len(data)
         self._coder = _QUEUE.RangeDecoder(padded_words(data))
