@@ -155,7 +155,7 @@ def _soft_regions(coarse_region: IntArray, colours: FloatArray) -> FloatArray:
     blurred = np.asarray(
         cv2.GaussianBlur(padded[coarse_region], (0, 0), _BORDER_SIGMA_TEXELS / _BORDER_STEP), np.float32
     )
-    return _resized(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3))
+    return _resized(np.asarray(blurred[..., :3] / np.maximum(blurred[..., 3:], 1e-3), np.float32))
 
 
 def _pull_push(weighted: FloatArray, prior_weight: float, growth: float) -> FloatArray:
