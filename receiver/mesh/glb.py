@@ -30,6 +30,7 @@ _INVENTED = (
 )
 """What the colours of files say about themselves."""
 _SHARE_DIGITS = 4
+_OWN_VERTICES = "own_vertices"
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 """Types of the two chunks of a GLB file."""
 
@@ -96,10 +97,13 @@ class GlbWriter:
             self._coloured = True
             attributes["COLOR_0"] = self.add_array(LINEAR[mesh.colours], VERTEX_BUFFER)
         index_type = np.uint16 if len(vertices) < 65535 else np.uint32
-        primitive = {
+        primitive: Node = {
             "attributes": attributes,
             "indices": self.add_array(faces.ravel().astype(index_type), _INDEX_BUFFER),
         }
+        if texture is not None:
+            # Copies on seams follow; by their places alone they cannot be told where the mesh has two vertices at one.
+            primitive["extras"] = {_OWN_VERTICES: len(mesh.vertices)}
         # trimesh drops the colours of vertices beside a material, and reads those of 16 bits as if they had 8.
         return primitive if "COLOR_0" in attributes else primitive | {"material": self._material(image)}
 
@@ -216,9 +220,10 @@ class GlbReader:
         coordinates: FloatArray = self.array(self.attributes["TEXCOORD_0"]).reshape(-1, 2)
         jpeg = self._view(self.document["images"][0]["bufferView"])
         original = originals(vertices)
-        count = int(original.max()) + 1
-        if len(coordinates) != len(vertices) or not np.array_equal(original[:count], np.arange(count)):
+        count = int(self.primitive.get("extras", {}).get(_OWN_VERTICES, original.max() + 1))
+        if not 0 < count <= len(vertices) or len(coordinates) != len(vertices) or original.max() >= count:
             raise ValueError("its texture is of another mesh")
+        original[:count] = np.arange(count)
         colours = sample_jpeg(jpeg, coordinates[:count])
         mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), colours)
         return mesh, MeshTexture(TextureCorners(original, coordinates, faces), jpeg, self._unseen_share())

@@ -40,8 +40,11 @@ def test_corners_split_vertices_on_seams_only() -> None:
     assert len(body.mesh.vertices) < len(corners.vertex) <= 2 * len(body.mesh.vertices)
 
 
-def textured_box() -> tuple[bytes, MeshTexture]:
+def textured_box(at_m: float = 1.0) -> tuple[bytes, MeshTexture]:
+    """The box, from so far away that float32 may have the same place for several of its vertices."""
     body, skeleton = posed_box()
+    far = (body.mesh.vertices * np.float32(1e-3) + np.float32(at_m)) if at_m > 1 else body.mesh.vertices
+    body = dataclasses.replace(body, mesh=dataclasses.replace(body.mesh, vertices=far))
     corners = TextureCorners.from_triangles(body.mesh.faces, coordinates_of(body.mesh.faces))
     texture = MeshTexture(corners, encode_jpeg(gradient()))
     return encode_body(dataclasses.replace(body, texture=texture), skeleton), texture
@@ -93,6 +96,17 @@ def test_read_files_have_no_seams(tmp_path) -> None:  # type: ignore[no-untyped-
     np.testing.assert_array_equal(read.faces, body.mesh.faces)
     np.testing.assert_array_equal(file.mesh.faces, body.mesh.faces)
     np.testing.assert_array_equal(file.skeleton.vertex_joints, skeleton.vertex_joints)
+
+
+def test_vertices_that_coincide_stay_apart(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    content, texture = textured_box(at_m=20_000.0)
+    body, skeleton = posed_box()
+    publish_file(tmp_path / "body.glb", content)
+    read = read_body(tmp_path / "body.glb")
+    assert len(np.unique(read.mesh.vertices, axis=0)) < len(read.mesh.vertices) == len(body.mesh.vertices)
+    assert read.texture is not None
+    np.testing.assert_array_equal(read.texture.corners.coordinates, texture.corners.coordinates)
+    np.testing.assert_array_equal(read.skeleton.vertex_joints, skeleton.vertex_joints)
 
 
 def test_picture_that_is_too_large_for_a_texture_is_not_decoded() -> None:
