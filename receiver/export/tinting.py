@@ -11,6 +11,7 @@ Shapes: V' vertices of the template, N colours, P parts.
 import dataclasses
 import functools
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -140,9 +141,12 @@ def _within_srgb(lab: Float64Array) -> Float64Array:
     """(n, 3) sRGB, 0…255, of CIELAB colours, with as much of their chroma as sRGB has; found by bisection."""
     low, high = np.zeros((len(lab), 1)), np.ones((len(lab), 1))
     trial = high
-    for _ in range(_CHROMA_STEPS):
-        candidate = np.hstack([lab[:, :1], lab[:, 1:] * trial])
-        fits = (np.abs(rgb2lab(lab2rgb(candidate)) - candidate).max(axis=1, keepdims=True) < 0.5) | (trial == 0)
-        low, high = np.where(fits, trial, low), np.where(fits, high, trial)
-        trial = (low + high) / 2
-    return 255 * np.asarray(lab2rgb(np.hstack([lab[:, :1], lab[:, 1:] * low])), np.float64)
+    with warnings.catch_warnings():
+        # Colours that no light has are tried, too.
+        warnings.filterwarnings("ignore", message="Conversion from CIE-LAB")
+        for _ in range(_CHROMA_STEPS):
+            candidate = np.hstack([lab[:, :1], lab[:, 1:] * trial])
+            fits = (np.abs(rgb2lab(lab2rgb(candidate)) - candidate).max(axis=1, keepdims=True) < 0.5) | (trial == 0)
+            low, high = np.where(fits, trial, low), np.where(fits, high, trial)
+            trial = (low + high) / 2
+        return 255 * np.asarray(lab2rgb(np.hstack([lab[:, :1], lab[:, 1:] * low])), np.float64)

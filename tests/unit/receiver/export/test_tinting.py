@@ -69,6 +69,13 @@ def test_mean_is_the_colour_that_was_asked_for(character: Character, code: str) 
     assert np.ptp(rgb2lab(after[inside])[:, 0]) > 10
 
 
+def test_any_colours_can_be_tinted(character: Character) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (len(WORN), 3)).astype(np.uint8)
+    noisy = dataclasses.replace(character, mesh=dataclasses.replace(character.mesh, colours=noise))
+    after = tinted(noisy, parse_tints(["skin=#ff0000"]), WORN).mesh.colours
+    assert after is not None and (after[TOP] == noise[TOP]).all() and (after != noise).any()
+
+
 def painted_person(folder: Path) -> Character:
     """A person with a texture of the shaded colours."""
     layout = AtlasLayout.from_body(MODEL)
