@@ -86,3 +86,9 @@ def test_colours_in_the_label_space_round_trip(space: LabelSpace, people: BodyPa
     )
     again = space.decode_colours(space.encode(people, colours))
     torch.testing.assert_close(again, colours, atol=0.02, rtol=0)
+
+
+def test_bodies_of_absurd_labels_stand_between_the_lens_and_half_a_kilometre(space: LabelSpace) -> None:
+    labels = torch.full((2, LABEL_SIZE), 32.0) * torch.tensor([[1.0], [-1.0]])
+    depth_m = space.decode(labels).translation[:, 2]
+    assert 100 < depth_m[0] < 500 and 0.04 < depth_m[1] < 0.1

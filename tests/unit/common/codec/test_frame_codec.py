@@ -143,6 +143,19 @@ def test_groups_that_are_missing_for_some_frames_keep_their_prediction() -> None
     assert np.mean(missing) < 0.4
 
 
+def test_group_that_stays_away_comes_to_rest() -> None:
+    vectors = [np.zeros(LABEL_SIZE, np.float32) for _ in range(40)]
+    for t, vector in enumerate(vectors):
+        vector[group_slices()["left_arm"]] = 0.05 * t
+    people = [person(with_rotation(vector)) for vector in vectors]
+    seen = [each if t < 20 else replace(each, labels={"torso": each.labels["torso"]}) for t, each in enumerate(people)]
+    frames = [frame_of(t, each) for t, each in enumerate(seen)]
+    got = [decoded.frame.people[0].labels["left_arm"].mean() for _, decoded in transmit(frames, FINE_RHO, lag=1)]
+    steps = np.diff(got)[19:25]
+    assert steps[0] > 0.01
+    np.testing.assert_allclose(steps[1:] / steps[:-1], 0.5, atol=0.02)
+
+
 def test_packet_of_another_frame_state_model_or_tables_is_refused() -> None:
     frames, encoder, decoder = clip(2, seed=20), FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
     payload = encoder.encode(frames[0], FINE_RHO).payload

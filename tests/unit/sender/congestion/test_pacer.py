@@ -52,6 +52,14 @@ def test_pause_while_a_frame_is_overdue_and_after_it() -> None:
     assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 700.0) > 0
 
 
+def test_frame_before_an_acknowledged_one_is_not_overdue() -> None:
+    pacer = _measured()
+    pacer.sent(1, 100, 100.0)
+    pacer.sent(2, 100, 110.0)
+    _acknowledged(pacer, 2, 170.0)
+    assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 1000.0) > 0
+
+
 def test_longer_pause_after_a_stall() -> None:
     pacer = _measured()
     _acknowledged(pacer, 1, 1000.0, rtt_ms=500.0)
