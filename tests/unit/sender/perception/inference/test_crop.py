@@ -68,6 +68,21 @@ def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
 
 
+def test_body_far_off_the_axis_has_the_size_that_the_crop_shows() -> None:
+    crop = crop_around((1250, 700), 200)
+    extent = 2.0
+    rotations, translation = torch.eye(3).expand(1, 22, 3, 3), torch.zeros(1, 3)
+    translation[0, 2] = extent * CAMERA.focal_px / crop.side
+    body = to_frame(BodyParameters(rotations, torch.zeros(1, 4), torch.zeros(1, 10), translation), crop, CAMERA)
+    across, along = 0.1 * body.rotations[0, 0].T[:2]
+    one, other = (
+        np.diff(project(torch.stack([body.translation[0], body.translation[0] + side])), axis=0)[0]
+        for side in (across, along)
+    )
+    area_px = abs(one[0] * other[1] - one[1] * other[0])
+    assert np.sqrt(area_px) / crop.side == pytest.approx(0.1 / extent, rel=0.02)
+
+
 def test_cut_is_black_beyond_border() -> None:
     image = np.full((100, 100, 3), 200, dtype=np.uint8)
     cut = CropBox(left=-32, top=0, side=64).cut(image, 64)
