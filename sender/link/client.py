@@ -280,7 +280,7 @@ class LinkClient:
                 raise MalformedPacket("the receiver sent Welcome in the middle of a stream")
 
     def _on_acknowledgement(self, ack: Acknowledgement) -> None:
-        self._keepalive.on_acknowledgement(ack, self._delivery.sent_ns(ack.sequence))
+        self._keepalive.on_acknowledgement(self._delivery.sent_at_s(ack.sequence))
         sample = self._delivery.on_acknowledgement(ack)
         if sample is not None:
             self._made_progress()

@@ -215,10 +215,10 @@ class FrameDelivery:
                 async with asyncio.timeout(wait_ms / 1e3):
                     await self.change()
 
-    def sent_ns(self, sequence: int) -> int | None:
-        """When a frame in flight was sent, nanoseconds since the epoch; None if it is not in flight."""
+    def sent_at_s(self, sequence: int) -> float | None:
+        """When a frame in flight was sent, on the monotonic clock; None if it is not in flight."""
         in_flight = self.window.find(sequence)
-        return None if in_flight is None else in_flight.sent_ns
+        return None if in_flight is None else in_flight.sent_at_s
 
     async def chunks_ahead(self) -> AsyncIterator[Chunk]:
         """Waits until a frame may leave, and yields the parts of its blobs, each when the meter lets it leave."""

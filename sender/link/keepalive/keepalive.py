@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from common.clock import Clock
-from common.wire.convert import MAX_CHUNK_BYTES, Acknowledgement, Chunk, Heartbeat, Welcome, encode_client
+from common.wire.convert import MAX_CHUNK_BYTES, Chunk, Heartbeat, Welcome, encode_client
 from common.wire.stream import MessageStream
 from common.wire.traffic import MESSAGE_HEADER_BYTES, wire_bytes
 from sender.congestion.meter import Meter
@@ -99,20 +99,19 @@ class Keepalive:
     def on_message(self) -> None:
         self._schedule.message_received(self._clock.monotonic())
 
-    def on_acknowledgement(self, ack: Acknowledgement, sent_ns: int | None) -> None:
+    def on_acknowledgement(self, sent_s: float | None) -> None:
         """Handles the receiver's answer to a frame.
 
         Args:
-            sent_ns: when the frame was sent, nanoseconds since the epoch; None if it is not in flight.
+            sent_s: when the frame was sent, on the monotonic clock; None if it is not in flight.
         """
         self._schedule.frame_answered()
-        self._note_answer(sent_ns or 0, (ack.received_us + ack.hold_us) * 1000)
+        self._liveness.on_answer(sent_s, self._clock.monotonic())
 
     def on_echo(self, echo: Heartbeat) -> None:
-        self._note_answer(echo.sent_ns, echo.received_ns)
-        self._schedule.echo_received(self._clock.monotonic())
-        if echo.received_ns:
-            self._clocks.update(echo)
+        now_s = self._clock.monotonic()
+        self._liveness.on_answer(self._clocks.update(echo), now_s)
+        self._schedule.echo_received(now_s)
         measurement = self._prober.echoed(echo)
         if measurement is not None:
             self._observer.probed(measurement)
@@ -174,10 +173,6 @@ class Keepalive:
             self._meter.blob_sent(len(heartbeat), now_ms)
             self._schedule.heartbeat_sent(self._clock.monotonic())
             yield heartbeat, True
-
-    def _note_answer(self, sent_ns: int, receiver_ns: int) -> None:
-        now_ns = int(self._clock.wall() * 1e9)
-        self._liveness.on_answer(sent_ns, self._clocks.to_sender_ns(receiver_ns), now_ns)
 
     def _on_lost(self, reason: str) -> None:
         # A receiver that fails again and again without an acknowledgement is reported once for each reason.

@@ -27,8 +27,7 @@ class Liveness(Generic[T]):
     behind what was sent before: by the time it is open, the old stream has been answered too, and is kept.  After an
     outage TCP is slow to retransmit on the old connection, and the standby connection is open first: the stream is then
     given up for it.  Answers that left the receiver before the silence prove nothing in that case, because each
-    direction recovers on its own.  Once the stream is suspected, only answers to messages sent during the silence
-    count, and answers that left the receiver when the stream was already suspected.
+    direction recovers on its own: once the stream is suspected, only answers to messages sent during the silence count.
 
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
@@ -49,7 +48,7 @@ class Liveness(Generic[T]):
         self._standby = standby
         self._on_lost, self._on_recovered = on_lost, on_recovered
         self._answered = self._lost = self._suspected = False
-        self._silent_since_ns = 0
+        self._silent_since_s = -float("inf")
 
     @property
     def lost(self) -> bool:
@@ -66,20 +65,16 @@ class Liveness(Generic[T]):
             self._lost = True
             self._on_lost(reason)
 
-    def on_answer(self, sent_ns: int, answered_ns: int | None, now_ns: int) -> None:
-        """Handles an answer of the receiver; times are on the sender's clock, ns since the epoch.
+    def on_answer(self, sent_s: float | None, now_s: float) -> None:
+        """Handles an answer of the receiver; times are of one monotonic clock.
 
         Args:
-            sent_ns: departure of the message that it answers.
-            answered_ns: when it left the receiver; None while the clock offset is unknown.
+            sent_s: departure of the message that it answers; None if that is not known.
         """
-        suspected_since_ns = self._silent_since_ns + int(_SUSPECT_AFTER_POLLS * self._poll_s * 1e9)
-        left_late = answered_ns is not None and answered_ns >= suspected_since_ns
-        stepped_back = now_ns < self._silent_since_ns
-        if self._suspected and sent_ns < self._silent_since_ns and not (left_late or stepped_back):
+        if self._suspected and (sent_s is None or sent_s < self._silent_since_s):
             return
         self._answered = True
-        self._silent_since_ns = now_ns
+        self._silent_since_s = now_s
 
     async def watch(self) -> None:
         """Polls until the stream is to be given up.

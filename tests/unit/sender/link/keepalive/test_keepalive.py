@@ -13,7 +13,7 @@ from sender.congestion.meter import Meter
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
 from tests.support.fake_link import FakeEnd, fake_link
-from tests.support.scripted_receiver import WELCOME, RecordingObserver, ack
+from tests.support.scripted_receiver import WELCOME, RecordingObserver
 
 
 class Filling:
@@ -77,7 +77,7 @@ async def test_second_heartbeat_reports_the_clock_offset(fixture: Fixture) -> No
     assert first.clock_error_ns == 0
     fixture.answer(first, 1_002_000_000_000)
     second = await fixture.heartbeat()
-    assert second.clock_offset_ns == 2_000_000_000
+    assert abs(second.clock_offset_ns - 2_000_000_000) <= second.clock_error_ns
     assert second.clock_error_ns >= 1
 
 
@@ -90,7 +90,7 @@ async def test_loss_is_reported_and_an_answer_recovers_the_stream(fixture: Fixtu
         assert fixture.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
         fixture.keepalive.on_message()
         # Answers a frame that was sent after the last message.
-        fixture.keepalive.on_acknowledgement(ack(0), 2_000_000_000_000)
+        fixture.keepalive.on_acknowledgement(time.monotonic())
         while not fixture.observer.connections:
             await asyncio.sleep(0.001)
 

@@ -29,7 +29,7 @@ class Fixture:
             on_lost=self.reports.append,
             on_recovered=lambda: self.reports.append("recovered"),
         )
-        self.liveness.on_answer(50, None, 100)
+        self.liveness.on_answer(50.0, 100.0)
         self.watching = asyncio.create_task(self.liveness.watch())
 
     async def _reach(self) -> Connection:
@@ -65,7 +65,7 @@ async def test_silence_opens_a_standby_connection_and_reports_loss() -> None:
 async def test_answer_cancels_the_standby_connection_and_reports_recovery() -> None:
     fixture = Fixture()
     await fixture.until_reported()
-    fixture.liveness.on_answer(150, None, 200)
+    fixture.liveness.on_answer(150.0, 200.0)
     await fixture.until_reported(2)
     assert fixture.reports[1] == "recovered"
     assert fixture.attempts[0].cancelled()
@@ -86,7 +86,7 @@ async def test_answer_within_grace_period_keeps_the_stream() -> None:
     connection = Connection()
     fixture.attempts[0].set_result(connection)
     await asyncio.sleep(0)
-    fixture.liveness.on_answer(150, None, 200)
+    fixture.liveness.on_answer(150.0, 200.0)
     await fixture.until_reported(2)
     assert fixture.reports[1] == "recovered"
     assert connection.closed
@@ -96,21 +96,12 @@ async def test_answer_within_grace_period_keeps_the_stream() -> None:
 async def test_answer_sent_before_the_silence_does_not_count() -> None:
     fixture = Fixture()
     await fixture.until_reported()
-    fixture.liveness.on_answer(99, 100, 200)
+    fixture.liveness.on_answer(99.0, 200.0)
+    fixture.liveness.on_answer(None, 200.0)
     fixture.attempts[0].set_result(Connection())
     with pytest.raises(StreamBroken, match="another connection to the receiver is open"):
         await fixture.watching
     assert len(fixture.reports) == 1
-
-
-async def test_answer_sent_during_the_silence_counts() -> None:
-    # Heartbeats every 4 ms: suspected after 8 ms.
-    fixture = Fixture()
-    await fixture.until_reported()
-    fixture.liveness.on_answer(99, 100 + 8_000_001, 21_000_000)
-    await fixture.until_reported(2)
-    assert fixture.reports[1] == "recovered"
-    await fixture.end()
 
 
 async def test_late_answer_does_not_delay_the_report_of_loss() -> None:
@@ -119,7 +110,7 @@ async def test_late_answer_does_not_delay_the_report_of_loss() -> None:
         await asyncio.sleep(0.001)
         if fixture.liveness._suspected and not fixture.reports:
             suspected = True
-            fixture.liveness.on_answer(99, 100, 200)
+            fixture.liveness.on_answer(99.0, 200.0)
     assert suspected
     assert fixture.reports == ["no message from the receiver (DEADLINE_EXCEEDED)"]
     await fixture.end()
@@ -131,13 +122,3 @@ async def test_refused_standby_connection_ends_the_stream() -> None:
     fixture.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     with pytest.raises(StreamBroken, match="no message"):
         await fixture.watching
-
-
-async def test_answer_counts_when_the_clock_was_set_back_during_the_silence() -> None:
-    fixture = Fixture()
-    fixture.liveness.on_answer(3600 * 10**9, None, 3600 * 10**9)
-    await fixture.until_reported()
-    fixture.liveness.on_answer(99, None, 100)
-    await fixture.until_reported(2)
-    assert fixture.reports[1] == "recovered"
-    await fixture.end()
