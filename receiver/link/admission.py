@@ -1,13 +1,16 @@
-"""Who may begin a session: shares are fair between accounts, also when the receiver is full.
+"""Who may begin a session, and what its stream may send: shares are fair between accounts, also when the receiver is
+full.
 
 A live camera cannot wait: when the engine is full, its frames are dropped. One session too many would make all of them
 slow, so it is refused instead, and its sender tries again later. Sessions that are not live are always accepted: their
 frames wait, and come after the live ones.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
@@ -36,6 +39,8 @@ _CAUTIOUS_SHARE = 0.5
 # With a larger share of delayed frames the engine is full, whatever the rates say: senders that drop frames before they
 # send them look smaller than they are. A single session that sends too much does not delay so many.
 _DELAYED_SHARE = 0.05
+# The streams of 64 sessions at 30 frames a second, with their keepalives, stay below this.
+_STREAMS_AT_FULL_RATE_PER_HOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,53 @@ class SessionRate:
         if restored_s - now_s > self._burst / _NEW_SESSIONS_PER_S:
             raise StreamRefused(Refusal.FULL, f"full for now: {account} begins sessions too often")
         self._restored_s[account] = restored_s
+
+
+class TokenBucket:
+    """A rate with a burst of one second."""
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._rate, self._clock = per_second, clock
+        self._credit, self._updated_s = per_second, clock.monotonic()
+
+    def take(self, amount: float) -> float:
+        """Takes an amount; returns how long its taker has to wait, in seconds."""
+        now_s = self._clock.monotonic()
+        self._credit = min(self._rate, self._credit + (now_s - self._updated_s) * self._rate) - amount
+        self._updated_s = now_s
+        return max(-self._credit / self._rate, 0.0)
+
+
+class RateLimiter:
+    """Slows down the reading of one stream (`data`: bytes of the stream)."""
+
+    def __init__(self, data: TokenBucket, *messages: TokenBucket) -> None:
+        self._data, self._messages = data, messages
+
+    async def acquire(self, size: int) -> None:
+        """Waits until a message of this many bytes may be taken."""
+        wait_s = max(self._data.take(size), *(bucket.take(1) for bucket in self._messages))
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+
+class RateLimits:
+    """Makes the limiter of each stream.
+
+    Messages are limited too, because a small one costs the event loop as much as a large one, and at each address,
+    because one sender may open many streams.
+    """
+
+    def __init__(self, bytes_per_second: float, messages_per_second: float, clock: Clock) -> None:
+        self._bytes, self._messages = bytes_per_second, messages_per_second
+        self._clock = clock
+        self._hosts: WeakValueDictionary[str, TokenBucket] = WeakValueDictionary()
+
+    def of_stream(self, host: str) -> RateLimiter:
+        """The limiter of a new stream from an address, which it shares with the others from there."""
+        shared = self._hosts.get(host) or TokenBucket(_STREAMS_AT_FULL_RATE_PER_HOST * self._messages, self._clock)
+        self._hosts[host] = shared
+        return RateLimiter(TokenBucket(self._bytes, self._clock), TokenBucket(self._messages, self._clock), shared)
 
 
 def _is_gone(session: Session, account: str, now_s: float) -> bool:

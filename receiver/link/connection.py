@@ -20,6 +20,7 @@ from common.wire.convert import (
 )
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
+from receiver.link.admission import RateLimiter
 from receiver.link.frame_handler import FrameHandler, FrameOutcome
 from receiver.link.receive_queue import WINDOW, Acknowledger, ReceivedMessage, ReceiveQueue
 from receiver.link.session import SenderClock, Session
@@ -27,10 +28,10 @@ from receiver.link.session import SenderClock, Session
 logger = logging.getLogger(__name__)
 
 _REJECTIONS = 8
-_SILENCE_S = 1.25
-_POLLS_PER_TIMEOUT = 10
-# A silent sender's stream is kept for this many timeouts: a stalled link still delivers what it has queued.
-_TIMEOUTS_BEFORE_END = 10
+# A silent sender's stream is kept for so long: a stalled link still delivers what it has queued.
+_SILENCE_S = 12.5
+# Silence is counted in so many polls instead of read from a clock: a pause of this process does not count as silence.
+_POLLS = 100
 
 
 def stream_failure(error: BodywireError) -> StreamBroken:
@@ -45,43 +46,6 @@ def end_level(error: BaseException | None) -> int:
     return logging.DEBUG if error is not None and isinstance(error.__cause__, OutputError) else logging.INFO
 
 
-class _SilenceDetector:
-    """Marks a session as silent while its sender sends nothing.
-
-    Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
-    """
-
-    def __init__(self, session: Session, timeout_s: float, clock: Clock, lines: RepeatedLines) -> None:
-        self._session = session
-        self._lines = lines
-        self._timeout_s = timeout_s
-        self._clock = clock
-        self._received = False
-
-    def on_message(self) -> None:
-        """Handles the arrival of any message."""
-        self._received = True
-        self._session.last_message_s = self._clock.monotonic()
-        if self._session.silent:
-            self._session.silent = False
-            self._log("sends", f"{self._session.sender} sends again on the same stream")
-
-    async def watch(self) -> None:
-        """Polls until the stream is to be ended. Always raises StreamBroken."""
-        silent_polls = 0
-        while silent_polls < _TIMEOUTS_BEFORE_END * _POLLS_PER_TIMEOUT:
-            self._received = False
-            await asyncio.sleep(self._timeout_s / _POLLS_PER_TIMEOUT)
-            silent_polls = 0 if self._received else silent_polls + 1
-            if silent_polls == _POLLS_PER_TIMEOUT:
-                self._session.silent = True
-                self._log("silent", f"no message from {self._session.sender} in {self._timeout_s:g} s")
-        raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_TIMEOUTS_BEFORE_END * self._timeout_s:g} s")
-
-    def _log(self, kind: str, text: str) -> None:
-        self._lines.write(logging.WARNING, (kind, self._session.account), text)
-
-
 class Connection:
     """Serves one stream after its handshake; uses a session that it has claimed, and releases it at the end.
 
@@ -91,8 +55,7 @@ class Connection:
     Args:
         window: most unacknowledged frames; a sender that exceeds it loses the stream.
         rejections: this many rejected frames in a row end the stream.
-        silence_s: silence after which the sender is considered gone (`Session.silent`); after ten times as long its
-            stream ends. The session is kept.
+        silence_s: silence after which the stream ends. The session is kept.
     """
 
     def __init__(
@@ -101,6 +64,7 @@ class Connection:
         stream: MessageStream,
         handler: FrameHandler,
         *,
+        limiter: RateLimiter,
         lines: RepeatedLines,
         clock: Clock,
         window: int = WINDOW,
@@ -113,7 +77,8 @@ class Connection:
         self._rejections = rejections
         self._lines = lines
         self._clock = clock
-        self._silence = _SilenceDetector(session, silence_s, clock, lines)
+        self._limiter = limiter
+        self._silence_s = silence_s
         lossy = stream.lossy and session.real_time
         self._messages = ClientMessages(lossy=lossy)
         self._queue = ReceiveQueue(window, clock, lossy=lossy)
@@ -135,7 +100,7 @@ class Connection:
         worker.add_done_callback(self._release)
         reader = asyncio.create_task(self._read(), name="link reader")
         stop = asyncio.create_task(self._stop_reading.wait())
-        silence = asyncio.create_task(self._silence.watch(), name="link silence detector")
+        silence = asyncio.create_task(self._until_silent(), name="link silence detector")
         flush = asyncio.create_task(self._acknowledger.run(), name="link acknowledger")
         watch = self._session.traffic.watch(self._stream.connections)
         traffic = asyncio.create_task(watch, name="link traffic")
@@ -186,7 +151,8 @@ class Connection:
             data = await self._stream.read()
             if data is None:
                 raise StreamBroken("CANCELLED", "the sender ended the stream")
-            self._silence.on_message()
+            await self._limiter.acquire(len(data))
+            self._session.last_message_s = self._clock.monotonic()
             received_ns = self._wall_ns()
             try:
                 message = self._messages.decode(data)
@@ -208,6 +174,15 @@ class Connection:
                 self._session.report = message
             else:
                 self._queue.put(None, "a second Hello on one stream")
+
+    async def _until_silent(self) -> None:
+        """Waits until nothing has arrived for too long. Always raises StreamBroken."""
+        silent_polls = 0
+        while silent_polls < _POLLS:
+            before_s = self._session.last_message_s
+            await asyncio.sleep(self._silence_s / _POLLS)
+            silent_polls = silent_polls + 1 if self._session.last_message_s == before_s else 0
+        raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {self._silence_s:g} s")
 
     async def _take(self, chunk: Chunk) -> None:
         try:

@@ -24,8 +24,6 @@ from common.wire.quic import (
     request_certificate,
 )
 from common.wire.stream import StreamBroken
-from receiver.link.auth.authenticator import host_of
-from receiver.link.grpc_stream import RateLimiter, RateLimits
 
 logger = logging.getLogger(__name__)
 
@@ -64,21 +62,6 @@ class QuicContext:
     async def abort(self, code: grpc.StatusCode, reason: str) -> None:
         """Ends the stream with a status."""
         self.end = StreamBroken(code.name, reason)
-
-
-class LimitedQuicStream(QuicStream):
-    """A stream whose messages are limited as those of gRPC."""
-
-    def __init__(self, connection: QuicConnectionOfMessages, limiter: RateLimiter) -> None:
-        super().__init__(connection)
-        self._limiter = limiter
-
-    async def read(self) -> bytes | None:
-        """See `MessageStream.read`."""
-        data = await super().read()
-        if data is not None:
-            await self._limiter.acquire(len(data))
-        return data
 
 
 class _NoRoom(Exception):
@@ -136,8 +119,8 @@ class QuicListener:
         most: connections at a time.
     """
 
-    def __init__(self, files: CertificateFiles, serve: Serve, limits: RateLimits, most: int) -> None:
-        self._files, self._serve, self._limits, self._most = files, serve, limits, most
+    def __init__(self, files: CertificateFiles, serve: Serve, most: int) -> None:
+        self._files, self._serve, self._most = files, serve, most
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: _Socket | None = None
 
@@ -192,5 +175,5 @@ class QuicListener:
             logger.debug("refused %s: %s", context.peer(), refused.reason)
             connection.fail(refused)
             return
-        await self._serve(LimitedQuicStream(connection, self._limits.of_stream(host_of(context.peer()))), context)
+        await self._serve(QuicStream(connection), context)
         connection.finish(context.end)

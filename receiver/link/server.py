@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError
@@ -18,13 +17,13 @@ from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
-from receiver.link.admission import SessionLimits
-from receiver.link.auth.authenticator import Authenticator, host_of
+from receiver.link.admission import RateLimits, SessionLimits
+from receiver.link.auth.authenticator import Authenticator
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
-from receiver.link.grpc_stream import GrpcServerStream, RateLimits
+from receiver.link.grpc_stream import GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.own_senders import OwnSender, OwnSenders
@@ -91,16 +90,11 @@ class LinkServer:
                 public=public,
             ),
             on_refused,
-            partial(
-                Connection,
-                handler=handler,
-                lines=RepeatedLines(logger, clock),
-                clock=clock,
-            ),
+            partial(Connection, handler=handler, lines=RepeatedLines(logger, clock), clock=clock),
+            RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock),
             on_use,
             clock,
         )
-        self._rate_limits = RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock)
         self._health = health.aio.HealthServicer()
         self._server: Any = None
         self._quic: Any = self._quic_listener() if config.quic and public else None
@@ -121,9 +115,6 @@ class LinkServer:
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if listen.is_loopback:
-            services = (STREAM_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(services, self._server)
         try:
             own_port = self._server.add_insecure_port(str(_OWN_LISTEN))
             self._own_address = replace(_OWN_LISTEN, port=own_port)
@@ -186,11 +177,10 @@ class LinkServer:
         except ImportError as error:
             raise UsageError('--quic needs aioquic, which is not installed: pip install "bodywire[quic]"') from error
         files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
-        return QuicListener(files, self._service.serve, self._rate_limits, _most_connections(security.max_sessions))
+        return QuicListener(files, self._service.serve, _most_connections(security.max_sessions))
 
     async def _serve(self, _: Any, context: Any) -> None:
-        limiter = self._rate_limits.of_stream(host_of(context.peer()))
-        await self._service.serve(GrpcServerStream(context, limiter), context)
+        await self._service.serve(GrpcServerStream(context), context)
 
 
 def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:

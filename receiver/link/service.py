@@ -16,6 +16,7 @@ from common.io.logs import RepeatedLines
 from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
 from common.wire.version_probe import is_probe
+from receiver.link.admission import RateLimits
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
@@ -50,7 +51,8 @@ class StreamService:
         lifecycle: SessionLifecycle,
         authenticator: Authenticator,
         on_refused: Callable[[Refusal], None],
-        new_connection: Callable[[Session, MessageStream], Connection],
+        new_connection: Callable[..., Connection],
+        rate_limits: RateLimits,
         on_use: OnUse | None,
         clock: Clock,
     ) -> None:
@@ -58,7 +60,7 @@ class StreamService:
         self._lifecycle = lifecycle
         self._authenticator = authenticator
         self._on_refused = on_refused
-        self._new_connection = new_connection
+        self._new_connection, self._rate_limits = new_connection, rate_limits
         self._on_use = on_use
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
@@ -156,7 +158,8 @@ class StreamService:
         """Finds or begins the session of a stream, and waits until the stream may use it."""
         while True:
             session, resumed = await self._lifecycle.open(hello, identity)
-            connection = self._new_connection(session, stream)
+            limiter = self._rate_limits.of_stream(identity.host)
+            connection = self._new_connection(session, stream, limiter=limiter)
             answer = await session.claim(connection.abandon)
             if answer is Claim.GRANTED:
                 try:

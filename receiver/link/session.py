@@ -34,66 +34,50 @@ class Claim(Enum):
 
 
 class SessionUse:
-    """The stream that uses a session, and the newest one that waits for it."""
+    """The stream that uses a session; of those that wait for it, the newest is next."""
 
     def __init__(self) -> None:
+        self._lock = asyncio.Lock()
         self._evict: Evict | None = None
-        self._next: tuple[Evict, asyncio.Future[Claim]] | None = None
-        self._released = asyncio.Event()
-        self._released.set()
+        self._newest: Evict | None = None
+        self._claims = 0
         self._closed = False
 
     @property
     def active(self) -> bool:
-        """Whether a stream uses the session now."""
-        return self._evict is not None
+        """Whether a stream uses the session now, or is about to."""
+        return self._claims > 0
 
     async def claim(self, evict: Evict) -> Claim:
         """Waits for the present stream's frame, and takes the session over; `evict` is called to release it again."""
-        if self._closed:
-            return Claim.CLOSED
-        if self._evict is None:
-            self._grant(evict)
-            return Claim.GRANTED
-        self._refuse_next(Claim.SUPERSEDED)
-        turn: asyncio.Future[Claim] = asyncio.get_running_loop().create_future()
-        self._next = evict, turn
-        self._evict(StreamBroken("ABORTED", "the session continues on another stream"))
+        self._newest = evict
+        self._claims += 1
+        if self._evict is not None:
+            self._evict(StreamBroken("ABORTED", "the session continues on another stream"))
         try:
-            return await turn
+            await self._lock.acquire()
         except asyncio.CancelledError:
-            if self._next is not None and self._next[1] is turn:
-                self._next = None
-            elif not turn.cancelled() and turn.result() is Claim.GRANTED:
-                self.release()
+            self._claims -= 1
             raise
+        if self._closed or self._newest is not evict:
+            self.release()
+            return Claim.CLOSED if self._closed else Claim.SUPERSEDED
+        self._evict = evict
+        return Claim.GRANTED
 
     def release(self) -> None:
-        """Ends the use by the present stream; the one that waits is next."""
+        """Ends the use by the present stream; the next one takes its turn."""
         self._evict = None
-        waiting, self._next = self._next, None
-        if waiting is not None and not waiting[1].done():
-            self._grant(waiting[0])
-            waiting[1].set_result(Claim.GRANTED)
-        else:
-            self._released.set()
+        self._claims -= 1
+        self._lock.release()
 
     async def close(self, reason: StreamBroken) -> None:
         """Refuses every further claim, ends the present stream, and waits until it has finished its frame."""
         self._closed = True
-        self._refuse_next(Claim.CLOSED)
         if self._evict is not None:
             self._evict(reason)
-        await self._released.wait()
-
-    def _grant(self, evict: Evict) -> None:
-        self._evict = evict
-        self._released.clear()
-
-    def _refuse_next(self, answer: Claim) -> None:
-        waiting, self._next = self._next, None
-        if waiting is not None and not waiting[1].done():
-            waiting[1].set_result(answer)
+        async with self._lock:
+            return
 
 
 class BlobAssembly:
@@ -157,7 +141,6 @@ class Session:
         owner: the sender that began the session; no other may use it.
         account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
-        silent: no message has arrived for too long.
         replayed: the frames come from a recording: none is late.
         own: the receiver's own process that sends it; None for all other senders.
         report: what the sender has reported last about itself and its link.
@@ -174,7 +157,6 @@ class Session:
     owner: SessionOwner = field(kw_only=True)
     account: str = field(kw_only=True)
     durable: bool = False
-    silent: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
     own: OwnSender | None = None
@@ -206,10 +188,7 @@ class Session:
 
     async def claim(self, evict: Evict) -> Claim:
         """Takes the session for a stream; a stream that uses it finishes its present frame first."""
-        answer = await self._use.claim(evict)
-        if answer is Claim.GRANTED:
-            self.silent = False
-        return answer
+        return await self._use.claim(evict)
 
     def release(self) -> None:
         """Ends the use of the session by its stream; the next one continues behind the last frame that was handled."""

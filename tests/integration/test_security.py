@@ -11,14 +11,12 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import receiver.link.config
 import sender.link.transport.security
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.wire import certificates
-from common.wire.convert import STREAM_SERVICE
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
 from tests.support.certificate_authority import Authority
@@ -245,15 +243,6 @@ async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> 
     assert pipeline.decoded == list(range(frames))
     # Each message has more than 20 bytes; the burst of one second is free.
     assert loop.time() - started_s > 20 * frames / 4000.0 - 1.0
-
-
-async def test_reflection_on_the_loopback(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline())
-    async with grpc.aio.insecure_channel(str(address)) as channel:
-        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        names = {service.name for service in (await call.read()).list_services_response.service}
-    assert STREAM_SERVICE in names
 
 
 def test_unencrypted_receiver_on_other_addresses_is_refused() -> None:

@@ -24,6 +24,8 @@ from receiver.publish.output_files import OutputGuard
 from tests.netlab.programs import FramesOnly, serve
 
 _POLL_S = 0.01
+# As soon as a sender without heartbeats counts as gone.
+_SILENCE_S = 1.25
 
 
 class LoggingPipeline(FramesOnly):
@@ -62,7 +64,7 @@ class LoggingPipeline(FramesOnly):
     async def watch(self) -> None:
         """Logs when streams end or fall silent."""
         while True:
-            present = {name for name, session in self._sessions.items() if session.in_use and not session.silent}
+            present = {name for name, session in self._sessions.items() if session.in_use and not _is_silent(session)}
             for name in self._present - present:
                 self._write("left", name)
             self._present = present
@@ -71,6 +73,10 @@ class LoggingPipeline(FramesOnly):
     def _write(self, what: str, session: str, **more: Any) -> None:
         self._log.write(json.dumps({"what": what, "at": time.time(), "session": session, **more}) + "\n")
         self._log.flush()
+
+
+def _is_silent(session: Session) -> bool:
+    return SYSTEM_CLOCK.monotonic() - session.last_message_s > _SILENCE_S
 
 
 def already_shown(log: Path) -> dict[str, int]:

@@ -18,6 +18,7 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
+from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.session import Session
 from tests.support.fake_link import MODEL, CountingCodec, fake_link, label_frame, settle
@@ -41,6 +42,7 @@ class ScriptedSender:
             window=2,
             rejections=3,
             silence_s=silence_s,
+            limiter=RateLimits(1e9, 1e9, clock).of_stream(session.account),
             lines=RepeatedLines(logging.getLogger(__name__), clock),
             clock=clock,
         )

@@ -17,6 +17,7 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
+from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.pipeline import Sharing
@@ -36,7 +37,8 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
     async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=250)) as receiver:
         session = await receiver.begin(live_session())
         lines = RepeatedLines(logging.getLogger(__name__), receiver.clock)
-        connection = Connection(session, server, receiver.pipeline, silence_s=60, lines=lines, clock=receiver.clock)
+        limiter = RateLimits(1e9, 1e9, receiver.clock).of_stream(session.account)
+        connection = Connection(session, server, receiver.pipeline, limiter=limiter, lines=lines, clock=receiver.clock)
         await session.claim(connection.abandon)
         running = asyncio.create_task(connection.run(Welcome(True, MODEL)))
         await end.read()

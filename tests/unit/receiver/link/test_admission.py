@@ -1,7 +1,9 @@
+import asyncio
+
 import pytest
 
 from common.clock import Clock
-from receiver.link.admission import SessionLimits, SessionRate
+from receiver.link.admission import RateLimits, SessionLimits, SessionRate
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 from tests.support.fake_link import new_session
@@ -98,3 +100,55 @@ def test_memory_of_accounts_is_bounded() -> None:
         now_s += 0.01
         rate.take(str(number))
     assert len(rate._restored_s) <= 1024
+
+
+class Time:
+    """A clock that the test advances, and the waits that were asked for."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.waits_s: list[float] = []
+        self.clock = Clock(lambda: self.now_s, lambda: self.now_s)
+
+    async def sleep(self, wait_s: float) -> None:
+        self.waits_s.append(wait_s)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(asyncio, "sleep", time.sleep)
+    return time
+
+
+async def test_small_messages_are_limited_by_number(time: Time) -> None:
+    limiter = RateLimits(1e6, 10.0, time.clock).of_stream("ipv4:10.0.0.1")
+    for _ in range(12):
+        await limiter.acquire(1)
+    assert time.waits_s == pytest.approx([0.1, 0.2])
+
+
+async def test_large_messages_are_limited_by_bytes(time: Time) -> None:
+    limiter = RateLimits(1000.0, 10.0, time.clock).of_stream("ipv4:10.0.0.1")
+    await limiter.acquire(1500)
+    assert time.waits_s == [0.5]
+
+
+async def test_streams_of_one_address_share_their_number_of_messages(time: Time) -> None:
+    rates = RateLimits(1e6, 10.0, time.clock)
+    streams = [rates.of_stream("ipv4:10.0.0.1") for _ in range(8)]
+    other = rates.of_stream("ipv4:10.0.0.2")
+    for stream in streams:
+        for _ in range(10):
+            await stream.acquire(1)
+    assert len(time.waits_s) == 80 - 30
+    await other.acquire(1)
+    assert len(time.waits_s) == 80 - 30
+
+
+def test_address_without_streams_is_forgotten(time: Time) -> None:
+    rates = RateLimits(1e6, 10.0, time.clock)
+    stream = rates.of_stream("ipv4:10.0.0.1")
+    assert len(rates._hosts) == 1
+    del stream
+    assert len(rates._hosts) == 0
