@@ -56,13 +56,23 @@ def _work(arguments: Sequence[str]) -> None:
 
     config = read_config(ReceiverConfig, PROGRAM, arguments)
     config.check()
-    # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
-    from receiver.openings import opened
+    # Imported after the options are checked.
+    from common.codec.packet import CODEC_VERSION
+    from common.io.logs import start_logging
+    from common.weights.manifest import check_files, model_hash
+    from receiver.publish.session_directory import SessionDirectory
+    from receiver.recording.replay import open_recording
 
-    with opened(config) as openings:
+    console = start_logging(config.logging, "receiver")
+    check_files()
+    with (
+        open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
+        SessionDirectory(config.publish) as directory,
+    ):
+        # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
         from receiver.composition import receive
 
-        receive(config, openings, announce)
+        receive(config, directory, recording, console, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

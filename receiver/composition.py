@@ -8,12 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from rich.console import Console
 
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
 from common.io.startup import loaded
 from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
+from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
@@ -26,7 +28,6 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
-from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
@@ -43,13 +44,22 @@ if TYPE_CHECKING:
     from receiver.web.server import WebServer
 
 
-def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], None]) -> None:
+def receive(
+    config: ReceiverConfig,
+    directory: SessionDirectory,
+    recording: Recording | None,
+    console: Console | None,
+    announce: Callable[[str], None],
+) -> None:
     """Receives until SIGTERM or SIGINT, or until the recording that is replayed ends; then finishes the frames in hand.
 
     While the networks are loaded, or a pool starts, SIGTERM ends the process at once, and SIGINT raises
     KeyboardInterrupt.
 
     Args:
+        directory: of the output.
+        recording: the one to replay; None to take senders.
+        console: shows the status line, if there is a terminal.
         announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
@@ -69,7 +79,7 @@ def receive(config: ReceiverConfig, opened: Openings, announce: Callable[[str], 
         _engine(config, metrics) as engine,
     ):
         loaded()
-        asyncio.run(_serve(config, opened, engine, metrics, announce))
+        asyncio.run(_serve(config, directory, recording, console, engine, metrics, announce))
 
 
 @contextmanager
@@ -89,12 +99,14 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
 
 async def _serve(
     config: ReceiverConfig,
-    opened: Openings,
+    directory: SessionDirectory,
+    recording: Recording | None,
+    console: Console | None,
     engine: LocalEngine | PoolEngine,
     metrics: ReceiverMetrics,
     announce: Callable[[str], None],
 ) -> None:
-    stop, directory, recording = asyncio.Event(), opened.directory, opened.recording
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
@@ -127,7 +139,7 @@ async def _serve(
             announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
-            with showing(StatusLine("receiver", lambda: metrics.status.parts(_free_bytes(config))), opened.console):
+            with showing(StatusLine("receiver", lambda: metrics.status.parts(_free_bytes(config))), console):
                 async with _sending(motion):
                     await (stop.wait() if replay is None else replay.run(stop))
     finally:

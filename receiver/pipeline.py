@@ -24,7 +24,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
-from receiver.freed_memory import FreedMemory
+from receiver.freed_memory import return_freed_memory
 from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
@@ -103,7 +103,6 @@ class ReceiverPipeline:
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
         self._inpainter = inpainter
         self._channel_pictures = ChannelPictures(directory.config, metrics)
-        self._freed_memory = FreedMemory()
 
     async def on_session(self, session: Session) -> int:
         """Opens the session's output; returns one after the last frame that an earlier receiver wrote there.
@@ -215,12 +214,11 @@ class ReceiverPipeline:
             for observer in state.observers:
                 observer.session_ended(state.writer.number)
             self._load.ended(session.session_id)
-            self._freed_memory.return_soon()
+            asyncio.get_running_loop().run_in_executor(None, return_freed_memory)
         logger.info("session of %s ended after frame %d", session.sender, session.next_sequence - 1)
 
     async def close(self) -> None:
         """Finishes the frames in the engine and those being written."""
-        self._freed_memory.close()
         await self._engine.close()
         # A request that is finished resumes its `on_frame` in the next turn of the event loop.
         await asyncio.sleep(0)

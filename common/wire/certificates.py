@@ -5,7 +5,6 @@ import logging
 import os
 import ssl
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ CERTIFICATE_REQUIRED = "a certificate is required: give --tls-cert and --tls-key
 CERTIFICATE_NOT_TRUSTED = "--tls-cert is not valid: it expired, or another authority signed it"
 """Why a receiver refuses a sender; the same words over gRPC and QUIC."""
 _MAX_BYTES = 1_000_000
-_RETRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,6 @@ class CertificateFiles:
     Args:
         certificate, key, authority: the values of `--tls-cert`, `--tls-key` and `--tls-ca`.
         now: the time at which certificates have to be valid.
-        monotonic: seconds.
     """
 
     def __init__(
@@ -58,12 +55,10 @@ class CertificateFiles:
         key: Path | None,
         authority: Path | None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         check_pair(certificate, key)
         self._certificate, self._key, self._authority = certificate, key, authority
-        self._now, self._monotonic = now, monotonic
-        self._retry_s = float("inf")
+        self._now = now
         self._stamps: tuple[object, ...] | None = None
         self._valid: Certificates | None = None
 
@@ -73,7 +68,7 @@ class CertificateFiles:
         Raises:
             UsageError: a file cannot be read, is damaged or encrypted, has expired, or does not fit the other one.
         """
-        self._stamps, self._retry_s = self._current_stamps(), float("inf")
+        self._stamps = self._current_stamps()
         now = self._now()
         certificate = read_pem(self._certificate, "--tls-cert") if self._certificate else None
         key = read_pem(self._key, "--tls-key") if self._key else None
@@ -92,22 +87,18 @@ class CertificateFiles:
     def current(self) -> Certificates:
         """The newest valid content: the same object until a file changes.
 
-        A change to something invalid is logged once, and the content before it stays.  It is tried again every minute:
-        a certificate may be invalid because the clock is wrong.
+        A change to something invalid is logged once, and the content before it stays.
 
         Raises:
             UsageError: as `read`, if there was no valid content yet.
         """
         if self._valid is None:
             return self.read()
-        changed = self._current_stamps() != self._stamps
-        if changed or self._monotonic() >= self._retry_s:
+        if self._current_stamps() != self._stamps:
             try:
                 return self.read()
             except (OSError, UsageError) as error:
-                level = logging.WARNING if changed else logging.DEBUG
-                logger.log(level, "the certificates before the change stay in use: %s", error)
-                self._retry_s = self._monotonic() + _RETRY_S
+                logger.warning("the certificates before the change stay in use: %s", error)
         return self._valid
 
     def _current_stamps(self) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ fields and raise `MalformedPacket`, for messages that were received and for thos
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
@@ -202,96 +202,78 @@ class Drain:
 
 ClientMessage = Hello | FrameMessage | Heartbeat | Drain | Chunk | SenderReport
 ServerMessage = Welcome | Acknowledgements | Heartbeat | Drain | ChunkAck
+_MessageT = TypeVar("_MessageT")
 
 
-class ClientMessages:
-    """The messages of one stream from sender to receiver; each end has an instance.
+class _Messages(Generic[_MessageT]):
+    """The messages of one direction of a stream; each end has an instance.
 
-    Frames are relative to the frame before: they are decoded in the order in which they were encoded.
+    Frames and acknowledgements are relative to those before: they are decoded in the order in which they were encoded.
 
     Args:
-        lossy: some frames may not arrive, or in another order: each is encoded as the first of a stream.
+        lossy: some may not arrive, or in another order: each is encoded as the first of a stream.
     """
+
+    _whole: type[Any]
 
     def __init__(self, *, lossy: bool = False) -> None:
         self._lossy = lossy
         self._position = Position()
 
-    def encode(self, message: ClientMessage) -> bytes:
+    def encode(self, message: _MessageT) -> bytes:
         """Serialises the next message."""
+        part: Any
+        position = self._position
         match message:
             case FrameMessage():
-                out = pb.ClientMessage(frame=frame_to_proto(message, self._position))
-                self._advance(message)
+                part, position = {"frame": frame_to_proto(message, position)}, position.behind(message.sequence)
+            case Acknowledgements():
+                coded, position = acknowledgements_to_proto(message, position)
+                part = {"acknowledgements": coded}
             case SenderReport():
-                out = pb.ClientMessage(report=report_to_proto(message))
+                part = {"report": report_to_proto(message)}
             case _:
-                out = pb.ClientMessage(**_to_proto(message))
-        return out.SerializeToString()
+                part = _to_proto(message)
+        self._advance(position)
+        return bytes(self._whole(**part).SerializeToString())
 
-    def decode(self, data: bytes) -> ClientMessage:
+    def decode(self, data: bytes) -> _MessageT:
         """The inverse of `encode`.
 
         Raises:
             MalformedPacket: the bytes are not such a message, or a field is out of range. What follows is decoded as if
                 the message had not been there.
         """
-        message = _parse(pb.ClientMessage(), data)
-        kind = message.WhichOneof("kind")
-        if kind == "frame":
-            frame = frame_from_proto(message.frame, self._position)
-            self._advance(frame)
-            return frame
-        if kind == "report":
-            return report_from_proto(message.report)
-        plain: ClientMessage = _from_proto(message, kind)
-        return plain
-
-    def _advance(self, frame: FrameMessage) -> None:
-        if not self._lossy:
-            self._position = self._position.behind_frame(frame)
-
-
-class ServerMessages:
-    """The messages of one stream from receiver to sender; each end has an instance.
-
-    Acknowledgements are relative to the one before: they are decoded in the order in which they were encoded.
-
-    Args:
-        lossy: some messages may not arrive, or in another order: each is encoded as the first of a stream.
-    """
-
-    def __init__(self, *, lossy: bool = False) -> None:
-        self._lossy = lossy
-        self._position = Position()
-
-    def encode(self, message: ServerMessage) -> bytes:
-        """Serialises the next message."""
-        if isinstance(message, Acknowledgements):
-            coded, position = acknowledgements_to_proto(message, self._position)
-            self._advance(position)
-            return pb.ServerMessage(acknowledgements=coded).SerializeToString()
-        return pb.ServerMessage(**_to_proto(message)).SerializeToString()
-
-    def decode(self, data: bytes) -> ServerMessage:
-        """The inverse of `encode`.
-
-        Raises:
-            MalformedPacket: the bytes are not such a message, or a field is out of range. What follows is decoded as if
-                the message had not been there.
-        """
-        message = _parse(pb.ServerMessage(), data)
-        kind = message.WhichOneof("kind")
-        if kind == "acknowledgements":
-            acks, position = acknowledgements_from_proto(message.acknowledgements, self._position)
-            self._advance(position)
-            return acks
-        plain: ServerMessage = _from_proto(message, kind)
-        return plain
+        whole, message = _parse(self._whole(), data), None
+        position = self._position
+        match whole.WhichOneof("kind"):
+            case "frame":
+                message = frame_from_proto(whole.frame, position)
+                position = position.behind(message.sequence)
+            case "acknowledgements":
+                message, position = acknowledgements_from_proto(whole.acknowledgements, position)
+            case "report":
+                message = report_from_proto(whole.report)
+            case kind:
+                message = _from_proto(whole, kind)
+        self._advance(position)
+        return cast(_MessageT, message)
 
     def _advance(self, position: Position) -> None:
         if not self._lossy:
             self._position = position
+
+
+class ClientMessages(_Messages[ClientMessage]):
+    """From sender to receiver."""
+
+    _whole = pb.ClientMessage
+
+
+class ServerMessages(_Messages[ServerMessage]):
+    """From receiver to sender."""
+
+    _whole = pb.ServerMessage
 
 
 def encode_client(message: ClientMessage) -> bytes:
@@ -314,10 +296,7 @@ def decode_server(data: bytes) -> ServerMessage:
     return ServerMessages().decode(data)
 
 
-_MessageT = TypeVar("_MessageT", bound=Message)
-
-
-def _parse(message: _MessageT, data: bytes) -> _MessageT:
+def _parse(message: Any, data: bytes) -> Any:
     if len(data) > MAX_PARSED_BYTES:
         raise MalformedPacket(f"a message of {len(data)} bytes; messages have up to {MAX_PARSED_BYTES}")
     try:

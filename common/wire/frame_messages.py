@@ -106,13 +106,9 @@ class Position:
         """The inverse of `gap`."""
         return self.sequence + 1 + gap
 
-    def behind_frame(self, frame: FrameMessage) -> "Position":
-        """The position after a frame."""
-        return Position(frame.sequence)
-
-    def behind(self, ack: Acknowledgement) -> "Position":
-        """The position after an acknowledgement."""
-        return Position(self.sequence if ack.sequence == NO_SEQUENCE else ack.sequence, ack.received_us)
+    def behind(self, sequence: int, received_us: int = 0) -> "Position":
+        """The position after a frame, or the acknowledgement of one."""
+        return Position(self.sequence if sequence == NO_SEQUENCE else sequence, received_us)
 
 
 def frame_to_proto(frame: FrameMessage, before: Position) -> pb.Frame:
@@ -141,7 +137,7 @@ def acknowledgements_to_proto(
                 clock_step_us=ack.received_us - (before.received_us + ack.spacing_us),
             )
         )
-        before = before.behind(ack)
+        before = before.behind(ack.sequence, ack.received_us)
     return pb.Acknowledgements(frames=coded), before
 
 
@@ -167,7 +163,7 @@ def acknowledgements_from_proto(
             printable(frame.reason, MAX_REASON_CHARACTERS),
         )
         acks.append(ack)
-        before = before.behind(ack)
+        before = before.behind(ack.sequence, ack.received_us)
     return Acknowledgements(tuple(acks)), before
 
 

@@ -6,13 +6,15 @@
 Integers are little-endian. Each message is answered, in order; docs/protocol.md describes the fields.
 """
 
-import json
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from common.errors import MalformedPacket
 from common.frames import MAX_CAPTURED_AT_S, MAX_FOCAL_PX, MIN_FOCAL_PX
+from common.text import printable
 
 MESSAGE_PREFIX = struct.Struct("<II")
 ANSWER_PREFIX = struct.Struct("<I")
@@ -20,10 +22,17 @@ MAX_HEADER_BYTES = 4096
 MAX_IMAGE_BYTES = 32 * 1024 * 1024
 MAX_ANSWER_BYTES = 4096
 MAX_NAME_BYTES = 200
-_FIELDS = {"name", "captured_at", "focal_px"}
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
+def _printable(name: str) -> str:
+    if not name.isprintable() or not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+        raise ValueError(f"a name is printable and has 1 to {MAX_NAME_BYTES} bytes")
+    return name
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class PictureHeader:
     """What a program says about a picture; every field may be left out.
 
@@ -33,20 +42,12 @@ class PictureHeader:
         focal_px: focal length in pixels; the sender's `--focal-px` if None.
     """
 
-    name: str | None = None
-    captured_at: float | None = None
-    focal_px: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.name is not None:
-            _require(isinstance(self.name, str) and self.name.isprintable(), "name is no printable text")
-            size = len(self.name.encode(errors="replace"))
-            _require(1 <= size <= MAX_NAME_BYTES, f"name has 1 to {MAX_NAME_BYTES} bytes, not {size}")
-        _require_number(self.captured_at, "captured_at", 0.0, MAX_CAPTURED_AT_S)
-        _require_number(self.focal_px, "focal_px", MIN_FOCAL_PX, MAX_FOCAL_PX)
+    name: Annotated[str, AfterValidator(_printable)] | None = None
+    captured_at: Annotated[float, Field(ge=0.0, le=MAX_CAPTURED_AT_S)] | None = None
+    focal_px: Annotated[float, Field(ge=MIN_FOCAL_PX, le=MAX_FOCAL_PX)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class PictureAccepted:
     """The sender has decoded a picture and will send what is in it.
 
@@ -58,22 +59,25 @@ class PictureAccepted:
     source: str
     width: int
     height: int
+    accepted: Literal[True] = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class PictureRefused:
     """The sender does not take a picture; `reason` says why in one line."""
 
     reason: str
+    accepted: Literal[False] = False
 
 
 PictureAnswer = PictureAccepted | PictureRefused
+_HEADER: TypeAdapter[PictureHeader] = TypeAdapter(PictureHeader)
+_ANSWER: TypeAdapter[PictureAnswer] = TypeAdapter(PictureAnswer)
 
 
 def encode_picture(header: PictureHeader, image: bytes) -> bytes:
     """A whole message. Raises MalformedPacket if the image is empty or larger than `MAX_IMAGE_BYTES`."""
-    fields = {"name": header.name, "captured_at": header.captured_at, "focal_px": header.focal_px}
-    text = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    text = _HEADER.dump_json(header, exclude_none=True)
     check_sizes(len(text), len(image))
     return MESSAGE_PREFIX.pack(len(text), len(image)) + text + image
 
@@ -84,8 +88,10 @@ def check_sizes(header_bytes: int, image_bytes: int) -> None:
     Raises:
         MalformedPacket: one is out of range, so that the rest of the message cannot be read.
     """
-    _require(2 <= header_bytes <= MAX_HEADER_BYTES, f"a header has 2 to {MAX_HEADER_BYTES} bytes, not {header_bytes}")
-    _require(1 <= image_bytes <= MAX_IMAGE_BYTES, f"an image has 1 to {MAX_IMAGE_BYTES} bytes, not {image_bytes}")
+    if not 2 <= header_bytes <= MAX_HEADER_BYTES:
+        raise MalformedPacket(f"a header has 2 to {MAX_HEADER_BYTES} bytes, not {header_bytes}")
+    if not 1 <= image_bytes <= MAX_IMAGE_BYTES:
+        raise MalformedPacket(f"an image has 1 to {MAX_IMAGE_BYTES} bytes, not {image_bytes}")
 
 
 def decode_header(data: bytes) -> PictureHeader:
@@ -94,51 +100,24 @@ def decode_header(data: bytes) -> PictureHeader:
     Raises:
         MalformedPacket: it is no JSON object, or a field is unknown or out of range.
     """
-    fields = _object(data, "the header")
-    unknown = set(fields) - _FIELDS
-    _require(not unknown, f"the header has an unknown field; it may have {', '.join(sorted(_FIELDS))}")
-    return PictureHeader(**fields)
+    return _decoded(_HEADER, data, "header")
 
 
 def encode_answer(answer: PictureAnswer) -> bytes:
     """An answer with its prefix."""
-    if isinstance(answer, PictureAccepted):
-        fields: dict[str, Any] = {"accepted": True, "source": answer.source}
-        fields |= {"width": answer.width, "height": answer.height}
-    else:
-        fields = {"accepted": False, "reason": answer.reason}
-    text = json.dumps(fields).encode()
+    text = _ANSWER.dump_json(answer)
     return ANSWER_PREFIX.pack(len(text)) + text
 
 
 def decode_answer(data: bytes) -> PictureAnswer:
     """An answer without its prefix. Raises MalformedPacket if it is no such answer."""
-    fields = _object(data, "the answer")
+    return _decoded(_ANSWER, data, "answer")
+
+
+def _decoded(adapter: TypeAdapter[_T], data: bytes, name: str) -> _T:
     try:
-        if fields["accepted"] is True:
-            return PictureAccepted(str(fields["source"]), int(fields["width"]), int(fields["height"]))
-        return PictureRefused(str(fields["reason"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedPacket("the answer lacks a field") from error
-
-
-def _object(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(data)
-    # RecursionError: a few kilobytes of brackets.
-    except (ValueError, RecursionError) as error:
-        raise MalformedPacket(f"{name} is no JSON") from error
-    if not isinstance(fields, dict):
-        raise MalformedPacket(f"{name} is no JSON object")
-    return fields
-
-
-def _require_number(value: object, name: str, least: float, most: float) -> None:
-    if value is not None:
-        valid = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
-        _require(valid, f"{name} is no number in {least:g}…{most:.10g}")
-
-
-def _require(valid: bool, rule: str) -> None:
-    if not valid:
-        raise MalformedPacket(rule)
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False)[0]
+        where = printable(".".join(map(str, (name, *first["loc"]))), MAX_NAME_BYTES)
+        raise MalformedPacket(f"{where}: {first['msg']}") from error

@@ -104,8 +104,15 @@ class Handshake:
 
     def refusal(self, hello: Hello) -> Welcome | None:
         """The answer to a sender whose versions do not fit; None if they do."""
-        reason = self._mismatch(hello)
-        return Welcome(False, self._model_hash, reason) if reason else None
+        if hello.protocol_version != PROTOCOL_VERSION:
+            reason = f"it has protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
+        elif hello.codec_version != self._codec_version:
+            reason = f"it has codec version {self._codec_version}, the sender version {hello.codec_version}"
+        elif hello.model_hash != self._model_hash:
+            reason = f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
+        else:
+            return None
+        return Welcome(False, self._model_hash, reason)
 
     def welcome(self, session: Session, resumed: bool) -> Welcome:
         """The answer to an accepted sender; its stream must have claimed the session."""
@@ -117,12 +124,3 @@ class Handshake:
             resumed=resumed,
             decodable_from=session.decodable_from,
         )
-
-    def _mismatch(self, hello: Hello) -> str:
-        if hello.protocol_version != PROTOCOL_VERSION:
-            return f"it has protocol version {PROTOCOL_VERSION}, the sender version {hello.protocol_version}"
-        if hello.codec_version != self._codec_version:
-            return f"it has codec version {self._codec_version}, the sender version {hello.codec_version}"
-        if hello.model_hash != self._model_hash:
-            return f"it has model {self._model_hash.hex()}, the sender {hello.model_hash.hex()}"
-        return ""

@@ -178,21 +178,3 @@ def test_broken_change_is_logged_once_and_mended_change_applies(
         copy("other", ".pem")
         assert files.current().key == key.read_bytes() != first.key
     assert len(caplog.records) == 2
-
-
-def test_certificate_that_came_while_the_clock_was_wrong_applies_when_it_is_right(
-    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    now, monotonic_s = datetime.now(UTC), 0.0
-    for suffix in (".pem", ".key"):
-        (tmp_path / f"a{suffix}").write_bytes((authority.folder / f"receiver{suffix}").read_bytes())
-    files = CertificateFiles(tmp_path / "a.pem", tmp_path / "a.key", None, lambda: now, lambda: monotonic_s)
-    first = files.current()
-    now -= timedelta(days=3650)
-    os.utime(tmp_path / "a.pem", (1, 1))
-    assert files.current() is first
-    now += timedelta(days=3650)
-    assert files.current() is first
-    monotonic_s += 61.0
-    assert files.current() is not first
-    assert len(caplog.records) == 1
