@@ -244,8 +244,8 @@ class _Messages(Generic[_MessageT]):
             MalformedPacket: the bytes are not such a message, or a field is out of range. What follows is decoded as if
                 the message had not been there.
         """
-        whole, message = _parse(self._whole(), data), None
-        position = self._position
+        message: Any
+        whole, position = _parse(self._whole(), data), self._position
         match whole.WhichOneof("kind"):
             case "frame":
                 message = frame_from_proto(whole.frame, position)
