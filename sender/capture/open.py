@@ -11,7 +11,6 @@ from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.config import CameraMode, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
-from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.live import LiveSource
 from sender.capture.socket_source import SocketSource
 from sender.capture.source import FrameSource, printable_name
@@ -31,26 +30,12 @@ DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
 
 
 def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> FrameSource:
-    """Opens the source that `--camera` names; a signal's exception ends the wait for a source that does not answer.
+    """Opens the source that `--camera` names.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
     """
-    worker = DaemonWorker("capture")
     metrics = SenderMetrics() if metrics is None else metrics
-    try:
-        source = worker.call(lambda: _open(config, metrics))
-    except BaseException:
-        worker.stop()
-        raise
-    if not source.ends:
-        # It reads in a thread of its own.
-        worker.stop()
-        return source
-    return InterruptibleSource(source, worker)
-
-
-def _open(config: CaptureConfig, metrics: SenderMetrics) -> FrameSource:
     device = _device(config.camera)
     if device is not None:
         name = f"camera {device}" if isinstance(device, int) else device
@@ -105,9 +90,9 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
         return _image_source(_images_in(path), focal_px, metrics)
     if stat.S_ISREG(kind) and is_image_path(path):
         return ImageSource([path], focal_px, metrics)
-    if stat.S_ISREG(kind) or stat.S_ISFIFO(kind):
+    if stat.S_ISREG(kind):
         return VideoFileSource(path, focal_px)
-    what = "socket" if stat.S_ISSOCK(kind) else "device, but no camera"
+    what = "socket" if stat.S_ISSOCK(kind) else "pipe" if stat.S_ISFIFO(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 

@@ -1,10 +1,7 @@
-"""Frames from video files and pipes; opening and decoding, which RTSP streams share."""
+"""Frames from video files; opening and decoding, which RTSP streams share."""
 
-import os
-import select
-import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -18,9 +15,8 @@ from common.errors import SourceError
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
-_PIPE_TIMEOUT_S = 10.0
 # A file may name others, as a playlist does: none of another machine is opened.
-_FILE_OPTIONS = {"protocol_whitelist": "file,pipe,crypto,data"}
+_FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
 # Wider and narrower pixels are an error in the file.
 _MAX_PIXEL_ASPECT = 4.0
 
@@ -69,11 +65,12 @@ def reason(error: av.FFmpegError) -> str:
 
 
 class VideoFileSource(FrameSource):
-    """Every frame of a video file or pipe with its presentation time, which never decreases.
+    """Every frame of a video file with its presentation time, which never decreases.
+
+    `close`, from any thread, ends an iteration behind the frame in hand.
 
     Raises:
-        SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame; nothing is
-            written to the pipe.
+        SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame.
     """
 
     def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -81,11 +78,13 @@ class VideoFileSource(FrameSource):
         self._path = path
         self._focal_px = focal_px
         self._clock = clock
+        self._decoding = threading.Lock()
+        self._closed = False
         try:
-            with _location(path) as location:
-                self._container = open_video(location, str(path), _FILE_OPTIONS)
-        except (av.FFmpegError, OSError) as error:
-            raise SourceError(f"cannot open {path}: {error.strerror or type(error).__name__}") from error
+            # With a protocol, because FFmpeg would take the start of `a:b` for one.
+            self._container = open_video(f"file:{path}", str(path), _FILE_OPTIONS)
+        except av.FFmpegError as error:
+            raise SourceError(f"cannot open {path}: {reason(error)}") from error
         stream = self._container.streams.video[0]
         self._fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
         self._length = _length(stream, self._fps)
@@ -104,7 +103,7 @@ class VideoFileSource(FrameSource):
         # AVI has decoding times instead of presentation times: with B-frames, they are out of order.
         timed = self._container.format.name != "avi"
         try:
-            for frame in self._container.decode(video=0):
+            for frame in self._decoded():
                 time_s = frame.time if timed and frame.time is not None else sequence / self._fps
                 first_s = time_s if first_s is None else first_s
                 last_s = max(last_s, time_s - first_s)
@@ -119,11 +118,22 @@ class VideoFileSource(FrameSource):
         # FFmpeg's binding raises these for frames that cannot be converted.
         except (ValueError, OverflowError, MemoryError) as error:
             raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {error}") from error
-        if sequence == 0:
+        if sequence == 0 and not self._closed:
             raise SourceError(f"{self._path} contains no frame that can be decoded")
 
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        frames = self._container.decode(video=0)
+        while True:
+            with self._decoding:
+                frame = None if self._closed else next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
     def close(self) -> None:
-        self._container.close()
+        with self._decoding:
+            self._closed = True
+            self._container.close()
 
 
 def _length(stream: VideoStream, fps: float) -> int | None:
@@ -133,28 +143,3 @@ def _length(stream: VideoStream, fps: float) -> int | None:
     if stream.duration is None or stream.time_base is None:
         return None
     return max(round(float(stream.duration * stream.time_base) * fps), 1)
-
-
-@contextmanager
-def _location(path: Path) -> Iterator[str]:
-    """What FFmpeg opens for a path: with a protocol, because it would take the start of `a:b` for one.
-
-    Raises:
-        SourceError: nothing is written to the pipe.
-    """
-    if not stat.S_ISFIFO(path.stat().st_mode):
-        yield f"file:{path}"
-        return
-    # Opened without a writer, a pipe blocks for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        if not poll.poll(_PIPE_TIMEOUT_S * 1e3):
-            raise SourceError(
-                f"nothing is written to the pipe {path} for {_PIPE_TIMEOUT_S:g} s: start the program that writes first"
-            )
-        os.set_blocking(descriptor, True)
-        yield f"pipe:{descriptor}"
-    finally:
-        os.close(descriptor)

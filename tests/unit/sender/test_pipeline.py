@@ -10,7 +10,6 @@ from common.blobs import TEXTURE, WEARS, Blob
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from sender.capture.interruptible import DaemonWorker, InterruptibleSource
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import SenderMetrics
 from sender.pipeline import Networks, SenderPipeline
@@ -196,13 +195,12 @@ class FullLink(FakeLink):
 
 async def test_stop_ends_a_source_that_blocks_while_the_link_is_full() -> None:
     stop, link, source = asyncio.Event(), FullLink(), StalledSource([captured(0)])
-    running = asyncio.create_task(pipeline_of(InterruptibleSource(source, DaemonWorker("test")), link).run(stop))
+    running = asyncio.create_task(pipeline_of(source, link).run(stop))
     async with asyncio.timeout(30):
         await link.asked.wait()
         assert await asyncio.to_thread(source.stalled.wait, 30)
         stop.set()
         await running
-    source.released.set()
 
 
 async def test_frames_before_source_error_are_sent() -> None:
@@ -222,7 +220,7 @@ async def test_stop_ends_live_source_and_drains() -> None:
 
 
 class StalledSource(FakeSource, FrameSource):
-    """Yields its frames, then blocks, as a pipe does whose writer pauses."""
+    """Yields its frames, then blocks until it is closed, as a camera does that hangs."""
 
     fps = 30.0
 
@@ -235,17 +233,19 @@ class StalledSource(FakeSource, FrameSource):
         self.stalled.set()
         self.released.wait(timeout=60)
 
+    def close(self) -> None:
+        self.released.set()
 
-async def test_stop_ends_a_file_that_blocks() -> None:
+
+async def test_stop_ends_a_source_that_blocks() -> None:
     stop, link, source = asyncio.Event(), FakeLink(), StalledSource([captured(0)])
-    running = asyncio.create_task(pipeline_of(InterruptibleSource(source, DaemonWorker("test")), link).run(stop))
+    running = asyncio.create_task(pipeline_of(source, link).run(stop))
     assert await asyncio.to_thread(source.stalled.wait, 30)
     stop.set()
     async with asyncio.timeout(30):
         await running
     assert len(link.sent) == 1
     assert link.drained
-    source.released.set()
 
 
 class StalledLink(FakeLink):

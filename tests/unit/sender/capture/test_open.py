@@ -7,7 +7,6 @@ import pytest
 from common.errors import SourceError
 from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
-from sender.capture.interruptible import InterruptibleSource
 from sender.capture.open import DEMO_PHOTOGRAPHS, open_source
 from sender.capture.video import VideoFileSource
 from tests.unit.sender.capture.test_images import paint
@@ -42,7 +41,7 @@ def test_files_are_read_with_the_focal_length(tmp_path: Path) -> None:
     files = ((film(tmp_path / "clip.avi"), VideoFileSource), (paint(tmp_path / "a.png"), ImageSource))
     for path, kind in files:
         with open_source(CaptureConfig(str(path), focal_px=80.0)) as source:
-            assert isinstance(source, InterruptibleSource) and isinstance(source.source, kind)
+            assert isinstance(source, kind)
             assert source.stills == (kind is ImageSource)
             assert next(iter(source)).camera.focal_px == 80.0
 
@@ -103,7 +102,9 @@ def test_paths_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "empty").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "sock"))
+    os.mkfifo(tmp_path / "pipe")
     reasons = {"notes.txt": r"cannot open .*notes\.txt", "empty": "no image", "sock": "is a socket: give --camera"}
+    reasons["pipe"] = "is a pipe: give --camera"
     for name, reason in reasons.items():
         with pytest.raises(SourceError, match=reason):
             open_source(CaptureConfig(str(tmp_path / name)))

@@ -1,6 +1,4 @@
-import os
 import socket
-import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -220,20 +218,9 @@ def test_playlist_opens_nothing_over_the_network(tmp_path: Path) -> None:
             server.accept()
 
 
-def test_pipe_is_played(tmp_path: Path) -> None:
-    content = encode(tmp_path / "clip.ts", [checker(64, 48)] * 6).read_bytes()
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(content), daemon=True)
-    writer.start()
-    with VideoFileSource(pipe) as source:
-        frames = list(source)
-    assert [frame.source for frame in frames] == ["pipe"] * 6
-    writer.join(timeout=10)
-
-
-def test_pipe_without_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.capture.video._PIPE_TIMEOUT_S", 0.05)
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SourceError, match=r"nothing is written to the pipe .*pipe for 0\.05 s: start the program"):
-        VideoFileSource(tmp_path / "pipe")
+def test_close_ends_an_iteration(tmp_path: Path) -> None:
+    with VideoFileSource(film(tmp_path / "clip.mp4")) as source:
+        frames = iter(source)
+        next(frames)
+        source.close()
+        assert list(frames) == []
