@@ -160,7 +160,7 @@ class ReceiverPipeline:
         stages_ms: dict[str, float] = {}
         decoded = self._decode(session, state, frame, stages_ms)
         for observer in state.observers:
-            observer.frame_decoded(state.writer.number, decoded, frame.payload, arrival, state.decoder)
+            observer.frame_decoded(state.writer.number, decoded, frame.payload, state.decoder)
         self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
         state.people.begin(decoded.frame)
         may_drop = _priority(session) is Priority.LIVE

@@ -8,7 +8,6 @@ import asyncio
 import secrets
 import signal
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -237,7 +236,7 @@ def _delivery(
 def _facts(hello: Hello) -> RecordingFacts:
     """The first block of the recording of a session."""
     model, version = hello.model_hash.hex(), package_version()
-    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, time.time())
+    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live)
 
 
 def load_networks(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Networks:

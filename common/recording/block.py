@@ -14,7 +14,7 @@ import zstandard
 
 from common.errors import RecordingError
 
-MAGIC: Final = b"\x93BODYWIRE\x02"
+MAGIC: Final = b"\x93BODYWIRE\x03"
 """The first bytes of a recording; the last one is the version of the format."""
 HEAD: Final = struct.Struct("<BqII")
 _LEVEL: Final = 9

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from common.errors import RecordingError
-from common.frames import MAX_CAPTURED_AT_S
 
 MAX_TEXT_CHARACTERS = 256
 RecordedBy = Literal["sender", "receiver", "spool"]
@@ -22,7 +21,6 @@ class RecordingFacts:
         recorded_by: the end that recorded it, or the spool of a sender, whose packets are lossless label frames.
         version: of the package that recorded it.
         live: the sender dropped stale frames.
-        began_at: seconds since the epoch on the recorder's clock.
         session: what a spool remembers of its session; empty elsewhere.
     """
 
@@ -32,7 +30,6 @@ class RecordingFacts:
     version: str
     sender: str
     live: bool
-    began_at: float
     session: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
@@ -62,21 +59,17 @@ def parse_facts(content: bytes) -> RecordingFacts:
         texts = all(isinstance(each, str) for each in session.values())
         if document["recorded_by"] not in get_args(RecordedBy) or not texts:
             raise ValueError(document)
-        facts = RecordingFacts(
+        return RecordingFacts(
             codec=int(document["codec"]),
             model=_text(document["model"]),
             recorded_by=document["recorded_by"],
             version=_text(document["version"]),
             sender=_text(document["sender"]),
             live=bool(document["live"]),
-            began_at=float(document["began_at"]),
             session=session,
         )
-        if not 0.0 <= facts.began_at <= MAX_CAPTURED_AT_S:
-            raise ValueError(facts.began_at)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RecordingError("its first block is not that of a recording") from error
-    return facts
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,6 @@ from common.errors import RecordingError
 from common.io.regular_file import open_regular
 from common.recording.block import HEAD, MAGIC, BlockHead, BlockKind
 from common.recording.facts import parse_facts
-from common.recording.position import format_position
 from common.recording.records import Record, RecordedFrame, decode_blob, decode_records
 
 _Content = TypeVar("_Content")
@@ -202,8 +201,8 @@ class Recording:
         try:
             return decode(self._content(block))
         except RecordingError as error:
-            at = format_position(max(block.head.time_us - self.began_us, 0))
+            after_s = max(block.head.time_us - self.began_us, 0) / 1e6
             raise RecordingError(
-                f"{self.path} is damaged at {at} (byte {block.offset}): {error}; it plays up to there, and from any "
-                "time behind it"
+                f"{self.path} is damaged after {after_s:.1f} s (byte {block.offset}): {error}; it plays up to there, "
+                "and from any time behind it"
             ) from error

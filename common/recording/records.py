@@ -1,7 +1,7 @@
 """The content of blocks of frames and of blobs.
 
     frames   number of records │ a column of each number of the records │ data of each record
-    record   kind · sequence · capture time · arrival after it · size of the data
+    record   kind · sequence · capture time · size of the data
     blob     kind (1 B of length, UTF-8) · key 4 B │ data
 
 A column has the differences from record to record, as 64-bit numbers: first the lowest byte of each, then the next
@@ -38,9 +38,8 @@ class RecordKind(enum.IntEnum):
     STATE = 2
 
 
-# Of kind, sequence, capture time, arrival after it, and size.
-_LEAST: Final = np.array([0, 0, 0, -_MAX_NUMBER, 0], _COLUMN)
-_MOST: Final = np.array([max(RecordKind), _MAX_NUMBER, _MAX_NUMBER, _MAX_NUMBER, MAX_RECORD_BYTES], _COLUMN)
+# Of kind, sequence, capture time and size, of which none is below 0.
+_MOST: Final = np.array([max(RecordKind), _MAX_NUMBER, _MAX_NUMBER, MAX_RECORD_BYTES], _COLUMN)
 _COLUMNS: Final = len(_MOST)
 
 
@@ -51,14 +50,12 @@ class RecordedFrame:
     Args:
         sequence: of the frame.
         captured_us: microseconds since the epoch on the sender's clock.
-        arrived_us: microseconds since the epoch on the recorder's clock: when the packet arrived, or was made.
         key: it decodes without any earlier frame.
         payload: the packet, opaque.
     """
 
     sequence: int
     captured_us: int
-    arrived_us: int
     key: bool
     payload: bytes
 
@@ -98,28 +95,26 @@ def decode_records(content: bytes) -> list[Record]:
     planes = np.frombuffer(content[_COUNT.size : at], np.uint8).reshape(_COLUMNS, _COLUMN.itemsize, count)
     differences = planes.swapaxes(1, 2).copy().view(_COLUMN)[..., 0]
     rows = np.cumsum(differences, axis=1).T
-    if (rows < _LEAST).any() or (rows > _MOST).any():
+    if (rows < 0).any() or (rows > _MOST).any():
         raise RecordingError("a record has a number that is out of range")
     if rows[:, -1].sum() != len(content) - at:
         raise RecordingError("a block has another size than its records")
     records: list[Record] = []
-    for kind, sequence, captured_us, delay_us, size in rows.tolist():
+    for kind, sequence, captured_us, size in rows.tolist():
         data, at = content[at : at + size], at + size
         if kind == RecordKind.STATE:
             records.append(RecordedState(sequence, data))
         else:
-            key = kind == RecordKind.KEY_FRAME
-            records.append(RecordedFrame(sequence, captured_us, captured_us + delay_us, key, data))
+            records.append(RecordedFrame(sequence, captured_us, kind == RecordKind.KEY_FRAME, data))
     return records
 
 
-def _row(record: Record) -> tuple[int, int, int, int, int]:
-    """Kind, sequence, capture time, arrival after it, and size of a record."""
+def _row(record: Record) -> tuple[int, int, int, int]:
+    """Kind, sequence, capture time and size of a record."""
     if isinstance(record, RecordedState):
-        return RecordKind.STATE, record.sequence, 0, 0, len(record.data)
+        return RecordKind.STATE, record.sequence, 0, len(record.data)
     kind = RecordKind.KEY_FRAME if record.key else RecordKind.FRAME
-    delay_us = record.arrived_us - record.captured_us
-    return kind, record.sequence, record.captured_us, delay_us, len(record.payload)
+    return kind, record.sequence, record.captured_us, len(record.payload)
 
 
 def _data(record: Record) -> bytes:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -17,6 +18,8 @@ from common.recording.records import Record, RecordedFrame, RecordedState, encod
 _BLOCK_US: Final = 1_000_000
 _BLOCK_BYTES: Final = 1 << 18
 _BLOCK_RECORDS: Final = 1024
+# What a loss of power takes at most, besides the block in hand.
+_SYNC_EVERY_S: Final = 10.0
 
 
 def file_head(facts: RecordingFacts) -> bytes:
@@ -64,7 +67,7 @@ class RecordingWriter:
         os.ftruncate(self._file, size_bytes)
         self.path, self.bytes_written = path, size_bytes
         self.frames = 0
-        self._synced = True
+        self._synced, self._synced_s = True, time.monotonic()
         self._records: list[Record] = []
         self._record_bytes = 0
         self._kind = BlockKind.FRAMES
@@ -111,13 +114,15 @@ class RecordingWriter:
         self._last_us, self._began_us, self._kind = self._began_us, None, BlockKind.FRAMES
         self._records, self._record_bytes = [], 0
         self._write(block)
+        if time.monotonic() - self._synced_s >= _SYNC_EVERY_S:
+            self.sync()
 
     def sync(self) -> None:
         """Waits until the blocks are on the disk, where they survive a loss of power."""
         with self._reported():
             if not self._synced:
                 os.fsync(self._file)
-                self._synced = True
+                self._synced, self._synced_s = True, time.monotonic()
 
     def close(self) -> None:
         """Writes the last block, unless writing has failed before; safe to call twice."""

@@ -7,7 +7,6 @@ from common.blobs import Blob
 from common.codec.frame_codec import DecodedFrame
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.frame_handler import Arrival
 from receiver.link.own_senders import OwnSender
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
@@ -22,9 +21,7 @@ class SessionObserver:
     def session_began(self, number: int, session: Session) -> None:
         """A session begins; one that an earlier receiver has recorded keeps its number."""
 
-    def frame_decoded(
-        self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
-    ) -> None:
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         """A packet was decoded, right before its frame is reconstructed; the decoder has the state behind it."""
 
     def blob_taken(self, number: int, blob: Blob) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from common.errors import OutputError
 from common.io.options import option
-from common.recording.position import parse_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class ReplayConfig:
 
     replay: Path | None = option(None, help="recording to replay instead of listening for senders")
     speed: str = option("1", help="pace: 1 as captured, 2 twice as fast, max: as fast as possible")
-    from_: str = option("00:00:00", help="start: seconds, MM:SS or HH:MM:SS")
+    from_: float = option(0.0, help="seconds of the recording to begin behind")
 
     def __post_init__(self) -> None:
         try:
@@ -25,10 +24,8 @@ class ReplayConfig:
                 raise ValueError
         except ValueError:
             raise ValueError(f"--speed must be max or a number above 0, not {self.speed!r}") from None
-        try:
-            parse_position(self.from_)
-        except ValueError as error:
-            raise ValueError(f"--from: {error}") from None
+        if self.from_ < 0:
+            raise ValueError(f"--from must not be below 0, as {self.from_:g} is")
 
     @property
     def factor(self) -> float | None:
@@ -38,7 +35,7 @@ class ReplayConfig:
     @property
     def from_us(self) -> int:
         """Where the replay begins."""
-        return parse_position(self.from_)
+        return round(self.from_ * 1e6)
 
 
 SUFFIX = ".bw"
@@ -59,26 +56,19 @@ class RecordConfig:
         Raises:
             OutputError: the file exists, or its folder does not or cannot be written.
         """
-        if self.record is None:
+        record = self.record
+        if record is None:
             return
         try:
-            self._check(self.record)
-        except OSError as error:
-            raise OutputError(f"cannot record to {self.record}: {error.strerror}") from error
-
-    def _check(self, record: Path) -> None:
-        folder = record if _is_folder(record) else record.absolute().parent
-        if folder == record:
-            try:
+            folder = record if _is_folder(record) else record.absolute().parent
+            if folder == record:
                 record.mkdir(parents=True, exist_ok=True, mode=0o700)
-            except OSError as error:
-                raise OutputError(f"cannot create the folder {record}: {error.strerror}") from error
-        elif record.exists():
-            raise OutputError(f"{record} exists: remove it, or give --record another name")
-        elif not folder.is_dir():
-            raise OutputError(f"{record} cannot be created: its folder does not exist")
+            elif record.exists():
+                raise OutputError(f"{record} exists: remove it, or give --record another name")
+        except OSError as error:
+            raise OutputError(f"cannot record to {record}: {error.strerror}") from error
         if not os.access(folder, os.W_OK):
-            raise OutputError(f"nothing can be written to {folder}: give --record another place")
+            raise OutputError(f"{folder} does not exist or cannot be written: give --record another place")
 
     def path_of(self, session_number: int) -> Path:
         """A path that no file has yet, for a session of the output directory."""

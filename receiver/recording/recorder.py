@@ -5,7 +5,6 @@ decoder's state is recorded too: a replay can begin there.
 """
 
 import logging
-import time
 from functools import partial
 
 from common.blobs import Blob
@@ -16,7 +15,6 @@ from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
 from receiver.decode.session_decoder import FrameDecoder
-from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.publish.observer import SessionObserver
 from receiver.recording.config import RecordConfig
@@ -41,7 +39,7 @@ class FileRecorder(SessionObserver):
         if number in self._sessions:
             return
         sender = "".join(each for each in session.sender if each.isprintable())[:MAX_TEXT_CHARACTERS]
-        facts = RecordingFacts(self._codec, self._model, "receiver", self._version, sender, session.live, time.time())
+        facts = RecordingFacts(self._codec, self._model, "receiver", self._version, sender, session.live)
         try:
             writer = RecordingWriter(self._config.path_of(number), facts)
         except OutputError as error:
@@ -50,19 +48,15 @@ class FileRecorder(SessionObserver):
         logger.info("recording session %d to %s", number, writer.path)
         self._sessions[number] = _SessionRecording(BackgroundRecording(writer))
 
-    def frame_decoded(
-        self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
-    ) -> None:
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         recording = self._sessions.get(number)
         if recording is not None:
-            arrived_s = time.time() - max(time.monotonic() - arrival.at_s, 0.0)
-            recording.add(decoded, payload, round(arrived_s * 1e6), decoder)
+            recording.add(decoded, payload, decoder)
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         recording = self._sessions.get(number)
-        # Pictures are not kept.
-        if recording is not None and blob.traits.recorded:
-            recording.background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
+        if recording is not None:
+            recording.background.add_blob(blob)
 
     def session_ended(self, number: int) -> None:
         recording = self._sessions.pop(number, None)
@@ -87,18 +81,17 @@ class _SessionRecording:
         self._entry_us: int | None = None
         self._frames_since_entry = 0
 
-    def add(self, decoded: DecodedFrame, payload: bytes, arrived_us: int, decoder: FrameDecoder) -> None:
+    def add(self, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         """Records a packet that was decoded last."""
         labels, key = decoded.frame, decoded.reference is None
-        frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), max(arrived_us, 0), key, payload)
+        frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), key, payload)
         entry_point = key and not self._begun
         if entry_point:
             self._begun = True
             self._restart_interval(frame)
         # A recording that begins within a stream begins behind the first packet.
         if self._begun:
-            work = partial(RecordingWriter.add_frame, frame=frame, entry_point=entry_point)
-            self.background.submit(work, len(payload))
+            self.background.submit(partial(RecordingWriter.add_frame, frame=frame, entry_point=entry_point))
             self._frames_since_entry += 1
         if self._is_due(frame.captured_us):
             self._restart_interval(frame)
@@ -107,8 +100,8 @@ class _SessionRecording:
     def _add_state(self, state: RecordedState) -> None:
         """Makes an entry point."""
         self._begun = True
-        self.background.submit(RecordingWriter.begin_entry_point, 0)
-        self.background.submit(lambda writer: writer.add_state(state), len(state.data))
+        self.background.submit(RecordingWriter.begin_entry_point)
+        self.background.submit(lambda writer: writer.add_state(state))
 
     def _restart_interval(self, frame: RecordedFrame) -> None:
         self._entry_us, self._frames_since_entry = frame.captured_us, 0

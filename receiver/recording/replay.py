@@ -12,7 +12,6 @@ from typing import Protocol
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
-from common.recording.position import format_position
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
@@ -43,8 +42,7 @@ def open_recording(config: ReplayConfig, codec: int, model: str) -> "AbstractCon
         opened.enter_context(recording)
         recording.check(codec, model)
         if config.from_us and config.from_us > recording.duration_us:
-            end = format_position(recording.duration_us)
-            raise UsageError(f"--from {config.from_}: {config.replay} ends at {end}")
+            raise UsageError(f"--from {config.from_:g}: {config.replay} ends after {recording.duration_us / 1e6:.1f} s")
         opened.pop_all()
     return recording
 
@@ -93,8 +91,8 @@ class Replay:
         recording, facts = self._recording, self._recording.facts
         if not recording.whole:
             logger.warning("%s is cut, or is being recorded; what is whole plays", recording.path)
-        length = format_position(recording.duration_us)
-        return f"replaying {recording.path}: {length} of {facts.sender}, recorded by the {facts.recorded_by}"
+        length_s = recording.duration_us / 1e6
+        return f"replaying {recording.path}: {length_s:.1f} s of {facts.sender}, recorded by the {facts.recorded_by}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Plays until the recording ends or `stop` is set.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from common.blobs import Blob
-from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES
@@ -22,8 +21,6 @@ from sender.pipeline import Delivery
 
 _FINEST: Final = dict.fromkeys(GROUP_NAMES, 0.0)
 _KEY_EVERY_US: Final = 10_000_000
-# Labels of a person and what holds them, while a frame waits for the disk.
-_FRAME_BYTES: Final = 4096
 
 
 class NoPeer:
@@ -60,23 +57,15 @@ class SenderRecorder:
         codec: new, and not progressive: a replay may begin at any key frame.
     """
 
-    def __init__(self, writer: RecordingWriter, codec: FrameCodec, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, writer: RecordingWriter, codec: FrameCodec) -> None:
         self._codec = codec
-        self._clock = clock
-        self._background = BackgroundRecording(writer, clock=clock)
+        self._background = BackgroundRecording(writer)
         self._key_us: int | None = None
+        self.blob = self._background.add_blob
 
     def frame(self, frame: LabelFrame) -> None:
         """Records a frame; does not block."""
-        arrived_us = round(self._clock.wall() * 1e6)
-        self._background.submit(
-            lambda writer: self._write(writer, frame, arrived_us), _FRAME_BYTES * (1 + len(frame.people))
-        )
-
-    def blob(self, blob: Blob) -> None:
-        """Records a blob, which counts for the frames behind it. Pictures are left out."""
-        if blob.traits.recorded:
-            self._background.submit(lambda writer: writer.add_blob(blob), len(blob.data))
+        self._background.submit(lambda writer: self._write(writer, frame))
 
     def close(self) -> None:
         """Waits until the file is complete; safe to call twice."""
@@ -88,14 +77,14 @@ class SenderRecorder:
         ended = " (it ended early)" if self._background.failed else ""
         return f"recorded {writer.frames} frames, {writer.bytes_written} bytes in {writer.path}{ended}"
 
-    def _write(self, writer: RecordingWriter, frame: LabelFrame, arrived_us: int) -> None:
+    def _write(self, writer: RecordingWriter, frame: LabelFrame) -> None:
         captured_us = round(frame.captured_at * 1e6)
         if self._key_us is None or not 0 <= captured_us - self._key_us < _KEY_EVERY_US:
             self._key_us = captured_us
             self._codec.reset()
         encoded = self._codec.encode(frame, _FINEST)
         self._codec.acknowledge(frame.sequence)
-        recorded = RecordedFrame(frame.sequence, captured_us, arrived_us, encoded.key, encoded.payload)
+        recorded = RecordedFrame(frame.sequence, captured_us, encoded.key, encoded.payload)
         writer.add_frame(recorded, entry_point=encoded.key)
 
 

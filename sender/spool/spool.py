@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ class Spool:
                 self._begin_file(self.next_sequence)
             assert self._writer is not None
             captured_us = round(frame.captured_at * 1e6)
-            record = RecordedFrame(frame.sequence, captured_us, captured_us, True, encode_label_frame(frame))
+            record = RecordedFrame(frame.sequence, captured_us, True, encode_label_frame(frame))
             self._writer.add_frame(record, entry_point=True)
             self._writer.flush()
         self._frames.append(frame)
@@ -190,7 +189,6 @@ class Spool:
                 package_version(),
                 sender="",
                 live=False,
-                began_at=time.time(),
                 session={"id": session, "secret": secret, "source": content.source},
             )
             self._begin_file(0)

@@ -39,7 +39,7 @@ def chunk(people: int) -> list[Record]:
         encoder.acknowledge(frame.sequence - LAG)
         encoded = encoder.encode(frame, FINE_RHO)
         decoder.decode(encoded.payload, frame.sequence)
-        records.append(RecordedFrame(frame.sequence, 0, 0, encoded.key, encoded.payload))
+        records.append(RecordedFrame(frame.sequence, 0, encoded.key, encoded.payload))
         if frame.sequence == ENTRY_EVERY:
             records.append(RecordedState(frame.sequence, decoder.snapshot()))
     return records
@@ -51,8 +51,7 @@ def stream(chunks: list[list[Record]]) -> Iterator[Record]:
     for record in itertools.chain.from_iterable(itertools.cycle(chunks)):
         if isinstance(record, RecordedFrame):
             captured_us = BEGAN_US + number * FRAME_US
-            arrived_us = captured_us + 20_000 + random.randrange(8000)
-            record = RecordedFrame(record.sequence, captured_us, arrived_us, record.key, record.payload)
+            record = RecordedFrame(record.sequence, captured_us, record.key, record.payload)
             number += 1
         yield record
 

@@ -167,7 +167,7 @@ def record(path: Path, frames: Sequence[LabelFrame]) -> None:
         encoder.acknowledge(frame.sequence - 1)
         encoded = encoder.encode(frame, FINE_RHO)
         captured_us = round(frame.captured_at * 1e6)
-        recorded = RecordedFrame(frame.sequence, captured_us, captured_us, encoded.key, encoded.payload)
+        recorded = RecordedFrame(frame.sequence, captured_us, encoded.key, encoded.payload)
         writer.add_frame(recorded, entry_point=encoded.key)
     writer.close()
 

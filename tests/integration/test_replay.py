@@ -110,5 +110,5 @@ async def test_replay_publishes_the_live_meshes_bit_for_bit(tmp_path: Path, fram
     await replay(tmp_path / "again", ReplayConfig(tmp_path / "talk.bw", speed="max"))
     assert meshes(tmp_path / "again") == live
     # From the state at the entry point of frame 4, with the blobs before it.
-    await replay(tmp_path / "late", ReplayConfig(tmp_path / "talk.bw", speed="max", from_="30"))
+    await replay(tmp_path / "late", ReplayConfig(tmp_path / "talk.bw", speed="max", from_=30.0))
     assert meshes(tmp_path / "late") == {name: live[name] for name in live if int(name[:6]) >= 5}

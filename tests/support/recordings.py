@@ -11,7 +11,7 @@ from common.recording.records import Record, RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
 from tests.support.label_motion import FINE_RHO, MODEL_HASH
 
-FACTS = RecordingFacts(1, MODEL_HASH.hex(), "sender", "0.1.0", "studio", False, 1_800_000_000.0)
+FACTS = RecordingFacts(1, MODEL_HASH.hex(), "sender", "0.1.0", "studio", False)
 BEGAN_US = 1_800_000_000_000_000
 FRAME_US = 33_333
 
@@ -19,7 +19,7 @@ FRAME_US = 33_333
 def counted_frame(sequence: int, *, key: bool = False) -> RecordedFrame:
     """A frame of a 30 fps stream whose payload is its number."""
     captured_us = BEGAN_US + sequence * FRAME_US
-    return RecordedFrame(sequence, captured_us, captured_us + 20_000, key, sequence.to_bytes(4, "little") * 12)
+    return RecordedFrame(sequence, captured_us, key, sequence.to_bytes(4, "little") * 12)
 
 
 def write_counted(path: Path, frames: int, *, entry_every: int = 300, blob_every: int = 0) -> list[Record | Blob]:
@@ -48,7 +48,7 @@ def write_clip(path: Path, frames: Sequence[LabelFrame], *, state_every: int, la
         encoded = encoder.encode(frame, FINE_RHO)
         decoder.decode(encoded.payload, frame.sequence)
         captured_us = round(frame.captured_at * 1e6)
-        recorded = RecordedFrame(frame.sequence, captured_us, captured_us, encoded.key, encoded.payload)
+        recorded = RecordedFrame(frame.sequence, captured_us, encoded.key, encoded.payload)
         writer.add_frame(recorded, entry_point=encoded.key)
         if frame.sequence % state_every == 0 and not encoded.key:
             writer.begin_entry_point()

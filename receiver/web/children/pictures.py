@@ -19,7 +19,6 @@ from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.frame_handler import Arrival
 from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
@@ -117,9 +116,7 @@ class _Results(SessionObserver):
     def shows_surfaces(self, number: int) -> bool:
         return True
 
-    def frame_decoded(
-        self, number: int, decoded: DecodedFrame, payload: bytes, arrival: Arrival, decoder: FrameDecoder
-    ) -> None:
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         self.arrived += 1
         expected = self._expected.get(decoded.frame.source)
         if expected is not None and not expected.arrived.done():

@@ -93,12 +93,12 @@ def _stream() -> tuple[FrameCodec, list[bytes]]:
 
 
 def _records(packets: Sequence[bytes]) -> list[RecordedFrame]:
-    return [RecordedFrame(number, 33_333 * number, 0, not number, data) for number, data in enumerate(packets)]
+    return [RecordedFrame(number, 33_333 * number, not number, data) for number, data in enumerate(packets)]
 
 
 def _recording(packets: Sequence[bytes]) -> bytes:
     """A file with frames and a blob."""
-    facts = RecordingFacts(2, "00" * 8, "sender", "0", "clip", live=False, began_at=0.0)
+    facts = RecordingFacts(2, "00" * 8, "sender", "0", "clip", live=False)
     frames = encode_block(BlockKind.ENTRY_POINT, encode_records(_records(packets)))
     return file_head(facts) + frames + encode_block(BlockKind.BLOB, encode_blob(Blob(TEXTURE, 3, b"data")))
 

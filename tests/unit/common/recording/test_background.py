@@ -1,6 +1,5 @@
 """The thread that writes: in order, and no failure of it reaches the session."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from tests.support.recordings import FACTS, counted_frame
 def submit_frames(recording: BackgroundRecording, first: int, after: int) -> None:
     for sequence in range(first, after):
         frame = counted_frame(sequence, key=sequence == 0)
-        recording.submit(lambda writer, frame=frame: writer.add_frame(frame, entry_point=frame.key), 48)  # type: ignore[misc]
+        recording.submit(lambda writer, frame=frame: writer.add_frame(frame, entry_point=frame.key))  # type: ignore[misc]
 
 
 def sequences(path: Path) -> list[int]:
@@ -39,23 +38,8 @@ def test_work_that_fails_ends_the_recording_with_what_is_before(
 ) -> None:
     recording = BackgroundRecording(RecordingWriter(tmp_path / "talk.bw", FACTS))
     submit_frames(recording, 0, 40)
-    recording.submit(lambda writer: writer.add_blob(Blob("colours", 0, bytes(2 << 20))), 0)
+    recording.submit(lambda writer: writer.add_blob(Blob("colours", 0, bytes(2 << 20))))
     submit_frames(recording, 40, 60)
     recording.close()
     assert recording.failed and caplog.text.count("the recording ends here, the session goes on") == 1
     assert sequences(tmp_path / "talk.bw") == list(range(40))
-
-
-def test_disk_that_is_too_slow_ends_the_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    recording = BackgroundRecording(RecordingWriter(tmp_path / "talk.bw", FACTS), max_pending_bytes=4800)
-    gate = threading.Event()
-
-    def wait(_: RecordingWriter) -> None:
-        gate.wait(10)
-
-    recording.submit(wait, 0)
-    submit_frames(recording, 0, 200)
-    assert recording.failed and "the disk is too slow" in caplog.text
-    gate.set()
-    recording.close()
-    assert recording.finished

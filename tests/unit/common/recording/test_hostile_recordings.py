@@ -40,10 +40,10 @@ def test_file_that_is_no_recording_is_refused(tmp_path: Path) -> None:
             Recording(tmp_path / "talk.bw")
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_other_format_is_refused_with_what_to_do(tmp_path: Path, version: int) -> None:
     (tmp_path / "talk.bw").write_bytes(MAGIC[:-1] + bytes([version]) + START[len(MAGIC) :])
-    with pytest.raises(RecordingError, match=f"version {version}, not 2: use the version that recorded it"):
+    with pytest.raises(RecordingError, match=f"version {version}, not 3: use the version that recorded it"):
         Recording(tmp_path / "talk.bw")
 
 
@@ -79,7 +79,7 @@ def test_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:
         (tmp_path / "talk.bw").write_bytes(START + blocks)
         tracemalloc.start()
         try:
-            with pytest.raises(RecordingError, match="damaged at 00:00:00"):
+            with pytest.raises(RecordingError, match=r"damaged after 0\.0 s"):
                 read_all(tmp_path / "talk.bw")
             assert tracemalloc.get_traced_memory()[1] < 8 << 20
         finally:
@@ -96,7 +96,7 @@ def test_bit_flip_in_a_block_is_found_and_the_rest_still_plays(tmp_path: Path) -
     path.write_bytes(data)
     with Recording(path) as recording:
         played = 0
-        with pytest.raises(RecordingError, match="damaged at 00:00:0"):
+        with pytest.raises(RecordingError, match=r"damaged after \d\.\d s"):
             for _ in recording.read():
                 played += 1
         assert 0 < played < 300

@@ -12,7 +12,6 @@ from common.errors import OutputError
 from common.frames import LabelFrame
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
-from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
@@ -57,7 +56,7 @@ def record(
             encoder.reset()
         payload = encoder.encode(frame, FINE_RHO).payload
         decoded.append(decoder.decode(payload, frame.sequence))
-        recorder.frame_decoded(1, decoded[-1], payload, Arrival(0.0), decoder)
+        recorder.frame_decoded(1, decoded[-1], payload, decoder)
     recorder.session_ended(1)
     recorder.close()
     return decoded
@@ -126,7 +125,7 @@ def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -
         recorder.blob_taken(1, Blob(PREVIEW, 0, b"jpeg"))
         recorder.blob_taken(1, Blob(TEXTURE, sequence, b"colours"))
         payload = codec.encode(frame_of(sequence), {}).payload
-        recorder.frame_decoded(1, decoder.decode(payload, sequence), payload, Arrival(0.0), decoder)
+        recorder.frame_decoded(1, decoder.decode(payload, sequence), payload, decoder)
     recorder.session_ended(1)
     recorder.close()
     with Recording(path) as recording:
@@ -156,14 +155,14 @@ def test_places_that_cannot_be_written_are_refused_at_the_start(
     (tmp_path / "talk.bw").touch()
     with pytest.raises(OutputError, match="exists: remove it, or give --record another name"):
         RecordConfig(tmp_path / "talk.bw").check()
-    with pytest.raises(OutputError, match="its folder does not exist"):
+    with pytest.raises(OutputError, match="does not exist or cannot be written"):
         RecordConfig(tmp_path / "nowhere" / "talk.bw").check()
     RecordConfig(None).check()
     with pytest.raises(OutputError, match="File name too long"):
         RecordConfig(tmp_path / ("a" * 5000)).check()
     monkeypatch.setattr("receiver.recording.config.os.access", lambda *_: False)
     for read_only in (tmp_path / "new.bw", tmp_path):
-        with pytest.raises(OutputError, match="nothing can be written to"):
+        with pytest.raises(OutputError, match="does not exist or cannot be written"):
             RecordConfig(read_only).check()
 
 

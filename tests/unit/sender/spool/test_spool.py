@@ -204,7 +204,7 @@ def test_misuse_is_refused(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is no Bodywire recording: remove .*, or give another --spool"),
-        (b"\x93BODYWIRE\x01", "version 1, not 2: .*: remove .*, or give another --spool"),
+        (b"\x93BODYWIRE\x01", "version 1, not 3: .*: remove .*, or give another --spool"),
         (file_head(FACTS), "is no file of a spool"),
     ],
 )
