@@ -20,10 +20,7 @@ class DropReason(StrEnum):
     """Values of the label `fate` besides `offered`, `sent` and `acknowledged`."""
 
     REPLACED = "replaced"  # by a newer frame of a live source, before it was processed or sent
-    UNREADABLE = "unreadable"  # a file of a folder that the system does not let us read
-    NO_PICTURE = "no_picture"  # a file of a folder that is none, or in no known format
-    DAMAGED = "damaged"  # a picture that does not decode
-    TOO_LARGE = "too_large"  # a picture of more pixels than may be
+    UNREADABLE = "unreadable"  # a picture, or a frame of a video, that is damaged, too large, or cannot be read
     EMPTY = "empty"  # without people; sent all the same
     LATE = "late"  # decoded by the receiver, which did not reconstruct it in time
     UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver

@@ -18,24 +18,6 @@ _FPS_TOLERANCE = 0.05
 # FFmpeg's `timeout`, in microseconds, covers connecting and reading.
 RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": "5000000", "fflags": "nobuffer", "flags": "low_delay"}
 
-# Remedies by FFmpeg's error; what a silent server gives depends on the point at which it falls silent.
-_RTSP_REMEDIES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    (
-        (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError),
-        "the address needs a valid user name and password: rtsp://user:password@host/path",
-    ),
-    (
-        (av.error.HTTPNotFoundError,),
-        "the camera has no stream of this path; its manual names the paths",
-    ),
-    ((ConnectionRefusedError,), "check that the camera is on, and the port; 554 is usual"),
-    (
-        (TimeoutError, av.error.InvalidDataError, av.error.ExitError),
-        "the server does not answer as a camera does; check address and port",
-    ),
-)
-_RTSP_REMEDY = "check that the host name is right and that the camera can be reached from this machine"
-
 
 class DeviceReader:
     """A camera of this machine, by index or path.
@@ -98,8 +80,10 @@ class RtspReader:
         try:
             self._container = open_video(url, self._name, RTSP_OPTIONS)
         except av.FFmpegError as error:
-            remedy = next((text for kinds, text in _RTSP_REMEDIES if isinstance(error, kinds)), _RTSP_REMEDY)
-            raise SourceError(f"cannot open {self._name}: {reason(error)}: {remedy}") from error
+            raise SourceError(
+                f"cannot open {self._name}: {reason(error)}: check that the camera can be reached, and "
+                "rtsp://user:password@host/path; 554 is the usual port"
+            ) from error
         self._frames = self._container.decode(video=0)
 
     def read(self) -> Image:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
@@ -29,25 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 # Other decoders of Pillow stay unused: some run external programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
-_WHITE_LEVELS = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
-_SHOWN_NAMES = 5
-_IN_WORDS = {
-    DropReason.NO_PICTURE: "no picture",
-    DropReason.DAMAGED: "damaged",
-    DropReason.TOO_LARGE: "too large",
-    DropReason.UNREADABLE: "cannot be read",
-}
-
 
 register_heif()
-
-
-class PictureError(SourceError):
-    """A picture that cannot be used, and why: one of the reasons for which files are skipped."""
-
-    def __init__(self, message: str, reason: DropReason) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def is_image_path(path: Path) -> bool:
@@ -79,7 +61,7 @@ def read_image(path: Path) -> Picture:
     frame.
 
     Raises:
-        PictureError: the file is missing, unreadable, too large, or no image.
+        SourceError: the file is missing, unreadable, too large, or no image.
     """
     return _decoded(path, str(path))
 
@@ -88,7 +70,7 @@ def decode_image(data: bytes) -> Picture:
     """The content of an image file, as `read_image` returns it.
 
     Raises:
-        PictureError: it is damaged, too large, or no image.
+        SourceError: it is damaged, too large, or no image.
     """
     return _decoded(io.BytesIO(data), "the picture")
 
@@ -100,47 +82,31 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
             check_size(*image.size)
             return Picture(to_rgb(_upright(image)), focal_length_px(image))
     except SourceError as error:
-        raise PictureError(f"{name}: {error}", DropReason.TOO_LARGE) from error
+        raise SourceError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        message = f"{name} is not an image that can be read (JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF or BMP)"
-        raise PictureError(message, DropReason.NO_PICTURE) from error
+        raise SourceError(
+            f"{name} is not an image that can be read (JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF or BMP)"
+        ) from error
     except (PillowImage.DecompressionBombError, MemoryError) as error:
-        message = f"{name} is too large: {str(error) or 'too little memory'}"
-        raise PictureError(message, DropReason.TOO_LARGE) from error
+        raise SourceError(f"{name} is too large: {str(error) or 'too little memory'}") from error
     except OSError as error:
-        reason = DropReason.UNREADABLE if error.errno else DropReason.DAMAGED
-        raise PictureError(f"cannot read {name}: {error.strerror or error}", reason) from error
+        raise SourceError(f"cannot read {name}: {error.strerror or error}") from error
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
-        raise PictureError(f"{name} is damaged: {error}", DropReason.DAMAGED) from error
+        raise SourceError(f"{name} is damaged: {error}") from error
 
 
 def to_rgb(image: PillowImage.Image) -> Image:
     """A decoded image of any mode as (H, W, 3) RGB, composed over white where it is transparent.
 
-    Grey levels of 16 bits are scaled to 8. Those of 32 bits, integer or real, have no agreed white: it is the first of
-    1 (real numbers only), 2⁸ − 1, 2¹⁶ − 1 and 2³¹ − 1 that is at least half of the largest level.
+    Grey levels of 16 bits are scaled to 8; those of 32 bits are taken as 8.
     """
-    if image.mode.startswith(("I", "F")):
-        return _grey_to_rgb(np.asarray(image), image.mode)
+    if image.mode.startswith("I;16"):
+        image = PillowImage.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"), dtype=np.uint8)
-
-
-def _grey_to_rgb(levels: npt.NDArray[np.generic], mode: str) -> Image:
-    values = np.nan_to_num(levels.astype(np.float32), nan=0.0, posinf=np.inf, neginf=0.0)
-    grey = np.rint(np.clip(values / _white_level(values, mode), 0.0, 1.0) * 255.0).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _white_level(values: npt.NDArray[np.float32], mode: str) -> float:
-    if mode.startswith("I;16"):
-        return 65_535.0
-    largest = float(values[np.isfinite(values)].max(initial=0.0))
-    levels = _WHITE_LEVELS if mode == "F" else _WHITE_LEVELS[1:]
-    return next((level for level in levels if largest <= 2.0 * level), largest)
 
 
 def _upright(image: PillowImage.Image) -> PillowImage.Image:
@@ -156,10 +122,7 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
 class ImageSource(FrameSource):
     """One frame for each image, in the given order.
 
-    An image among several that cannot be used is logged, counted and skipped; `close` logs how many were, by reason.
-
-    Args:
-        others: files beside the images that are none by their names; they are counted too.
+    An image among several that cannot be used is logged, counted and skipped; `close` logs how many were.
 
     Raises:
         SourceError: (while iterating) no image can be read.
@@ -173,33 +136,28 @@ class ImageSource(FrameSource):
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        others: Sequence[Path] = (),
     ) -> None:
         self._paths = paths
         self._focal_px = focal_px
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
-        self._files = len(paths) + len(others)
-        self._skipped: dict[DropReason, list[str]] = {}
-        for path in others:
-            self._skip(path, DropReason.NO_PICTURE)
-        self._unusable = 0
+        self._skipped = 0
 
     @property
     def length(self) -> int:
-        return len(self._paths) - self._unusable
+        return len(self._paths) - self._skipped
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
         for path in self._paths:
             try:
                 picture = read_image(path)
-            except PictureError as error:
+            except SourceError as error:
                 if len(self._paths) == 1:
                     raise
                 logger.warning("image skipped: %s", error)
-                self._skip(path, error.reason)
-                self._unusable += 1
+                self._metrics.frame_dropped(DropReason.UNREADABLE)
+                self._skipped += 1
                 continue
             name, camera = printable_name(path.name), camera_of(picture.image, self._focal_px or picture.focal_px)
             yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, picture.image, camera)
@@ -207,18 +165,7 @@ class ImageSource(FrameSource):
         if sequence == 0:
             raise SourceError(f"none of the {len(self._paths)} images in {self._paths[0].parent} can be read")
 
-    def _skip(self, path: Path, reason: DropReason) -> None:
-        self._metrics.frame_dropped(reason)
-        self._skipped.setdefault(reason, []).append(printable_name(path.name))
-
     def close(self) -> None:
         if self._skipped:
-            count = sum(map(len, self._skipped.values()))
-            reasons = [f"{len(names)} {_IN_WORDS[reason]} ({_some(names)})" for reason, names in self._skipped.items()]
-            logger.warning("skipped %d of %d files: %s", count, self._files, ", ".join(reasons))
-            self._skipped = {}
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+            logger.warning("skipped %d of %d images", self._skipped, len(self._paths))
+            self._skipped = 0

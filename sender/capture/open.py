@@ -65,7 +65,7 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> 
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px)
     if camera == "demo-photos":
-        return _image_source([*filter(is_image_path, _images_in(DEMO_PHOTOGRAPHS))], focal_px, metrics)
+        return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics)
     if camera.startswith(("rtsp://", "rtsps://")):
         return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics)
     for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):
@@ -97,10 +97,8 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
 
 
 def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> ImageSource:
-    """The images among the files, in natural order; hidden files do not count as others."""
-    images = sorted((path for path in files if is_image_path(path)), key=natural_order)
-    others = [path for path in files if not is_image_path(path) and not path.name.startswith(".")]
-    return ImageSource(images, focal_px, metrics, others=others)
+    """The images among the files, in natural order."""
+    return ImageSource(sorted(filter(is_image_path, files), key=natural_order), focal_px, metrics)
 
 
 def _images_in(folder: Path) -> list[Path]:

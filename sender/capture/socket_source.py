@@ -12,7 +12,7 @@ from pathlib import Path
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import MalformedPacket, SourceError
 from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader, PictureRefused, decode_header
-from sender.capture.images import PictureError, decode_image
+from sender.capture.images import decode_image
 from sender.capture.picture_socket import PictureListener, receive, refuse, send
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
@@ -150,8 +150,8 @@ class SocketSource(FrameSource):
             try:
                 picture = await asyncio.to_thread(decode_image, image)
                 camera = camera_of(picture.image, header.focal_px or self._focal_px or picture.focal_px)
-            except BaseException as error:
-                self._metrics.frame_dropped(error.reason if isinstance(error, PictureError) else DropReason.UNREADABLE)
+            except SourceError:
+                self._metrics.frame_dropped(DropReason.UNREADABLE)
                 raise
             source = self._source(header.name)
             frame = CapturedFrame(
