@@ -6,7 +6,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import UTC, datetime
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -17,11 +16,8 @@ from common.io.status_line import DaemonConsole
 from common.text import printable
 
 _MAX_MESSAGE_CHARACTERS = 4000
-_MAX_EXTRA_CHARACTERS = 1000
 _INTERVAL_S = 60.0
 _KEYS = 256
-# What every record has; other attributes come from a call's `extra`.
-_USUAL_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class _PrintableFormatter(logging.Formatter):
@@ -33,7 +29,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object on one line: time (ISO 8601, UTC), level, program, logger, message, and what `extra` adds.
+    """A JSON object on one line: time (ISO 8601, UTC), level, program, logger and message.
 
     Args:
         program: `sender` or `receiver`.
@@ -44,28 +40,17 @@ class JsonFormatter(logging.Formatter):
         self._program = program
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "program": self._program,
             "logger": record.name,
             "message": printable(record.getMessage().strip(), _MAX_MESSAGE_CHARACTERS),
         }
-        # Libraries such as Ray add attributes of their own to every record; theirs begin with an underscore.
-        left_out = _USUAL_ATTRIBUTES | fields.keys()
-        extra = {name: value for name, value in vars(record).items() if name not in left_out}
-        fields |= {name: _plain(value) for name, value in extra.items() if not name.startswith("_")}
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             fields["exception"] = "\n".join(printable(line, _MAX_MESSAGE_CHARACTERS) for line in trace.splitlines())
         return json.dumps(fields, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: object) -> str | int | float | bool | None:
-    """A value as JSON has it; what JSON does not have, and numbers that are not finite, as text."""
-    if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and abs(value) < float("inf")):
-        return value
-    return printable(str(value), _MAX_EXTRA_CHARACTERS)
 
 
 class ConsoleHandler(logging.Handler):

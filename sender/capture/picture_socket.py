@@ -1,14 +1,15 @@
 """The Unix socket on which other programs send pictures to a sender, and the messages on it."""
 
-import asyncio
 import contextlib
 import logging
 import os
 import socket
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from common.errors import SourceError
+from common.errors import MalformedPacket, SourceError
 from common.wire.pictures import (
     MESSAGE_PREFIX,
     PictureAnswer,
@@ -19,47 +20,77 @@ from common.wire.pictures import (
 
 logger = logging.getLogger(__name__)
 
+# Each connection may hold one encoded picture.
+MAX_CONNECTIONS = 8
 _BACKLOG = 16
-# From the first byte of a message to its last.
-_MESSAGE_TIMEOUT_S = 30.0
-# For the program to read an answer.
-_ANSWER_TIMEOUT_S = 10.0
-# Bytes of a refused message are read and dropped for this long: closing at once would discard the answer, too.
-_LINGER_S = 5.0
-_LINGER_CHUNK_BYTES = 65_536
+# For a program to send more of a message that it has begun, and to read an answer.
+_TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 1.0
 _OWNER_ONLY = 0o600
 
 
-class PictureListener:
-    """A listening socket at a path, for programs of the same user; `close` removes it.
+class PictureServer:
+    """Listens at a path, for programs of the same user, and answers each message; `close` removes the path.
+
+    Args:
+        answer: gets header and image of each message, in a thread of its connection.
 
     Raises:
         SourceError: a sender listens there, something else is in its place, or it cannot be created.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path: Path, answer: Callable[[bytes, bytes], PictureAnswer]) -> None:
+        self._path, self._answer = path, answer
+        self._connections: set[socket.socket] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _remove_stale(path)
-            self.socket.bind(str(path))
+            self._listener.bind(str(path))
             # Nobody can connect before `listen`, so nobody can before the mode is set.
             path.chmod(_OWNER_ONLY)
             self._inode = path.stat().st_ino
-            self.socket.listen(_BACKLOG)
+            self._listener.listen(_BACKLOG)
         except (OSError, ValueError) as error:
-            self.socket.close()
+            self._listener.close()
             raise SourceError(f"cannot listen on {path}: {getattr(error, 'strerror', None) or error}") from error
         except SourceError:
-            self.socket.close()
+            self._listener.close()
             raise
+        threading.Thread(target=self._accept, name=f"capture {path}", daemon=True).start()
 
     def close(self) -> None:
-        self.socket.close()
+        """Ends all connections. Safe to call twice."""
+        for each in (self._listener, *list(self._connections)):
+            with contextlib.suppress(OSError):  # which wakes the thread that waits for it
+                each.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
         with contextlib.suppress(OSError):
-            if self.path.stat().st_ino == self._inode:
-                self.path.unlink()
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                connection, _ = self._listener.accept()
+                self._connections.add(connection)
+                threading.Thread(target=self._converse, args=(connection,), name="pictures", daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        """Takes the pictures of a connection, one after the other, and answers them; whatever arrives, it goes on."""
+        try:
+            if len(self._connections) > MAX_CONNECTIONS:
+                raise MalformedPacket(f"too many connections: at most {MAX_CONNECTIONS} at a time")
+            while (message := _receive(connection)) is not None:
+                _send(connection, self._answer(*message))
+        except (MalformedPacket, TimeoutError) as error:
+            reason = str(error) if isinstance(error, MalformedPacket) else "the message was not complete in time"
+            with contextlib.suppress(OSError):
+                _send(connection, PictureRefused(reason))
+        except (OSError, EOFError) as error:
+            logger.info("a connection with pictures broke: %s", error)
+        finally:
+            self._connections.discard(connection)
+            connection.close()
 
 
 def _remove_stale(path: Path) -> None:
@@ -89,41 +120,37 @@ def _remove_stale(path: Path) -> None:
     raise SourceError(f"another sender listens on {path}: end it, or give --camera socket: another path")
 
 
-async def receive(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | None:
+def _receive(connection: socket.socket) -> tuple[bytes, bytes] | None:
     """Header and image of the next message; None at the end of the connection.
 
     Raises:
         MalformedPacket: the sizes are out of range; the next message cannot be found.
         TimeoutError: the message takes too long.
-        IncompleteReadError: the connection ended within the message.
+        EOFError: the connection ended within the message.
     """
     # A connection may be idle for ever.
-    first = await reader.read(1)
+    connection.settimeout(None)
+    first = connection.recv(1)
     if not first:
         return None
-    async with asyncio.timeout(_MESSAGE_TIMEOUT_S):
-        header_bytes, image_bytes = MESSAGE_PREFIX.unpack(first + await reader.readexactly(MESSAGE_PREFIX.size - 1))
-        check_sizes(header_bytes, image_bytes)
-        return await reader.readexactly(header_bytes), await reader.readexactly(image_bytes)
+    connection.settimeout(_TIMEOUT_S)
+    header_bytes, image_bytes = MESSAGE_PREFIX.unpack(first + _read(connection, MESSAGE_PREFIX.size - 1))
+    check_sizes(header_bytes, image_bytes)
+    return _read(connection, header_bytes), _read(connection, image_bytes)
 
 
-async def send(writer: asyncio.StreamWriter, answer: PictureAnswer) -> None:
-    """Sends an answer; raises ConnectionError if the program does not read it."""
+def _read(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError("it ended within a message")
+        data += part
+    return bytes(data)
+
+
+def _send(connection: socket.socket, answer: PictureAnswer) -> None:
     if isinstance(answer, PictureRefused):
         logger.info("a picture was refused: %s", answer.reason)
-    writer.write(encode_answer(answer))
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            await writer.drain()
-    except TimeoutError as error:
-        raise ConnectionError("the program does not read its answers") from error
-
-
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reason: str) -> None:
-    """Answers a message whose end is unknown, and ends the connection."""
-    with contextlib.suppress(OSError, TimeoutError):
-        await send(writer, PictureRefused(reason))
-        writer.write_eof()
-        async with asyncio.timeout(_LINGER_S):
-            while await reader.read(_LINGER_CHUNK_BYTES):
-                pass
+    connection.settimeout(_TIMEOUT_S)
+    connection.sendall(encode_answer(answer))

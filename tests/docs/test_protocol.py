@@ -10,7 +10,7 @@ from common import blobs
 from common.codec.packet import CODEC_VERSION
 from common.labels import GROUPS
 from common.wire import convert, pictures
-from sender.capture.socket_source import MAX_CONNECTIONS
+from sender.capture.picture_socket import MAX_CONNECTIONS
 from sender.preview import shared
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

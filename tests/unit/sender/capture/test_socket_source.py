@@ -28,8 +28,8 @@ from common.wire.pictures import (
 from sender.capture import picture_socket
 from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
-from sender.capture.picture_socket import PictureListener
-from sender.capture.socket_source import MAX_CONNECTIONS, SocketSource
+from sender.capture.picture_socket import MAX_CONNECTIONS, PictureServer
+from sender.capture.socket_source import SocketSource
 from sender.capture.source import CapturedFrame
 from sender.metrics import SenderMetrics
 
@@ -212,7 +212,7 @@ def test_half_a_message_is_no_picture(bench: Callable[..., Bench]) -> None:
 
 
 def test_slow_writer_is_given_up(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_socket, "_MESSAGE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(picture_socket, "_TIMEOUT_S", 0.05)
     program = bench().program()
     program.write(b"\x02")
     answer = program.answer()
@@ -269,9 +269,9 @@ def test_place_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
 
 def test_listener_removes_only_its_own_socket(tmp_path: Path) -> None:
     path = tmp_path / "in.sock"
-    first = PictureListener(path)
+    first = PictureServer(path, lambda *_: PictureRefused(""))
     path.unlink()
-    second = PictureListener(path)
+    second = PictureServer(path, lambda *_: PictureRefused(""))
     first.close()
     assert path.exists()
     second.close()
