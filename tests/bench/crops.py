@@ -128,7 +128,6 @@ class TruePerson:
         shell: the same in its unlit colours.
         mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
         depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
-        whole: all keypoints lie within the crop, and nothing occludes the person.
     """
 
     labels: PersonLabels
@@ -140,7 +139,6 @@ class TruePerson:
     camera: Camera
     mask: BoolArray
     depth: FloatArray
-    whole: bool
 
 
 class Truth:
@@ -167,8 +165,6 @@ class Truth:
             vectors[:, group_slices()["surface"]] = _tensor(batch["surface"])
         labels = people_of(vectors)
         bare, posed = self.skin.templates(parameters), self.body(parameters)
-        keypoints_2d = np.asarray(batch["keypoints_2d"], np.float32)
-        whole = ((keypoints_2d >= 0) & (keypoints_2d <= 1)).all((1, 2)) & (np.asarray(batch["occluded"]) == 0)
         masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
         size = batch["mask"].shape[1]
         people = []
@@ -181,8 +177,7 @@ class Truth:
             surface = Surface(shell.vertices, shell.faces)
             camera = camera_of(float(batch["focal"][row]), size)
             depth = np.asarray(batch["depth"][row], np.float32)
-            mask, in_view = masks[row], bool(whole[row])
-            people.append(TruePerson(labels[row], relative, mesh, skin, surface, shell, camera, mask, depth, in_view))
+            people.append(TruePerson(labels[row], relative, mesh, skin, surface, shell, camera, masks[row], depth))
         return people
 
     def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> SurfaceMesh:

@@ -8,10 +8,9 @@ receiver without reconstruction; display age, the age of the newest frame shown,
     oracle                    knows the trace: sends the newest frame whenever the link is free, in our smallest size,
                               without acknowledgements
 
-Needs root, for the namespaces.  Without `--trace` the capacity steps from 400 to 50 kbit/s and back.  With `--outage S`
-all packets are lost for S seconds, from a third of the time on; `recovery_ms` is the time from its end to the first
-frame shown that was captured after it.  With `--step HIGH LOW` the capacity falls from HIGH to LOW kbit/s at that time;
-`oldest_ms` is the greatest age of a frame shown later than half a second after it.  With `--blob-bytes` a blob of that
+Needs root, for the namespaces.  Without `--trace` the capacity steps from 400 to 50 kbit/s and back.  With
+`--step HIGH LOW` it falls from HIGH to LOW kbit/s after a third of the time; `oldest_ms` is the greatest age of a frame
+shown later than half a second after it.  With `--blob-bytes` a blob of that
 size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of complete blobs.
 """
 
@@ -112,12 +111,6 @@ def figures(ages: Ages) -> Figures:
     return {f"age_p{share}_ms": 1e3 * percentile(ages.age_s, share) for share in (50, 95, 99)}
 
 
-def recovery_s(captured_s: Float64Array, shown_s: Float64Array, end_s: float) -> float:
-    """Time from the end of an outage to the first frame shown that was captured after it; infinite if there is none."""
-    fresh = shown_s[captured_s >= end_s]
-    return float(fresh.min() - end_s) if len(fresh) else float("inf")
-
-
 def oldest_s(captured_s: Float64Array, shown_s: Float64Array, fall_s: float) -> float:
     """Greatest age of a frame shown later than half a second after the fall; infinite if there is none."""
     after = shown_s >= fall_s + _FALL_TOLERANCE_S
@@ -142,8 +135,6 @@ def run_policy(policy: str, link: Link) -> Run:
     measured = figures(ages) | {"frames": float(len(frames)), "bytes_per_s": sent_bytes / seconds}
     if link.blob_bytes:
         measured["blob_bytes_per_s"] = sum(blob["bytes"] for blob in blobs) / seconds
-    for _, end_s in link.forward.outages:
-        measured["recovery_ms"] = 1e3 * recovery_s(captured, shown, end_s - (began_s - hosts.began_at_s))
     if link.fall_s is not None:
         measured["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
     return Run(measured, began_s - hosts.began_at_s)
@@ -163,8 +154,8 @@ def run_on_time(policy: str, link: Link) -> Run:
     raise OutputError(f"programs take more than {_STARTING_S:g} s to start: stop other programs on this machine")
 
 
-def read_trace(path: Path | None, *, full_scale: bool = False) -> Trace:
-    """Reads a trace, scaled to 20 to 400 kbit/s unless `full_scale`; without a file, the default step.
+def read_trace(path: Path | None) -> Trace:
+    """Reads a trace, scaled to 20 to 400 kbit/s; without a file, the default step.
 
     Raises:
         SourceError: the file cannot be read or is not a trace.
@@ -172,12 +163,11 @@ def read_trace(path: Path | None, *, full_scale: bool = False) -> Trace:
     if path is None:
         return Trace.steps((20.0, 400.0), (20.0, 50.0), (20.0, 400.0))
     try:
-        trace = Trace.read(path)
+        return Trace.read(path).scaled(20.0, 400.0)
     except OSError as error:
         raise SourceError(f"cannot read the trace {path}: {error.strerror}") from error
     except ValueError as error:
         raise SourceError(str(error)) from error
-    return trace if full_scale else trace.scaled(20.0, 400.0)
 
 
 def trace_files(paths: Sequence[Path]) -> list[Path]:
@@ -212,7 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("link", __doc__, 1)
     formats = "files of Mahimahi, alphartc or norway3g, or folders of them"
     parser.add_argument("--trace", type=Path, nargs="+", default=[], metavar="PATH", help=formats)
-    parser.add_argument("--full-scale", action="store_true", help="as recorded, instead of at 20 to 400 kbit/s")
     parser.add_argument(
         "--blob-bytes",
         type=int,
@@ -222,7 +211,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--delay-ms", type=float, default=30.0, help="one-way delay (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost in each direction")
-    parser.add_argument("--outage", type=float, default=0.0, metavar="S", help="seconds in which all packets are lost")
     parser.add_argument(
         "--step", type=float, nargs=2, metavar=("HIGH", "LOW"), help="step in kbit/s, instead of a trace"
     )
@@ -237,9 +225,8 @@ def _work(options: argparse.Namespace) -> None:
     require_hosts()
     seconds, delay_s = options.seconds, options.delay_ms / 1e3
     # Programs take some seconds to start: they all start sending at the same time of the link.
-    out_s = _STARTING_S + seconds / 3
-    outages = ((out_s, out_s + options.outage),) if options.outage else ()
-    reverse = Shape(None, delay_s, options.loss, outages, seed=options.seed + 1)
+    fall_s = _STARTING_S + seconds / 3
+    reverse = Shape(None, delay_s, options.loss, seed=options.seed + 1)
     files: list[Path | None] = [*trace_files(options.trace)] or [None]
     systems: dict[str, Figures] = {}
     names: list[str] = []
@@ -247,16 +234,16 @@ def _work(options: argparse.Namespace) -> None:
         name = file.name if file else "400–50–400 kbit/s"
         if options.step:
             name = "–".join(f"{kbps:g}" for kbps in options.step) + " kbit/s"
-            trace = Trace.steps((out_s, options.step[0]), (seconds + 60.0, options.step[1]))
+            trace = Trace.steps((fall_s, options.step[0]), (seconds + 60.0, options.step[1]))
         else:
-            trace = read_trace(file, full_scale=options.full_scale)
-        forward = Shape(trace, delay_s, options.loss, outages, seed=options.seed)
-        link = Link(forward, reverse, seconds, options.blob_bytes, out_s if options.step else None)
+            trace = read_trace(file)
+        forward = Shape(trace, delay_s, options.loss, seed=options.seed)
+        link = Link(forward, reverse, seconds, options.blob_bytes, fall_s if options.step else None)
         runs = run_all(link, options.policies, name)
         prefix = f"{name}, " if len(files) > 1 else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}
         names.append(name)
-    scale = "full scale" if options.full_scale or options.step else "20 to 400 kbit/s"
+    scale = "full scale" if options.step else "20 to 400 kbit/s"
     where = "" if len(files) > 1 else f"{names[0]}, "
     head = f"{where}{scale}, {options.delay_ms:g} ms each way, {seconds:g} s"
     report.publish(options, systems, head, traces=names)

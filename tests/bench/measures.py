@@ -183,9 +183,3 @@ def mean_by_key(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def standard_error(values: Float64Array) -> float:
     """Of the mean of independent values; NaN for fewer than two."""
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
-
-
-def ratio_of_means(numerator: Float64Array, denominator: Float64Array) -> tuple[float, float]:
-    """Σ numerator / Σ denominator of pairs (N,), and its standard error by linearisation; NaN for fewer than two."""
-    ratio = float(numerator.sum() / denominator.sum())
-    return ratio, standard_error(numerator - ratio * denominator) / float(denominator.mean())

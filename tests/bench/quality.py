@@ -26,7 +26,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +78,8 @@ _BACKGROUNDS = 48
 Figures = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One image: system → figures, and whether the person is neither cut off nor occluded."""
-
-    systems: dict[str, Figures]
-    whole: bool
+Row = dict[str, Figures]
+"""One image: system → figures."""
 
 
 class Evaluation:
@@ -119,7 +115,7 @@ class Evaluation:
                 for name, person in found.items()
             }
             systems["codec"]["payload_bytes"] = float(size)
-            yield Row({**systems, HEADS: crop.heads}, truth.whole)
+            yield {**systems, HEADS: crop.heads}
 
     def _background(self, image: Image) -> ByteArray:
         """A textured background of the views, chosen by the content of the crop."""
@@ -181,7 +177,7 @@ def evaluate(directory: Path, count: int) -> list[Row]:
 
 def summary(rows: Sequence[Row]) -> dict[str, Figures]:
     """System → means over the images (the payload's median and 95th percentile)."""
-    return {system: _summary([row.systems[system] for row in rows]) for system in (*RECONSTRUCTIONS, HEADS)}
+    return {system: _summary([row[system] for row in rows]) for system in (*RECONSTRUCTIONS, HEADS)}
 
 
 def _summary(rows: list[Figures]) -> Figures:
@@ -190,12 +186,6 @@ def _summary(rows: list[Figures]) -> Figures:
         sizes = [row["payload_bytes"] for row in rows]
         means |= {"payload_bytes_median": float(np.median(sizes)), "payload_bytes_p95": percentile(sizes, 95)}
     return means
-
-
-def breakdown(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
-    """Separate summaries of people fully in view and of people cut off or occluded."""
-    parts = {"whole": [row for row in rows if row.whole], "cut_off_or_occluded": [row for row in rows if not row.whole]}
-    return {name: summary(part) for name, part in parts.items() if part}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,16 +203,11 @@ def _work(options: argparse.Namespace) -> None:
     size = Evaluation().size
     began = time.monotonic()
     rows = evaluate(crops.crop_set(count, options.seed, size, options.preset), count)
-    systems, parts = summary(rows), breakdown(rows)
-    share = sum(row.whole for row in rows) / len(rows)
+    systems = summary(rows)
     images = f"{count} {options.preset} test images (seed {options.seed})"
     print(f"{images}, {report.machine_line()}, {time.monotonic() - began:.0f} s\n")
     print(report.table(systems, KEYS))
-    for name, part in parts.items():
-        print(f"\n{name} ({share if name == 'whole' else 1 - share:.0%})\n")
-        print(report.table(part, KEYS))
-    more = {"images": count, "preset": options.preset, "whole_share": share, "breakdown": parts}
-    report.write_json(options, systems, **more)
+    report.write_json(options, systems, images=count, preset=options.preset)
 
 
 if __name__ == "__main__":

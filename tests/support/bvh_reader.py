@@ -57,15 +57,6 @@ class Bvh:
         self.values = np.array([[float(value) for value in row.split()] for row in motion[frames.end() :].splitlines()])
         assert self.values.shape == (int(frames[1]), sum(map(len, self.channels)))
 
-    @property
-    def rest_height(self) -> float:
-        """From the lowest to the highest joint or end site at rest."""
-        heights: list[float] = []
-        for parent, offset in zip(self.parents, self.offsets, strict=True):
-            heights.append(float(offset[1]) + (heights[parent] if parent >= 0 else 0.0))
-        heights += [heights[joint] + float(end[1]) for joint, end in self.ends.items()]
-        return max(heights) - min(heights)
-
     def joints(self, frame: int) -> dict[str, Float64Array]:
         """The joints' positions in a frame."""
         rotations: list[Rotation] = []

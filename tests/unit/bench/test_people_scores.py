@@ -168,9 +168,7 @@ def test_mask_and_depth_of_a_sphere_against_its_rays() -> None:
     depth = np.where(mask, (centre_m - np.sqrt(np.maximum(discriminant, 0.0))) / squared - centre_m, 0.0)
     surface, keypoints = Surface(BALL.vertices, BALL.faces), np.zeros((17, 3), np.float32)
     labels = PersonLabels(0, 1.0, {})
-    truth = TruePerson(
-        labels, keypoints, BALL, surface, surface, BALL, camera, mask, depth.astype(np.float32), whole=True
-    )
+    truth = TruePerson(labels, keypoints, BALL, surface, surface, BALL, camera, mask, depth.astype(np.float32))
 
     def moved(*by: float) -> SurfaceMesh:
         return replace(BALL, vertices=(BALL.vertices + by).astype(np.float32))
