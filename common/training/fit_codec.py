@@ -1,4 +1,7 @@
-"""Fits the codec's frequency tables and quantiser steps to label sequences (`common.training.label_sequences`).
+"""Fits the codec's frequency tables and quantiser steps to label sequences of the captured motion clips.
+
+Every training clip occurs twice: as captured, and with the jitter that an estimator adds to each label and that the
+sender's low-pass filter leaves.
 
 --importance takes the output of `python -m sender.train.importance` and sets the steps so that the quantisation of
 every entry moves the surface by the same distance.
@@ -11,18 +14,20 @@ Examples:
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypedDict
+from typing import Final
 
 import numpy as np
 import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel
+from common.body.model import BodyModel, BodyParameters
+from common.body.rotations import axis_angle_to_matrix
 from common.codec.bit_allocation import RATE_DISTORTION_FILE
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
@@ -33,7 +38,7 @@ from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
-from common.training.label_sequences import label_sequences
+from common.synthetic.motion.motion_table import Clip, clips
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +67,46 @@ _PROBED_FRAMES: Final = 24
 _PROBE_SIGMA: Final = 0.1
 
 
-class Importance(TypedDict):
-    """What the codec uses of the output of `python -m sender.train.importance`; displacements in millimetres."""
+_JITTER_SIGMAS: Final = (0.0, 0.04)
+# Gain of the low-pass filter at rest, at 30 frames a second.
+_SMOOTHING_GAIN: Final = 0.2
+_DISTANCE_M: Final = 3.8
+_MIN_DISTANCE_M: Final = 1.2
+_SEED: Final = 3
 
-    mm_per_sigma: list[float]
+
+def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np.random.Generator) -> FloatArray:
+    """(T, LABEL_SIZE) labels of a clip: random shape, colours and clothes, starting 3.8 m from the camera."""
+    frames = len(clip.rotation_vectors)
+    place = clip.root_translation - clip.root_translation[:1] + np.array([0.0, 0.0, _DISTANCE_M], dtype=np.float32)
+    place[:, 2] = np.maximum(place[:, 2], _MIN_DISTANCE_M)
+    shape = generator.normal(size=(1, 10)).repeat(frames, axis=0)
+    curl = np.clip(0.35 + 0.01 * np.cumsum(generator.normal(size=(frames, 4)), axis=0), 0.0, 1.2)
+    parameters = BodyParameters(
+        rotations=axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors)),
+        curl=torch.from_numpy(curl).float(),
+        shape=torch.from_numpy(shape).float(),
+        translation=torch.from_numpy(place).float(),
+    )
+    labels = space.encode(parameters).numpy()
+    for constant in (group_slices()[name] for name in ("appearance", "surface")):
+        labels[:, constant] = generator.normal(size=(1, constant.stop - constant.start))
+    return (labels + jitter_sigma * _smooth_noise(labels.shape, generator)).astype(np.float32)
+
+
+def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator) -> Float64Array:
+    """(T, E) noise of unit variance behind a first-order low-pass filter over T."""
+    noise = generator.normal(size=shape)
+    for t in range(1, len(noise)):
+        noise[t] = (1 - _SMOOTHING_GAIN) * noise[t - 1] + math.sqrt(1 - (1 - _SMOOTHING_GAIN) ** 2) * noise[t]
+    return noise
+
+
+def label_sequences() -> tuple[FloatArray, IntArray]:
+    """Labels (T, LABEL_SIZE) and clip numbers (T,) of all training clips at 30 fps."""
+    space, generator = LabelSpace.load(), np.random.default_rng(_SEED)
+    parts = [label_clip(space, clip, jitter, generator) for jitter in _JITTER_SIGMAS for clip in clips("train")]
+    return np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
 
 def parametric_frequencies() -> IntArray:
@@ -107,14 +148,12 @@ def equal_displacement_steps(mm_per_sigma: Float64Array) -> Float64Array:
     return np.asarray(steps, dtype=np.float64)
 
 
-def with_importance(tables: CodecTables, importance: Importance) -> CodecTables:
+def with_importance(tables: CodecTables, mm: Float64Array) -> CodecTables:
     """Steps of equal surface displacement.
 
     Args:
-        importance: `mm_per_sigma` has LABEL_SIZE numbers (0 for entries without effect on the surface, which keep
-            their step).
+        mm: (LABEL_SIZE,) per σ; 0 for entries without effect on the surface, which keep their step.
     """
-    mm = np.array(importance["mm_per_sigma"], dtype=np.float64)
     fixed = np.rint(equal_displacement_steps(mm) * UNIT).astype(np.int64)
     base_step = np.where(mm > 0, fixed, tables.base_step)
     return replace(tables, base_step=base_step)
@@ -270,12 +309,12 @@ def _at_all_levels(measured: Float64Array) -> dict[str, list[float]]:
     }
 
 
-def _load_importance(path: Path) -> Importance:
+def _mm_per_sigma(importance: Path) -> Float64Array:
+    """(LABEL_SIZE,) displacement of the surface."""
     try:
-        data = json.loads(path.read_text())
-        return Importance(mm_per_sigma=list(data["mm_per_sigma"]))
+        return np.array(json.loads(importance.read_text())["mm_per_sigma"], dtype=np.float64)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path}: not the output of sender.train.importance") from error
+        raise SourceError(f"{importance}: not the output of sender.train.importance") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -289,10 +328,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fit(importance: Path, out: Path) -> None:
-    surface_mm = np.array(_load_importance(importance)["mm_per_sigma"])
+    surface_mm = _mm_per_sigma(importance)
     labels, clip = label_sequences()
     mm = combined_displacement(surface_mm, labels)
-    tables = with_sequences(with_importance(default_tables(), {"mm_per_sigma": mm.tolist()}), labels, clip)
+    tables = with_sequences(with_importance(default_tables(), mm), labels, clip)
     figures = measure_rate_distortion(tables, labels, clip)
     fitted_on = f"steps from {importance.name}; {len(labels)} frames of {len(np.unique(clip))} clips"
     save(tables, out, fitted_on)

@@ -2,8 +2,8 @@
 
 The people are those of the validation split of photographs with keypoints: no network was trained on them.  Their boxes
 are jittered as a detector's would be, `--views` times each.  Every second photograph is fitted on, the others give the
-scores: expected calibration error and Brier score, of the regression and of the label entries' own confidence, and the
-reliability diagram as a table.  --export also writes the weights.
+scores: expected calibration error and Brier score, and the reliability diagram as a table.  --export also writes the
+weights.
 
 Examples:
   python -m sender.train.confidence --photographs photographs --export
@@ -25,7 +25,6 @@ from common.errors import exit_code_of
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.io.command_line import parser_of
-from common.labels import group_slices
 from common.tensor_rows import TensorRows
 from common.training.flags import add_export_flags
 from common.training.run import write_json
@@ -42,7 +41,7 @@ from sender.semantics.confidence import (
     ConfidenceConfig,
     ConfidenceNet,
 )
-from sender.semantics.stage import SemanticsStage, confidence_of_entries
+from sender.semantics.stage import SemanticsStage
 from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
@@ -62,14 +61,12 @@ class Limbs(TensorRows):
         evidence: (P, L, F).
         right: (P, L) number of labelled keypoints that are right.
         counted: (P, L) number of labelled keypoints.
-        own: (P, L) the confidence of the label entries themselves.
         photograph: (P,) index of the photograph.
     """
 
     evidence: Tensor
     right: Tensor
     counted: Tensor
-    own: Tensor
     photograph: Tensor
 
 
@@ -103,13 +100,11 @@ class Observer:
         labelled = annotated[:, 2] > 0
         side = float(np.ptp(annotated[labelled, :2], axis=0).max())
         right = labelled & (np.linalg.norm(keypoints - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
-        own = [confidence_of_entries(fit.sigma[0, group_slices()[limb]]) for limb in LIMBS]
         per_limb = [list(keypoints) for keypoints in LIMBS.values()]
         return Limbs(
             fit.evidence,
             torch.tensor([[float(right[limb].sum()) for limb in per_limb]]),
             torch.tensor([[float(labelled[limb].sum()) for limb in per_limb]]),
-            torch.tensor([own]),
             torch.tensor([index]),
         )
 
@@ -181,8 +176,7 @@ def train(options: argparse.Namespace) -> None:
     net, test = fit(limbs[fitted]), limbs[~fitted]
     probability = net(test.evidence).sigmoid()
     scores = scores_of(probability, test)
-    scores |= {f"{name}_of_labels": value for name, value in scores_of(test.own, test).items()}
-    scores |= {"right": round(float(test.right.sum() / test.counted.sum()), 4), "people": float(len(test.own))}
+    scores["people"] = float(len(test.counted))
     table = reliability(probability, test)
     for row in table:
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")

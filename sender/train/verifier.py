@@ -115,7 +115,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        return self.or_shipped(VerifierNet(VerifierConfig(summary=True)))
+        return self.or_shipped(VerifierNet(VerifierConfig()))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
         return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]

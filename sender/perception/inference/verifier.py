@@ -2,7 +2,7 @@
 
 The detector works on a small frame and confuses trees or bags with people.  Perception works on a crop at higher
 resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads perception's uncertainties
-and, if it is trained on photographs too, the statistics of its trunk, but none of its predictions.
+and the statistics of its trunk, but none of its predictions.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -24,8 +24,7 @@ from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 
 WEIGHTS_NAME = "verifier"
-UNCERTAINTIES = 4 * KEYPOINTS + (PARTS - 1) + 5
-EVIDENCE = UNCERTAINTIES + SUMMARY
+EVIDENCE = 4 * KEYPOINTS + (PARTS - 1) + 5 + SUMMARY
 KIND = "verifier-mlp-1"
 
 
@@ -56,11 +55,9 @@ class VerifierConfig:
 
     Args:
         hidden: width of the hidden layer.
-        summary: whether it reads the trunk's statistics beside the uncertainties.
     """
 
     hidden: int = 24
-    summary: bool = False
 
 
 class VerifierNet(nn.Module):
@@ -69,13 +66,12 @@ class VerifierNet(nn.Module):
     def __init__(self, config: VerifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.inputs = EVIDENCE if config.summary else UNCERTAINTIES
-        self.norm = nn.BatchNorm1d(self.inputs, affine=False)
-        self.hidden = nn.Linear(self.inputs, config.hidden)
+        self.norm = nn.BatchNorm1d(EVIDENCE, affine=False)
+        self.hidden = nn.Linear(EVIDENCE, config.hidden)
         self.verdict = nn.Linear(config.hidden, 1)
 
     def forward(self, evidence_BE: Tensor) -> Tensor:
-        log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE[:, : self.inputs]))))
+        log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
         return log_ratio[:, 0]
 
 

@@ -19,41 +19,8 @@ SUMMARY = 96
 # Standard deviation of a heat map, crop units, below which its keypoint is located.
 _LOCATED_SIGMA = 0.1
 
-_SECTIONS: tuple[tuple[str, int], ...] = (
-    ("keypoints_2d", 2 * KEYPOINTS),
-    ("keypoints_sigma", KEYPOINTS),
-    ("visible", KEYPOINTS),
-    ("joints_3d", 3 * KEYPOINTS),
-    ("joints_log_variance", KEYPOINTS),
-    ("rotations_6d", 6 * ROTATIONS),
-    ("rotations_log_variance", ROTATIONS),
-    ("shape", SHAPE),
-    ("shape_log_variance", SHAPE),
-    ("curl", CURL),
-    ("curl_log_variance", CURL),
-    ("camera", CAMERA),
-    ("camera_log_variance", CAMERA),
-    ("joint_depth", KEYPOINTS),
-    ("depth_log_variance", 1),
-    ("mask_moments", 6),
-    ("region_colours", 3 * len(REGIONS)),
-    ("region_area", len(REGIONS)),
-    ("summary", SUMMARY),
-)
-
-
-def _feature_slices() -> dict[str, slice]:
-    slices, start = {}, 0
-    for name, size in _SECTIONS:
-        slices[name] = slice(start, start + size)
-        start += size
-    return slices
-
-
-FEATURE_SLICES: dict[str, slice] = _feature_slices()
-"""The columns of each section of `PerceptionOutput.features()`."""
-
-FEATURE_SIZE: int = sum(size for _, size in _SECTIONS)
+FEATURE_SIZE: int = 9 * KEYPOINTS + 7 * ROTATIONS + 2 * (SHAPE + CURL + CAMERA) + 1 + 6 + 4 * len(REGIONS) + SUMMARY
+"""Columns of `PerceptionOutput.features()`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +85,7 @@ class PerceptionOutput(TensorRows):
         return (self.visible_logit > 0) & (self.keypoints_sigma < _LOCATED_SIGMA)
 
     def features(self) -> Tensor:
-        """Perception's part of X: (B, FEATURE_SIZE), laid out as `FEATURE_SLICES`, all of order one."""
+        """Perception's part of X: (B, FEATURE_SIZE), all of order one."""
         sections = (
             self.keypoints_2d * 4 - 2,
             self.keypoints_sigma.log() + 3,

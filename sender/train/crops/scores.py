@@ -8,7 +8,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from common.body.anatomy import COCO_KEYPOINTS
 from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
 from common.training.run import on_device
@@ -89,28 +88,18 @@ def _outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[Percept
 
 
 _SHARES = (0.05, 0.1, 0.2)
-_JOINTS = ("eye", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-_CALIBRATION_BINS = 10
 
 
 @torch.no_grad()
 def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[str, float]:
-    """PCK of all labelled keypoints, of each joint, and how well the probability of visibility is calibrated."""
-    errors, labelled, probability, visible = [], [], [], []
+    """PCK of all labelled keypoints."""
+    errors, labelled = [], []
     for output, truth in _outputs(net, batches):
         errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, truth.labelled))
         labelled.append(truth.labelled > 0)
-        probability.append(output.visible_logit.float().sigmoid())
-        visible.append(truth.visible)
     error, counted = torch.cat(errors), torch.cat(labelled)
     scores = {f"photographs_pck{100 * share:02.0f}": _share(error <= share, counted) for share in _SHARES}
     scores["photographs_pck10_standard_error"] = standard_error(error <= 0.1, counted)
-    for joint in _JOINTS:
-        columns = [index for index, name in enumerate(COCO_KEYPOINTS) if name.endswith(joint)]
-        scores[f"photographs_pck10_{joint}"] = _share(error[:, columns] <= 0.1, counted[:, columns])
-    known, seen = torch.cat(probability)[counted], torch.cat(visible)[counted]
-    scores["photographs_visible_brier"] = float((known - seen).square().mean())
-    scores["photographs_visible_calibration_error"] = calibration_error(known, seen)
     scores["photographs_people"] = len(error)
     return {name: round(value, 4) for name, value in scores.items()}
 
@@ -123,13 +112,6 @@ def relative_errors(predicted_BJ2: Tensor, true_BJ2: Tensor, labelled_BJ: Tensor
     span = (high - low).amax(dim=-1, keepdim=True).clamp_min(1e-6)
     relative: Tensor = (predicted_BJ2 - true_BJ2).norm(dim=-1) / span
     return relative
-
-
-def calibration_error(probability_N: Tensor, outcome_N: Tensor) -> float:
-    """Expected calibration error: |mean probability − frequency| over ten bins, weighted by their counts."""
-    bins = (probability_N * _CALIBRATION_BINS).long().clamp_max(_CALIBRATION_BINS - 1)
-    total = probability_N.new_zeros(_CALIBRATION_BINS).index_add(0, bins, probability_N - outcome_N)
-    return float(total.abs().sum() / max(len(probability_N), 1))
 
 
 def standard_error(hit_BJ: Tensor, counted_BJ: Tensor) -> float:

@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.body.label_space import LabelSpace
 from common.codec.quantiser import UNIT
 from common.codec.tables import load
-from common.labels import LABEL_SIZE
+from common.labels import LABEL_SIZE, group_slices
+from common.synthetic.motion.motion_table import clips
 from common.training import fit_codec
-from common.training.fit_codec import default_tables, main, with_importance, with_sequences
+from common.training.fit_codec import default_tables, label_clip, main, with_importance, with_sequences
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from tests.support.label_motion import FINE_RHO, clip, moving_labels, transmit
 
@@ -25,7 +27,7 @@ def test_importance_gives_steps_of_equal_displacement() -> None:
     mm = np.linspace(5.0, 300.0, LABEL_SIZE)
     mm[-1] = 0.0
     before = default_tables()
-    tables = with_importance(before, {"mm_per_sigma": mm.tolist()})
+    tables = with_importance(before, mm)
     displacement = tables.base_step / UNIT * mm
     inside = (mm > 9) & (mm < 240)
     np.testing.assert_allclose(displacement[inside], displacement[inside][0], rtol=0.02)
@@ -44,3 +46,20 @@ def test_command_line_writes_loadable_tables(
     assert "120 frames of 2 clips" in json.loads((tmp_path / "out" / "tables_v2.json").read_text())["fitted_on"]
     assert main(["--importance", str(tmp_path / "none.json"), "--out", str(tmp_path)]) == 3
     assert "none.json" in capsys.readouterr().err
+
+
+def test_label_clip_changes_the_pose_and_keeps_the_person() -> None:
+    clip = clips("test")[0]
+    labels = label_clip(LabelSpace.load(), clip, 0.0, np.random.default_rng(1))
+    assert labels.shape == (len(clip.rotation_vectors), LABEL_SIZE)
+    assert np.isfinite(labels).all()
+    deviation = labels.std(axis=0)
+    slices = group_slices()
+    assert deviation[slices["left_leg"]][0] > 0.1
+    assert deviation[slices["shape"]].max() < 1e-5 and deviation[slices["appearance"]].max() < 1e-5
+
+
+def test_label_clip_with_jitter_differs_by_the_jitter() -> None:
+    clip, space = clips("test")[0], LabelSpace.load()
+    clean, noisy = (label_clip(space, clip, jitter, np.random.default_rng(1)) for jitter in (0.0, 0.05))
+    assert 0.045 < (noisy - clean).std() < 0.055

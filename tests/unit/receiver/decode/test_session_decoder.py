@@ -14,7 +14,7 @@ from common.codec.tables import load as load_tables
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.synthetic.motion.motion_table import clips
-from common.training.label_sequences import label_clip
+from common.training.fit_codec import label_clip
 from receiver.decode.session_decoder import LabelSmoothing, SessionDecoder
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
