@@ -278,72 +278,18 @@ def sign_in(page: Page, password: str) -> None:
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
 
 
-ROOM = """
-class Session extends EventTarget {
-  renderState = {}; inputSources = []; environmentBlendMode = "alpha-blend"; enabledFeatures = [];
-  updateRenderState(state) { Object.assign(this.renderState, state); }
-  async requestReferenceSpace(kind) { return { kind }; }
-  requestAnimationFrame(callback) {
-    return setTimeout(() => callback(performance.now(), { session: this, getViewerPose: () => this.#pose() }), 16);
-  }
-  cancelAnimationFrame(number) { clearTimeout(number); }
-  async end() { this.dispatchEvent(new Event("end")); }
-  #pose() {
-    window.roomFrames = (window.roomFrames ?? 0) + 1;
-    const matrix = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1.6, 0, 1]);
-    const projectionMatrix = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, -1, 0, 0, -0.2, 0]);
-    const transform = { matrix, position: {}, orientation: {} };
-    return { transform, views: [{ eye: "none", transform, projectionMatrix }] };
-  }
-}
-window.XRWebGLLayer = class {
-  framebuffer = null; framebufferWidth = 320; framebufferHeight = 240; ignoreDepthValues = false;
-  getViewport() { return { x: 0, y: 0, width: 320, height: 240 }; }
-};
-delete window.XRWebGLBinding;
-WebGL2RenderingContext.prototype.makeXRCompatible = async () => undefined;
-Object.defineProperty(navigator, "xr", { value: {
-  isSessionSupported: async (mode) => mode === "immersive-ar",
-  requestSession: async (mode, wants) => (window.room = Object.assign(new Session(), { mode, wants })),
-  addEventListener: () => undefined,
-} });
-const supports = DOMTokenList.prototype.supports;
-DOMTokenList.prototype.supports = function (token) { return token === "ar" || supports.call(this, token); };
-"""
-"""A browser that shows things in a room, as far as the page can tell."""
-
-
-def test_person_stands_in_the_room(models: Page, server: PageServer, picture: bytes) -> None:
-    server.texture = checkered_texture()
-    models.add_init_script(ROOM)
-    models.reload()
-    choose(models, picture)
-    models.wait_for_selector(".model[data-people='1']")
-    canvas = models.locator(".model canvas")
-    before = settled(canvas, canvas)
-    models.get_by_role("button", name="See in your room").click()
-    models.wait_for_function("() => window.roomFrames > 3")
-    assert models.evaluate("() => [window.room.mode, window.room.wants.requiredFeatures]") == [
-        "immersive-ar",
-        ["local-floor"],
-    ]
-    models.evaluate("() => window.room.end()")
-    expect(models.get_by_role("button", name="See in your room")).to_be_enabled()
-    assert differing_share(before, settled(canvas, canvas)) < 0.01, "the page's view is back"
-    link = models.locator("a[rel=ar]")
-    assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
-    address = link.get_attribute("href")
-    assert address is not None and models.request.get(server.address + address).body()[:2] == b"PK"
-    keep(models, "model-in-room")
-
-
-def test_without_a_room_there_are_no_buttons_for_it(models: Page, server: PageServer, picture: bytes) -> None:
+def test_usdz_is_downloaded_and_opened_in_the_room(models: Page, server: PageServer, picture: bytes) -> None:
     server.texture = checkered_texture()
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")
-    expect(models.get_by_role("button", name="See in your room")).to_be_hidden()
     expect(models.locator("a[rel=ar]")).to_have_count(0)
     with models.expect_download() as download:
         models.get_by_role("link", name="USDZ of person 1").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
+    models.add_init_script("DOMTokenList.prototype.supports = (token) => token === 'ar'")
+    models.reload()
+    link = models.locator("a[rel=ar]")
+    assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
+    address = link.get_attribute("href")
+    assert address is not None and models.request.get(server.address + address).body()[:2] == b"PK"

@@ -102,11 +102,11 @@ test("a picture that is asked for at once is drawn with the next frame", () => {
   assert.equal(still.drawn, 2);
 });
 
-test("nothing is drawn while it is held", () => {
+test("nothing is drawn after the end", () => {
   assert.equal(
     pictures(false, 100, (loop) => {
       loop.request();
-      loop.hold();
+      loop.end();
     }),
     0,
   );

@@ -5,7 +5,7 @@ import { confirmDialog } from "../shell/shortcuts.ts";
 import { explain } from "../shell/api.ts";
 import { button, fill, h, iconButton } from "../shell/dom.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
-import { quickLook, roomButton } from "../scene/room.ts";
+import { quickLook } from "../scene/room.ts";
 import { Viewport } from "../scene/viewport.ts";
 import { keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
@@ -34,9 +34,8 @@ export class ModelViewer {
     this.#model = model;
     this.#listener = listener;
     this.#viewport = new Viewport({ app, name: "The model", live: false });
-    const { element: scene, stage, toolbar } = this.#viewport;
+    const { element: scene, stage } = this.#viewport;
     stage.follow = false;
-    toolbar.element.lastElementChild!.append(roomButton(stage, (error) => app.fail(error)));
     this.element = h(
       "div",
       { class: "model" },

@@ -21,7 +21,7 @@ export class DrawLoop {
   eager = false;
   #atOnce = false;
   #requested = 0;
-  #held = false;
+  #ended = false;
   #lastDraw = 0;
   #lastMove = -Infinity;
   #spentMs = 0;
@@ -55,7 +55,7 @@ export class DrawLoop {
   /** Asks for a picture; somebody who waits for it is shown it at once. */
   request(atOnce = false): void {
     this.#atOnce ||= atOnce;
-    if (this.#requested === 0 && !this.#held) this.#requested = requestAnimationFrame((time) => this.#frame(time));
+    if (this.#requested === 0 && !this.#ended) this.#requested = requestAnimationFrame((time) => this.#frame(time));
   }
 
   /** Asks for a picture of people who have moved. */
@@ -64,15 +64,11 @@ export class DrawLoop {
     this.request();
   }
 
-  /** Draws nothing until `resume`. */
-  hold(): void {
+  /** Draws nothing any more. */
+  end(): void {
     cancelAnimationFrame(this.#requested);
     clearTimeout(this.#resting);
-    [this.#requested, this.#held] = [0, true];
-  }
-
-  resume(): void {
-    this.#held = false;
+    this.#ended = true;
   }
 
   /** Draws a picture. */

@@ -1,31 +1,6 @@
-/** Shows people in the room before the device: through WebXR, or with Apple's AR Quick Look, where the browser can. */
+/** Shows people in the room before the device, with Apple's AR Quick Look. */
 
-import { h, iconButton } from "../shell/dom.ts";
-import type { Stage } from "./stage.ts";
-
-/**
- * A button, hidden until the browser says that it can.
- *
- * @param failed is called with what went wrong.
- */
-export function roomButton(stage: Stage, failed: (error: unknown) => void): HTMLButtonElement {
-  const button = iconButton("room", "See in your room", () => void enter(stage).catch(failed), { hidden: true });
-  navigator.xr?.isSessionSupported("immersive-ar").then(
-    (supported) => (button.hidden = !supported),
-    () => undefined,
-  );
-  return button;
-}
-
-async function enter(stage: Stage): Promise<void> {
-  const session = await navigator.xr!.requestSession("immersive-ar", { requiredFeatures: ["local-floor"] });
-  try {
-    await stage.showInRoom(session);
-  } catch (error) {
-    await session.end();
-    throw error;
-  }
-}
+import { h } from "../shell/dom.ts";
 
 /** Of a fixed colour that is seen on light and dark: a picture does not know the page's. */
 const CUBE =

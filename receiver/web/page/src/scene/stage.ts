@@ -23,8 +23,6 @@ const NARROW_S = 1.5;
 const NARROW_FROM = 0.75;
 /** Of the shadow map. */
 const SHADOW_PIXELS = 1024;
-/** From a viewer in a room to the people. */
-const ROOM_DISTANCE_M = 2;
 /** What keys do to the view: a turn in radians, a way in shares of the height, a scale. */
 const TURN = Math.PI / 24;
 const WAY = 1 / 6;
@@ -103,7 +101,6 @@ export class Stage {
       this.#flight = 0;
       this.#untouched = false;
     });
-    this.#renderer.xr.addEventListener("sessionend", () => this.#leaveRoom());
     this.#ground.measured = options.live;
     this.#scene.background = this.#background;
     this.#scene.add(this.#ground.object, this.people.object, ...this.#key.objects, this.#fill);
@@ -221,41 +218,9 @@ export class Stage {
     return true;
   }
 
-  /**
-   * Shows the people in the room of a WebXR session, on its floor before the viewer, until that ends.
-   *
-   * @throws Error if the graphics card cannot draw for the device.
-   */
-  async showInRoom(session: XRSession): Promise<void> {
-    const { xr } = this.#renderer;
-    const [{ x, z }, y] = [this.#centre, this.floor.level];
-    // Nothing is drawn for the page meanwhile.
-    this.#loop.hold();
-    xr.enabled = true;
-    xr.setReferenceSpaceType("local-floor");
-    await xr.setSession(session);
-    this.#scene.background = null;
-    this.#ground.object.visible = this.#key.ground.visible = false;
-    this.people.object.position.set(-x, -y, -ROOM_DISTANCE_M - z);
-    this.#renderer.setAnimationLoop(() => this.#renderer.render(this.#scene, this.#camera));
-  }
-
-  #leaveRoom(): void {
-    this.#renderer.setAnimationLoop(null);
-    this.#renderer.xr.enabled = false;
-    this.#scene.background = this.#background;
-    this.people.object.position.set(0, 0, 0);
-    this.#ground.object.visible = this.#key.ground.visible = true;
-    // The device has set it.
-    this.#camera.fov = FIELD_OF_VIEW;
-    this.#loop.resume();
-    this.layOut();
-    this.resetView(false);
-  }
-
   /** Frees the graphics card; the stage cannot be used afterwards. */
   dispose(): void {
-    this.#loop.hold();
+    this.#loop.end();
     this.#observer.disconnect();
     this.#controls.dispose();
     this.retain(() => false);
@@ -342,7 +307,7 @@ export class Stage {
   /** Takes the size of the canvas, and asks again what controls cover. */
   layOut(): void {
     const { clientWidth: width, clientHeight: height } = this.#options.canvas;
-    if (width === 0 || height === 0 || this.#renderer.xr.isPresenting) return;
+    if (width === 0 || height === 0) return;
     this.#fit();
     this.#camera.aspect = width / height;
     this.#area = freeArea(width, height, this.#options.covered());
