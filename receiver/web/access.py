@@ -61,7 +61,7 @@ class Access:
         """For who opens the printed address: a cookie instead of the token, which no history then keeps."""
         if not self.token or not same(request.query_params.get("token", ""), self.token):
             return None
-        response = RedirectResponse("/", 303)
+        response = RedirectResponse(".", 303)
         name, secure = _cookie(request), is_encrypted(request)
         response.set_cookie(name, self.token, secure=secure, httponly=True, samesite="strict")
         return response

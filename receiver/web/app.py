@@ -93,7 +93,16 @@ def create_app(
         senders: how they reach this receiver; None in a replay.
     """
     # FastAPI's own pages of documentation load scripts from elsewhere; /docs is one of the page's files.
-    app = FastAPI(title="Bodywire", version=package_version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
+    # Addresses are relative: a proxy may have put all into a folder, which redirects of Starlette would leave.
+    app = FastAPI(
+        title="Bodywire",
+        version=package_version(),
+        description=DESCRIPTION,
+        servers=[{"url": "./"}],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.site = site
     add_problem_handlers(app)
     for router in (

@@ -145,6 +145,37 @@ def test_documentation_of_the_interface_is_served_from_here(page: Page, server: 
     assert all(url.startswith((server.address, "data:")) for url in requests), requests
 
 
+def test_page_behind_a_proxy_that_strips_a_path(page: Page, server: PageServer, picture: bytes) -> None:
+    server.prefix = "/people"  # the fixture fails if anything was asked for outside
+    page.goto(f"{server.address}/people/")
+    page.wait_for_selector(".viewport[data-frame]")
+    page.get_by_role("button", name="Use this camera").click()
+    while not server.camera_pictures:
+        page.wait_for_timeout(50)
+    page.get_by_role("link", name="Sessions").click()
+    page.wait_for_function("() => document.querySelector('.thumbnail img')?.naturalWidth === 320")
+    page.get_by_role("link", name="Account").click()
+    page.get_by_label("Name", exact=True).fill("ada")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
+    page.get_by_role("link", name="Models").click()
+    page.set_input_files("#picture", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture})
+    page.wait_for_selector(".model[data-people='1'] .keypoints")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="OBJ of person 1").click()
+    assert download.value.path().stat().st_size > 1000
+    page.get_by_role("button", name="Back to all models").click()
+    page.wait_for_function("() => document.querySelector('.gallery img')?.naturalWidth > 0")
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("link", name="programming interface").click()
+    page.locator(".opblock", has_text="/api/status").locator("button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    with page.expect_response(f"{server.address}/people/api/status") as answer:
+        page.get_by_role("button", name="Execute").click()
+    assert answer.value.ok
+
+
 def test_policy_forbids_a_script_in_the_page(live: Page, complaints: Complaints) -> None:
     complaints.ignored += ["Content Security Policy"]
     live.evaluate("""() => {

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.blobs import PREVIEW, Blob
 from common.frames import PersonLabels
@@ -76,7 +77,7 @@ class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
     People have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
-    with a person at each place of `crowd`.
+    with a person at each place of `crowd`. What is below `prefix` is answered, as behind a proxy that strips it.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
@@ -101,6 +102,7 @@ class PageServer:
         self.texture: MeshTexture | None = None
         self._corners: TextureCorners | None = None
         self.needs_account = False
+        self.prefix = ""
         self.camera_pictures: list[bytes] = []
         self.camera_refusal = ""
         self.picture_error: Exception | None = None
@@ -183,7 +185,7 @@ class PageServer:
                 )
             )
             app = create_app(site, watchers=4, cameras=_Cameras(self), senders=SENDER_HINT)
-            server.start(Guard(app, loopback=True, encrypted=False, metrics=self._metrics))
+            server.start(self._stripping(Guard(app, loopback=True, encrypted=False, metrics=self._metrics)))
             working = [asyncio.create_task(self._play())]
             working.append(asyncio.create_task(look_after_accounts(site)))
             started.set()
@@ -192,6 +194,13 @@ class PageServer:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
             await server.stop()
+
+    def _stripping(self, app: ASGIApp) -> ASGIApp:
+        async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope["path"].removeprefix(self.prefix) if scope["path"].startswith(self.prefix) else "/outside"
+            await app({**scope, "path": path, "raw_path": path.encode()}, receive, send)
+
+        return proxy
 
     async def _play(self) -> None:
         while not self.hub.watchers:

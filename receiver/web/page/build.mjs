@@ -37,10 +37,10 @@ async function bundle(entryPoints, folder, options) {
   return Object.fromEntries(Object.entries(metafile.outputs).map(([path, made]) => [basename(path), made]));
 }
 
-/** The address of what was made of a source. */
+/** The address of what was made of a source, for pages of the root: a proxy may have put them elsewhere. */
 function address(outputs, entryPoint, folder = "") {
   const [name] = Object.entries(outputs).find(([, made]) => made.entryPoint === entryPoint);
-  return `/static/${folder}${name}`;
+  return `static/${folder}${name}`;
 }
 
 /** Addresses of the scripts that a source needs before it runs. */
@@ -50,7 +50,7 @@ function imported(outputs, entryPoint) {
     const statically = outputs[name].imports.filter(({ kind }) => kind === "import-statement");
     for (const { path } of statically) needed.add(basename(path));
   }
-  return [...needed].map((name) => `/static/${name}`);
+  return [...needed].map((name) => `static/${name}`);
 }
 
 /** Copies a file under a name with the hash of its content. */
@@ -62,7 +62,7 @@ async function copyHashed(path, folder) {
   const [, stem, ending] = /^(.*)(\.[^.]+)$/.exec(basename(path));
   const name = `${stem}-${hash}${ending}`;
   await copyFile(path, join(output, folder, name));
-  return `/static/${folder}${name}`;
+  return `static/${folder}${name}`;
 }
 
 async function page(template, name, values) {

@@ -34,6 +34,7 @@ async def test_loopback_page_is_for_who_has_its_address(tmp_path: Path) -> None:
         async with httpx.AsyncClient(base_url=page.url, follow_redirects=True) as browser:
             opened = await browser.get(f"/?token={TOKEN}")
             assert opened.status_code == 200 and "token" not in str(opened.url)
+            assert opened.history[0].headers["location"] == ".", "a proxy may have put the page into a folder"
             assert (await browser.get("/api/sessions")).status_code == 200
             cookie = f"bodywire_page_{port}={browser.cookies[f'bodywire_page_{port}']}"
         async with page.watch(additional_headers={"cookie": cookie}) as watching:

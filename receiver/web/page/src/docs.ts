@@ -3,7 +3,7 @@
 declare const SwaggerUIBundle: (options: Record<string, unknown>) => void;
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   // Its badge asks a service on the internet.

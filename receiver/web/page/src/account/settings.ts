@@ -80,7 +80,7 @@ export class AccountSettings {
         "Programs send a token instead of a password: ",
         h("code", {}, "Authorization: Bearer TOKEN"),
         ". The ",
-        h("a", { href: "/docs" }, "programming interface"),
+        h("a", { href: "docs" }, "programming interface"),
         " lists what they may ask.",
       ),
       this.#fresh,

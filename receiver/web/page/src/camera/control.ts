@@ -1,7 +1,7 @@
 /** Makes the camera of this browser the camera of a sender. */
 
 import type { App } from "../shell/app.ts";
-import { sentence } from "../shell/api.ts";
+import { sentence, socketAddress } from "../shell/api.ts";
 import { button, fill, h } from "../shell/dom.ts";
 import { Backoff } from "../live/backoff.ts";
 
@@ -64,8 +64,7 @@ export class CameraControl {
   }
 
   #connect(): void {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/camera`);
+    const socket = new WebSocket(socketAddress("/camera"));
     this.#socket = socket;
     this.#sent = this.#acknowledged = 0;
     socket.onmessage = (event) => {

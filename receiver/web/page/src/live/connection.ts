@@ -10,6 +10,7 @@ import type {
   TextureCoordinates,
   Topology,
 } from "../protocol/messages.ts";
+import { socketAddress } from "../shell/api.ts";
 import { Backoff } from "./backoff.ts";
 
 export type ConnectionState =
@@ -51,8 +52,7 @@ export class LiveConnection {
     clearTimeout(this.#timer);
     if (this.#socket) return;
     this.#listener.state({ name: "connecting" });
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/live`);
+    const socket = new WebSocket(socketAddress("/live"));
     [this.#socket, this.#chosen] = [socket, false];
     socket.binaryType = "arraybuffer";
     socket.onmessage = (event) => {

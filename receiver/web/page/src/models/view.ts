@@ -1,7 +1,7 @@
 /** The models view: upload pictures, and the models that came of them. */
 
 import type { App } from "../shell/app.ts";
-import { explain } from "../shell/api.ts";
+import { address, explain } from "../shell/api.ts";
 import { button, fill, h, icon, setText } from "../shell/dom.ts";
 import { day, people } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
@@ -122,7 +122,7 @@ function card({ id, name, people: count, created_at: created }: ModelSummary): H
     h(
       "a",
       { href: `#models/${id}` },
-      h("img", { src: `/models/${id}/picture.jpg`, alt: "", loading: "lazy" }),
+      h("img", { src: address(`/models/${id}/picture.jpg`), alt: "", loading: "lazy" }),
       h("span", { class: "card-name" }, name || "Model"),
       h("span", { class: "soft small" }, `${people(count)} · ${day(created)}`),
     ),

@@ -2,7 +2,7 @@
 
 import type { App } from "../shell/app.ts";
 import { confirmDialog } from "../shell/shortcuts.ts";
-import { explain } from "../shell/api.ts";
+import { address, explain } from "../shell/api.ts";
 import { button, fill, h, iconButton } from "../shell/dom.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { quickLook } from "../scene/room.ts";
@@ -113,7 +113,7 @@ export class ModelViewer {
 
   #picture(): HTMLElement {
     const picture = h("img", {
-      src: `/models/${this.#model.id}/picture.jpg`,
+      src: address(`/models/${this.#model.id}/picture.jpg`),
       alt: "The picture that the model was made from",
     });
     const figure = h("figure", { class: "source" }, picture);
@@ -147,7 +147,7 @@ export class ModelViewer {
             h("span", { class: "grow" }, whose + BODY),
             download(person.body, "GLB", `${BODY} of person ${number + 1}`),
             person.usdz !== null && download(person.usdz, "USDZ", `USDZ of person ${number + 1}`),
-            person.usdz !== null && quickLook(person.usdz, `See person ${number + 1} in your room`),
+            person.usdz !== null && quickLook(address(person.usdz), `See person ${number + 1} in your room`),
           ),
       ];
     };
@@ -167,6 +167,6 @@ export class ModelViewer {
 }
 
 /** A link to a file of a person. */
-function download(href: string, name: string, label: string): HTMLElement {
-  return h("a", { class: "button compact", href, download: "", "aria-label": label }, name);
+function download(path: string, name: string, label: string): HTMLElement {
+  return h("a", { class: "button compact", href: address(path), download: "", "aria-label": label }, name);
 }

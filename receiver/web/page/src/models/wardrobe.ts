@@ -1,6 +1,6 @@
 /** Changes what a person of a model wears, its colours and its build, in the words of `receiver export`. */
 
-import { explain } from "../shell/api.ts";
+import { address, explain } from "../shell/api.ts";
 import { button, fill, h } from "../shell/dom.ts";
 import type { ModelPerson, WearRule } from "./types.ts";
 
@@ -112,7 +112,7 @@ export class Wardrobe {
     const changed = this.path !== this.#person.body;
     this.#reset.disabled = !changed;
     this.#download.hidden = !changed;
-    this.#download.href = this.path;
+    this.#download.href = address(this.path);
     if (!this.#busy) void this.#ask();
   }
 

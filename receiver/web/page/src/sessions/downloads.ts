@@ -1,7 +1,7 @@
 /** Downloads of a session: the receiver makes the file, which takes a while. */
 
 import type { App } from "../shell/app.ts";
-import { explain } from "../shell/api.ts";
+import { address, explain } from "../shell/api.ts";
 import { button, h } from "../shell/dom.ts";
 import { closing, openDialog } from "../shell/shortcuts.ts";
 import { fileSize } from "../live/units.ts";
@@ -23,17 +23,17 @@ export function showDownloads(app: App, session: Session): void {
     return h("li", { class: "row" }, choose, h("span", { class: "soft small" }, meaning + size));
   };
   const load = async (kind: string, chosen: HTMLButtonElement) => {
-    const href = `${sessionPath(session.number)}/download/${kind}`;
+    const path = `${sessionPath(session.number)}/download/${kind}`;
     if (kind === "zip") {
       // May be larger than the memory: the browser writes it as it comes.
-      save(href, "");
+      save(address(path), "");
       return;
     }
     chosen.disabled = true;
     message.textContent = "";
     state.textContent = `Making ${kind.toUpperCase()}, this takes up to a minute…`;
     try {
-      const answer = await app.api.request("GET", href);
+      const answer = await app.api.request("GET", path);
       const [, name = ""] = /filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("Content-Disposition") ?? "") ?? [];
       const url = URL.createObjectURL(await answer.blob());
       save(url, decodeURIComponent(name));

@@ -1,6 +1,6 @@
 /** The sessions view: what was recorded, to play, name, download and delete. */
 
-import { explain } from "../shell/api.ts";
+import { address, explain } from "../shell/api.ts";
 import { button, fill, h, icon, iconButton } from "../shell/dom.ts";
 import { DetailView, type Detail } from "../shell/detail-view.ts";
 import { confirmDialog, promptDialog } from "../shell/shortcuts.ts";
@@ -61,7 +61,7 @@ export class SessionsView extends DetailView {
   #card(session: Session): HTMLElement {
     const name = sessionName(session);
     const path = sessionPath(session.number);
-    const picture = h("img", { src: `${path}/thumbnail`, alt: "", loading: "lazy", width: 320, height: 240 });
+    const picture = h("img", { src: address(`${path}/thumbnail`), alt: "", loading: "lazy", width: 320, height: 240 });
     picture.addEventListener("error", () => picture.replaceWith(h("span", { class: "nobody soft" }, "Nobody seen")));
     const changes = session.may_change
       ? [

@@ -12,6 +12,16 @@ export class RequestError extends Error {
   }
 }
 
+/** The address of a path of the receiver, relative to the page: a proxy may have put both into a folder. */
+export function address(path: string): string {
+  return `.${path}`;
+}
+
+/** The address of a WebSocket of the receiver. */
+export function socketAddress(path: string): URL {
+  return new URL(address(path), location.href.replace(/^http/, "ws"));
+}
+
 const UNREACHABLE = "The receiver does not answer. Check that it is running and that this device is on its network.";
 
 export class Api {
@@ -53,7 +63,7 @@ export class Api {
   ): Promise<void> {
     // `fetch` does not tell how much has left.
     const request = new XMLHttpRequest();
-    request.open("POST", path);
+    request.open("POST", address(path));
     request.setRequestHeader("Accept", "application/x-ndjson");
     request.upload.onprogress = ({ loaded, total }) => onSent(loaded / Math.max(total, 1));
     request.onprogress = () => request.status === 200 && onText(request.responseText);
@@ -71,7 +81,7 @@ export class Api {
 
   /** @throws RequestError with a sentence for the user; a request that was aborted throws the signal's reason. */
   async request(method: string, path: string, init: RequestInit = {}): Promise<Response> {
-    const ask = () => fetch(path, { ...init, method, credentials: "same-origin" });
+    const ask = () => fetch(address(path), { ...init, method, credentials: "same-origin" });
     let response: Response;
     try {
       // A device that changes its network breaks what it is loading; reading twice does no harm.
