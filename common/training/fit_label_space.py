@@ -1,19 +1,17 @@
 """Fits the label space: the linear transforms between body parameters and label groups.
 
 They are principal axes over sampled training poses (`common.synthetic.motion.poses`), in a metric that weighs a radian
-of a joint by the root mean square distance that it moves the skin.  With --shards, `appearance` is fitted to the
-colours of rendered people; otherwise it is copied from the package's label space.
+of a joint by the root mean square distance that it moves the skin.  `appearance`, which was fitted to the colours of
+rendered people, is copied from the package's label space.
 
 A new label space invalidates every network that reads or writes labels.
 
 Examples:
   python -m common.training.fit_label_space --out /tmp/label_space.safetensors
-  python -m common.training.fit_label_space --shards everyday
 """
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -76,29 +74,16 @@ def fit_poses(body: BodyModel) -> dict[str, Tensor]:
     return tensors
 
 
-def sample_colours(folders: list[Path]) -> Tensor:
-    """(N, R·3) true region colours of rendered people."""
-    return torch.from_numpy(np.concatenate([np.load(folder / "colours.npy") for folder in folders])).flatten(1)
-
-
 def _named(group: str, parts: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
     return {f"{group}.{part}": tensor for part, tensor in zip(("mean", "analysis", "synthesis"), parts, strict=True)}
 
 
 def main() -> None:
     parser = parser_of("python -m common.training.fit_label_space", __doc__)
-    parser.add_argument("--shards", type=Path, help="folder of rendered shards to fit `appearance` to")
     parser.add_argument("--out", type=Path, default=LABEL_SPACE_FILE, help="file to write (default: the package's)")
     arguments = parser.parse_args()
     tensors = fit_poses(BodyModel.load())
-    if arguments.shards:
-        colours = sample_colours(sorted(arguments.shards.glob("train-*")))
-        parts = principal_axes(colours, torch.ones(colours.shape[1]), GROUP_BY_NAME["appearance"].size)
-        tensors |= _named("appearance", parts)
-    else:
-        tensors |= {
-            name: tensor for name, tensor in load_file(LABEL_SPACE_FILE).items() if name.startswith("appearance.")
-        }
+    tensors |= {name: tensor for name, tensor in load_file(LABEL_SPACE_FILE).items() if name.startswith("appearance.")}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, arguments.out)
 
 

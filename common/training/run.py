@@ -1,14 +1,12 @@
-"""Runs a training: device, workers, clock over resumed runs, learning rate, averaged weights, checkpoints, curve.
+"""Runs a training: device, workers, clock over resumed runs, learning rate, averaged weights, checkpoints.
 
     OUT/<name>.pt     checkpoint, every two minutes, at the end and on SIGTERM
-    OUT/curve.csv     a line of validation scores for each evaluation
     OUT/scores.json   scores of the trained network, with length and facts
 
 A log line has the samples a second, and what the time went to: waiting for data, steps, evaluation.
 """
 
 import argparse
-import csv
 import json
 import math
 import signal
@@ -93,7 +91,7 @@ class Run(Generic[Network, Batch]):
     ) -> None:
         self.recipe, self.network = recipe, network.to(recipe.device).train()
         self.progress = Progress()
-        self._checkpoint, self._curve = checkpoint, checkpoint.with_name("curve.csv")
+        self._checkpoint = checkpoint
         self._workers = recipe.workers
         self._optimisers = recipe.optimisers(network)
         self._average = AveragedNetwork(network, recipe.defaults.average_decay)
@@ -142,9 +140,6 @@ class Run(Generic[Network, Batch]):
         torch.manual_seed(seed)
         size = sum(weight.numel() for weight in self.network.parameters())
         self.print(f"{size / 1e6:.2f} M parameters on {recipe.device} {json.dumps(recipe.facts)}")
-        if self._workers.first and not self.progress.steps:
-            with _written(self._curve):
-                self._curve.unlink(missing_ok=True)
         network = self.network
         if options.compile:
             # Once for each size of its inputs: a network for all sizes is slower.
@@ -245,15 +240,6 @@ class Run(Generic[Network, Batch]):
             self._evaluated = self.progress
             scores = self.scores(self.recipe.evaluate)
             self.print(f"step {steps} validation " + " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-            self._append_to_curve(scores)
-
-    def _append_to_curve(self, scores: Mapping[str, float]) -> None:
-        row = {"steps": self.progress.steps, "minutes": round(self.progress.minutes, 3), **scores}
-        with _written(self._curve), self._curve.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
 
     def _save(self) -> None:
         states = {name: part.state_dict() for name, part in self._parts.items()}
@@ -320,16 +306,9 @@ def on_device(batch: Any, device: torch.device) -> Any:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Writes a JSON file atomically. Raises OutputError if the file cannot be written."""
-    with _written(path):
-        atomic_write(path, (json.dumps(document, indent=2) + "\n").encode())
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """The folder of a file is there while it is written. Raises OutputError if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        atomic_write(path, (json.dumps(document, indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

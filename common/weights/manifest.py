@@ -10,12 +10,10 @@ Large matrices are stored in 8 bits (`common.weights.quantisation`), which the c
 Sender and receiver must have the same `shared` weights: the handshake compares `model_hash`.
 """
 
-import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -151,13 +149,12 @@ def check_files(directory: Path = WEIGHTS_DIRECTORY) -> None:
 def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -> None:
     """Writes a file of weights and its entry, each atomically; an existing entry of this name is replaced."""
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory):
-        entries = read_manifest(directory) if (directory / _MANIFEST).exists() else {}
-        entries[name] = entry
-        document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
-        atomic_write(directory / entry.file, content)
-        text = _RANGE.sub(r"[\1, \2]", json.dumps(document, indent=1))
-        atomic_write(directory / _MANIFEST, f"{text}\n".encode())
+    entries = read_manifest(directory) if (directory / _MANIFEST).exists() else {}
+    entries[name] = entry
+    document = {"format": FORMAT, "entries": {key: asdict(entries[key]) for key in sorted(entries)}}
+    atomic_write(directory / entry.file, content)
+    text = _RANGE.sub(r"[\1, \2]", json.dumps(document, indent=1))
+    atomic_write(directory / _MANIFEST, f"{text}\n".encode())
 
 
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
@@ -186,11 +183,3 @@ def _check_entry(entry: WeightsEntry) -> None:
             raise TypeError(f"{name} is not a {kind.__name__}")
     if Path(entry.file).name != entry.file:
         raise ValueError(f"{entry.file} is not in the folder")
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Serialises trainings that update the same manifest."""
-    with open(directory / ".lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
