@@ -30,14 +30,6 @@ class DropReason(StrEnum):
     LATE = "late"  # of a live session, decoded but not reconstructed because it had waited too long
 
 
-class PictureFate(StrEnum):
-    """What became of an uploaded picture."""
-
-    RECONSTRUCTED = "reconstructed"  # with or without people
-    REFUSED = "refused"  # no readable picture
-    UNAVAILABLE = "unavailable"  # too many at a time, too slow, or its sender process has ended
-
-
 _FATES = ("received", "published", *DropReason)
 
 
@@ -52,8 +44,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         self._refused = self._counter("refused", "Refused streams by reason", "reason", Refusal)
         self._peers = self._gauge("peers", "Sessions that have begun and not ended")
         self._streams = self._gauge("streams", "Sessions whose sender is connected")
-        self._pictures = self._counter("pictures", "Uploaded pictures by fate", "fate", PictureFate)
-        self._picture = self._histogram("picture_seconds", "From an uploaded picture to its meshes", AGE_BUCKETS_S)
         self._process_ends = self._counter("sender_process_ends", "Sender processes that ended by themselves")
 
     def _define_frames(self) -> None:
@@ -151,12 +141,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
     def stream_refused(self, reason: str) -> None:
         """A stream was refused (`receiver.link.refusals.Refusal`)."""
         self._refused.labels(reason).inc()
-
-    def picture_answered(self, fate: PictureFate, spent_s: float) -> None:
-        """An uploaded picture was answered; the time of those that were reconstructed is observed."""
-        self._pictures.labels(fate.value).inc()
-        if fate is PictureFate.RECONSTRUCTED:
-            self._picture.observe(spent_s)
 
     def sender_process_ended(self) -> None:
         """A sender process of the receiver has ended by itself."""

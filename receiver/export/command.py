@@ -11,7 +11,6 @@ from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.wear_kinds import VALUES
 from receiver.mesh.formats import FORMATS
-from receiver.publish.session_deletion import kept_from_deletion
 
 _EPILOG = """\
 examples:
@@ -39,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
         from receiver.export.session_export import export_session
 
-        with kept_from_deletion(options.out, options.session):
-            for line in export_session(options):
-                print(line)
+        for line in export_session(options):
+            print(line)
 
     return exit_code_of("receiver export", work)
 

@@ -20,9 +20,7 @@ class PublishConfig:
     body: bool = option(True, help="write the skinned body beside the surface")
     share_output: bool = option(False, help="let other users of this machine read the output")
     share_sessions: bool = option(False, help="share sessions with receivers whose --out lies beside this one's")
-    keep_days: float | None = option(
-        None, help="delete sessions so many days after their end (default: keep them); never one that is live or read"
-    )
+    keep_days: float | None = option(None, help="delete sessions so many days after their end (default: keep them)")
     keep_gb: float | None = option(
         None,
         help="delete ended sessions, oldest first, while all together have more gigabytes (default: keep them)",

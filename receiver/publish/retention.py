@@ -20,7 +20,7 @@ _DAY_S = 86_400.0
 
 def expired(
     sessions: Iterable[SessionState],
-    used: Collection[int],
+    live: Collection[int],
     config: PublishConfig,
     now: float,
     pictures: Mapping[int, int] = MappingProxyType({}),
@@ -28,7 +28,7 @@ def expired(
     """The sessions to delete, the one that ended first first.
 
     Args:
-        used: numbers of those that are live or read; they count, and stay.
+        live: numbers of those that are; they count, and stay.
         now: seconds since the epoch, on the clock of `SessionStatistics.ended_at`.
         pictures: bytes of the pictures of sessions, by number.
     """
@@ -40,7 +40,7 @@ def expired(
     for state in oldest_first:
         age_s = now - state.statistics.ended_at
         old = config.keep_days is not None and age_s > _DAY_S * config.keep_days
-        if state.number in used or not (old or excess > 0):
+        if state.number in live or not (old or excess > 0):
             continue
         found.append(state)
         excess -= _bytes(state, pictures)
@@ -62,7 +62,7 @@ async def keep_within_limits(directory: SessionDirectory, clock: Clock = SYSTEM_
 def delete_expired(directory: SessionDirectory, now: float) -> None:
     """Deletes what has expired, with a line in the log."""
     pictures = picture_bytes(directory.config.out)
-    found = expired(directory.sessions(), directory.usage.used(), directory.config, now, pictures)
+    found = expired(directory.sessions(), directory.usage.live(), directory.config, now, pictures)
     if not found:
         return
     numbers = [state.number for state in found]

@@ -11,13 +11,11 @@
 Whoever opens the directory after a kill does all that again for the deletions that `sessions.jsonl` has.
 """
 
-import fcntl
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import BodywireError
@@ -32,13 +30,8 @@ FOLDERS = ("meshes", _PICTURES)
 """Of the output directory, with files of sessions."""
 
 
-EXPORT_WAIT_S = 15.0
-"""How long a deletion waits for the exports that are running: one that begins meanwhile comes after it."""
-_EXPORT_POLL_S = 0.05
-
-
 class SessionInUse(BodywireError):
-    """A session is live, or an export reads it: it cannot be deleted now."""
+    """A session is live: it cannot be deleted now."""
 
 
 def session_of_line(line: bytes) -> int | None:
@@ -87,37 +80,3 @@ def remove_files(out: Path, numbers: Collection[int]) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
-
-
-@contextmanager
-def kept_from_deletion(*directories: Path) -> Iterator[None]:
-    """While the block runs, no receiver deletes a session from these directories, as far as they are of receivers."""
-    with ExitStack() as held:
-        for directory in directories:
-            with suppress(OSError):
-                _lock(directory, fcntl.LOCK_SH, held)
-        yield
-
-
-@contextmanager
-def nobody_exports(out: Path) -> Iterator[None]:
-    """A block in which no export reads a directory. Raises SessionInUse if one goes on reading."""
-    until_s = time.monotonic() + EXPORT_WAIT_S
-    with ExitStack() as held:
-        while True:
-            try:
-                _lock(out, fcntl.LOCK_EX | fcntl.LOCK_NB, held)
-                break
-            except BlockingIOError as error:
-                # Exports that follow one another leave a gap that a single attempt would miss.
-                if time.monotonic() >= until_s:
-                    raise SessionInUse("an export reads the sessions: try again when it has ended") from error
-            held.close()
-            time.sleep(_EXPORT_POLL_S)
-        yield
-
-
-def _lock(directory: Path, how: int, held: ExitStack) -> None:
-    folder = os.open(directory / "meshes", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    held.callback(os.close, folder)
-    fcntl.flock(folder, how)

@@ -34,7 +34,7 @@ from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord, encode_line, mesh_path
 from receiver.publish.line_file import LineFile, check_place
 from receiver.publish.output_files import opened_folder, output_errors, publish_file
-from receiver.publish.session_deletion import SessionInUse, nobody_exports, remove_files, session_of_line
+from receiver.publish.session_deletion import SessionInUse, remove_files, session_of_line
 from receiver.publish.session_records import (
     SessionState,
     encode_deletion,
@@ -150,17 +150,16 @@ class SessionDirectory:
     def delete(self, numbers: Collection[int]) -> None:
         """Deletes sessions with all their files; numbers that are not there are left out. May take seconds.
 
-        Whoever downloads one gets no more of it: a slow download must not keep what somebody wants to be gone.
+        Whoever downloads or exports one gets no more of it: a slow reader must not keep what somebody wants to be gone.
 
         Raises:
-            SessionInUse: one is live, or an export reads the directory, and none was deleted.
+            SessionInUse: one is live, and none was deleted.
             OutputError: not all could be deleted; what is left is deleted when the directory is opened again.
         """
-        with self._deleting, output_errors(self.config.out), nobody_exports(self.config.out):
+        with self._deleting, output_errors(self.config.out):
             with self._lock:
-                for number in numbers:
-                    if self.usage.is_live(number):
-                        raise SessionInUse(f"session {number} is live: stop its sender, and try again")
+                for number in self.usage.live().intersection(numbers):
+                    raise SessionInUse(f"session {number} is live: stop its sender, and try again")
                 present = [number for number in numbers if number in self._sessions]
                 for number in present:
                     self._records.append(encode_deletion(number), synced=True)

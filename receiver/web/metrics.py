@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-PICTURE_STAGES = ("queue", "perception", "link", "reconstruction")
+PICTURE_STAGES = ("queue", "perception", "reconstruction")
 """What an uploaded picture passes through, in this order, before its files are written."""
 FILES = "files"
 UPLOAD_STAGES = (*PICTURE_STAGES, FILES)

@@ -23,7 +23,7 @@ from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
-from receiver.metrics import PictureFate, ReceiverMetrics
+from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
@@ -161,19 +161,6 @@ class ChildPictures:
         Raises:
             Refused: 422 it is no readable picture, 503 the sender process has ended or is overloaded.
         """
-        began_s, fate = time.monotonic(), PictureFate.UNAVAILABLE
-        try:
-            reconstructed = await self._within_limit(picture, on_stage)
-            fate = PictureFate.RECONSTRUCTED
-        except Refused as error:
-            if error.status == 422:
-                fate = PictureFate.REFUSED
-            raise
-        finally:
-            self._metrics.picture_answered(fate, time.monotonic() - began_s)
-        return reconstructed
-
-    async def _within_limit(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         arrived = self._results.arrived
         try:
             async with asyncio.timeout(_PICTURE_S):
@@ -181,9 +168,10 @@ class ChildPictures:
         except ChildEnded as error:
             raise _unavailable("the process for pictures has ended: try again") from error
         except TimeoutError as error:
-            if self._child is not None and self._results.arrived == arrived:
+            if self._child is not None and self._child.was_ready and self._results.arrived == arrived:
                 logger.error("the sender process for pictures does not answer")
                 self._child.kill()
+                await self._child.ended()
             raise _unavailable(f"the picture was not finished within {_PICTURE_S:g} s: try again later") from error
 
     async def close(self) -> None:
@@ -195,22 +183,20 @@ class ChildPictures:
         self._fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
-        """Sends a picture to the sender process, and waits for its people.
-
-        A picture that a process did not accept before it ended goes to the next one, once.
-
-        Raises:
-            ChildEnded: the process has ended.
-            PictureRefused: it is no readable picture.
-        """
+        """Sends a picture to the sender process, and waits for its people. Raises ChildEnded or Refused."""
         began_s = time.monotonic()
         on_stage("queue")
         async with self._in_sender:
-            accepted, expected = await self._accepted(picture)
-            on_stage("perception")
-            payload_bytes = await expected.arrived
+            child = await self._started()
+            try:
+                accepted, expected = await self._accepted(child, picture)
+                on_stage("perception")
+                payload_bytes = await expected.arrived
+            except ChildEnded:
+                child.kill()
+                await child.ended()
+                raise
         until_labels_ms = 1e3 * (time.monotonic() - began_s)
-        on_stage("link")
         on_stage("reconstruction")
         published = await expected.published
         return ReconstructedPicture(
@@ -223,25 +209,15 @@ class ChildPictures:
             {each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in published.people},
         )
 
-    async def _accepted(self, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:
-        for last in (False, True):
-            child = await self._started()
-            await child.ready()
-            name = f"picture {next(self._numbers)}"
-            expected = self._results.expect(name)
-            try:
-                with closing(await PictureSocket.connect(child.socket_path)) as connection:
-                    answer = await connection.send(wire.PictureHeader(name), picture)
-            except ChildEnded:
-                if last:
-                    raise
-                child.kill()
-                await child.ended()
-                continue
-            if isinstance(answer, wire.PictureRefused):
-                raise Refused(422, answer.reason)
-            return answer, expected
-        raise AssertionError("the second attempt returns or raises")
+    async def _accepted(self, child: SenderChild, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:
+        await child.ready()
+        name = f"picture {next(self._numbers)}"
+        expected = self._results.expect(name)
+        with closing(await PictureSocket.connect(child.socket_path)) as connection:
+            answer = await connection.send(wire.PictureHeader(name), picture)
+        if isinstance(answer, wire.PictureRefused):
+            raise Refused(422, answer.reason)
+        return answer, expected
 
     async def _started(self) -> SenderChild:
         async with self._starting:

@@ -116,7 +116,6 @@ async def show_session(request: Request, manager: Watching, state: Found) -> Ses
 async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> FramesShown:
     """Frames of a session, in the order in which they were published."""
     library = site_of(request).library
-    library.usage.touched(state.number)
     found = await anyio.to_thread.run_sync(library.frames.page, state.number, after, limit)
     return FramesShown(frames=found)
 
@@ -132,7 +131,6 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
 async def get_session_mesh(name: MeshName, request: Request, state: Found) -> FileResponse:
     """A mesh file of a session."""
     library = site_of(request).library
-    library.usage.touched(state.number)
     path = library.out / "meshes" / name
     its_own = session_of_file(name) == state.number and MESH_NAME.fullmatch(name)
     if not its_own or not await anyio.to_thread.run_sync(path.is_file):
@@ -150,7 +148,7 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
 
     stem = file_stem(state.number, state.name, state.statistics.source)
     if kind == "zip":
-        content = zipped(library.out, state.number, stem, library.usage, exists)
+        content = zipped(library.out, state.number, stem, exists)
     else:
         file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
         content, ending = chunks(file), "zip" if made == "zip" else kind

@@ -16,7 +16,6 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
-from receiver.publish.session_usage import SessionUsage
 from receiver.web.places import Places
 
 _EXPORT_TIMEOUT_S = 600.0
@@ -109,7 +108,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def zipped(out: Path, number: int, folder: str, usage: SessionUsage, exists: Callable[[], bool]) -> Iterator[bytes]:
+def zipped(out: Path, number: int, folder: str, exists: Callable[[], bool]) -> Iterator[bytes]:
     """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`.
 
     Args:
@@ -117,17 +116,16 @@ def zipped(out: Path, number: int, folder: str, usage: SessionUsage, exists: Cal
     """
     # What is there is packed already.
     archive, paths = ZipStream(), list(session_files(out, number))
-    with usage.reading(number):
-        archive.add(_lines(out, number), f"{folder}/frames.jsonl")
+    archive.add(_lines(out, number), f"{folder}/frames.jsonl")
+    yield from archive.all_files()
+    for path in paths:
+        if not exists():
+            archive.add("The session was deleted while it was downloaded.\n", f"{folder}/DELETED.txt")
+            break
+        with suppress(FileNotFoundError):
+            archive.add((out / path).read_bytes(), f"{folder}/{path}")
         yield from archive.all_files()
-        for path in paths:
-            if not exists():
-                archive.add("The session was deleted while it was downloaded.\n", f"{folder}/DELETED.txt")
-                break
-            with suppress(FileNotFoundError):
-                archive.add((out / path).read_bytes(), f"{folder}/{path}")
-            yield from archive.all_files()
-        yield from archive.finalize()
+    yield from archive.finalize()
 
 
 def _lines(out: Path, number: int) -> Iterator[bytes]:

@@ -27,7 +27,6 @@ _THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
-_DISCARD_TRIES, _DISCARD_EVERY_S = 30, 1.0
 
 
 class Library:
@@ -92,14 +91,10 @@ class Library:
         if found is None:
             return
         self.usage.settled(found.number)
-        for tries_left in reversed(range(_DISCARD_TRIES)):
-            try:
-                await self.delete([found])
-                return
-            except (SessionInUse, OutputError) as error:  # an export of another session reads the directory
-                if not tries_left:
-                    logger.warning("session %d of a clip that failed is left: %s", found.number, error)
-            await asyncio.sleep(_DISCARD_EVERY_S)
+        try:
+            await self.delete([found])
+        except (SessionInUse, OutputError) as error:
+            logger.warning("session %d of a clip that failed is left: %s", found.number, error)
 
     async def thumbnail(self, state: SessionState) -> bytes | None:
         """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""

@@ -104,7 +104,7 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
 
 async def test_deleted_session_is_downloaded_no_further(site: Site) -> None:
     anna, library = await site.visitor("Anna"), site.service.library
-    reading = zipped(library.out, 2, "walk-2", library.usage, lambda: library.session(2) is not None)
+    reading = zipped(library.out, 2, "walk-2", lambda: library.session(2) is not None)
     first = b"".join(itertools.islice(reading, 9))
     assert (await anna.delete("/api/sessions/2")).status_code == 204
     with zipfile.ZipFile(io.BytesIO(first + b"".join(reading))) as archive:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from common.clock import Clock
 from common.errors import OutputError
 from receiver.publish.config import PublishConfig
 from receiver.publish.retention import delete_expired, expired
-from receiver.publish.session_deletion import SessionInUse, kept_from_deletion, session_of_file
+from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.publish.session_statistics import SessionStatistics
@@ -131,10 +130,7 @@ def test_deletion_that_was_cut_short_is_finished(
         assert b"bob" not in everything(directory.config.out)
 
 
-def test_session_that_is_live_or_exported_is_not_deleted(
-    directory: SessionDirectory, time: Time, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("receiver.publish.session_deletion.EXPORT_WAIT_S", 0.0)
+def test_session_that_is_live_is_not_deleted(directory: SessionDirectory, time: Time) -> None:
     live = directory.session("alice", OWNER)
     with pytest.raises(SessionInUse, match="session 1 is live"):
         directory.delete([1])
@@ -142,22 +138,7 @@ def test_session_that_is_live_or_exported_is_not_deleted(
     with pytest.raises(SessionInUse, match="live"):
         directory.delete([1])  # frames in work are still written
     time.now_s += 10
-    with kept_from_deletion(directory.config.out), pytest.raises(SessionInUse, match="export"):
-        directory.delete([1])
-    with directory.usage.reading(1):  # a slow download holds nothing up
-        directory.delete([1])
-    assert directory.sessions() == []
-
-
-def test_deletion_waits_for_the_export_that_runs(directory: SessionDirectory, time: Time) -> None:
-    publish(directory, "alice")
-    time.now_s += 10
-    with ThreadPoolExecutor() as threads:
-        with kept_from_deletion(directory.config.out):
-            deleting = threads.submit(directory.delete, [1])
-            with pytest.raises(TimeoutError):
-                deleting.result(0.1)
-        deleting.result(10)
+    directory.delete([1])
     assert directory.sessions() == []
 
 
@@ -185,7 +166,7 @@ def state(number: int, ended_at: float, gigabytes: float) -> SessionState:
 
 
 @pytest.mark.parametrize(
-    ("keep_days", "keep_gb", "used", "expected"),
+    ("keep_days", "keep_gb", "live", "expected"),
     [
         (None, None, set(), []),
         (1.5, None, set(), [3, 1]),
@@ -198,24 +179,20 @@ def state(number: int, ended_at: float, gigabytes: float) -> SessionState:
     ],
 )
 def test_old_sessions_expire(
-    keep_days: float | None, keep_gb: float | None, used: set[int], expected: list[int]
+    keep_days: float | None, keep_gb: float | None, live: set[int], expected: list[int]
 ) -> None:
     day = 86_400.0
     sessions = [state(1, 3 * day, 2), state(2, 4 * day, 3), state(3, 2 * day, 2)]
     config = PublishConfig(keep_days=keep_days, keep_gb=keep_gb)
-    assert [each.number for each in expired(sessions, used, config, 5 * day)] == expected
+    assert [each.number for each in expired(sessions, live, config, 5 * day)] == expected
 
 
-def test_expired_sessions_are_deleted_but_not_those_that_are_played(tmp_path: Path, time: Time) -> None:
+def test_expired_sessions_are_deleted(tmp_path: Path, time: Time) -> None:
     with SessionDirectory(PublishConfig(tmp_path, keep_days=1), time.clock()) as directory:
         for name in NAMES:
             publish(directory, name)
         time.now_s += 86_500
         directory.session("carol", OWNER)
-        directory.usage.touched(2)
-        delete_expired(directory, time.now_s)
-        assert [each.number for each in directory.sessions()] == [2, 3]
-        time.now_s += 700
         delete_expired(directory, time.now_s)
         assert [each.number for each in directory.sessions()] == [3]
 

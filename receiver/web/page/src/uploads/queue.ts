@@ -19,7 +19,6 @@ const STAGES = new Map([
   ["queue", "Waiting"],
   ["starting", "Starting the recogniser, a few seconds"],
   ["perception", "Finding people"],
-  ["link", "Sending labels"],
   ["reconstruction", "Building meshes"],
   ["clip", "Building meshes"],
   ["files", "Saving files"],
