@@ -18,8 +18,7 @@ from receiver.web.accounts.identity import accounts_of, identify
 from receiver.web.accounts.service import Identity
 from receiver.web.guards import is_encrypted
 from receiver.web.owners import account_key, is_clip, key_of_session
-from receiver.web.places import Visitor
-from receiver.web.rate_limits import address_key
+from receiver.web.places import NOBODY, Visitor
 from receiver.web.refused import Refused
 
 _RECHECK_EVERY_S = 10.0
@@ -40,8 +39,7 @@ class Access:
     async def visitor(self, connection: HTTPConnection) -> Visitor | None:
         """Who may watch or send a camera, for places that visitors share; None if they may not."""
         name = await self.watcher(connection)
-        address = address_key(connection.client and connection.client.host)
-        return None if name is None else (True, name) if name else (False, address)
+        return None if name is None else (True, name) if name else NOBODY
 
     async def watcher(self, connection: HTTPConnection) -> str | None:
         """Under which name a connection may watch; None if it may not."""

@@ -1,15 +1,15 @@
-"""Places that visitors share: who gets one, and who loses one when all are taken."""
+"""Places that visitors share."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from receiver.web.refused import Refused
 
 Visitor = tuple[bool, str]
-"""Who comes: whether with an account, and its name or otherwise the address."""
+"""Who comes: whether with an account, and its name."""
+NOBODY: Visitor = (False, "")
+"""Whoever needs no account: this machine's user."""
 
 
 class Places:
@@ -25,8 +25,8 @@ class Places:
 
     @contextmanager
     def take(self, who: Hashable) -> Iterator[None]:
-        """Takes a place for a block. Raises Refused (429) if there is none."""
-        total, own = self._taken.total(), self._taken[who]
+        """Takes a place for a block; `NOBODY` may take all. Raises Refused (429) if none is left."""
+        total, own = self._taken.total(), 0 if who == NOBODY else self._taken[who]
         if total >= self._most or own >= (self._each if 2 * total < self._most else 1):
             raise Refused(429, f"too many {self._what} at a time: wait until one has finished", 2.0)
         self._taken[who] += 1
@@ -34,33 +34,3 @@ class Places:
             yield
         finally:
             self._taken -= Counter([who])
-
-
-class Slot(Protocol):
-    """A place to watch, or of a browser's camera (`displaced`: set when it is wanted by another)."""
-
-    @property
-    def visitor(self) -> Visitor: ...
-
-    @property
-    def displaced(self) -> asyncio.Event: ...
-
-
-def make_room(slots: Iterable[Slot], visitor: Visitor, most: int) -> bool:
-    """Whether there is a slot for one more, perhaps taken from another visitor.
-
-    Whoever has an account takes it from whoever has none, and otherwise from whoever has two slots more.
-
-    Args:
-        slots: the oldest first.
-    """
-    taken = [slot for slot in slots if not slot.displaced.is_set()]
-    if len(taken) < most:
-        return True
-    count = Counter(slot.visitor for slot in taken)
-    youngest = max(reversed(taken), key=lambda slot: (not slot.visitor[0], count[slot.visitor]))
-    mine, theirs = (visitor[0], -count[visitor]), (youngest.visitor[0], 2 - count[youngest.visitor])
-    if mine < theirs:
-        return False
-    youngest.displaced.set()
-    return True

@@ -262,7 +262,7 @@ class _Camera(ChildCamera):
     """Takes every picture."""
 
     def __init__(self, server: PageServer) -> None:
-        self._server, self.displaced = server, asyncio.Event()
+        self._server = server
 
     async def push(self, jpeg: bytes) -> bool:
         self._server.camera_pictures.append(jpeg)

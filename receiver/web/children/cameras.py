@@ -17,7 +17,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.observer import ObservedSender
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.places import Visitor, make_room
+from receiver.web.places import NOBODY, Places, Visitor
 from receiver.web.rate_limits import RateLimits
 from receiver.web.refused import Refused
 
@@ -41,7 +41,6 @@ class ChildCamera:
         metrics: ReceiverMetrics,
         command: Sequence[str],
     ) -> None:
-        self.visitor, self.displaced = visitor, asyncio.Event()
         self._metrics = metrics
         self._child = SenderChild(
             link,
@@ -97,46 +96,36 @@ class ChildCameras:
     """The cameras of all browsers, `most` at a time; visitors share the places, and may start some a minute."""
 
     def __init__(self, link: LinkServer, most: int, metrics: ReceiverMetrics, command: Sequence[str] = SENDER) -> None:
-        self._link, self._most, self._metrics, self._command = link, most, metrics, command
-        self._starts = RateLimits(_STARTS, "cameras")
-        self._open: list[ChildCamera] = []
-        self._left = asyncio.Condition()
+        self._link, self._metrics, self._command = link, metrics, command
+        self._starts, self._places = RateLimits(_STARTS, "cameras"), Places(most, most, "cameras of browsers")
+        self._open: set[ChildCamera] = set()
         self._closed = False
 
     @asynccontextmanager
-    async def open(self, visitor: Visitor = (False, "")) -> AsyncIterator[ChildCamera]:
-        """A camera for a block, which has to end soon when it is displaced.
+    async def open(self, visitor: Visitor = NOBODY) -> AsyncIterator[ChildCamera]:
+        """A camera for a block.
 
         Raises:
             Refused: there are too many, or of this visitor, or the process cannot be started.
         """
-        self._admit(visitor)
-        camera = ChildCamera(self._link, visitor, self._metrics, self._command)
-        self._open.append(camera)
-        try:
+        self._starts.take(str(visitor))
+        with self._places.take(visitor):
+            if self._closed:
+                raise Refused(503, "the receiver is stopping: try again later")
+            camera = ChildCamera(self._link, visitor, self._metrics, self._command)
+            self._open.add(camera)
             try:
-                async with asyncio.timeout(_START_TIMEOUT_S):
-                    # The process of a camera that was displaced for this one still has the memory.
-                    async with self._left:
-                        await self._left.wait_for(lambda: self._open.index(camera) < self._most)
-                    await camera.start()
-            except (ChildEnded, OutputError, TimeoutError) as error:
-                raise Refused(503, "the process for this camera cannot be started: try again later") from error
-            yield camera
-        finally:
-            try:
-                await camera.close()
+                try:
+                    async with asyncio.timeout(_START_TIMEOUT_S):
+                        await camera.start()
+                except (ChildEnded, OutputError, TimeoutError) as error:
+                    raise Refused(503, "the process for this camera cannot be started: try again later") from error
+                yield camera
             finally:
-                self._open.remove(camera)
-                async with self._left:
-                    self._left.notify_all()
+                self._open.discard(camera)
+                await camera.close()
 
     async def close(self) -> None:
         """Ends all cameras."""
         self._closed = True
         await asyncio.gather(*(camera.close() for camera in self._open))
-
-    def _admit(self, visitor: Visitor) -> None:
-        self._starts.take(str(visitor))
-        if self._closed or not make_room(self._open, visitor, self._most):
-            raise Refused(503, f"{len(self._open)} cameras of browsers are in use: wait until one is free")

@@ -65,10 +65,9 @@ class CameraSocket:
         self._signed_out = signed_out
 
     async def serve(self) -> None:
-        """Takes frames until the sender process ends, or the browser leaves, errs, falls silent, or loses its place."""
-        displaced, option = self._camera.displaced, "--browser-cameras"
+        """Takes frames until the sender process ends, or the browser leaves, errs, or falls silent."""
         with suppress(WebSocketDisconnect):
-            await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out, displaced, option)
+            await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out)
 
     async def _take_frames(self) -> None:
         number = 0

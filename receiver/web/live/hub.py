@@ -26,7 +26,6 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh
-from receiver.web.places import Visitor, make_room
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +132,7 @@ class LiveSession:
 class Watcher:
     """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
 
-    def __init__(self, hub: "LiveHub", visitor: Visitor) -> None:
-        self.visitor, self.displaced = visitor, asyncio.Event()
+    def __init__(self, hub: "LiveHub") -> None:
         self._hub = hub
         self._session: int | None = None
         self._watches = False
@@ -229,14 +227,10 @@ class LiveHub(SessionObserver):
         """How many browsers watch."""
         return len(self._watchers)
 
-    def make_room(self, visitor: Visitor, most: int) -> bool:
-        """Whether there is a place for one more, perhaps taken from another watcher."""
-        return make_room(self._watchers, visitor, most)
-
     @contextmanager
-    def watcher(self, visitor: Visitor = (False, "")) -> Iterator[Watcher]:
+    def watcher(self) -> Iterator[Watcher]:
         """A watcher, until the block ends."""
-        watcher = Watcher(self, visitor)
+        watcher = Watcher(self)
         self._watchers.append(watcher)
         try:
             yield watcher

@@ -28,6 +28,8 @@ from receiver.web.live.messages import (
     topology_message,
 )
 from receiver.web.metrics import WebMetrics
+from receiver.web.places import Places
+from receiver.web.refused import Refused
 from receiver.web.site import Site
 
 _FRAMES_IN_FLIGHT = 2
@@ -43,6 +45,7 @@ POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 def live_routes(site: Site, most_watchers: int) -> APIRouter:
     """The WebSocket `/live`."""
     router, hub, access = APIRouter(), site.hub, site.access
+    places = Places(most_watchers, most_watchers)
 
     @router.websocket("/live")
     async def live(websocket: WebSocket) -> None:
@@ -51,12 +54,12 @@ def live_routes(site: Site, most_watchers: int) -> APIRouter:
             await websocket.close(POLICY_VIOLATION, "sign in to watch")
             return
         await websocket.accept()
-        if not hub.make_room(visitor, most_watchers):
+        try:
+            with places.take(visitor), hub.watcher() as watcher, site.metrics.watching():
+                signed_out = partial(access.until_signed_out, websocket)
+                await LiveSocket(websocket, hub, watcher, site.metrics, signed_out).serve()
+        except Refused:
             await close(websocket, TRY_AGAIN_LATER, "too many browsers watch; see --watchers")
-            return
-        with hub.watcher(visitor) as watcher, site.metrics.watching():
-            signed_out = partial(access.until_signed_out, websocket)
-            await LiveSocket(websocket, hub, watcher, site.metrics, signed_out).serve()
 
     return router
 
@@ -97,12 +100,12 @@ class LiveSocket:
         self._unacknowledged: set[int] = set()
 
     async def serve(self) -> None:
-        """Sends until the browser leaves, loses its place, says nothing that is understood, or has signed out."""
+        """Sends until the browser leaves, says nothing that is understood, or has signed out."""
         await self._websocket.send_json({"type": "hello", "version": package_version()})
         work = (self._read(), self._send())
         with suppress(WebSocketDisconnect):
             try:
-                await run_while_wanted(self._websocket, work, self._signed_out, self._watcher.displaced, "--watchers")
+                await run_while_wanted(self._websocket, work, self._signed_out)
             except _Misunderstood as error:
                 await close(self._websocket, POLICY_VIOLATION, str(error))
 
@@ -272,16 +275,13 @@ async def run_while_wanted(
     websocket: WebSocket,
     work: Iterable[Coroutine[Any, Any, None]],
     signed_out: Callable[[], Coroutine[Any, Any, None]],
-    displaced: asyncio.Event,
-    option: str,
 ) -> None:
     """Runs all of `work` until one of it ends; its error is raised.
 
-    The WebSocket is closed when its browser may no longer stay (`signed_out` ends), or has to leave its place to others
-    (`displaced`), of which there are as many as `option` says.
+    The WebSocket is closed when its browser may no longer stay (`signed_out` ends).
     """
-    leaving, losing = asyncio.create_task(signed_out()), asyncio.create_task(displaced.wait())
-    tasks: list[asyncio.Task[Any]] = [leaving, losing, *map(asyncio.create_task, work)]
+    leaving = asyncio.create_task(signed_out())
+    tasks: list[asyncio.Task[Any]] = [leaving, *map(asyncio.create_task, work)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -290,7 +290,5 @@ async def run_while_wanted(
         await asyncio.gather(*tasks, return_exceptions=True)
     if leaving in done:
         await close(websocket, POLICY_VIOLATION, "signed out")
-    elif losing in done:
-        await close(websocket, TRY_AGAIN_LATER, f"others need the place; see {option}")
     for task in done:
         task.result()

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from receiver.web.children.cameras import ChildCamera, ChildCameras
-from receiver.web.places import Visitor
+from receiver.web.places import NOBODY, Visitor
 from tests.integration.web.test_live_page import refused
 from tests.support.fake_link import until
 from tests.support.live_page import served
@@ -36,7 +36,7 @@ class FakeCameras(ChildCameras):
         self.gate.set()
 
     @asynccontextmanager
-    async def open(self, visitor: Visitor = (False, "")) -> AsyncIterator[ChildCamera]:
+    async def open(self, visitor: Visitor = NOBODY) -> AsyncIterator[ChildCamera]:
         self.opened.append(visitor)
         self.last = _FakeCamera(self)
         yield self.last
@@ -44,7 +44,7 @@ class FakeCameras(ChildCameras):
 
 class _FakeCamera(ChildCamera):
     def __init__(self, cameras: FakeCameras) -> None:
-        self._cameras, self.displaced = cameras, asyncio.Event()
+        self._cameras = cameras
 
     async def push(self, jpeg: bytes) -> bool:
         self._cameras.pushed += 1
@@ -59,7 +59,7 @@ async def test_frames_of_a_camera_are_acknowledged(tmp_path: Path) -> None:
         assert json.loads(await browser.recv()) == {"type": "ready"}
         await browser.send(jpeg())
         assert json.loads(await browser.recv()) == {"type": "ack", "frame": 1, "taken": True}
-    assert cameras.opened == [(False, "127.0.0.1")]
+    assert cameras.opened == [NOBODY]
 
 
 @pytest.mark.parametrize(
