@@ -17,7 +17,7 @@ from receiver.web.library.api import library_api
 from receiver.web.live.camera import camera_routes
 from receiver.web.live.socket import live_routes
 from receiver.web.models.api import models_api
-from receiver.web.problems import add_problem_handlers
+from receiver.web.problems import PROBLEMS, add_problem_handlers
 from receiver.web.site import Site
 from receiver.web.status import SenderHint, status_routes
 
@@ -114,5 +114,5 @@ def create_app(
         models_api(),
         page_routes(site.access, files),
     ):
-        app.include_router(router)
+        app.include_router(router, responses=dict(PROBLEMS))
     return app

@@ -2,9 +2,10 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -39,19 +40,15 @@ _MEANINGS = {
     429: "Too many; `Retry-After` says when to try again.",
     503: "Not available at the moment.",
 }
-_WITH_RETRY = (429, 503)
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, for the OpenAPI document."""
-    return {status: _documented(status) for status in statuses}
-
-
-def _documented(status: int) -> dict[str, Any]:
-    described: dict[str, Any] = {"model": Problem, "description": _MEANINGS[status]}
-    if status in _WITH_RETRY:
-        described["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
-    return described
+_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
+PROBLEMS: Mapping[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": meaning, "headers": _RETRY_AFTER if status in (429, 503) else {}}
+    for status, meaning in _MEANINGS.items()
+}
+"""The errors of routes, for the OpenAPI document."""
+_BINARY = {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+FILE: Mapping[str, Any] = {"response_class": Response, "responses": {200: _BINARY}}
+"""What a route that answers with a file says of its answers."""
 
 
 def add_problem_handlers(app: FastAPI) -> None:

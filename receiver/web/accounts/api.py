@@ -12,7 +12,6 @@ from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.service import Identity
-from receiver.web.problems import problems
 from receiver.web.rate_limits import address_key
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
@@ -95,16 +94,15 @@ def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter
     """The routes `/api/accounts`, `/api/session`, `/api/password`, `/api/account` and `/api/tokens`."""
     api = APIRouter(prefix="/api", tags=["accounts"], route_class=SmallBodyRoute)
     sign_up_checks = [Depends(may_sign_up)]
-    reading, writing = problems(401, 403, 422, 503), problems(400, 401, 403, 409, 413, 422, 429, 503)
-    api.post("/accounts", status_code=201, dependencies=sign_up_checks, responses=writing)(sign_up)
-    api.post("/session", responses=writing)(sign_in)
-    api.delete("/session", status_code=204, responses=reading)(sign_out)
-    api.put("/password", responses=writing)(change_password)
-    api.get("/account", responses=reading)(show_account)
-    api.delete("/account", status_code=204, responses=writing)(delete_account)
-    api.get("/tokens", responses=reading)(list_tokens)
-    api.post("/tokens", status_code=201, responses=writing)(make_token)
-    api.delete("/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 422, 503))(revoke_token)
+    api.post("/accounts", status_code=201, dependencies=sign_up_checks)(sign_up)
+    api.post("/session")(sign_in)
+    api.delete("/session", status_code=204)(sign_out)
+    api.put("/password")(change_password)
+    api.get("/account")(show_account)
+    api.delete("/account", status_code=204)(delete_account)
+    api.get("/tokens")(list_tokens)
+    api.post("/tokens", status_code=201)(make_token)
+    api.delete("/tokens/{token}", status_code=204)(revoke_token)
     return api
 
 

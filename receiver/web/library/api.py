@@ -17,7 +17,7 @@ from receiver.web.library.clips import FIELD
 from receiver.web.library.downloads import chunks, zipped
 from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
-from receiver.web.problems import problems
+from receiver.web.problems import FILE
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
 from receiver.web.small_body import SmallBodyRoute
@@ -63,26 +63,18 @@ def library_api() -> APIRouter:
     """The routes `/api/sessions`."""
     api = APIRouter(tags=["sessions"])
     path = "/api/sessions/{number}"
-    reading, writing = (401, 404, 422), problems(400, 401, 403, 404, 409, 413, 422, 503)
-    api.get("/api/sessions", responses=problems(401, 422))(list_sessions)
+    api.get("/api/sessions")(list_sessions)
     api.post("/api/sessions", **upload_route(FIELD, "MP4, MOV, WebM or Matroska", SessionShown))(upload_clip)
-    api.get(path, responses=problems(*reading))(show_session)
-    api.get(f"{path}/frames", responses=problems(*reading))(list_frames)
-    api.get(f"{path}/thumbnail", **_file(*reading))(get_thumbnail)
-    api.get(f"{path}/meshes/{{name}}", **_file(*reading))(get_session_mesh)
-    api.get(f"{path}/download/{{kind}}", **_file(*reading, 429, 503))(download)
+    api.get(path)(show_session)
+    api.get(f"{path}/frames")(list_frames)
+    api.get(f"{path}/thumbnail", **FILE)(get_thumbnail)
+    api.get(f"{path}/meshes/{{name}}", **FILE)(get_session_mesh)
+    api.get(f"{path}/download/{{kind}}", **FILE)(download)
     small = APIRouter(route_class=SmallBodyRoute)
-    small.patch(path, responses=writing)(rename)
-    small.delete(path, status_code=204, responses=writing)(delete)
+    small.patch(path)(rename)
+    small.delete(path, status_code=204)(delete)
     api.include_router(small)
     return api
-
-
-def _file(*errors: int) -> dict[str, Any]:
-    """What a route that answers with a file says of its answers."""
-    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    described: dict[int | str, dict[str, Any]] = {200: {"description": "The file.", "content": content}}
-    return {"response_class": Response, "responses": {**problems(*errors), **described}}
 
 
 async def list_sessions(request: Request, manager: Watching) -> SessionsShown:

@@ -19,7 +19,7 @@ from receiver.web.accounts.identity import Holder
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, body_name, mesh_name, textured_name
 from receiver.web.models.store import ModelRow
-from receiver.web.problems import problems
+from receiver.web.problems import FILE
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
 from receiver.web.uploads.uploads import upload_route
@@ -118,20 +118,10 @@ def models_api() -> APIRouter:
     """The routes `/upload`, `/api/models` and `/models`."""
     api = APIRouter(tags=["models"])
     api.post("/upload", **upload_route(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF", ModelShown))(upload)
-    api.get("/api/models", responses=problems(401, 422, 503))(list_models)
-    api.get("/api/models/{model}", responses=problems(401, 404, 422, 503))(show_model)
-    api.delete("/api/models/{model}", status_code=204, responses=problems(401, 403, 404, 422, 503))(delete_model)
-    api.get(
-        "/models/{model}/{file}",
-        response_class=Response,
-        responses={
-            **problems(401, 404, 422, 429, 503),
-            200: {
-                "description": "The file.",
-                "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_TYPES.values()},
-            },
-        },
-    )(get_file)
+    api.get("/api/models")(list_models)
+    api.get("/api/models/{model}")(show_model)
+    api.delete("/api/models/{model}", status_code=204)(delete_model)
+    api.get("/models/{model}/{file}", **FILE)(get_file)
     return api
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import av
 
 from receiver.web.refused import Refused
-from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, MIN_SIDE
+from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, check_size
 
 _HEAD_BYTES = 12
 # Of the frames that a header promises, a whole file has all but a few that editing has cut.
@@ -33,7 +33,7 @@ def read_clip(path: str) -> dict[str, Any]:
         raise Refused(422, "the file has no video that can be decoded: export it again")
     if frames < _PRESENT * promised:
         raise Refused(422, _DAMAGED)
-    _check_size(width, height)
+    check_size("clip", width, height)
     if seconds > MAX_CLIP_S:
         most = f"at most {MAX_CLIP_S:g} s are accepted"
         raise Refused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
@@ -51,14 +51,6 @@ def _format(path: Path) -> str:
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
     raise Refused(415, "this is no clip: send MP4, MOV, WebM or Matroska")
-
-
-def _check_size(width: int, height: int) -> None:
-    size = f"the clip has {width} × {height} pixels"
-    if width * height > MAX_PIXELS:
-        raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
-    if min(width, height) < MIN_SIDE:
-        raise Refused(422, f"{size}: nobody can be found below {MIN_SIDE}")
 
 
 def _measured(path: str, container_format: str) -> tuple[int, int, int, int, float]:

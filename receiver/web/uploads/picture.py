@@ -11,7 +11,7 @@ from PIL import UnidentifiedImageError
 from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
 from receiver.web.refused import Refused
-from receiver.web.uploads.limits import MAX_PIXELS, MIN_SIDE
+from receiver.web.uploads.limits import check_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
 # Perception reads crops of some hundred pixels, so that a longer side adds time only.
@@ -56,7 +56,9 @@ def read_picture(content: bytes) -> tuple[dict[str, Any], bytes]:
 def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
     with PillowImage.open(io.BytesIO(content), formats=FORMATS) as opened:
         width, height = opened.size
-        _check_size(width, height)
+        check_size("picture", width, height)
+        if max(width, height) > _MAX_RATIO * min(width, height):
+            raise Refused(422, f"the picture has {width} × {height} pixels: cut out the people")
         orientation, equivalent_mm = orientation_of(opened), film_equivalent_mm(opened)
         wanted = _reduced(width, height)
         opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
@@ -72,16 +74,6 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
     facts = {"width": width, "height": height, "content_bytes": len(picture)}
     return facts, picture + _encoded(image, _SHOWN_QUALITY)
-
-
-def _check_size(width: int, height: int) -> None:
-    size = f"the picture has {width} × {height} pixels"
-    if width * height > MAX_PIXELS:
-        raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
-    if min(width, height) < MIN_SIDE:
-        raise Refused(422, f"{size}: nobody can be found below {MIN_SIDE}")
-    if max(width, height) > _MAX_RATIO * min(width, height):
-        raise Refused(422, f"{size}: cut out the people")
 
 
 def _reduced(width: int, height: int) -> tuple[int, int]:

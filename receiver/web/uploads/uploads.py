@@ -23,7 +23,6 @@ from common.errors import OutputError
 from receiver.web.accounts.store import Account
 from receiver.web.metrics import UploadOutcome
 from receiver.web.places import Places
-from receiver.web.problems import problems
 from receiver.web.refused import Refused
 from receiver.web.uploads.admission import Admission
 from receiver.web.uploads.form import UploadForm, read_form
@@ -46,7 +45,7 @@ def upload_route(field: str, described: str, shown: type[Any]) -> dict[str, Any]
     return {
         "status_code": 201,
         "response_model": shown,
-        "responses": {**problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503), 200: _PROGRESS},
+        "responses": {200: _PROGRESS},
         "openapi_extra": {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}},
     }
 

@@ -23,10 +23,10 @@ def test_clip_is_measured_in_a_process_of_its_own(clip: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
-    [("MAX_CLIP_S", 0.1, "cut it"), ("MAX_PIXELS", 1000, "pixels"), ("MAX_FPS", 1, "frames a second")],
+    [("clip.MAX_CLIP_S", 0.1, "cut it"), ("limits.MAX_PIXELS", 1000, "pixels"), ("clip.MAX_FPS", 1, "frames a second")],
 )
 def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str) -> None:
-    monkeypatch.setattr(f"receiver.web.uploads.clip.{limit}", value)
+    monkeypatch.setattr(f"receiver.web.uploads.{limit}", value)
     with pytest.raises(Refused, match=words) as refused:
         read_clip(str(clip))
     assert refused.value.status == 413
