@@ -10,12 +10,12 @@ from pathlib import Path
 from common.clock import Clock
 from common.errors import OutputError, disk_remedy
 from common.io.atomic_write import atomic_write
+from common.io.logs import RepeatedLines
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.1, 1.0
-# On a disk that is nearly full, small writes succeed between large ones that fail.
-_SETTLED_S = 2.0
+# Between two attempts that cost the networks' time.
+_PAUSE_S = 0.5
 
 
 def free_and_size_bytes(directory: Path) -> tuple[float, float]:
@@ -79,26 +79,22 @@ def output_error(path: Path, error: OSError, flag: str = "--out") -> OutputError
 
 
 class OutputGuard:
-    """Spaces out the attempts to write while they fail, and logs one line when that begins and one when it ends."""
+    """Spaces out the attempts to write while they fail, and logs when that begins and ends."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self._clock, self._lines = clock, RepeatedLines(logger, clock)
         self._failure: OutputError | None = None
-        self._paused = False
-        self._began_s = self._failed_s = self._next_s = 0.0
-        self._pause_s = _FIRST_PAUSE_S
-        self._refused = 0
+        self._next_s = 0.0
 
     def check(self) -> None:
         """Raises OutputError if the last attempt failed, and the next one is not due."""
-        if self._failure is None or not self._paused:
+        if self._failure is None:
             return
         now_s = self._clock.monotonic()
         if now_s < self._next_s:
-            self._refused += 1
             raise OutputError(str(self._failure)) from self._failure.__cause__
         # This attempt is the only one until the pause is over again.
-        self._next_s = now_s + self._pause_s
+        self._next_s = now_s + _PAUSE_S
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -106,24 +102,9 @@ class OutputGuard:
         try:
             yield
         except OutputError as error:
-            self._fail(error)
+            self._failure, self._next_s = error, self._clock.monotonic() + _PAUSE_S
+            self._lines.write(logging.ERROR, "failed", f"{error}; senders wait until it can be written")
             raise
-        self._succeed()
-
-    def _fail(self, error: OutputError) -> None:
-        now_s = self._clock.monotonic()
-        if self._failure is None:
-            self._began_s, self._pause_s, self._refused = now_s, _FIRST_PAUSE_S, 0
-            logger.error("%s; senders wait until it can be written", error)
-        else:
-            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
-        self._failure, self._paused = error, True
-        self._refused += 1
-        self._failed_s, self._next_s = now_s, now_s + self._pause_s
-
-    def _succeed(self) -> None:
-        self._paused = False
-        if self._failure is not None and self._clock.monotonic() - self._failed_s >= _SETTLED_S:
+        if self._failure is not None:
             self._failure = None
-            spent_s = self._failed_s - self._began_s
-            logger.warning("the output can be written again; for %.1f s it refused %d frames", spent_s, self._refused)
+            self._lines.write(logging.WARNING, "written", "the output can be written again")

@@ -140,16 +140,8 @@ async def _deliver_through(ends: Ends, begin: Switch, end: Switch, caplog: pytes
     return caplog.messages
 
 
-@pytest.fixture
-def quick_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logs the end of a state at once."""
-    with pytest.MonkeyPatch.context() as context:
-        context.setattr("receiver.publish.output_files._SETTLED_S", 0.0)
-        yield
-
-
 async def test_delivery_when_writes_fail_for_a_time(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, quick_end: None
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = FailingDisk(ends.out, errno.EIO, monkeypatch)
     messages = await _deliver_through(ends, disk.begin, disk.end, caplog)
@@ -162,7 +154,7 @@ async def test_delivery_when_writes_fail_for_a_time(
 
 @pytest.mark.parametrize("name", ["frames.jsonl", "."])
 async def test_delivery_when_a_file_is_moved_and_put_back(
-    ends: Ends, caplog: pytest.LogCaptureFixture, quick_end: None, name: str
+    ends: Ends, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     path = (ends.out / name).resolve()
     moved = path.with_name("moved")
@@ -183,7 +175,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_delivery_when_a_real_disk_is_full_for_a_time(
-    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture, quick_end: None
+    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ends, filler = Ends(tmp_path, small_disk / "out"), small_disk / "filler"
     await ends.start()
