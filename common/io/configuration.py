@@ -52,6 +52,9 @@ def read_config(
     values = _from_file(Path(path), options) if path else {}
     values |= _from_environment(prefix, environment, options)
     values |= _from_flags(flags, options)
+    # Absolute once: no other process and no other working directory makes another path of it.
+    given = {entry: values.get(entry, entry.default) for entry in options}
+    values |= {entry: value.absolute() for entry, value in given.items() if isinstance(value, Path)}
     return _build(kind, program, values)
 
 

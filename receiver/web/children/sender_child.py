@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -34,17 +34,17 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children import end_with_parent
+from receiver.web.own_process import own_environment, own_program
 
 logger = logging.getLogger(__name__)
 
-SENDER = (sys.executable, "-m", "sender")
+SENDER = own_program("sender")
 """The command of a child, before its flags."""
 
 _END_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 16_384
 _OWNER_ONLY = 0o600
-# The packages lie side by side, wherever this one is installed.
-_PACKAGES = Path(__file__).parents[3]
+# Those of a sender that the user runs.
 _OPTIONS_PREFIX = "BODYWIRE_SENDER_"
 
 
@@ -77,8 +77,7 @@ class SenderChild:
         self._connected = asyncio.Event()
         self._sender = replace(sender, observers=(*sender.observers, _Connected(self._connected)))
         self._on_end, self._nice = on_end, nice
-        # The process has another working directory.
-        self._source = source.resolve() if isinstance(source, Path) else source
+        self._source = source
         self._command = (*command, "--log-level", "warning", *flags)
         self._folder: PrivateFolder | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -166,9 +165,7 @@ class SenderChild:
                 limit=_MAX_LINE_BYTES,
                 # An interrupt on the terminal is for the receiver, which ends the child in good order.
                 start_new_session=True,
-                # Not where the receiver was started: Python would look there for modules.
-                cwd=self._folder.path,
-                env=_environment(os.environ),
+                env=own_environment(without=_OPTIONS_PREFIX),
             )
         except OSError as error:
             return None, error.strerror or str(error)
@@ -212,13 +209,6 @@ class _Connected(SessionObserver):
     def session_began(self, number: int, session: Session) -> None:
         # After the turn of the event loop in which the sender gets its Welcome.
         asyncio.get_running_loop().call_soon(self._connected.set)
-
-
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The child's: without the options of a sender that the user runs, and with the packages of this receiver."""
-    kept = {name: value for name, value in environment.items() if not name.startswith(_OPTIONS_PREFIX)}
-    paths = [str(_PACKAGES), *filter(None, [environment.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -69,7 +69,7 @@ class ClipService(Uploads[SessionState]):
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[SessionState]:
         """See `Uploads.check`."""
         with output_errors(self._library.out):
-            folder = PrivateFolder(self._library.out.resolve())
+            folder = PrivateFolder(self._library.out)
             kept.callback(folder.remove)
             path = folder.path / "upload"
             await asyncio.to_thread(_store, file.file, path)

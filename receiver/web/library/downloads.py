@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -16,6 +15,7 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
+from receiver.web.own_process import own_environment, own_program
 from receiver.web.places import Places
 
 _EXPORT_TIMEOUT_S = 600.0
@@ -70,10 +70,11 @@ class Exports:
 async def _run(*arguments: str) -> None:
     """Runs `receiver export`. Raises UsageError with its words if it fails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "receiver", "export", *arguments),
+        *(*own_program("receiver"), "export", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        env=own_environment(),
     )
     with suppress(OSError):  # it has ended already
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)

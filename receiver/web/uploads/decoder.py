@@ -7,14 +7,13 @@ A decoder in C that is led astray ends that process, not the receiver.
 
 import json
 import logging
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.text import printable
+from receiver.web.own_process import own_environment, own_program
 from receiver.web.refused import Refused
 from receiver.web.uploads import decoder_process
 
@@ -71,9 +70,9 @@ def check_clip(path: Path) -> CheckedClip:
 
 
 def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str, Any], bytes]:
-    command = [sys.executable, "-m", decoder_process.__name__, kind, *arguments]
+    command = [*own_program(decoder_process.__name__), kind, *arguments]
     # Each thread of these libraries takes a large part of the addresses.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = own_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=_WALL_S, check=True, env=environment)
         head, _, rest = done.stdout.partition(b"\n")

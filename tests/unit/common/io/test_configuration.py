@@ -48,12 +48,15 @@ class Options:
 PROGRAM = Program("sender", "Sends a person.", [("sender --peer a:1", "to a")])
 
 
+OUT = Path("out").absolute()
+
+
 def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
     return read_config(Options, PROGRAM, flags, environment or {})
 
 
 def test_flags_parse_to_their_types() -> None:
-    assert read() == Options(CameraOptions(), LinkOptions())
+    assert read() == Options(CameraOptions(out=OUT), LinkOptions())
     assert read(environment={"BODYWIRE_RECEIVER_LISTEN": "x", "PATH": "/bin"}) == read(), "of other programs"
     options = read(
         *("--peer", "[::1]:7", "--metrics", "localhost:9100", "--window", "3", "--policy", "paper"),
@@ -61,7 +64,9 @@ def test_flags_parse_to_their_types() -> None:
     )
     expected = LinkOptions(Address("::1", 7), metrics=Address("localhost", 9100), window=3, policy="paper")
     assert options.link == expected
-    assert options.camera == CameraOptions(900.0, True, Path("there"))
+    assert options.camera == CameraOptions(900.0, True, Path("there").absolute()), (
+        "no working directory makes another path of it"
+    )
 
 
 def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
     environment = {"BODYWIRE_SENDER_CONFIG": str(file), "BODYWIRE_SENDER_WINDOW": "4", "BODYWIRE_SENDER_PEER": "b:2"}
     options = read("--peer", "c:3", environment=environment)
     assert options.link == LinkOptions(peer=Address("c", 3), window=4, policy="paper")
-    assert options.camera == CameraOptions(focal_px=800.0, realtime=True)
+    assert options.camera == CameraOptions(focal_px=800.0, realtime=True, out=OUT)
     assert not read("--no-realtime", environment=environment).camera.realtime
 
 
@@ -168,8 +173,8 @@ def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> No
 def test_argument_without_a_flag_sets_the_option_that_the_program_names() -> None:
     program = replace(PROGRAM, bare="out")
     for given in (["there"], ["there", "--window", "3"], ["--window", "3", "there"]):
-        assert read_config(Options, program, given, {}).camera.out == Path("there")
-    assert read_config(Options, program, ("--window", "3"), {}).camera.out == Path("out")
+        assert read_config(Options, program, given, {}).camera.out == Path("there").absolute()
+    assert read_config(Options, program, ("--window", "3"), {}).camera.out == OUT
     for flags, message in (
         (("there", "--out", "x"), "there and --out x: give one of them"),
         (("a", "b"), "unrecognized arguments: b; see"),
