@@ -307,8 +307,9 @@ async def test_clip_becomes_a_session_of_its_account_that_nobody_observes(
 async def test_damaged_clip_is_refused(bench: Bench, tmp_path: Path) -> None:
     clip = tmp_path / "a.mp4"
     clip.write_bytes(write_clip(tmp_path / "whole.mp4").read_bytes()[:1000])
-    with pytest.raises(Refused, match="damaged"):
+    with pytest.raises(Refused, match=r"the clip cannot be played: cannot open a\.mp4: Invalid data") as refused:
         await play(bench, clip)
+    assert refused.value.status == 422 and str(tmp_path) not in str(refused.value)
 
 
 async def test_clip_whose_process_dies_can_be_tried_again(bench: Bench, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ Nobody observes the session live: it belongs to the account that has uploaded th
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.errors import OutputError, SourceError
+from common.text import printable
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
@@ -24,6 +26,7 @@ from receiver.web.refused import Refused
 _FLAGS = ("--policy", "fixed", "--fixed-f", "0", "--media-times")
 # Until the first frame, and between two: the process loads its networks on a machine that may be busy.
 _STALL_S = 120.0
+_MOST_REASON = 200
 # Those who watch live go first.
 _NICE = 5
 
@@ -55,21 +58,23 @@ class ChildClips:
                     stall.reschedule(asyncio.get_running_loop().time() + _STALL_S)
                     on_frame(frames)
 
-                exit_code = await self._play(clip, owner, _Progress(on_session, published))
+                exit_code, last_words = await self._play(clip, owner, _Progress(on_session, published))
         except (TimeoutError, OutputError) as error:
             raise Refused(503, "the process for this clip does not answer: try again later", 10.0) from error
         if exit_code == SourceError.exit_code:
-            raise Refused(422, "the clip is damaged or incomplete: export it again")
+            # It has passed the check: whatever is wrong, the sender's words are right, and no guess.
+            reason = last_words.removeprefix("sender: ").replace(f"{clip.parent}{os.sep}", "")
+            raise Refused(422, f"the clip cannot be played: {printable(reason, _MOST_REASON)}")
         if exit_code != 0:
             self._metrics.sender_process_ended()
             raise Refused(503, "the process for this clip has ended: try again later", 10.0)
 
-    async def _play(self, clip: Path, owner: str, progress: "_Progress") -> int | None:
+    async def _play(self, clip: Path, owner: str, progress: "_Progress") -> tuple[int | None, str]:
         sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))
         child = SenderChild(self._link, sender, clip, flags=_FLAGS, nice=_NICE, command=self._command)
         try:
             await child.start()
-            return await child.ended()
+            return await child.ended(), child.last_words
         finally:
             await child.close()
 

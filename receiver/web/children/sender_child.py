@@ -79,6 +79,8 @@ class SenderChild:
         self._on_end, self._nice = on_end, nice
         self._source = source
         self._command = (*command, "--log-level", "warning", *flags)
+        self.last_words = ""
+        """The newest line of the process's log."""
         self._folder: PrivateFolder | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[int | None] | None = None
@@ -189,7 +191,8 @@ class SenderChild:
                 continue
             if not line:
                 return
-            logger.warning("%s: %s", self._name, _message_of(line.decode(errors="replace").rstrip()))
+            self.last_words = _message_of(line.decode(errors="replace").rstrip())
+            logger.warning("%s: %s", self._name, self.last_words)
 
 
 def _message_of(line: str) -> str:

@@ -7,6 +7,7 @@ A decoder in C that is led astray ends that process, not the receiver.
 
 import json
 import logging
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,7 @@ def decode_picture(content: bytes) -> DecodedPicture:
     Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8. Colour profiles are not applied.
 
     Raises:
-        Refused: it is no picture (415), too large (413), or cannot be used (422).
+        Refused: it is no picture (415), too large (413), or cannot be used (422); 503 where the decoder fails.
     """
     facts, pictures = _decoded("picture", content=content)
     size = facts["content_bytes"]
@@ -63,7 +64,7 @@ def check_clip(path: Path) -> CheckedClip:
     """Checks a clip.
 
     Raises:
-        Refused: it is no clip (415), too large or too long (413), or cannot be used (422).
+        Refused: it is no clip (415), too large or too long (413), or cannot be used (422); 503 where the decoder fails.
     """
     facts, _ = _decoded("clip", str(path))
     return CheckedClip(**facts)
@@ -74,13 +75,20 @@ def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str
     # Each thread of these libraries takes a large part of the addresses.
     environment = own_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=_WALL_S, check=True, env=environment)
-        head, _, rest = done.stdout.partition(b"\n")
-        facts: dict[str, Any] = json.loads(head)
-    except (subprocess.SubprocessError, ValueError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
-        logger.info("a %s cannot be decoded: %s", kind, printable(said.rpartition("\n")[2] or str(error), 300))
-        raise Refused(422, f"the {kind} is damaged or incomplete: export it again") from error
+        done = subprocess.run(
+            command, input=content, capture_output=True, timeout=_WALL_S, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(422, f"the {kind} takes too long to decode: export it again") from error
+    if done.returncode < 0:  # its limits, or what the file has done to the decoder
+        logger.info("the decoder of a %s was ended by %s", kind, signal.Signals(-done.returncode).name)
+        raise Refused(422, f"the {kind} is damaged or incomplete: export it again")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        logger.error("the decoder of a %s has failed: %s", kind, printable(said, 300))
+        raise Refused(503, f"the receiver cannot decode the {kind}: its log says why", 10.0)
+    head, _, rest = done.stdout.partition(b"\n")
+    facts: dict[str, Any] = json.loads(head)
     if "refused" in facts:
         raise Refused(*facts["refused"])
     return facts, rest

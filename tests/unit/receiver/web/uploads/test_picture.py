@@ -1,6 +1,7 @@
 import io
 import math
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -230,8 +231,21 @@ def test_picture_is_decoded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPa
         decode_picture(b"hello")
     assert refused.value.status == 415
     monkeypatch.setattr(decoder, "_WALL_S", 0.001)
-    with pytest.raises(Refused, match="damaged"):
+    with pytest.raises(Refused, match="too long to decode"):
         decode_picture(content)
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "words"),
+    [("import av.nothing", 503, "receiver cannot decode"), ("import os; os.abort()", 422, "picture is damaged")],
+)
+def test_decoder_that_fails_blames_no_file(
+    monkeypatch: pytest.MonkeyPatch, program: str, status: int, words: str
+) -> None:
+    monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", program))
+    with pytest.raises(Refused, match=words) as refused:
+        decode_picture(b"hello")
+    assert refused.value.status == status
 
 
 def test_decoder_gets_no_more_memory_than_a_picture_needs() -> None:
