@@ -22,10 +22,10 @@ from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.session_records import SessionState
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.clips import ChildClips
+from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.children.pictures import ACCOUNT, ChildPictures
 from receiver.web.children.sender_child import ChildEnded, SenderChild
 from receiver.web.metrics import PICTURE_STAGES
-from receiver.web.own_process import own_environment, own_program
 from receiver.web.places import Visitor
 from receiver.web.refused import Refused
 from tests.support.fake_link import until

@@ -34,7 +34,7 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children import end_with_parent
-from receiver.web.own_process import own_environment, own_program
+from receiver.web.children.own_program import own_environment, own_program
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
-from receiver.web.own_process import own_environment, own_program
+from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.places import Places
 
 _EXPORT_TIMEOUT_S = 600.0

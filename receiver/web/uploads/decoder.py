@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.text import printable
-from receiver.web.own_process import own_environment, own_program
+from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.refused import Refused
 from receiver.web.uploads import decoder_process
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 # The packages lie side by side, wherever this one is installed.
-_PACKAGES = Path(__file__).parents[2]
+_PACKAGES = Path(__file__).parents[3]
 
 
 def own_program(module: str) -> tuple[str, ...]:
