@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -42,6 +43,8 @@ class LineFile:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(path.name if folder is not None else path, flags, mode, dir_fd=folder)
         try:
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
             if locked:
                 self._lock()
             self.size_bytes = self._synced_bytes = self._cut_torn_line()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common.errors import BodywireError
 
-_SESSION_OF_LINE = re.compile(rb'"session":\s?(\d+)')
+_SESSION_OF_LINE = re.compile(rb'"session":\s?(\d{1,9})(?!\d)')
 _SESSION_OF_FILE = re.compile(
     r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:glb|obj|ply|png))"
     r"|s(?P<lines>\d{1,9})\.jsonl"

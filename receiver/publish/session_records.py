@@ -13,13 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from common.io.regular_file import read_regular
 from receiver.link.auth.ownership import SessionOwner
-from receiver.publish.session_statistics import SessionStatistics
+from receiver.publish.session_statistics import SessionStatistics, whole
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 2
+# What a damaged or forged line, or what it holds, raises.
+_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+# Names of meshes have nine digits of a session, with room for those that follow, and sixteen of a frame.
+_MOST_SESSION, _MOST_SEQUENCE = 10**8, 2**53
 _STEM_CHARACTERS = 60
+# A hundred thousand sessions.
+_MOST_INDEX_BYTES = 100_000_000
 
 
 @dataclass(slots=True)
@@ -108,13 +115,13 @@ def read_records(path: Path) -> Records:
     for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
-            number = int(record["session"])
+            number = whole(record["session"], _MOST_SESSION)
             if record.get("deleted") is True:
                 deleted.add(number)
                 continue
             identifier, name = str(record["id"]), str(record.get("name", ""))
             owner = SessionOwner(str(record["owner"]), bytes.fromhex(record["secret_sha256"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _DAMAGES:
             # Without its id the session cannot be continued, by its owner or by another sender.
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
         else:
@@ -145,14 +152,14 @@ def read_index(path: Path, lines_bytes: int) -> Index:
             index has the sessions, but none of their frames.
     """
     try:
-        index = json.loads(path.read_bytes())
+        index = json.loads(read_regular(path, _MOST_INDEX_BYTES))
         counted = int(index["frames_bytes"])
         if index["version"] != _VERSION:
             raise ValueError(index["version"])
-        sessions = {int(s["session"]): _indexed(s) for s in index["sessions"]}
+        sessions = {state.number: state for state in map(_indexed, index["sessions"])}
     except FileNotFoundError:
         return Index(0, {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *_DAMAGES):
         logger.warning("%s is damaged; rebuilding it", path)
         return Index(0, {})
     if 0 <= counted <= lines_bytes:
@@ -162,8 +169,9 @@ def read_index(path: Path, lines_bytes: int) -> Index:
 
 def _indexed(entry: dict[str, Any]) -> SessionState:
     statistics = SessionStatistics.from_dict(entry.get("statistics", {}))
-    frames, last = int(entry["frames"]), int(entry["last_seq"])
-    return SessionState(int(entry["session"]), None, None, frames, last, statistics=statistics)
+    number, frames = whole(entry["session"], _MOST_SESSION), whole(entry["frames"], _MOST_SEQUENCE)
+    last = whole(entry["last_seq"] + 1, _MOST_SEQUENCE) - 1
+    return SessionState(number, None, None, frames, last, statistics=statistics)
 
 
 def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any], int]]:
@@ -179,6 +187,8 @@ def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any
                 return
             try:
                 record = json.loads(line)
-                yield int(record["session"]), int(record["seq"]), record, len(line)
-            except (ValueError, KeyError, TypeError):
+                session, sequence = whole(record["session"], _MOST_SESSION), whole(record["seq"], _MOST_SEQUENCE)
+            except _DAMAGES:
                 logger.warning("%s has a line that is not a frame record: %.40r", path, line)
+            else:
+                yield session, sequence, record, len(line)

@@ -10,6 +10,8 @@ _PLAIN = (
     "began_at", "ended_at", "captured_from", "captured_to",
     "disk_bytes", "label_bytes", "link_bytes", "link_counted", "aged", "age_ms",
 )  # fmt: skip
+# What a double still counts one by one; and the end of the year 9999, the last that a date can have.
+_MOST, _MOST_TIME_S = 2**53, 253_402_300_799
 
 
 @dataclass(slots=True)
@@ -67,10 +69,10 @@ class SessionStatistics:
         counted = int(_number(line.get("link_bytes"))) or self.link_counted
         self.link_bytes += counted - self.link_counted if counted >= self.link_counted else counted
         self.link_counted = counted
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            self.label_bytes += int(line["bytes"]["total"])
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            self.people.update(int(person["id"]) for person in line["people"])
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            self.label_bytes += int(_number(line["bytes"]["total"]))
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
+            self.people.update(whole(person["id"], _MOST) for person in line["people"])
         if line.get("age_ms") is not None:
             self.aged += 1
             self.age_ms += _number(line["age_ms"])
@@ -86,9 +88,24 @@ class SessionStatistics:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """What `as_dict` has made. Raises TypeError or ValueError if it is something else."""
-        known = {name: type(getattr(cls(), name))(fields[name]) for name in _PLAIN if name in fields}
+        known: dict[str, Any] = {name: fields[name] for name in _PLAIN if name in fields}
+        if not isinstance(known.get("source", ""), str):
+            raise TypeError("a source is no text")
+        if any(_number(value) != value for name, value in known.items() if name != "source"):
+            raise ValueError("a number is out of range")
+        if max(known.get("began_at", 0.0), known.get("ended_at", 0.0)) > _MOST_TIME_S:
+            raise ValueError("a time is out of range")
         return cls(**known, people={int(person) for person in fields.get("people", ())})
 
 
+def whole(value: Any, most: int) -> int:
+    """A whole number from 0 to `most` of a record. Raises ValueError, TypeError or OverflowError."""
+    number = int(value)
+    if not 0 <= number <= most:
+        raise ValueError(f"{value!r:.40} is out of range")
+    return number
+
+
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    """0 for what is no number, or out of range."""
+    return value if isinstance(value, (int, float)) and abs(value) <= _MOST else 0.0

@@ -1,5 +1,9 @@
 """HTTP routes of recorded sessions, for who may watch."""
 
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -7,6 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, StreamingResponse
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from receiver.mesh.formats import FORMATS
 from receiver.publish.session_deletion import session_of_file
@@ -26,6 +31,8 @@ from receiver.web.uploads.uploads import upload_route
 _MAX_PAGE = 200
 # A browser may keep a mesh: a published file never changes.
 _KEPT = {"cache-control": "private, max-age=3600"}
+_CACHED = StaticFiles()
+"""Says whether a browser's copy is the file that there is."""
 
 Number = Annotated[int, PathParameter(ge=1, lt=2**31)]
 MeshName = Annotated[str, PathParameter(max_length=60)]
@@ -120,14 +127,26 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
     return Response(picture, media_type="image/webp", headers={"cache-control": "private, max-age=30"})
 
 
-async def get_session_mesh(name: MeshName, request: Request, state: Found) -> FileResponse:
+async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Response:
     """A mesh file of a session."""
-    library = site_of(request).library
-    path = library.out / "meshes" / name
+    path = site_of(request).library.out / "meshes" / name
     its_own = session_of_file(name) == state.number and MESH_NAME.fullmatch(name)
-    if not its_own or not await anyio.to_thread.run_sync(path.is_file):
+    found = await anyio.to_thread.run_sync(_regular, path) if its_own else None
+    if found is None:
         raise Refused(404, "there is no such mesh")
-    return FileResponse(path, media_type=FORMATS[path.suffix[1:]].media_type, headers=_KEPT)
+    media_type = FORMATS[path.suffix[1:]].media_type
+    response = FileResponse(path, media_type=media_type, headers=_KEPT, stat_result=found)
+    if _CACHED.is_not_modified(response.headers, request.headers):
+        return NotModifiedResponse(response.headers)
+    return response
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """What the system says of a file; None if there is none, or a link or pipe in its place."""
+    with suppress(OSError):
+        found = path.lstat()
+        return found if stat.S_ISREG(found.st_mode) else None
+    return None
 
 
 async def download(kind: Format, request: Request, state: Found) -> Response:

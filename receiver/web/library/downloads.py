@@ -13,6 +13,7 @@ from typing import BinaryIO
 from zipstream import ZipStream
 
 from common.errors import UsageError
+from common.io.regular_file import open_regular
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.web.children.own_program import own_environment, own_program
@@ -123,8 +124,8 @@ def zipped(out: Path, number: int, folder: str, exists: Callable[[], bool]) -> I
         if not exists():
             archive.add("The session was deleted while it was downloaded.\n", f"{folder}/DELETED.txt")
             break
-        with suppress(FileNotFoundError):
-            archive.add((out / path).read_bytes(), f"{folder}/{path}")
+        with suppress(OSError), open_regular(out / path) as file:
+            archive.add(file.read(), f"{folder}/{path}")
         yield from archive.all_files()
     yield from archive.finalize()
 

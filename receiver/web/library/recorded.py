@@ -10,11 +10,12 @@ import re
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_LINE_HEAD = re.compile(rb'\{"seq":(\d+),"session":(\d+),')
+_LINE_HEAD = re.compile(rb'\{"seq":(\d{1,16}),"session":(\d{1,9}),')
 _CHUNK_BYTES = 4 << 20
 MESH_NAME = re.compile(r"(s[0-9]{1,9}-)?[0-9]{6,16}(-p[0-9]{1,3})?(\.body)?\.(glb|obj|ply)")
 """The names of mesh files in the output directory."""
@@ -51,12 +52,7 @@ class RecordedFrames:
                 lines = self._sessions.get(session) or _SessionLines()
                 first = bisect.bisect_right(lines.sequences, after)
                 offsets = lines.offsets[first : first + limit]
-            try:
-                found = list(self._lines_at(offsets))
-            except ValueError:
-                if self._generation() == generation:
-                    raise
-                continue
+            found = list(self._lines_at(offsets))
             if self._generation() == generation:
                 return found
 
@@ -95,4 +91,7 @@ class RecordedFrames:
         with open(self._path, "rb") as file:
             for offset in offsets:
                 file.seek(offset)
-                yield json.loads(file.readline())
+                with suppress(ValueError, RecursionError):  # somebody has edited it
+                    line = json.loads(file.readline())
+                    if isinstance(line.get("people"), list):
+                        yield line

@@ -57,6 +57,6 @@ def _meshes(out: Path, line: Mapping[str, Any]) -> Sequence[SurfaceMesh]:
                 if path is not None:
                     found.append(read_mesh(out / path))
                     break
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
     return found

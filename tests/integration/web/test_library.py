@@ -3,6 +3,7 @@
 import asyncio
 import io
 import itertools
+import os
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -57,6 +58,30 @@ async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
         ("GET", "/download/zip"),
     ):
         assert (await anna.request(method, f"/api/sessions/1{path}")).status_code == 404, path
+
+
+async def test_mesh_that_a_browser_has_is_not_sent_again(site: Site) -> None:
+    anna, path = await site.visitor("Anna"), "/api/sessions/2/meshes/s2-000001.glb"
+    first = await anna.get(path)
+    tag = first.headers["etag"]
+    for given, status in ((tag, 304), (f'"other", W/{tag}', 304), ("*", 304), ('"other"', 200)):
+        again = await anna.get(path, headers={"if-none-match": given})
+        assert (again.status_code, again.content) == (status, b"" if status == 304 else first.content), given
+        assert again.headers["etag"] == tag and again.headers["cache-control"] == first.headers["cache-control"]
+
+
+async def test_links_and_pipes_among_the_meshes_are_not_read(site: Site, tmp_path: Path) -> None:
+    anna, meshes, secret = await site.visitor("Anna"), site.out / "meshes", tmp_path / "secret"
+    secret.write_text("of somebody else")
+    (meshes / "s2-000000.glb").unlink()
+    (meshes / "s2-000000.glb").symlink_to(secret)
+    (meshes / "s2-000001.glb").unlink()
+    os.mkfifo(meshes / "s2-000001.glb")
+    for name in ("s2-000000.glb", "s2-000001.glb"):
+        assert (await anna.get(f"/api/sessions/2/meshes/{name}")).status_code == 404
+    archive = zipfile.ZipFile(io.BytesIO((await anna.get("/api/sessions/2/download/zip")).content))
+    assert len(archive.namelist()) == 5 and b"somebody" not in b"".join(map(archive.read, archive.namelist()))
+    assert (await anna.get("/api/sessions/2/thumbnail")).status_code in (200, 404)
 
 
 async def test_live_session_is_not_deleted(site: Site) -> None:

@@ -18,6 +18,8 @@ from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
+from receiver.web.library.recorded import RecordedFrames
+from receiver.web.library.schemas import SessionShown
 from tests.support.posed_body import box, posed_box
 from tests.support.published_session import OWNER, frame_record
 
@@ -30,6 +32,50 @@ def _index(out: Path) -> list[dict[str, Any]]:
     sessions = json.loads((out / "index.json").read_text())["sessions"]
     assert all(entry.pop("statistics", not entry["frames"]) for entry in sessions)
     return list(sessions)
+
+
+@pytest.mark.parametrize(
+    ("name", "forged"),
+    [
+        ("frames.jsonl", "[" * 100_000),
+        ("frames.jsonl", '{"seq":1,"session":' + "9" * 5000 + "}"),
+        ("frames.jsonl", '{"seq":1,"session":1000000000,"people":[]}'),
+        ("frames.jsonl", '{"seq":1e999,"session":1,"people":[]}'),
+        ("frames.jsonl", '{"seq":7,"session":1,"captured_at":' + "9" * 400 + ',"people":null,"age_ms":1e999}'),
+        ("sessions.jsonl", "[" * 100_000),
+        ("sessions.jsonl", '{"session":1e999,"deleted":true}'),
+        ("index.json", "[" * 100_000),
+        ("index.json", '{"version":2,"frames_bytes":0,"sessions":[{"session":1,"frames":1,"last_seq":"x"}]}'),
+        *(
+            ("index.json", f'{{"version":2,"frames_bytes":FRAMES,"sessions":[{{"session":1,"frames":1,"last_seq":1,'
+             f'"statistics":{{{forged}}}}}]}}')
+            for forged in ('"began_at":1e300', '"disk_bytes":1e999', '"source":7', '"label_bytes":NaN')
+        ),
+    ],
+)  # fmt: skip
+def test_copied_output_with_forged_records_is_opened_listed_and_deleted(tmp_path: Path, name: str, forged: str) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("first", OWNER).append(frame_record(0))
+    path = tmp_path / name
+    forged = forged.replace("FRAMES", str((tmp_path / "frames.jsonl").stat().st_size))
+    path.write_text(forged if name == "index.json" else path.read_text() + forged + "\n")
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        for state in directory.sessions():
+            SessionShown.from_state(state, connected=False, may_change=True).model_dump_json()
+            json.dumps(RecordedFrames(tmp_path).page(state.number, -1, 100), allow_nan=False)
+        assert directory.session("second", OWNER).append(frame_record(0))
+        directory.delete([1])
+        assert [state.number for state in directory.sessions()] == [2]
+
+
+@pytest.mark.parametrize("name", ["frames.jsonl", "sessions.jsonl", "index.json"])
+def test_pipe_in_the_place_of_a_record_does_not_block(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    if name == "index.json":
+        SessionDirectory(PublishConfig(tmp_path)).close()
+        return
+    with pytest.raises(OutputError, match="not a regular file"):
+        SessionDirectory(PublishConfig(tmp_path))
 
 
 @pytest.mark.parametrize("mesh_format", ["glb", "obj", "ply"])
