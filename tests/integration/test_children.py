@@ -307,9 +307,23 @@ async def test_clip_becomes_a_session_of_its_account_that_nobody_observes(
 async def test_damaged_clip_is_refused(bench: Bench, tmp_path: Path) -> None:
     clip = tmp_path / "a.mp4"
     clip.write_bytes(write_clip(tmp_path / "whole.mp4").read_bytes()[:1000])
-    with pytest.raises(Refused, match=r"the clip cannot be played: cannot open a\.mp4: Invalid data") as refused:
+    with pytest.raises(Refused, match="the clip cannot be played: cannot open it: Invalid data") as refused:
         await play(bench, clip)
     assert refused.value.status == 422 and str(tmp_path) not in str(refused.value)
+
+
+WARNS = """
+import sys
+clip = sys.argv[sys.argv.index("--camera") + 1]
+print(clip + " is cut: it ends after 0.10 s", file=sys.stderr)
+print("the machine is slow", file=sys.stderr)
+"""
+
+
+async def test_what_a_clip_lacks_is_told(bench: Bench, tmp_path: Path) -> None:
+    clips = ChildClips(bench.link, bench.metrics, (sys.executable, "-c", WARNS))
+    warnings = await clips.play(write_clip(tmp_path / "a.mp4"), "clip-of-anna", lambda _: None, lambda _: None)
+    assert warnings == ["the clip is cut: it ends after 0.10 s"]
 
 
 async def test_clip_whose_process_dies_can_be_tried_again(bench: Bench, tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ class FakeClips(ChildClips):
         self.received: list[Path] = []
         self.people, self.seconds = True, 0.0
         self.error: Exception | None = None
+        self.warnings = list[str]()
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def play(
         self, clip: Path, owner: str, on_session: Callable[[str], None], on_frame: Callable[[int], None]
-    ) -> None:
+    ) -> list[str]:
         assert clip.is_file()
         self.received.append(clip)
         identifier = f"clip{len(self.received)}"
@@ -39,3 +40,4 @@ class FakeClips(ChildClips):
         if self.error is not None:
             raise self.error
         on_frame(FRAMES)
+        return self.warnings

@@ -6,7 +6,6 @@ Nobody observes the session live: it belongs to the account that has uploaded th
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class ChildClips:
 
     async def play(
         self, clip: Path, owner: str, on_session: Callable[[str], None], on_frame: Callable[[int], None]
-    ) -> None:
+    ) -> list[str]:
         """Sends a clip through sender, link and the receiver's pipeline, to its end.
 
         Args:
@@ -47,6 +46,9 @@ class ChildClips:
             owner: under which name of a token the session is recorded.
             on_session: is called with the session's id before its first frame.
             on_frame: is called with the number of frames that are published.
+
+        Returns:
+            what the sender has said of the clip: what of it is damaged or missing.
 
         Raises:
             Refused: 422 it cannot be decoded, 503 the sender process has ended, or does not answer.
@@ -58,23 +60,25 @@ class ChildClips:
                     stall.reschedule(asyncio.get_running_loop().time() + _STALL_S)
                     on_frame(frames)
 
-                exit_code, last_words = await self._play(clip, owner, _Progress(on_session, published))
+                exit_code, words = await self._play(clip, owner, _Progress(on_session, published))
         except (TimeoutError, OutputError) as error:
             raise Refused(503, "the process for this clip does not answer: try again later", 10.0) from error
         if exit_code == SourceError.exit_code:
             # It has passed the check: whatever is wrong, the sender's words are right, and no guess.
-            reason = last_words.removeprefix("sender: ").replace(f"{clip.parent}{os.sep}", "")
+            reason = words[-1].removeprefix("sender: ").replace(str(clip), "it") if words else "no reason is known"
             raise Refused(422, f"the clip cannot be played: {printable(reason, _MOST_REASON)}")
         if exit_code != 0:
             self._metrics.sender_process_ended()
             raise Refused(503, "the process for this clip has ended: try again later", 10.0)
+        said = [each.replace(str(clip), "the clip") for each in words if each.startswith(str(clip))]
+        return [printable(each, _MOST_REASON) for each in said]
 
-    async def _play(self, clip: Path, owner: str, progress: "_Progress") -> tuple[int | None, str]:
+    async def _play(self, clip: Path, owner: str, progress: "_Progress") -> tuple[int | None, list[str]]:
         sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))
         child = SenderChild(self._link, sender, clip, flags=_FLAGS, nice=_NICE, command=self._command)
         try:
             await child.start()
-            return await child.ended(), child.last_words
+            return await child.ended(), list(child.words)
         finally:
             await child.close()
 

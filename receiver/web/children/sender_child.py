@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ SENDER = own_program("sender")
 """The command of a child, before its flags."""
 
 _END_TIMEOUT_S = 5.0
-_MAX_LINE_BYTES = 16_384
+_MAX_LINE_BYTES, _WORDS = 16_384, 20
 _OWNER_ONLY = 0o600
 # Those of a sender that the user runs.
 _OPTIONS_PREFIX = "BODYWIRE_SENDER_"
@@ -79,8 +80,8 @@ class SenderChild:
         self._on_end, self._nice = on_end, nice
         self._source = source
         self._command = (*command, "--log-level", "warning", *flags)
-        self.last_words = ""
-        """The newest line of the process's log."""
+        self.words = deque[str](maxlen=_WORDS)
+        """The newest lines of the process's log."""
         self._folder: PrivateFolder | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[int | None] | None = None
@@ -191,8 +192,8 @@ class SenderChild:
                 continue
             if not line:
                 return
-            self.last_words = _message_of(line.decode(errors="replace").rstrip())
-            logger.warning("%s: %s", self._name, self.last_words)
+            self.words.append(_message_of(line.decode(errors="replace").rstrip()))
+            logger.warning("%s: %s", self._name, self.words[-1])
 
 
 def _message_of(line: str) -> str:

@@ -18,10 +18,10 @@ from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
-from receiver.web.library.clips import FIELD
+from receiver.web.library.clips import FIELD, RecordedClip
 from receiver.web.library.downloads import chunks, zipped
 from receiver.web.library.recorded import MESH_NAME
-from receiver.web.library.schemas import FramesShown, NameGiven, SessionShown, SessionsShown
+from receiver.web.library.schemas import ClipShown, FramesShown, NameGiven, SessionShown, SessionsShown
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
@@ -71,7 +71,7 @@ def library_api() -> APIRouter:
     api = APIRouter(tags=["sessions"])
     path = "/api/sessions/{number}"
     api.get("/api/sessions")(list_sessions)
-    api.post("/api/sessions", **upload_route(FIELD, "MP4, MOV, WebM or Matroska", SessionShown))(upload_clip)
+    api.post("/api/sessions", **upload_route(FIELD, "MP4, MOV, WebM or Matroska", ClipShown))(upload_clip)
     api.get(path)(show_session)
     api.get(f"{path}/frames")(list_frames)
     api.get(f"{path}/thumbnail", **FILE)(get_thumbnail)
@@ -99,11 +99,12 @@ async def upload_clip(request: Request, identity: Holder) -> Response:
     site = site_of(request)
     manager = Manager(identity, all_sessions=False)
 
-    def shown(state: SessionState) -> dict[str, Any]:
-        return {"session": _shown(request, state, manager).model_dump(mode="json")}
+    def shown(clip: RecordedClip) -> dict[str, Any]:
+        session = _shown(request, clip.state, manager).model_dump(mode="json")
+        return {"session": {**session, "warnings": clip.warnings}}
 
     return await site.clips.answer(
-        request, identity.account, shown, lambda state: f"/api/sessions/{state.number}", cancels=True
+        request, identity.account, shown, lambda clip: f"/api/sessions/{clip.state.number}", cancels=True
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from starlette.datastructures import UploadFile
 
@@ -40,7 +40,14 @@ _SESSION = "session"
 """In the folder of a clip, the id of its session: a receiver that was killed has left both."""
 
 
-class ClipService(Uploads[SessionState]):
+class RecordedClip(NamedTuple):
+    """The session of a clip, and what the user should know of it: what is damaged or missing."""
+
+    state: SessionState
+    warnings: list[str]
+
+
+class ClipService(Uploads[RecordedClip]):
     """Takes clips, and keeps their sessions; nothing is left of one that fails or is cancelled."""
 
     def __init__(
@@ -66,7 +73,7 @@ class ClipService(Uploads[SessionState]):
             most = f"{kept / 1e9:.1f} of {self._most_gb:g} GB"
             raise Refused(409, f"the account's clips take {most}: delete one first")
 
-    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[SessionState]:
+    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[RecordedClip]:
         """See `Uploads.check`."""
         with output_errors(self._library.out):
             folder = PrivateFolder(self._library.out)
@@ -78,12 +85,12 @@ class ClipService(Uploads[SessionState]):
         clip = path.rename(path.with_name(_file_name(shown_name(file, "clip"), checked.suffix)))
         return partial(self._recorded, account, clip, checked.frames)
 
-    async def _recorded(self, account: Account, clip: Path, frames: int, progress: Progress) -> SessionState:
+    async def _recorded(self, account: Account, clip: Path, frames: int, progress: Progress) -> RecordedClip:
         progress.begin("queue")
         async with self._turn, _making(self._library, clip.with_name(_SESSION)) as begin:
             progress.begin("clip")
             await self.admission.check(account)
-            identifier = await self._played(account, clip, frames, progress, begin)
+            identifier, warnings = await self._played(account, clip, frames, progress, begin)
             await self.admission.check(account)
             found = self._library.of_identifier(identifier)
             if found is None or not found.statistics.people:
@@ -91,12 +98,12 @@ class ClipService(Uploads[SessionState]):
                 raise Refused(422, detail)
             # Its sender has ended with all that it sent: nobody has to wait before deleting it.
             self._library.usage.settled(found.number)
-            return found
+            return RecordedClip(found, warnings)
 
     async def _played(
         self, account: Account, clip: Path, frames: int, progress: Progress, begin: Callable[[str], None]
-    ) -> str:
-        """Plays a clip; returns the id of its session. Raises Refused."""
+    ) -> tuple[str, list[str]]:
+        """Plays a clip; returns the id of its session, and what the sender has said of it. Raises Refused."""
         began = list[str]()
 
         def on_session(identifier: str) -> None:
@@ -104,8 +111,8 @@ class ClipService(Uploads[SessionState]):
             begin(identifier)
 
         owner = owner_of(CLIP, account.name)
-        await self._player.play(clip, owner, on_session, lambda done: progress.done(done / frames))
-        return began[0] if began else ""
+        warnings = await self._player.play(clip, owner, on_session, lambda done: progress.done(done / frames))
+        return began[0] if began else "", warnings
 
 
 def _store(file: BinaryIO, path: Path) -> None:

@@ -68,6 +68,12 @@ class SessionShown(BaseModel):
         )
 
 
+class ClipShown(SessionShown):
+    """The session of a clip that was uploaded now (`warnings`: what of the clip is damaged or missing)."""
+
+    warnings: list[str]
+
+
 class SessionsShown(BaseModel):
     """All recorded sessions."""
 

@@ -38,11 +38,13 @@ def left(site: Site) -> list[str]:
 
 async def test_clip_becomes_a_session_of_its_account(site: Site, clip: bytes) -> None:
     anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    site.clips.warnings = ["the clip is cut"]
     answer = await upload(anna, clip)
     assert answer.status_code == 201, answer.text
     path, made = answer.headers["location"], answer.json()
     assert path == "/api/sessions/1" and (made["frames"], made["people"], made["may_change"]) == (3, 1, True)
     assert site.clips.received[0].name == "Im Park.mp4" and not list(site.out.glob("bodywire-run-*"))
+    assert made.pop("warnings") == ["the clip is cut"]
     assert (await anna.get("/api/sessions")).json()["sessions"] == [made]
     (frame, *_) = (await anna.get(f"{path}/frames")).json()["frames"]
     mesh = frame["people"][0]["surface"]

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import av
 import pytest
 
 from receiver.web.refused import Refused
@@ -22,6 +23,25 @@ def test_clip_is_measured_in_a_process_of_its_own(clip: Path, monkeypatch: pytes
     with pytest.raises(Refused, match="MP4") as refused:
         check_clip(clip)
     assert refused.value.status == 415
+
+
+def test_cut_or_damaged_clip_is_measured_as_far_as_it_goes(clip: Path, tmp_path: Path) -> None:
+    """The sender skips what is damaged, and says what of it was missing."""
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(clip)) as source, av.open(str(cut), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: int(0.8 * len(whole))])
+    assert 0 < read_clip(str(cut))["frames"] < FRAMES
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"mdat")
+    content[at + 40 : at + 60] = bytes(20)
+    clip.write_bytes(content)
+    assert read_clip(str(clip))["frames"] == FRAMES
 
 
 @pytest.mark.parametrize(
