@@ -12,14 +12,13 @@ the true one whose projected keypoints are nearest, if they are within a fifth o
     known                  share of the true joints on which three views agree; the others are left out
     mpjpe_mm, pa_mpjpe_mm  of the 12 body joints, relative to the hips, in the camera's axes
     acceleration_mm        median error of the second difference of a joint's place, millimetres a frame²
-    height_ratio           length of the bones from ankle to eyes over the true one
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +80,6 @@ class FollowedPerson:
             "mpjpe_mm": _known(np.mean, 1000 * distance),
             "pa_mpjpe_mm": _known(np.mean, np.concatenate([np.zeros(0), *map(_aligned, joints[seen], truth[seen])])),
             "acceleration_mm": _known(np.median, 1000 * acceleration),
-            "height_ratio": _known(np.median, _height(self.joints[seen]) / _height(self.truth[seen])),
         }
 
 
@@ -123,14 +121,6 @@ def followed(
 
 def _across(joints: Float64Array, pair: tuple[int, int]) -> Float64Array:
     return np.asarray(joints[:, pair[0]] - joints[:, pair[1]])
-
-
-def _height(joints: Float64Array) -> Float64Array:
-    """Along the bones, so that it does not depend on the pose: eyes, shoulders, hips, knees, ankles."""
-    chain = [joints[:, [1, 2]], joints[:, [5, 6]], joints[:, [11, 12]], joints[:, [13, 14]], joints[:, [15, 16]]]
-    middles = [chain[0].mean(axis=1, keepdims=True).repeat(2, axis=1), *chain[1:]]
-    steps = [np.linalg.norm(later - earlier, axis=-1) for earlier, later in pairwise(middles)]
-    return np.asarray(np.mean(np.sum(steps, axis=0), axis=-1))
 
 
 class ViewSender:

@@ -7,8 +7,6 @@ All of a movement is therefore an error:
 
     template_rms_mm, _p95   distance of each vertex of the template from itself in the frame before
     surface_rms_mm, _p95    distance of each vertex of the surface from the nearest point of the surface before
-    joints_rms_mm           distance of each joint from itself in the frame before
-    worst_frame_mm          largest RMS of the template between two frames
     seen                    frames with the person
 
 `settled` leaves out the first second, in which the sender still learns shape and clothes.
@@ -99,7 +97,6 @@ class Movement:
 
     template: Float64Array
     surface: Float64Array
-    joints: Float64Array
 
     @classmethod
     def between(cls, before: ReconstructedPerson, after: ReconstructedPerson) -> "Movement":
@@ -107,18 +104,16 @@ class Movement:
         template = after.body.mesh.vertices.astype(np.float64) - before.body.mesh.vertices
         old = Surface(before.surface.vertices, before.surface.faces)
         surface, _ = old.nearest(after.surface.vertices.astype(np.float64))
-        joints = after.joints_3d.astype(np.float64) - before.joints_3d
-        return cls(np.linalg.norm(template, axis=1), surface, np.linalg.norm(joints, axis=1))
+        return cls(np.linalg.norm(template, axis=1), surface)
 
 
 def figures(movements: Sequence[Movement]) -> Figures:
     found: Figures = {}
-    for name in ("template", "surface", "joints"):
+    for name in ("template", "surface"):
         moved = [1000 * getattr(movement, name) for movement in movements]
         together = np.concatenate([np.zeros(0), *moved])
         found[f"{name}_rms_mm"] = _rms(together)
         found[f"{name}_p95_mm"] = percentile(together, 95)
-    found["worst_frame_mm"] = max((1000 * _rms(movement.template) for movement in movements), default=float("nan"))
     return found
 
 
@@ -155,13 +150,8 @@ def clip_figures(people: Sequence[ReconstructedPerson | None]) -> dict[str, Figu
 
 
 def summary(clips: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
-    """Means over the clips, and the worst clip."""
-    systems = {}
-    for name in clips[0]:
-        rows = [clip[name] for clip in clips]
-        worst = max(row["template_rms_mm"] for row in rows)
-        systems[name] = mean_by_key(rows) | {"worst_clip_template_rms_mm": worst}
-    return systems
+    """Means over the clips."""
+    return {name: mean_by_key([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

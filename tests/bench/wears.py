@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torchvision.ops import box_iou
 
 from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
@@ -55,11 +57,12 @@ def product(reader: WearsReader, stage: PerceptionStage, image: Image, people: S
     height, width = image.shape[:2]
     stage.reset()
     found = stage.process(image, Camera(width, height, guessed_focal_px(width, height)))
+    boxes = torch.from_numpy(np.array([keypoint_box(each) for each in found], np.float32).reshape(-1, 4))
     readings = []
     for person in people:
-        overlaps = [overlap(person.box, keypoint_box(each)) for each in found]
-        if overlaps and max(overlaps) >= _LEAST_OVERLAP:
-            readings.append((reader.read(image, found[int(np.argmax(overlaps))]), person))
+        overlaps = box_iou(torch.from_numpy(person.box[None]), boxes)[0]
+        if len(found) and overlaps.max() >= _LEAST_OVERLAP:
+            readings.append((reader.read(image, found[int(overlaps.argmax())]), person))
     return readings
 
 
@@ -73,13 +76,6 @@ def keypoint_box(person: ObservedPerson) -> Box:
     # Keypoints are inside the outline: half a head beyond them.
     margin = 0.06 * float((high - low).max())
     return np.concatenate([low - margin, high + margin]).astype(np.float32)
-
-
-def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes (4,)."""
-    shared = np.clip(np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2]), 0, None).prod()
-    areas = [float((box[2:] - box[:2]).prod()) for box in (first, second)]
-    return float(shared / max(sum(areas) - shared, 1e-6))
 
 
 def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:

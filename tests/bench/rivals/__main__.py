@@ -72,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rendered", type=report.at_least(0), metavar="N", help="rendered clips beside the demo (default: 10)"
     )
     parser.add_argument("--frames", type=report.at_least(2), metavar="N", help="frames of a clip (default: 300)")
-    parser.add_argument("--systems", nargs="+", choices=FAMILIES, help="only these beside bodywire")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the curves and scenarios as PNG")
     return report.run(parser, _work, arguments)
 
@@ -80,9 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     frames = options.frames if options.frames is not None else QUICK_FRAMES if options.quick else FRAMES
     rendered = options.rendered if options.rendered is not None else QUICK_CLIPS if options.quick else CLIPS
-    asked = [family for family in FAMILIES if family in (OURS, *(options.systems or FAMILIES))]
-    not_run = {family: reason for family in asked if (reason := missing(family))}
-    families = tuple(family for family in asked if family not in not_run)
+    not_run = {family: reason for family in FAMILIES if (reason := missing(family))}
+    families = tuple(family for family in FAMILIES if family not in not_run)
     systems = Systems(options.quick)
     clips = [demo_clip(frames)]
     if rendered:

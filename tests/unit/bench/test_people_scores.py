@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
 from common.frames import Camera, PersonLabels
@@ -136,14 +135,13 @@ class Person:
 
     surface: SurfaceMesh
     body: Skinned
-    joints_3d: FloatArray
 
 
 def ball(shift_m: float) -> ReconstructedPerson:
     """A sphere moved along x."""
     by = np.array([shift_m, 0, 0], np.float32)
     mesh = SurfaceMesh(BALL.vertices + by, BALL.faces)
-    return Person(mesh, Skinned(mesh), np.zeros((17, 3), np.float32) + by)  # type: ignore[return-value]
+    return Person(mesh, Skinned(mesh))  # type: ignore[return-value]
 
 
 def test_movement_from_frame_to_frame() -> None:
@@ -152,7 +150,7 @@ def test_movement_from_frame_to_frame() -> None:
     expected_mm = 2 * np.sqrt(SETTLING_FRAMES / (SETTLING_FRAMES + 3))
     moving = found["all frames"]
     assert moving["template_rms_mm"] == pytest.approx(expected_mm, abs=1e-2)
-    assert (moving["template_p95_mm"], moving["worst_frame_mm"]) == pytest.approx((2, 2), abs=1e-2)
+    assert moving["template_p95_mm"] == pytest.approx(2, abs=1e-2)
     # Where the sphere moves along itself, its surface stays.
     assert 0 < moving["surface_rms_mm"] < 0.8 * expected_mm
     bridged = clip_figures([ball(0.0), None, ball(0.5), ball(0.5)])["all frames"]
