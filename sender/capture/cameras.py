@@ -10,7 +10,8 @@ from common.arrays import Image
 from common.errors import SourceError
 from sender.capture.config import CameraMode
 from sender.capture.source import printable_name
-from sender.capture.video import open_video, reason, upright_rgb
+from sender.capture.video import open_video, reason
+from sender.capture.video_picture import upright_rgb
 
 logger = logging.getLogger(__name__)
 

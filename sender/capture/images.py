@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from common.imaging.exif import focal_length_px
+from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
+from common.imaging.orientation import upright
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
@@ -80,7 +81,8 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
         # Warnings are about metadata, or about sizes that `check_size` refuses.
         with warnings.catch_warnings(action="ignore"), PillowImage.open(file, formats=_FORMATS) as image:
             check_size(*image.size)
-            return Picture(to_rgb(_upright(image)), focal_length_px(image))
+            image.load()
+            return Picture(upright(to_rgb(image), orientation_of(image)), focal_length_px(image))
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -107,16 +109,6 @@ def to_rgb(image: PillowImage.Image) -> Image:
         image = image.convert("RGBA")
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"), dtype=np.uint8)
-
-
-def _upright(image: PillowImage.Image) -> PillowImage.Image:
-    """The image rotated by its EXIF orientation, or as it is if its metadata are damaged."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:
-        logger.debug("the orientation of an image cannot be read: %s", error)
-        return image
 
 
 class ImageSource(FrameSource):

@@ -63,7 +63,7 @@ def _device(camera: str) -> int | str | None:
 
 def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
     if camera == "demo":
-        return VideoFileSource(DEMO_CLIP, focal_px)
+        return VideoFileSource(DEMO_CLIP, focal_px, metrics)
     if camera == "demo-photos":
         return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics)
     if camera.startswith(("rtsp://", "rtsps://")):
@@ -91,7 +91,7 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
     if stat.S_ISREG(kind) and is_image_path(path):
         return ImageSource([path], focal_px, metrics)
     if stat.S_ISREG(kind):
-        return VideoFileSource(path, focal_px)
+        return VideoFileSource(path, focal_px, metrics)
     what = "socket" if stat.S_ISSOCK(kind) else "pipe" if stat.S_ISFIFO(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 

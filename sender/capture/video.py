@@ -1,24 +1,34 @@
-"""Frames from video files; opening and decoding, which RTSP streams share."""
+"""Frames from video files; opening them, which RTSP streams share."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
-from common.arrays import Image
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import SourceError
-from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
+from sender.capture.source import MAX_PIXELS, CapturedFrame, FrameSource, camera_of, printable_name
+from sender.capture.video_picture import upright_rgb
+from sender.metrics import DropReason, SenderMetrics
+
+logger = logging.getLogger(__name__)
 
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
 # A file may name others, as a playlist does: none of another machine is opened.
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
-# Wider and narrower pixels are an error in the file.
-_MAX_PIXEL_ASPECT = 4.0
+# Times that step back by so many frames begin again; by fewer, they are out of order.
+_BEGIN_AGAIN_FRAMES = 3
+# A file is cut if so many of its longest steps are missing at its end.
+_MISSING_STEPS = 1.5
+# Formats whose duration includes what is before the first frame.
+_DURATIONS_FROM_ZERO = ("matroska,webm", "flv")
+# Sizes of a transport stream's packets, with and without a time stamp before each.
+_TRANSPORT_PACKET_BYTES = (188, 192)
 
 
 def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
@@ -33,30 +43,17 @@ def open_video(location: str, name: str, options: dict[str, str] | None = None) 
     if not container.streams.video:
         container.close()
         raise SourceError(f"{name} has no video stream; give a video file, an image, a folder of images or a camera")
-    if container.streams.video[0].codec_context is None:
+    decoder = container.streams.video[0].codec_context
+    if decoder is None:
         container.close()
         raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
-    container.streams.video[0].thread_type = "AUTO"
+    # Threads for frames lose those behind a damaged one at the end, and report it late.
+    decoder.thread_type = "SLICE"
+    # Frames whose reference is damaged show something, too.
+    decoder.flags |= Flags.output_corrupt
+    # Before memory for a larger one is taken.
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return container
-
-
-def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
-    """A decoded frame as (H, W, 3) RGB with square pixels, rotated by its display matrix, as videos from phones need.
-
-    Args:
-        pixel_aspect: width of a pixel over its height; the narrower side is stretched.
-
-    Raises:
-        SourceError: the frame is too large.
-    """
-    stretch_x = pixel_aspect if 1.0 < pixel_aspect <= _MAX_PIXEL_ASPECT else 1.0
-    stretch_y = 1.0 / pixel_aspect if 1.0 / _MAX_PIXEL_ASPECT <= pixel_aspect < 1.0 else 1.0
-    width, height = round(frame.width * stretch_x), round(frame.height * stretch_y)
-    check_size(width, height)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height)
-    # A matrix that is no rotation gives any number.
-    quarter_turns = round(frame.rotation / 90) % 4 if -360 <= frame.rotation <= 360 else 0
-    return np.ascontiguousarray(np.rot90(image, quarter_turns), dtype=np.uint8)
 
 
 def reason(error: av.FFmpegError) -> str:
@@ -67,16 +64,24 @@ def reason(error: av.FFmpegError) -> str:
 class VideoFileSource(FrameSource):
     """Every frame of a video file with its presentation time, which never decreases.
 
-    `close`, from any thread, ends an iteration behind the frame in hand.
+    What is damaged is skipped: the first time is logged at once, and how much it was at the end, as is a file that ends
+    before the end that it announces. `close`, from any thread, ends an iteration behind the frame in hand.
 
     Raises:
-        SourceError: the file is missing, is no video, or (while iterating) is damaged or has no frame.
+        SourceError: the file is missing, is no video, or (while iterating) has no frame, or one that is too large.
     """
 
-    def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        path: Path,
+        focal_px: float | None = None,
+        metrics: SenderMetrics | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self._name = printable_name(path.name)
         self._path = path
         self._focal_px = focal_px
+        self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
         self._decoding = threading.Lock()
         self._closed = False
@@ -84,11 +89,15 @@ class VideoFileSource(FrameSource):
             # With a protocol, because FFmpeg would take the start of `a:b` for one.
             self._container = open_video(f"file:{path}", str(path), _FILE_OPTIONS)
         except av.FFmpegError as error:
-            raise SourceError(f"cannot open {path}: {reason(error)}") from error
-        stream = self._container.streams.video[0]
-        self._fps = float(stream.average_rate) if stream.average_rate else _DEFAULT_FPS
-        self._length = _length(stream, self._fps)
-        self._pixel_aspect = float(stream.sample_aspect_ratio or 1)
+            cut = "; it is no video, or cut" if isinstance(error, av.InvalidDataError) else ""
+            raise SourceError(f"cannot open {path}: {reason(error)}{cut}") from error
+        self._stream = self._container.streams.video[0]
+        self._fps = float(self._stream.average_rate) if self._stream.average_rate else _DEFAULT_FPS
+        self._pixel_aspect = float(self._stream.sample_aspect_ratio or 1)
+        self._frames = self._damaged = self._smeared = 0
+        self._warned = False
+        self._times = _Times(1 / self._fps)
+        self._read_s = 0.0
 
     @property
     def fps(self) -> float:
@@ -96,39 +105,106 @@ class VideoFileSource(FrameSource):
 
     @property
     def length(self) -> int | None:
-        return self._length
+        if self._stream.frames > 0:
+            return self._stream.frames
+        seconds = self._announced_s
+        return None if seconds is None else max(round(seconds * self._fps), 1)
 
     def __iter__(self) -> Iterator[CapturedFrame]:
-        sequence, first_s, last_s = 0, None, 0.0
         # AVI has decoding times instead of presentation times: with B-frames, they are out of order.
         timed = self._container.format.name != "avi"
         try:
             for frame in self._decoded():
-                time_s = frame.time if timed and frame.time is not None else sequence / self._fps
-                first_s = time_s if first_s is None else first_s
-                last_s = max(last_s, time_s - first_s)
+                time_s = self._times.following(frame.time if timed else (self._frames + self._damaged) / self._fps)
                 image = upright_rgb(frame, self._pixel_aspect)
                 camera = camera_of(image, self._focal_px)
-                yield CapturedFrame(sequence, self._name, self._clock.wall(), last_s, image, camera)
-                sequence += 1
+                sequence, self._frames = self._frames, self._frames + 1
+                yield CapturedFrame(sequence, self._name, self._clock.wall(), time_s, image, camera)
         except SourceError as error:
-            raise SourceError(f"{self._path}: frame {sequence}: {error}") from error
-        except av.FFmpegError as error:
-            raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {reason(error)}") from error
-        # FFmpeg's binding raises these for frames that cannot be converted.
+            raise SourceError(f"{self._path}: frame {self._frames}: {error}") from error
+        # FFmpeg's binding raises the first two for frames that cannot be converted.
         except (ValueError, OverflowError, MemoryError) as error:
-            raise SourceError(f"{self._path} cannot be decoded after frame {sequence}: {error}") from error
-        if sequence == 0 and not self._closed:
+            what = str(error) or "too little memory"
+            raise SourceError(f"{self._path} cannot be decoded after frame {self._frames}: {what}") from error
+        if self._frames == 0 and not self._closed:
             raise SourceError(f"{self._path} contains no frame that can be decoded")
+        if not self._closed:
+            self._report()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        frames = self._container.decode(video=0)
+        packets = self._container.demux(self._container.streams.video[0], *self._container.streams.audio)
         while True:
             with self._decoding:
-                frame = None if self._closed else next(frames, None)
-            if frame is None:
+                frames = None if self._closed else self._next(packets)
+            if frames is None:
                 return
-            yield frame
+            for frame in frames:
+                if frame.is_corrupt and not self._frames:
+                    continue  # it shows nothing before the first whole one
+                self._smeared += frame.is_corrupt
+                yield frame
+
+    def _next(self, packets: Iterator["av.Packet[Any]"]) -> list[av.VideoFrame] | None:
+        """The frames of the next packet, of which there may be none; None at the end."""
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            logger.debug("%s ends with an error: %s", self._path, error)
+            return None
+        if packet is None:
+            return None
+        if packet.pts is not None:
+            self._read_s = max(self._read_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream is not self._stream:
+            return []
+        try:
+            frames: list[av.VideoFrame] = self._stream.codec_context.decode(packet)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            self._skip(packet, reason(error) if isinstance(error, av.FFmpegError) else str(error))
+            return []
+        if packet.is_corrupt:
+            self._warn(packet, "a packet is incomplete")
+        return frames
+
+    def _skip(self, packet: "av.Packet[Any]", cause: str) -> None:
+        if self._stream.codec_context.width == 0:
+            raise SourceError(f"it is larger than {MAX_PIXELS // 10**6} million pixels")
+        self._metrics.frame_dropped(DropReason.UNREADABLE)
+        self._damaged += 1
+        self._warn(packet, cause)
+
+    def _warn(self, packet: "av.Packet[Any]", cause: str) -> None:
+        if not self._warned:
+            self._warned = True
+            at_s = float(packet.pts * packet.time_base) if packet.pts is not None else self._times.last_s
+            logger.warning("%s is damaged at %.2f s and goes on behind it (%s)", self._path, at_s, cause)
+
+    @property
+    def _announced_s(self) -> float | None:
+        """When the last frame ends, as the file says."""
+        container = self._container
+        if container.format.name == "avi" and self._stream.frames:
+            return self._stream.frames / self._fps  # FFmpeg shortens the duration by what is missing
+        if container.duration is None:
+            return None
+        began = 0 if container.format.name in _DURATIONS_FROM_ZERO else container.start_time or 0
+        return (began + container.duration) / av.time_base
+
+    def _report(self) -> None:
+        """Says how much was damaged, and whether the end is missing."""
+        if self._damaged or self._smeared:
+            frames = self._frames + self._damaged
+            text = "%s: of %d frames %d are damaged and left out, and %d show damage of others"
+            logger.warning(text, self._path, frames, self._damaged, self._smeared)
+        announced_s, longest_s = self._announced_s, self._times.longest_step_s
+        short = announced_s is not None and self._read_s < announced_s - _MISSING_STEPS * longest_s
+        size = self._container.size
+        odd = self._container.format.name == "mpegts" and all(size % each for each in _TRANSPORT_PACKET_BYTES)
+        if short or odd:
+            until = f" of {announced_s:.2f} s" if short else ""
+            logger.warning("%s is cut: it ends after %.2f s%s", self._path, self._read_s, until)
 
     def close(self) -> None:
         with self._decoding:
@@ -136,10 +212,28 @@ class VideoFileSource(FrameSource):
             self._container.close()
 
 
-def _length(stream: VideoStream, fps: float) -> int | None:
-    """The number of frames that a file gives, or else that its duration allows; None if it gives neither."""
-    if stream.frames > 0:
-        return stream.frames
-    if stream.duration is None or stream.time_base is None:
-        return None
-    return max(round(float(stream.duration * stream.time_base) * fps), 1)
+class _Times:
+    """Seconds since the first frame, which go on where those of the file begin again, and where it has none.
+
+    Args:
+        interval_s: from one frame to the next where the file does not tell.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._offset_s: float | None = None
+        self.last_s = 0.0
+        self.longest_step_s = interval_s
+
+    def following(self, time_s: float | None) -> float:
+        """The time of the next frame, which the file says has this one."""
+        if self._offset_s is None:
+            self._offset_s = -time_s if time_s is not None else 0.0
+            return 0.0
+        step_s = self._interval_s if time_s is None else time_s + self._offset_s - self.last_s
+        if step_s < -_BEGIN_AGAIN_FRAMES * self._interval_s and time_s is not None:
+            step_s = self._interval_s
+            self._offset_s = self.last_s + step_s - time_s
+        self.longest_step_s = max(self.longest_step_s, step_s)
+        self.last_s += max(step_s, 0.0)
+        return self.last_s

@@ -10,6 +10,7 @@ from PIL import UnidentifiedImageError
 
 from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
+from common.imaging.orientation import TRANSPOSED, upright
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import check_size
 
@@ -18,16 +19,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF")
 _MAX_SIDE, _SHOWN_SIDE = 2560, 1024
 _MAX_RATIO = 20
 _QUALITY, _SHOWN_QUALITY = 95, 85
-_ORIENTATIONS = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
-}
-_SIDES_SWAPPED = (5, 6, 7, 8)
 
 
 def read_picture(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -66,10 +57,9 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
         image = _to_rgb(opened)
     if image.size != wanted:
         image = image.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-    if orientation in _ORIENTATIONS:
-        image = image.transpose(_ORIENTATIONS[orientation])
-        if orientation in _SIDES_SWAPPED:
-            width, height = height, width
+    image = PillowImage.fromarray(upright(np.asarray(image), orientation))
+    if orientation >= TRANSPOSED:
+        width, height = height, width
     picture = _encoded(image, _QUALITY, equivalent_mm)
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
     facts = {"width": width, "height": height, "content_bytes": len(picture)}

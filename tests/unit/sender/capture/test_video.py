@@ -1,3 +1,5 @@
+import io
+import re
 import socket
 from collections.abc import Callable
 from fractions import Fraction
@@ -7,11 +9,15 @@ from typing import Any, cast
 import av
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from common.arrays import Image
 from common.clock import Clock
 from common.errors import SourceError
 from sender.capture.video import VideoFileSource
+from sender.metrics import SenderMetrics
+from tests.unit.common.imaging.test_orientation import ORIENTATIONS
+from tests.unit.sender.capture.test_images import STORED_AS
 
 
 def checker(width: int, height: int) -> Image:
@@ -140,33 +146,25 @@ def test_damaged_files_yield_frames_or_source_errors(tmp_path: Path) -> None:
         readable(tmp_path / "clip.mp4")
 
 
-@pytest.mark.parametrize(
-    ("degrees", "shape", "expected"),
-    [
-        (0, (48, 64), ["red", "green", "blue", "white"]),
-        (90, (64, 48), ["green", "white", "red", "blue"]),
-        (180, (48, 64), ["white", "blue", "green", "red"]),
-        (-90, (64, 48), ["blue", "red", "white", "green"]),
-        (None, (48, 64), ["red", "green", "blue", "white"]),
-    ],
-)
-def test_display_matrix_rotates_counterclockwise(
-    tmp_path: Path, degrees: float | None, shape: tuple[int, int], expected: list[str]
-) -> None:
-    """Without degrees, the matrix is no rotation and ignored."""
-
-    def prepare(stream: Any) -> None:
-        if degrees is None:
-            stream.set_display_matrix([0] * 9)
-        else:
-            stream.set_display_rotation(float(degrees))
-
-    with VideoFileSource(encode(tmp_path / "phone.mp4", [checker(64, 48)] * 2, prepare), focal_px=90.0) as source:
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_display_matrix_turns_and_mirrors(tmp_path: Path, orientation: int) -> None:
+    stored = np.ascontiguousarray(STORED_AS[orientation](checker(64, 48)))
+    a, b, c, d = (65_536 * each for each in ORIENTATIONS[orientation][2])
+    path = encode(
+        tmp_path / "phone.mp4", [stored] * 2, lambda stream: stream.set_display_matrix([a, b, 0, c, d] + [0] * 4)
+    )
+    with VideoFileSource(path, focal_px=90.0) as source:
         frames = list(source)
-    assert [frame.image.shape for frame in frames] == [(*shape, 3)] * 2
-    assert quarters(frames[0].image) == expected
-    assert (frames[0].camera.height, frames[0].camera.width, frames[0].camera.focal_px) == (*shape, 90.0)
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 2
+    assert quarters(frames[0].image) == ["red", "green", "blue", "white"]
+    assert (frames[0].camera.height, frames[0].camera.width, frames[0].camera.focal_px) == (48, 64, 90.0)
     assert frames[0].image.flags.c_contiguous
+
+
+def test_display_matrix_that_is_none_is_ignored(tmp_path: Path) -> None:
+    path = encode(tmp_path / "phone.mp4", [checker(64, 48)], lambda stream: stream.set_display_matrix([0] * 9))
+    with VideoFileSource(path) as source:
+        assert quarters(next(iter(source)).image) == ["red", "green", "blue", "white"]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +222,127 @@ def test_close_ends_an_iteration(tmp_path: Path) -> None:
         next(frames)
         source.close()
         assert list(frames) == []
+
+
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        (".avi", "mjpeg", {}),
+        (".mp4", "libx264", {}),
+        (".mp4", "libx265", {"x265-params": "log-level=none"}),
+        (".webm", "libvpx-vp9", {}),
+        (".mkv", "mpeg4", {}),
+    ],
+)
+def test_damaged_packet_is_skipped_and_told(
+    tmp_path: Path, suffix: str, codec: str, options: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = noise(tmp_path / f"clip{suffix}", codec, options)
+    content, damaged = path.read_bytes(), packets(path)[8]
+    path.write_bytes(content.replace(damaged, bytes(len(damaged))))
+    metrics = SenderMetrics()
+    with VideoFileSource(path, metrics=metrics) as source:
+        frames = list(source)
+    assert len(frames) == 19
+    times = [frame.media_time_s for frame in frames]
+    assert times[-1] == pytest.approx(1.9, abs=2e-3) and times == sorted(set(times))
+    first, count = (record.getMessage() for record in caplog.records)
+    assert re.search(r"clip\.\w+ is damaged at [01]\.\d0 s and goes on behind it", first)
+    assert "of 20 frames 1 are damaged and left out" in count
+    assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 1
+
+
+def noise(path: Path, codec: str = "libx264", options: dict[str, str] | None = None, muxer: str = "") -> Path:
+    """Twenty frames of moving noise, ten a second; each packet is another."""
+    base = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    with av.open(str(path), "w", options={"movflags": muxer} if muxer else {}) as container:
+        stream = cast(Any, container.add_stream(codec, rate=10, options=options or {}))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(20):
+            frame = av.VideoFrame.from_ndarray(np.roll(base, 5 * index, 1), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "muxer"),
+    [
+        (".mkv", "libx264", ""),
+        (".webm", "libvpx-vp9", ""),
+        (".mp4", "libx264", "faststart"),
+        (".mp4", "libx264", "frag_keyframe+empty_moov"),
+        (".avi", "mjpeg", ""),
+        (".ts", "libx264", ""),
+    ],
+)
+def test_file_that_is_cut_plays_and_says_so(
+    tmp_path: Path, suffix: str, codec: str, muxer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = noise(tmp_path / f"clip{suffix}", codec, {"g": "5"}, muxer)
+    with VideoFileSource(path) as source:
+        assert len(list(source)) == 20
+    assert caplog.records == []
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.7 * len(content))])
+    with VideoFileSource(path) as source:
+        assert 3 < len(list(source)) < 20
+    assert "is cut: it ends after" in caplog.records[-1].getMessage()
+
+
+def test_file_without_its_table_of_contents_is_told_from_no_video(tmp_path: Path) -> None:
+    path = noise(tmp_path / "clip.mp4")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(SourceError, match=r"cannot open .*clip\.mp4: .*; it is no video, or cut"):
+        VideoFileSource(path)
+
+
+def test_times_that_begin_again_go_on(tmp_path: Path) -> None:
+    content = noise(tmp_path / "part.ts").read_bytes()
+    (tmp_path / "whole.ts").write_bytes(3 * content)
+    with VideoFileSource(tmp_path / "whole.ts") as source:
+        times = [frame.media_time_s for frame in source]
+    assert times == pytest.approx(np.arange(60) / 10, abs=2e-3)
+
+
+def test_pauses_of_a_file_are_kept_and_are_no_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    times = [3.0, 3.1, 7.0, 7.05, 12.0]
+    with av.open(str(tmp_path / "slides.mkv"), "w") as container:
+        stream = cast(Any, container.add_stream("libx264", rate=10))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time_s in times:
+            frame = av.VideoFrame.from_ndarray(checker(64, 48), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with VideoFileSource(tmp_path / "slides.mkv") as source:
+        assert [frame.media_time_s for frame in source] == pytest.approx(np.array(times) - 3, abs=2e-3)
+    assert caplog.records == []
+
+
+def test_frames_that_grow_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    for side in (64, 64, 400):
+        PillowImage.new("RGB", (side, side)).save(jpeg := io.BytesIO(), "JPEG")
+        pictures.append(jpeg.getvalue())
+    with av.open(str(tmp_path / "grows.mkv"), "w") as container:
+        stream = cast(Any, container.add_stream("mjpeg", rate=10))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        stream.encode(av.VideoFrame(64, 64, "yuvj420p"))
+        for index, data in enumerate(pictures):
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, Fraction(1, 10)
+            container.mux(packet)
+    monkeypatch.setattr("sender.capture.video.MAX_PIXELS", 100_000)
+    with VideoFileSource(tmp_path / "grows.mkv") as source:
+        frames = iter(source)
+        assert [next(frames).image.shape for _ in range(2)] == [(64, 64, 3)] * 2
+        with pytest.raises(SourceError, match=r"grows\.mkv: frame 2: it is larger than"):
+            next(frames)
