@@ -61,7 +61,6 @@ class LightEstimate:
         even = np.eye(_TERMS)[0]
         difference = np.linalg.solve(self._gram + total * np.diag(_RIDGE + 1e-9), self._moment - self._gram @ even)
         self._coefficients = even + difference
-        self._coefficients /= (self._gram[0] @ self._coefficients) / total
 
     def shading(self, normals: FloatArray) -> FloatArray:
         """(N,) brightness of surfaces with unit normals (N, 3), camera space, relative to their colours."""
