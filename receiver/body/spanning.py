@@ -44,11 +44,13 @@ class Clothes:
         displacement: (V', 3) in the rest pose, camera axes, metres.
         shares: (L,) how far legs follow the other one, 0…1; None if nothing spans both.
         reweighted: what these shares change.
+        part: (V',) the outermost layer, index into `receiver.outfits.dressing.PARTS`; None if only the shape is known.
     """
 
     displacement: Tensor
     shares: Tensor | None = None
     reweighted: Reweighted | None = None
+    part: IntArray | None = None
 
 
 class LegSpan(nn.Module):

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from common.arrays import BoolArray, FloatArray
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
@@ -129,7 +129,7 @@ class Reconstructor:
         with self._timed("body", stages_ms), torch.inference_mode():
             output = self._skin.templates(labelled.parameters, worn)
             joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
-        batch = _Batch(labelled, output, joints_BK3)
+        batch = _Batch(labelled, output, joints_BK3, tuple(each.part for each in worn))
         rows = itertools.count()
         return [
             InferredFrame(
@@ -168,7 +168,7 @@ class Reconstructor:
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
     ) -> _InferredPerson:
         texture = request.appearance_of(labels).texture
-        paint = None if texture is None else self._painter.paint(texture, batch.colours[row])
+        paint = None if texture is None else self._painter.paint(texture, batch.colours[row], batch.parts[row])
         region_colours = batch.colours[row] if batch.coloured[row] else None
         return _InferredPerson(
             labels,
@@ -209,11 +209,19 @@ class _Batch:
         depth_m: (B,) camera z of the root joints.
         colours: (B, R, 3) of the body regions, 0…1.
         coloured: (B,) whether any `appearance` labels were received.
+        parts: B × (V',) what is outermost (`Clothes.part`).
     """
 
-    def __init__(self, labelled: LabelledBody, output: PosedTemplates, joints_BK3: FloatArray) -> None:
+    def __init__(
+        self,
+        labelled: LabelledBody,
+        output: PosedTemplates,
+        joints_BK3: FloatArray,
+        parts: tuple[IntArray | None, ...],
+    ) -> None:
         self.output = output
         self.joints_BK3 = joints_BK3
+        self.parts = parts
         self.depth_m: FloatArray = to_numpy(labelled.parameters.translation[:, 2])
         self.colours: FloatArray = to_numpy(labelled.colours)
         self.coloured: BoolArray = to_numpy(labelled.coloured)

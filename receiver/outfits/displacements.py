@@ -8,10 +8,10 @@ outfit takes 20 ms, so results are kept.
 """
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
@@ -55,17 +55,17 @@ class Displacements:
         worn = b"" if wears is None else wears.encode()
         key = person.identity, surface.tobytes(), round(confidence, 3), worn
         if key not in self._known:
-            displacement = self._made(person.identity, surface, confidence, wears)
-            self._known[key] = self._span.clothes(displacement)
+            self._known[key] = self._made(person.identity, surface, confidence, wears)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
 
     @torch.inference_mode()
-    def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Tensor:
+    def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Clothes:
         device = self._space.mean.device
         if len(surface) == SURFACE_SIZE and confidence >= _SURE:
-            return self._space.decode(torch.from_numpy(surface).to(device)[None])[0]
+            return self._span.clothes(self._space.decode(torch.from_numpy(surface).to(device)[None])[0])
         latent = self._outfits.chosen(wears, identity, surface, confidence)
-        return torch.from_numpy(self._outfits.worn(latent, surface, confidence)).to(device)
+        outfit = self._outfits.worn(latent, surface, confidence)
+        return replace(self._span.clothes(torch.from_numpy(outfit.displacement).to(device)), part=outfit.part)

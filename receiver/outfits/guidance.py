@@ -21,7 +21,7 @@ from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.wears import Wears
 from receiver.outfits.diffusion import OutfitDiffusion
-from receiver.outfits.dressing import Dresser
+from receiver.outfits.dressing import Dresser, Outfit
 from receiver.outfits.mixture import OutfitLatent, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
@@ -57,14 +57,15 @@ class Guidance:
         drawn = replace(drawn, noise=drawn.noise * (1 - (confidence if len(surface) else 0.0)) ** 2)
         return decode_outfit(drawn, self._diffusion.sample(drawn, surface, share))
 
-    def worn(self, latent: OutfitLatent, surface: FloatArray, confidence: float) -> FloatArray:
-        """(V', 3) displacement of one outfit, moved by the labels, metres."""
+    def worn(self, latent: OutfitLatent, surface: FloatArray, confidence: float) -> Outfit:
+        """One outfit, moved by the labels."""
         if not len(surface) or confidence <= 0:
-            return self._dresser.dress(latent).displacement
+            return self._dresser.dress(latent)
         # How cloth hangs is a guess: the surer the labels are, the less of it.
         outfit = self._dresser.dress(latent, 1 - confidence)
         change = np.sqrt(confidence) * (surface - self._entries(outfit.displacement)[: len(surface)])
-        return self._dresser.moved(outfit, np.tensordot(change.astype(np.float32), self._basis[: len(surface)], 1))
+        moved = np.tensordot(change.astype(np.float32), self._basis[: len(surface)], 1)
+        return Outfit(self._dresser.moved(outfit, moved), outfit.part)
 
     def _entries(self, displacement: FloatArray) -> FloatArray:
         return np.asarray(self._analysis @ (displacement - self._mean).ravel(), np.float32)

@@ -6,7 +6,8 @@ Lumigraph", section 3.4) until something is known, and added to the prior.  Far 
 counts less.
 
 The prior is an estimate of the whole atlas (`ReceivedTexture.completion`); before there is one, it has the colours of
-the body regions.
+the body regions.  Neither knows clothes of which nothing was seen, and would give them the colours of what is above:
+these have a colour of their own (`receiver.outfits.colours`).
 """
 
 import functools
@@ -24,6 +25,8 @@ from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
 from common.weights.devices import to_numpy
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
+from receiver.outfits.colours import usual_colour
+from receiver.outfits.dressing import PARTS
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.received_texture import ReceivedTexture
 
@@ -37,6 +40,8 @@ _REGION_CHANGE = 0.04
 _REGION_WEIGHT = (0.02, 1.0)
 _ESTIMATE_WEIGHT = (0.08, 4.0)
 _SMALLEST_SIZE = 4
+# Clothes of which less is known have the colours of their kind.
+_CLOTHES, _SEEN_SHARE = ("top", "bottom", "shoes"), 0.02
 # What is filled is smooth: it is computed at half the resolution.
 _FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
@@ -63,7 +68,9 @@ class Painter:
         self._layout, self._face = layout, face
         self._corners = template_corners(body, template)
         self._coordinates = self._corners.coordinates[: len(template)]
-        self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray]] = OrderedDict()
+        nearest = layout.barycentric.argmax(axis=1)[:, None]
+        self._vertex = template.place[np.take_along_axis(layout.corners, nearest, axis=1)[:, 0]]
+        self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray, IntArray | None]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -71,27 +78,43 @@ class Painter:
         """Of all textures."""
         return self._corners
 
-    def paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
-        """The colours of one person, from the atlas that has arrived and the regions' (R, 3) in 0…1."""
+    def paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None = None) -> Paint:
+        """The colours of one person, from the atlas that has arrived and the regions' (R, 3) in 0…1.
+
+        Args:
+            part: (V',) what is outermost at each vertex (`Clothes.part`).
+        """
         with self._lock:
             cached = self._cache.get(received)
-        if cached is not None and np.abs(cached[1] - region_colours).max() < _REGION_CHANGE:
+        if cached is not None and cached[2] is part and np.abs(cached[1] - region_colours).max() < _REGION_CHANGE:
             return cached[0]
-        paint = self._paint(received, region_colours)
+        paint = self._paint(received, region_colours, part)
         with self._lock:
-            self._cache[received] = paint, region_colours.copy()
+            self._cache[received] = paint, region_colours.copy(), part
             self._cache.move_to_end(received)
             while len(self._cache) > _CACHED_PEOPLE:
                 self._cache.popitem(last=False)
         return paint
 
-    def _paint(self, received: ReceivedTexture, region_colours: FloatArray) -> Paint:
+    def _paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None) -> Paint:
         texture = received.texture()
         whole = complete(self._layout, texture, region_colours, received.completion)
+        if part is not None:
+            whole = self._with_own_colours(whole, texture.known, part)
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
+
+    def _with_own_colours(self, atlas: ByteArray, known: BoolArray, part: IntArray) -> ByteArray:
+        """The atlas in which clothes of which next to nothing is known have the colours of their kind."""
+        texels, seen = atlas.reshape(-1, 3).copy(), known.reshape(-1)[self._layout.texel]
+        part_of_texel = np.where(self._vertex >= 0, part[self._vertex], 0)
+        for name in _CLOTHES:
+            worn = part_of_texel == PARTS.index(name)
+            if worn.any() and seen[worn].mean() < _SEEN_SHARE:
+                texels[self._layout.texel[worn & ~seen]] = np.rint(usual_colour(name)).astype(np.uint8)
+        return self._layout.extended(texels.reshape(atlas.shape))
 
 
 @functools.lru_cache(maxsize=2)

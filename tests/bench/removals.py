@@ -188,7 +188,7 @@ def outfit_errors(count: int) -> tuple[list[float], list[float]]:
         # As `Guidance.chosen` shrinks the noise that the diffusion starts from.
         sample = decode_outfit(drawn, drawn.noise * (1 - _KNOWN) ** 2)
         for own, latent in ((whole, guidance.chosen(wears, number, read, _KNOWN)), (alone, sample)):
-            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN) - true, axis=1)
+            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN).displacement - true, axis=1)
             own.append(float(1000 * area @ off))
     return whole, alone
 

@@ -9,6 +9,7 @@ from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, encode
 from receiver.body.skinning import BodySkin
 from receiver.mesh.mesh_texture import sample_jpeg
+from receiver.outfits.dressing import PARTS
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Painter, complete
 from receiver.texture.received_texture import ReceivedTexture
@@ -145,3 +146,27 @@ def test_estimate_is_painted_and_its_share_is_known(layout: AtlasLayout, body: B
     assert 0.2 < unseen_share < 0.8
     for paint in (smooth, learned):
         assert paint.texture.unseen_share == pytest.approx(unseen_share)
+
+
+def test_clothes_that_nobody_saw_are_no_overall(layout: AtlasLayout, body: BodyModel) -> None:
+    skin = BodySkin.from_model(body)
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    names = np.array([name.split(".")[0] for name in REGIONS])
+    upper = np.isin(names[layout.region], ["face", "scalp", "chest", "upper_arm", "forearm", "hand"])
+    whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
+    whole[layout.texel] = (200, 20, 20)
+    known = np.zeros(ATLAS_SIZE**2, np.bool_)
+    known[layout.texel] = upper
+    shape = (ATLAS_SIZE, ATLAS_SIZE)
+    data = encode(TILES[0], whole.reshape(*shape, 3), known.reshape(shape))
+    received = (
+        ReceivedTexture().with_tile(TILES[0], data).with_completion(np.full((128, 128, 3), (200, 20, 20), np.uint8))
+    )
+    region = names[skin.template.region]
+    parts = {"hips": "bottom", "thigh": "bottom", "shin": "bottom", "foot": "shoes", "chest": "top", "upper_arm": "top"}
+    part = np.array([PARTS.index(parts.get(name, "skin")) for name in region])
+    for worn, red in ((None, True), (part, False)):
+        colours = painter.paint(received, GREY, worn).vertices.astype(int)
+        assert (colours[region == "chest"][:, 0] - colours[region == "chest"][:, 2] > 100).mean() > 0.9
+        for name in ("thigh", "shin", "foot"):
+            assert ((colours[region == name][:, 0] - colours[region == name][:, 2] > 100).mean() > 0.9) == red
