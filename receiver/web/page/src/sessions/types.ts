@@ -23,6 +23,11 @@ export interface Session {
   age_ms: number | null;
 }
 
+/** The session of a clip that was uploaded now, and what of the clip is damaged or missing. */
+export interface Clip extends Session {
+  warnings: string[];
+}
+
 export function sessionPath(number: number): string {
   return `/api/sessions/${number}`;
 }

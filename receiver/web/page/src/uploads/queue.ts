@@ -137,11 +137,14 @@ export class UploadQueue {
     for (let attempt = 1; ; attempt++) {
       stage("upload");
       try {
-        const href = clip
-          ? `#sessions/${(await uploadClip(this.#app.api, file, stage, abort.signal)).number}`
-          : `#models/${(await uploadPicture(this.#app.api, file, stage, abort.signal)).id}`;
+        const made = clip
+          ? await uploadClip(this.#app.api, file, stage, abort.signal)
+          : await uploadPicture(this.#app.api, file, stage, abort.signal);
+        const href = "number" in made ? `#sessions/${made.number}` : `#models/${made.id}`;
+        const warnings = "warnings" in made ? made.warnings : [];
         row.dataset["state"] = "done";
-        fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"));
+        fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"), ` ${warnings.join("; ")}`);
+        if (warnings.length > 0) this.#app.say(`${file.name}: ${warnings.join("; ")}`);
         cancel.remove();
         this.#made += 1;
         return href;

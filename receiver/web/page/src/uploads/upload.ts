@@ -3,7 +3,7 @@
 import type { Api } from "../shell/api.ts";
 import { RequestError, sentence } from "../shell/api.ts";
 import type { Model } from "../models/types.ts";
-import type { Session } from "../sessions/types.ts";
+import type { Clip } from "../sessions/types.ts";
 
 export type UploadEvent<T> =
   | { event: "stage"; stage: string; done?: number }
@@ -24,10 +24,10 @@ export async function uploadPicture(api: Api, file: File, onStage: OnStage, sign
 }
 
 /** Ends when the clip has become a session; aborting cancels it. @throws RequestError with a sentence for the user. */
-export async function uploadClip(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Session> {
+export async function uploadClip(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Clip> {
   const form = new FormData();
   form.append("clip", file, file.name);
-  return (await upload<{ session: Session }>(api, "/api/sessions", form, "clip", onStage, signal)).session;
+  return (await upload<{ session: Clip }>(api, "/api/sessions", form, "clip", onStage, signal)).session;
 }
 
 /** @param starts the stage in which the recogniser starts: if it lasts, it becomes `starting`. */
