@@ -12,13 +12,12 @@ from PIL import Image
 from common.arrays import ByteArray, FloatArray
 from common.frames import Camera
 from receiver.mesh.mesh_files import read_mesh
-from receiver.mesh.render import render
+from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import mesh_path
 
 WIDTH, HEIGHT = 320, 240
 _OVERSAMPLING = 2
-_BACKGROUND = (238, 240, 242)
 # From so far that people are hardly distorted.
 _DISTANCE_M = 12.0
 _FILLED = 0.86
@@ -26,7 +25,7 @@ _MOST_PEOPLE = 6
 
 
 def thumbnail(out: Path, line: Mapping[str, Any]) -> bytes | None:
-    """A picture, WebP, of the people of a line of `frames.jsonl`; None if no mesh of them can be read."""
+    """A picture, WebP on nothing, of the people of a line of `frames.jsonl`; None if no mesh of them can be read."""
     meshes = _meshes(out, line)
     if not meshes:
         return None
@@ -38,13 +37,16 @@ def thumbnail(out: Path, line: Mapping[str, Any]) -> bytes | None:
     nearest_m = _DISTANCE_M - extent[2] / 2
     focal_px = _FILLED * nearest_m * min(width / extent[0], height / extent[1])
     camera = Camera(width, height, float(focal_px))
-    canvas: ByteArray = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    canvas: ByteArray = np.zeros((height, width, 3), np.uint8)
+    shown = np.zeros((height, width), np.bool_)
     # Painter's algorithm: the farthest first.
     for mesh in sorted(meshes, key=lambda mesh: -float(mesh.vertices[:, 2].mean())):
         moved = replace(mesh, vertices=(mesh.vertices + away).astype(np.float32))
         canvas = render(moved, camera, onto=canvas)
+        shown |= depth_map(moved, camera) > 0
     picture = io.BytesIO()
-    Image.fromarray(canvas).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(picture, "WEBP", quality=82)
+    drawn = np.dstack([canvas, np.where(shown, 255, 0).astype(np.uint8)])
+    Image.fromarray(drawn).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(picture, "WEBP", quality=82)
     return picture.getvalue()
 
 

@@ -114,6 +114,8 @@ async def test_thumbnail_shows_the_person(site: Site) -> None:
     answer = await anna.get("/api/sessions/1/thumbnail")
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert picture.size == (320, 240) and len(picture.convert("RGB").getcolors(100_000) or ()) > 20
+        alpha = picture.getchannel("A")
+        assert alpha.getpixel((0, 0)) == 0 and alpha.getpixel((160, 120)) == 255, "on the page's own background"
 
 
 async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
