@@ -14,6 +14,7 @@ from sqlite3 import Connection
 from typing import Concatenate, ParamSpec, TypeVar
 
 from common.errors import OutputError, UsageError
+from receiver.publish.output_files import output_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +63,7 @@ CREATE INDEX models_of_account ON models (account_id);
 
 
 class DatabaseUnavailable(OutputError):
-    """The database cannot be opened, or does not answer in time."""
+    """The database cannot be read or written, or does not answer in time."""
 
 
 class Database:
@@ -72,17 +73,15 @@ class Database:
 
     Raises:
         UsageError: another version of Bodywire has made its tables.
-        DatabaseUnavailable: it cannot be opened.
+        OutputError: it cannot be opened.
     """
 
     def __init__(self, out: Path) -> None:
         self._path = out / "accounts" / "accounts.sqlite3"
-        try:
+        with output_errors(self._path):
             self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             # SQLite gives its journal the permissions of the database, which has to exist with the right ones.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
-        except OSError as error:
-            raise DatabaseUnavailable(f"cannot open {self._path}: {error.strerror}") from error
         self.write(self._make_tables)
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *given: P.args, **named: P.kwargs) -> T:

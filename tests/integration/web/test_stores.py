@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UsageError
+from common.errors import OutputError, UsageError
 from receiver.web.accounts import store
 from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account
 from receiver.web.database.database import Database, DatabaseUnavailable
@@ -104,7 +104,7 @@ def test_files_are_private_and_other_files_are_reported(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatabaseUnavailable, match="cannot open"):
+    with pytest.raises(OutputError, match=r"cannot write .*; choose another --out"):
         Database(tmp_path / "file")
     (tmp_path / "other" / "accounts").mkdir(parents=True)
     (tmp_path / "other" / "accounts" / "accounts.sqlite3").write_text("this is no database at all" * 100)
