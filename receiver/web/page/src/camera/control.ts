@@ -12,6 +12,7 @@ const UNACKNOWLEDGED = 2;
 export class CameraControl {
   readonly element = h("div", { class: "camera row", role: "group", "aria-label": "This camera" });
   readonly #app: App;
+  readonly #changed: () => void;
   readonly #video = h("video", { muted: true, playsinline: true, "aria-hidden": "true" });
   readonly #canvas = document.createElement("canvas");
   readonly #backoff = new Backoff();
@@ -23,10 +24,16 @@ export class CameraControl {
   /** The camera that was chosen; browsers name cameras only once one may be used. */
   #device = "";
 
-  constructor(app: App) {
+  /** @param changed is called when it was switched on or off. */
+  constructor(app: App, changed: () => void) {
     this.#app = app;
+    this.#changed = changed;
     this.#video.muted = true;
     this.#showOff();
+  }
+
+  get isOn(): boolean {
+    return this.#stream !== null;
   }
 
   async start(): Promise<void> {
@@ -46,6 +53,7 @@ export class CameraControl {
       return;
     }
     for (const track of this.#stream.getVideoTracks()) track.addEventListener("ended", () => this.stop());
+    this.#changed();
     this.#video.srcObject = this.#stream;
     this.#showOn(await this.#picker());
     await this.#video.play();
@@ -56,6 +64,7 @@ export class CameraControl {
   stop(): void {
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     this.#stream = null;
+    this.#changed();
     this.#video.srcObject = null;
     const socket = this.#socket;
     this.#socket = null;

@@ -3,22 +3,25 @@
 import { fill, h } from "../shell/dom.ts";
 import type { Status } from "../protocol/messages.ts";
 
+export type Nobody = "alone" | "awaited" | "unseen" | "left";
+
 export class EmptyMessage {
   readonly element = h("div", { class: "empty", hidden: true });
   #shown = "";
 
   /**
-   * @param alone whether there is no session at all.
-   * @param nobody whether frames come in which nobody is: nobody yet, or nobody any more.
+   * @param nobody why: there is no session, no frame has come yet, or there is nobody in the frames, yet or any more;
+   *   null if somebody is to be seen.
    */
-  show(status: Status | null, alone: boolean, nobody: "unseen" | "left" | null = null): void {
-    const start = alone ? `start-${status?.browser_camera}-${JSON.stringify(status?.senders)}` : "";
-    const wanted = status && !status.live ? "sign-in" : status && alone ? start : (nobody ?? "");
+  show(status: Status | null, nobody: Nobody | null): void {
+    const start = `start-${status?.browser_camera}-${JSON.stringify(status?.senders)}`;
+    const wanted = status && !status.live ? "sign-in" : nobody === "alone" ? (status ? start : "") : (nobody ?? "");
     if (wanted === this.#shown) return;
     this.#shown = wanted;
     this.element.hidden = wanted === "";
-    this.element.classList.toggle("light", nobody !== null);
+    this.element.classList.toggle("light", nobody === "unseen" || nobody === "left");
     if (wanted === "sign-in") this.#signIn();
+    else if (wanted === "awaited") this.#nobody("Waiting for the first frame", "A camera begins within some seconds.");
     else if (wanted === "unseen")
       this.#nobody("Nobody seen yet", "The camera sends. Step before it, from head to feet.");
     else if (wanted === "left") this.#nobody("Nobody in the picture now", "Whoever comes back appears here.");
@@ -50,6 +53,13 @@ export class EmptyMessage {
       : [];
     const press = camera ? `${senders ? "or press" : "Press"} “Use this camera” above. ` : "";
     const appears = h("p", { class: "soft" }, `${press}The person appears here.`);
-    fill(this.element, h("h1", {}, "Nobody is here yet"), ...command, appears);
+    const recorded = h(
+      "p",
+      { class: "soft" },
+      "What was recorded is under ",
+      h("a", { href: "#sessions" }, "Sessions"),
+      ".",
+    );
+    fill(this.element, h("h1", {}, "Nobody is here yet"), ...command, appears, recorded);
   }
 }

@@ -1,4 +1,4 @@
-/** The last minute of a session in seconds: mean bytes a frame by label. */
+/** The last minute of a session in seconds, with the one that runs: mean bytes a frame by label. */
 
 export const HISTORY_S = 60;
 const RECENT_S = 3;
@@ -23,27 +23,27 @@ export class ByteHistory {
   /** Adds a frame that arrived at `time`, seconds. */
   add(time: number, bytes: Readonly<Record<string, number>>): void {
     const second = Math.floor(time);
-    const begun = Math.min(HISTORY_S + 1, second - this.#running);
+    const begun = Math.min(HISTORY_S, second - this.#running);
     this.#running = second;
     for (let k = 0; k < begun; k++) this.#seconds.push({ frames: 0, bytes: this.#labels.map(() => 0) });
-    this.#seconds = this.#seconds.slice(-HISTORY_S - 1);
+    this.#seconds = this.#seconds.slice(-HISTORY_S);
     const running = this.#seconds.at(-1)!;
     running.frames += 1;
     this.#labels.forEach((label, k) => (running.bytes[k]! += bytes[label] ?? 0));
   }
 
-  /** Mean bytes a frame by label in each full second of the last minute, from the oldest; 0 without frames. */
+  /** Mean bytes a frame by label in each second of the last minute, from the oldest; 0 without frames. */
   means(): number[][] {
-    return this.#seconds.slice(0, -1).map(({ frames, bytes }) => bytes.map((sum) => sum / Math.max(1, frames)));
+    return this.#seconds.map(({ frames, bytes }) => bytes.map((sum) => sum / Math.max(1, frames)));
   }
 
   /**
-   * Mean bytes of a frame, all labels together, over the last full seconds; 0 without frames.
+   * Mean bytes of a frame, all labels together, over the last seconds; 0 without frames.
    *
    * Times the frames that the receiver publishes a second this is what the sender sends, however few of them reach us.
    */
   recent(): number {
-    const recent = this.#seconds.slice(-RECENT_S - 1, -1);
+    const recent = this.#seconds.slice(-RECENT_S);
     const frames = recent.reduce((sum, second) => sum + second.frames, 0);
     const bytes = recent.flatMap((second) => second.bytes).reduce((sum, value) => sum + value, 0);
     return bytes / Math.max(1, frames);

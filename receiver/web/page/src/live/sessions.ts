@@ -11,6 +11,8 @@ export class SessionPicker {
   #sessions: readonly SessionInfo[] = [];
   /** What the user chose; undefined while nothing was chosen: then the newest connected session is watched. */
   #choice: number | null | undefined;
+  /** What was watched last: it stays to be seen when it has ended. */
+  #kept: number | null = null;
 
   constructor(changed: () => void) {
     this.#changed = changed;
@@ -24,11 +26,24 @@ export class SessionPicker {
     return this.#sessions;
   }
 
-  /** The session that is watched; null for all of them. */
+  /** The session that is watched; null for all that are live, also where there is none. */
   get watched(): number | null {
     if (this.#choice === null) return null;
     if (this.#sessions.some(({ number }) => number === this.#choice)) return this.#choice!;
-    return this.#newest?.number ?? null;
+    return this.#newest?.number ?? this.#kept;
+  }
+
+  /** Whether what is watched is live. */
+  get isLive(): boolean {
+    return this.#sessions.some(({ number, connected }) => connected && this.shows(number));
+  }
+
+  /** Lets go of a session that has ended: a camera is about to begin. */
+  release(): void {
+    if (this.isLive) return;
+    [this.#choice, this.#kept] = [undefined, null];
+    this.sessions = this.#sessions;
+    this.#changed();
   }
 
   /** The session whose figures are shown: the one that is watched, or the newest of all. */
@@ -42,7 +57,7 @@ export class SessionPicker {
   }
 
   get #newest(): SessionInfo | undefined {
-    return this.#sessions.findLast(({ connected }) => connected) ?? this.#sessions.at(-1);
+    return this.#sessions.findLast(({ connected }) => connected);
   }
 
   /** Whether a frame of this session is to be shown: of all, those that are live. */
@@ -63,18 +78,19 @@ export class SessionPicker {
   set sessions(sessions: readonly SessionInfo[]) {
     const before = this.watched;
     this.#sessions = sessions;
+    this.#kept = sessions.some(({ number }) => number === before) ? before : null;
     // Those that have ended are on the page Sessions.
     const listed = sessions.filter(({ number, connected }) => connected || number === this.watched);
     const options = listed.map((session) => h("option", { value: session.number }, title(session)));
     if (listed.length > 1) options.unshift(h("option", { value: ALL }, "All live sessions"));
     this.element.replaceChildren(...options);
     this.element.value = String(this.watched ?? ALL);
-    this.element.hidden = sessions.length === 0;
+    this.element.hidden = listed.length === 0;
     if (this.watched !== before) this.#changed();
   }
 }
 
 function title({ number, source, sender, connected }: SessionInfo): string {
   const name = [source, sender].filter(Boolean).join(" · ") || `Session ${number}`;
-  return connected ? name : `${name} (ended)`;
+  return connected ? name : `Ended: ${name}`;
 }

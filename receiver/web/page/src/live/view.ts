@@ -152,7 +152,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const previous = this.#picture.src;
     this.#picture.src = URL.createObjectURL(preview.picture);
     if (previous) URL.revokeObjectURL(previous);
-    this.#preview.hidden = this.#timeline.isRecorded;
+    this.#preview.hidden = this.#timeline.isRecorded || !this.#picker.isLive;
   }
 
   recorded(frame: StoredFrame): void {
@@ -200,8 +200,10 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   #showEmpty(): void {
-    const nobody = this.#stage.people.size > 0 ? null : this.#seen;
-    this.#empty.show(this.#app.status, this.#picker.sessions.length === 0, nobody);
+    const live = this.#picker.isLive;
+    const begins = live || this.#camera?.isOn ? "awaited" : this.#picker.watched === null ? "alone" : null;
+    const nobody = live || this.#seen === "left" ? this.#seen : null;
+    this.#empty.show(this.#app.status, this.#stage.people.size > 0 ? null : (nobody ?? begins));
   }
 
   #watch(): Watch {
@@ -221,6 +223,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const ended = sessions.some(({ number, connected }) => number === watched && !connected);
     if (!ended) this.#ended = null;
     else if (this.#ended?.number !== watched) {
+      // What its camera sees now is not known.
+      this.#preview.hidden = true;
       this.#ended = await recordedSession(this.#app.api, watched!).catch(() => null);
     }
     this.#panel.ended = this.#ended;
@@ -255,12 +259,10 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   #showState(): void {
-    const { sessions } = this.#picker;
-    const connected = sessions.some((session) => session.connected && this.#picker.shows(session.number));
     if (this.#timeline.isRecorded) this.#app.state("idle", "Recording");
-    else if (connected) this.#app.state("live", "Live");
+    else if (this.#picker.isLive) this.#app.state("live", "Live");
     else if (this.#ended) this.#app.state("idle", `Session ended ${clockMinutes(this.#ended.ended_at)}`);
-    else this.#app.state("idle", sessions.length > 0 ? "Session ended" : "No sender yet");
+    else this.#app.state("idle", this.#picker.watched === null ? "No sender yet" : "Session ended");
     this.#showEmpty();
   }
 
@@ -279,7 +281,10 @@ export class LiveView implements View, LiveListener, TimelineListener {
   async #offerCamera(): Promise<void> {
     if (this.#camera) return;
     const { CameraControl } = await import("../camera/control.ts");
-    this.#camera ??= new CameraControl(this.#app);
+    this.#camera ??= new CameraControl(this.#app, () => {
+      this.#picker.release();
+      this.#showEmpty();
+    });
     this.#viewport.top.append(this.#camera.element);
   }
 
