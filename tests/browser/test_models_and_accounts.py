@@ -15,7 +15,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
 from receiver.web.refused import Refused
-from tests.browser.conftest import PATIENCE_MS, Complaints, keep, visit
+from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, drawn, scene, settled
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
@@ -77,6 +77,25 @@ def test_model_wears_its_texture(models: Page, server: PageServer, picture: byte
         models.get_by_role("link", name="Body with texture and skeleton of person 1").click()
     download.value.save_as(tmp_path / "person.glb")
     assert GlbReader((tmp_path / "person.glb").read_bytes()).mesh()[1] is not None
+
+
+def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: PageServer, picture: bytes) -> None:
+    server.texture, server.crowd = checkered_texture(), (-1.5, -0.5, 0.5, 1.5)
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='4']")
+    expect(models.locator(".keypoints .number")).to_have_text(["1", "2", "3", "4"])
+    # What lies outside of the picture is not drawn.
+    inner = models.locator(".keypoints > svg").evaluate("each => [getComputedStyle(each).overflow, each.clientHeight]")
+    assert inner[0] == "hidden" and inner[1] <= models.locator(".keypoints").evaluate("each => each.clientHeight")
+    models.get_by_role("combobox", name="Person").select_option("Person 3")
+    expect(models.get_by_role("group", name="Person 3 wears")).to_be_visible()
+    expect(models.get_by_role("group", name="Person 1 wears")).to_be_hidden()
+    expect(models.get_by_role("group", name="Person 3 wears")).to_contain_text("Headwear (unsure)")
+    expect(models.get_by_role("link", name="OBJ of person 3")).to_be_visible()
+    expect(models.get_by_role("link", name="OBJ of person 1")).to_be_hidden()
+    files = models.locator(".downloads").bounding_box()
+    assert files is not None and files["height"] < 0.2 * DESKTOP["height"]
+    keep(models, "model-of-four")
 
 
 def body_of(page: Page, link: str) -> BodyFile:
@@ -291,5 +310,4 @@ def test_usdz_is_downloaded_and_opened_in_the_room(models: Page, server: PageSer
     models.reload()
     link = models.locator("a[rel=ar]")
     assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
-    address = link.get_attribute("href")
-    assert address is not None and models.request.get(server.address + address).body()[:2] == b"PK"
+    assert models.request.get(link.evaluate("each => each.href")).body()[:2] == b"PK"

@@ -77,10 +77,13 @@ def test_everybody_is_where_no_control_covers_them(
         # Clay is warm, the floor and the shadows on it are cool.
         clay = (difference > PERSON_PIXELS) & (shown[..., 0] > shown[..., 2])
         inside = clay[int(top[3]) : int(bottom[1]), int(scene[0]) : int(scene[2])]
+        marks = (difference > PERSON_PIXELS) & (shown[..., 0] <= shown[..., 2])
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         narrow = scene[2] - scene[0] < 600
         free_top = preview[3] - top[3] if narrow else 0
         free_left = 0 if narrow else preview[2] - scene[0]
+        if not sheet:
+            assert marks[int(top[3]) : int(top[3]) + rows[0]].any(), "there is no number above the heads"
         # Nothing is cut off, neither at the edges nor under what lies over the scene.
         assert rows[0] > free_top and rows[-1] < inside.shape[0] - 2
         assert columns[0] > free_left and columns[-1] < inside.shape[1] - 2

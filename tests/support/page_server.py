@@ -83,7 +83,7 @@ class PageServer:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
         folder: for a copy of the output, accounts and models.
         preview: a JPEG picture that the senders share.
-        pictures: reconstructs uploads; without it, everybody gets the people of the last frame.
+        pictures: reconstructs uploads; without it, everybody gets the people of the last frame, or the crowd.
         uploads: their limits.
     """
 
@@ -156,9 +156,10 @@ class PageServer:
     def reconstructed(self) -> ReconstructedPicture:
         """The people of the last frame, for any uploaded picture."""
         stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
-        people = self._dressed(self.frames[-1])
+        people = self._dressed(_crowded(self.frames[-1], self.crowd))
         kinds = {person.labels.identity: WORN for person in people}
-        return ReconstructedPicture(640, 480, people, 112, stages_ms, load_body_skin()[1].skeleton, kinds)
+        unsure = dict.fromkeys(kinds, ("headwear",))
+        return ReconstructedPicture(640, 480, people, 112, stages_ms, load_body_skin()[1].skeleton, kinds, unsure)
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -25,7 +25,7 @@ from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
-from receiver.publish.frame_record import FrameRecord
+from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.refused import Refused
@@ -43,6 +43,8 @@ _IN_SENDER = 4
 _PICTURE_S = 30.0
 # After a process that has ended before it took pictures; a start costs seconds of a core.
 _PAUSE_S = 5.0
+# One in five of what is said to be less likely is wrong: the probabilities are calibrated.
+_SURE = 0.8
 # What sender and receiver report beside the stages that a picture passes: the wait for one, and what writes nothing.
 _SENDER_ONLY, _NOT_OF_PICTURES = "capture", ("codec", "publish")
 
@@ -57,6 +59,7 @@ class ReconstructedPicture:
         stages_ms: milliseconds by stage, the sender's and the engine's.
         skeleton: of their bodies.
         kinds: by identity what they were dressed in (`common.wears`).
+        unsure: by identity the attributes of these that the picture does not show surely.
     """
 
     width: int
@@ -66,6 +69,7 @@ class ReconstructedPicture:
     stages_ms: Mapping[str, float]
     skeleton: Skeleton
     kinds: Mapping[int, Kinds]
+    unsure: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -199,6 +203,9 @@ class ChildPictures:
         until_labels_ms = 1e3 * (time.monotonic() - began_s)
         on_stage("reconstruction")
         published = await expected.published
+        kinds = {
+            each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in published.people
+        }
         return ReconstructedPicture(
             accepted.width,
             accepted.height,
@@ -206,7 +213,8 @@ class ChildPictures:
             payload_bytes,
             _stages_ms(until_labels_ms, published),
             self._skeleton,
-            {each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in published.people},
+            kinds,
+            {each.identity: _unsure(each, kinds[each.identity]) for each in published.record.people},
         )
 
     async def _accepted(self, child: SenderChild, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:
@@ -256,6 +264,12 @@ class ChildPictures:
 
 def _unavailable(detail: str) -> Refused:
     return Refused(503, detail, _PAUSE_S)
+
+
+def _unsure(person: PersonRecord, kinds: Kinds) -> Sequence[str]:
+    """The attributes for which another kind than the likeliest was drawn, or whose likeliest is not likely."""
+    said = {name: person.wears.get(name, ("", 0.0)) for name in kinds}
+    return [name for name, (value, share) in said.items() if value != kinds[name] or share < _SURE]
 
 
 def _stages_ms(until_labels_ms: float, published: _Published) -> Mapping[str, float]:

@@ -38,6 +38,7 @@ class PersonShown(BaseModel):
         body: the body with its texture and skeleton, GLB; null if the person has none.
         usdz: the same for Apple's viewers, standing at the origin; null if the receiver has no usd-core, too.
         wears: the kinds of hair and clothes of the body, which `wear` changes; null if the body cannot be changed.
+        unsure: the attributes of `wears` that the picture does not show surely.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
         height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null if unknown.
@@ -51,6 +52,7 @@ class PersonShown(BaseModel):
     body: str | None
     usdz: str | None = None
     wears: dict[str, str] | None = None
+    unsure: list[str] = []
     keypoints_2d: list[Row]
     joints_3d: list[Row]
     height_m: float | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -19,7 +19,6 @@ from receiver.export.editing import Edits
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.skinned_glb import encode_body
-from receiver.outfits.mixture import Kinds
 from receiver.publish.frame_record import pose_as_dict, scale_as_dict
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
@@ -162,7 +161,7 @@ class ModelService(Uploads[ModelRow]):
             width=picture.width,
             height=picture.height,
             label_bytes=result.label_bytes,
-            people=[_person(person, scale, result.kinds) for person in result.people],
+            people=[_person(person, scale, result) for person in result.people],
             stages_ms={stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
         )
 
@@ -208,7 +207,7 @@ def _encoded(result: ReconstructedPicture, picture: DecodedPicture) -> dict[str,
     return files
 
 
-def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds]) -> dict[str, Any]:
+def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPicture) -> dict[str, Any]:
     """What the row of a model keeps; keypoints in pixels of the picture as it was uploaded."""
     keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
     identity = person.labels.identity
@@ -218,7 +217,8 @@ def _person(person: ReconstructedPerson, scale: float, kinds: Mapping[int, Kinds
         "textured_body": person.body.texture is not None,
         "textured_surface": person.body.texture is not None,
         "identity": identity,
-        "wears": dict(kinds.get(identity, {})),
+        "wears": dict(result.kinds.get(identity, {})),
+        "unsure": list(result.unsure.get(identity, ())),
     }
 
 

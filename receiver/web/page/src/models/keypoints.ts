@@ -23,11 +23,35 @@ const BONES: readonly [from: number, to: number, side: "left" | "right" | "middl
   [2, 4, "middle"],
 ];
 const VISIBLE = 0.2;
+/** Attributes of what is worn, and keypoints that show them. */
+const SHOWN: Readonly<Record<string, readonly number[]>> = {
+  hair: [0, 1, 2, 3, 4],
+  headwear: [0, 1, 2, 3, 4],
+  layer: [5, 6, 11, 12],
+  top_fit: [5, 6, 11, 12],
+  sleeve: [7, 8, 9, 10],
+  bottom: [13, 14],
+  bottom_fit: [13, 14],
+  shoes: [15, 16],
+};
+
+/** Whether a picture of `width` × `height` pixels shows where a person wears something. */
+export function isSeen(
+  attribute: string,
+  { keypoints_2d: points }: ModelPerson,
+  width: number,
+  height: number,
+): boolean {
+  return SHOWN[attribute]!.some((joint) => {
+    const [x, y, score] = points[joint]!;
+    return score >= VISIBLE && x >= 0 && x < width && y >= 0 && y < height;
+  });
+}
 
 /** A drawing as large as a picture of `width` × `height` pixels, the unit of the keypoints. */
 export function keypointDrawing(people: readonly ModelPerson[], width: number, height: number): SVGElement {
   const thickness = Math.max(width, height) / 220;
-  const groups = people.map(({ keypoints_2d: points }) => {
+  const groups = people.map(({ keypoints_2d: points }, person) => {
     const bones = BONES.filter(([from, to]) => Math.min(points[from]![2], points[to]![2]) >= VISIBLE).map(
       ([from, to, side]) =>
         svg("line", {
@@ -41,7 +65,19 @@ export function keypointDrawing(people: readonly ModelPerson[], width: number, h
     const dots = points
       .filter(([, , score]) => score >= VISIBLE)
       .map(([x, y]) => svg("circle", { cx: x, cy: y, r: 1.3 * thickness, class: "joint" }));
-    return svg("g", { "stroke-width": thickness }, ...bones, ...dots);
+    // Of the face, which comes first, or of what is seen.
+    const top = points.find(([, , score]) => score >= VISIBLE);
+    const named = people.length > 1 && top ? [numbered(person + 1, top[0], top[1] - 8 * thickness, thickness)] : [];
+    return svg("g", { "stroke-width": thickness }, ...bones, ...dots, ...named);
   });
-  return svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "keypoints", "aria-hidden": "true" }, ...groups);
+  // The inner one ends at the edges of the picture, as what it shows does.
+  const picture = svg("svg", { width, height }, ...groups);
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "keypoints", "aria-hidden": "true" }, picture);
+}
+
+/** The number of a person in a disc. */
+function numbered(number: number, x: number, y: number, thickness: number): SVGElement {
+  const disc = svg("circle", { cx: x, cy: Math.max(y, 4 * thickness), r: 4 * thickness, class: "disc" });
+  const place = { x, y: Math.max(y, 4 * thickness), "font-size": 6 * thickness, class: "number" };
+  return svg("g", {}, disc, svg("text", place, document.createTextNode(String(number))));
 }

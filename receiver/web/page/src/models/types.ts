@@ -14,6 +14,8 @@ export interface ModelPerson {
   usdz: string | null;
   /** Attribute → kind of what the body wears; null if it cannot be changed. */
   wears: Readonly<Record<string, string>> | null;
+  /** Attributes of `wears` that the picture does not show surely. */
+  unsure: readonly string[];
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
 }

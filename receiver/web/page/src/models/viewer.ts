@@ -7,7 +7,7 @@ import { button, fill, h, iconButton } from "../shell/dom.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { quickLook } from "../scene/room.ts";
 import { Viewport } from "../scene/viewport.ts";
-import { keypointDrawing } from "./keypoints.ts";
+import { isSeen, keypointDrawing } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
@@ -28,6 +28,8 @@ export class ModelViewer {
   readonly #viewport: Viewport;
   readonly #wardrobes = h("div", { class: "wardrobes", role: "region", "aria-label": "Clothes" });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
+  readonly #person = h("select", { class: "picker", "aria-label": "Person", onchange: () => this.#choose() });
+  #files: readonly HTMLElement[] = [];
 
   constructor(app: App, model: Model, listener: ViewerListener) {
     this.#app = app;
@@ -44,6 +46,7 @@ export class ModelViewer {
       h("div", { class: "model-body" }, this.#picture(), scene, this.#wardrobes),
       this.#downloads(),
     );
+    this.#choose();
     void this.#load();
   }
 
@@ -71,6 +74,7 @@ export class ModelViewer {
       stage.moved();
       stage.resetView(false);
       fill(this.#wardrobes, ...this.#model.people.map((person, number) => this.#wardrobe(person, number, show)));
+      this.#choose();
       this.element.dataset["people"] = String(stage.people.size);
     } catch (error) {
       this.#message.textContent = explain(error);
@@ -108,7 +112,12 @@ export class ModelViewer {
       this.#viewport.stage.floor.forget();
       this.#viewport.stage.moved();
     };
-    return new Wardrobe(person, this.#model.together, name, { show: shown }).element;
+    const { width = Infinity, height = Infinity, together } = this.#model;
+    const mark = (kind: string) =>
+      !isSeen(kind, person, width, height) ? "not seen" : person.unsure.includes(kind) ? "unsure" : "";
+    const { element } = new Wardrobe(person, together, name, mark, { show: shown });
+    element.dataset["person"] = String(number);
+    return element;
   }
 
   #picture(): HTMLElement {
@@ -126,7 +135,6 @@ export class ModelViewer {
 
   #downloads(): HTMLElement {
     const rows = (person: ModelPerson, number: number) => {
-      const whose = this.#model.people.length === 1 ? "" : `Person ${number + 1}: `;
       const surfaces = FORMATS.map((format) => {
         const name = format.toUpperCase();
         return download(person[format], name, `${name} of person ${number + 1}`);
@@ -135,7 +143,7 @@ export class ModelViewer {
         h(
           "li",
           { class: "row" },
-          h("span", { class: "grow" }, whose + SURFACE),
+          h("span", { class: "grow" }, SURFACE),
           ...surfaces,
           person.textured !== null &&
             download(person.textured, "GLB with texture", `GLB with texture of person ${number + 1}`),
@@ -144,14 +152,26 @@ export class ModelViewer {
           h(
             "li",
             { class: "row" },
-            h("span", { class: "grow" }, whose + BODY),
+            h("span", { class: "grow" }, BODY),
             download(person.body, "GLB", `${BODY} of person ${number + 1}`),
             person.usdz !== null && download(person.usdz, "USDZ", `USDZ of person ${number + 1}`),
             person.usdz !== null && quickLook(address(person.usdz), `See person ${number + 1} in your room`),
           ),
       ];
     };
-    return h("ul", { class: "downloads" }, ...this.#model.people.flatMap(rows).filter((row) => row !== false));
+    const { people } = this.#model;
+    this.#person.append(...people.map((_, number) => h("option", { value: number }, `Person ${number + 1}`)));
+    this.#person.hidden = people.length === 1;
+    this.#files = people.map((person, number) => h("ul", { class: "grow" }, ...rows(person, number)));
+    return h("div", { class: "downloads row" }, this.#person, ...this.#files);
+  }
+
+  /** Shows the files and the clothes of one person. */
+  #choose(): void {
+    const chosen = this.#person.value;
+    this.#files.forEach((files, number) => (files.hidden = String(number) !== chosen));
+    for (const each of this.#wardrobes.children)
+      each.toggleAttribute("hidden", each.getAttribute("data-person") !== chosen);
   }
 
   async #delete(): Promise<void> {

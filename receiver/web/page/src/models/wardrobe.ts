@@ -44,6 +44,7 @@ export class Wardrobe {
   readonly #person: ModelPerson;
   readonly #together: readonly WearRule[];
   readonly #listener: WardrobeListener;
+  readonly #mark: (kind: string) => string;
   readonly #kinds = new Map<string, HTMLSelectElement>();
   readonly #tints = new Map<string, HTMLInputElement>();
   readonly #build = new Map<string, HTMLInputElement>();
@@ -58,8 +59,16 @@ export class Wardrobe {
   #asked: string;
   #busy = false;
 
-  constructor(person: ModelPerson, together: readonly WearRule[], name: string, listener: WardrobeListener) {
+  /** @param mark what is to be said of an attribute that the picture does not show, or not surely. */
+  constructor(
+    person: ModelPerson,
+    together: readonly WearRule[],
+    name: string,
+    mark: (kind: string) => string,
+    listener: WardrobeListener,
+  ) {
     this.#person = person;
+    this.#mark = mark;
     this.#together = together;
     this.#listener = listener;
     this.#asked = person.body!;
@@ -135,10 +144,11 @@ export class Wardrobe {
 
   #kind(kind: string): HTMLElement {
     const [name, values] = KINDS[kind]!;
+    const mark = this.#mark(kind);
     const options = Object.entries(values).map(([value, text]) => h("option", { value }, text));
     const select = h("select", { class: "picker", "aria-label": name, onchange: () => this.#chosen(kind) }, ...options);
     this.#kinds.set(kind, select);
-    return h("label", {}, name, select);
+    return h("label", {}, h("span", {}, name, mark && h("span", { class: "soft" }, ` (${mark})`)), select);
   }
 
   /** What was chosen stays, and what cannot be worn with it changes, as the receiver would change it. */

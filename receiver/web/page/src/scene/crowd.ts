@@ -6,6 +6,11 @@ import { GroundTilt } from "./ground-tilt.ts";
 import type { Look, Materials } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
 
+/** What people are called by, from 1: keys end with the number of a person, from 0. */
+export function personNumber(key: string): number {
+  return Number(key.split(":").at(-1)) + 1;
+}
+
 export class Crowd {
   /** Camera space, turned so that the ground is level. */
   readonly object = new THREE.Group();

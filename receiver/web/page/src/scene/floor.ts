@@ -2,6 +2,7 @@
 
 import * as THREE from "three";
 import type { Palette } from "./materials.ts";
+import { textTexture } from "./texture.ts";
 
 const VISIBLE_M = 8;
 const LABELLED_M = [1, 2, 3, 4, 5, 6, 8, 10];
@@ -80,20 +81,8 @@ export class Floor {
 
 /** "3 m" on the floor, three metres before the camera, to be read from the camera. */
 function distanceLabel(metres: number, colour: string): Label {
-  const canvas = document.createElement("canvas");
-  canvas.width = 128;
-  canvas.height = 64;
-  const context = canvas.getContext("2d")!;
-  context.font = "500 44px system-ui, sans-serif";
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.fillStyle = colour;
-  context.fillText(`${metres} m`, 64, 34);
-  const texture = new THREE.CanvasTexture(canvas);
-  texture.colorSpace = THREE.SRGBColorSpace;
-  texture.anisotropy = 4;
   const material = new THREE.MeshBasicMaterial({
-    map: texture,
+    map: textTexture(`${metres} m`, colour),
     transparent: true,
     depthWrite: false,
     toneMapped: false,

@@ -2,6 +2,7 @@
 
 import { button, fill, h, icon, setText } from "../shell/dom.ts";
 import { people } from "../live/units.ts";
+import { personNumber } from "./crowd.ts";
 import type { Stage } from "./stage.ts";
 
 export class PeopleList {
@@ -37,8 +38,8 @@ export class PeopleList {
 
   #row(key: string, several: boolean): HTMLElement {
     const stage = this.#stage;
-    const [session, person] = key.split(":");
-    const name = `Person ${Number(person) + 1}${several ? ` of session ${session}` : ""}`;
+    const [session] = key.split(":");
+    const name = `Person ${personNumber(key)}${several ? ` of session ${session}` : ""}`;
     const [followed, hidden] = [stage.people.focus === key, stage.people.isHidden(key)];
     return h(
       "li",

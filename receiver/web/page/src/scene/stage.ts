@@ -9,6 +9,7 @@ import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
 import { freeArea, framingDistance, type Insets } from "./framing.ts";
 import { KeyLight } from "./key-light.ts";
+import { PersonNumbers } from "./person-numbers.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
 
 const FIELD_OF_VIEW = 34;
@@ -61,6 +62,7 @@ export class Stage {
   readonly #camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW, 1, 0.05, 80);
   readonly #controls: OrbitControls;
   readonly #ground = new Floor();
+  readonly #numbers = new PersonNumbers();
   readonly #key: KeyLight;
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #loop: DrawLoop;
@@ -103,7 +105,7 @@ export class Stage {
     });
     this.#ground.measured = options.live;
     this.#scene.background = this.#background;
-    this.#scene.add(this.#ground.object, this.people.object, ...this.#key.objects, this.#fill);
+    this.#scene.add(this.#ground.object, this.people.object, this.#numbers.object, ...this.#key.objects, this.#fill);
     this.#renderer.shadowMap.enabled = true;
     // Unfiltered where a processor draws people who move: filtering costs it more than the picture.
     this.#renderer.shadowMap.type = simple ? THREE.BasicShadowMap : THREE.PCFShadowMap;
@@ -117,6 +119,7 @@ export class Stage {
     this.#background.set(palette.background);
     this.#materials.palette = palette;
     this.#ground.palette = palette;
+    this.#numbers.colour = palette.lineStrong;
     this.#key.ground.material.color.set(palette.shadow);
     this.invalidate();
   }
@@ -239,6 +242,7 @@ export class Stage {
     const moving = [this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
+    this.#numbers.place(this.people);
     this.#loop.picture(() => this.#render());
     this.#options.drawn();
     return moving.includes(true);
