@@ -5,7 +5,7 @@ import threading
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
-from common.io.status_line import Part, bit_rate, counted, duration
+from common.io.status_line import bit_rate, counted, duration
 
 _RECENT_S = 3.0
 _LITTLE_DISK_BYTES = 2e9
@@ -41,22 +41,25 @@ class ReceiverStatus:
         with self._lock:
             self._meshes += 1
 
-    def parts(self, free_bytes: float = math.nan) -> list[Part]:
-        """The parts of the status line, with the free bytes on the disk of the output, NaN if not known."""
+    def parts(self, free_bytes: float = math.nan) -> list[str]:
+        """The parts of the status line, the most important first; of the output's disk free bytes, NaN if not known."""
         now_s = self._clock.monotonic()
         with self._lock:
             self._people = {key: entry for key, entry in self._people.items() if now_s - entry[0] <= _RECENT_S}
             people = sum(people for _, people in self._people.values())
             found = [
-                Part(counted(self._sessions, "session"), 0),
-                Part(f"{self._published.per_second(now_s):.1f} fps", 1),
-                Part(counted(people, "person", "people"), 3),
-                Part(f"links {bit_rate(8 * self._bytes.per_second(now_s))}", 5),
-                Part(counted(self._meshes, "mesh", "meshes"), 4),
+                counted(self._sessions, "session"),
+                f"{self._published.per_second(now_s):.1f} fps",
+                counted(people, "person", "people"),
+                counted(self._meshes, "mesh", "meshes"),
+                f"links {bit_rate(8 * self._bytes.per_second(now_s))}",
             ]
             if self._people and self._age_ms is not None:
-                found.insert(3, Part(f"age {duration(max(self._age_ms, 0.0))}", 2))
+                found.insert(3, f"age {duration(max(self._age_ms, 0.0))}")
         if not math.isnan(free_bytes):
-            little = free_bytes < _LITTLE_DISK_BYTES
-            found.append(Part(f"{free_bytes / 1e9:.1f} GB free", 2 if little else 6, "yellow" if little else ""))
+            free = f"{free_bytes / 1e9:.1f} GB free"
+            if free_bytes < _LITTLE_DISK_BYTES:
+                found.insert(0, f"[yellow]{free}[/]")
+            else:
+                found.append(free)
         return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
-from common.io.status_line import Part, bit_rate, counted, duration, progress
+from common.io.status_line import bit_rate, clock_time, counted, duration
 from common.wire.convert import Welcome
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
@@ -63,35 +63,38 @@ class SenderStatus(LinkObserver):
             self._people = len(frame.people)
             self._delivered(frame)
 
-    def parts(self) -> list[Part]:
-        """The parts of the status line."""
+    def parts(self) -> list[str]:
+        """The parts of the status line, the most important first."""
         with self._lock:
             return [*self._states(), *self._rates()]
 
-    def _states(self) -> Iterator[Part]:
+    def _states(self) -> Iterator[str]:
         if self._connected is None:
-            yield Part("recording", 4)
+            yield "recording"
         else:
-            yield Part("connected", 4) if self._connected else Part("no receiver", 0, "yellow")
-        if self._source.live:
-            yield Part("camera on", 7) if self._metrics.camera_is_up else Part("camera lost", 0, "yellow")
+            yield "connected" if self._connected else "[yellow]no receiver[/]"
+        if self._source.live and not self._metrics.camera_is_up:
+            yield "[yellow]camera lost[/]"
 
-    def _rates(self) -> Iterator[Part]:
+    def _rates(self) -> Iterator[str]:
         now_s = self._clock.monotonic()
-        if self._source.length is not None:
-            yield from progress(self._done, self._source.length, self._left_s(self._source.length, now_s))
-        yield Part(f"{self._acknowledged.per_second(now_s):.1f} fps", 1)
+        total = self._source.length
+        if total is not None:
+            yield f"{self._done}/{max(total, self._done)} frames"
+        if total is not None and (left_s := self._left_s(total, now_s)) is not None:
+            yield f"{clock_time(left_s)} left"
+        yield f"{self._acknowledged.per_second(now_s):.1f} fps"
+        yield f"link {bit_rate(self._traffic.recent_bps)}"
+        if self._captured_at is not None:
+            yield f"age {duration((self._clock.wall() - self._captured_at) * 1e3)}"
+        yield counted(self._people, "person", "people")
         if (frame_bytes := self._payload.mean(now_s)) is not None:
-            yield Part(f"labels {frame_bytes:.0f} B/frame", 3)
-        yield Part(f"link {bit_rate(self._traffic.recent_bps)}", 2)
+            yield f"labels {frame_bytes:.0f} B/frame"
         capacity = self._rate.state.capacity
         if capacity.bps is not None:
-            yield Part(f"capacity {'' if capacity.measured else 'at least '}{bit_rate(capacity.bps)}", 5)
+            yield f"capacity {'' if capacity.measured else 'at least '}{bit_rate(capacity.bps)}"
         if self._round_trip_ms is not None:
-            yield Part(f"round trip {duration(self._round_trip_ms)}", 6)
-        yield Part(counted(self._people, "person", "people"), 3)
-        if self._captured_at is not None:
-            yield Part(f"age {duration((self._clock.wall() - self._captured_at) * 1e3)}", 2)
+            yield f"round trip {duration(self._round_trip_ms)}"
 
     def _delivered(self, frame: LabelFrame) -> None:
         now_s = self._clock.monotonic()

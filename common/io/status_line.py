@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -11,47 +11,21 @@ from rich.live import Live
 from rich.text import Text
 
 _DRAWN_PER_SECOND = 2
-_BAR_CELLS = 20
-_IN_ASCII = str.maketrans("·━─", "|#-")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A figure of a status line.
-
-    Args:
-        text: with its unit.
-        rank: of the parts that do not fit, the ones of the highest rank are left out first.
-        style: of rich, such as `yellow`; empty for none.
-    """
-
-    text: str
-    rank: int
-    style: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """As many parts as fit the terminal."""
+    """The parts of a status line, in rich's markup; what does not fit the terminal is cut off at the end."""
 
     program: str
-    parts: Callable[[], Sequence[Part]]
+    parts: Callable[[], Iterable[str]]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
-        kept = list(self.parts())
+        line = Text.from_markup(f"[bold]{self.program}  [/]" + " | ".join(self.parts()))
         # The last column stays free: some terminals wrap as soon as it is written.
-        while kept and self._text(kept).cell_len >= options.max_width:
-            kept.remove(max(kept, key=lambda part: part.rank))
-        text = self._text(kept) if kept else Text()
-        if options.ascii_only:
-            text.plain = text.plain.translate(_IN_ASCII)
-        yield text
-
-    def _text(self, parts: Sequence[Part]) -> Text:
-        text = Text.assemble((f"{self.program}  ", "bold"), no_wrap=True)
-        for number, part in enumerate(parts):
-            text.append(" · " if number else "", "dim").append(part.text, part.style)
-        return text
+        line.truncate(options.max_width - 1)
+        line.no_wrap = True
+        yield line
 
 
 class DaemonConsole(Console):
@@ -81,20 +55,6 @@ def showing(line: StatusLine, console: Console | None) -> Iterator[None]:
     finally:
         with suppress(OSError):  # the terminal is gone
             live.stop()
-
-
-def progress(done: int, total: int, left_s: float | None) -> Iterator[Part]:
-    """A bar, the frames, and the time left.
-
-    Args:
-        done, total: numbers of frames; `done` may exceed `total`, which is an estimate.
-        left_s: about how long the rest takes; None while that is unknown.
-    """
-    full = math.floor(min(done / max(total, 1), 1.0) * _BAR_CELLS)
-    yield Part(f"{done}/{max(total, done)} frames", 0)
-    yield Part("━" * full + "─" * (_BAR_CELLS - full), 6, "green")
-    if left_s is not None:
-        yield Part(f"{clock_time(left_s)} left", 1)
 
 
 def clock_time(seconds: float) -> str:

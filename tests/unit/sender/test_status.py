@@ -53,7 +53,7 @@ class Testbed:
 
     @property
     def line(self) -> str:
-        return " | ".join(part.text for part in self.status.parts())
+        return " | ".join(self.status.parts())
 
 
 def test_figures_of_the_last_seconds() -> None:
@@ -63,7 +63,7 @@ def test_figures_of_the_last_seconds() -> None:
         bed.deliver(sequence, people=2)
         bed.now_s += 0.1
     assert bed.line == (
-        "connected | 10.0 fps | labels 50 B/frame | link 12 kbit/s | round trip 12 ms | 2 people | age 180 ms"
+        "connected | 10.0 fps | link 12 kbit/s | age 180 ms | 2 people | labels 50 B/frame | round trip 12 ms"
     )
 
 
@@ -72,7 +72,7 @@ def test_age_grows_while_nothing_is_acknowledged() -> None:
     bed.deliver(0)
     bed.status.disconnected("lost")
     bed.now_s += 5.0
-    assert bed.line.startswith("no receiver | 0.0 fps | ") and bed.line.endswith("age 5.1 s")
+    assert bed.line.startswith("[yellow]no receiver[/] | 0.0 fps | ") and "age 5.1 s" in bed.line
 
 
 def test_the_capacity_is_a_lower_bound_until_it_was_measured() -> None:
@@ -93,11 +93,11 @@ def test_progress_of_a_file_counts_what_an_earlier_run_has_delivered() -> None:
     assert "251/300 frames" in bed.line and "0:50 left" in bed.line
 
 
-def test_only_a_camera_is_on_or_lost() -> None:
+def test_only_a_camera_is_lost() -> None:
     assert "camera" not in Testbed().line
     bed = Testbed(live=True)
     bed.metrics.camera_up(True)
-    assert "camera on" in bed.line
+    assert "camera" not in bed.line
     bed.metrics.camera_up(False)
     assert "camera lost" in bed.line
 
