@@ -13,6 +13,7 @@ from common.errors import PeerError, UsageError, exit_code_of
 from common.io.addresses import Address
 from common.wire.certificates import CertificateFiles
 from common.wire.convert import STREAM_SERVICE
+from common.wire.stream import NO_PROXY
 
 _DESCRIPTION = """Ask a receiver over gRPC whether it serves. Exits with 0 if it does, with 4 if it does not answer or
 stops, and with 2 if a file cannot be read. Without --tls-ca the connection is not encrypted."""
@@ -30,11 +31,11 @@ def check_health(peer: Address, files: CertificateFiles, timeout_s: float) -> No
         UsageError: a file cannot be read or is not valid.
     """
     found = files.read()
-    channel: Any = (
-        grpc.insecure_channel(str(peer))
-        if found.authority is None
-        else grpc.secure_channel(str(peer), grpc.ssl_channel_credentials(found.authority, found.key, found.certificate))
-    )
+    if found.authority is None:
+        channel: Any = grpc.insecure_channel(str(peer), options=[NO_PROXY])
+    else:
+        trusted = grpc.ssl_channel_credentials(found.authority, found.key, found.certificate)
+        channel = grpc.secure_channel(str(peer), trusted, options=[NO_PROXY])
     request = health_pb2.HealthCheckRequest(service=STREAM_SERVICE)
     with channel:
         try:

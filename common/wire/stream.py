@@ -13,8 +13,10 @@ from common.wire.traffic import CarryingConnection, Purposes, Traffic
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
-# would find is set from the start.
+# would find is set from the start.  gRPC would go even to the loopback through an HTTP proxy of the environment.
+NO_PROXY = ("grpc.enable_http_proxy", 0)
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    NO_PROXY,
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.http2.bdp_probe", 0),

@@ -12,8 +12,11 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
+from common.wire.certificates import CertificateFiles
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
+from common.wire.health_check import check_health
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
 from tests.support.fake_link import MODEL, SECRET, label_frame
@@ -113,6 +116,27 @@ async def test_connect_when_versions_differ_or_nothing_listens(link: LinkFixture
         with pytest.raises(error, match=message) as caught:
             await client.connect()
         assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("no_proxy", ["", "localhost,127.0.0.1"])
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+async def test_proxies_of_the_environment_are_not_used(
+    link: LinkFixture, monkeypatch: pytest.MonkeyPatch, variable: str, no_proxy: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline)
+    await asyncio.to_thread(check_health, address, CertificateFiles(None, None, None), 10.0)
+    client, _ = link.client(Address("localhost", address.port))
+    await client.connect()
+    await send_all(client, 0, 2)
+    await client.drain()
+    assert pipeline.decoded == [0, 1]
+    await server.stop()
+    client, _ = link.client(address, connect_timeout=0.3)
+    with pytest.raises(PeerError, match=f"check --peer; {variable} is set, but senders use no proxy"):
+        await client.connect()
 
 
 async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:

@@ -16,7 +16,7 @@ from common.errors import PeerError
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
-from sender.link.transport.diagnosis import refusal
+from sender.link.transport.diagnosis import refusal, unreachable
 from sender.link.transport.handshake import ClientStream, StreamOpener, handshake
 from sender.link.transport.standby_connection import StandbyConnection
 
@@ -215,8 +215,7 @@ class Connector:
             return f"the receiver at {place} did not take the session within {timeout_s:g} s: {failure.reason}"
         if self._unproven and failure is _NO_ANSWER:
             return f"the receiver at {place} acknowledged no frame within {timeout_s:g} s: {self._loss}"
-        reason = f"no receiver at {place} within {timeout_s:g} s ({failure.reason})"
-        return f"{reason}: start it, or check --peer"
+        return unreachable(place, f"within {timeout_s:g} s ({failure.reason})")
 
 
 def _is_full(failure: StreamBroken) -> bool:

@@ -1,6 +1,7 @@
 """Finds out what a server is that accepts connections but offers no stream."""
 
 import asyncio
+import os
 import ssl
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ _BANNER_BYTES = 64
 _ALPN = "h2"
 # HTTP/2 begins with a SETTINGS frame shorter than 64 kB.
 _HTTP2_PREFIX = b"\x00\x00"
+_PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
 
 
 class _Answer(NamedTuple):
@@ -31,20 +33,27 @@ def refusal(peer: Address, reason: str) -> str:
     return f"the receiver at {peer} refused the connection: {reason}"
 
 
-async def diagnose_clear(peer: Address) -> str | None:
-    """What is wrong with the server at an address, for an unencrypted connection; None if nothing is found."""
-    answer = await _request(peer, None)
+def unreachable(place: str, reason: str) -> str:
+    """What a user reads who reaches no receiver; where there is a proxy, that none is used."""
+    names = [name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name]]
+    proxy = f"; {names[0]} is set, but senders use no proxy" if names else ""
+    return f"no receiver at {place} {reason}: start it, or check --peer{proxy}"
+
+
+async def diagnose_clear(peer: Address, at: Address) -> str | None:
+    """What is wrong with the server of a peer, at an IP address, for an unencrypted connection; None if nothing."""
+    answer = await _request(at, None)
     if answer is None or answer.speaks_http2:
         return None
-    if answer.hung_up and not answer.banner and await _speaks_tls(peer):
+    if answer.hung_up and not answer.banner and await _speaks_tls(at):
         return f"the receiver at {peer} encrypts: leave out --insecure, and give --tls-ca"
     return _not_a_receiver(peer, answer.banner)
 
 
-async def diagnose_encrypted(peer: Address, credentials: Credentials) -> str | None:
-    """What is wrong with the server at an address, for an encrypted connection; None if nothing is found."""
+async def diagnose_encrypted(peer: Address, at: Address, credentials: Credentials) -> str | None:
+    """What is wrong with the server of a peer, at an IP address, for an encrypted connection; None if nothing."""
     try:
-        answer = await _request(peer, _context(credentials), credentials.name)
+        answer = await _request(at, _context(credentials), credentials.name or peer.host)
     except ssl.SSLCertVerificationError as error:
         return f"the certificate of the receiver at {peer} is not valid: {_verification_failure(error)}"
     except ssl.SSLError as error:
@@ -77,18 +86,15 @@ def _verification_failure(error: ssl.SSLCertVerificationError) -> str:
     return f"{message}; give the authority that signed it as --tls-ca"
 
 
-async def _request(peer: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:
-    """Sends an HTTP/1.0 request (nothing under TLS); None if the peer accepts no connection.
+async def _request(at: Address, context: ssl.SSLContext | None, name: str | None = None) -> _Answer | None:
+    """Sends an HTTP/1.0 request (nothing under TLS, to a server of this name); None if no connection is accepted.
 
     Raises:
         ssl.SSLError: the TLS handshake failed.
     """
-    server_name = (name or peer.host) if context else None
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(
-                peer.host, peer.port, ssl=context, server_hostname=server_name
-            )
+            reader, writer = await asyncio.open_connection(at.host, at.port, ssl=context, server_hostname=name)
     except ssl.SSLError:
         raise
     except (OSError, TimeoutError):
@@ -107,12 +113,12 @@ async def _request(peer: Address, context: ssl.SSLContext | None, name: str | No
         writer.close()
 
 
-async def _speaks_tls(peer: Address) -> bool:
+async def _speaks_tls(at: Address) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([_ALPN])
     try:
-        return await _request(peer, context) is not None
+        return await _request(at, context, at.host) is not None
     except ssl.SSLError:
         return False
 

@@ -8,6 +8,7 @@ from common.wire.convert import Welcome, encode_client
 from common.wire.stream import StreamBroken
 from common.wire.version_probe import is_of_networks, probe_hello
 from sender.link.transport.connector import raise_if_refused
+from sender.link.transport.diagnosis import unreachable
 from sender.link.transport.handshake import StreamOpener, read_welcome, require_same_networks
 
 
@@ -32,7 +33,7 @@ async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout
         if isinstance(error, StreamBroken):
             raise_if_refused(peer, error)
             reason = error.reason
-        raise PeerError(f"no receiver at {peer} ({reason}): start it, or check --peer") from error
+        raise PeerError(unreachable(str(peer), f"({reason})")) from error
     if not is_of_networks(welcome.reason):
         raise VersionMismatch(f"the receiver at {peer} would refuse the session: {welcome.reason}")
     require_same_networks(peer, networks, welcome)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from typing import Any
 
 from aioquic import tls
@@ -13,7 +12,7 @@ from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream, configuration
 from common.wire.stream import StreamBroken
-from sender.link.transport.transport import Transport, reachability_probe
+from sender.link.transport.transport import Transport
 
 _HANDSHAKE_TIMEOUT_S = 5.0
 # A first packet has 1,200 bytes, which a stalled link would carry before all frames: a connection beside another one
@@ -42,7 +41,7 @@ class QuicTransport:
         if self._open_streams:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_MAX_PROBE_S):
-                    await reachability_probe(peer)
+                    await self._transport.names.reachable(peer)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
@@ -55,19 +54,20 @@ class QuicTransport:
             return found
         try:
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(peer.host, peer.port)
+                at = await self._transport.names.reachable(peer)
+                _, writer = await asyncio.open_connection(at.host, at.port)
             writer.close()
-        except (OSError, TimeoutError):
+        except (OSError, StreamBroken, TimeoutError):
             return None
         return f"the receiver at {peer} takes no QUIC: start it with --quic, or leave out --transport quic here"
 
     async def _connect(self, peer: Address) -> QuicStream:
-        settings, token = self._configuration(peer), self._transport.token(peer)
+        settings, token = self._configuration(peer), self._transport.files.token(peer)
         loop = asyncio.get_running_loop()
         try:
-            found: Any = await loop.getaddrinfo(peer.host, peer.port, type=socket.SOCK_DGRAM)
+            at = (await self._transport.names.addresses(peer))[0]
             transport, connection = await loop.create_datagram_endpoint(
-                lambda: QuicConnectionOfMessages(QuicConnection(configuration=settings)), remote_addr=found[0][4][:2]
+                lambda: QuicConnectionOfMessages(QuicConnection(configuration=settings)), remote_addr=(at.host, at.port)
             )
         except OSError as error:
             raise StreamBroken("UNAVAILABLE", error.strerror or str(error)) from error
@@ -88,7 +88,7 @@ class QuicTransport:
             transport.close()
 
     def _configuration(self, peer: Address) -> QuicConfiguration:
-        credentials = self._transport.credentials(peer)
+        credentials = self._transport.files.credentials(peer)
         if credentials is None:
             raise UsageError("--transport quic encrypts always: give --tls-ca, and leave out --insecure")
         settings = configuration(is_sender=True)
