@@ -2,7 +2,7 @@
 
     python docs/examples/watch.py "http://127.0.0.1:8080/?token=…" [--mesh body|surface] [--ply FILE]
 
-Needs `websockets` and `numpy`. The stream is described in docs/web.md, "The live stream for programs".
+Needs `websockets` (16 or later) and `numpy`. The stream is described in docs/web.md, "The live stream for programs".
 """
 
 import argparse
@@ -19,7 +19,10 @@ def watch(address: str, mesh: str = "surface") -> Iterator[tuple[dict, dict[int,
     """Yields each frame's record, and by person vertices (V, 3) in metres, faces (F, 3) and colours (V, 3) or None."""
     place = urlsplit(address)
     scheme = "wss" if place.scheme == "https" else "ws"
-    with connect(f"{scheme}://{place.netloc}/live?{place.query}", max_size=None, compression=None) as socket:
+    url = f"{scheme}://{place.netloc}/live?{place.query}"
+    # The environment's proxy, if there is one, is not for this machine itself.
+    proxy = None if place.hostname in ("127.0.0.1", "localhost", "::1") else True
+    with connect(url, max_size=None, compression=None, proxy=proxy) as socket:
         socket.send(json.dumps({"type": "watch", "session": None, "mesh": mesh, "preview": False}))
         faces, colours = {}, {}
         for message in socket:

@@ -142,9 +142,11 @@ async def test_session_goes_on_behind_the_frames_of_another_receiver(tmp_path: P
     with directory(tmp_path, "a") as first:
         record(first, 0, 1, 2)
         taken = session()
+        await taken.claim(lambda _: None)
         await shared.use(taken)
         assert taken.next_sequence == 3
         ahead = session(next_sequence=9)
+        await ahead.claim(lambda _: None)
         with pytest.raises(StreamRefused) as refused:
             await SharedSessions(tmp_path / "c").use(ahead)
         assert refused.value.refusal is Refusal.ELSEWHERE and refused.value.reason.startswith("full for now")
