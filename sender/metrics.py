@@ -37,6 +37,7 @@ class SenderMetrics(DaemonMetrics):
         # Number and summed duration of the passes of each stage; stages run in several threads.
         self._passes: dict[str, tuple[int, float]] = {}
         self._lock = Lock()
+        self._camera_frames = 0
         self._rho = self._gauge("rho", "Compression ρ of a label group (eq. 17)", "group", GROUP_NAMES)
         self._spooled = self._gauge("spooled_frames", "Undelivered frames in the spool on disk")
         self._people = self._gauge("people", "People in the newest frame")
@@ -83,6 +84,17 @@ class SenderMetrics(DaemonMetrics):
         with self._lock:
             taken, self._passes = self._passes, {}
         return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
+
+    def camera_frame(self) -> None:
+        """A live camera has given a frame, which is labelled or replaced by a newer one."""
+        with self._lock:
+            self._camera_frames += 1
+
+    def take_camera_frames(self) -> int:
+        """How many frames a live camera has given since the last call."""
+        with self._lock:
+            taken, self._camera_frames = self._camera_frames, 0
+        return taken
 
     def follows_up_to(self, people: int) -> None:
         """At most so many people are followed at a time."""

@@ -1,7 +1,7 @@
 """The sender's reports about itself, which its link sends behind frames."""
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.wire.report import MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, SenderReport
+from common.wire.report import MAX_CAMERA_FPS, MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, SenderReport
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 
@@ -37,7 +37,7 @@ class Reporter:
         now_s = self._clock.monotonic()
         if now_s - self._last_s < self._interval_s:
             return None
-        self._last_s = now_s
+        frames, passed_s, self._last_s = self._metrics.take_camera_frames(), now_s - self._last_s, now_s
         state, means_ms = self._rate.state, self._metrics.take_stage_means_ms()
         return SenderReport(
             capacity_bps=min(max(round(state.capacity.bps), 1), MAX_CAPACITY_BPS) if state.capacity.bps else None,
@@ -46,4 +46,5 @@ class Reporter:
             stages_ms={stage: min(means_ms[stage], MAX_TIME_MS) for stage in REPORTED_STAGES if stage in means_ms},
             capacity_at_least=bool(state.capacity.bps) and not state.capacity.measured,
             people_limit=self._metrics.people_limit,
+            camera_fps=min(frames / passed_s, MAX_CAMERA_FPS) or None if passed_s > 0 else None,
         )

@@ -11,6 +11,7 @@ from common.wire.checks import require
 REPORTED_STAGES = ("capture", "perception", "semantics", "colours", "preview", "codec")
 MAX_TIME_MS = (2**32 - 1) / 1e3
 MAX_CAPACITY_BPS = 10**12
+MAX_CAMERA_FPS = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class SenderReport:
         stages_ms: mean milliseconds of the passes through `REPORTED_STAGES` since the last report; those that did not
             run are left out.
         people_limit: most people that the sender follows at a time; None if it does not say.
+        camera_fps: frames a second that a live camera gives, of which the newest are taken; None if unknown.
     """
 
     capacity_bps: int | None = None
@@ -31,6 +33,7 @@ class SenderReport:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     capacity_at_least: bool = False
     people_limit: int | None = None
+    camera_fps: float | None = None
 
     def __post_init__(self) -> None:
         require(self.capacity_bps is None or 0 < self.capacity_bps <= MAX_CAPACITY_BPS, "a capacity is up to 10^12")
@@ -38,6 +41,9 @@ class SenderReport:
         times_ms += self.stages_ms.values()
         valid = all(math.isfinite(time_ms) and 0 <= time_ms <= MAX_TIME_MS for time_ms in times_ms)
         require(valid, "a reported time is between 0 and 2^32 microseconds")
+        require(
+            self.camera_fps is None or 0 < self.camera_fps <= MAX_CAMERA_FPS, "a camera gives up to 10,000 frames/s"
+        )
         limit = self.people_limit
         require(limit is None or 0 < limit <= MAX_PEOPLE, f"a sender follows up to {MAX_PEOPLE} people")
         require(set(self.stages_ms) <= set(REPORTED_STAGES), "a report has only the stages of a sender")
@@ -49,7 +55,7 @@ def report_to_proto(report: SenderReport) -> pb.SenderReport:
     round_trip_us = 0 if report.round_trip_ms is None else _microseconds(report.round_trip_ms)
     message = pb.SenderReport(round_trip_us=round_trip_us, **stages)  # type: ignore[arg-type]  # stages are integers
     message.capacity_bps, message.capacity_at_least = report.capacity_bps or 0, report.capacity_at_least
-    message.people_limit = report.people_limit or 0
+    message.people_limit, message.camera_chz = report.people_limit or 0, round(100 * (report.camera_fps or 0))
     return message
 
 
@@ -62,6 +68,7 @@ def report_from_proto(report: pb.SenderReport) -> SenderReport:
         stages_ms={stage: time_us / 1e3 for stage, time_us in stages_us.items() if time_us},
         capacity_at_least=report.capacity_at_least,
         people_limit=report.people_limit or None,
+        camera_fps=report.camera_chz / 100 or None,
     )
 
 

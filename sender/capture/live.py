@@ -120,6 +120,7 @@ class LiveSource(FrameSource):
             reader.close()
 
     def _put(self, image: Image) -> None:
+        self._metrics.camera_frame()
         with self._changed:
             if self._newest is not None:
                 self._metrics.frame_dropped(DropReason.REPLACED)

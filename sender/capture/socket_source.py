@@ -110,6 +110,8 @@ class SocketSource(FrameSource):
 
     def _put(self, frame: CapturedFrame) -> None:
         with self._changed:
+            if self.live:
+                self._metrics.camera_frame()
             if not self.live:
                 self._changed.wait_for(lambda: self._waiting is None or self._closed)
             elif self._waiting is not None:

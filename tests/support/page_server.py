@@ -58,7 +58,11 @@ SENDERS = ("hall", "studio")
 WORN = {**KINDS, "sleeve": "short"}
 """What the person of the demo clip is read to wear."""
 REPORT = SenderReport(
-    stages_ms={"capture": 3.1, "perception": 31.5}, capacity_bps=1_850_000, round_trip_ms=23.4, people_limit=3
+    stages_ms={"capture": 3.1, "perception": 31.5},
+    capacity_bps=1_850_000,
+    round_trip_ms=23.4,
+    people_limit=3,
+    camera_fps=30.0,
 )
 SENDER_HINT = SenderHint(port=50123, loopback=False, flags=" --insecure")
 FRAME_BYTES = 258

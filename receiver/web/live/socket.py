@@ -203,6 +203,7 @@ class LiveSocket:
                 "round_trip_ms": report.round_trip_ms,
                 "sender_stages_ms": dict(report.stages_ms),
                 "people_limit": report.people_limit,
+                "camera_fps": report.camera_fps,
             }
         )
         return {

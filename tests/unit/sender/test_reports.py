@@ -12,6 +12,7 @@ def test_report_is_due_once_a_second_with_new_means() -> None:
     now_s, metrics = [100.0], SenderMetrics()
     reporter = Reporter(RateController(RateConfig()), metrics, clock=Clock(monotonic=lambda: now_s[0]))
     metrics.follows_up_to(3)
+    metrics.camera_frame()
     with metrics.stage("perception") as first, metrics.stage("capture"):
         pass
     with metrics.stage("perception") as second:
@@ -19,11 +20,17 @@ def test_report_is_due_once_a_second_with_new_means() -> None:
     report = reporter.due()
     assert report is not None and report.stages_ms["perception"] == pytest.approx((first.ms + second.ms) / 2)
     assert report.capacity_bps is None and report.round_trip_ms is None and report.people_limit == 3
+    assert report.camera_fps is None, "it is not known since when"
     now_s[0] += 0.9
     assert reporter.due() is None
     now_s[0] += 0.1
+    for _ in range(30):
+        metrics.camera_frame()
     report = reporter.due()
-    assert report is not None and report.stages_ms == {}
+    assert report is not None and report.stages_ms == {} and report.camera_fps == pytest.approx(30)
+    now_s[0] += 1
+    report = reporter.due()
+    assert report is not None and report.camera_fps is None, "a file has no camera"
 
 
 def test_every_picture_has_a_report() -> None:

@@ -7,12 +7,16 @@ from common.wire.convert import decode_client, encode_client
 from common.wire.report import MAX_TIME_MS, REPORTED_STAGES, SenderReport
 
 FULL = SenderReport(
-    3_000_000, 12.5, {stage: 10.0 + index for index, stage in enumerate(REPORTED_STAGES)}, people_limit=3
+    3_000_000,
+    12.5,
+    {stage: 10.0 + index for index, stage in enumerate(REPORTED_STAGES)},
+    people_limit=3,
+    camera_fps=29.97,
 )
 
 
 def test_report_costs_tens_of_bytes() -> None:
-    assert len(encode_client(FULL)) <= 42
+    assert len(encode_client(FULL)) <= 45
     assert decode_client(encode_client(FULL)) == FULL
 
 
@@ -36,3 +40,5 @@ def test_report_out_of_range_is_refused() -> None:
     ):
         with pytest.raises(MalformedPacket):
             SenderReport(capacity_bps, round_trip_ms, stages_ms)
+    with pytest.raises(MalformedPacket):
+        SenderReport(camera_fps=1e9)

@@ -62,6 +62,7 @@ def test_newest_frame_is_kept_and_replaced_ones_are_counted() -> None:
         assert newest.camera.width == 6
         assert newest.camera.focal_px == pytest.approx(7.2)
         assert sample(metrics, "bodywire_sender_frames_total", fate="replaced") == 2
+        assert metrics.take_camera_frames() == 3 and metrics.take_camera_frames() == 0
         reader.deliver(4)
         second = next(frames)
         assert (second.sequence, int(second.image[0, 0, 0])) == (1, 4)

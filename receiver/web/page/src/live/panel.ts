@@ -30,7 +30,7 @@ const RHO = "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills
 const UNKNOWN = "–";
 
 const FIGURES = {
-  fps: ["Frames a second", "Frames that the receiver publishes"],
+  fps: ["Frames a second", "Frames that the receiver publishes, of those that the camera gives the sender"],
   age: ["Age", "From capture to the mesh, with the largest error of the clocks"],
   capacity: ["Link capacity", "The sender's estimate"],
   roundTrip: ["Round trip", "Between sender and receiver"],
@@ -104,7 +104,8 @@ export class Panel {
     this.#chart.draw(this.#history.means());
     this.#showRate(record, fps, traffic);
     const atLeast = link.capacity_at_least ? "≥ " : "";
-    this.#set("fps", fps === null ? null : digits(fps));
+    const camera = link.camera_fps ? ` of the camera’s ${digits(link.camera_fps)}` : "";
+    this.#set("fps", fps === null ? null : digits(fps) + camera);
     this.#set("age", record && age(record));
     this.#set("people", record && people(record, link));
     this.#set("capacity", link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : null);

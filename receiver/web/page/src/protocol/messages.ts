@@ -36,6 +36,8 @@ export interface LinkReport {
   sender_stages_ms?: Readonly<Record<string, number | null>>;
   /** Most people that the sender follows at a time. */
   people_limit?: number | null;
+  /** Frames a second that a live camera gives the sender. */
+  camera_fps?: number | null;
 }
 
 /** Everything on the link of a session, in both directions, headers of TCP and IP included. */
