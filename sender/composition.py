@@ -184,7 +184,7 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
             metrics,
             first_sequence=spool.next_sequence if spool else 0,
             realtime=config.playback.realtime,
-            media_times=config.only_records or config.playback.media_times,
+            skips_late=config.playback.realtime and config.delivery.is_live(camera=source.live),
         )
         pipeline = SenderPipeline(
             playback,

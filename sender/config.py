@@ -22,8 +22,7 @@ from sender.spool.config import DeliveryConfig
 class PlaybackConfig:
     """How a video file is played."""
 
-    realtime: bool = option(False, help="play a video at its own pace, not as fast as the link permits")
-    media_times: bool = option(False, help="say that a video's frames were captured at their times in it, from now on")
+    realtime: bool = option(False, help="play a video at its own pace; with --delivery live, leave late frames out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
 from sender.capture.source import CapturedFrame, FrameSource
-from sender.metrics import SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 
 
 class Playback:
@@ -15,7 +15,8 @@ class Playback:
     Args:
         source: closed with this object.
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
-        media_times: a frame of a video file was captured at its time in the file, counted from now on.
+        realtime: a video is read at its own pace.
+        skips_late: then frames whose successor is due are left out.
     """
 
     def __init__(
@@ -25,18 +26,19 @@ class Playback:
         *,
         first_sequence: int = 0,
         realtime: bool = False,
-        media_times: bool = False,
+        skips_late: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.stills = source.stills
         self._source = source
         self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence
-        self._media_began_at = clock.wall() if media_times and source.fps is not None else None
         # Only a file has the same frames when it is read again.
         self._is_file = source.ends
-        self._realtime = realtime and self._is_file
-        self._began_s: float | None = None
+        self._has_times = source.fps is not None
+        self._realtime = realtime
+        self._late_s = 1.0 / source.fps if skips_late and source.fps else None
+        self._began: tuple[float, float] | None = None
         self._frames: Iterator[CapturedFrame] | None = None
         self._ended = False
         self._closing = threading.Event()
@@ -55,7 +57,7 @@ class Playback:
         if self._frames is None:
             self._frames = iter(self._source)
         frame = self._capture(self._frames)
-        while frame is not None and self._is_file and frame.sequence < self._next_sequence:
+        while frame is not None and self._is_left_out(frame):
             frame = self._capture(self._frames)
         if frame is None:
             self._ended = not self._closing.is_set()
@@ -72,11 +74,23 @@ class Playback:
         with self._metrics.stage("capture"):
             return next(frames, None)
 
+    def _is_left_out(self, frame: CapturedFrame) -> bool:
+        if self._is_file and frame.sequence < self._next_sequence:
+            return True
+        if self._began is None or self._late_s is None:
+            return False
+        if self._clock.monotonic() < self._began[1] + frame.media_time_s + self._late_s:
+            return False
+        self._metrics.frame_dropped(DropReason.REPLACED)
+        return True
+
     def _captured_at(self, frame: CapturedFrame) -> float:
-        """The frame's time of capture; in real time, waits until it is due, which is that moment."""
+        """The frame's time of capture: of a video, its time in the file, counted from when the first one was read."""
+        if not self._has_times:
+            return frame.captured_at
+        if self._began is None:
+            self._began = self._clock.wall() - frame.media_time_s, self._clock.monotonic() - frame.media_time_s
+        began_at, began_s = self._began
         if self._realtime:
-            if self._began_s is None:
-                self._began_s = self._clock.monotonic() - frame.media_time_s
-            self._closing.wait(max(0.0, self._began_s + frame.media_time_s - self._clock.monotonic()))
-            return self._clock.wall()
-        return frame.captured_at if self._media_began_at is None else self._media_began_at + frame.media_time_s
+            self._closing.wait(max(0.0, began_s + frame.media_time_s - self._clock.monotonic()))
+        return began_at + frame.media_time_s

@@ -31,6 +31,8 @@ from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact
 HUMAN_SIZE_M = (0.4, 2.6)
 # Half a million frames with one person.
 _MAX_BYTES = 2_000_000_000
+# From one half of a session to the other, ages may change by so much of the time that was played.
+_PACED = 0.1
 
 _EXAMPLES = (
     "python -m receiver.report.summary demo-out --clip sender/capture/data/demo.mp4",
@@ -132,6 +134,18 @@ def frames_per_second(records: Sequence[Record]) -> float:
     return (len(ready) - 1) / span_s if span_s > 0.0 else float("nan")
 
 
+def ages_ms(records: Sequence[Record]) -> list[float]:
+    """The known ages; none of a video that was not played at its own pace, whose ages say how far it is behind that."""
+    known = [record for record in records if record["age_ms"] is not None]
+    ages = [record["age_ms"] for record in known]
+    half = len(ages) // 2
+    if not half:
+        return ages
+    played_ms = 1e3 * (known[-1]["captured_at"] - known[0]["captured_at"])
+    change_ms = abs(np.median(ages[half:]) - np.median(ages[:half]))
+    return ages if change_ms <= max(_PACED * played_ms, 1.0) else []
+
+
 def find_faults(
     records: Sequence[Record], clip: Clip, surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]
 ) -> list[str]:
@@ -159,7 +173,7 @@ def find_faults(
 def table(records: Sequence[Record], surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]) -> str:
     """The summary as two columns of text."""
     total_bytes = [record["bytes"]["total"] for record in records]
-    ages = [record["age_ms"] for record in records if record["age_ms"] is not None]
+    ages = ages_ms(records)
     links_bytes = [record["link_bytes"] for record in records if record.get("link_bytes") is not None]
     rows = [
         ("frames", f"{len(records)}"),

@@ -92,6 +92,5 @@ if __name__ == "__main__":
     for flag in ("--camera", "--peer", "--log-level", "--policy", "--fixed-f"):
         parser.add_argument(flag)
     parser.add_argument("--token-file", type=Path)
-    parser.add_argument("--media-times", action="store_true")
     given = parser.parse_args()
     sys.exit(exit_code_of("sender", lambda: asyncio.run(run(given))))

@@ -22,7 +22,7 @@ from receiver.web.children.sender_child import SENDER, SenderChild
 from receiver.web.refused import Refused
 
 # As with uploaded pictures, labels are as fine as they get; the player shows the clip at its own pace.
-_FLAGS = ("--policy", "fixed", "--fixed-f", "0", "--media-times")
+_FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 # Until the first frame, and between two: the process loads its networks on a machine that may be busy.
 _STALL_S = 120.0
 _MOST_REASON = 200

@@ -1,5 +1,6 @@
 """Frames get their numbers in the session and their times, and a reader that waits can be stopped."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -63,14 +64,34 @@ def test_numbers_of_a_resumed_session(source: FakeSource, numbers: list[int], na
     assert played.finished
 
 
-def test_realtime_stamps_frames_when_due() -> None:
-    frame = playback(FakeSource(), realtime=True, clock=CLOCK).read()
-    assert frame is not None and frame.captured_at == 2000.0
+@pytest.mark.parametrize("realtime", [False, True])
+def test_frames_of_a_video_have_its_times_from_the_first_one_on(realtime: bool) -> None:
+    """However long the networks take for the first one, and all others for reading."""
+    seconds = itertools.count(2000.0, 7.0)
+    played = playback(FakeSource(), realtime=realtime, clock=Clock(lambda: next(seconds), lambda: next(seconds)))
+    first, *others = read_all(played)
+    assert [frame.captured_at - first.captured_at for frame in others] == [0.5, 1.0]
 
 
-def test_media_times_are_those_of_the_file_from_now_on() -> None:
-    frames = read_all(playback(FakeSource(), media_times=True, clock=CLOCK))
-    assert [frame.captured_at for frame in frames] == [2000.0, 2000.5, 2001.0]
+@pytest.mark.parametrize(("skips_late", "names"), [(False, ["0.jpg", "1.jpg", "2.jpg"]), (True, ["0.jpg", "2.jpg"])])
+def test_late_frames_are_left_out_where_only_the_newest_count(skips_late: bool, names: list[str]) -> None:
+    """The second one is due after half a second, the third after a whole one, when the networks are done."""
+    now_s = itertools.chain([0.0, 0.0], itertools.repeat(1.2))
+    clock = Clock(lambda: next(now_s), lambda: 2000.0)
+    frames = read_all(playback(FakeSource(), realtime=True, skips_late=skips_late, clock=clock))
+    assert [frame.source for frame in frames] == names
+    assert [frame.sequence for frame in frames] == list(range(len(names)))
+    assert frames[-1].captured_at == 2001.0
+
+
+def test_resumed_video_goes_on_from_now() -> None:
+    assert [frame.captured_at for frame in read_all(playback(FakeSource(), first_sequence=2, clock=CLOCK))] == [2000.0]
+
+
+def test_pictures_and_live_frames_have_the_time_of_the_clock() -> None:
+    for source in (FakeSource(stills=True, fps=None), FakeSource(live=True, ends=False, fps=None)):
+        times = [frame.captured_at for frame in read_all(playback(source, realtime=True, clock=CLOCK))]
+        assert times == [1000.0, 1001.0, 1002.0]
 
 
 def test_close_ends_the_wait_for_a_frame_that_is_not_due() -> None:

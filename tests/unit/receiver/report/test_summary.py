@@ -13,7 +13,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
-from receiver.report.summary import main, read_frames
+from receiver.report.summary import ages_ms, main, read_frames
 from tests.support.posed_body import box
 from tests.support.published_session import FRAMES, OWNER, publish
 
@@ -172,3 +172,10 @@ def test_summary_follows_no_links_and_reads_no_pipes(
     (out / "meshes").symlink_to(tmp_path / "meshes")
     assert main([str(out), "--clip", str(clip)]) == 2
     assert "is a link" in capsys.readouterr().err
+
+
+def test_ages_of_a_video_are_those_of_one_that_keeps_its_pace() -> None:
+    kept = [{"captured_at": 0.1 * number, "age_ms": 80.0 + number % 3} for number in range(50)]
+    assert ages_ms(kept) == [record["age_ms"] for record in kept]
+    lagging = [{"captured_at": 0.1 * number, "age_ms": 80.0 + 90 * number} for number in range(50)]
+    assert ages_ms(lagging) == [] and ages_ms(lagging[:1]) == [80.0] and ages_ms([{"age_ms": None}]) == []
