@@ -9,12 +9,7 @@ def printable(text: str, limit: int) -> str:
     Characters that do not print are escaped as in Python source (`\n`, `\x1b`, `\u202e`): control characters, line
     separators, bidirectional overrides, invisible characters and lone surrogates.  Longer text is cut and ends with an
     ellipsis.
-
-    Raises:
-        ValueError: `limit` is below 1.
     """
-    if limit < 1:
-        raise ValueError(f"limit {limit} is below 1")
     # Escaping only lengthens the text, so the rest of a very long one need not be looked at.
     head = text[: limit + 1]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in head)

@@ -19,7 +19,6 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.codec.quantiser import FRACTION_BITS
 from common.errors import WeightsError
-from common.labels import LABEL_SIZE
 
 TABLE_VERSION: Final = 2
 SCALES: Final = 64
@@ -44,9 +43,6 @@ class CodecTables:
         base_step: (LABEL_SIZE,) quantiser step at ρ = 0, in 2⁻¹⁶ σ.
         key_spread: (LABEL_SIZE,) mean magnitude of an entry itself, in 2⁻¹⁶ σ.
         first_spread: (LABEL_SIZE,) mean magnitude of an entry's first predicted residual, in 2⁻¹⁶ σ.
-
-    Raises:
-        ValueError: a table has the wrong shape or is not a distribution.
     """
 
     frequencies: IntArray
@@ -54,18 +50,6 @@ class CodecTables:
     base_step: IntArray
     key_spread: IntArray
     first_spread: IntArray
-
-    def __post_init__(self) -> None:
-        if self.frequencies.shape != (SCALES, SYMBOLS) or (self.frequencies < 1).any():
-            raise ValueError(f"frequencies must be positive and of shape ({SCALES}, {SYMBOLS})")
-        if (self.frequencies.sum(axis=1) != 1 << TOTAL_BITS).any():
-            raise ValueError(f"each row of frequencies must sum to 2^{TOTAL_BITS}")
-        if self.thresholds.shape != (SCALES - 1,) or (np.diff(self.thresholds) <= 0).any():
-            raise ValueError(f"thresholds must be {SCALES - 1} increasing numbers")
-        for name in ("base_step", "key_spread", "first_spread"):
-            values = getattr(self, name)
-            if values.shape != (LABEL_SIZE,) or (values < 1).any() or (values > 1 << 20).any():
-                raise ValueError(f"{name} must be {LABEL_SIZE} numbers in 1…2^20")
 
     @cached_property
     def probabilities(self) -> Float64Array:

@@ -44,16 +44,9 @@ class MaskCodec:
 
     Args:
         ones: (CONTEXTS,) frequency of a known texel in each context, 1…2¹⁶ − 1.
-
-    Raises:
-        ValueError: the frequencies have another shape or range.
     """
 
     def __init__(self, ones: IntArray) -> None:
-        if ones.shape != (CONTEXTS,) or ones.min() < 1 or ones.max() >= 1 << _PROBABILITY_BITS:
-            raise ValueError(
-                f"the frequencies of a mask codec are {CONTEXTS} numbers in 1…{(1 << _PROBABILITY_BITS) - 1}"
-            )
         self._probability: Float64Array = ones / float(1 << _PROBABILITY_BITS)
 
     @classmethod

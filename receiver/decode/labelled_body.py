@@ -34,10 +34,8 @@ def read_labels(people: Sequence[PersonLabels], space: LabelSpace) -> LabelledBo
     """Bodies of people with any subset of the label groups and any prefix of a group, on the device of the space.
 
     Raises:
-        ValueError: `people` is empty, or a label group is unknown or too long.
+        ValueError: a label group is unknown or too long.
     """
-    if not people:
-        raise ValueError("there is nobody to decode")
     device = device_of(space)
     labels_BL = torch.from_numpy(np.stack([concatenate(person.labels) for person in people])).to(device)
     coloured = torch.tensor([len(person.labels.get("appearance", ())) > 0 for person in people], device=device)

@@ -35,14 +35,9 @@ def render(
     Args:
         mesh: in camera space, metres; drawn in a neutral colour if it has none.
         camera: the image's size and focal length.
-        onto: image to draw over instead of the background; it is not modified.
-
-    Raises:
-        ValueError: the sizes of `onto` and the camera differ.
+        onto: image of this size to draw over instead of the background; it is not modified.
     """
     canvas = np.full((camera.height, camera.width, 3), background, np.uint8) if onto is None else onto.copy()
-    if canvas.shape != (camera.height, camera.width, 3):
-        raise ValueError(f"cannot draw {camera.width}×{camera.height} onto an image of shape {canvas.shape}")
     pixels = camera.project(mesh.vertices)
     order = _paint_order(mesh, pixels)
     _paint(canvas, pixels, mesh.faces[order], _shade(mesh, order).tolist())

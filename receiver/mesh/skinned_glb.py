@@ -83,34 +83,18 @@ class PosedBody:
 def skeleton_from_dense(
     names: tuple[str, ...], parents: IntArray, weights: FloatArray, influences: int = INFLUENCES
 ) -> Skeleton:
-    """Keeps the largest of the (V, J) skinning weights of each vertex, `influences` of them.
-
-    Raises:
-        ValueError: shapes do not match, a parent does not precede its child, or a vertex has no weight.
-    """
-    if weights.shape[1] != len(names) or len(parents) != len(names) or not 0 < len(names) <= 256:
-        raise ValueError(
-            f"{len(names)} joints, {len(parents)} parents and weights of shape {weights.shape} do not match"
-        )
-    if parents[0] != -1 or any(not 0 <= parents[j] < j for j in range(1, len(parents))):
-        raise ValueError("parents must precede their children, the root first")
+    """Keeps the largest of the (V, J) skinning weights of each vertex, `influences` of them."""
     return Skeleton(names, parents, *largest_weights(weights, influences))
 
 
 def largest_weights(weights: FloatArray, influences: int) -> tuple[ByteArray, FloatArray]:
-    """Joints and weights (V, I) that are the largest of (V, J); the weights of a vertex sum to 1.
-
-    Raises:
-        ValueError: a vertex has no weight.
-    """
+    """Joints and weights (V, I) that are the largest of (V, J), of which each vertex has one; they sum to 1."""
     weights = np.pad(weights, ((0, 0), (0, max(0, influences - weights.shape[1]))))
     largest = np.argsort(-weights, axis=1, kind="stable")[:, :influences]
     kept = np.take_along_axis(weights, largest, axis=1)
-    sums = kept.sum(axis=1, keepdims=True)
-    if float(sums.min()) <= 0.0:
-        raise ValueError("a vertex has no skinning weight")
     # The glTF validator requires joint 0 where the weight is 0.
-    return np.where(kept > 0.0, largest, 0).astype(np.uint8), (kept / sums).astype(np.float32)
+    joints = np.where(kept > 0.0, largest, 0).astype(np.uint8)
+    return joints, (kept / kept.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:

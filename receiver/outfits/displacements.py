@@ -44,13 +44,8 @@ class Displacements:
 
         Args:
             wears: the posterior over kinds of clothes; None if nothing is known of it: the person wears plain clothes.
-
-        Raises:
-            ValueError: the group `surface` is too long.
         """
         surface = np.asarray(person.labels.get("surface", _NOTHING), np.float32)
-        if len(surface) > SURFACE_SIZE:
-            raise ValueError(f"surface has {SURFACE_SIZE} entries, got {len(surface)}")
         confidence = float(person.confidence.get("surface", 0))
         worn = b"" if wears is None else wears.encode()
         key = person.identity, surface.tobytes(), round(confidence, 3), worn

@@ -14,8 +14,6 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
     tables = default_tables()
     save(tables, tmp_path, "test")
     assert load(tmp_path).digest == tables.digest
-    with pytest.raises(ValueError, match="sum"):
-        replace(tables, frequencies=tables.frequencies + 1)
 
 
 def test_missing_damaged_and_other_tables_are_refused(tmp_path: Path) -> None:

@@ -41,9 +41,7 @@ def test_coloured_marks_people_with_appearance(space: LabelSpace) -> None:
     assert read_labels([person("appearance", size=4), person("head")], space).coloured.tolist() == [True, False]
 
 
-def test_nobody_and_groups_that_are_too_long_are_rejected(space: LabelSpace) -> None:
-    with pytest.raises(ValueError, match="nobody"):
-        read_labels([], space)
+def test_groups_that_are_too_long_are_rejected(space: LabelSpace) -> None:
     labels = {"head": np.zeros(LABEL_SIZE, dtype=np.float32)}
     with pytest.raises(ValueError, match="head"):
         read_labels([PersonLabels(identity=0, score=1.0, labels=labels)], space)

@@ -80,11 +80,6 @@ def test_what_was_forgotten_is_made_to_the_same(
     assert torch.equal(worn.clothes(person(confidence=UNSURE)).displacement, first) and outfits.made == 4
 
 
-def test_too_many_entries_are_refused(worn: Displacements) -> None:
-    with pytest.raises(ValueError, match="surface"):
-        worn.clothes(person(entries=SURFACE_SIZE + 1))
-
-
 def test_clothes_that_are_sure_are_what_the_labels_say(
     worn: Displacements, outfits: CountingGuidance, space: SurfaceSpace
 ) -> None:
