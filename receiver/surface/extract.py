@@ -12,8 +12,6 @@ from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no
 # triangle degenerates and readers that merge close vertices keep them apart (20 µm at 20 mm voxels).
 _CLEARANCE = 2e-3
-# Isovalues to try, as offsets in standard deviations of the field.
-_ISOVALUE_OFFSETS = (0.0, 0.01, -0.01, 0.03, -0.03)
 # λ, the step towards the mean of the neighbours, and μ, the one away from it; −μ > λ.
 _TAUBIN_STEPS = (0.5, -0.53)
 
@@ -27,24 +25,18 @@ def march(indicator: FloatArray, level: float) -> tuple[FloatArray, Int32Array]:
     deviation = float(indicator.std())
     if not np.isfinite(deviation) or deviation <= 0.0:
         raise ValueError("the indicator function is flat: the normals cancel out or are zero")
-    for offset in _ISOVALUE_OFFSETS:
-        vertices, faces = _march_once(indicator, level + offset * deviation, _CLEARANCE * deviation)
-        if is_watertight(faces, len(vertices)):
-            inside_out = signed_volume_m3(vertices, faces) < 0.0
-            return vertices, np.ascontiguousarray(faces[:, ::-1]) if inside_out else faces
-    raise ValueError("marching cubes gave an open surface at every isovalue")
-
-
-def _march_once(indicator: FloatArray, level: float, clearance: float) -> tuple[FloatArray, Int32Array]:
-    """Marching cubes at one isovalue; no node is closer to it than `clearance`."""
-    height = indicator - np.float32(level)
+    height, clearance = indicator - np.float32(level), _CLEARANCE * deviation
     near = np.abs(height) < clearance
     height[near] = np.where(height[near] < 0.0, -clearance, clearance)
     _close_border(height, outside=-clearance)
     if float(height.max()) <= 0.0:
         raise ValueError("no node lies inside the surface: the points are too few, too flat or wrongly oriented")
-    vertices, faces, _, _ = marching_cubes(height, 0.0)
-    return vertices.astype(np.float32), faces.astype(np.int32)
+    marched, triangles, _, _ = marching_cubes(height, 0.0)
+    vertices, faces = marched.astype(np.float32), triangles.astype(np.int32)
+    if not is_watertight(faces, len(vertices)):
+        raise ValueError("marching cubes gave an open surface")
+    inside_out = signed_volume_m3(vertices, faces) < 0.0
+    return vertices, np.ascontiguousarray(faces[:, ::-1]) if inside_out else faces
 
 
 def _close_border(height: FloatArray, outside: float) -> None:
