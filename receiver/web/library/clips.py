@@ -4,7 +4,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 from starlette.datastructures import UploadFile
 
 from common.io.private_folder import PrivateFolder, remove_abandoned
+from common.io.regular_file import read_regular
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
@@ -36,6 +37,7 @@ _AT_ONCE, _IN_WORK, _OF_ACCOUNT = 1, 8, 3
 _UPLOAD_S = 600.0
 _NAME_CHARACTERS = 60
 _CHECKED_AT_ONCE = 2
+_MOST_ID_BYTES = 100
 _SESSION = "session"
 """In the folder of a clip, the id of its session: a receiver that was killed has left both."""
 
@@ -62,7 +64,8 @@ class ClipService(Uploads[RecordedClip]):
         """Removes what a receiver that was killed has left of clips."""
         out = self._library.out
         for path in out.glob(f"*/{_SESSION}"):
-            await self._library.discard(path.read_text())
+            with suppress(OSError, ValueError):  # it is of another program
+                await self._library.discard(read_regular(path, _MOST_ID_BYTES).decode())
         await asyncio.to_thread(remove_abandoned, out)
 
     async def admit(self, account: Account) -> None:

@@ -6,6 +6,7 @@ note in the output directory says that they are to be deleted, and whoever has t
 
 from pathlib import Path
 
+from common.io.regular_file import read_regular
 from receiver.publish.output_files import output_errors, publish_file
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
@@ -17,6 +18,7 @@ from receiver.web.models.store import list_models
 from receiver.web.owners import account_key, key_of_session
 
 _NOTE = ".removed-account-"
+_MOST_BYTES = 100
 
 
 def remove_account(database: Database, out: Path, account: Account, now: float) -> int:
@@ -42,8 +44,11 @@ def delete_sessions_of_removed(directory: SessionDirectory, database: Database) 
     """Deletes the sessions of accounts that were removed; those in use stay until the next time. Raises OutputError."""
     out = directory.config.out
     for note in out.glob(f"{_NOTE}*"):
-        with output_errors(note):
-            key, removed_at = note.name.removeprefix(_NOTE), float(note.read_text())
+        key = note.name.removeprefix(_NOTE)
+        try:
+            removed_at = float(read_regular(note, _MOST_BYTES))
+        except (OSError, ValueError):  # no receiver has written it
+            continue
         if _is_there(database, key, removed_at) or _deleted(directory, key, removed_at):
             with output_errors(note):
                 note.unlink(missing_ok=True)

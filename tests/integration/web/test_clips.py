@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,18 @@ async def test_stop_gives_up_clips_and_leaves_nothing(tmp_path: Path, clip: byte
     assert (await uploading).status_code == 503
     async with open_site(tmp_path, FakePictures()) as site:
         assert left(site) == []
+
+
+async def test_forged_notes_in_the_output_are_left_alone(tmp_path: Path) -> None:
+    for folder, content in (("a", None), ("b", b"\xff"), ("c", b"x" * 1000)):
+        (tmp_path / folder).mkdir()
+        note = tmp_path / folder / "session"
+        os.mkfifo(note) if content is None else note.write_bytes(content)
+    os.mkfifo(tmp_path / ".removed-account-a")
+    (tmp_path / ".removed-account-b").write_bytes(b"never")
+    async with open_site(tmp_path, FakePictures()) as site:
+        await site.service.library.delete_of_removed()
+        assert len(list(tmp_path.glob("*/session"))) == 3 and len(list(tmp_path.glob(".removed-*"))) == 2
 
 
 async def test_killed_receiver_leaves_nothing_of_a_clip(tmp_path: Path, clip: bytes) -> None:
