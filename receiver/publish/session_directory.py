@@ -21,7 +21,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, Self
@@ -62,6 +62,8 @@ class SessionDirectory:
     def __init__(self, config: PublishConfig, clock: Clock = SYSTEM_CLOCK) -> None:
         self.config = config
         self.usage = SessionUsage(clock)
+        self.on_deleted: Callable[[int], object] = lambda _: None
+        """Is called with the number of each session that is deleted, in the thread that does it."""
         self._clock = clock
         self._lock, self._deleting = threading.Lock(), threading.Lock()
         self._index_path = config.out / "index.json"
@@ -165,6 +167,7 @@ class SessionDirectory:
                     self._records.append(encode_deletion(number), synced=True)
                     state = self._sessions.pop(number)
                     self._by_identifier.pop(state.identifier or "", None)
+                    self.on_deleted(number)
             self._finish_deletion(present)
 
     def _finish_deletion(self, more: Collection[int]) -> None:

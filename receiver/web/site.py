@@ -74,7 +74,8 @@ async def open_site(
         OutputError: the database or the directory cannot be opened.
     """
     async with AsyncExitStack() as opened:
-        out = directory.config.out
+        out, loop = directory.config.out, asyncio.get_running_loop()
+        directory.on_deleted = lambda number: loop.call_soon_threadsafe(hub.session_deleted, number)
         database = await asyncio.to_thread(Database, out)
         files = await asyncio.to_thread(_recovered_files, out, database)
         library = Library(directory, database, clock)

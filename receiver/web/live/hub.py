@@ -168,6 +168,11 @@ class Watcher:
             self._previews[session] = jpeg
             self._wake.set()
 
+    def forget(self, session: int) -> None:
+        """What waits of a session is not sent any more."""
+        self._frames.pop(session, None)
+        self._previews.pop(session, None)
+
     def sessions_changed(self) -> None:
         """The list of sessions has changed."""
         self._sessions_changed = True
@@ -282,6 +287,11 @@ class LiveHub(SessionObserver):
             self.sessions[number].connected = False
             self._tell_sessions()
 
+    def session_deleted(self, number: int) -> None:
+        """A session was deleted: nothing of it stays visible."""
+        self._forget(number)
+        self._tell_sessions()
+
     def _tell_sessions(self) -> None:
         for watcher in self._watchers:
             watcher.sessions_changed()
@@ -302,5 +312,10 @@ class LiveHub(SessionObserver):
         """Forgets the sessions that ended first, beyond a number that bounds the memory."""
         ended = [number for number, state in self.sessions.items() if not state.connected]
         for number in ended[: max(0, len(ended) - _REMEMBERED_ENDED)]:
-            del self.sessions[number]
-            self.previews.pop(number, None)
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        self.sessions.pop(number, None)
+        self.previews.pop(number, None)
+        for watcher in self._watchers:
+            watcher.forget(number)

@@ -18,7 +18,7 @@ from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
 from receiver.web.refused import Refused
-from tests.support.fake_link import until
+from tests.support.fake_link import new_session, until
 from tests.support.fake_pictures import FakePictures
 from tests.support.published_session import publish as publish_session
 from tests.support.published_session import record_session as publish
@@ -127,6 +127,14 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
         assert len(archive.read("walk-2/frames.jsonl").splitlines()) == 3
         assert archive.read("walk-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
         assert len(archive.namelist()) == 7
+
+
+async def test_deleted_session_is_shown_no_longer(site: Site) -> None:
+    anna, hub = await site.visitor("Anna"), site.service.hub
+    hub.session_began(2, new_session())
+    hub.session_ended(2)
+    assert (await anna.delete("/api/sessions/2")).status_code == 204
+    await until(lambda: not hub.sessions)
 
 
 async def test_deleted_session_is_downloaded_no_further(site: Site) -> None:

@@ -64,6 +64,20 @@ def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> N
         assert sequences(second) == [(2, 12)]
 
 
+def test_nothing_of_a_deleted_session_stays_visible() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(1, previews=True)
+        published.frame(1, 0)
+        published.hub.previews[1] = b"what the sender sees"
+        published.hub.session_ended(1)
+        published.hub.session_deleted(1)
+        assert sequences(watcher) == [] and published.hub.sessions == {} == published.hub.previews
+        watcher.watch(1, previews=True)
+        assert sequences(watcher) == []
+
+
 def test_watcher_gets_nothing_before_it_has_chosen() -> None:
     published = Published()
     published.begin(1)
