@@ -56,9 +56,11 @@ def page_of(chromium: str) -> Iterator[ClientConnection]:
         browser = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             port = _port(Path(profile) / "DevToolsActivePort", browser)
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=ANSWER_S) as answer:
+            # The machine's proxies are not for its loopback.
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(f"http://127.0.0.1:{port}/json/list", timeout=ANSWER_S) as answer:
                 (page,) = (target for target in json.load(answer) if target["type"] == "page")
-            with connect(page["webSocketDebuggerUrl"], max_size=None) as connection:
+            with connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None) as connection:
                 yield connection
         finally:
             browser.terminate()

@@ -22,6 +22,7 @@ from tests.deploy.queries import DEPLOY
 FILES = {"cpu": ["compose.yaml"], "gpu": ["compose.yaml", "compose.gpu.yaml"], "pool": ["compose.pool.yaml"]}
 ONE_SHOT = "certificates"
 OURS = ("certificates", "receiver", "sender")
+PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
 
@@ -49,6 +50,8 @@ def test_every_service_is_hardened_and_checked(kind: str) -> None:
             assert service[limit], f"{name}: {limit}"
         assert service["logging"]["options"]["max-size"], name
         assert not service.get("privileged"), name
+        # Docker's client hands its own proxies to containers.
+        assert {service["environment"][proxy] for proxy in PROXIES} == {""}, name
         assert "/var/run/docker.sock" not in str(service), name
         assert ("healthcheck" in service) == (name != ONE_SHOT), name
         assert (service["restart"] == "no") == (name == ONE_SHOT), name

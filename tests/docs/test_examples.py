@@ -47,7 +47,9 @@ def loaded() -> ModuleType:
 
 
 @pytest.mark.parametrize("kind", ["surface", "body"])
-async def test_python_client_has_the_meshes(tmp_path: Path, kind: str) -> None:
+async def test_python_client_has_the_meshes(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):  # on this machine no client needs one
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     watch = loaded()
     async with served(tmp_path, token=TOKEN) as page:
         page.publish(7, coloured=True)
