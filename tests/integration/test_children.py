@@ -134,6 +134,17 @@ async def test_unreadable_picture_is_refused(bench: Bench) -> None:
     assert len((await pictures.reconstruct(picture(1))).people) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of another process is limited on Linux alone")
+async def test_picture_that_takes_too_much_memory_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.children.sender_child._MOST_MORE_BYTES", 50_000_000)
+    pictures = bench.pictures()
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+    with pytest.raises(Refused, match="too large: too little memory"):
+        await pictures.reconstruct(picture(2_000, width=20_000))
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+    assert bench.process_ends == 0
+
+
 async def test_process_that_dies_fails_its_pictures_and_is_started_again(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

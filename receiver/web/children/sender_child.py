@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ SENDER = own_program("sender")
 _END_TIMEOUT_S = 5.0
 _MAX_LINE_BYTES, _WORDS = 16_384, 20
 _OWNER_ONLY = 0o600
+# Beside the networks: the largest picture that is accepted takes 1.5 GB at most.
+_MOST_MORE_BYTES = 2_000_000_000
 # Those of a sender that the user runs.
 _OPTIONS_PREFIX = "BODYWIRE_SENDER_"
 
@@ -76,7 +79,7 @@ class SenderChild:
     ) -> None:
         self._link, self._name = link, sender.name
         self._connected = asyncio.Event()
-        self._sender = replace(sender, observers=(*sender.observers, _Connected(self._connected)))
+        self._sender = replace(sender, observers=(*sender.observers, _Connected(self._has_connected)))
         self._on_end, self._nice = on_end, nice
         self._source = source
         self._command = (*command, "--log-level", "warning", *flags)
@@ -147,6 +150,11 @@ class SenderChild:
         if self._folder is not None:
             self._folder.remove()
 
+    def _has_connected(self) -> None:
+        if self._process is not None:
+            _limit_memory(self._process.pid)
+        self._connected.set()
+
     async def _supervise(self, flags: Sequence[str]) -> int | None:
         exit_code, reason = await self._run(flags)
         await self._link.end_sessions(self._sender)
@@ -207,12 +215,20 @@ def _message_of(line: str) -> str:
 class _Connected(SessionObserver):
     """Tells when the process has connected."""
 
-    def __init__(self, connected: asyncio.Event) -> None:
+    def __init__(self, connected: Callable[[], None]) -> None:
         self._connected = connected
 
     def session_began(self, number: int, session: Session) -> None:
         # After the turn of the event loop in which the sender gets its Welcome.
-        asyncio.get_running_loop().call_soon(self._connected.set)
+        asyncio.get_running_loop().call_soon(self._connected)
+
+
+def _limit_memory(pid: int) -> None:
+    """Lets a process whose networks are loaded take so much more memory, whatever it is sent; on Linux alone."""
+    with contextlib.suppress(OSError, AttributeError, IndexError):
+        taken_kb = int(Path(f"/proc/{pid}/status").read_text().split("VmData:")[1].split()[0])
+        most = 1024 * taken_kb + _MOST_MORE_BYTES
+        resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
