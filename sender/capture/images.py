@@ -18,6 +18,7 @@ from common.errors import SourceError
 from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import upright
+from common.imaging.rgb import to_rgb
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
@@ -82,7 +83,7 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
         with warnings.catch_warnings(action="ignore"), PillowImage.open(file, formats=_FORMATS) as image:
             check_size(*image.size)
             image.load()
-            return Picture(upright(to_rgb(image), orientation_of(image)), focal_length_px(image))
+            return Picture(upright(np.array(to_rgb(image)), orientation_of(image)), focal_length_px(image))
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -96,19 +97,6 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
         raise SourceError(f"{name} is damaged: {error}") from error
-
-
-def to_rgb(image: PillowImage.Image) -> Image:
-    """A decoded image of any mode as (H, W, 3) RGB, composed over white where it is transparent.
-
-    Grey levels of 16 bits are scaled to 8; those of 32 bits are taken as 8.
-    """
-    if image.mode.startswith("I;16"):
-        image = PillowImage.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 class ImageSource(FrameSource):

@@ -50,7 +50,7 @@ class CheckedClip:
 def decode_picture(content: bytes) -> DecodedPicture:
     """Checks a picture and codes it again, which drops metadata and whatever else the file holds.
 
-    Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8. Colour profiles are not applied.
+    Transparent pixels become white, CMYK and grey levels RGB, 16 bits 8, and colour profiles are applied.
 
     Raises:
         Refused: it is no picture (415), too large (413), or cannot be used (422); 503 where the decoder fails.

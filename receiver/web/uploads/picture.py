@@ -11,6 +11,7 @@ from PIL import UnidentifiedImageError
 from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import TRANSPOSED, upright
+from common.imaging.rgb import to_rgb
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import check_size
 
@@ -54,7 +55,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
         wanted = _reduced(width, height)
         opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
         opened.load()
-        image = _to_rgb(opened)
+        image = to_rgb(opened)
     if image.size != wanted:
         image = image.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
     image = PillowImage.fromarray(upright(np.asarray(image), orientation))
@@ -70,19 +71,6 @@ def _reduced(width: int, height: int) -> tuple[int, int]:
     """The size of a picture whose longer side is at most `_MAX_SIDE`."""
     scale = min(1.0, _MAX_SIDE / max(width, height))
     return max(round(width * scale), 1), max(round(height * scale), 1)
-
-
-def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """A decoded image of any mode as RGB, composed over white where it is transparent; always another object."""
-    if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64) >> 8
-        return PillowImage.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = PillowImage.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
 def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None = None) -> bytes:
