@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,9 +13,10 @@ from tests.deploy.queries import dashboard_queries, ray_metric_names, rules
 from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
 
-pytest.importorskip("ray", reason="needs the extra ray")
 pytestmark = [
     pytest.mark.slow,
+    # Not imported here: Ray reads once in a process whether its clusters have a token.
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray"),
     pytest.mark.skipif(not compose_nodes.allowed(), reason="network namespaces and mounts need root"),
     pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed"),
 ]
