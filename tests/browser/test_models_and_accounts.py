@@ -205,19 +205,6 @@ def test_broken_picture_of_ten_stops_no_other(
     expect(models.get_by_role("heading", name="7.jpg")).to_be_visible()
 
 
-def test_pictures_of_a_zip_are_uploaded(models: Page, server: PageServer, picture: bytes) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("day/one.jpg", "day/two.JPG", "day/notes.txt", "__MACOSX/day/._one.jpg"):
-            archive.writestr(name, picture)
-    zips = {"many.zip": packed.getvalue(), "broken.zip": packed.getvalue()[:99]}
-    files = [{"name": name, "mimeType": "application/zip", "buffer": content} for name, content in zips.items()]
-    models.set_input_files("#picture", files)  # type: ignore[arg-type]
-    expect(models.get_by_text("2 of 3 files done, 1 failed")).to_be_visible(timeout=PATIENCE_MS)
-    expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This ZIP is damaged or encrypted.")
-    assert len(server.models) == 2
-
-
 def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
     choose(models, b"hello", "notes.txt", "text/plain")
     expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This is neither a picture nor a clip.")
@@ -260,6 +247,8 @@ def test_password_is_changed_and_another_browser_is_signed_out(
 ) -> None:
     complaints.ignored += ["401", "403"]
     expect(signed_in.get_by_text("0 of 200 models and clips used")).to_be_visible()
+    named = signed_in.locator("form:has([type=password]):has(input[type=text][autocomplete=username])")
+    expect(named).to_have_count(signed_in.locator("form:has([type=password])").count())
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
         sign_in(other, PASSWORD)

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Complaints, keep, scrub
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.page_server import PageServer
-from tests.support.published_session import write_clip
+from tests.support.published_session import record_session, write_clip
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def sessions(page: Page, server: PageServer) -> Page:
 
 def test_session_is_listed_and_played(sessions: Page) -> None:
     sessions.wait_for_function("() => document.querySelector('.thumbnail img').naturalWidth === 320")
-    expect(sessions.locator(".gallery")).to_contain_text("1 person")
+    expect(sessions.locator(".gallery").first).to_contain_text("1 person")
     keep(sessions, "sessions")
     sessions.get_by_role("link", name="Play demo.mp4").click()
     expect(sessions.get_by_role("heading", name="demo.mp4")).to_be_visible()
@@ -32,6 +32,18 @@ def test_session_is_listed_and_played(sessions: Page) -> None:
     scrub(sessions, 3)
     sessions.get_by_role("button", name="Back to all sessions").click()
     expect(sessions.get_by_role("heading", name="Sessions")).to_be_visible()
+
+
+def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer) -> None:
+    for name in ("one", "two", "three"):
+        record_session(server.directory, name, frames=1)
+    page.goto(f"{server.address}/#sessions")
+    expect(page.get_by_role("link", name="Play demo.mp4")).to_be_visible()
+    expect(page.get_by_text("4 sessions")).to_be_visible()
+    expect(page.get_by_role("link", name="Play")).to_have_count(1)
+    keep(page, "sessions-folded")
+    page.get_by_text("3 photographs").click()
+    expect(page.get_by_role("link", name="Play")).to_have_count(4)
 
 
 def test_session_is_renamed_and_deleted_after_confirmation(sessions: Page, server: PageServer) -> None:

@@ -82,7 +82,9 @@ def test_everybody_is_where_no_control_covers_them(
         narrow = scene[2] - scene[0] < 600
         free_top = preview[3] - top[3] if narrow else 0
         free_left = 0 if narrow else preview[2] - scene[0]
-        if not sheet:
+        if sheet:
+            assert bottom[1] > scene[1] + 0.6 * (scene[3] - scene[1]), "the figures cover half of the screen"
+        else:
             assert marks[int(top[3]) : int(top[3]) + rows[0]].any(), "there is no number above the heads"
         # Nothing is cut off, neither at the edges nor under what lies over the scene.
         assert rows[0] > free_top and rows[-1] < inside.shape[0] - 2

@@ -19,7 +19,7 @@ export function passwordField(label: string, name: string, kind: "current-passwo
 
 /** Tells password managers whose password a form asks for. */
 export function hiddenName(account: string): HTMLElement {
-  const attributes = { autocomplete: "username", "aria-hidden": "true", tabindex: -1, readonly: true };
+  const attributes = { type: "text", autocomplete: "username", "aria-hidden": "true", tabindex: -1, readonly: true };
   return h("input", { class: "visually-hidden", value: account, ...attributes });
 }
 

@@ -32,13 +32,18 @@ export class ByteChart {
 
 function column(bytes: readonly number[], sum: number, scale: number): HTMLElement {
   const element = h("span");
-  let below = 0;
-  const bands = LABELS.map(({ colour }, k) => {
-    const from = below;
-    below += (100 * bytes[k]!) / Math.max(sum, 1);
-    return `${colour} ${from}% ${below}%`;
-  });
-  element.style.background = `linear-gradient(to top, ${bands.join()})`;
+  element.style.background = bands(
+    "top",
+    LABELS.map(({ colour }, k) => [colour, bytes[k]!]),
+  );
   element.style.height = `${(100 * sum) / scale}%`;
   return element;
+}
+
+/** A background of bands, each of a colour and as wide as its share of all values. */
+export function bands(towards: "top" | "right", parts: readonly (readonly [colour: string, value: number])[]): string {
+  const sum = parts.reduce((all, [, value]) => all + value, 0);
+  let end = 0;
+  const stops = parts.map(([colour, value]) => `${colour} ${end}% ${(end += (100 * value) / (sum || 1))}%`);
+  return `linear-gradient(to ${towards}, ${stops.join()})`;
 }

@@ -1,6 +1,7 @@
 /** A bar with a segment for each stage, and its legend. */
 
 import { fill, h } from "../shell/dom.ts";
+import { bands } from "./byte-chart.ts";
 import type { StageTime } from "./stage-times.ts";
 import { milliseconds } from "./units.ts";
 
@@ -10,7 +11,10 @@ export class StageBar {
   readonly element = h("div", {}, this.#bar, this.#legend);
 
   show(stages: readonly StageTime[]): void {
-    fill(this.#bar, ...stages.map((stage) => segment(stage, stages)));
+    this.#bar.style.background = bands(
+      "right",
+      stages.map((stage) => [colour(stage, stages), stage.milliseconds]),
+    );
     fill(this.#legend, ...stages.map((stage) => row(stage, stages)));
   }
 }
@@ -20,13 +24,6 @@ function colour({ where, key }: StageTime, stages: readonly StageTime[]): string
   const there = stages.filter((stage) => stage.where === where);
   const place = there.findIndex((stage) => stage.key === key) / Math.max(1, there.length - 1);
   return `color-mix(in oklch, var(--time-${where}-last) ${100 * place}%, var(--time-${where}))`;
-}
-
-function segment(stage: StageTime, stages: readonly StageTime[]): HTMLElement {
-  const element = h("span");
-  element.style.background = colour(stage, stages);
-  element.style.flexGrow = String(stage.milliseconds);
-  return element;
 }
 
 function row(stage: StageTime, stages: readonly StageTime[]): HTMLElement {

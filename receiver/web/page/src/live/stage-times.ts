@@ -9,18 +9,13 @@ export interface StageTime {
   milliseconds: number;
 }
 
+/** Of stages that are called by other words here. */
 const NAMES: Readonly<Record<string, string>> = {
-  "sender.capture": "Capture",
-  "sender.perception": "Perception",
   "sender.semantics": "Labels",
-  "sender.texture": "Colours",
   "sender.codec": "Encoding",
   "receiver.codec": "Decoding",
   "receiver.queue": "Waiting",
   "receiver.decode": "Networks",
-  "receiver.diffusion": "Diffusion",
-  "receiver.body": "Body",
-  "receiver.surface": "Surface",
   "receiver.publish": "Files",
 };
 

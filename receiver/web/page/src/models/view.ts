@@ -13,11 +13,11 @@ import { UploadQueue } from "../uploads/queue.ts";
 export class ModelsView extends DetailView {
   readonly #input = fileInput(
     { id: "picture", "aria-label": "Picture", accept: Object.values(ACCEPT).join(), multiple: true },
-    (files) => void this.#queue.add(files),
+    (files) => this.#queue.add(files),
   );
   readonly #camera = fileInput(
     { id: "photograph", "aria-label": "Photograph", accept: "image/*", capture: "environment" },
-    (files) => void this.#queue.add(files),
+    (files) => this.#queue.add(files),
   );
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #list = h("ul", { class: "gallery" });
@@ -56,7 +56,7 @@ export class ModelsView extends DetailView {
         "p",
         { class: "grow" },
         h("strong", {}, "Drop photographs of people here"),
-        h("span", { class: "soft" }, "or clips, or a ZIP, or paste one"),
+        h("span", { class: "soft" }, "or clips, or paste one"),
       ),
       h(
         "div",
@@ -75,10 +75,10 @@ export class ModelsView extends DetailView {
     this.#drop.addEventListener("drop", (event) => {
       event.preventDefault();
       this.#drop.classList.remove("over");
-      void this.#queue.add(event.dataTransfer?.files ?? []);
+      this.#queue.add(event.dataTransfer?.files ?? []);
     });
     addEventListener("paste", (event) => {
-      if (this.isShown && this.app.status?.account) void this.#queue.add(event.clipboardData?.files ?? []);
+      if (this.isShown && this.app.status?.account) this.#queue.add(event.clipboardData?.files ?? []);
     });
   }
 
@@ -111,7 +111,7 @@ export class ModelsView extends DetailView {
       import("./viewer.ts"),
     ]);
     const home = () => (location.hash = "models");
-    return new ModelViewer(this.app, model, { closed: home, deleted: () => void (home(), this.#reload()) });
+    return new ModelViewer(this.app, model, home, () => void (home(), this.#reload()));
   }
 }
 

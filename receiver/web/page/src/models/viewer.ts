@@ -15,26 +15,22 @@ const FORMATS = ["obj", "glb", "ply"] as const;
 const SURFACE = "Watertight surface";
 const BODY = "Body with texture and skeleton";
 
-export interface ViewerListener {
-  closed(): void;
-  deleted(): void;
-}
-
 export class ModelViewer {
   readonly element: HTMLElement;
   readonly #app: App;
   readonly #model: Model;
-  readonly #listener: ViewerListener;
+  readonly #closed: () => void;
+  readonly #deleted: () => void;
   readonly #viewport: Viewport;
   readonly #wardrobes = h("div", { class: "wardrobes", role: "region", "aria-label": "Clothes" });
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #person = h("select", { class: "picker", "aria-label": "Person", onchange: () => this.#choose() });
   #files: readonly HTMLElement[] = [];
 
-  constructor(app: App, model: Model, listener: ViewerListener) {
+  constructor(app: App, model: Model, closed: () => void, deleted: () => void) {
     this.#app = app;
     this.#model = model;
-    this.#listener = listener;
+    [this.#closed, this.#deleted] = [closed, deleted];
     this.#viewport = new Viewport({ app, name: "The model", live: false });
     const { element: scene, stage } = this.#viewport;
     stage.follow = false;
@@ -51,7 +47,7 @@ export class ModelViewer {
   }
 
   key(event: KeyboardEvent): boolean {
-    if (event.key === "Escape") this.#listener.closed();
+    if (event.key === "Escape") this.#closed();
     else return this.#viewport.toolbar.key(event);
     return true;
   }
@@ -93,7 +89,7 @@ export class ModelViewer {
     return h(
       "header",
       { class: "model-head row" },
-      iconButton("back", "Back to all models (Esc)", () => this.#listener.closed()),
+      iconButton("back", "Back to all models (Esc)", () => this.#closed()),
       h("div", { class: "grow" }, h("h1", {}, name || "Model"), h("p", { class: "soft small" }, facts(...known))),
       button("Delete", "danger", () => void this.#delete(), "delete"),
     );
@@ -115,7 +111,7 @@ export class ModelViewer {
     const { width = Infinity, height = Infinity, together } = this.#model;
     const mark = (kind: string) =>
       !isSeen(kind, person, width, height) ? "not seen" : person.unsure.includes(kind) ? "unsure" : "";
-    const { element } = new Wardrobe(person, together, name, mark, { show: shown });
+    const { element } = new Wardrobe(person, together, name, mark, shown);
     element.dataset["person"] = String(number);
     return element;
   }
@@ -179,7 +175,7 @@ export class ModelViewer {
     if (!(await confirmDialog("Delete this model?", text, "Delete"))) return;
     try {
       await this.#app.api.delete(`/api/models/${this.#model.id}`);
-      this.#listener.deleted();
+      this.#deleted();
     } catch (error) {
       this.#message.textContent = explain(error);
     }

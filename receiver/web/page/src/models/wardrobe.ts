@@ -34,16 +34,11 @@ export const KINDS: Readonly<Record<string, readonly [name: string, values: Read
 const TINTS = { hair: "Hair", top: "Upper body", bottom: "Lower body", shoes: "Shoes", skin: "Skin" } as const;
 const BUILD = { height: ["Height", "cm", 20], weight: ["Weight", "kg", 25] } as const;
 
-export interface WardrobeListener {
-  /** Shows the body at a path. */
-  show(path: string): Promise<void>;
-}
-
 export class Wardrobe {
   readonly element: HTMLElement;
   readonly #person: ModelPerson;
   readonly #together: readonly WearRule[];
-  readonly #listener: WardrobeListener;
+  readonly #show: (path: string) => Promise<void>;
   readonly #mark: (kind: string) => string;
   readonly #kinds = new Map<string, HTMLSelectElement>();
   readonly #tints = new Map<string, HTMLInputElement>();
@@ -59,18 +54,21 @@ export class Wardrobe {
   #asked: string;
   #busy = false;
 
-  /** @param mark what is to be said of an attribute that the picture does not show, or not surely. */
+  /**
+   * @param mark what is to be said of an attribute that the picture does not show, or not surely.
+   * @param show shows the body at a path.
+   */
   constructor(
     person: ModelPerson,
     together: readonly WearRule[],
     name: string,
     mark: (kind: string) => string,
-    listener: WardrobeListener,
+    show: (path: string) => Promise<void>,
   ) {
     this.#person = person;
     this.#mark = mark;
     this.#together = together;
-    this.#listener = listener;
+    this.#show = show;
     this.#asked = person.body!;
     this.element = h(
       "fieldset",
@@ -132,7 +130,7 @@ export class Wardrobe {
     while (this.path !== this.#asked) {
       this.#asked = this.path;
       try {
-        await this.#listener.show(this.#asked);
+        await this.#show(this.#asked);
         said = "";
       } catch (error) {
         said = explain(error);

@@ -74,11 +74,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
       };
     case "frame":
       return {
-        type: "frame",
-        id: header.id,
-        session: header.session,
-        record: header.record,
-        fps: header.fps,
+        ...header,
         link: header.link ?? {},
         traffic: header.traffic ?? null,
         people: header.people.map((person) => decodePerson(person, payload)),
@@ -106,11 +102,8 @@ function parse(text: string): Header {
 
 function decodePerson(person: PersonHeader, payload: Payload): LivePerson {
   return {
-    id: person.id,
-    origin: person.origin,
-    scale: person.scale,
+    ...person,
     vertices: payload.shorts(person.vertices.offset, 3 * person.vertices.count),
-    topology: person.topology,
     colours: person.colours ? payload.bytes(person.colours.offset, 3 * person.colours.count) : null,
   };
 }

@@ -15,17 +15,19 @@ export class SessionsView extends DetailView {
   readonly #message = h("p", { class: "notice bad", role: "alert" });
   readonly #list = h("ul", { class: "gallery wide" });
   readonly #summary = h("p", { class: "soft" });
+  readonly #photographs = h("ul", { class: "gallery wide" });
+  readonly #photographsTitle = h("summary", { class: "button" });
+  readonly #folded = h("details", {}, this.#photographsTitle, this.#photographs);
   readonly #queue = new UploadQueue(this.app, () => void this.#reload());
-  readonly #input = fileInput(
-    { id: "clip", "aria-label": "Clip", accept: ACCEPT.clip, multiple: true },
-    (files) => void this.#queue.add(files),
+  readonly #input = fileInput({ id: "clip", "aria-label": "Clip", accept: ACCEPT.clip, multiple: true }, (files) =>
+    this.#queue.add(files),
   );
 
   protected override fillHome(status: Status): void {
     if (status.live) {
       const head = h("header", { class: "page-head row" }, h("div", {}, h("h1", {}, "Sessions"), this.#summary));
       if (status.account !== null) head.append(this.#upload(status));
-      fill(this.home, head, this.#queue.element, this.#message, this.#list);
+      fill(this.home, head, this.#queue.element, this.#message, this.#list, this.#folded);
       void this.#reload();
     } else {
       fill(
@@ -52,7 +54,14 @@ export class SessionsView extends DetailView {
         sessions.length === 0
           ? "Nothing was recorded yet. Every session of a sender appears here."
           : `${sessions.length === 1 ? "1 session" : `${sessions.length} sessions`}, ${fileSize(total)}`;
-      fill(this.#list, ...sessions.reverse().map((session) => this.#card(session)));
+      // Photographs that a sender has sent one by one would bury everything else.
+      const single = sessions.filter(({ frames, connected }) => frames === 1 && !connected);
+      const folded = new Set(single.length > 1 ? single : []);
+      const cards = (shown: readonly Session[]) => shown.toReversed().map((session) => this.#card(session));
+      fill(this.#list, ...cards(sessions.filter((session) => !folded.has(session))));
+      fill(this.#photographs, ...cards([...folded]));
+      this.#photographsTitle.textContent = `${folded.size} photographs`;
+      this.#folded.hidden = folded.size === 0;
     } catch (error) {
       this.#message.textContent = explain(error);
     }

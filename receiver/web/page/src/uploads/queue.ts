@@ -4,7 +4,7 @@ import type { App } from "../shell/app.ts";
 import { explain, RequestError } from "../shell/api.ts";
 import { fill, h, iconButton, setText } from "../shell/dom.ts";
 import { fileSize } from "../live/units.ts";
-import { kindOf, picturesIn } from "./files.ts";
+import { kindOf } from "./files.ts";
 import { uploadClip, uploadPicture } from "./upload.ts";
 
 const AT_ONCE = 2;
@@ -53,24 +53,13 @@ export class UploadQueue {
     this.element = h("section", attributes, this.#summary, this.#bar, this.#list);
   }
 
-  /** Adds pictures and clips, and the pictures in ZIPs. */
-  async add(files: Iterable<File>): Promise<void> {
+  /** Adds pictures and clips. */
+  add(files: Iterable<File>): void {
     // A copy: lists are emptied with their control.
     const added = [...files];
     if (added.length === 0) return;
     if (this.#working + this.#waiting.length === 0) this.#clear();
-    for (const file of added) {
-      if (kindOf(file) !== "zip") this.#enter(file);
-      else {
-        try {
-          const found = await picturesIn(file);
-          for (const picture of found) this.#enter(picture);
-          if (found.length === 0) this.#fail(this.#row(file), "There is no picture in this ZIP.");
-        } catch (error) {
-          this.#fail(this.#row(file), explain(error));
-        }
-      }
-    }
+    for (const file of added) this.#enter(file);
     this.#refresh();
     while (this.#working < AT_ONCE && this.#waiting.length > 0) void this.#work();
   }
@@ -84,7 +73,7 @@ export class UploadQueue {
     const entry = this.#row(file);
     const largest =
       kindOf(file) === "clip" ? this.#app.status?.limits.clip_bytes : this.#app.status?.limits.picture_bytes;
-    if (kindOf(file) === null) this.#fail(entry, "This is neither a picture nor a clip.");
+    if (kindOf(file) === null) this.#fail(entry, "This is neither a picture nor a clip. Unpack archives first.");
     else if (largest && file.size > largest) this.#fail(entry, `This is larger than ${fileSize(largest)}.`);
     else this.#waiting.push(entry);
   }
