@@ -18,8 +18,8 @@ examples:
       write everybody of the first session in the directory out to clip-1.glb or the like, for Blender, Unity, Unreal
   receiver export 3 --out meshes --format bvh --person 0 --output walk.bvh
       write the motion of person 0 in the third session in the directory meshes
-  receiver export demo-out --format obj --fps 30 --from 2 --to 4.5
-      write the meshes of two and a half seconds of a video of 30 frames a second to a folder such as clip-1-obj
+  receiver export demo-out --format obj --from 2 --to 4.5
+      write the meshes of two and a half seconds to a folder such as clip-1-obj
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
   receiver export 1 --wear bottom=skirt_short --wear hair=long
@@ -85,12 +85,6 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", metavar="SECONDS", dest="to_s", type=_seconds, default=math.inf, help="end here (default: the end)"
     )
     parser.add_argument(
-        "--fps",
-        metavar="NUMBER",
-        type=_rate,
-        help="frames a second of the video that was sent (default: as fast as its frames were read)",
-    )
-    parser.add_argument(
         "--shape",
         metavar="CHANGE",
         action="append",
@@ -119,13 +113,6 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise argparse.ArgumentTypeError(f"{text} is not a time in seconds from 0 on")
     return seconds
-
-
-def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0.001 <= rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 1000 frames a second")
-    return rate
 
 
 if __name__ == "__main__":

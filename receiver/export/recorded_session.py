@@ -21,8 +21,8 @@ _SAME_TIME_S = 1e-5
 _FALLBACK_STEP_S = 1 / 30
 # A frame of a hundred people has a tenth of this.
 _MAX_LINE_BYTES = 4_000_000
-# Seconds since the epoch, in the year 5138, and frames that a session may have: more cannot be times of an animation.
-_MAX_TIME_S, _MAX_SEQUENCE = 1e11, 2**40
+# Seconds since the epoch, in the year 5138: later ones cannot be times of an animation.
+_MAX_TIME_S = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,6 @@ class _Lines:
     """What the lines of `frames.jsonl` say: about one session, and the numbers of all."""
 
     numbers: set[int] = field(default_factory=set)
-    sequences: list[int] = field(default_factory=list)
     captured_at: list[float] = field(default_factory=list)
     bodies: list[list[tuple[int, str | None]]] = field(default_factory=list)
     kinds: dict[int, Mapping[str, str]] = field(default_factory=dict)
@@ -90,7 +89,7 @@ class _Lines:
     source: str = ""
 
 
-def read_session(directory: Path, number: int | None, frame_rate: float | None = None) -> RecordedSession:
+def read_session(directory: Path, number: int | None) -> RecordedSession:
     """Reads which bodies a session has.
 
     The beginning of the recording is the session's first frame. Where the sender's clock stood still or was set back,
@@ -98,7 +97,6 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
 
     Args:
         number: of the session; None for the only one in the directory.
-        frame_rate: frames a second of the video that was sent; None for the times at which its frames were read.
 
     Raises:
         UsageError: the directory has no such session, or the session has no skinned bodies.
@@ -113,7 +111,7 @@ def read_session(directory: Path, number: int | None, frame_rate: float | None =
     elif number not in lines.numbers:
         raise UsageError(f"{directory} has no session {number}; it has {_sessions(lines.numbers)}")
     people: dict[int, list[BodyAt]] = {}
-    for time_s, bodies in zip(_times_s(lines, frame_rate), lines.bodies, strict=True):
+    for time_s, bodies in zip(_times_s(lines), lines.bodies, strict=True):
         for person, path in bodies:
             if path is not None:
                 people.setdefault(person, []).append(BodyAt(time_s, directory / path))
@@ -152,19 +150,18 @@ def _read_lines(directory: Path, number: int | None) -> _Lines:
 def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
     try:
         record: Any = json.loads(line)
-        session, sequence, captured_at = int(record["session"]), int(record["seq"]), float(record["captured_at"])
+        session, captured_at = int(record["session"]), float(record["captured_at"])
         bodies = [(int(person["id"]), mesh_path(person["body"])) for person in record["people"]]
         kinds = {
             int(person["id"]): _likeliest_kinds(person["wears"]) for person in record["people"] if "wears" in person
         }
-        if not (abs(captured_at) <= _MAX_TIME_S and 0 <= sequence <= _MAX_SEQUENCE):
+        if not abs(captured_at) <= _MAX_TIME_S:
             raise ValueError("no such frame can have been captured")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         lines.damaged += 1
         return
     lines.numbers.add(session)
     if number is None or session == number:
-        lines.sequences.append(sequence)
         lines.captured_at.append(captured_at)
         lines.bodies.append(bodies)
         lines.kinds |= kinds
@@ -177,12 +174,9 @@ def _likeliest_kinds(wears: Any) -> Mapping[str, str]:
     return kinds
 
 
-def _times_s(lines: _Lines, frame_rate: float | None) -> list[float]:
+def _times_s(lines: _Lines) -> list[float]:
     """Seconds since the first frame, strictly increasing."""
-    if frame_rate is not None:
-        steps = np.maximum(np.diff(np.array(lines.sequences, np.float64)), 1.0) / frame_rate
-    else:
-        steps = np.diff(np.array(lines.captured_at, np.float64))
+    steps = np.diff(np.array(lines.captured_at, np.float64))
     forward = steps >= _MIN_STEP_S
     usual = float(np.median(steps[forward])) if forward.any() else _FALLBACK_STEP_S
     times: list[float] = np.concatenate([[0.0], np.cumsum(np.where(forward, steps, usual))]).tolist()

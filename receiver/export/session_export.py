@@ -55,7 +55,7 @@ def _read(options: argparse.Namespace) -> RecordedSession:
     if not numbered and not options.session.is_dir():
         raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
     directory, number = (options.out, int(text)) if numbered else (options.session, None)
-    session = read_session(directory, number, options.fps)
+    session = read_session(directory, number)
     if options.person is not None:
         session = session.only(options.person)
     return session.cut(options.from_s, options.to_s)
@@ -106,7 +106,7 @@ def _encoded(characters: Sequence[Character], session: RecordedSession, options:
     """The parts of an animation's file."""
     if options.format == "bvh":
         (character,) = characters
-        return encode_bvh(character, options.fps or character.motion.frame_rate)
+        return encode_bvh(character)
     if options.format == "usdz":
         return [encode_usdz(characters)]
     return [encode_characters(characters, f"session-{session.number}")]

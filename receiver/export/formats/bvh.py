@@ -21,23 +21,21 @@ _ROTATIONS = "Zrotation Xrotation Yrotation"
 _MAX_FRAMES = 1_000_000
 
 
-def encode_bvh(character: Character, frame_rate: float) -> Iterator[bytes]:
-    """The file of a character in parts; its clock is that of the character, from 0 s on.
+def encode_bvh(character: Character) -> Iterator[bytes]:
+    """The file of a character in parts, at the median rate of its motion; it stands still before its first frame.
 
-    Args:
-        character: sampled at constant intervals; it stands still before its first frame.
-        frame_rate: frames a second.
+    Its clock is that of the character, from 0 s on.
 
     Raises:
         UsageError: there would be too many frames.
     """
-    last_s = float(character.motion.times_s[-1])
+    last_s, frame_rate = float(character.motion.times_s[-1]), character.motion.frame_rate
     # A frame at the very end must not be lost to rounding.
     frames = int(last_s * frame_rate + 1e-3) + 1
     if frames > _MAX_FRAMES:
         raise UsageError(
             f"{last_s:.0f} s at {frame_rate:g} frames a second are {frames} frames, more than {_MAX_FRAMES}: "
-            "choose a part with --from and --to, or a lower --fps"
+            "choose a part with --from and --to"
         )
     motion = character.motion.resampled(np.arange(frames) / frame_rate)
     yield "\n".join(["HIERARCHY", *_hierarchy(character), "MOTION", f"Frames: {frames}", ""]).encode()

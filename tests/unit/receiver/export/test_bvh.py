@@ -21,8 +21,8 @@ def character_of(out: Path, poses: list[Pose | None]) -> Character:
     return rig(0, read_session(out, 1).people[0], LeftOut())
 
 
-def parsed(character: Character, frame_rate: float) -> Bvh:
-    return Bvh(b"".join(encode_bvh(character, frame_rate)).decode("ascii"))
+def parsed(character: Character) -> Bvh:
+    return Bvh(b"".join(encode_bvh(character)).decode("ascii"))
 
 
 def largest_error_cm(bvh: Bvh, frame: int, pose: Pose) -> float:
@@ -33,7 +33,7 @@ def largest_error_cm(bvh: Bvh, frame: int, pose: Pose) -> float:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_joints_are_those_of_the_session(tmp_path: Path, seed: int) -> None:
     poses = random_poses(12, seed)
-    bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+    bvh = parsed(character_of(tmp_path, [*poses]))
     assert bvh.frame_time_s == pytest.approx(0.05) and len(bvh.values) == 12
     for frame, pose in enumerate(poses):
         assert largest_error_cm(bvh, frame, pose) < 0.01
@@ -45,7 +45,7 @@ def test_gimbal_lock_is_exact_and_silent(tmp_path: Path) -> None:
     poses = [Pose(locked.as_quat(), np.array([0.1 * number, 0.2, -3.0])) for number in range(3)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+        bvh = parsed(character_of(tmp_path, [*poses]))
     for frame, pose in enumerate(poses):
         assert largest_error_cm(bvh, frame, pose) < 0.01
 
@@ -57,21 +57,21 @@ def test_angles_do_not_jump(tmp_path: Path) -> None:
         Pose(Rotation.from_euler("ZXY", [[0, 0, turn], *[[5, 0, 5]] * 4], degrees=True).as_quat(), np.zeros(3))
         for turn in turn_degrees
     ]
-    bvh = parsed(character_of(tmp_path, [*poses]), 20.0)
+    bvh = parsed(character_of(tmp_path, [*poses]))
     assert np.abs(np.diff(bvh.values[:, 3:], axis=0)).max() < 60
     assert np.ptp(bvh.values[:, 3:6], axis=0).max() == pytest.approx(720.0, abs=1.0)
 
 
 def test_gap_is_filled_and_the_beginning_is_still(tmp_path: Path) -> None:
     poses = random_poses(8)
-    bvh = parsed(character_of(tmp_path, [None, None, *poses[2:4], None, *poses[5:]]), 20.0)
+    bvh = parsed(character_of(tmp_path, [None, None, *poses[2:4], None, *poses[5:]]))
     assert len(bvh.values) == 8
     for frame, expected in ((0, 2), (1, 2), (2, 2), (3, 3), (5, 5), (7, 7)):
         assert largest_error_cm(bvh, frame, poses[expected]) < 0.01
 
 
 def test_joints_without_children_end_at_the_mesh(tmp_path: Path) -> None:
-    bvh = parsed(character_of(tmp_path, [*random_poses(3)]), 20.0)
+    bvh = parsed(character_of(tmp_path, [*random_poses(3)]))
     assert {bvh.names[joint] for joint in bvh.ends} == {"head", "hand.L"}
     assert all(10 < np.linalg.norm(end) < 200 for end in bvh.ends.values())
 
@@ -80,4 +80,4 @@ def test_too_many_frames_are_refused(tmp_path: Path) -> None:
     character = character_of(tmp_path, [*random_poses(12)])
     character.motion.times_s[-1] = 1e9
     with pytest.raises(UsageError, match="choose a part"):
-        b"".join(encode_bvh(character, 20.0))
+        b"".join(encode_bvh(character))

@@ -32,13 +32,12 @@ def times(session: RecordedSession, person: int = 0) -> list[float]:
     return [body.time_s for body in session.people[person]]
 
 
-def test_times_are_those_of_capture_unless_a_frame_rate_replaces_them(tmp_path: Path) -> None:
+def test_times_are_those_of_capture(tmp_path: Path) -> None:
     out = write_lines(tmp_path, [line(0, 50.0), line(3, 50.1, (0, 2)), line(4, 50.5, (2,)), line(5, 50.6)])
     session = read_session(out, 1)
     np.testing.assert_allclose(times(session), [0.0, 0.1, 0.6], atol=1e-9)
     np.testing.assert_allclose(times(session, 2), [0.1, 0.5], atol=1e-9)
     assert session.people[2][0].path == tmp_path / "meshes/3-p2.glb"
-    np.testing.assert_allclose(times(read_session(out, 1, frame_rate=10.0)), [0.0, 0.3, 0.5], atol=1e-9)
 
 
 def test_other_sessions_are_not_read_and_the_only_one_needs_no_number(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) 
         "\0\n",
         "[" * 100_000 + "\n",
         json.dumps(line(2, float("nan"))) + "\n",
-        *(json.dumps(line(seq, time)) + "\n" for seq, time in ((2, 1e308), (2, -1e12), (10**400, 50.0), (-1, 50.0))),
+        *(json.dumps(line(2, time)) + "\n" for time in (1e308, -1e12)),
         *(json.dumps(body_at(path)) + "\n" for path in ("/dev/zero", "../a.glb", "meshes/..", "meshes/../../a.glb")),
     ]
     out = write_lines(tmp_path, [line(0, 50.0), *damaged, line(1, 50.1), '{"seq": 2, "ses'])
