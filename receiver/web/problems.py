@@ -27,23 +27,10 @@ class Problem(BaseModel):
     detail: str
 
 
-_MEANINGS = {
-    400: "The request cannot be read.",
-    401: "Not signed in, or the password or token is wrong.",
-    403: "Not allowed.",
-    404: "There is none, or it belongs to somebody else.",
-    408: "The body came too slowly.",
-    409: "It conflicts with what there is.",
-    413: "The body is too large.",
-    415: "It is not of an accepted type.",
-    422: "The content is not acceptable.",
-    429: "Too many; `Retry-After` says when to try again.",
-    503: "Not available at the moment.",
-}
+_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
 PROBLEMS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": meaning, "headers": _RETRY_AFTER if status in (429, 503) else {}}
-    for status, meaning in _MEANINGS.items()
+    status: {"model": Problem, "headers": _RETRY_AFTER if status in (429, 503) else {}} for status in _STATUSES
 }
 """The errors of routes, for the OpenAPI document."""
 _BINARY = {"description": "The file.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}

@@ -26,10 +26,10 @@ async def identify(connection: HTTPConnection) -> Identity | None:
     authorization = connection.headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(" ")
-        found = await accounts.account_of_token(token.strip()) if scheme.lower() == "bearer" else None
+        found = await accounts.account_of(token.strip(), token=True) if scheme.lower() == "bearer" else None
         return Identity(found) if found else None
     secret = connection.cookies.get(_cookie_name(connection))
-    account = await accounts.account_of_session(secret) if secret else None
+    account = await accounts.account_of(secret, token=False) if secret else None
     return Identity(account, secret) if account else None
 
 

@@ -129,15 +129,8 @@ class AccountService:
         logger.info("account %s has another password", printable(account.name, 100))
         return await self._begin_session(account, None)
 
-    async def account_of_session(self, secret: str) -> Account | None:
-        """The account that a cookie signs in; None if it is unknown or has expired."""
-        return await self._identified(secret, token=False)
-
-    async def account_of_token(self, token: str) -> Account | None:
-        """The account that a bearer token belongs to; None if it is unknown or was revoked."""
-        return await self._identified(token, token=True)
-
-    async def _identified(self, secret: str, *, token: bool) -> Account | None:
+    async def account_of(self, secret: str, *, token: bool) -> Account | None:
+        """The account of a cookie, or of a bearer token; None if it is unknown, has expired, or was revoked."""
         now = self.clock.wall()
         found = await self.database.read_async(store.find_secret, secret, now, token=token)
         if found and found[1]:

@@ -63,11 +63,25 @@ def list_accounts(database: Connection) -> list[Row]:
     ).fetchall()
 
 
-def remove_account(database: Connection, account: Account) -> list[str]:
-    """Removes an account with all it has; returns the ids of its models, which still have files."""
+def remove_account(database: Connection, account: Account, now: float) -> list[str]:
+    """Removes an account with all it has; returns the ids of its models, which still have files.
+
+    Its sessions stay, for `list_removed`.
+    """
     models = database.execute("SELECT id FROM models WHERE account_id = ?", (account.id,)).fetchall()
     database.execute("DELETE FROM accounts WHERE id = ?", (account.id,))
+    database.execute("INSERT INTO removed VALUES (?, ?)", (account.name, now))
     return [model["id"] for model in models]
+
+
+def list_removed(database: Connection) -> list[Row]:
+    """Names of removed accounts whose sessions may still be there, and when they were removed."""
+    return database.execute("SELECT name, removed_at FROM removed").fetchall()
+
+
+def forget_removed(database: Connection, name: str, removed_at: float) -> None:
+    """The sessions of an account that was removed are deleted."""
+    database.execute("DELETE FROM removed WHERE name = ? AND removed_at = ?", (name, removed_at))
 
 
 def account_exists(database: Connection, account: Account) -> bool:

@@ -46,6 +46,11 @@ CREATE TABLE secrets (
     used_at REAL
 );
 CREATE INDEX secrets_of_account ON secrets (account_id);
+-- Accounts whose sessions are still to be deleted.
+CREATE TABLE removed (
+    name TEXT NOT NULL,
+    removed_at REAL NOT NULL
+);
 -- Uploaded pictures' people; their meshes are files in the folder of the model's id.
 CREATE TABLE models (
     id TEXT PRIMARY KEY,

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
@@ -43,7 +43,7 @@ class Library:
         self._directory, self._database, self._clock = directory, database, clock
         self.unfinished: set[str] = set()
         """Ids of sessions that are being made of clips: nobody sees them yet."""
-        self._thumbnails: OrderedDict[tuple[int, float], bytes | None] = OrderedDict()
+        self._drawn = lru_cache(_THUMBNAILS)(self._draw)
         self._drawing = asyncio.Lock()
 
     def sessions(self) -> list[SessionState]:
@@ -98,20 +98,14 @@ class Library:
 
     async def thumbnail(self, state: SessionState) -> bytes | None:
         """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""
-        drawn_of = state.number, state.statistics.ended_at // _THUMBNAIL_S
         async with self._drawing:
-            if drawn_of not in self._thumbnails:
-                self._thumbnails[drawn_of] = await asyncio.to_thread(self._draw, state)
-            self._thumbnails.move_to_end(drawn_of)
-            while len(self._thumbnails) > _THUMBNAILS:
-                self._thumbnails.popitem(last=False)
-            return self._thumbnails[drawn_of]
+            return await asyncio.to_thread(self._drawn, state.number, state.statistics.ended_at // _THUMBNAIL_S)
 
-    def _draw(self, state: SessionState) -> bytes | None:
+    def _draw(self, number: int, _: float) -> bytes | None:
         """Of a frame in the middle, where people are as they are most of the time."""
-        middle = state.last_sequence // 2
-        for after in (middle - 1, -1):
-            for line in self.frames.page(state.number, after, _LINES_SEARCHED):
+        state = self.session(number)
+        for after in (state.last_sequence // 2 - 1, -1) if state else ():
+            for line in self.frames.page(number, after, _LINES_SEARCHED):
                 picture = thumbnail(self.out, line)
                 if picture is not None:
                     return picture

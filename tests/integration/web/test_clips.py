@@ -188,11 +188,8 @@ async def test_forged_notes_in_the_output_are_left_alone(tmp_path: Path) -> None
         (tmp_path / folder).mkdir()
         note = tmp_path / folder / "session"
         os.mkfifo(note) if content is None else note.write_bytes(content)
-    os.mkfifo(tmp_path / ".removed-account-a")
-    (tmp_path / ".removed-account-b").write_bytes(b"never")
-    async with open_site(tmp_path, FakePictures()) as site:
-        await site.service.library.delete_of_removed()
-        assert len(list(tmp_path.glob("*/session"))) == 3 and len(list(tmp_path.glob(".removed-*"))) == 2
+    async with open_site(tmp_path, FakePictures()):
+        assert len(list(tmp_path.glob("*/session"))) == 3
 
 
 async def test_killed_receiver_leaves_nothing_of_a_clip(tmp_path: Path, clip: bytes) -> None:

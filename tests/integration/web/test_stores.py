@@ -39,7 +39,7 @@ def test_account_is_found_and_its_name_taken_in_any_case(database: Database) -> 
     with pytest.raises(Refused):
         account(database, "STRAßE")
     assert [row["name"] for row in database.read(store.list_accounts)] == ["Straße"]
-    database.write(store.remove_account, made)
+    database.write(store.remove_account, made, NOW)
     assert account(database, "Bert").id != made.id, "the number of a removed account is not given again"
 
 
