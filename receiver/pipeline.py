@@ -31,7 +31,6 @@ from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
-from receiver.publish.frame_record import rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
@@ -251,8 +250,7 @@ class ReceiverPipeline:
             self._metrics.frame_dropped(DropReason.UNDECODABLE)
             raise
         stages_ms["codec"] = span.ms
-        sizes = rounded_bytes(decoded.bytes_by_group, len(frame.payload))
-        self._metrics.frame_received({name: size for name, size in sizes.items() if name != "total"})
+        self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})
         return decoded
 
     async def _request(self, session: Session, state: _SessionState, labels: LabelFrame) -> ReconstructionRequest:

@@ -1,13 +1,17 @@
 """Metrics common to both daemons: stage timings and the HTTP server that Prometheus scrapes."""
 
 import math
+import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from socketserver import ThreadingMixIn
+from typing import Any, Self, TypeVar
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
 
 from common.errors import OutputError
 from common.io.addresses import Address
@@ -20,6 +24,11 @@ _Metric = TypeVar("_Metric", Counter, Gauge)
 STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0)
 # Probabilities and confidences; finer at the upper end, where most of them are.
 SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+# More than one Prometheus asks at a time, with a person who looks beside it; each holds a thread.
+_MAX_REQUESTS = 16
+_REQUEST_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True)
@@ -110,7 +119,8 @@ class DaemonMetrics:
         """Counts a packet; `bytes_by_group` may have entries beside the label groups, such as `header`."""
         self._frames.labels(fate).inc()
         for group, size in bytes_by_group.items():
-            self._bytes.labels(group).inc(size)
+            # A share is an estimate: of a short packet, those of the groups may sum to more than it has.
+            self._bytes.labels(group).inc(max(size, 0))
 
     def _count_channel_picture(self, fate: str, uses: int, bandwidth_ratio: float) -> None:
         self._channel_pictures.labels(fate).inc()
@@ -146,6 +156,45 @@ def publish_build(registry: CollectorRegistry, program: str, build: Mapping[str,
     info.labels(program, *build.values()).set(1)
 
 
+class _Handler(WSGIRequestHandler):
+    """Answers one request, whose bytes come without long pauses."""
+
+    timeout = _REQUEST_TIMEOUT_S
+
+    def log_message(self, *_: object) -> None: ...
+
+
+class _WsgiServer(ThreadingMixIn, WSGIServer):
+    """A thread for each of a few connections: another one ends the oldest, which may say nothing for ever."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, address: Address) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        super().__init__((address.host, address.port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open[request] = None
+            oldest = next(iter(self._open)) if len(self._open) > _MAX_REQUESTS else None
+            if oldest is not None:
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().close_request(request)
+
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away or says nothing is no error."""
+
+
 class MetricsServer:
     """Serves a registry over HTTP in a background thread; a context manager that frees the port on exit.
 
@@ -155,12 +204,15 @@ class MetricsServer:
 
     def __init__(self, address: Address, registry: CollectorRegistry) -> None:
         try:
-            self._server, self._thread = start_http_server(address.port, address.host, registry)
+            self._server = _WsgiServer(address)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(
                 f"cannot serve metrics on {address} ({reason}): give --metrics a free host:port"
             ) from error
+        self._server.set_app(make_wsgi_app(registry))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
         self.address = Address(address.host, int(self._server.server_port))
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 import socket
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -24,6 +25,16 @@ def test_server_on_used_port_names_the_flag() -> None:
         port = occupant.getsockname()[1]
         with pytest.raises(OutputError, match=rf"127\.0\.0\.1:{port} .*--metrics"):
             MetricsServer(Address("127.0.0.1", port), CollectorRegistry())
+
+
+def test_idle_connections_hold_little_and_keep_nobody_out() -> None:
+    with MetricsServer(Address("127.0.0.1", 0), CollectorRegistry()) as server, ExitStack() as stack:
+        address = server.address.host, server.address.port
+        idle = [stack.enter_context(socket.create_connection(address, 30)) for _ in range(40)]
+        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=30) as response:
+            assert response.status == 200
+        assert [connection.recv(1) for connection in idle[:24]] == [b""] * 24
+        assert len(server._server._open) <= 16
 
 
 def test_metrics_of_two_daemons_in_one_process_are_independent() -> None:
