@@ -1,7 +1,6 @@
 """Wires the receiver's components from its configuration."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address
-from common.io.startup import loaded
+from common.io.startup import loaded, stop_on_signals
 from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
@@ -51,7 +50,7 @@ def receive(
     console: Console | None,
     announce: Callable[[str], None],
 ) -> None:
-    """Receives until SIGTERM or SIGINT, or until the recording that is replayed ends; then finishes the frames in hand.
+    """Receives until SIGTERM, SIGINT or SIGHUP, or until the replayed recording ends; then finishes the frames in hand.
 
     While the networks are loaded, or a pool starts, SIGTERM ends the process at once, and SIGINT raises
     KeyboardInterrupt.
@@ -107,9 +106,7 @@ async def _serve(
     announce: Callable[[str], None],
 ) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+    stop_on_signals(stop)
     load = LiveLoad()
     if isinstance(engine, PoolEngine):
         await engine.start()

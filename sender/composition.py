@@ -6,7 +6,6 @@ and metrics; `compose` builds everything else.
 
 import asyncio
 import secrets
-import signal
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import UsageError
-from common.io.startup import loaded
+from common.io.startup import loaded, stop_on_signals
 from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
 from common.version import package_version
@@ -128,7 +127,7 @@ class Sender:
 
 
 def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]) -> None:
-    """Sends until the source ends, or until SIGTERM or SIGINT; then waits for the last acknowledgements.
+    """Sends until the source ends, or until SIGTERM, SIGINT or SIGHUP; then waits for the last acknowledgements.
 
     Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
 
@@ -146,9 +145,7 @@ def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]
 
 async def _run_until_signal(sender: Sender, console: Console | None) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+    stop_on_signals(stop)
     with showing(StatusLine("sender", sender.status.parts), console):
         await sender.run(stop)
 

@@ -8,13 +8,17 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import OutputError, ResourceError, exit_code_of
 from common.io.command_line import check_command
 from common.io.options import Program
+
+if TYPE_CHECKING:
+    import asyncio
 
 try:
     import resource
@@ -89,6 +93,15 @@ def check_limits() -> None:
                 f"the process is limited to {allowed // unit} {name}, and needs {needed // unit}: "
                 f"raise the limit, for example with {command}"
             )
+
+
+def stop_on_signals(stop: "asyncio.Event") -> None:
+    """Sets an event at SIGTERM and SIGINT, and at SIGHUP, of a terminal that closes, unless nohup ignores it."""
+    from asyncio import get_running_loop
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            get_running_loop().add_signal_handler(number, stop.set)
 
 
 def announce(line: str) -> None:

@@ -95,3 +95,20 @@ def test_numpy_has_no_threads_of_its_own() -> None:
     count = "import os, numpy; announce(str(len(os.listdir('/proc/self/task'))))"
     assert run('unset OPENBLAS_NUM_THREADS; exec "$@"', count).stdout == "1\n"
     assert int(run('OPENBLAS_NUM_THREADS=2 exec "$@"', count).stdout) == 2
+
+
+@pytest.mark.parametrize(("before", "answer"), [("", "stopped\n"), ("trap '' HUP; ", "ignored\n")])
+def test_hang_up_stops_a_daemon_unless_it_is_ignored(before: str, answer: str) -> None:
+    work = """
+    import asyncio, os, signal
+    from common.io.startup import stop_on_signals
+    async def serve():
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.1)
+        announce("stopped" if stop.is_set() else "ignored")
+    asyncio.run(serve())
+    """
+    done = run(f'{before}exec "$@"', work)
+    assert (done.stdout, done.stderr) == (answer, "")
