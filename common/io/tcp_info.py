@@ -26,16 +26,34 @@ class TcpConnection:
 
     Args:
         number: of its socket, unique while the process runs.
+        descriptor: of its file.
+        local_port: of this end.
         remote: host and port of the other end.
         sent_bytes, received_bytes: above TCP, retransmissions included.
         ip_bytes: in both directions, headers of TCP and IP and pure acknowledgements included.
     """
 
     number: int
+    descriptor: int
+    local_port: int
     remote: tuple[str, int]
     sent_bytes: int
     received_bytes: int
     ip_bytes: int
+
+    def shut_down(self) -> None:
+        """Ends the connection, unless its owner has ended it: both ends read the end of the stream."""
+        try:
+            opened = socket.socket(fileno=self.descriptor)
+        except OSError:
+            return
+        try:
+            if _remote(opened) == self.remote:
+                opened.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+        finally:
+            opened.detach()
 
 
 class TcpConnections:
@@ -57,6 +75,10 @@ class TcpConnections:
     def to_port(self, port: int) -> list[TcpConnection]:
         """Those whose other end has this port."""
         return [connection for connection in self._all() if connection.remote[1] == port]
+
+    def at_port(self, port: int) -> list[TcpConnection]:
+        """Those that others have made to this port."""
+        return [connection for connection in self._all() if connection.local_port == port]
 
     def _all(self) -> Sequence[TcpConnection]:
         with self._lock:
@@ -86,7 +108,7 @@ def _read(number: int) -> TcpConnection | None:
     try:
         if opened.type != socket.SOCK_STREAM or opened.family not in (socket.AF_INET, socket.AF_INET6):
             return None
-        host, port = opened.getpeername()[:2]
+        remote, local_port = _remote(opened), opened.getsockname()[1]
         info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
     except (OSError, AttributeError):
         return None
@@ -96,7 +118,11 @@ def _read(number: int) -> TcpConnection | None:
         return None
     received, sent_segments, received_segments = _RECEIVED_AND_SEGMENTS.unpack_from(info, _RECEIVED_AT)
     (sent,) = _SENT.unpack_from(info, _SENT_AT)
-    mapped = host.startswith("::ffff:")
-    header_bytes = _HEADER_V6_BYTES if ":" in host and not mapped else _HEADER_BYTES
+    header_bytes = _HEADER_V6_BYTES if ":" in remote[0] else _HEADER_BYTES
     ip_bytes = sent + received + header_bytes * (sent_segments + received_segments)
-    return TcpConnection(status.st_ino, (host.removeprefix("::ffff:"), port), sent, received, ip_bytes)
+    return TcpConnection(status.st_ino, number, local_port, remote, sent, received, ip_bytes)
+
+
+def _remote(opened: socket.socket) -> tuple[str, int]:
+    host, port = opened.getpeername()[:2]
+    return host.removeprefix("::ffff:"), port

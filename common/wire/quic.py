@@ -7,7 +7,6 @@ for certificates: all uses of its internals are in this module.
 """
 
 import asyncio
-import ipaddress
 import itertools
 import logging
 import re
@@ -52,7 +51,9 @@ _LONG_PACKET_BYTES = 600
 # A datagram that waits for the congestion window behind so many others is out of date.
 _MAX_DATAGRAMS_OUT = 32
 # Of a peer that sends faster than it is read, and of one that does not acknowledge.
-_MAX_DATAGRAMS_IN, _MAX_BYTES_IN, _MAX_BYTES_OUT = 256, 8_388_608, 4_194_304
+_MAX_DATAGRAMS_IN, _MAX_ITEMS_IN, _MAX_BYTES_IN, _MAX_BYTES_OUT = 256, 4096, 8_388_608, 4_194_304
+# Before this end has sent anything: a token and a Hello, and room for what others may put in their place.
+_MAX_FIRST_ITEMS = 4
 _MAX_HEAD_BYTES = 8
 # TLS alerts are reported as errors from 0x100 on (RFC 9001, section 4.8).
 _TLS_ALERTS = range(0x100, 0x200)
@@ -69,7 +70,7 @@ class Item(IntEnum):
 
     MESSAGE = 0
     STATUS = 1  # the last item: gRPC's name of a status, a space, and the reason
-    TOKEN = 2  # the sender's first item, if it has a token
+    TOKEN = 2  # only as the first item, from a sender that has a token
 
 
 def configuration(*, is_sender: bool) -> QuicConfiguration:
@@ -135,6 +136,8 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         self._messages: deque[bytes] = deque()
         self._datagrams: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._items = 0
+        self._has_sent = False
         self._changed = asyncio.Event()
         self._handshaken = False
         self._finished = False
@@ -207,7 +210,9 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
     def quic_event_received(self, event: QuicEvent) -> None:
         match event:
             case DatagramFrameReceived():
-                self._datagrams.append(event.data)
+                # Nothing that may be lost comes before Welcome.
+                if self._has_sent:
+                    self._datagrams.append(event.data)
                 while len(self._datagrams) > _MAX_DATAGRAMS_IN:
                     self._datagrams.popleft()
             case StreamDataReceived(stream_id=stream) if stream == _STREAM:
@@ -231,8 +236,10 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
             self._end(StreamBroken("UNAVAILABLE", "Connection refused"))
 
     def finish(self, status: StreamBroken | None) -> None:
-        """Ends the stream: with a status, or in good order."""
-        if self._broken is None and status is not None:
+        """Ends the stream: with a status, or in good order; without a stream, the connection."""
+        if self._quic._streams.get(_STREAM) is None:
+            self.fail(status or StreamBroken("CANCELLED", "the connection has no stream"))
+        elif self._broken is None and status is not None:
             self.send(Item.STATUS, f"{status.code} {status.reason}".encode(), last=True)
         elif self._broken is None:
             self._quic.send_stream_data(_STREAM, b"", end_stream=True)
@@ -261,15 +268,18 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         return None
 
     def _take(self, kind: int, content: bytes) -> None:
-        if kind == Item.MESSAGE:
+        self._items += 1
+        if not self._has_sent and self._items > _MAX_FIRST_ITEMS:
+            self.fail(StreamBroken("INVALID_ARGUMENT", "more than a token and a Hello before the answer"))
+        elif kind == Item.MESSAGE:
             self._messages.append(content)
             self._waiting_bytes += len(content)
-            if self._waiting_bytes > _MAX_BYTES_IN:
+            if self._waiting_bytes > _MAX_BYTES_IN or len(self._messages) > _MAX_ITEMS_IN:
                 self.fail(StreamBroken("RESOURCE_EXHAUSTED", "messages arrive faster than they are read"))
         elif kind == Item.STATUS:
             code, _, reason = content.decode("utf-8", "replace").partition(" ")
             self._end(StreamBroken(code if _CODE.fullmatch(code) else "UNKNOWN", reason))
-        elif kind == Item.TOKEN and not self._messages:
+        elif kind == Item.TOKEN and self._items == 1:
             self.token = content.decode("ascii", "replace")
         else:
             self.fail(StreamBroken("INVALID_ARGUMENT", "an unknown item on the stream"))
@@ -296,6 +306,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         """Sends an item, in a datagram if it may be lost and fits one. Raises StreamBroken."""
         if self._broken is not None:
             raise self._broken
+        self._has_sent = True
         space = self._quic._spaces[tls.Epoch.ONE_RTT]
         if space.ack_at is not None:
             space.ack_at = 0.0
@@ -350,9 +361,3 @@ class QuicStream:
         """Ends the stream and its connection in any state."""
         self._connection.fail(StreamBroken("CANCELLED", "closed"))
         self._on_close()
-
-
-def peer_name(host: str, port: int) -> str:
-    """An address as gRPC writes it: `ipv4:10.0.0.7:40112`, `ipv6:[2001:db8::1]:40112`."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return f"ipv4:{address}:{port}" if address.version == 4 else f"ipv6:[{address}]:{port}"

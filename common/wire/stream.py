@@ -3,6 +3,7 @@
 The transports are gRPC and QUIC; the tests have a fake one.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -102,3 +103,9 @@ class CountedStream:
     def connections(self) -> Sequence[CarryingConnection]:
         """See `MessageStream.connections`."""
         return self._stream.connections()
+
+
+def peer_name(host: str, port: int) -> str:
+    """An address as gRPC writes it: `ipv4:10.0.0.7:40112`, `ipv6:[2001:db8::1]:40112`."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return f"ipv4:{address}:{port}" if address.version == 4 else f"ipv6:[{address}]:{port}"

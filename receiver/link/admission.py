@@ -125,6 +125,13 @@ class TokenBucket:
         self._updated_s = now_s
         return max(-self._credit / self._rate, 0.0)
 
+    def take_at_once(self, amount: float) -> bool:
+        """Takes an amount if nobody has to wait for it; returns whether it did."""
+        taken = self.take(amount) == 0
+        if not taken:
+            self._credit += amount
+        return taken
+
 
 class RateLimiter:
     """Slows down the reading of one stream (`data`: bytes of the stream)."""

@@ -1,18 +1,23 @@
-"""The gRPC server end of a `MessageStream`."""
+"""The gRPC server end of a `MessageStream`, and the limit on connections that have none."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
 
 from common.io.tcp_info import TcpConnection, TcpConnections
-from common.wire.stream import StreamBroken
+from common.wire.stream import StreamBroken, peer_name
+from receiver.link.auth.authenticator import host_of
 
 # What the receiver sends in this time fits the buffers between the ends, unless the sender does not read at all.
 _WRITE_TIMEOUT_S = 10.0
 _CONNECTIONS = TcpConnections()
+_COUNT_INTERVAL_S = 1.0
+# Of the connections that a port takes: above the first share, idle ones end down to the second.
+_CROWDED_SHARE, _CLEARED_SHARE = 0.75, 0.5
 
 
 class GrpcServerStream:
@@ -34,8 +39,8 @@ class GrpcServerStream:
 
     def connections(self) -> Sequence[TcpConnection]:
         """See `MessageStream.connections`."""
-        host, _, port = unquote(self._context.peer().partition(":")[2]).rpartition(":")
-        return _CONNECTIONS.from_host(host.strip("[]"), int(port)) if port.isdigit() else ()
+        host, port = _remote(self._context.peer())
+        return _CONNECTIONS.from_host(host, port)
 
     async def write(self, data: bytes, *, droppable: bool = False) -> None:
         """See `MessageStream.write`."""
@@ -47,3 +52,50 @@ class GrpcServerStream:
                 raise StreamBroken("DEADLINE_EXCEEDED", "the sender does not read") from error
             except (grpc.aio.BaseError, asyncio.InvalidStateError) as error:
                 raise StreamBroken("CANCELLED", "the stream has ended") from error
+
+
+class ConnectionLimit:
+    """Keeps room for new connections to a port: of too many, idle ones end, the oldest of the busiest host first.
+
+    gRPC itself ends a connection without a stream after half a minute, but not one that asks for the health again and
+    again, and takes everybody's connections alike.
+
+    Args:
+        most: connections that the port takes.
+        peers: of the streams that are served, as gRPC writes them.
+    """
+
+    def __init__(self, port: int, most: int, peers: Callable[[], Iterable[str]]) -> None:
+        self._port, self._most, self._peers = port, most, peers
+        self._seen: dict[int, TcpConnection] = {}
+
+    async def watch(self) -> None:
+        """Counts them each second, until cancelled."""
+        while True:
+            await asyncio.sleep(_COUNT_INTERVAL_S)
+            for connection in self.superfluous(_CONNECTIONS.at_port(self._port)):
+                connection.shut_down()
+
+    def superfluous(self, connections: Iterable[TcpConnection]) -> Iterator[TcpConnection]:
+        """Those of the present connections for which there is no room."""
+        present = {connection.number: connection for connection in connections}
+        # In the order in which they were seen first.
+        self._seen = {number: present[number] for number in (*self._seen, *present) if number in present}
+        if len(present) <= _CROWDED_SHARE * self._most:
+            return
+        served = {_remote(peer) for peer in self._peers()}
+        idle: dict[str, deque[TcpConnection]] = defaultdict(deque)
+        for connection in self._seen.values():
+            if connection.remote not in served:
+                idle[host_of(peer_name(*connection.remote))].append(connection)
+        for _ in range(len(present) - int(_CLEARED_SHARE * self._most)):
+            busiest = max(idle.values(), key=len, default=None)
+            if not busiest:
+                return
+            yield busiest.popleft()
+
+
+def _remote(peer: str) -> tuple[str, int]:
+    """Address and port of a gRPC peer; port 0 of one without."""
+    host, _, port = unquote(peer.partition(":")[2]).rpartition(":")
+    return host.strip("[]").removeprefix("::ffff:"), int(port) if port.isdigit() else 0

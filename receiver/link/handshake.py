@@ -55,10 +55,11 @@ class PendingHandshakes:
 
     Args:
         limit: most such streams.
+        timeout_s: of each.
     """
 
-    def __init__(self, limit: int = _MAX_PENDING) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = _MAX_PENDING, timeout_s: float = _HELLO_TIMEOUT_S) -> None:
+        self._limit, self._timeout_s = limit, timeout_s
         self._pending: list[_Pending] = []
 
     @asynccontextmanager
@@ -69,7 +70,7 @@ class PendingHandshakes:
             StreamRefused: the time is over, or another stream needs the place.
             StreamBroken: the receiver is stopping.
         """
-        async with asyncio.timeout(_HELLO_TIMEOUT_S) as timeout:
+        async with asyncio.timeout(self._timeout_s) as timeout:
             pending = _Pending(host, timeout, StreamRefused(Refusal.SILENT, "no Hello"))
             self._pending.append(pending)
             self._make_room()

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
-from weakref import WeakSet
 
 import grpc
 from aioquic import tls
@@ -13,22 +13,29 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from cryptography.x509.oid import NameOID
 
+from common.clock import Clock
 from common.errors import OutputError
 from common.io.addresses import Address
+from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
 from common.wire.quic import (
     QuicConnectionOfMessages,
     QuicStream,
     configuration,
-    peer_name,
     request_certificate,
 )
-from common.wire.stream import StreamBroken
+from common.wire.stream import StreamBroken, peer_name
+from receiver.link.admission import TokenBucket
+from receiver.link.auth.authenticator import host_of
+from receiver.link.handshake import PendingHandshakes
 
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT_S = 10.0
 _LONG_HEADER = b"\x80"
+# Of one address, with as many at once: a handshake takes milliseconds of the processor.
+_HANDSHAKES_PER_S = 20.0
+_MAX_HOSTS = 1024
 # For the status of a stream to arrive, sent again if need be.
 _LAST_WORDS_S = 1.0
 
@@ -69,12 +76,16 @@ class _NoRoom(Exception):
 
 
 class _Socket(QuicServer):
-    """The UDP port: takes at most so many connections, each with the newest certificates; validates addresses first."""
+    """The UDP port: each connection has the newest certificates; validates addresses first.
 
-    def __init__(self, files: CertificateFiles, most: int, begin: Callable[[QuicConnectionOfMessages], None]) -> None:
-        self._files, self._most, self._begin = files, most, begin
+    Args:
+        begin: called with each new connection and the host that it is from; raises _NoRoom to drop it.
+    """
+
+    def __init__(self, files: CertificateFiles, begin: Callable[[QuicConnectionOfMessages, str], None]) -> None:
+        self._files, self._begin = files, begin
         self._served: Certificates | None = None
-        self._accepted: WeakSet[QuicConnectionOfMessages] = WeakSet()
+        self._host = ""
         super().__init__(configuration=self._settings(), create_protocol=self._accept, retry=True)
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
@@ -82,6 +93,7 @@ class _Socket(QuicServer):
         try:
             if isinstance(data, bytes) and data[:1] >= _LONG_HEADER:
                 self._configuration = self._settings()
+                self._host = host_of(peer_name(*addr[:2]))
             super().datagram_received(data, addr)
         except _NoRoom:
             logger.debug("no room for another QUIC connection, from %s", addr)
@@ -101,13 +113,10 @@ class _Socket(QuicServer):
         return self._settings_served
 
     def _accept(self, connection: QuicConnection, stream_handler: object = None) -> QuicConnectionOfMessages:
-        if len(self._accepted) >= self._most:
-            raise _NoRoom
         if self._files.current().authority is not None:
             request_certificate(connection)
         accepted = QuicConnectionOfMessages(connection)
-        self._accepted.add(accepted)
-        self._begin(accepted)
+        self._begin(accepted, self._host)
         return accepted
 
 
@@ -116,12 +125,15 @@ class QuicListener:
 
     Args:
         files: certificate and key of the receiver; with an authority, senders need certificates of it.
-        most: connections at a time.
+        most: connections at a time, half of them of one address.
     """
 
-    def __init__(self, files: CertificateFiles, serve: Serve, most: int) -> None:
-        self._files, self._serve, self._most = files, serve, most
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, files: CertificateFiles, serve: Serve, most: int, clock: Clock) -> None:
+        self._files, self._serve, self._most, self._clock = files, serve, most, clock
+        self._hosts: dict[asyncio.Task[None], str] = {}
+        self._begun: dict[str, TokenBucket] = {}
+        self._pending = PendingHandshakes(timeout_s=_HANDSHAKE_TIMEOUT_S)
+        self._lines = RepeatedLines(logger, clock)
         self._socket: _Socket | None = None
 
     async def start(self, listen: Address) -> None:
@@ -129,7 +141,7 @@ class QuicListener:
         loop = asyncio.get_running_loop()
         try:
             _, self._socket = await loop.create_datagram_endpoint(
-                lambda: _Socket(self._files, self._most, self._begin), local_addr=(listen.host, listen.port)
+                lambda: _Socket(self._files, self._begin), local_addr=(listen.host, listen.port)
             )
         except OSError as error:
             raise OutputError(
@@ -138,21 +150,29 @@ class QuicListener:
 
     async def stop(self) -> None:
         """Closes the port; the streams have ended before."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=_LAST_WORDS_S)
-        for task in self._tasks:
+        if self._hosts:
+            await asyncio.wait(list(self._hosts), timeout=_LAST_WORDS_S)
+        for task in self._hosts:
             task.cancel()
         if self._socket is not None:
             self._socket.close()
 
-    def _begin(self, connection: QuicConnectionOfMessages) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(connection), name="link QUIC connection")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, connection: QuicConnectionOfMessages, host: str) -> None:
+        """Serves a connection. Raises _NoRoom if there are too many, or too many begin from one address."""
+        if len(self._hosts) >= self._most or Counter(self._hosts.values())[host] >= max(self._most // 2, 1):
+            raise _NoRoom
+        if len(self._begun) >= _MAX_HOSTS:
+            self._begun.clear()
+        begun = self._begun.setdefault(host, TokenBucket(_HANDSHAKES_PER_S, self._clock))
+        if not begun.take_at_once(1):
+            raise _NoRoom
+        task = asyncio.get_running_loop().create_task(self._run(connection, host), name="link QUIC connection")
+        self._hosts[task] = host
+        task.add_done_callback(self._hosts.pop)
 
-    async def _run(self, connection: QuicConnectionOfMessages) -> None:
+    async def _run(self, connection: QuicConnectionOfMessages, host: str) -> None:
         try:
-            async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+            async with self._pending.waiting(host):
                 await connection.handshaken()
             await self._serve_stream(connection)
             # The status has to arrive, and is sent again if need be.
@@ -160,6 +180,9 @@ class QuicListener:
                 await connection.wait_closed()
         except (StreamBroken, TimeoutError) as error:
             logger.debug("a QUIC connection ended: %s", error)
+        except Exception as error:
+            text = f"a QUIC connection of {host} failed: {type(error).__name__}: {error}"
+            self._lines.write(logging.ERROR, (type(error), host), text)
         finally:
             connection.fail(StreamBroken("CANCELLED", "the stream has ended"))
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError
@@ -23,7 +23,7 @@ from receiver.link.auth.tokens import TokenFile
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
-from receiver.link.grpc_stream import GrpcServerStream
+from receiver.link.grpc_stream import ConnectionLimit, GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.own_senders import OwnSender, OwnSenders
@@ -95,10 +95,10 @@ class LinkServer:
             on_use,
             clock,
         )
-        self._health = health.aio.HealthServicer()
         self._server: Any = None
-        self._quic: Any = self._quic_listener() if config.quic and public else None
+        self._quic: Any = self._quic_listener(clock) if config.quic and public else None
         self._expiry: asyncio.Task[None] | None = None
+        self._limit: asyncio.Task[None] | None = None
 
     @property
     def sessions(self) -> list[Session]:
@@ -112,9 +112,8 @@ class LinkServer:
         self._server = grpc.aio.server(options=_options(self._security.max_sessions))
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}),)
+            (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}), self._health_service())
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             own_port = self._server.add_insecure_port(str(_OWN_LISTEN))
             self._own_address = replace(_OWN_LISTEN, port=own_port)
@@ -134,8 +133,8 @@ class LinkServer:
                 await self._server.stop(None)
                 raise
         self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
-        for service in ("", STREAM_SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        limit = ConnectionLimit(port, _most_connections(self._security.max_sessions), self._service.peers)
+        self._limit = asyncio.create_task(limit.watch(), name="link connection limit")
         return Address(listen.host, port)
 
     def admit(self, sender: OwnSender) -> tuple[Address, str]:
@@ -154,9 +153,9 @@ class LinkServer:
 
     async def stop(self) -> None:
         """Refuses new senders, acknowledges the frames that have arrived, ends all sessions, frees the port."""
-        await self._health.enter_graceful_shutdown()
-        if self._expiry is not None:
-            self._expiry.cancel()
+        for task in (self._expiry, self._limit):
+            if task is not None:
+                task.cancel()
         if self._server is not None:
             # No further stream begins from here on; the streams of other services do not delay the end.
             stopping = asyncio.create_task(self._server.stop(self._config.drain_timeout + _LAST_WORDS_S))
@@ -167,7 +166,7 @@ class LinkServer:
             await stopping
         await self._lifecycle.close()
 
-    def _quic_listener(self) -> Any:
+    def _quic_listener(self, clock: Clock) -> Any:
         """Serves the same streams over QUIC. Raises UsageError if that is not possible."""
         security = self._security
         if security.tls_cert is None:
@@ -177,7 +176,24 @@ class LinkServer:
         except ImportError as error:
             raise UsageError('--quic needs aioquic, which is not installed: pip install "bodywire[quic]"') from error
         files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
-        return QuicListener(files, self._service.serve, _most_connections(security.max_sessions))
+        return QuicListener(files, self._service.serve, _most_connections(security.max_sessions), clock)
+
+    @staticmethod
+    def _health_service() -> grpc.GenericRpcHandler:
+        """gRPC's health service without its streams (`Watch`), which would last as long as their clients like.
+
+        While the receiver stops, it begins no further call, this one included.
+        """
+
+        async def check(request: Any, context: Any) -> Any:
+            if request.service not in ("", STREAM_SERVICE):
+                await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+        handler = grpc.unary_unary_rpc_method_handler(
+            check, health_pb2.HealthCheckRequest.FromString, health_pb2.HealthCheckResponse.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
 
     async def _serve(self, _: Any, context: Any) -> None:
         await self._service.serve(GrpcServerStream(context), context)

@@ -65,20 +65,24 @@ class StreamService:
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
         self._connections: set[Connection] = set()
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams: dict[asyncio.Task[Any], str] = {}
         self._stopping = False
+
+    def peers(self) -> Collection[str]:
+        """The addresses of the streams that are served, as gRPC writes them."""
+        return self._streams.values()
 
     async def serve(self, stream: MessageStream, context: Any) -> None:
         """Serves one stream, and ends it with its gRPC status."""
         task = asyncio.current_task()
         assert task is not None
-        self._streams.add(task)
+        self._streams[task] = context.peer()
         try:
             end = await self._end_of(self._serve(stream, context), context)
             if end is not None:
                 await _abort(context, end)
         finally:
-            self._streams.discard(task)
+            del self._streams[task]
 
     async def stop(self, timeout_s: float) -> None:
         """Ends every stream: at once, or when the frames that have arrived are acknowledged, for at most this time."""

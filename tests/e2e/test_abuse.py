@@ -19,7 +19,7 @@ def test_honest_senders_lose_nothing_while_a_receiver_is_attacked(tmp_path: Path
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     document = json.loads(figures.read_text())
     systems, attacks = document["systems"], document["attacks"]
-    assert {"protocol", "theft", "packets", "connections", "load"} <= attacks.keys()
+    assert {"protocol", "theft", "packets", "connections", "load", "doors"} <= attacks.keys()
     assert not document["faults"] and sum(row["attempts"] for row in attacks.values()) > 50
     assert systems["complete delivery"]["frames"] > 20
     assert systems["complete delivery"]["lost"] == systems["live"]["lost"] == 0

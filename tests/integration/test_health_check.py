@@ -2,8 +2,11 @@
 
 import asyncio
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from common.wire.convert import STREAM_SERVICE
 from common.wire.health_check import main
 from receiver.link.config import SecurityConfig
 from tests.support.certificate_authority import Authority
@@ -52,3 +55,14 @@ def test_wrong_address_or_file(authority: Authority, capsys: pytest.CaptureFixtu
     assert main(["127.0.0.1:1", "--tls-cert", str(authority.certificate)]) == 2
     assert main(["127.0.0.1:1", *flags(authority, "missing")]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+async def test_health_is_answered_and_not_streamed(link: LinkFixture) -> None:
+    _, address = await link.server(RecordingPipeline())
+    async with grpc.aio.insecure_channel(str(address)) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service, status in ((STREAM_SERVICE, None), ("", None), ("other", grpc.StatusCode.NOT_FOUND)):
+            call = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert (await call.code()) is (status or grpc.StatusCode.OK)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert await watch.code() is grpc.StatusCode.UNIMPLEMENTED

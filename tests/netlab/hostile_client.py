@@ -48,6 +48,7 @@ class Target:
         tokens: tokens by account.
         attacker: the account that attacks.
         victim: the account whose sessions are attacked.
+        metrics: where it serves its metrics; None if it does not.
         answer_timeout_s: time for an answer: the receiver may be busy with the frames of others.
     """
 
@@ -57,6 +58,7 @@ class Target:
     tokens: Mapping[str, str] | None = None
     attacker: str = "mallory"
     victim: str = "victim"
+    metrics: Address | None = None
     answer_timeout_s: float = 15.0
 
     def write(self, path: Path) -> None:
@@ -66,6 +68,7 @@ class Target:
             "model": self.model.hex(),
             "authority": self.authority and str(self.authority),
             "tokens": self.tokens and dict(self.tokens),
+            "metrics": self.metrics and str(self.metrics),
             "answer_timeout_s": self.answer_timeout_s,
         }
         path.write_text(json.dumps(document), encoding="utf-8")
@@ -76,7 +79,9 @@ class Target:
         document = json.loads(path.read_text(encoding="utf-8"))
         authority, timeout_s = document["authority"], document["answer_timeout_s"]
         address, model = Address.parse(document["address"]), bytes.fromhex(document["model"])
-        return cls(address, model, authority and Path(authority), document["tokens"], answer_timeout_s=timeout_s)
+        metrics = document["metrics"] and Address.parse(document["metrics"])
+        known = {"metrics": metrics, "answer_timeout_s": timeout_s}
+        return cls(address, model, authority and Path(authority), document["tokens"], **known)
 
 
 class StreamEnded(Exception):

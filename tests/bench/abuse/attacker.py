@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import WireError
-from tests.bench.abuse import attacks, connections
+from tests.bench.abuse import attacks, connections, doors
 from tests.bench.abuse.outcome import Attack, Journal, Outcome, Result, result_of
 from tests.netlab.hostile_client import StreamEnded, Target
 
@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, Mapping[str, Attack]] = {
     "packets": attacks.PACKETS,
     "connections": connections.CONNECTIONS,
     "load": connections.LOAD,
+    "doors": doors.DOORS,
 }
 _ANSWERS = 4
 """An attack may take as long as this many answers may take."""

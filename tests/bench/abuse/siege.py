@@ -24,7 +24,7 @@ _CALM_S, _ROUND_S = (6.0, 20.0), (14.0, 40.0)
 _BESIDE_FAULT_S = 8.0
 _NICE = 10
 # A process for some families of attacks, and how many attacks run at once in it.
-_ATTACKERS = ((("protocol", "theft", "packets"), 3), (("connections",), 2), (("load",), 1))
+_ATTACKERS = ((("protocol", "theft", "packets"), 3), (("connections",), 2), (("load",), 1), (("doors",), 1))
 ALL = "all together"
 """A round of every group at once, as the faults have beside them; a short siege has no other."""
 GROUPS = (*(family for families, _ in _ATTACKERS for family in families), ALL)

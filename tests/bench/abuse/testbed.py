@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from tests.support.certificate_authority import Authority
 from tests.support.free_port import free_port
 from tests.support.tcp_relay import TcpRelay
 
-FAMILIES = ("protocol", "theft", "packets", "connections", "load")
+FAMILIES = ("protocol", "theft", "packets", "connections", "load", "doors")
 ACCOUNTS = ("studio", "victim", *FAMILIES)
 """The honest senders', that of other sessions that are attacked, and one for each family of attacks."""
 LIVE_FPS, DURABLE_FPS = 2.0, 1.0
@@ -82,7 +83,8 @@ class Testbed:
         self.certificate, self.key = self.authority.issue("receiver", "127.0.0.1")
         self.token_table = folder / "tokens.toml"
         tokens, timeout_s = {account: self._token(account) for account in ACCOUNTS}, _ANSWER_TIMEOUT_S * patience
-        self.target = Target(address, model_hash(), self.authority.certificate, tokens, answer_timeout_s=timeout_s)
+        known: Any = {"metrics": Address("127.0.0.1", free_port()), "answer_timeout_s": timeout_s}
+        self.target = Target(address, model_hash(), self.authority.certificate, tokens, **known)
 
     def _token(self, account: str) -> str:
         command = [sys.executable, "-m", "receiver.link.auth.tokens", str(self.token_table), account]
@@ -120,6 +122,7 @@ class Testbed:
         flags = ["--listen", str(self.target.address), "--out", str(self.out), "--no-body"]
         flags += ["--tls-cert", str(self.certificate), "--tls-key", str(self.key), "--tokens", str(self.token_table)]
         flags += ["--drain-timeout", f"{DRAIN_TIMEOUT_S:g}", "--mesh-every", str(_MESH_EVERY)]
+        flags += ["--quic", "--metrics", str(self.target.metrics)]
         receiver = self.start("receiver", "receiver", *flags)
         receiver.until_output("listening on ", START_TIMEOUT_S)
         return receiver

@@ -59,10 +59,9 @@ async def silence(pending: PendingHandshakes, host: str) -> None:
         await asyncio.Event().wait()
 
 
-async def test_stream_without_hello_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.link.handshake._HELLO_TIMEOUT_S", 0.01)
+async def test_stream_without_hello_ends_in_time() -> None:
     with pytest.raises(StreamRefused, match=r"no Hello \(DEADLINE_EXCEEDED\)"):
-        await silence(PendingHandshakes(), "a host")
+        await silence(PendingHandshakes(timeout_s=0.01), "a host")
 
 
 async def test_of_too_many_streams_without_hello_the_oldest_of_the_busiest_host_end() -> None:

@@ -1,0 +1,123 @@
+"""QUIC clients that say nothing, too much, or the wrong thing: they hold little, for a short time."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from common.errors import PeerError
+from common.wire.quic import Item
+from receiver.link.server import LinkServer
+from sender.link.transport.quic_transport import QuicTransport
+from sender.link.transport.transport import Transport
+from tests.integration.test_quic import at_receiver, at_sender
+from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic
+from tests.support.certificate_authority import Authority
+from tests.support.fake_link import until
+from tests.support.link_fixture import LinkFixture, send_all
+from tests.support.recording_pipeline import RecordingPipeline
+
+
+class Besieged:
+    """A receiver, and an honest sender of it."""
+
+    def __init__(self, link: LinkFixture, ours: Authority, *, sessions: int = 64) -> None:
+        self._link, self._ours = link, ours
+        self._security = replace(at_receiver(ours), max_sessions=sessions)
+        self.pipeline = RecordingPipeline()
+
+    async def start(self) -> None:
+        self.server: LinkServer
+        self.server, self.address = await self._link.server(self.pipeline, security=self._security, quic=True)
+
+    @asynccontextmanager
+    async def half_open(self, count: int) -> AsyncIterator[None]:
+        """So many clients that have answered the validation of their address."""
+        async with AsyncExitStack() as stack:
+            for _ in range(count):
+                await stack.enter_async_context(hostile_quic(self.address, self._ours.certificate, HALF_OPEN))
+            yield
+
+    async def serve_honest(self, timeout_s: float = 20.0) -> None:
+        """Sends some frames. Raises PeerError if the receiver does not answer."""
+        transport = QuicTransport(Transport(at_sender(self._ours)))
+        client, _ = self._link.client(self.address, transport=transport, connect_timeout=timeout_s)
+        await client.connect()
+        await send_all(client, 0, 3)
+        await client.drain()
+        assert self.pipeline.decoded[-3:] == [0, 1, 2]
+
+
+@pytest.fixture
+async def besieged(link: LinkFixture, ours: Authority) -> Besieged:
+    made = Besieged(link, ours)
+    await made.start()
+    return made
+
+
+async def test_half_open_connections_are_over_when_their_time_is(
+    link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.link.quic_server._HANDSHAKE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    besieged = Besieged(link, ours, sessions=1)
+    await besieged.start()
+    # What has ended must not wait for the garbage collection, which may come after minutes.
+    gc.disable()
+    try:
+        async with besieged.half_open(8):
+            await until(lambda: bool(besieged.server._quic._hosts))
+            await until(lambda: not besieged.server._quic._hosts)
+            await besieged.serve_honest()
+    finally:
+        gc.enable()
+
+
+async def test_an_address_takes_half_of_the_connections(
+    link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    besieged = Besieged(link, ours, sessions=1)
+    await besieged.start()
+    async with besieged.half_open(8):
+        await until(lambda: len(besieged.server._quic._hosts) == 2)
+        with pytest.raises(PeerError):
+            await besieged.serve_honest(1.0)
+
+
+async def test_of_too_many_handshakes_the_oldest_end(besieged: Besieged, monkeypatch: pytest.MonkeyPatch) -> None:
+    besieged.server._quic._pending._limit = 2
+    async with besieged.half_open(8):
+        await besieged.serve_honest()
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [bytes([Item.TOKEN]) * 1000, bytes([Item.MESSAGE]) * 1000, b"\x06t" * 2],
+    ids=["tokens", "empty messages", "second token"],
+)
+async def test_items_before_hello_end_the_connection(besieged: Besieged, ours: Authority, flood: bytes) -> None:
+    async with hostile_quic(besieged.address, ours.certificate) as client:
+        client.put(flood)
+        assert await client.end()
+    await besieged.serve_honest()
+
+
+async def test_strangers_leave_one_line_in_the_log(
+    besieged: Besieged, ours: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    besieged.server._service._pending._timeout_s = 0.2
+    with caplog.at_level(logging.INFO):
+        for datagrams in (0, 0, 3):
+            async with hostile_quic(besieged.address, ours.certificate) as client:
+                for _ in range(datagrams):
+                    client.put_datagram(b"before the stream")
+                assert await client.end() == "no Hello"
+        await asyncio.sleep(0)
+        gc.collect()
+    (record,) = [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert record.getMessage().endswith("no Hello") and record.exc_info is None
