@@ -113,9 +113,15 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _matching_images(pattern: Path) -> list[Path]:
-    """The files that match a glob; raises SourceError if there is no image among them."""
+    """The files that match a glob, of which no folder that exists is a pattern.
+
+    Raises:
+        SourceError: there is no image among them.
+    """
     try:
-        matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]
+        root = next(folder for folder in pattern.parents if folder.is_dir())
+        found_names = glob.glob(str(pattern.relative_to(root)), root_dir=root, recursive=True)
+        matches = [root / name for name in found_names]
     except (OSError, ValueError, re.error) as error:
         raise SourceError(f"cannot look for {_shown(pattern)}: {error}") from error
     found = [path for path in matches if path.is_file()]

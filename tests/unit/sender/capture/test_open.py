@@ -34,6 +34,9 @@ def test_glob_yields_matching_images(tmp_path: Path) -> None:
     for name in ("a2.png", "a10.png", "b1.png", "deep/a3.png"):
         paint(tmp_path / name)
     assert names(tmp_path / "a*.png") == ["a2.png", "a10.png"]
+    (tmp_path / "a [b]").mkdir()
+    paint(tmp_path / "a [b]" / "c[1].png")
+    assert names(tmp_path / "a [b]" / "*.png") == ["c[1].png"]
     assert sorted(names(tmp_path / "**" / "a*.png")) == ["a10.png", "a2.png", "a3.png"]
 
 
