@@ -91,7 +91,7 @@ class Recording:
         if not self._frames:
             return 0
         times_us = [each.captured_us for each in self._records_of(self._frames[-1]) if isinstance(each, RecordedFrame)]
-        return max(*times_us, self.began_us) - self.began_us
+        return max([*times_us, self.began_us]) - self.began_us
 
     def check(self, codec: int, model: str) -> None:
         """Checks that this installation decodes the recording.
