@@ -9,7 +9,7 @@ Shapes: V' vertices of the template, N colours.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,7 +26,6 @@ from receiver.export.character import Character
 from receiver.export.skin_weights import is_of_body_model, load_body_skin, spanning_skeleton
 from receiver.export.tinting import repainted
 from receiver.mesh.mesh_files import Y_UP
-from receiver.outfits.colours import usual_colour
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import PARTS, Dresser
 from receiver.outfits.mixture import PLAIN, Draw, Kinds, decode_outfit, draw
@@ -35,8 +34,15 @@ from receiver.outfits.shells import Shells
 _SAME_M = 1e-3
 # Further from the outfit of the kinds that are likeliest, the person wears something else.
 _OTHER_M = 0.02
-# Of whom less is seen has no colour of a part to go on with.
+# Of whom less is seen has no colour of a part to go on with: sRGB.
 _FEWEST = 40
+_USUAL: Mapping[str, tuple[int, int, int]] = {
+    "skin": (196, 154, 132),
+    "hair": (72, 54, 42),
+    "top": (150, 152, 156),
+    "bottom": (78, 84, 98),
+    "shoes": (58, 56, 56),
+}
 # Lips, eyes and nails are not the colour of an arm.
 _SHOWN_SKIN = ("face", "hand", "forearm", "upper_arm", "shin", "thigh")
 
@@ -200,4 +206,4 @@ def _painted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tu
 
 def _colour_of(part: str, seen: ByteArray) -> Float64Array:
     """(3,) sRGB of a part of which these colours (n, 3) are seen."""
-    return np.asarray(np.median(seen, axis=0), np.float64) if len(seen) >= _FEWEST else usual_colour(part)
+    return np.asarray(np.median(seen, axis=0) if len(seen) >= _FEWEST else _USUAL[part], np.float64)

@@ -7,7 +7,7 @@ counts less.
 
 The prior is an estimate of the whole atlas (`ReceivedTexture.completion`); before there is one, it has the colours of
 the body regions.  Neither knows clothes of which nothing was seen, and would give them the colours of what is above:
-these have a colour of their own (`receiver.outfits.colours`).
+these have a colour of their own (`common.wear_colours`).
 """
 
 import functools
@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.anatomy import ATLAS_SIZE, REGIONS
+from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
+from common.wear_colours import usual_colour
 from common.weights.devices import to_numpy
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
-from receiver.outfits.colours import usual_colour
 from receiver.outfits.dressing import PARTS
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.received_texture import ReceivedTexture
@@ -40,8 +40,8 @@ _REGION_CHANGE = 0.04
 _REGION_WEIGHT = (0.02, 1.0)
 _ESTIMATE_WEIGHT = (0.08, 4.0)
 _SMALLEST_SIZE = 4
-# Clothes of which less is known have the colours of their kind.
-_CLOTHES, _SEEN_SHARE = ("top", "bottom", "shoes"), 0.02
+# Clothes of which less is known have the colours that are usually worn with the top.
+_CLOTHES, _SEEN_SHARE = ("bottom", "shoes"), 0.02
 # What is filled is smooth: it is computed at half the resolution.
 _FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
@@ -99,22 +99,27 @@ class Painter:
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None) -> Paint:
         texture = received.texture()
         whole = complete(self._layout, texture, region_colours, received.completion)
-        if part is not None:
-            whole = self._with_own_colours(whole, texture.known, part)
+        unseen = {} if part is None else self._unseen_clothes(texture.known, part)
+        for name, texels in unseen.items():
+            usual = usual_colour(name, region_colours[REGION_INDEX["chest"]])
+            whole.reshape(-1, 3)[texels] = np.rint(255 * usual).astype(np.uint8)
+        if unseen:
+            whole = self._layout.extended(whole)
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
 
-    def _with_own_colours(self, atlas: ByteArray, known: BoolArray, part: IntArray) -> ByteArray:
-        """The atlas in which clothes of which next to nothing is known have the colours of their kind."""
-        texels, seen = atlas.reshape(-1, 3).copy(), known.reshape(-1)[self._layout.texel]
+    def _unseen_clothes(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
+        """Clothes of which next to nothing is known (S, S), and those of their texels that are not."""
+        seen = known.reshape(-1)[self._layout.texel]
         part_of_texel = np.where(self._vertex >= 0, part[self._vertex], 0)
-        for name in _CLOTHES:
-            worn = part_of_texel == PARTS.index(name)
-            if worn.any() and seen[worn].mean() < _SEEN_SHARE:
-                texels[self._layout.texel[worn & ~seen]] = np.rint(usual_colour(name)).astype(np.uint8)
-        return self._layout.extended(texels.reshape(atlas.shape))
+        worn = {name: part_of_texel == PARTS.index(name) for name in _CLOTHES}
+        return {
+            name: self._layout.texel[here & ~seen].astype(np.int64)
+            for name, here in worn.items()
+            if here.any() and seen[here].mean() < _SEEN_SHARE
+        }
 
 
 @functools.lru_cache(maxsize=2)
