@@ -1,16 +1,20 @@
 """Reads how long and how large an uploaded clip is, in the process of `decoder_process`."""
 
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 
 from receiver.web.refused import Refused
-from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, check_size
+from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, check_size
 
 _HEAD_BYTES = 12
+# From one frame to the next; a time that is further off, or behind, is damaged or begins again.
+_MOST_STEP_S = 5.0
 _DAMAGED = "the clip is damaged or incomplete: export it again"
 # FFmpeg's names of the containers, and what files of each are called.
 _SUFFIXES = {"mov": ".mp4", "matroska": ".mkv"}
@@ -27,7 +31,10 @@ def read_clip(path: str) -> dict[str, Any]:
     container_format = _format(Path(path))
     try:
         width, height, frames, seconds = _measured(path, container_format)
-    except (av.FFmpegError, ValueError) as error:
+    except Refused:
+        raise
+    # FFmpeg's readers raise almost any exception for damaged files with a valid head.
+    except Exception as error:
         raise Refused(422, _DAMAGED) from error
     if not frames:
         raise Refused(422, "the file has no video that can be decoded: export it again")
@@ -61,13 +68,20 @@ def _measured(path: str, container_format: str) -> tuple[int, int, int, float]:
         times = list[float]()
         with suppress(av.FFmpegError):  # it is cut there; the sender says when
             for packet in container.demux(container.streams.video[0]):
-                if packet.size and packet.pts is not None:
-                    times.append(float(packet.pts * packet.time_base))
-        return first.width, first.height, len(times), max(times) - min(times) if times else 0.0
+                at = packet.pts if packet.dts is None else packet.dts
+                if packet.size and at is not None:
+                    times.append(float(at * packet.time_base))
+        steps = (later - earlier for earlier, later in pairwise(times))
+        return first.width, first.height, len(times), sum(min(max(step, 0.0), _MOST_STEP_S) for step in steps)
 
 
 def _first_frame(container: InputContainer) -> av.VideoFrame | None:
-    """The first frame that can be decoded. Raises FFmpegError at the end of what can be read."""
+    """The first frame that shows something, as the sender decodes it. Raises FFmpegError where no more can be read."""
+    decoder = container.streams.video[0].codec_context
+    if decoder is None:
+        raise Refused(422, "the clip is coded in a format that cannot be decoded: convert it, for example to H.264")
+    decoder.flags |= Flags.output_corrupt
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}
     for packet in container.demux(container.streams.video[0]):
         with suppress(av.FFmpegError):
             for frame in packet.decode():

@@ -44,6 +44,19 @@ def test_cut_or_damaged_clip_is_measured_as_far_as_it_goes(clip: Path, tmp_path:
     assert read_clip(str(clip))["frames"] == FRAMES
 
 
+def test_time_that_is_damaged_makes_no_clip_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "jumps.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30, options={"strict": "-1"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
+        for n in range(4):
+            frame = av.VideoFrame(64, 64, "yuvj420p")
+            frame.pts = n if n < 3 else 3_000_000
+            container.mux(stream.encode(frame))
+    assert read_clip(str(path))["frames"] == 4
+
+
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
     [("clip.MAX_CLIP_S", 0.1, "cut it"), ("limits.MAX_PIXELS", 1000, "pixels"), ("clip.MAX_FPS", 1, "frames a second")],
