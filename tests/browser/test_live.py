@@ -75,7 +75,7 @@ def test_panel_has_figures_that_move(live: Page) -> None:
     expect(panel).to_contain_text("132 ms ± 0.60")
     expect(panel).to_contain_text("1.85 Mbit/s")
     expect(panel).to_contain_text("of up to 3")
-    expect(panel).to_contain_text("of the camera’s 30.0")
+    expect(panel).to_contain_text("of the camera’s 30")
     expect(panel).to_contain_text("Link and waiting")
     expect(panel.locator("tr", has_text="Left arm")).to_contain_text("0.35")
     chart = "document.querySelector('.chart').innerHTML"

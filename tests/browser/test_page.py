@@ -76,9 +76,15 @@ def test_phone_shows_every_view_without_scrolling_sideways(
     browser: Browser, server: PageServer, complaints: Complaints
 ) -> None:
     with visit(browser, complaints, viewport=PHONE, has_touch=True, is_mobile=True) as page:
+        open_view(page, server, "account")
+        page.get_by_label("Name", exact=True).fill("ada")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button", name="Sign up").click()
+        expect(page.get_by_role("heading", name="ada")).to_be_visible()
         for view in VIEWS:
             open_view(page, server, view)
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
+            for element in (f"#{view}", "html"):
+                assert page.locator(element).evaluate("each => each.scrollWidth") <= PHONE["width"], view
         open_view(page, server, "live")
         sheet = page.locator(".panel")
         expect(sheet).to_be_hidden()

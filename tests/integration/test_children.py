@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,14 @@ from receiver.publish.session_records import SessionState
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.clips import ChildClips
 from receiver.web.children.own_program import own_environment, own_program
-from receiver.web.children.pictures import ACCOUNT, ChildPictures
+from receiver.web.children.pictures import ACCOUNT, ChildPictures, _unsure
 from receiver.web.children.sender_child import ChildEnded, SenderChild
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.places import Visitor
 from receiver.web.refused import Refused
 from tests.support.fake_link import until
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
-from tests.support.published_session import FRAMES, write_clip
+from tests.support.published_session import FRAMES, person_record, write_clip
 from tests.support.running_receiver import RunningReceiver, own_link
 
 SENDER = own_program("tests.support.picture_sender")
@@ -107,6 +108,7 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     second = await pictures.reconstruct(picture(3))
     assert stages == list(PICTURE_STAGES[:1]) + [stage for stage in PICTURE_STAGES if stage != "queue"]
     assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
+    assert first.unsure == {key: list(kinds) for key, kinds in first.kinds.items()}, "nobody says what they wear"
     assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
     one, other = bench.engine.requests
     assert one.account == other.account == f"token:{ACCOUNT}" and one.still and other.still
@@ -116,6 +118,12 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert red is not None
     np.testing.assert_allclose(red.texture().colours[0, 0], [4, 0, 0], atol=4)
     assert bench.recorded() == [] and bench.sessions.began == [] and not any((bench.receiver.out / "meshes").iterdir())
+
+
+def test_kinds_that_are_not_likely_or_not_the_likeliest_are_unsure() -> None:
+    wears = {"headwear": ("none", 0.6), "shoes": ("boots", 0.95), "layer": ("coat", 0.95)}
+    person = replace(person_record(), wears=wears)
+    assert _unsure(person, {"headwear": "none", "shoes": "boots", "layer": "top"}) == ["headwear", "layer"]
 
 
 async def test_pictures_at_once_do_not_mix(bench: Bench) -> None:

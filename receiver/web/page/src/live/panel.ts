@@ -104,7 +104,7 @@ export class Panel {
     this.#chart.draw(this.#history.means());
     this.#showRate(record, fps, traffic);
     const atLeast = link.capacity_at_least ? "≥ " : "";
-    const camera = link.camera_fps ? ` of the camera’s ${digits(link.camera_fps)}` : "";
+    const camera = link.camera_fps ? ` of the camera’s ${Math.round(link.camera_fps)}` : "";
     this.#set("fps", fps === null ? null : digits(fps) + camera);
     this.#set("age", record && age(record));
     this.#set("people", record && people(record, link));
