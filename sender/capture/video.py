@@ -23,6 +23,8 @@ _DEFAULT_FPS = 25.0  # of a file without a frame rate
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
 # Times that step back by so many frames begin again; by fewer, they are out of order.
 _BEGIN_AGAIN_FRAMES = 3
+# What is farther ahead is no time of this clip.
+_LONGEST_PAUSE_S = 3600.0
 # A file is cut if so many of its longest steps are missing at its end.
 _MISSING_STEPS = 1.5
 # Formats whose duration includes what is before the first frame.
@@ -231,7 +233,7 @@ class _Times:
             self._offset_s = -time_s if time_s is not None else 0.0
             return 0.0
         step_s = self._interval_s if time_s is None else time_s + self._offset_s - self.last_s
-        if step_s < -_BEGIN_AGAIN_FRAMES * self._interval_s and time_s is not None:
+        if time_s is not None and not -_BEGIN_AGAIN_FRAMES * self._interval_s <= step_s <= _LONGEST_PAUSE_S:
             step_s = self._interval_s
             self._offset_s = self.last_s + step_s - time_s
         self.longest_step_s = max(self.longest_step_s, step_s)
