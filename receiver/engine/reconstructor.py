@@ -228,7 +228,12 @@ class _Batch:
 
 
 def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
-    """(17, 3) pixels and confidence of keypoints (17, 3) in camera space; 0 for those behind the camera."""
+    """(17, 3) pixels and confidence of keypoints (17, 3) in camera space.
+
+    The confidence is 0 of those that the camera cannot see: behind it, or outside of its picture.
+    """
     confidence = np.array([person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS])
-    scores = np.where(joints_3d[:, 2] > NEAR_M, confidence, 0.0)
-    return np.concatenate([camera.project(joints_3d), scores[:, None]], axis=1).astype(np.float32)
+    pixels = camera.project(joints_3d)
+    inside = ((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(axis=1)
+    scores = np.where((joints_3d[:, 2] > NEAR_M) & inside, confidence, 0.0)
+    return np.concatenate([pixels, scores[:, None]], axis=1).astype(np.float32)

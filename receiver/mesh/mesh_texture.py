@@ -58,11 +58,13 @@ class MeshTexture:
         jpeg: the picture, sRGB.
         unseen_share: share of the skin's texels whose colours are estimated, because no camera has seen them, 0…1; None
             if that is not known.
+        unseen: attributes of `wears` of whose garments no camera has seen more than a fiftieth: `bottom`, `shoes`.
     """
 
     corners: TextureCorners
     jpeg: bytes
     unseen_share: float | None = None
+    unseen: tuple[str, ...] = ()
 
 
 def encode_jpeg(image: ByteArray) -> bytes:

@@ -49,6 +49,8 @@ class PersonRecord:
         body: path of the body mesh relative to the output directory, or None.
         wears: attribute → likeliest value and its probability (`common.wears`); empty while nothing is known.
         scale: how tall the person is, and how sure height and distance are; None if that is not known.
+        unseen: attributes of `wears` of whose garments no camera has seen anything, so that shape and colour are what
+            is usual: `bottom`, `shoes`.  What shows a person should say so.
     """
 
     identity: int
@@ -59,6 +61,7 @@ class PersonRecord:
     body: str | None = None
     wears: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     scale: PersonScale | None = None
+    unseen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -165,6 +168,7 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         "surface": person.surface,
         "body": person.body,
         **({"wears": known} if known else {}),
+        **({"unseen": list(person.unseen)} if person.unseen else {}),
     }
 
 

@@ -129,4 +129,5 @@ class FramePublisher:
             body,
             wears.likeliest() if wears else {},
             person.scale,
+            person.body.texture.unseen if person.body.texture else (),
         )

@@ -108,7 +108,7 @@ class Painter:
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
-        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share), vertices)
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, tuple(unseen)), vertices)
 
     def _unseen_clothes(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
         """Clothes of which next to nothing is known (S, S), and those of their texels that are not."""

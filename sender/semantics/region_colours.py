@@ -2,7 +2,7 @@
 
 A frame shows one side of a person.  Each region keeps a running mean weighted by its visible area, which gets more
 accurate the longer the person is seen.  A region that was never visible takes the colour of its mirror image, or of a
-neighbour that usually has the same colour.
+neighbour that usually has the same colour; legs of which nothing is seen, and feet, have what is worn with the top.
 """
 
 from dataclasses import dataclass, field
@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from common.body.anatomy import REGION_INDEX, REGIONS, mirror_name
+from common.wear_colours import usual_colour
 
 # Regions whose colour an unseen region takes after its mirror image, most likely first.
 _SUBSTITUTES: dict[str, tuple[str, ...]] = {
     "scalp": ("face",),
     "face": ("hand.L", "hand.R"),
     "chest": ("upper_arm.L", "upper_arm.R", "hips"),
-    "hips": ("thigh.L", "thigh.R", "chest"),
+    "hips": ("thigh.L", "thigh.R"),
     "upper_arm": ("chest",),
     "forearm": ("upper_arm.L", "upper_arm.R", "chest"),
     "hand": ("face",),
-    "thigh": ("hips",),
-    "shin": ("thigh.L", "thigh.R", "hips"),
-    "foot": ("shin.L", "shin.R"),
+    "thigh": ("shin.L", "shin.R"),
+    "shin": ("thigh.L", "thigh.R"),
+    "foot": (),
 }
+_LOWER = ("hips", "thigh", "shin", "foot")
 # Square root of the share of the crop from which a region is visible.
 _MIN_AREA = 0.02
 # Earlier frames weigh at most as much as this many of the present one, because light and clothing change.
@@ -65,6 +67,9 @@ class RegionColours:
                 substitute = self._substitute(name)
                 if substitute is not None:
                     completed[index] = self.colours[substitute]
+                elif name.startswith(_LOWER):
+                    garment = "shoes" if name.startswith("foot") else "bottom"
+                    completed[index] = torch.from_numpy(usual_colour(garment, completed[REGION_INDEX["chest"]].numpy()))
         return completed
 
     def _substitute(self, name: str) -> int | None:

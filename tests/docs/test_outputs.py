@@ -74,7 +74,7 @@ def test_written_record_is_valid(
     persons = [
         PersonRecord(
             *(number, 0.9, points, -points, f"meshes/000005-p{number}.glb", None),
-            *((worn, PersonScale(1.7, 0.15, 1.2)) if number else ({}, None)),
+            *((worn, PersonScale(1.7, 0.15, 1.2), ("bottom", "shoes")) if number else ({}, None)),
         )
         for number in range(people)
     ]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, REGIONS
+from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, KEYPOINT_GROUPS, REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, LabelFrame, PersonLabels
@@ -88,6 +88,21 @@ def test_textures_belong_to_one_identity_and_leave_the_geometry_unchanged(recons
     for one, other in zip(coloured, plain, strict=True):
         np.testing.assert_array_equal(one.surface.vertices, other.surface.vertices)
         np.testing.assert_array_equal(one.body.mesh.vertices, other.body.mesh.vertices)
+
+
+def test_keypoints_outside_of_the_picture_or_behind_the_camera_are_not_seen(reconstructor: Reconstructor) -> None:
+    """The picture is cut off at the hips: legs whose confidence is 0.6 have places, but nobody has seen them."""
+    whole = frame(0)
+    sure = replace(whole.people[0], confidence=dict.fromkeys(set(KEYPOINT_GROUPS), 0.6))
+    (person,) = people(reconstructor, replace(whole, people=(sure,)))
+    assert (person.keypoints_2d[:, 2] == np.float32(0.6)).all()
+    hips = float(person.keypoints_2d[COCO_KEYPOINTS.index("left_hip"), 1])
+    # The picture's centre stays where it is: a lower picture is cut off above and below.
+    low = int(2 * (hips - 240)) + 8
+    (cut,) = people(reconstructor, replace(whole, people=(sure,), camera=Camera(640, low, 600.0)))
+    seen = {name for name, (_, y, score) in zip(COCO_KEYPOINTS, cut.keypoints_2d, strict=True) if score > 0}
+    assert "left_hip" in seen and not seen & {"left_knee", "right_knee", "left_ankle", "right_ankle"}
+    np.testing.assert_allclose(cut.keypoints_2d[:, 1] - low / 2, person.keypoints_2d[:, 1] - 240, atol=1e-3)
 
 
 def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor) -> None:

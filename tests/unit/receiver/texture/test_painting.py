@@ -166,7 +166,9 @@ def test_clothes_that_nobody_saw_are_no_overall(layout: AtlasLayout, body: BodyM
     parts = {"hips": "bottom", "thigh": "bottom", "shin": "bottom", "foot": "shoes", "chest": "top", "upper_arm": "top"}
     part = np.array([PARTS.index(parts.get(name, "skin")) for name in region])
     for worn, red in ((None, True), (part, False)):
-        colours = painter.paint(received, GREY, worn).vertices.astype(int)
+        paint = painter.paint(received, GREY, worn)
+        assert paint.texture.unseen == (() if red else ("bottom", "shoes"))
+        colours = paint.vertices.astype(int)
         assert (colours[region == "chest"][:, 0] - colours[region == "chest"][:, 2] > 100).mean() > 0.9
         for name in ("thigh", "shin", "foot"):
             assert ((colours[region == name][:, 0] - colours[region == name][:, 2] > 100).mean() > 0.9) == red

@@ -31,7 +31,21 @@ def test_unseen_region_takes_colour_of_mirror_image_or_neighbour() -> None:
 def test_tiny_regions_are_ignored() -> None:
     colours, areas = frame(chest=RED)
     known = RegionColours().update(colours, areas * 0.01)
-    torch.testing.assert_close(known, torch.full((len(REGIONS), 3), 0.5))
+    above = [index for index, name in enumerate(REGIONS) if not name.startswith(("hips", "thigh", "shin", "foot"))]
+    torch.testing.assert_close(known[above], torch.full((len(above), 3), 0.5))
+
+
+def test_unseen_trousers_and_shoes_have_not_the_colour_of_the_top() -> None:
+    """A person at a desk, whose shirt reaches over the hips."""
+    known = RegionColours().update(*frame(chest=RED, hips=RED, upper_arm_L=RED))
+    trousers, shoes = known[REGION_INDEX["thigh.L"]], known[REGION_INDEX["foot.L"]]
+    assert (trousers - RED).abs().max() > 0.4 and (shoes - RED).abs().max() > 0.4
+    torch.testing.assert_close(known[REGION_INDEX["shin.R"]], trousers)
+    white = RegionColours().update(*frame(chest=torch.ones(3)))
+    assert (white[REGION_INDEX["thigh.L"]] > trousers + 0.1).all(), "with a white top people wear lighter ones"
+    torch.testing.assert_close(white[REGION_INDEX["hips"]], white[REGION_INDEX["thigh.L"]])
+    seen = RegionColours().update(*frame(chest=RED, thigh_L=BLUE))
+    torch.testing.assert_close(seen[REGION_INDEX["shin.R"]], BLUE)
 
 
 def test_changed_clothing_replaces_colour() -> None:
