@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 import trimesh
 from PIL import Image
@@ -71,17 +70,6 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert listed == [{**{key: model[key] for key in ("id", "name", "created_at", "bytes")}, "people": 2}]
     assert not Image.open(io.BytesIO(pictures.received[0])).getexif()
     assert site.outcomes == ["stored"]
-
-
-async def test_surface_of_a_heic_has_colours_in_trimesh(site: Site, pictures: FakePictures) -> None:
-    anna = await site.visitor("Anna")
-    answer = await upload(anna, HEIC.read_bytes())
-    assert answer.status_code == 201 and (answer.json()["width"], answer.json()["height"]) == (64, 48), answer.text
-    assert pictures.received[0][:2] == b"\xff\xd8", "the sender gets a JPEG"
-    surface = await anna.get(answer.json()["people"][0]["glb"])
-    visual = trimesh.load_mesh(io.BytesIO(surface.content), file_type="glb").visual
-    assert isinstance(visual, trimesh.visual.ColorVisuals) and visual.kind == "vertex"
-    assert len(np.unique(visual.vertex_colors, axis=0)) > 1
 
 
 async def test_sender_starts_when_somebody_opens_their_models(site: Site, pictures: FakePictures) -> None:
