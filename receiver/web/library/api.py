@@ -154,13 +154,9 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
     site, ending = site_of(request), kind
     library = site.library
-
-    def exists() -> bool:
-        return library.session(state.number) is not None
-
     stem = file_stem(state.number, state.name, state.statistics.source)
     if kind == "zip":
-        content = zipped(library.out, state.number, stem, exists)
+        content = zipped(library.out, state.number, stem)
     else:
         file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
         content, ending = chunks(file), "zip" if made == "zip" else kind

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -110,20 +110,16 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def zipped(out: Path, number: int, folder: str, exists: Callable[[], bool]) -> Iterator[bytes]:
+def zipped(out: Path, number: int, folder: str) -> Iterator[bytes]:
     """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`.
 
-    Args:
-        exists: whether the session was not deleted meanwhile; then the ZIP ends, and says why.
+    It lacks what is deleted meanwhile.
     """
     # What is there is packed already.
     archive, paths = ZipStream(), list(session_files(out, number))
     archive.add(_lines(out, number), f"{folder}/frames.jsonl")
     yield from archive.all_files()
     for path in paths:
-        if not exists():
-            archive.add("The session was deleted while it was downloaded.\n", f"{folder}/DELETED.txt")
-            break
         with suppress(OSError), open_regular(out / path) as file:
             archive.add(file.read(), f"{folder}/{path}")
         yield from archive.all_files()
