@@ -34,6 +34,7 @@ from common.codec.frame_state import (
     with_newer,
 )
 from common.codec.packet import (
+    CHECK_SIZE,
     CODEC_VERSION,
     KEY,
     MAX_TIME_RESIDUAL_MS,
@@ -388,5 +389,8 @@ def _rho(plan: PersonPlan) -> dict[str, float]:
 
 
 def _bytes_by_group(bits: Mapping[str, float], total: int) -> dict[str, float]:
-    shares = {name: round(value / 8, 2) for name, value in bits.items() if value > 0}
+    """Shares in a packet of `total` bytes, which may be fewer than the information of its groups and the check."""
+    information_bytes = max(sum(bits.values()) / 8, 1e-9)
+    scale = min(1.0, (total - CHECK_SIZE) / information_bytes) / 8
+    shares = {name: round(scale * value, 2) for name, value in bits.items() if value > 0}
     return {**shares, "header": round(total - sum(shares.values()), 2)}

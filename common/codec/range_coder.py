@@ -8,6 +8,7 @@ constriction pads a stream to whole 32-bit words; `SymbolWriter.finish` instead 
 the coder's final interval, which costs about half a byte per stream.
 """
 
+import math
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -35,8 +36,7 @@ def _choice_model(weights: tuple[int, ...]) -> tuple[object, tuple[float, ...]]:
 _GOLOMB_ORDER: Final = 2
 _GOLOMB_MAX_PREFIX: Final = 24
 
-# An honest stream is up to 16 bits longer than its symbols' information, and shorter by chance: by 64 bits in one of
-# 2⁶⁴ streams.
+# An honest stream is up to 16 bits longer than its symbols' information, and hardly shorter (`SymbolWriter.finish`).
 _LENGTH_TOLERANCE_BITS: Final = 64
 
 
@@ -136,8 +136,13 @@ class SymbolWriter:
         return value
 
     def finish(self) -> bytes:
-        """The shortest byte string that decodes to the symbols written; the reader pads it with zeros."""
-        return shortest_stream(self._coder)
+        """The shortest byte string that decodes to the symbols written; the reader pads it with zeros.
+
+        Symbols whose code ends in many zeros, such as those of equal entries far from their prediction, would need
+        none of them: as many are written as keep the reader from taking the stream for cut off.
+        """
+        least_bytes = math.ceil((self.bits - _LENGTH_TOLERANCE_BITS) / 8)
+        return shortest_stream(self._coder).ljust(least_bytes, b"\0")
 
 
 def shortest_stream(coder: constriction.stream.queue.RangeEncoder) -> bytes:

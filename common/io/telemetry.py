@@ -52,6 +52,13 @@ def timed() -> Iterator[StageSpan]:
         span.seconds = time.perf_counter() - started_s
 
 
+class _Total(Counter):
+    """A counter that ends no daemon: prometheus_client raises ValueError for amounts below 0, which are left out."""
+
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        super().inc(max(amount, 0), exemplar)
+
+
 class DaemonMetrics:
     """What the metrics of both daemons have in common: stages, frames, bytes and the simulated channel.
 
@@ -129,7 +136,7 @@ class DaemonMetrics:
 
     def _counter(self, name: str, description: str, label: str | None = None, values: Iterable[str] = ()) -> Counter:
         labels = () if label is None else (label,)
-        return _exported(Counter(self._prefix + name, description, labels, registry=self.registry), values)
+        return _exported(_Total(self._prefix + name, description, labels, registry=self.registry), values)
 
     def _gauge(self, name: str, description: str, label: str | None = None, values: Iterable[str] = ()) -> Gauge:
         labels = () if label is None else (label,)

@@ -50,3 +50,9 @@ def test_offered_frame_counts_people_and_confidence(metrics: SenderMetrics, regi
     metrics.frame_offered([])
     assert registry.get_sample_value("bodywire_sender_people") == 0
     assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 2
+
+
+def test_an_account_below_zero_ends_no_sender() -> None:
+    metrics = SenderMetrics()
+    metrics.frame_sent({"root": 12, "header": -1})
+    assert metrics.registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "root"}) == 12

@@ -9,7 +9,7 @@ from common.codec.quantiser import UNIT
 from common.codec.tables import load
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import FAST_GROUPS, GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices
+from common.labels import FAST_GROUPS, GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.training.fit_codec import default_tables
 from tests.support.label_motion import (
     FINE_RHO,
@@ -42,6 +42,21 @@ def test_decoded_frame_has_the_metadata_of_the_captured_one() -> None:
         assert encoded.key == (frame.sequence < 2)
         assert sum(encoded.bytes_by_group.values()) == pytest.approx(len(encoded.payload), abs=0.02)
         assert decoded.bytes_by_group == encoded.bytes_by_group
+
+
+def test_labels_whose_code_ends_in_zeros_are_decoded_and_share_the_packet() -> None:
+    """Equal labels far from their prediction took 162 bits less than their information: the packet was refused."""
+    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    rest = ("left_leg", "right_leg", "appearance")
+    for sequence, value, absent in ((0, -32.0, ("shape", "torso", "surface")), (2000, 32.0, rest)):
+        labels = split(np.full(LABEL_SIZE, value, np.float32))
+        present = {name: entries for name, entries in labels.items() if name not in absent}
+        frame = frame_of(sequence, PersonLabels(0, 0.9, present))
+        encoded = encoder.encode(frame, dict.fromkeys(GROUP_NAMES, 0.2 if sequence == 0 else 0.6))
+        encoder.acknowledge(sequence)
+        decoded = decoder.decode(encoded.payload, sequence)
+        assert min(encoded.bytes_by_group.values()) >= 0 and decoded.bytes_by_group == encoded.bytes_by_group
+        assert sum(encoded.bytes_by_group.values()) == pytest.approx(len(encoded.payload), abs=0.02)
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
