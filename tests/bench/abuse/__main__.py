@@ -1,7 +1,7 @@
 """Attacks, faults and kills beside honest senders: `python -m tests.bench.abuse`.
 
     siege     a receiver with TLS and accounts serves a live sender and one with complete delivery; attackers with a
-              token of their own attack it in turn, one family a round; then processes, files, disk and network fail
+              token of their own attack it in turn, one family a round; then processes, files and disk fail
     packets   mutated packets, files and messages, through the decoders
     kills     SIGKILL of senders and receivers with complete delivery: one of each, then three that share sessions
 

@@ -57,30 +57,6 @@ def terminate_receiver(bed: Testbed, rng: random.Random) -> Result:
     return Result(Outcome.HANG, problem) if problem else recover(bed, "terminated")
 
 
-def stop_receiver(bed: Testbed, rng: random.Random) -> Result:
-    """SIGSTOP, SIGCONT."""
-    bed.receiver.signal(signal.SIGSTOP)
-    time.sleep(rng.uniform(0.5, _HOLD_S))
-    bed.receiver.signal(signal.SIGCONT)
-    return recover(bed, "stopped and continued")
-
-
-def network_cut(bed: Testbed, rng: random.Random) -> Result:
-    """The honest senders' connections are reset, several times in a row."""
-    for _ in range(rng.randint(1, 5)):
-        bed.network.cut()
-        time.sleep(rng.uniform(0.0, 1.5))
-    return recover(bed, "connections reset")
-
-
-def network_silent(bed: Testbed, rng: random.Random) -> Result:
-    """The network delivers nothing for a while; connections stay half open."""
-    bed.network.silence()
-    time.sleep(rng.uniform(0.5, 2 * _HOLD_S))
-    bed.network.restore()
-    return recover(bed, "the network delivers again")
-
-
 def _quietly(bed: Testbed, what: str, mend: Callable[[], object]) -> Result:
     """Lets a fault of the files last and mends it; counts the lines that are logged meanwhile."""
     before = _log_lines(bed)
@@ -124,8 +100,7 @@ def certificate_damaged(bed: Testbed, rng: random.Random) -> Result:
 
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
-    "faults": by_name(kill_receiver, terminate_receiver, stop_receiver),
-    "network": by_name(network_cut, network_silent),
+    "faults": by_name(kill_receiver, terminate_receiver),
     "files": by_name(disk_full, index_damaged, certificate_damaged),
 }
 QUIET_FAMILIES = ("files",)

@@ -1,11 +1,9 @@
 """The receiver under attack, and the honest senders beside it."""
 
-import asyncio
 import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +21,6 @@ from tests.bench.abuse.supervision import Watched
 from tests.netlab.hostile_client import Target
 from tests.support.certificate_authority import Authority
 from tests.support.free_port import free_port
-from tests.support.tcp_relay import TcpRelay
 
 FAMILIES = ("protocol", "theft", "packets", "connections", "load", "doors")
 ACCOUNTS = ("studio", "victim", *FAMILIES)
@@ -35,28 +32,6 @@ START_TIMEOUT_S = 90.0
 _ANSWER_TIMEOUT_S = 15.0
 # Meshes are not what is attacked.
 _MESH_EVERY = 1000
-
-
-class Network:
-    """What the honest senders reach the receiver through, on a thread of its own."""
-
-    def __init__(self, target: Address) -> None:
-        self._relay, self._loop = TcpRelay(target), asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="network", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self._relay.start(), self._loop).result()
-        self.address = self._relay.address
-
-    def cut(self) -> None:
-        """Resets all connections."""
-        self._loop.call_soon_threadsafe(self._relay.cut)
-
-    def silence(self) -> None:
-        """Delivers nothing from now on."""
-        self._loop.call_soon_threadsafe(self._relay.black_hole)
-
-    def restore(self) -> None:
-        """Relays new connections again."""
-        self._loop.call_soon_threadsafe(self._relay.restore)
 
 
 class Testbed:
@@ -78,7 +53,6 @@ class Testbed:
         self.processes: list[Watched] = []
         self.gave_up: list[str] = []
         address = Address("127.0.0.1", free_port())
-        self.network = Network(address)
         self.authority = Authority.make(folder / "certs")
         self.certificate, self.key = self.authority.issue("receiver", "127.0.0.1")
         self.token_table = folder / "tokens.toml"
@@ -144,7 +118,7 @@ class Testbed:
     def _link_flags(self) -> list[str]:
         """How a sender of the honest account reaches the receiver."""
         access = ["--tls-ca", str(self.authority.certificate), "--token-file", str(self.folder / "studio.token")]
-        return ["--peer", str(self.network.address), *access, "--model", self.target.model.hex()]
+        return ["--peer", str(self.target.address), *access, "--model", self.target.model.hex()]
 
     def fill_disk(self) -> None:
         """The receiver's files cannot grow any more."""
