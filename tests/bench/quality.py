@@ -35,19 +35,22 @@ import torch
 from common.arrays import ByteArray, Image
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.frames import PersonLabels
+from common.frames import Camera, PersonLabels
 from common.labels import concatenate
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.manifest import model_hash
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson
+from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
+from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
+from sender.perception.stage import ObservedPerson
+from sender.texture.stage import TextureStage
 from tests.bench import crops, report
 from tests.bench.crops import TruePerson, Truth
 from tests.bench.measures import mean_by_key, percentile
 from tests.bench.perceived import CropSender, PerceivedCrop
-from tests.bench.published_colours import PublishedColours
 from tests.bench.rates import through_key_frame, unconstrained_rho
 from tests.bench.reconstruction_scores import VIEW, Receiver, TrueViews, figures
 
@@ -80,6 +83,23 @@ Figures = dict[str, float]
 
 Row = dict[str, Figures]
 """One image: system → figures."""
+
+
+class PublishedColours:
+    """What sender and receiver make of the colours in single pictures: tiles there, textures here."""
+
+    def __init__(self) -> None:
+        self._stage = TextureStage(LabelSpace.load(), BodyModel.load(), stills=True)
+
+    def textures(
+        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> dict[int, ReceivedTexture]:
+        """The atlases that arrive of a picture, by identity."""
+        self._stage.reset()
+        arrived = ReceivedTextures()
+        for blob in self._stage.update(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, people):
+            arrived.take(blob)
+        return dict(arrived.of_next_frame(wait=False))
 
 
 class Evaluation:

@@ -27,13 +27,15 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.labels import concatenate, group_slices
+from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
-from common.synthetic.dataset.split import SEED_RANGES
+from common.synthetic.dataset.split import SEED_RANGES, check_seed
 from common.synthetic.scene.scene import scene_maker
 from common.wear_kinds import VALUES
-from receiver.outfits.guidance import Guidance
-from receiver.outfits.mixture import decode_outfit, draw
+from common.wears import Wears
+from receiver.outfits.guidance import Guidance, explained
+from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
@@ -42,7 +44,6 @@ from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader
 from tests.bench import crops, measures, report
 from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
-from tests.bench.known_outfits import known_outfits, read_entries
 from tests.bench.moving import MovingSender
 from tests.bench.moving_clips import MovingClipRenderer
 from tests.bench.perceived import CropSender
@@ -174,6 +175,33 @@ def clothes_errors(batch: Batch) -> tuple[list[float], list[float]]:
         return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
 
     return errors(read), errors(np.zeros_like(read))
+
+
+def known_outfits(seed: int, count: int) -> Iterator[tuple[Wears, FloatArray]]:
+    """The kinds that `count` people wear, and their displacement (V', 3); without headwear, which is not bound to it.
+
+    Raises:
+        RendererUnavailable: OpenGL is missing.
+        ValueError: the seed is outside the split's range.
+    """
+    sampler, rng = OutfitSampler("test"), np.random.default_rng([check_seed("test", seed), 4])
+    for shape in sampler.shapes(rng, count):
+        outfit = sampler.outfit(rng)
+        while outfit.kinds["headwear"] != {"none"}:
+            outfit = sampler.outfit(rng)
+        # Of those that are compatible, the first; a fit that cannot be told counts as regular.
+        preferred = {name: ("regular", *VALUES[name]) if name.endswith("_fit") else VALUES[name] for name in VALUES}
+        kinds = {name: next(value for value in preferred[name] if value in outfit.kinds[name]) for name in VALUES}
+        yield PLAIN.as_known(kinds), sampler.displacer.displace(outfit, shape).displacement
+
+
+def read_entries(
+    displacement: FloatArray, space: SurfaceSpace, confidence: float, noise: FloatArray | Float64Array
+) -> FloatArray:
+    """(E,) entries of the label group as a reader of some confidence sends them; `noise` (E,) is of N(0, 1)."""
+    entries = space.encode(torch.from_numpy(displacement)[None])[0].numpy()
+    share = explained(SURFACE_SIZE, confidence)
+    return np.asarray(share * entries + np.sqrt(share * (1 - share)) * noise, np.float32)
 
 
 @torch.inference_mode()
