@@ -90,7 +90,7 @@ def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:
             entry = known.get((component, name))
             if entry is None:
                 raise UsageError(f"{path}: unknown option [{component}] {name}")
-            values[entry] = _checked(f"{path}: [{component}] {name}", entry.accept, value)
+            values[entry] = _checked(f"{path}: [{component}] {name}", entry.parse, str(value))
     return values
 
 

@@ -59,7 +59,7 @@ class Option:
         return "{" + ",".join(self.choices) + "}" if self.choices else _PLACEHOLDERS[self.kind]
 
     def parse(self, text: str) -> Any:
-        """Text from a flag or the environment as a value of `kind`; raises ValueError."""
+        """Text from a flag, the environment or a file as a value of `kind`; raises ValueError."""
         if "\0" in text:
             raise ValueError(f"{text!r} has a NUL character")
         if self.choices:
@@ -76,19 +76,8 @@ class Option:
             return self.kind.parse(text, self.default)
         return self.kind(text)
 
-    def accept(self, value: Any) -> Any:
-        """A value from a TOML file, of the type that TOML gives it; raises ValueError."""
-        if self.kind in (bool, int, float):
-            fits = isinstance(value, (int, float) if self.kind is float else self.kind)
-            if not fits or (isinstance(value, bool) and self.kind is not bool):
-                raise ValueError(f"{value!r} is not {_KIND_NAMES[self.kind]}")
-            return _number(str(value), self.kind) if self.kind is float else value
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not text in quotes")
-        return self.parse(value)
 
-
-_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
+_KIND_NAMES = {int: "a whole number", float: "a number"}
 _PLACEHOLDERS = {
     **{int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH"},
     **{Address: "HOST:PORT", Addresses: "HOST:PORT,…"},
