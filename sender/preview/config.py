@@ -13,7 +13,7 @@ VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
 class PreviewConfig:
     """Where perception's output is shown, and what the receiver may show."""
 
-    preview: Path | None = option(None, help="write mask, keypoints and depth to a video (.mp4, .avi, .mkv)")
+    preview: Path | None = option(None, help="write masks, keypoints and scores to a video (.mp4, .avi, .mkv)")
     share_preview: bool = option(False, help="send small pictures of what the camera sees, up to 4 kB/s")
 
     def __post_init__(self) -> None:

@@ -1,15 +1,13 @@
-"""Draws perception's output over the frame: masks, keypoints, boxes and depth.
+"""Draws perception's output over the frame: masks, keypoints and boxes.
 
 Positions are in pixels of the drawn image, from its upper left corner; the first pixel is from 0 to 1.
 """
 
 import colorsys
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
@@ -21,16 +19,11 @@ Colour = tuple[int, int, int]
 LONGEST_SIDE_PX = 1280
 
 LEFT, RIGHT, MIDDLE = (92, 190, 255), (255, 158, 74), (236, 236, 236)
-# The depth colours cover this distance in front of the pelvis and behind it.
-_DEPTH_RANGE_M = 0.4
-
 TINT_OPACITY = 0.45
 # Logit from which on nothing is tinted.
 _NOBODY = -2.0
 
 _DARK = (26, 27, 31)
-# Side of a depth tile over the image's height.
-_TILE_HEIGHT_SHARE = 0.2
 # Smaller people are drawn with thin lines.
 _SMALL_PERSON_PX = 180
 _SUBPIXEL_BITS = 4
@@ -40,7 +33,7 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
     """The frame (H, W, 3) RGB with perception's output, its longer side scaled down to `LONGEST_SIDE_PX` at most.
 
     Args:
-        people: most prominent first; depth is shown of as many as fit, from the lower right corner.
+        people: most prominent first, who are drawn over the others.
     """
     scale = min(LONGEST_SIDE_PX / max(image.shape), 1.0)
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -56,10 +49,6 @@ def draw_preview(image: Image, people: Sequence[ObservedPerson]) -> Image:
         keypoints = person.crop.to_pixels(person.output.keypoints_2d[0].numpy())
         draw_skeleton(canvas, keypoints * scales, person.output.visible_logit[0].numpy() > 0)
         _draw_box(canvas, person, scales)
-    side = max(1, round(_TILE_HEIGHT_SHARE * canvas.shape[0]))
-    for number, person in enumerate(people[: canvas.shape[1] // (2 * side)], 1):
-        right = canvas.shape[1] - (number - 1) * side
-        canvas[-side:, right - side : right] = depth_tile(person, side)
     return canvas
 
 
@@ -95,7 +84,8 @@ def tint_mask(canvas: Image, logits_HW: FloatArray, corners: FloatArray, colour:
     logits = cv2.warpAffine(
         logits_HW, to_canvas, canvas.shape[1::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=_NOBODY
     )
-    opacity = TINT_OPACITY * _soft_mask(logits)
+    # A ramp from logit −2 to 2.
+    opacity = TINT_OPACITY * np.clip(0.25 * logits + 0.5, 0, 1).astype(np.float32)
     canvas[:] = cv2.blendLinear(canvas, np.full_like(canvas, colour), 1 - opacity, opacity)
 
 
@@ -127,22 +117,6 @@ def _side_colour(a: int, b: int) -> Colour:
     if a % 2 == 1 and b % 2 == 1:
         return LEFT
     return RIGHT if a % 2 == 0 < a and b % 2 == 0 < b else MIDDLE
-
-
-def depth_tile(person: ObservedPerson, side: int) -> Image:
-    """(side, side, 3): a person's depth over the crop, brighter where nearer; the background is black."""
-    depth_m, logits = (
-        cv2.resize(values[0].numpy(), (side, side), interpolation=cv2.INTER_LINEAR)
-        for values in (person.output.depth, person.output.mask_logits)
-    )
-    nearness = np.clip(127.5 - 127.5 / _DEPTH_RANGE_M * depth_m, 0, 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(nearness, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return np.asarray(colours * _soft_mask(logits)[..., None], np.uint8)
-
-
-def _soft_mask(logits: npt.NDArray[Any]) -> FloatArray:
-    """Opacity of the person at each pixel, 0…1: a ramp from logit −2 to 2."""
-    return np.asarray(np.clip(0.25 * logits + 0.5, 0, 1), np.float32)
 
 
 def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:

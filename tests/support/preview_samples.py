@@ -20,7 +20,6 @@ def observed(
     *,
     keypoints_2d: FloatArray | None = None,
     visible: BoolArray | None = None,
-    depth_m: float = 0.0,
     identity: int = 0,
     score: float = 0.87,
 ) -> ObservedPerson:
@@ -30,14 +29,13 @@ def observed(
         mask: (MASK, MASK).
         keypoints_2d: (17, 2) in crop units; all at the centre by default.
         visible: (17,); none by default.
-        depth_m: of the whole crop, from the pelvis.
     """
     unused: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
     keypoints_2d = np.full((17, 2), 0.5, np.float32) if keypoints_2d is None else keypoints_2d
     visible = np.zeros(17, np.bool_) if visible is None else visible
     used = {
         "mask_logits": torch.from_numpy(np.where(mask, 8.0, -8.0).astype(np.float32))[None],
-        "depth": torch.full((1, MASK, MASK), depth_m),
+        "depth": torch.zeros(1, MASK, MASK),
         "keypoints_2d": torch.from_numpy(keypoints_2d)[None],
         "keypoints_sigma": torch.full((1, 17), 0.02),
         "visible_logit": torch.from_numpy(np.where(visible, 4.0, -4.0).astype(np.float32))[None],

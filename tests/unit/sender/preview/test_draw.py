@@ -7,7 +7,6 @@ from sender.preview.draw import (
     LEFT,
     RIGHT,
     TINT_OPACITY,
-    depth_tile,
     draw_preview,
     draw_skeleton,
     identity_colour,
@@ -79,14 +78,13 @@ def test_frame_without_people_has_only_a_note() -> None:
     assert not touched[:, 150:].any()
 
 
-def test_person_gets_mask_box_label_and_depth() -> None:
+def test_person_gets_mask_box_and_label() -> None:
     person = observed(CropBox(20, 60, 128), block(0.25, 0.25, 0.75, 0.75))
     canvas = draw_preview(grey(), (person,))
     colour = identity_colour(0)
     assert canvas[110, 60] == pytest.approx(120 + TINT_OPACITY * (np.array(colour) - 120), abs=1)
     assert canvas[96:155, 52] == pytest.approx(np.tile(colour, (59, 1)), abs=90), "left side of the box"
     assert changed(grey(), canvas)[75:88, 52:110].any(), "the label above the box"
-    assert changed(grey(), canvas)[-48:, -48:].mean() > 0.8, "depth in the corner"
     assert not changed(grey(), canvas)[:60].any()
 
 
@@ -97,13 +95,3 @@ def test_image_of_any_size_can_be_drawn_and_is_not_changed() -> None:
         for shown in (people, []):
             assert draw_preview(image, shown).shape == (height, width, 3)
             assert (image == grey(height, width)).all()
-
-
-def test_depth_is_brighter_where_nearer_and_dark_on_background() -> None:
-    near, middle, far = (
-        int(depth_tile(observed(CropBox(0, 0, 64), block(0, 0, 1, 0.5), depth_m=depth), 64)[10, 32].sum())
-        for depth in (-0.3, 0.0, 0.3)
-    )
-    assert near > middle > far
-    tile = depth_tile(observed(CropBox(0, 0, 64), block(0, 0, 1, 0.5), depth_m=-0.3), 64)
-    assert tile[50].max() < 40
