@@ -1,6 +1,6 @@
 """Blocks of a recording: a head with a time, the size and a CRC-32, and a zstandard frame.
 
-Every size is checked against the limit of the block's kind and against the zstandard frame's own header before anything
+Every size is checked against a limit and against the zstandard frame's own header before anything
 is decompressed, so a small file cannot make the reader allocate much memory.
 """
 
@@ -32,18 +32,15 @@ class BlockKind(enum.IntEnum):
     BLOB = 4
 
 
-MAX_CONTENT_BYTES: Final = {
-    BlockKind.FACTS: 1 << 16,
-    BlockKind.FRAMES: 1 << 25,
-    BlockKind.ENTRY_POINT: 1 << 25,
-    BlockKind.BLOB: (1 << 20) + 256,
-}
-"""Largest size of a block's content, by kind."""
+MAX_CONTENT_BYTES: Final = 1 << 25
+"""Largest size of a block's content."""
+# The most that zstandard makes of it.
+_MAX_STORED_BYTES: Final = MAX_CONTENT_BYTES + (MAX_CONTENT_BYTES >> 8) + 1024
 
 
 @dataclass(frozen=True, slots=True)
-class BlockHead:
-    """The head of a block.
+class Block:
+    """Where a block is in the file, and its head.
 
     Args:
         kind: what the block contains.
@@ -52,26 +49,32 @@ class BlockHead:
         checksum: CRC-32 of the fields above and the zstandard frame.
     """
 
+    offset: int
     kind: BlockKind
     time_us: int
     stored_bytes: int
     checksum: int
 
+    @property
+    def end(self) -> int:
+        """The offset of the next block."""
+        return self.offset + HEAD.size + self.stored_bytes
+
     @classmethod
-    def parse(cls, head: bytes) -> Self:
+    def parse(cls, offset: int, head: bytes) -> Self:
         """Parses and checks a head.
 
         Raises:
-            RecordingError: it is cut, of an unknown kind, or announces more than its kind may have.
+            RecordingError: it is cut, of an unknown kind, or announces more than it may have.
         """
         if len(head) < HEAD.size:
             raise RecordingError("a block is cut")
         number, time_us, stored_bytes, checksum = HEAD.unpack(head)
         if number not in list(BlockKind):
             raise RecordingError("a block is of an unknown kind")
-        if stored_bytes > _compress_bound(MAX_CONTENT_BYTES[BlockKind(number)]):
+        if stored_bytes > _MAX_STORED_BYTES:
             raise RecordingError(f"a block announces {stored_bytes} bytes, more than it may have")
-        return cls(BlockKind(number), time_us, stored_bytes, checksum)
+        return cls(offset, BlockKind(number), time_us, stored_bytes, checksum)
 
     def content(self, stored: bytes) -> bytes:
         """Checks and decompresses the zstandard frame.
@@ -85,7 +88,7 @@ class BlockHead:
             raise RecordingError("a block is damaged")
         try:
             frame = zstandard.get_frame_parameters(stored)
-            if frame.content_size > MAX_CONTENT_BYTES[self.kind] or frame.window_size > _MAX_WINDOW_BYTES:
+            if frame.content_size > MAX_CONTENT_BYTES or frame.window_size > _MAX_WINDOW_BYTES:
                 raise RecordingError("a block has more content than it may have")
             # It stops at the announced size, whatever the frame contains.
             return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompress(stored)
@@ -94,9 +97,9 @@ class BlockHead:
 
 
 def encode_block(kind: BlockKind, content: bytes, time_us: int = 0) -> bytes:
-    """A whole block. Raises ValueError if the content exceeds the limit of its kind."""
-    if len(content) > MAX_CONTENT_BYTES[kind]:
-        raise ValueError(f"a block of {len(content)} bytes; its kind has up to {MAX_CONTENT_BYTES[kind]}")
+    """A whole block. Raises ValueError if the content is larger than a block's may be."""
+    if len(content) > MAX_CONTENT_BYTES:
+        raise ValueError(f"a block of {len(content)} bytes; it may have {MAX_CONTENT_BYTES}")
     stored = zstandard.ZstdCompressor(level=_LEVEL).compress(content)
     head = HEAD.pack(kind, time_us, len(stored), 0)
     return head[: -_CRC.size] + _CRC.pack(_checksum(head, stored)) + stored
@@ -104,8 +107,3 @@ def encode_block(kind: BlockKind, content: bytes, time_us: int = 0) -> bytes:
 
 def _checksum(head: bytes, stored: bytes) -> int:
     return zlib.crc32(stored, zlib.crc32(head[: -_CRC.size]))
-
-
-def _compress_bound(content_bytes: int) -> int:
-    """The most that zstandard makes of so many bytes."""
-    return content_bytes + (content_bytes >> 8) + 1024

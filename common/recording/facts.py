@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from common.errors import RecordingError
 
 MAX_TEXT_CHARACTERS = 256
+_MAX_BYTES = 1 << 16
 RecordedBy = Literal["sender", "receiver", "spool"]
 
 
@@ -54,6 +55,8 @@ def parse_facts(content: bytes) -> RecordingFacts:
         RecordingError: a fact is missing or of another type.
     """
     try:
+        if len(content) > _MAX_BYTES:
+            raise ValueError(len(content))
         document = json.loads(content)
         session = document["session"]
         texts = all(isinstance(each, str) for each in session.values())

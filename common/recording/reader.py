@@ -3,14 +3,13 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from common.blobs import Blob
 from common.errors import RecordingError
 from common.io.regular_file import open_regular
-from common.recording.block import HEAD, MAGIC, BlockHead, BlockKind
+from common.recording.block import HEAD, MAGIC, Block, BlockKind
 from common.recording.facts import parse_facts
 from common.recording.records import Record, RecordedFrame, decode_blob, decode_records
 
@@ -20,19 +19,6 @@ _Content = TypeVar("_Content")
 _MAX_LATEST_BLOBS: Final = 20_000
 _MAX_BLOCKS: Final = 2_000_000
 _OF_FRAMES: Final = (BlockKind.FRAMES, BlockKind.ENTRY_POINT)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Where a block is in the file, and its head."""
-
-    offset: int
-    head: BlockHead
-
-    @property
-    def end(self) -> int:
-        """The offset of the next block."""
-        return self.offset + HEAD.size + self.head.stored_bytes
 
 
 class Recording:
@@ -83,7 +69,7 @@ class Recording:
     @property
     def began_us(self) -> int:
         """Capture time of the first frame; 0 without frames."""
-        return self._frames[0].head.time_us if self._frames else 0
+        return self._frames[0].time_us if self._frames else 0
 
     @property
     def duration_us(self) -> int:
@@ -117,7 +103,7 @@ class Recording:
             return
         yield from self._newest_blobs(self.blocks[:start])
         for block in self.blocks[start:]:
-            if block.head.kind is BlockKind.BLOB:
+            if block.kind is BlockKind.BLOB:
                 yield self._decoded(block, decode_blob)
             else:
                 yield from self._records_of(block)
@@ -126,7 +112,7 @@ class Recording:
         """The newest blob of each kind and key in some blocks."""
         newest: dict[tuple[str, int], Block] = {}
         for block in blocks:
-            if block.head.kind is BlockKind.BLOB:
+            if block.kind is BlockKind.BLOB:
                 blob = self._decoded(block, decode_blob)
                 newest[blob.kind, blob.key] = block
         if len(newest) > _MAX_LATEST_BLOBS:
@@ -144,12 +130,12 @@ class Recording:
                 f"its format is version {magic[-1]}, not {MAGIC[-1]}: use the version that recorded it"
             )
         first = self._block_at(len(MAGIC))
-        if first.head.kind is not BlockKind.FACTS:
+        if first.kind is not BlockKind.FACTS:
             raise RecordingError("its first block is not that of a recording")
         self.facts = parse_facts(self._content(first))
         self._first_offset = first.end
         self.blocks = self._find_blocks(first.end)
-        self._frames = [block for block in self.blocks if block.head.kind in _OF_FRAMES]
+        self._frames = [block for block in self.blocks if block.kind in _OF_FRAMES]
 
     def _find_blocks(self, offset: int) -> list[Block]:
         """The blocks from an offset up to the first that is not whole."""
@@ -157,7 +143,7 @@ class Recording:
         with contextlib.suppress(RecordingError):
             while offset < self._size and len(blocks) < _MAX_BLOCKS:
                 block = self._block_at(offset)
-                if block.head.kind is BlockKind.FACTS:
+                if block.kind is BlockKind.FACTS:
                     break
                 blocks.append(block)
                 offset = block.end
@@ -170,13 +156,13 @@ class Recording:
         return blocks
 
     def _block_at(self, offset: int) -> Block:
-        block = Block(offset, BlockHead.parse(self._read(offset, HEAD.size)))
+        block = Block.parse(offset, self._read(offset, HEAD.size))
         if block.end > self._size:
             raise RecordingError("a block is cut")
         return block
 
     def _content(self, block: Block) -> bytes:
-        return block.head.content(self._read(block.offset + HEAD.size, block.head.stored_bytes))
+        return block.content(self._read(block.offset + HEAD.size, block.stored_bytes))
 
     def _read(self, offset: int, count: int) -> bytes:
         try:
@@ -188,8 +174,8 @@ class Recording:
         """The last entry point before the first frame after a time; None if there is none at all."""
         found = None
         for number, block in enumerate(self.blocks):
-            if block.head.kind is BlockKind.ENTRY_POINT:
-                if found is not None and block.head.time_us > time_us:
+            if block.kind is BlockKind.ENTRY_POINT:
+                if found is not None and block.time_us > time_us:
                     break
                 found = number
         return found
@@ -201,7 +187,7 @@ class Recording:
         try:
             return decode(self._content(block))
         except RecordingError as error:
-            after_s = max(block.head.time_us - self.began_us, 0) / 1e6
+            after_s = max(block.time_us - self.began_us, 0) / 1e6
             raise RecordingError(
                 f"{self.path} is damaged after {after_s:.1f} s (byte {block.offset}): {error}; it plays up to there, "
                 "and from any time behind it"

@@ -38,7 +38,7 @@ def test_work_that_fails_ends_the_recording_with_what_is_before(
 ) -> None:
     recording = BackgroundRecording(RecordingWriter(tmp_path / "talk.bw", FACTS))
     submit_frames(recording, 0, 40)
-    recording.submit(lambda writer: writer.add_blob(Blob("colours", 0, bytes(2 << 20))))
+    recording.submit(lambda writer: writer.add_blob(Blob("colours", 0, bytes(40 << 20))))
     submit_frames(recording, 40, 60)
     recording.close()
     assert recording.failed and caplog.text.count("the recording ends here, the session goes on") == 1

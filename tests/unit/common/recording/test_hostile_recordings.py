@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common.blobs import Blob
 from common.errors import RecordingError
-from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, BlockHead, BlockKind, _checksum, encode_block
+from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, Block, BlockKind, _checksum, encode_block
 from common.recording.reader import Recording
 from common.recording.records import RecordedState, decode_blob, decode_records, encode_records
 from tests.support.recordings import FACTS, counted_frame, write_counted
@@ -66,9 +66,9 @@ def test_missing_file_folder_and_pipe_are_refused(tmp_path: Path) -> None:
 
 def test_announced_sizes_beyond_the_limit_are_refused_before_anything_is_read() -> None:
     for kind in list(BlockKind):
-        for stored in (2 * MAX_CONTENT_BYTES[kind], 0xFFFFFFFF):
+        for stored in (2 * MAX_CONTENT_BYTES, 0xFFFFFFFF):
             with pytest.raises(RecordingError, match="more than it may have"):
-                BlockHead.parse(HEAD.pack(kind, 0, stored, 0))
+                Block.parse(0, HEAD.pack(kind, 0, stored, 0))
 
 
 def test_decompression_bomb_takes_no_memory(tmp_path: Path) -> None:

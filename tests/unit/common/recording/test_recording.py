@@ -80,7 +80,7 @@ def test_zeros_behind_the_last_block_are_ignored(tmp_path: Path) -> None:
     write_counted(path, 100)
     with Recording(path) as recording:
         last = recording.blocks[-1]
-        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.head.time_us]
+        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.time_us]
     data = path.read_bytes()
     for zeros in (last.offset, last.offset + HEAD.size):
         path.write_bytes(data[:zeros] + bytes(5000))
