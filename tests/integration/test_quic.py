@@ -225,6 +225,49 @@ async def test_live_session_goes_on_after_an_outage_on_the_same_connection(link:
     assert max(pipeline.decoded) >= sequence - 2
 
 
+@pytest.mark.parametrize("durable", [False, True])
+async def test_session_goes_on_from_another_address(link: LinkFixture, ours: Authority, durable: bool) -> None:
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
+    relay = LossyRelay(address)
+    sending, observer = client(link, await relay.start(), at_sender(ours), live=True, durable=durable)
+    await sending.connect()
+    account = server.sessions[0].account
+    for sequence in range(30):
+        if sequence in (10, 20):
+            await relay.move()
+        await sending.send(label_frame(sequence))
+        await pipeline.until_decoded(sequence)
+    assert (observer.connections, server.sessions[0].account) == (1, account)
+    await sending.drain()
+    await relay.stop()
+
+
+async def test_certificate_that_is_replaced_counts_from_the_next_connection_on(
+    link: LinkFixture, ours: Authority, tmp_path: Path
+) -> None:
+    others = Authority.make(tmp_path / "others")
+    others.issue("receiver", "127.0.0.1")
+
+    def copy(authority: Authority) -> None:
+        for suffix in (".pem", ".key"):
+            (tmp_path / f"receiver{suffix}").write_bytes((authority.folder / f"receiver{suffix}").read_bytes())
+
+    copy(ours)
+    security = ReceiverSecurity(tls_cert=tmp_path / "receiver.pem", tls_key=tmp_path / "receiver.key")
+    pipeline = RecordingPipeline()
+    _, address = await link.server(pipeline, security=security, quic=True)
+    before, observer = client(link, address, at_sender(ours))
+    await before.connect()
+    copy(others)
+    with pytest.raises(PeerError, match="is not valid"):
+        await client(link, address, at_sender(ours))[0].connect()
+    await client(link, address, at_sender(others))[0].connect()
+    await send_all(before, 0, 20)
+    await before.drain()
+    assert (pipeline.decoded, observer.connections) == (list(range(20)), 1)
+
+
 async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFixture, ours: Authority) -> None:
     pipeline = RecordingPipeline()
     first, address = await link.server(pipeline, security=at_receiver(ours), quic=True)

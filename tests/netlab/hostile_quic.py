@@ -36,6 +36,10 @@ class HostileQuic(QuicConnectionProtocol):
             self._flights -= 1
             super().transmit()
 
+    def datagram_received(self, data: Any, addr: Any) -> None:
+        if self._flights != 0:
+            super().datagram_received(data, addr)
+
     def quic_event_received(self, event: QuicEvent) -> None:
         if isinstance(event, ConnectionTerminated) and not self.ended.done():
             self.ended.set_result(event.reason_phrase)
@@ -79,4 +83,5 @@ async def hostile_quic(
                 await client.wait_connected()
         yield client
     finally:
+        client._flights = 0
         transport.close()

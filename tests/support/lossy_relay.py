@@ -37,6 +37,12 @@ class LossyRelay(asyncio.DatagramProtocol):
         self._forward, _ = await loop.create_datagram_endpoint(lambda: _Back(self), remote_addr=self._target)
         return Address(*self._transport.get_extra_info("sockname"))
 
+    async def move(self) -> None:
+        """Sends to the receiver from another port from now on, as a router that has forgotten the sender's."""
+        loop, old = asyncio.get_running_loop(), self._forward
+        self._forward, _ = await loop.create_datagram_endpoint(lambda: _Back(self), remote_addr=self._target)
+        old.close()
+
     async def stop(self) -> None:
         """Closes both sockets."""
         self._transport.close()

@@ -16,7 +16,7 @@ from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless
 from tests.netlab.hostile_client import HostileClient, Target
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic
 
-_HALF_OPEN_CLIENTS, _HANDSHAKE_S = 540, 11.0
+_HALF_OPEN_CLIENTS, _HALF_OPEN_S, _HANDSHAKE_S = 700, 4.0, 11.0
 _FLOOD_S, _FLOOD_ITEMS, _FLOOD_PAUSE_S = 5.0, 12_500, 0.01
 _IDLE_CLIENTS, _IDLE_SCRAPES, _MOST_SCRAPES = 520, 60, 20
 
@@ -26,7 +26,7 @@ async def quic_half_open(target: Target, rng: random.Random) -> Result:
     async with AsyncExitStack() as stack:
         for _ in range(_HALF_OPEN_CLIENTS):
             await stack.enter_async_context(hostile_quic(target.address, target.authority, HALF_OPEN))
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(_HALF_OPEN_S)
     await asyncio.sleep(_HANDSHAKE_S)
     try:
         async with hostile_quic(target.address, target.authority):
