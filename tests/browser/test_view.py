@@ -134,12 +134,14 @@ def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer
     expect(panel).to_contain_text("132 ms")
     assert page.locator(".columns span").evaluate_all("all => all.some((each) => each.clientHeight > 10)")
     expect(page.locator(".preview")).to_be_hidden()
+    expect(page.get_by_role("note")).to_contain_text("Session ended ")
     keep(page, "ended")
     page.get_by_role("button", name="Use this camera").click()
     expect(page.get_by_role("heading", name="Waiting for the first frame")).to_be_visible()
     expect(people(page)).to_be_hidden()
+    expect(page.get_by_role("note")).to_be_hidden()
     page.reload()
-    expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
+    expect(page.get_by_role("note")).to_contain_text("its last frame")
 
 
 def test_all_shows_live_sessions_only(page: Page, server: PageServer) -> None:

@@ -11,8 +11,9 @@ export class SessionPicker {
   #sessions: readonly SessionInfo[] = [];
   /** What the user chose; undefined while nothing was chosen: then the newest connected session is watched. */
   #choice: number | null | undefined;
-  /** What was watched last: it stays to be seen when it has ended. */
+  /** What is seen while nothing is live: what was watched last, or the newest that had ended before. */
   #kept: number | null = null;
+  #released = false;
 
   constructor(changed: () => void) {
     this.#changed = changed;
@@ -41,7 +42,7 @@ export class SessionPicker {
   /** Lets go of a session that has ended: a camera is about to begin. */
   release(): void {
     if (this.isLive) return;
-    [this.#choice, this.#kept] = [undefined, null];
+    [this.#choice, this.#kept, this.#released] = [undefined, null, true];
     this.sessions = this.#sessions;
     this.#changed();
   }
@@ -78,7 +79,9 @@ export class SessionPicker {
   set sessions(sessions: readonly SessionInfo[]) {
     const before = this.watched;
     this.#sessions = sessions;
-    this.#kept = sessions.some(({ number }) => number === before) ? before : null;
+    if (this.#newest) this.#released = false;
+    const kept = sessions.find(({ number }) => number === before) ?? sessions.at(-1);
+    this.#kept = this.#released ? null : (kept?.number ?? null);
     // Those that have ended are on the page Sessions.
     const listed = sessions.filter(({ number, connected }) => connected || number === this.watched);
     const options = listed.map((session) => h("option", { value: session.number }, title(session)));

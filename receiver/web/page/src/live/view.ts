@@ -2,7 +2,7 @@
 
 import type { App, View } from "../shell/app.ts";
 import type { CameraControl } from "../camera/control.ts";
-import { h, iconButton } from "../shell/dom.ts";
+import { h, iconButton, setText } from "../shell/dom.ts";
 import { recall, remember } from "../shell/preferences.ts";
 import type { Stage } from "../scene/stage.ts";
 import { Unwrapping } from "../scene/unwrapping.ts";
@@ -40,6 +40,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #meshes = new Map<MeshKind, HTMLButtonElement>();
   readonly #picker = new SessionPicker(() => this.#watchedChanged());
   readonly #panel = new Panel();
+  readonly #note = h("p", { class: "note small", role: "note", hidden: true });
   readonly #empty = new EmptyMessage();
   readonly #timeline: Timeline;
   readonly #viewport: Viewport;
@@ -240,6 +241,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#panel.reset();
     this.#preview.hidden = true;
     void this.#timeline.choose(this.#picker.watched);
+    void this.#showEnd();
   }
 
   #connect(): void {
@@ -263,6 +265,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
     else if (this.#picker.isLive) this.#app.state("live", "Live");
     else if (this.#ended) this.#app.state("idle", `Session ended ${clockMinutes(this.#ended.ended_at)}`);
     else this.#app.state("idle", this.#picker.watched === null ? "No sender yet" : "Session ended");
+    this.#note.hidden = !this.#ended || this.#timeline.isRecorded || this.#picker.isLive;
+    if (this.#ended) setText(this.#note, `Session ended ${clockMinutes(this.#ended.ended_at)}: its last frame`);
     this.#showEmpty();
   }
 
@@ -319,6 +323,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     toolbar.element.prepend(meshes);
     toolbar.element.append(h("div", { class: "group" }, this.#panelToggle));
     top.prepend(this.#picker.element);
+    top.append(this.#note);
     bottom.prepend(this.#timeline.element);
     bottom.before(this.#empty.element);
     this.#viewport.observe(this.#panel.element);
