@@ -3,7 +3,8 @@ import { test } from "node:test";
 import * as THREE from "three";
 import { freeArea, framingDistance } from "../src/scene/framing.ts";
 import { GroundTilt } from "../src/scene/ground-tilt.ts";
-import type { Vector } from "../src/protocol/messages.ts";
+import { unseenParts } from "../src/models/keypoints.ts";
+import type { Keypoint, Vector } from "../src/protocol/messages.ts";
 
 const HALF = Math.tan((17 * Math.PI) / 180);
 
@@ -71,4 +72,10 @@ test("ground stays as it is where nobody stands, or nearly upright", () => {
   assert.equal(tilt.angle, 0);
   for (let k = 0; k < 40; k++) tilt.add(joints(0.03));
   assert.equal(tilt.angle, 0);
+});
+
+test("what lies outside of the picture, or is hidden, is not seen", () => {
+  const points = Array.from({ length: 17 }, (_, joint): Keypoint => [50, 10 * joint, joint < 5 ? 0.1 : 1]);
+  const parts = (size: object) => unseenParts(points, size).map(({ part }) => part);
+  assert.deepEqual([parts({}), parts({ width: 100, height: 125 })], [["head"], ["head", "legs", "feet"]]);
 });

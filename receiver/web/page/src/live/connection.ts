@@ -13,8 +13,7 @@ import type {
 import { socketAddress } from "../shell/api.ts";
 import { Backoff } from "./backoff.ts";
 
-export type ConnectionState =
-  { name: "closed" } | { name: "connecting" } | { name: "open" } | { name: "waiting"; seconds: number };
+export type ConnectionState = "connecting" | "open" | "waiting";
 
 export interface Watch {
   session: number | null;
@@ -51,7 +50,7 @@ export class LiveConnection {
   open(): void {
     clearTimeout(this.#timer);
     if (this.#socket) return;
-    this.#listener.state({ name: "connecting" });
+    this.#listener.state("connecting");
     const socket = new WebSocket(socketAddress("/live"));
     [this.#socket, this.#chosen] = [socket, false];
     socket.binaryType = "arraybuffer";
@@ -68,7 +67,6 @@ export class LiveConnection {
     // One that is left while it connects is closed when it has connected: browsers complain of anything else.
     if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close(1000);
     else socket?.close(1000);
-    this.#listener.state({ name: "closed" });
   }
 
   watch(change: Partial<Watch>): void {
@@ -87,7 +85,7 @@ export class LiveConnection {
 
   #receive(data: string | ArrayBuffer): void {
     this.#backoff.reset();
-    this.#listener.state({ name: "open" });
+    this.#listener.state("open");
     if (typeof data === "string") {
       const message = JSON.parse(data) as TextMessage;
       this.#listener.text(message);
@@ -119,8 +117,7 @@ export class LiveConnection {
   #lost(socket: WebSocket): void {
     if (socket !== this.#socket) return;
     this.#socket = null;
-    const seconds = this.#backoff.next();
-    this.#listener.state({ name: "waiting", seconds });
-    this.#timer = setTimeout(() => this.open(), 1e3 * seconds);
+    this.#listener.state("waiting");
+    this.#timer = setTimeout(() => this.open(), 1e3 * this.#backoff.next());
   }
 }

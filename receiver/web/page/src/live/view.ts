@@ -101,9 +101,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
   }
 
   state(state: ConnectionState): void {
-    if (state.name === "connecting") this.#app.state("connecting", "Connecting");
-    else if (state.name === "open") this.#showState();
-    else if (state.name === "waiting") this.#lost();
+    if (state === "connecting") this.#app.state("connecting", "Connecting");
+    else if (state === "open") this.#showState();
+    else this.#lost();
   }
 
   text(message: TextMessage): void {
@@ -142,7 +142,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
     this.#stage.retain((key) => keys.has(key) || others(key));
     for (const person of frame.people) this.#draw(frame.session, person);
-    this.#viewport.moved(record);
+    this.#viewport.moved(record, `${frame.session}:`);
     this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);

@@ -1,6 +1,7 @@
 /** The 17 COCO keypoints over a picture. */
 
 import { svg } from "../shell/dom.ts";
+import type { Keypoint } from "../protocol/messages.ts";
 import type { ModelPerson } from "./types.ts";
 
 /** Pairs of keypoints, and whose side they are on: the person's left, right, or the middle. */
@@ -23,28 +24,23 @@ const BONES: readonly [from: number, to: number, side: "left" | "right" | "middl
   [2, 4, "middle"],
 ];
 const VISIBLE = 0.2;
-/** Attributes of what is worn, and keypoints that show them. */
-const SHOWN: Readonly<Record<string, readonly number[]>> = {
-  hair: [0, 1, 2, 3, 4],
-  headwear: [0, 1, 2, 3, 4],
-  layer: [5, 6, 11, 12],
-  top_fit: [5, 6, 11, 12],
-  sleeve: [7, 8, 9, 10],
-  bottom: [13, 14],
-  bottom_fit: [13, 14],
-  shoes: [15, 16],
-};
+/** Parts of a person, the keypoints that show them, and the attributes of what is worn there. */
+const PARTS: readonly [part: string, joints: readonly number[], worn: readonly string[]][] = [
+  ["head", [0, 1, 2, 3, 4], ["hair", "headwear"]],
+  ["upper body", [5, 6, 11, 12], ["layer", "top_fit"]],
+  ["arms", [7, 8, 9, 10], ["sleeve"]],
+  ["legs", [13, 14], ["bottom", "bottom_fit"]],
+  ["feet", [15, 16], ["shoes"]],
+];
 
-/** Whether a picture of `width` × `height` pixels shows where a person wears something. */
-export function isSeen(
-  attribute: string,
-  { keypoints_2d: points }: ModelPerson,
-  width: number,
-  height: number,
-): boolean {
-  return SHOWN[attribute]!.some((joint) => {
-    const [x, y, score] = points[joint]!;
-    return score >= VISIBLE && x >= 0 && x < width && y >= 0 && y < height;
+/** The parts of a person that a picture of some size, pixels, does not show, with what is worn there. */
+export function unseenParts(
+  points: readonly Keypoint[],
+  { width = Infinity, height = Infinity }: { width?: number; height?: number } = {},
+): { part: string; worn: readonly string[] }[] {
+  const seen = ([x, y, score]: Keypoint) => score >= VISIBLE && x >= 0 && x < width && y >= 0 && y < height;
+  return PARTS.filter(([, joints]) => !joints.some((joint) => seen(points[joint]!))).map(([part, , worn]) => {
+    return { part, worn };
   });
 }
 

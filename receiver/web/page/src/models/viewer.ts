@@ -7,7 +7,7 @@ import { button, fill, h, iconButton } from "../shell/dom.ts";
 import { day, duration, facts, fileSize, people as peopleCount } from "../live/units.ts";
 import { quickLook } from "../scene/room.ts";
 import { Viewport } from "../scene/viewport.ts";
-import { isSeen, keypointDrawing } from "./keypoints.ts";
+import { keypointDrawing, unseenParts } from "./keypoints.ts";
 import type { Model, ModelPerson } from "./types.ts";
 import { Wardrobe } from "./wardrobe.ts";
 
@@ -108,10 +108,9 @@ export class ModelViewer {
       this.#viewport.stage.floor.forget();
       this.#viewport.stage.moved();
     };
-    const { width = Infinity, height = Infinity, together } = this.#model;
-    const mark = (kind: string) =>
-      !isSeen(kind, person, width, height) ? "not seen" : person.unsure.includes(kind) ? "unsure" : "";
-    const { element } = new Wardrobe(person, together, name, mark, shown);
+    const unseen = unseenParts(person.keypoints_2d, this.#model).flatMap(({ worn }) => worn);
+    const mark = (kind: string) => (unseen.includes(kind) ? "not seen" : person.unsure.includes(kind) ? "unsure" : "");
+    const { element } = new Wardrobe(person, this.#model.together, name, mark, shown);
     element.dataset["person"] = String(number);
     return element;
   }

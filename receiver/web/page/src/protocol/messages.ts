@@ -8,6 +8,7 @@ export type Keypoint = readonly [number, number, number];
 
 export interface PersonRecord {
   id: number;
+  keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
   surface: string | null;
   body: string | null;
@@ -25,6 +26,8 @@ export interface FrameRecord {
   rho: Readonly<Record<string, number | null>>;
   stages_ms: Readonly<Record<string, number | null>>;
   people: readonly PersonRecord[];
+  /** Of the source picture. */
+  camera?: { width: number; height: number };
 }
 
 /** What the sender last reported about itself and its link. */

@@ -1,6 +1,7 @@
 /** A scene of people with the controls that lie over it. */
 
 import type { StoredFrame } from "../live/recording.ts";
+import { unseenParts } from "../models/keypoints.ts";
 import type { FrameRecord } from "../protocol/messages.ts";
 import type { App } from "../shell/app.ts";
 import { append, h } from "../shell/dom.ts";
@@ -71,13 +72,21 @@ export class Viewport {
   showStored({ record, people }: StoredFrame): void {
     this.stage.retain((key) => people.some(({ id }) => key === RECORDED + id));
     for (const { id, mesh } of people) this.stage.people.person(RECORDED + id).show(mesh.geometry, mesh.texture);
-    this.moved(record);
+    this.moved(record, RECORDED);
   }
 
-  /** The people of a frame are where they are in it. */
-  moved(record: FrameRecord): void {
+  /** The people of a frame, whose keys begin like this, are where they are in it. */
+  moved(record: FrameRecord, keys: string): void {
     this.stage.level(record.people.map(({ joints_3d: joints }) => joints));
     this.stage.moved();
+    for (const { id, keypoints_2d: points } of record.people) {
+      this.people.unseen.set(
+        keys + id,
+        unseenParts(points, record.camera)
+          .map(({ part }) => part)
+          .join(", "),
+      );
+    }
     this.people.refresh();
     this.element.dataset["frame"] = String(record.seq);
   }

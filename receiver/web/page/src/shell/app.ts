@@ -30,16 +30,15 @@ export class App {
     return this.#status;
   }
 
-  /** Asks the receiver who we are and what it offers; returns whether it answered. */
-  async refresh(): Promise<boolean> {
+  /** Asks the receiver who we are and what it offers. */
+  async refresh(): Promise<void> {
     try {
       this.#status = await this.api.status();
     } catch (error) {
       this.state("bad", explain(error));
-      return false;
+      return;
     }
     for (const listener of this.#listeners) listener(this.#status);
-    return true;
   }
 
   /** Calls the listener with the status now, if it is known, and whenever it is read again. */

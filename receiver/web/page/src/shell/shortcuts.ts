@@ -39,11 +39,30 @@ export function closing(close: () => void): HTMLElement {
 
 /** Asks before something cannot be undone. */
 export function confirmDialog(title: string, text: string, action: string): Promise<boolean> {
+  return ask(title, h("p", {}, text), action, "danger");
+}
+
+/** Asks for a line of text; null if it was cancelled. */
+export async function promptDialog(
+  title: string,
+  label: string,
+  value: string,
+  action: string,
+): Promise<string | null> {
+  const input = h("input", { id: "prompt-text", value, maxlength: 100, autocomplete: "off" });
+  const field = h("div", { class: "field" }, h("label", { for: "prompt-text" }, label), input);
+  const answer = ask(title, field, action, "primary");
+  input.select();
+  return (await answer) ? input.value : null;
+}
+
+function ask(title: string, content: Node, action: string, style: "primary" | "danger"): Promise<boolean> {
   return new Promise((resolve) => {
     const cancel = button("Cancel", "", () => dialog.close(""));
-    cancel.autofocus = true;
-    const act = button(action, "danger", () => dialog.close("yes"));
-    const dialog = openDialog(title, h("p", {}, text), h("div", { class: "actions row" }, cancel, act));
+    cancel.autofocus = style === "danger";
+    const act = h("button", { class: `button ${style}`, value: "yes" }, action);
+    const actions = h("div", { class: "actions row" }, cancel, act);
+    const dialog = openDialog(title, h("form", { method: "dialog", class: "form" }, content, actions));
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"));
   });
 }
@@ -55,23 +74,6 @@ export function openDialog(title: string, ...content: Node[]): HTMLDialogElement
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
-}
-
-/** Asks for a line of text; null if it was cancelled. */
-export function promptDialog(title: string, label: string, value: string, action: string): Promise<string | null> {
-  return new Promise((resolve) => {
-    const input = h("input", { id: "prompt-text", value, maxlength: 100, autocomplete: "off" });
-    const cancel = button("Cancel", "", () => dialog.close(""));
-    const form = h(
-      "form",
-      { method: "dialog", class: "form" },
-      h("div", { class: "field" }, h("label", { for: "prompt-text" }, label), input),
-      h("div", { class: "actions row" }, cancel, h("button", { class: "button primary", value: "yes" }, action)),
-    );
-    const dialog = openDialog(title, form);
-    input.select();
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? input.value : null));
-  });
 }
 
 /** Whether a key belongs to a control that has the focus rather than to the page. */
