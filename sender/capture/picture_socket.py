@@ -73,7 +73,13 @@ class PictureServer:
             while True:
                 connection, _ = self._listener.accept()
                 self._connections.add(connection)
-                threading.Thread(target=self._converse, args=(connection,), name="pictures", daemon=True).start()
+                thread = threading.Thread(target=self._converse, args=(connection,), name="pictures", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # there is no memory for it
+                    logger.warning("a connection with pictures is refused: %s", error)
+                    self._connections.discard(connection)
+                    connection.close()
 
     def _converse(self, connection: socket.socket) -> None:
         """Takes the pictures of a connection, one after the other, and answers them; whatever arrives, it goes on."""

@@ -38,10 +38,10 @@ SENDER = own_program("tests.support.picture_sender")
 ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
 
 
-def picture(people: int, width: int = 6) -> bytes:
+def picture(people: int, width: int = 6, mode: str = "RGB") -> bytes:
     """A picture in which `tests.support.picture_sender` sees this many people."""
     out = io.BytesIO()
-    Image.new("RGB", (width, people)).save(out, "PNG")
+    Image.new(mode, (width, people)).save(out, "PNG")
     return out.getvalue()
 
 
@@ -144,11 +144,11 @@ async def test_unreadable_picture_is_refused(bench: Bench) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of another process is limited on Linux alone")
 async def test_picture_that_takes_too_much_memory_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.children.sender_child._MOST_MORE_BYTES", 50_000_000)
+    monkeypatch.setattr("receiver.web.children.sender_child._MOST_MORE_BYTES", 300_000_000)
     pictures = bench.pictures()
     assert len((await pictures.reconstruct(picture(1))).people) == 1
     with pytest.raises(Refused, match="too large: too little memory"):
-        await pictures.reconstruct(picture(2_000, width=20_000))
+        await pictures.reconstruct(picture(8_000, width=20_000, mode="1"))
     assert len((await pictures.reconstruct(picture(1))).people) == 1
     assert bench.process_ends == 0
 

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -228,6 +229,16 @@ def test_connections_are_limited(bench: Callable[..., Bench]) -> None:
     answer = stills.program().answer()
     assert isinstance(answer, PictureRefused) and "too many connections" in answer.reason
     assert isinstance(programs[0].send(picture()), PictureAccepted)
+
+
+def test_connection_without_memory_for_a_thread_ends_alone(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stills = bench()
+    with monkeypatch.context() as full:
+        full.setattr("threading.Thread.start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
+        assert stills.program().ended()
+    assert isinstance(stills.program().send(picture()), PictureAccepted)
 
 
 def test_close_ends_an_iteration_that_waits(bench: Callable[..., Bench]) -> None:
