@@ -141,29 +141,23 @@ class CompleteDelivery:
 
     async def _until_progress(self) -> None:
         """Waits until frames were delivered, or delivery has failed."""
-        assert self._task is not None
+        self._check()
         self._progress.clear()
-        waiting = asyncio.create_task(self._progress.wait())
-        try:
-            await asyncio.wait((waiting, self._task), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
+        await self._progress.wait()
         self._check()
 
     async def _deliver(self) -> None:
-        welcome = await self._link.connect()
-        await self._on_disk(self._spool.skip, welcome.next_sequence)
-        self._connected = True
-        feeding = asyncio.create_task(self._feed(), name="spool")
-        watching = asyncio.create_task(self._link.watch())
         try:
-            done, _ = await asyncio.wait((feeding, watching), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            welcome = await self._link.connect()
+            await self._on_disk(self._spool.skip, welcome.next_sequence)
+            self._connected = True
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._feed(), name="spool")
+                tasks.create_task(self._link.watch())
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         finally:
-            for task in (feeding, watching):
-                task.cancel()
-            await asyncio.gather(feeding, watching, return_exceptions=True)
+            self._progress.set()
 
     async def _feed(self) -> None:
         while True:
