@@ -1,4 +1,4 @@
-"""Recordings: what is left after kill -9, how long a two-hour file takes to open and to seek, and bytes a frame.
+"""Recordings: how long a two-hour file takes to open and to seek, and bytes a frame.
 
     python -m tests.bench.recording
 
@@ -8,17 +8,13 @@ of which 40 seconds for each number of people repeat. Every check fails the benc
 
 import argparse
 import itertools
-import multiprocessing
-import os
 import random
-import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.codec.frame_codec import FrameCodec
 from common.recording.reader import Recording
@@ -56,8 +52,8 @@ def stream(chunks: list[list[Record]]) -> Iterator[Record]:
         yield record
 
 
-def write(writer: RecordingWriter, records: Iterator[Record], frames: int, added: Any = None) -> None:
-    """Writes so many frames as a receiver does; counts them in `added`."""
+def write(writer: RecordingWriter, records: Iterator[Record], frames: int) -> None:
+    """Writes so many frames as a receiver does."""
     while writer.frames < frames:
         record = next(records)
         if isinstance(record, RecordedState):
@@ -65,8 +61,6 @@ def write(writer: RecordingWriter, records: Iterator[Record], frames: int, added
             writer.add_state(record)
         else:
             writer.add_frame(record, entry_point=record.sequence == 0)
-        if added is not None:
-            added.value = writer.frames
 
 
 def play(recording: Recording, position_us: int = 0, until_us: int | None = None) -> list[RecordedFrame]:
@@ -81,40 +75,6 @@ def play(recording: Recording, position_us: int = 0, until_us: int | None = None
             if until_us is not None and record.captured_us - recording.began_us >= until_us:
                 break
     return frames
-
-
-def killed(folder: Path, chunks: list[list[Record]], kills: int, rng: random.Random) -> dict[str, float]:
-    """Kills a writing process at random moments; everything up to the last whole block must play."""
-    context = multiprocessing.get_context("fork")
-    lost, played = list[int](), list[int]()
-    for number in range(kills):
-        path, added = folder / f"killed-{number}.bw", context.RawValue("l", 0)
-
-        def record(path: Path = path, added: Any = added) -> None:
-            write(RecordingWriter(path, FACTS), stream(chunks), 1 << 40, added)
-
-        process = context.Process(target=record)
-        process.start()
-        # The moment is random both in the process's time and in its frames.
-        moment = rng.randrange(1, 1500)
-        while added.value < moment:
-            time.sleep(rng.random() * 2e-3)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        with Recording(path) as recording:
-            frames = play(recording)
-        expected = [
-            each for each in itertools.islice(stream(chunks), 8 * added.value) if isinstance(each, RecordedFrame)
-        ]
-        if [each.payload for each in frames] != [each.payload for each in expected[: len(frames)]]:
-            raise AssertionError(f"{path}: other frames than were written")
-        lost.append(added.value - len(frames))
-        played.append(len(frames))
-        path.unlink()
-    if max(lost) > 31:
-        raise AssertionError(f"{max(lost)} frames lost: more than the block in hand")
-    return {"kills": kills, "frames_played_median": statistics.median(played), "frames_lost_most": max(lost)}
 
 
 def long_file(folder: Path, chunks: list[list[Record]], minutes: float, rng: random.Random) -> dict[str, float]:
@@ -153,19 +113,15 @@ def seek_ms(path: Path, position_us: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("recording", __doc__, 0)
-    report.add_amount(parser, "--kills", "of a writer", 50, 5)
     report.add_amount(parser, "--minutes", "of the long file", 120.0, 2.0, float)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    kills, minutes = options.kills, options.minutes
-    rng = random.Random(options.seed)
-    random.seed(options.seed)
     chunks = [chunk(people) for people in (1, 2, 3)]
     with tempfile.TemporaryDirectory() as folder:
-        figures = {**killed(Path(folder), chunks, kills, rng), **long_file(Path(folder), chunks, minutes, rng)}
-    report.publish(options, {"bodywire": figures}, f"{kills} kills, {minutes:g} min, seed {options.seed}")
+        figures = long_file(Path(folder), chunks, options.minutes, random.Random(options.seed))
+    report.publish(options, {"bodywire": figures}, f"{options.minutes:g} min, seed {options.seed}")
 
 
 if __name__ == "__main__":
