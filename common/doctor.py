@@ -16,7 +16,7 @@ from common.errors import BodywireError, OutputError, exit_code_of
 from common.io.addresses import Address, bound_socket
 from common.io.configuration import read_config
 from common.io.options import Program
-from common.io.startup import announce, check_limits, open_standard_streams
+from common.io.startup import announce, open_standard_streams
 from common.text import printable
 from common.wire.certificates import CertificateFiles, certificates_in
 
@@ -104,7 +104,7 @@ def run_doctor(
 
 
 def _findings(checks: Callable[[Config], Iterator[Check]], config: Config) -> Iterator[Finding]:
-    for name, check in (("limits", _limits), *checks(config)):
+    for name, check in (("machine", _machine), *checks(config)):
         yield _made(name, check)
 
 
@@ -137,9 +137,8 @@ def _conclusion(daemon: str, findings: Sequence[Finding]) -> str:
     return f"the {daemon} would end with exit code {code}" if code else f"the {daemon} can run"
 
 
-def _limits() -> str:
-    check_limits()
-    return f"Python {sys.version_info.major}.{sys.version_info.minor}, {os.cpu_count()} processors; ulimits suffice"
+def _machine() -> str:
+    return f"Python {sys.version_info.major}.{sys.version_info.minor}, {os.cpu_count()} processors"
 
 
 def check_expiry(certificate: Path | None, key: Path | None, authority: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""The start of a daemon's process, before anything large is imported: standard streams, threads and limits.
+"""The start of a daemon's process, before anything large is imported: standard streams and threads.
 
 Imports no library, so that it runs where the daemon itself cannot.
 """
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from common.errors import OutputError, ResourceError, exit_code_of
+from common.errors import OutputError, exit_code_of
 from common.io.command_line import check_command
 from common.io.options import Program
 
@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     import asyncio
 
 try:
-    import resource
+    import resource  # noqa: F401 (Windows has none)
 except ImportError as error:
     raise SystemExit("Bodywire runs on Linux and macOS: on Windows, install it in WSL 2") from error
 
-# Measured: the daemons' libraries map 5 GB, hardly a fifth of which is in memory, and allocate 1.5 GB.
-_MIN_ADDRESS_SPACE_BYTES, _MIN_DATA_BYTES = 6_000_000_000, 2_000_000_000
-_MIN_FILE_DESCRIPTORS = 64
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
@@ -67,32 +64,12 @@ def loaded() -> None:
 
 
 def prepare_process() -> None:
-    """Opens closed standard streams, keeps libraries from threads of their own, and checks the limits of the process.
-
-    Raises:
-        ResourceError: a limit is too low for the daemon to start.
-    """
+    """Opens closed standard streams, and keeps libraries from threads of their own."""
     open_standard_streams()
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    check_limits()
-
-
-def check_limits() -> None:
-    """Checks the limits of the process. Raises ResourceError if a limit is too low for the daemon to start."""
-    for limit, needed, unit, name, command in (
-        (resource.RLIMIT_AS, _MIN_ADDRESS_SPACE_BYTES, 10**6, "MB of address space", "ulimit -v unlimited"),
-        (resource.RLIMIT_DATA, _MIN_DATA_BYTES, 10**6, "MB of data", "ulimit -d unlimited"),
-        (resource.RLIMIT_NOFILE, _MIN_FILE_DESCRIPTORS, 1, "file descriptors", "ulimit -n 1024"),
-    ):
-        allowed = resource.getrlimit(limit)[0]
-        if allowed != resource.RLIM_INFINITY and allowed < needed:
-            raise ResourceError(
-                f"the process is limited to {allowed // unit} {name}, and needs {needed // unit}: "
-                f"raise the limit, for example with {command}"
-            )
 
 
 def stop_on_signals(stop: "asyncio.Event") -> None:
