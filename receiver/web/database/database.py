@@ -130,7 +130,7 @@ class Database:
 
     def _make_tables(self, connection: Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
             for statement in (*_TABLES.split(";\n"), f"PRAGMA user_version = {SCHEMA}"):
                 connection.execute(statement)
         elif version != SCHEMA:
