@@ -85,11 +85,10 @@ def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, vertices
     budget = [] if budget_kbit is None else ["--budget-kbit", str(budget_kbit)]
     sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, "--blob-bytes", str(blob_bytes), *budget)
     began_s, span_s = sent.source[0]["began_at"], seconds - _SETTLING_S
-    frames = [line for line in sent.sink if "seq" in line]
     kbit = kbit_per_second(packets, began_s + _SETTLING_S, span_s)
-    captured, shown = (np.array([line[key] for line in frames]) for key in ("captured_at", "shown_at"))
+    captured, shown = (np.array([line[key] for line in sent.shown]) for key in ("captured_at", "at"))
     ages = age_figures(display_ages(captured, shown, began_s + _SETTLING_S, began_s + seconds))
-    late = [(line["seq"], line["shown_at"] - began_s) for line in frames]
+    late = [(line["seq"], line["at"] - began_s) for line in sent.shown]
     return {
         "kbit_mean": float(kbit.mean()),
         "kbit_p95": percentile(kbit, 95),

@@ -19,10 +19,11 @@ Lines = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A run: lines of the source's output and of the sink's log."""
+    """A run: lines of the source's output and of the receiver's log, of frames and of blobs."""
 
     source: Lines
-    sink: Lines
+    shown: Lines
+    blobs: Lines
 
 
 def send(hosts: TwoHosts, seconds: float, source_flags: Sequence[str], sink_flags: Sequence[str] = ()) -> Sent:
@@ -33,7 +34,7 @@ def send(hosts: TwoHosts, seconds: float, source_flags: Sequence[str], sink_flag
     """
     with tempfile.TemporaryDirectory() as folder:
         log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{_PORT}"
-        sink = hosts.run(1, ["tests.netlab.sink", "--listen", address, "--log", str(log), *sink_flags])
+        sink = hosts.run(1, ["tests.netlab.logging_receiver", "--listen", address, "--log", str(log), *sink_flags])
         try:
             if not sink.next_line_starts_with("listening"):
                 raise OutputError("the receiver did not start; see its error above")
@@ -43,4 +44,5 @@ def send(hosts: TwoHosts, seconds: float, source_flags: Sequence[str], sink_flag
                 raise OutputError(f"the sender ended with exit code {source.exit_code}; see its error above")
         finally:
             sink.terminate()
-        return Sent(*([json.loads(line) for line in text.splitlines()] for text in (output, log.read_text("utf-8"))))
+        sent, received = ([json.loads(line) for line in text.splitlines()] for text in (output, log.read_text("utf-8")))
+        return Sent(sent, *([line for line in received if line["what"] == what] for what in ("shown", "blob")))

@@ -127,14 +127,13 @@ def run_policy(policy: str, link: Link) -> Run:
     with TwoHosts(link.forward, link.reverse) as hosts:
         start = ["--start-at", str(hosts.began_at_s + _STARTING_S), "--blob-bytes", str(link.blob_bytes)]
         sent = send(hosts, seconds, ["--policy", policy, *start])
-    frames, blobs = ([entry for entry in sent.sink if ("kind" in entry) == is_blob] for is_blob in (False, True))
     began_s = sent.source[0]["began_at"]
-    captured, shown = (np.array([frame[name] for frame in frames]) - began_s for name in ("captured_at", "shown_at"))
-    sent_bytes = sum(frame["bytes"] for frame in frames)
+    captured, shown = (np.array([frame[name] for frame in sent.shown]) - began_s for name in ("captured_at", "at"))
+    sent_bytes = sum(frame["bytes"] for frame in sent.shown)
     ages = display_ages(captured, shown, _SETTLING_S, seconds)
-    measured = figures(ages) | {"frames": float(len(frames)), "bytes_per_s": sent_bytes / seconds}
+    measured = figures(ages) | {"frames": float(len(sent.shown)), "bytes_per_s": sent_bytes / seconds}
     if link.blob_bytes:
-        measured["blob_bytes_per_s"] = sum(blob["bytes"] for blob in blobs) / seconds
+        measured["blob_bytes_per_s"] = sum(blob["bytes"] for blob in sent.blobs) / seconds
     if link.fall_s is not None:
         measured["oldest_ms"] = 1e3 * oldest_s(captured, shown, link.fall_s - (began_s - hosts.began_at_s))
     return Run(measured, began_s - hosts.began_at_s)

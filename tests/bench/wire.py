@@ -115,7 +115,7 @@ def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
     """Measures one link."""
     sent, packets = send_encrypted(rtt_ms, hold_ms, seconds)
     began_s = sent.source[0]["began_at"] + _SETTLING_S
-    sizes = [line["bytes"] for line in sent.sink]
+    sizes = [line["bytes"] for line in sent.shown]
     intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
     payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
     found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}

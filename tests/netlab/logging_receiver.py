@@ -1,8 +1,8 @@
 """A receiver that logs events, for one of two hosts: `python -m tests.netlab.logging_receiver --listen H:P --log FILE`.
 
-Decodes every frame and acknowledges it.  `--log` gets one line, with the time, for each frame (`shown`) and for each
-sender whose stream ends or falls silent (`left`).  A restarted receiver reads there which frames it has shown before.
-While the file of `--full-while` exists, frames cannot be written.
+Decodes every frame, holds it for `--hold-ms`, and acknowledges it.  `--log` gets one line, with the time, for each
+frame (`shown`), each blob (`blob`), and each sender whose stream ends or falls silent (`left`).  A restarted receiver
+reads there which frames it has shown before.  While the file of `--full-while` exists, frames cannot be written.
 """
 
 import argparse
@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK
+from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
@@ -21,26 +23,27 @@ from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.publish.output_files import OutputGuard
-from tests.netlab.programs import FramesOnly, serve
+from tests.netlab.programs import MODEL, serve
 
 _POLL_S = 0.01
 # As soon as a sender without heartbeats counts as gone.
 _SILENCE_S = 1.25
 
 
-class LoggingPipeline(FramesOnly):
+class LoggingPipeline:
     """Writes one line per event.
 
     Args:
         shown: session → one after its last frame shown before.
         full_while: the disk is full while this file exists; None if it never is.
+        hold_s: from a decoded frame to its acknowledgement.
     """
 
-    def __init__(self, log: TextIO, shown: Mapping[str, int], full_while: Path | None) -> None:
-        super().__init__()
-        self._log, self._shown, self._full_while = log, shown, full_while
+    def __init__(self, log: TextIO, shown: Mapping[str, int], full_while: Path | None, hold_s: float) -> None:
+        self._log, self._shown, self._full_while, self._hold_s = log, shown, full_while, hold_s
         self._output = OutputGuard(SYSTEM_CLOCK)
         self._sessions: dict[str, Session] = {}
+        self._decoders: dict[bytes, FrameCodec] = {}
         self._present: set[str] = set()
 
     async def on_session(self, session: Session) -> int:
@@ -49,14 +52,26 @@ class LoggingPipeline(FramesOnly):
         return self._shown.get(name, 0)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        """Decodes and logs a frame."""
+        """Decodes, holds and logs a frame."""
         self._output.check()
         with self._output.attempt():
             if self._full_while is not None and self._full_while.exists():
                 raise OutputError("the disk is full")
-        labels = self.decode(session, frame)
-        self._write("shown", session.session_id.hex(), seq=frame.sequence, captured_at=labels.captured_at)
+        decoder = self._decoders.setdefault(session.session_id, FrameCodec(MODEL))
+        labels = decoder.decode(frame.payload, frame.sequence).frame
+        if self._hold_s:
+            await asyncio.sleep(self._hold_s)
+        more = {"captured_at": labels.captured_at, "bytes": len(frame.payload)}
+        self._write("shown", session.session_id.hex(), seq=frame.sequence, **more)
         return FrameOutcome.PUBLISHED
+
+    def on_blob(self, session: Session, blob: Blob) -> None:
+        """Logs a blob."""
+        self._write("blob", session.session_id.hex(), bytes=len(blob.data))
+
+    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
+
+    def on_stream_end(self, session: Session) -> None: ...
 
     async def on_session_end(self, session: Session) -> None:
         self._sessions.pop(session.session_id.hex(), None)
@@ -93,12 +108,16 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--hold-ms", type=float, default=0.0)
+    parser.add_argument("--tls-cert", type=Path, help="serve encrypted, with this certificate and --tls-key")
+    parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--full-while", type=Path, help="frames cannot be written while this file exists")
     options = parser.parse_args()
     shown = already_shown(options.log)
+    security = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
     with open(options.log, "a", encoding="utf-8") as log:
-        pipeline = LoggingPipeline(log, shown, options.full_while)
-        asyncio.run(serve(options.listen, pipeline, SecurityConfig(insecure=True), beside=pipeline.watch()))
+        pipeline = LoggingPipeline(log, shown, options.full_while, options.hold_ms / 1e3)
+        asyncio.run(serve(options.listen, pipeline, security, beside=pipeline.watch()))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ import signal
 import sys
 from collections.abc import Coroutine
 
-from common.blobs import Blob
 from common.codec.frame_codec import EncodedFrame, FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES
-from common.wire.convert import FrameMessage, Hello
+from common.wire.convert import Hello
 from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.server import LinkServer
 from receiver.link.service import OnUse
-from receiver.link.session import Session
 from receiver.web.children import end_with_parent
 
 MODEL = bytes(8)
@@ -40,29 +38,6 @@ def new_hello(name: str, model: bytes = MODEL, *, live: bool) -> Hello:
     """Hello of a session that begins."""
     secret = secrets.token_bytes(32)
     return Hello(secrets.token_bytes(16), name, CODEC_VERSION, model, live, session_secret=secret)
-
-
-class FramesOnly:
-    """A `FrameHandler` but for its frames, of senders of synthetic labels."""
-
-    def __init__(self) -> None:
-        self._decoders: dict[bytes, FrameCodec] = {}
-
-    def decode(self, session: Session, frame: FrameMessage) -> LabelFrame:
-        """The labels of a frame."""
-        decoder = self._decoders.setdefault(session.session_id, FrameCodec(MODEL))
-        return decoder.decode(frame.payload, frame.sequence).frame
-
-    async def on_session(self, session: Session) -> int:
-        return 0
-
-    def on_stream_end(self, session: Session) -> None: ...
-
-    def on_blob(self, session: Session, blob: Blob) -> None: ...
-
-    def on_unused(self, session: Session, frame: FrameMessage | None) -> None: ...
-
-    async def on_session_end(self, session: Session) -> None: ...
 
 
 def module_command(*command: str) -> list[str]:
