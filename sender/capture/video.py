@@ -51,8 +51,6 @@ def open_video(location: str, name: str, options: dict[str, str] | None = None) 
         raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
     # Threads for frames lose those behind a damaged one at the end, and report it late.
     decoder.thread_type = "SLICE"
-    # Frames whose reference is damaged show something, too.
-    decoder.flags |= Flags.output_corrupt
     # Before memory for a larger one is taken.
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return container
@@ -94,6 +92,8 @@ class VideoFileSource(FrameSource):
             cut = "; it is no video, or cut" if isinstance(error, av.InvalidDataError) else ""
             raise SourceError(f"cannot open {path}: {reason(error)}{cut}") from error
         self._stream = self._container.streams.video[0]
+        # Frames whose reference is damaged show something, too; a live camera sends whole ones soon.
+        self._stream.codec_context.flags |= Flags.output_corrupt
         self._fps = float(self._stream.average_rate) if self._stream.average_rate else _DEFAULT_FPS
         self._pixel_aspect = float(self._stream.sample_aspect_ratio or 1)
         self._frames = self._damaged = self._smeared = 0
@@ -164,18 +164,16 @@ class VideoFileSource(FrameSource):
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            self._skip(packet, reason(error) if isinstance(error, av.FFmpegError) else str(error))
+            # So FFmpeg refuses a size; what is damaged is invalid data.
+            if isinstance(error, av.ArgumentError) and self._stream.codec_context.width == 0:
+                raise SourceError(f"it is larger than {MAX_PIXELS // 10**6} million pixels") from error
+            self._metrics.frame_dropped(DropReason.UNREADABLE)
+            self._damaged += 1
+            self._warn(packet, reason(error) if isinstance(error, av.FFmpegError) else str(error))
             return []
         if packet.is_corrupt:
             self._warn(packet, "a packet is incomplete")
         return frames
-
-    def _skip(self, packet: "av.Packet[Any]", cause: str) -> None:
-        if self._stream.codec_context.width == 0:
-            raise SourceError(f"it is larger than {MAX_PIXELS // 10**6} million pixels")
-        self._metrics.frame_dropped(DropReason.UNREADABLE)
-        self._damaged += 1
-        self._warn(packet, cause)
 
     def _warn(self, packet: "av.Packet[Any]", cause: str) -> None:
         if not self._warned:
