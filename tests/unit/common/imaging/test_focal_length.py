@@ -47,3 +47,9 @@ def test_given_focal_length_is_sure(focal_px: float) -> None:
 def test_lens_that_nobody_has_is_no_exif_data() -> None:
     assert focal_sigma(sent(640, 480, focal_px_of_equivalent(7, 640, 480))) == 0
     assert focal_sigma(sent(640, 480, focal_px_of_equivalent(26.5, 640, 480))) == 0
+
+
+def test_equivalent_refers_to_the_diagonal_of_film() -> None:
+    # A picture of film's proportions, of 100 pixels a millimetre, and one of 4:3.
+    assert focal_px_of_equivalent(50, 3600, 2400) == pytest.approx(5000)
+    assert focal_px_of_equivalent(26, 4000, 3000) == pytest.approx(26 / 43.267 * 5000, rel=1e-4)

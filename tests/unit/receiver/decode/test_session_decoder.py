@@ -115,6 +115,19 @@ def test_restored_decoder_goes_on_and_smooths_anew(walk: FloatArray) -> None:
     np.testing.assert_array_equal(vector(shown), vector(codec))
 
 
+def test_smoothing_begins_anew_with_a_key_frame(walk: FloatArray) -> None:
+    link, rng = Link(), np.random.default_rng(4)
+    noise = 0.2 * load_tables().base_step / UNIT * rng.standard_normal((7, LABEL_SIZE))
+    frames = [frame_of(number, person((walk[0] + row).astype(np.float32))) for number, row in enumerate(noise)]
+    for frame in frames[:6]:
+        codec, shown = link.send(frame)
+    assert (vector(shown) != vector(codec)).any()
+    link.encoder.reset()
+    codec, shown = link.send(frames[6])
+    assert codec.reference is None
+    np.testing.assert_array_equal(vector(shown), vector(codec))
+
+
 LEVELS = np.full(len(GROUPS), 6)
 STEP = steps(load_tables().base_step, LEVELS) / UNIT
 ARM, SURFACE = group_slices()["left_arm"], group_slices()["surface"]

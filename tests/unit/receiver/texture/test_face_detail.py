@@ -84,6 +84,19 @@ def test_received_face_with_detail_stays_as_it_is(face: FaceDetail, layout: Atla
     np.testing.assert_array_equal(face.on_atlas(sharp, ALL), sharp)
 
 
+def test_sharp_eyes_stay_in_a_face_whose_lips_are_drawn(
+    face: FaceDetail, body: BodyModel, template: BodyTemplate, layout: AtlasLayout
+) -> None:
+    plain = atlas_of(layout, LIGHT, BLACK)
+    features = FaceGeometry(body, template).features(template.place[layout.corners], layout.barycentric)
+    eyes, lips = (layout.texel[part > 0.9] for part in (features.eyes, features.lips))
+    received = plain.copy()
+    # With the eyes of another picture.
+    received.reshape(-1, 3)[eyes] = face.on_atlas(plain, ALL).reshape(-1, 3)[eyes]
+    before, after = (each.reshape(-1, 3).astype(int) for each in (received, face.on_atlas(received, ALL)))
+    assert np.abs(after[eyes] - before[eyes]).mean() < 0.2 * np.abs(after[lips] - before[lips]).mean()
+
+
 def test_blurred_face_gets_detail(face: FaceDetail, layout: AtlasLayout) -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1.5, (ATLAS_SIZE, ATLAS_SIZE, 1))
