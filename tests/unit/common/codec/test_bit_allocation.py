@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from common.codec.bit_allocation import RateDistortion, load
-from common.codec.quantiser import rho_levels
+from common.codec.quantiser import LEVELS, rho_levels
 from common.errors import WeightsError
 from common.labels import GROUP_NAMES
 
@@ -32,6 +32,15 @@ def test_heavier_group_gets_finer_steps() -> None:
     plain, heavy = (load().allocate(120.0, {"left_arm": weight}, ANY) for weight in (1.0, 2.0))
     assert heavy["left_arm"] < plain["left_arm"]
     assert heavy["right_arm"] >= plain["right_arm"]
+
+
+def test_weights_multiply_errors_not_their_squares() -> None:
+    level = np.arange(LEVELS, dtype=np.float64)
+    rows = len(GROUP_NAMES), 1
+    # Each level costs as many bits, and doubles the error: four times the weight is two levels.
+    table = RateDistortion(np.tile(8.0 * level[::-1], rows), np.tile(2.0**level, rows))
+    rho = table.allocate(700.0, {"head": 4.0}, ANY)
+    assert round((rho["torso"] - rho["head"]) * (LEVELS - 1)) == 2
 
 
 def test_uncertain_group_is_not_coded_finely() -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from common.arrays import FloatArray
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from receiver.surface.binding import PosedTemplate, SurfaceBinding
+from receiver.surface.binding import PosedTemplate, SurfaceBinding, nearest_places
 from tests.support.shapes import solved, sphere
 
 NOBODY_TURNED = np.eye(3, dtype=np.float32)[None]
@@ -60,3 +60,14 @@ def test_vertices_take_the_colours_of_their_places(mesh: SurfaceMesh, template: 
     colours = bound(mesh, template, 1).coloured(template.colours)
     for side, colour in ((mesh.vertices[:, 0] < -0.02, [255, 0, 0]), (mesh.vertices[:, 0] > 0.02, [0, 0, 255])):
         assert (colours[side] == colour).all()
+
+
+def test_place_is_on_a_triangle_that_faces_the_same_way() -> None:
+    """Of a thin sheet, the near side faces away from the point's normal."""
+    side: FloatArray = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    vertices = np.concatenate([side, side + np.array([0, 0, -0.01], np.float32)])
+    faces = np.array([[0, 1, 2], [3, 5, 4]], np.int32)
+    point: FloatArray = np.array([[0.2, 0.2, 0.01]], np.float32)
+    down: FloatArray = np.array([[0, 0, -1]], np.float32)
+    for normal, triangle in ((-down, 0), (down, 1)):
+        assert nearest_places(point, normal, vertices, faces)[0].tolist() == [triangle]
