@@ -172,3 +172,10 @@ def test_blobs_on_a_fluctuating_link_leave_frames_fresh() -> None:
     ages_s = [frame.age_s for frame in simulation.shown if frame.shown_s > 2.0]
     assert np.percentile(ages_s, 95) < 0.2
     assert _background_bps(simulation, 2.0, 20.0) > 10e3
+
+
+def test_frame_rate_is_that_of_the_spaces_between_frames() -> None:
+    rate = RateController(RateConfig())
+    for now_ms in (0.0, 100.0, 200.0):
+        rate.on_offered(now_ms)
+    assert rate._source_frame_rate_hz() == pytest.approx(10.0)
