@@ -116,7 +116,7 @@ def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor
 
 
 async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Reconstructor) -> None:
-    request = ReconstructionRequest("account", "a", frame(*range(5)))
+    request = ReconstructionRequest("account", "a", frame(*range(5)), still=True)
     alone = reconstructor.reconstruct(request)
     for batch_people in (1, 2, 8):
         engine = LocalEngine(reconstructor, batch_people=batch_people)

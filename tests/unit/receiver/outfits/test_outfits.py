@@ -176,6 +176,13 @@ def test_trousers_hang_the_less_the_surer_the_labels_are(dresser: Dresser, shell
     assert sizes[0] < sizes[1] < sizes[2] and sizes[2] > sizes[0] + 0.002, sizes
 
 
+def test_cloth_of_whom_the_labels_are_sure_hangs_as_they_say(dresser: Dresser, guidance: Guidance) -> None:
+    space, latent = SurfaceSpace.load(), sample(wears(bottom={"trousers": 1.0}, bottom_fit={"regular": 1.0}), 4)
+    clinging = dresser.dress(latent, 0.0).displacement
+    entries = space.analysis.numpy() @ (clinging - space.mean.numpy()).ravel()
+    np.testing.assert_allclose(guidance.worn(latent, entries.astype(np.float32), 1.0).displacement, clinging, atol=1e-4)
+
+
 def test_outfits_agree_with_what_was_seen(dresser: Dresser, guidance: Guidance) -> None:
     """Somebody in wide trousers and somebody in tight ones, of equal kinds, are told apart by their labels."""
     space, kinds = SurfaceSpace.load(), wears(bottom={"trousers": 1.0}, layer={"top": 1.0})
