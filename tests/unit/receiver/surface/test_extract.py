@@ -58,13 +58,6 @@ def test_largest_component_drops_the_smaller_one() -> None:
     assert is_watertight(kept_faces, len(kept_vertices))
 
 
-def test_largest_component_of_a_single_one_is_unchanged() -> None:
-    vertices, faces = march(_ball((24, 24, 24), (12.0, 12.0, 12.0), 8.0), 0.0)
-    kept_vertices, kept_faces = largest_component(vertices, faces)
-    np.testing.assert_array_equal(kept_vertices, vertices)
-    np.testing.assert_array_equal(kept_faces, faces)
-
-
 def test_taubin_smooth_reduces_noise_and_keeps_the_volume() -> None:
     vertices, faces = march(_ball((48, 48, 48), (23.5, 23.5, 23.5), 18.0), 0.0)
     noisy = vertices + np.random.default_rng(0).normal(scale=0.3, size=vertices.shape).astype(np.float32)

@@ -147,19 +147,6 @@ def test_resolution_falls_with_size_and_people() -> None:
     assert adaptive_resolution(48, 1000.0, 1) == 48
 
 
-def test_reconstruct_has_smaller_triangles_at_a_higher_resolution() -> None:
-    coarse, fine = (solved(*sphere(), resolution=resolution) for resolution in (64, 160))
-    assert len(fine.vertices) > 4 * len(coarse.vertices)
-
-
-def test_reconstruct_keeps_the_larger_of_two_components() -> None:
-    big, big_normals = sphere(2048, 0.5)
-    small, small_normals = sphere(128, 0.12)
-    points = np.concatenate([big, small + np.array([1.2, 0.0, 0.0], np.float32)])
-    mesh = solved(points, np.concatenate([big_normals, small_normals]))
-    assert mesh.vertices[:, 0].max() < 0.6
-
-
 @pytest.mark.parametrize(
     ("degrade", "message"),
     [
