@@ -5,9 +5,9 @@ surfaces of one frame on the CPU.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -25,11 +25,10 @@ from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, to_numpy
 from receiver.body.skinning import BodySkin, PosedTemplates
 from receiver.decode.labelled_body import LabelledBody, read_labels
-from receiver.decode.person_scale import PersonScale, ScaleEstimator
+from receiver.decode.person_scale import ScaleEstimator
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.topology import PeopleTopology
-from receiver.mesh.skinned_glb import PosedBody, Skeleton
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.skinned_glb import Skeleton
 from receiver.outfits.displacements import Displacements
 from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
@@ -39,29 +38,17 @@ from receiver.texture.painting import Painter
 
 
 @dataclass(frozen=True, slots=True)
-class _InferredPerson:
-    """One person after the networks.
+class InferredFrame:
+    """One request after the networks; `extract` completes it.
 
     Args:
-        pixels_per_metre: scale of the picture at the root joint.
-        request: that the person is of.
+        people: their surfaces are not made yet.
+        surfaces: whether somebody waits for the surfaces.
     """
 
-    labels: PersonLabels
-    pixels_per_metre: float
-    request: ReconstructionRequest
-    body: PosedBody
-    keypoints_2d: FloatArray
-    joints_3d: FloatArray
-    scale: PersonScale
-
-
-@dataclass(frozen=True, slots=True)
-class InferredFrame:
-    """One request after the networks; `extract` completes it."""
-
-    people: tuple[_InferredPerson, ...]
+    people: tuple[ReconstructedPerson, ...]
     stages_ms: Mapping[str, float]
+    surfaces: bool = True
 
 
 class Reconstructor:
@@ -133,28 +120,19 @@ class Reconstructor:
         rows = itertools.count()
         return [
             InferredFrame(
-                tuple(self._person(batch, next(rows), person, request) for person in request.frame.people), stages_ms
+                tuple(self._person(batch, next(rows), person, request) for person in request.frame.people),
+                stages_ms,
+                request.still or request.surfaces,
             )
             for request in requests
         ]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
-        """Makes the surfaces of one frame from its templates."""
-        stages_ms = dict(frame.stages_ms)
+        """Makes the surfaces of one frame from its templates, if somebody waits for them."""
+        stages_ms, people = dict(frame.stages_ms), frame.people
         with self._timed("surface", stages_ms):
-            people = tuple(
-                ReconstructedPerson(
-                    person.labels,
-                    self._surface_of(person),
-                    person.body,
-                    person.keypoints_2d,
-                    person.joints_3d,
-                    None if person.request.still else self._surfaces.corners,
-                    person.scale,
-                    person.request.appearance_of(person.labels).worn,
-                )
-                for person in frame.people
-            )
+            if frame.surfaces:
+                people = tuple(replace(person, made_surface=person.surface) for person in people)
         return ReconstructionResult(people, stages_ms if people else {})
 
     @staticmethod
@@ -166,26 +144,27 @@ class Reconstructor:
 
     def _person(
         self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
-    ) -> _InferredPerson:
-        texture = request.appearance_of(labels).texture
-        paint = None if texture is None else self._painter.paint(texture, batch.colours[row], batch.parts[row])
+    ) -> ReconstructedPerson:
+        appearance, camera = request.appearance_of(labels), request.frame.camera
+        paint = None
+        if appearance.texture is not None:
+            paint = self._painter.paint(appearance.texture, batch.colours[row], batch.parts[row])
         region_colours = batch.colours[row] if batch.coloured[row] else None
-        return _InferredPerson(
-            labels,
-            request.frame.camera.focal_px / max(float(batch.depth_m[row]), NEAR_M),
-            request,
-            self._skin.pose(batch.output, row, region_colours, paint, self._face),
-            _keypoints_2d(batch.joints_BK3[row], request.frame.camera, labels),
-            batch.joints_BK3[row],
-            self._scales.scale(labels, request.frame.camera, batch.joints_BK3[row]),
-        )
-
-    def _surface_of(self, person: _InferredPerson) -> SurfaceMesh | Callable[[], SurfaceMesh]:
-        """The watertight mesh around the displaced template, made now if somebody waits for it."""
-        request = person.request
+        body = self._skin.pose(batch.output, row, region_colours, paint, self._face)
+        surface = partial(self._surfaces.carried, body)
         if request.still:
-            return self._surfaces.solved(person.body, person.pixels_per_metre, request.people_in_frame)
-        return self._surfaces.carried(person.body) if request.surfaces else partial(self._surfaces.carried, person.body)
+            pixels_per_metre = camera.focal_px / max(float(batch.depth_m[row]), NEAR_M)
+            surface = partial(self._surfaces.solved, body, pixels_per_metre, request.people_in_frame)
+        return ReconstructedPerson(
+            labels,
+            surface,
+            body,
+            _keypoints_2d(batch.joints_BK3[row], camera, labels),
+            batch.joints_BK3[row],
+            None if request.still else self._surfaces.corners,
+            self._scales.scale(labels, camera, batch.joints_BK3[row]),
+            appearance.worn,
+        )
 
 
 def infer_each(
@@ -199,7 +178,7 @@ def infer_each(
             return {}, [error]
         alone = [infer_each(reconstructor, [request]) for request in requests]
         return next((stages for stages, _ in alone if stages), {}), [each for _, (each,) in alone]
-    return dict(inferred[0].stages_ms), [InferredFrame(each.people, {}) for each in inferred]
+    return dict(inferred[0].stages_ms), [replace(each, stages_ms={}) for each in inferred]
 
 
 class _Batch:
