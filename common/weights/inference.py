@@ -11,7 +11,6 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +19,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from common.errors import OutputError
 from common.io.atomic_write import atomic_write
-from common.io.cache_folder import cache_directory, is_trusted, temporary_directory
+from common.io.cache_folder import cache_directory, is_trusted
 from common.io.regular_file import open_regular
 from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
 from common.weights.manifest import Precision, Ranges
@@ -137,17 +135,16 @@ def _compiled(
         key = _key(
             network, example, graph.__file__, f"{precision} {bits} {sorted(int8.items())} {threads} {graph.processor()}"
         )
-        name_of_file = f"network-{name}-{key}.openvino"
-        for folder in _folders():
-            stored = _read(folder / name_of_file)
-            if stored is not None:
-                try:
-                    return graph.CompiledGraph.deserialised(stored, precision, threads)
-                except (ValueError, RuntimeError) as error:
-                    logger.warning("the compiled network %s cannot be used: %s", folder / name_of_file, error)
+        path = cache_directory() / f"network-{name}-{key}.openvino"
+        stored = _read(path)
+        if stored is not None:
+            try:
+                return graph.CompiledGraph.deserialised(stored, precision, threads)
+            except (ValueError, RuntimeError) as error:
+                logger.warning("the compiled network %s cannot be used: %s", path, error)
         _announce()
         compiled = graph.compile_graph(network, example, precision, threads, int8, bits)
-        _store(name_of_file, compiled.serialised())
+        _store(path, compiled.serialised())
         return compiled
     # OpenVINO has no common class of errors.
     except Exception as error:
@@ -167,15 +164,6 @@ def _key(network: nn.Module, example: Sequence[Tensor], compiler: str, condition
     return digest.hexdigest()[:16]
 
 
-def _folders() -> list[Path]:
-    """The folders that may have compiled networks, the first of which can be written first."""
-    found = []
-    with suppress(OutputError):
-        found.append(cache_directory())
-    temporary = temporary_directory()
-    return found if temporary is None or temporary in found else [*found, temporary]
-
-
 def _read(path: Path) -> bytes | None:
     """A file of the cache; None if it is missing, or another user may have made it."""
     try:
@@ -188,17 +176,13 @@ def _read(path: Path) -> bytes | None:
     return None
 
 
-def _store(name: str, content: bytes) -> None:
-    """Writes a file into the first folder that can be written."""
-    failures = []
-    for folder in _folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-            atomic_write(folder / name, content, synced=False, mode=0o644)
-            return
-        except OSError as error:
-            failures.append(str(error))
-    logger.warning("compiled networks cannot be cached, so that every start takes longer: %s", "; ".join(failures))
+def _store(path: Path, content: bytes) -> None:
+    """Writes a file of the cache, if its folder can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        atomic_write(path, content, synced=False, mode=0o644)
+    except OSError as error:
+        logger.warning("compiled networks cannot be cached, so that every start takes longer: %s", error)
 
 
 @lru_cache(maxsize=1)

@@ -244,42 +244,6 @@ def test_views_take_turns_in_a_stream_until_somebody_new_comes(step_s: float | N
     assert seen == views
 
 
-class UnlocatedPerception(BlockPerception):
-    """Locates no keypoint, as on furniture; from the second crop on, its mask covers the crop, so that boxes grow."""
-
-    calls = 0
-
-    def observe(self, crops: Sequence[Image], view: View = "both") -> PerceptionOutput:
-        self.calls += 1
-        output = super().observe(crops, view)
-        if self.calls <= GROWS_AFTER_CALLS:
-            return output
-        return replace(
-            output,
-            mask_logits=torch.full_like(output.mask_logits, 5.0),
-            visible_logit=torch.full_like(output.visible_logit, -5.0),
-        )
-
-
-GROWS_AFTER_CALLS = 10
-
-
-def test_box_that_grows_has_drifted_and_the_person_found_again() -> None:
-    detector = BlockDetector()
-    perception = UnlocatedPerception(PerceptionNet(TINY))
-    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig())
-    seen = []
-    for _ in range(20):
-        people = stage.process(with_person(160), CAMERA)
-        seen.append(len(people))
-        assert all(person.crop.side < 300 for person in people)
-    assert seen[:6] == [1] * 6  # Two predictions refine the first box, three see the first frame.
-    assert sum(seen[6:]) <= 5
-    perception.calls = 0
-    (person,) = stage.process(with_person(160), CAMERA)
-    assert person.identity == 0
-
-
 class FurnitureDetector(BlockDetector):
     """Proposes the right half of the frame in every frame, too, and sees nobody beside it in the first one."""
 
