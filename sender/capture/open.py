@@ -4,7 +4,9 @@ import glob
 import os
 import re
 import stat
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from common.errors import SourceError
@@ -30,12 +32,25 @@ DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
 
 
 def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> FrameSource:
-    """Opens the source that `--camera` names.
+    """Opens the source that `--camera` names; a signal's exception ends the wait for a server that does not answer.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
     """
-    metrics = SenderMetrics() if metrics is None else metrics
+    opened: Future[FrameSource] = Future()
+
+    def work() -> None:
+        try:
+            opened.set_result(_open(config, SenderMetrics() if metrics is None else metrics))
+        except BaseException as error:
+            opened.set_exception(error)
+
+    # A signal does not end a call of FFmpeg's, in whichever thread that is made.
+    threading.Thread(target=work, name="open", daemon=True).start()
+    return opened.result()
+
+
+def _open(config: CaptureConfig, metrics: SenderMetrics) -> FrameSource:
     device = _device(config.camera)
     if device is not None:
         name = f"camera {device}" if isinstance(device, int) else device
