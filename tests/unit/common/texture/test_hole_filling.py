@@ -23,6 +23,13 @@ def test_colours_of_unknown_texels_have_no_influence() -> None:
     np.testing.assert_array_equal(filled(first, known), filled(second, known))
 
 
+def test_small_hole_has_the_colours_around_it_alone() -> None:
+    colours, known = np.full((64, 64, 3), 100, np.uint8), np.ones((64, 64), np.bool_)
+    colours[:, 32:] = 200
+    known[30:36, 24:30] = False
+    np.testing.assert_allclose(filled(colours, known)[~known], 100, atol=1)
+
+
 def test_one_colour_fills_everything() -> None:
     known = np.zeros((64, 64), np.bool_)
     known[5, 9] = True

@@ -33,6 +33,17 @@ def test_finer_tiles_count_more_in_any_order(order: tuple[int, int]) -> None:
     np.testing.assert_allclose(texture.colours[~left].astype(int), 50, atol=3)
 
 
+def test_finest_tile_leaves_to_coarser_ones_what_it_does_not_know() -> None:
+    tile, known = TILES[-1], np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    known[tile.area][: tile.size // 2] = True
+    texture = (
+        ReceivedTexture().with_tile(TILES[0], flat(TILES[0], 50)).with_tile(tile, flat(tile, 200, known)).texture()
+    )
+    assert texture.known.all()
+    np.testing.assert_allclose(texture.colours[known].astype(int), 200, atol=3)
+    np.testing.assert_allclose(texture.colours[~known].astype(int), 50, atol=3)
+
+
 def test_tile_covers_its_own_area_only() -> None:
     tile = TILES[-1]
     texture = ReceivedTexture().with_tile(tile, flat(tile, 90)).texture()
