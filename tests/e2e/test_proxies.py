@@ -36,6 +36,7 @@ def adapted(config: str, running: RunningReceiver, page: int, senders: int) -> s
         ("127.0.0.1:50051", running.address),
         ("50052", str(senders)),
         ("listen 443", f"listen {page}"),
+        ("servers :443", f"servers :{page}"),
         ("https://bodywire.example {", f"https://bodywire.example:{page} {{"),
         ("bodywire.example", NAME),
     ):
@@ -55,8 +56,8 @@ def nginx(folder: Path, config: str, certificate: Path, key: Path) -> list[str]:
 
 def caddy(folder: Path, config: str, certificate: Path, key: Path) -> list[str]:
     config = config.replace("\treverse_proxy", f'\ttls "{certificate}" "{key}"\n\treverse_proxy')
-    options = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n"
-    (folder / "Caddyfile").write_text(options + config, encoding="utf-8")
+    config = config.replace("\n{\n", "\n{\n\tadmin off\n\tauto_https disable_redirects\n", 1)
+    (folder / "Caddyfile").write_text(config, encoding="utf-8")
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
