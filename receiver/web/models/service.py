@@ -1,6 +1,7 @@
 """Uploaded pictures become models: check, reconstruct, store."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -143,11 +144,11 @@ class ModelService(Uploads[ModelRow]):
             raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
         progress.begin(FILES)
         model = self._described(name, picture, result)
-        model.stages_ms = {PICTURE_STAGE: round(decoded_ms, 3), **model.stages_ms}
+        model.stages_ms = {PICTURE_STAGE: _milliseconds(decoded_ms), **model.stages_ms}
         began_s = time.perf_counter()
         files = await self._in_thread(lambda: _encoded(result, picture))
         await self._in_thread(lambda: self.files.write(model.id, files))
-        model.stages_ms[FILES] = round(1e3 * (time.perf_counter() - began_s), 3)
+        model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
         await self._publish(account, model)
         return model
 
@@ -161,7 +162,7 @@ class ModelService(Uploads[ModelRow]):
             height=picture.height,
             label_bytes=result.label_bytes,
             people=[_person(person, scale, result) for person in result.people],
-            stages_ms={stage: round(spent, 3) for stage, spent in result.stages_ms.items()},
+            stages_ms={stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
         )
 
     async def _publish(self, account: Account, model: ModelRow) -> None:
@@ -219,3 +220,7 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
         "wears": dict(result.kinds.get(identity, {})),
         "unsure": list(result.unsure.get(identity, ())),
     }
+
+
+def _milliseconds(value: float) -> float:
+    return round(float(value), 3) if math.isfinite(value) else 0.0
