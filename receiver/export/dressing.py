@@ -10,8 +10,6 @@ Shapes: V' vertices of the template, N colours.
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -27,7 +25,7 @@ from receiver.export.skin_weights import is_of_body_model, load_body_skin, spann
 from receiver.export.tinting import repainted
 from receiver.mesh.mesh_files import Y_UP
 from receiver.outfits.diffusion import OutfitDiffusion
-from receiver.outfits.dressing import PARTS, Dresser
+from receiver.outfits.dressing import PARTS, Dresser, Outfit
 from receiver.outfits.mixture import PLAIN, Draw, Kinds, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
@@ -63,22 +61,20 @@ def parse_kinds(texts: Sequence[str]) -> Kinds:
 
 def dressed(character: Character, change: Kinds) -> Character:
     """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
-    wardrobe = _wardrobe()
     drawn = _drawn(character.kinds, character.identity)
-    x = wardrobe.measures(drawn)
-    before = wardrobe.worn(drawn, x)
-    kinds = worn_together({**character.kinds, **change}, said=change)
-    after = wardrobe.worn(_drawn(kinds, character.identity), x)
+    other_kinds = _drawn(worn_together({**character.kinds, **change}, said=change), character.identity)
+    x = _measures(drawn)
+    before, after = _dresser().dress(decode_outfit(drawn, x)), _dresser().dress(decode_outfit(other_kinds, x))
     skin = bare_skin(character)
     recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
-    kept = wardrobe.kept(recorded, before, after)
+    kept = _kept(recorded, before, after)
     vertices = skin + np.where(kept[:, None], recorded, after.displacement) * Y_UP
     lowest = float(vertices[:, 1].min())
     vertices[:, 1] -= lowest
     offsets = character.offsets.copy()
     offsets[0, 1] -= lowest
     mesh = dataclasses.replace(character.mesh, vertices=vertices.astype(np.float32))
-    other = dataclasses.replace(character, offsets=offsets, mesh=mesh, kinds=after.kinds)
+    other = dataclasses.replace(character, offsets=offsets, mesh=mesh, kinds=other_kinds.kinds)
     return _coloured(other, before, after)
 
 
@@ -93,8 +89,8 @@ def spanned(character: Character) -> Character:
 
 def worn_parts(character: Character) -> IntArray:
     """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
-    wardrobe, drawn = _wardrobe(), _drawn(character.kinds, character.identity)
-    return wardrobe.worn(drawn, wardrobe.measures(drawn)).part
+    drawn = _drawn(character.kinds, character.identity)
+    return _dresser().dress(decode_outfit(drawn, _measures(drawn))).part
 
 
 def bare_skin(character: Character) -> Float64Array:
@@ -114,61 +110,35 @@ def _shape(character: Character, joints: Float64Array) -> Float64Array:
     return shape
 
 
-@dataclass(frozen=True, eq=False)
-class _Worn:
-    """An outfit.
-
-    Args:
-        displacement: (V', 3) at rest, camera axes, metres.
-        part: (V',) what is outermost: index into `PARTS`.
-    """
-
-    kinds: Kinds
-    displacement: FloatArray
-    part: IntArray
+@functools.cache
+def _dresser() -> Dresser:
+    return Dresser(_template(), Shells.load())
 
 
-@dataclass(frozen=True, eq=False)
-class _Wardrobe:
-    """Outfits on the template."""
+def _template() -> BodyTemplate:
+    return load_body_skin()[1].template
 
-    template: BodyTemplate
-    dresser: Dresser
-    diffusion: OutfitDiffusion
 
-    @classmethod
-    def load(cls) -> Self:
-        template = load_body_skin()[1].template
-        return cls(template, Dresser(template, Shells.load()), OutfitDiffusion.load())
+@functools.cache
+def _diffusion() -> OutfitDiffusion:
+    return OutfitDiffusion.load()
 
-    def measures(self, drawn: Draw) -> Float64Array:
-        """x (D,) of an outfit as the receiver generates it of whom nothing but the kinds is known."""
-        return self.diffusion.sample(drawn, np.zeros(0, np.float32), np.zeros(0))
 
-    def worn(self, drawn: Draw, x: Float64Array) -> _Worn:
-        """The outfit of kinds and x, which a person keeps with other kinds."""
-        outfit = self.dresser.dress(decode_outfit(drawn, x))
-        return _Worn(drawn.kinds, outfit.displacement, outfit.part)
+def _measures(drawn: Draw) -> Float64Array:
+    """x (D,) of an outfit as the receiver generates it of whom nothing but the kinds is known."""
+    return _diffusion().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
 
-    def kept(self, recorded: FloatArray, before: _Worn, after: _Worn) -> BoolArray:
-        """(V',) where a person stays as recorded (V', 3), who changes from one outfit to another."""
-        changed = _distance(after.displacement, before.displacement) >= _SAME_M
-        around = np.isin(self.template.region, self.template.region[changed])
-        return np.asarray(~changed & ~(around & (_distance(recorded, before.displacement) > _OTHER_M)))
 
-    def shown_skin(self, part: IntArray) -> BoolArray:
-        """(V',) skin whose colour other skin may have."""
-        shown = np.array([name.split(".")[0] in _SHOWN_SKIN for name in REGIONS])
-        return np.asarray(shown[self.template.region] & self.template.outside & (part == 0))
+def _kept(recorded: FloatArray, before: Outfit, after: Outfit) -> BoolArray:
+    """(V',) where a person stays as recorded (V', 3), who changes from one outfit to another."""
+    changed = _distance(after.displacement, before.displacement) >= _SAME_M
+    region = _template().region
+    around = np.isin(region, region[changed])
+    return np.asarray(~changed & ~(around & (_distance(recorded, before.displacement) > _OTHER_M)))
 
 
 def _distance(one: FloatArray, other: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.norm(one - other, axis=1), np.float32)
-
-
-@functools.cache
-def _wardrobe() -> _Wardrobe:
-    return _Wardrobe.load()
 
 
 def _drawn(kinds: Kinds, identity: int) -> Draw:
@@ -176,14 +146,14 @@ def _drawn(kinds: Kinds, identity: int) -> Draw:
     return draw(PLAIN.as_known(kinds), identity)
 
 
-def _coloured(character: Character, before: _Worn, after: _Worn) -> Character:
+def _coloured(character: Character, before: Outfit, after: Outfit) -> Character:
     """The character with colours of the parts that are outermost now. Raises UsageError as `repainted`."""
     if character.mesh.colours is None or np.array_equal(before.part, after.part):
         return character
     return repainted(character, lambda colours, places, weights: _painted(colours, places, weights, (before, after)))
 
 
-def _painted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tuple[_Worn, _Worn]) -> ByteArray:
+def _painted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tuple[Outfit, Outfit]) -> ByteArray:
     """(N, 3) sRGB colours in which parts that are outermost now have their own.
 
     Args:
@@ -195,13 +165,19 @@ def _painted(colours: ByteArray, places: IntArray, weights: FloatArray, worn: tu
     changed = weights * (before != after)
     row, nearest = np.arange(len(places)), weights.argmax(axis=1)
     own = before[row, nearest]
-    own_skin = _wardrobe().shown_skin(worn[0].part)[places[row, nearest]]
+    own_skin = _shown_skin(worn[0])[places[row, nearest]]
     seen = {name: own_skin if name == "skin" else own == number for number, name in enumerate(PARTS)}
     palette = np.array([_colour_of(name, colours[among]) for name, among in seen.items()])
     wanted = palette[after[row, changed.argmax(axis=1)]]
     share = changed.sum(axis=1, keepdims=True)
     painted: Float64Array = colours * (1 - share) + wanted * share
     return np.rint(painted).clip(0, 255).astype(np.uint8)
+
+
+def _shown_skin(outfit: Outfit) -> BoolArray:
+    """(V',) skin whose colour other skin may have."""
+    shown = np.array([name.split(".")[0] in _SHOWN_SKIN for name in REGIONS])
+    return np.asarray(shown[_template().region] & _template().outside & (outfit.part == 0))
 
 
 def _colour_of(part: str, seen: ByteArray) -> Float64Array:

@@ -46,6 +46,13 @@ def test_to_json_has_the_documented_fields() -> None:
     np.testing.assert_allclose(person["joints_3d"], _person().joints_3d, atol=6e-5)
 
 
+def test_points_of_another_skeleton_are_refused() -> None:
+    points = np.zeros((17, 3), np.float32)
+    for keypoints, joints in ((points[:16], points), (points, points[:16])):
+        with pytest.raises(ValueError, match="must be"):
+            PersonRecord(3, 0.9, keypoints, joints)
+
+
 def test_person_has_scale_if_it_is_known() -> None:
     person = dataclasses.replace(_person(), scale=PersonScale(1.712345, 0.15, 1.25))
     record = FrameRecord(0, "demo", 0.0, None, None, {"total": 0}, people=(person,)).as_dict(1)
