@@ -109,11 +109,6 @@ def _fast_in_int8(network: nn.Module, int8: Ranges) -> Ranges:
     return {name: each for name, each in int8.items() if bits and name not in linear}
 
 
-def runtime(device: torch.device) -> str:
-    """What runs networks on a device, for users."""
-    return "OpenVINO" if device.type == "cpu" and _has_openvino() else "PyTorch"
-
-
 @lru_cache(maxsize=1)
 def _has_openvino() -> bool:
     return find_spec("openvino") is not None

@@ -102,12 +102,8 @@ class FrameRecord:
     link_bytes: int | None = None
     camera: Camera | None = None
 
-    def to_json(self, session: int) -> str:
-        """The line without its newline; `session` is the session's number in the output directory."""
-        return encode_line(self.as_dict(session))
-
     def as_dict(self, session: int) -> dict[str, Any]:
-        """The line as the JSON object that it encodes."""
+        """The line as the JSON object that it encodes, of the session of this number in the output directory."""
         line = {
             "seq": self.sequence,
             "session": session,

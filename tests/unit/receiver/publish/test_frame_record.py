@@ -6,7 +6,7 @@ import pytest
 
 from common.frames import Camera
 from receiver.decode.person_scale import PersonScale
-from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line
 
 
 def _person() -> PersonRecord:
@@ -14,7 +14,7 @@ def _person() -> PersonRecord:
     return PersonRecord(3, 0.987654321, points, -points, "meshes/000005.glb", None)
 
 
-def test_to_json_has_the_documented_fields() -> None:
+def test_line_has_the_documented_fields() -> None:
     record = FrameRecord(
         sequence=5,
         source="one_person.avi",
@@ -27,7 +27,7 @@ def test_to_json_has_the_documented_fields() -> None:
         people=(_person(),),
         camera=Camera(640, 480, 768.0),
     )
-    line = record.to_json(session=1)
+    line = encode_line(record.as_dict(session=1))
     read = json.loads(line)
     assert "\n" not in line
     assert list(read) == [
@@ -60,7 +60,7 @@ def test_person_has_scale_if_it_is_known() -> None:
     assert published == {"height_m": 1.7123, "height_sigma_m": 0.15, "distance_sigma_m": 1.25}
 
 
-def test_to_json_writes_null_for_nan_and_infinity() -> None:
+def test_line_writes_null_for_nan_and_infinity() -> None:
     record = FrameRecord(0, "demo", 0.0, float("nan"), float("inf"), {"total": 0})
-    read = json.loads(record.to_json(1))
+    read = json.loads(encode_line(record.as_dict(1)))
     assert read["age_ms"] is None and read["clock_error_ms"] is None
