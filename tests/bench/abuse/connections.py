@@ -16,8 +16,8 @@ from tests.bench.abuse.attacks import acknowledgement, person
 from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, result_of, wrong
 from tests.netlab.hostile_client import CAMERA, HostileClient, Identity, StreamEnded, Target
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
 _IDLE_SESSIONS = 70
 _ANSWER_S = 5.0
@@ -53,7 +53,7 @@ async def _write(target: Target, *blocks: bytes, encrypted: bool) -> Result:
 
 async def garbage(target: Target, rng: random.Random) -> Result:
     """Noise where TLS or HTTP/2 is expected, or the beginning of a connection and then nothing."""
-    starts = [b"", b"\x16\x03\x01", b"\x16\x03\x01\xff\xff\x01", _PREFACE, _PREFACE + _SETTINGS, b"SSH-2.0-x\r\n"]
+    starts = [b"", b"\x16\x03\x01", b"\x16\x03\x01\xff\xff\x01", PREFACE, PREFACE + SETTINGS, b"SSH-2.0-x\r\n"]
     noise = rng.randbytes(rng.choice([0, rng.randint(1, 20_000)]))
     return await _write(target, rng.choice(starts) + noise, encrypted=rng.random() < 0.5)
 
@@ -63,8 +63,8 @@ async def http_2_frames(target: Target, rng: random.Random) -> Result:
     reset = struct.pack(">BHBBII", 0, 4, 3, 0, rng.randrange(1, 2**31, 2), 8)
     window = struct.pack(">BHBBII", 0, 4, 8, 0, 0, 2**31 - 1)
     absurd = struct.pack(">BHBBI", 255, 65535, rng.randint(0, 255), 255, rng.getrandbits(32)) + rng.randbytes(1000)
-    flood = rng.choice([_PING * 2000, _SETTINGS * 2000, reset * 2000, window * 200, absurd])
-    return await _write(target, _PREFACE + _SETTINGS, flood, encrypted=True)
+    flood = rng.choice([_PING * 2000, SETTINGS * 2000, reset * 2000, window * 200, absurd])
+    return await _write(target, PREFACE + SETTINGS, flood, encrypted=True)
 
 
 async def idle_sessions(target: Target, rng: random.Random) -> Result:

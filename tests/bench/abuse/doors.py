@@ -1,6 +1,7 @@
 """Attacks by strangers, without a token, on what a receiver does before it knows them."""
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.io.addresses import Address
 from common.wire.quic import Item
+from tests.bench.abuse.connections import PREFACE, SETTINGS
 from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless, refused, wrong
 from tests.netlab.hostile_client import HostileClient, Target
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic
@@ -96,9 +98,14 @@ async def idle_scrapes(target: Target, rng: random.Random) -> Result:
 async def _idle(
     address: Address, count: int, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """So many connections that say nothing."""
-    pairs = [await asyncio.open_connection(address.host, address.port, ssl=context) for _ in range(count)]
+    """So many connections that say nothing, over TLS after the first words of HTTP/2."""
+    pairs = []
     try:
+        for _ in range(count):
+            with contextlib.suppress(OSError):
+                pairs.append(await asyncio.open_connection(address.host, address.port, ssl=context))
+                if context is not None:
+                    pairs[-1][1].write(PREFACE + SETTINGS)
         yield [reader for reader, _ in pairs]
     finally:
         for _, writer in pairs:
