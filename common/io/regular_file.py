@@ -47,5 +47,14 @@ def read_regular(path: Path, most_bytes: int, *, follow_links: bool = False) -> 
     return content
 
 
+def stamp_of(path: Path) -> object:
+    """What changes when a file is replaced or written; None if it cannot be read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+
+
 def _too_large(path: Path, most_bytes: int) -> OSError:
     return OSError(errno.EFBIG, f"it has more than {most_bytes} bytes", str(path))

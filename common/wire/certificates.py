@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UsageError
-from common.io.regular_file import read_regular
+from common.io.regular_file import read_regular, stamp_of
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -102,7 +102,7 @@ class CertificateFiles:
         return self._valid
 
     def _current_stamps(self) -> tuple[object, ...]:
-        return tuple(_stamp(path) for path in (self._certificate, self._key, self._authority))
+        return tuple(path and stamp_of(path) for path in (self._certificate, self._key, self._authority))
 
 
 def read_pem(path: Path, flag: str) -> bytes:
@@ -216,12 +216,3 @@ def _in_memory(content: bytes) -> Iterator[str]:
         file.write(content)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
-
-
-def _stamp(path: Path | None) -> object:
-    """What changes when a file is replaced or written; None if it cannot be read."""
-    try:
-        status = path.stat() if path else None
-    except OSError:
-        return None
-    return status and (status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)

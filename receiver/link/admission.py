@@ -19,8 +19,6 @@ from receiver.link.session import Session
 
 # A sender whose stream broke comes back within this time, unless it is gone.
 _RETURN_S = 15.0
-# After a burst of as many sessions as an account may have.
-_NEW_SESSIONS_PER_S = 1.0
 _MAX_ACCOUNTS = 1024
 # An account yields a session only to one that has this many fewer: otherwise the two would take it from each other.
 _FAIR_DIFFERENCE = 2
@@ -88,27 +86,29 @@ class SessionLimits:
         return min(idle, key=_last_message_s) if idle else largest[-1]
 
 
-class SessionRate:
-    """Limits how often each account begins a session: each one leaves a line on the disk for good.
+class BeginRate:
+    """Limits how often each account, or host, begins something.
 
     Args:
-        burst: sessions that an account may begin at once.
+        per_second: after the burst.
+        burst: how many may begin at once.
     """
 
-    def __init__(self, burst: int, clock: Clock) -> None:
-        self._burst, self._clock = burst, clock
-        # When the account will have its whole burst again; accounts that have it are left out.
+    def __init__(self, per_second: float, burst: int, clock: Clock) -> None:
+        self._per_second, self._burst, self._clock = per_second, burst, clock
+        # When somebody will have the whole burst again; those who have it are left out.
         self._restored_s: dict[str, float] = {}
 
-    def take(self, account: str) -> None:
-        """Counts a session that an account begins. Raises StreamRefused if it begins sessions too often."""
+    def take(self, who: str) -> bool:
+        """Counts a beginning; returns whether there is room for it."""
         now_s = self._clock.monotonic()
         if len(self._restored_s) >= _MAX_ACCOUNTS:
             self._restored_s = {name: at_s for name, at_s in self._restored_s.items() if at_s > now_s}
-        restored_s = max(self._restored_s.get(account, now_s), now_s) + 1 / _NEW_SESSIONS_PER_S
-        if restored_s - now_s > self._burst / _NEW_SESSIONS_PER_S:
-            raise StreamRefused(Refusal.FULL, f"full for now: {account} begins sessions too often")
-        self._restored_s[account] = restored_s
+        restored_s = max(self._restored_s.get(who, now_s), now_s) + 1 / self._per_second
+        if restored_s - now_s > self._burst / self._per_second:
+            return False
+        self._restored_s[who] = restored_s
+        return True
 
 
 class TokenBucket:
@@ -124,13 +124,6 @@ class TokenBucket:
         self._credit = min(self._rate, self._credit + (now_s - self._updated_s) * self._rate) - amount
         self._updated_s = now_s
         return max(-self._credit / self._rate, 0.0)
-
-    def take_at_once(self, amount: float) -> bool:
-        """Takes an amount if nobody has to wait for it; returns whether it did."""
-        taken = self.take(amount) == 0
-        if not taken:
-            self._credit += amount
-        return taken
 
 
 class RateLimiter:

@@ -12,7 +12,7 @@ from common.clock import Clock
 from common.io.logs import RepeatedLines
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
-from receiver.link.admission import SessionLimits, SessionRate
+from receiver.link.admission import BeginRate, SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import FrameHandler
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _EXPIRY_INTERVAL_S = 10.0
 # Time after the last message of a sender without a stream, until which its session can be resumed.
 _KEEP_S = 300.0
+# Of an account, after a burst of as many as it may have: each leaves a line on the disk for good.
+_NEW_SESSIONS_PER_S = 1.0
 _FOREIGN = "the session belongs to another sender"
 
 
@@ -46,7 +48,7 @@ class SessionLifecycle:
         self._handler = handler
         self._limits = limits
         self._admit_live = admit_live
-        self._rate = SessionRate(limits.per_account, clock)
+        self._rate = BeginRate(_NEW_SESSIONS_PER_S, limits.per_account, clock)
         self._clock = clock
         self._lines = RepeatedLines(logger, clock)
         self._opening: dict[bytes, asyncio.Task[Session]] = {}
@@ -140,7 +142,8 @@ class SessionLifecycle:
             self._admit_live()
         settled = [each for each in sessions if each.session_id not in self._opening]
         victim = self._limits.victim(account, sessions, settled, now_s)
-        self._rate.take(account)
+        if not self._rate.take(account):
+            raise StreamRefused(Refusal.FULL, f"full for now: {account} begins sessions too often")
         evicted = None
         if victim is not None:
             line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"

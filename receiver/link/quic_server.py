@@ -25,7 +25,7 @@ from common.wire.quic import (
     request_certificate,
 )
 from common.wire.stream import StreamBroken, peer_name
-from receiver.link.admission import TokenBucket
+from receiver.link.admission import BeginRate
 from receiver.link.auth.authenticator import host_of
 from receiver.link.handshake import PendingHandshakes
 
@@ -34,8 +34,7 @@ logger = logging.getLogger(__name__)
 _HANDSHAKE_TIMEOUT_S = 10.0
 _LONG_HEADER = b"\x80"
 # Of one address, with as many at once: a handshake takes milliseconds of the processor.
-_HANDSHAKES_PER_S = 20.0
-_MAX_HOSTS = 1024
+_HANDSHAKES_PER_S = 20
 # For the status of a stream to arrive, sent again if need be.
 _LAST_WORDS_S = 1.0
 
@@ -129,9 +128,9 @@ class QuicListener:
     """
 
     def __init__(self, files: CertificateFiles, serve: Serve, most: int, clock: Clock) -> None:
-        self._files, self._serve, self._most, self._clock = files, serve, most, clock
+        self._files, self._serve, self._most = files, serve, most
         self._hosts: dict[asyncio.Task[None], str] = {}
-        self._begun: dict[str, TokenBucket] = {}
+        self._rate = BeginRate(_HANDSHAKES_PER_S, _HANDSHAKES_PER_S, clock)
         self._pending = PendingHandshakes(timeout_s=_HANDSHAKE_TIMEOUT_S)
         self._lines = RepeatedLines(logger, clock)
         self._socket: _Socket | None = None
@@ -161,10 +160,7 @@ class QuicListener:
         """Serves a connection. Raises _NoRoom if there are too many, or too many begin from one address."""
         if len(self._hosts) >= self._most or Counter(self._hosts.values())[host] >= max(self._most // 2, 1):
             raise _NoRoom
-        if len(self._begun) >= _MAX_HOSTS:
-            self._begun.clear()
-        begun = self._begun.setdefault(host, TokenBucket(_HANDSHAKES_PER_S, self._clock))
-        if not begun.take_at_once(1):
+        if not self._rate.take(host):
             raise _NoRoom
         task = asyncio.get_running_loop().create_task(self._run(connection, host), name="link QUIC connection")
         self._hosts[task] = host

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,11 +11,9 @@ import receiver.link.config
 import sender.link.transport.security
 from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
-from receiver.link.auth.tokens import add_token
 from receiver.link.refusals import Refusal
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
-from tests.support.certificate_authority import Authority
 from tests.support.fake_link import MODEL
 from tests.support.link_fixture import LOOPBACK, LinkFixture
 from tests.support.recording_pipeline import RecordingPipeline
@@ -111,21 +107,3 @@ async def test_grpc_server_that_is_no_receiver() -> None:
         await refused(address, "not a Bodywire receiver")
     finally:
         await server.stop(None)
-
-
-async def test_encryption(link: LinkFixture, tmp_path: Path) -> None:
-    ours, others = Authority.make(tmp_path / "ours"), Authority.make(tmp_path / "others")
-    certificate, key = ours.issue("receiver", LOOPBACK)
-    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(tls_cert=certificate, tls_key=key))
-    await greet(Transport(SenderSecurity(tls_ca=ours.certificate)), address, MODEL, TIMEOUT_S)
-    await refused(address, "--tls-ca", SenderSecurity(tls_ca=others.certificate))
-
-
-async def test_tokens(link: LinkFixture, tmp_path: Path) -> None:
-    tokens, good, bad = tmp_path / "tokens.toml", tmp_path / "good", tmp_path / "bad"
-    good.write_text(add_token(tokens, "camera", None, datetime.now(UTC)))
-    bad.write_text("unknown")
-    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(tokens=tokens))
-    await greet(Transport(SenderSecurity(token_file=good)), address, MODEL, TIMEOUT_S)
-    await refused(address, "give --token-file")
-    await refused(address, "the token is unknown", SenderSecurity(token_file=bad))

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 
-import grpc
 import numpy as np
 import pytest
 
@@ -15,11 +14,10 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
 from common.wire.certificates import CertificateFiles
-from common.wire.convert import STREAM_METHOD, STREAM_SERVICE, FrameMessage, Hello, encode_client
 from common.wire.health_check import check_health
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
-from tests.support.fake_link import MODEL, SECRET, label_frame
+from tests.support.fake_link import MODEL, label_frame
 from tests.support.link_fixture import LinkFixture, send_all
 from tests.support.link_samples import ConstantPacer
 from tests.support.recording_pipeline import RecordingPipeline
@@ -137,27 +135,6 @@ async def test_proxies_of_the_environment_are_not_used(
     client, _ = link.client(address, connect_timeout=0.3)
     with pytest.raises(PeerError, match=f"check --peer; {variable} is set, but senders use no proxy"):
         await client.connect()
-
-
-async def test_undecodable_messages_end_the_stream_but_not_the_server(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    hello = encode_client(Hello(secrets.token_bytes(16), "hostile", CODEC_VERSION, MODEL, True, session_secret=SECRET))
-    for first in (b"\xff\xff", encode_client(FrameMessage(0, b"x")), hello):
-        async with grpc.aio.insecure_channel(str(address)) as channel:
-            call = channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")()
-            await call.write(first)
-            if first is hello:
-                await call.read()
-                for _ in range(8):
-                    await call.write(b"\xff\xff")
-                    await call.read()
-            assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
-    client, _ = link.client(address)
-    await client.connect()
-    await send_all(client, 0, 3)
-    await client.drain()
-    assert pipeline.decoded == [0, 1, 2]
 
 
 def _walking(sequence: int) -> LabelFrame:

@@ -18,6 +18,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_write
-from common.io.regular_file import read_regular
+from common.io.regular_file import read_regular, stamp_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_BYTES = 32
@@ -50,7 +51,7 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self._path, self._clock = path, clock
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(path)
         self._entries = _read(path)
 
     def name_of(self, token: str) -> str:
@@ -68,19 +69,10 @@ class TokenFile:
 
     def _refresh(self) -> None:
         """Reads the file again if it has changed; the present tokens stay valid while it cannot be read."""
-        try:
-            stamp = self._stamp_now()
-            if stamp != self._stamp:
+        stamp = stamp_of(self._path)
+        if stamp != self._stamp:
+            with suppress(UsageError):
                 self._entries, self._stamp = _read(self._path), stamp
-        except UsageError:
-            return
-
-    def _stamp_now(self) -> tuple[int, int, int]:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise UsageError(f"--tokens: cannot read {self._path}: {error.strerror}") from error
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> tuple[_Entry, ...]:
