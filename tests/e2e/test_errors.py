@@ -105,16 +105,3 @@ def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, u
         script = f"import sys; from {program}.__main__ import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, text=True)
         assert done.stdout == f"{code} False\n", done.stderr
-
-
-@pytest.mark.parametrize(
-    ("program", "flag"), [("receiver", "--tls-cert"), ("sender", "--tls-ca"), ("sender", "--token-file")]
-)
-def test_missing_certificate_or_token(tmp_path: Path, image: Path, program: str, flag: str) -> None:
-    missing = str(tmp_path / "missing.pem")
-    flags = [flag, missing]
-    flags += ["--tls-key", missing, "--out", str(tmp_path / "out")] if program == "receiver" else []
-    flags += ["--camera", str(image), "--peer", "127.0.0.1:9"] if program == "sender" else ["--listen", "127.0.0.1:0"]
-    done = run(program, *flags)
-    assert done.returncode == 2
-    assert "missing.pem" in only_line(done.stderr, program)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemons import receiver, run
+from tests.e2e.daemons import run
 from tests.support.demo_clip import beginning
 
 FRAMES = 6
@@ -38,23 +38,6 @@ def test_sender_records_without_a_receiver_and_the_receiver_replays(tmp_path: Pa
     assert sequences(tmp_path / "out") == [3, 4, 5]
     late = run("receiver", *flags, "--out", str(tmp_path / "out"), "--from", "600")
     assert late.returncode == 2 and "ends after 2.5 s" in late.stderr
-
-
-@pytest.mark.slow
-def test_replay_of_a_receivers_recording_gives_its_meshes(tmp_path: Path, clip: Path) -> None:
-    recording = tmp_path / "talk.bw"
-    with receiver(tmp_path / "live", "--record", str(recording)) as live:
-        sent = run("sender", "--camera", str(clip), "--peer", live.address)
-        assert sent.returncode == 0, sent.stderr
-        code, errors = live.terminate()
-    assert code == 0, errors
-    replayed = run(
-        "receiver", "--replay", str(recording), "--speed", "max", "--no-page", "--out", str(tmp_path / "again")
-    )
-    assert replayed.returncode == 0, replayed.stderr
-    assert sequences(tmp_path / "again") == sequences(tmp_path / "live") == list(range(FRAMES))
-    for path in (tmp_path / "live" / "meshes").iterdir():
-        assert (tmp_path / "again" / "meshes" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a recording", b"\x93BODYWIRE\x01" + bytes(500)])

@@ -91,12 +91,6 @@ class RenderedPerson:
         cosine = -(self.points * self.normals).sum(axis=1) / np.linalg.norm(self.points, axis=1)
         return np.asarray(inside & (cosine > 0.3) & (np.abs(self.depth[y, x] - self.points[:, 2]) < 0.02))
 
-    def colours_at_points(self) -> FloatArray:
-        """(2048, 3) colour of the image at each point's pixel, visible or not."""
-        pixels = (CAMERA.focal_px * self.points[:, :2] / self.points[:, 2:] + [240, 320]).astype(int)
-        x, y = np.clip(pixels, 0, [CAMERA.width - 1, CAMERA.height - 1]).T
-        return np.asarray(self.image[y, x], np.float32)
-
 
 def render_person(
     renderer: Renderer,
