@@ -86,7 +86,7 @@ class SenderStatus(LinkObserver):
         yield f"{self._acknowledged.per_second(now_s):.1f} fps"
         yield f"link {bit_rate(self._traffic.recent_bps)}"
         if self._captured_at is not None and self._source.fps is None:
-            yield f"age {duration((self._clock.wall() - self._captured_at) * 1e3)}"
+            yield f"age {duration(max(self._clock.wall() - self._captured_at, 0.0) * 1e3)}"
         yield counted(self._people, "person", "people")
         if (frame_bytes := self._payload.mean(now_s)) is not None:
             yield f"labels {frame_bytes:.0f} B/frame"
