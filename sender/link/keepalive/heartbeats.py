@@ -26,7 +26,7 @@ class HeartbeatSchedule:
 
     def restart(self) -> None:
         """Resets the state for a new stream: nothing sent on the old one will be answered."""
-        self._sent_s = self._received_s = self._heartbeat_s = self._silence_ended_s = -float("inf")
+        self._sent_s = self._received_s = self._heartbeat_s = -float("inf")
         self._echo_pending = False
         self._unanswered_frames = 0
 
@@ -42,8 +42,6 @@ class HeartbeatSchedule:
         self._echo_pending = True
 
     def message_received(self, now_s: float) -> None:
-        if now_s - self._received_s >= self._interval_s:
-            self._silence_ended_s = now_s
         self._received_s = now_s
 
     def echo_received(self, now_s: float) -> None:
@@ -61,5 +59,4 @@ class HeartbeatSchedule:
         return now_s - min(self._sent_s, self._received_s) >= self._interval_s or self._comparison_due(now_s)
 
     def _comparison_due(self, now_s: float) -> bool:
-        # After one silence another may follow soon, in which this heartbeat would only delay frames.
-        return now_s - max(self._heartbeat_s, self._silence_ended_s) >= self._comparison_interval_s
+        return now_s - self._heartbeat_s >= self._comparison_interval_s
