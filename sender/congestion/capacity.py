@@ -16,10 +16,8 @@ _LOWER_QUARTILE_WINDOW_MS = 1000.0
 _WINDOW_MS = 16_000.0
 # Queueing delay that all of the last frames must exceed for a standing queue.
 _QUEUE_MS = 15.0
-# Window of the minimum one-way delay.
+# Window of the minimum delay.
 _FLOOR_WINDOW_MS = 30_000.0
-# A clock was stepped if offsets that two round trips allow are farther apart: NTP slews what is less.
-_CLOCK_STEP_MS = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +47,23 @@ class CapacityEstimator:
     def __init__(self) -> None:
         self._measured: deque[_Measurement] = deque(maxlen=_MEDIAN_MEASUREMENTS)
         self._lower_bound = WindowedExtreme(_WINDOW_MS, largest=True)
-        self._frame_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
+        # Of the newest frame on its way there, since the first one of the stream; and the minimum.
+        self._delay_ms = 0.0
+        self._least_delay_ms = WindowedExtreme(_FLOOR_WINDOW_MS)
         self._recent: deque[_Arrival] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._last_rtt_ms = 0.0
-        self._one_way_ms: tuple[float, float] | None = None
 
     def update(self, sample: LinkSample, now_ms: float) -> Capacity:
         """Adds an acknowledged frame and returns the estimate."""
         previous_rtt_ms, self._last_rtt_ms = self._last_rtt_ms, sample.round_trip_time_ms
-        if self._clock_was_stepped(sample):
-            self._frame_delay_ms.clear()
-            self._recent.clear()
-        queue_ms = sample.one_way_ms - self._frame_delay_ms.update(sample.one_way_ms, now_ms)
         if sample.arrival_spacing_ms is None or sample.sent_spacing_ms is None:
             # A new stream: frames before and after the gap are unrelated.
             self._recent.clear()
+            self._least_delay_ms.clear()
+            self._delay_ms = self._least_delay_ms.update(0.0, now_ms)
             return self.at(now_ms)
+        self._delay_ms += sample.arrival_spacing_ms - sample.sent_spacing_ms
+        queue_ms = self._delay_ms - self._least_delay_ms.update(self._delay_ms, now_ms)
         queued = sample.waited and sample.sent_spacing_ms < previous_rtt_ms and queue_ms > _QUEUE_MS
         self._recent.append(_Arrival(sample.wire_bytes * 8, sample.arrival_spacing_ms, queued))
         if self._standing_queue():
@@ -91,12 +90,6 @@ class CapacityEstimator:
         """Lower quartile of the measurements of the last second; the estimate if there were none."""
         recent = sorted(each.bps for each in self._measured if each.at_ms >= now_ms - _LOWER_QUARTILE_WINDOW_MS)
         return recent[len(recent) // 4] if recent else self.at(now_ms).bps
-
-    def _clock_was_stepped(self, sample: LinkSample) -> bool:
-        """Whether one-way delays jump by more than a round trip: the way there takes some share of it."""
-        before = self._one_way_ms
-        self._one_way_ms = low_ms, high_ms = sample.one_way_ms - sample.round_trip_time_ms, sample.one_way_ms
-        return before is not None and max(low_ms - before[1], before[0] - high_ms) > _CLOCK_STEP_MS
 
     def _median_bps(self, now_ms: float) -> float | None:
         while self._measured and self._measured[0].at_ms < now_ms - _WINDOW_MS:

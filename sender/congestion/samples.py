@@ -9,7 +9,7 @@ from common.wire.traffic import wire_bytes
 class LinkSample:
     """One acknowledged frame.
 
-    Intervals come from monotonic clocks; the two time stamps from the wall clocks of both ends.
+    Intervals come from monotonic clocks, each of one end.
 
     Args:
         sequence: the frame's.
@@ -19,8 +19,6 @@ class LinkSample:
         sent_spacing_ms: since the previous frame was sent on this stream; None for the first.
         arrival_spacing_ms: since the previous frame arrived at the receiver; None for the first.
         waited: the frame was ready while the window was full, so the link and not the source held it back.
-        client_sent_ns: the sender's wall clock, ns since the epoch.
-        server_received_ns: the receiver's wall clock, ns since the epoch.
     """
 
     sequence: int
@@ -30,15 +28,8 @@ class LinkSample:
     sent_spacing_ms: float | None
     arrival_spacing_ms: float | None
     waited: bool
-    client_sent_ns: int
-    server_received_ns: int
 
     @property
     def wire_bytes(self) -> int:
         """Approximate size of the frame on the link, headers included."""
         return wire_bytes(self.message_bytes)
-
-    @property
-    def one_way_ms(self) -> float:
-        """One-way delay plus the unknown but constant offset of the clocks: only differences are meaningful."""
-        return (self.server_received_ns - self.client_sent_ns) / 1e6

@@ -187,12 +187,12 @@ class FrameDelivery:
         """Waits until a frame may leave, and encodes it."""
         frame = await self._next_frame()
         encoded = self._session.encode(frame)
-        now_s, sent_ns = self._clock.monotonic(), int(self._clock.wall() * 1e9)
+        now_s = self._clock.monotonic()
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
         held_back = self.window.held_back
-        self.window.sent(InFlight(frame, now_s, sent_ns, message_bytes, spacing_ms, held_back))
+        self.window.sent(InFlight(frame, now_s, message_bytes, spacing_ms, held_back))
         self._observer.sent(frame, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
@@ -366,6 +366,4 @@ class FrameDelivery:
             sent_spacing_ms=sent_spacing_ms,
             arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,
-            client_sent_ns=in_flight.sent_ns,
-            server_received_ns=ack.received_us * 1000,
         )

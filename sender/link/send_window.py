@@ -11,7 +11,6 @@ class InFlight:
 
     Args:
         sent_at_s: monotonic time of sending.
-        sent_ns: the same, in nanoseconds since the epoch.
         message_bytes: about the size of its gRPC message.
         sent_spacing_ms: since the previous frame was sent on the same stream; None for its first.
         waited: the frame was ready before the window had room for it.
@@ -19,7 +18,6 @@ class InFlight:
 
     frame: LabelFrame
     sent_at_s: float
-    sent_ns: int
     message_bytes: int
     sent_spacing_ms: float | None
     waited: bool

@@ -39,8 +39,6 @@ def _unconstrained() -> RateController:
             sent_spacing_ms=previous_ms,
             arrival_spacing_ms=previous_ms,
             waited=False,
-            client_sent_ns=round(now_ms * 1e6),
-            server_received_ns=round((now_ms + 1) * 1e6),
         )
         controller.on_acknowledged(sample, now_ms)
     return controller

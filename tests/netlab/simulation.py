@@ -118,7 +118,8 @@ class Simulation:
             return
         frame, self._waiting = self._waiting, None
         message_bytes = _LABELS_BYTES + _MESSAGE_OVERHEAD_BYTES
-        spacing_s, self._last_sent_s = now_s - (self._last_sent_s or now_s), now_s
+        spacing_s = 0.0 if self._last_sent_s is None else now_s - self._last_sent_s
+        self._last_sent_s = now_s
         self._in_flight += 1
         self.rate.on_sent(frame.sequence, _LABELS_BYTES, now_s * 1e3)
         self.prober.frame_sent(message_bytes, now_s * 1e3)
@@ -175,8 +176,6 @@ class Simulation:
             sent_spacing_ms=None if first else spacing_s * 1e3,
             arrival_spacing_ms=None if first else arrival_spacing_ms,
             waited=frame.held_back,
-            client_sent_ns=int(sent_s * 1e9),
-            server_received_ns=int(now_s * 1e9),
         )
         self._at(now_s + _HOLD_S + self.forward.delay_s, lambda at_s: self._acknowledged(sample, at_s))
 

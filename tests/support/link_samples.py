@@ -12,7 +12,6 @@ def sample(
     rtt_ms: float = 20.0,
     sent_spacing_ms: float | None = 33.0,
     arrival_spacing_ms: float | None = 33.0,
-    one_way_ms: float = 10.0,
     waited: bool = False,
     sequence: int = 0,
 ) -> LinkSample:
@@ -24,8 +23,6 @@ def sample(
         sent_spacing_ms=sent_spacing_ms,
         arrival_spacing_ms=arrival_spacing_ms,
         waited=waited,
-        client_sent_ns=0,
-        server_received_ns=int(one_way_ms * 1e6),
     )
 
 
@@ -56,7 +53,6 @@ class FakeBottleneck:
             rtt_ms=arrival_ms + self.delay_ms - sent_ms,
             sent_spacing_ms=None if self._last_sent_ms is None else sent_ms - self._last_sent_ms,
             arrival_spacing_ms=None if self._last_arrival_ms is None else arrival_ms - self._last_arrival_ms,
-            one_way_ms=arrival_ms - sent_ms + 500.0,  # the clocks differ by half a second
             waited=sent_ms > wanted_ms,
         )
         self._last_sent_ms, self._last_arrival_ms = sent_ms, arrival_ms

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
@@ -62,35 +60,25 @@ def test_lower_quartile_of_the_last_second() -> None:
 
 def test_jitter_is_not_congestion() -> None:
     estimator = CapacityEstimator()
+    before_ms = 0.0
     for number in range(100):
         late_ms = 40.0 if number % 3 == 0 else 0.0
-        capacity = estimator.update(sample(one_way_ms=10.0 + late_ms), number * 33.0)
+        capacity = estimator.update(sample(arrival_spacing_ms=33.0 + late_ms - before_ms, waited=True), number * 33.0)
         assert not capacity.measured
+        before_ms = late_ms
 
 
 def test_slow_reconstruction_is_not_congestion() -> None:
     # Five frames a second, since the receiver takes 200 ms for each; delays vary by up to 60 ms.
     estimator = CapacityEstimator()
+    before_ms = 0.0
     for number in range(100):
         late_ms = 20.0 + 40.0 * (number % 5) / 4 if number else 0.0
         slow = sample(
             rtt_ms=1.0 + late_ms,
             sent_spacing_ms=200.0,
-            arrival_spacing_ms=200.0,
-            one_way_ms=1.0 + late_ms,
+            arrival_spacing_ms=200.0 + late_ms - before_ms,
             waited=True,
         )
         assert not estimator.update(slow, number * 200.0).measured
-
-
-@pytest.mark.parametrize("hours", [1, -1])
-def test_step_of_a_clock_is_neither_a_queue_nor_a_capacity(hours: int) -> None:
-    link, estimator = FakeBottleneck(100e3), CapacityEstimator()
-    before = _run(link, estimator, 0.0, 60, 800)
-    idle_ms = 4000.0
-    for number in range(90):
-        measured, now_ms = link.send(idle_ms + number * 100.0, 800)
-        measured = replace(measured, server_received_ns=measured.server_received_ns + hours * 3600 * 10**9)
-        capacity = estimator.update(measured, now_ms)
-        assert capacity.measured
-        assert capacity.bps == pytest.approx(before.bps, rel=0.1)
+        before_ms = late_ms

@@ -38,7 +38,7 @@ def simulate(
             in_window -= 1
             sent_s, held_s, waited = frame
             rtt_ms = 1e3 * (now_s - sent_s - held_s)
-            sample = LinkSample(0, size, rtt_ms, 1e3 * held_s, None, None, waited > 0, 0, 0)
+            sample = LinkSample(0, size, rtt_ms, 1e3 * held_s, None, None, waited > 0)
             window.update(sample, 1e3 * now_s)
         if waiting is not None and in_window < window.frames:
             arrived_s = pipe.offer(size, now_s)
@@ -91,14 +91,14 @@ def test_jitter_does_not_shrink_the_window() -> None:
     sizes = []
     for number in range(600):
         total_ms = 60.0 + random.exponential(30.0)
-        sizes.append(window.update(LinkSample(0, 100, total_ms, 0.0, None, None, True, 0, 0), 33.0 * number))
+        sizes.append(window.update(LinkSample(0, 100, total_ms, 0.0, None, None, True), 33.0 * number))
     # 30 frames a second over 60 to 90 ms need two to three frames in flight.
     assert np.mean(sizes[100:]) > 2.2
 
 
 def test_window_keeps_its_limits() -> None:
     window = CongestionWindow(3)
-    sizes = {window.update(LinkSample(0, 100, 500.0, 0.0, None, None, True, 0, 0), 50.0 * n) for n in range(200)}
+    sizes = {window.update(LinkSample(0, 100, 500.0, 0.0, None, None, True), 50.0 * n) for n in range(200)}
     assert max(sizes) == 3
     assert min(sizes) >= 1
     window.restart(1)
@@ -113,5 +113,5 @@ def test_live_source_limits_the_window_to_a_round_trip_of_frames() -> None:
         now_ms = number * 1e3 / FPS
         window.offered(now_ms)
         # A round trip of 60 ms; every frame waited a little, as on a busy machine.
-        window.update(LinkSample(number, 200, 60.0, 0.0, 33.0, 33.0, True, 0, 0), now_ms)
+        window.update(LinkSample(number, 200, 60.0, 0.0, 33.0, 33.0, True), now_ms)
     assert window.frames == 3

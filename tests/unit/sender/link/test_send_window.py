@@ -17,7 +17,7 @@ def _send(window: SendWindow) -> int | None:
     frame = window.ready()
     if frame is None:
         return None
-    window.sent(InFlight(frame, 0.0, 0, 30, None, window.held_back))
+    window.sent(InFlight(frame, 0.0, 30, None, window.held_back))
     return frame.sequence
 
 
