@@ -1,8 +1,8 @@
 """Checks a published session and prints a summary.
 
 Compares the directory that a receiver published into with the clip, or the folder of pictures, that was sent.  Checks
-that every frame was received, that its meshes are watertight, connected and of human size, and that every frame of a
-clip has somebody.  Prints a table and writes contact-sheet.png (of pictures: photographs.png), which shows the input
+that every frame was received, that its meshes are watertight and connected, and that every frame of a clip has
+somebody.  Prints a table and writes contact-sheet.png (of pictures: photographs.png), which shows the input
 above its meshes, into the directory.
 
 Exit codes: 0 all checks passed, 1 a check failed, 2 usage error, 3 the clip cannot be read, 5 the contact sheet cannot
@@ -14,8 +14,7 @@ usage: python -m receiver.report.summary DIRECTORY --clip CLIP [--session N]
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volum
 from receiver.publish.frame_record import mesh_path
 from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet
 
-HUMAN_SIZE_M = (0.4, 2.6)
 # Half a million frames with one person.
 _MAX_BYTES = 2_000_000_000
 # From one half of a session to the other, ages may change by so much of the time that was played.
@@ -43,28 +41,6 @@ _EXAMPLES = (
 
 class PublishedFramesError(BodywireError):
     """Frames are missing or a mesh is invalid."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeshCheck:
-    """Properties of one mesh file.
-
-    Args:
-        path: relative to the session directory.
-        watertight: closed, consistently wound outwards and connected.
-        size_m: longest side of the bounding box, metres; 0 if the file is unreadable.
-        height_m: extent along y, metres.
-    """
-
-    path: str
-    watertight: bool
-    size_m: float
-    height_m: float
-
-    @property
-    def human_size(self) -> bool:
-        """Whether the size is plausible for a person."""
-        return HUMAN_SIZE_M[0] <= self.size_m <= HUMAN_SIZE_M[1]
 
 
 def read_frames(directory: Path, session: int | None = None) -> list[Record]:
@@ -93,7 +69,7 @@ def check_records(records: Sequence[Record]) -> None:
 
 def _check_record(record: Record) -> None:
     numbers = [record["captured_at"], record["bytes"]["total"], record["seq"]]
-    numbers += [value for value in (record["age_ms"], *record["stages_ms"].values()) if value is not None]
+    numbers += [value for value in (record["age_ms"],) if value is not None]
     if not np.isfinite(np.array(numbers, np.float64)).all():
         raise ValueError("a number is out of range")
     if not isinstance(record["source"], str):
@@ -104,14 +80,12 @@ def _check_record(record: Record) -> None:
             raise ValueError("a person does not have 17 joints")
 
 
-def check_mesh(directory: Path, relative: str) -> MeshCheck:
-    """Reads a mesh and determines whether it is watertight and how large it is."""
+def is_sound(path: Path) -> bool:
+    """Whether a mesh can be read, and is watertight, wound outwards and in one piece."""
     try:
-        mesh = read_mesh(directory / relative)
+        return _is_closed_and_connected(read_mesh(path))
     except ValueError:
-        return MeshCheck(relative, False, 0.0, 0.0)
-    extent = np.ptp(mesh.vertices, axis=0)
-    return MeshCheck(relative, _is_closed_and_connected(mesh), float(extent.max()), float(extent[1]))
+        return False
 
 
 def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
@@ -121,10 +95,10 @@ def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
     return closed and components == 1
 
 
-def check_meshes(directory: Path, records: Sequence[Record], kind: str) -> list[MeshCheck]:
-    """Checks all meshes of a kind, `surface` or `body`, of the given frames."""
+def check_meshes(directory: Path, records: Sequence[Record], kind: str) -> dict[str, bool]:
+    """Whether each mesh of a kind, `surface` or `body`, of the given frames is sound, by its path."""
     paths = [person[kind] for record in records for person in record["people"]]
-    return [check_mesh(directory, path) for path in paths if path is not None]
+    return {path: is_sound(directory / path) for path in paths if path is not None}
 
 
 def frames_per_second(records: Sequence[Record]) -> float:
@@ -146,9 +120,7 @@ def ages_ms(records: Sequence[Record]) -> list[float]:
     return ages if change_ms <= max(_PACED * played_ms, 1.0) else []
 
 
-def find_faults(
-    records: Sequence[Record], clip: Clip, surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]
-) -> list[str]:
+def find_faults(records: Sequence[Record], clip: Clip, meshes: Mapping[str, bool]) -> list[str]:
     """One line per fault; empty if all checks passed."""
     faults = []
     received = clip.by_key(records)
@@ -158,19 +130,13 @@ def find_faults(
     empty = [r["seq"] for r in records if not any(p["surface"] and p["body"] for p in r["people"])]
     if empty and not clip.stills:
         faults.append(f"{len(empty)} frames have no person with surface and body, the first is {empty[0]}")
-    not_closed = [mesh.path for mesh in (*surfaces, *bodies) if not mesh.watertight]
+    not_closed = [path for path, sound in meshes.items() if not sound]
     if not_closed:
         faults.append(f"{len(not_closed)} meshes are not watertight and connected, the first is {not_closed[0]}")
-    wrong_size = [mesh for mesh in (*surfaces, *bodies) if mesh.watertight and not mesh.human_size]
-    if wrong_size:
-        first = wrong_size[0]
-        faults.append(
-            f"{len(wrong_size)} meshes are not of human size, the first is {first.path} ({first.size_m:.2f} m)"
-        )
     return faults
 
 
-def table(records: Sequence[Record], surfaces: Sequence[MeshCheck], bodies: Sequence[MeshCheck]) -> str:
+def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mapping[str, bool]) -> str:
     """The summary as two columns of text."""
     total_bytes = [record["bytes"]["total"] for record in records]
     ages = ages_ms(records)
@@ -185,34 +151,17 @@ def table(records: Sequence[Record], surfaces: Sequence[MeshCheck], bodies: Sequ
         *((f"age p{percent}, ms", f"{_percentile(ages, percent):.0f}") for percent in (50, 95) if ages),
         ("watertight surfaces", _share(surfaces)),
         ("watertight bodies", _share(bodies)),
-        ("surface height, m", _range([mesh.height_m for mesh in surfaces])),
-        ("body height, m", _range([mesh.height_m for mesh in bodies])),
-        *((f"  {stage} p50, ms", f"{_percentile(values, 50):.1f}") for stage, values in _stages(records).items()),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)
-
-
-def _stages(records: Sequence[Record]) -> dict[str, list[float]]:
-    """Milliseconds of each stage in all frames, in the order in which the stages first occur."""
-    stages: dict[str, list[float]] = {}
-    for record in records:
-        for stage, spent_ms in record["stages_ms"].items():
-            if spent_ms is not None:
-                stages.setdefault(stage, []).append(spent_ms)
-    return stages
 
 
 def _percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else float("nan")
 
 
-def _share(meshes: Sequence[MeshCheck]) -> str:
-    return f"{sum(mesh.watertight for mesh in meshes)} of {len(meshes)}"
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.2f} to {max(values):.2f}" if values else "none"
+def _share(meshes: Mapping[str, bool]) -> str:
+    return f"{sum(meshes.values())} of {len(meshes)}"
 
 
 def summarise(directory: Path, clip_path: Path, session: int | None = None) -> None:
@@ -233,7 +182,7 @@ def summarise(directory: Path, clip_path: Path, session: int | None = None) -> N
     surfaces, bodies = (check_meshes(directory, records, kind) for kind in ("surface", "body"))
     print(table(records, surfaces, bodies))
     print(f"contact sheet: {write_contact_sheet(directory, records, clip)}")
-    faults = find_faults(records, clip, surfaces, bodies)
+    faults = find_faults(records, clip, {**surfaces, **bodies})
     if faults:
         raise PublishedFramesError("; ".join(faults))
 
