@@ -11,6 +11,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import UsageError
 from receiver.body.skinning import BodySkin
+from receiver.export.character import continuous
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.recorded_session import BodyAt, read_session
 from receiver.export.rigging import LeftOut, posed, rig, rig_one, unposed
@@ -24,6 +25,13 @@ from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses,
 
 def bodies_of(out: Path) -> list[BodyAt]:
     return list(read_session(out, None).people[0])
+
+
+def test_rotations_stay_on_the_hemisphere_where_they_began() -> None:
+    half_turns = np.linspace(0, 3 * np.pi, 20)[:, None]
+    turning = np.stack([np.sin(half_turns), 0 * half_turns, 0 * half_turns, np.cos(half_turns)], axis=2)
+    signs = np.where(np.arange(20) % 5 < 3, -1, 1)[:, None, None]
+    np.testing.assert_array_equal(continuous(turning * signs), -turning)
 
 
 def test_unposed_mesh_is_the_rest_mesh(tmp_path: Path) -> None:
