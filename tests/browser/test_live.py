@@ -123,16 +123,6 @@ def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, check
     assert checkers_are_drawn(page)
 
 
-def test_body_wears_a_texture_that_comes_after_the_last_frame(
-    page: Page, server: PageServer, checkered: MeshTexture
-) -> None:
-    server.texture, server.most_frames = checkered, 1
-    page.add_init_script("localStorage.setItem('bodywire.mesh', 'body')")
-    page.goto(server.address)
-    page.wait_for_selector(".viewport[data-textured='1']")
-    assert checkers_are_drawn(page)
-
-
 def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
     server.texture, server.sessions = checkered, 2
     page.goto(server.address)

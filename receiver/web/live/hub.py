@@ -55,6 +55,7 @@ class LiveFrame:
     Args:
         session: number of the session in the output directory.
         fps: published frames of the session per second.
+        preview: a small JPEG of what the sender sees.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class LiveFrame:
         record: FrameRecord,
         people: Sequence[ReconstructedPerson],
         fps: float,
+        preview: bytes | None = None,
     ) -> None:
         self.session = session
         self.record = record
         self.fps = fps
+        self.preview = preview
         self._people = people
         self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
@@ -101,6 +104,7 @@ class LiveSession:
         link: the session at the link: sender, clock and its last report.
         source: of the newest frame.
         connected: whether it has not ended.
+        preview: the newest small JPEG of what its sender sees.
     """
 
     number: int
@@ -108,6 +112,7 @@ class LiveSession:
     source: str = ""
     connected: bool = True
     newest: LiveFrame | None = None
+    preview: bytes | None = None
     published: deque[float] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
@@ -130,29 +135,24 @@ class LiveSession:
 
 
 class Watcher:
-    """What one browser has not been sent yet: the newest frame and preview of each session that it has chosen."""
+    """What one browser has not been sent yet: the newest frame of each session that it has chosen."""
 
     def __init__(self, hub: "LiveHub") -> None:
         self._hub = hub
         self._session: int | None = None
         self._watches = False
         self._frames: dict[int, LiveFrame] = {}
-        self._previews: dict[int, bytes] = {}
         self._sessions_changed = True
         self._wake = asyncio.Event()
         self._wake.set()  # the sessions are waiting already
-        self._wants_previews = self._wants_surfaces = False
+        self._wants_surfaces = False
         self._skipped = 0
 
-    def watch(self, session: int | None, *, previews: bool, surfaces: bool = True) -> None:
+    def watch(self, session: int | None, *, surfaces: bool = True) -> None:
         """Chooses a session, or all that are live with None, and begins with its newest frame."""
-        self._session, self._wants_previews, self._watches = session, previews, True
-        self._wants_surfaces = surfaces
+        self._session, self._wants_surfaces, self._watches = session, surfaces, True
         chosen = {number: state for number, state in self._hub.sessions.items() if self._chosen(number)}
         self._frames = {number: state.newest for number, state in chosen.items() if state.newest is not None}
-        self._previews = {
-            number: preview for number, preview in self._hub.previews.items() if previews and self._chosen(number)
-        }
         self._wake.set()
 
     def offer(self, frame: LiveFrame) -> None:
@@ -162,16 +162,9 @@ class Watcher:
             self._frames[frame.session] = frame
             self._wake.set()
 
-    def offer_preview(self, session: int, jpeg: bytes) -> None:
-        """A preview has arrived."""
-        if self._wants_previews and self._chosen(session):
-            self._previews[session] = jpeg
-            self._wake.set()
-
     def forget(self, session: int) -> None:
         """What waits of a session is not sent any more."""
         self._frames.pop(session, None)
-        self._previews.pop(session, None)
 
     def sessions_changed(self) -> None:
         """The list of sessions has changed."""
@@ -191,10 +184,6 @@ class Watcher:
         """The sessions, if they have changed since they were last taken."""
         changed, self._sessions_changed = self._sessions_changed, False
         return [state.description() for state in self._hub.sessions.values()] if changed else None
-
-    def take_preview(self) -> tuple[int, bytes] | None:
-        """Session and JPEG of a preview that was not taken yet."""
-        return self._previews.popitem() if self._previews else None
 
     def take_frame(self) -> LiveFrame | None:
         """The newest frame of the session whose frame has waited longest."""
@@ -223,8 +212,6 @@ class LiveHub(SessionObserver):
         self.clock = clock
         self.sessions: dict[int, LiveSession] = {}
         """Those of this process that are remembered, by number; the newest last."""
-        self.previews: dict[int, bytes] = {}
-        """Of each session the newest small JPEG of what its sender sees."""
         self._watchers: list[Watcher] = []
 
     @property
@@ -258,7 +245,7 @@ class LiveHub(SessionObserver):
         state = self.sessions.get(number)
         if state is None:
             return
-        frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()))
+        frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()), state.preview)
         state.newest = frame
         self._forget_people()
         if state.source != record.source:
@@ -268,7 +255,7 @@ class LiveHub(SessionObserver):
             watcher.offer(frame)
 
     def blob_taken(self, number: int, blob: Blob) -> None:
-        """Keeps a picture with which a sender shares what it sees."""
+        """Keeps a picture with which a sender shares what it sees; it goes with the next frame."""
         if blob.kind != PREVIEW:
             return
         try:
@@ -277,9 +264,8 @@ class LiveHub(SessionObserver):
         except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
             logger.debug("a preview of session %d is no readable JPEG", number)
             return
-        self.previews[number] = blob.data
-        for watcher in self._watchers:
-            watcher.offer_preview(number, blob.data)
+        if number in self.sessions:
+            self.sessions[number].preview = blob.data
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its newest frame stays visible."""
@@ -316,6 +302,5 @@ class LiveHub(SessionObserver):
 
     def _forget(self, number: int) -> None:
         self.sessions.pop(number, None)
-        self.previews.pop(number, None)
         for watcher in self._watchers:
             watcher.forget(number)

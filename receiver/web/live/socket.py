@@ -90,12 +90,13 @@ class LiveSocket:
         self._metrics = metrics
         self._signed_out = signed_out
         self._kind: MeshKind = "surface"
-        self._wants_textures = False
+        self._wants_textures = self._wants_previews = False
         # What the browser has: names of topologies, of people by session and identity, and numbers of frames.
         self._topologies: set[str] = set()
         self._unwrapped: set[str] = set()
         self._colours: dict[int, dict[int, int]] = {}
         self._textures: dict[int, dict[int, _SentTexture]] = {}
+        self._previews: dict[int, bytes] = {}
         self._frames_sent = 0
         self._unacknowledged: set[int] = set()
 
@@ -127,7 +128,9 @@ class LiveSocket:
             self._colours.clear()
             self._textures.clear()
             self._kind, self._wants_textures = message.mesh, message.textures
-            self._watcher.watch(message.session, previews=message.preview, surfaces=message.mesh == "surface")
+            self._previews.clear()
+            self._wants_previews = message.preview
+            self._watcher.watch(message.session, surfaces=message.mesh == "surface")
 
     async def _send(self) -> None:
         while True:
@@ -135,8 +138,6 @@ class LiveSocket:
             if (sessions := self._watcher.take_sessions()) is not None:
                 await self._websocket.send_json({"type": "sessions", "sessions": sessions})
             while len(self._unacknowledged) < _FRAMES_IN_FLIGHT:
-                if (preview := self._watcher.take_preview()) is not None:
-                    await self._websocket.send_bytes(preview_message(*preview))
                 if (frame := self._watcher.take_frame()) is None:
                     break
                 await self._send_frame(frame)
@@ -148,6 +149,9 @@ class LiveSocket:
             if name not in self._topologies:
                 self._topologies.add(name)
                 await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices)))
+        if self._wants_previews and frame.preview and frame.preview is not self._previews.get(frame.session):
+            self._previews[frame.session] = frame.preview
+            await self._websocket.send_bytes(preview_message(frame.session, frame.preview))
         if self._wants_textures:
             await self._send_textures(frame.session, meshes)
         coloured = self._coloured(frame.session, meshes)

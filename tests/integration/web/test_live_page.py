@@ -1,6 +1,7 @@
 """The live view over a real server: WebSocket, what is on disk, and the guards."""
 
 import asyncio
+import io
 import json
 import struct
 from collections.abc import AsyncIterator
@@ -10,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from common.blobs import PREVIEW, Blob
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
@@ -130,15 +133,6 @@ async def test_texture_comes_once_before_its_frame_in_place_of_colours(page: Pag
     assert page.count("texture_bytes_total") > 80_000
 
 
-async def test_texture_is_what_was_published(page: Page) -> None:
-    page.publish(0, texture=b"jpeg")
-    async with page.watch() as browser:
-        await browser.send(WATCH_BODY)
-        while (message := await next_message(browser))[0]["type"] != "texture":
-            pass
-    assert message == ({"type": "texture", "session": 1, "person": 0, "mime": "image/jpeg"}, b"jpeg")
-
-
 @pytest.mark.parametrize(("interval_s", "sent"), [(0.0, 3), (60.0, 1)])
 async def test_texture_that_changes_is_sent_again_after_a_while(
     page: Page, monkeypatch: pytest.MonkeyPatch, interval_s: float, sent: int
@@ -153,6 +147,21 @@ async def test_texture_that_changes_is_sent_again_after_a_while(
     assert received.count("texture") == sent
 
 
+async def test_preview_comes_once_to_who_wants_it(page: Page) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(picture, "JPEG")
+    page.hub.blob_taken(1, Blob(PREVIEW, 0, picture.getvalue()))
+    page.publish(0)
+    async with page.watch() as browser:
+        received = []
+        for watch in (WATCH.replace("false", "true"), WATCH):
+            await browser.send(watch)
+            received += (await until_frame(browser))[0]
+            page.publish(1)
+            received += (await until_frame(browser))[0]
+    assert received == ["topology", "preview"]
+
+
 async def test_program_that_wants_no_textures_gets_colours_that_change(page: Page) -> None:
     async with page.watch() as browser:
         await browser.send(WATCH_BODY.replace("true", "false"))
@@ -163,20 +172,6 @@ async def test_program_that_wants_no_textures_gets_colours_that_change(page: Pag
             received += before
             assert "colours" in header["people"][0]
         assert received == ["topology"]
-
-
-@pytest.mark.parametrize("kind", ["body", "surface"])
-async def test_topology_and_colours_come_once(page: Page, kind: str) -> None:
-    page.publish(0, coloured=True)
-    async with page.watch() as browser:
-        await browser.send(json.dumps({"type": "watch", "session": 1, "mesh": kind, "preview": False}))
-        topology, frame = await next_frame(browser), await next_frame(browser)
-        assert topology["type"] == "topology" and topology["name"].startswith(kind)
-        (person,) = frame["people"]
-        assert person["topology"] == topology["name"] and "colours" in person
-        page.publish(0, coloured=True)
-        frame = await next_frame(browser)
-        assert frame["type"] == "frame" and not {"faces", "colours"} & frame["people"][0].keys()
 
 
 @pytest.mark.parametrize(

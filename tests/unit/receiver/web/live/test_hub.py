@@ -54,8 +54,8 @@ def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> N
     for number in (1, 2):
         published.begin(number)
     with published.hub.watcher() as everything, published.hub.watcher() as second:
-        everything.watch(None, previews=False)
-        second.watch(2, previews=False)
+        everything.watch(None)
+        second.watch(2)
         for sequence in range(3):
             published.frame(1, sequence)
             published.frame(2, 10 + sequence)
@@ -68,13 +68,12 @@ def test_nothing_of_a_deleted_session_stays_visible() -> None:
     published = Published()
     published.begin(1)
     with published.hub.watcher() as watcher:
-        watcher.watch(1, previews=True)
+        watcher.watch(1)
         published.frame(1, 0)
-        published.hub.previews[1] = b"what the sender sees"
         published.hub.session_ended(1)
         published.hub.session_deleted(1)
-        assert sequences(watcher) == [] and published.hub.sessions == {} == published.hub.previews
-        watcher.watch(1, previews=True)
+        assert sequences(watcher) == [] and published.hub.sessions == {}
+        watcher.watch(1)
         assert sequences(watcher) == []
 
 
@@ -84,7 +83,7 @@ def test_watcher_gets_nothing_before_it_has_chosen() -> None:
     with published.hub.watcher() as watcher:
         published.frame(1, 0)
         assert sequences(watcher) == []
-        watcher.watch(1, previews=False)
+        watcher.watch(1)
         assert sequences(watcher) == [(1, 0)]
 
 
@@ -94,9 +93,9 @@ def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
     published.frame(1, 7)
     published.hub.session_ended(1)
     with published.hub.watcher() as watcher:
-        watcher.watch(None, previews=False)
+        watcher.watch(None)
         assert sequences(watcher) == [], "all are those that are live"
-        watcher.watch(1, previews=False)
+        watcher.watch(1)
         assert sequences(watcher) == [(1, 7)]
         assert watcher.take_sessions() == [
             {
@@ -121,7 +120,7 @@ def test_crowds_of_many_sessions_fill_no_memory_and_leave_the_frames_of_others()
     assert sum(len(frame.record.people) for frame in frames.values()) <= 128
     assert {0, 98, 99} <= frames.keys()
     with published.hub.watcher() as watcher:
-        watcher.watch(1, previews=False)
+        watcher.watch(1)
         assert sequences(watcher) == []
         published.frame(1, 1, people=16)
         assert sequences(watcher) == [(1, 1)]
@@ -136,19 +135,18 @@ def test_the_rate_is_that_of_the_last_two_seconds() -> None:
     assert newest is not None and newest.fps == pytest.approx(20.0)
 
 
-def test_previews_go_to_those_who_want_them() -> None:
+def test_preview_goes_with_the_next_frame() -> None:
     published = Published()
     published.begin(1)
     buffer = io.BytesIO()
     Image.new("RGB", (16, 12)).save(buffer, "JPEG")
-    with published.hub.watcher() as wants, published.hub.watcher() as wants_none:
-        wants.watch(1, previews=True)
-        wants_none.watch(1, previews=False)
-        published.hub.blob_taken(1, Blob(PREVIEW, 0, b"\xff\xd8\xff no picture"))
-        assert wants.take_preview() is None
-        published.hub.blob_taken(1, Blob(PREVIEW, 0, buffer.getvalue()))
-        assert wants.take_preview() == (1, buffer.getvalue())
-        assert wants_none.take_preview() is None
+    with published.hub.watcher() as watcher:
+        watcher.watch(1)
+        for number, content in enumerate((b"\xff\xd8\xff no picture", buffer.getvalue())):
+            published.hub.blob_taken(1, Blob(PREVIEW, 0, content))
+            published.frame(1, number)
+            frame = watcher.take_frame()
+            assert frame is not None and frame.preview == (content if number else None)
 
 
 async def test_watcher_that_waits_is_woken_by_a_frame() -> None:
@@ -157,7 +155,7 @@ async def test_watcher_that_waits_is_woken_by_a_frame() -> None:
     with published.hub.watcher() as watcher:
         await watcher.wait()  # the list of sessions
         waiting = asyncio.ensure_future(watcher.wait())
-        watcher.watch(None, previews=False)
+        watcher.watch(None)
         await waiting
         waiting = asyncio.ensure_future(watcher.wait())
         published.frame(1, 0)
