@@ -52,23 +52,8 @@ def _cookie_name(connection: HTTPConnection) -> str:
 
 
 # These are read by the document only; `identify` does the work.
-_Cookie = Annotated[
-    str | None,
-    Security(
-        APIKeyCookie(
-            name=COOKIE,
-            scheme_name="cookie",
-            auto_error=False,
-            description="set by signing in; over TLS its name begins with `__Host-`",
-        )
-    ),
-]
-_Bearer = Annotated[
-    object,
-    Security(
-        HTTPBearer(scheme_name="token", auto_error=False, description="made on the page, or by `receiver accounts`")
-    ),
-]
+_Cookie = Annotated[str | None, Security(APIKeyCookie(name=COOKIE, scheme_name="cookie", auto_error=False))]
+_Bearer = Annotated[object, Security(HTTPBearer(scheme_name="token", auto_error=False))]
 
 
 Visitor = Annotated[Identity | None, Depends(identify)]
