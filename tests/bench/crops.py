@@ -21,16 +21,16 @@ from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.assets.outfit import Outfit
-from common.synthetic.clothed.shell import Shell, ShellMaker
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.renderer.renderer import Figure, Renderer
-from common.synthetic.scene.dressing import Dresser, State, worn_figure
+from common.synthetic.scene.dressing import Dresser, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.semantic_samples import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
+from tests.bench.shells import ShellMaker
 
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
@@ -46,28 +46,6 @@ def worn_body(body: BodyModel, outfit: Outfit, posed: BodyOutput, row: int, shap
     rest = body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
     positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
     return worn_figure(outfit, posed.vertices[row].numpy(), PosedSkeleton(shape, rest, positions, rotations))
-
-
-class ClothedTruth:
-    """Makes the outer shells of posed people.
-
-    Raises:
-        RendererUnavailable: OpenGL is missing.
-    """
-
-    def __init__(self, body: BodyModel, dressed: bool) -> None:
-        canvas = Canvas.from_model(body)
-        self._body, self._dresser = body, Dresser(canvas, dressed)
-        self._shells = ShellMaker(Renderer(canvas))
-
-    def shell(self, posed: BodyOutput, row: int, shape: FloatArray, outfit: State) -> Shell:
-        """The shell of one body of a batch, camera space, metres.
-
-        Args:
-            shape: (10,) its coefficients.
-            outfit: (6,) from which it is drawn again.
-        """
-        return self._shells.make(worn_body(self._body, self._dresser.again(outfit), posed, row, shape))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:
@@ -149,12 +127,16 @@ class Truth:
         self.skin = BodySkin.from_model(body)
 
     @cached_property
-    def _dressed(self) -> ClothedTruth:
-        return ClothedTruth(self.body, dressed=True)
+    def _shells(self) -> ShellMaker:
+        return ShellMaker(Renderer(Canvas.from_model(self.body)))
 
     @cached_property
-    def _painted(self) -> ClothedTruth:
-        return ClothedTruth(self.body, dressed=False)
+    def _dressed(self) -> Dresser:
+        return Dresser(Canvas.from_model(self.body), dressed=True)
+
+    @cached_property
+    def _painted(self) -> Dresser:
+        return Dresser(Canvas.from_model(self.body), dressed=False)
 
     @torch.inference_mode()
     def people(self, batch: Batch) -> list[TruePerson]:
@@ -182,12 +164,11 @@ class Truth:
 
     def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> SurfaceMesh:
         """The outer shell of one person of a batch, relative to the midpoint of the hips."""
-        clothed = self._dressed if "kinds" in batch else self._painted
+        dresser = self._dressed if "kinds" in batch else self._painted
         shape, outfit = np.asarray(batch["shape"][row], np.float32), np.asarray(batch["outfit"][row], np.uint64)
-        shell = clothed.shell(posed, row, shape, outfit)
+        shell = self._shells.make(worn_body(self.body, dresser.again(outfit), posed, row, shape))
         vertices = centred(batch["joints_3d"][row], shell.vertices).astype(np.float32)
-        colours = np.rint(255 * shell.albedo).clip(0, 255).astype(np.uint8)
-        return SurfaceMesh(vertices, shell.faces.astype(np.int32), colours)
+        return SurfaceMesh(vertices, shell.faces, shell.colours)
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:

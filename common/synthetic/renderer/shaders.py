@@ -240,23 +240,3 @@ void main() {
 }
 """
 )
-
-# Orthographic view for `clothed.exposure`: which triangle covers each pixel, and which side of it.
-TRIANGLE_VERTEX = """
-#version 330
-in vec3 position;
-uniform mat3 rotation;
-uniform vec3 centre;
-uniform float scale;
-void main() {
-    gl_Position = vec4(rotation * (position - centre) * scale, 1.0);
-}
-"""
-
-TRIANGLE_FRAGMENT = """
-#version 330
-layout(location = 0) out uint triangle;  // 0 background, 2 + 2 i the front, 3 + 2 i the back of triangle i
-void main() {
-    triangle = 2u + 2u * uint(gl_PrimitiveID) + (gl_FrontFacing ? 0u : 1u);
-}
-"""

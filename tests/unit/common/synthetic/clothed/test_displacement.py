@@ -8,9 +8,9 @@ from common.body.triangles import random_points
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
-from common.synthetic.clothed.shell import ShellMaker
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.scene.dressing import worn_figure
+from tests.bench.shells import ShellMaker
 from tests.unit.common.synthetic.clothed.conftest import Atelier
 
 
