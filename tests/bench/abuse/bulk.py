@@ -6,11 +6,13 @@
     records     its block of frames
     tile        a tile of a texture atlas
     message, answer   protobuf of a sender, and of a receiver
+    video       a video file, fewer of them
 
 Everything but the refusal of a decoder is a fault.
 """
 
 import copy
+import logging
 import tempfile
 import zlib
 from collections import Counter, OrderedDict
@@ -28,7 +30,7 @@ from common.codec.packet import CHECK_SIZE, code_references, seal
 from common.codec.range_coder import SymbolReader
 from common.codec.snapshot import decode_snapshot
 from common.codec.tables import load
-from common.errors import RecordingError, WireError
+from common.errors import SourceError, WireError
 from common.frames import check_frame
 from common.recording.block import BlockKind, encode_block
 from common.recording.facts import RecordingFacts
@@ -37,22 +39,25 @@ from common.recording.records import RecordedFrame, decode_records, encode_blob,
 from common.recording.writer import file_head
 from common.texture import atlas_tiles
 from common.wire.convert import ClientMessages, ServerMessages
+from sender.capture.video import VideoFileSource
 from tests.netlab.hostile_packets import hostile_answers, hostile_messages, mutations
+from tests.support.demo_clip import beginning
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
 
 _MOST_FAULTS = 10
 _SEEDS = 50
 
 
-REFUSALS = (WireError, RecordingError)
+REFUSALS = (WireError, SourceError)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A decoder: valid inputs, and what decodes one; all errors but `REFUSALS` are faults."""
+    """A decoder: valid inputs, what decodes one, and its share of inputs; all errors but `REFUSALS` are faults."""
 
     seeds: Callable[[], Iterator[bytes]]
     decode: Callable[[bytes], object]
+    share: float = 1.0
 
 
 def targets() -> Mapping[str, Target]:
@@ -78,6 +83,7 @@ def targets() -> Mapping[str, Target]:
         "tile": Target(_tiles, lambda data: atlas_tiles.decode(atlas_tiles.TILES[0], data)),
         "message": Target(absurd(hostile_messages), lambda data: ClientMessages().decode(data)),
         "answer": Target(absurd(hostile_answers), lambda data: ServerMessages().decode(data)),
+        "video": Target(lambda: map(_video, (".mp4", ".mkv", ".ts", ".avi")), _play, share=0.01),
     }
 
 
@@ -113,6 +119,21 @@ def _read(data: bytes) -> None:
                 pass
 
 
+def _video(suffix: str) -> bytes:
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        return beginning(Path(file.name), 3).read_bytes()
+
+
+def _play(data: bytes) -> None:
+    """Plays a file, without its warnings."""
+    logging.getLogger(VideoFileSource.__module__).setLevel(logging.ERROR)
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(data)
+        with VideoFileSource(Path(file.name)) as source:
+            for _ in source:
+                pass
+
+
 def _tiles() -> Iterator[bytes]:
     """A tile that is known in part, and a withdrawn one."""
     rng = np.random.default_rng(2)
@@ -139,6 +160,6 @@ def mutate(target: Target, inputs: float, seed: str) -> tuple[dict[str, float], 
 
 def attack(inputs: float, seed: str) -> tuple[dict[str, float], list[str]]:
     """So many inputs of each decoder; counts and faults by their names."""
-    found = {name: mutate(target, inputs, f"{seed} {name}") for name, target in targets().items()}
+    found = {name: mutate(target, inputs * target.share, f"{seed} {name}") for name, target in targets().items()}
     counts = {f"{name}_{key}": value for name, (own, _) in found.items() for key, value in own.items()}
     return counts, [f"{name}: {fault}" for name, (_, faults) in found.items() for fault in faults]
