@@ -1,8 +1,8 @@
 """Wires the receiver's components from its configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -127,7 +127,9 @@ async def _serve(
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
-    retention = asyncio.create_task(keep_within_limits(directory), name="retention")
+    background = [asyncio.create_task(keep_within_limits(directory), name="retention")]
+    if motion is not None:
+        background.append(asyncio.create_task(motion.run(), name="motion"))
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, link, hub, directory, metrics)
@@ -136,34 +138,19 @@ async def _serve(
             announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
-            with showing(StatusLine("receiver", lambda: metrics.status.parts(_free_bytes(config))), console):
-                async with _sending(motion):
-                    await (stop.wait() if replay is None else replay.run(stop))
+            line = StatusLine("receiver", lambda: metrics.status.parts(free_and_size_bytes(config.publish.out)[0]))
+            with showing(line, console):
+                await (stop.wait() if replay is None else replay.run(stop))
     finally:
-        retention.cancel()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        if motion is not None:
+            motion.close()
         await link.stop()
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
-
-
-def _free_bytes(config: ReceiverConfig) -> float:
-    return free_and_size_bytes(config.publish.out)[0]
-
-
-@asynccontextmanager
-async def _sending(motion: MotionSender | None) -> AsyncIterator[None]:
-    """Sends motion to other programs until the block ends, if there is where to."""
-    if motion is None:
-        yield
-        return
-    task = asyncio.create_task(motion.run(), name="motion")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        motion.close()
 
 
 def _link(
