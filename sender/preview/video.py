@@ -32,68 +32,20 @@ _IMAGES_FPS = 2.0
 
 
 class Preview:
-    """Draws perception's output over frames; if its video fails, the sender continues without it.
+    """Draws perception's output over frames, as H.264 in the container of the file's suffix.
 
-    Args:
-        video: closed with the preview.
-    """
-
-    timed_as = "preview"
-
-    def __init__(self, video: "VideoFile") -> None:
-        self._video: VideoFile | None = video
-
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
-        """Draws one frame, and sends nothing; a failing video is logged once."""
-        if self._video is None:
-            return []
-        try:
-            self._video.show(draw_preview(frame.image, observed), frame.media_time_s)
-        except OutputError as error:
-            logger.warning("preview stopped: %s", error)
-            with contextlib.suppress(OutputError):
-                self._video.close()
-            self._video = None
-        return []
-
-    def reset(self) -> None:
-        """One video shows all sources."""
-
-    def close(self) -> None:
-        """Completes the video. Raises OutputError if it cannot be completed."""
-        if self._video is not None:
-            self._video.close()
-
-
-def open_preview(path: Path, camera: str, source: FrameSource) -> Preview:
-    """Opens the preview that `--preview` names.
-
-    Args:
-        camera: the value of `--camera`, which must not be overwritten.
-
-    Raises:
-        UsageError: the preview would overwrite the source.
-        OutputError: the path cannot be written.
-    """
-    if os.path.exists(camera) and path.exists() and path.samefile(camera):
-        raise UsageError(f"--preview {path} is what --camera reads: give another file")
-    return Preview(VideoFile(path, source.fps or (_LIVE_FPS if source.live else _IMAGES_FPS)))
-
-
-class VideoFile:
-    """H.264 in the container of the file's suffix, written under a temporary name until it is complete.
-
-    All frames have the size of the first one; images of another aspect ratio get black borders.
+    It is written under a temporary name until it is complete. All frames have the size of the first one; images of
+    another aspect ratio get black borders. If it cannot be written, the sender continues without it.
 
     Args:
         path: with a suffix from `VIDEO_FORMATS`; its folder is created if missing.
         fps: presentation times are multiples of 1 / fps.
 
     Raises:
-        OutputError: here and in every method: the file cannot be written.
+        OutputError: here, in `show` and in `close`: the file cannot be written.
     """
+
+    timed_as = "preview"
 
     def __init__(self, path: Path, fps: float) -> None:
         self._path = path
@@ -101,6 +53,7 @@ class VideoFile:
         self._rate = Fraction(min(max(fps, _MIN_FPS), _MAX_FPS)).limit_denominator(1001)
         self._size: tuple[int, int] | None = None
         self._last_pts = -1
+        self._failed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
@@ -112,6 +65,23 @@ class VideoFile:
         # PyAV raises a ValueError for a codec that FFmpeg was built without.
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._failure(error) from error
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Draws one frame, and sends nothing; that the file cannot be written is logged once."""
+        if not self._failed:
+            try:
+                self.show(draw_preview(frame.image, observed), frame.media_time_s)
+            except OutputError as error:
+                logger.warning("preview stopped: %s", error)
+                with contextlib.suppress(OutputError):
+                    self.close()
+                self._failed = True
+        return []
+
+    def reset(self) -> None:
+        """One video shows all sources."""
 
     def show(self, image: Image, time_s: float) -> None:
         """Writes one image (H, W, 3) RGB; `time_s` is 0 for all images of a source without times."""
@@ -130,7 +100,9 @@ class VideoFile:
             raise self._failure(error) from error
 
     def close(self) -> None:
-        """Completes the file, if there was an image."""
+        """Completes the file, if there was an image and it could be written."""
+        if self._failed:
+            return
         try:
             if self._size is not None:
                 self._container.mux(self._stream.encode(None))
@@ -145,3 +117,18 @@ class VideoFile:
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or error
         return OutputError(f"cannot write the preview to {self._path}: {reason}; choose another --preview")
+
+
+def open_preview(path: Path, camera: str, source: FrameSource) -> Preview:
+    """Opens the preview that `--preview` names.
+
+    Args:
+        camera: the value of `--camera`, which must not be overwritten.
+
+    Raises:
+        UsageError: the preview would overwrite the source.
+        OutputError: the path cannot be written.
+    """
+    if os.path.exists(camera) and path.exists() and path.samefile(camera):
+        raise UsageError(f"--preview {path} is what --camera reads: give another file")
+    return Preview(path, source.fps or (_LIVE_FPS if source.live else _IMAGES_FPS))

@@ -13,7 +13,7 @@ from common.frames import Camera
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.inference.crop import CropBox
 from sender.preview.config import PreviewConfig
-from sender.preview.video import Preview, VideoFile, open_preview
+from sender.preview.video import Preview, open_preview
 from tests.support.preview_samples import block, observed
 
 BLUE = (20, 60, 220)
@@ -33,7 +33,7 @@ def frames_of(path: Path) -> list[tuple[float, Image]]:
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".MP4"])
 def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "new" / f"preview{suffix}"
-    sink = VideoFile(path, 30000 / 1001)
+    sink = Preview(path, 30000 / 1001)
     for index in range(12):
         sink.show(plain(colour=(20 * index, 60, 220)), index * 1001 / 30000)
     assert not path.exists(), "it gets its name when it is complete"
@@ -49,7 +49,7 @@ def test_video_can_be_read_back(tmp_path: Path, suffix: str) -> None:
 
 
 def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path: Path) -> None:
-    sink = VideoFile(tmp_path / "preview.mp4", 10.0)
+    sink = Preview(tmp_path / "preview.mp4", 10.0)
     for time_s in (0.0, 0.1, 0.5, 0.5, 0.5, 1.0):
         sink.show(plain(), time_s)
     sink.close()
@@ -57,7 +57,7 @@ def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path
 
 
 def test_video_of_several_sizes_has_the_first_one(tmp_path: Path) -> None:
-    sink = VideoFile(tmp_path / "preview.mkv", 2.0)
+    sink = Preview(tmp_path / "preview.mkv", 2.0)
     for height, width in ((61, 83), (61, 83), (160, 40), (30, 40), (1, 1)):
         sink.show(plain(height, width), 0.0)
     sink.close()
@@ -72,7 +72,7 @@ def test_video_without_frames_leaves_no_file_and_keeps_an_old_one(tmp_path: Path
     old = tmp_path / "old.mp4"
     old.write_bytes(b"precious")
     for path in (old, tmp_path / "new.mp4"):
-        VideoFile(path, 30.0).close()
+        Preview(path, 30.0).close()
     assert [entry.name for entry in tmp_path.iterdir()] == ["old.mp4"]
     assert old.read_bytes() == b"precious"
 
@@ -83,12 +83,12 @@ def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for path in (Path("/proc/bodywire.mp4"), file / "preview.mp4", tmp_path / "folder.mp4"):
         with pytest.raises(OutputError, match=r"cannot write the preview to .*; choose another --preview"):
-            VideoFile(path, 30.0)
+            Preview(path, 30.0)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
 def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    video = VideoFile(tmp_path / "video" / "preview.mp4", 30.0)
+    video = Preview(tmp_path / "video" / "preview.mp4", 30.0)
     video.show(plain(), 0.0)
     (tmp_path / "video" / ".preview.mp4.partial").unlink()
     (tmp_path / "video").rmdir()
@@ -113,8 +113,8 @@ def test_video_that_fails_is_logged_once_and_the_sender_goes_on(
     def fail(*_: object) -> None:
         raise OutputError("cannot write the preview to /full: No space left on device")
 
-    monkeypatch.setattr(VideoFile, "show", fail)
-    preview = Preview(VideoFile(tmp_path / "seen.mp4", 30.0))
+    monkeypatch.setattr(Preview, "show", fail)
+    preview = Preview(tmp_path / "seen.mp4", 30.0)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             preview.update(FRAME, (), ())
