@@ -8,7 +8,6 @@ import numpy as np
 
 from common.arrays import Image
 from common.errors import SourceError
-from sender.capture.config import CameraMode
 from sender.capture.source import printable_name
 from sender.capture.video import open_video, reason
 from sender.capture.video_picture import upright_rgb
@@ -23,12 +22,14 @@ RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": "5000000", "fflags": "nobuff
 class DeviceReader:
     """A camera of this machine, by index or path.
 
+    Args:
+        size: width and height of its frames, pixels; None leaves it to the driver, as does a rate of None.
+
     Raises:
-        SourceError: there is no such camera, it is in use, it has no frames of the size of `mode`, or (while reading)
-            it is lost.
+        SourceError: there is no such camera, it is in use, it has no frames of this size, or (reading) it is lost.
     """
 
-    def __init__(self, device: int | str, mode: CameraMode | None = None) -> None:
+    def __init__(self, device: int | str, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
         # OpenCV would log to stderr what the SourceError reports in one line.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._device = device
@@ -39,29 +40,28 @@ class DeviceReader:
                 f"cannot open camera {device}: check that it is plugged in, not in use, and allowed for this user "
                 "(group video), or give --camera FILE"
             )
-        if mode is not None:
-            self._choose(mode)
+        self._choose(size, fps)
 
-    def _choose(self, mode: CameraMode) -> None:
+    def _choose(self, size: tuple[int, int] | None, fps: float | None) -> None:
         """A driver takes what is nearest to what it has."""
         capture = self._capture
-        if mode.width is not None and mode.height is not None:
+        if size is not None:
             # Uncompressed, USB carries large frames a few times a second.
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
-            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
+            capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+            capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
             given = tuple(int(capture.get(each)) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-            if given != (mode.width, mode.height):
+            if given != size:
                 capture.release()
                 raise SourceError(
                     f"camera {self._device} gives {given[0]}x{given[1]} instead of --camera-size "
-                    f"{mode.width}x{mode.height}: sender cameras lists what it has"
+                    f"{size[0]}x{size[1]}: sender cameras lists what it has"
                 )
-        if mode.fps is not None:
-            capture.set(cv2.CAP_PROP_FPS, mode.fps)
+        if fps is not None:
+            capture.set(cv2.CAP_PROP_FPS, fps)
             given_fps = capture.get(cv2.CAP_PROP_FPS)
-            if abs(given_fps - mode.fps) > _FPS_TOLERANCE * mode.fps:
-                logger.warning("camera %s gives %.4g frames a second, not %.4g", self._device, given_fps, mode.fps)
+            if abs(given_fps - fps) > _FPS_TOLERANCE * fps:
+                logger.warning("camera %s gives %.4g frames a second, not %.4g", self._device, given_fps, fps)
 
     def read(self) -> Image:
         succeeded, image_bgr = self._capture.read()

@@ -34,16 +34,9 @@ class CaptureConfig:
             raise ValueError(f"--focal-px must lie in {MIN_FOCAL_PX:g}…{MAX_FOCAL_PX:g}, not {self.focal_px}")
 
     @property
-    def mode(self) -> "CameraMode":
-        """What a camera of this machine is asked for."""
-        width, height = map(int, self.camera_size.split("x")) if self.camera_size else (None, None)
-        return CameraMode(width, height, self.camera_fps)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraMode:
-    """Size in pixels and rate of a camera's frames; None leaves it to the driver."""
-
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of a camera's frames, pixels; None leaves it to the driver."""
+        if self.camera_size is None:
+            return None
+        width, height = map(int, self.camera_size.split("x"))
+        return width, height

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
-from sender.capture.config import CameraMode, CaptureConfig
+from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.live import LiveSource
 from sender.capture.socket_source import SocketSource
@@ -54,8 +54,8 @@ def _open(config: CaptureConfig, metrics: SenderMetrics) -> FrameSource:
     device = _device(config.camera)
     if device is not None:
         name = f"camera {device}" if isinstance(device, int) else device
-        return LiveSource(name, lambda: DeviceReader(device, config.mode), config.focal_px, metrics)
-    if config.mode != CameraMode():
+        return LiveSource(name, lambda: DeviceReader(device, config.size, config.camera_fps), config.focal_px, metrics)
+    if config.size is not None or config.camera_fps is not None:
         what = printable_name(without_credentials(config.camera))
         raise SourceError(f"--camera-size and --camera-fps are for cameras of this machine, which {what} is not")
     return _open_other(config.camera, config.focal_px, metrics)

@@ -53,7 +53,7 @@ def test_device_delivers_rgb_until_it_is_lost(monkeypatch: pytest.MonkeyPatch) -
 
 def test_device_is_asked_for_a_mode(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
-    reader = DeviceReader(0, CaptureConfig("0", camera_size="1280x720", camera_fps=30).mode)
+    reader = DeviceReader(0, (1280, 720), 30)
     assert isinstance(reader._capture, FakeCapture)
     assert reader._capture.settings == {
         cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
@@ -62,10 +62,10 @@ def test_device_is_asked_for_a_mode(monkeypatch: pytest.MonkeyPatch, caplog: pyt
         cv2.CAP_PROP_FPS: 30,
     }
     assert not caplog.records
-    DeviceReader(0, CaptureConfig("0", camera_fps=60).mode)
+    DeviceReader(0, fps=60)
     assert [record.getMessage() for record in caplog.records] == ["camera 0 gives 30 frames a second, not 60"]
     with pytest.raises(SourceError, match="camera 0 gives 1280x720 instead of --camera-size 1920x1080: sender cameras"):
-        DeviceReader(0, CaptureConfig("0", camera_size="1920x1080").mode)
+        DeviceReader(0, CaptureConfig("0", camera_size="1920x1080").size)
 
 
 @pytest.mark.parametrize("device", [97, "/dev/null"])
