@@ -54,18 +54,19 @@ def test_malformed(malformed: Blob) -> None:
     assert received.of(malformed.key) == (None, None)
 
 
-def test_people_keep_their_kinds_while_a_posterior_moves() -> None:
+@pytest.mark.parametrize("identity", range(8))
+def test_people_keep_their_kinds_while_a_posterior_moves(identity: int) -> None:
     received = ReceivedWears()
-    received.take(sleeves(3, 0.6))
-    before = worn(received, 3).likeliest()
+    received.take(sleeves(identity, 0.6))
+    before = worn(received, identity).likeliest()
     drawn = set()
     for short in (0.53, 0.47, 0.4, 0.47, 0.6):
-        received.take(sleeves(3, short))
-        drawn.add(worn(received, 3).encode())
-        assert worn(received, 3).likeliest() == before
+        received.take(sleeves(identity, short))
+        drawn.add(worn(received, identity).encode())
+        assert worn(received, identity).likeliest() == before
     assert len(drawn) == 1
-    received.take(sleeves(3, 0.0 if before["sleeve"][0] == "short" else 1.0))
-    assert worn(received, 3).likeliest()["sleeve"] != before["sleeve"]
+    received.take(sleeves(identity, 0.0 if before["sleeve"][0] == "short" else 1.0))
+    assert worn(received, identity).likeliest()["sleeve"] != before["sleeve"]
 
 
 def sleeves(identity: int, short: float) -> Blob:

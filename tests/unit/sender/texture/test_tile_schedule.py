@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import BoolArray, FloatArray
+from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
@@ -73,6 +74,16 @@ def test_finer_tiles_are_for_what_coarser_ones_do_not_show(layout: AtlasLayout, 
     assert finest[0] > 8 > finest[1]
 
 
+def test_faces_are_sent_finely_however_small_they_are(schedule: Schedule) -> None:
+    sent = {tile for _ in range(40) for tile, _ in schedule.observe(stripes(schedule.layout, 8))}
+    fine = np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    for tile in sent:
+        fine[tile.area] |= tile.level == 3
+    inside = fine.ravel()[schedule.layout.texel]
+    face = schedule.layout.region == REGION_INDEX["face"]
+    assert inside[face].mean() > 0.9
+
+
 def test_what_hardly_changes_is_not_sent_again(schedule: Schedule) -> None:
     rng, sent = np.random.default_rng(0), []
     for _ in range(60):
@@ -98,6 +109,22 @@ def test_what_turns_into_view_is_sent(schedule: Schedule) -> None:
     for _ in range(20):
         schedule.observe(stripes(schedule.layout, 24), ~upper)
     assert schedule.texture.texture().known.mean() > 1.3 * before
+
+
+def test_coarser_tile_leaves_what_a_finer_one_shows(schedule: Schedule) -> None:
+    rows, columns = np.divmod(schedule.layout.texel.astype(np.int64), ATLAS_SIZE)
+    coarse, fine = ((rows < side) & (columns < side) for side in (256, 128))
+    colours = np.where(fine[:, None], stripes(schedule.layout, 2), stripes(schedule.layout, 24)).astype(np.float32)
+    sent = [tile for seen in (fine, coarse) for _ in range(40) for tile, _ in schedule.observe(colours, seen)]
+    assert sent == [Tile(1, 0, 0), Tile(3, 0, 0), Tile(2, 0, 0)]
+
+
+def test_colours_that_keep_changing_are_sent_ever_more_seldom(schedule: Schedule) -> None:
+    rng, sent = np.random.default_rng(0), []
+    for _ in range(8):
+        colours = flat(schedule.layout, float(rng.uniform(0, 255)))
+        sent.append(sum(len(schedule.observe(colours)) for _ in range(12)))
+    assert max(sent) == sent[1] and sum(sent[4:]) <= 8
 
 
 def test_bytes_are_spread_over_observations(schedule: Schedule) -> None:
