@@ -88,7 +88,7 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
 ) -> None:
     defaults = Connection.__init__.__kwdefaults__
     assert defaults is not None
-    monkeypatch.setitem(defaults, "silence_s", 0.1)
+    monkeypatch.setitem(defaults, "silence_s", 1.0)
     pipeline = _SessionPipeline()
     server, address = await link.server(pipeline)
     relay = await link.relay(address)
