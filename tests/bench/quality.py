@@ -52,7 +52,7 @@ from tests.bench.crops import TruePerson, Truth
 from tests.bench.measures import mean_by_key, percentile
 from tests.bench.perceived import CropSender, PerceivedCrop
 from tests.bench.rates import through_key_frame, unconstrained_rho
-from tests.bench.reconstruction_scores import VIEW, Receiver, TrueViews, figures
+from tests.bench.reconstruction_scores import VIEW, Receiver, figures, views_of
 
 CHUNK = 8
 WORKERS = 2
@@ -129,9 +129,10 @@ class Evaluation:
                 crop.labels, unconstrained_rho(self._importance, crop.labels), self._model_hash
             )
             found = self._reconstructed(crop, coded, truth)
-            views = TrueViews.render(truth.shell, self._background(crop.image))
+            background = self._background(crop.image)
+            views = views_of(truth.shell, background)
             systems = {
-                name: figures(person, self._receiver.bare(person.labels), truth, views)
+                name: figures(person, self._receiver.bare(person.labels), truth, background, views)
                 for name, person in found.items()
             }
             systems["codec"]["payload_bytes"] = float(size)

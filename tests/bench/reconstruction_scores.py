@@ -1,8 +1,7 @@
 """Scores of the receiver's reconstruction of labels against the ground truth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,30 +28,16 @@ _VIEW_YAWS = (0.0, np.pi / 2)
 _SUPERSAMPLING = 4
 
 
-class BareBody:
-    """The skinned body that labels describe, without clothes. Raises WeightsError as `LabelSpace.load` does."""
-
-    def __init__(self) -> None:
-        self._space, self._skin = LabelSpace.load(), BodySkin.from_model(BodyModel.load())
-
-    @torch.inference_mode()
-    def __call__(self, person: PersonLabels) -> SurfaceMesh:
-        """In camera space."""
-        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
-        return self._skin.pose(self._skin.templates(parameters)).mesh
-
-
 class Receiver:
     """The receiver's stages in process, with default settings; each frame is the first of a new person.
-
-    `bare` is the body without clothes.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
     def __init__(self) -> None:
-        self._reconstructor, self.bare = Reconstructor.load(), BareBody()
+        self._reconstructor, self._space = Reconstructor.load(), LabelSpace.load()
+        self._skin = BodySkin.from_model(BodyModel.load())
 
     def reconstruct(
         self,
@@ -71,46 +56,35 @@ class Receiver:
         request = ReconstructionRequest("bench", "bench", frame, appearance or {}, people_in_frame)
         return self._reconstructor.reconstruct(request).people
 
-
-@dataclass(frozen=True, eq=False)
-class TrueViews:
-    """True renders of a dressed person.
-
-    Args:
-        background: (160, 160, 3) that all views have.
-        pictures: (160, 160, 3) each, from the crop's camera direction and from the side.
-    """
-
-    background: ByteArray
-    pictures: tuple[ByteArray, ...]
-
-    @classmethod
-    def render(cls, shell: SurfaceMesh, background: ByteArray) -> Self:
-        """Views of the outer shell, relative to the midpoint of the hips, in its unlit colours under our light."""
-        return cls(background, tuple(views_of(shell, background)))
+    @torch.inference_mode()
+    def bare(self, person: PersonLabels) -> SurfaceMesh:
+        """The skinned body that labels describe, without clothes, in camera space."""
+        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
+        return self._skin.pose(self._skin.templates(parameters)).mesh
 
 
-def figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: TruePerson, views: TrueViews) -> dict[str, float]:
+def figures(
+    found: ReconstructedPerson, bare: SurfaceMesh, truth: TruePerson, background: ByteArray, views: Sequence[ByteArray]
+) -> dict[str, float]:
     """All scores of one reconstruction: mask and depth in the crop's camera, the rest relative to the hips' midpoint.
 
     `surface`, `body` (the displaced template) and `bare` (the skinned body) are compared with the clothed truth.
 
     Args:
         bare: `Receiver.bare` of the labels.
-        views: of the truth.
+        background: (160, 160, 3) of the views.
+        views: `views_of` of the true shell in its unlit colours.
     """
     joints = centred(found.joints_3d)
     mesh, skin = (_about_hips(each, found) for each in (found.surface, bare))
     root_depth_m = float(found.body.joint_positions[0, 2])
-    pairs = list(zip(views_of(mesh, views.background), views.pictures, strict=True))
+    pairs = list(zip(views_of(mesh, background), views, strict=True))
     return {
         "mpjpe_mm": measures.mean_distance_mm(joints, truth.keypoints),
         "pa_mpjpe_mm": measures.mean_distance_mm(measures.procrustes(joints, truth.keypoints), truth.keypoints),
         "pve_mm": measures.mean_distance_mm(skin.vertices, truth.mesh.vertices),
         **surface_figures(found, bare, truth.surface),
         **image_figures(found.surface, root_depth_m, truth),
-        **{f"{key}_body": value for key, value in image_figures(found.body.mesh, root_depth_m, truth).items()},
-        **{f"{key}_bare": value for key, value in image_figures(bare, root_depth_m, truth).items()},
         "watertight": float(measures.is_watertight_piece(found.surface.vertices, found.surface.faces)),
         "view_mse": float(np.mean([measures.view_mse(view, true_view) for view, true_view in pairs])),
         "view_ssim": float(np.mean([measures.view_ssim(view, true_view) for view, true_view in pairs])),
@@ -133,10 +107,7 @@ def surface_figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: Surfac
         "chamfer_body_mm": template["chamfer_mm"],
         "chamfer_bare_mm": undressed["chamfer_mm"],
         "p2s_surface_mm": surface["p2s_mm"],
-        "p2s_body_mm": template["p2s_mm"],
         "normal_consistency": surface["normal_consistency"],
-        "normal_consistency_body": template["normal_consistency"],
-        "normal_consistency_bare": undressed["normal_consistency"],
     }
 
 
