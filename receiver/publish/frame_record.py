@@ -50,7 +50,7 @@ class PersonRecord:
         wears: attribute → likeliest value and its probability (`common.wears`); empty while nothing is known.
         scale: how tall the person is, and how sure height and distance are; None if that is not known.
         unseen: attributes of `wears` of whose garments no camera has seen anything, so that shape and colour are what
-            is usual: `bottom`, `shoes`.  What shows a person should say so.
+            is usual: `layer`, `bottom`, `shoes`.  What shows a person should say so.
     """
 
     identity: int

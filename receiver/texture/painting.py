@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
+from common.body.anatomy import ATLAS_SIZE, REGIONS
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
@@ -40,8 +40,8 @@ _REGION_CHANGE = 0.04
 _REGION_WEIGHT = (0.02, 1.0)
 _ESTIMATE_WEIGHT = (0.08, 4.0)
 _SMALLEST_SIZE = 4
-# Clothes of which less is known have the colours that are usually worn with the top.
-_CLOTHES, _SEEN_SHARE = ("bottom", "shoes"), 0.02
+# Clothes of which less is known have the colours that are usually worn with the others: part → attribute of `wears`.
+_CLOTHES, _SEEN_SHARE = {"top": "layer", "bottom": "bottom", "shoes": "shoes"}, 0.02
 # What is filled is smooth: it is computed at half the resolution.
 _FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
@@ -101,14 +101,14 @@ class Painter:
         whole = complete(self._layout, texture, region_colours, received.completion)
         unseen = {} if part is None else self._unseen_clothes(texture.known, part)
         for name, texels in unseen.items():
-            usual = usual_colour(name, region_colours[REGION_INDEX["chest"]])
-            whole.reshape(-1, 3)[texels] = np.rint(255 * usual).astype(np.uint8)
+            whole.reshape(-1, 3)[texels] = np.rint(255 * usual_colour(name, region_colours)).astype(np.uint8)
         if unseen:
             whole = self._layout.extended(whole)
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
-        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, tuple(unseen)), vertices)
+        attributes = tuple(_CLOTHES[name] for name in unseen)
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices)
 
     def _unseen_clothes(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
         """Clothes of which next to nothing is known (S, S), and those of their texels that are not."""

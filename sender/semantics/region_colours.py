@@ -2,7 +2,7 @@
 
 A frame shows one side of a person.  Each region keeps a running mean weighted by its visible area, which gets more
 accurate the longer the person is seen.  A region that was never visible takes the colour of its mirror image, or of a
-neighbour that usually has the same colour; legs of which nothing is seen, and feet, have what is worn with the top.
+neighbour that usually has the same colour; a garment of which nothing is seen has what is worn with the others.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from common.wear_colours import usual_colour
 _SUBSTITUTES: dict[str, tuple[str, ...]] = {
     "scalp": ("face",),
     "face": ("hand.L", "hand.R"),
-    "chest": ("upper_arm.L", "upper_arm.R", "hips"),
+    "chest": ("upper_arm.L", "upper_arm.R"),
     "hips": ("thigh.L", "thigh.R"),
     "upper_arm": ("chest",),
     "forearm": ("upper_arm.L", "upper_arm.R", "chest"),
@@ -26,7 +26,12 @@ _SUBSTITUTES: dict[str, tuple[str, ...]] = {
     "shin": ("thigh.L", "thigh.R"),
     "foot": (),
 }
-_LOWER = ("hips", "thigh", "shin", "foot")
+# Of other unseen regions the garment that covers them.
+_GARMENTS = {
+    **dict.fromkeys(("chest", "upper_arm", "forearm"), "top"),
+    **dict.fromkeys(("hips", "thigh", "shin"), "bottom"),
+    "foot": "shoes",
+}
 # Square root of the share of the crop from which a region is visible.
 _MIN_AREA = 0.02
 # Earlier frames weigh at most as much as this many of the present one, because light and clothing change.
@@ -62,18 +67,22 @@ class RegionColours:
 
     def _completed(self) -> Tensor:
         completed = self.colours.clone()
-        for index, name in enumerate(REGIONS):
-            if self.weights[index] == 0:
-                substitute = self._substitute(name)
-                if substitute is not None:
-                    completed[index] = self.colours[substitute]
-                elif name.startswith(_LOWER):
-                    garment = "shoes" if name.startswith("foot") else "bottom"
-                    completed[index] = torch.from_numpy(usual_colour(garment, completed[REGION_INDEX["chest"]].numpy()))
+        unseen = {index: self._substitute(REGIONS[index]) for index in (self.weights == 0).nonzero()[:, 0].tolist()}
+        for index, substitute in unseen.items():
+            if substitute is not None:
+                completed[index] = self.colours[substitute]
+        for index, substitute in unseen.items():
+            garment = _GARMENTS.get(_stem(REGIONS[index]))
+            if substitute is None and garment is not None:
+                completed[index] = torch.from_numpy(usual_colour(garment, completed.numpy()))
         return completed
 
     def _substitute(self, name: str) -> int | None:
         """The index of the region whose colour an unseen region takes, if one of them was seen."""
-        candidates = (mirror_name(name), *_SUBSTITUTES[name.removesuffix(".L").removesuffix(".R")])
+        candidates = (mirror_name(name), *_SUBSTITUTES[_stem(name)])
         known = [REGION_INDEX[candidate] for candidate in candidates if self.weights[REGION_INDEX[candidate]] > 0]
         return known[0] if known else None
+
+
+def _stem(region: str) -> str:
+    return region.removesuffix(".L").removesuffix(".R")

@@ -31,8 +31,9 @@ def test_unseen_region_takes_colour_of_mirror_image_or_neighbour() -> None:
 def test_tiny_regions_are_ignored() -> None:
     colours, areas = frame(chest=RED)
     known = RegionColours().update(colours, areas * 0.01)
-    above = [index for index, name in enumerate(REGIONS) if not name.startswith(("hips", "thigh", "shin", "foot"))]
-    torch.testing.assert_close(known[above], torch.full((len(above), 3), 0.5))
+    bare = [REGION_INDEX[name] for name in ("face", "scalp", "hand.L", "hand.R")]
+    torch.testing.assert_close(known[bare], torch.full((4, 3), 0.5))
+    assert (known < 0.6).all()
 
 
 def test_unseen_trousers_and_shoes_have_not_the_colour_of_the_top() -> None:
@@ -44,6 +45,8 @@ def test_unseen_trousers_and_shoes_have_not_the_colour_of_the_top() -> None:
     white = RegionColours().update(*frame(chest=torch.ones(3)))
     assert (white[REGION_INDEX["thigh.L"]] > trousers + 0.1).all(), "with a white top people wear lighter ones"
     torch.testing.assert_close(white[REGION_INDEX["hips"]], white[REGION_INDEX["thigh.L"]])
+    legs = RegionColours().update(*frame(thigh_R=BLUE, hips=BLUE))
+    assert (legs[REGION_INDEX["chest"]] - BLUE).abs().max() > 0.4, "nor has an unseen top that of the trousers"
     seen = RegionColours().update(*frame(chest=RED, thigh_L=BLUE))
     torch.testing.assert_close(seen[REGION_INDEX["shin.R"]], BLUE)
 
