@@ -4,7 +4,6 @@ Every state of a session, each kind of token and version, and the sender's side 
 `tests/integration`); these are attacks that may disturb others while a receiver serves them.
 """
 
-import asyncio
 import random
 import zlib
 from collections.abc import Iterator
@@ -34,7 +33,6 @@ from tests.bench.abuse.outcome import Attack, Outcome, Result, by_name, harmless
 from tests.netlab.hostile_client import CAMERA, HostileClient, HostileStream, Identity, StreamEnded, Target, hello
 from tests.netlab.hostile_packets import HostilePacket, hostile_frames, hostile_messages, packet_mutations
 
-_STREAMS_AT_ONCE = 20
 _SESSIONS, _PACKETS_PER_SESSION, _MESSAGES_PER_SESSION = 6, 12, 7
 _HARMLESS = (Outcome.REFUSED, Outcome.HARMLESS)
 
@@ -67,24 +65,6 @@ async def no_hello_first(target: Target, rng: random.Random) -> Result:
         await stream.send(rng.choice([*firsts, b"", noise]))
         ended = await stream.end()
     return wrong("the stream ended in order") if ended.code == "OK" else result_of(ended)
-
-
-async def same_session_at_once(target: Target, rng: random.Random) -> Result:
-    """Many streams say Hello with one session id at the same time; each takes it from the one before."""
-    identity, resume = Identity.make(rng), rng.random() < 0.5
-
-    async def one() -> Result:
-        try:
-            async with HostileClient(target).session(identity, resume=resume) as (stream, _):
-                await asyncio.sleep(rng.uniform(0.0, 0.2))
-                await stream.send(Drain())
-                return result_of(await stream.end())
-        except StreamEnded as ended:
-            return result_of(ended)
-
-    results = await asyncio.gather(*(one() for _ in range(_STREAMS_AT_ONCE)))
-    faults = [result for result in results if result.outcome is Outcome.UNHANDLED]
-    return faults[0] if faults else results[-1]
 
 
 async def sequences_out_of_order(target: Target, rng: random.Random) -> Result:
@@ -198,6 +178,6 @@ async def endless_blob(target: Target, rng: random.Random) -> Result:
         return wrong("the stream ended in order") if ended.code == "OK" else result_of(ended)
 
 
-PROTOCOL: dict[str, Attack] = by_name(no_hello_first, same_session_at_once, sequences_out_of_order, wrong_token)
+PROTOCOL: dict[str, Attack] = by_name(no_hello_first, sequences_out_of_order, wrong_token)
 THEFT: dict[str, Attack] = by_name(theft)
 PACKETS: dict[str, Attack] = by_name(absurd_frames, mutated_frames, absurd_messages, endless_blob)
