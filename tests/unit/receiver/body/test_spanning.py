@@ -31,8 +31,8 @@ def dresser(skin: BodySkin) -> Dresser:
     return Dresser(skin.template, Shells.load())
 
 
-def displaced(dresser: Dresser, bottom: str) -> Tensor:
-    worn = sample(wears(bottom={bottom: 1.0}, bottom_fit={"loose": 1.0}, layer={"top": 1.0}), 3)
+def displaced(dresser: Dresser, bottom: str, fit: str = "loose", identity: int = 3) -> Tensor:
+    worn = sample(wears(bottom={bottom: 1.0}, bottom_fit={fit: 1.0}, layer={"top": 1.0}), identity)
     return torch.from_numpy(dresser.dress(worn).displacement)
 
 
@@ -55,6 +55,12 @@ def test_a_skirt_stays_whole_in_a_stride(skin: BodySkin, dresser: Dresser) -> No
     own = skin.template.posed(skin.model, striding(), skirt[None]).vertices[0].numpy()
     rest = skin.template.rest + skirt.numpy()
     assert gap_m(skin, rest, body.mesh.vertices) < 0.04 < 0.2 < gap_m(skin, rest, own)
+
+
+@pytest.mark.parametrize("identity", [1, 3, 5])
+def test_short_and_tight_skirts_span_the_legs_too(skin: BodySkin, dresser: Dresser, identity: int) -> None:
+    shares = skin.span.shares(displaced(dresser, "skirt_short", "tight", identity))
+    assert int((shares > 0.5).sum()) >= 60
 
 
 def posed_by_others(skin: BodySkin, bound: PosedBody, wanted: PosedBody) -> FloatArray:
