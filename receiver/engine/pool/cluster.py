@@ -45,6 +45,9 @@ def require_ray() -> Any:
     # of the machine more than the receiver does.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Its processes reach each other on the loopback by gRPC, which would go through an HTTP proxy of the environment.
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (excepted, "localhost", _LOOPBACK, "::1")))
     records = logging.getLogRecordFactory()
     try:
         import ray
