@@ -53,8 +53,6 @@ _DRAIN_TIMEOUT_S = 5.0
 _ENDED = "the receiver ended the stream"
 # A stream without frames to acknowledge that has lasted as long was no failed attempt.
 _LASTING_STREAM_S = 10.0
-# After as long a silence a stream is given up; after fewer heartbeats where another receiver may take the session.
-_MAX_SILENCE_S, _MAX_SILENT_HEARTBEATS = 10.0, 15
 # The receiver ended the stream because of what we sent: connecting again would only repeat it.
 _FATAL_CODES = ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -111,7 +109,6 @@ class LinkClient:
         self._delivery = FrameDelivery(self._session, config.window, self._observer, pacer, meter, clock)
         self._keepalive = Keepalive(
             config.heartbeat_interval_s,
-            _max_silence_s(config),
             self._connector.standby,
             self._observer,
             clock,
@@ -302,12 +299,6 @@ class LinkClient:
                 await stream.write(encode_client(report))
             for chunk in self._delivery.chunks():
                 await stream.write(encode_client(chunk))
-
-
-def _max_silence_s(config: LinkConfig) -> float:
-    if len(config.peer.each) == 1:
-        return _MAX_SILENCE_S
-    return min(_MAX_SILENT_HEARTBEATS * config.heartbeat_interval_s, _MAX_SILENCE_S)
 
 
 async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:

@@ -47,7 +47,6 @@ class Keepalive:
 
     Args:
         interval_s: most seconds between keepalives.
-        max_silence_s: a stream that was silent for this long is given up.
         filling: what packet trains carry before they are padded.
         meter: of everything on the link.
         probe_bps: most bits per second of padding; 0 sends no packet trains.
@@ -56,7 +55,6 @@ class Keepalive:
     def __init__(
         self,
         interval_s: float,
-        max_silence_s: float,
         standby: StandbyConnection[ClientStream],
         observer: LinkObserver,
         clock: Clock,
@@ -73,9 +71,7 @@ class Keepalive:
         self._clocks = ClockComparison(clock)
         self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()
-        self._liveness = Liveness(
-            interval_s, standby, max_silence_s, on_lost=self._on_lost, on_recovered=self._on_recovered
-        )
+        self._liveness = Liveness(interval_s, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
         self._reported: set[str] = set()
 

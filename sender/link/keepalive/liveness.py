@@ -16,6 +16,8 @@ _POLLS_PER_INTERVAL = 4
 _SUSPECT_AFTER_POLLS, _LOST_AFTER_POLLS = 2 * _POLLS_PER_INTERVAL, 5 * _POLLS_PER_INTERVAL
 # How long after the standby connection an answer on the old stream may arrive that was queued before it.
 _ANSWER_GRACE_S = 0.02
+# A stream that was silent for this long is given up, with or without a standby connection.
+_MAX_SILENCE_S = 10.0
 
 
 class Liveness(Generic[T]):
@@ -30,7 +32,6 @@ class Liveness(Generic[T]):
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
     Args:
-        max_silence_s: a stream that was silent for this long is given up, with or without a standby connection.
         on_lost: called once when the receiver is lost, with the reason.
         on_recovered: called when the stream is answered again after `on_lost`.
     """
@@ -39,14 +40,12 @@ class Liveness(Generic[T]):
         self,
         interval_s: float,
         standby: StandbyConnection[T],
-        max_silence_s: float,
         *,
         on_lost: Callable[[str], None],
         on_recovered: Callable[[], None],
     ) -> None:
         self._poll_s = interval_s / _POLLS_PER_INTERVAL
         self._standby = standby
-        self._max_silence_s = max_silence_s
         self._on_lost, self._on_recovered = on_lost, on_recovered
         self._answered = self._lost = self._suspected = False
         self._silent_since_s = -float("inf")
@@ -84,7 +83,7 @@ class Liveness(Generic[T]):
             StreamBroken: always, with the reason.
         """
         silent_polls = 0
-        while silent_polls * self._poll_s < self._max_silence_s:
+        while silent_polls * self._poll_s < _MAX_SILENCE_S:
             self._answered = False
             await self._standby.wait(self._poll_s)
             if self._answered:

@@ -37,7 +37,6 @@ class Fixture:
         self.filling = Filling()
         self.keepalive = Keepalive(
             0.004,
-            10.0,
             StandbyConnection(self._reach),
             self.observer,
             Clock(time.monotonic, lambda: 1000.0),
