@@ -1,16 +1,13 @@
 """What `sender doctor` and `receiver doctor` share: each check runs code of the daemon, and its errors are findings."""
 
-import json
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from common.errors import BodywireError, OutputError, exit_code_of
 from common.io.addresses import Address, bound_socket
@@ -20,19 +17,10 @@ from common.io.startup import announce, open_standard_streams
 from common.text import printable
 from common.wire.certificates import CertificateFiles, certificates_in
 
-JSON_FLAG = "--json"
 _MAX_CHARACTERS = 600
 _SOON = timedelta(days=14)
 
 Config = TypeVar("Config")
-
-
-class Verdict(StrEnum):
-    """How good a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"  # the daemon works, but maybe not as wanted, or it could not be checked
-    PROBLEM = "problem"  # the daemon would end
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +28,13 @@ class Finding:
     """The outcome of one check.
 
     Args:
+        verdict: a warning does not keep the daemon from working, but maybe not as wanted; with a problem it would end.
         found: what was found, and what to do about it.
         exit_code: of a problem, the one that the daemon would end with; otherwise 0.
     """
 
     check: str
-    verdict: Verdict
+    verdict: Literal["ok", "warning", "problem"]
     found: str
     exit_code: int = 0
 
@@ -67,7 +56,7 @@ def doctor_program(daemon: str, subject: str, examples: Sequence[tuple[str, str]
     description = (
         f"Checks what the {daemon} needs, with the {daemon}'s own options: {subject}.\n"
         "Prints a line for each check: ok, warning or problem, what was found, and what to do.\n"
-        f"Ends with 0 or the exit code that the {daemon} would end with. {JSON_FLAG} prints JSON instead."
+        f"Ends with 0 or the exit code that the {daemon} would end with."
     )
     return Program(f"{daemon} doctor", description, examples)
 
@@ -80,7 +69,7 @@ def run_doctor(
 ) -> int:
     """Runs the checks of a configuration, and returns the exit code: of the first problem, or 0.
 
-    Prints a line for each finding at once, or one JSON document at the end.
+    Prints a line for each finding at once.
 
     Args:
         kind: the daemon's configuration.
@@ -90,55 +79,32 @@ def run_doctor(
     # What a library logs or warns of would stand between the findings.
     logging.getLogger().addHandler(logging.NullHandler())
     warnings.simplefilter("ignore")
-    findings: list[Finding] = []
+    codes: list[int] = []
 
     def work() -> None:
-        config = read_config(kind, program, [argument for argument in arguments if argument != JSON_FLAG])
-        for finding in _findings(checks, config):
-            findings.append(finding)
-            if JSON_FLAG not in arguments:
-                announce(finding.line())
-        announce((_document if JSON_FLAG in arguments else _conclusion)(program.daemon, findings))
+        for name, check in checks(read_config(kind, program, arguments)):
+            finding = _made(name, check)
+            announce(finding.line())
+            if finding.exit_code:
+                codes.append(finding.exit_code)
+        announce(f"the {program.daemon} " + (f"would end with exit code {codes[0]}" if codes else "can run"))
 
-    return exit_code_of(program.name, work) or _exit_code(findings)
-
-
-def _findings(checks: Callable[[Config], Iterator[Check]], config: Config) -> Iterator[Finding]:
-    for name, check in (("machine", _machine), *checks(config)):
-        yield _made(name, check)
+    return exit_code_of(program.name, work) or next(iter(codes), 0)
 
 
 def _made(name: str, check: Callable[[], str]) -> Finding:
     """The finding of a check; what is no error of Bodywire only means that it could not be made."""
     try:
-        return Finding(name, Verdict.OK, check())
+        return Finding(name, "ok", check())
     except Doubt as doubt:
-        return Finding(name, Verdict.WARNING, str(doubt))
+        return Finding(name, "warning", str(doubt))
     except BodywireError as error:
-        return Finding(name, Verdict.PROBLEM, str(error), error.exit_code)
+        return Finding(name, "problem", str(error), error.exit_code)
     except ImportError as error:
         found = f"a package cannot be loaded ({error}): install Bodywire again"
-        return Finding(name, Verdict.PROBLEM, found, BodywireError.exit_code)
+        return Finding(name, "problem", found, BodywireError.exit_code)
     except Exception as error:
-        return Finding(name, Verdict.WARNING, f"cannot be checked ({type(error).__name__}: {error})")
-
-
-def _exit_code(findings: Sequence[Finding]) -> int:
-    return next((finding.exit_code for finding in findings if finding.exit_code), 0)
-
-
-def _document(daemon: str, findings: Sequence[Finding]) -> str:
-    listed = [asdict(finding) for finding in findings]
-    return json.dumps({"program": daemon, "exit_code": _exit_code(findings), "findings": listed}, indent=1)
-
-
-def _conclusion(daemon: str, findings: Sequence[Finding]) -> str:
-    code = _exit_code(findings)
-    return f"the {daemon} would end with exit code {code}" if code else f"the {daemon} can run"
-
-
-def _machine() -> str:
-    return f"Python {sys.version_info.major}.{sys.version_info.minor}, {os.cpu_count()} processors"
+        return Finding(name, "warning", f"cannot be checked ({type(error).__name__}: {error})")
 
 
 def check_expiry(certificate: Path | None, key: Path | None, authority: Path | None) -> str:
