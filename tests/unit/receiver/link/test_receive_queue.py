@@ -68,14 +68,23 @@ async def test_frame_is_superseded_by_frames_only_and_not_after_they_are_discard
     assert await queue.take() is None
 
 
+async def test_frame_that_gave_way_supersedes_none() -> None:
+    queue = ReceiveQueue(2, Clock(lambda: 0.0, lambda: 0.0), lossy=True)
+    for sequence in range(3):
+        queue.put(frame(sequence))
+    taken = [await queue.take() for _ in range(2)]
+    assert [each and each.frame for each in taken] == [frame(1), frame(2)]
+    assert taken[1] is not None and not taken[1].arrival.superseded.is_set()
+
+
 class Fixture:
     """An acknowledger whose clock the test sets, and what the sender reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lossy: bool = False) -> None:
         self.now_s = 100.0
         self.end, server = fake_link()
-        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0))
-        self._received = ServerMessages()
+        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0), lossy=lossy)
+        self._received = ServerMessages(lossy=lossy)
 
     async def answer(
         self, sequence: int, *, may_wait: bool = False, status: AckStatus = AckStatus.DECODED, reason: str = ""
@@ -120,6 +129,13 @@ async def test_message_that_is_no_frame_is_answered_at_once() -> None:
     message = ReceivedMessage(None, "", Arrival(100.0), 10**15, 1)
     await fixture.acknowledger.answer(message, AckStatus.REJECTED, "x" * 9999)
     assert [ack.sequence for ack in await fixture.read()] == [7, NO_SEQUENCE]
+
+
+async def test_answers_that_may_be_lost_are_repeated() -> None:
+    fixture = Fixture(lossy=True)
+    for sequence in range(6):
+        await fixture.answer(sequence, may_wait=sequence not in (2, 3, 5))
+    assert [[ack.sequence for ack in await fixture.read()] for _ in range(3)] == [[0, 1, 2], [1, 2, 3], [3, 4, 5]]
 
 
 async def test_sender_that_lets_every_answer_wait_gets_them_all() -> None:

@@ -22,6 +22,8 @@ def test_jitter_at_rest_is_reduced() -> None:
     body = slice(0, APPEARANCE.start)
     assert np.diff(smoothed[30:, body], axis=0).std() < 0.5 * np.diff(labels[30:, body], axis=0).std()
     assert smoothed[30:, body].std() < 0.8 * labels[30:, body].std()
+    distance, arm = (np.diff(smoothed[30:, which], axis=0).std() for which in (ROOT.stop - 1, ARM))
+    assert distance < 0.45 * arm
 
 
 def test_noise_does_not_pass_for_speed() -> None:
