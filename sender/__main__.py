@@ -30,7 +30,7 @@ PROGRAM = Program(
         *("budget_kbit", "delivery", "log_level"),
     ),
     commands={
-        "cameras": Command("list the cameras of this machine with their modes", "sender.capture.camera_list"),
+        "cameras": Command("list the cameras of this machine", "sender.capture.camera_list"),
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
             "sender.doctor",

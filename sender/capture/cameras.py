@@ -55,7 +55,7 @@ class DeviceReader:
                 capture.release()
                 raise SourceError(
                     f"camera {self._device} gives {given[0]}x{given[1]} instead of --camera-size "
-                    f"{size[0]}x{size[1]}: sender cameras lists what it has"
+                    f"{size[0]}x{size[1]}: give that, or another"
                 )
         if fps is not None:
             capture.set(cv2.CAP_PROP_FPS, fps)

@@ -17,7 +17,7 @@ class CaptureConfig:
         "demo",
         help="camera number or device, video, image, folder, glob, rtsp:// URL, demo, demo-photos, socket[+live]:PATH",
     )
-    camera_size: str | None = option(None, help="size of a camera's frames, 1280x720; sender cameras lists the modes")
+    camera_size: str | None = option(None, help="size of a camera's frames, 1280x720")
     camera_fps: float | None = option(None, help="frames a second of a camera")
     focal_px: float | None = option(
         None, help="focal length in pixels (default: from EXIF data, else 1.2 times the longer side)"
