@@ -120,16 +120,13 @@ class FrameSender:
 
     `source` is that of the last frame that was observed.
 
-    Args:
-        detector: finds people in whole frames; default: with the shipped weights.
-
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, limits: TrackerConfig | None = None, detector: Detector | None = None) -> None:
+    def __init__(self, limits: TrackerConfig | None = None) -> None:
         tracking = limits or TrackerConfig(max_people=1)
-        self._perception = PerceptionStage(detector or Detector.load(), Perception.load(), Verifier.load(), tracking)
+        self._perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), tracking)
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._clothing = ClothingStage.load()
         self.source = ""

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from common.arrays import Image
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
@@ -29,7 +28,6 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
-from sender.perception.inference.detector import USUAL, Detection, Detector
 from tests.bench import report
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
@@ -67,19 +65,6 @@ class Stopwatch:
         return figures
 
 
-class TimedDetector(Detector):
-    """Records the time of each detection; it is also part of perception's time."""
-
-    def __init__(self, detector: Detector, watch: Stopwatch) -> None:
-        super().__init__(detector.net, detector.threshold, detector.networks)
-        self._watch = watch
-
-    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-        """As `Detector.find`."""
-        with self._watch.time("detector"):
-            return super().find(image, scales, roll)
-
-
 class OneProcess:
     """Sender and receiver in one process.
 
@@ -93,7 +78,7 @@ class OneProcess:
 
     def __init__(self, out: SessionDirectory, watch: Stopwatch) -> None:
         self._watch = watch
-        self._sender = FrameSender(detector=TimedDetector(Detector.load(), watch))
+        self._sender = FrameSender()
         self._reconstructor = Reconstructor.load()
         self._writer: SessionWriter = out.session("bench", SessionOwner.from_secret("", b""))
         self._importance = Importance.load()
