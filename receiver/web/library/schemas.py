@@ -24,7 +24,8 @@ class SessionShown(BaseModel):
         may_change: whether you may rename and delete it.
         fps: mean of frames a second.
         label_bytes: mean size of a frame's labels.
-        link_bps: mean bits a second of everything on the link; null without a link.
+        link_bps: mean bits a second of everything on the link, which a file takes longer than it plays where the
+            sender is slow; null without a link.
         age_ms: mean from capture to mesh; null if unknown.
     """
 
@@ -48,6 +49,7 @@ class SessionShown(BaseModel):
     @classmethod
     def from_state(cls, state: SessionState, *, connected: bool, may_change: bool) -> Self:
         about, frames, seconds = state.statistics, state.frames, state.statistics.length_s
+        on_link_s = max(seconds, about.ended_at - about.began_at)
         return cls(
             number=state.number,
             name=state.name,
@@ -63,7 +65,7 @@ class SessionShown(BaseModel):
             may_change=may_change,
             fps=(frames - 1) / seconds if seconds > 0 else None,
             label_bytes=about.label_bytes / max(frames, 1),
-            link_bps=8 * about.link_bytes / seconds if seconds > 0 and about.link_bytes else None,
+            link_bps=8 * about.link_bytes / on_link_s if on_link_s > 0 and about.link_bytes else None,
             age_ms=about.mean_age_ms,
         )
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
+from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
@@ -34,6 +35,17 @@ async def site(tmp_path: Path, pictures: FakePictures) -> AsyncIterator[Site]:
             publish(opened.directory, name)
         opened.clock.advance(10)
         yield opened
+
+
+async def test_link_of_a_slow_video_is_counted_in_the_time_that_it_took(site: Site) -> None:
+    writer = site.directory.session("slow", SessionOwner.from_secret("", b""))
+    for n in range(2):
+        writer.append(FrameRecord(n, "slow.mp4", 10.0 + n, None, 1.0, {"total": 20}, link_bytes=100 * (n + 1)))
+        site.clock.advance(8)
+    writer.close()
+    anna = await site.visitor("Anna")
+    slow = (await anna.get("/api/sessions")).json()["sessions"][-1]
+    assert (slow["length_s"], slow["link_bps"]) == (1.0, 200)
 
 
 async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
