@@ -55,7 +55,6 @@ def _loosening(garment: Garment, tailoring: Tailoring) -> FloatArray:
     """(N, 3) offset along the normals of the garment on the mean body, metres."""
     arm, leg = np.clip(garment.limb[:, 0], 0, 2), np.clip(garment.limb[:, 1], 0, 2)
     amount = tailoring.loose_m + tailoring.sleeve_flare_m * arm / 2 + tailoring.leg_flare_m * leg / 2
-    amount = amount + tailoring.sleeve_puff_m * np.sin(np.pi * np.clip(arm / 1.2, 0, 1))
     normals = VertexNormals(garment.faces, len(garment.rest))(garment.rest)
     return np.asarray(normals * amount[:, None], np.float32)
 

@@ -50,21 +50,8 @@ def made_suit(skin: SkinBasis) -> Garment:
     faces = faces[(canvas.limb[faces, 2] < 1.12).all(1)]
     used, compact = np.unique(faces, return_inverse=True)
     faces = compact.reshape(-1, 3)
-    rest = canvas.rest[used]
-    surface = _inflated(rest, faces)
-    return Garment(
-        name="made_suit",
-        kind=Kind.SUIT,
-        attachment=skin.rest[:, used].astype(np.float32),
-        offset=surface - rest,
-        scale=_metres(),
-        weights=skin.weights[used].astype(np.float32),
-        faces=faces,
-        rest=surface,
-        limb=_off_head(canvas.limb[used]),
-        region=canvas.region[used],
-        covered=_interior(used, faces, canvas.faces),
-    )
+    surface = inflated(canvas.rest[used], faces, _THICKNESS_M, _THICKNESS_M, _SMOOTHINGS)
+    return fastened(skin, "made_suit", Kind.SUIT, used, surface, faces, _interior(used, faces, canvas.faces))
 
 
 def made_skirt(skin: SkinBasis) -> Garment:
@@ -114,7 +101,7 @@ def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment
         offset=rest - attachment[0],
         scale=_metres(),
         weights=_smoothed_rows(weights).astype(np.float32),
-        faces=_grid_faces(),
+        faces=grid_faces(SKIRT_ROWS, SKIRT_COLUMNS, closed=True),
         rest=rest,
         limb=_off_head(limb),
         region=canvas.region[nearest[:, 0]],
@@ -130,24 +117,51 @@ def _smoothed_rows(weights: FloatArray) -> FloatArray:
     return np.asarray(grid.reshape(len(weights), -1))
 
 
-def _grid_faces() -> IntArray:
-    """Triangles of the skirt's grid, wound counter-clockwise from outside."""
-    row, column = (index.ravel() for index in np.mgrid[: SKIRT_ROWS - 1, :SKIRT_COLUMNS])
-    here, right = row * SKIRT_COLUMNS + column, row * SKIRT_COLUMNS + (column + 1) % SKIRT_COLUMNS
-    below, across = here + SKIRT_COLUMNS, right + SKIRT_COLUMNS
+def grid_faces(rows: int, columns: int, *, closed: bool) -> IntArray:
+    """Triangles of a grid of vertices, row by row; closed: the last column is beside the first."""
+    row, column = (index.ravel() for index in np.mgrid[: rows - 1, : columns if closed else columns - 1])
+    here, right = row * columns + column, row * columns + (column + 1) % columns
+    below, across = here + columns, right + columns
     return np.concatenate([np.stack([here, right, below], 1), np.stack([right, across, below], 1)])
 
 
-def _inflated(rest: FloatArray, faces: IntArray) -> FloatArray:
-    """A smooth surface (N, 3) at least the thickness of cloth above the skin (N, 3)."""
+def inflated(rest: FloatArray, faces: IntArray, height_m: float, least_m: float, smoothings: int) -> FloatArray:
+    """A smooth surface (N, 3) above the skin (N, 3): lifted by a height, smoothed, and nowhere lower than the least."""
     mean = neighbour_mean(vertex_adjacency(faces, len(rest)))
     normals = VertexNormals(faces, len(rest))(rest)
-    surface = rest + _THICKNESS_M * normals
-    for _ in range(_SMOOTHINGS):
+    surface = rest + height_m * normals
+    for _ in range(smoothings):
         surface = mean @ surface
-        height = np.einsum("nd,nd->n", surface - rest, normals)
-        surface = surface + normals * np.maximum(_THICKNESS_M - height, 0)[:, None]
+        lift = np.einsum("nd,nd->n", surface - rest, normals)
+        surface = surface + normals * np.maximum(least_m - lift, 0)[:, None]
     return np.asarray(surface, np.float32)
+
+
+def fastened(
+    skin: SkinBasis,
+    name: str,
+    kind: Kind,
+    used: IntArray,
+    surface: FloatArray,
+    faces: IntArray,
+    covered: IntArray | None = None,
+) -> Garment:
+    """The garment with a surface (N, 3), whose vertices follow those of the body that `used` (N,) names."""
+    limb = skin.canvas.limb[used].astype(np.float32)
+    limb[:, 3] = float(kind is Kind.HAT)
+    return Garment(
+        name=name,
+        kind=kind,
+        attachment=skin.rest[:, used].astype(np.float32),
+        offset=surface - skin.canvas.rest[used],
+        scale=_metres(),
+        weights=skin.weights[used].astype(np.float32),
+        faces=faces,
+        rest=surface,
+        limb=limb,
+        region=skin.canvas.region[used],
+        covered=np.zeros(0, np.int64) if covered is None else covered,
+    )
 
 
 def _interior(used: IntArray, faces: IntArray, all_faces: IntArray) -> IntArray:

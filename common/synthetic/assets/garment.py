@@ -24,7 +24,6 @@ class Tailoring:
         loose_m: outward offset everywhere, metres; negative is tighter.
         sleeve_flare_m: additional offset at the wrist, growing from the shoulder.
         leg_flare_m: additional offset at the ankle, growing from the hip.
-        sleeve_puff_m: additional offset in the middle of the upper arm.
         sleeve_end: along the arm (0 shoulder, 1 elbow, 2 wrist); the rest is cut off.
         leg_end: along the leg (0 hip, 1 knee, 2 ankle); the rest is cut off.
         hem: up the torso (0 hips, 1 neck); what is below is cut off, which leaves a top.
@@ -35,7 +34,6 @@ class Tailoring:
     loose_m: float = 0.0
     sleeve_flare_m: float = 0.0
     leg_flare_m: float = 0.0
-    sleeve_puff_m: float = 0.0
     sleeve_end: float = ENDLESS
     leg_end: float = ENDLESS
     hem: float = -ENDLESS

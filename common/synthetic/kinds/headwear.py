@@ -9,11 +9,9 @@ import numpy as np
 from numpy.random import Generator
 from scipy.spatial import cKDTree
 
-from common.arrays import FloatArray, IntArray
-from common.body.connectivity import neighbour_mean, vertex_adjacency
-from common.body.triangles import VertexNormals
+from common.arrays import FloatArray
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.body_garments import SkinBasis
+from common.synthetic.assets.body_garments import SkinBasis, fastened, grid_faces, inflated
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.garment_files import Kind
 
@@ -84,15 +82,8 @@ def _shell(skin: SkinBasis, inside: np.ndarray[tuple[int], np.dtype[np.bool_]], 
     faces = canvas.faces[inside[canvas.faces].all(axis=1)]
     used, compact = np.unique(faces, return_inverse=True)
     faces = compact.reshape(-1, 3)
-    rest = canvas.rest[used]
-    normals = VertexNormals(faces, len(rest))(rest)
-    surface = rest + height_m * normals
-    mean = neighbour_mean(vertex_adjacency(faces, len(rest)))
-    for _ in range(_SMOOTHINGS[value]):
-        surface = mean @ surface
-        lift = np.einsum("nd,nd->n", surface - rest, normals)
-        surface = surface + normals * np.maximum(0.6 * height_m - lift, 0)[:, None]
-    return _bound(skin, f"made_{value}", used, np.asarray(surface, np.float32), faces)
+    surface = inflated(canvas.rest[used], faces, height_m, 0.6 * height_m, _SMOOTHINGS[value])
+    return fastened(skin, f"made_{value}", Kind.HAT, used, surface, faces)
 
 
 def _brim(skin: SkinBasis, rng: Generator, shell: Garment, width: float, half_angle: float) -> Garment:
@@ -109,31 +100,7 @@ def _brim(skin: SkinBasis, rng: Generator, shell: Garment, width: float, half_an
         outward = np.array([np.sin(angle), droop, -np.cos(angle)], np.float32)
         rows.append([rim + outward * width * ring / (_BRIM_RINGS - 1) for ring in range(_BRIM_RINGS)])
     rest = np.asarray(rows, np.float32).reshape(-1, 3)
-    step, ring = (index.ravel() for index in np.mgrid[: _BRIM_STEPS - 1, : _BRIM_RINGS - 1])
-    here = step * _BRIM_RINGS + ring
-    along = here + _BRIM_RINGS
-    faces = np.concatenate([np.stack([here, here + 1, along], 1), np.stack([here + 1, along + 1, along], 1)])
+    faces = grid_faces(_BRIM_STEPS, _BRIM_RINGS, closed=False)
     head = np.flatnonzero(canvas.limb[:, 3] > 0.5)
     nearest = head[cKDTree(canvas.rest[head]).query(shell.rest.mean(axis=0))[1]]
-    return _bound(skin, "made_brim", np.full(len(rest), nearest), rest, faces)
-
-
-def _bound(skin: SkinBasis, name: str, used: IntArray, surface: FloatArray, faces: IntArray) -> Garment:
-    canvas = skin.canvas
-    limb = canvas.limb[used].astype(np.float32)
-    limb[:, 3] = 1.0
-    scale = np.zeros((11, 3), np.float32)
-    scale[0] = 1.0
-    return Garment(
-        name=name,
-        kind=Kind.HAT,
-        attachment=skin.rest[:, used].astype(np.float32),
-        offset=np.asarray(surface - canvas.rest[used], np.float32),
-        scale=scale,
-        weights=skin.weights[used].astype(np.float32),
-        faces=faces,
-        rest=surface,
-        limb=limb,
-        region=canvas.region[used],
-        covered=np.zeros(0, np.int64),
-    )
+    return fastened(skin, "made_brim", Kind.HAT, np.full(len(rest), nearest), rest, faces)
