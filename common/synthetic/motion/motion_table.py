@@ -14,7 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray, IntArray
@@ -126,8 +125,8 @@ def read_table(path: Path) -> MotionTable:
     """
     with np.load(path, allow_pickle=False) as file:
         lengths, names = file["clip_lengths"], [str(name) for name in file["clip_titles"]]
-        rotations = (_undo_deltas(file["clip_rotations"], lengths) * ANGLE_STEP).astype(np.float32)
-        positions = (_undo_deltas(file["clip_positions"], lengths) * LENGTH_STEP).astype(np.float32)
+        rotations = (file["clip_rotations"] * ANGLE_STEP).astype(np.float32)
+        positions = (file["clip_positions"] * LENGTH_STEP).astype(np.float32)
         ends = np.cumsum(lengths)
         clips = tuple(
             Clip(name, rotations[end - length : end], positions[end - length : end], CLIP_FPS)
@@ -144,25 +143,6 @@ def read_table(path: Path) -> MotionTable:
 def clips(split: Split) -> list[Clip]:
     """The contiguous clips of the split."""
     return [clip for clip in load_table().clips if clip_split(clip.name) == split]
-
-
-def _deltas(values: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArray[np.int16]:
-    """Differences to the previous frame of the same clip, modulo 2^16: small numbers compress well."""
-    starts = np.cumsum(lengths) - lengths
-    changes = values.copy()
-    with np.errstate(over="ignore"):
-        changes[1:] = values[1:] - values[:-1]
-    changes[starts] = values[starts]
-    return changes
-
-
-def _undo_deltas(changes: npt.NDArray[np.int16], lengths: IntArray) -> npt.NDArray[np.int16]:
-    ends = np.cumsum(lengths)
-    parts = [
-        np.cumsum(changes[end - length : end], axis=0, dtype=np.int16)
-        for length, end in zip(lengths, ends, strict=True)
-    ]
-    return np.concatenate(parts)
 
 
 # --- Writing the table -----------------------------------------------------------------------------------------------
@@ -210,8 +190,8 @@ def make_table(motions: list[Motion], out: Path, max_poses: int = _MAX_POSES) ->
         clip_names=np.array(names),
         clip_titles=np.array([name for name, _, _ in _CLIPS]),
         clip_lengths=lengths,
-        clip_rotations=_deltas(np.round(rotations / ANGLE_STEP).astype(np.int16), lengths),
-        clip_positions=_deltas(np.round(positions / LENGTH_STEP).astype(np.int16), lengths),
+        clip_rotations=np.round(rotations / ANGLE_STEP).astype(np.int16),
+        clip_positions=np.round(positions / LENGTH_STEP).astype(np.int16),
     )
     return read_table(out)
 

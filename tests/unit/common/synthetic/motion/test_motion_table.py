@@ -8,8 +8,6 @@ from common.body.anatomy import JOINT_INDEX
 from common.synthetic.dataset.split import SPLITS
 from common.synthetic.motion.motion_table import (
     TABLE_FILE,
-    _deltas,
-    _undo_deltas,
     clips,
     load_table,
     main,
@@ -62,13 +60,6 @@ def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
     rest_forearm = bone_direction(f"lowerarm01{side}")
     flexed = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
     assert flexed[2] < rest_forearm[2] < 0.0
-
-
-def test_deltas_round_trip_over_the_whole_range() -> None:
-    random = np.random.default_rng(0)
-    values = random.integers(-32768, 32768, size=(50, 4)).astype(np.int16)
-    lengths = np.array([20, 1, 29])
-    assert np.array_equal(_undo_deltas(_deltas(values, lengths), lengths), values)
 
 
 def test_main_without_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
