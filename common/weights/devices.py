@@ -1,22 +1,15 @@
 """Where networks compute and in which precision: decided here, for both daemons, the trainings and the benches."""
 
-import time
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from common.errors import UsageError
 
 CPU = torch.device("cpu")
-
-# A convolution as the networks have them: channels, and side of its input.  It takes about a millisecond.
-_CHANNELS, _SIDE = 64, 40
-_TRIALS = 7
 
 
 def resolve_device(name: str) -> torch.device:
@@ -52,16 +45,13 @@ def fast_autocast(device: str = "cpu", *, wanted: bool = True) -> torch.autocast
     return torch.autocast(device, torch.bfloat16, enabled=wanted and (device != "cpu" or fast_in_bf16()))
 
 
-@lru_cache(maxsize=1)
 def fast_in_bf16() -> bool:
-    """Whether this machine's CPU convolves faster in bf16 than in float32; measured once, in 15 ms.
+    """Whether this machine's CPU convolves faster in bf16 than in float32: where it has tiles (AMX).
 
-    It is where the CPU has tiles (AMX).  With the instructions of AVX-512 alone bf16 may take longer than float32: 1.8
-    times as long on an Intel Xeon.  Without them it is emulated.
+    With the instructions of AVX-512 alone bf16 may take longer than float32: 1.8 times as long on an Intel Xeon.
+    Without them it is emulated.
     """
-    if not torch.cpu._is_avx512_bf16_supported():
-        return False
-    return torch.cpu._is_amx_tile_supported() or _convolution_s(torch.bfloat16) < _convolution_s(torch.float32)
+    return torch.cpu._is_amx_tile_supported()
 
 
 def int8_weight_bits() -> int:
@@ -73,16 +63,3 @@ def int8_weight_bits() -> int:
     if torch.cpu._is_vnni_supported():
         return 8
     return 7 if torch.cpu._is_avx2_supported() else 0
-
-
-@torch.inference_mode()
-def _convolution_s(dtype: torch.dtype) -> float:
-    """The shortest time of a convolution, of several, seconds."""
-    image = torch.ones(1, _CHANNELS, _SIDE, _SIDE, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    kernel = torch.ones(_CHANNELS, _CHANNELS, 3, 3, dtype=dtype)
-    times = []
-    for _ in range(_TRIALS):
-        began = time.perf_counter()
-        functional.conv2d(image, kernel, padding=1)
-        times.append(time.perf_counter() - began)
-    return min(times)
