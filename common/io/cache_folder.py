@@ -5,7 +5,6 @@
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,30 +12,11 @@ from common.errors import OutputError
 
 
 def cache_directory() -> Path:
-    """`$BODYWIRE_CACHE`, or `~/.cache/bodywire`; without a home directory, a private one for temporary files.
-
-    Raises:
-        OutputError: there is none.
-    """
+    """`$BODYWIRE_CACHE`, or `~/.cache/bodywire`; raises OutputError for a user without a home directory."""
     try:
         return Path(os.environ.get("BODYWIRE_CACHE") or "~/.cache/bodywire").expanduser()
     except RuntimeError as error:
-        temporary = temporary_directory()
-        if temporary is None:
-            raise OutputError("there is no directory for a cache: set HOME or BODYWIRE_CACHE") from error
-        return temporary
-
-
-def temporary_directory() -> Path | None:
-    """A folder for temporary files that no other user can write; None if there is none."""
-    try:
-        path = Path(tempfile.gettempdir()) / f"bodywire-{os.geteuid()}"
-        path.mkdir(mode=0o700, exist_ok=True)
-        status = path.lstat()
-    except OSError:
-        return None
-    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
-    return path if private else None
+        raise OutputError("there is no directory for a cache: set HOME or BODYWIRE_CACHE") from error
 
 
 def is_trusted(file: BinaryIO, path: Path) -> bool:

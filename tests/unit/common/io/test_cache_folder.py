@@ -1,4 +1,4 @@
-"""Folders for what is computed once: only where no other user can write, and somewhere without a home."""
+"""The folder of what is computed once: only where no other user can write."""
 
 import os
 from pathlib import Path
@@ -10,30 +10,12 @@ from common.io import cache_folder
 from common.io.cache_folder import cache_directory
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory for temporary files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path / f"bodywire-{os.geteuid()}"
-
-
-def test_temporary_directory_of_another_user_is_not_used(temporary: Path, tmp_path: Path) -> None:
-    temporary.mkdir(mode=0o777)
-    temporary.chmod(0o777)
-    assert cache_folder.temporary_directory() is None
-    temporary.rmdir()
-    temporary.symlink_to(tmp_path)
-    assert cache_folder.temporary_directory() is None
-
-
-def test_user_without_home(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("BODYWIRE_CACHE", raising=False)
     monkeypatch.setattr(Path, "expanduser", unknown)
-    assert cache_directory() == temporary
-    monkeypatch.setattr(cache_folder, "temporary_directory", lambda: None)
     with pytest.raises(OutputError, match="there is no directory for a cache: set HOME or BODYWIRE_CACHE"):
         cache_directory()
 
