@@ -65,7 +65,6 @@ class Sender:
         delivery: the link, behind the spool if there is one; not connected yet.
         spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
-        jscc: None without `--channel`.
     """
 
     pipeline: SenderPipeline
@@ -75,7 +74,6 @@ class Sender:
     status: SenderStatus
     spool: Spool | None
     recorder: SenderRecorder | None = None
-    jscc: JsccStage | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connects, sends until the source ends or `stop` is set, and waits for the last acknowledgements.
@@ -116,8 +114,6 @@ class Sender:
         account = self.account
         sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
-        if self.jscc is not None:
-            lines.append(self.jscc.summary())
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if self.spool is not None and self.spool.pending:
@@ -192,7 +188,7 @@ def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
             metrics,
             durable=spool is not None,
         )
-        yield Sender(pipeline, delivery, account, traffic, status, spool, recorder, jscc)
+        yield Sender(pipeline, delivery, account, traffic, status, spool, recorder)
 
 
 def _delivery(

@@ -21,7 +21,6 @@ from common.errors import WeightsError
 from common.imaging.entropy import Statistics, expected_bits
 
 ERRORS_FILE: Final = Path(common.__file__).parent / "weights" / "channel_errors.json"
-TABLE_VERSION: Final = 1
 _COARSE_STEP: Final = 4.0
 _DEGREE: Final = 3
 # Mean and standard deviation of the features on photographs, about.
@@ -45,17 +44,13 @@ def load_coefficients(path: Path = ERRORS_FILE) -> Tensor:
     """(TERMS,) of the polynomial, in double precision.
 
     Raises:
-        WeightsError: the file is missing, damaged or of another version.
+        WeightsError: the file is missing or damaged.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        coefficients = torch.tensor(data["coefficients"], dtype=torch.float64)
-        version = data["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        coefficients = json.loads(path.read_text(encoding="utf-8"))["coefficients"]
+        return torch.tensor(coefficients, dtype=torch.float64).reshape(TERMS)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} is missing or broken; reinstall the package") from error
-    if version != TABLE_VERSION or coefficients.shape != (TERMS,) or not torch.isfinite(coefficients).all():
-        raise WeightsError(f"{path} is of another version; reinstall the package")
-    return coefficients
 
 
 def error_curves(statistics: Statistics, snr_db: Tensor) -> Tensor:

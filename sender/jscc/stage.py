@@ -58,7 +58,6 @@ class JsccStage:
         self._thread = ThreadPoolExecutor(1, "channel", initializer=_yield_to_labels)
         self._encoding: Future[SignalBlob | None] | None = None
         self._due_s = -float("inf")
-        self._pictures = self._uses = 0
 
     def reset(self) -> None:
         self._due_s = -float("inf")
@@ -86,8 +85,6 @@ class JsccStage:
             self._metrics.channel_picture_failed()
             return []
         self._metrics.channel_picture_encoded(blob.signal.uses, blob.signal.bandwidth_ratio)
-        self._pictures += 1
-        self._uses += blob.signal.uses
         return [Blob(SIGNAL, 0, blob.encode())]
 
     def _encode(self, frame: CapturedFrame, window: CropBox, observed: Sequence[ObservedPerson]) -> SignalBlob | None:
@@ -101,16 +98,6 @@ class JsccStage:
             return None
         square = (window.left, window.top, window.side)
         return SignalBlob(frame.sequence, frame.captured_at, square, self._channel, signal)
-
-    def summary(self) -> str:
-        """One line about the session."""
-        if not self._pictures:
-            return f"encoded no pictures for {self._channel}"
-        mean_uses = self._uses / self._pictures
-        return (
-            f"encoded {self._pictures} pictures for {self._channel}: {mean_uses:.0f} channel uses each, "
-            f"bandwidth ratio 1/{3 * MAX_SIDE_PX**2 / mean_uses:.1f}"
-        )
 
     def close(self) -> None:
         """Ends the thread after its present picture. Safe to call twice."""

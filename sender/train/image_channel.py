@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.channel import transmission
-from common.channel.expected_error import ERRORS_FILE, TABLE_VERSION, TERMS, features, terms
+from common.channel.expected_error import ERRORS_FILE, SNR_RANGE_DB, TERMS, features, terms
 from common.channel.jscc import position_snr_db
 from common.channel.lengths import length_mask
 from common.channel.model import ImageChannel, ImageChannelConfig, Reconstruction, Source, detached
@@ -112,13 +112,12 @@ class ImageChannelTraining(CropRecipe[ImageChannel]):
         crops = next(random_crops(self.pictures, self.error_crops, self.crop_px, np.random.default_rng(0)))
         rows = [row for batch in crops.split(_BATCH) for row in measured_errors(network, batch)]
         coefficients = [round(value, 6) for value in fitted(rows).tolist()]
-        content = json.dumps({"version": TABLE_VERSION, "coefficients": coefficients}) + "\n"
+        content = json.dumps({"coefficients": coefficients}) + "\n"
         entry = super().save(network, recipe, scores)
         atomic_write(self.options.weights / ERRORS_FILE.name, content.encode())
         return entry
 
 
-SNR_RANGE_DB = (-1.0, 13.0)
 BASE_RATE = 1 / 16
 # Share of the crops that meet a fading channel.
 _FADING_SHARE = 0.125

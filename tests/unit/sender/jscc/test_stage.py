@@ -53,19 +53,16 @@ def pictures(made: JsccStage, frames: Sequence[CapturedFrame], *people: Observed
 
 
 def test_largest_person_becomes_symbols_within_the_bandwidth_ratio() -> None:
-    made = stage()
-    (found,) = pictures(made, [frame(5, 0.0), frame(6, 0.1)], SMALL, UNSURE, LARGE)
+    (found,) = pictures(stage(), [frame(5, 0.0), frame(6, 0.1)], SMALL, UNSURE, LARGE)
     assert (found.sequence, found.captured_at, found.window) == (5, 1000.0, (50, 20, 100))
     assert found.channel.snr_db == 4.0 and found.signal.size == (256, 256)
     assert 1 / 16 < found.signal.bandwidth_ratio <= 1 / 8
-    assert "encoded 1 pictures for awgn:4dB" in made.summary() and "bandwidth ratio 1/11.9" in made.summary()
 
 
 def test_a_frame_is_taken_every_fifth_of_a_second_if_somebody_is_in_it() -> None:
     frames = [frame(number, number / 30) for number in range(14)]
     assert [each.sequence for each in pictures(stage(), frames, LARGE)] == [0, 6, 12]
-    made = stage()
-    assert pictures(made, frames, UNSURE) == [] and "no pictures" in made.summary()
+    assert pictures(stage(), frames, UNSURE) == []
 
 
 def test_picture_that_does_not_fit_is_left_out() -> None:
