@@ -17,9 +17,10 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.published_session import OWNER, person_record
 
-NAMES = ("root", "spine", "head", "arm.L", "hand.L")
-PARENTS = np.array([-1, 0, 1, 1, 3])
-OFFSETS = np.array([[0, 0, 0], [0, 0.3, 0], [0, 0.4, 0.05], [0.2, 0.3, 0], [0.3, 0, 0]], np.float64)
+# As in the body model, some joints stand between a joint and its children.
+NAMES = ("root", "spine", "arm.L", "head", "hand.L")
+PARENTS = np.array([-1, 0, 1, 1, 2])
+OFFSETS = np.array([[0, 0, 0], [0, 0.3, 0], [0.2, 0.3, 0], [0, 0.4, 0.05], [0.3, 0, 0]], np.float64)
 """(5, 3) from the parent in the rest pose, metres, y up; the root is at the origin."""
 STEP_S = 0.05
 

@@ -48,6 +48,7 @@ def test_people_of_whom_nothing_is_known_are_dressed() -> None:
         kinds = sample(None, identity).kinds
         assert kinds["layer"] == "top" and kinds["bottom"] == "trousers" and kinds["shoes"] == "shoes", identity
         assert kinds["hair"] not in ("bald", "hidden"), identity
+        assert np.abs(draw(None, identity).noise).max() < 0.5 < np.abs(draw(PLAIN, identity).noise).max()
 
 
 def test_kinds_are_drawn_in_proportion() -> None:

@@ -35,6 +35,12 @@ def test_short_edges_and_corners_without_area_are_left_alone() -> None:
         np.testing.assert_array_equal(left.areas, surfels.areas)
 
 
+@pytest.mark.parametrize("turn", range(3))
+def test_any_edge_may_be_the_long_one(turn: int) -> None:
+    _, samples = sampled(strip(), np.roll(TRIANGLES, turn, axis=1), 0.803)  # the diagonal only
+    assert samples.surfels.areas.sum() == pytest.approx(0.08, rel=1e-5)
+
+
 def test_samples_have_colours_between_those_of_the_corners() -> None:
     _, samples = sampled(strip(), TRIANGLES, 0.2)
     colours = np.array([[0, 10, 0], [0, 10, 0], [240, 10, 0], [240, 10, 0]], np.uint8)
