@@ -31,7 +31,7 @@ BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __
 .PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development system-packages
 
 help:
-	@echo "make demo    play the demo clip through both daemons; meshes, contact sheet and the page's screenshot in $(DEMO_OUT)/;"
+	@echo "make demo    play the demo clip through both daemons; meshes and contact sheets in $(DEMO_OUT)/;"
 	@echo "             DEMO_KEEP=1 keeps the page up until Ctrl-C"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make test-slow  what takes long and finds little more: pools, compose files, kills"
@@ -41,7 +41,6 @@ help:
 	@echo "make bench   every benchmark (BENCHES=quality for one, BENCH_FLAGS=--quick)"
 
 demo: environment
-	-@sh deploy/system-packages.sh chromium
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh deploy/demo.sh $(DEMO_OUT)
 
 # More processes than cores: tests with daemons and browsers wait as much as they compute. Tests of one file share fixtures and stay in one

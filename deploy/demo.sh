@@ -1,9 +1,8 @@
 #!/bin/sh
-# Plays the demo clip and six photographs through both daemons over loopback, takes a screenshot of the web page, and
-# prints a summary of the output.
+# Plays the demo clip and six photographs through both daemons over loopback, and prints a summary of the output.
 #   sh deploy/demo.sh [DIRECTORY]
 # Uses `sender`, `receiver` and `python` from the PATH; `make demo` puts those of .venv first. With DEMO_KEEP=1 the page
-# stays up until Ctrl-C. Without chromium there is no screenshot.
+# stays up until Ctrl-C.
 set -eu
 
 out=${1:-demo-out}
@@ -31,16 +30,6 @@ fail() {
     exit 1
 }
 
-# Takes a screenshot of the page with the last frame.
-photograph() {
-    browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
-        echo "demo: no screenshot of the page: chromium is not installed"
-        return 0
-    }
-    timeout 120 python "$(dirname "$0")/photograph.py" "$browser" "$1" "$out/page.png" >"$out/browser.log" 2>&1 || true
-    [ -s "$out/page.png" ] || echo "demo: no screenshot of the page; see $out/browser.log"
-}
-
 last_line() {
     tail -n 1 "$1" | tr -d '\r'
 }
@@ -49,7 +38,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 # Only the user who runs the demo can read what it writes.
 (umask 077 && mkdir -p "$out") 2>/dev/null || fail "cannot create the directory $out"
 # The summary must not count the output of an earlier demo.
-rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png" "$out/page.png"
+rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
 rm -f "$out/photographs.png" "$out/photographs.txt" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
@@ -70,7 +59,6 @@ sender --camera demo --peer "$address" >"$out/sender.log" 2>&1 ||
 kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_line "$out/receiver.log")"
 page=$(sed -n 's/.*page: \(http[^ ]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 [ -n "$page" ] || fail "the receiver serves no page; see $out/receiver.log"
-photograph "$page"
 echo "demo: sending six photographs"
 sender --camera demo-photos --peer "$address" >"$out/photographs.log" 2>&1 ||
     fail "the sender exited with code $?: $(last_line "$out/photographs.log")"
@@ -81,7 +69,6 @@ python -m receiver.report.summary "$out" --clip "$data/demo.mp4" --session 1
 python -m receiver.report.summary "$out" --clip "$data/photographs" --session 2 >"$out/photographs.txt" ||
     fail "the photographs failed a check; see $out/photographs.txt"
 last_line "$out/photographs.txt"
-[ ! -s "$out/page.png" ] || echo "screenshot of the page: $out/page.png"
 if [ -n "$keep" ]; then
     echo "page: $page (Ctrl-C ends it)"
     trap 'exit 0' INT TERM

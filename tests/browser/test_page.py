@@ -1,23 +1,15 @@
-"""What holds for all of the page: accessibility, sizes, themes, keyboard, weight, security policy; its screenshot."""
+"""What holds for all of the page: accessibility, sizes, themes, keyboard, weight, security policy."""
 
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.conftest import DESKTOP, Complaints, visit
-from tests.support.checkered_texture import checkered_share, checkered_texture
-from tests.support.chromium import CHROMIUM
+from tests.support.checkered_texture import checkered_texture
 from tests.support.page_server import PageServer
 
 PAGE_LIMIT_BYTES = 1_000_000
 PHONE = {"width": 375, "height": 700}
-PHOTOGRAPH = Path(__file__).parents[2] / "deploy" / "photograph.py"
 VIEWS = ("live", "sessions", "models", "account")
 
 
@@ -190,14 +182,3 @@ def test_policy_forbids_a_script_in_the_page(live: Page, complaints: Complaints)
         document.body.append(script);
     }""")
     assert live.title() == "Live · Bodywire"
-
-
-@pytest.mark.slow
-def test_screenshot_of_the_demo_waits_for_the_texture(browser: Browser, server: PageServer, tmp_path: Path) -> None:
-    server.texture, server.most_frames = checkered_texture(), 1
-    command = [sys.executable, str(PHOTOGRAPH), CHROMIUM, server.address, str(tmp_path / "page.png")]
-    subprocess.run(command, check=True)
-    picture = Image.open(tmp_path / "page.png").convert("RGB")
-    assert picture.size == (1280, 800)
-    # The person is in the middle of what is left of the panel.
-    assert checkered_share(np.asarray(picture.crop((300, 120, 640, 660)))) > 0.01
