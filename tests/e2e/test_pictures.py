@@ -50,13 +50,10 @@ async def engine() -> AsyncIterator[LocalEngine]:
     await engine.close()
 
 
-def check(picture: ReconstructedPicture, *, alone: bool = True) -> None:
+def check(picture: ReconstructedPicture) -> None:
     (person,) = picture.people
     assert (picture.width, picture.height) == (640, 480)
     assert 50 <= picture.label_bytes <= 400
-    assert {"queue", "diffusion", "surface"} <= set(picture.stages_ms)
-    # Beside others, the sender's newest report may be that of a picture whose next one was perceived already.
-    assert not alone or {"perception", "semantics", "colours", "codec"} <= set(picture.stages_ms)
     height_m = float(np.ptp(person.surface.vertices[:, 1]))
     assert 1.0 <= height_m <= 2.2
     assert person.surface.colours is not None
@@ -89,7 +86,7 @@ async def test_pictures_become_people(
     try:
         check(await pictures.reconstruct(jpeg))
         for picture in await asyncio.gather(*(pictures.reconstruct(jpeg) for _ in range(4))):
-            check(picture, alone=False)
+            check(picture)
     finally:
         await pictures.close()
 

@@ -109,7 +109,7 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert stages == list(PICTURE_STAGES[:1]) + [stage for stage in PICTURE_STAGES if stage != "queue"]
     assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
     assert first.unsure == {key: list(kinds) for key, kinds in first.kinds.items()}, "nobody says what they wear"
-    assert first.label_bytes > 0 and {"queue", "diffusion"} <= set(first.stages_ms)
+    assert first.label_bytes > 0
     one, other = bench.engine.requests
     assert one.account == other.account == f"token:{ACCOUNT}" and one.still and other.still
     textures = [{key: each.texture for key, each in request.appearance.items()} for request in (one, other)]

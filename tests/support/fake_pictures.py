@@ -73,8 +73,7 @@ class FakePictures(ChildPictures):
         people = tuple(person_at(width / 2, height / 2, textured=number == last) for number in range(self.people))
         if self.body is not None:
             people = (*people[:-1], replace(people[-1], body=self.body))
-        stages_ms = {"perception": 12.5, "surface": float("nan")}
-        return ReconstructedPicture(width, height, people, 51, stages_ms, self.skeleton, {1: KINDS})
+        return ReconstructedPicture(width, height, people, 51, self.skeleton, {1: KINDS})
 
 
 def picture(

@@ -159,11 +159,10 @@ class PageServer:
 
     def reconstructed(self) -> ReconstructedPicture:
         """The people of the last frame, for any uploaded picture."""
-        stages_ms = {"queue": 1.2, "perception": 410.0, "link": 6.0, "reconstruction": 230.0}
         people = self._dressed(_crowded(self.frames[-1], self.crowd))
         kinds = {person.labels.identity: WORN for person in people}
         unsure = dict.fromkeys(kinds, ("headwear",))
-        return ReconstructedPicture(640, 480, people, 112, stages_ms, load_body_skin()[1].skeleton, kinds, unsure)
+        return ReconstructedPicture(640, 480, people, 112, load_body_skin()[1].skeleton, kinds, unsure)
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()

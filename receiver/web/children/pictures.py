@@ -21,7 +21,6 @@ from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
-from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
@@ -45,8 +44,6 @@ _PICTURE_S = 30.0
 _PAUSE_S = 5.0
 # One in five of what is said to be less likely is wrong: the probabilities are calibrated.
 _SURE = 0.8
-# What sender and receiver report beside the stages that a picture passes: the wait for one, and what writes nothing.
-_SENDER_ONLY, _NOT_OF_PICTURES = "capture", ("codec", "publish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,6 @@ class ReconstructedPicture:
     Args:
         people: most prominent first; empty if nobody was found.
         label_bytes: size of the packet that the labels travelled in.
-        stages_ms: milliseconds by stage, the sender's and the engine's.
         skeleton: of their bodies.
         kinds: by identity what they were dressed in (`common.wears`).
         unsure: by identity the attributes of these that the picture does not show surely.
@@ -66,7 +62,6 @@ class ReconstructedPicture:
     height: int
     people: tuple[ReconstructedPerson, ...]
     label_bytes: int
-    stages_ms: Mapping[str, float]
     skeleton: Skeleton
     kinds: Mapping[int, Kinds]
     unsure: Mapping[int, Sequence[str]] = field(default_factory=dict)
@@ -89,11 +84,10 @@ class _Expected:
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """What has become of a picture (`reported_ms`: the sender's stages)."""
+    """What has become of a picture."""
 
     record: FrameRecord
     people: Sequence[ReconstructedPerson]
-    reported_ms: Mapping[str, float]
 
 
 class _Results(SessionObserver):
@@ -101,7 +95,6 @@ class _Results(SessionObserver):
 
     def __init__(self) -> None:
         self._expected: WeakValueDictionary[str, _Expected] = WeakValueDictionary()
-        self._session: Session | None = None
         self.arrived = 0
 
     def expect(self, name: str) -> _Expected:
@@ -113,9 +106,6 @@ class _Results(SessionObserver):
         """Ends all waiting: the sender has ended."""
         for expected in list(self._expected.values()):
             expected.fail(error)
-
-    def session_began(self, number: int, session: Session) -> None:
-        self._session = session
 
     def shows_surfaces(self, number: int) -> bool:
         return True
@@ -129,9 +119,7 @@ class _Results(SessionObserver):
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         expected = self._expected.get(record.source)
         if expected is not None and not expected.published.done():
-            report = self._session.report if self._session is not None else None
-            reported_ms = report.stages_ms if report is not None else {}
-            expected.published.set_result(_Published(record, people, reported_ms))
+            expected.published.set_result(_Published(record, people))
 
 
 class ChildPictures:
@@ -188,7 +176,6 @@ class ChildPictures:
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         """Sends a picture to the sender process, and waits for its people. Raises ChildEnded or Refused."""
-        began_s = time.monotonic()
         on_stage("queue")
         async with self._in_sender:
             child = await self._started()
@@ -200,7 +187,6 @@ class ChildPictures:
                 child.kill()
                 await child.ended()
                 raise
-        until_labels_ms = 1e3 * (time.monotonic() - began_s)
         on_stage("reconstruction")
         published = await expected.published
         kinds = {
@@ -211,7 +197,6 @@ class ChildPictures:
             accepted.height,
             tuple(published.people),
             payload_bytes,
-            _stages_ms(until_labels_ms, published),
             self._skeleton,
             kinds,
             {each.identity: _unsure(each, kinds[each.identity]) for each in published.record.people},
@@ -270,11 +255,3 @@ def _unsure(person: PersonRecord, kinds: Kinds) -> Sequence[str]:
     """The attributes for which another kind than the likeliest was drawn, or whose likeliest is not likely."""
     said = {name: person.wears.get(name, ("", 0.0)) for name in kinds}
     return [name for name, (value, share) in said.items() if value != kinds[name] or share < _SURE]
-
-
-def _stages_ms(until_labels_ms: float, published: _Published) -> Mapping[str, float]:
-    """Milliseconds by stage: the sender's last report, the engine's; the rest until the labels is waiting."""
-    reported = {stage: spent for stage, spent in published.reported_ms.items() if stage != _SENDER_ONLY}
-    engine = {stage: spent for stage, spent in published.record.stages_ms.items() if stage not in _NOT_OF_PICTURES}
-    waiting_ms = max(until_labels_ms - sum(reported.values()), 0.0) + engine.pop("queue", 0.0)
-    return {"queue": waiting_ms, **reported, **engine}

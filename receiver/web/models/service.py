@@ -1,8 +1,6 @@
 """Uploaded pictures become models: check, reconstruct, store."""
 
 import asyncio
-import math
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -47,8 +45,6 @@ _THREADS = 2
 # Within which a body must have arrived.
 _UPLOAD_S = 60.0
 PICTURE = "picture.jpg"
-# What an upload has passed through before the stages of `receiver.web.metrics`.
-PICTURE_STAGE = "picture"
 
 
 class ModelService(Uploads[ModelRow]):
@@ -82,10 +78,9 @@ class ModelService(Uploads[ModelRow]):
 
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[ModelRow]:
         """See `Uploads.check`."""
-        name, content, began_s = shown_name(file, self.form.noun), await file.read(), time.perf_counter()
+        name, content = shown_name(file, self.form.noun), await file.read()
         picture = await self._in_thread(lambda: decode_picture(content))
-        decoded_ms = 1e3 * (time.perf_counter() - began_s)
-        return partial(self._reconstruct, account, name, picture, decoded_ms)
+        return partial(self._reconstruct, account, name, picture)
 
     async def prepare(self) -> None:
         """Somebody is about to upload a picture: the sender process takes seconds to start."""
@@ -131,24 +126,16 @@ class ModelService(Uploads[ModelRow]):
 
         return await asyncio.to_thread(work)
 
-    async def _reconstruct(
-        self,
-        account: Account,
-        name: str,
-        picture: DecodedPicture,
-        decoded_ms: float,
-        progress: Progress,
-    ) -> ModelRow:
+    async def _reconstruct(self, account: Account, name: str, picture: DecodedPicture, progress: Progress) -> ModelRow:
         result = await self._pictures.reconstruct(picture.content, progress.begin)
         if not result.people:
             raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
         progress.begin(FILES)
         model = self._described(name, picture, result)
-        model.stages_ms = {PICTURE_STAGE: _milliseconds(decoded_ms), **model.stages_ms}
-        began_s = time.perf_counter()
         files = await self._in_thread(lambda: _encoded(result, picture))
         await self._in_thread(lambda: self.files.write(model.id, files))
-        model.stages_ms[FILES] = _milliseconds(1e3 * (time.perf_counter() - began_s))
+        progress.begin("")
+        model.stages_ms = progress.spent_ms
         await self._publish(account, model)
         return model
 
@@ -162,7 +149,7 @@ class ModelService(Uploads[ModelRow]):
             height=picture.height,
             label_bytes=result.label_bytes,
             people=[_person(person, scale, result) for person in result.people],
-            stages_ms={stage: _milliseconds(spent) for stage, spent in result.stages_ms.items()},
+            stages_ms={},
         )
 
     async def _publish(self, account: Account, model: ModelRow) -> None:
@@ -220,7 +207,3 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
         "wears": dict(result.kinds.get(identity, {})),
         "unsure": list(result.unsure.get(identity, ())),
     }
-
-
-def _milliseconds(value: float) -> float:
-    return round(float(value), 3) if math.isfinite(value) else 0.0

@@ -60,6 +60,8 @@ class Progress:
     def __init__(self, on_end: Callable[[str, float], None]) -> None:
         self.events: asyncio.Queue[Mapping[str, Any] | None] = asyncio.Queue()
         """Lines of the answer: a `stage`, and perhaps how much of it is `done`, 0 to 1; None at the end."""
+        self.spent_ms: dict[str, float] = {}
+        """Milliseconds of each stage that has ended."""
         self._on_end = on_end
         self._stage, self._percent = "", 0
         self._began_s = self._stage_began_s = time.perf_counter()
@@ -68,6 +70,7 @@ class Progress:
         """A stage begins, or with an empty name the last one ends."""
         now_s = time.perf_counter()
         if self._stage:
+            self.spent_ms[self._stage] = round(1e3 * (now_s - self._stage_began_s), 3)
             self._on_end(self._stage, now_s - self._stage_began_s)
         self._stage, self._stage_began_s = stage, now_s
         if stage:
