@@ -58,7 +58,7 @@ class Bvh:
         assert self.values.shape == (int(frames[1]), sum(map(len, self.channels)))
 
     def joints(self, frame: int) -> dict[str, Float64Array]:
-        """The joints' positions in a frame."""
+        """(4, 3) of each joint in a frame: its position, and the directions of its axes."""
         rotations: list[Rotation] = []
         positions: list[Float64Array] = []
         values = iter(self.values[frame])
@@ -73,4 +73,5 @@ class Bvh:
             before = rotations[parent] if parent >= 0 else Rotation.identity()
             rotations.append(before * turned)
             positions.append(before.apply(moved) + (positions[parent] if parent >= 0 else 0.0))
-        return dict(zip(self.names, positions, strict=True))
+        axes = [rotation.as_matrix().T for rotation in rotations]
+        return dict(zip(self.names, map(np.vstack, zip(positions, axes, strict=True)), strict=True))

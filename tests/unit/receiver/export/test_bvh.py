@@ -26,8 +26,11 @@ def parsed(character: Character) -> Bvh:
 
 
 def largest_error_cm(bvh: Bvh, frame: int, pose: Pose) -> float:
-    found, (_, expected) = bvh.joints(frame), pose.joints()
-    return max(float(np.linalg.norm(found[name] - 100 * expected[joint])) for joint, name in enumerate(NAMES))
+    """Of the joints, and of points a metre along their axes."""
+    found, (axes, positions) = bvh.joints(frame), pose.joints()
+    unit = np.array([[1], [100], [100], [100]])
+    expected = [100 * np.vstack([position, axis.T]) for position, axis in zip(positions, axes, strict=True)]
+    return max(float(np.abs(unit * found[name] - expected[joint]).max()) for joint, name in enumerate(NAMES))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
