@@ -19,7 +19,7 @@ def build_versions() -> dict[str, str]:
     """The versions of package, weights, codec and protocol, by these names.
 
     Raises:
-        WeightsError: the weights' manifest is missing or damaged.
+        WeightsError: the label space or the tables of the codec are damaged.
     """
     return {
         "version": package_version(),
@@ -33,7 +33,7 @@ def version_line(program: str) -> str:
     """`sender 0.1.0 (weights 1a2b3c4d5e6f7a8b, codec 1, protocol 1)`.
 
     Raises:
-        WeightsError: the weights' manifest is missing or damaged.
+        WeightsError: the label space or the tables of the codec are damaged.
     """
     build = build_versions()
     return (

@@ -8,7 +8,6 @@ from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-import torch
 import zstandard
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -112,7 +111,6 @@ def save_weights(
     *,
     storage: Storage = "int8",
     precision: Precision = "float32",
-    shared: bool = False,
     directory: Path = WEIGHTS_DIRECTORY,
 ) -> WeightsEntry:
     """Writes the file of weights and its entry in the manifest, each atomically.
@@ -120,14 +118,11 @@ def save_weights(
     Args:
         name: the entry; an existing one of this name is replaced.
         precision: of use, as the manifest records it.
-        shared: both ends must have the same weights, so they enter `model_hash`.
     """
     suffix = _SUFFIXES.get(storage, ".safetensors")
     content = _content(tensors, storage)
     digest = hashlib.sha256(content).hexdigest()
-    entry = WeightsEntry(
-        name + suffix, digest, shared, dict(architecture), dict(recipe), dict(scores), storage, precision
-    )
+    entry = WeightsEntry(name + suffix, digest, dict(architecture), dict(recipe), dict(scores), storage, precision)
     add_entry(name, entry, content, directory)
     return entry
 
@@ -149,5 +144,4 @@ def _content(tensors: Mapping[str, Tensor], storage: Storage) -> bytes:
         return gzip.compress(save(quantised(values)), mtime=0)
     if storage == "exact":
         return zstandard.compress(save(values), _COMPRESSION_LEVEL)
-    floating = torch.float16 if storage == "float16" else torch.float32
-    return save({key: value.to(floating) if value.is_floating_point() else value for key, value in values.items()})
+    return save({key: value.float() if value.is_floating_point() else value for key, value in values.items()})

@@ -3,11 +3,11 @@
     common/weights/manifest.json
         {"format": 1,
          "entries": {"perception": {"file": "perception.safetensors.gz", "sha256": "…", "storage": "int8",
-                                    "shared": false, "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
+                                    "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
 
 Large matrices are stored in 8 bits (`common.weights.quantisation`), which the compressed file has in about 6.
 
-Sender and receiver must have the same `shared` weights: the handshake compares `model_hash`.
+Sender and receiver must have the same linear spaces and codec tables: the handshake compares `model_hash`.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from common.errors import WeightsError
 from common.io.atomic_write import atomic_write
 
 Config = TypeVar("Config")
-Storage = Literal["int8", "float16", "float32", "exact"]
+Storage = Literal["int8", "float32", "exact"]
 Precision = Literal["bf16", "float32"]
 Ranges = Mapping[str, tuple[float, float]]
 """Module of a network → smallest and largest value of its input, as calibration has seen them."""
@@ -42,12 +42,11 @@ class WeightsEntry:
 
     Args:
         sha256: SHA-256 of its bytes, hexadecimal.
-        shared: whether both ends must have the same weights.
         architecture: the config of the network; a network with another one refuses the weights.
         recipe: how to train it again: data, seeds, steps.
         scores: measured quality, with units in the names.
-        storage: `int8` for large matrices in 8 bits in a compressed file; `float16` or `float32` for all weights;
-            `exact` for values as they are, in a compressed file.
+        storage: `int8` for large matrices in 8 bits in a compressed file; `float32` for all weights; `exact` for values
+            as they are, in a compressed file.
         precision: the lowest in which the network scores as in float32 on its validation data; it is used where the
             machine computes in it (`common.weights.inference`).
         int8: inputs of the layers that may multiply in 8 bits without a lower score; empty if none may.
@@ -55,11 +54,10 @@ class WeightsEntry:
 
     file: str
     sha256: str
-    shared: bool
     architecture: Mapping[str, Any]
     recipe: Mapping[str, Any]
     scores: Mapping[str, Any]
-    storage: Storage = "float16"
+    storage: Storage = "int8"
     precision: Precision = "float32"
     int8: Ranges = field(default_factory=dict)
 
@@ -160,25 +158,25 @@ def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -
 def model_hash(directory: Path = WEIGHTS_DIRECTORY) -> bytes:
     """8 bytes that are equal at two ends if they can decode each other's labels.
 
-    The hash covers the `shared` entries, the linear spaces that define the labels, and the tables of the codec.
+    The hash covers the linear spaces that define the labels, and the tables of the codec.
 
     Raises:
-        WeightsError: as `read_manifest`.
+        WeightsError: a file of a space cannot be read.
     """
-    shared = {name: entry.sha256 for name, entry in read_manifest(directory).items() if entry.shared}
+    digests: dict[str, str] = {}
     for file in _SPACES:
         try:
             if (directory / file).exists():
-                shared[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
+                digests[file] = hashlib.sha256((directory / file).read_bytes()).hexdigest()
         except OSError as error:
             raise WeightsError(f"{directory / file} cannot be read ({error.strerror}): reinstall bodywire") from error
-    shared["codec tables"] = load_tables().digest.hex()
-    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()[:8]
+    digests["codec tables"] = load_tables().digest.hex()
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).digest()[:8]
 
 
 def _check_entry(entry: WeightsEntry) -> None:
     """Raises TypeError for a field of another type, and ValueError for a file outside the folder."""
-    for name, kind in (("file", str), ("sha256", str), ("shared", bool), ("architecture", dict), ("int8", dict)):
+    for name, kind in (("file", str), ("sha256", str), ("architecture", dict), ("int8", dict)):
         if not isinstance(getattr(entry, name), kind):
             raise TypeError(f"{name} is not a {kind.__name__}")
     if Path(entry.file).name != entry.file:
