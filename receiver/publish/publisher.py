@@ -41,27 +41,17 @@ class FramePublisher:
         appearance: Mapping[int, PersonAppearance],
     ) -> FrameRecord:
         """Writes a frame in its session's turn; adds `publish` to `stages_ms`. Raises OutputError."""
-        people: list[PersonRecord] = []
-        spent_ms = 0.0
 
-        def write(part: Sequence[ReconstructedPerson]) -> None:
-            nonlocal spent_ms
+        def write() -> FrameRecord:
             with timed() as span:
-                people.extend(self._write_person(writer, decoded.frame, person, appearance) for person in part)
-            spent_ms += span.ms
-
-        def write_last() -> FrameRecord:
-            write(result.people[-1:])
-            stages_ms["publish"] = spent_ms
-            self._metrics.stage_took("publish", spent_ms)
+                people = [self._write_person(writer, decoded.frame, each, appearance) for each in result.people]
+            stages_ms["publish"] = span.ms
+            self._metrics.stage_took("publish", span.ms)
             return self._append(session, writer, decoded, people, stages_ms)
 
-        turn = session.account, session.session_id
         self._frames += 1
         try:
-            for person in result.people[:-1]:
-                await self._threads.run(*turn, write, (person,))
-            return await self._threads.run(*turn, write_last)
+            return await self._threads.run(session.account, session.session_id, write)
         finally:
             self._frames -= 1
             self._published.set()

@@ -45,6 +45,9 @@ _PAUSE_S = 5.0
 # One in five of what is said to be less likely is wrong: the probabilities are calibrated.
 _SURE = 0.8
 
+_Published = tuple[FrameRecord, Sequence[ReconstructedPerson]]
+"""What has become of a picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReconstructedPicture:
@@ -82,14 +85,6 @@ class _Expected:
                 future.exception()
 
 
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """What has become of a picture."""
-
-    record: FrameRecord
-    people: Sequence[ReconstructedPerson]
-
-
 class _Results(SessionObserver):
     """Gives what becomes of each picture to the job that waits for it, by its name."""
 
@@ -119,7 +114,7 @@ class _Results(SessionObserver):
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         expected = self._expected.get(record.source)
         if expected is not None and not expected.published.done():
-            expected.published.set_result(_Published(record, people))
+            expected.published.set_result((record, people))
 
 
 class ChildPictures:
@@ -188,18 +183,16 @@ class ChildPictures:
                 await child.ended()
                 raise
         on_stage("reconstruction")
-        published = await expected.published
-        kinds = {
-            each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in published.people
-        }
+        record, people = await expected.published
+        kinds = {each.labels.identity: chosen_kinds(each.worn or PLAIN, each.labels.identity) for each in people}
         return ReconstructedPicture(
             accepted.width,
             accepted.height,
-            tuple(published.people),
+            tuple(people),
             payload_bytes,
             self._skeleton,
             kinds,
-            {each.identity: _unsure(each, kinds[each.identity]) for each in published.record.people},
+            {each.identity: _unsure(each, kinds[each.identity]) for each in record.people},
         )
 
     async def _accepted(self, child: SenderChild, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
@@ -13,6 +11,7 @@ from typing import BinaryIO
 from zipstream import ZipStream
 
 from common.errors import UsageError
+from common.io.private_folder import PrivateFolder
 from common.io.regular_file import open_regular
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
@@ -23,7 +22,6 @@ _EXPORT_TIMEOUT_S = 600.0
 _AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
 _NICE = 10
 _CHUNK_BYTES = 1 << 18
-_TEMPORARY = ".download-"
 
 
 class Exports:
@@ -32,8 +30,6 @@ class Exports:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), Places(_WAITING, _OF_VISITOR, "exports")
-        for leftover in out.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
 
     async def export(self, number: int, kind: str, stem: str, visitor: Hashable) -> tuple[BinaryIO, str]:
         """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
@@ -53,19 +49,19 @@ class Exports:
 
     async def _export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
         with output_errors(self._out):
-            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._out))
+            folder = PrivateFolder(self._out)
         try:
-            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder / f"{stem}.{kind}"))
+            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder.path / f"{stem}.{kind}"))
             await _run(str(number), *flags)
-            made = sorted(folder.iterdir())
+            made = sorted(folder.path.iterdir())
             if len(made) == 1:
                 return made[0].open("rb"), kind
             # A file each of several people.
-            packed = (folder / "all.zip").open("w+b")
+            packed = (folder.path / "all.zip").open("w+b")
             await asyncio.to_thread(_pack, packed, made)
             return packed, "zip"
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
 
 
 async def _run(*arguments: str) -> None:
