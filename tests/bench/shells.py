@@ -47,11 +47,12 @@ class ShellMaker:
 
     def make(self, figure: Figure) -> SurfaceMesh:
         """The outer shell in its unlit colours, in the figure's space; open, of several layers and pieces."""
-        layers = self._renderer.surfaces(figure)
-        vertices, albedo = (np.concatenate([getattr(each, name) for each in layers]) for name in ("vertices", "albedo"))
-        starts = np.cumsum([0, *(len(layer.vertices) for layer in layers)])
-        faces = np.concatenate([layer.faces + start for layer, start in zip(layers, starts[:-1], strict=True)])
-        two_sided = np.concatenate([np.full(len(layer.faces), layer.two_sided) for layer in layers])
+        surfaces, triangles = zip(*self._renderer.surfaces(figure), strict=True)
+        vertices, albedo = np.split(np.concatenate(surfaces), 2, axis=1)
+        starts = np.cumsum([0, *map(len, surfaces)])
+        faces = np.concatenate([each + start for each, start in zip(triangles, starts[:-1], strict=True)])
+        # Of garments both sides are drawn, of the body, which comes first, the outer one.
+        two_sided = np.arange(len(faces)) >= len(triangles[0])
         front, back, drawn = self._pixels(vertices, faces)
         # A triangle of less than a pixel is missed by most directions; the mean over its vertices is not.
         seen, all_drawn = (

@@ -6,30 +6,13 @@ from functools import cached_property
 import moderngl
 import numpy as np
 
-from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 
 _COLOUR_STRIDE = 5
 """Colours are those of every n-th vertex."""
-
-
-@dataclass(frozen=True, eq=False)
-class LayerSurface:
-    """The surface of the body or of one garment, as the renderer draws it.
-
-    Args:
-        vertices: (N, 3) with the offset of loose painted clothes, in the space of the figure, metres.
-        albedo: (N, 3) unlit sRGB colour, 0…1.
-        faces: (F, 3) the triangles that are drawn.
-        two_sided: whether both sides of a triangle are drawn.
-    """
-
-    vertices: FloatArray
-    albedo: FloatArray
-    faces: IntArray
-    two_sided: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +70,7 @@ class MeshBuffers:
         )
         self._surfaces = context.buffer(reserve=len(shape.rest) * 24)
         self._looseness = context.vertex_array(looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")])
-        self._shape = shape
+        self._rest = shape.rest
         self.sampled = np.unique(shape.faces)[::_COLOUR_STRIDE]
         self.region = shape.region[self.sampled]
         arrays = (self._mesh, self._surface, self._looseness)
@@ -104,23 +87,21 @@ class MeshBuffers:
         self._all_faces = faces is None
         self._mesh.render(vertices=visible.size)
 
-    def surface(self, vertices: FloatArray, faces: BoolArray | None, two_sided: bool) -> LayerSurface:
-        """The surface that `draw` draws."""
+    def surface(self, vertices: FloatArray) -> FloatArray:
+        """(N, 6) places of all vertices with the offset of loose painted clothes, and unlit sRGB colours, 0…1."""
         self._write(vertices)
-        values = self._transformed()
-        drawn = self._shape.faces if faces is None else self._shape.faces[faces]
-        return LayerSurface(values[:, :3], values[:, 3:], drawn, two_sided)
+        return self._transformed()
 
     def looseness(self) -> Looseness:
         """The offset of loose clothes on the mean body in the rest pose."""
         self._looseness.transform(self._surfaces, mode=moderngl.POINTS)
-        count = len(self._shape.rest)
+        count = len(self._rest)
         values = np.frombuffer(self._surfaces.read(8 * count), np.float32).reshape(-1, 2)
         return Looseness(values[:, :1] * self._rest_normals, np.round(values[:, 1]).astype(np.uint8))
 
     @cached_property
     def _rest_normals(self) -> FloatArray:
-        return self._normals(self._shape.rest)
+        return self._normals(self._rest)
 
     def release(self) -> None:
         """Frees the buffers."""

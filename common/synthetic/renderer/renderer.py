@@ -9,14 +9,14 @@ import moderngl
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import BoolArray, ByteArray, FloatArray
+from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import REGIONS
 from common.errors import UsageError
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.wardrobe import bare_faces
-from common.synthetic.renderer.mesh_buffers import LayerSurface, Looseness, MeshBuffers
+from common.synthetic.renderer.mesh_buffers import Looseness, MeshBuffers
 from common.synthetic.renderer.shaders import FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
@@ -139,16 +139,17 @@ class Renderer:
         sums = [np.bincount(region, weights=colour[:, channel], minlength=len(REGIONS)) for channel in range(3)]
         return (np.stack(sums, 1) / np.maximum(count, 1)[:, None]).astype(np.float32)
 
-    def surfaces(self, figure: Figure) -> tuple[LayerSurface, ...]:
-        """The surfaces of the body and of each garment, exactly as `render` draws them."""
+    def surfaces(self, figure: Figure) -> list[tuple[FloatArray, IntArray]]:
+        """Vertices (N, 6), see `MeshBuffers.surface`, and drawn triangles (F, 3) of the body, then of each garment."""
         with self.context:
             self._target(1, 1).use()  # transform feedback needs a complete framebuffer
             set_uniforms(self._surface, appearance_uniforms(figure.appearance, self.canvas))
-            layers = [self._body.surface(figure.vertices, self._bare(figure) if figure.worn else None, False)]
+            bare = self.canvas.faces[self._bare(figure)]
+            layers = [(self._body.surface(figure.vertices), bare)]
             for worn in figure.worn:
                 set_uniforms(self._surface, appearance_uniforms(worn.appearance, self.canvas))
-                layers.append(self._garment_buffers(worn.garment).surface(worn.vertices, None, True))
-        return tuple(layers)
+                layers.append((self._garment_buffers(worn.garment).surface(worn.vertices), worn.garment.faces))
+        return layers
 
     def looseness(self, appearance: Appearance, garment: Garment | None = None) -> Looseness:
         """The offset of loose painted clothes of the body or of a garment, whatever the shape and pose."""
