@@ -37,7 +37,6 @@ WEIGHTS_NAME = "body"
 _SHAPE_SPACE = {
     "point_corners": "point_corners",
     "point_barycentric": "point_barycentric",
-    "phenotype_table": "phenotypes",
     "shape_table": "coefficients",
 }
 """Attribute of the body → tensor of the shape space."""
@@ -96,7 +95,6 @@ class BodyModel(nn.Module):
     eyes: Tensor
     vertex_region: Tensor
     shape_table: Tensor
-    phenotype_table: Tensor
     rest_vertices: Tensor
     rest_joints: Tensor
     weights: Tensor

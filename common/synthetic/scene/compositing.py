@@ -42,21 +42,6 @@ class Layer:
         return self.colour + (1 - self.alpha) * background
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A composed crop.
-
-    Args:
-        image: (S, S, 3) float32 RGB 0…255.
-        mask: (S, S) 0 or 255: the visible part of the person.
-        occluded: whether something hides a part of the person.
-    """
-
-    image: FloatArray
-    mask: ByteArray
-    occluded: bool
-
-
 def compose(
     rng: Generator,
     person: Layer,
@@ -65,8 +50,8 @@ def compose(
     box: FloatArray,
     crop_kind: int,
     preset: DatasetPreset = WIDE,
-) -> Picture:
-    """Composites a crop of a person.
+) -> tuple[FloatArray, ByteArray]:
+    """Composites a crop (S, S, 3) of a person, RGB 0…255, and its mask (S, S), 255 where the person is visible, else 0.
 
     Args:
         person: the person of the ground truth.
@@ -84,7 +69,6 @@ def compose(
         image = _with_shadow(rng, image, box)
     image = person.over(image)
     alpha = person.alpha[..., 0]
-    occluded = False
     draw = rng.random()
     front: Layer | None = None
     person_probability = preset.occluders / 2
@@ -95,12 +79,11 @@ def compose(
     if front is not None:
         visible = alpha * (1 - front.alpha[..., 0])
         if visible.sum() > _MIN_VISIBLE_SHARE * alpha.sum():
-            occluded = bool((alpha * front.alpha[..., 0]).sum() > 0.01 * alpha.sum())
             image, alpha = front.over(image), visible
     mask = (alpha >= 0.5).astype(np.uint8) * 255
     if rng.random() < (0.12 if crop_kind == WHOLE else 0.4):
         _pad_border(rng, image, mask, box, crop_kind)
-    return Picture(image, mask, occluded)
+    return image, mask
 
 
 def _bystander(rng: Generator, others: list[Layer], scale: float) -> Layer:

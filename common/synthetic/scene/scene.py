@@ -42,11 +42,9 @@ CROP_FIELDS: dict[str, str] = {
     "rotation_vectors": "float32 (22, 3) local rotations; the root's is the orientation in the crop's camera",
     "curl": "float32 (4,) fingers and thumbs",
     "shape": "float32 (10,)",
-    "phenotype": "float32 (6,)",
     "focal": "float32 focal length in crop widths; the principal point is the crop's centre",
     "extent": "float32 width of the crop at the root's distance, metres: translation z / focal",
     "colours": "float32 (R, 3) mean unlit colour of each body region, sRGB 0…1",
-    "occluded": "uint8 1 if something hides a part of the person",
     "surface": "float32 (24,) entries of the label group: what the person wears (`common.body.surface_space`)",
     "outfit": "uint64 (6,) state from which the outfit is drawn again (`common.synthetic.scene.dressing.Dresser`)",
     "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
@@ -174,16 +172,15 @@ class SceneMaker:
         rendering = self.renderer.render([figure], view, light, posed.up[index])
         layer = Layer.from_rendering(rendering)
         kind = int(posed.framing.kind[index])
-        picture = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], kind, self._preset)
+        image, mask = compose(rng, layer, self._backgrounds, layers, posed.framing.box[index], kind, self._preset)
         if kind == WHOLE:
             layers.append(layer)
-        truth = _half_resolution_truth(rendering, picture.mask, float(posed.framing.translation[index, 2]))
+        truth = _half_resolution_truth(rendering, mask, float(posed.framing.translation[index, 2]))
         return {
-            "image": degrade(rng, picture.image),
-            "mask": picture.mask,
-            "visible": self._visible(posed, index, rendering, picture.mask),
+            "image": degrade(rng, image),
+            "mask": mask,
+            "visible": self._visible(posed, index, rendering, mask),
             "colours": self.renderer.region_colours(figure),
-            "occluded": np.uint8(picture.occluded),
             **truth,
             "outfit": state,
             **self._clothing.fields(outfit, posed.skeletons[index].shape),
@@ -198,7 +195,6 @@ class SceneMaker:
             "rotation_vectors": posed.rotation_vectors,
             "curl": posed.curl,
             "shape": self.model.shape_table.numpy()[posed.row],
-            "phenotype": self.model.phenotype_table.numpy()[posed.row].astype(np.float32),
             "focal": framing.focal,
             "extent": framing.translation[:, 2] / framing.focal,
         }
