@@ -37,16 +37,6 @@ class RecordingFacts:
         """As JSON."""
         return json.dumps(asdict(self)).encode()
 
-    def check(self, codec: int, model: str) -> None:
-        """Checks that this installation decodes the recording. Raises RecordingError if it does not."""
-        if self.recorded_by == "spool":
-            raise RecordingError("it is part of a spool: sender --delivery complete --spool delivers its frames")
-        if (self.codec, self.model) != (codec, model):
-            raise RecordingError(
-                f"it was recorded with codec version {self.codec} and networks {self.model}; this installation has "
-                f"codec version {codec} and networks {model}: replay it with Bodywire {self.version}, which recorded it"
-            )
-
 
 def parse_facts(content: bytes) -> RecordingFacts:
     """The inverse of `RecordingFacts.encode`, for untrusted bytes.

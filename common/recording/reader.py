@@ -85,10 +85,16 @@ class Recording:
         Raises:
             RecordingError: it has another codec or other networks.
         """
-        try:
-            self.facts.check(codec, model)
-        except RecordingError as error:
-            raise RecordingError(f"{self.path}: {error}") from error
+        facts = self.facts
+        if facts.recorded_by == "spool":
+            remedy = "sender --delivery complete --spool delivers its frames"
+            raise RecordingError(f"{self.path}: it is part of a spool: {remedy}")
+        if (facts.codec, facts.model) != (codec, model):
+            raise RecordingError(
+                f"{self.path}: it was recorded with codec version {facts.codec} and networks {facts.model}; this "
+                f"installation has codec version {codec} and networks {model}: replay it with Bodywire "
+                f"{facts.version}, which recorded it"
+            )
 
     def read(self, position_us: int = 0) -> Iterator[Record | Blob]:
         """The records and blobs in order, from the last entry point before a position on.

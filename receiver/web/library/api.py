@@ -13,14 +13,13 @@ from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
-from receiver.mesh.formats import FORMATS
+from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
 from receiver.web.library.clips import FIELD, RecordedClip
 from receiver.web.library.downloads import chunks, zipped
-from receiver.web.library.recorded import MESH_NAME
 from receiver.web.library.schemas import ClipShown, FramesShown, NameGiven, SessionShown, SessionsShown
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
@@ -131,7 +130,7 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
 async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Response:
     """A mesh file of a session."""
     path = site_of(request).library.out / "meshes" / name
-    its_own = session_of_file(name) == state.number and MESH_NAME.fullmatch(name)
+    its_own = session_of_file(name) == state.number and path.suffix[1:] in MESH_FORMATS
     found = await anyio.to_thread.run_sync(_regular, path) if its_own else None
     if found is None:
         raise Refused(404, "there is no such mesh")

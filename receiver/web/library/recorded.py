@@ -17,8 +17,6 @@ from typing import Any
 
 _LINE_HEAD = re.compile(rb'\{"seq":(\d{1,16}),"session":(\d{1,9}),')
 _CHUNK_BYTES = 4 << 20
-MESH_NAME = re.compile(r"(s[0-9]{1,9}-)?[0-9]{6,16}(-p[0-9]{1,3})?(\.body)?\.(glb|obj|ply)")
-"""The names of mesh files in the output directory."""
 
 
 @dataclass(slots=True)

@@ -206,12 +206,11 @@ def download_name(picture: str, file: str) -> str:
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
     """Paths of a person's meshes, and what can be changed."""
     surfaces: dict[str, Any] = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
-    surfaces["textured"] = f"{folder}/{textured_name(number)}" if person.get("textured_surface") else None
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
-    body = f"{folder}/{body_name(number)}"
+    textured, body = f"{folder}/{textured_name(number)}", f"{folder}/{body_name(number)}"
     usdz = f"{body.removesuffix('.glb')}.usdz" if _has_usd() else None
-    return {**surfaces, "body": body, "usdz": usdz}
+    return {**surfaces, "textured": textured, "body": body, "usdz": usdz}
 
 
 @functools.cache

@@ -202,7 +202,6 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
         **pose_as_dict(keypoints, person.joints_3d),
         **scale_as_dict(person.scale),
         "textured_body": person.body.texture is not None,
-        "textured_surface": person.body.texture is not None,
         "identity": identity,
         "wears": dict(result.kinds.get(identity, {})),
         "unsure": list(result.unsure.get(identity, ())),

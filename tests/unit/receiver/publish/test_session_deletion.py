@@ -159,6 +159,17 @@ def test_disk_that_fails_leaves_the_deletion_to_the_next(
     assert not list(directory.config.out.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "session"),
+    [
+        *(("000123.glb", 1), ("s4-000123-p2.body.ply", 4), ("000001.body.obj", 1), ("../frames.jsonl", None)),
+        *(("000123.glb/..", None), (".000123.glb.1a2b3c4d.partial", None), ("000123.json", None), ("x.glb", None)),
+    ],
+)
+def test_session_of_a_files_name(name: str, session: int | None) -> None:
+    assert session_of_file(name) == session
+
+
 def state(number: int, ended_at: float, gigabytes: float) -> SessionState:
     return SessionState(
         number, None, statistics=SessionStatistics(ended_at=ended_at, disk_bytes=round(1e9 * gigabytes))

@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from receiver.web.library.recorded import MESH_NAME, RecordedFrames
+from receiver.web.library.recorded import RecordedFrames
 
 
 def line(session: int, sequence: int) -> str:
@@ -45,15 +43,3 @@ def test_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     path.write_text(line(5, 7) + line(5, 8))
     generation[0] += 1
     assert sequences(recorded, 4) == [] and sequences(recorded, 5) == [7, 8]
-
-
-@pytest.mark.parametrize("name", ["000123.glb", "s4-000123-p2.body.ply", "000001.body.obj"])
-def test_names_of_meshes(name: str) -> None:
-    assert MESH_NAME.fullmatch(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["../frames.jsonl", "000123.glb/..", ".000123.glb.1a2b3c4d.partial", "000123.json", "x.glb"]
-)
-def test_other_names(name: str) -> None:
-    assert not MESH_NAME.fullmatch(name)
