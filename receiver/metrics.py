@@ -102,14 +102,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         for keypoint_score in keypoint_scores:
             self._keypoint_scores.observe(float(keypoint_score))
 
-    def channel_picture_decoded(self, uses: int, bandwidth_ratio: float) -> None:
-        """A picture came over the simulated channel."""
-        self._count_channel_picture("decoded", uses, bandwidth_ratio)
-
-    def channel_picture_dropped(self, fate: str) -> None:
-        """A picture was `replaced` by a newer one before it was decoded, or `refused`."""
-        self._channel_pictures.labels(fate).inc()
-
     def people_left_out(self, count: int) -> None:
         """People of a frame were not reconstructed, because one sender may have only so many."""
         self._left_out.inc(count)

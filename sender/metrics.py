@@ -139,14 +139,6 @@ class SenderMetrics(DaemonMetrics):
         """Calls `frames` for the number of spooled frames at each scrape."""
         self._spooled.set_function(frames)
 
-    def channel_picture_encoded(self, uses: int, bandwidth_ratio: float) -> None:
-        """A picture takes so many channel uses."""
-        self._count_channel_picture("encoded", uses, bandwidth_ratio)
-
-    def channel_picture_failed(self) -> None:
-        """A picture does not fit the bandwidth ratio."""
-        self._channel_pictures.labels("failed").inc()
-
     def camera_up(self, up: bool) -> None:
         self.camera_is_up = up
         self._camera.set(up)

@@ -102,7 +102,6 @@ class DaemonMetrics:
         )
         self._channel_pictures = self._counter("channel_pictures", "Pictures of --channel", "fate", channel_fates)
         self._channel_uses = self._counter("channel_uses", "Uses of the simulated channel by pictures")
-        self._channel_ratio = self._gauge("channel_bandwidth_ratio", "Channel uses per colour value of a pixel")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[StageSpan]:
@@ -129,10 +128,10 @@ class DaemonMetrics:
             # A share is an estimate: of a short packet, those of the groups may sum to more than it has.
             self._bytes.labels(group).inc(max(size, 0))
 
-    def _count_channel_picture(self, fate: str, uses: int, bandwidth_ratio: float) -> None:
+    def channel_picture(self, fate: str, uses: int = 0) -> None:
+        """Counts a picture of `--channel` by what becomes of it, and the channel uses of one that gets through."""
         self._channel_pictures.labels(fate).inc()
         self._channel_uses.inc(uses)
-        self._channel_ratio.set(bandwidth_ratio)
 
     def _counter(self, name: str, description: str, label: str | None = None, values: Iterable[str] = ()) -> Counter:
         labels = () if label is None else (label,)

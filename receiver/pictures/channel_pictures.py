@@ -56,10 +56,10 @@ class ChannelPictures:
         try:
             picture = SignalBlob.decode(blob.data)
         except MalformedPacket:
-            self._metrics.channel_picture_dropped("refused")
+            self._metrics.channel_picture("refused")
             raise
         if session.session_id in self._waiting:
-            self._metrics.channel_picture_dropped("replaced")
+            self._metrics.channel_picture("replaced")
         self._waiting[session.session_id] = picture
         if session.session_id not in self._tasks:
             self._tasks[session.session_id] = asyncio.ensure_future(self._work(session, number))
@@ -76,7 +76,7 @@ class ChannelPictures:
         try:
             await self._executor.run(session.account, session.session_id, decode)
         except (MalformedPacket, OutputError, WeightsError) as error:
-            self._metrics.channel_picture_dropped("refused")
+            self._metrics.channel_picture("refused")
             text = f"dropped a picture of the channel of {session.sender}: {error}"
             self._lines.write(logging.WARNING, session.account, text)
 
@@ -98,7 +98,7 @@ class ChannelPictures:
             generator = torch.Generator().manual_seed(picture.sequence)
             image = decode(network, signal, carry(picture.channel, signal.symbols, generator), decoder)
         self._write(number, picture, image, durable)
-        self._metrics.channel_picture_decoded(signal.uses, signal.bandwidth_ratio)
+        self._metrics.channel_picture("decoded", signal.uses)
 
     def _write(self, number: int, picture: SignalBlob, image: Image, durable: bool) -> None:
         folder, mode = self._config.out / "channel", self._config.file_mode

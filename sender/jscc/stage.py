@@ -82,9 +82,9 @@ class JsccStage:
             return []
         blob, self._encoding = self._encoding.result(), None
         if blob is None:
-            self._metrics.channel_picture_failed()
+            self._metrics.channel_picture("failed")
             return []
-        self._metrics.channel_picture_encoded(blob.signal.uses, blob.signal.bandwidth_ratio)
+        self._metrics.channel_picture("encoded", blob.signal.uses)
         return [Blob(SIGNAL, 0, blob.encode())]
 
     def _encode(self, frame: CapturedFrame, window: CropBox, observed: Sequence[ObservedPerson]) -> SignalBlob | None:
