@@ -31,10 +31,6 @@ PROGRAM = Program(
         ),
         ("receiver accounts --out out add NAME", "make an account of the web page; see receiver accounts --help"),
     ),
-    common=(
-        *("listen", "insecure", "tls_cert", "tls_key", "out", "format", "record", "replay", "http", "sign_up"),
-        *("vmc", "log_level"),
-    ),
     commands={
         "accounts": Command(
             "make and remove accounts of the web page and their tokens", "receiver.web.accounts.command"

@@ -25,10 +25,6 @@ PROGRAM = Program(
         ("sender --camera 0 --record talk.bw", "record the first camera for receiver --replay, without a receiver"),
     ),
     bare="camera",
-    common=(
-        *("camera", "camera_size", "realtime", "max_people", "preview", "record", "peer", "insecure", "tls_ca"),
-        *("budget_kbit", "delivery", "log_level"),
-    ),
     commands={
         "cameras": Command("list the cameras of this machine", "sender.capture.camera_list"),
         "doctor": Command(

@@ -4,7 +4,7 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from common.errors import UsageError
@@ -66,12 +66,11 @@ def parser_of(program: str, document: str) -> argparse.ArgumentParser:
     )
 
 
-def command_parser(kind: type[Any], program: Program, common: Collection[str] = ()) -> argparse.ArgumentParser:
+def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser:
     """The parser of a program's flags, which raises UsageError.
 
     Args:
         kind: the configuration of the daemon, a dataclass of components.
-        common: names of the options that it has, for a short help; empty for all.
     """
     source = f" [{program.bare.upper()}]" if program.bare else ""
     parser = CommandParser(
@@ -84,50 +83,21 @@ def command_parser(kind: type[Any], program: Program, common: Collection[str] = 
         allow_abbrev=False,
         add_help=False,
     )
-    _add_flags(parser, kind, program, common)
+    _add_flags(parser, kind, program)
     return parser
 
 
-def _short_help(kind: type[Any], program: Program) -> str:
-    """The help with the options that most people use."""
-    return command_parser(kind, program, program.common).format_help().rstrip()
-
-
-def _add_flags(
-    parser: argparse.ArgumentParser, kind: type[Any], program: Program, common: Collection[str] = ()
-) -> None:
+def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Program) -> None:
     """Adds the flags of a program to a parser, in a group for each component."""
     general = parser.add_argument_group("general")
-    if program.common:
-        count = len(options_of(kind)) - len(program.common)
-        general.add_argument(
-            *("-h", "--help"),
-            action=_PrintAction,
-            nargs=0,
-            text=lambda _: _short_help(kind, program),
-            help="show this text and exit",
-        )
-        general.add_argument("--help-all", action="help", help=f"show {count} more flags and exit")
-    else:
-        general.add_argument("-h", "--help", action="help", help="show this text and exit")
-    general.add_argument(
-        "--version",
-        action=_PrintAction,
-        nargs=0,
-        text=lambda _: _version_line(program.daemon),
-        help="show versions and exit",
-    )
+    general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    general.add_argument("--version", action=_VersionAction, daemon=program.daemon, help="show versions and exit")
     general.add_argument(
         "--config",
         metavar="PATH",
         default=None,
         help=f"TOML file with options; each can also come from the environment: {program.environment_prefix}LOG_LEVEL",
     )
-    if common:
-        few, options = parser.add_argument_group("flags"), {entry.name: entry for entry in options_of(kind)}
-        for name in common:
-            _add_flag(few, options[name])
-        return
     groups: dict[str, Any] = {}
     for entry in options_of(kind):
         if entry.component not in groups:
@@ -136,21 +106,17 @@ def _add_flags(
         _add_flag(groups[entry.component], entry)
 
 
-def _version_line(daemon: str) -> str:
-    from common.version import version_line  # reads weights and codec tables
+class _VersionAction(argparse.Action):
+    """Prints the versions, which are read only when they are asked for, and exits."""
 
-    return version_line(daemon)
+    def __init__(self, *, daemon: str, **settings: Any) -> None:
+        super().__init__(nargs=0, **settings)
+        self._daemon = daemon
 
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from common.version import version_line  # reads weights and codec tables
 
-class _PrintAction(argparse.Action):
-    """Prints a text, which is made only when it is asked for, and exits."""
-
-    def __init__(self, *, text: Callable[[Any], str], **settings: Any) -> None:
-        super().__init__(**settings)
-        self._text = text
-
-    def __call__(self, parser: argparse.ArgumentParser, _: argparse.Namespace, value: Any, *__: Any) -> None:
-        sys.stdout.write(self._text(value) + "\n")
+        sys.stdout.write(version_line(self._daemon) + "\n")
         parser.exit()
 
 

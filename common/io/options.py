@@ -8,7 +8,7 @@ default address, which completes it.
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -158,7 +158,6 @@ class Program:
         description: one or two sentences.
         examples: command and explanation of each.
         commands: by name.
-        common: names of the options that most people use, which `--help` shows; empty for all.
         bare: name of the option that an argument without a flag sets: `sender 0` is `sender --camera 0`.
     """
 
@@ -166,7 +165,6 @@ class Program:
     description: str
     examples: Sequence[tuple[str, str]]
     commands: Mapping[str, Command] = field(default_factory=dict)
-    common: Collection[str] = ()
     bare: str | None = None
 
     @property

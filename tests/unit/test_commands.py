@@ -9,9 +9,6 @@ import pytest
 
 import receiver.__main__
 import sender.__main__
-from common.io.options import options_of
-from receiver.config import ReceiverConfig
-from sender.config import SenderConfig
 
 # Answers all questions in one new process, then names the large libraries that were loaded.  NumPy must not be before
 # `prepare_process` has set how many threads its products take.
@@ -19,7 +16,7 @@ _QUESTIONS = """
 import contextlib, io, sys, sender.__main__, receiver.__main__
 print("numpy" in sys.modules)
 for main in (sender.__main__.main, receiver.__main__.main):
-    for arguments in (["--bogus"], ["--help"], ["--help-all"], ["--version"], ["doctor", "--help"]):
+    for arguments in (["--bogus"], ["--help"], ["--version"], ["doctor", "--help"]):
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
             assert main(arguments) == 2
         assert shown.getvalue() or arguments == ["--bogus"]
@@ -54,12 +51,6 @@ def test_word_that_is_no_command(
 ) -> None:
     assert main(arguments) in (2, 3)
     assert message in capsys.readouterr().err
-
-
-def test_common_flags_are_a_dozen_and_exist() -> None:
-    for program, config in ((sender.__main__.PROGRAM, SenderConfig), (receiver.__main__.PROGRAM, ReceiverConfig)):
-        assert set(program.common) <= {entry.name for entry in options_of(config)}
-        assert len(program.common) == 12
 
 
 def test_questions_are_answered_before_large_libraries_are_imported() -> None:

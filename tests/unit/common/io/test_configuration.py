@@ -196,15 +196,3 @@ def test_argument_without_a_flag_sets_the_option_that_the_program_names() -> Non
 def test_flag_that_was_meant_is_named(flags: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read(*flags)
-
-
-def test_short_help_has_the_common_flags_and_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) -> None:
-    program, shown = replace(PROGRAM, common=("peer", "out")), {}
-    for flag in ("--help", "-h", "--help-all"):
-        with pytest.raises(SystemExit):
-            read_config(Options, program, [flag], {})
-        shown[flag] = capsys.readouterr().out
-    assert shown["-h"] == shown["--help"]
-    assert "--peer" in shown["--help"] and "--window" not in shown["--help"]
-    assert "show 7 more flags" in shown["--help"] and shown["--help"].endswith("      to a\n")
-    assert "--peer" in shown["--help-all"] and "--window" in shown["--help-all"]
