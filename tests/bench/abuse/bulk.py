@@ -1,6 +1,7 @@
 """Mutated packets, files and messages in bulk, through the decoders, in this process.
 
     content     a packet's content, with the check that belongs to it
+    honest      absurd labels, whose packets must be decoded
     snapshot    the state of a decoder, in recordings
     recording   a recording's file
     records     its block of frames
@@ -31,7 +32,8 @@ from common.codec.range_coder import SymbolReader
 from common.codec.snapshot import decode_snapshot
 from common.codec.tables import load
 from common.errors import SourceError, WireError
-from common.frames import check_frame
+from common.frames import PersonLabels, check_frame
+from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.recording.block import BlockKind, encode_block
 from common.recording.facts import RecordingFacts
 from common.recording.reader import Recording
@@ -42,7 +44,7 @@ from common.wire.convert import ClientMessages, ServerMessages
 from sender.capture.video import VideoFileSource
 from tests.netlab.hostile_packets import hostile_answers, hostile_messages, mutations
 from tests.support.demo_clip import beginning
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
+from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
 
 _MOST_FAULTS = 10
 _SEEDS = 50
@@ -76,6 +78,7 @@ def targets() -> Mapping[str, Target]:
         return lambda: islice(messages(np.random.default_rng(1)), _SEEDS)
 
     return {
+        "honest": Target(lambda: iter([bytes(range(12))]), _send_and_decode),
         "content": Target(lambda: (packet[:-CHECK_SIZE] for packet in packets), content),
         "snapshot": Target(lambda: iter([decoder.snapshot()]), decode_snapshot),
         "recording": Target(lambda: iter([_recording(packets)]), _read),
@@ -96,6 +99,21 @@ def _stream() -> tuple[FrameCodec, list[bytes]]:
         packets.append(encoder.encode(frame, FINE_RHO).payload)
         decoder.decode(packets[-1], frame.sequence)
     return decoder, packets
+
+
+def _send_and_decode(data: bytes) -> None:
+    """Two packets of labels that are equal in each group, as far from their prediction as the codec takes them."""
+    rng, encoder, decoder = np.random.default_rng(zlib.crc32(data)), FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    for sequence in (0, int(rng.integers(1, 3000))):
+        groups = rng.choice(GROUP_NAMES, rng.integers(1, len(GROUP_NAMES) + 1), replace=False)
+        labels = split(np.full(LABEL_SIZE, rng.choice((-32.0, 0.0, 32.0)), np.float32))
+        frame = frame_of(sequence, PersonLabels(0, 0.9, {name: labels[name] for name in groups}))
+        encoded = encoder.encode(frame, dict.fromkeys(GROUP_NAMES, float(rng.random())))
+        encoder.acknowledge(sequence)
+        try:
+            decoder.decode(encoded.payload, sequence)
+        except WireError as error:
+            raise AssertionError(f"an honest packet is refused: {error}") from error
 
 
 def _records(packets: Sequence[bytes]) -> list[RecordedFrame]:
