@@ -144,12 +144,17 @@ def _video(suffix: str) -> bytes:
 
 def _play(data: bytes) -> None:
     """Plays a file, without its warnings."""
-    logging.getLogger(VideoFileSource.__module__).setLevel(logging.ERROR)
-    with tempfile.NamedTemporaryFile() as file:
-        Path(file.name).write_bytes(data)
-        with VideoFileSource(Path(file.name)) as source:
-            for _ in source:
-                pass
+    logger = logging.getLogger(VideoFileSource.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with tempfile.NamedTemporaryFile() as file:
+            Path(file.name).write_bytes(data)
+            with VideoFileSource(Path(file.name)) as source:
+                for _ in source:
+                    pass
+    finally:
+        logger.setLevel(level)
 
 
 def _tiles() -> Iterator[bytes]:
