@@ -53,7 +53,10 @@ def timed() -> Iterator[StageSpan]:
 
 
 class _Total(Counter):
-    """A counter that ends no daemon: prometheus_client raises ValueError for amounts below 0, which are left out."""
+    """A counter that ends no daemon: prometheus_client raises ValueError for amounts below 0, which are left out.
+
+    Shares of bytes are estimates: of a short packet, those of its groups may sum to more than it has.
+    """
 
     def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
         super().inc(max(amount, 0), exemplar)
@@ -125,8 +128,7 @@ class DaemonMetrics:
         """Counts a packet; `bytes_by_group` may have entries beside the label groups, such as `header`."""
         self._frames.labels(fate).inc()
         for group, size in bytes_by_group.items():
-            # A share is an estimate: of a short packet, those of the groups may sum to more than it has.
-            self._bytes.labels(group).inc(max(size, 0))
+            self._bytes.labels(group).inc(size)
 
     def channel_picture(self, fate: str, uses: int = 0) -> None:
         """Counts a picture of `--channel` by what becomes of it, and the channel uses of one that gets through."""
