@@ -27,13 +27,12 @@ class LinkConfig:
 
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
     transport: Literal["grpc", "quic"] = option("grpc", help="quic: fewer bytes, to a receiver with --quic")
+    connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
     budget_kbit: float | None = option(None, help="most kbit/s of everything, both ways; labels come first")
     probe_kbit: float = option(5.0, help="most kbit/s of padding that measures the capacity; 0 for none")
     # Most unacknowledged frames; the congestion window leaves fewer where these fill the link.
     window: int = 8
-    # Seconds to reach the receiver at the start: somebody waits.
-    connect_timeout: float = 5.0
     # Most milliseconds between keepalives: a dead peer is found within a second.
     heartbeat_interval_ms: float = 200.0
 
@@ -68,8 +67,8 @@ class LinkConfig:
         return replace(self, connect_timeout=math.inf, reconnect_timeout=math.inf)
 
     def __post_init__(self) -> None:
-        if self.reconnect_timeout <= 0:
-            raise ValueError("reconnect_timeout must be above 0")
+        if self.connect_timeout <= 0 or self.reconnect_timeout <= 0:
+            raise ValueError("connect_timeout and reconnect_timeout must be above 0")
         if self.budget_kbit is not None and not _LEAST_BUDGET_KBIT <= self.budget_kbit < math.inf:
             raise ValueError(f"budget_kbit {self.budget_kbit} is not a number of at least {_LEAST_BUDGET_KBIT:g}")
         if not 0 <= self.probe_kbit < math.inf:
