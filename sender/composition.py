@@ -248,7 +248,7 @@ def _blob_stages(
         preview,
         TextureStage(LabelSpace.load(), BodyModel.load(), stills=source.stills) if config.appearance.colours else None,
         SharedPreview() if config.preview.share_preview else None,
-        WearsStage(WearsReader.load(), stills=source.stills),
+        WearsStage(WearsReader.load(resolve_device(config.device.device)), stills=source.stills),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

@@ -1,8 +1,8 @@
-"""Networks in use: by PyTorch on a GPU, by OpenVINO on the CPU, or there too by PyTorch where OpenVINO is missing.
+"""Networks in use: captured by PyTorch on a GPU, by OpenVINO on the CPU, or by PyTorch where OpenVINO is missing.
 
-A network is compiled once for a machine.  The file in the cache's folder is named after the weights, the code of the
-network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of threads.  It is
-used where nobody else can have made it (`common.io.cache_folder`).
+For the CPU a network is compiled once for a machine.  The file in the cache's folder is named after the weights, the
+code of the network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of
+threads.  It is used where nobody else can have made it (`common.io.cache_folder`).
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from common.io.atomic_write import atomic_write
 from common.io.cache_folder import cache_directory, is_trusted
 from common.io.regular_file import open_regular
+from common.weights.captured import CapturedNetwork, hold_in_bf16
 from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
 from common.weights.manifest import Precision, Ranges
 
@@ -42,28 +43,41 @@ logger = logging.getLogger(__name__)
 class NetworkInUse:
     """A trained network that only predicts: tensors of B rows → tensors of B rows, floating-point ones in float32.
 
-    Inputs may be on any device, outputs are on the network's.
+    Threads may call it at once.  Inputs may be on any device, outputs are on the host.
 
     Args:
         network: tensors → a tuple of tensors; in evaluation mode, on its device.
         precision: of matrix products and convolutions, where the machine computes in it.
         compiled: the same network by OpenVINO for one row; None to run it by PyTorch.
+        name: in the log.
     """
 
     def __init__(
-        self, network: nn.Module, precision: Precision, device: torch.device, compiled: "CompiledGraph | None" = None
+        self,
+        network: nn.Module,
+        precision: Precision,
+        device: torch.device,
+        compiled: "CompiledGraph | None" = None,
+        name: str = "",
     ) -> None:
         self._network, self._precision, self._device = network, precision, device
         self._compiled = compiled
+        self._captured = CapturedNetwork(self.eager, name, device) if device.type != "cpu" else None
         self._requests = threading.local()
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._compiled is not None:
+            if len(inputs[0]) == 1:
+                return self._request().run(inputs)
             rows = [self._request().run([one[row : row + 1] for one in inputs]) for row in range(len(inputs[0]))]
-            return rows[0] if len(rows) == 1 else tuple(map(torch.cat, zip(*rows, strict=True)))
+            return tuple(map(torch.cat, zip(*rows, strict=True)))
+        return self.eager(*inputs) if self._captured is None else self._captured(*inputs)
+
+    def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """By PyTorch, for inputs on the network's device."""
         with fast_autocast(self._device.type, wanted=self._precision == "bf16"):
-            outputs = self._network(*(tensor.to(self._device) for tensor in inputs))
+            outputs = self._network(*inputs)
         return tuple(output.float() if output.is_floating_point() else output for output in outputs)
 
     def _request(self) -> "GraphRequest":
@@ -97,7 +111,12 @@ def in_use(
     if device.type == "cpu":
         permitted: Precision = precision if fast_in_bf16() else "float32"
         compiled = _compiled(network, example, name, permitted, _fast_in_int8(network, int8 or {}))
-    return NetworkInUse(network, precision, device, compiled)
+    used = NetworkInUse(network, precision, device, compiled, name)
+    if device.type != "cpu":
+        hold_in_bf16(network, used.eager, [tensor.to(device) for tensor in example])
+        # Captured at the start, not in the first frame.
+        used(*example)
+    return used
 
 
 def _fast_in_int8(network: nn.Module, int8: Ranges) -> Ranges:
