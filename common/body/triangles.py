@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from common.arrays import Float64Array, FloatArray, Int32Array, IntArray
@@ -10,10 +11,16 @@ from common.arrays import Float64Array, FloatArray, Int32Array, IntArray
 
 def triangle_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
     """(F, 3) outward normals, each twice as long as the triangle's area: the cross products of two edges."""
+    return np.stack(_cross_products(vertices, faces.T), axis=1)
+
+
+def _cross_products(vertices: FloatArray, corners: npt.NDArray[np.integer]) -> list[FloatArray]:
+    """The components of the normals of triangles whose corners are (3, F)."""
     # Several times faster with the components along the first axis.
-    corner_a, corner_b, corner_c = (np.ascontiguousarray(vertices.T).take(faces[:, k], axis=1) for k in range(3))
+    rows = np.ascontiguousarray(vertices.T)
+    corner_a, corner_b, corner_c = (rows.take(corner, axis=1) for corner in corners)
     (x, y, z), (u, v, w) = corner_b - corner_a, corner_c - corner_a
-    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=1)
+    return [y * w - z * v, z * u - x * w, x * v - y * u]
 
 
 def corner_matrix(faces: Int32Array | IntArray, vertex_count: int) -> sparse.csr_array:
@@ -26,23 +33,24 @@ class VertexNormals:
     """Area-weighted vertex normals of a fixed triangulation, and the areas of its vertices."""
 
     def __init__(self, faces: IntArray | Int32Array, vertex_count: int) -> None:
-        self._faces = faces
+        self._corners = np.ascontiguousarray(faces.T, np.intp)
         self._sum = corner_matrix(faces, vertex_count).T.tocsr()
 
     def __call__(self, vertices: FloatArray) -> FloatArray:
-        """(V, 3) → (V, 3) unit normals, outward."""
-        return self._units(triangle_normals(vertices, self._faces))
+        """(V, 3) → (V, 3) unit normals, outward; 0 for a vertex without triangles."""
+        return self._units(_cross_products(vertices, self._corners))
 
     def with_areas(self, vertices: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Unit normals (V, 3), and a third of the area of the triangles around each vertex (V,), of vertices (V, 3)."""
-        cross = triangle_normals(vertices, self._faces)
-        areas = self._sum @ (np.sqrt(np.einsum("ij,ij->i", cross, cross)) / 6)
+        x, y, z = cross = _cross_products(vertices, self._corners)
+        areas = self._sum @ (np.sqrt(x * x + y * y + z * z) / 6)
         return self._units(cross), np.asarray(areas, np.float32)
 
-    def _units(self, cross: FloatArray) -> FloatArray:
-        normals = np.asarray(self._sum @ cross, np.float32)
-        length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
-        return np.asarray(normals / np.maximum(length, 1e-12)[:, None], np.float32)
+    def _units(self, cross: list[FloatArray]) -> FloatArray:
+        # Three products with vectors take half the time of one with three columns.
+        x, y, z = sums = [self._sum @ component for component in cross]
+        length = np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)
+        return np.stack([component / length for component in sums], axis=1, dtype=np.float32)
 
 
 class SurfacePoints(NamedTuple):

@@ -7,6 +7,7 @@ Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) a
 
 import json
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.mesh.triangle_mesh import SameArray, SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
 
@@ -53,7 +54,8 @@ class GlbWriter:
     """Collects arrays in the binary chunk and assembles the file."""
 
     def __init__(self) -> None:
-        self._binary = bytearray()
+        self._binary: list[bytes | memoryview] = []
+        self._size_bytes = 0
         self._views: list[Node] = []
         self._accessors: list[Node] = []
         self._images: list[Node] = []
@@ -64,14 +66,14 @@ class GlbWriter:
     def add_array(self, array: npt.NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
         accessor: Node = {
-            "bufferView": self._add_view(np.ascontiguousarray(array).tobytes(), target),
+            "bufferView": self._add_view(np.ascontiguousarray(array).data, target),
             "componentType": COMPONENT_TYPES[array.dtype.name],
             "count": len(array),
             "type": _ELEMENT_TYPES[array.shape[1:]],
         }
         if bounds:
-            columns = array.reshape(len(array), -1)
-            accessor |= {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
+            columns = np.ascontiguousarray(array.reshape(len(array), -1).T)
+            accessor |= {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
@@ -82,24 +84,23 @@ class GlbWriter:
         """
         vertices, faces, normals = mesh.vertices, mesh.faces, vertex_normals(mesh.vertices, mesh.faces)
         if texture is not None:
-            at = texture.corners.vertex
-            vertices, faces, normals = vertices[at], texture.corners.faces, normals[at]
+            copied, faces = texture.corners.vertex[len(vertices) :], texture.corners.faces
+            vertices, normals = (np.concatenate([each, each[copied]]) for each in (vertices, normals))
         attributes = {
-            "POSITION": self.add_array(vertices.astype(np.float32), VERTEX_BUFFER, bounds=True),
+            "POSITION": self.add_array(np.asarray(vertices, np.float32), VERTEX_BUFFER, bounds=True),
             "NORMAL": self.add_array(normals, VERTEX_BUFFER),
         }
         image = None
         if texture is not None:
-            coordinates = texture.corners.coordinates.astype(np.float32)
+            coordinates = np.asarray(texture.corners.coordinates, np.float32)
             attributes["TEXCOORD_0"] = self.add_array(coordinates, VERTEX_BUFFER)
             image = self._add_image(texture)
         elif mesh.colours is not None:
             self._coloured = True
-            attributes["COLOR_0"] = self.add_array(LINEAR[mesh.colours], VERTEX_BUFFER)
-        index_type = np.uint16 if len(vertices) < 65535 else np.uint32
+            attributes["COLOR_0"] = self.add_array(_linear(SameArray(mesh.colours)), VERTEX_BUFFER)
         primitive: Node = {
             "attributes": attributes,
-            "indices": self.add_array(faces.ravel().astype(index_type), _INDEX_BUFFER),
+            "indices": self.add_array(_indices(SameArray(faces), len(vertices)), _INDEX_BUFFER),
         }
         if texture is not None:
             # Copies on seams follow; by their places alone they cannot be told where the mesh has two vertices at one.
@@ -124,14 +125,16 @@ class GlbWriter:
             self._materials.append(material)
         return self._materials.index(material)
 
-    def _add_view(self, content: bytes, target: int | None) -> int:
-        """Appends bytes to the binary chunk, aligned to 4, and returns the index of their buffer view."""
-        view: Node = {"buffer": 0, "byteOffset": len(self._binary), "byteLength": len(content)}
+    def _add_view(self, content: bytes | memoryview, target: int | None) -> int:
+        """Appends content to the binary chunk, aligned to 4 bytes, and returns the index of its buffer view."""
+        size_bytes = memoryview(content).nbytes
+        view: Node = {"buffer": 0, "byteOffset": self._size_bytes, "byteLength": size_bytes}
         if target is not None:
             view["target"] = target
         self._views.append(view)
-        self._binary += content
-        self._binary += b"\0" * (-len(self._binary) % 4)
+        padding = -size_bytes % 4
+        self._binary += [content, b"\0" * padding]
+        self._size_bytes += size_bytes + padding
         return len(self._views) - 1
 
     def _extras(self) -> Node:
@@ -155,23 +158,34 @@ class GlbWriter:
             "scene": 0,
             **({"materials": self._materials} if self._materials else {}),
             **images,
-            "buffers": [{"byteLength": len(self._binary)}],
+            "buffers": [{"byteLength": self._size_bytes}],
             "bufferViews": self._views,
             "accessors": self._accessors,
             **document,
         }
         text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
-        length = 12 + 8 + len(text) + 8 + len(self._binary)
+        length = 12 + 8 + len(text) + 8 + self._size_bytes
         return b"".join(
             (
                 struct.pack("<4sII", b"glTF", 2, length),
                 struct.pack("<II", len(text), JSON_CHUNK),
                 text,
-                struct.pack("<II", len(self._binary), BINARY_CHUNK),
-                self._binary,
+                struct.pack("<II", self._size_bytes, BINARY_CHUNK),
+                *self._binary,
             )
         )
+
+
+# What follows is the same in many frames: their triangles, and the colours of people.
+@lru_cache(maxsize=16)
+def _indices(faces: SameArray, vertex_count: int) -> npt.NDArray[Any]:
+    return faces.array.ravel().astype(np.uint16 if vertex_count < 65535 else np.uint32)
+
+
+@lru_cache(maxsize=16)
+def _linear(colours: SameArray) -> FloatArray:
+    return np.asarray(LINEAR[colours.array], np.float32)
 
 
 def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> bytes:

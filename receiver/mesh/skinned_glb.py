@@ -5,22 +5,24 @@ transform of its joint.  Readers with and without skinning therefore show the sa
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import lru_cache
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
-from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 INFLUENCES = 4
 """Joints per vertex of a published body: the size of glTF's JOINTS_0 and WEIGHTS_0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reweighted:
     """Vertices that are skinned otherwise than the skeleton says.
 
@@ -34,7 +36,7 @@ class Reweighted:
     vertex_weights: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Skeleton:
     """Joints and skinning weights of the body; the same in every frame.
 
@@ -49,10 +51,6 @@ class Skeleton:
     parents: IntArray
     vertex_joints: ByteArray
     vertex_weights: FloatArray
-
-    def at(self, vertices: IntArray) -> Self:
-        """The same joints, with the weights of these vertices, of which some may occur twice."""
-        return replace(self, vertex_joints=self.vertex_joints[vertices], vertex_weights=self.vertex_weights[vertices])
 
     def reweighted(self, change: Reweighted) -> Self:
         """The same joints, with other weights of some vertices."""
@@ -102,7 +100,7 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
         raise ValueError("body and skeleton do not match in number of joints or vertices")
     if body.reweighted is not None:
-        skeleton = skeleton.reweighted(body.reweighted)
+        skeleton = _reweighted(skeleton, body.reweighted)
     writer = GlbWriter()
     mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
     primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)
@@ -125,13 +123,33 @@ def add_skinned_triangles(
 ) -> Node:
     """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive."""
     primitive = writer.add_triangles(mesh, texture)
-    if texture is not None:
-        skeleton = skeleton.at(texture.corners.vertex)
-    for number, first in enumerate(range(0, skeleton.vertex_joints.shape[1], 4)):
-        for name, values in (("JOINTS", skeleton.vertex_joints), ("WEIGHTS", skeleton.vertex_weights)):
-            added = writer.add_array(values[:, first : first + 4], VERTEX_BUFFER)
-            primitive["attributes"][f"{name}_{number}"] = added
+    for name, values in _weights(skeleton, None if texture is None else texture.corners):
+        primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER)
     return primitive
+
+
+# What follows is the same in all frames of a person in one outfit.
+@lru_cache(maxsize=16)
+def _reweighted(skeleton: Skeleton, change: Reweighted) -> Skeleton:
+    return skeleton.reweighted(change)
+
+
+@lru_cache(maxsize=16)
+def _weights(skeleton: Skeleton, corners: TextureCorners | None) -> list[tuple[str, npt.NDArray[Any]]]:
+    """Attributes of a mesh's vertices, or of their copies at the corners of a texture, in the order of the file."""
+    arrays: dict[str, npt.NDArray[Any]] = {"JOINTS": skeleton.vertex_joints, "WEIGHTS": skeleton.vertex_weights}
+    if corners is not None:
+        arrays = {name: values[corners.vertex] for name, values in arrays.items()}
+    return [
+        (f"{name}_{first // 4}", np.ascontiguousarray(values[:, first : first + 4]))
+        for first in range(0, skeleton.vertex_joints.shape[1], 4)
+        for name, values in arrays.items()
+    ]
+
+
+@lru_cache(maxsize=16)
+def _children(skeleton: Skeleton) -> list[list[int]]:
+    return [np.flatnonzero(skeleton.parents == joint).tolist() for joint in range(len(skeleton.names))]
 
 
 def add_skin(writer: GlbWriter, name: str, root: int, positions: FloatArray, rotations: FloatArray) -> Node:
@@ -152,16 +170,12 @@ def joint_nodes(
     first: int,
 ) -> list[Node]:
     """One node per joint, from number `first` on, with (J, 3) and quaternions (J, 4) relative to its parent."""
-    nodes: list[Node] = []
-    for joint, name in enumerate(skeleton.names):
-        children = [first + int(child) for child in np.flatnonzero(skeleton.parents == joint)]
-        node: Node = {
-            "name": name,
-            "translation": translations[joint].tolist(),
-            "rotation": quaternions[joint].tolist(),
-        }
-        nodes.append(node | ({"children": children} if children else {}))
-    return nodes
+    rows = zip(skeleton.names, translations.tolist(), quaternions.tolist(), _children(skeleton), strict=True)
+    return [
+        {"name": name, "translation": translation, "rotation": rotation}
+        | ({"children": [first + child for child in children]} if children else {})
+        for name, translation, rotation, children in rows
+    ]
 
 
 def _relative_to_parents(
@@ -172,4 +186,5 @@ def _relative_to_parents(
     local_rotations = np.einsum("jba,jbc->jac", rotations[parents], rotations)
     local_positions = np.einsum("jba,jb->ja", rotations[parents], positions - positions[parents])
     local_rotations[0], local_positions[0] = rotations[0], positions[0]
-    return local_positions, Rotation.from_matrix(local_rotations).as_quat()
+    # They are products of rotations: making them valid takes ten times as long.
+    return local_positions, Rotation.from_matrix(local_rotations, assume_valid=True).as_quat()

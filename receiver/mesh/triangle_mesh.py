@@ -1,11 +1,15 @@
 """The triangle mesh that the receiver reconstructs and publishes, and its geometric properties."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Int32Array, IntArray
-from common.body.triangles import corner_matrix, triangle_normals
+from common.body.triangles import VertexNormals
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,31 @@ class SurfaceMesh:
     colours: ByteArray | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SameArray(Hashable):
+    """An array as a key: the same object, which must not be changed, not equal numbers."""
+
+    array: npt.NDArray[Any]
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameArray) and self.array is other.array
+
+
 def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
-    """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles."""
-    sums = corner_matrix(faces, len(vertices)).T @ triangle_normals(vertices, faces).astype(np.float64)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles; the faces must not be changed."""
+    normals = _normals(SameArray(faces), len(vertices))(vertices)
     # A vertex without adjacent area has no normal; any unit vector keeps exported files valid.
-    normals = np.where(lengths > 1e-20, sums / np.maximum(lengths, 1e-20), np.array([0.0, 0.0, 1.0]))
-    return normals.astype(np.float32)
+    normals[np.einsum("vd,vd->v", normals, normals) < 0.5] = (0.0, 0.0, 1.0)
+    return normals
+
+
+@lru_cache(maxsize=8)
+def _normals(faces: SameArray, vertex_count: int) -> VertexNormals:
+    """What all meshes with the same triangles share, such as all bodies: it takes longer than their normals."""
+    return VertexNormals(faces.array, vertex_count)
 
 
 def is_watertight(faces: Int32Array, vertex_count: int) -> bool:
