@@ -22,6 +22,10 @@ PROGRAM = Program(
             "sender --camera talk.mp4 --peer receiver.example --tls-ca certs/ca.pem --preview seen.mp4",
             "send a video, encrypted; write what was seen in it to seen.mp4",
         ),
+        (
+            "sender --camera 0 --camera rtsp://10.0.0.7/stream",
+            "send two cameras, each in a session of its own: faster than two senders, which share no networks",
+        ),
         ("sender --camera 0 --record talk.bw", "record the first camera for receiver --replay, without a receiver"),
     ),
     bare="camera",
@@ -46,7 +50,7 @@ def _work(arguments: Sequence[str]) -> None:
     with opened(config) as openings:
         from sender.composition import send
 
-        send(config, openings, announce)
+        send(openings, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,27 +5,32 @@ and metrics; `compose` builds everything else.
 """
 
 import asyncio
+import logging
+import os
 import secrets
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
-from rich.console import Console
+from rich.console import Console, Group
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.errors import UsageError
+from common.errors import BodywireError, UsageError
+from common.io.logs import SUBJECT
 from common.io.startup import loaded, stop_on_signals
 from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
 from common.version import package_version
 from common.weights.devices import resolve_device
-from common.wire.convert import SESSION_SECRET_BYTES, Hello
+from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
@@ -33,11 +38,10 @@ from sender.config import SenderConfig
 from sender.importance.importance import Importance
 from sender.jscc.stage import JsccStage
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
 from sender.link.observer import Observers
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
-from sender.openings import Openings
+from sender.openings import OpenCamera, Openings
 from sender.perception.stage import PerceptionStage
 from sender.pipeline import BlobStage, Networks, SenderPipeline
 from sender.playback import Playback
@@ -54,19 +58,27 @@ from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.wears.stage import WearsReader, WearsStage
 
+logger = logging.getLogger(__name__)
+
 _PICTURES_IN_FLIGHT = 2
+# Of a camera's frames, one is perceived, one labelled, and of one blobs are made.
+_STEPS_AT_A_TIME = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The sender's components, wired.
+    """The components of one camera's session, wired.
 
     Args:
+        name: what tells its camera from the others; empty without others.
+        source: closed with the pipeline.
         delivery: the link, behind the spool if there is one; not connected yet.
         spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
     """
 
+    name: str
+    source: FrameSource
     pipeline: SenderPipeline
     delivery: LinkClient | CompleteDelivery | NoPeer
     account: LinkAccount
@@ -89,6 +101,7 @@ class Sender:
             if await self._connected(stop):
                 await self.pipeline.run(stop)
         finally:
+            self.source.close()
             await self.delivery.close()
             if self.recorder is not None:
                 await asyncio.to_thread(self.recorder.close)
@@ -111,7 +124,7 @@ class Sender:
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
-        account = self.account
+        account, name = self.account, f"{self.name}: " if self.name else ""
         sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
         if self.recorder is not None:
@@ -119,80 +132,136 @@ class Sender:
         if self.spool is not None and self.spool.pending:
             waiting = f"{self.spool.pending} frames wait in {self.spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
-        return lines
+        return [name + line for line in lines]
 
 
-def send(config: SenderConfig, opened: Openings, announce: Callable[[str], None]) -> None:
-    """Sends until the source ends, or until SIGTERM, SIGINT or SIGHUP; then waits for the last acknowledgements.
+def send(opened: Openings, announce: Callable[[str], None]) -> None:
+    """Sends until all sources end, or until SIGTERM, SIGINT or SIGHUP; then waits for the last acknowledgements.
 
-    Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt.
+    Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt. A camera that
+    fails does not end the others; the first failure is raised in the end.
 
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
     # The networks are small: with more threads than one, they compete for the few cores.
     torch.set_num_threads(1)
-    with compose(config, opened) as sender:
+    with compose(opened) as senders:
         loaded()
-        asyncio.run(_run_until_signal(sender, opened.console))
-        for line in sender.summary():
-            announce(line)
+        failures = asyncio.run(_run_until_signal(senders, opened.console))
+        if len(senders) > 1 or not failures:
+            for line in (line for sender in senders for line in sender.summary()):
+                announce(line)
+        if failures:
+            raise failures[0]
 
 
-async def _run_until_signal(sender: Sender, console: Console | None) -> None:
-    stop = asyncio.Event()
+async def _run_until_signal(senders: Sequence[Sender], console: Console | None) -> list[BodywireError]:
+    """Runs all senders; returns what made some of them fail, in the order of time."""
+    stop, failures = asyncio.Event(), list[BodywireError]()
     stop_on_signals(stop)
-    with showing(StatusLine("sender", sender.status.parts), console):
-        await sender.run(stop)
+
+    async def run(sender: Sender) -> None:
+        SUBJECT.set(sender.name)
+        try:
+            await sender.run(stop)
+        except BodywireError as error:
+            failures.append(error)
+            if sender.name:
+                logger.error("this camera's session has ended: %s", error)
+
+    lines = Group(*(StatusLine(sender.name or "sender", sender.status.parts) for sender in senders))
+    with showing(lines, console):
+        await asyncio.gather(*map(run, senders))
+    return failures
 
 
 @contextmanager
-def compose(config: SenderConfig, opened: Openings) -> Iterator[Sender]:
-    """Opens preview and recording, loads the networks, and wires all components.
+def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
+    """Opens previews and recordings, loads the networks, and wires all components, of each camera its own.
 
-    What it opens is closed when the context ends.
+    The cameras share the networks and the threads in which these run.  What is opened is closed when the context ends.
 
     Raises:
         UsageError: options contradict each other, or this machine lacks the GPU of `--device`.
         OutputError: the preview or the recording cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """
-    source, spool, metrics = opened.source, opened.spool, opened.metrics
+    cameras = opened.cameras
     with ExitStack() as resources:
-        rate = RateController(config.rate, source.fps, config.link.budget_bps)
-        hello = _hello(opened.networks, config.delivery.is_live(camera=source.live), spool)
+        outputs = [resources.enter_context(_open_outputs(camera, opened.networks)) for camera in cameras]
+        networks, device = load_networks(cameras), resolve_device(cameras[0].config.device.device)
+        reader = WearsReader.load(device)
+        threads = _STEPS_AT_A_TIME * min(len(cameras), os.cpu_count() or 1)
+        workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
+        yield [
+            _wire(camera, opened, its_outputs, its_networks, reader, workers)
+            for camera, its_outputs, its_networks in zip(cameras, outputs, networks, strict=True)
+        ]
+
+
+class _Outputs(NamedTuple):
+    """What a camera's session begins with, and where it goes beside the link."""
+
+    hello: Hello
+    recorder: SenderRecorder | None
+    jscc: JsccStage | None
+    preview: Preview | None
+
+
+@contextmanager
+def _open_outputs(camera: OpenCamera, networks: bytes) -> Iterator[_Outputs]:
+    config, source = camera.config, camera.source
+    with ExitStack() as resources:
+        hello = _hello(camera, networks)
         recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
-        jscc = resources.enter_context(_jscc_stage(config, source, metrics))
+        jscc = resources.enter_context(_jscc_stage(config, source, camera.metrics))
         preview = None
         if config.preview.preview is not None:
-            preview = open_preview(config.preview.preview, config.capture.camera, source)
+            preview = open_preview(config.preview.preview, config.capture.only_camera, source)
             resources.callback(preview.close)
-        traffic = Traffic(metrics.link_bytes)
-        account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
-        delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
-        if not config.only_records:
-            delivery = _delivery(config.link, opened, hello, rate, traffic, account, status)
-        playback = Playback(
-            source,
-            metrics,
-            first_sequence=spool.next_sequence if spool else 0,
-            realtime=config.playback.realtime,
-            skips_late=config.playback.realtime and config.delivery.is_live(camera=source.live),
-        )
-        pipeline = SenderPipeline(
-            playback,
-            load_networks(config, source, metrics),
-            _blob_stages(config, source, preview, jscc),
-            delivery if recorder is None else RecordedDelivery(delivery, recorder),
-            rate,
-            metrics,
-            durable=spool is not None,
-        )
-        yield Sender(pipeline, delivery, account, traffic, status, spool, recorder)
+        yield _Outputs(hello, recorder, jscc, preview)
+
+
+def _wire(
+    camera: OpenCamera,
+    opened: Openings,
+    outputs: _Outputs,
+    networks: Networks,
+    reader: WearsReader,
+    workers: Executor,
+) -> Sender:
+    """The components of one camera."""
+    config, source, spool, metrics = camera.config, camera.source, camera.spool, camera.metrics
+    hello, recorder, jscc, preview = outputs
+    rate = RateController(config.rate, source.fps, config.link.budget_bps)
+    traffic = Traffic(metrics.link_bytes)
+    account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
+    delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
+    if not config.only_records:
+        delivery = _delivery(camera, opened, hello, rate, traffic, account, status)
+    playback = Playback(
+        source,
+        metrics,
+        first_sequence=spool.next_sequence if spool else 0,
+        realtime=config.playback.realtime,
+        skips_late=config.playback.realtime and config.delivery.is_live(camera=source.live),
+    )
+    pipeline = SenderPipeline(
+        playback,
+        networks,
+        _blob_stages(config, source, reader, preview, jscc),
+        delivery if recorder is None else RecordedDelivery(delivery, recorder),
+        rate,
+        metrics,
+        workers,
+        durable=spool is not None,
+    )
+    return Sender(camera.name, source, pipeline, delivery, account, traffic, status, spool, recorder)
 
 
 def _delivery(
-    config: LinkConfig,
+    camera: OpenCamera,
     opened: Openings,
     hello: Hello,
     rate: RateController,
@@ -201,7 +270,7 @@ def _delivery(
     status: SenderStatus,
 ) -> LinkClient | CompleteDelivery:
     """The link, behind the spool if there is one."""
-    source, spool, metrics = opened.source, opened.spool, opened.metrics
+    config, source, spool, metrics = camera.config.link, camera.source, camera.spool, camera.metrics
     if source.stills:
         # Pictures bring all colours of their people, which the receiver keeps until their frame's turn.
         config = replace(config, window=min(config.window, _PICTURES_IN_FLIGHT))
@@ -232,23 +301,33 @@ def _facts(hello: Hello) -> RecordingFacts:
     return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live)
 
 
-def load_networks(config: SenderConfig, source: FrameSource, metrics: SenderMetrics) -> Networks:
-    """The networks that label the people of a source; errors as of `compose`."""
-    device = resolve_device(config.device.device)
-    perception = PerceptionStage.load(config.tracking, device, live=source.live)
-    metrics.follows_up_to(perception.max_people)
-    return Networks(perception, SemanticsStage.load(config.smoothing, device), ClothingStage.load(device))
+def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
+    """What labels the people of each camera, by the same networks; errors as of `compose`."""
+    stages = list[Networks]()
+    live = sum(camera.source.live for camera in cameras)
+    for camera in cameras:
+        config, first = camera.config, stages[0] if stages else (None, None, None)
+        device = resolve_device(config.device.device)
+        perception = PerceptionStage.load(config.tracking, device, cameras=live * camera.source.live, sharing=first[0])
+        camera.metrics.follows_up_to(perception.max_people)
+        semantics = SemanticsStage.load(config.smoothing, device, sharing=first[1])
+        stages.append(Networks(perception, semantics, ClothingStage.load(device, sharing=first[2])))
+    return stages
 
 
 def _blob_stages(
-    config: SenderConfig, source: FrameSource, preview: Preview | None, jscc: JsccStage | None
+    config: SenderConfig,
+    source: FrameSource,
+    reader: WearsReader,
+    preview: Preview | None,
+    jscc: JsccStage | None,
 ) -> list[BlobStage]:
     """All that is made of observed people beside their labels: a new kind of blob has its stage here."""
     stages = (
         preview,
         TextureStage(LabelSpace.load(), BodyModel.load(), stills=source.stills) if config.appearance.colours else None,
         SharedPreview() if config.preview.share_preview else None,
-        WearsStage(WearsReader.load(resolve_device(config.device.device)), stills=source.stills),
+        WearsStage(reader, stills=source.stills),
         jscc,
     )
     return [stage for stage in stages if stage is not None]
@@ -265,11 +344,13 @@ def _jscc_stage(
     return closing(JsccStage(channel, config.channel.rate, metrics))
 
 
-def _hello(networks: bytes, live: bool, spool: Spool | None) -> Hello:
+def _hello(camera: OpenCamera, networks: bytes) -> Hello:
     """The first message of the session, which is durable with a spool and may resume the spool's last one."""
+    live, spool = camera.config.delivery.is_live(camera=camera.source.live), camera.spool
+    name = f"{socket.gethostname()} {camera.name}".strip()[:MAX_NAME_CHARACTERS]
     if spool is None:
         session, secret = uuid.uuid4().bytes, secrets.token_bytes(SESSION_SECRET_BYTES)
     else:
         session, secret = spool.session_id, spool.session_secret
-    hello = Hello(session, socket.gethostname(), CODEC_VERSION, networks, live, session_secret=secret)
+    hello = Hello(session, name, CODEC_VERSION, networks, live, session_secret=secret)
     return hello if spool is None else replace(hello, resume=spool.resumed, durable=True)

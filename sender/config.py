@@ -1,7 +1,8 @@
 """The sender's configuration, by component. Nothing here imports a library that takes time."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from common.errors import UsageError
 from common.io.config import LogConfig, MetricsConfig
@@ -64,16 +65,52 @@ class SenderConfig:
         """Whether there is no receiver: recording was asked for, and no peer."""
         return self.recording.record is not None and not self.link.names_peer
 
+    def by_camera(self) -> list[Self]:
+        """The configuration of each camera: of several, each has its own files and its share of the link.
+
+        Raises:
+            UsageError: `--budget-kbit` is too little for so many cameras.
+        """
+        cameras = self.capture.camera
+        if len(cameras) == 1:
+            return [self]
+        budget, probe = self.link.budget_kbit, self.link.probe_kbit
+        try:
+            link = replace(
+                self.link,
+                budget_kbit=None if budget is None else budget / len(cameras),
+                probe_kbit=probe / len(cameras),
+            )
+        except ValueError as error:
+            raise UsageError(f"--budget-kbit {budget:g} for {len(cameras)} cameras, each of which: {error}") from error
+        return [
+            replace(
+                self,
+                capture=replace(self.capture, camera=(camera,)),
+                preview=replace(self.preview, preview=_numbered(self.preview.preview, number)),
+                delivery=replace(self.delivery, spool=self.delivery.spool / str(number)),
+                recording=replace(self.recording, record=_numbered(self.recording.record, number)),
+                link=link,
+            )
+            for number, camera in enumerate(cameras, 1)
+        ]
+
     def check(self) -> None:
         """Checks what the options demand of each other, and reads certificates and token.
 
         Raises:
             UsageError: options need a link and there is none, a certificate, key or token cannot be read or is not
-                valid, or the token would be sent unencrypted.
+                valid, the token would be sent unencrypted, or as for `by_camera`.
         """
+        self.by_camera()
         if not self.only_records:
             CredentialFiles(self.security).check(*self.link.peer.each)
         elif self.delivery.delivery == "complete":
             raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
         elif self.channel.channel is not None:
             raise UsageError("--channel needs --peer: without it, --record sends nothing")
+
+
+def _numbered(path: Path | None, number: int) -> Path | None:
+    """The file of a camera: `talk-2.bw` of the second one."""
+    return None if path is None else path.with_stem(f"{path.stem}-{number}")

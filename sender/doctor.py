@@ -34,9 +34,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _checks(config: SenderConfig) -> Iterator[Check]:
     yield "options", partial(_options, config)
-    yield "source", partial(_source, config)
-    if config.delivery.delivery == "complete":
-        yield "spool", partial(_spool, config)
+    # What is wrong with the options themselves is told above.
+    for each in config.by_camera():
+        yield "source", partial(_source, each, others=len(config.capture.camera) > 1)
+        if config.delivery.delivery == "complete":
+            yield "spool", partial(_spool, each)
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
     yield "networks", partial(_networks, config)
@@ -59,9 +61,11 @@ def _options(config: SenderConfig) -> str:
     return f"they fit each other; {expiry}"
 
 
-def _source(config: SenderConfig) -> str:
+def _source(config: SenderConfig, *, others: bool) -> str:
     """Opens the source and reads a frame; not of another program's pipe or socket, because the sender would miss it."""
-    camera = config.capture.camera
+    from sender.capture.open import is_camera
+
+    camera = config.capture.only_camera
     if camera.startswith("socket") or (os.path.exists(camera) and stat.S_ISFIFO(os.stat(camera).st_mode)):
         raise Doubt(f"{camera} is not read, because another program writes to it")
     outcome: Future[str] = Future()
@@ -73,13 +77,17 @@ def _source(config: SenderConfig) -> str:
         raise SourceError(
             f"{camera} gives no frame within {_FRAME_TIMEOUT_S:g} s: check that it is on, and that nothing else uses it"
         ) from error
+    except SourceError as error:
+        if others and is_camera(camera):
+            raise Doubt(f"{error}; the sender will send the others, and look for this one") from error
+        raise
 
 
 def _describe_into(outcome: Future[str], config: SenderConfig) -> None:
     from sender.capture.open import open_source
 
     try:
-        with open_source(config.capture) as source:
+        with open_source(config.capture.only_camera, config.capture) as source:
             frame = next(iter(source), None)
             if frame is None:
                 raise SourceError("the source has no frame")
@@ -96,7 +104,7 @@ def _spool(config: SenderConfig) -> str:
     # Another folder would get some files.
     if not (folder / LOCK_FILE).exists():
         return f"{folder} is empty" if folder.is_dir() else check_makeable(folder, "--spool")
-    with open_spool(config.delivery, config.capture.camera, model_hash()) as spool:
+    with open_spool(config.delivery, config.capture.only_camera, model_hash()) as spool:
         waiting = spool.pending if spool else 0
         return f"{waiting} frames of an earlier run wait in {folder}, and will be sent first"
 
@@ -111,7 +119,7 @@ def _networks(config: SenderConfig) -> str:
 
     check_files()
     device = resolve_device(config.device.device)
-    perception = PerceptionStage.load(config.tracking, device, live=True)
+    perception = PerceptionStage.load(config.tracking, device, cameras=len(config.capture.camera))
     SemanticsStage.load(config.smoothing, device)
     ClothingStage.load(device)
     return f"{version_line('sender')}, on {device}: follows up to {perception.max_people} people of a live camera"

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from operator import add
 from threading import Lock
 
-from prometheus_client import CollectorRegistry, Summary
+from prometheus_client import CollectorRegistry, Metric, Summary
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from common.frames import PersonLabels
 from common.io.telemetry import DaemonMetrics, StageSpan
@@ -27,6 +30,12 @@ class DropReason(StrEnum):
 
 
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
+# Gauges that show the camera which is worst off; all else is summed over cameras.
+_WORST: Mapping[str, Callable[[float, float], float]] = {
+    **dict.fromkeys(("connected", "camera_up"), min),
+    # All measure one link, and some of them more of it than others.
+    **dict.fromkeys(("rho", "delay_seconds", "link_stress", "capacity_bytes_per_second"), max),
+}
 
 
 class SenderMetrics(DaemonMetrics):
@@ -153,3 +162,38 @@ class SenderMetrics(DaemonMetrics):
         if connected and self._was_connected:
             self._reconnects.inc()
         self._was_connected = self._was_connected or connected
+
+
+class _Together(Collector):
+    """The metrics of several cameras, under the names that those of one have."""
+
+    def __init__(self, cameras: Sequence[SenderMetrics]) -> None:
+        self._registries = [camera.registry for camera in cameras]
+
+    def collect(self) -> Iterator[Metric]:
+        together: dict[str, tuple[Metric, dict[object, Sample]]] = {}
+        for family in (family for registry in self._registries for family in registry.collect()):
+            _, samples = together.setdefault(family.name, (family, {}))
+            combine = _WORST.get(family.name.removeprefix("bodywire_sender_"), add)
+            for sample in family.samples:
+                key = sample.name, *sorted(sample.labels.items())
+                if (before := samples.get(key)) is not None:
+                    # When a counter began is no amount.
+                    of_both = min if sample.name.endswith("_created") else combine
+                    sample = Sample(sample.name, sample.labels, of_both(before.value, sample.value))
+                samples[key] = sample
+        for family, samples in together.values():
+            family.samples = list(samples.values())
+            yield family
+
+    def describe(self) -> Iterator[Metric]:
+        return self.collect()
+
+
+def together(cameras: Sequence[SenderMetrics]) -> CollectorRegistry:
+    """What a process with these cameras exports; of them, the first one has the metrics of the process."""
+    if len(cameras) == 1:
+        return cameras[0].registry
+    registry = CollectorRegistry()
+    registry.register(_Together(cameras))
+    return registry

@@ -1,10 +1,11 @@
 """What the sender opens before its networks' library is imported, which takes seconds: a camera that is missing, or a
 port that is in use, is told at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 
 from common.errors import UsageError
@@ -13,14 +14,31 @@ from common.io.logs import start_logging
 from common.io.telemetry import MetricsServer, publish_build
 from common.version import build_versions
 from common.weights.manifest import model_hash
-from sender.capture.open import open_source
+from sender.capture.open import camera_name, open_source
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
 from sender.link.config import LinkConfig
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
-from sender.metrics import SenderMetrics
+from sender.metrics import SenderMetrics, together
 from sender.spool.spool import Spool, open_spool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCamera:
+    """What is open of one camera.
+
+    Args:
+        name: what tells it from the others; empty without others.
+        config: its own (`SenderConfig.by_camera`).
+        spool: undelivered frames on disk; None without `--delivery complete`.
+    """
+
+    name: str
+    config: SenderConfig
+    metrics: SenderMetrics
+    source: FrameSource
+    spool: Spool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +48,17 @@ class Openings:
     Args:
         console: shows the status line, if there is a terminal.
         networks: hash of the weights that both ends must have.
-        spool: undelivered frames on disk; None without `--delivery complete`.
     """
 
     console: Console | None
     transport: StreamOpener
-    metrics: SenderMetrics
     networks: bytes
-    source: FrameSource
-    spool: Spool | None
+    cameras: Sequence[OpenCamera]
 
 
 @contextmanager
 def opened(config: SenderConfig) -> Iterator[Openings]:
-    """Starts logging, and opens source, spool and metrics server; they are closed when the context ends.
+    """Starts logging, and opens sources, spools and metrics server; they are closed when the context ends.
 
     Raises:
         UsageError: `--transport quic` needs a package that is missing, or would not encrypt.
@@ -53,14 +68,21 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
     """
     console = start_logging(config.logging, "sender")
     transport = transport_of(config)
-    metrics, networks = SenderMetrics(), model_hash()
+    networks, configs = model_hash(), config.by_camera()
     with ExitStack() as resources:
-        source = resources.enter_context(open_source(config.capture, metrics))
-        if not source.live:  # a camera reports its own state
-            metrics.camera_up(True)
-        spool = resources.enter_context(open_spool(config.delivery, config.capture.camera, networks))
-        resources.enter_context(_metrics_server(config.metrics, metrics))
-        yield Openings(console, transport, metrics, networks, source, spool)
+        cameras = list[OpenCamera]()
+        for number, each in enumerate(configs, 1):
+            only, camera = len(configs) == 1, each.capture.only_camera
+            # Processor time and memory are those of the process, and counted once.
+            metrics = SenderMetrics(CollectorRegistry() if cameras else None)
+            source = resources.enter_context(open_source(camera, each.capture, metrics, patient=not only))
+            if not source.live:  # a camera reports its own state
+                metrics.camera_up(True)
+            spool = resources.enter_context(open_spool(each.delivery, camera, networks))
+            name = "" if only else f"{number} ({camera_name(camera)})"
+            cameras.append(OpenCamera(name, each, metrics, source, spool))
+        resources.enter_context(_metrics_server(config.metrics, [camera.metrics for camera in cameras]))
+        yield Openings(console, transport, networks, cameras)
 
 
 def transport_of(config: SenderConfig) -> StreamOpener:
@@ -82,6 +104,7 @@ def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
     return quic
 
 
-def _metrics_server(config: MetricsConfig, metrics: SenderMetrics) -> AbstractContextManager[object]:
-    publish_build(metrics.registry, "sender", build_versions())
-    return MetricsServer(config.metrics, metrics.registry) if config.metrics is not None else nullcontext()
+def _metrics_server(config: MetricsConfig, cameras: Sequence[SenderMetrics]) -> AbstractContextManager[object]:
+    registry = together(cameras)
+    publish_build(registry, "sender", build_versions())
+    return MetricsServer(config.metrics, registry) if config.metrics is not None else nullcontext()

@@ -10,7 +10,7 @@ are made when its labels are on their way.  The link calls what is in brackets (
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -95,8 +95,11 @@ class _Perceived:
 class SenderPipeline:
     """Labels the frames of a source, makes blobs of their people, and sends both; the networks run in worker threads.
 
+    The source, which may give no frame for hours, is read in a thread of its own.
+
     Args:
         stages: make blobs of each frame, in this order.
+        workers: threads that pipelines may share.
         durable: frames that are not delivered when the sender stops are kept on disk.
     """
 
@@ -108,6 +111,7 @@ class SenderPipeline:
         link: Delivery,
         rate: RateController,
         metrics: SenderMetrics,
+        workers: Executor,
         *,
         durable: bool = False,
         clock: Clock = SYSTEM_CLOCK,
@@ -118,6 +122,7 @@ class SenderPipeline:
         self._link = link
         self._rate = rate
         self._metrics = metrics
+        self._workers = workers
         self._durable = durable
         self._clock = clock
         self._last_source = ""
@@ -138,9 +143,9 @@ class SenderPipeline:
         """
         stopped = asyncio.create_task(stop.wait())
         failure: SourceError | None = None
-        with ThreadPoolExecutor(max_workers=3, thread_name_prefix="frame") as workers:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="capture") as reader:
             try:
-                await self._send_all(workers, stopped)
+                await self._send_all(reader, stopped)
             except SourceError as error:
                 failure = error
             finally:
@@ -149,13 +154,13 @@ class SenderPipeline:
         if failure is not None:
             raise failure
 
-    async def _send_all(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> None:
-        following = asyncio.ensure_future(self._next(workers, stopped))
+    async def _send_all(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> None:
+        following = asyncio.ensure_future(self._next(reader, stopped))
         self._making = asyncio.ensure_future(asyncio.sleep(0))
         try:
             while (perceived := await following) is not None:
-                following = asyncio.ensure_future(self._next(workers, stopped))
-                if not await self._send(perceived, workers, stopped):
+                following = asyncio.ensure_future(self._next(reader, stopped))
+                if not await self._send(perceived, stopped):
                     return
             await self._making
             for blob in self._ahead:
@@ -164,24 +169,22 @@ class SenderPipeline:
             following.cancel()
             await asyncio.wait((following, self._making))
 
-    async def _next(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
+    async def _next(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
         """The next frame and the people in it; None as for `_capture`."""
-        frame = await self._capture(workers, stopped)
+        frame = await self._capture(reader, stopped)
         if frame is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(workers, self._perceive, frame)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._perceive, frame)
 
-    async def _send(
-        self, perceived: _Perceived, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]
-    ) -> bool:
+    async def _send(self, perceived: _Perceived, stopped: asyncio.Task[Literal[True]]) -> bool:
         """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it.
 
         A picture has no later frame whose gaps could carry the colours of its people: they are made first.  In a
         stream the labels leave first.
         """
-        labels = await asyncio.get_running_loop().run_in_executor(workers, self._label, perceived)
+        labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._label, perceived)
         if self._playback.stills:
-            await self._make_blobs(perceived, labels, workers, urgent=(WEARS, TEXTURE))
+            await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
@@ -189,7 +192,7 @@ class SenderPipeline:
             # Those of the frame before may still be under way.
             await self._making
             # What people wear is so small that it never waits for a gap.
-            self._making = asyncio.ensure_future(self._make_blobs(perceived, labels, workers, urgent=(WEARS,)))
+            self._making = asyncio.ensure_future(self._make_blobs(perceived, labels, urgent=(WEARS,)))
         await asyncio.wait((sending, stopped), return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
             sending.cancel()
@@ -197,21 +200,19 @@ class SenderPipeline:
         await sending
         return True
 
-    async def _make_blobs(
-        self, perceived: _Perceived, labels: LabelFrame, workers: ThreadPoolExecutor, urgent: Sequence[str]
-    ) -> None:
+    async def _make_blobs(self, perceived: _Perceived, labels: LabelFrame, urgent: Sequence[str]) -> None:
         """Makes a frame's blobs and gives them to the link; those of urgent kinds are sent ahead of the next frame."""
-        for blob in await asyncio.get_running_loop().run_in_executor(workers, self._blobs, perceived, labels):
+        for blob in await asyncio.get_running_loop().run_in_executor(self._workers, self._blobs, perceived, labels):
             if blob.kind in urgent:
                 self._ahead.append(blob)
             else:
                 self._link.post(blob)
 
-    async def _capture(self, workers: ThreadPoolExecutor, stopped: asyncio.Task[Literal[True]]) -> CapturedFrame | None:
+    async def _capture(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> CapturedFrame | None:
         """The next frame; None at the source's end or when the sender has to stop."""
         if stopped.done():
             return None
-        reading = asyncio.get_running_loop().run_in_executor(workers, self._playback.read)
+        reading = asyncio.get_running_loop().run_in_executor(reader, self._playback.read)
         await asyncio.wait((reading, stopped), return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             # A live source blocks until its next frame; closing it ends the wait.

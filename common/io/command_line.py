@@ -126,7 +126,8 @@ def _add_flag(group: Any, entry: Option) -> None:
     if entry.kind is bool:
         group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
     else:
-        group.add_argument(entry.flag, metavar=entry.placeholder, help=shown)
+        action = "append" if entry.repeats else "store"
+        group.add_argument(entry.flag, action=action, metavar=entry.placeholder, help=shown)
 
 
 def _epilog(program: Program) -> str:

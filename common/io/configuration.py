@@ -8,6 +8,7 @@ components. The field `focal_px` of the component `capture` is then
     [capture]                            in the TOML file that --config names.
     focal_px = 900
 
+An option that may be given several times is an array in the file, and has a line for each value in the environment.
 The field of an option whose name is a word of Python, such as `from`, ends with an underscore.
 """
 
@@ -66,7 +67,9 @@ def _parsed(kind: type[Any], program: Program, arguments: Sequence[str] | None) 
     given = getattr(flags, _BARE, None)
     if given is not None and program.bare is not None:
         if hasattr(flags, program.bare):
-            raise UsageError(f"{given} and --{program.bare} {getattr(flags, program.bare)}: give one of them")
+            flag = getattr(flags, program.bare)
+            other = flag[0] if isinstance(flag, list) else flag
+            raise UsageError(f"{given} and --{program.bare} {other}: give one of them")
         setattr(flags, program.bare, given)
     return flags
 
@@ -90,7 +93,7 @@ def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:
             entry = known.get((component, name))
             if entry is None:
                 raise UsageError(f"{path}: unknown option [{component}] {name}")
-            values[entry] = _checked(f"{path}: [{component}] {name}", entry.parse, str(value))
+            values[entry] = _parsed_as(entry, f"{path}: [{component}] {name}", value)
     return values
 
 
@@ -100,7 +103,9 @@ def _from_environment(prefix: str, environment: Mapping[str, str], options: list
         if variable.startswith(prefix) and variable not in names and variable != prefix + "CONFIG":
             raise UsageError(f"unknown environment variable {variable}")
     return {
-        entry: _checked(variable, entry.parse, environment[variable])
+        entry: _parsed_as(
+            entry, variable, environment[variable].splitlines() if entry.repeats else environment[variable]
+        )
         for variable, entry in names.items()
         if variable in environment
     }
@@ -111,17 +116,21 @@ def _from_flags(flags: argparse.Namespace, options: list[Option]) -> dict[Option
     for entry in options:
         if hasattr(flags, entry.name):
             given = getattr(flags, entry.name)
-            if isinstance(given, list):  # argparse makes one of --flag=--
+            texts = given if entry.repeats and isinstance(given, list) else [given]
+            if any(isinstance(text, list) for text in texts):  # argparse makes one of --flag=--
                 raise UsageError(f"{entry.flag}: expected one argument")
-            values[entry] = given if isinstance(given, bool) else _checked(entry.flag, entry.parse, given)
+            values[entry] = _parsed_as(entry, entry.flag, given)
     return values
 
 
-def _checked(where: str, convert: Any, value: Any) -> Any:
+def _parsed_as(entry: Option, where: str, given: Any) -> Any:
+    """The value of an option; of one that repeats, all of them."""
+    texts = given if entry.repeats and isinstance(given, list) else [given]
     try:
-        return convert(value)
+        values = tuple(entry.parse(str(text)) for text in texts)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from error
+    return values if entry.repeats else values[0]
 
 
 def _field_of(entry: Option) -> str:

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -14,6 +15,9 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.io.config import LogConfig
 from common.io.status_line import DaemonConsole
 from common.text import printable
+
+SUBJECT: ContextVar[str] = ContextVar("subject", default="")
+"""What the records of a task, and of those that it starts, are about, where this is not clear: they begin with it."""
 
 _MAX_MESSAGE_CHARACTERS = 4000
 _INTERVAL_S = 60.0
@@ -53,6 +57,13 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, allow_nan=False)
 
 
+def _name_subject(record: logging.LogRecord) -> bool:
+    """A filter that lets all records through."""
+    if subject := SUBJECT.get():
+        record.msg, record.args = f"{subject}: {record.getMessage()}", None
+    return True
+
+
 class ConsoleHandler(logging.Handler):
     """Writes records above the status line."""
 
@@ -80,6 +91,7 @@ def start_logging(config: LogConfig, program: str) -> Console | None:
     handler = ConsoleHandler(console) if interactive else logging.StreamHandler(sys.stderr)
     text_format = f"%(asctime)s {program} %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(_PrintableFormatter(text_format) if sys.stderr.isatty() else JsonFormatter(program))
+    handler.addFilter(_name_subject)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     return console if interactive else None

@@ -1,9 +1,9 @@
 """Options of a daemon: fields of frozen dataclasses, one for each component, made by `option`.
 
-An option is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, or one of these
-`| None`. A field that is not made by `option` is none: the program varies it, and nobody else. A component checks
-itself in `__post_init__` and raises `ValueError`. An address may leave out the host or the port if its field has a
-default address, which completes it.
+An option is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, one of these `|
+None`, or a `tuple` of any number of one of them, whose flag is given once for each. A field that is not made by
+`option` is none: the program varies it, and nobody else. A component checks itself in `__post_init__` and raises
+`ValueError`. An address may leave out the host or the port if its field has a default address, which completes it.
 """
 
 import dataclasses
@@ -35,12 +35,14 @@ class Option:
 
     Args:
         component: the field of the daemon's configuration that it belongs to, which is also its TOML table.
-        kind: the field's type, without `| None`.
+        kind: the field's type, without `| None`; of a tuple, that of its elements.
+        repeats: whether it is a tuple.
     """
 
     component: str
     name: str
     kind: Any
+    repeats: bool
     default: Any
     help: str
 
@@ -59,7 +61,7 @@ class Option:
         return "{" + ",".join(self.choices) + "}" if self.choices else _PLACEHOLDERS[self.kind]
 
     def parse(self, text: str) -> Any:
-        """Text from a flag, the environment or a file as a value of `kind`; raises ValueError."""
+        """One text from a flag, the environment or a file as a value of `kind`; raises ValueError."""
         if "\0" in text:
             raise ValueError(f"{text!r} has a NUL character")
         if self.choices:
@@ -105,9 +107,12 @@ def options_of(kind: type[Any]) -> list[Option]:
         hints = get_type_hints(component_kind)
         for entry in filter(_is_option, dataclasses.fields(component_kind)):
             entry_kind = _without_none(hints[entry.name])
+            repeats = get_origin(entry_kind) is tuple
+            if repeats:
+                entry_kind = get_args(entry_kind)[0]
             # `from_` is the option `from`.
             name = entry.name.removesuffix("_")
-            options.append(Option(component, name, entry_kind, entry.default, **entry.metadata))
+            options.append(Option(component, name, entry_kind, repeats, entry.default, **entry.metadata))
     names = [known.name for known in options]
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
@@ -133,6 +138,8 @@ def describe_default(entry: Option) -> str:
     """An option's default as one would write it."""
     if entry.kind is bool:
         return "on" if entry.default else "off"
+    if entry.repeats:
+        return ", ".join(map(str, entry.default))
     return f"{entry.default:.10g}" if entry.kind is float else str(entry.default)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
 _DRAWN_PER_SECOND = 2
@@ -21,7 +22,7 @@ class StatusLine:
     parts: Callable[[], Iterable[str]]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
-        line = Text.from_markup(f"[bold]{self.program}  [/]" + " | ".join(self.parts()))
+        line = Text.from_markup(f"[bold]{escape(self.program)}  [/]" + " | ".join(self.parts()))
         # The last column stays free: some terminals wrap as soon as it is written.
         line.truncate(options.max_width - 1)
         line.no_wrap = True
@@ -36,13 +37,13 @@ class DaemonConsole(Console):
 
 
 @contextmanager
-def showing(line: StatusLine, console: Console | None) -> Iterator[None]:
-    """Shows a status line during the block, and erases it at the end; without a console, does nothing."""
+def showing(lines: RenderableType, console: Console | None) -> Iterator[None]:
+    """Shows status lines during the block, and erases them at the end; without a console, does nothing."""
     if console is None:
         yield
         return
     live = Live(
-        line,
+        lines,
         console=console,
         refresh_per_second=_DRAWN_PER_SECOND,
         transient=True,

@@ -39,9 +39,10 @@ class LiveSource(FrameSource):
         name: of the source, in `CapturedFrame` and messages.
         open_reader: opens the camera or raises SourceError.
         backoff_s: delays before each attempt to reopen.
+        patient: a camera that is missing at first is lost, and no error; the thread opens it.
 
     Raises:
-        SourceError: the camera cannot be opened on construction.
+        SourceError: the camera cannot be opened on construction, unless `patient`.
     """
 
     live, ends = True, False
@@ -54,6 +55,7 @@ class LiveSource(FrameSource):
         metrics: SenderMetrics | None = None,
         clock: Clock = SYSTEM_CLOCK,
         backoff_s: tuple[float, ...] = BACKOFF_S,
+        patient: bool = False,
     ) -> None:
         self._name = name
         self._open_reader = open_reader
@@ -66,8 +68,7 @@ class LiveSource(FrameSource):
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._closing = threading.Event()
-        reader = open_reader()
-        self._metrics.camera_up(True)
+        reader = None if patient else self._opened()
         # A daemon thread, because a driver that hangs in a read must not keep the process alive.
         self._thread = threading.Thread(target=self._run, args=(reader,), name=f"capture {name}", daemon=True)
         self._thread.start()
@@ -97,10 +98,10 @@ class LiveSource(FrameSource):
             newest, self._newest = self._newest, None
             return None if self._closing.is_set() else newest
 
-    def _run(self, reader: ImageReader) -> None:
+    def _run(self, reader: ImageReader | None) -> None:
         """The thread: reads until closed; an unexpected exception is raised again in the iterating thread."""
         try:
-            current: ImageReader | None = reader
+            current = reader or self._opened_at_last()
             while current is not None:
                 self._read_until_lost(current)
                 current = self._reopen()
@@ -127,17 +128,29 @@ class LiveSource(FrameSource):
             self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image)
             self._changed.notify_all()
 
+    def _opened(self) -> ImageReader:
+        reader = self._open_reader()
+        self._metrics.camera_up(True)
+        return reader
+
+    def _opened_at_last(self) -> ImageReader | None:
+        """Opens the camera now or when it is there; None once the source is closed."""
+        try:
+            return self._opened()
+        except SourceError as error:
+            logger.warning("%s is missing: %s", self._name, error)
+            return self._reopen()
+
     def _reopen(self) -> ImageReader | None:
         """Tries to reopen the camera until it succeeds; None once the source is closed."""
         attempt = 0
         while not self._closing.wait(self._backoff_s[min(attempt, len(self._backoff_s) - 1)]):
             attempt += 1
             try:
-                reader = self._open_reader()
+                reader = self._opened()
             except SourceError as error:
                 logger.info("attempt %d to reopen %s: %s", attempt, self._name, error)
                 continue
-            self._metrics.camera_up(True)
             logger.warning("%s is back after %d attempts", self._name, attempt)
             return reader
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
-from sender.capture.config import CaptureConfig
+from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.live import LiveSource
 from sender.capture.socket_source import SocketSource
@@ -21,18 +21,27 @@ from sender.metrics import SenderMetrics
 
 # Video4Linux numbers its devices in one byte.
 _MAX_INDEX = 255
+_RTSP = ("rtsp://", "rtsps://")
 # Longer numbers are not parsed.
 _INDEX_DIGITS = 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
-_STILLS_PREFIX, _LIVE_PREFIX = "socket:", "socket+live:"
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
 
 
-def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> FrameSource:
-    """Opens the source that `--camera` names; a signal's exception ends the wait for a server that does not answer.
+def open_source(
+    camera: str,
+    config: CaptureConfig | None = None,
+    metrics: SenderMetrics | None = None,
+    *,
+    patient: bool = False,
+) -> FrameSource:
+    """Opens a source that `--camera` names; a signal's exception ends the wait for a server that does not answer.
+
+    Args:
+        patient: a live camera that is missing is looked for as if it were lost later.
 
     Raises:
         SourceError: it is missing, empty, or cannot be opened.
@@ -41,7 +50,7 @@ def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> 
 
     def work() -> None:
         try:
-            opened.set_result(_open(config, SenderMetrics() if metrics is None else metrics))
+            opened.set_result(_open(camera, config or CaptureConfig(), metrics or SenderMetrics(), patient))
         except BaseException as error:
             opened.set_exception(error)
 
@@ -50,15 +59,31 @@ def open_source(config: CaptureConfig, metrics: SenderMetrics | None = None) -> 
     return opened.result()
 
 
-def _open(config: CaptureConfig, metrics: SenderMetrics) -> FrameSource:
-    device = _device(config.camera)
+def is_camera(camera: str) -> bool:
+    """Whether it is a camera of this machine or of the network, which may come back. Raises SourceError."""
+    return _device(camera) is not None or camera.startswith(_RTSP)
+
+
+def camera_name(camera: str) -> str:
+    """What `--camera` names, in short: for logs and the receiver, which need not know this machine's folders."""
+    if camera.isdecimal():
+        return f"camera {camera}"
+    return printable_name(without_credentials(camera) if "://" in camera else os.path.basename(camera.rstrip("/")))
+
+
+def _open(camera: str, config: CaptureConfig, metrics: SenderMetrics, patient: bool) -> FrameSource:
+    device, focal_px = _device(camera), config.focal_px
     if device is not None:
         name = f"camera {device}" if isinstance(device, int) else device
-        return LiveSource(name, lambda: DeviceReader(device, config.size, config.camera_fps), config.focal_px, metrics)
+        return LiveSource(
+            name, lambda: DeviceReader(device, config.size, config.camera_fps), focal_px, metrics, patient=patient
+        )
     if config.size is not None or config.camera_fps is not None:
-        what = printable_name(without_credentials(config.camera))
+        what = printable_name(without_credentials(camera))
         raise SourceError(f"--camera-size and --camera-fps are for cameras of this machine, which {what} is not")
-    return _open_other(config.camera, config.focal_px, metrics)
+    if camera.startswith(_RTSP):
+        return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics, patient=patient)
+    return _open_other(camera, focal_px, metrics)
 
 
 def _device(camera: str) -> int | str | None:
@@ -81,12 +106,10 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> 
         return VideoFileSource(DEMO_CLIP, focal_px, metrics)
     if camera == "demo-photos":
         return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics)
-    if camera.startswith(("rtsp://", "rtsps://")):
-        return LiveSource(without_credentials(camera), lambda: RtspReader(camera), focal_px, metrics)
-    for prefix in (_STILLS_PREFIX, _LIVE_PREFIX):
+    for prefix in (STILLS_PREFIX, LIVE_PREFIX):
         if camera.startswith(prefix):
             path = Path(camera.removeprefix(prefix))
-            return SocketSource(path, live=prefix == _LIVE_PREFIX, focal_px=focal_px, metrics=metrics)
+            return SocketSource(path, live=prefix == LIVE_PREFIX, focal_px=focal_px, metrics=metrics)
     if "://" in camera:
         raise SourceError(f"{without_credentials(camera)}: only rtsp:// addresses can be opened")
     return _open_path(Path(camera), focal_px, metrics)

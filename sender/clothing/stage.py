@@ -81,23 +81,29 @@ class ClothingStage:
     most, so that the cost does not grow with the number of people; whose side is known, in every fifteenth.
     """
 
-    def __init__(
-        self, network: ClothingNet, space: LabelSpace, body: BodyModel, reader: NetworkInUse | None = None
-    ) -> None:
-        self._network = reader or NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)
+    def __init__(self, network: ClothingNet | NetworkInUse, space: LabelSpace, body: BodyModel) -> None:
+        if isinstance(network, ClothingNet):
+            network = NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)
+        self._network = network
         self._space = space
         self._body = body
         self._wearers: dict[int, _Wearer] = {}
         self._frame = 0
 
     @classmethod
-    def load(cls, device: torch.device = CPU) -> Self:
-        """With the shipped weights; raises WeightsError where they are missing or of another version."""
+    def load(cls, device: torch.device = CPU, *, sharing: Self | None = None) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing or of another version.
+
+        Args:
+            sharing: a stage whose network it uses.
+        """
+        if sharing:
+            return cls(sharing._network, sharing._space, sharing._body)
         config = ClothingConfig()
         network = load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config))
         precision = find_entry(WEIGHTS_NAME).precision
         reader = in_use(_Reader(network), _EXAMPLE, WEIGHTS_NAME, precision, device)
-        return cls(network, LabelSpace.load(), BodyModel.load(), reader)
+        return cls(reader, LabelSpace.load(), BodyModel.load())
 
     def reset(self) -> None:
         self._wearers.clear()

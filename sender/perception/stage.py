@@ -86,19 +86,25 @@ class PerceptionStage:
         self.reset()
 
     @classmethod
-    def load(cls, tracking: TrackingConfig, device: torch.device = CPU, *, live: bool = False) -> Self:
+    def load(
+        cls, tracking: TrackingConfig, device: torch.device = CPU, *, cameras: int = 0, sharing: Self | None = None
+    ) -> Self:
         """With the shipped weights.
 
         Args:
-            live: the source is a camera, whose people must not be more than the machine carries.
+            cameras: where the source is a camera, how many there are, whose people must not be more than the machine
+                carries; 0 for another source.
+            sharing: a stage whose networks it uses.
 
         Raises:
             WeightsError: weights are missing, damaged or of another version.
         """
-        perception = Perception.load(device=device)
-        limits = tracking.limits(carried=partial(people_carried, perception) if live else None)
-        if live:
+        perception = sharing._perception if sharing else Perception.load(device=device)
+        limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
+        if cameras:
             logger.info("following up to %d people (--max-people)", limits.max_people)
+        if sharing:
+            return cls(sharing._detector, perception, sharing._verifier, limits)
         return cls(Detector.load(device=device), perception, Verifier.load(), limits)
 
     @property

@@ -110,23 +110,31 @@ class SemanticsStage:
 
     @classmethod
     def load(
-        cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU, *, calibrated: bool = True
+        cls,
+        smoothing: SmoothingConfig | None = None,
+        device: torch.device = CPU,
+        *,
+        calibrated: bool = True,
+        sharing: Self | None = None,
     ) -> Self:
         """With the shipped weights.
 
         Args:
             device: of the network; the refinement, hundreds of operations on a few numbers, stays on the CPU.
             calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
+            sharing: a stage whose networks and calibration it uses.
 
         Raises:
             WeightsError: weights are missing or of another version.
         """
+        smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
+        if sharing:
+            return cls(sharing._network, sharing._space, sharing._refiner, smoother, sharing._confidence)
         predictor = Predictor(load_network())
         example = (torch.zeros(1, FEATURE_SIZE),)
         network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
         space = LabelSpace.load()
         refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
-        smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
 
     @property

@@ -33,7 +33,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
@@ -59,7 +58,7 @@ def read_frames(folder: str, *, held_out_only: bool) -> list[CapturedFrame]:
     """
     names = [path.name for path in Path(folder).glob("*.jpg")] if held_out_only else []
     chosen = held_out(names)
-    with open_source(CaptureConfig(folder)) as source:
+    with open_source(folder) as source:
         return [frame for frame in source if not held_out_only or frame.source in chosen]
 
 

@@ -86,7 +86,7 @@ def test_authority_is_mounted_nowhere_else() -> None:
 def test_daemons_accept_their_commands(kind: str) -> None:
     found = services(kind, "rtsp://camera/stream")
     sender = read_config(SenderConfig, SENDER, found["sender"]["command"], {})
-    assert (sender.capture.camera, str(sender.link.peer)) == ("rtsp://camera/stream", "relay:50051")
+    assert (sender.capture.only_camera, str(sender.link.peer)) == ("rtsp://camera/stream", "relay:50051")
     receiver = read_config(ReceiverConfig, RECEIVER, found["receiver"]["command"], {})
     assert str(receiver.listen.listen) == "0.0.0.0:50051"
 

@@ -29,7 +29,6 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from tests.bench.perceived import FrameSender
 from tests.support import fake_link
@@ -42,7 +41,7 @@ FRAMES = 8
 def frames() -> list[LabelFrame]:
     """What the sender makes of the demo clip's first frames, six seconds apart for the clock of a recording."""
     sender = FrameSender()
-    with open_source(CaptureConfig("demo")) as source:
+    with open_source("demo") as source:
         labels = [sender.label(frame) for frame in itertools.islice(source, FRAMES)]
     return [
         LabelFrame(each.sequence, each.source, 1_800_000_000.0 + 6 * each.sequence, each.camera, each.people)

@@ -11,7 +11,6 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.perception.config import TrackerConfig
 from tests.bench.whole_system import WholeSystem
@@ -25,7 +24,7 @@ STAGES_MS = {"codec": 0.6, "queue": 1.6, "decode": 7.9, "diffusion": 21.0, "body
 def publish_demo(out: Path, frames: int, texture: MeshTexture | None = None) -> Path:
     """Publishes the clip's first `frames` frames with their surfaces and bodies, which all have the same texture."""
     system, skeleton = WholeSystem(TrackerConfig()), BodySkin.from_model(BodyModel.load()).skeleton
-    with open_source(CaptureConfig("demo")) as source, SessionDirectory(PublishConfig(out)) as directory:
+    with open_source("demo") as source, SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo", SessionOwner.from_secret("", b""))
         for frame in itertools.islice(source, frames):
             rebuilt = system.rebuild(frame)

@@ -24,7 +24,6 @@ from common.labels import GROUPS
 from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from common.wire.convert import Hello
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.link.client import LinkClient
@@ -51,7 +50,7 @@ class Encoder:
 
 async def run(options: argparse.Namespace) -> None:
     networks = bytes.fromhex(os.environ[MODEL_HASH_VARIABLE])
-    with open_source(CaptureConfig(camera=options.camera)) as source:
+    with open_source(options.camera) as source:
         hello = Hello(
             secrets.token_bytes(16),
             "test",

@@ -11,6 +11,7 @@ from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.traffic import Traffic
+from sender.capture.source import FrameSource
 from sender.composition import Sender
 from sender.config import RecordConfig, SenderConfig
 from sender.importance.importance import Importance
@@ -60,7 +61,7 @@ class FakeDelivery:
 
 def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    return Sender(delivery, delivery, account, Traffic(), account, spool)  # type: ignore[arg-type]
+    return Sender("", FrameSource(), delivery, delivery, account, Traffic(), account, spool)  # type: ignore[arg-type]
 
 
 def frame_of(*people: PersonLabels) -> LabelFrame:

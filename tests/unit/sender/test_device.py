@@ -13,6 +13,7 @@ from sender.capture.video import VideoFileSource
 from sender.composition import load_networks
 from sender.config import SenderConfig
 from sender.metrics import SenderMetrics
+from sender.openings import OpenCamera
 from sender.texture.stage import TextureStage
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
@@ -22,13 +23,17 @@ FRAMES = 3
 TOLERANCE_SIGMA = 0.2
 
 
+def camera_of(config: SenderConfig, source: VideoFileSource) -> OpenCamera:
+    return OpenCamera("", config, SenderMetrics(), source, None)
+
+
 def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     """Labels of the first frames of the demo clip, with the networks on a device."""
     labels: list[tuple[PersonLabels, ...]] = []
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
-        perception, semantics, clothing = load_networks(config, source, SenderMetrics())
+        perception, semantics, clothing = load_networks([camera_of(config, source)])[0]
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
@@ -50,7 +55,19 @@ def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(monkeypatch: pytest.Monk
             np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)
 
 
+def test_cameras_share_the_networks_and_nothing_else() -> None:
+    with VideoFileSource(DEMO_CLIP) as source:
+        camera = camera_of(SenderConfig(device=DeviceConfig("cpu")), source)
+        one, other = load_networks([camera, camera])
+    for network in ("_perception", "_detector", "_verifier"):
+        assert getattr(one.perception, network) is getattr(other.perception, network)
+    assert one.perception._tracker is not other.perception._tracker
+    assert one.semantics._network is other.semantics._network
+    assert one.semantics._smoother is not other.semantics._smoother
+    assert one.clothing._network is other.clothing._network and one.clothing is not other.clothing
+
+
 def test_gpu_that_is_missing() -> None:
     config = SenderConfig(device=DeviceConfig("cuda:99"))
     with VideoFileSource(DEMO_CLIP) as source, pytest.raises(UsageError, match="--device cuda:99: this machine has"):
-        load_networks(config, source, SenderMetrics())
+        load_networks([camera_of(config, source)])

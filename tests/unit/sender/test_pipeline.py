@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ def pipeline_of(
     networks: FakeNetworks | None = None,
     metrics: SenderMetrics | None = None,
     durable: bool = False,
+    workers: ThreadPoolExecutor | None = None,
 ) -> SenderPipeline:
     metrics, networks = metrics or SenderMetrics(), networks or FakeNetworks()
     return SenderPipeline(
@@ -126,6 +128,7 @@ def pipeline_of(
         link,
         RateController(RateConfig()),
         metrics,
+        workers or ThreadPoolExecutor(3),
         durable=durable,
     )
 
@@ -246,6 +249,17 @@ async def test_stop_ends_a_source_that_blocks() -> None:
         await running
     assert len(link.sent) == 1
     assert link.drained
+
+
+async def test_source_that_waits_holds_up_no_other_pipeline() -> None:
+    stop, stalled, link, workers = asyncio.Event(), StalledSource([]), FakeLink(), ThreadPoolExecutor(1)
+    waiting = asyncio.create_task(pipeline_of(stalled, FakeLink(), workers=workers).run(stop))
+    assert await asyncio.to_thread(stalled.stalled.wait, 30)
+    async with asyncio.timeout(30):
+        await pipeline_of(FakeSource([captured(0)]), link, workers=workers).run(asyncio.Event())
+        stop.set()
+        await waiting
+    assert len(link.sent) == 1
 
 
 class StalledLink(FakeLink):

@@ -31,6 +31,7 @@ class CameraOptions:
     realtime: bool = option(False, help="keep a file's pace")
     out: Path = option(Path("out"), help="folder")
     from_: str = option("0", help="where a file begins")
+    size: tuple[int, ...] = option((7,), help="one or more")
 
     def __post_init__(self) -> None:
         if self.focal_px == 0:
@@ -87,9 +88,25 @@ def test_option_named_like_a_word_of_python_has_no_underscore(tmp_path: Path) ->
     assert read("--from", "3").camera.from_ == "3"
 
 
+def test_option_that_repeats_has_all_values_of_the_uppermost_place(tmp_path: Path) -> None:
+    file = tmp_path / "sender.toml"
+    file.write_text("[camera]\nsize = [1, 2]\n")
+    environment = {"BODYWIRE_SENDER_CONFIG": str(file)}
+    assert read().camera.size == (7,)
+    assert read(environment=environment).camera.size == (1, 2)
+    assert read(environment={**environment, "BODYWIRE_SENDER_SIZE": "3\n4"}).camera.size == (3, 4)
+    assert read("--size", "5", "--size=6", environment=environment).camera.size == (5, 6)
+    bare = replace(PROGRAM, bare="size")
+    assert read_config(Options, bare, ("5",), {}).camera.size == (5,)
+    with pytest.raises(UsageError, match="5 and --size 6: give one of them"):
+        read_config(Options, bare, ("5", "--size", "6"), {})
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--size=--"], "--size: expected one argument"),
+        (["--size", "1", "--size", "two"], "--size: 'two' is not a whole number"),
         (["--bandwidth", "1"], "unrecognized arguments: --bandwidth 1; see sender --help"),
         (["--window"], "expected one argument"),
         (["--window", "two"], "--window: 'two' is not a whole number"),

@@ -8,7 +8,7 @@ import pytest
 
 from common.clock import Clock
 from common.io.config import LogConfig
-from common.io.logs import RepeatedLines, start_logging
+from common.io.logs import SUBJECT, RepeatedLines, start_logging
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,14 @@ def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.Captu
     line = capsys.readouterr().err
     assert line.endswith(r"refused \x1b[2J\nreceiver INFO x: accepted \u202e" + "\n")
     assert line.count("\n") == 1
+
+
+def test_records_of_a_task_begin_with_its_subject(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging(LogConfig(), "sender")
+    token = SUBJECT.set("rtsp://door/%20")
+    logging.getLogger("x").warning("lost after %d s", 3)
+    SUBJECT.reset(token)
+    assert json.loads(capsys.readouterr().err)["message"] == "rtsp://door/%20: lost after 3 s"
 
 
 def test_records_are_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_device_is_asked_for_a_mode(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     DeviceReader(0, fps=60)
     assert [record.getMessage() for record in caplog.records] == ["camera 0 gives 30 frames a second, not 60"]
     with pytest.raises(SourceError, match="camera 0 gives 1280x720 instead of --camera-size 1920x1080: give that"):
-        DeviceReader(0, CaptureConfig("0", camera_size="1920x1080").size)
+        DeviceReader(0, CaptureConfig(camera_size="1920x1080").size)
 
 
 @pytest.mark.parametrize("device", [97, "/dev/null"])

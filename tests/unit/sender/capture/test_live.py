@@ -101,6 +101,24 @@ def test_lost_camera_is_logged_shown_and_reopened(caplog: pytest.LogCaptureFixtu
     assert "camera 0 is back after 3 attempts" in caplog.text
 
 
+def test_camera_that_is_missing_at_first_is_looked_for(caplog: pytest.LogCaptureFixture) -> None:
+    reader, metrics, attempts = ScriptedReader(), SenderMetrics(), list[float | None]()
+
+    def opened() -> ScriptedReader:
+        attempts.append(sample(metrics, "bodywire_sender_camera_up"))
+        if len(attempts) < 3:
+            raise SourceError("not plugged in")
+        return reader
+
+    with LiveSource("camera 0", opened, metrics=metrics, backoff_s=(0.0,), patient=True) as source:
+        reader.deliver(1)
+        assert next(iter(source)).sequence == 0
+        assert sample(metrics, "bodywire_sender_camera_up") == 1
+        reader.lose()
+    assert attempts[:3] == [0.0, 0.0, 0.0]
+    assert "camera 0 is missing: not plugged in" in caplog.text
+
+
 def test_close_from_another_thread_ends_iteration() -> None:
     reader = ScriptedReader()
     source = LiveSource("camera 0", lambda: reader)

@@ -14,7 +14,7 @@ from tests.unit.sender.capture.test_video import film
 
 
 def names(camera: Path | str) -> list[str]:
-    with open_source(CaptureConfig(str(camera))) as source:
+    with open_source(str(camera)) as source:
         return [frame.source for frame in source]
 
 
@@ -43,7 +43,7 @@ def test_glob_yields_matching_images(tmp_path: Path) -> None:
 def test_files_are_read_with_the_focal_length(tmp_path: Path) -> None:
     files = ((film(tmp_path / "clip.avi"), VideoFileSource), (paint(tmp_path / "a.png"), ImageSource))
     for path, kind in files:
-        with open_source(CaptureConfig(str(path), focal_px=80.0)) as source:
+        with open_source(str(path), CaptureConfig(focal_px=80.0)) as source:
             assert isinstance(source, kind)
             assert source.stills == (kind is ImageSource)
             assert next(iter(source)).camera.focal_px == 80.0
@@ -79,7 +79,7 @@ def test_files_are_read_with_the_focal_length(tmp_path: Path) -> None:
 )
 def test_missing_camera_is_one_line(camera: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SourceError) as caught:
-        open_source(CaptureConfig(camera))
+        open_source(camera)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -94,7 +94,7 @@ def test_glob_takes_only_regular_files(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "a3.png"))
     (tmp_path / "a4.png").symlink_to("gone.png")
     with pytest.raises(SourceError, match=r"none of the 4 paths that match .* is an image file; give a glob of images"):
-        open_source(CaptureConfig(str(tmp_path / "a*.png")))
+        open_source(str(tmp_path / "a*.png"))
     paint(tmp_path / "a5.png")
     assert names(tmp_path / "a*.png") == ["a5.png"]
     assert names(tmp_path) == ["a5.png"]
@@ -110,7 +110,7 @@ def test_paths_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     reasons["pipe"] = "is a pipe: give --camera"
     for name, reason in reasons.items():
         with pytest.raises(SourceError, match=reason):
-            open_source(CaptureConfig(str(tmp_path / name)))
+            open_source(str(tmp_path / name))
 
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
@@ -118,27 +118,30 @@ def test_paths_that_are_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for method, reason in (("iterdir", "cannot read the folder .*"), ("stat", "cannot open .*")):
         monkeypatch.setattr(Path, method, refuse)
         with pytest.raises(SourceError, match=f"{reason}: Permission denied"):
-            open_source(CaptureConfig(str(tmp_path)))
+            open_source(str(tmp_path))
 
 
 def test_invalid_options_are_rejected() -> None:
     with pytest.raises(ValueError, match="--camera"):
-        CaptureConfig("")
+        CaptureConfig(("",))
     for wrong in ("", "1280", "1280×720", "0x720", "1280x720x3", "999999x1"):
         with pytest.raises(ValueError, match="--camera-size"):
-            CaptureConfig("0", camera_size=wrong)
+            CaptureConfig(camera_size=wrong)
     with pytest.raises(ValueError, match="--camera-fps"):
-        CaptureConfig("0", camera_fps=0.0)
-    for config in (CaptureConfig("demo", camera_fps=30), CaptureConfig("rtsp://a:b@c/d", camera_size="640x480")):
+        CaptureConfig(camera_fps=0.0)
+    for camera, config in (
+        ("demo", CaptureConfig(camera_fps=30)),
+        ("rtsp://a:b@c/d", CaptureConfig(camera_size="640x480")),
+    ):
         with pytest.raises(SourceError, match=r"cameras of this machine, which (demo|rtsp://c/d) is not"):
-            open_source(config)
+            open_source(camera, config)
     for focal_px in (0.0, -3.0, 1e-3, 1e9, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="--focal-px"):
             CaptureConfig(focal_px=focal_px)
 
 
 def test_demo_photographs_are_shipped_with_their_licences() -> None:
-    with open_source(CaptureConfig("demo-photos")) as source:
+    with open_source("demo-photos") as source:
         frames = list(source)
     assert source.stills and len(frames) == 6
     licences = (DEMO_PHOTOGRAPHS / "LICENSES.md").read_text(encoding="utf-8")

@@ -292,7 +292,7 @@ def test_listener_removes_only_its_own_socket(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("prefix", "live"), [("socket:", False), ("socket+live:", True)])
 def test_camera_option_opens_a_socket(tmp_path: Path, prefix: str, live: bool) -> None:
     path = tmp_path / "in.sock"
-    with open_source(CaptureConfig(camera=f"{prefix}{path}", focal_px=5.0)) as source:
+    with open_source(f"{prefix}{path}", CaptureConfig(focal_px=5.0)) as source:
         ask(path, np.random.default_rng(0).bytes(3))
         ask(path, picture())
         assert (source.live, source.stills) == (live, not live)

@@ -12,9 +12,12 @@ from sender.perception.tracking.view_turns import View
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
 
-@pytest.mark.parametrize(("times_s", "people"), [((0.5, 0.3, 0.4), 1), ((0.9, 0.035, 0.9), 2), ((1e-3,) * 3, 4)])
+@pytest.mark.parametrize(
+    ("times_s", "cameras", "people"),
+    [((0.5, 0.3, 0.4), 1, 1), ((0.9, 0.035, 0.9), 1, 2), ((0.9, 0.035, 0.9), 2, 1), ((1e-3,) * 3, 20, 4)],
+)
 def test_as_many_people_as_the_fastest_of_several_looks_permits(
-    monkeypatch: pytest.MonkeyPatch, times_s: Sequence[float], people: int
+    monkeypatch: pytest.MonkeyPatch, times_s: Sequence[float], cameras: int, people: int
 ) -> None:
     now_s, left = 0.0, list(times_s)
 
@@ -25,4 +28,4 @@ def test_as_many_people_as_the_fastest_of_several_looks_permits(
             return super().observe(crops, view)
 
     monkeypatch.setattr("sender.perception.capacity.time.perf_counter", lambda: now_s)
-    assert people_carried(TimedPerception(PerceptionNet(TINY))) == people and not left
+    assert people_carried(TimedPerception(PerceptionNet(TINY)), cameras) == people and not left
