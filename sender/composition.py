@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from rich.console import Console, Group
@@ -189,51 +188,44 @@ def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
     """
     cameras = opened.cameras
     with ExitStack() as resources:
-        outputs = [resources.enter_context(_open_outputs(camera, opened.networks)) for camera in cameras]
-        networks, device = load_networks(cameras), resolve_device(cameras[0].config.device.device)
-        reader = WearsReader.load(device)
+        outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
+        networks = load_networks(cameras)
+        reader = WearsReader.load(resolve_device(cameras[0].config.device.device))
         threads = _STEPS_AT_A_TIME * min(len(cameras), os.cpu_count() or 1)
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
         yield [
-            _wire(camera, opened, its_outputs, its_networks, reader, workers)
+            _wire(camera, opened, *its_outputs, its_networks, reader, workers)
             for camera, its_outputs, its_networks in zip(cameras, outputs, networks, strict=True)
         ]
 
 
-class _Outputs(NamedTuple):
-    """What a camera's session begins with, and where it goes beside the link."""
-
-    hello: Hello
-    recorder: SenderRecorder | None
-    jscc: JsccStage | None
-    preview: Preview | None
-
-
-@contextmanager
-def _open_outputs(camera: OpenCamera, networks: bytes) -> Iterator[_Outputs]:
-    config, source = camera.config, camera.source
-    with ExitStack() as resources:
-        hello = _hello(camera, networks)
-        recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
-        jscc = resources.enter_context(_jscc_stage(config, source, camera.metrics))
-        preview = None
-        if config.preview.preview is not None:
-            preview = open_preview(config.preview.preview, config.capture.only_camera, source)
-            resources.callback(preview.close)
-        yield _Outputs(hello, recorder, jscc, preview)
+def _open_outputs(
+    camera: OpenCamera, networks: bytes, resources: ExitStack
+) -> tuple[Hello, SenderRecorder | None, JsccStage | None, Preview | None]:
+    """What a camera's session begins with, and where it goes beside the link, until `resources` are closed."""
+    config, source, hello = camera.config, camera.source, _hello(camera, networks)
+    recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
+    jscc = resources.enter_context(_jscc_stage(config, source, camera.metrics))
+    preview = None
+    if config.preview.preview is not None:
+        preview = open_preview(config.preview.preview, config.capture.only_camera, source)
+        resources.callback(preview.close)
+    return hello, recorder, jscc, preview
 
 
 def _wire(
     camera: OpenCamera,
     opened: Openings,
-    outputs: _Outputs,
+    hello: Hello,
+    recorder: SenderRecorder | None,
+    jscc: JsccStage | None,
+    preview: Preview | None,
     networks: Networks,
     reader: WearsReader,
     workers: Executor,
 ) -> Sender:
     """The components of one camera."""
     config, source, spool, metrics = camera.config, camera.source, camera.spool, camera.metrics
-    hello, recorder, jscc, preview = outputs
     rate = RateController(config.rate, source.fps, config.link.budget_bps)
     traffic = Traffic(metrics.link_bytes)
     account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
