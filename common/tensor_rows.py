@@ -21,16 +21,16 @@ class TensorRows:
         return len(getattr(self, next(iter(dataclass.__dataclass_fields__))))
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
-        return type(self)(*(column[rows] for column in self._columns()))
+        return type(self)(*(column[rows] for column in self.columns()))
 
     def to(self, device: torch.device) -> Self:
         """The same rows on a device."""
-        return type(self)(*(column.to(device) for column in self._columns()))
+        return type(self)(*(column.to(device) for column in self.columns()))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Several batches as one."""
-        return cls(*map(torch.cat, zip(*(part._columns() for part in parts), strict=True)))
+        return cls(*map(torch.cat, zip(*(part.columns() for part in parts), strict=True)))
 
     @classmethod
     def cached(cls, path: Path, make: Callable[[], Self]) -> Self:
@@ -39,9 +39,10 @@ class TensorRows:
             rows = make()
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_replacement(path) as partial:
-                torch.save(rows._columns(), partial)
+                torch.save(rows.columns(), partial)
         return cls(*torch.load(path, mmap=True))
 
-    def _columns(self) -> list[Tensor]:
+    def columns(self) -> list[Tensor]:
+        """All fields, in their order."""
         dataclass: Any = self
         return [getattr(self, item.name) for item in fields(dataclass)]

@@ -1,10 +1,10 @@
 """Networks as graphs of OpenVINO, compiled for this machine's CPU.
 
-    module ─ trace ─ graph ─┬─ maps: up to the last convolutions, in int8 or bf16 where the network's score permits
+    module ─ trace ─ graph ─┬─ maps: up to the last convolutions, in bf16 where the network's score permits
                             └─ readout: what is computed from the maps, in float32
 
-Positions, standard deviations and variances are differences of nearly equal numbers, which bf16 destroys: PyTorch's
-autocast computes them in float32, OpenVINO's precision hint alone would not.
+In float32 it is one.  Positions, standard deviations and variances are differences of nearly equal numbers, which bf16
+destroys: PyTorch's autocast computes them in float32, OpenVINO's precision hint alone would not.
 
 Layers in 8 bits have quantisers before their weights, one scale a channel, and before their inputs, whose ranges were
 calibrated (Jacob et al., *Quantization and training of neural networks*, CVPR 2018); OpenVINO makes integer products of
@@ -18,6 +18,7 @@ import io
 import struct
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ _CPU = "CPU"
 _HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
 _STEPS = 255
-_LENGTHS = struct.Struct("<QQ")
+_LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
 
 # One for the process, for ever.  Each has a CPU plugin, which on Linux gives the thread a stack of its own for signal
@@ -47,24 +48,23 @@ class CompiledGraph:
     """A network compiled for the CPU, for inputs of fixed shapes.
 
     Args:
-        maps, readout: OpenVINO's compiled models; the second reads what the first returns.
+        parts: OpenVINO's compiled models; each reads what the one before returns.
     """
 
-    def __init__(self, maps: Any, readout: Any) -> None:
-        self._maps, self._readout = maps, readout
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
 
     def request(self) -> "GraphRequest":
         """What runs the graph; of one thread at a time."""
-        return GraphRequest(self._maps, self._readout)
+        return GraphRequest([part.create_infer_request() for part in self._parts])
 
     def serialised(self) -> bytes:
         """The compiled graph with a checksum; only this version of OpenVINO on such a processor reads it."""
-        parts = []
-        for model in (self._maps, self._readout):
+        content = b""
+        for part in self._parts:
             stream = io.BytesIO()
-            model.export_model(stream)
-            parts.append(stream.getvalue())
-        content = _LENGTHS.pack(*map(len, parts)) + b"".join(parts)
+            part.export_model(stream)
+            content += _LENGTH.pack(len(stream.getbuffer())) + stream.getvalue()
         return hashlib.sha256(content).digest() + content
 
     @classmethod
@@ -74,31 +74,34 @@ class CompiledGraph:
         Raises:
             ValueError: `stored` is damaged.
         """
-        content = stored[_DIGEST_BYTES:]
-        if len(content) < _LENGTHS.size or hashlib.sha256(content).digest() != stored[:_DIGEST_BYTES]:
+        stream = io.BytesIO(stored)
+        if stream.read(_DIGEST_BYTES) != hashlib.sha256(stream.getbuffer()[_DIGEST_BYTES:]).digest():
             raise ValueError("its checksum differs")
-        start = _LENGTHS.size
-        end = start + _LENGTHS.unpack_from(content)[0]
-        return cls(
-            _core.import_model(io.BytesIO(content[start:end]), _CPU, _options(precision, threads)),
-            _core.import_model(io.BytesIO(content[end:]), _CPU, _options("float32", threads)),
-        )
+        parts: list[Any] = []
+        while length := stream.read(_LENGTH.size):
+            part = io.BytesIO(stream.read(*_LENGTH.unpack(length)))
+            parts.append(_core.import_model(part, _CPU, _options("float32" if parts else precision, threads)))
+        return cls(parts)
 
 
 class GraphRequest:
     """Runs a compiled graph without the interpreter's lock."""
 
-    def __init__(self, maps: Any, readout: Any) -> None:
-        self._maps, self._readout = maps.create_infer_request(), readout.create_infer_request()
-        for index in range(len(readout.inputs)):
-            self._readout.set_input_tensor(index, self._maps.get_output_tensor(index))
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
+        for one, other in pairwise(parts):
+            for index in range(len(other.model_inputs)):
+                other.set_input_tensor(index, one.get_output_tensor(index))
+        self._inputs = [torch.from_numpy(tensor.data) for tensor in parts[0].input_tensors]
+        self._outputs = [torch.from_numpy(tensor.data) for tensor in parts[-1].output_tensors]
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The network's outputs, for inputs of the shapes that it was compiled for."""
-        self._maps.infer([tensor.detach().contiguous().numpy() for tensor in inputs], share_inputs=True)
-        self._readout.infer()
-        count = len(self._readout.model_outputs)
-        return tuple(torch.from_numpy(self._readout.get_output_tensor(index).data.copy()) for index in range(count))
+        for place, one in zip(self._inputs, inputs, strict=True):
+            place.copy_(one)
+        for part in self._parts:
+            part.infer()
+        return tuple(output.clone() for output in self._outputs)
 
 
 def compile_graph(
@@ -122,11 +125,9 @@ def compile_graph(
     """
     graph = _converted(network, example)
     _quantise(graph, int8, weight_bits)
-    maps, readout = _divided(graph)
-    return CompiledGraph(
-        _core.compile_model(maps, _CPU, _options(precision, threads)),
-        _core.compile_model(readout, _CPU, _options("float32", threads)),
-    )
+    first, *rest = _divided(graph) if precision == "bf16" else [graph]
+    compiled = [_core.compile_model(first, _CPU, _options(precision, threads))]
+    return CompiledGraph([*compiled, *(_core.compile_model(one, _CPU, _options("float32", threads)) for one in rest)])
 
 
 def processor() -> str:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from common.weights.graph import CompiledGraph, GraphRequest
 
-_FORMAT = 1
+_FORMAT = 2
 """Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
 
 # At its import already, OpenVINO reports to its authors where it finds this package, which is installed with it.

@@ -33,7 +33,7 @@ from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
-from sender.perception.inference.flip_augmentation import mean, mirrored, with_peaks
+from sender.perception.inference.flip_augmentation import Mirror, mean, with_peaks
 from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -62,13 +62,13 @@ class FlipAugmentation(nn.Module):
 
     def __init__(self, net: PerceptionNet) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.mirror = net, Mirror().to(device_of(net))
 
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
         count = len(image_B3SS)
         both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
         output = self.net(both.contiguous(memory_format=torch.channels_last))
-        return with_peaks(self.net, mean([output[:count], mirrored(output[count:])]))
+        return with_peaks(self.net, mean([output[:count], self.mirror(output[count:])]))
 
 
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):

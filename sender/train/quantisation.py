@@ -30,7 +30,8 @@ from common.weights.manifest import Ranges, add_entry, find_entry
 from sender.perception.inference import detector as detection
 from sender.perception.inference import predictor
 from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception, PlainOutputs
+from sender.perception.inference.predictor import Perception
+from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.scores import keypoint_scores
 from sender.train.frames.scores import photograph_scores
@@ -64,6 +65,18 @@ class Subject:
     inputs: Iterable[Tensor]
     score: Callable[[nn.Module], Scores]
     decisive: str
+
+
+class PlainOutputs(nn.Module):
+    """Perception with the fields of its output as a tuple."""
+
+    def __init__(self, net: PerceptionNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image_B3SS: Tensor) -> tuple[Tensor, ...]:
+        output: PerceptionOutput = self.net(image_B3SS)
+        return tuple(output.columns())
 
 
 class _AsModule(nn.Module):

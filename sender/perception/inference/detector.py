@@ -21,6 +21,7 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.inference.crop import rolled_axes
+from sender.perception.inference.predictor import as_bytes, unit
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
 
@@ -79,7 +80,7 @@ class DetectorConfig:
 
 
 class DetectorNet(nn.Module):
-    """Frames (B, 3, N, N), 0…1 → centre logits (B, H, H) and boxes (B, 4, H, H).
+    """Frames (B, 3, N, N), 0…1 or bytes → centre logits (B, H, H) and boxes (B, 4, H, H).
 
     Boxes are left, top, right, bottom in units of N.
     """
@@ -106,7 +107,7 @@ class DetectorNet(nn.Module):
         nn.init.constant_(self.extent.bias, -2.0)  # type: ignore[arg-type]
 
     def forward(self, image_B3NN: Tensor) -> tuple[Tensor, Tensor]:
-        eighth = self.eighth(image_B3NN * 4.0 - 2.0)
+        eighth = self.eighth(unit(image_B3NN) * 4.0 - 2.0)
         sixteenth = self.refine_16(self.sixteenth(eighth))
         coarse = self.refine_32(self.thirtysecond(sixteenth))
         context = self.from_32(coarse) + self.scene(coarse.mean(dim=(-2, -1)))[:, :, None, None]
@@ -212,7 +213,7 @@ class Detector:
         net = net.to(memory_format=torch.channels_last)
         entry = find_entry(WEIGHTS_NAME, directory)
         networks = {
-            side: in_use(net, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
+            side: in_use(net, (_example(side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
             for side in (_side(net.config, scale) for scale in BOTH)
         }
         return cls(net, networks=networks)
@@ -238,11 +239,13 @@ class Detector:
     def _found(self, image: Image, side: int, roll: float) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
         square, letterbox = letterboxed(image, side, roll)
-        batch = torch.from_numpy(square).permute(2, 0, 1)[None].float().div_(255.0)
-        network = self.networks.get(side, self._plain)
-        heat, boxes = (output.cpu() for output in network(batch.contiguous(memory_format=torch.channels_last)))
+        heat, boxes = self.networks.get(side, self._plain)(as_bytes(square[None]))
         found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
         return letterbox.to_pixels(found), scores
+
+
+def _example(side: int) -> Tensor:
+    return torch.zeros(1, 3, side, side, dtype=torch.uint8)
 
 
 def _side(config: DetectorConfig, scale: float) -> int:

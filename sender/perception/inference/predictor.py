@@ -1,7 +1,7 @@
 """Runs the trained perception network: crops → `PerceptionOutput`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
-from sender.perception.inference.flip_augmentation import mean, mirrored, with_peaks
+from sender.perception.inference.flip_augmentation import Mirror, flipped, mean, with_peaks
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.view_turns import View
@@ -24,16 +24,31 @@ WEIGHTS_NAME = "perception"
 KIND = "perception-vit-1"
 
 
-class PlainOutputs(nn.Module):
-    """The network with the fields of its output as a tuple."""
+class PerceptionGraph(nn.Module):
+    """Perception in use: crops of bytes → the fields of `PerceptionOutput`, and the peaks (B, J, 2) of the heat maps.
+
+    What the mirror image of a crop shows is mirrored back.
+    """
 
     def __init__(self, net: PerceptionNet) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.mirror = net, Mirror()
 
-    def forward(self, image_B3SS: Tensor) -> tuple[Tensor, ...]:
-        output = self.net(image_B3SS)
-        return tuple(getattr(output, field.name) for field in fields(output))
+    def forward(self, crops_BSS3: Tensor, mirrored_B: Tensor) -> tuple[Tensor, ...]:
+        """
+        Args:
+            mirrored_B: whether the network sees the mirror image.
+        """
+        images = chosen(mirrored_B, flipped(crops_BSS3, 2), crops_BSS3).permute(0, 3, 1, 2)
+        seen: PerceptionOutput = self.net(unit(images))
+        columns = zip(self.mirror(seen).columns(), seen.columns(), strict=True)
+        turned = PerceptionOutput(*(chosen(mirrored_B, *pair) for pair in columns))
+        return *turned.columns(), with_peaks(self.net, turned).keypoints_2d
+
+
+def chosen(first_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Rows of `one` where `first_B`, else of `other`."""
+    return torch.where(first_B.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 class Perception:
@@ -47,7 +62,7 @@ class Perception:
 
     def __init__(self, net: PerceptionNet, network_of: Callable[[int], NetworkInUse] | None = None) -> None:
         self.net = net.eval().requires_grad_(False)
-        self._network_of = network_of or (lambda _side: NetworkInUse(PlainOutputs(self.net), "bf16", CPU))
+        self._network_of = network_of or (lambda _side: NetworkInUse(PerceptionGraph(self.net).eval(), "bf16", CPU))
         self._networks: dict[int, NetworkInUse] = {}
 
     @classmethod
@@ -55,10 +70,11 @@ class Perception:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         net = net.to(memory_format=torch.channels_last)
-        entry, plain = find_entry(WEIGHTS_NAME, directory), PlainOutputs(net)
+        entry, graph = find_entry(WEIGHTS_NAME, directory), PerceptionGraph(net)
 
         def network(side: int) -> NetworkInUse:
-            return in_use(plain, (torch.zeros(1, 3, side, side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
+            example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
+            return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8)
 
         perception = cls(net, network)
         perception._network(perception.size)
@@ -92,15 +108,17 @@ class Perception:
         if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
         side = len(crops[0]) if len(crops[0]) == self.still_size else self.size
-        images = resized(as_images(np.stack(crops)), side)
-        views = {"both": [images, images.flip(-1)], "plain": [images], "mirrored": [images.flip(-1)]}[view]
-        batch = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        seen = PerceptionOutput(*self._network(side)(batch))
-        if view == "both":
-            seen = mean([seen[: len(crops)], mirrored(seen[len(crops) :])])
-        elif view == "mirrored":
-            seen = mirrored(seen)
-        return self.with_peaks(seen).to(CPU)
+        views = {"both": (False, True), "plain": (False,), "mirrored": (True,)}[view]
+        pictures = torch.from_numpy(np.stack([*crops] * len(views)))
+        if pictures.shape[1] != side:
+            images = resized(as_images(pictures.numpy()), side)
+            pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
+        turned = torch.tensor(views).repeat_interleave(len(crops))
+        *columns, peaks = self._network(side)(pictures, turned)
+        seen = PerceptionOutput(*columns)
+        if view != "both":
+            return replace(seen, keypoints_2d=peaks)
+        return self.with_peaks(mean([seen[: len(crops)], seen[len(crops) :]]))
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:

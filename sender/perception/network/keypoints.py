@@ -102,8 +102,8 @@ class KeypointsHead(nn.Module):
 
     def attend(self, heat_BJHW: Tensor) -> Tensor:
         """The distribution of each keypoint's position (B, J, H, W), from the logits of its heat map."""
-        sharp = heat_BJHW * (2.0 * self.sharpness)[None, :, None, None].exp()
-        attention: Tensor = sharp.flatten(2).softmax(dim=-1).reshape(heat_BJHW.shape)
+        sharp = heat_BJHW.flatten(2) * (2.0 * self.sharpness)[None, :, None].exp()
+        attention: Tensor = sharp.softmax(dim=-1).reshape(heat_BJHW.shape)
         return attention
 
     def _joints_3d(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class PerceptionOutput(TensorRows):
             self.shape_log_variance,
             self.curl,
             self.curl_log_variance,
-            self.camera * torch.tensor([4.0, 4.0, 2.0], device=self.camera.device),
+            torch.cat([self.camera[:, :2] * 4, self.camera[:, 2:] * 2], dim=1),
             self.camera_log_variance * 0.5 + 2,
             self.joint_depth * 3,
             self.depth_log_variance * 0.5 + 2,

@@ -66,6 +66,9 @@ class PoseHead(nn.Module):
         summary: width of the weighted statistics, which the semantics stage reads too.
     """
 
+    identity: Tensor
+    middle: Tensor
+
     def __init__(
         self, channels: Sequence[int], token: int, keypoint_features: int, keypoints: int, geometry: int, summary: int
     ) -> None:
@@ -79,6 +82,10 @@ class PoseHead(nn.Module):
             for _ in range(2)
         )
         self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, sum(SIZES)))
+        # The last layer's output starts near zero, which then is: no rotation, the pelvis in the middle of a crop that
+        # spans e^0.8 ≈ 2.2 m, and log-variances of −2.
+        self.register_buffer("identity", torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]), persistent=False)
+        self.register_buffer("middle", torch.tensor([0.5, 0.5, 0.8]), persistent=False)
 
     def forward(
         self, scales: Sequence[Tensor], token_BC: Tensor, features_BJF: Tensor, geometry_BG: Tensor
@@ -90,15 +97,10 @@ class PoseHead(nn.Module):
         for block in self.residual:
             x = x + block(x)
         with torch.autocast(x.device.type, enabled=False):
-            return _as_pose(self.leave(x.float())), summary.float()
+            return self._as_pose(self.leave(x.float())), summary.float()
 
-
-def _as_pose(numbers: Tensor) -> Pose:
-    rotations, shape, curl, camera, *variances = numbers.split(SIZES, dim=-1)
-    # The last layer's output starts near zero, which then is: no rotation, the pelvis in the middle of a crop that
-    # spans e^0.8 ≈ 2.2 m, and log-variances of −2.
-    identity = rotations.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-    middle = rotations.new_tensor([0.5, 0.5, 0.8])
-    rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + identity
-    log_variances = [variance - 2.0 for variance in variances]
-    return Pose(rotations_6d, shape, curl, camera * 0.3 + middle, *log_variances)
+    def _as_pose(self, numbers: Tensor) -> Pose:
+        rotations, shape, curl, camera, *variances = numbers.split(SIZES, dim=-1)
+        rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + self.identity
+        log_variances = [variance - 2.0 for variance in variances]
+        return Pose(rotations_6d, shape, curl, camera * 0.3 + self.middle, *log_variances)

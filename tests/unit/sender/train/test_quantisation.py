@@ -9,7 +9,6 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
 from sender.perception.inference import detector, predictor
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
-from sender.perception.inference.predictor import PlainOutputs
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train import quantisation
 from sender.train.quantisation import Subject, calibrated
@@ -40,7 +39,9 @@ def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME])
 def test_shipped_ranges_are_of_layers_that_the_network_has(name: str) -> None:
     if name == predictor.WEIGHTS_NAME:
-        network: nn.Module = PlainOutputs(load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet))
+        network: nn.Module = predictor.PerceptionGraph(
+            load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet)
+        )
     else:
         network = load_recorded(name, detector.KIND, DetectorConfig, DetectorNet)
     ranges = find_entry(name).int8
