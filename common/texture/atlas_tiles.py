@@ -19,7 +19,7 @@ from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
 from common.texture import still_picture
-from common.texture.hole_filling import filled
+from common.texture.hole_filling import filled, in_each_channel
 from common.texture.mask_codec import MaskCodec
 
 VERSION = 3
@@ -159,6 +159,6 @@ def reduced(colours: ByteArray, known: BoolArray, scale: int) -> tuple[ByteArray
     weight = known.astype(np.float32)
     size = (known.shape[1] // scale, known.shape[0] // scale)
     share = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    sums = cv2.resize(colours * weight[..., None], size, interpolation=cv2.INTER_AREA)
-    means = np.rint(sums / np.maximum(share, 1e-3)[..., None]).clip(0, 255)
-    return means.astype(np.uint8), np.asarray(share >= _KNOWN_SHARE)
+    sums = cv2.resize(colours * in_each_channel(weight), size, interpolation=cv2.INTER_AREA)
+    means = cv2.divide(sums, in_each_channel(np.maximum(share, 1e-3)), dtype=cv2.CV_8U)
+    return np.asarray(means, np.uint8), np.asarray(share >= _KNOWN_SHARE)

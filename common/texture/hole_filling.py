@@ -20,23 +20,30 @@ def filled(colours: ByteArray, known: BoolArray) -> ByteArray:
     if not known.any():
         return np.full_like(colours, _GREY)
     weight = known.astype(np.float32)
-    smooth = _pulled(np.asarray(colours * weight[..., None], np.float32), weight)
-    return np.where(known[..., None], colours, np.rint(smooth).clip(0, 255).astype(np.uint8))
+    smooth = _pulled(colours * in_each_channel(weight), weight)
+    # Rounds, to the even number from the middle, and clips.
+    result = np.asarray(cv2.convertScaleAbs(smooth), np.uint8)
+    return np.asarray(cv2.copyTo(colours, known.view(np.uint8), result), np.uint8)
+
+
+def in_each_channel(values: FloatArray) -> FloatArray:
+    """(H, W, 3) of (H, W): NumPy takes several times as long to broadcast along a short last axis."""
+    return np.asarray(cv2.merge((values, values, values)), np.float32)
 
 
 def _pulled(sums: FloatArray, weight: FloatArray) -> FloatArray:
     """Means (H, W, 3) where the weight (H, W), 0…1, is positive, mixed with those of half the size for the rest."""
-    means = sums / np.maximum(weight, 1e-6)[..., None]
+    means: FloatArray = sums / in_each_channel(np.maximum(weight, 1e-6))
     height, width = weight.shape
     if height == width == 1 or (weight >= 1).all():
-        return np.asarray(means, np.float32)
+        return means
     # In fours, and each at most as certain as one texel that is known.
     half = (-(-width // 2), -(-height // 2))
     coarse_sums = 4 * cv2.resize(sums, half, interpolation=cv2.INTER_AREA)
     coarse_weight = 4 * cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
     excess = np.maximum(coarse_weight, 1)
-    coarse = _pulled(
-        np.asarray(coarse_sums / excess[..., None], np.float32), np.asarray(coarse_weight / excess, np.float32)
-    )
+    coarse = _pulled(coarse_sums / in_each_channel(excess), np.asarray(coarse_weight / excess, np.float32))
     finer = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(weight[..., None] * means + (1 - weight[..., None]) * finer, np.float32)
+    means *= in_each_channel(weight)
+    means += in_each_channel(1 - weight) * finer
+    return means

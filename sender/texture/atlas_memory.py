@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import Tile, encode
@@ -43,23 +44,30 @@ class AtlasMemory:
         self._weights = np.zeros(count, np.float32)
         self._best = np.zeros(count, np.float32)
 
-    def add(self, view: AtlasView) -> None:
+    def add(self, view: AtlasView) -> float:
+        """Adds an observation; returns the share of it that is new: unknown or other colours, or a better view."""
         if not len(view.texels):
-            return
+            return 0.0
         texels, colours = view.texels, view.colours
         if self._light is not None:
-            self._light.observe(colours, view.normals, self._layout.region[texels], view.weights)
+            self._light.observe(colours, view.normals, self._layout.region.take(texels), view.weights)
             colours = colours / self._light.shading(view.normals)[:, None]
-        means, before = self._means[texels], self._weights[texels]
+        means, before, best_before = (
+            values.take(texels, axis=0) for values in (self._means, self._weights, self._best)
+        )
         difference = colours - means
-        best = np.maximum(_BEST_MEMORY * self._best[texels], view.weights)
+        best = np.maximum(_BEST_MEMORY * best_before, view.weights)
         # A view that is much worse than the best one would only blur it.
         weights = view.weights * np.square(view.weights / best)
-        outlying = np.square(_largest_change(difference) / _OUTLIER_DIFFERENCE)
-        weights = np.where(before >= self._known_weight, weights / (1 + outlying), weights)
+        known = before >= self._known_weight
+        outlying = np.where(known, np.square(_largest_change(difference) / _OUTLIER_DIFFERENCE), 0)
+        weights /= 1 + outlying
         total = np.maximum((1 - 1 / _MEMORY_OBSERVATIONS) * before, np.minimum(before, self._known_weight)) + weights
         self._means[texels] = means + (weights / total)[:, None] * difference
         self._weights[texels], self._best[texels] = total, best
+        unlike = ~known | (outlying > 1)
+        new = np.where(unlike, view.weights, np.maximum(view.weights - best_before, 0))
+        return float(new.sum() / view.weights.sum())
 
     @property
     def means(self) -> FloatArray:
@@ -72,12 +80,20 @@ class AtlasMemory:
         return self._weights >= self._known_weight
 
     @property
+    def picture(self) -> ByteArray:
+        """(S, S, 4) the atlas: RGB, and 1 where it is known; 0 at texels that show no skin."""
+        texels = np.zeros((len(self._means), 4), np.uint8)
+        texels[:, :3] = cv2.convertScaleAbs(self._means)  # rounds and clips
+        texels[:, 3] = self.known
+        picture = np.zeros(ATLAS_SIZE**2, np.uint32)
+        # Four bytes at a time.
+        picture[self._layout.texel] = texels.view(np.uint32)[:, 0]
+        return picture.view(np.uint8).reshape(ATLAS_SIZE, ATLAS_SIZE, 4)
+
+    @property
     def texture(self) -> Texture:
         """The atlas; colours and knowledge of texels that show no skin are those of the nearest that does."""
-        values = np.zeros((ATLAS_SIZE**2, 4), np.uint8)
-        values[self._layout.texel, :3] = np.rint(self._means.clip(0, 255))
-        values[self._layout.texel, 3] = self.known
-        extended = self._layout.extended(values.reshape(ATLAS_SIZE, ATLAS_SIZE, 4))
+        extended = self._layout.extended(self.picture)
         return Texture(extended[..., :3], extended[..., 3] > 0)
 
     def encoded(self, tiles: list[Tile]) -> Iterator[tuple[Tile, bytes]]:

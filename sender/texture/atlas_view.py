@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import sparse
 
 from common.arrays import FloatArray, Image, IntArray
 from common.body.triangles import VertexNormals
@@ -48,9 +49,13 @@ class AtlasCamera:
 
     def __init__(self, layout: AtlasLayout, faces: IntArray, region: IntArray) -> None:
         self.layout = layout
-        self._faces = faces
+        self._corners_of_faces = np.ascontiguousarray(faces.T)
         self._region = region
         self._normals = VertexNormals(faces, len(region))
+        # (T, V): a texel's value from those of its corners.
+        starts = np.arange(0, layout.corners.size + 1, 3, dtype=np.int32)
+        parts = (layout.barycentric.ravel(), layout.corners.ravel(), starts)
+        self._of_texels = sparse.csr_array(parts, shape=(len(layout.texel), len(region)))
 
     def view(
         self, frame: Image, crop: CropBox, observation: Observation, vertices: FloatArray, camera: Camera
@@ -71,12 +76,9 @@ class AtlasCamera:
         weights *= np.square(np.clip(sharpness, _MIN_SHARPNESS, 1))
         # A triangle with a corner that is not seen may be seen in part only.
         positive = np.asarray(weights > 0)
-        seen = positive[self._faces[:, 0]] & positive[self._faces[:, 1]] & positive[self._faces[:, 2]]
-        texels = np.flatnonzero(seen[self.layout.face])
-        corners, barycentric = self.layout.corners[texels], self.layout.barycentric[texels]
-        values = np.column_stack([pixels, weights, normals]).astype(np.float32)
-        at_texels = sum(barycentric[:, k, None] * values[corners[:, k]] for k in range(3))
-        assert isinstance(at_texels, np.ndarray)
+        first, second, third = (positive[corners] for corners in self._corners_of_faces)
+        texels = np.flatnonzero((first & second & third)[self.layout.face])
+        at_texels = self._of_texels[texels] @ np.column_stack([pixels, weights, normals])
         return AtlasView(texels, _colours(frame, crop, at_texels[:, :2]), at_texels[:, 2], at_texels[:, 3:])
 
 

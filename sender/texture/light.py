@@ -64,7 +64,8 @@ class LightEstimate:
 
     def shading(self, normals: FloatArray) -> FloatArray:
         """(N,) brightness of surfaces with unit normals (N, 3), camera space, relative to their colours."""
-        shading = harmonics(normals) @ self._coefficients.astype(np.float32)
+        even, *directed = self._coefficients.astype(np.float32)
+        shading = even + normals @ np.array(directed)
         return np.asarray(_MEAN_SHADING * np.clip(shading, _MIN_SHADING, _MAX_SHADING), np.float32)
 
 

@@ -27,41 +27,51 @@ def view_cosine(points: FloatArray, normals: FloatArray, camera: Camera) -> Floa
         points: (N, 3) of a closed surface, camera space, metres.
         normals: (N, 3) outward unit normals.
     """
-    distance = np.maximum(np.linalg.norm(points, axis=1), 1e-6)
-    cosine = -np.einsum("nd,nd->n", points, normals) / distance
-    pixels = camera.project(points)
-    inside = ((pixels >= 0) & (pixels < [camera.width, camera.height])).all(axis=1) & (points[:, 2] > _MIN_DEPTH_M)
+    x, y, depth = np.ascontiguousarray(points.T)
+    # Component by component, which is several times faster than along the short axis.
+    across, down, along = np.ascontiguousarray(normals.T)
+    distance = np.sqrt(np.maximum(x * x + y * y + depth * depth, 1e-12))
+    cosine = -(x * across + y * down + depth * along) / distance
+    pixels = np.ascontiguousarray(camera.project(points).T)
+    deep = depth > _MIN_DEPTH_M
+    inside = (pixels[0] >= 0) & (pixels[1] >= 0) & (pixels[0] < camera.width) & (pixels[1] < camera.height) & deep
     # Points that face away need not occlude: on a closed surface, nearer points that face the camera do so already.
-    occluders = np.flatnonzero((cosine > 0) & (points[:, 2] > _MIN_DEPTH_M))
+    occluders = np.flatnonzero((cosine > 0) & deep)
     candidates = np.flatnonzero(inside & (cosine > _MIN_COSINE))
     if not len(candidates):
         return np.zeros(len(points), np.float32)
-    nearest = _nearest_depth(points, pixels, occluders, candidates, camera)
-    slope = np.sqrt(1 - np.minimum(cosine[candidates], 1) ** 2) / cosine[candidates]
-    visible = candidates[points[candidates, 2] < nearest + _MARGIN_M + _MARGIN_CELLS * _CELL_M * slope]
+    nearest = _nearest_depth(depth, pixels, occluders, candidates, camera)
+    seen = cosine[candidates]
+    slope = np.sqrt(1 - np.square(np.minimum(seen, 1))) / seen
+    visible = depth[candidates] < nearest + _MARGIN_M + _MARGIN_CELLS * _CELL_M * slope
     result = np.zeros(len(points), np.float32)
-    result[visible] = cosine[visible]
+    result[candidates] = np.where(visible, seen, 0)
     return result
 
 
 def _nearest_depth(
-    points: FloatArray,
+    depth: FloatArray,
     pixels: FloatArray,
     occluders: IntArray,
     candidates: IntArray,
     camera: Camera,
 ) -> FloatArray:
-    """(len(candidates),) depth of the nearest occluder in the 3 × 3 cells around each candidate, metres."""
-    cell_px = _CELL_M * camera.focal_px / float(np.median(points[candidates, 2]))
-    corner = pixels[candidates].min(axis=0) - cell_px
-    extent = pixels[candidates].max(axis=0) + cell_px - corner
+    """(len(candidates),) depth of the nearest occluder in the 3 × 3 cells around each candidate, metres.
+
+    Args:
+        depth: (N,) of all points.
+        pixels: (2, N).
+    """
+    cell_px = _CELL_M * camera.focal_px / float(np.median(depth[candidates]))
+    corner = pixels[:, candidates].min(axis=1, keepdims=True) - cell_px
+    extent = pixels[:, candidates].max(axis=1, keepdims=True) + cell_px - corner
     cell_px = max(cell_px, float(extent.max()) / _MAX_CELLS)
-    columns, rows = (int(np.ceil(side / cell_px)) + 1 for side in extent)
-    cells = np.floor((pixels - corner) / cell_px)
-    occluders = occluders[((cells[occluders] >= 0) & (cells[occluders] < [columns, rows])).all(axis=1)]
-    depth_map = np.full((rows, columns), np.inf, np.float32)
-    x, y = cells[occluders].astype(np.int64).T
-    np.minimum.at(depth_map, (y, x), points[occluders, 2])
-    depth_map = np.asarray(cv2.erode(depth_map, np.ones((3, 3), np.uint8)), np.float32)
-    x, y = cells[candidates].astype(np.int64).T
-    return np.asarray(depth_map[y, x], np.float32)
+    columns, rows = (int(np.ceil(side / cell_px)) + 1 for side in extent[:, 0])
+    # Points far beyond the image would leave the range of integers.
+    x, y = np.floor((pixels - corner) / cell_px).clip(-1, _MAX_CELLS + 3).astype(np.int64)
+    occluders = occluders[((x >= 0) & (x < columns) & (y >= 0) & (y < rows))[occluders]]
+    cell = y * columns + x
+    depth_map = np.full(rows * columns, np.inf, np.float32)
+    np.minimum.at(depth_map, cell[occluders], depth[occluders])
+    depth_map = np.asarray(cv2.erode(depth_map.reshape(rows, columns), np.ones((3, 3), np.uint8)), np.float32)
+    return np.asarray(depth_map.ravel()[cell[candidates]])

@@ -20,7 +20,12 @@ from sender.texture.atlas_view import AtlasCamera
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
-_OBSERVE_EVERY_FRAMES = 5
+# From one observation of a person to the next: the first ones, and while there is something new to see.  Else the pause
+# doubles up to the longer one.
+_OBSERVE_EVERY_FRAMES, _MOST_FRAMES = 5, 20
+_FIRST_OBSERVATIONS = 8
+# Share of an observation from which it is worth its time.
+_LEAST_NEW = 0.15
 # The first observation is so many frames after a person's first frame.  The detector, which runs in every fifth frame,
 # found the person in that one, and their clothes are read in it, too: frames should take about the same time.
 _FIRST_OBSERVATION_FRAMES = 2
@@ -37,13 +42,25 @@ class _PersonTexture:
 
     Args:
         seen_at: number of the frame in which the person was last tracked.
-        observed_at: number of the last frame that was added to `atlas`; at first, one that makes the next one due.
+        due_at: number of the frame from which the next one may be added to `atlas`.
+        pause: frames from one observation to the next.
+        observations: how many there were.
     """
 
     atlas: AtlasMemory
     tiles: TileSchedule
     seen_at: int
-    observed_at: int
+    due_at: int
+    pause: int = _OBSERVE_EVERY_FRAMES
+    observations: int = 0
+
+    def observed(self, frame: int, new: float) -> None:
+        """Takes note of an observation in a frame, of which so much was new."""
+        self.tiles.observed(self.pause // _OBSERVE_EVERY_FRAMES)
+        self.observations += 1
+        often = new >= _LEAST_NEW or self.observations < _FIRST_OBSERVATIONS
+        self.pause = _OBSERVE_EVERY_FRAMES if often else min(2 * self.pause, _MOST_FRAMES)
+        self.due_at = frame + self.pause
 
 
 class TextureStage:
@@ -100,17 +117,15 @@ class TextureStage:
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
             texture = self._people[observed[row].identity]
-            texture.observed_at = self._frame
-            self._add(texture.atlas, frame, observed[row], people[row])
-            texture.tiles.observed()
+            texture.observed(self._frame, self._add(texture.atlas, frame, observed[row], people[row]))
         return withdrawn + tiles
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""
         layout = self._atlas_camera.layout
-        atlas, due = AtlasMemory(layout), self._frame + _FIRST_OBSERVATION_FRAMES
+        atlas = AtlasMemory(layout)
         tiles = TileSchedule(layout, atlas, self._areas)
-        return _PersonTexture(atlas, tiles, self._frame, due - _OBSERVE_EVERY_FRAMES)
+        return _PersonTexture(atlas, tiles, self._frame, self._frame + _FIRST_OBSERVATION_FRAMES)
 
     def _from_picture(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -127,11 +142,11 @@ class TextureStage:
         return tiles
 
     def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
-        """The row of the person whose last observation is the oldest; None if nobody is due."""
+        """The row of the person whose observation is due for the longest; None if nobody is due."""
         due = [
-            (self._people[person.identity].observed_at, row)
+            (self._people[person.identity].due_at, row)
             for row, person in enumerate(observed)
-            if self._frame - self._people[person.identity].observed_at >= _OBSERVE_EVERY_FRAMES
+            if self._frame >= self._people[person.identity].due_at
         ]
         return min(due)[1] if due else None
 
@@ -142,10 +157,11 @@ class TextureStage:
                 return _blobs(identity, [tile])
         return []
 
-    def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> None:
+    def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> float:
+        """Adds what a frame shows of a person; returns how much of it is new."""
         observation = Observation.from_output(person.crop, person.output)
         vertices = self._posed(labels)
-        atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))
+        return atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))
 
     @torch.inference_mode()
     def _posed(self, person: PersonLabels) -> FloatArray:

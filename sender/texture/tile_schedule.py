@@ -31,11 +31,11 @@ _FACE_WEIGHT = 3.0
 _TILE_BYTES, _TEXEL_BYTES = 40.0, (0.12, 0.12, 0.11, 0.08)
 # Fewer texels say little about the bytes that one takes.
 _LEAST_TEXELS = 200
-# Observations before the first tile, and from one plan to the next; growth and limit of the pause between two versions
-# of a tile.
+# Intervals, the shortest times from one observation to the next: before the first tile, and from one plan to the next;
+# growth and limit of the pause between two versions of a tile.
 _FIRST_INTERVAL, _PLAN_INTERVAL, _INTERVAL_GROWTH, _MAX_INTERVAL = 3, 2, 2, 96
-# Bytes at once, and for each observation.
-_MOST_BYTES, _BYTES_PER_OBSERVATION = 3500.0, 333.0
+# Bytes at once, and for each interval.
+_MOST_BYTES, _BYTES_PER_INTERVAL = 3500.0, 333.0
 # The whole body comes first, in one tile; later tiles are of these levels, a finer one beside four of the coarser.
 _FIRST_LEVEL, _COARSE, _FINE = 1, 2, 3
 _THIRDS = np.full(3, 1 / 3, np.float32)
@@ -65,18 +65,19 @@ class TileSchedule:
         self._texel_bytes = np.array([_TEXEL_BYTES[tile.level] for tile in TILES])
         self._versions: Counter[Tile] = Counter()
         self._due: dict[Tile, int] = {}
-        self._observations = 0
+        self._now = self._planned_at = 0
         self._allowance = _MOST_BYTES
         self._plan: list[Tile] = []
         self._plan_is_due = False
         self._atlas: _Atlas | None = None
 
-    def observed(self) -> None:
-        """Takes note of an observation that was added to the memory; after some of them, `next` plans anew."""
-        self._observations += 1
-        self._allowance = min(self._allowance + _BYTES_PER_OBSERVATION, _MOST_BYTES)
-        too_early = (self._observations - _FIRST_INTERVAL) % _PLAN_INTERVAL or self._observations < _FIRST_INTERVAL
-        self._plan_is_due |= not too_early and bool(self._memory.known.any())
+    def observed(self, intervals: int = 1) -> None:
+        """Takes note of an observation, so long after the last one; after some time `next` plans anew."""
+        self._now += intervals
+        self._allowance = min(self._allowance + intervals * _BYTES_PER_INTERVAL, _MOST_BYTES)
+        if self._now >= (self._planned_at + _PLAN_INTERVAL if self._planned_at else _FIRST_INTERVAL):
+            self._planned_at = self._now
+            self._plan_is_due |= bool(self._memory.known.any())
 
     def next(self) -> tuple[Tile, bytes] | None:
         """The tile to send now, encoded; None if there is none."""
@@ -125,7 +126,7 @@ class TileSchedule:
             elif rates[number] >= _LEAST_GAIN:
                 chosen.append(number)
         chosen.sort(key=lambda number: -rates[number])
-        return [TILES[number] for number in chosen if self._due.get(TILES[number], 0) <= self._observations]
+        return [TILES[number] for number in chosen if self._due.get(TILES[number], 0) <= self._now]
 
     def _gains_and_sizes(self, atlas: "_Atlas") -> tuple[Float64Array, Float64Array]:
         """(len(TILES),) by how much each tile would lower the visible error, and how many bytes it would take."""
@@ -150,7 +151,7 @@ class TileSchedule:
             self._texel_bytes[number] = max(size - _TILE_BYTES, 1.0) / texels
         self._versions[tile] += 1
         pause = min(_FIRST_INTERVAL * _INTERVAL_GROWTH ** self._versions[tile], _MAX_INTERVAL)
-        self._due[tile] = self._observations + pause
+        self._due[tile] = self._now + pause
 
 
 class _Atlas:
@@ -159,10 +160,7 @@ class _Atlas:
     def __init__(self, layout: AtlasLayout, memory: AtlasMemory) -> None:
         self.means, self.known = memory.means.copy(), memory.known
         self._layout = layout
-        values = np.zeros((ATLAS_SIZE**2, 4), np.uint8)
-        values[layout.texel, :3] = np.rint(self.means.clip(0, 255))
-        values[layout.texel, 3] = self.known
-        self._values = values.reshape(ATLAS_SIZE, ATLAS_SIZE, 4)
+        self._values = memory.picture
         self._levels: dict[int, ByteArray] = {}
 
     def at(self, level: int, texels: IntArray) -> FloatArray:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from common.body.label_space import LabelSpace
@@ -24,9 +25,9 @@ def observations(monkeypatch: pytest.MonkeyPatch) -> list[AtlasMemory]:
     memories: list[AtlasMemory] = []
     real = AtlasMemory.add
 
-    def recorded(self: AtlasMemory, view: AtlasView) -> None:
+    def recorded(self: AtlasMemory, view: AtlasView) -> float:
         memories.append(self)
-        real(self, view)
+        return real(self, view)
 
     monkeypatch.setattr(AtlasMemory, "add", recorded)
     return memories
@@ -39,12 +40,24 @@ def update(texture_stage: TextureStage, rendered: RenderedPerson, *identities: i
     return [(*Tile.of_key(blob.key), blob.data) for blob in texture_stage.update(rendered.frame, observed, people)]
 
 
-def test_each_person_is_observed_in_every_fifth_frame(
-    texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
+def test_each_person_is_observed_in_every_fifth_frame_while_there_is_something_new(
+    texture_stage: TextureStage, front: RenderedPerson, back: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
-    for _ in range(25):
-        update(texture_stage, front, 1, 2)
-    assert len(observations) == 10 and [observations.count(memory) for memory in set(observations)] == [5, 5]
+    for number in range(10):
+        update(texture_stage, (front, back)[number // 5], 1, 2)
+    assert len(observations) == 4 and [observations.count(memory) for memory in set(observations)] == [2, 2]
+
+
+def test_who_shows_nothing_new_is_observed_less_often_until_they_turn(
+    texture_stage: TextureStage, front: RenderedPerson, back: RenderedPerson, observations: list[AtlasMemory]
+) -> None:
+    def frames(number: int, person: RenderedPerson) -> list[int]:
+        """Those in which the person was observed."""
+        counts = [(len(observations), update(texture_stage, person, 1), len(observations)) for _ in range(number)]
+        return [frame for frame, (before, _, after) in enumerate(counts) if after > before]
+
+    assert np.diff(frames(200, front))[-3:].tolist() == [20, 20, 20]
+    assert np.diff(frames(40, back)).tolist()[0] <= 6
 
 
 def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
