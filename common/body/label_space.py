@@ -46,7 +46,7 @@ class LabelSpace(nn.Module):
     """Encodes `BodyParameters` and region colours as labels; decodes complete or partial labels."""
 
     _joint_order: Tensor
-    _joint_place: Tensor
+    joint_place: Tensor
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LabelSpace(nn.Module):
         self._group_sizes = [len(joints) for joints in GROUP_JOINTS.values()]
         # The joints in the order of their groups, and the place of each joint behind the root in that order.
         self.register_buffer("_joint_order", torch.tensor(order), persistent=False)
-        self.register_buffer("_joint_place", torch.tensor([0, *order]).argsort(), persistent=False)
+        self.register_buffer("joint_place", torch.tensor([0, *order]).argsort(), persistent=False)
 
     @classmethod
     def load(cls) -> Self:
@@ -85,8 +85,12 @@ class LabelSpace(nn.Module):
             vector = _with_curls(name, group, parameters)
             labels[:, self._slices[name]] = self._project(name, vector)
         if colours is not None:
-            labels[:, self._slices["appearance"]] = self._project("appearance", colours.flatten(1))
+            labels[:, self._slices["appearance"]] = self.encode_colours(colours)
         return labels
+
+    def encode_colours(self, colours: Tensor) -> Tensor:
+        """(B, 24) entries of `appearance` of the colours (B, R, 3) of the regions in 0…1."""
+        return self._project("appearance", colours.flatten(1))
 
     def decode(self, labels: Tensor) -> BodyParameters:
         """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
@@ -94,7 +98,7 @@ class LabelSpace(nn.Module):
         vectors, curl = self.decode_vectors(labels)
         rotations = torch.cat([orientation[:, None], axis_angle_to_matrix(vectors)], 1)
         shape = labels[:, self._slices["shape"]]
-        return BodyParameters(rotations.index_select(1, self._joint_place), curl, shape, translation)
+        return BodyParameters(rotations.index_select(1, self.joint_place), curl, shape, translation)
 
     def decode_vectors(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The rotation vectors (B, 21, 3) of the joints in the order of `GROUP_JOINTS`, and the curls (B, 4), radians.

@@ -214,11 +214,6 @@ class KeypointKinematics(nn.Module):
         rotated = torch.einsum("bsij,bksj->bki", rotations, self._offsets(parameters.shape))
         return rotated + torch.einsum("ks,bsd->bkd", self.keypoint_weights, positions), positions
 
-    def shares(self, shape: Tensor, positions: Tensor, rotations: Tensor) -> Tensor:
-        """(B, 17, 52, 3) the part of each keypoint that follows each bone; their sum is the keypoint."""
-        rotated = torch.einsum("bsij,bksj->bksi", rotations, self._offsets(shape))
-        return rotated + self.keypoint_weights[:, :, None] * positions[:, None]
-
     def _offsets(self, shape: Tensor) -> Tensor:
         """(B, 17, 52, 3) from the bones' heads, times the weights, in the rest pose."""
         rows = F.pad(shape, (1, 0), value=1.0)

@@ -10,24 +10,14 @@ _MIN_SINE = 1e-4
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """(..., 3) axis times angle in radians → (..., 3, 3), by Rodrigues' formula."""
     angle = axis_angle.square().sum(-1, keepdim=True).clamp_min(1e-16).sqrt()
-    cross = _cross_matrix(axis_angle / angle)
+    cross = cross_matrix(axis_angle / angle)
     sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
     identity = torch.eye(3, dtype=cross.dtype, device=cross.device)
     matrix: Tensor = identity + sine * cross + (1 - cosine) * (cross @ cross)
     return matrix
 
 
-def left_jacobian(axis_angle: Tensor) -> Tensor:
-    """(..., 3) axis times angle v → (..., 3, 3) J with exp(v + dv) = exp(J dv) exp(v), to first order in dv."""
-    angle = axis_angle.square().sum(-1, keepdim=True).clamp_min(1e-16).sqrt()
-    cross = _cross_matrix(axis_angle / angle)
-    versine, sinc = 2 * (angle / 2).sin().square() / angle, angle.sin() / angle
-    identity = torch.eye(3, dtype=cross.dtype, device=cross.device)
-    jacobian: Tensor = identity + versine[..., None] * cross + (1 - sinc)[..., None] * (cross @ cross)
-    return jacobian
-
-
-def _cross_matrix(vector: Tensor) -> Tensor:
+def cross_matrix(vector: Tensor) -> Tensor:
     """(..., 3) a → (..., 3, 3), which multiplies as a × does."""
     zero = torch.zeros_like(vector[..., 0])
     x, y, z = vector.unbind(-1)

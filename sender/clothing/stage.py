@@ -184,7 +184,7 @@ class ClothingStage:
             person,
             labels={**person.labels, GROUP: mean},
             sigma={**person.sigma, GROUP: sigma},
-            confidence={**person.confidence, GROUP: confidence_of_entries(torch.from_numpy(sigma))},
+            confidence={**person.confidence, GROUP: float(confidence_of_entries(sigma))},
         )
 
 

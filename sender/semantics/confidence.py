@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.arrays import FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.labels import group_slices
+from common.weights.devices import to_numpy
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.crop import CROP_MARGIN
-from sender.perception.inference.verifier import log_odds
 from sender.perception.network.output import PerceptionOutput
 
 WEIGHTS_NAME: Final = "confidence"
@@ -40,10 +42,15 @@ EVIDENCE: Final = 5
 # Label entries of a limb whose deviation counts: the leading ones move it most.
 _LEADING_ENTRIES: Final = 3
 _MAX_LOGIT: Final = 8.0
-_LEAST_DISTANCE, _LEAST_SIGMA = 0.01, 1e-3
+_LEAST_DISTANCE, _LEAST_SIGMA, _LEAST_SCORE = 0.01, 1e-3, 0.02
+# (L, 3) those entries, and (K, L) the weights of a limb's keypoints in their mean.
+_LEADING: Final = np.array([np.arange(_LEADING_ENTRIES) + group_slices()[limb].start for limb in LIMBS])
+_MEANS: Final = np.stack([np.isin(np.arange(17), each) / np.float32(len(each)) for each in LIMBS.values()], axis=1)
 
 
-def evidence(output: PerceptionOutput, projected_BK2: Tensor, sigma_BE: Tensor, score_B: Tensor) -> Tensor:
+def evidence(
+    output: PerceptionOutput, projected_BK2: FloatArray, sigma_BE: FloatArray, score_B: FloatArray
+) -> FloatArray:
     """(B, L, F) what is known of the certainty of each limb.
 
     Args:
@@ -52,20 +59,17 @@ def evidence(output: PerceptionOutput, projected_BK2: Tensor, sigma_BE: Tensor, 
         sigma_BE: standard deviations of the label entries.
         score_B: the probability that there is a person.
     """
-    slices = group_slices()
-    apart = (projected_BK2 - output.keypoints_2d.float()).norm(dim=-1) * CROP_MARGIN
-    rows = []
-    for limb, keypoints in LIMBS.items():
-        leading = sigma_BE[:, slices[limb]][:, :_LEADING_ENTRIES]
-        columns = (
-            output.keypoints_sigma.float()[:, keypoints].mean(dim=1).clamp_min(_LEAST_SIGMA).log(),
-            output.visible_logit.float()[:, keypoints].clamp(-_MAX_LOGIT, _MAX_LOGIT).mean(dim=1),
-            (apart[:, keypoints].mean(dim=1) + _LEAST_DISTANCE).log(),
-            leading.mean(dim=1).clamp_min(_LEAST_SIGMA).log(),
-            log_odds(score_B),
-        )
-        rows.append(torch.stack(columns, dim=-1))
-    return torch.stack(rows, dim=1)
+    apart = np.linalg.norm(projected_BK2 - to_numpy(output.keypoints_2d), axis=-1) * CROP_MARGIN
+    visible = to_numpy(output.visible_logit).clip(-_MAX_LOGIT, _MAX_LOGIT)
+    score = score_B.clip(_LEAST_SCORE, 1 - _LEAST_SCORE)
+    columns = (
+        np.log(np.maximum(to_numpy(output.keypoints_sigma) @ _MEANS, _LEAST_SIGMA)),
+        visible @ _MEANS,
+        np.log(apart @ _MEANS + _LEAST_DISTANCE),
+        np.log(np.maximum(sigma_BE[:, _LEADING].mean(axis=2), _LEAST_SIGMA)),
+        np.broadcast_to(np.log(score / (1 - score))[:, None], (len(score_B), len(LIMBS))),
+    )
+    return np.stack(columns, axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class KeypointConfidence:
         return cls(load_recorded(WEIGHTS_NAME, KIND, ConfidenceConfig, ConfidenceNet, directory))
 
     @torch.inference_mode()
-    def limbs(self, evidence_BLF: Tensor) -> list[dict[str, float]]:
+    def limbs(self, evidence_BLF: FloatArray) -> list[dict[str, float]]:
         """For each person, label group → probability 0…1, of the groups in `LIMBS`."""
-        probability = self.net(evidence_BLF).sigmoid().tolist()
+        probability = self.net(torch.from_numpy(evidence_BLF)).sigmoid().tolist()
         return [dict(zip(LIMBS, row, strict=True)) for row in probability]

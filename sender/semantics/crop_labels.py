@@ -7,8 +7,11 @@ crop spans at the pelvis; the focal length turns these into a translation.  The 
 Shapes: B people, E = 80 entries (every group but `appearance`, in the order of the vocabulary).
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
@@ -17,12 +20,13 @@ from common.labels import LABEL_SIZE, group_slices
 from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.cvae import ENTRIES
+from sender.semantics.namespace import Array, namespace
 
 FEATURE_SIZE: int = PERCEPTION_FEATURES + ENTRIES
 
 _LOG_EXTENT_RANGE = (-3, 4)
 # u, v and the log of the metres that the crop spans: their entries in `root`, mean and scale.
-_PELVIS = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
+PELVIS = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
 _PELVIS_MEAN = (0.5, 0.5, 0.7)
 _PELVIS_SCALE = (0.1, 0.1, 0.4)
 
@@ -36,32 +40,30 @@ def crop_entries(space: LabelSpace, parameters: BodyParameters, focal: Tensor) -
     entries = space.encode(parameters)[:, :ENTRIES].clone()
     x, y, z = parameters.translation.unbind(-1)
     pelvis = torch.stack([0.5 + focal * x / z, 0.5 + focal * y / z, (z / focal).log()], dim=-1)
-    entries[:, _PELVIS] = (pelvis - pelvis.new_tensor(_PELVIS_MEAN)) / pelvis.new_tensor(_PELVIS_SCALE)
+    entries[:, PELVIS] = (pelvis - pelvis.new_tensor(_PELVIS_MEAN)) / pelvis.new_tensor(_PELVIS_SCALE)
     return entries
 
 
 def body_in_crop(space: LabelSpace, entries: Tensor, focal: Tensor) -> BodyParameters:
     """The inverse of `crop_entries`: bodies from entries (B, E) and focal lengths (B,) in crop widths."""
-    labels = torch.cat([entries, entries.new_zeros(len(entries), LABEL_SIZE - ENTRIES)], dim=-1)
-    body = space.decode(labels)
-    u, v, extent = _pelvis(entries)
-    translation = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent * focal], dim=-1)
-    return BodyParameters(body.rotations, body.curl, body.shape, translation)
+    body = space.decode(functional.pad(entries, (0, LABEL_SIZE - ENTRIES)))
+    return replace(body, translation=pelvis_in_crop(entries, focal[:, None]))
 
 
-def translation_derivative(entries: Tensor, focal: Tensor) -> Tensor:
-    """(B, 3, 3) of the translation in `body_in_crop` by the pelvis' entries, the last three of `root`."""
-    u, v, extent = _pelvis(entries)
-    zero = torch.zeros_like(u)
-    by_extent = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent * focal], dim=-1)
-    columns = [torch.stack([extent, zero, zero], -1), torch.stack([zero, extent, zero], -1), by_extent]
-    return torch.stack(columns, dim=-1) * entries.new_tensor(_PELVIS_SCALE)
+def pelvis_in_crop(entries: Array, focal: Array) -> Array:
+    """The pelvis (B, 3) in the crop's camera space, metres, of entries (B, E) and focal lengths (B, 1)."""
+    log_extent = entries[:, 8:9] * _PELVIS_SCALE[2] + _PELVIS_MEAN[2]
+    extent = namespace(entries).exp(log_extent.clip(*_LOG_EXTENT_RANGE))
+    return namespace(entries).concatenate((_PELVIS_SCALE[0] * entries[:, 6:8] * extent, extent * focal), 1)
 
 
-def _pelvis(entries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The pelvis' position in the crop, u and v (B,), and the metres (B,) that the crop spans there."""
-    pelvis = entries[:, _PELVIS] * entries.new_tensor(_PELVIS_SCALE) + entries.new_tensor(_PELVIS_MEAN)
-    return pelvis[:, 0], pelvis[:, 1], pelvis[:, 2].clamp(*_LOG_EXTENT_RANGE).exp()
+def pelvis_by_entries(pelvis: Array, focal: Array) -> Array:
+    """(B, 3, 3) the derivatives of `pelvis_in_crop` by the pelvis' entries, the last three of `root`."""
+    xp = namespace(pelvis)
+    across = _PELVIS_SCALE[0] * pelvis[:, 2:] / focal
+    none = xp.zeros_like(across)
+    columns = ((across, none, none), (none, across, none))
+    return xp.stack((*(xp.concatenate(column, 1) for column in columns), _PELVIS_SCALE[2] * pelvis), 2)
 
 
 def semantic_features(space: LabelSpace, output: PerceptionOutput) -> Tensor:

@@ -5,21 +5,25 @@ them.  Nobody turns so far from one frame to the next: a pose that is turned too
 frames agree on it, and the last one is published meanwhile.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from common.arrays import FloatArray
-from common.body.label_space import decode_orientation
 from common.labels import GROUP_NAMES, group_slices
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
 _NO_POSE = ("root", "shape", "appearance", "surface")
-_POSE = (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in _NO_POSE))
+_POSE = np.concatenate(
+    [np.r_[each] for each in (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in _NO_POSE))]
+)
 # Nobody turns by more from one frame to the next, radians; two poses turned by less from each other agree.
 _MAX_TURN = np.radians(100.0)
+_UPRIGHT = np.array([1, 0, 0, 0, 1, 0], np.float32)
+# Keeps axes finite.
+_LEAST = 1e-12
 # So long the frames must agree on another pose, seconds.
 _AGREED_S = 0.2
 
@@ -61,13 +65,23 @@ class FacingResolver:
             self._people[identity] = _Facing(labels.copy())
             return labels
         kept = labels.copy()
-        for group in _POSE:
-            kept[group] = person.labels[group]
+        kept[_POSE] = person.labels[_POSE]
         return kept
 
 
 def turn_between(first: FloatArray, second: FloatArray) -> float:
     """Angle between the orientations of two label vectors (LABEL_SIZE,), radians."""
-    one, other = decode_orientation(torch.from_numpy(np.stack([first[_ROOT], second[_ROOT]])))
-    cosine = (float((one * other).sum()) - 1) / 2
-    return float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    (x, y), (other_x, other_y) = _axes(first), _axes(second)
+    # Of the third axes, by Lagrange's identity.
+    third = (x @ other_x) * (y @ other_y) - (x @ other_y) * (y @ other_x)
+    cosine = (x @ other_x + y @ other_y + third - 1) / 2
+    return math.acos(min(max(float(cosine), -1.0), 1.0))
+
+
+def _axes(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The first two columns of the root's orientation; upright and facing the camera where it is missing."""
+    entries = labels[_ORIENTATION]
+    first, second = (entries if entries.any() else _UPRIGHT).reshape(2, 3)
+    x = first / max(math.sqrt(first @ first), _LEAST)
+    second = second - (x @ second) * x
+    return x, second / max(math.sqrt(second @ second), _LEAST)

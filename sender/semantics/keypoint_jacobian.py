@@ -1,128 +1,217 @@
 """Keypoints of the bodies that label entries describe, and their derivatives, in closed form.
 
-A keypoint is K = Σ_b (R_b o_b + w_b p_b) over the bones b (`common.body.model.KeypointKinematics`).  Turning bone a
-about its head p_a by the small vector ω moves it by ω × m_a, with the moment
+A keypoint is K = Σ_b (R_b o_b + w_b p_b) over the bones b (`common.body.model.KeypointKinematics`).  Their heads follow
+from each other, p_b = p_a + R_a l_b with the parent a, and the weights w_b sum to one.  What is at or below a bone a
+carries the keypoint's share
 
-    m_a = Σ_{b at or below a} (R_b o_b + w_b p_b − w_b p_a)
+    m_a = Σ_{b at or below a} R_b d_b,     d_b = o_b + Σ_{children c of b} (Σ_{b' at or below c} w_b') l_c
 
-A joint's rotation vector v turns its bone by ω = R_parent J(v) dv, where J is the left Jacobian of SO(3); a phalanx
-turns about a fixed axis by its curl.  Rotation vectors and curls are affine in the entries, offsets and heads in the
-shape.
+away from the head of a; below the root, that is the keypoint from the pelvis.  Turning a about its head by the small
+vector ω moves the keypoint by ω × m_a.  A bone's rotation vector v turns it by ω = R_parent J(v) dv, where J is the
+left Jacobian of SO(3).  Rotation vectors are affine in the entries, the arms d_b in the shape.
 
-Shapes: B people, E = 80 entries, K = 17 keypoints, S = 52 bones, J = 21 joints below the root, C = 3 J + 30 axes.
+Shapes: B people, E = 80 entries, P = 61 of them of the pose below the root, K = 17 keypoints, S = 52 bones, N = 26 of
+them that move a keypoint.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.body.anatomy import JOINT_INDEX
-from common.body.label_space import GROUP_JOINTS, LabelSpace, decode_orientation
+from common.body.label_space import LabelSpace
 from common.body.model import KeypointKinematics
-from common.body.rotations import left_jacobian
-from common.labels import LABEL_SIZE, group_slices
-from sender.semantics.crop_labels import body_in_crop, translation_derivative
+from common.body.rotations import cross_matrix
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from sender.semantics.crop_labels import PELVIS, pelvis_by_entries, pelvis_in_crop
 from sender.semantics.cvae import ENTRIES
+from sender.semantics.namespace import Array, namespace, selected
 
-_ROOT = group_slices()["root"]
-_ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
-_PELVIS = slice(_ORIENTATION.stop, _ROOT.stop)
 _SHAPE = group_slices()["shape"]
-# Of the six entries of the orientation, whose derivative is a difference.
-_STEP = 1e-3
+_POSE = slice(_SHAPE.stop, ENTRIES)
+CROSS = cross_matrix(torch.eye(3)).flatten(1).numpy()
+"""(3, 9) makes the matrix of × from a vector."""
+# Added to squares, so that quotients stay finite.
+_LEAST = 1e-16
 
 
 @dataclass(frozen=True, slots=True)
-class KeypointDerivatives:
-    """Keypoints and their derivatives by the entries.
+class KeypointJacobian:
+    """Computes keypoints with their derivatives, for many people at once.
 
     Args:
-        keypoints: (B, K, 3) in the crop's camera space, metres.
-        pelvis: (B, 3).
-        from_pelvis: (B, K, 3, E) derivatives of keypoints − pelvis.
-        pelvis_by_entries: (B, 3, E).
+        at_mean, vectors: (3 (N − 1),) and (E, 3 (N − 1)), the rotation vectors of the mean and by the entries.
+        by_pose: (N − 1, 3, P) the same by the pose's entries.
+        parents: (N − 1,) of the bones below the root.
+        above: (…, N + 1) of each bone the one above, the one two above, four, …; N, which never turns, where none is.
+        below: (N, N) 1 where the column's bone is the row's, or below it.
+        arms, arms_by_shape: (3 N K,) of the mean shape, and (10, 3 N K) by its coefficients.
+        by_shape: (3 N, 10 K) the same.
+        unturned: (3, 3) the unit matrix.
+        cross: (3, 9) makes the matrix of × from a vector.
+        third, sign: (9 N K,) of each element of the matrices of × moment, (K, 3, N, 3), its place in the moments
+            (N, 3, K), and its sign.
+        unit_entries, not_pelvis: (E, E) the unit matrix, and (E,) 0 for the pelvis' entries, else 1.
     """
 
-    keypoints: Tensor
-    pelvis: Tensor
-    from_pelvis: Tensor
-    pelvis_by_entries: Tensor
+    at_mean: Array
+    vectors: Array
+    by_pose: Array
+    parents: Array
+    above: Array
+    below: Array
+    arms: Array
+    arms_by_shape: Array
+    by_shape: Array
+    unturned: Array
+    cross: Array
+    third: Array
+    sign: Array
+    unit_entries: Array
+    not_pelvis: Array
+
+    @classmethod
+    def of_body(cls, space: LabelSpace, kinematics: KeypointKinematics) -> Self:
+        """Of the body's bones that move a keypoint, as arrays."""
+        below = _at_or_below(kinematics.body.parents)
+        below_weights = kinematics.keypoint_weights @ below.T
+        bones = (below_weights > 0).any(0).nonzero()[:, 0]
+        place = {bone: index for index, bone in enumerate(bones.tolist())}
+        parents = [place[kinematics.body.parents[bone]] for bone in bones[1:].tolist()]
+        at_mean, vectors = _rotation_vectors(space, kinematics, bones[1:])
+        arms = _arms(kinematics, below_weights).index_select(1, bones)
+        tensors = (
+            at_mean,
+            vectors,
+            vectors[_POSE].T.unflatten(0, (-1, 3)),
+            torch.tensor(parents),
+            torch.tensor(_ancestors(parents)),
+            below[bones][:, bones],
+            arms[0].flatten(),
+            arms[1:].flatten(1),
+            arms[1:].permute(1, 2, 3, 0).reshape(3 * len(bones), -1),
+            torch.eye(3),
+            torch.from_numpy(CROSS),
+            *_cross_products(len(bones), arms.shape[3]),
+            torch.eye(ENTRIES),
+            torch.ones(ENTRIES).index_fill(0, torch.arange(ENTRIES)[PELVIS], 0),
+        )
+        return cls(*(np.ascontiguousarray(tensor.numpy()) for tensor in tensors))
+
+    def derivatives(self, entries: Array, focal: Array) -> tuple[Array, Array, Array]:
+        """Of entries (B, E), with focal lengths (B, 1) in crop widths.
+
+        Returns:
+            Keypoints (B, K, 3) from the pelvis and the pelvis (B, 3), in the crop's camera space, metres; derivatives
+            (B, K, 3, E) of the keypoints in camera space.
+        """
+        xp, people = namespace(entries), len(entries)
+        root, local, jacobians = self._turns(entries)
+        rotations = self._in_camera(root, local)
+        bones = rotations[:, :-1]
+        moments = self.below @ (bones @ self._arms_of(entries)).reshape(people, len(self.below), -1)
+        matrices = (selected(moments.reshape(people, -1), self.third) * self.sign).reshape(
+            people, -1, 3 * len(self.below)
+        )
+        turned = selected(rotations, self.parents) @ jacobians @ self.by_pose
+        by_shape = bones.swapaxes(1, 2).reshape(people, 3, -1) @ self.by_shape
+        pelvis, keypoints = pelvis_in_crop(entries, focal), matrices.shape[1] // 3
+        columns = (
+            (matrices[..., :3] @ self._by_orientation(entries, root)).reshape(people, keypoints, 3, -1),
+            xp.broadcast_to(pelvis_by_entries(pelvis, focal)[:, None], (people, keypoints, 3, 3)),
+            by_shape.reshape(people, 3, keypoints, -1).swapaxes(1, 2),
+            (matrices[..., 3:] @ turned.reshape(people, -1, turned.shape[-1])).reshape(people, keypoints, 3, -1),
+        )
+        from_pelvis = moments[:, 0].reshape(people, 3, keypoints).swapaxes(1, 2)
+        return from_pelvis, pelvis, xp.concatenate(columns, 3)
+
+    def keypoints(self, entries: Array) -> Array:
+        """(B, K, 3) of entries (B, E), from the pelvis, in the crop's camera space, metres."""
+        rotations, people = self._in_camera(*self._turns(entries)[:2])[:, :-1], len(entries)
+        arms = self._arms_of(entries).reshape(people, rotations.shape[1] * 3, -1)
+        return (rotations.swapaxes(1, 2).reshape(people, 3, -1) @ arms).swapaxes(1, 2)
+
+    def _turns(self, entries: Array) -> tuple[Array, Array, Array]:
+        """Rotations from each bone's frame to the one above, (B, 3, 3) of the root, (B, N − 1, 3, 3) of the others;
+        left Jacobians of the latter."""
+        xp = namespace(entries)
+        vectors = (self.at_mean + entries @ self.vectors).reshape(len(entries), -1, 1, 3)
+        angle = xp.sqrt(vectors @ vectors.swapaxes(2, 3) + _LEAST)
+        cross = (vectors / angle @ self.cross).reshape(len(entries), -1, 3, 3)
+        square, half_sine, sinc = cross @ cross, xp.sin(0.5 * angle), xp.sin(angle) / angle
+        versine = 2 * half_sine * half_sine
+        local = self.unturned + (sinc * angle) * cross + versine * square
+        jacobians = self.unturned + (versine / angle) * cross + (1 - sinc) * square
+        return orientation(entries, self.cross), local, jacobians
+
+    def _in_camera(self, root: Array, local: Array) -> Array:
+        """(B, N + 1, 3, 3) from each bone's frame to the camera's, then the unit matrix: each round doubles the bones
+        that are multiplied."""
+        xp = namespace(root)
+        unturned = xp.broadcast_to(self.unturned, (len(root), 1, 3, 3))
+        turns = xp.concatenate((root[:, None], local, unturned), 1)
+        for above in self.above:
+            turns = selected(turns, above) @ turns
+        return turns
+
+    def _arms_of(self, entries: Array) -> Array:
+        """(B, N, 3, K) in the bones' frames."""
+        arms = self.arms + entries[:, _SHAPE] @ self.arms_by_shape
+        return arms.reshape(len(entries), len(self.below), 3, -1)
+
+    def _by_orientation(self, entries: Array, root: Array) -> Array:
+        """(B, 3, 6) what the entries of the root's orientation turn the body about.
+
+        Gram-Schmidt makes the axes x, y, z of columns a, b, which turn by
+
+            [x] da / |a| + x zᵀ (db − (x · b) da / |a|) / (y · b)        [x] the matrix of x ×
+        """
+        xp = namespace(entries)
+        a, b = (ROTATION_SCALE * entries[:, part, None] for part in (slice(0, 3), slice(3, 6)))
+        x, y, z = (root[..., axis : axis + 1] for axis in range(3))
+        across = x @ (z / (y.swapaxes(1, 2) @ b + _LEAST)).swapaxes(1, 2)
+        matrix = (x.swapaxes(1, 2) @ self.cross).reshape(-1, 3, 3)
+        by_a = (matrix - (x.swapaxes(1, 2) @ b) * across) / xp.sqrt(a.swapaxes(1, 2) @ a + _LEAST)
+        return ROTATION_SCALE * xp.concatenate((by_a, across), 2)
 
 
-class KeypointJacobian:
-    """Computes keypoints with their derivatives, for many people at once."""
+def orientation(entries: Array, cross: Array) -> Array:
+    """The orientations (B, 3, 3) of the root in entries (B, E).
 
-    def __init__(self, space: LabelSpace, kinematics: KeypointKinematics) -> None:
-        self._space, self._kinematics, body = space, kinematics, kinematics.body
-        self._parents = torch.tensor([max(parent, 0) for parent in body.parents])
-        self._below = _at_or_below(body.parents)
-        self._weights_below = kinematics.keypoint_weights @ self._below.T
-        joints = [JOINT_INDEX[name] for names in GROUP_JOINTS.values() for name in names]
-        phalanges = range(len(JOINT_INDEX), len(body.parents))
-        self._joints, self._phalanges = torch.tensor(joints), torch.tensor(list(phalanges))
-        self._bones = torch.tensor([*(joint for joint in joints for _ in range(3)), *phalanges])
-        self._axes_by_entries = self._derivative_of_axes()
-        weights = kinematics.keypoint_weights[:, :, None]
-        self._offset_by_shape = (kinematics.keypoint_rest - weights * body.rest_joints[:, None])[1:]
-        lengths = body.rest_joints - body.rest_joints[:, self._parents]
-        self._bone_by_shape = lengths[1:].contiguous()
-
-    def __call__(self, entries: Tensor, focal: Tensor) -> KeypointDerivatives:
-        """Of entries (B, E), with the focal lengths (B,) in crop widths."""
-        bodies = body_in_crop(self._space, entries, focal)
-        positions, rotations = self._kinematics.body.forward_kinematics(bodies)
-        shares = self._kinematics.shares(bodies.shape, positions, rotations)
-        above = rotations.index_select(1, self._parents)
-        by_entries = entries.new_zeros(*shares.shape[:2], 3, ENTRIES)
-        # (B, S, K, 3)
-        below = (shares.transpose(2, 3) @ self._below.T).permute(0, 3, 1, 2)
-        moments = below - self._weights_below.T[..., None] * positions[:, :, None]
-        by_entries[..., _ORIENTATION] = _moved(_orientation_axes(entries), moments[:, :1])
-        axes = self._axes(entries, above)
-        by_entries += _moved(axes, moments.index_select(1, self._bones)) @ self._axes_by_entries
-        by_entries[..., _SHAPE] = self._by_shape(rotations, above)
-        pelvis = entries.new_zeros(len(entries), 3, ENTRIES)
-        pelvis[..., _PELVIS] = translation_derivative(entries, focal)
-        return KeypointDerivatives(shares.sum(2), bodies.translation, by_entries, pelvis)
-
-    def _axes(self, entries: Tensor, above: Tensor) -> Tensor:
-        """(B, C, 3) what each rotation vector's entries and each curl turn its bone about, in camera space."""
-        vectors, _ = self._space.decode_vectors(entries)
-        of_joints = above.index_select(1, self._joints) @ left_jacobian(vectors)
-        of_phalanges = above.index_select(1, self._phalanges) @ self._kinematics.body.curl_axes[..., None]
-        return torch.cat([of_joints.transpose(2, 3).flatten(1, 2), of_phalanges[..., 0]], 1)
-
-    def _by_shape(self, rotations: Tensor, above: Tensor) -> Tensor:
-        """(B, K, 3, 10)."""
-        of_offsets = torch.einsum("bsij,cksj->bkic", rotations, self._offset_by_shape)
-        of_bones = torch.einsum("ks,bsij,csj->bkic", self._weights_below, above, self._bone_by_shape)
-        return of_offsets + of_bones
-
-    def _derivative_of_axes(self) -> Tensor:
-        """(C, E) of the rotation vectors' entries, then the phalanges' curls, which are affine in the entries."""
-        variants = functional.pad(torch.cat([torch.zeros(1, ENTRIES), torch.eye(ENTRIES)]), (0, LABEL_SIZE - ENTRIES))
-        vectors, curls = self._space.decode_vectors(variants)
-        values = torch.cat([vectors.flatten(1), curls.index_select(1, self._kinematics.body.curl_of_phalanx)], 1)
-        return (values[1:] - values[0]).T
+    Args:
+        cross: (3, 9) makes the matrix of × from a vector.
+    """
+    xp = namespace(entries)
+    a, b = entries[:, 0:3, None], entries[:, 3:6, None]
+    x = a / xp.sqrt(a.swapaxes(1, 2) @ a + _LEAST)
+    b = b - (x.swapaxes(1, 2) @ b) * x
+    y = b / xp.sqrt(b.swapaxes(1, 2) @ b + _LEAST)
+    z = (x.swapaxes(1, 2) @ cross).reshape(-1, 3, 3) @ y
+    return xp.concatenate((x, y, z), 2)
 
 
-def _moved(axes: Tensor, moments: Tensor) -> Tensor:
-    """(B, K, 3, C) how keypoints move by turns about axes (B, C, 3), given the moments (B, C or 1, K, 3)."""
-    moved: Tensor = torch.linalg.cross(*torch.broadcast_tensors(axes[:, :, None], moments))
-    return moved.permute(0, 2, 3, 1)
+def _rotation_vectors(space: LabelSpace, kinematics: KeypointKinematics, bones: Tensor) -> tuple[Tensor, Tensor]:
+    """The rotation vectors of bones below the root, (3 N,) at the mean and (E, 3 N) by the entries: they are affine."""
+    variants = functional.pad(torch.cat([torch.zeros(1, ENTRIES), torch.eye(ENTRIES)]), (0, LABEL_SIZE - ENTRIES))
+    of_joints, curls = space.decode_vectors(variants)
+    body = kinematics.body
+    of_phalanges = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
+    joints = torch.cat([torch.zeros(len(variants), 1, 3), of_joints], 1).index_select(1, space.joint_place)
+    vectors = torch.cat([joints, of_phalanges], 1).index_select(1, bones).flatten(1)
+    return vectors[0], vectors[1:] - vectors[0]
 
 
-def _orientation_axes(entries: Tensor) -> Tensor:
-    """(B, 6, 3) what the entries of the root's orientation turn the body about."""
-    root = entries[:, _ROOT]
-    steps = functional.pad(_STEP * torch.eye(6), (0, root.shape[1] - 6))
-    variants = root[:, None] + steps
-    turned = decode_orientation(variants.flatten(0, 1)).unflatten(0, (-1, 6))
-    turns = turned @ decode_orientation(root)[:, None].transpose(2, 3)
-    skew = (turns - turns.transpose(2, 3)) / (2 * _STEP)
-    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
+def _arms(kinematics: KeypointKinematics, below_weights: Tensor) -> Tensor:
+    """(11, S, 3, K) the arms d_b, of the mean shape and by each coefficient."""
+    joints, parents = kinematics.body.rest_joints, kinematics.body.parents
+    offsets = kinematics.keypoint_rest - kinematics.keypoint_weights[:, :, None] * joints[:, None]
+    arms = offsets.permute(0, 2, 3, 1).clone()
+    for bone, parent in enumerate(parents[1:], 1):
+        arms[:, parent] += (joints[:, bone] - joints[:, parent])[..., None] * below_weights[:, bone]
+    return arms
 
 
 def _at_or_below(parents: list[int]) -> Tensor:
@@ -133,3 +222,23 @@ def _at_or_below(parents: list[int]) -> Tensor:
             below[parent, bone] = 1.0
             parent = parents[parent]
     return below
+
+
+def _ancestors(parents: list[int]) -> list[list[int]]:
+    """(…, N + 1) of bones, whose parents are given below the root, and of N: `KeypointJacobian.above`."""
+    none = len(parents) + 1
+    above, rounds = [none, *parents, none], []
+    while min(above) < none:
+        rounds.append(above)
+        above = [above[upper] for upper in above]
+    return rounds
+
+
+def _cross_products(bones: int, keypoints: int) -> tuple[Tensor, Tensor]:
+    """`third` and `sign` of `KeypointJacobian`."""
+    bone, keypoint = torch.arange(bones)[:, None], torch.arange(keypoints)[:, None, None, None]
+    row, column = torch.arange(3)[:, None, None], torch.arange(3)
+    index = (3 * bone + (3 - row - column) % 3) * keypoints + keypoint
+    # Of ω × m, row 0 has ω₁ m₂ − ω₂ m₁.
+    sign = torch.tensor([0.0, 1.0, -1.0])[(column - row) % 3]
+    return index.flatten(), sign.expand_as(index).flatten()

@@ -14,13 +14,16 @@ Shapes: B people, E = 80 entries, K = 17 keypoints.
 from dataclasses import dataclass
 from typing import Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters, KeypointKinematics
+from common.body.model import BodyModel, KeypointKinematics
+from common.weights.devices import to_numpy
 from sender.perception.network.output import PerceptionOutput
+from sender.semantics.crop_labels import pelvis_in_crop
 from sender.semantics.keypoint_jacobian import KeypointJacobian
+from sender.semantics.namespace import Array, namespace, solved
 
 # Largest Gauss-Newton step, standard deviations of an entry.
 _MAX_STEP = 1.0
@@ -41,93 +44,94 @@ _DAMPING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class _Targets:
+class Targets:
     """The keypoints that the labels are fitted to, and their weights: inverse standard deviations.
 
     Args:
-        keypoints_2d, weight_2d: (B, K, 2) crop units, (B, K) times the probability that the keypoint is visible.
-        keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K).
+        keypoints_2d, weight_2d: (B, K, 2) crop units, (B, K, 1) times the probability that the keypoint is visible.
+        keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K, 1).
+        focal: (B, 1, 1) focal lengths in crop widths.
     """
 
-    keypoints_2d: Tensor
-    weight_2d: Tensor
-    keypoints_3d: Tensor
-    weight_3d: Tensor
+    keypoints_2d: Array
+    weight_2d: Array
+    keypoints_3d: Array
+    weight_3d: Array
+    focal: Array
 
     @classmethod
-    def from_output(cls, output: PerceptionOutput) -> Self:
-        """The keypoints of crops, with the floors added to their variances."""
-        variance_2d = output.keypoints_sigma.float().square() + _PIXEL_FLOOR**2
-        variance_3d = output.joints_log_variance.float().exp() + _DEPTH_FLOOR_M**2
+    def from_output(cls, output: PerceptionOutput, focal: FloatArray) -> Self:
+        """The keypoints of crops as arrays, with the floors added to their variances; `focal` (B,) in crop widths."""
+        sigma, visible, log_variance = (
+            to_numpy(column)[..., None]
+            for column in (output.keypoints_sigma, output.visible_logit.sigmoid(), output.joints_log_variance)
+        )
         return cls(
-            keypoints_2d=output.keypoints_2d.float(),
-            weight_2d=output.visible_logit.float().sigmoid() / variance_2d.sqrt(),
-            keypoints_3d=output.joints_3d.float(),
-            weight_3d=1 / variance_3d.sqrt(),
+            keypoints_2d=to_numpy(output.keypoints_2d),
+            weight_2d=visible / np.sqrt(sigma**2 + _PIXEL_FLOOR**2),
+            keypoints_3d=to_numpy(output.joints_3d),
+            weight_3d=1 / np.sqrt(np.exp(log_variance) + _DEPTH_FLOOR_M**2),
+            focal=focal[:, None, None],
         )
 
 
 class Refiner:
-    """Refines label entries against keypoints."""
+    """Refines label entries against keypoints.
 
-    def __init__(self, space: LabelSpace, kinematics: KeypointKinematics) -> None:
-        self._kinematics = kinematics
-        self._keypoints = KeypointJacobian(space, kinematics)
+    Args:
+        keypoints: of arrays or tensors, as the labels are.
+    """
 
-    def refine(
-        self,
-        entries: Tensor,
-        sigma: Tensor,
-        output: PerceptionOutput,
-        focal: Tensor,
-        correction: Tensor | None = None,
-    ) -> Tensor:
+    def __init__(self, keypoints: KeypointJacobian) -> None:
+        self._keypoints = keypoints
+
+    @classmethod
+    def load(cls) -> Self:
+        """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
+        return cls(KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load())))
+
+    def refine(self, entries: Array, sigma: Array, targets: Targets, correction: Array | None = None) -> Array:
         """Entries (B, E), refined.
 
         Args:
             entries: (B, E) from the CVAE.
             sigma: (B, E) their standard deviations.
-            output: perception's, B crops.
-            focal: (B,) focal lengths in crop widths.
             correction: (B, E) what refining the same people added in the last frame: where the search begins.
         """
-        targets = _Targets.from_output(output)
         refined = entries if correction is None else entries + correction
         for _ in range(_STEPS if correction is None else _FOLLOWING_STEPS):
-            refined = self._step(refined, entries, sigma, targets, focal)
+            refined = self._step(refined, entries, sigma, targets)
         return refined
 
-    def projected(self, bodies: BodyParameters, focal: Tensor) -> Tensor:
-        """The keypoints (B, 17, 2) of bodies in their crops' camera spaces, crop units; `focal` as in `refine`."""
-        keypoints, _ = self._kinematics(bodies)
-        return _project(keypoints, focal[:, None, None])
+    def projected(self, entries: Array, focal: Array) -> Array:
+        """The keypoints (B, 17, 2) of the bodies that entries (B, E) describe, crop units; `focal` (B,) crop widths."""
+        keypoints = self._keypoints.keypoints(entries) + pelvis_in_crop(entries, focal[:, None])[:, None]
+        return focal[:, None, None] * keypoints[..., :2] / keypoints[..., 2:].clip(_MIN_DEPTH_M) + 0.5
 
-    def _step(self, entries: Tensor, prior: Tensor, sigma: Tensor, targets: _Targets, focal: Tensor) -> Tensor:
+    def _step(self, entries: Array, prior: Array, sigma: Array, targets: Targets) -> Array:
         """One Gauss-Newton step."""
-        residuals, jacobian = self._residuals(entries, targets, focal)
-        precision = _PRIOR_WEIGHT / sigma.square()
-        normal = jacobian.transpose(1, 2) @ jacobian + torch.diag_embed(precision + _DAMPING)
-        gradient = (jacobian.transpose(1, 2) @ residuals[..., None])[..., 0] + precision * (entries - prior)
-        step: Tensor = torch.linalg.solve(normal, gradient).clamp(-_MAX_STEP, _MAX_STEP)
-        return entries - step
+        residuals, jacobian = self._residuals(entries, targets)
+        precision = _PRIOR_WEIGHT / (sigma * sigma)
+        transposed = jacobian.swapaxes(1, 2)
+        normal = transposed @ jacobian + self._keypoints.unit_entries * (precision + _DAMPING)[:, None]
+        gradient = transposed @ residuals + (precision * (entries - prior))[..., None]
+        return entries - solved(normal, gradient)[..., 0].clip(-_MAX_STEP, _MAX_STEP)
 
-    def _residuals(self, entries: Tensor, targets: _Targets, focal: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K·2 + K·3) weighted residuals, and their derivatives (B, K·2 + K·3, E)."""
-        found = self._keypoints(entries, focal)
-        by_entries = found.from_pelvis + found.pelvis_by_entries[:, None]
-        scale = focal[:, None, None]
-        depth = found.keypoints[..., 2:].clamp_min(_MIN_DEPTH_M)
-        along = found.keypoints[..., :2] / depth
-        nearer = by_entries[..., 2:, :] * (found.keypoints[..., 2:] > _MIN_DEPTH_M)[..., None]
-        projected_by_entries = (scale / depth)[..., None] * (by_entries[..., :2, :] - along[..., None] * nearer)
-        of_2d = _project(found.keypoints, scale) - targets.keypoints_2d
-        of_3d = found.keypoints - found.pelvis[:, None] - targets.keypoints_3d
-        weight_2d, weight_3d = targets.weight_2d[..., None], targets.weight_3d[..., None]
-        residuals = [(of_2d * weight_2d).flatten(1), (of_3d * weight_3d).flatten(1)]
-        derivatives = [projected_by_entries * weight_2d[..., None], found.from_pelvis * weight_3d[..., None]]
-        return torch.cat(residuals, 1), torch.cat([each.flatten(1, 2) for each in derivatives], 1)
-
-
-def _project(keypoints: Tensor, focal: Tensor) -> Tensor:
-    """Points (…, 3) in a crop's camera space → crop units (…, 2)."""
-    return focal * keypoints[..., :2] / keypoints[..., 2:].clamp_min(_MIN_DEPTH_M) + 0.5
+    def _residuals(self, entries: Array, targets: Targets) -> tuple[Array, Array]:
+        """(B, K·5, 1) weighted residuals, and their derivatives (B, K·5, E)."""
+        xp, focal = namespace(entries), targets.focal
+        from_pelvis, pelvis, by_entries = self._keypoints.derivatives(entries, focal[:, 0])
+        keypoints = from_pelvis + pelvis[:, None]
+        depth = keypoints[..., 2:].clip(_MIN_DEPTH_M)
+        along = keypoints[..., :2] / depth
+        of_2d = (focal * along + 0.5 - targets.keypoints_2d) * targets.weight_2d
+        of_3d = (from_pelvis - targets.keypoints_3d) * targets.weight_3d
+        nearer = along * (keypoints[..., 2:] > _MIN_DEPTH_M)
+        scale = (focal * targets.weight_2d / depth)[..., None]
+        derivatives = (
+            scale * (by_entries[..., :2, :] - nearer[..., None] * by_entries[..., 2:, :]),
+            targets.weight_3d[..., None] * self._keypoints.not_pelvis * by_entries,
+        )
+        people = len(entries)
+        residuals = xp.concatenate((of_2d, of_3d), 2).reshape(people, -1, 1)
+        return residuals, xp.concatenate(derivatives, 2).reshape(people, residuals.shape[1], -1)

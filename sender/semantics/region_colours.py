@@ -7,9 +7,9 @@ neighbour that usually has the same colour; a garment of which nothing is seen h
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS, mirror_name
 from common.wear_colours import usual_colour
 
@@ -38,6 +38,17 @@ _MIN_AREA = 0.02
 _MAX_MEMORY_FRAMES = 60.0
 
 
+def _stem(region: str) -> str:
+    return region.removesuffix(".L").removesuffix(".R")
+
+
+# Of each region those whose colour it takes if it was not seen, most likely first, and the garment that covers it.
+_CANDIDATES = [
+    [REGION_INDEX[name] for name in (mirror_name(region), *_SUBSTITUTES[_stem(region)])] for region in REGIONS
+]
+_GARMENT = [_GARMENTS.get(_stem(region)) for region in REGIONS]
+
+
 @dataclass(slots=True)
 class RegionColours:
     """One person's colours.
@@ -47,42 +58,35 @@ class RegionColours:
         weights: (R,) sums of visible areas, shares of the crop, with an upper limit.
     """
 
-    colours: Tensor = field(default_factory=lambda: torch.full((len(REGIONS), 3), 0.5))
-    weights: Tensor = field(default_factory=lambda: torch.zeros(len(REGIONS)))
+    colours: FloatArray = field(default_factory=lambda: np.full((len(REGIONS), 3), 0.5, np.float32))
+    weights: FloatArray = field(default_factory=lambda: np.zeros(len(REGIONS), np.float32))
 
-    def update(self, colours: Tensor, areas: Tensor) -> Tensor:
+    def update(self, colours: FloatArray, areas: FloatArray) -> FloatArray:
         """Adds one frame and returns the colours (R, 3), completed for unseen regions.
 
         Args:
             colours: (R, 3) mean visible colour of each region in this frame.
             areas: (R,) square root of the share of the crop that it covers.
         """
-        weight = torch.where(areas > _MIN_AREA, areas.square(), torch.zeros_like(areas))
+        weight = np.where(areas > _MIN_AREA, areas * areas, np.float32(0))
         total = self.weights + weight
-        share = torch.where(total > 0, weight / total.clamp_min(1e-12), torch.zeros_like(weight))
+        share = weight / np.maximum(total, np.float32(1e-12))
         self.colours = self.colours + share[:, None] * (colours - self.colours)
-        limit = float(_MAX_MEMORY_FRAMES * weight.max()) if weight.max() > 0 else float("inf")
-        self.weights = total.clamp_max(limit)
+        limit = _MAX_MEMORY_FRAMES * weight.max()
+        self.weights = np.minimum(total, limit) if limit > 0 else total
         return self._completed()
 
-    def _completed(self) -> Tensor:
-        completed = self.colours.clone()
-        unseen = {index: self._substitute(REGIONS[index]) for index in (self.weights == 0).nonzero()[:, 0].tolist()}
-        for index, substitute in unseen.items():
-            if substitute is not None:
+    def _completed(self) -> FloatArray:
+        completed, seen = self.colours.copy(), (self.weights > 0).tolist()
+        unknown = []
+        for index in (index for index, known in enumerate(seen) if not known):
+            substitute = next((other for other in _CANDIDATES[index] if seen[other]), None)
+            if substitute is None:
+                unknown.append(index)
+            else:
                 completed[index] = self.colours[substitute]
-        for index, substitute in unseen.items():
-            garment = _GARMENTS.get(_stem(REGIONS[index]))
-            if substitute is None and garment is not None:
-                completed[index] = torch.from_numpy(usual_colour(garment, completed.numpy()))
+        for index in unknown:
+            garment = _GARMENT[index]
+            if garment is not None:
+                completed[index] = usual_colour(garment, completed)
         return completed
-
-    def _substitute(self, name: str) -> int | None:
-        """The index of the region whose colour an unseen region takes, if one of them was seen."""
-        candidates = (mirror_name(name), *_SUBSTITUTES[_stem(name)])
-        known = [REGION_INDEX[candidate] for candidate in candidates if self.weights[REGION_INDEX[candidate]] > 0]
-        return known[0] if known else None
-
-
-def _stem(region: str) -> str:
-    return region.removesuffix(".L").removesuffix(".R")

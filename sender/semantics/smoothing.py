@@ -53,6 +53,16 @@ _POSITION_MIN_CUTOFF_HZ = 1.0
 _POSITION_SPEED_GAIN = 10.0
 # The distance's cutoff frequency over that of the other groups: one frame tells little of it.
 _DISTANCE_SHARE = 0.5
+# β of each group.
+_SPEED_GAINS = np.full(len(_SMOOTHED), _SPEED_GAIN, np.float32)
+_SPEED_GAINS[_SMOOTHED.index(_IMAGE_POSITION)] = _POSITION_SPEED_GAIN
+_SPEED_GAINS[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
+# The smoothed entries and the group of each; (G, LABEL_SIZE) makes the groups' means.
+_ENTRIES = np.concatenate([np.r_[group] for group in _SMOOTHED])
+_GROUP_OF_ENTRY = np.repeat(np.arange(len(_SMOOTHED)), [group.stop - group.start for group in _SMOOTHED])
+_MEANS = np.zeros((len(_SMOOTHED), LABEL_SIZE), np.float32)
+for _row, _group in zip(_MEANS, _SMOOTHED, strict=True):
+    _row[_group] = 1 / (_group.stop - _group.start)
 # After a longer gap, the filter starts again.
 _FORGET_S = 0.5
 
@@ -76,11 +86,11 @@ class _FilterState:
             self.noise += gain * (second**2 / _SECOND_DIFFERENCE - self.noise)
         self.last = (*self.last[-1:], labels)
 
-    def speed_of(self, group: slice, step_s: float) -> float:
-        """Root mean square of a group's speed, σ a second, without the share of the noise."""
+    def speeds(self, step_s: float) -> FloatArray:
+        """(G,) root mean square of each group's speed, σ a second, without the share of the noise."""
         gain = _gain(_SPEED_CUTOFF_HZ, step_s)
-        noise = self.noise[group].mean() / step_s**2 * gain / (2 - gain)
-        return float(np.sqrt(max(0.0, np.mean(self.speed[group] ** 2) - _NOISE_SHARE * noise)))
+        share = np.float32(_NOISE_SHARE / step_s**2) * gain / (2 - gain)
+        return np.sqrt(np.maximum(0, _MEANS @ (self.speed**2 - share * self.noise)))
 
 
 class LabelSmoother:
@@ -91,7 +101,9 @@ class LabelSmoother:
     """
 
     def __init__(self, strength: float = 1.0) -> None:
-        self._strength = strength
+        least_hz = [_POSITION_MIN_CUTOFF_HZ if group == _IMAGE_POSITION else _MIN_CUTOFF_HZ for group in _SMOOTHED]
+        self._min_cutoff_hz = np.array(least_hz, np.float32) / np.float32(strength)
+        self._min_cutoff_hz[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
         self.reset()
 
     def reset(self) -> None:
@@ -123,21 +135,15 @@ class LabelSmoother:
         step_s = time_s - state.time_s
         state.add(labels, step_s)
         value = labels.copy()
-        for group in _SMOOTHED:
-            gain = _gain(self._cutoff_hz(group, state.speed_of(group, step_s)), step_s)
-            value[group] = state.value[group] + gain * (labels[group] - state.value[group])
+        gains = _gain(self._min_cutoff_hz + _SPEED_GAINS * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
+        before = state.value[_ENTRIES]
+        value[_ENTRIES] = before + gains * (labels[_ENTRIES] - before)
         state.frames = min(state.frames + 1, _SHAPE_FRAMES)
         value[_SHAPE] = state.value[_SHAPE] + (labels[_SHAPE] - state.value[_SHAPE]) / np.float32(state.frames)
         state.time_s, state.value = time_s, value
         return value.copy()
 
-    def _cutoff_hz(self, group: slice, speed: float) -> float:
-        if group == _IMAGE_POSITION:
-            return _POSITION_MIN_CUTOFF_HZ / self._strength + _POSITION_SPEED_GAIN * speed
-        cutoff_hz = _MIN_CUTOFF_HZ / self._strength + _SPEED_GAIN * speed
-        return cutoff_hz * _DISTANCE_SHARE if group == _DISTANCE else cutoff_hz
 
-
-def _gain(cutoff_hz: float, step_s: float) -> np.float32:
-    """Gain of a first-order low-pass filter for a time step."""
-    return np.float32(1.0 - np.exp(-2.0 * np.pi * cutoff_hz * step_s))
+def _gain(cutoff_hz: float | FloatArray, step_s: float) -> FloatArray:
+    """Gains of first-order low-pass filters for a time step."""
+    return np.asarray(1.0 - np.exp(-2.0 * np.pi * step_s * cutoff_hz), np.float32)

@@ -8,24 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
+from common.arrays import FloatArray
+from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
 from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
-from common.labels import group_slices, split
-from common.weights.devices import CPU
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_into
 from common.weights.manifest import find_entry
-from sender.perception.inference.crop import to_frame
+from sender.perception.inference.crop import CropBox, to_frame
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.categorical import moments
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
-from sender.semantics.crop_labels import FEATURE_SIZE, body_in_crop, semantic_features
+from sender.semantics.crop_labels import FEATURE_SIZE, pelvis_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
-from sender.semantics.refine import Refiner
+from sender.semantics.keypoint_jacobian import CROSS, orientation
+from sender.semantics.refine import Refiner, Targets
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother
 
@@ -33,9 +34,13 @@ WEIGHTS_NAME = "semantics"
 
 # Standard deviation of an entry over the training poses: a prediction with this one has no confidence.
 _UNKNOWN_SIGMA = 1.0
-# A group's confidence is that of its leading entries.
-_LEADING_ENTRIES = 3
 _COLOUR_SIGMA = 0.3
+_ROOT, _APPEARANCE = group_slices()["root"], group_slices()["appearance"]
+# Clothes are read later (`sender.clothing`).
+_GROUPS = {name: group for name, group in group_slices().items() if name != "surface"}
+# A group's confidence is that of its leading entries, (G, 3).
+_LEADING_ENTRIES = 3
+_LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GROUPS.values()])
 
 
 def architecture(config: SemanticsConfig) -> dict[str, int]:
@@ -60,16 +65,25 @@ class Fit:
     """What the labels of B people are made of.
 
     Args:
-        sigma: (B, E) standard deviations of the label entries.
-        bodies: in the camera spaces of their crops.
-        keypoints: (B, 17, 2) of these bodies, crop units.
+        entries, sigma: (B, E) label entries in the crops (`sender.semantics.crop_labels`), their standard deviations.
+        focal: (B,) focal lengths in crop widths.
+        keypoints: (B, 17, 2) of the bodies, crop units.
         evidence: (B, L, F) of their limbs' certainty (`sender.semantics.confidence`).
     """
 
-    sigma: Tensor
-    bodies: BodyParameters
-    keypoints: Tensor
-    evidence: Tensor
+    entries: FloatArray
+    sigma: FloatArray
+    focal: FloatArray
+    keypoints: FloatArray
+    evidence: FloatArray
+
+    def in_frame(self, row: int, crop: CropBox, camera: Camera) -> FloatArray:
+        """One person's label entries (E,) in the frame's camera space."""
+        entries, focal = self.entries[row : row + 1], self.focal[row : row + 1, None]
+        root, pelvis = orientation(entries, CROSS)[0], pelvis_in_crop(entries, focal)[0]
+        root, (x, y, z) = to_frame(root, pelvis, crop, camera)
+        position = (np.array([x / z, y / z, np.log(z)]) - TRANSLATION_MEAN) / TRANSLATION_SCALE
+        return np.concatenate([root[:, :2].T.ravel() / ROTATION_SCALE, position, entries[0, _ROOT.stop :]])
 
 
 class Predictor(nn.Module):
@@ -106,7 +120,7 @@ class SemanticsStage:
         self._network = network
         self._space = space
         self._colours: dict[int, RegionColours] = {}
-        self._corrections: dict[int, Tensor] = {}
+        self._corrections: dict[int, FloatArray] = {}
 
     @classmethod
     def load(
@@ -134,8 +148,7 @@ class SemanticsStage:
         example = (torch.zeros(1, FEATURE_SIZE),)
         network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
         space = LabelSpace.load()
-        refiner = Refiner(space, KeypointKinematics(BodyModel.load()))
-        return cls(network, space, refiner, smoother, KeypointConfidence.load() if calibrated else None)
+        return cls(network, space, Refiner.load(), smoother, KeypointConfidence.load() if calibrated else None)
 
     @property
     def smooths(self) -> bool:
@@ -160,68 +173,63 @@ class SemanticsStage:
         if not observed:
             return ()
         fit = self.fit(observed, camera)
-        bodies = BodyParameters.concatenate(
-            [to_frame(fit.bodies[row : row + 1], person.crop, camera) for row, person in enumerate(observed)]
-        )
-        colours = torch.stack([self._colours_of(person) for person in observed])
-        labels = self._space.encode(bodies, colours)
-        if self._smoother is not None:
-            people = zip(observed, labels.numpy(), strict=True)
-            smoothed = [self._smoother.smooth(person.identity, time_s, row, person.view) for person, row in people]
-            labels = torch.from_numpy(np.stack(smoothed))
         confidence = self._confidence.limbs(fit.evidence) if self._confidence else [{} for _ in observed]
         return tuple(
-            _person_labels(person, labels[row], fit.sigma[row], confidence[row]) for row, person in enumerate(observed)
+            _person_labels(person, self._labels(person, fit.in_frame(row, person.crop, camera), time_s), sigma, limbs)
+            for row, (person, sigma, limbs) in enumerate(zip(observed, fit.sigma, confidence, strict=True))
         )
 
     def fit(self, observed: Sequence[ObservedPerson], camera: Camera) -> Fit:
         """The bodies that fit what perception saw of B ≥ 1 people, before any smoothing."""
-        output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = (values.cpu() for values in self._network(semantic_features(self._space, output)))
-        focal = torch.tensor([camera.focal_px / person.crop.side for person in observed])
-        entries = self._refined(observed, entries, sigma, output, focal)
-        in_crop = body_in_crop(self._space, entries, focal)
-        score = torch.tensor([person.score for person in observed])
-        projected = self._refiner.projected(in_crop, focal)
-        return Fit(sigma, in_crop, projected, evidence(output, projected, sigma, score))
+        output = observed[0].output
+        if len(observed) > 1:
+            output = PerceptionOutput.concatenate([person.output for person in observed])
+        entries, sigma = map(to_numpy, self._network(semantic_features(self._space, output)))
+        focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
+        targets = Targets.from_output(output, focal)
+        entries = self._refined(observed, entries, sigma, targets)
+        score = np.array([person.score for person in observed], np.float32)
+        projected = self._refiner.projected(entries, focal)
+        return Fit(entries, sigma, focal, projected, evidence(output, projected, sigma, score))
 
     def _refined(
-        self,
-        observed: Sequence[ObservedPerson],
-        entries: Tensor,
-        sigma: Tensor,
-        output: PerceptionOutput,
-        focal: Tensor,
-    ) -> Tensor:
+        self, observed: Sequence[ObservedPerson], entries: FloatArray, sigma: FloatArray, targets: Targets
+    ) -> FloatArray:
         """Refined entries (B, E); where labels are smoothed, and all people were in the frame before, from there on."""
         last = self._corrections
         known = [last[person.identity] for person in observed if person.identity in last]
-        correction = torch.stack(known) if len(known) == len(observed) else None
-        refined = self._refiner.refine(entries, sigma, output, focal, correction)
+        correction = np.stack(known) if len(known) == len(observed) else None
+        refined: FloatArray = self._refiner.refine(entries, sigma, targets, correction)
         if self.smooths:
             changes = zip(observed, refined - entries, strict=True)
             self._corrections = {person.identity: change for person, change in changes}
         return refined
 
-    def _colours_of(self, person: ObservedPerson) -> Tensor:
+    def _labels(self, person: ObservedPerson, entries: FloatArray, time_s: float) -> FloatArray:
+        """One person's labels (LABEL_SIZE,) with colours, smoothed; from entries (E,) in the frame's camera space."""
         colours = self._colours.setdefault(person.identity, RegionColours())
-        return colours.update(person.output.region_colours[0].float(), person.output.region_area[0].float())
+        output = person.output
+        known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]))
+        labels = np.zeros(LABEL_SIZE, np.float32)
+        labels[:ENTRIES] = entries
+        labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(known)[None])[0].numpy()
+        if self._smoother is None:
+            return labels
+        return self._smoother.smooth(person.identity, time_s, labels, person.view)
 
 
-def _person_labels(person: ObservedPerson, labels: Tensor, sigma: Tensor, limbs: Mapping[str, float]) -> PersonLabels:
-    """One person's labels by group, with standard deviations and confidences."""
-    all_sigma = torch.full_like(labels, _COLOUR_SIGMA)
+def _person_labels(
+    person: ObservedPerson, labels: FloatArray, sigma: FloatArray, limbs: Mapping[str, float]
+) -> PersonLabels:
+    """One person's labels by group, with standard deviations and confidences.  Clothes are read later."""
+    all_sigma = np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
     all_sigma[:ENTRIES] = sigma
-    confidence = {
-        name: limbs[name] if name in limbs else confidence_of_entries(all_sigma[entries])
-        for name, entries in group_slices().items()
-    }
-    values, deviations = split(labels.numpy()), split(all_sigma.numpy())
-    # Clothes are read later (`sender.clothing`).
-    del values["surface"], deviations["surface"], confidence["surface"]
+    of_entries = confidence_of_entries(all_sigma[_LEADING]).tolist()
+    confidence = dict(zip(_GROUPS, of_entries, strict=True)) | dict(limbs)
+    values, deviations = ({name: all_[group].copy() for name, group in _GROUPS.items()} for all_ in (labels, all_sigma))
     return PersonLabels(person.identity, person.score, values, deviations, confidence)
 
 
-def confidence_of_entries(sigma: Tensor) -> float:
-    """A group's confidence, 0…1, from the standard deviations of its entries alone."""
-    return 1 - min(1.0, float(sigma[:_LEADING_ENTRIES].mean()) / _UNKNOWN_SIGMA)
+def confidence_of_entries(sigma: FloatArray) -> FloatArray:
+    """Confidences (…,) of groups, 0…1, from the standard deviations (…, N) of their leading entries alone."""
+    return np.asarray(1 - np.minimum(1, sigma[..., :_LEADING_ENTRIES].mean(axis=-1) / _UNKNOWN_SIGMA), np.float32)

@@ -95,14 +95,14 @@ class Observer:
         score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
         observed = ObservedPerson(0, score, seen.crops[0], seen.output)
         fit = self._semantics.fit([observed], camera)
-        keypoints = seen.crops[0].to_pixels(fit.keypoints[0].numpy())
+        keypoints = seen.crops[0].to_pixels(fit.keypoints[0])
         annotated = item.keypoints[person]
         labelled = annotated[:, 2] > 0
         side = float(np.ptp(annotated[labelled, :2], axis=0).max())
         right = labelled & (np.linalg.norm(keypoints - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
         per_limb = [list(keypoints) for keypoints in LIMBS.values()]
         return Limbs(
-            fit.evidence,
+            torch.from_numpy(fit.evidence),
             torch.tensor([[float(right[limb].sum()) for limb in per_limb]]),
             torch.tensor([[float(labelled[limb].sum()) for limb in per_limb]]),
             torch.tensor([index]),

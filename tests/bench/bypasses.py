@@ -26,7 +26,8 @@ from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
-from sender.semantics.refine import Refiner
+from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
 from sender.train.photographs.dataset import Photograph
 from tests.bench import measures
@@ -101,12 +102,11 @@ class NoRefinement(Refiner):
 
     def refine(
         self,
-        entries: Tensor,
-        sigma: Tensor,
-        output: PerceptionOutput,
-        focal: Tensor,
-        correction: Tensor | None = None,
-    ) -> Tensor:
+        entries: FloatArray,
+        sigma: FloatArray,
+        targets: Targets,
+        correction: FloatArray | None = None,
+    ) -> FloatArray:
         return entries
 
 
@@ -143,16 +143,16 @@ class Senders:
             net = Perception.load().net
             change(net)
             self._perceptions[bypass] = Perception(net)
-        refiner, predictor = Refiner(self._space, self._kinematics), Predictor(load_network())
+        refiner, predictor = Refiner.load(), Predictor(load_network())
         self._semantics = {WHOLE: self._stage(predictor, refiner)}
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
         camera = Camera(1, 1, 1.0)
         fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
-        sigma = torch.cat([fit.sigma for fit in fits]).mean(dim=0)
+        sigma = torch.from_numpy(np.concatenate([fit.sigma for fit in fits]).mean(axis=0))
         self._semantics |= {
             ("CVAE's mean", "pose head"): self._stage(PoseHead(None), refiner),
             ("CVAE", "pose head, one σ for everybody"): self._stage(PoseHead(sigma), refiner),
-            ("refinement", "off"): self._stage(predictor, NoRefinement(self._space, self._kinematics)),
+            ("refinement", "off"): self._stage(predictor, NoRefinement.load()),
         }
 
     def _stage(self, network: nn.Module, refiner: Refiner) -> SemanticsStage:
@@ -203,8 +203,7 @@ class Senders:
         side = max(float(np.ptp(annotated[labelled, :2], axis=0).max()), 1.0)
         figures, crop = dict[tuple[Bypass, str], float](), people[WHOLE].crop
         near = {
-            bypass: np.linalg.norm(crop.to_pixels(fit.keypoints[0].numpy()) - annotated[:, :2], axis=1)
-            <= RIGHT_WITHIN * side
+            bypass: np.linalg.norm(crop.to_pixels(fit.keypoints[0]) - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side
             for bypass, fit in fits.items()
         }
         for bypass, right in near.items():
@@ -224,7 +223,8 @@ class Senders:
 
     @torch.inference_mode()
     def _joints(self, fit: Fit) -> Float64Array:
-        return centred(self._kinematics(fit.bodies)[0][0].numpy())
+        bodies = body_in_crop(self._space, torch.from_numpy(fit.entries), torch.from_numpy(fit.focal))
+        return centred(self._kinematics(bodies)[0][0].numpy())
 
     def _row(
         self,

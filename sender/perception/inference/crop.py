@@ -5,16 +5,14 @@ camera is at an angle θ to the ray through the crop's centre; R_ray is the rota
 X_frame = R_ray R_roll X_crop, where R_roll turns a crop that is rolled.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray, Image
-from common.body.model import BodyParameters
 from common.frames import Camera
 
 CROP_MARGIN = 1.25
@@ -99,31 +97,28 @@ def rolled_axes(roll: float) -> Float64Array:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def ray_rotation(crop: CropBox, camera: Camera) -> Tensor:
+def ray_rotation(crop: CropBox, camera: Camera) -> Float64Array:
     """R_ray R_roll (3, 3); R_ray is the smallest rotation from the camera's axis to the ray through the centre."""
     x, y = crop.centre
-    ray = torch.tensor([x - camera.width / 2, y - camera.height / 2, camera.focal_px], dtype=torch.float64)
-    ray = ray / ray.norm()
-    cross = torch.tensor([[0.0, 0.0, ray[0]], [0.0, 0.0, ray[1]], [-ray[0], -ray[1], 0.0]], dtype=torch.float64)
-    rotation: Tensor = torch.eye(3, dtype=torch.float64) + cross + cross @ cross / (1 + ray[2])
+    across, down = (x - camera.width / 2) / camera.focal_px, (y - camera.height / 2) / camera.focal_px
+    cosine = 1 / math.sqrt(1 + across**2 + down**2)
+    ray = np.array([across, down]) * cosine
+    rotation = np.eye(3)
+    rotation[:2, :2] -= np.outer(ray, ray) / (1 + cosine)
+    rotation[:2, 2], rotation[2, :2], rotation[2, 2] = ray, -ray, cosine
     if crop.roll:
-        rotation[:, :2] = rotation[:, :2] @ torch.from_numpy(crop.axes)
-    return rotation.float()
+        rotation[:, :2] = rotation[:, :2] @ crop.axes
+    return rotation
 
 
-def cos_off_axis(crop: CropBox, camera: Camera) -> float:
-    """cos θ of the ray through the crop's centre."""
-    return float(ray_rotation(crop, camera)[2, 2])
+def to_frame(
+    orientation: FloatArray, translation: FloatArray, crop: CropBox, camera: Camera
+) -> tuple[FloatArray, FloatArray]:
+    """Orientation (3, 3) and translation (3,) of a body in the crop's camera space → in the frame's.
 
-
-def to_frame(in_crop: BodyParameters, crop: CropBox, camera: Camera) -> BodyParameters:
-    """Bodies in the crop's camera space → in the frame's.
-
-    Args:
-        in_crop: orientation and translation in the crop's camera, with the distance that belongs to the nominal focal
-            length `camera.focal_px / crop.side`; the off-axis stretch is corrected here.
+    The distance is that which belongs to the nominal focal length `camera.focal_px / crop.side`; the off-axis stretch
+    by cos θ of the ray through the crop's centre is corrected here.
     """
-    to_frame_33 = ray_rotation(crop, camera).to(in_crop.translation)
-    rotations = torch.cat([to_frame_33 @ in_crop.rotations[:, :1], in_crop.rotations[:, 1:]], dim=1)
-    stretch = in_crop.translation.new_tensor([1.0, 1.0, cos_off_axis(crop, camera) ** -1.5])
-    return replace(in_crop, rotations=rotations, translation=(in_crop.translation * stretch) @ to_frame_33.T)
+    rotation = ray_rotation(crop, camera)
+    stretched = translation * np.array([1.0, 1.0, rotation[2, 2] ** -1.5])
+    return (rotation @ orientation).astype(np.float32), (rotation @ stretched).astype(np.float32)

@@ -24,7 +24,7 @@ from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries, semantic_features
-from sender.semantics.refine import Refiner
+from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Predictor, load_network
 from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler
 from sender.train.photographs.dataset import PhotographDataset
@@ -82,7 +82,7 @@ class SampleSource:
         """About `count` random crops of people in photographs, and their mirror images, as far as a body fits."""
         rng = np.random.default_rng(seed)
         sampler = PhotographCropSampler(photographs, rng, self._perception.size)
-        fitter = Fitter(self._space, Refiner(self._space, self._kinematics))
+        fitter = Fitter(self._space, Refiner.load())
         parts: list[Samples] = []
         for number, crops in zip(range(max(count // _BATCH, 1)), sampler.batches(_BATCH), strict=False):
             focal = torch.from_numpy(np.exp(rng.uniform(*_LOG_FOCAL_RANGE, _BATCH)).astype(np.float32))
@@ -120,13 +120,14 @@ class Fitter:
             keypoints_sigma=torch.where(labelled, torch.zeros_like(visible), output.keypoints_sigma),
             visible_logit=torch.where(labelled, torch.full_like(visible, _CERTAIN_LOGIT), visible),
         )
-        entries, sigma = self._network(semantic_features(self._space, output))
-        refined = self._refiner.refine(entries, sigma, given, focal)
+        entries, sigma = (each.numpy() for each in self._network(semantic_features(self._space, output)))
+        targets = Targets.from_output(given, focal.numpy())
+        refined = self._refiner.refine(entries, sigma, targets)
         for _ in range(_ROUNDS - 1):
-            refined = self._refiner.refine(entries, sigma, given, focal, refined - entries)
-        projected = self._refiner.projected(body_in_crop(self._space, refined, focal), focal)
+            refined = self._refiner.refine(entries, sigma, targets, refined - entries)
+        projected = torch.from_numpy(self._refiner.projected(refined, focal.numpy()))
         distance = (projected - positions).norm(dim=-1).masked_fill(~labelled, 0).sum(1) / labelled.sum(1).clamp_min(1)
-        return refined, distance < _FITS_WITHIN * extent(positions, labelled)
+        return torch.from_numpy(refined), distance < _FITS_WITHIN * extent(positions, labelled)
 
 
 def annotated(crops: PhotographCrops) -> Tensor:

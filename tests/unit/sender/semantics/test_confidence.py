@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
 from common.labels import group_slices
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -29,13 +31,13 @@ def output() -> PerceptionOutput:
     return result
 
 
-def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> torch.Tensor:
+def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> FloatArray:
     known = {
         "projected_BK2": output.keypoints_2d,
         "sigma_BE": torch.full((2, ENTRIES), 0.4),
         "score_B": torch.full((2,), 0.8),
     }
-    return evidence(output, **(known | changes))
+    return evidence(output, **{name: value.numpy() for name, value in (known | changes).items()})
 
 
 def test_limbs_cover_every_keypoint_once() -> None:
@@ -60,8 +62,8 @@ def test_evidence_of_a_limb_depends_on_that_limb_only(output: PerceptionOutput) 
         evidence_of(replace(output, visible_logit=visible)),
         evidence_of(replace(output, keypoints_sigma=wider)),
     ):
-        changed = (after != before).any(dim=-1)
-        assert changed.nonzero().tolist() == [[0, arm]]
+        changed = (after != before).any(axis=-1)
+        assert np.argwhere(changed).tolist() == [[0, arm]]
 
 
 def test_both_sides_share_their_weights() -> None:

@@ -11,7 +11,7 @@ from common.synthetic.motion.poses import PoseSampler
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries
-from sender.semantics.refine import Refiner
+from sender.semantics.refine import Refiner, Targets
 
 PEOPLE = 6
 FOCAL = torch.full((PEOPLE,), 2.0)
@@ -44,6 +44,12 @@ def observed(truth: BodyParameters, kinematics: KeypointKinematics) -> Perceptio
     )
 
 
+def refine(entries: Tensor, sigma: Tensor, output: PerceptionOutput, correction: Tensor | None = None) -> Tensor:
+    known = None if correction is None else correction.numpy()
+    targets = Targets.from_output(output, FOCAL.numpy())
+    return torch.from_numpy(Refiner.load().refine(entries.numpy(), sigma.numpy(), targets, known))
+
+
 def error_m(entries: Tensor, truth: BodyParameters, space: LabelSpace, kinematics: KeypointKinematics) -> float:
     found, true = kinematics(body_in_crop(space, entries, FOCAL))[0], kinematics(truth)[0]
     return float((found - true).norm(dim=-1).mean())
@@ -55,8 +61,7 @@ def test_refinement_reduces_error_of_disturbed_labels(
     torch.manual_seed(0)
     exact = crop_entries(space, truth, FOCAL)
     disturbed = exact + 0.4 * torch.randn_like(exact)
-    refiner = Refiner(space, kinematics)
-    refined = refiner.refine(disturbed, torch.full_like(exact, 0.4), observed, FOCAL)
+    refined = refine(disturbed, torch.full_like(exact, 0.4), observed)
     before, after = (error_m(entries, truth, space, kinematics) for entries in (disturbed, refined))
     assert after < 0.4 * before
 
@@ -67,11 +72,10 @@ def test_two_steps_from_the_last_frames_correction_lead_as_far_as_three(
     torch.manual_seed(0)
     exact = crop_entries(space, truth, FOCAL)
     predicted, sigma = exact + 0.4 * torch.randn_like(exact), torch.full_like(exact, 0.4)
-    refiner = Refiner(space, kinematics)
-    anew = refiner.refine(predicted, sigma, observed, FOCAL)
+    anew = refine(predicted, sigma, observed)
     # In the next frame, the same CVAE is off by nearly the same.
     moved = predicted + 0.02 * torch.randn_like(exact)
-    following = refiner.refine(moved, sigma, observed, FOCAL, anew - predicted)
+    following = refine(moved, sigma, observed, anew - predicted)
     errors = [error_m(entries, truth, space, kinematics) for entries in (anew, following)]
     assert errors[1] < 1.05 * errors[0]
 
@@ -84,10 +88,10 @@ def test_invisible_keypoints_leave_labels_and_certain_labels_move_less(
         visible_logit=torch.full((PEOPLE, 17), -30.0),
         joints_log_variance=torch.full((PEOPLE, 17), 20.0),
     )
-    entries, refiner = crop_entries(space, truth, FOCAL) + 0.3, Refiner(space, kinematics)
+    entries = crop_entries(space, truth, FOCAL) + 0.3
 
     def refined(sigma: float, output: PerceptionOutput) -> Tensor:
-        return refiner.refine(entries, torch.full_like(entries, sigma), output, FOCAL)
+        return refine(entries, torch.full_like(entries, sigma), output)
 
     torch.testing.assert_close(refined(0.4, invisible), entries, atol=1e-3, rtol=0)
     certain, uncertain = (refined(sigma, observed) - entries for sigma in (0.005, 0.5))

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from common.body.model import BodyParameters
+from common.arrays import Float64Array, FloatArray
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox, cos_off_axis, ray_rotation, to_frame
+from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
 
 CAMERA = Camera(width=1280, height=720, focal_px=1500.0)
 CENTRED = CropBox(left=540, top=260, side=200)
 
 
-def project(points: torch.Tensor) -> np.ndarray:
+def project(points: Float64Array | FloatArray) -> Float64Array:
     """Pixels of points in the frame's camera."""
-    pixels = points[..., :2] / points[..., 2:] * CAMERA.focal_px
-    return (pixels + torch.tensor([CAMERA.width / 2, CAMERA.height / 2])).numpy()
+    centre = np.array([CAMERA.width / 2, CAMERA.height / 2])
+    return np.asarray(points[..., :2] / points[..., 2:] * CAMERA.focal_px + centre, np.float64)
 
 
 def focal_in_crop(crop: CropBox) -> float:
@@ -25,7 +25,7 @@ def focal_in_crop(crop: CropBox) -> float:
     Off the axis, an image plane is stretched by 1/cos θ tangentially and by 1/cos² θ radially; the geometric mean of
     both is taken.
     """
-    return float(CAMERA.focal_px / crop.side / cos_off_axis(crop, CAMERA) ** 1.5)
+    return float(CAMERA.focal_px / crop.side / ray_rotation(crop, CAMERA)[2, 2] ** 1.5)
 
 
 def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
@@ -33,11 +33,11 @@ def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
 
 
 def test_rotation_turns_axis_to_crop() -> None:
-    assert torch.allclose(ray_rotation(CENTRED, CAMERA), torch.eye(3), atol=1e-6)
+    assert np.allclose(ray_rotation(CENTRED, CAMERA), np.eye(3), atol=1e-6)
     for pixel in ((100, 100), (1200, 400), (640, 700)):
         rotation = ray_rotation(crop_around(pixel, 100), CAMERA)
-        assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-6)
-        assert torch.linalg.det(rotation).item() == pytest.approx(1.0, abs=1e-5)
+        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
+        assert np.linalg.det(rotation) == pytest.approx(1.0, abs=1e-5)
         assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
 
 
@@ -45,12 +45,10 @@ def test_rotation_turns_axis_to_crop() -> None:
 @pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
 def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tolerance: float, roll: float) -> None:
     crop = replace(crop_around(pixel, 200), roll=roll)
-    generator = torch.Generator().manual_seed(0)
-    distance = 5.0
-    in_crop = torch.rand(17, 3, generator=generator) * 0.4 - 0.2 + torch.tensor([0.0, 0.0, distance])
+    in_crop = np.random.default_rng(0).uniform(-0.2, 0.2, (17, 3)) + np.array([0.0, 0.0, 5.0])
     seen = in_crop[:, :2] / in_crop[:, 2:] * focal_in_crop(crop) + 0.5
     in_frame = project(in_crop @ ray_rotation(crop, CAMERA).T)
-    error = np.abs(in_frame - crop.to_pixels(seen.numpy())).max() / crop.side
+    error = np.abs(in_frame - crop.to_pixels(seen.astype(np.float32))).max() / crop.side
     assert error < tolerance
 
 
@@ -58,26 +56,21 @@ def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     crop, camera = crop_around((1000, 500), 240), CAMERA
     nominal = camera.focal_px / crop.side
     extent, u, v = 2.0, 0.55, 0.45
-    translation = torch.tensor([[(u - 0.5) * extent, (v - 0.5) * extent, extent * nominal]])
-    root = axis_angle_to_matrix(torch.tensor([[[0.1, 0.4, -0.2]]]))
-    rotations = torch.cat([root, torch.eye(3).expand(1, 21, 3, 3)], dim=1)
-    body = to_frame(BodyParameters(rotations, torch.zeros(1, 4), torch.zeros(1, 10), translation), crop, camera)
+    in_crop = np.array([(u - 0.5) * extent, (v - 0.5) * extent, extent * nominal], np.float32)
+    root = axis_angle_to_matrix(torch.tensor([0.1, 0.4, -0.2])).numpy()
+    orientation, translation = to_frame(root, in_crop, crop, camera)
     expected = crop.to_pixels(np.array([u, v], dtype=np.float32))
-    assert np.abs(project(body.translation)[0] - expected).max() < 0.02 * crop.side
-    assert torch.allclose(body.rotations[0, 0], ray_rotation(crop, camera) @ root[0, 0], atol=1e-6)
-    assert torch.equal(body.rotations[:, 1:], rotations[:, 1:])
+    assert np.abs(project(translation) - expected).max() < 0.02 * crop.side
+    assert np.allclose(orientation, ray_rotation(crop, camera) @ root, atol=1e-6)
 
 
 def test_body_far_off_the_axis_has_the_size_that_the_crop_shows() -> None:
     crop = crop_around((1250, 700), 200)
     extent = 2.0
-    rotations, translation = torch.eye(3).expand(1, 22, 3, 3), torch.zeros(1, 3)
-    translation[0, 2] = extent * CAMERA.focal_px / crop.side
-    body = to_frame(BodyParameters(rotations, torch.zeros(1, 4), torch.zeros(1, 10), translation), crop, CAMERA)
-    across, along = 0.1 * body.rotations[0, 0].T[:2]
+    in_crop = np.array([0.0, 0.0, extent * CAMERA.focal_px / crop.side], np.float32)
+    orientation, translation = to_frame(np.eye(3, dtype=np.float32), in_crop, crop, CAMERA)
     one, other = (
-        np.diff(project(torch.stack([body.translation[0], body.translation[0] + side])), axis=0)[0]
-        for side in (across, along)
+        np.diff(project(np.stack([translation, translation + 0.1 * side])), axis=0)[0] for side in orientation.T[:2]
     )
     area_px = abs(one[0] * other[1] - one[1] * other[0])
     assert np.sqrt(area_px) / crop.side == pytest.approx(0.1 / extent, rel=0.02)

@@ -16,7 +16,7 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES
-from sender.semantics.refine import Refiner
+from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Predictor, load_network
 from sender.train.crops.semantic_samples import Fitter, SampleSource, annotated, landmarks, mirrored_keypoints
 from sender.train.photographs.crops import PhotographCrops
@@ -41,12 +41,12 @@ def seen(perception: Perception) -> PerceptionOutput:
 
 @pytest.fixture(scope="module")
 def refiner() -> Refiner:
-    return Refiner(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
+    return Refiner.load()
 
 
 def places(refiner: Refiner, entries: Tensor) -> Tensor:
     """Keypoints (1, K, 3) of a body, all annotated."""
-    positions = refiner.projected(body_in_crop(LabelSpace.load(), entries, FOCAL), FOCAL)
+    positions = torch.from_numpy(refiner.projected(entries.numpy(), FOCAL.numpy()))
     return torch.cat([positions, torch.ones_like(positions[..., :1])], dim=-1)
 
 
@@ -58,7 +58,8 @@ def test_fitted_body_has_the_annotated_keypoints(seen: PerceptionOutput, refiner
         truth = places(refiner, entries + 0.7 * sigma)
         fitted, fits = Fitter(space, refiner).fit(seen, truth, FOCAL)
         found = places(refiner, fitted)
-        before = places(refiner, refiner.refine(entries, sigma, seen, FOCAL))
+        targets = Targets.from_output(seen, FOCAL.numpy())
+        before = places(refiner, torch.from_numpy(refiner.refine(entries.numpy(), sigma.numpy(), targets)))
     assert fits.tolist() == [True]
     distances = [(each - truth)[..., :2].norm(dim=-1).mean() for each in (found, before)]
     assert distances[0] < 0.4 * distances[1]
