@@ -52,7 +52,6 @@ from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, 
 from sender.reports import Reporter
 from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
-from sender.spool.spool import Spool
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 from sender.wears.stage import WearsReader, WearsStage
@@ -69,21 +68,17 @@ class Sender:
     """The components of one camera's session, wired.
 
     Args:
-        name: what tells its camera from the others; empty without others.
-        source: closed with the pipeline.
+        camera: its source is closed in the end, its spool is not.
         delivery: the link, behind the spool if there is one; not connected yet.
-        spool: undelivered frames on disk; None without `--delivery complete`.
         recorder: None without `--record`.
     """
 
-    name: str
-    source: FrameSource
+    camera: OpenCamera
     pipeline: SenderPipeline
     delivery: LinkClient | CompleteDelivery | NoPeer
     account: LinkAccount
     traffic: Traffic
     status: SenderStatus
-    spool: Spool | None
     recorder: SenderRecorder | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -100,12 +95,13 @@ class Sender:
             if await self._connected(stop):
                 await self.pipeline.run(stop)
         finally:
-            self.source.close()
+            self.camera.source.close()
             await self.delivery.close()
             if self.recorder is not None:
                 await asyncio.to_thread(self.recorder.close)
-        if self.spool is not None and self.pipeline.finished and not self.spool.pending:
-            self.spool.finish()
+        spool = self.camera.spool
+        if spool is not None and self.pipeline.finished and not spool.pending:
+            spool.finish()
 
     async def _connected(self, stop: asyncio.Event) -> bool:
         """Connects; False if `stop` is set before there is a connection."""
@@ -123,15 +119,15 @@ class Sender:
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
-        account, name = self.account, f"{self.name}: " if self.name else ""
-        sent = f"sent {account.acknowledged_frames} frames: {self.traffic.summary()}"
+        spool, name = self.camera.spool, self.camera.name
+        sent = f"sent {self.account.acknowledged_frames} frames: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
         if self.recorder is not None:
             lines.append(self.recorder.summary())
-        if self.spool is not None and self.spool.pending:
-            waiting = f"{self.spool.pending} frames wait in {self.spool.directory}"
+        if spool is not None and spool.pending:
+            waiting = f"{spool.pending} frames wait in {spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
-        return [name + line for line in lines]
+        return [f"{name}: {line}" if name else line for line in lines]
 
 
 def send(opened: Openings, announce: Callable[[str], None]) -> None:
@@ -151,6 +147,8 @@ def send(opened: Openings, announce: Callable[[str], None]) -> None:
         if len(senders) > 1 or not failures:
             for line in (line for sender in senders for line in sender.summary()):
                 announce(line)
+        if len(senders) > 1 and (frames := sum(sender.account.acknowledged_frames for sender in senders)):
+            announce(f"sent {frames} frames of {len(senders)} cameras")
         if failures:
             raise failures[0]
 
@@ -161,15 +159,15 @@ async def _run_until_signal(senders: Sequence[Sender], console: Console | None) 
     stop_on_signals(stop)
 
     async def run(sender: Sender) -> None:
-        SUBJECT.set(sender.name)
+        SUBJECT.set(sender.camera.name)
         try:
             await sender.run(stop)
         except BodywireError as error:
             failures.append(error)
-            if sender.name:
+            if sender.camera.name:
                 logger.error("this camera's session has ended: %s", error)
 
-    lines = Group(*(StatusLine(sender.name or "sender", sender.status.parts) for sender in senders))
+    lines = Group(*(StatusLine(sender.camera.name or "sender", sender.status.parts) for sender in senders))
     with showing(lines, console):
         await asyncio.gather(*map(run, senders))
     return failures
@@ -249,7 +247,7 @@ def _wire(
         workers,
         durable=spool is not None,
     )
-    return Sender(camera.name, source, pipeline, delivery, account, traffic, status, spool, recorder)
+    return Sender(camera, pipeline, delivery, account, traffic, status, recorder)
 
 
 def _delivery(

@@ -50,6 +50,7 @@ def test_camera_that_fails_leaves_the_others_complete(tmp_path: Path, clips: lis
         assert re.search(rf"^{number} \({name}\): sent {FRAMES[name]} frames: ", done.stdout, re.MULTILINE)
         assert (tmp_path / f"talk-{number}.bw").exists() and (tmp_path / "spool" / str(number) / "lock").exists()
         assert f"{number} ({name}) begins at frame 0" in log, "the receiver tells them apart"
+    assert done.stdout.endswith(f"sent {sum(FRAMES.values())} frames of 3 cameras\n")
     assert "2 (broken.png): this camera's session has ended: " in done.stderr
     assert done.stderr.splitlines()[-1].startswith("sender: ")
 

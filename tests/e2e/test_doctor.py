@@ -35,11 +35,15 @@ def test_all_problems_of_a_sender_are_told(tmp_path: Path) -> None:
     camera, spool = str(tmp_path / "talk.mp4"), tmp_path / "spool"
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        flags = ("--camera", camera, "--delivery", "complete", "--spool", str(spool), "--metrics", address)
+        cameras = ("--camera", camera, "--camera", "rtsp://127.0.0.1:9/a")
+        flags = (*cameras, "--delivery", "complete", "--spool", str(spool), "--metrics", address)
         done = run("sender", "doctor", *flags, "--peer", "127.0.0.1:9")
     assert (done.returncode, done.stderr) == (3, "")
     assert problems(done.stdout) == ["source", "metrics"]
     assert re.search(r"warning  peer: no receiver at 127.0.0.1:9 .*; the sender will wait", done.stdout)
+    assert re.search(
+        r"warning  source: cannot open rtsp://127.0.0.1:9/a: .*; the sender will send the others", done.stdout
+    )
     assert not spool.exists()
 
 

@@ -20,7 +20,7 @@ from sender.link.observer import Fate
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
-from sender.openings import transport_of
+from sender.openings import OpenCamera, transport_of
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
@@ -61,7 +61,8 @@ class FakeDelivery:
 
 def sender_of(delivery: FakeDelivery, spool: FakeSpool | None = None) -> Sender:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
-    return Sender("", FrameSource(), delivery, delivery, account, Traffic(), account, spool)  # type: ignore[arg-type]
+    camera = OpenCamera("", SenderConfig(), SenderMetrics(), FrameSource(), spool)  # type: ignore[arg-type]
+    return Sender(camera, delivery, delivery, account, Traffic(), account)  # type: ignore[arg-type]
 
 
 def frame_of(*people: PersonLabels) -> LabelFrame:
