@@ -68,6 +68,8 @@ class WearsNet(nn.Module):
     mean_X: Tensor
     scale_X: Tensor
     numbers: Tensor
+    parts_order: Tensor
+    places_order: Tensor
     temperature: Tensor
     """(L,) of each logit, chosen on the validation split."""
 
@@ -78,6 +80,8 @@ class WearsNet(nn.Module):
         self.register_buffer("mean_X", torch.zeros(FEATURE_SIZE))
         self.register_buffer("scale_X", torch.ones(FEATURE_SIZE))
         self.register_buffer("numbers", torch.arange(len(PARTS)), persistent=False)
+        self.register_buffer("parts_order", torch.tensor(MIRRORED_PARTS), persistent=False)
+        self.register_buffer("places_order", torch.tensor(MIRRORED_PLACES), persistent=False)
         self.register_buffer("temperature", torch.ones(LOGITS))
         self.encoder = PartEncoder()
         self.embed = nn.Linear(256, width)
@@ -108,6 +112,14 @@ class WearsNet(nn.Module):
         scaled: Tensor = (logits + self.frequency(source)).float() / self.temperature
         return scaled
 
+    def mirrored(self, views: WornViews) -> WornViews:
+        """The views of the same people in mirrored pictures, but with the features of the pictures as they are."""
+        # Limbs are mirrored as they are cut.
+        parts = views.parts.index_select(1, self.parts_order)
+        parts = torch.cat([parts[:, :UPRIGHT_PARTS].flip(-1), parts[:, UPRIGHT_PARTS:]], dim=1)
+        colours = views.colours.unflatten(1, (PLACES, -1)).index_select(1, self.places_order).flatten(1)
+        return WornViews(parts, colours, views.features)
+
     def answer_with(self, attribute: int, frequency: Tensor) -> None:
         """Answers an attribute with logits (V,) whatever a photograph shows."""
         start = sum(len(values) for values in list(VALUES.values())[:attribute])
@@ -120,17 +132,8 @@ class WearsNet(nn.Module):
 
 def read_both_ways(network: WearsNet, views: WornViews, source: Tensor) -> Tensor:
     """(B, L) mean of the logits of the views and of their mirror images, which is right more often than either."""
-    both: Tensor = network(views, source) + network(mirrored(views), source)
+    both: Tensor = network(views, source) + network(network.mirrored(views), source)
     return both / 2
-
-
-def mirrored(views: WornViews) -> WornViews:
-    """The views of the same people in mirrored pictures, but with the features of the pictures as they are."""
-    # Limbs are mirrored as they are cut.
-    parts = views.parts[:, MIRRORED_PARTS]
-    parts = torch.cat([parts[:, :UPRIGHT_PARTS].flip(-1), parts[:, UPRIGHT_PARTS:]], dim=1)
-    colours = views.colours.unflatten(1, (PLACES, -1))[:, MIRRORED_PLACES].flatten(1)
-    return WornViews(parts, colours, views.features)
 
 
 def by_attribute(logits: Tensor) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from sender.wears.evidence import (
     part_pictures,
     part_transforms,
 )
-from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute, mirrored, read_both_ways
+from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute, read_both_ways
 
 
 def views(people: int, seed: int = 0) -> WornViews:
@@ -61,7 +61,7 @@ def test_mirror_image_is_read_as_the_view_of_a_mirrored_picture() -> None:
     mask = np.full((80, 80), 255, np.uint8)
     places = rng.uniform(0.2, 0.8, (17, 2)).astype(np.float32)
     crossed = ([1, 0] + np.array([-1, 1]) * places)[MIRRORED_KEYPOINTS].astype(np.float32)
-    turned = mirrored(view_of(picture, mask, places))
+    turned = network().mirrored(view_of(picture, mask, places))
     expected = view_of(np.ascontiguousarray(picture[:, ::-1]), mask, crossed)
     torch.testing.assert_close(turned.colours, expected.colours)
     assert float((turned.parts - expected.parts).abs().mean()) < 0.01
@@ -76,5 +76,5 @@ def view_of(picture: Image, mask: ByteArray, places: FloatArray) -> WornViews:
 def test_both_ways_are_the_same_for_a_person_and_the_mirror_image() -> None:
     net, seen, source = network(), views(2), torch.zeros(2, dtype=torch.long)
     both = read_both_ways(net, seen, source)
-    torch.testing.assert_close(both, read_both_ways(net, mirrored(seen), source))
+    torch.testing.assert_close(both, read_both_ways(net, net.mirrored(seen), source))
     assert not torch.allclose(both, net(seen, source))
