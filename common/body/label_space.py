@@ -94,7 +94,7 @@ class LabelSpace(nn.Module):
 
     def decode(self, labels: Tensor) -> BodyParameters:
         """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
-        orientation, translation = _decode_root(labels[:, self._slices["root"]])
+        orientation, translation = decode_root(labels[:, self._slices["root"]])
         vectors, curl = self.decode_vectors(labels)
         rotations = torch.cat([orientation[:, None], axis_angle_to_matrix(vectors)], 1)
         shape = labels[:, self._slices["shape"]]
@@ -149,12 +149,13 @@ def decode_orientation(entries: Tensor) -> Tensor:
     """The orientations (B, 3, 3) in the root entries (B, 9): upright and facing the camera where they are missing."""
     columns = entries[:, :6] * ROTATION_SCALE
     absent = columns.abs().sum(-1, keepdim=True) < 1e-6
-    upright = columns.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    upright = torch.eye(3, dtype=columns.dtype, device=columns.device)[:2].flatten()
     return rotation_6d_to_matrix(torch.where(absent, upright, columns))
 
 
-def _decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
-    position = entries[:, 6:] * entries.new_tensor(TRANSLATION_SCALE) + entries.new_tensor(TRANSLATION_MEAN)
-    depth = position[:, 2:].clamp(-3.0, 6.0).exp()
-    translation = torch.cat([position[:, :2] * depth, depth], dim=-1)
-    return decode_orientation(entries), translation
+def decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
+    """The orientations (B, 3, 3) and positions (B, 3), metres, in the root entries (B, 9)."""
+    columns = zip(entries[:, 6:].unbind(1), TRANSLATION_SCALE, TRANSLATION_MEAN, strict=True)
+    x, y, log_depth = (column * scale + mean for column, scale, mean in columns)
+    depth = log_depth.clamp(-3.0, 6.0).exp()
+    return decode_orientation(entries), torch.stack([x * depth, y * depth, depth], dim=-1)

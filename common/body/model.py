@@ -7,7 +7,6 @@ in an A-pose facing the camera.
 Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2048 surface points, K = 17 keypoints.
 """
 
-import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -107,10 +106,9 @@ class BodyModel(nn.Module):
     texel_face: Tensor
     texel_barycentric: Tensor
     texel_mirror: Tensor
-    _order: Tensor
-    _parents_in_order: Tensor
-    _slot_of_parent: Tensor
-    _place: Tensor
+    _parents: Tensor
+    _above: Tensor
+    _constants: Tensor
     curl_of_phalanx: Tensor
 
     def __init__(self, arrays: dict[str, Tensor]) -> None:
@@ -119,10 +117,11 @@ class BodyModel(nn.Module):
             if name != "parents":
                 self.register_buffer(name, array, persistent=False)
         self.parents: list[int] = arrays["parents"].tolist()
-        levels = _levels(self.parents)
-        self._level_sizes = [len(level) for level in levels]
-        for name, indices in _orders(self.parents, levels).items():
-            self.register_buffer(name, torch.tensor(indices), persistent=False)
+        self.register_buffer("_parents", torch.tensor([max(parent, 0) for parent in self.parents]), persistent=False)
+        self.register_buffer("_above", torch.tensor(_ancestors(self.parents)), persistent=False)
+        constants = torch.zeros(len(self.parents) + 1, 4, 4)
+        constants[:, 3, 3], constants[-1] = 1, torch.eye(4)
+        self.register_buffer("_constants", constants, persistent=False)
         self.register_buffer("curl_of_phalanx", torch.tensor(_curl_of_phalanx()), persistent=False)
 
     @classmethod
@@ -149,22 +148,22 @@ class BodyModel(nn.Module):
 
     def forward_kinematics(self, parameters: BodyParameters) -> tuple[Tensor, Tensor]:
         """Positions (B, 52, 3) and rotations (B, 52, 3, 3) of all bones in camera space, without skinning."""
-        rest = self.rest_joints_of(parameters.shape)
-        local = self.local_rotations(parameters)
-        offsets = (rest.index_select(1, self._order) - rest.index_select(1, self._parents_in_order))[..., None]
-        ordered = local.index_select(1, self._order)
-        rotations, positions = [local[:, :1]], [parameters.translation[:, None]]
-        sizes = self._level_sizes
-        # The parents of a level's bones are in the level above.
-        for slots, turn, offset in zip(
-            self._slot_of_parent.split(sizes), ordered.split(sizes, 1), offsets.split(sizes, 1), strict=True
-        ):
-            parent_rotations = rotations[-1].index_select(1, slots)
-            positions.append(positions[-1].index_select(1, slots) + (parent_rotations @ offset)[..., 0])
-            rotations.append(parent_rotations @ turn)
-        return torch.cat(positions, 1).index_select(1, self._place), torch.cat(rotations, 1).index_select(
-            1, self._place
-        )
+        return self.chained(self.local_rotations(parameters), parameters.shape, parameters.translation)
+
+    def chained(self, local: Tensor, shape: Tensor, translation: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward_kinematics`, from local rotations (B, 52, 3, 3), with the other parameters.
+
+        Each bone's transform is multiplied by that of the bone above it, then by that of the bone two above, four and
+        eight: all bones are in camera space after log₂ of the longest chain.
+        """
+        rest = self.rest_joints_of(shape)
+        offsets = rest - rest.index_select(1, self._parents)
+        offsets = torch.cat([translation[:, None], offsets[:, 1:]], 1)
+        # 4 × 4 with the last row 0, 0, 0, 1; behind the bones is the identity, which is above the root.
+        transforms = F.pad(torch.cat([local, offsets[..., None]], -1), (0, 0, 0, 1, 0, 1)) + self._constants
+        for above in self._above:
+            transforms = transforms.index_select(1, above) @ transforms
+        return transforms[:, :-1, :3, 3], transforms[:, :-1, :3, :3]
 
     def forward(self, parameters: BodyParameters) -> BodyOutput:
         """Linear blend skinning of the whole mesh."""
@@ -211,13 +210,18 @@ class KeypointKinematics(nn.Module):
     def forward(self, parameters: BodyParameters) -> tuple[Tensor, Tensor]:
         """Keypoints (B, 17, 3) and bone heads (B, 52, 3) in camera space, metres."""
         positions, rotations = self.body.forward_kinematics(parameters)
-        rotated = torch.einsum("bsij,bksj->bki", rotations, self._offsets(parameters.shape))
-        return rotated + torch.einsum("ks,bsd->bkd", self.keypoint_weights, positions), positions
+        return self.keypoints(parameters.shape, positions, rotations), positions
+
+    def keypoints(self, shape: Tensor, positions: Tensor, rotations: Tensor) -> Tensor:
+        """(B, 17, 3) in camera space, of bones (B, 52, 3) and their rotations (B, 52, 3, 3)."""
+        axes = rotations.transpose(2, 3).flatten(1, 2)
+        keypoints: Tensor = self._offsets(shape).flatten(2) @ axes + self.keypoint_weights @ positions
+        return keypoints
 
     def _offsets(self, shape: Tensor) -> Tensor:
         """(B, 17, 52, 3) from the bones' heads, times the weights, in the rest pose."""
         rows = F.pad(shape, (1, 0), value=1.0)
-        rest_BKSD = torch.einsum("bc,cksd->bksd", rows, self.keypoint_rest)
+        rest_BKSD = (rows @ self.keypoint_rest.flatten(1)).reshape(len(shape), *self.keypoint_rest.shape[1:])
         joints_BSD = self.body.rest_joints_of(shape)
         return rest_BKSD - self.keypoint_weights[None, :, :, None] * joints_BSD[:, None]
 
@@ -255,24 +259,10 @@ def _curl_of_phalanx() -> list[int]:
     return [CURLS.index(f"{'thumb' if name.startswith('finger1') else 'fingers'}{name[-2:]}") for name in FINGER_BONES]
 
 
-def _levels(parents: list[int]) -> list[list[int]]:
-    """Bones grouped by depth below the root: forward kinematics computes a level at a time."""
-    depth = [0] * len(parents)
-    for index, parent in enumerate(parents):
-        if parent >= 0:
-            depth[index] = depth[parent] + 1
-    return [[index for index, value in enumerate(depth) if value == level] for level in range(1, max(depth) + 1)]
-
-
-def _orders(parents: list[int], levels: list[list[int]]) -> dict[str, list[int]]:
-    """Indices for forward kinematics: the bones below the root in the order of the levels, their parents, the place of
-    each parent in the level above, and the place of each of all bones in the order."""
-    order = list(itertools.chain(*levels))
-    above = [[0], *levels[:-1]]
-    slots = [[upper.index(parents[bone]) for bone in level] for upper, level in zip(above, levels, strict=True)]
-    return {
-        "_order": order,
-        "_parents_in_order": [parents[bone] for bone in order],
-        "_slot_of_parent": list(itertools.chain(*slots)),
-        "_place": [[0, *order].index(bone) for bone in range(len(parents))],
-    }
+def _ancestors(parents: list[int]) -> list[list[int]]:
+    """Of each bone, and of one above the root that is above itself, the bone 1, 2, 4 … above it."""
+    top = len(parents)
+    above = [[top if parent < 0 else parent for parent in [*parents, -1]]]
+    while any(bone != top for bone in above[-1]):
+        above.append([above[-1][bone] for bone in above[-1]])
+    return above[:-1]

@@ -6,16 +6,18 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import SKELETON
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
-from common.weights.devices import to_numpy
-from receiver.body.spanning import Clothes, LegSpan
+from common.weights.devices import device_of, to_numpy
+from receiver.body.spanning import Clothes, LegSpan, stacked
+from receiver.body.sparse_product import SparseProduct
 from receiver.mesh.skinned_glb import PosedBody, Reweighted, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Paint
 
 
@@ -26,6 +28,54 @@ class PosedTemplates(BodyOutput):
     reweighted: tuple[Reweighted | None, ...]
 
 
+class TemplateSkinning(nn.Module):
+    """Linear blend skinning of templates in their clothes; L vertices of the legs may follow both (`LegSpan`)."""
+
+    rest: Tensor
+    rest_joints: Tensor
+    legs: Tensor
+
+    def __init__(self, model: BodyModel, template: BodyTemplate, span: LegSpan) -> None:
+        super().__init__()
+        device = device_of(model)
+        self.register_buffer("rest", model.rest_vertices[:, template.kept], persistent=False)
+        self.register_buffer("rest_joints", model.rest_joints, persistent=False)
+        self.register_buffer("legs", span.legs.to(device), persistent=False)
+        self.weights = SparseProduct(template.weights).to(device)
+        self.change = SparseProduct(to_numpy(span.change)).to(device)
+
+    def forward(
+        self, shape: Tensor, positions: Tensor, rotations: Tensor, displacement: Tensor, shares: Tensor
+    ) -> Tensor:
+        """(B, V', 3) templates in camera space.
+
+        Args:
+            shape: (B, 10).
+            positions, rotations: of the bones, as `BodyModel.forward_kinematics` has them.
+            displacement: (B, V', 3) in the rest pose.
+            shares: (B, L) how far the legs follow the other one; (B, 0) if none does.
+        """
+        rows = F.pad(shape, (1, 0), value=1.0)
+        joints = (rows @ self.rest_joints.flatten(1)).unflatten(1, (-1, 3))
+        rest = (rows @ self.rest.flatten(1)).unflatten(1, (-1, 3)) + displacement
+        offsets = positions - (rotations @ joints[..., None])[..., 0]
+        # Columns of the rotation, then the translation: (S, 4, B, 3).
+        transforms = torch.cat([rotations.permute(1, 3, 0, 2), offsets.transpose(0, 1)[:, None]], 1)
+        vertices = _moved(self.weights(transforms), rest.transpose(0, 1)).transpose(0, 1)
+        if shares.shape[1]:
+            change = _moved(self.change(transforms), rest.index_select(1, self.legs).transpose(0, 1))
+            vertices = vertices.index_add(1, self.legs, shares[..., None] * change.transpose(0, 1))
+        return vertices.contiguous()
+
+
+def _moved(transforms: Tensor, points: Tensor) -> Tensor:
+    """Points (N, B, 3) by transforms (N, 4, B, 3) of their own."""
+    x, y, z, translation = transforms.unbind(1)
+    moved = torch.addcmul(translation, x, points[..., :1])
+    moved = torch.addcmul(moved, y, points[..., 1:2])
+    return torch.addcmul(moved, z, points[..., 2:])
+
+
 @dataclass(frozen=True, eq=False)
 class BodySkin:
     """How all published bodies are posed."""
@@ -34,21 +84,28 @@ class BodySkin:
     template: BodyTemplate
     skeleton: Skeleton
     span: LegSpan
+    skinning: TemplateSkinning
 
     @classmethod
     def from_model(cls, model: BodyModel) -> Self:
         """Extracts template and skeleton of a body model."""
         template = BodyTemplate.from_model(model)
         skeleton = skeleton_from_dense(SKELETON, np.array(model.parents), template.weights)
-        return cls(model, template, skeleton, LegSpan(model, template))
+        span = LegSpan(template)
+        return cls(model, template, skeleton, span, TemplateSkinning(model, template, span))
 
     def templates(self, parameters: BodyParameters, worn: Sequence[Clothes] | None = None) -> PosedTemplates:
         """(B, V', 3) templates in camera space, in what each person wears, or bare."""
-        displacement = None if worn is None else torch.stack([each.displacement for each in worn])
-        output = self.template.posed(self.model, parameters, displacement)
-        vertices = output.vertices if worn is None else self.span(parameters, worn, output)
-        reweighted = (None,) * len(vertices) if worn is None else tuple(each.reweighted for each in worn)
-        return PosedTemplates(vertices, output.joint_positions, output.joint_rotations, reweighted)
+        worn = worn or [self.bare] * len(parameters)
+        positions, rotations = self.model.forward_kinematics(parameters)
+        clothes = (each.to(positions.device) for each in stacked(worn))
+        vertices = self.skinning(parameters.shape, positions, rotations, *clothes)
+        return PosedTemplates(vertices, positions, rotations, tuple(each.reweighted for each in worn))
+
+    @property
+    def bare(self) -> Clothes:
+        """Nothing is worn."""
+        return Clothes(torch.zeros(len(self.template), 3))
 
     def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with as many weights of each vertex as `influences`, a multiple of 4."""
@@ -60,31 +117,25 @@ class BodySkin:
         index: int = 0,
         region_colours: FloatArray | None = None,
         paint: Paint | None = None,
-        face: FaceDetail | None = None,
     ) -> PosedBody:
         """Selects one body of a batch and colours it.
 
         Args:
             region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `paint` is given.
             paint: of the person, from a texture atlas.
-            face: draws a face unless `paint` is given, which has one.
         """
-        colours = None
-        if paint is not None:
-            colours = paint.vertices
-        elif region_colours is not None:
-            colours = _to_bytes(region_colours)[self.template.region]
-        if colours is not None and paint is None and face is not None:
-            colours = face.on_vertices(colours)
+        colours = None if region_colours is None else self.coloured(region_colours)
         return PosedBody(
-            SurfaceMesh(to_numpy(output.vertices[index]), self.template.faces, colours),
+            SurfaceMesh(
+                to_numpy(output.vertices[index]), self.template.faces, colours if paint is None else paint.vertices
+            ),
             to_numpy(output.joint_positions[index]),
             to_numpy(output.joint_rotations[index]),
             paint.texture if paint is not None else None,
             output.reweighted[index],
         )
 
-
-def _to_bytes(colours: FloatArray) -> ByteArray:
-    """RGB 0…1 → 0…255."""
-    return np.round(np.clip(colours, 0.0, 1.0) * 255.0).astype(np.uint8)
+    def coloured(self, region_colours: FloatArray) -> ByteArray:
+        """(V', 3) the colours of the template's vertices by those of the regions (R, 3), RGB 0…1."""
+        levels = np.round(np.clip(region_colours, 0.0, 1.0) * 255.0).astype(np.uint8)
+        return np.asarray(levels[self.template.region], np.uint8)

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from common.arrays import FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX, SKELETON, mirror_permutation
-from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
 from common.body.template import BodyTemplate
-from common.weights.devices import device_of, to_numpy
+from common.weights.devices import to_numpy
 from receiver.mesh.skinned_glb import INFLUENCES, Reweighted, Skeleton, largest_weights
 
 _LEGS = ("hips", "thigh.L", "thigh.R", "shin.L", "shin.R")
@@ -38,7 +37,7 @@ _DIFFERENT, _LEAST_SHARE = 1e-3, 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clothes:
-    """What a person wears, on the template; the same in all frames in which the outfit is.
+    """What a person wears, on the template; the same in all frames in which the outfit is. Tensors are on the host.
 
     Args:
         displacement: (V', 3) in the rest pose, camera axes, metres.
@@ -53,12 +52,16 @@ class Clothes:
     part: IntArray | None = None
 
 
-class LegSpan(nn.Module):
-    """Finds what spans the legs, and poses it.
+def stacked(worn: Sequence[Clothes]) -> tuple[Tensor, Tensor]:
+    """Displacements (B, V', 3) of people, and shares (B, L) of their legs, or (B, 0) if nobody's follow the other."""
+    spanning = next((each.shares for each in worn if each.shares is not None), torch.zeros(0))
+    nothing = torch.zeros_like(spanning)
+    shares = [nothing if each.shares is None else each.shares for each in worn]
+    return torch.stack([each.displacement for each in worn]), torch.stack(shares)
 
-    Args:
-        model: the body.
-        template: of it.
+
+class LegSpan(nn.Module):
+    """Finds what spans the legs, on the host.
 
     Attributes:
         vertices: (L,) indices of the hips and legs in the template.
@@ -72,9 +75,8 @@ class LegSpan(nn.Module):
     reach_m: Tensor
     change: Tensor
 
-    def __init__(self, model: BodyModel, template: BodyTemplate) -> None:
+    def __init__(self, template: BodyTemplate) -> None:
         super().__init__()
-        self._model = (model,)
         legs = np.flatnonzero(np.isin(template.region, [REGION_INDEX[name] for name in _LEGS]))
         rest, normals = template.rest[legs], template.vertex_normals(template.rest)[legs]
         row = (rest[:, 1] - rest[:, 1].min()) / np.ptp(rest[:, 1]) * (_ROWS - 1)
@@ -84,8 +86,9 @@ class LegSpan(nn.Module):
         self.vertices: IntArray = legs
         self._weights: FloatArray = template.weights[legs]
         self._change: FloatArray = self._weights[:, mirror_permutation(SKELETON)] - self._weights
-        self.register_buffer("legs", torch.from_numpy(legs).to(device_of(model)), persistent=False)
+        self.register_buffer("legs", torch.from_numpy(legs), persistent=False)
         arrays = {
+            "rest": rest,
             "normals": normals,
             "to_rows": inside / np.maximum(inside.sum(0), 1e-6),
             "from_rows": near.T,
@@ -93,8 +96,7 @@ class LegSpan(nn.Module):
             "change": self._change,
         }
         for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(array).float().to(device_of(model)), persistent=False)
-        self.register_buffer("rest", model.rest_vertices[:, template.kept][:, legs], persistent=False)
+            self.register_buffer(name, torch.from_numpy(array).float(), persistent=False)
 
     def clothes(self, displacement: Tensor) -> Clothes:
         """The clothes that displace the template by (V', 3) in the rest pose, camera axes, metres."""
@@ -103,32 +105,14 @@ class LegSpan(nn.Module):
             return Clothes(displacement)
         return Clothes(displacement, shares, self.reweighted(to_numpy(shares)))
 
-    def forward(self, parameters: BodyParameters, worn: Sequence[Clothes], output: BodyOutput) -> Tensor:
-        """(B, V', 3) posed templates in which what spans the legs follows both.
-
-        Args:
-            output: the templates in these clothes, posed by their own weights.
-        """
-        if all(each.shares is None for each in worn):
-            return output.vertices
-        moved = torch.stack([each.displacement[self.legs] for each in worn])
-        nothing = torch.zeros_like(self.reach_m)
-        shares = torch.stack([nothing if each.shares is None else each.shares for each in worn])
-        rows = nn.functional.pad(parameters.shape, (1, 0), value=1.0)
-        rest = torch.einsum("bc,cld->bld", rows, self.rest) + moved
-        (model,) = self._model
-        joints = model.rest_joints_of(parameters.shape)
-        change = skin(rest, joints, output.joint_positions, output.joint_rotations, self.change)
-        return output.vertices.index_add(1, self.legs, shares[..., None] * change)
-
     def shares(self, displacement: Tensor) -> Tensor:
         """(L,) how far the vertices of a template with a displacement (V', 3) follow the other leg, 0…1.
 
         Those of the mean body, so that they change with the outfit only.
         """
-        moved = displacement.to(self.legs.device)[self.legs]
+        moved = displacement[self.legs]
         # The halves lie over each other in the middle, so that some of a half is on the other side.
-        across = ((self.rest[0] + moved)[:, 0] * self.rest[0, :, 0].sign() / self.reach_m).clamp(-1, 1)
+        across = ((self.rest + moved)[:, 0] * self.rest[:, 0].sign() / self.reach_m).clamp(-1, 1)
         return 0.5 * self._spans(moved) * (1 - across * (1.5 - 0.5 * across.square()))
 
     def reweighted(self, shares: FloatArray, influences: int = INFLUENCES) -> Reweighted:

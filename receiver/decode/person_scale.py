@@ -10,13 +10,13 @@ the body's shape, and c, the mean confidence of the 17 keypoints.  The remainder
 little is seen, fitted to 960 of them by the likelihood of Student's distribution with five degrees of freedom.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.frames import Camera, PersonLabels
 from common.imaging.focal_length import focal_sigma
@@ -58,31 +58,41 @@ class ScaleEstimator:
         # The same two vertices in bodies of all shapes, within 2 mm.
         self._height = rest[:, rest[0].argmax()] - rest[:, rest[0].argmin()]
 
-    def scale(self, person: PersonLabels, camera: Camera, joints_3d: FloatArray) -> PersonScale:
-        """The scale of a person with keypoints (17, 3), camera space, metres."""
-        height_m = self.height_m(person)
-        unknown = 1 - person.confidence.get("shape", 0.0)
-        body = unknown * float(np.linalg.norm(self._height[1:])) / height_m
-        seen = mean_confidence(person)
-        height = math.hypot(body, remainder(seen, HEIGHT_REMAINDER))
-        distance = math.hypot(focal_sigma(camera), body, remainder(seen, DISTANCE_REMAINDER))
-        distance_m = float(np.linalg.norm(joints_3d[_HIPS, :].mean(axis=0)))
-        return PersonScale(height_m, height * height_m, distance * distance_m)
+    def scales(
+        self, people: Sequence[PersonLabels], cameras: Sequence[Camera], joints_BK3: FloatArray, seen_B: FloatArray
+    ) -> list[PersonScale]:
+        """The scales of B people before their cameras.
 
-    def height_m(self, person: PersonLabels) -> float:
-        """Metres from the soles to the crown of the bare body, upright."""
-        shape = np.zeros(GROUP_BY_NAME["shape"].size, np.float32)
-        received = person.labels.get("shape", shape)
-        shape[: len(received)] = received
-        return max(float(self._height[0] + shape @ self._height[1:]), _LEAST_HEIGHT_M)
+        Args:
+            joints_BK3: (B, 17, 3) keypoints in camera space, metres.
+            seen_B: (B,) mean confidence of their keypoints, 0…1.
+        """
+        heights_m = self.heights_m(people)
+        unknown = 1 - np.array([person.confidence.get("shape", 0.0) for person in people])
+        body = unknown * float(np.linalg.norm(self._height[1:])) / heights_m
+        lens = np.array([focal_sigma(camera) for camera in cameras])
+        height = np.hypot(body, remainder(seen_B, HEIGHT_REMAINDER))
+        distance = np.hypot(np.hypot(lens, body), remainder(seen_B, DISTANCE_REMAINDER))
+        distance_m = np.linalg.norm(joints_BK3[:, _HIPS].mean(axis=1), axis=1)
+        rows = np.stack([heights_m, height * heights_m, distance * distance_m], axis=1).tolist()
+        return [PersonScale(*row) for row in rows]
+
+    def heights_m(self, people: Sequence[PersonLabels]) -> Float64Array:
+        """(B,) metres from the soles to the crown of the bare body, upright."""
+        shape = np.zeros((len(people), GROUP_BY_NAME["shape"].size), np.float32)
+        for row, person in zip(shape, people, strict=True):
+            received = person.labels.get("shape", row)
+            row[: len(received)] = received
+        return np.asarray(np.maximum(self._height[0] + shape @ self._height[1:], _LEAST_HEIGHT_M), np.float64)
 
 
-def mean_confidence(person: PersonLabels) -> float:
-    """The mean confidence of the keypoints, 0…1."""
-    return sum(person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS) / len(KEYPOINT_GROUPS)
+def keypoint_confidence(people: Sequence[PersonLabels]) -> FloatArray:
+    """(B, 17) of the keypoints of B people, 0…1."""
+    rows = [[person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS] for person in people]
+    return np.array(rows, np.float32)
 
 
-def remainder(seen: float, coefficients: tuple[float, float]) -> float:
+def remainder(seen: FloatArray, coefficients: tuple[float, float]) -> FloatArray:
     """r(c): what is added to the deviation of a logarithm if keypoints have the mean confidence `seen`."""
     start, slope = coefficients
-    return math.exp(min(start - slope * seen, 0.0))
+    return np.asarray(np.exp(np.minimum(start - slope * seen, 0)), np.float32)

@@ -59,6 +59,9 @@ class LocalEngine(BatchingEngine):
                 part.frame.fail(inferred)
             if isinstance(inferred, Exception) or part.frame.result.done():
                 self._finish(part)
+            elif not inferred.solves:
+                part.frame.complete(part.number, self._reconstructor.extract(inferred), self._clock.monotonic())
+                self._finish(part)
             else:
                 task = asyncio.create_task(self._extract(part, inferred))
                 self._extractions.add(task)

@@ -8,27 +8,36 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from common.arrays import BoolArray, FloatArray, IntArray
-from common.body.anatomy import KEYPOINT_GROUPS
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
-from common.frames import NEAR_M, Camera, PersonLabels
+from common.frames import NEAR_M, PersonLabels
 from common.io.telemetry import timed
+from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
-from common.weights.devices import CPU, to_numpy
-from receiver.body.skinning import BodySkin, PosedTemplates
-from receiver.decode.labelled_body import LabelledBody, read_labels
-from receiver.decode.person_scale import ScaleEstimator
-from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from common.weights.devices import CPU, device_of, to_numpy
+from common.weights.inference import NetworkInUse
+from receiver.body.skinning import BodySkin
+from receiver.body.spanning import Clothes, stacked
+from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
+from receiver.engine.engine import (
+    PersonAppearance,
+    ReconstructedPerson,
+    ReconstructionRequest,
+    ReconstructionResult,
+)
+from receiver.engine.people_network import PeopleNetwork
 from receiver.engine.topology import PeopleTopology
-from receiver.mesh.skinned_glb import Skeleton
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.displacements import Displacements
 from receiver.outfits.guidance import Guidance
 from receiver.surface.config import SurfaceConfig
@@ -36,19 +45,22 @@ from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import Painter
 
+# People without a texture whose colours are kept.
+_UNPAINTED_PEOPLE = 128
+
 
 @dataclass(frozen=True, slots=True)
 class InferredFrame:
     """One request after the networks; `extract` completes it.
 
     Args:
-        people: their surfaces are not made yet.
-        surfaces: whether somebody waits for the surfaces.
+        people: the surfaces of a still are not made yet.
+        solves: whether `extract` takes long.
     """
 
     people: tuple[ReconstructedPerson, ...]
     stages_ms: Mapping[str, float]
-    surfaces: bool = True
+    solves: bool = True
 
 
 class Reconstructor:
@@ -61,17 +73,27 @@ class Reconstructor:
         clothes: SurfaceSpace,
         surface: SurfaceConfig,
     ) -> None:
-        self._labels = labels
-        self._kinematics = KeypointKinematics(body)
         self._scales = ScaleEstimator(body)
         self._skin = BodySkin.from_model(body)
         self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes), self._skin.span)
         layout = AtlasLayout.from_body(body)
-        self._face = FaceDetail(body, self._skin.template, layout)
-        self._painter = Painter(body, self._skin.template, layout, self._face)
-        self._surfaces = PeopleSurfaces(
-            surface, body, self._skin.template, self._face, clothes.mean, self._painter.corners
+        face = FaceDetail(body, self._skin.template, layout)
+        self._painter = Painter(body, self._skin.template, layout, face)
+        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, face, clothes.mean, self._painter.corners)
+        self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
+            lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))
         )
+        self._network, self._without_surfaces = (
+            NetworkInUse(
+                PeopleNetwork(labels, KeypointKinematics(body), self._skin.skinning, binding).eval(),
+                "float32",
+                device_of(body),
+                name="people",
+            )
+            for binding in (self._surfaces.binding, None)
+        )
+        # Captured at the start, not in the first frame.
+        self._network(torch.zeros(1, LABEL_SIZE), *stacked([self._skin.bare]))
 
     @property
     def skeleton(self) -> Skeleton:
@@ -92,8 +114,8 @@ class Reconstructor:
         device: torch.device = CPU,
     ) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
-        spaces = LabelSpace.load().to(device), SurfaceSpace.load().to(device)
-        return cls(BodyModel.load().to(device), *spaces, surface or SurfaceConfig())
+        body, labels = BodyModel.load().to(device), LabelSpace.load().to(device)
+        return cls(body, labels, SurfaceSpace.load(), surface or SurfaceConfig())
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""
@@ -106,32 +128,32 @@ class Reconstructor:
             return [InferredFrame((), {}) for _ in requests]
         stages_ms: dict[str, float] = {}
         with self._timed("decode", stages_ms):
-            labelled = read_labels(people, self._labels)
+            labels_BE = torch.from_numpy(np.stack([concatenate(person.labels) for person in people]))
+        appearance = [request.appearance_of(person) for request in requests for person in request.frame.people]
         with self._timed("diffusion", stages_ms):
             worn = [
-                self._displacements.clothes(person, request.appearance_of(person).worn)
-                for request in requests
-                for person in request.frame.people
+                self._displacements.clothes(person, each.worn) for person, each in zip(people, appearance, strict=True)
             ]
-        with self._timed("body", stages_ms), torch.inference_mode():
-            output = self._skin.templates(labelled.parameters, worn)
-            joints_BK3 = to_numpy(self._kinematics(labelled.parameters)[0])
-        batch = _Batch(labelled, output, joints_BK3, tuple(each.part for each in worn))
-        rows = itertools.count()
+        with self._timed("body", stages_ms):
+            carried = any(request.surfaces and not request.still for request in requests)
+            network = self._network if carried else self._without_surfaces
+            batch = _Batch(requests, network(labels_BE, *stacked(worn)))
+            scales = self._scales.scales(people, batch.cameras, batch.joints_BK3, batch.confidence_BK.mean(axis=1))
+            made = [
+                self._person(batch, row, *each)
+                for row, each in enumerate(zip(people, appearance, worn, scales, strict=True))
+            ]
+        rows = iter(made)
         return [
-            InferredFrame(
-                tuple(self._person(batch, next(rows), person, request) for person in request.frame.people),
-                stages_ms,
-                request.still or request.surfaces,
-            )
+            InferredFrame(tuple(itertools.islice(rows, len(request.frame.people))), stages_ms, request.still)
             for request in requests
         ]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
-        """Makes the surfaces of one frame from its templates, if somebody waits for them."""
+        """Solves the surfaces of a still in their poses."""
         stages_ms, people = dict(frame.stages_ms), frame.people
         with self._timed("surface", stages_ms):
-            if frame.surfaces:
+            if frame.solves:
                 people = tuple(replace(person, made_surface=person.surface) for person in people)
         return ReconstructionResult(people, stages_ms if people else {})
 
@@ -143,26 +165,37 @@ class Reconstructor:
         stages_ms[stage] = span.ms
 
     def _person(
-        self, batch: "_Batch", row: int, labels: PersonLabels, request: ReconstructionRequest
+        self,
+        batch: "_Batch",
+        row: int,
+        labels: PersonLabels,
+        appearance: PersonAppearance,
+        worn: Clothes,
+        scale: PersonScale,
     ) -> ReconstructedPerson:
-        appearance, camera = request.appearance_of(labels), request.frame.camera
-        paint = None
+        request, colours, paint = batch.requests[row], None, None
         if appearance.texture is not None:
-            paint = self._painter.paint(appearance.texture, batch.colours[row], batch.parts[row])
-        region_colours = batch.colours[row] if batch.coloured[row] else None
-        body = self._skin.pose(batch.output, row, region_colours, paint, self._face)
-        surface = partial(self._surfaces.carried, body)
+            paint = self._painter.paint(appearance.texture, batch.colours[row], worn.part)
+            colours = paint.vertices
+        elif len(labels.labels.get("appearance", ())):
+            colours = self._drawn(batch.colours[row].tobytes())
+        mesh = SurfaceMesh(batch.vertices[row], self._skin.template.faces, colours)
+        texture = None if paint is None else paint.texture
+        body = PosedBody(mesh, batch.positions[row], batch.rotations[row], texture, worn.reweighted)
+        surface: SurfaceMesh | partial[SurfaceMesh] = partial(self._surfaces.carried, body)
         if request.still:
-            pixels_per_metre = camera.focal_px / max(float(batch.depth_m[row]), NEAR_M)
+            pixels_per_metre = request.frame.camera.focal_px / max(float(batch.positions[row, 0, 2]), NEAR_M)
             surface = partial(self._surfaces.solved, body, pixels_per_metre, request.people_in_frame)
+        elif batch.surfaces is not None and request.surfaces:
+            surface = self._surfaces.coloured(batch.surfaces[row], colours)
         return ReconstructedPerson(
             labels,
             surface,
             body,
-            _keypoints_2d(batch.joints_BK3[row], camera, labels),
+            batch.keypoints_BK3[row],
             batch.joints_BK3[row],
             None if request.still else self._surfaces.corners,
-            self._scales.scale(labels, camera, batch.joints_BK3[row]),
+            scale,
             appearance.worn,
         )
 
@@ -182,37 +215,35 @@ def infer_each(
 
 
 class _Batch:
-    """A batch after the networks; what is needed of each person is copied from the device once.
+    """B people after the network, on the host.
 
     Args:
-        depth_m: (B,) camera z of the root joints.
-        colours: (B, R, 3) of the body regions, 0…1.
-        coloured: (B,) whether any `appearance` labels were received.
-        parts: B × (V',) what is outermost (`Clothes.part`).
+        requests: each has one or more of the people.
+        outputs: of `PeopleNetwork`.
+
+    Attributes:
+        requests, cameras: of each person.
+        keypoints_BK3: pixels and confidence.
     """
 
-    def __init__(
-        self,
-        labelled: LabelledBody,
-        output: PosedTemplates,
-        joints_BK3: FloatArray,
-        parts: tuple[IntArray | None, ...],
-    ) -> None:
-        self.output = output
-        self.joints_BK3 = joints_BK3
-        self.parts = parts
-        self.depth_m: FloatArray = to_numpy(labelled.parameters.translation[:, 2])
-        self.colours: FloatArray = to_numpy(labelled.colours)
-        self.coloured: BoolArray = to_numpy(labelled.coloured)
+    def __init__(self, requests: Sequence[ReconstructionRequest], outputs: Sequence[Tensor]) -> None:
+        self.requests = [request for request in requests for _ in request.frame.people]
+        self.cameras = [request.frame.camera for request in self.requests]
+        self.vertices, self.positions, self.rotations, self.joints_BK3, self.colours, *surfaces = map(to_numpy, outputs)
+        self.surfaces: FloatArray | None = surfaces[0] if surfaces else None
+        people = [person for request in requests for person in request.frame.people]
+        self.confidence_BK = keypoint_confidence(people)
+        self.keypoints_BK3 = self._keypoints_2d()
 
+    def _keypoints_2d(self) -> FloatArray:
+        """(B, 17, 3) pixels and confidence of the keypoints.
 
-def _keypoints_2d(joints_3d: FloatArray, camera: Camera, person: PersonLabels) -> FloatArray:
-    """(17, 3) pixels and confidence of keypoints (17, 3) in camera space.
-
-    The confidence is 0 of those that the camera cannot see: behind it, or outside of its picture.
-    """
-    confidence = np.array([person.confidence.get(group, 0.0) for group in KEYPOINT_GROUPS])
-    pixels = camera.project(joints_3d)
-    inside = ((pixels >= 0) & (pixels <= [camera.width, camera.height])).all(axis=1)
-    scores = np.where((joints_3d[:, 2] > NEAR_M) & inside, confidence, 0.0)
-    return np.concatenate([pixels, scores[:, None]], axis=1).astype(np.float32)
+        The confidence is 0 of those that the camera cannot see: behind it, or outside of its picture.
+        """
+        focal_px = np.array([camera.focal_px for camera in self.cameras], np.float32)[:, None, None]
+        size = np.array([(camera.width, camera.height) for camera in self.cameras])[:, None]
+        depth = self.joints_BK3[..., 2:]
+        pixels = focal_px * self.joints_BK3[..., :2] / np.maximum(depth, NEAR_M) + size / 2
+        seen = (depth > NEAR_M) & ((pixels >= 0) & (pixels <= size)).all(axis=2, keepdims=True)
+        scores = np.where(seen, self.confidence_BK[..., None], 0)
+        return np.concatenate([pixels, scores], axis=2).astype(np.float32)

@@ -28,10 +28,9 @@ _SURE = 0.97
 
 
 class Displacements:
-    """Makes and remembers displacements, and how they are posed.
+    """Makes and remembers displacements, and how they are posed, on the host.
 
     Args:
-        space: on the device that the displacements are wanted on.
         span: of the template.
     """
 
@@ -58,9 +57,8 @@ class Displacements:
 
     @torch.inference_mode()
     def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Clothes:
-        device = self._space.mean.device
         if len(surface) == SURFACE_SIZE and confidence >= _SURE:
-            return self._span.clothes(self._space.decode(torch.from_numpy(surface).to(device)[None])[0])
+            return self._span.clothes(self._space.decode(torch.from_numpy(surface)[None])[0])
         latent = self._outfits.chosen(wears, identity, surface, confidence)
         outfit = self._outfits.worn(latent, surface, confidence)
-        return replace(self._span.clothes(torch.from_numpy(outfit.displacement).to(device)), part=outfit.part)
+        return replace(self._span.clothes(torch.from_numpy(outfit.displacement)), part=outfit.part)

@@ -12,10 +12,13 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse
+import torch
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
+from receiver.body.sparse_product import SparseProduct
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import taubin_smoothing
 
@@ -47,14 +50,13 @@ class SurfaceBinding:
     Args:
         faces: (F, 3) triangles of the mesh, wound outwards.
         places: (N, V') sparse; barycentric coordinates of each vertex's place.
-        followed: (N, V') sparse; as `places`, smoothed along the mesh.
-        levers: (N, 3 S) sparse; from what is followed to the vertices in the rest pose, metres, times skinning weights.
+        carrying: (N, V' + 3 S); the places, smoothed along the mesh, beside the levers from these to the vertices in
+            the rest pose, metres, times skinning weights.
     """
 
     faces: Int32Array
     places: scipy.sparse.csr_array
-    followed: scipy.sparse.csr_array
-    levers: scipy.sparse.csr_array
+    carrying: SparseProduct
 
     @classmethod
     def bind(cls, mesh: SurfaceMesh, template: PosedTemplate, smoothing_iterations: int) -> Self:
@@ -71,12 +73,13 @@ class SurfaceBinding:
         offsets = mesh.vertices - followed @ template.vertices
         turned = np.linalg.solve(_blended(weights, template.rotations), offsets[..., None])[..., 0]
         levers = scipy.sparse.csr_array((weights[:, :, None] * turned[:, None]).reshape(len(weights), -1))
-        return cls(mesh.faces, places, followed, levers.astype(np.float32))
+        return cls(mesh.faces, places, SparseProduct(scipy.sparse.hstack([followed, levers])))
 
-    def carried(self, vertices: FloatArray, rotations: FloatArray) -> FloatArray:
-        """The mesh's vertices (N, 3) on a posed template (V', 3) with bones (S, 3, 3)."""
-        turned = np.ascontiguousarray(rotations.transpose(0, 2, 1)).reshape(-1, 3)
-        return np.asarray(self.followed @ vertices + self.levers @ turned, np.float32)
+    def carried(self, vertices: Tensor, rotations: Tensor) -> Tensor:
+        """The mesh's vertices (B, N, 3) on posed templates (B, V', 3) with bones (B, S, 3, 3)."""
+        axes = rotations.permute(1, 3, 0, 2).flatten(0, 1)
+        carried: Tensor = self.carrying(torch.cat([vertices.transpose(0, 1), axes])).transpose(0, 1)
+        return carried.contiguous()
 
     def coloured(self, colours: ByteArray) -> ByteArray:
         """(N, 3) colours of the mesh's vertices from those of the template (V', 3)."""

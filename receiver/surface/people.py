@@ -8,11 +8,13 @@ Where limbs touch, a carried mesh passes through itself.  One that is solved in 
 times as long and has other vertices in each frame.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray, Int32Array
+from common.arrays import ByteArray, FloatArray, Int32Array
 from common.body.anatomy import JOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -20,7 +22,7 @@ from common.body.template import BodyTemplate
 from common.weights.devices import device_of, to_numpy
 from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.skinned_glb import PosedBody
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.triangle_mesh import SameArray, SurfaceMesh
 from receiver.surface.binding import PosedTemplate, SurfaceBinding
 from receiver.surface.carried_texture import carried_corners
 from receiver.surface.config import SurfaceConfig
@@ -37,6 +39,9 @@ _DETAIL_M = 0.017
 # shoulders is folded, and its edges would stretch when the arms hang down.
 _SPREAD_DEG = {"upperarm01.L": -10.0, "upperarm01.R": 10.0, "upperleg01.L": -10.0, "upperleg01.R": 10.0}
 
+# People whose colours on the carried mesh are kept.
+_COLOURED_PEOPLE = 64
+
 
 class PeopleSurfaces:
     """Makes the surfaces of posed templates.
@@ -46,7 +51,8 @@ class PeopleSurfaces:
         corners: where the template's triangles are in textures.
 
     Attributes:
-        corners: where the triangles of the carried mesh are.
+        binding: of the carried mesh.
+        corners: where its triangles are.
     """
 
     def __init__(
@@ -60,18 +66,26 @@ class PeopleSurfaces:
     ) -> None:
         self._resolution, self._template, self._face = config.grid_resolution, template, face
         self._visible = template.outside | face.eye_vertices
-        self._binding, self.corners = self._bound(body, clothes, corners)
+        self.binding, self.corners = self._bound(body, clothes, corners)
+        self._coloured = lru_cache(_COLOURED_PEOPLE)(lambda colours: self.binding.coloured(colours.array))
 
     @property
     def faces(self) -> Int32Array:
         """(F, 3) triangles of the carried mesh."""
-        return self._binding.faces
+        return self.binding.faces
 
     def carried(self, body: PosedBody) -> SurfaceMesh:
-        """The mesh that all people have in common, on a posed template: a millisecond."""
-        vertices = self._binding.carried(body.mesh.vertices, body.joint_rotations)
-        colours = None if body.mesh.colours is None else self._binding.coloured(body.mesh.colours)
-        return SurfaceMesh(vertices, self._binding.faces, colours)
+        """The mesh that all people have in common, on a posed template."""
+        posed = (torch.from_numpy(each[None]) for each in (body.mesh.vertices, body.joint_rotations))
+        device = device_of(self.binding.carrying)
+        vertices = self.binding.carried(*(each.to(device) for each in posed))[0]
+        return self.coloured(to_numpy(vertices), body.mesh.colours)
+
+    def coloured(self, vertices: FloatArray, colours: ByteArray | None) -> SurfaceMesh:
+        """The carried mesh with vertices (N, 3), in the colours of the template (V', 3), which must not be changed."""
+        return SurfaceMesh(
+            vertices, self.binding.faces, None if colours is None else self._coloured(SameArray(colours))
+        )
 
     def solved(self, body: PosedBody, pixels_per_metre: float, people_in_frame: int) -> SurfaceMesh:
         """The surface around a posed template, which never passes through itself.
@@ -108,6 +122,7 @@ class PeopleSurfaces:
         around = SurfaceMesh(vertices, self._template.faces)
         mesh = self._solved(around, places, self._resolution)
         binding = SurfaceBinding.bind(mesh, template, REFINED_PAIRS)
+        binding.carrying.to(device)
         return binding, carried_corners(mesh, around, corners)
 
     def _hems(self, vertices: FloatArray, joints: FloatArray) -> DetailedPlaces:

@@ -1,0 +1,70 @@
+"""From labels to posed people in one piece, so that on a GPU it is one graph: bones, keypoints, template, surface.
+
+Shapes: B people, E entries of labels, S = 52 bones, V' vertices of the template, L of them on the legs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from common.body.label_space import LabelSpace, decode_root
+from common.body.model import KeypointKinematics
+from common.body.rotations import axis_angle_to_matrix
+from common.labels import LABEL_SIZE, group_slices
+from common.weights.devices import device_of
+from receiver.body.skinning import TemplateSkinning
+from receiver.surface.binding import SurfaceBinding
+
+
+class PeopleNetwork(nn.Module):
+    """Poses people.
+
+    Args:
+        kinematics: of the body, on the device of all parts.
+        surface: the mesh that all people have in common; None to leave it out.
+    """
+
+    base: Tensor
+    directions: Tensor
+
+    def __init__(
+        self,
+        labels: LabelSpace,
+        kinematics: KeypointKinematics,
+        skinning: TemplateSkinning,
+        surface: SurfaceBinding | None,
+    ) -> None:
+        super().__init__()
+        self.labels, self.kinematics, self.skinning, self._surface = labels, kinematics, skinning, surface
+        none = torch.zeros(1, LABEL_SIZE)
+        with torch.no_grad():
+            rows = self._rotation_vectors(torch.cat([none, torch.eye(LABEL_SIZE)]).to(device_of(kinematics)))
+        self.register_buffer("base", rows[0], persistent=False)
+        self.register_buffer("directions", rows[1:] - rows[0], persistent=False)
+
+    def forward(self, labels_BE: Tensor, displacement: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
+        """Templates (B, V', 3), heads of bones (B, S, 3) and their rotations (B, S, 3, 3), COCO keypoints (B, 17, 3),
+        all in camera space, colours of the regions (B, R, 3), and surfaces (B, N, 3).
+
+        Args:
+            labels_BE: (B, E), in which missing entries are zero.
+            displacement, shares: as for `TemplateSkinning`.
+        """
+        slices = group_slices()
+        orientation, translation = decode_root(labels_BE[:, slices["root"]])
+        # Affine in the labels: one product in place of one for each group and one for the fingers.
+        vectors = torch.addmm(self.base, labels_BE, self.directions).unflatten(1, (-1, 3))
+        local = torch.cat([orientation[:, None], axis_angle_to_matrix(vectors)], 1)
+        shape = labels_BE[:, slices["shape"]]
+        positions, rotations = self.kinematics.body.chained(local, shape, translation)
+        vertices = self.skinning(shape, positions, rotations, displacement, shares)
+        keypoints = self.kinematics.keypoints(shape, positions, rotations)
+        surface = () if self._surface is None else (self._surface.carried(vertices, rotations),)
+        return vertices, positions, rotations, keypoints, self.labels.decode_colours(labels_BE), *surface
+
+    def _rotation_vectors(self, labels_BE: Tensor) -> Tensor:
+        """(B, 51 · 3) rotation vectors of all bones but the root."""
+        body = self.kinematics.body
+        vectors, curls = self.labels.decode_vectors(labels_BE)
+        joints = vectors.index_select(1, self.labels.joint_place[1:] - 1)
+        fingers = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
+        return torch.cat([joints, fingers], 1).flatten(1)

@@ -1,0 +1,73 @@
+"""All of a batch's people in one pass: the same as part by part, and fit for a graph."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics, skin
+from common.labels import LABEL_SIZE
+from receiver.body.skinning import BodySkin
+from receiver.engine.people_network import PeopleNetwork
+
+PEOPLE = 3
+
+
+@pytest.fixture(scope="module")
+def body() -> BodySkin:
+    return BodySkin.from_model(BodyModel.load())
+
+
+@pytest.fixture(scope="module")
+def network(body: BodySkin) -> PeopleNetwork:
+    return PeopleNetwork(LabelSpace.load(), KeypointKinematics(body.model), body.skinning, None).eval()
+
+
+def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
+    """People in random poses, shapes and clothes; the last one's spans the legs."""
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    shares = torch.zeros(people, len(body.span.vertices))
+    shares[-1] = 0.4
+    return 0.5 * draw(people, LABEL_SIZE), 0.02 * draw(people, len(body.template), 3), shares
+
+
+def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: PeopleNetwork) -> None:
+    labels, displacement, shares = inputs(body)
+    with torch.inference_mode():
+        vertices, positions, rotations, keypoints, colours = network(labels, displacement, shares)
+        parameters = network.labels.decode(labels)
+        posed = body.template.posed(body.model, parameters, displacement)
+        legs = body.span.vertices
+        rest, joints = body.model.rest(parameters.shape)
+        moved = rest[:, body.template.kept][:, legs] + displacement[:, legs]
+        change = skin(moved, joints, posed.joint_positions, posed.joint_rotations, body.span.change)
+        posed.vertices[:, legs] += shares[..., None] * change
+        expected = posed.vertices, posed.joint_positions, posed.joint_rotations, network.kinematics(parameters)[0]
+        for one, other in zip((vertices, positions, rotations, keypoints), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+        torch.testing.assert_close(colours, network.labels.decode_colours(labels))
+
+
+class Operations(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_pass_is_one_graph_of_few_operations_whatever_the_batch(body: BodySkin, network: PeopleNetwork) -> None:
+    exported = torch.export.export(network, inputs(body), strict=False)
+    made_on_the_host = {"aten.lift_fresh_copy.default", "aten._to_copy.default", "aten.item.default"}
+    assert not made_on_the_host & {str(node.target) for node in exported.graph.nodes}
+    counts = set()
+    for people in (1, 16):
+        with torch.inference_mode(), Operations() as operations:
+            network(*inputs(body, people))
+        counts.add(operations.count)
+    assert len(counts) == 1 and counts.pop() < 250
