@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 
 from common.codec.packet import CODEC_VERSION
@@ -18,6 +17,7 @@ from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
+from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
@@ -67,8 +67,7 @@ def receive(
         OutputError: an address cannot be used, or no recording can be created.
         WeightsError: trained weights are of another version.
     """
-    # Small networks on few cores: more threads than one fight over them.
-    torch.set_num_threads(1)
+    limit_threads()
     metrics = ReceiverMetrics()
     publish_build(metrics.registry, "receiver", build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))

@@ -6,7 +6,6 @@ and metrics; `compose` builds everything else.
 
 import asyncio
 import logging
-import os
 import secrets
 import socket
 import uuid
@@ -15,7 +14,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-import torch
 from rich.console import Console, Group
 
 from common.body.label_space import LabelSpace
@@ -29,6 +27,7 @@ from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
 from common.version import package_version
 from common.weights.devices import resolve_device
+from common.weights.threads import available_cores, limit_threads
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
@@ -139,8 +138,7 @@ def send(opened: Openings, announce: Callable[[str], None]) -> None:
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
-    # The networks are small: with more threads than one, they compete for the few cores.
-    torch.set_num_threads(1)
+    limit_threads()
     with compose(opened) as senders:
         loaded()
         failures = asyncio.run(_run_until_signal(senders, opened.console))
@@ -189,7 +187,7 @@ def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
         outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
         networks = load_networks(cameras)
         reader = WearsReader.load(resolve_device(cameras[0].config.device.device))
-        threads = _STEPS_AT_A_TIME * min(len(cameras), os.cpu_count() or 1)
+        threads = _STEPS_AT_A_TIME * min(len(cameras), available_cores())
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
         yield [
             _wire(camera, opened, *its_outputs, its_networks, reader, workers)

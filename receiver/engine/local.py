@@ -7,10 +7,10 @@ While the surfaces of one batch are built, the networks run on the next.
 """
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.weights.threads import available_cores
 from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver
 from receiver.engine.fair_queue import FairExecutor
@@ -32,7 +32,7 @@ class LocalEngine(BatchingEngine):
         self._observer.replicas_running(1)
         self._reconstructor = reconstructor
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
-        self._surfaces = FairExecutor(min(4, os.cpu_count() or 1), "surface")
+        self._surfaces = FairExecutor(min(4, available_cores()), "surface")
         self._extractions: set[asyncio.Task[None]] = set()
 
     @property

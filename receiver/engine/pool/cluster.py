@@ -21,6 +21,7 @@ from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.io.private_folder import PrivateFolder
+from common.weights.threads import available_cores
 from receiver.engine.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
@@ -141,7 +142,7 @@ def running_replicas(ray: Any) -> int:
 
 def check_cores(config: EngineConfig) -> None:
     """Raises UsageError if this machine cannot hold the replicas; a cluster elsewhere may get more machines."""
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     wanted = config.most_replicas * config.replica_cpus
     if config.address is None and wanted > cores:
         raise UsageError(

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-import torch
-
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import read_manifest
+from common.weights.threads import limit_threads
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, Reference
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
@@ -48,8 +47,7 @@ class ReplicaSettings:
             WeightsError: they are missing or of another version.
             UsageError: the device is missing.
         """
-        # As in the receiver: small networks on few cores; more threads than one fight over them.
-        torch.set_num_threads(1)
+        limit_threads()
         return Reconstructor.load(self.surface, resolve_device(self.device))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from common.errors import PeerError, UsageError
+from common.weights.threads import available_cores
 from receiver.engine.config import EngineConfig
 from receiver.engine.pool.cluster import _cause, open_pool, require_ray
 from receiver.engine.pool.replica import ReplicaSettings
@@ -24,7 +25,7 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_replicas_that_the_machine_cannot_hold() -> None:
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     config = EngineConfig(engine="ray", replicas=1, max_replicas=cores + 1)
     with pytest.raises(UsageError, match=f"this machine has {cores}"), open_pool(config, SETTINGS):
         pass

@@ -1,0 +1,36 @@
+"""How many threads the libraries and the daemons use, decided here for both daemons and the replicas of the pool.
+
+A frame is many steps of a millisecond or less.  Shared among threads, each waits for its slowest one, and the others
+spin meanwhile: sixteen threads took as long as one, and the processor time of sixteen.  So a library computes in the
+thread that calls it, and the daemons overlap frames, networks and surfaces in threads of their own, of which those that
+grow with the machine are no more than its cores.  `common.io.startup.prepare_process` has the limit of NumPy's library,
+which reads it when it is loaded.
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import torch
+from PIL import AvifImagePlugin
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def limit_threads() -> None:
+    """Libraries compute in the thread that calls them, in every thread of this process."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    # Of the decoder of texture tiles, which otherwise starts one a core for each tile.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+def available_cores(quota: Path = _CPU_QUOTA) -> int:
+    """Cores that this process may use, at least 1: by its affinity, and by the quota of its control group (Linux)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        most_us, period_us = quota.read_text().split()
+        cores = min(cores, int(most_us) // int(period_us))
+    except (OSError, ValueError, ZeroDivisionError):
+        pass  # there is none: "max"
+    return max(cores, 1)
