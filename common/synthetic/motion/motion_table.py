@@ -1,34 +1,30 @@
-"""Retargets motion capture to the body's joints, selects diverse poses and writes the motion table of the package.
+"""Retargets motion capture to the body's joints, selects diverse poses and writes a motion table.
 
-The source has `cmu/*.bvh`, `deepmimic/humanoid3d_*.txt` and `makehuman/*.bvh`; their licences are in
-`data/LICENSES.md`.
+The package has the selection `original`, from which its label space, codec tables and networks were made: subjects 1 to
+7 of `cmu`, `deepmimic` and `makehuman`.  `extended` has all folders of `common.synthetic.motion.sources.READERS`.
 
 Examples:
-  python -m common.synthetic.motion.motion_table --source motions
-  python -m common.synthetic.motion.motion_table --source motions --out motions.npz
+  python -m common.synthetic.motion.motion_table --source motions --selection original
+  python -m common.synthetic.motion.motion_table --source motions --selection extended --out extended.npz
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from common.body.anatomy import JOINT_INDEX
+from common.body.anatomy import CURLS, JOINT_INDEX
 from common.io.command_line import parser_of
 from common.synthetic.dataset.split import Split, clip_split
-from common.synthetic.motion.retarget import (
-    Motion,
-    about_vertical,
-    cmu_motion,
-    deepmimic_motion,
-    heading,
-    makehuman_motion,
-    resample,
-)
+from common.synthetic.motion.clips import clip_kind
+from common.synthetic.motion.retarget import Motion, about_vertical, heading, resample
+from common.synthetic.motion.sources import READERS, read_motions
 
 TABLE_FILE = Path(__file__).resolve().parent.parent / "data" / "motions.npz"
 
@@ -36,6 +32,14 @@ ANGLE_STEP = np.pi / 32767
 """Radians per unit of the table's integers."""
 LENGTH_STEP = 5e-4
 """Metres per unit of the table's integers."""
+FORMAT_VERSION = 2
+"""Version 1, which names none, has neither kinds nor curls."""
+SELECTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "original": (("cmu", "deepmimic", "makehuman"), r"cmu/00[1-7]_|deepmimic/|makehuman/"),
+    "extended": (tuple(READERS), ""),
+}
+"""Name → sources, and a pattern that the beginnings of their clips' names match."""
+_UNKNOWN = np.iinfo(np.int16).min
 CLIP_FPS = 30.0
 _POSE_FPS = 15.0
 _MAX_POSES = 11_000
@@ -43,6 +47,7 @@ _MAX_POSES = 11_000
 _MIN_POSE_DISTANCE = 0.02
 
 # Rotation angles beyond human limits, radians: the ballet clips have tracking errors that flip a leg or a foot.
+_HIPS = [JOINT_INDEX["upperleg01.L"], JOINT_INDEX["upperleg01.R"]]
 _MAX_HIP_ANGLE = 2.4
 _MAX_FOOT_ANGLE = 1.6
 _RELAXED_FOOT = np.array([0.4, 0.0, 0.0])
@@ -94,14 +99,18 @@ class MotionTable:
 
     Args:
         poses: (N, 22, 3) float32 local axis-angle; the root's has tilt but no heading.
+        curls: (N, 4) float32 radians per phalanx in the order of `CURLS`; NaN where the source has no fingers.
         pose_clip: (N,) index into `clip_names`.
         clip_names: all source clips.
+        clip_kinds: their kinds of motion, of `common.synthetic.motion.clips.KINDS`.
         clips: the contiguous clips.
     """
 
     poses: FloatArray
+    curls: FloatArray
     pose_clip: IntArray
     clip_names: tuple[str, ...]
+    clip_kinds: tuple[str, ...]
     clips: tuple[Clip, ...]
 
     def poses_of(self, split: Split) -> FloatArray:
@@ -122,8 +131,15 @@ def read_table(path: Path) -> MotionTable:
     Raises:
         FileNotFoundError: there is no such file.
         KeyError: the file has another format.
+        ValueError: a later version of this program wrote the file.
     """
     with np.load(path, allow_pickle=False) as file:
+        version = int(file["version"]) if "version" in file else 1
+        if version > FORMAT_VERSION:
+            raise ValueError(f"{path} has version {version}; this program reads up to {FORMAT_VERSION}")
+        clip_names = tuple(str(name) for name in file["clip_names"])
+        kinds = file["clip_kinds"].tolist() if version > 1 else [clip_kind(name) for name in clip_names]
+        curls = file["pose_curls"] if version > 1 else np.full((len(file["poses"]), len(CURLS)), _UNKNOWN)
         lengths, names = file["clip_lengths"], [str(name) for name in file["clip_titles"]]
         rotations = (file["clip_rotations"] * ANGLE_STEP).astype(np.float32)
         positions = (file["clip_positions"] * LENGTH_STEP).astype(np.float32)
@@ -134,8 +150,10 @@ def read_table(path: Path) -> MotionTable:
         )
         return MotionTable(
             poses=(file["poses"] * ANGLE_STEP).astype(np.float32),
+            curls=np.where(curls == _UNKNOWN, np.nan, curls * ANGLE_STEP).astype(np.float32),
             pose_clip=file["pose_clip"].astype(np.int64),
-            clip_names=tuple(str(name) for name in file["clip_names"]),
+            clip_names=clip_names,
+            clip_kinds=tuple(kinds),
             clips=clips,
         )
 
@@ -148,33 +166,12 @@ def clips(split: Split) -> list[Clip]:
 # --- Writing the table -----------------------------------------------------------------------------------------------
 
 
-def read_sources(directory: Path) -> Iterator[Motion]:
-    """Yields all motions below a folder, retargeted.
-
-    Raises:
-        FileNotFoundError: one of the three sources is missing.
-        ValueError: a file has another format.
-    """
-    readers: tuple[tuple[str, str, Callable[[Path], Motion]], ...] = (
-        ("cmu", "*.bvh", cmu_motion),
-        ("deepmimic", "humanoid3d_*.txt", deepmimic_motion),
-        ("makehuman", "*.bvh", makehuman_motion),
-    )
-    for folder, pattern, read in readers:
-        files = sorted((directory / folder).glob(pattern))
-        if not files:
-            raise FileNotFoundError(f"no {pattern} in {directory / folder}")
-        for file in files:
-            yield read(file)
-
-
-def make_table(motions: list[Motion], out: Path, max_poses: int = _MAX_POSES) -> MotionTable:
+def make_table(
+    motions: list[Motion], out: Path, max_poses: int = _MAX_POSES, version: int = FORMAT_VERSION
+) -> MotionTable:
     """Selects diverse poses and the contiguous clips, and writes the file."""
     names = [motion.name for motion in motions]
-    poses = [
-        _without_tracking_errors(_rotation_vectors(_without_heading(resample(motion, _POSE_FPS).local_rotations)))
-        for motion in motions
-    ]
+    poses, curls = zip(*(_candidates(motion) for motion in motions), strict=True)
     pose_clip = np.repeat(np.arange(len(names)), [len(part) for part in poses])
     stacked = np.concatenate(poses)
     chosen = np.sort(_farthest_point_sampling(_pose_features(stacked), max_poses))
@@ -182,18 +179,35 @@ def make_table(motions: list[Motion], out: Path, max_poses: int = _MAX_POSES) ->
     lengths = np.array([len(motion.local_rotations) for motion in chosen_clips], dtype=np.int64)
     rotations = np.concatenate([_rotation_vectors(motion.local_rotations) for motion in chosen_clips])
     positions = np.concatenate([motion.root_translation for motion in chosen_clips])
+    arrays: dict[str, Any] = {
+        "poses": _integers(stacked[chosen], ANGLE_STEP),
+        # One byte for up to 256 clips: the package's file stays what it was.
+        "pose_clip": pose_clip[chosen].astype(np.min_scalar_type(len(names) - 1)),
+        "clip_names": np.array(names),
+        "clip_titles": np.array([name for name, _, _ in _CLIPS]),
+        "clip_lengths": lengths,
+        "clip_rotations": _integers(rotations, ANGLE_STEP),
+        "clip_positions": _integers(positions, LENGTH_STEP),
+    }
+    if version > 1:
+        arrays["version"] = np.array(version)
+        arrays["clip_kinds"] = np.array([clip_kind(motion.name, motion.activity) for motion in motions])
+        arrays["pose_curls"] = _integers(np.concatenate(curls)[chosen], ANGLE_STEP)
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out,
-        poses=np.round(stacked[chosen] / ANGLE_STEP).astype(np.int16),
-        pose_clip=pose_clip[chosen].astype(np.uint8),
-        clip_names=np.array(names),
-        clip_titles=np.array([name for name, _, _ in _CLIPS]),
-        clip_lengths=lengths,
-        clip_rotations=np.round(rotations / ANGLE_STEP).astype(np.int16),
-        clip_positions=np.round(positions / LENGTH_STEP).astype(np.int16),
-    )
+    np.savez_compressed(out, **arrays)
     return read_table(out)
+
+
+def _integers(values: Float64Array, step: float) -> NDArray[np.int16]:
+    return np.asarray(np.where(np.isnan(values), _UNKNOWN, np.round(values / step)).astype(np.int16))
+
+
+def _candidates(motion: Motion) -> tuple[Float64Array, Float64Array]:
+    """Poses without heading and tracking errors, and their curls."""
+    resampled = resample(motion, _POSE_FPS)
+    poses = _rotation_vectors(_without_heading(resampled.local_rotations))
+    valid = np.linalg.norm(poses[:, _HIPS], axis=-1).max(axis=-1) < _MAX_HIP_ANGLE
+    return _with_relaxed_feet(poses[valid]), resampled.curl[valid]
 
 
 def _rotation_vectors(rotations: Float64Array) -> Float64Array:
@@ -201,12 +215,9 @@ def _rotation_vectors(rotations: Float64Array) -> Float64Array:
     return np.asarray(flat.reshape(*rotations.shape[:-2], 3))
 
 
-def _without_tracking_errors(poses: Float64Array) -> Float64Array:
-    """Drops frames with an impossible hip angle and relaxes feet with an impossible angle."""
-    angles = np.linalg.norm(poses, axis=-1)
-    hips = [JOINT_INDEX["upperleg01.L"], JOINT_INDEX["upperleg01.R"]]
-    valid = (angles[:, hips] < _MAX_HIP_ANGLE).all(axis=-1)
-    corrected, angles = poses[valid].copy(), angles[valid]
+def _with_relaxed_feet(poses: Float64Array) -> Float64Array:
+    """Relaxes feet with an impossible angle."""
+    corrected, angles = poses.copy(), np.linalg.norm(poses, axis=-1)
     for foot in (JOINT_INDEX["foot.L"], JOINT_INDEX["foot.R"]):
         corrected[angles[:, foot] > _MAX_FOOT_ANGLE, foot] = _RELAXED_FOOT
     return np.asarray(corrected)
@@ -225,7 +236,7 @@ def _cut(motion: Motion, start_s: float, end_s: float) -> Motion:
     to_camera = about_vertical(-heading(rotations[0, 0]))
     rotations[:, 0] = to_camera @ rotations[:, 0]
     translation -= translation[0] * np.array([1.0, 0.0, 1.0])
-    return Motion(motion.name, rotations, translation @ to_camera.T, CLIP_FPS)
+    return replace(resampled, local_rotations=rotations, root_translation=translation @ to_camera.T)
 
 
 def _pose_features(rotation_vectors: Float64Array) -> FloatArray:
@@ -253,11 +264,14 @@ def _farthest_point_sampling(features: FloatArray, max_count: int) -> IntArray:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = parser_of("python -m common.synthetic.motion.motion_table", __doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder with cmu, deepmimic and makehuman motions")
+    parser.add_argument("--source", type=Path, required=True, help="folder with a folder for each source")
+    parser.add_argument("--selection", choices=tuple(SELECTIONS), default="original", help="clips (default: original)")
     parser.add_argument("--out", type=Path, default=TABLE_FILE, help="file to write (default: that of the package)")
     options = parser.parse_args(arguments)
     try:
-        table = make_table(list(read_sources(options.source)), options.out)
+        sources, pattern = SELECTIONS[options.selection]
+        motions = [motion for motion in read_motions(options.source, sources) if re.match(pattern, motion.name)]
+        table = make_table(motions, options.out, version=1 if options.selection == "original" else FORMAT_VERSION)
     except (OSError, ValueError) as error:
         print(f"cannot write the table: {error}")
         return 2

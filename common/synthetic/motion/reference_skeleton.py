@@ -99,10 +99,10 @@ def bone_frame(joint: str) -> Float64Array:
 
 
 def frame(along: Float64Array, hinge: Float64Array) -> Float64Array:
-    """(3, 3) right-handed orthonormal frame by Gram-Schmidt, with the columns `along`, `hinge`, and their product."""
-    first = along / np.linalg.norm(along)
-    second = hinge - (hinge @ first) * first
-    second = second / np.linalg.norm(second)
+    """(..., 3) → (..., 3, 3) right-handed orthonormal frame by Gram-Schmidt: `along`, `hinge`, and their product."""
+    first = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    second = hinge - np.sum(hinge * first, axis=-1, keepdims=True) * first
+    second = second / np.linalg.norm(second, axis=-1, keepdims=True)
     return np.stack([first, second, np.cross(first, second)], axis=-1)
 
 

@@ -31,3 +31,15 @@ def test_poses_of_the_splits_are_disjoint_and_complete() -> None:
     seen = [{pose.tobytes() for pose in table.poses_of(split)} for split in SPLITS]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
     assert sum(len(table.poses_of(split)) for split in SPLITS) == len(table.poses)
+
+
+def test_new_subjects_and_motions_are_in_one_split() -> None:
+    assert {clip_split(f"cmu/014_{trial}") for trial in ("04", "29", "37")} == {"test"}
+    assert clip_split("cmu/009_01") == clip_split("uiprmd/m10_s08_e03") == "val"
+    assert clip_split("uiprmd/m01_s09_e05") == clip_split("uiprmd/m10_s10_e05") == "test"
+    assert clip_split("cmu/c2s_train_walking_23") == clip_split("uiprmd/m09_s01_e03") == "train"
+    for same in (("f_run_neutral", "m_run_neutral_01"), ("f_turn_left_120", "m_turn_right_90", "f_turn_right_180")):
+        assert len({clip_split(f"rocketbox/{name}") for name in same}) == 1
+    motions = [f"rocketbox/f_motion{chr(97 + k)}{chr(97 + j)}" for k in range(20) for j in range(20)]
+    shares = [sum(clip_split(name) == split for name in motions) / len(motions) for split in SPLITS]
+    assert 0.7 < shares[0] < 0.8 and min(shares) > 0.08

