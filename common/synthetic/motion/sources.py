@@ -218,3 +218,5 @@ READERS: Mapping[str, tuple[str, Callable[[Path], Iterable[Motion]]]] = {
     "uiprmd": ("uiprmd.npz", uiprmd_motions),
 }
 """Source → its files, and what reads one of them."""
+MOVING: tuple[str, ...] = tuple(source for source in READERS if source != "makehuman")
+"""The sources of motion; the others have still poses."""

@@ -1,0 +1,130 @@
+"""Windows of motion for training a motion model, in memory-mapped files outside the repository.
+
+Axes are ours, of a camera that a person at the start faces: x to the person's left, y down, z away from the camera;
+metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies have the reference skeleton's size.
+
+    write_windows(read_motions(Path("motions"), MOVING), Path("windows"), fps=30.0)
+    windows = open_windows(Path("windows"))
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from common.body.anatomy import JOINT_INDEX
+from common.synthetic.dataset.split import Split, clip_split
+from common.synthetic.motion.clips import clip_kind, clip_subject
+from common.synthetic.motion.reference_skeleton import forward_kinematics, tip_positions
+from common.synthetic.motion.retarget import SIDES, Motion, resample
+
+_VERSION = 1
+_FIELDS = ("joints", "rotations", "root", "curl", "contacts")
+# From the ankle to the heel's sole, in our rest pose.
+_HEEL = np.array([0.0, 0.047, 0.045])
+_CONTACT_HEIGHT_M, _CONTACT_SPEED_MPS = 0.05, 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class MotionWindows:
+    """The F frames of all clips, and what is known of each of C clips.
+
+    Args:
+        joints: (F, 22, 3) float32 positions in the world, metres.
+        rotations: (F, 22, 3) float32 local axis-angle, radians; the root's is the orientation in the world.  With
+            `root` and `curl` they are the `BodyParameters` of which `LabelSpace.encode` makes label entries.
+        root: (F, 3) float32 position in the world, metres.
+        curl: (F, 4) float32 radians per phalanx in the order of `CURLS`; NaN where the source has no fingers.
+        contacts: (F, 4) whether left heel, left toe, right heel, right toe stand on the floor: low and slow.
+        lengths: (C,) frames.
+        names, kinds, subjects: C each, see `common.synthetic.motion.clips`.
+        fps: frames per second.
+    """
+
+    joints: FloatArray
+    rotations: FloatArray
+    root: FloatArray
+    curl: FloatArray
+    contacts: BoolArray
+    lengths: IntArray
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    subjects: tuple[str, ...]
+    fps: float
+
+    def starts(self, split: Split, frames: int, stride: int = 1) -> tuple[IntArray, IntArray]:
+        """First frames (N,) of the windows of `frames` frames inside clips of the split, and their clips (N,)."""
+        found = [
+            (first, clip)
+            for clip, (name, length, end) in enumerate(
+                zip(self.names, self.lengths, self.lengths.cumsum(), strict=True)
+            )
+            if clip_split(name) == split
+            for first in range(end - length, end - frames + 1, stride)
+        ]
+        first, clip = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return first, clip
+
+    def take(self, starts: IntArray, frames: int) -> dict[str, NDArray[Any]]:
+        """(N, frames, …) of each array of frames, for windows that begin at `starts` (N,)."""
+        rows = starts[:, None] + np.arange(frames)
+        return {field: np.asarray(getattr(self, field)[rows]) for field in _FIELDS}
+
+
+def write_windows(motions: Iterable[Motion], directory: Path, fps: float) -> None:
+    """Writes motions at a frame rate; `clips.npz` comes last, so a folder without it is incomplete."""
+    names, frames = zip(*((motion, _frames(resample(motion, fps))) for motion in motions), strict=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "clips.npz").unlink(missing_ok=True)
+    for field, arrays in zip(_FIELDS, zip(*frames, strict=True), strict=True):
+        np.save(directory / f"{field}.npy", np.concatenate(arrays))
+    np.savez(
+        directory / "clips.npz",
+        version=_VERSION,
+        fps=fps,
+        lengths=[len(arrays[0]) for arrays in frames],
+        names=[motion.name for motion in names],
+        kinds=[clip_kind(motion.name, motion.activity) for motion in names],
+        subjects=[clip_subject(motion.name) for motion in names],
+    )
+
+
+def open_windows(directory: Path) -> MotionWindows:
+    """Opens a folder of `write_windows`; its frames are mapped, not read.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: another version of this program wrote them.
+    """
+    with np.load(directory / "clips.npz", allow_pickle=False) as clips:
+        if clips["version"] != _VERSION:
+            raise ValueError(f"{directory} has version {clips['version']}, not {_VERSION}; write it again")
+        arrays: dict[str, Any] = {key: tuple(clips[key].tolist()) for key in ("names", "kinds", "subjects")}
+        arrays |= {"lengths": clips["lengths"], "fps": float(clips["fps"])}
+    for field in _FIELDS:
+        arrays[field] = np.load(directory / f"{field}.npy", mmap_mode="r")
+    return MotionWindows(**arrays)
+
+
+def _frames(motion: Motion) -> tuple[NDArray[Any], ...]:
+    """The arrays of `_FIELDS`."""
+    positions, world = forward_kinematics(motion.local_rotations)
+    soles = []
+    for foot in (f"foot{side}" for side in SIDES):
+        heel = positions[:, JOINT_INDEX[foot]] + world[:, JOINT_INDEX[foot]] @ _HEEL
+        soles += [heel, tip_positions(positions, world, foot)]
+    rotations = Rotation.from_matrix(motion.local_rotations.reshape(-1, 3, 3)).as_rotvec().reshape(positions.shape)
+    root = motion.root_translation[:, None]
+    moving = (positions + root, rotations, root[:, 0], motion.curl)
+    return *(array.astype(np.float32) for array in moving), contacts(np.stack(soles, axis=1) + root, motion.fps)
+
+
+def contacts(points: Float64Array, fps: float) -> BoolArray:
+    """(T, P, 3) points of soles → (T, P) whether they are near the floor and hardly move."""
+    speed_mps = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * fps
+    return np.asarray((points[..., 1] > -_CONTACT_HEIGHT_M) & (speed_mps < _CONTACT_SPEED_MPS))

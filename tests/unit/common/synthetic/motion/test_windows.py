@@ -1,0 +1,48 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.body.anatomy import JOINTS
+from common.synthetic.motion.retarget import Motion, motion_of
+from common.synthetic.motion.windows import open_windows, write_windows
+
+
+def _standing(name: str, frames: int, speed_mps: float = 0.0) -> Motion:
+    """Somebody in the rest pose who glides to the left."""
+    world = {joint: np.tile(np.eye(3), (frames, 1, 1)) for joint in JOINTS}
+    root = np.zeros((frames, 3))
+    root[:, 0] = speed_mps * np.arange(frames) / 30.0
+    return motion_of(name, world, root, 30.0, curl=np.full((frames, 4), 0.2))
+
+
+def test_windows_lie_inside_clips_of_the_split(tmp_path: Path) -> None:
+    motions = [_standing("cmu/013_18", 10), _standing("cmu/014_29", 7, 1.5), _standing("cmu/008_01", 4)]
+    write_windows(motions, tmp_path, 30.0)
+    windows = open_windows(tmp_path)
+    starts, clips = windows.starts("train", frames=4, stride=3)
+    assert starts.tolist() == [0, 3, 6, 17] and clips.tolist() == [0, 0, 0, 2]
+    assert windows.starts("test", 4)[0].tolist() == [10, 11, 12, 13]
+    assert len(windows.starts("val", 4)[0]) == 0
+    taken = windows.take(starts, 4)
+    assert taken["joints"].shape == taken["rotations"].shape == (4, 4, 22, 3)
+    assert taken["root"].shape == (4, 4, 3) and np.allclose(taken["curl"], 0.2)
+    assert windows.kinds == ("other", "other", "other") and windows.subjects[1] == "cmu/014"
+
+
+def test_feet_that_stand_touch_at_any_rate_and_feet_that_glide_or_hover_do_not(tmp_path: Path) -> None:
+    hovering = replace(_standing("hovers", 6), root_translation=np.tile([0.0, -1.2, 0.0], (6, 1)))
+    write_windows([_standing("stands", 6), _standing("glides", 6, 1.0), hovering], tmp_path, 30.0)
+    contacts = open_windows(tmp_path).contacts
+    assert contacts[:6].all() and not contacts[6:].any()
+    write_windows([_standing("glides", 31, 1.0)], tmp_path, 60.0)
+    twice = open_windows(tmp_path)
+    assert twice.lengths.tolist() == [61] and np.allclose(np.diff(twice.root[:, 0]), 1.0 / 60.0, atol=1e-6)
+
+
+def test_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    write_windows([_standing("stands", 3)], tmp_path, 30.0)
+    np.savez(tmp_path / "clips.npz", version=0)
+    with pytest.raises(ValueError, match="version 0"):
+        open_windows(tmp_path)
