@@ -15,7 +15,7 @@ _MODES = {"RGB ": "RGB", "CMYK": "CMYK", "GRAY": "L"}
 
 
 def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """A decoded picture of any mode as RGB of 8 bits, composed over white where it is transparent; another object.
+    """A decoded picture of any mode as RGB of 8 bits, composed over white where it is transparent.
 
     Colours are those that its profile means (ICC.1). Grey levels of 16 bits are scaled to 8, those of 32 taken as 8.
     """
@@ -31,7 +31,7 @@ def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
         image = image.convert("RGB")
     if profile:
         image = _in_srgb(image, profile)
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _in_srgb(image: PillowImage.Image, data: bytes) -> PillowImage.Image:

@@ -83,6 +83,11 @@ class WearsMemory:
             known.add(posterior[name])
 
     @property
+    def settled(self) -> bool:
+        """Whether each attribute has as many views as count, and the last one contradicted none."""
+        return all(known.views >= _MEMORY_VIEWS and not known.contradicting for known in self.attributes.values())
+
+    @property
     def wears(self) -> Wears:
         """The posterior of all views; uniform before the first."""
         return Wears({name: known.posterior for name, known in self.attributes.items()})

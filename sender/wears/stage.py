@@ -26,6 +26,10 @@ from sender.wears.network import WearsConfig, WearsNet, by_attribute, read_both_
 
 WEIGHTS_NAME = "wears"
 _READ_EVERY_FRAMES = 15
+# From one reading to the next of somebody of whom another view would say hardly anything new.
+_SETTLED_EVERY_FRAMES = 45
+# By this much a view moves a value's probability if it says something new.
+_NEW = 0.05
 # The first reading is so many frames after a person's first frame, when detector, clothes and colours have had theirs.
 _FIRST_READING_FRAMES = 3
 # Longer than the tracker keeps the identity of a lost person.
@@ -43,10 +47,10 @@ _EXAMPLE = (
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person, the frames of the last sight and of the last reading, and what was sent."""
+    """One person, the frames of the last sight and from which the next reading is due, and what was sent."""
 
     seen_at: int
-    read_at: int
+    due_at: int
     memory: WearsMemory = field(default_factory=WearsMemory)
     sent: Wears | None = None
 
@@ -90,7 +94,7 @@ class WearsStage:
     """Keeps what every tracked person wears.
 
     In a picture, or the first frame of a source, everybody is read.  Later at most one person is read per frame, and
-    each in every fifteenth at most, so that the cost does not grow with the number of people.
+    each in every fifteenth at most, so that the cost does not grow with the number of people; who is known, less often.
 
     Args:
         stills: every frame is a picture of its own: what everybody wears comes with it, and nothing is remembered.
@@ -121,8 +125,9 @@ class WearsStage:
             return [Blob(WEARS, identity, Wears(posterior).encode()) for identity, posterior in readings]
         self._frame += 1
         for person in observed:
-            first = self._frame + _FIRST_READING_FRAMES - _READ_EVERY_FRAMES
-            self._wearers.setdefault(person.identity, _Wearer(self._frame, first)).seen_at = self._frame
+            if person.identity not in self._wearers:
+                self._wearers[person.identity] = _Wearer(self._frame, self._frame + _FIRST_READING_FRAMES)
+            self._wearers[person.identity].seen_at = self._frame
         for identity, wearer in list(self._wearers.items()):
             if self._frame - wearer.seen_at > _FORGET_AFTER_FRAMES:
                 self._forget(identity)
@@ -130,11 +135,11 @@ class WearsStage:
         return withdrawn + self._read(frame, observed)
 
     def _read(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
-        """Reads everybody in the first frame, later the person whose last reading is the oldest, if one is due."""
+        """Reads everybody in the first frame, later the person whose reading is due for the longest, if one is."""
         due = [
-            (self._wearers[person.identity].read_at, row)
+            (self._wearers[person.identity].due_at, row)
             for row, person in enumerate(observed)
-            if frame.media_time_s == 0 or self._frame - self._wearers[person.identity].read_at >= _READ_EVERY_FRAMES
+            if frame.media_time_s == 0 or self._frame >= self._wearers[person.identity].due_at
         ]
         rows = [row for _, row in sorted(due)]
         most = len(rows) if frame.media_time_s == 0 else 1
@@ -142,9 +147,11 @@ class WearsStage:
 
     def _read_person(self, frame: CapturedFrame, person: ObservedPerson) -> list[Blob]:
         wearer = self._wearers[person.identity]
-        wearer.read_at = self._frame
+        before = wearer.memory.wears
         wearer.memory.add(self._reader.read(frame.image, person))
         wears = wearer.memory.wears
+        settled = wearer.memory.settled and _change(before, wears) < _NEW
+        wearer.due_at = self._frame + (_SETTLED_EVERY_FRAMES if settled else _READ_EVERY_FRAMES)
         if wearer.sent is not None and not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
@@ -157,8 +164,11 @@ class WearsStage:
 
 def worth_sending(sent: Wears, wears: Wears) -> bool:
     """Whether a posterior differs enough from the one that the receiver has."""
-    for name, shares in wears.posterior.items():
-        before = sent.posterior[name]
-        if shares.argmax() != before.argmax() or float(np.abs(shares - before).max()) >= _WORTH_SENDING:
-            return True
-    return False
+    if _change(sent, wears) >= _WORTH_SENDING:
+        return True
+    return any(shares.argmax() != sent.posterior[name].argmax() for name, shares in wears.posterior.items())
+
+
+def _change(before: Wears, after: Wears) -> float:
+    """By how much the probability of the value has moved that has moved most."""
+    return max(float(np.abs(shares - before.posterior[name]).max()) for name, shares in after.posterior.items())

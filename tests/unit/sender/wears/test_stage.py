@@ -54,6 +54,21 @@ def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader) -> Non
     assert read_in == [3, 4, 18, 19, 33, 34]
 
 
+def test_known_person_is_read_less_often_until_something_contradicts(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+
+    def readings(frames: int) -> int:
+        before = len(reader.read_people)
+        for _ in range(frames):
+            update(stage, 3)
+        return len(reader.read_people) - before
+
+    reader.long = 0.97
+    assert (readings(180), readings(90)) == (12, 2)
+    reader.long = 0.01
+    assert readings(45 + 60) >= 5
+
+
 def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader) -> None:
     stage = WearsStage(cast(WearsReader, reader))
     sent = [blob for _ in range(100) for blob in update(stage, 3)]
