@@ -75,7 +75,8 @@ class Reconstructor:
     ) -> None:
         self._scales = ScaleEstimator(body)
         self._skin = BodySkin.from_model(body)
-        self._displacements = Displacements(clothes, Guidance.load(self._skin.template, clothes), self._skin.span)
+        outfits = Guidance.load(self._skin.template, clothes, device_of(body))
+        self._displacements = Displacements(clothes, outfits, self._skin.span)
         layout = AtlasLayout.from_body(body)
         face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, face)

@@ -13,6 +13,7 @@ Shapes: B people, D = 18 entries of x, E = 24 entries of `surface`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 from common.arrays import Float64Array, FloatArray
 from common.body.surface_space import SURFACE_SIZE
 from common.wear_kinds import VALUES
+from common.weights.devices import CPU
+from common.weights.inference import in_use
 from common.weights.loader import load_recorded
 from receiver.outfits.mixture import SIZE, Draw, Kinds
 
@@ -91,38 +94,49 @@ def condition(kinds: Kinds, surface: FloatArray, share: Float64Array) -> FloatAr
     return np.concatenate([np.array(chosen, np.float32), seen.ravel()])
 
 
-def flow(denoiser: OutfitDenoiser, noise_BD: Tensor, condition_BC: Tensor) -> Tensor:
-    """x (B, D) from noise of N(0, I) along the probability flow, by Heun's method (Karras et al. 2022, algorithm 1)."""
+class HeunStep(nn.Module):
+    """A step along the probability flow, by Heun's method (Karras et al. 2022, algorithm 1)."""
+
+    def __init__(self, denoiser: OutfitDenoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, x_BD: Tensor, sigma_B: Tensor, following_B: Tensor, condition_BC: Tensor) -> tuple[Tensor, ...]:
+        """x (B, D) at σ (B,) → x at the σ that follows, which is 0 in the last step."""
+        sigma, following = sigma_B[:, None], following_B[:, None]
+        first = (x_BD - self.denoiser(x_BD, sigma_B, condition_BC)) / sigma
+        predicted = x_BD + (following - sigma) * first
+        # At 0 there is no slope.
+        least = following_B.clamp_min(SIGMA_MIN / 2)
+        second = (predicted - self.denoiser(predicted, least, condition_BC)) / least[:, None]
+        corrected = x_BD + (following - sigma) * 0.5 * (first + second)
+        return (torch.where(following > 0, corrected, predicted),)
+
+
+def flow(step: Callable[..., tuple[Tensor, ...]], noise_BD: Tensor, condition_BC: Tensor) -> Tensor:
+    """x (B, D) from noise of N(0, I) along the probability flow, by a `HeunStep`."""
     sigmas = [SIGMA_MAX * (SIGMA_MIN / SIGMA_MAX) ** (step / (_STEPS - 1)) for step in range(_STEPS)] + [0.0]
     x = math.sqrt(SIGMA_MAX**2 + 1) * noise_BD
-
-    def slope(x: Tensor, sigma: float) -> Tensor:
-        denoised: Tensor = denoiser(x, x.new_full((len(x),), sigma), condition_BC)
-        return (x - denoised) / sigma
-
-    for sigma, following in pairwise(sigmas):
-        first = slope(x, sigma)
-        predicted = x + (following - sigma) * first
-        if following > 0:
-            predicted = x + (following - sigma) * 0.5 * (first + slope(predicted, following))
-        x = predicted
+    for ends in pairwise(sigmas):
+        (x,) = step(x, *(x.new_full((len(x),), sigma) for sigma in ends), condition_BC)
     return x
 
 
 class OutfitDiffusion:
     """The trained diffusion in use."""
 
-    def __init__(self, denoiser: OutfitDenoiser) -> None:
-        self._denoiser = denoiser.eval()
+    def __init__(self, denoiser: OutfitDenoiser, device: torch.device = CPU) -> None:
+        example = torch.zeros(1, SIZE), torch.ones(1), torch.ones(1), torch.zeros(1, _CONDITION)
+        self._step = in_use(HeunStep(denoiser), example, WEIGHTS_NAME, device=device)
 
     @classmethod
-    def load(cls) -> Self:
+    def load(cls, device: torch.device = CPU) -> Self:
         """With the package's weights. Raises WeightsError if they are missing or of another version."""
-        return cls(load_recorded(WEIGHTS_NAME, KIND, DiffusionConfig, OutfitDenoiser))
+        return cls(load_recorded(WEIGHTS_NAME, KIND, DiffusionConfig, OutfitDenoiser), device)
 
     @torch.inference_mode()
     def sample(self, drawn: Draw, surface: FloatArray, share: Float64Array) -> Float64Array:
         """x (D,) of what was drawn for a person, given what was seen; arguments as for `condition`."""
         u_m = torch.from_numpy(condition(drawn.kinds, surface, share))[None]
-        x = flow(self._denoiser, torch.from_numpy(drawn.noise)[None].float(), u_m)[0]
+        x = flow(self._step, torch.from_numpy(drawn.noise)[None].float(), u_m)[0]
         return np.asarray(x.double().numpy().clip(-_MOST, _MOST), np.float64)

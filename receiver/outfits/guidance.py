@@ -15,11 +15,13 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
+import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.wears import Wears
+from common.weights.devices import CPU
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser, Outfit
 from receiver.outfits.mixture import OutfitLatent, decode_outfit, draw
@@ -39,9 +41,9 @@ class Guidance:
         )
 
     @classmethod
-    def load(cls, template: BodyTemplate, space: SurfaceSpace) -> Self:
+    def load(cls, template: BodyTemplate, space: SurfaceSpace, device: torch.device = CPU) -> Self:
         """With the package's shells and weights. Raises WeightsError if they are missing or unreadable."""
-        return cls(Dresser(template, Shells.load()), space, OutfitDiffusion.load())
+        return cls(Dresser(template, Shells.load()), space, OutfitDiffusion.load(device))
 
     def chosen(self, wears: Wears | None, identity: int, surface: FloatArray, confidence: float) -> OutfitLatent:
         """The outfit of a person that agrees with what was seen.

@@ -30,6 +30,7 @@ from receiver.outfits.diffusion import (
     SIGMA_MIN,
     WEIGHTS_NAME,
     DiffusionConfig,
+    HeunStep,
     OutfitDenoiser,
     condition,
     flow,
@@ -169,7 +170,7 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
             loss = denoising_loss(
                 network, seen, level.clamp(SIGMA_MIN, SIGMA_MAX).to(self.device), noise.to(self.device)
             )
-            sample = flow(network, noise.to(self.device), seen.condition)
+            sample = flow(HeunStep(network), noise.to(self.device), seen.condition)
             scores |= {f"loss_{confidence}": float(loss), f"error_{confidence}": _error(sample, seen.x)}
         return scores
 

@@ -13,7 +13,8 @@ class ReceivedWears:
     """What the people of a session wear: blobs of the kind `WEARS`."""
 
     def __init__(self) -> None:
-        self._newest: dict[int, tuple[Wears, Kinds]] = {}
+        # Of each person what has arrived, the kinds that were drawn, and the posterior with these as known.
+        self._newest: dict[int, tuple[Wears, Kinds, Wears]] = {}
 
     def of(self, identity: int) -> tuple[Wears | None, Wears | None]:
         """What has arrived of a person, and the same with the kinds that were drawn as known.
@@ -22,8 +23,8 @@ class ReceivedWears:
         """
         if identity not in self._newest:
             return None, None
-        posterior, kinds = self._newest[identity]
-        return posterior, posterior.as_known(kinds)
+        posterior, _, known = self._newest[identity]
+        return posterior, known
 
     def take(self, blob: Blob) -> None:
         """Takes a blob of the kind. Raises MalformedPacket if it does not decode, or for its identity."""
@@ -37,8 +38,9 @@ class ReceivedWears:
             posterior = Wears.decode(blob.data)
         except ValueError as error:
             raise MalformedPacket(str(error)) from error
-        _, kinds = self._newest.get(identity, (posterior, {}))
-        self._newest[identity] = posterior, kept_kinds(posterior, identity, kinds)
+        before = self._newest[identity][1] if identity in self._newest else {}
+        kinds = kept_kinds(posterior, identity, before)
+        self._newest[identity] = posterior, kinds, posterior.as_known(kinds)
 
     def forget(self, identities: Collection[int]) -> None:
         """Drops what these people wear."""
