@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, REGIONS
 from common.body.model import BodyParameters
@@ -41,20 +42,33 @@ TRANSLATION_MEAN = (0.0, 0.0, 1.2)
 TRANSLATION_SCALE = (0.25, 0.25, 0.5)
 """Standardisation of the position in the root group: x/z, y/z, log z."""
 
+_POSE = slice(group_slices()[next(iter(GROUP_JOINTS))].start, group_slices()["hands"].stop)
+_OF_COLOURS = ("appearance_mean", "appearance_analysis", "appearance_synthesis")
+
 
 class LabelSpace(nn.Module):
     """Encodes `BodyParameters` and region colours as labels; decodes complete or partial labels."""
 
+    appearance_mean: Tensor
+    appearance_analysis: Tensor
+    appearance_synthesis: Tensor
+    _pose_mean: Tensor
+    _pose_analysis: Tensor
+    _pose_synthesis: Tensor
     _joint_order: Tensor
     joint_place: Tensor
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()
-        for name, tensor in tensors.items():
-            self.register_buffer(name.replace(".", "_"), tensor, persistent=False)
+        # The groups of joints are transformed as one; in each row or column are those of a single group.
+        buffers = {name: tensors[name.replace("_", ".")] for name in _OF_COLOURS}
+        buffers["_pose_mean"] = torch.cat([tensors[f"{name}.mean"] for name in GROUP_JOINTS])
+        for matrix in ("analysis", "synthesis"):
+            buffers[f"_pose_{matrix}"] = torch.block_diag(*(tensors[f"{name}.{matrix}"] for name in GROUP_JOINTS))
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor, persistent=False)
         self._slices = group_slices()
         order = [JOINT_INDEX[joint] for joints in GROUP_JOINTS.values() for joint in joints]
-        self._group_sizes = [len(joints) for joints in GROUP_JOINTS.values()]
         # The joints in the order of their groups, and the place of each joint behind the root in that order.
         self.register_buffer("_joint_order", torch.tensor(order), persistent=False)
         self.register_buffer("joint_place", torch.tensor([0, *order]).argsort(), persistent=False)
@@ -77,20 +91,20 @@ class LabelSpace(nn.Module):
             parameters: bodies in camera space, in front of the camera (z > 0).
             colours: (B, R, 3) colours of the regions in 0…1; if None, `appearance` is zero, the mean.
         """
-        labels = parameters.shape.new_zeros(len(parameters), LABEL_SIZE)
-        labels[:, self._slices["root"]] = _encode_root(parameters)
-        labels[:, self._slices["shape"]] = parameters.shape
-        rotations = matrix_to_axis_angle(parameters.rotations.index_select(1, self._joint_order))
-        for name, group in zip(GROUP_JOINTS, rotations.split(self._group_sizes, 1), strict=True):
-            vector = _with_curls(name, group, parameters)
-            labels[:, self._slices[name]] = self._project(name, vector)
+        entries = [_encode_root(parameters), parameters.shape, self.encode_pose(parameters.rotations, parameters.curl)]
         if colours is not None:
-            labels[:, self._slices["appearance"]] = self.encode_colours(colours)
-        return labels
+            entries.append(self.encode_colours(colours))
+        labels = torch.cat(entries, 1)
+        return F.pad(labels, (0, LABEL_SIZE - labels.shape[1]))
+
+    def encode_pose(self, rotations: Tensor, curl: Tensor) -> Tensor:
+        """(B, 61) entries of the groups of joints, of local rotations (B, 22, 3, 3) and curls (B, 4), radians."""
+        vectors = matrix_to_axis_angle(rotations.index_select(1, self._joint_order))
+        return (torch.cat([vectors.flatten(1), curl], 1) - self._pose_mean) @ self._pose_analysis
 
     def encode_colours(self, colours: Tensor) -> Tensor:
         """(B, 24) entries of `appearance` of the colours (B, R, 3) of the regions in 0…1."""
-        return self._project("appearance", colours.flatten(1))
+        return (colours.flatten(1) - self.appearance_mean) @ self.appearance_analysis
 
     def decode(self, labels: Tensor) -> BodyParameters:
         """The bodies described by labels (B, LABEL_SIZE), in which missing entries are zero, the mean."""
@@ -105,44 +119,30 @@ class LabelSpace(nn.Module):
 
         Both are affine in the labels (B, LABEL_SIZE or as many entries as the last of these groups needs).
         """
-        lifted = torch.cat([self._lift(name, labels[:, self._slices[name]]) for name in GROUP_JOINTS], 1)
+        lifted = torch.addmm(self._pose_mean, labels[:, _POSE], self._pose_synthesis)
         curls = lifted.shape[1] - 3 * len(self._joint_order)
         # The curls are the last ones of the last group.
         return lifted[:, :-curls].unflatten(1, (-1, 3)), lifted[:, -curls:]
 
     def decode_colours(self, labels: Tensor) -> Tensor:
         """(B, R, 3) colours of the regions in 0…1."""
-        colours = self._lift("appearance", labels[:, self._slices["appearance"]])
+        entries = labels[:, self._slices["appearance"]]
+        colours = torch.addmm(self.appearance_mean, entries, self.appearance_synthesis)
         return colours.reshape(len(labels), len(REGIONS), 3).clamp(0, 1)
-
-    def _project(self, name: str, vector: Tensor) -> Tensor:
-        mean: Tensor = getattr(self, f"{name}_mean")
-        analysis: Tensor = getattr(self, f"{name}_analysis")
-        return (vector - mean) @ analysis
-
-    def _lift(self, name: str, entries: Tensor) -> Tensor:
-        mean: Tensor = getattr(self, f"{name}_mean")
-        synthesis: Tensor = getattr(self, f"{name}_synthesis")
-        return mean + entries @ synthesis
 
 
 def group_vector(parameters: BodyParameters, name: str) -> Tensor:
     """(B, D): the rotation vectors of a group's joints, concatenated, then for `hands` the curls, radians."""
     indices = [JOINT_INDEX[joint] for joint in GROUP_JOINTS[name]]
-    return _with_curls(name, matrix_to_axis_angle(parameters.rotations[:, indices]), parameters)
-
-
-def _with_curls(name: str, rotations: Tensor, parameters: BodyParameters) -> Tensor:
-    """The rotation vectors (B, N, 3) of a group's joints as rows of one vector each, with the curls for `hands`."""
-    vectors = rotations.flatten(1)
+    vectors = matrix_to_axis_angle(parameters.rotations[:, indices]).flatten(1)
     return torch.cat([vectors, parameters.curl], dim=1) if name == "hands" else vectors
 
 
 def _encode_root(parameters: BodyParameters) -> Tensor:
     x, y, z = parameters.translation.unbind(-1)
-    position = torch.stack([x / z, y / z, z.log()], dim=-1)
-    position = (position - position.new_tensor(TRANSLATION_MEAN)) / position.new_tensor(TRANSLATION_SCALE)
-    return torch.cat([matrix_to_rotation_6d(parameters.rotations[:, 0]) / ROTATION_SCALE, position], dim=-1)
+    position = zip((x / z, y / z, z.log()), TRANSLATION_MEAN, TRANSLATION_SCALE, strict=True)
+    columns = torch.stack([(value - mean) / scale for value, mean, scale in position], dim=-1)
+    return torch.cat([matrix_to_rotation_6d(parameters.rotations[:, 0]) / ROTATION_SCALE, columns], dim=-1)
 
 
 def decode_orientation(entries: Tensor) -> Tensor:

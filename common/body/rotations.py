@@ -30,16 +30,17 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
     m01, m02, m12 = matrix[..., 0, 1], matrix[..., 0, 2], matrix[..., 1, 2]
     m10, m20, m21 = matrix[..., 1, 0], matrix[..., 2, 0], matrix[..., 2, 1]
+    w, x, y, z = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
     candidates = torch.stack(
         [
-            torch.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
-            torch.stack([m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20], -1),
-            torch.stack([m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21], -1),
-            torch.stack([m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22], -1),
+            torch.stack([w, m21 - m12, m02 - m20, m10 - m01], -1),
+            torch.stack([m21 - m12, x, m10 + m01, m02 + m20], -1),
+            torch.stack([m02 - m20, m10 + m01, y, m12 + m21], -1),
+            torch.stack([m10 - m01, m20 + m02, m21 + m12, z], -1),
         ],
         dim=-2,
     )
-    best = torch.diagonal(candidates, dim1=-2, dim2=-1).argmax(-1)
+    best = torch.stack([w, x, y, z], -1).argmax(-1)
     chosen = torch.gather(candidates, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
     quaternion = F.normalize(chosen, dim=-1)
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)

@@ -104,15 +104,16 @@ class KeypointConfidence:
     """Estimates how likely the keypoints of each limb are right."""
 
     def __init__(self, net: ConfidenceNet) -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.net, kinds = net.eval().requires_grad_(False), list(KIND_OF_LIMB)
+        weight_LF = (net.weight / net.scale)[kinds]
+        self._weight_LF, self._bias_L = weight_LF.numpy(), (net.bias[kinds] - weight_LF @ net.mean).numpy()
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """The shipped regression; raises WeightsError where its weights are missing, damaged or of another version."""
         return cls(load_recorded(WEIGHTS_NAME, KIND, ConfidenceConfig, ConfidenceNet, directory))
 
-    @torch.inference_mode()
     def limbs(self, evidence_BLF: FloatArray) -> list[dict[str, float]]:
         """For each person, label group → probability 0…1, of the groups in `LIMBS`."""
-        probability = self.net(torch.from_numpy(evidence_BLF)).sigmoid().tolist()
-        return [dict(zip(LIMBS, row, strict=True)) for row in probability]
+        log_odds_BL = (evidence_BLF * self._weight_LF).sum(axis=-1) + self._bias_L
+        return [dict(zip(LIMBS, row, strict=True)) for row in (1 / (1 + np.exp(-log_odds_BL))).tolist()]

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
-from common.body.rotations import rotation_6d_to_matrix
-from common.labels import LABEL_SIZE, group_slices
+from common.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.network.output import pose_of_features
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.namespace import Array, namespace
 
@@ -37,11 +37,17 @@ def crop_entries(space: LabelSpace, parameters: BodyParameters, focal: Tensor) -
     Args:
         focal: (B,) focal length in crop widths.
     """
-    entries = space.encode(parameters)[:, :ENTRIES].clone()
     x, y, z = parameters.translation.unbind(-1)
     pelvis = torch.stack([0.5 + focal * x / z, 0.5 + focal * y / z, (z / focal).log()], dim=-1)
-    entries[:, PELVIS] = (pelvis - pelvis.new_tensor(_PELVIS_MEAN)) / pelvis.new_tensor(_PELVIS_SCALE)
-    return entries
+    return _entries(space, parameters.rotations, parameters.curl, parameters.shape, pelvis)
+
+
+def _entries(space: LabelSpace, rotations: Tensor, curl: Tensor, shape: Tensor, pelvis: Tensor) -> Tensor:
+    """`crop_entries`, with u, v of the pelvis and the log of the metres that the crop spans there (B, 3)."""
+    columns = zip(pelvis.unbind(1), _PELVIS_MEAN, _PELVIS_SCALE, strict=True)
+    position = torch.stack([(value - mean) / scale for value, mean, scale in columns], 1)
+    orientation = matrix_to_rotation_6d(rotations[:, 0]) / ROTATION_SCALE
+    return torch.cat([orientation, position, shape, space.encode_pose(rotations, curl)], 1)
 
 
 def body_in_crop(space: LabelSpace, entries: Tensor, focal: Tensor) -> BodyParameters:
@@ -66,21 +72,17 @@ def pelvis_by_entries(pelvis: Array, focal: Array) -> Array:
     return xp.stack((*(xp.concatenate(column, 1) for column in columns), _PELVIS_SCALE[2] * pelvis), 2)
 
 
-def semantic_features(space: LabelSpace, output: PerceptionOutput) -> Tensor:
-    """X, (B, FEATURE_SIZE) of B crops: perception's features, and the pose head's body as label entries.
+def semantic_features(space: LabelSpace, features: Tensor) -> Tensor:
+    """X, (B, FEATURE_SIZE) of B crops: perception's features (B, …), and the pose head's body as label entries.
 
     The pose head predicts rotation matrices, labels are principal axes of rotation vectors.  The transform between them
     is known, so it need not be learned.  The CVAE standardises X.
     """
-    return torch.cat([output.features().float(), pose_entries(space, output)], dim=-1)
+    return torch.cat([features, pose_entries(space, features)], dim=-1)
 
 
-def pose_entries(space: LabelSpace, output: PerceptionOutput) -> Tensor:
+def pose_entries(space: LabelSpace, features: Tensor) -> Tensor:
     """(B, E) entries of the pose head's body, clamped to ±5 because an untrained head may be far off."""
-    u, v, log_extent = output.camera.float().unbind(-1)
-    extent = log_extent.clamp(*_LOG_EXTENT_RANGE).exp()
-    # At a focal length of one crop width, the distance equals the extent; the entries do not depend on this choice.
-    translation = torch.stack([(u - 0.5) * extent, (v - 0.5) * extent, extent], dim=-1)
-    rotations = rotation_6d_to_matrix(output.rotations_6d.float())
-    body = BodyParameters(rotations, output.curl.float(), output.shape.float(), translation)
-    return crop_entries(space, body, torch.ones_like(extent)).clamp(-5, 5)
+    rotations, shape, curl, camera = pose_of_features(features)
+    pelvis = torch.cat([camera[:, :2], camera[:, 2:].clamp(*_LOG_EXTENT_RANGE)], 1)
+    return _entries(space, rotation_6d_to_matrix(rotations), curl, shape, pelvis).clamp(-5, 5)

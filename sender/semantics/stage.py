@@ -18,6 +18,7 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_into
 from common.weights.manifest import find_entry
 from sender.perception.inference.crop import CropBox, to_frame
+from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
 from sender.semantics.categorical import moments
@@ -87,14 +88,14 @@ class Fit:
 
 
 class Predictor(nn.Module):
-    """The CVAE in use: features X (B, F) → mean and standard deviation (B, E) of the label entries."""
+    """The CVAE in use: perception's features (B, …) → mean and standard deviation (B, E) of the label entries."""
 
-    def __init__(self, network: SemanticCVAE) -> None:
+    def __init__(self, network: SemanticCVAE, space: LabelSpace) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.space = network, space
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return moments(self.network(features))
+        return moments(self.network(semantic_features(self.space, features)))
 
 
 class SemanticsStage:
@@ -144,10 +145,9 @@ class SemanticsStage:
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         if sharing:
             return cls(sharing._network, sharing._space, sharing._refiner, smoother, sharing._confidence)
-        predictor = Predictor(load_network())
-        example = (torch.zeros(1, FEATURE_SIZE),)
+        predictor, space = Predictor(load_network(), LabelSpace.load()), LabelSpace.load()
+        example = (torch.zeros(1, PERCEPTION_FEATURES),)
         network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
-        space = LabelSpace.load()
         return cls(network, space, Refiner.load(), smoother, KeypointConfidence.load() if calibrated else None)
 
     @property
@@ -184,7 +184,7 @@ class SemanticsStage:
         output = observed[0].output
         if len(observed) > 1:
             output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = map(to_numpy, self._network(semantic_features(self._space, output)))
+        entries, sigma = map(to_numpy, self._network(output.features()))
         focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
         targets = Targets.from_output(output, focal)
         entries = self._refined(observed, entries, sigma, targets)

@@ -26,7 +26,7 @@ from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
-from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.crop_labels import body_in_crop, pose_entries
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
 from sender.train.photographs.dataset import Photograph
@@ -87,14 +87,13 @@ class PoseHead(nn.Module):
         sigma: (E,) for everybody; None for the CVAE's.
     """
 
-    def __init__(self, sigma: Tensor | None) -> None:
+    def __init__(self, predictor: Predictor, sigma: Tensor | None) -> None:
         super().__init__()
-        self._predictor, self._sigma = Predictor(load_network()), sigma
+        self._predictor, self._sigma = predictor, sigma
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        mean, sigma = self._predictor(features)
-        # `semantic_features` end with the pose head's entries.
-        return features[:, -mean.shape[1] :], sigma if self._sigma is None else self._sigma.expand_as(sigma)
+        entries, (_, sigma) = pose_entries(self._predictor.space, features), self._predictor(features)
+        return entries, sigma if self._sigma is None else self._sigma.expand_as(sigma)
 
 
 class NoRefinement(Refiner):
@@ -143,15 +142,15 @@ class Senders:
             net = Perception.load().net
             change(net)
             self._perceptions[bypass] = Perception(net)
-        refiner, predictor = Refiner.load(), Predictor(load_network())
+        refiner, predictor = Refiner.load(), Predictor(load_network(), self._space)
         self._semantics = {WHOLE: self._stage(predictor, refiner)}
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
         camera = Camera(1, 1, 1.0)
         fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
         sigma = torch.from_numpy(np.concatenate([fit.sigma for fit in fits]).mean(axis=0))
         self._semantics |= {
-            ("CVAE's mean", "pose head"): self._stage(PoseHead(None), refiner),
-            ("CVAE", "pose head, one σ for everybody"): self._stage(PoseHead(sigma), refiner),
+            ("CVAE's mean", "pose head"): self._stage(PoseHead(predictor, None), refiner),
+            ("CVAE", "pose head, one σ for everybody"): self._stage(PoseHead(predictor, sigma), refiner),
             ("refinement", "off"): self._stage(predictor, NoRefinement.load()),
         }
 

@@ -111,6 +111,14 @@ class PerceptionOutput(TensorRows):
         return torch.cat([section.reshape(people, -1) for section in sections], dim=-1)
 
 
+def pose_of_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of `PerceptionOutput.features`: `rotations_6d` (B, R, 6), `shape`, `curl` and `camera`."""
+    sizes = (8 * KEYPOINTS, 6 * ROTATIONS, ROTATIONS, SHAPE, SHAPE, CURL, CURL, CAMERA)
+    parts = features[:, : sum(sizes)].split(sizes, dim=1)
+    camera = torch.cat([parts[7][:, :2] / 4, parts[7][:, 2:] / 2], dim=1)
+    return parts[1].unflatten(1, (ROTATIONS, 6)), parts[3], parts[5], camera
+
+
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:
     """Area, centre and second moments of soft masks, (B, 6), scaled to order one.
 

@@ -96,14 +96,17 @@ class SampleSource:
         return Samples.concatenate(parts)
 
     def _samples(self, output: PerceptionOutput, entries: Tensor, body: BodyParameters, focal: Tensor) -> Samples:
-        return Samples(semantic_features(self._space, output), entries, landmarks(self._kinematics, body), focal)
+        return Samples(
+            semantic_features(self._space, output.features()), entries, landmarks(self._kinematics, body), focal
+        )
 
 
 class Fitter:
     """Fits bodies to annotated keypoints, beginning where the semantics network in the package puts them."""
 
     def __init__(self, space: LabelSpace, refiner: Refiner) -> None:
-        self._space, self._refiner, self._network = space, refiner, Predictor(load_network()).eval()
+        self._refiner = refiner
+        self._network = Predictor(load_network(), space).eval()
 
     def fit(self, output: PerceptionOutput, keypoints: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
         """Label entries (B, E) of B crops, and whether each body fits (B,).
@@ -120,7 +123,7 @@ class Fitter:
             keypoints_sigma=torch.where(labelled, torch.zeros_like(visible), output.keypoints_sigma),
             visible_logit=torch.where(labelled, torch.full_like(visible, _CERTAIN_LOGIT), visible),
         )
-        entries, sigma = (each.numpy() for each in self._network(semantic_features(self._space, output)))
+        entries, sigma = (each.numpy() for each in self._network(output.features()))
         targets = Targets.from_output(given, focal.numpy())
         refined = self._refiner.refine(entries, sigma, targets)
         for _ in range(_ROUNDS - 1):

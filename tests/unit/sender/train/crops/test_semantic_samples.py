@@ -14,7 +14,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
-from sender.semantics.crop_labels import body_in_crop, semantic_features
+from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Predictor, load_network
@@ -53,7 +53,7 @@ def places(refiner: Refiner, entries: Tensor) -> Tensor:
 def test_fitted_body_has_the_annotated_keypoints(seen: PerceptionOutput, refiner: Refiner) -> None:
     space = LabelSpace.load()
     with torch.inference_mode():
-        entries, sigma = Predictor(load_network()).eval()(semantic_features(space, seen))
+        entries, sigma = Predictor(load_network(), space).eval()(seen.features())
         # Another pose than what was seen.
         truth = places(refiner, entries + 0.7 * sigma)
         fitted, fits = Fitter(space, refiner).fit(seen, truth, FOCAL)
