@@ -10,6 +10,7 @@ from common.synthetic.motion.motion_table import load_table
         ("rocketbox/f_gestic_listen_accept_01", "", "stand_talk"),
         ("rocketbox/m_invite_sit", "", "gesture"),
         ("rocketbox/m_sit_table_idle_yawn", "", "sit"),
+        ("rocketbox/f_sit_chair_gestic_shrug_01", "", "sit"),
         ("rocketbox/f_run_neutral_01", "", "run"),
         ("mesh2motion/Roll_RM", "", "crouch_lie"),
         ("mesh2motion/Flying_Forward", "", "other"),
