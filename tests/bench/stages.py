@@ -2,6 +2,7 @@
 
 The demo clip passes all stages of sender and receiver in one process, on one thread, with one person; a frame's age is
 the sum of its stages.  `payload_bytes_median` is that of the codec's packets, `load_s` the time to load all networks.
+On a GPU a network's call is one launch, of a graph of `network_operations` in place of so many launches.
 """
 
 import argparse
@@ -13,11 +14,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
+from common.weights import inference
+from common.weights.inference import NetworkInUse
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
@@ -122,8 +129,7 @@ class OneProcess:
 
 def in_one_process(limit: int | None) -> Figures:
     """Figures of the demo clip through all stages in one process."""
-    watch = Stopwatch()
-    frames = list(demo_frames(limit))
+    watch, frames = Stopwatch(), list(demo_frames(limit))
     with tempfile.TemporaryDirectory() as out, SessionDirectory(PublishConfig(Path(out))) as directory:
         began = time.monotonic()
         process = OneProcess(directory, watch)
@@ -140,7 +146,42 @@ def in_one_process(limit: int | None) -> Figures:
         "payload_bytes_median": float(np.median(payload)),
         "load_s": loaded_s,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **launches(),
     }
+
+
+class _Operations(TorchDispatchMode):
+    """Counts what would launch a kernel: operations whose results are no views."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        aliases = [result.alias_info for result in func._schema.returns]
+        self.count += all(alias is None or alias.is_write for alias in aliases)
+        return func(*args, **(kwargs or {}))
+
+
+def launches() -> Figures:
+    """Calls of the sender's networks per frame of the demo clip, and the operations in them."""
+    counts: list[int] = []
+
+    def counted(network: NetworkInUse, *inputs: Tensor, run: Any = NetworkInUse.eager) -> tuple[Tensor, ...]:
+        with _Operations() as operations:  # type: ignore[no-untyped-call]
+            outputs: tuple[Tensor, ...] = run(network, *inputs)
+        counts.append(operations.count)
+        return outputs
+
+    with (
+        mock.patch.object(inference, "_has_openvino", lambda: False),
+        mock.patch.object(NetworkInUse, "eager", counted),
+    ):
+        sender = FrameSender()
+        first, *frames = demo_frames(QUICK_FRAMES // 2)
+        sender.label(first)
+        counts.clear()
+        for frame in frames:
+            sender.label(frame)
+    return {"network_calls": len(counts) / len(frames), "network_operations": sum(counts) / len(frames)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
