@@ -52,11 +52,10 @@ from common.codec.packet import (
 )
 from common.codec.person import (
     CODED_ENTRIES,
-    Activity,
+    GroupCoder,
     PersonPlan,
     PersonState,
     advance,
-    code_group,
     code_plan,
     decoded_values,
     predict,
@@ -365,10 +364,10 @@ class FrameCodec:
         plan = code_plan(coder, before, plan)
         prediction = predict(self._tables, before, plan.level, lag)
         residual = None if target is None else residuals(prediction, target)
-        indices, activity = np.zeros(LABEL_SIZE, dtype=np.int64), Activity()
+        indices, groups = np.zeros(LABEL_SIZE, dtype=np.int64), GroupCoder(coder, self._tables, prediction, residual)
         for g in np.flatnonzero(plan.sent).tolist():
             bits_before = coder.bits
-            indices[CODED_ENTRIES[g]] = code_group(coder, self._tables, prediction, activity, g, residual)
+            indices[CODED_ENTRIES[g]] = groups.code(g)
             name = GROUP_NAMES[g]
             coded.bits[name] = coded.bits.get(name, 0.0) + coder.bits - bits_before
         coded.plans.append(plan)

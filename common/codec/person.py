@@ -11,12 +11,12 @@ far.  Neither choice is transmitted.  A fast group that is not in a packet is ex
 
 from bisect import bisect_right
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Self
 from zlib import crc32
 
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray, IntArray
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.codec.orientation import ENTRIES, Rotation, angles_between, entries_of, residual_of, rotated, rotation_of
 from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, quantise, steps
 from common.codec.range_coder import SymbolCoder, table_symbols
@@ -45,6 +45,11 @@ _MAX_AGE: Final = 255
 CODED_ENTRIES: Final = tuple(
     np.delete(_COLUMNS[where], np.s_[3:ENTRIES]) if name == "root" else _COLUMNS[where] for name, where in _SLICES
 )
+
+_CODED: Final = np.concatenate(CODED_ENTRIES)
+_CODED_STOPS: Final = np.cumsum([len(entries) for entries in CODED_ENTRIES])
+_CODED_STARTS: Final = np.append(0, _CODED_STOPS[:-1])
+_CODED_SLICES: Final = tuple(map(slice, _CODED_STARTS.tolist(), _CODED_STOPS.tolist()))
 
 # 16 · lag^0.7: growth of the residuals with the age of the reference, for lag 0…16.
 _LAG_GROWTH: Final = (16, 16, 26, 35, 42, 49, 56, 62, 69, 75, 80, 86, 91, 96, 101, 107, 111)
@@ -228,44 +233,39 @@ _ACTIVITY_ROWS: Final = (-6, -4, -2, 0, 2, 4, 6, 8, 10)
 _ACTIVITY_PRIOR: Final = 256 * 6
 
 
-class Activity:
-    """How large the residuals of a frame have been so far, compared with what each entry's own past predicts.
+class GroupCoder:
+    """Quantises and writes the residuals of a person's groups one after the other, or reads them.
 
-    A person who begins to move does so with the whole body: the first groups tell about the others.
+    A person who begins to move does so with the whole body: how large the residuals of a frame have been so far,
+    compared with what each entry's own past predicts, selects the frequency tables of the groups that follow.
+
+    Args:
+        residual: (E,) what `residuals` gives; None to read.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, coder: SymbolCoder, tables: CodecTables, prediction: Prediction, residual: IntArray | None
+    ) -> None:
+        self._coder, self._tables = coder, tables
+        self._scale, self._shift = prediction.scale[_CODED], prediction.shift[_CODED]
+        expected = np.add.reduceat(tables.mean_magnitude[self._scale], _CODED_STARTS)
+        self._expected_of_group: list[int] = expected.tolist()
         self._seen = self._expected = _ACTIVITY_PRIOR
+        self._candidates = None
+        if residual is not None:
+            self._candidates = Candidates.of_residuals(residual[_CODED], prediction.step[_CODED], self._shift)
 
-    @property
-    def rows(self) -> int:
-        """Number of rows by which the next entries' frequency tables differ from their own."""
-        return _ACTIVITY_ROWS[bisect_right(_ACTIVITY_RATIOS, 16 * self._seen // self._expected)]
-
-    def add(self, tables: CodecTables, scale: IntArray, indices: IntArray) -> None:
-        """Adds a group's residuals, and the rows of their own pasts."""
-        self._expected += int(tables.mean_magnitude[scale].sum())
-        self._seen += min(int(np.abs(indices).sum()) << 8, 1 << 40)
-
-
-def code_group(
-    coder: SymbolCoder,
-    tables: CodecTables,
-    prediction: Prediction,
-    activity: Activity,
-    group: int,
-    residual: IntArray | None,
-) -> IntArray:
-    """Quantises and writes a group's entries of `residual` (E,), or reads them when it is None; returns the indices."""
-    coded = CODED_ENTRIES[group]
-    own, shift = prediction.scale[coded], prediction.shift[coded]
-    scale = np.minimum(np.maximum(own + activity.rows, 0), SCALES - 1)
-    chosen = None
-    if residual is not None:
-        chosen = choose_indices(tables, scale, shift, residual[coded], prediction.step[coded])
-    indices = coder.residuals(scale, shift, chosen)
-    activity.add(tables, own, np.where(shift > 0, 0, indices))
-    return indices
+    def code(self, group: int) -> IntArray:
+        """The indices of a group's `CODED_ENTRIES`."""
+        where = _CODED_SLICES[group]
+        rows = _ACTIVITY_ROWS[bisect_right(_ACTIVITY_RATIOS, 16 * self._seen // self._expected)]
+        scale, shift = np.minimum(np.maximum(self._scale[where] + rows, 0), SCALES - 1), self._shift[where]
+        chosen = None if self._candidates is None else self._candidates.cheapest(self._tables, scale, where)
+        indices = self._coder.residuals(scale, shift, chosen)
+        self._expected += self._expected_of_group[group]
+        magnitude = sum(abs(index) for index, low in zip(indices.tolist(), shift.tolist(), strict=True) if low <= 0)
+        self._seen += min(magnitude << 8, 1 << 40)
+        return indices
 
 
 def decoded_values(prediction: Prediction, indices: IntArray) -> IntArray:
@@ -336,19 +336,30 @@ def known_confidence(state: PersonState) -> dict[str, float]:
 LAMBDA: Final = 0.11
 
 
-def choose_indices(
-    tables: CodecTables, scale: IntArray, shift: IntArray, residual: IntArray, step: IntArray
-) -> IntArray:
-    """Indices (n,) that minimise error² + λ · bits for residuals (n,): the nearest, one closer to zero, or zero.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """For each of n entries three indices: the nearest, one closer to zero, and zero.
 
     Args:
-        scale, shift: (n,) frequency tables and low bits of the entries.
-        residual: (n,) before quantisation.
-        step: (n,) quantiser steps.
+        indices, symbols: (3, n) and what they are in the frequency tables.
+        error: (3, n) squared steps; infinite where the nearest has low bits, which bypass the tables.
     """
-    nearest = quantise(residual, step)
-    candidates = np.stack([nearest, nearest - np.sign(nearest), np.zeros_like(nearest)])
-    bits = tables.cost_bits[scale, table_symbols(candidates, shift)]
-    cost = ((residual - candidates * step) / step) ** 2 + LAMBDA * bits
-    chosen: IntArray = candidates[cost.argmin(axis=0), np.arange(len(nearest))]
-    return np.where(shift > 0, nearest, chosen)
+
+    indices: IntArray
+    symbols: IntArray
+    error: Float64Array
+
+    @classmethod
+    def of_residuals(cls, residual: IntArray, step: IntArray, shift: IntArray) -> Self:
+        """Of residuals (n,) before quantisation, by quantiser steps and low bits (n,) of the entries."""
+        nearest = quantise(residual, step)
+        indices = np.array([nearest, nearest - np.sign(nearest), np.zeros_like(nearest)])
+        error = ((residual - indices * step) / step) ** 2
+        error[1:, shift > 0] = np.inf
+        return cls(indices, table_symbols(indices, shift), error)
+
+    def cheapest(self, tables: CodecTables, scale: IntArray, where: slice) -> IntArray:
+        """Of some entries the indices that minimise error² + λ · bits, with rows `scale` of the frequency tables."""
+        cost = self.error[:, where] + LAMBDA * tables.cost_bits[scale, self.symbols[:, where]]
+        chosen: IntArray = self.indices[:, where][cost.argmin(axis=0), np.arange(len(scale))]
+        return chosen

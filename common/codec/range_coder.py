@@ -46,6 +46,11 @@ def table_symbols(values: IntArray, shift: IntArray) -> IntArray:
     return np.where(np.abs(high) > ALPHABET, ESCAPE, high + ALPHABET)
 
 
+def _has_bypass(symbols: list[int], shift: list[int]) -> bool:
+    """Whether escape codes or low bits follow; lists are faster than numpy on the few entries of a group."""
+    return ESCAPE in symbols or any(shift)
+
+
 def _high_part(values: IntArray, shift: IntArray) -> IntArray:
     return (values + ((1 << shift) >> 1)) >> shift
 
@@ -107,22 +112,21 @@ class SymbolWriter:
     def residuals(self, scale: IntArray, shift: IntArray, values: IntArray | None) -> IntArray:
         assert values is not None
         if values.size:
-            high = _high_part(values, shift)
             symbols = table_symbols(values, shift)
             self._coder.encode(symbols.astype(np.int32), _FAMILY, self._tables.probabilities[scale])
             self.bits += float(self._tables.cost_bits[scale, symbols].sum())
-            self._write_bypass(values, high, shift)
+            if _has_bypass(symbols.tolist(), shift.tolist()):
+                self._write_bypass(values, shift)
         return values
 
-    def _write_bypass(self, values: IntArray, high: IntArray, shift: IntArray) -> None:
+    def _write_bypass(self, values: IntArray, shift: IntArray) -> None:
         """Escape codes and low bits."""
-        for index in np.flatnonzero((np.abs(high) > ALPHABET) | (shift > 0)):
-            h, s = int(high[index]), int(shift[index])
+        for value, h, s in zip(values.tolist(), _high_part(values, shift).tolist(), shift.tolist(), strict=True):
             if abs(h) > ALPHABET:
                 self.uniform(int(h < 0), 2)
                 self.number(abs(h) - ALPHABET - 1)
             if s:
-                self.uniform(int(values[index]) + (1 << s >> 1) - (h << s), 1 << s)
+                self.uniform(value + (1 << s >> 1) - (h << s), 1 << s)
 
     def number(self, value: int | None) -> int:
         assert value is not None and value >= 0
@@ -231,9 +235,8 @@ class SymbolReader:
     def _read_bypass(self, symbols: IntArray, shift: IntArray) -> IntArray:
         """Residuals from table symbols, escape codes and low bits."""
         values = symbols - ALPHABET
-        # Lists are faster than numpy on the few entries of a group.
         symbol_list, shift_list = symbols.tolist(), shift.tolist()
-        if ESCAPE not in symbol_list and not any(shift_list):
+        if not _has_bypass(symbol_list, shift_list):
             return values
         for index, (symbol, s) in enumerate(zip(symbol_list, shift_list, strict=True)):
             if symbol != ESCAPE and not s:
