@@ -29,6 +29,8 @@ from common.synthetic.motion.rigs import CMU, DEEPMIMIC, MESH2MOTION, NEXT, ROCK
 
 _LEG_LENGTH_M = 0.79
 _MAX_ROOT_SPEED_MPS = 10.0
+# Sine of the angle by which a limb may bend backwards on average.
+_MAX_MEAN_OVEREXTENSION = 0.2
 # This clip tumbles at its end.
 _FAULTY_FROM = {"c2s_train_walking_23": 124}
 # Flexion per phalanx of the open hand of our rest pose, radians.
@@ -51,8 +53,7 @@ def bvh_motion(source: str, path: Path) -> Motion:
     is_outlier = len(root) > 1 and np.linalg.norm(root[1] - root[0]) > _MAX_ROOT_SPEED_MPS * bvh.frame_time_s
     kept = slice(1 if is_outlier else 0, _FAULTY_FROM.get(path.stem))
     world = {joint: part[kept] for joint, part in world.items()}
-    if rig.drawn:
-        world |= _with_hinges(world)
+    world |= _corrected_limbs(world, rig.drawn)
     return motion_of(
         f"{source}/{path.stem}",
         with_spine(world),
@@ -63,11 +64,16 @@ def bvh_motion(source: str, path: Path) -> Motion:
     )
 
 
-def _with_hinges(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
+def _corrected_limbs(world: dict[str, Float64Array], drawn: bool) -> dict[str, Float64Array]:
+    """Rotations of limbs that bend about their hinge only: of all if drawn, else of those that bend backwards."""
     corrected: dict[str, Float64Array] = {}
     for limb in (stem + side for stem in ("upperarm01", "upperleg01") for side in SIDES):
         along, beyond = (world[joint] @ bone_direction(joint) for joint in (limb, NEXT[limb[:-2]] + limb[-2:]))
-        corrected |= hinged(along, beyond, world[limb] @ hinge_axis(limb), limb)
+        straight = world[limb] @ hinge_axis(limb)
+        # In a few recordings an arm is turned by 180 degrees about itself.
+        turned = np.sum(np.cross(along, beyond) * straight, axis=-1).mean() < -_MAX_MEAN_OVEREXTENSION
+        if drawn or turned:
+            corrected |= hinged(along, beyond, -straight if turned else straight, limb)
     return corrected
 
 

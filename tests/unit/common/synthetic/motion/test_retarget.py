@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.synthetic.motion.bvh import read_bvh
-from common.synthetic.motion.joint_limits import to_axes
-from common.synthetic.motion.reference_skeleton import forward_kinematics
+from common.synthetic.motion.reference_skeleton import forward_kinematics, hinge_axis
 from common.synthetic.motion.retarget import Motion, motion_of, resample
-from common.synthetic.motion.rigs import MESH2MOTION, NEXT, ROCKETBOX, TURNED, Rig
+from common.synthetic.motion.rigs import CMU, MESH2MOTION, NEXT, ROCKETBOX, TURNED, Rig
 from common.synthetic.motion.sources import bvh_motion, deepmimic_motion, read_motions
 
 _BVH = """HIERARCHY
@@ -36,34 +36,8 @@ Frame Time: 0.05
 """
 
 
-def _cmu_t_pose(path: Path) -> Path:
-    """Two frames of the T-pose on the rig of Character Creator: x to the person's left, y up, z forward."""
-    down, forward = (0, -10, 0), (0, 0, 10)
-
-    def joint(name: str, offset: tuple[float, ...], *children: str) -> str:
-        position = " ".join(map(str, offset))
-        channels = "CHANNELS 3 Zrotation Yrotation Xrotation"
-        body = "\n".join(children) or "End Site\n{\nOFFSET 0 0 1\n}"
-        return f"JOINT CC_Base_{name}\n{{\nOFFSET {position}\n{channels}\n{body}\n}}"
-
-    def limbs(side: str, left: int) -> list[str]:
-        out = (10 * left, 0, 0)
-        fingers = [joint(f"{side}_{name}1", (8 * left, 0, z)) for name, z in (("Mid", 0), ("Index", 2), ("Pinky", -4))]
-        forearm = joint(f"{side}_Forearm", out, joint(f"{side}_Hand", out, *fingers))
-        arm = joint(f"{side}_Clavicle", (2 * left, 5, 0), joint(f"{side}_Upperarm", out, forearm))
-        foot = joint(f"{side}_Foot", down, joint(f"{side}_ToeBase", forward))
-        return [arm, joint(f"{side}_Thigh", (5 * left, 0, 0), joint(f"{side}_Calf", down, foot))]
-
-    joints = [joint("Spine02", (0, 20, 0)), joint("Head", (0, 40, 0)), *limbs("L", 1), *limbs("R", -1)]
-    hip = "CHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation"
-    text = "\n".join(["HIERARCHY\nROOT CC_Base_Hip\n{\nOFFSET 0 0 0", hip, *joints, "}"])
-    frame = "0 97.5 0 " + " ".join(["0"] * 3 * (1 + text.count("JOINT")))
-    path.write_text(f"{text}\nMOTION\nFrames: 2\nFrame Time: 0.02\n{frame}\n{frame}\n")
-    return path
-
-
 def test_cmu_t_pose_has_level_arms_and_standing_legs(tmp_path: Path) -> None:
-    motion = bvh_motion("cmu", _cmu_t_pose(tmp_path / "1_01.bvh"))
+    motion = bvh_motion("cmu", _source(tmp_path / "1_01.bvh", CMU, {}, 0.0))
     assert motion.fps == pytest.approx(50.0)
     for side, left in ((".L", 1.0), (".R", -1.0)):
         for joint, end in (("upperarm01", "lowerarm01"), ("lowerarm01", "wrist")):
@@ -82,14 +56,14 @@ def _t_pose_of_biped(joint: str) -> np.ndarray:
     """World axes of the bones of Rocketbox: x along the bone, z about which elbows and knees stretch."""
     left = -1.0 if joint.endswith(".R") else 1.0
     if "arm" in joint or joint.startswith("wrist"):
-        return np.array([[left, 0, 0], [0, 0, left], [0, -1, 0]]).T
+        return np.array([[left, 0, 0], [0, 0, -1], [0, left, 0]]).T
     if "leg" in joint or joint.startswith("foot"):
         return np.array([[0, -1, 0], [0, 0, 1], [-1, 0, 0]]).T
     rest = ROCKETBOX.rest[joint.partition(".")[0]]
     return rest if left > 0.0 else np.diag([-1, 1, 1]) @ rest @ np.diag([1, 1, -1])
 
 
-def _source(path: Path, rig: Rig, bends: dict[str, list[float]], finger_angle: float) -> Path:
+def _source(path: Path, rig: Rig, bends: Mapping[str, Sequence[float] | np.ndarray], finger_angle: float) -> Path:
     """Two frames of the T-pose with some bones turned in the world; every bone hangs on the root."""
     biped = rig is ROCKETBOX
     bones: dict[str, tuple[list[float], np.ndarray]] = {}
@@ -105,7 +79,7 @@ def _source(path: Path, rig: Rig, bends: dict[str, list[float]], finger_angle: f
             bones |= {rig.named(bone, side): ([0, 0, 0], flexed) for bone in phalanges}
         for finger, across in zip(rig.hand, (0.0, 2.0, -4.0), strict=True):
             knuckle = [9.0, 0, -across * left] if biped else [9.0 * left, 0, across]
-            bones[rig.named(finger, side)] = knuckle, bones[rig.named(finger, side)][1]
+            bones[rig.named(finger, side)] = knuckle, bones.get(rig.named(finger, side), ([], np.eye(3)))[1]
     angles = [Rotation.from_matrix(matrix).as_euler("ZYX", degrees=True) for _, matrix in bones.values()]
     channels = "Zrotation Yrotation Xrotation"
     text = f"HIERARCHY\nROOT world\n{{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition {channels}\n"
@@ -127,13 +101,24 @@ def test_limbs_fingers_and_hinges_of_other_rigs(tmp_path: Path, name: str, rig: 
     assert np.allclose(_direction(motion, "upperleg01.R", "lowerleg01.R"), [0.0, 1.0, 0.0], atol=1e-6)
     assert np.allclose(_direction(motion, "lowerleg01.R", "foot.R"), [0, np.cos(1.2), np.sin(1.2)], atol=1e-6)
     assert np.allclose(motion.curl, 0.3, atol=1e-3)
-    vectors = Rotation.from_matrix(motion.local_rotations[0]).as_rotvec().astype(np.float32)
-    assert np.abs(to_axes(vectors)[JOINT_INDEX["lowerleg01.R"], 1:]).max() < 0.15
+    world = forward_kinematics(motion.local_rotations)[1][0]
+    for limb, hinge in (("upperarm01.L", [0, 1, 0]), ("upperarm01.R", [0, -1, 0]), ("upperleg01.R", [1, 0, 0])):
+        assert world[JOINT_INDEX[limb]] @ hinge_axis(limb) @ hinge > 0.98
+
+
+def test_arm_that_a_recording_turns_about_itself_bends_forwards(tmp_path: Path) -> None:
+    half_turn = Rotation.from_rotvec([np.pi, 0.0, 0.0])
+    bends = {"upperarm01.L": half_turn.as_rotvec(), "wrist.L": np.array([0.0, -1.2, 0.0])}
+    bends["lowerarm01.L"] = (Rotation.from_rotvec(bends["wrist.L"]) * half_turn).as_rotvec()
+    motion = bvh_motion("rocketbox", _source(tmp_path / "f.bvh", ROCKETBOX, bends, 0.0))
+    assert np.allclose(_direction(motion, "lowerarm01.L", "wrist.L"), [np.cos(1.2), 0, -np.sin(1.2)], atol=1e-6)
+    upper = forward_kinematics(motion.local_rotations)[1][0, JOINT_INDEX["upperarm01.L"]]
+    assert upper @ hinge_axis("upperarm01.L") @ [0, 1, 0] > 0.98
 
 
 def test_rig_without_a_bone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no joint pelvis"):
-        bvh_motion("mesh2motion", _cmu_t_pose(tmp_path / "1_01.bvh"))
+        bvh_motion("mesh2motion", _source(tmp_path / "1_01.bvh", CMU, {}, 0.0))
 
 
 def test_who_flies_over_a_known_floor_stays_in_the_air() -> None:
