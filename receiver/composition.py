@@ -15,7 +15,7 @@ from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
-from common.weights.devices import resolve_device
+from common.weights.devices import CPU, resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
@@ -112,7 +112,8 @@ async def _serve(
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
     motion = None if config.vmc.address is None else MotionSender(config.vmc.address, engine.skeleton)
-    inpainter = TextureInpainter(observe=partial(metrics.stage_took, "completion"))
+    device = resolve_device(config.device.device) if isinstance(engine, LocalEngine) else CPU
+    inpainter = TextureInpainter(observe=partial(metrics.stage_took, "completion"), device=device)
     pipeline = ReceiverPipeline(
         engine,
         directory,

@@ -11,6 +11,7 @@ in an atlas, so the network has a learned value for each place, and attention be
 Shapes: B people, s = `COMPLETION_SIZE`, S = `ATLAS_SIZE`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,8 @@ from common.imaging.layers import Blocks, upsampling
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import reduced
 from common.texture.hole_filling import filled
+from common.weights.devices import CPU
+from common.weights.inference import in_use
 from common.weights.loader import load_recorded
 
 COMPLETION_SIZE = 128
@@ -130,6 +133,17 @@ class CompletionNetwork(nn.Module):
         return difference.float()
 
 
+class _InUse(nn.Module):
+    """The network as others are in use: a tuple of outputs."""
+
+    def __init__(self, network: CompletionNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return (self.network(*inputs),)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CoarseLayout:
     """A layout at the size of the completion.
@@ -192,34 +206,35 @@ class Condition:
 
 
 @torch.no_grad()
-def estimated(network: CompletionNetwork, condition: Tensor, generator: torch.Generator) -> Tensor:
+def estimated(network: Callable[..., Tensor], condition: Tensor, generator: torch.Generator) -> Tensor:
     """Differences r (B, 3, s, s) for conditions (B, 6, s, s), by one Euler step: the mean of what is plausible.
 
     More steps invent detail, and are farther from validation people.
     """
     noise = torch.randn(len(condition), 3, COMPLETION_SIZE, COMPLETION_SIZE, generator=generator).to(condition.device)
-    difference: Tensor = network(noise, condition, condition.new_ones(len(condition)))
-    return difference
+    return network(noise, condition, condition.new_ones(len(condition)))
 
 
 class AtlasCompletion:
     """The trained network, for one person at a time; may be used by several threads."""
 
-    def __init__(self, network: CompletionNetwork, layout: AtlasLayout) -> None:
-        self._network = network.eval()
+    def __init__(self, network: CompletionNetwork, layout: AtlasLayout, device: torch.device = CPU) -> None:
+        place = torch.zeros(1, 3 + CONDITION_CHANNELS, COMPLETION_SIZE, COMPLETION_SIZE)
+        example = place[:, :3], place[:, 3:], torch.ones(1)
+        self._network = in_use(_InUse(network), example, WEIGHTS_NAME, device=device)
         self._layout = CoarseLayout.from_layout(layout)
 
     @classmethod
-    def load(cls, layout: AtlasLayout) -> Self:
-        """With the package's weights, on the CPU. Raises WeightsError if they are missing, damaged or outdated."""
-        return cls(load_network(), layout)
+    def load(cls, layout: AtlasLayout, device: torch.device = CPU) -> Self:
+        """With the package's weights. Raises WeightsError if they are missing, damaged or outdated."""
+        return cls(load_network(), layout, device)
 
     def estimate(self, texture: Texture) -> ByteArray:
         """(s, s, 3) uint8 RGB: colours of the whole body, with seams extended; the same for the same texture."""
         colours, known = reduced(texture.colours, texture.known, _SCALE)
         condition = Condition.from_colours(self._layout, colours, known)
         generator = torch.Generator().manual_seed(_SEED)
-        difference = estimated(self._network, condition.channels[None], generator)[0]
+        difference = estimated(lambda *inputs: self._network(*inputs)[0], condition.channels[None], generator)[0]
         estimate = 255 * (condition.filling + DIFFERENCE * difference).permute(1, 2, 0).numpy()
         whole = np.rint(estimate).clip(0, 255).astype(np.uint8)
         return np.asarray(whole.reshape(-1, 3)[self._layout.nearest])

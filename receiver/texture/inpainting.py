@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Hashable
+from functools import partial
+
+import torch
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
 from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout, Texture
+from common.weights.devices import CPU
 from receiver.engine.fair_queue import FairExecutor
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
@@ -21,6 +25,7 @@ class TextureInpainter:
 
     Args:
         load: makes the layout of the atlas and the network, for the first texture; raises WeightsError.
+        device: of the network that is loaded by default.
         observe: is called with the milliseconds of each estimate, in the thread that made it.
     """
 
@@ -28,8 +33,9 @@ class TextureInpainter:
         self,
         load: "Callable[[], tuple[AtlasLayout, Inpaint]] | None" = None,
         observe: Callable[[float], None] | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        self._load = load or _load
+        self._load = load or partial(_load, device)
         self._observe = observe
         self._loaded: tuple[AtlasLayout, Inpaint] | None = None
         self._executor = FairExecutor(_THREADS, "texture")
@@ -65,9 +71,9 @@ class TextureInpainter:
         self._executor.shutdown()
 
 
-def _load() -> tuple[AtlasLayout, Inpaint]:
+def _load(device: torch.device) -> tuple[AtlasLayout, Inpaint]:
     # Imported here: a receiver that gets no textures does not need the network.
     from receiver.texture.atlas_completion import AtlasCompletion
 
     layout = AtlasLayout.from_body(BodyModel.load())
-    return layout, AtlasCompletion.load(layout).estimate
+    return layout, AtlasCompletion.load(layout, device).estimate
