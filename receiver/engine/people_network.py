@@ -3,6 +3,8 @@
 Shapes: B people, E entries of labels, S = 52 bones, V' vertices of the template, L of them on the legs.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,56 +12,45 @@ from common.body.label_space import LabelSpace, decode_root
 from common.body.model import KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.labels import LABEL_SIZE, group_slices
-from common.weights.devices import device_of
+from common.weights.devices import CPU, device_of
+from common.weights.inference import NetworkInUse, in_use
 from receiver.body.skinning import TemplateSkinning
 from receiver.surface.binding import SurfaceBinding
 
 
-class PeopleNetwork(nn.Module):
-    """Poses people.
+class BonesNetwork(nn.Module):
+    """Poses skeletons.
 
     Args:
-        kinematics: of the body, on the device of all parts.
-        surface: the mesh that all people have in common; None to leave it out.
+        kinematics: of the body, on the device of the labels' space.
     """
 
     base: Tensor
     directions: Tensor
 
-    def __init__(
-        self,
-        labels: LabelSpace,
-        kinematics: KeypointKinematics,
-        skinning: TemplateSkinning,
-        surface: SurfaceBinding | None,
-    ) -> None:
+    def __init__(self, labels: LabelSpace, kinematics: KeypointKinematics) -> None:
         super().__init__()
-        self.labels, self.kinematics, self.skinning, self._surface = labels, kinematics, skinning, surface
+        self.labels, self.kinematics = labels, kinematics
         none = torch.zeros(1, LABEL_SIZE)
         with torch.no_grad():
             rows = self._rotation_vectors(torch.cat([none, torch.eye(LABEL_SIZE)]).to(device_of(kinematics)))
         self.register_buffer("base", rows[0], persistent=False)
         self.register_buffer("directions", rows[1:] - rows[0], persistent=False)
 
-    def forward(self, labels_BE: Tensor, displacement: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
-        """Templates (B, V', 3), heads of bones (B, S, 3) and their rotations (B, S, 3, 3), COCO keypoints (B, 17, 3),
-        all in camera space, colours of the regions (B, R, 3), and surfaces (B, N, 3).
+    def forward(self, labels_BE: Tensor) -> tuple[Tensor, ...]:
+        """Heads of bones (B, S, 3) and their rotations (B, S, 3, 3), COCO keypoints (B, 17, 3), all in camera space.
 
-        Args:
-            labels_BE: (B, E), in which missing entries are zero.
-            displacement, shares: as for `TemplateSkinning`.
+        Behind them colours of the regions (B, R, 3); from labels in which missing entries are zero.
         """
         slices = group_slices()
         orientation, translation = decode_root(labels_BE[:, slices["root"]])
         # Affine in the labels: one product in place of one for each group and one for the fingers.
-        vectors = torch.addmm(self.base, labels_BE, self.directions).unflatten(1, (-1, 3))
+        vectors = torch.addmm(self.base, labels_BE, self.directions).reshape(len(labels_BE), -1, 3)
         local = torch.cat([orientation[:, None], axis_angle_to_matrix(vectors)], 1)
         shape = labels_BE[:, slices["shape"]]
         positions, rotations = self.kinematics.body.chained(local, shape, translation)
-        vertices = self.skinning(shape, positions, rotations, displacement, shares)
         keypoints = self.kinematics.keypoints(shape, positions, rotations)
-        surface = () if self._surface is None else (self._surface.carried(vertices, rotations),)
-        return vertices, positions, rotations, keypoints, self.labels.decode_colours(labels_BE), *surface
+        return positions, rotations, keypoints, self.labels.decode_colours(labels_BE)
 
     def _rotation_vectors(self, labels_BE: Tensor) -> Tensor:
         """(B, 51 · 3) rotation vectors of all bones but the root."""
@@ -68,3 +59,48 @@ class PeopleNetwork(nn.Module):
         joints = vectors.index_select(1, self.labels.joint_place[1:] - 1)
         fingers = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
         return torch.cat([joints, fingers], 1).flatten(1)
+
+
+class PeopleNetwork(nn.Module):
+    """Poses people.
+
+    Args:
+        bones: a `BonesNetwork`, maybe in use.
+        surface: the mesh that all people have in common; None to leave it out.
+    """
+
+    def __init__(
+        self,
+        bones: Callable[[Tensor], tuple[Tensor, ...]],
+        skinning: TemplateSkinning,
+        surface: SurfaceBinding | None,
+    ) -> None:
+        super().__init__()
+        self.bones, self.skinning, self._surface = bones, skinning, surface
+
+    @classmethod
+    def in_use(
+        cls, bones: BonesNetwork, skinning: TemplateSkinning, surface: SurfaceBinding
+    ) -> tuple[NetworkInUse, NetworkInUse]:
+        """On the device of its parts: with surfaces, and without.
+
+        Of the CPU, OpenVINO takes the many small products of bones; sparse ones are faster for all people at once.
+        """
+        device = device_of(bones)
+        small = in_use(bones, [torch.zeros(1, LABEL_SIZE)], "bones") if device == CPU else bones
+        networks = (cls(small, skinning, each).eval() for each in (surface, None))
+        with_surfaces, without = (NetworkInUse(each, "float32", device, name="people") for each in networks)
+        return with_surfaces, without
+
+    def forward(self, labels_BE: Tensor, displacement: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
+        """Templates (B, V', 3) in camera space, what `BonesNetwork` has, and surfaces (B, N, 3).
+
+        Args:
+            labels_BE: (B, E), in which missing entries are zero.
+            displacement, shares: as for `TemplateSkinning`.
+        """
+        positions, rotations, *others = self.bones(labels_BE)
+        shape = labels_BE[:, group_slices()["shape"]]
+        vertices = self.skinning(shape, positions, rotations, displacement, shares)
+        surface = () if self._surface is None else (self._surface.carried(vertices, rotations),)
+        return vertices, positions, rotations, *others, *surface

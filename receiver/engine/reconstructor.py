@@ -24,7 +24,6 @@ from common.io.telemetry import timed
 from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import CPU, device_of, to_numpy
-from common.weights.inference import NetworkInUse
 from receiver.body.skinning import BodySkin
 from receiver.body.spanning import Clothes, stacked
 from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
@@ -34,7 +33,7 @@ from receiver.engine.engine import (
     ReconstructionRequest,
     ReconstructionResult,
 )
-from receiver.engine.people_network import PeopleNetwork
+from receiver.engine.people_network import BonesNetwork, PeopleNetwork
 from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -84,14 +83,8 @@ class Reconstructor:
         self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))
         )
-        self._network, self._without_surfaces = (
-            NetworkInUse(
-                PeopleNetwork(labels, KeypointKinematics(body), self._skin.skinning, binding).eval(),
-                "float32",
-                device_of(body),
-                name="people",
-            )
-            for binding in (self._surfaces.binding, None)
+        self._network, self._without_surfaces = PeopleNetwork.in_use(
+            BonesNetwork(labels, KeypointKinematics(body)), self._skin.skinning, self._surfaces.binding
         )
         # Captured at the start, not in the first frame.
         self._network(torch.zeros(1, LABEL_SIZE), *stacked([self._skin.bare]))

@@ -11,7 +11,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics, skin
 from common.labels import LABEL_SIZE
 from receiver.body.skinning import BodySkin
-from receiver.engine.people_network import PeopleNetwork
+from receiver.engine.people_network import BonesNetwork, PeopleNetwork
 
 PEOPLE = 3
 
@@ -23,7 +23,8 @@ def body() -> BodySkin:
 
 @pytest.fixture(scope="module")
 def network(body: BodySkin) -> PeopleNetwork:
-    return PeopleNetwork(LabelSpace.load(), KeypointKinematics(body.model), body.skinning, None).eval()
+    bones = BonesNetwork(LabelSpace.load(), KeypointKinematics(body.model))
+    return PeopleNetwork(bones, body.skinning, None).eval()
 
 
 def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
@@ -36,19 +37,20 @@ def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
 
 def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: PeopleNetwork) -> None:
     labels, displacement, shares = inputs(body)
+    space, kinematics = LabelSpace.load(), KeypointKinematics(body.model)
     with torch.inference_mode():
         vertices, positions, rotations, keypoints, colours = network(labels, displacement, shares)
-        parameters = network.labels.decode(labels)
+        parameters = space.decode(labels)
         posed = body.template.posed(body.model, parameters, displacement)
         legs = body.span.vertices
         rest, joints = body.model.rest(parameters.shape)
         moved = rest[:, body.template.kept][:, legs] + displacement[:, legs]
         change = skin(moved, joints, posed.joint_positions, posed.joint_rotations, body.span.change)
         posed.vertices[:, legs] += shares[..., None] * change
-        expected = posed.vertices, posed.joint_positions, posed.joint_rotations, network.kinematics(parameters)[0]
+        expected = posed.vertices, posed.joint_positions, posed.joint_rotations, kinematics(parameters)[0]
         for one, other in zip((vertices, positions, rotations, keypoints), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-        torch.testing.assert_close(colours, network.labels.decode_colours(labels))
+        torch.testing.assert_close(colours, space.decode_colours(labels))
 
 
 class Operations(TorchDispatchMode):
