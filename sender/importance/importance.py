@@ -11,13 +11,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 
 import common
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.errors import WeightsError
 from common.frames import PersonLabels
 from common.labels import GROUPS, LABEL_SIZE, split
@@ -89,18 +90,25 @@ class Importance:
     def uncertainty_mm(self, person: PersonLabels) -> dict[str, float]:
         """Displacement of the surface by one σ of all of a group's entries, for the groups with `sigma`."""
         return {
-            name: float(np.sqrt(((self.mm_per_sigma[name][: len(sigma)] * sigma) ** 2).sum()))
+            name: math.sqrt(self._squares[name][: len(sigma)] @ np.square(sigma, dtype=np.float64))
             for name, sigma in person.sigma.items()
         }
 
+    @cached_property
+    def _squares(self) -> Mapping[str, Float64Array]:
+        """Group name → (size,) of `mm_per_sigma`."""
+        return {name: np.square(mm, dtype=np.float64) for name, mm in self.mm_per_sigma.items()}
+
     def _uncertainty(self, name: str, sigma: FloatArray) -> float:
         """Root mean square of the entries' σ, weighted by their effect on the surface; σ may be a prefix."""
-        weight = self.mm_per_sigma[name][: len(sigma)].astype(np.float64) ** 2
-        if weight.sum() == 0.0:
-            weight = np.ones(len(sigma))
-        if not len(sigma) or not np.isfinite(sigma).all():
+        weight, squares = self._squares[name][: len(sigma)], np.square(sigma, dtype=np.float64)
+        total = float(np.add.reduce(weight))
+        if total == 0.0:
+            weight, total = np.ones(len(sigma)), float(len(sigma))
+        mean = float(weight @ squares) / total if total else math.nan
+        if not math.isfinite(mean):
             raise ValueError(f"the uncertainty of label group {name!r} must be finite numbers")
-        return float(np.sqrt((weight * sigma.astype(np.float64) ** 2).sum() / weight.sum()))
+        return math.sqrt(mean)
 
 
 def _shift(own: float, average: float) -> float:
