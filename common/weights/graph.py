@@ -17,7 +17,7 @@ import hashlib
 import io
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -124,6 +124,8 @@ def compile_graph(
         ValueError: a layer of `int8` is not in the graph.
     """
     graph = _converted(network, example)
+    if weight_bits == 7:
+        _make_convolutions(graph, int8)
     _quantise(graph, int8, weight_bits)
     first, *rest = _divided(graph) if precision == "bf16" else [graph]
     compiled = [_core.compile_model(first, _CPU, _options(precision, threads))]
@@ -160,11 +162,37 @@ def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:
     return graph
 
 
+def _layer(operation: Any) -> str:
+    """The layer of the network that an operation comes from."""
+    return str(operation.get_friendly_name().removeprefix("__module.").partition("/")[0])
+
+
+def _make_convolutions(graph: Any, layers: Container[str]) -> None:
+    """Puts convolutions of one pixel in the places of matrix products (1, N, C) of some layers.
+
+    With AVX2 alone, OpenVINO multiplies these in 8 bits 1.6 times as fast as in float32, and matrices not faster.
+    """
+    for operation in graph.get_ordered_ops():
+        if _layer(operation) not in layers or operation.get_type_name() != "MatMul" or _output_axis(operation) is None:
+            continue
+        weights, x_1NC = operation.input_value(1).get_node().data, operation.input_value(0)
+        transposed = operation.get_attributes()
+        if len(x_1NC.get_partial_shape()) == 3 and not transposed["transpose_a"]:
+            kernels = weights if transposed["transpose_b"] else weights.T
+            pixels = opset13.transpose(opset13.unsqueeze(x_1NC, [1]), [0, 3, 1, 2])
+            kernels = opset13.constant(kernels[:, :, None, None])
+            product = opset13.convolution(pixels, kernels, [1, 1], [0, 0], [0, 0], [1, 1])
+            product.set_friendly_name(operation.get_friendly_name())
+            result = opset13.squeeze(opset13.transpose(product, [0, 2, 3, 1]), [1])
+            for reader in operation.output(0).get_target_inputs():
+                reader.replace_source_output(result.output(0))
+
+
 def _quantise(graph: Any, ranges: Ranges, weight_bits: int) -> None:
     """Puts quantisers before the inputs and weights of some layers. Raises ValueError if one of them is missing."""
     left = set(ranges)
     for operation in graph.get_ordered_ops():
-        layer = operation.get_friendly_name().removeprefix("__module.").partition("/")[0]
+        layer = _layer(operation)
         if layer in ranges and (axis := _output_axis(operation)) is not None:
             weights = operation.input_value(1).get_node().data
             largest = np.abs(weights).max(tuple(set(range(weights.ndim)) - {axis}), keepdims=True)

@@ -110,22 +110,13 @@ def in_use(
     compiled = None
     if device.type == "cpu":
         permitted: Precision = precision if fast_in_bf16() else "float32"
-        compiled = _compiled(network, example, name, permitted, _fast_in_int8(network, int8 or {}))
+        compiled = _compiled(network, example, name, permitted, int8 or {} if int8_weight_bits() else {})
     used = NetworkInUse(network, precision, device, compiled, name)
     if device.type != "cpu":
         hold_in_bf16(network, used.eager, [tensor.to(device) for tensor in example])
         # Captured at the start, not in the first frame.
         used(*example)
     return used
-
-
-def _fast_in_int8(network: nn.Module, int8: Ranges) -> Ranges:
-    """Of the layers that may multiply in 8 bits, those that do so faster on this machine."""
-    bits = int8_weight_bits()
-    if bits == 8:
-        return int8
-    linear = {name for name, module in network.named_modules() if isinstance(module, nn.Linear)}
-    return {name: each for name, each in int8.items() if bits and name not in linear}
 
 
 @lru_cache(maxsize=1)
