@@ -91,8 +91,7 @@ class AtlasLayout:
 
     def extended(self, colours: ByteArray) -> ByteArray:
         """(S, S, C) colours in which each texel that shows no skin has those of the nearest that does."""
-        extended: ByteArray = colours.reshape(-1, colours.shape[2])[self.nearest]
-        return extended
+        return np.asarray(colours.reshape(-1, colours.shape[2]).take(self.nearest, axis=0), np.uint8)
 
 
 def sample(image: ByteArray | FloatArray, coordinates: FloatArray) -> FloatArray:

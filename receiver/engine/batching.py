@@ -19,7 +19,7 @@ from receiver.engine.engine import (
 from receiver.engine.fair_queue import PriorityQueue
 
 BATCH_PEOPLE = 8
-"""Most people in one pass of the networks; more take longer without being faster each."""
+"""Most people in one pass of the networks on a CPU; more take longer without being faster each."""
 
 # A session that asked or was answered within this time is expected to ask again soon.
 _ACTIVE_S = 0.5

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.weights.threads import available_cores
-from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
+from receiver.engine.batching import BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver
 from receiver.engine.fair_queue import FairExecutor
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
@@ -24,11 +24,11 @@ class LocalEngine(BatchingEngine):
     def __init__(
         self,
         reconstructor: Reconstructor,
-        batch_people: int = BATCH_PEOPLE,
+        batch_people: int | None = None,
         clock: Clock = SYSTEM_CLOCK,
         observer: EngineObserver | None = None,
     ) -> None:
-        super().__init__(batch_people, clock, observer)
+        super().__init__(batch_people or reconstructor.batch_people, clock, observer)
         self._observer.replicas_running(1)
         self._reconstructor = reconstructor
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")

@@ -23,10 +23,12 @@ from common.frames import NEAR_M, PersonLabels
 from common.io.telemetry import timed
 from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
+from common.weights.captured import MOST_ROWS
 from common.weights.devices import CPU, device_of, to_numpy
 from receiver.body.skinning import BodySkin
 from receiver.body.spanning import Clothes, stacked
 from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
+from receiver.engine.batching import BATCH_PEOPLE
 from receiver.engine.engine import (
     PersonAppearance,
     ReconstructedPerson,
@@ -72,9 +74,10 @@ class Reconstructor:
         clothes: SurfaceSpace,
         surface: SurfaceConfig,
     ) -> None:
+        self._device = device_of(body)
         self._scales = ScaleEstimator(body)
         self._skin = BodySkin.from_model(body)
-        outfits = Guidance.load(self._skin.template, clothes, device_of(body))
+        outfits = Guidance.load(self._skin.template, clothes, self._device)
         self._displacements = Displacements(clothes, outfits, self._skin.span)
         layout = AtlasLayout.from_body(body)
         face = FaceDetail(body, self._skin.template, layout)
@@ -93,6 +96,11 @@ class Reconstructor:
     def skeleton(self) -> Skeleton:
         """The skeleton that every posed body refers to."""
         return self._skin.skeleton
+
+    @property
+    def batch_people(self) -> int:
+        """Most people in one pass: on a GPU as many as a graph has rows."""
+        return BATCH_PEOPLE if self._device == CPU else MOST_ROWS
 
     @property
     def topology(self) -> PeopleTopology:

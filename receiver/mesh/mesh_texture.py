@@ -69,7 +69,9 @@ class MeshTexture:
 
 def encode_jpeg(image: ByteArray) -> bytes:
     """(H, W, 3) RGB → JPEG."""
-    done, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    done, content = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
     assert done
     return content.tobytes()
 

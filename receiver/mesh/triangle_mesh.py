@@ -44,7 +44,8 @@ def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatA
     """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles; the faces must not be changed."""
     normals = _normals(SameArray(faces), len(vertices))(vertices)
     # A vertex without adjacent area has no normal; any unit vector keeps exported files valid.
-    normals[np.einsum("vd,vd->v", normals, normals) < 0.5] = (0.0, 0.0, 1.0)
+    flat = np.flatnonzero(normals[:, 2] == 0)
+    normals[flat[~normals[flat].any(axis=1)], 2] = 1.0
     return normals
 
 

@@ -120,7 +120,7 @@ class Dresser:
         self._tubes = self._tubes_of()
         names = [name for name in shells.fields if name.startswith(("suit.", _SKIRT))]
         self._outward = {name: self._outward_of(name, template) for name in names}
-        self._covered = {name: np.linalg.norm(shells.fields[name], axis=1) > _COVERED_M for name in names}
+        self._covered = {name: _lengths(shells.fields[name]) > _COVERED_M for name in names}
 
     def dress(self, latent: OutfitLatent, unseen: float = 1.0) -> Outfit:
         """The outfit of z'.
@@ -144,7 +144,7 @@ class Dresser:
 
     def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
         """(V', 3) the displacement of an outfit of which all but skin moves by (V', 3), but not under the skin."""
-        worn = outfit.cloth | (np.linalg.norm(outfit.displacement, axis=1) > _WORN_M)
+        worn = outfit.cloth | (_lengths(outfit.displacement) > _WORN_M)
         field = outfit.displacement + change * worn[:, None]
         height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
         lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * worn
@@ -155,10 +155,10 @@ class Dresser:
         position = self._rest + self._shells.fields[name]
         if not name.startswith(_SKIRT):
             return np.asarray(template.vertex_normals(position), np.float32)
-        moved = np.linalg.norm(self._shells.fields[name], axis=1) > _COVERED_M
+        moved = _lengths(self._shells.fields[name]) > _COVERED_M
         outward = position - np.array([0, 0, np.median(position[moved, 2])], np.float32)
         outward[:, 1] = 0
-        return np.asarray(outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-6), np.float32)
+        return np.asarray(outward / np.maximum(_lengths(outward)[:, None], 1e-6), np.float32)
 
     def _tubes_of(self) -> dict[str, Tube]:
         """What cloth hangs around: the legs below the thighs, the arms, and the trunk below the armpits."""
@@ -181,7 +181,7 @@ class Dresser:
             position = self._rest[foot]
             middle = np.clip(position[:, 2], position[:, 2].min() + _FOOT_END_M, position[:, 2].max() - _FOOT_END_M)
             offset = np.stack([position[:, 0] - position[:, 0].mean(), 0 * middle, position[:, 2] - middle], 1)
-            away[foot] = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-6)
+            away[foot] = offset / np.maximum(_lengths(offset)[:, None], 1e-6)
         return away
 
     def _bottom(self, worn: "_Worn", latent: OutfitLatent) -> None:
@@ -255,7 +255,7 @@ class Dresser:
 
     def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:
         """(V',) what a garment reaches that ends where `beyond` is 0, in units of `axes` (V', 3)."""
-        return np.asarray(beyond * np.linalg.norm(axes, axis=1) <= _SNAP * self._spacing_m)
+        return np.asarray(beyond * _lengths(axes) <= _SNAP * self._spacing_m)
 
     def _straighten(
         self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray, axes: FloatArray | None = None
@@ -267,7 +267,7 @@ class Dresser:
             axes: (V', 3) metres per unit of that; default: down the limbs.
         """
         down = -beyond[:, None] * (self._shells.axes if axes is None else axes)
-        spacings = np.linalg.norm(down, axis=1) / self._spacing_m * np.sign(beyond)
+        spacings = _lengths(down) / self._spacing_m * np.sign(beyond)
         snap = _SNAP
         if name.startswith(_SKIRT):
             # The template is coarse between the legs, where the skirt is wide.
@@ -291,7 +291,7 @@ class Dresser:
             return
         if kind != "sandals":
             field = self._shells.fields[style_of(styles("shoes"), z["style"])]
-            moved = np.linalg.norm(field, axis=1) > 1e-3
+            moved = _lengths(field) > 1e-3
             worn.put(moved & (self._foot | (self._leg > z["shaft"])), field, _SHOES)
         if kind == "shoes":
             low, high = _ANKLE_M
@@ -318,7 +318,7 @@ class Dresser:
         cuts = styles(f"hair {latent.kinds['hair']}")
         if cuts and headwear not in _WHOLE_HEAD:
             field = self._shells.fields[style_of(cuts, z["style"])]
-            moved = np.linalg.norm(field, axis=1) > 1e-3
+            moved = _lengths(field) > 1e-3
             worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), _HAIR, _OVER_M)
         before = worn.field.copy()
         self._headwear.put_on(headwear, worn.field)
@@ -334,7 +334,7 @@ class Dresser:
         for limb in (self._arm, self._leg):
             ring = np.sin(2 * np.pi * limb * 4 + 6 * phases[15]) * np.exp(-(((limb - 1) / 0.15) ** 2)) * (limb > 0)
             waves += 0.7 * ring
-        height_m = np.linalg.norm(worn.field, axis=1)
+        height_m = _lengths(worn.field)
         size = _FOLD_M * max(latent.z_prime["folds"]["size"], 0) * np.clip(height_m / 0.02, 0, 1) * worn.cloth
         return np.asarray(self._normals * (size * waves)[:, None], np.float32)
 
@@ -370,6 +370,11 @@ class _Worn:
     def put_round(self, inside: BoolArray, field: FloatArray, part: int) -> None:
         """Puts on what goes around both legs, over all else."""
         self.field[inside], self.part[inside] = field[inside], part
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    """(V',) of (V', 3), in a tenth of the time of `numpy.linalg.norm`."""
+    return np.asarray(np.sqrt(np.einsum("vd,vd->v", vectors, vectors)), np.float32)
 
 
 def _is_cloth(part: IntArray) -> BoolArray:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from common.arrays import FloatArray
 from common.frames import Camera
 from common.imaging.focal_length import focal_sigma
@@ -169,7 +171,10 @@ def _person(person: PersonRecord) -> dict[str, Any]:
 
 
 def _rows(values: FloatArray) -> list[list[float | None]]:
-    return [[_number(value) for value in row] for row in values.tolist()]
+    rows = values.tolist()
+    if np.isfinite(values).all():
+        return [[round(value, _DECIMALS) for value in row] for row in rows]
+    return [[_number(value) for value in row] for row in rows]
 
 
 def _number(value: float | None) -> float | None:

@@ -164,7 +164,7 @@ def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray, prior_weigh
     """
     size = len(prior)
     mask = known.astype(np.uint8)
-    weighted = np.dstack([cv2.copyTo(colours, mask), mask]).astype(np.float32)
+    weighted = cv2.merge([*cv2.split(cv2.copyTo(colours, mask)), mask]).astype(np.float32)
     half = np.asarray(cv2.resize(weighted, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     half[..., :3] -= prior * half[..., 3:]
     filled = np.rint(prior + _pull_push(half, *prior_weight)).clip(0, 255).astype(np.uint8)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.frames import Camera, LabelFrame, PersonLabels
+from receiver.engine.batching import BATCH_PEOPLE
 from receiver.engine.engine import (
     ReconstructedPerson,
     ReconstructionRequest,
@@ -53,6 +54,7 @@ class FakeReconstructor:
 
     skeleton = SKELETON
     topology = TOPOLOGY
+    batch_people = BATCH_PEOPLE
 
     def __init__(self, bad_source: str = "") -> None:
         self.batches: list[list[ReconstructionRequest]] = []
