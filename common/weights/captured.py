@@ -116,7 +116,7 @@ class CapturedNetwork:
     def __init__(self, network: Run, name: str, device: torch.device) -> None:
         self._network, self._name, self._device = network, name, device
         self._graphs: dict[tuple[object, ...], CudaGraph] = {}
-        self._fails = False
+        self.fails = False
         self._lock, self._waiting, self._busy = threading.Lock(), list[_Call](), False
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -159,7 +159,7 @@ class CapturedNetwork:
         return batches[0] if len(batches) == 1 else tuple(map(torch.cat, zip(*batches, strict=True)))
 
     def _batch(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        if not self._fails:
+        if not self.fails:
             size = 1 << (len(inputs[0]) - 1).bit_length()
             key = (size, *((tensor.shape[1:], tensor.dtype) for tensor in inputs))
             try:
@@ -168,7 +168,7 @@ class CapturedNetwork:
                     self._graphs[key] = CudaGraph(self._network, example, self._device)
                 return self._graphs[key].run(inputs)
             except RuntimeError as error:
-                self._fails = True
+                self.fails = True
                 logger.warning("the network %s cannot be captured, and runs slower: %s", self._name, error)
         return tuple(output.cpu() for output in self._network(*(tensor.to(self._device) for tensor in inputs)))
 

@@ -65,6 +65,11 @@ class NetworkInUse:
         self._captured = CapturedNetwork(self.eager, name, device) if device.type != "cpu" else None
         self._requests = threading.local()
 
+    @property
+    def is_one_graph(self) -> bool:
+        """Whether a call is one launch: what could not be compiled or captured is one for each operation."""
+        return self._compiled is not None or (self._captured is not None and not self._captured.fails)
+
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._compiled is not None:

@@ -83,7 +83,7 @@ class Refiner:
     """
 
     def __init__(self, keypoints: KeypointJacobian) -> None:
-        self._keypoints = keypoints
+        self.keypoints = keypoints
 
     @classmethod
     def load(cls) -> Self:
@@ -104,23 +104,23 @@ class Refiner:
         return refined
 
     def projected(self, entries: Array, focal: Array) -> Array:
-        """The keypoints (B, 17, 2) of the bodies that entries (B, E) describe, crop units; `focal` (B,) crop widths."""
-        keypoints = self._keypoints.keypoints(entries) + pelvis_in_crop(entries, focal[:, None])[:, None]
-        return focal[:, None, None] * keypoints[..., :2] / keypoints[..., 2:].clip(_MIN_DEPTH_M) + 0.5
+        """The keypoints (B, K, 2) of the bodies that entries (B, E) describe, crop units; `focal` as in `Targets`."""
+        keypoints = self.keypoints.keypoints(entries) + pelvis_in_crop(entries, focal[:, 0])[:, None]
+        return focal * keypoints[..., :2] / keypoints[..., 2:].clip(_MIN_DEPTH_M) + 0.5
 
     def _step(self, entries: Array, prior: Array, sigma: Array, targets: Targets) -> Array:
         """One Gauss-Newton step."""
         residuals, jacobian = self._residuals(entries, targets)
         precision = _PRIOR_WEIGHT / (sigma * sigma)
         transposed = jacobian.swapaxes(1, 2)
-        normal = transposed @ jacobian + self._keypoints.unit_entries * (precision + _DAMPING)[:, None]
+        normal = transposed @ jacobian + self.keypoints.unit_entries * (precision + _DAMPING)[:, None]
         gradient = transposed @ residuals + (precision * (entries - prior))[..., None]
         return entries - solved(normal, gradient)[..., 0].clip(-_MAX_STEP, _MAX_STEP)
 
     def _residuals(self, entries: Array, targets: Targets) -> tuple[Array, Array]:
         """(B, K·5, 1) weighted residuals, and their derivatives (B, K·5, E)."""
         xp, focal = namespace(entries), targets.focal
-        from_pelvis, pelvis, by_entries = self._keypoints.derivatives(entries, focal[:, 0])
+        from_pelvis, pelvis, by_entries = self.keypoints.derivatives(entries, focal[:, 0])
         keypoints = from_pelvis + pelvis[:, None]
         depth = keypoints[..., 2:].clip(_MIN_DEPTH_M)
         along = keypoints[..., :2] / depth
@@ -130,7 +130,7 @@ class Refiner:
         scale = (focal * targets.weight_2d / depth)[..., None]
         derivatives = (
             scale * (by_entries[..., :2, :] - nearer[..., None] * by_entries[..., 2:, :]),
-            targets.weight_3d[..., None] * self._keypoints.not_pelvis * by_entries,
+            targets.weight_3d[..., None] * self.keypoints.not_pelvis * by_entries,
         )
         people = len(entries)
         residuals = xp.concatenate((of_2d, of_3d), 2).reshape(people, -1, 1)

@@ -14,7 +14,7 @@ from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from common.weights.devices import CPU, to_numpy
-from common.weights.inference import NetworkInUse, in_use
+from common.weights.inference import in_use
 from common.weights.loader import load_into
 from common.weights.manifest import find_entry
 from sender.perception.inference.crop import CropBox, to_frame
@@ -26,6 +26,7 @@ from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import FEATURE_SIZE, pelvis_in_crop, semantic_features
 from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
+from sender.semantics.fitting import Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.region_colours import RegionColours
@@ -102,23 +103,20 @@ class SemanticsStage:
     """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
 
     Args:
-        network: `Predictor` in use.
         smoother: smooths the labels over time, if given.
         confidence: estimates the confidence of limbs; without it, theirs too is that of the label entries.
     """
 
     def __init__(
         self,
-        network: NetworkInUse,
+        fitter: Fitter,
         space: LabelSpace,
-        refiner: Refiner,
         smoother: LabelSmoother | None = None,
         confidence: KeypointConfidence | None = None,
     ) -> None:
-        self._refiner = refiner
+        self._fitter = fitter
         self._smoother = smoother
         self._confidence = confidence
-        self._network = network
         self._space = space
         self._colours: dict[int, RegionColours] = {}
         self._corrections: dict[int, FloatArray] = {}
@@ -135,7 +133,7 @@ class SemanticsStage:
         """With the shipped weights.
 
         Args:
-            device: of the network; the refinement, hundreds of operations on a few numbers, stays on the CPU.
+            device: of the network and, where it is a GPU, the refinement.
             calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
             sharing: a stage whose networks and calibration it uses.
 
@@ -144,11 +142,8 @@ class SemanticsStage:
         """
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         if sharing:
-            return cls(sharing._network, sharing._space, sharing._refiner, smoother, sharing._confidence)
-        predictor, space = Predictor(load_network(), LabelSpace.load()), LabelSpace.load()
-        example = (torch.zeros(1, PERCEPTION_FEATURES),)
-        network = in_use(predictor, example, WEIGHTS_NAME, find_entry(WEIGHTS_NAME).precision, device)
-        return cls(network, space, Refiner.load(), smoother, KeypointConfidence.load() if calibrated else None)
+            return cls(sharing._fitter, sharing._space, smoother, sharing._confidence)
+        return cls(_load_fitter(device), LabelSpace.load(), smoother, KeypointConfidence.load() if calibrated else None)
 
     @property
     def smooths(self) -> bool:
@@ -184,26 +179,18 @@ class SemanticsStage:
         output = observed[0].output
         if len(observed) > 1:
             output = PerceptionOutput.concatenate([person.output for person in observed])
-        entries, sigma = map(to_numpy, self._network(output.features()))
         focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
-        targets = Targets.from_output(output, focal)
-        entries = self._refined(observed, entries, sigma, targets)
-        score = np.array([person.score for person in observed], np.float32)
-        projected = self._refiner.projected(entries, focal)
-        return Fit(entries, sigma, focal, projected, evidence(output, projected, sigma, score))
-
-    def _refined(
-        self, observed: Sequence[ObservedPerson], entries: FloatArray, sigma: FloatArray, targets: Targets
-    ) -> FloatArray:
-        """Refined entries (B, E); where labels are smoothed, and all people were in the frame before, from there on."""
         last = self._corrections
         known = [last[person.identity] for person in observed if person.identity in last]
+        # Where labels are smoothed, and all people were in the frame before, from there on.
         correction = np.stack(known) if len(known) == len(observed) else None
-        refined: FloatArray = self._refiner.refine(entries, sigma, targets, correction)
+        fitted = self._fitter(output.features(), Targets.from_output(output, focal), correction)
         if self.smooths:
-            changes = zip(observed, refined - entries, strict=True)
+            changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
             self._corrections = {person.identity: change for person, change in changes}
-        return refined
+        score = np.array([person.score for person in observed], np.float32)
+        certainty = evidence(output, fitted.keypoints, fitted.sigma, score)
+        return Fit(fitted.refined, fitted.sigma, focal, fitted.keypoints, certainty)
 
     def _labels(self, person: ObservedPerson, entries: FloatArray, time_s: float) -> FloatArray:
         """One person's labels (LABEL_SIZE,) with colours, smoothed; from entries (E,) in the frame's camera space."""
@@ -216,6 +203,19 @@ class SemanticsStage:
         if self._smoother is None:
             return labels
         return self._smoother.smooth(person.identity, time_s, labels, person.view)
+
+
+def _load_fitter(device: torch.device) -> Fitter:
+    predictor, refiner = Predictor(load_network(), LabelSpace.load()), Refiner.load()
+    precision = find_entry(WEIGHTS_NAME).precision
+    if device.type != "cpu":
+        both = (FittingNetwork(predictor, refiner.keypoints, follows=follows) for follows in (False, True))
+        anew, following = (in_use(each, each.example(), WEIGHTS_NAME, precision, device) for each in both)
+        # NumPy is faster than a thousand launches.
+        if anew.is_one_graph and following.is_one_graph:
+            return FitterOnGpu(anew, following)
+    example = (torch.zeros(1, PERCEPTION_FEATURES),)
+    return FitterOnHost(in_use(predictor, example, WEIGHTS_NAME, precision, device), refiner)
 
 
 def _person_labels(

@@ -27,6 +27,7 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
 from sender.semantics.crop_labels import body_in_crop, pose_entries
+from sender.semantics.fitting import FitterOnHost
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
 from sender.train.photographs.dataset import Photograph
@@ -155,7 +156,7 @@ class Senders:
         }
 
     def _stage(self, network: nn.Module, refiner: Refiner) -> SemanticsStage:
-        return SemanticsStage(NetworkInUse(network.eval(), "float32", CPU), self._space, refiner)
+        return SemanticsStage(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner), self._space)
 
     def rendered(self, batch: Batch) -> list[Row]:
         """People of crops: joints and perception's own maps against the truth."""

@@ -128,7 +128,7 @@ class Fitter:
         refined = self._refiner.refine(entries, sigma, targets)
         for _ in range(_ROUNDS - 1):
             refined = self._refiner.refine(entries, sigma, targets, refined - entries)
-        projected = torch.from_numpy(self._refiner.projected(refined, focal.numpy()))
+        projected = torch.from_numpy(self._refiner.projected(refined, targets.focal))
         distance = (projected - positions).norm(dim=-1).masked_fill(~labelled, 0).sum(1) / labelled.sum(1).clamp_min(1)
         return torch.from_numpy(refined), distance < _FITS_WITHIN * extent(positions, labelled)
 

@@ -46,7 +46,7 @@ def refiner() -> Refiner:
 
 def places(refiner: Refiner, entries: Tensor) -> Tensor:
     """Keypoints (1, K, 3) of a body, all annotated."""
-    positions = torch.from_numpy(refiner.projected(entries.numpy(), FOCAL.numpy()))
+    positions = torch.from_numpy(refiner.projected(entries.numpy(), FOCAL[:, None, None].numpy()))
     return torch.cat([positions, torch.ones_like(positions[..., :1])], dim=-1)
 
 

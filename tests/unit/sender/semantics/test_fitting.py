@@ -1,0 +1,42 @@
+"""CVAE and refinement as one network, which a GPU captures."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.label_space import LabelSpace
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse
+from sender.perception.network.output import FEATURE_SIZE
+from sender.semantics.cvae import ENTRIES
+from sender.semantics.fitting import FitterOnGpu, FitterOnHost, FittingNetwork
+from sender.semantics.refine import Refiner, Targets
+from sender.semantics.stage import Predictor, load_network
+
+PEOPLE = 3
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
+    generator = np.random.default_rng(0)
+
+    def random(*shape: int, least: float = -1.0) -> np.ndarray:
+        return generator.uniform(least, 1, (PEOPLE, *shape)).astype(np.float32)
+
+    features, refiner = torch.from_numpy(random(FEATURE_SIZE)), Refiner.load()
+    targets = Targets(
+        random(17, 2, least=0), random(17, 1, least=0.1), random(17, 3), random(17, 1, least=0.1), 2 + random(1, 1)
+    )
+    predictor = Predictor(load_network(), LabelSpace.load()).eval()
+    network = FittingNetwork(predictor, refiner.keypoints, follows=follows).eval()
+    rows = [torch.cat([each] * PEOPLE) for each in FittingNetwork.example()]
+    with torch.no_grad():
+        graph = torch.export.export(network, tuple(rows), strict=False).module()
+    correction = np.asarray(0.2 * random(ENTRIES), np.float32) if follows else None
+    fitter = FitterOnGpu(*[NetworkInUse(graph, "float32", CPU)] * 2)
+    on_host = FitterOnHost(NetworkInUse(predictor, "float32", CPU), refiner)
+    found, expected = (fit(features, targets, correction) for fit in (fitter, on_host))
+    np.testing.assert_allclose(found.sigma, expected.sigma, atol=1e-5)
+    np.testing.assert_allclose(found.refined, expected.refined, atol=2e-4)
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-4)
+    assert np.abs(expected.refined - expected.predicted).max() > 0.1
