@@ -91,7 +91,8 @@ class AtlasLayout:
 
     def extended(self, colours: ByteArray) -> ByteArray:
         """(S, S, C) colours in which each texel that shows no skin has those of the nearest that does."""
-        return np.asarray(colours.reshape(-1, colours.shape[2]).take(self.nearest, axis=0), np.uint8)
+        extended: ByteArray = colours.reshape(-1, colours.shape[2]).take(self.nearest, axis=0)
+        return extended
 
 
 def sample(image: ByteArray | FloatArray, coordinates: FloatArray) -> FloatArray:

@@ -155,7 +155,8 @@ class ReconstructionResult:
     Args:
         people: in the order of the request's frame.
         stages_ms: time that the request spent in each stage: `queue` (waiting), then `decode`, `diffusion`, `body`,
-            and `surface`, which is added over the people. Requests of one batch share the time of its network passes.
+            and `surface`, which is added over the people of a still. Requests of one batch share the time of its
+            network passes.
     """
 
     people: tuple[ReconstructedPerson, ...]

@@ -1,9 +1,10 @@
-"""The reconstruction engine in this process: fair, batched, networks and surfaces overlapped.
+"""The reconstruction engine in this process: fair and batched, with the surfaces of stills beside the networks.
 
-    requests ─ people ─ fair queue ─ batch ─ networks (one thread) ─ surfaces (a thread a core) ─ results
+    requests ─ people ─ fair queue ─ batch ─ networks (one thread) ─┬─ results
+                                                  surfaces of stills (a thread a core)
 
 A frame is split into its people, so that a frame of many does not delay the frames of others by more than a few people.
-While the surfaces of one batch are built, the networks run on the next.
+While the surfaces of stills are solved, the networks run on the next batch.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from receiver.mesh.skinned_glb import Skeleton
 
 
 class LocalEngine(BatchingEngine):
-    """A `ReconstructionEngine` in this process: one thread runs the networks, several the surfaces."""
+    """A `ReconstructionEngine` in this process: one thread runs the networks, several solve surfaces."""
 
     def __init__(
         self,
