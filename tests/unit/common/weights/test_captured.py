@@ -3,14 +3,18 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.weights import captured
-from common.weights.captured import CapturedNetwork, hold_in_bf16, packed
+from common.weights.captured import CapturedNetwork, CudaGraph, hold_in_bf16
 from common.weights.devices import CPU
 
 SECONDS = 10
@@ -141,16 +145,43 @@ def test_without_a_graph_it_runs_as_it_is(monkeypatch: pytest.MonkeyPatch, caplo
     ]
 
 
-def test_one_block_for_tensors_of_all_types() -> None:
-    tensors = [torch.ones(2, 3, dtype=torch.uint8), torch.ones(2, 5), torch.ones(2, dtype=torch.bool)]
-    block, places = packed(tensors)
-    assert not block.any()
-    for place, tensor in zip(places, tensors, strict=True):
-        assert (place.shape, place.dtype) == (tensor.shape, tensor.dtype)
-        place.copy_(tensor)
-    assert block.count_nonzero() > 6
-    for place, tensor in zip(places, tensors, strict=True):
-        torch.testing.assert_close(place, tensor)
+class Recording(TorchDispatchMode):
+    """In place of `torch.cuda.CUDAGraph` and the context that captures: its operations run again, in their places."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, result))
+        return result
+
+    def replay(self) -> None:
+        for func, args, kwargs, result in self.operations:
+            again = func(*args, **kwargs)
+            if not func.is_view and again is not result:
+                result.copy_(again)
+
+
+def test_graph_runs_on_the_inputs_of_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *sizes, pin_memory, **kinds: zeros(*sizes, **kinds))
+    for name in ("Stream", "Event"):
+        monkeypatch.setattr(torch.cuda, name, mock.MagicMock())
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recording)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **_: graph)
+
+    def network(*inputs: Tensor) -> tuple[Tensor, ...]:
+        values, flags, levels = inputs
+        return values * 2, ~flags, levels, torch.where(flags[:, None], values, levels)
+
+    batches = [(rows(4, first), rows(4)[:, 0] > first / 9, rows(4).byte()) for first in (0.0, 7.0, 50.0)]
+    graph = CudaGraph(network, batches[0], CPU)
+    found = [graph.run([tensor[:count] for tensor in batch]) for batch, count in zip(batches, (4, 3, 1), strict=True)]
+    for batch, outputs, count in zip(batches, found, (4, 3, 1), strict=True):
+        torch.testing.assert_close(outputs, tuple(output[:count] for output in network(*batch)))
 
 
 class Mixed(nn.Module):
