@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, REGIONS
-from common.body.model import BodyParameters
+from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
@@ -123,6 +123,14 @@ class LabelSpace(nn.Module):
         curls = lifted.shape[1] - 3 * len(self._joint_order)
         # The curls are the last ones of the last group.
         return lifted[:, :-curls].unflatten(1, (-1, 3)), lifted[:, -curls:]
+
+    def rotation_vectors(self, body: BodyModel) -> tuple[Tensor, Tensor]:
+        """Those of all bones below the root, (51 · 3,) of the mean and (LABEL_SIZE, 51 · 3) by the labels."""
+        labels = torch.eye(LABEL_SIZE, device=self._pose_mean.device)
+        joints, curls = self.decode_vectors(torch.cat([torch.zeros_like(labels[:1]), labels]))
+        phalanges = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
+        rows = torch.cat([joints.index_select(1, self.joint_place[1:] - 1), phalanges], 1).flatten(1)
+        return rows[0], rows[1:] - rows[0]
 
     def decode_colours(self, labels: Tensor) -> Tensor:
         """(B, R, 3) colours of the regions in 0…1."""

@@ -31,11 +31,9 @@ class BonesNetwork(nn.Module):
     def __init__(self, labels: LabelSpace, kinematics: KeypointKinematics) -> None:
         super().__init__()
         self.labels, self.kinematics = labels, kinematics
-        none = torch.zeros(1, LABEL_SIZE)
-        with torch.no_grad():
-            rows = self._rotation_vectors(torch.cat([none, torch.eye(LABEL_SIZE)]).to(device_of(kinematics)))
-        self.register_buffer("base", rows[0], persistent=False)
-        self.register_buffer("directions", rows[1:] - rows[0], persistent=False)
+        base, directions = labels.rotation_vectors(kinematics.body)
+        self.register_buffer("base", base, persistent=False)
+        self.register_buffer("directions", directions, persistent=False)
 
     def forward(self, labels_BE: Tensor) -> tuple[Tensor, ...]:
         """Heads of bones (B, S, 3) and their rotations (B, S, 3, 3), COCO keypoints (B, 17, 3), all in camera space.
@@ -51,14 +49,6 @@ class BonesNetwork(nn.Module):
         positions, rotations = self.kinematics.body.chained(local, shape, translation)
         keypoints = self.kinematics.keypoints(shape, positions, rotations)
         return positions, rotations, keypoints, self.labels.decode_colours(labels_BE)
-
-    def _rotation_vectors(self, labels_BE: Tensor) -> Tensor:
-        """(B, 51 · 3) rotation vectors of all bones but the root."""
-        body = self.kinematics.body
-        vectors, curls = self.labels.decode_vectors(labels_BE)
-        joints = vectors.index_select(1, self.labels.joint_place[1:] - 1)
-        fingers = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
-        return torch.cat([joints, fingers], 1).flatten(1)
 
 
 class PeopleNetwork(nn.Module):

@@ -1,14 +1,13 @@
 """Keypoints of the bodies that label entries describe, and their derivatives, in closed form.
 
-A keypoint is K = Σ_b (R_b o_b + w_b p_b) over the bones b (`common.body.model.KeypointKinematics`).  Their heads follow
-from each other, p_b = p_a + R_a l_b with the parent a, and the weights w_b sum to one.  What is at or below a bone a
-carries the keypoint's share
+What is at or below a bone a carries the keypoint's share
 
-    m_a = Σ_{b at or below a} R_b d_b,     d_b = o_b + Σ_{children c of b} (Σ_{b' at or below c} w_b') l_c
+    m_a = Σ_{b at or below a} R_b d_b
 
-away from the head of a; below the root, that is the keypoint from the pelvis.  Turning a about its head by the small
-vector ω moves the keypoint by ω × m_a.  A bone's rotation vector v turns it by ω = R_parent J(v) dv, where J is the
-left Jacobian of SO(3).  Rotation vectors are affine in the entries, the arms d_b in the shape.
+away from the head of a, with the arms d of `common.body.model.KeypointKinematics`; below the root, that is the keypoint
+from the pelvis.  Turning a about its head by the small vector ω moves the keypoint by ω × m_a.  A bone's rotation
+vector v turns it by ω = R_parent J(v) dv, where J is the left Jacobian of SO(3).  Rotation vectors are affine in the
+entries, the arms in the shape.
 
 Shapes: B people, E = 80 entries, P = 61 of them of the pose below the root, K = 17 keypoints, S = 52 bones, N = 26 of
 them that move a keypoint.
@@ -20,12 +19,11 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from common.body.label_space import LabelSpace
-from common.body.model import KeypointKinematics
+from common.body.model import KeypointKinematics, ancestors
 from common.body.rotations import cross_matrix
-from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from common.labels import ROTATION_SCALE, group_slices
 from sender.semantics.crop_labels import PELVIS, pelvis_by_entries, pelvis_in_crop
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.namespace import Array, namespace, selected
@@ -76,20 +74,21 @@ class KeypointJacobian:
     @classmethod
     def of_body(cls, space: LabelSpace, kinematics: KeypointKinematics) -> Self:
         """Of the body's bones that move a keypoint, as arrays."""
-        below = _at_or_below(kinematics.body.parents)
-        below_weights = kinematics.keypoint_weights @ below.T
-        bones = (below_weights > 0).any(0).nonzero()[:, 0]
+        body = kinematics.body
+        bones = (kinematics.weights_below > 0).any(0).nonzero()[:, 0]
         place = {bone: index for index, bone in enumerate(bones.tolist())}
-        parents = [place[kinematics.body.parents[bone]] for bone in bones[1:].tolist()]
-        at_mean, vectors = _rotation_vectors(space, kinematics, bones[1:])
-        arms = _arms(kinematics, below_weights).index_select(1, bones)
+        parents = [place.get(body.parents[bone], -1) for bone in bones.tolist()]
+        at_mean, vectors = (
+            each.unflatten(-1, (-1, 3))[..., bones[1:] - 1, :].flatten(-2) for each in space.rotation_vectors(body)
+        )
+        arms = kinematics.arms.unflatten(1, (len(body.parents), 3, -1)).index_select(1, bones)
         tensors = (
             at_mean,
-            vectors,
+            vectors[:ENTRIES],
             vectors[_POSE].T.unflatten(0, (-1, 3)),
-            torch.tensor(parents),
-            torch.tensor(_ancestors(parents)),
-            below[bones][:, bones],
+            torch.tensor(parents[1:]),
+            torch.tensor(ancestors(parents)),
+            kinematics.below[bones][:, bones],
             arms[0].flatten(),
             arms[1:].flatten(1),
             arms[1:].permute(1, 2, 3, 0).reshape(3 * len(bones), -1),
@@ -191,47 +190,6 @@ def orientation(entries: Array, cross: Array) -> Array:
     y = b / xp.sqrt(b.swapaxes(1, 2) @ b + _LEAST)
     z = (x.swapaxes(1, 2) @ cross).reshape(-1, 3, 3) @ y
     return xp.concatenate((x, y, z), 2)
-
-
-def _rotation_vectors(space: LabelSpace, kinematics: KeypointKinematics, bones: Tensor) -> tuple[Tensor, Tensor]:
-    """The rotation vectors of bones below the root, (3 N,) at the mean and (E, 3 N) by the entries: they are affine."""
-    variants = functional.pad(torch.cat([torch.zeros(1, ENTRIES), torch.eye(ENTRIES)]), (0, LABEL_SIZE - ENTRIES))
-    of_joints, curls = space.decode_vectors(variants)
-    body = kinematics.body
-    of_phalanges = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
-    joints = torch.cat([torch.zeros(len(variants), 1, 3), of_joints], 1).index_select(1, space.joint_place)
-    vectors = torch.cat([joints, of_phalanges], 1).index_select(1, bones).flatten(1)
-    return vectors[0], vectors[1:] - vectors[0]
-
-
-def _arms(kinematics: KeypointKinematics, below_weights: Tensor) -> Tensor:
-    """(11, S, 3, K) the arms d_b, of the mean shape and by each coefficient."""
-    joints, parents = kinematics.body.rest_joints, kinematics.body.parents
-    offsets = kinematics.keypoint_rest - kinematics.keypoint_weights[:, :, None] * joints[:, None]
-    arms = offsets.permute(0, 2, 3, 1).clone()
-    for bone, parent in enumerate(parents[1:], 1):
-        arms[:, parent] += (joints[:, bone] - joints[:, parent])[..., None] * below_weights[:, bone]
-    return arms
-
-
-def _at_or_below(parents: list[int]) -> Tensor:
-    """(S, S) 1 where the column's bone is the row's, or below it."""
-    below = torch.eye(len(parents))
-    for bone, parent in enumerate(parents):
-        while parent >= 0:
-            below[parent, bone] = 1.0
-            parent = parents[parent]
-    return below
-
-
-def _ancestors(parents: list[int]) -> list[list[int]]:
-    """(…, N + 1) of bones, whose parents are given below the root, and of N: `KeypointJacobian.above`."""
-    none = len(parents) + 1
-    above, rounds = [none, *parents, none], []
-    while min(above) < none:
-        rounds.append(above)
-        above = [above[upper] for upper in above]
-    return rounds
 
 
 def _cross_products(bones: int, keypoints: int) -> tuple[Tensor, Tensor]:
