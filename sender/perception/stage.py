@@ -17,7 +17,7 @@ from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes
+from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
@@ -43,8 +43,8 @@ _SPARE_PROPOSALS = 3
 _BOX_GROWTH = 2.0
 # Least presence of a person who tells the camera's roll.
 _UPRIGHT_PRESENCE = 0.9
-# Share by which a track's box moves towards the new box: steadiness against lag.
-_BOX_GAIN = 0.6
+# Share of the way to the new box that a track's box is left behind in so many seconds: steadiness against lag.
+_BOX_LAG, _BOX_LAG_S = 0.4, 1 / 30
 # A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
 _BOX_DEAD_BAND = 0.04
 
@@ -78,11 +78,20 @@ class PerceptionStage:
                                         tracker ─ turns, roll ─ perception, verifier ──┘
     """
 
-    def __init__(self, detector: Detector, perception: Perception, verifier: Verifier, limits: TrackerConfig) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        perception: Perception,
+        verifier: Verifier,
+        limits: TrackerConfig,
+        *,
+        live: bool = False,
+    ) -> None:
         self._detector = detector
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(limits)
+        self._live = live
         self.reset()
 
     @classmethod
@@ -104,8 +113,8 @@ class PerceptionStage:
         if cameras:
             logger.info("following up to %d people (--max-people)", limits.max_people)
         if sharing:
-            return cls(sharing._detector, perception, sharing._verifier, limits)
-        return cls(Detector.load(device=device), perception, Verifier.load(), limits)
+            return cls(sharing._detector, perception, sharing._verifier, limits, live=cameras > 0)
+        return cls(Detector.load(device=device), perception, Verifier.load(), limits, live=cameras > 0)
 
     @property
     def max_people(self) -> int:
@@ -119,8 +128,9 @@ class PerceptionStage:
         self._first = True
         self._schedule = SearchSchedule()
         self._rejected = RejectedBoxes()
-        self._turns = ViewTurns()
+        self._turns = ViewTurns(live=self._live)
         self._roll = CameraRoll()
+        self._time_s: float | None = None
 
     def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
@@ -137,8 +147,8 @@ class PerceptionStage:
             proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
             self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
         view = self._turns.next_view([track.identity for track in self._tracker.seen], time_s)
-        people = self._observe(image, self._tracker.seen, view)
-        self._first = False
+        people = self._observe(image, self._tracker.seen, view, box_gain(self._time_s, time_s))
+        self._first, self._time_s = False, time_s
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
     def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
@@ -195,14 +205,20 @@ class PerceptionStage:
                 promising.append(pair)
         return promising
 
-    def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
-        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there."""
+    def _observe(self, image: Image, tracks: Sequence[Track], view: View, gain: float) -> list[ObservedPerson]:
+        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there.
+
+        Args:
+            gain: share of the way to the new boxes that the tracks' boxes move.
+        """
         if not tracks:
             return []
         height, width = image.shape[:2]
         expected = [track.expected_box() for track in tracks]
         # Nothing corrects a photograph later, and nothing waits for it.
         seen = self._predict(image, expected, view=view, thorough=self._first)
+        if not self._first:
+            seen = self._uncut(image, seen, view)
         presences = self._verifier.presence(seen.output, TRACKED_PRIOR).tolist()
         people, observations = [], []
         for track, old, presence, crop, output in zip(
@@ -210,7 +226,7 @@ class PerceptionStage:
         ):
             refined = person_box(output, crop)
             track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
-            box = smoothed_box(old, self._turns.mean(track.identity, view, refined))
+            box = smoothed_box(old, self._turns.mean(track.identity, view, refined), gain)
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
             observations.append(Observation(track, box, presence, appearance, image_pose))
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
@@ -218,6 +234,23 @@ class PerceptionStage:
                 self._roll.observe(output, crop)
         present = {track.identity for track in self._tracker.update(observations)}
         return [person for person in people if person.identity in present]
+
+    def _uncut(self, image: Image, seen: BoxPredictions, view: View) -> BoxPredictions:
+        """The same predictions; of people who are cut off by their crops, those in larger crops."""
+        height, width = image.shape[:2]
+        rows = seen.output.split()
+        boxes = [uncut_box(output, crop, width, height) for output, crop in zip(rows, seen.crops, strict=True)]
+        larger = [box for box in boxes if box is not None]
+        if not larger:
+            return seen
+        again = self._predict(image, larger, view=view)
+        fresh = iter(zip(again.crops, again.output.split(), strict=True))
+        pairs = [
+            (crop, output) if box is None else next(fresh)
+            for crop, output, box in zip(seen.crops, rows, boxes, strict=True)
+        ]
+        outputs = PerceptionOutput.concatenate([output for _, output in pairs])
+        return BoxPredictions(tuple(crop for crop, _ in pairs), outputs)
 
     def _predict(
         self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
@@ -227,7 +260,13 @@ class PerceptionStage:
         return predict_in_boxes(self._perception, image, boxes, view=view, thorough=thorough, roll=roll)
 
 
-def smoothed_box(old: Box, new: Box) -> Box:
+def box_gain(last_s: float | None, time_s: float | None) -> float:
+    """Share of the way to its new box that a track's box moves between two frames; times as in `process`."""
+    step_s = _BOX_LAG_S if last_s is None or time_s is None else max(time_s - last_s, 0.0)
+    return 1 - _BOX_LAG ** (step_s / _BOX_LAG_S)
+
+
+def smoothed_box(old: Box, new: Box, gain: float) -> Box:
     """The box of the next crop: `old` within the dead band, otherwise between `old` and `new`."""
     moved = float(np.abs(new - old).max()) / max(float((old[2:] - old[:2]).max()), 1.0)
-    return old if moved < _BOX_DEAD_BAND else np.asarray(old + _BOX_GAIN * (new - old), dtype=np.float32)
+    return old if moved < _BOX_DEAD_BAND else np.asarray(old + gain * (new - old), dtype=np.float32)

@@ -28,6 +28,10 @@ _MIN_KEYPOINTS = 3
 _MIN_MASK_SHARE = 0.01
 # Share of a mask's pixels on each side that are taken for specks.
 _MASK_TAIL = 0.005
+# A mask and a keypoint so near to a side of the crop are cut off there, crop units; …
+_CUT_MASK, _CUT_KEYPOINT = 0.02, 0.06
+# … the person may extend so far beyond it.
+_BEYOND_CUT = 0.25
 # The box of a crop in which nothing is found, crop units.
 _DEFAULT_BOX = np.array([0.1, 0.1, 0.9, 0.9], dtype=np.float32)
 
@@ -108,6 +112,25 @@ def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     middle = crop.to_pixels(((box[:2] + box[2:]) / 2).astype(np.float32))
     half = crop.side * (box[2:] - box[:2]) / 2
     return np.concatenate([middle - half, middle + half]).astype(np.float32)
+
+
+def uncut_box(output: PerceptionOutput, crop: CropBox, width: int, height: int) -> Box | None:
+    """The box of one person whom a side of the crop cuts off inside a frame of width × height, with room there.
+
+    None where no side does.  A box that follows a person cannot grow beyond its crop: somebody who gets up fast would
+    leave it.  In a crop that is rolled, the sides are those of the crop.
+    """
+    mask = output.mask_logits[0] > 0
+    if mask.float().mean() <= _MIN_MASK_SHARE:
+        return None
+    (low, high), keypoints = _mask_corners(mask), output.keypoints_2d[0].numpy()
+    at_low = (low < _CUT_MASK) & (keypoints.min(axis=0) < _CUT_KEYPOINT) & (np.array([crop.left, crop.top]) > 0)
+    inside = np.array([crop.left, crop.top]) + crop.side < [width, height]
+    at_high = (high > 1 - _CUT_MASK) & (keypoints.max(axis=0) > 1 - _CUT_KEYPOINT) & inside
+    if not (at_low.any() or at_high.any()):
+        return None
+    beyond = _BEYOND_CUT * crop.side * np.concatenate([-at_low.astype(np.float32), at_high.astype(np.float32)])
+    return np.asarray(person_box(output, crop) + beyond, np.float32)
 
 
 def _around(points_N2: FloatArray) -> Box:

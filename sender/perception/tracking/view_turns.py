@@ -35,24 +35,29 @@ class _Seen:
 
 
 class ViewTurns:
-    """Keeps what was seen of each identity in the last two frames."""
+    """Keeps what was seen of each identity in the last two frames.
 
-    def __init__(self) -> None:
+    Args:
+        live: frames are rare because the machine is busy, and a second view would make them rarer.
+    """
+
+    def __init__(self, *, live: bool = False) -> None:
+        self._live = live
         self._people: dict[int, _Seen] = {}
         self._view: View = "plain"
         self._last_s: float | None = None
 
     def next_view(self, identities: Sequence[int], time_s: float | None) -> View:
-        """How everybody in a frame is to be seen: in both views after a pause, and where somebody is new.
+        """How everybody in a frame is to be seen: in both views where somebody is new, and after a pause of a file.
 
         Args:
             time_s: on the source's clock; None where it has none.
         """
         last_s, self._last_s = self._last_s, time_s
         follows = time_s is not None and last_s is not None and 0.0 < time_s - last_s <= _TURN_S
-        if not follows or any(identity not in self._people for identity in identities):
+        if any(identity not in self._people for identity in identities) or not (follows or self._live):
             return "both"
-        self._view = OTHER[self._view]
+        self._view = OTHER[self._view] if follows else "plain"
         return self._view
 
     def forget(self, identity: int) -> None:

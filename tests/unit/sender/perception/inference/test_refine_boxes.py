@@ -6,7 +6,7 @@ import torch
 
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import person_box
+from sender.perception.inference.refine_boxes import person_box, uncut_box
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
@@ -51,3 +51,24 @@ def test_box_in_a_rolled_crop_keeps_its_size() -> None:
     output = output_of((slice(3, 13), slice(6, 10)), 0)
     level, rolled = CropBox(0, 0, 100), CropBox(0, 0, 100, roll=np.radians(90))
     assert person_box(output, rolled) == pytest.approx(person_box(output, level), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "y", "crop", "sides"),
+    [
+        (slice(0, 13), 0.02, CropBox(50, 50, 100), (0, -25, 0, 0)),
+        (slice(0, 13), 0.2, CropBox(50, 50, 100), None),
+        (slice(3, 13), 0.02, CropBox(50, 50, 100), None),
+        (slice(0, 13), 0.02, CropBox(50, 0, 100), None),
+        (slice(4, 16), 0.99, CropBox(50, 50, 100), (0, 0, 0, 25)),
+        (slice(4, 16), 0.99, CropBox(50, 100, 100), None),
+    ],
+    ids=["above", "mask alone", "keypoint alone", "frame's top", "below", "frame's bottom"],
+)
+def test_box_of_a_person_who_is_cut_off_has_room_there(
+    rows: slice, y: float, crop: CropBox, sides: tuple[int, ...] | None
+) -> None:
+    output = output_of((rows, slice(6, 10)), 0)
+    output.keypoints_2d[0, 0, 1] = y
+    expected = None if sides is None else pytest.approx(person_box(output, crop) + sides, abs=0.1)
+    assert uncut_box(output, crop, 200, 200) == expected

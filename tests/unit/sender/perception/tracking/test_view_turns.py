@@ -1,6 +1,7 @@
 """Means over two views that take turns: exact in steady motion, and steady at rest."""
 
 import numpy as np
+import pytest
 
 from common.arrays import FloatArray
 from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
@@ -54,3 +55,13 @@ def test_view_that_comes_twice_since_a_frame_was_missed() -> None:
     turns = ViewTurns()
     turns.mean(3, "plain", BIAS)
     assert turns.mean(3, "plain", 2 * BIAS).tolist() == (2 * BIAS).tolist()
+
+
+@pytest.mark.parametrize(("live", "views"), [(False, ["both", "both"]), (True, ["both", "plain"])])
+def test_pauses_of_a_camera_are_the_machines(live: bool, views: list[View]) -> None:
+    turns = ViewTurns(live=live)
+    found: list[View] = []
+    for time_s in (0.0, 0.2):
+        found.append(turns.next_view([3], time_s))
+        turns.mean(3, found[-1], BIAS)
+    assert found == views
