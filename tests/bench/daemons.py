@@ -1,13 +1,13 @@
 """Both daemons on this machine, the demo clip from end to end: `python -m tests.bench.daemons`.
 
     file   the clip as fast as it goes, as in `make demo`
-    live   the clip three times at its own pace, as from a camera: late frames are left out
+    live   the clip there and back for 25 s as the pictures of a camera, 30 a second: late ones are left out
 
 `--against CHECKOUT` runs another version by turns; figures are medians of the turns, and `ratio` is ours to theirs.
 Counted from the frame `WARM_UP` on, at the files and the processes:
 
     fps                    frames written a second
-    age_p50_ms, age_p95_ms from capture to written meshes, of the live clip
+    age_p50_ms, age_p95_ms from capture to written meshes, of the camera
     sender_ms, receiver_ms processor time of each process a frame; `both_ms` is their sum
     <stage>_ms             time of each stage a pass, by the sender's metrics and the receiver's records
 
@@ -17,34 +17,39 @@ Counted from the frame `WARM_UP` on, at the files and the processes:
 import argparse
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from common.errors import OutputError
-from sender.capture.open import DEMO_CLIP
 from tests.bench import report
 from tests.bench.measures import percentile
-from tests.support.demo_clip import looped_clip
+from tests.support.demo_clip import demo_pictures
 from tests.support.free_port import free_port
 
 SEED = 0
 WARM_UP = 40
 TURNS, QUICK_TURNS = 5, 2
-PLAYS: dict[str, tuple[str, ...]] = {"file": (), "live": ("--realtime", "--delivery", "live")}
-LOOPS = 3
+KINDS = ("file", "live")
+FPS, CAMERA_S = 30, 25.0
 _ROOT = Path(__file__).parents[2]
 _LIMIT_S, _LOOK_S = 120.0, 0.05
+_CLIP_FRAMES = 300
 # Reading the metrics takes time of the sender's, too.
 _SCRAPED_LOOKS = 40
 
@@ -70,6 +75,10 @@ class Daemon:
                 raise OutputError(f"a daemon failed: {self.log.read_text(errors='replace')[-600:]}")
             time.sleep(_LOOK_S)
 
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
     def processor_ms(self) -> float:
         """Processor time until now. Raises OSError or IndexError when the daemon has ended."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -86,35 +95,65 @@ class Look:
     receiver_ms: float
 
 
+class Camera(threading.Thread):
+    """Sends the clip's pictures to a sender's socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self._path = path
+
+    def run(self) -> None:
+        there = demo_pictures(_CLIP_FRAMES)
+        pictures = cycle([*there, *reversed(there)])
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._path))
+            threading.Thread(target=connection.makefile("rb").read, daemon=True).start()
+            began = time.time()
+            for number in range(int(FPS * CAMERA_S)):
+                time.sleep(max(began + number / FPS - time.time(), 0))
+                head = json.dumps({"name": "demo", "captured_at": began + number / FPS}).encode()
+                picture = next(pictures)
+                connection.sendall(struct.pack("<II", len(head), len(picture)) + head + picture)
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 class Pair:
-    """A checkout's receiver, and a sender that plays a clip to it.
+    """A checkout's receiver, and its sender with the demo clip as a file or as a camera.
 
     Raises:
         OutputError: one of them failed.
     """
 
-    def __init__(self, checkout: Path, clip: Path, folder: Path, cores: int | None, flags: Sequence[str]) -> None:
+    def __init__(self, checkout: Path, kind: str, folder: Path, cores: int | None) -> None:
         self._metrics, address, self._out = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", folder / "out"
-        words = ("receiver", "--listen", address, "--no-page", "--out", str(self._out))
+        words: tuple[str, ...] = ("receiver", "--listen", address, "--no-page", "--out", str(self._out))
         self.receiver = Daemon(checkout, folder / "receiver.log", cores, *words)
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
-        words = ("sender", str(clip), "--peer", address, "--metrics", self._metrics, *flags)
+        pictures, source = folder / "pictures.sock", "demo"
+        self._camera = Camera(pictures) if kind == "live" else None
+        if self._camera:
+            source = f"socket+live:{pictures}"
+        words = ("sender", source, "--peer", address, "--metrics", self._metrics)
         self.sender = Daemon(checkout, folder / "sender.log", cores, *words)
         self._stages: Figures = {}
         self._looks: list[Look] = []
 
     def figures(self) -> Figures:
         """Waits for the clip's end."""
+        if self._camera:
+            self.sender.wait_until(self._is_connected)
+            self._camera.start()
         self.sender.wait_until(lambda: len(self._frames()) >= WARM_UP)
         self.sender.wait_until(self._look)
+        self.sender.end()
         first, last = self._looks[0], self._looks[-1]
         count, frames = last.frames - first.frames, self._frames()[first.frames : last.frames]
         ages = np.array([frame["age_ms"] for frame in frames])
         names = list(frames[-1]["stages_ms"])
         return {
             "fps": count / (last.at_s - first.at_s),
-            "age_p50_ms": percentile(ages, 50),
-            "age_p95_ms": percentile(ages, 95),
+            # A file's frames were captured when its times say so.
+            **({"age_p50_ms": percentile(ages, 50), "age_p95_ms": percentile(ages, 95)} if self._camera else {}),
             "sender_ms": (last.sender_ms - first.sender_ms) / count,
             "receiver_ms": (last.receiver_ms - first.receiver_ms) / count,
             "both_ms": (last.sender_ms - first.sender_ms + last.receiver_ms - first.receiver_ms) / count,
@@ -123,7 +162,7 @@ class Pair:
         }
 
     def _look(self) -> bool:
-        """Notes what was used for the frames until now; whether the sender has ended."""
+        """Notes what was used for the frames until now; whether the sender or its camera has ended."""
         frames = len(self._frames())
         # A process that ends meanwhile tells nothing more.
         with suppress(OSError, IndexError):
@@ -132,16 +171,25 @@ class Pair:
                 self._looks.append(Look(time.monotonic(), frames, *used))
             if len(self._looks) % _SCRAPED_LOOKS == 0:
                 self._stages = self._sender_stages()
-        return self.sender.process.poll() == 0
+        return not self._camera.is_alive() if self._camera else self.sender.process.poll() == 0
+
+    def _is_connected(self) -> bool:
+        with suppress(OSError):
+            return any(one.name.endswith("sender_connected") and one.value for one in self._samples())
+        return False
 
     def _sender_stages(self) -> Figures:
         """Mean time of each stage until now."""
-        with urlopen(f"http://{self._metrics}/metrics", timeout=3) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
-        samples = [one for family in families for one in family.samples if "stage_seconds" in one.name]
+        samples = [one for one in self._samples() if "stage_seconds" in one.name]
         passes = {one.labels["stage"]: one.value for one in samples if one.name.endswith("_count") and one.value}
         sums = {one.labels["stage"]: one.value for one in samples if one.name.endswith("_sum")}
         return {stage: 1e3 * sums[stage] / count for stage, count in passes.items()}
+
+    def _samples(self) -> list[Sample]:
+        """The sender's metrics. Raises OSError where it does not serve them."""
+        with urlopen(f"http://{self._metrics}/metrics", timeout=3) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            return [one for family in families for one in family.samples]
 
     def _frames(self) -> list[dict[str, Any]]:
         """The records of the frames that are written."""
@@ -151,18 +199,13 @@ class Pair:
 
 
 def play(checkout: Path, kind: str, cores: int | None) -> Figures:
-    """One run of a checkout's daemons; `kind` is a key of `PLAYS`. Raises OutputError if one fails."""
+    """One run of a checkout's daemons; `kind` is one of `KINDS`. Raises OutputError if one fails."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        clip = looped_clip(folder / "clip.mp4", LOOPS) if kind == "live" else DEMO_CLIP
-        pair = Pair(checkout, clip, folder, cores, PLAYS[kind])
+        pair = Pair(checkout, kind, Path(name), cores)
         try:
-            figures = pair.figures()
+            return pair.figures()
         finally:
-            pair.receiver.process.terminate()
-            pair.receiver.process.wait()
-        # A file's frames were captured when its times say so.
-        return figures if kind == "live" else {key: figures[key] for key in figures if "age" not in key}
+            pair.receiver.end()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,7 +219,7 @@ def _work(options: argparse.Namespace) -> None:
     checkouts = {"": _ROOT} | ({"against: ": options.against.resolve()} if options.against else {})
     print(report.machine_line())
     systems: dict[str, Figures] = {}
-    for kind in PLAYS:
+    for kind in KINDS:
         runs: dict[str, list[Figures]] = {version: [] for version in checkouts}
         for _ in range(QUICK_TURNS if options.quick else TURNS):
             for version, checkout in checkouts.items():
