@@ -69,7 +69,7 @@ def prepare_process() -> None:
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def stop_on_signals(stop: "asyncio.Event") -> None:

@@ -45,8 +45,8 @@ with ThreadPoolExecutor(1) as workers:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_libraries_compute_in_the_thread_of_a_worker() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "16", "MKL_NUM_THREADS": "16"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "16")
     done = subprocess.run([sys.executable, "-c", WORK], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "1", "1", "1"]
 
