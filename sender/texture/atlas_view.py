@@ -52,10 +52,7 @@ class AtlasCamera:
         self._corners_of_faces = np.ascontiguousarray(faces.T)
         self._region = region
         self._normals = VertexNormals(faces, len(region))
-        # (T, V): a texel's value from those of its corners.
-        starts = np.arange(0, layout.corners.size + 1, 3, dtype=np.int32)
-        parts = (layout.barycentric.ravel(), layout.corners.ravel(), starts)
-        self._of_texels = sparse.csr_array(parts, shape=(len(layout.texel), len(region)))
+        self._starts = np.arange(0, layout.corners.size + 1, 3, dtype=np.int32)
 
     def view(
         self, frame: Image, crop: CropBox, observation: Observation, vertices: FloatArray, camera: Camera
@@ -78,8 +75,14 @@ class AtlasCamera:
         positive = np.asarray(weights > 0)
         first, second, third = (positive[corners] for corners in self._corners_of_faces)
         texels = np.flatnonzero((first & second & third)[self.layout.face])
-        at_texels = self._of_texels[texels] @ np.column_stack([pixels, weights, normals])
+        at_texels = self._of_texels(texels) @ np.column_stack([pixels, weights, normals])
         return AtlasView(texels, _colours(frame, crop, at_texels[:, :2]), at_texels[:, 2], at_texels[:, 3:])
+
+    def _of_texels(self, texels: IntArray) -> sparse.csr_array:
+        """(N, V): values of texels from those of the vertices."""
+        corners, barycentric = (each.take(texels, axis=0) for each in (self.layout.corners, self.layout.barycentric))
+        parts = (barycentric.ravel(), corners.ravel(), self._starts[: len(texels) + 1])
+        return sparse.csr_array(parts, shape=(len(texels), len(self._region)))
 
 
 def _colours(frame: Image, crop: CropBox, pixels: FloatArray) -> FloatArray:
