@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from common.arrays import Box, FloatArray, Image
+from common.arrays import BoolArray, Box, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.zoom_augmentation import predict_zoomed
@@ -97,8 +96,8 @@ def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     """
     positions, sigma = output.keypoints_2d[0].numpy(), output.keypoints_sigma[0].numpy()
     visible_logit = output.visible_logit[0].numpy()
-    mask = output.mask_logits[0] > 0
-    mask_corners = _mask_corners(mask) if mask.float().mean() > _MIN_MASK_SHARE else None
+    mask: BoolArray = np.greater(output.mask_logits[0].numpy(), 0)
+    mask_corners = _mask_corners(mask) if mask.mean() > _MIN_MASK_SHARE else None
     located = positions[output.located[0].numpy()]
     probable = positions[(sigma < _MAX_SIGMA) & (visible_logit > _MIN_VISIBLE_LOGIT)]
     if len(located) >= _MIN_LOCATED:
@@ -120,8 +119,8 @@ def uncut_box(output: PerceptionOutput, crop: CropBox, width: int, height: int) 
     None where no side does.  A box that follows a person cannot grow beyond its crop: somebody who gets up fast would
     leave it.  In a crop that is rolled, the sides are those of the crop.
     """
-    mask = output.mask_logits[0] > 0
-    if mask.float().mean() <= _MIN_MASK_SHARE:
+    mask: BoolArray = np.greater(output.mask_logits[0].numpy(), 0)
+    if mask.mean() <= _MIN_MASK_SHARE:
         return None
     (low, high), keypoints = _mask_corners(mask), output.keypoints_2d[0].numpy()
     at_low = (low < _CUT_MASK) & (keypoints.min(axis=0) < _CUT_KEYPOINT) & (np.array([crop.left, crop.top]) > 0)
@@ -143,11 +142,12 @@ def _with_margins(keypoints_N2: FloatArray) -> Box:
     return np.asarray(box + _MARGINS * (box[2:] - box[:2]).max(), dtype=np.float32)
 
 
-def _mask_corners(mask_HW: torch.Tensor) -> FloatArray:
+def _mask_corners(mask_HW: BoolArray) -> FloatArray:
     """Upper left and lower right corner (2, 2) of a mask in crop units, with its outermost 1 % cut off as specks."""
     corners = []
     for axis in (0, 1):
-        share = mask_HW.float().sum(dim=axis).cumsum(0) / mask_HW.sum()
+        counts = np.count_nonzero(mask_HW, axis=axis).cumsum()
+        share = counts / counts[-1]
         low = int((share < _MASK_TAIL).sum())
         high = int((share < 1 - _MASK_TAIL).sum()) + 1
         corners.append((low / len(share), high / len(share)))

@@ -70,7 +70,7 @@ class Evidence:
         cells = {(int(x), int(y)) for x, y in np.floor(located / _CELL_SIZE)}
         limit = np.array([width, height, width, height])
         clipped = np.clip(box, 0, limit)
-        mask_px = float((output.mask_logits[0] > 0).float().mean()) * crop.side**2
+        mask_px = float((output.mask_logits[0].numpy() > 0).mean()) * crop.side**2
         clipped_px = area(clipped)
         return cls(
             box=box,
