@@ -116,9 +116,9 @@ class _Canvas:
     def draw(self, colours: ByteArray) -> FloatArray:
         """(n, 3) colours of `places` with features, for colours (M, 3) of all places; 0…255."""
         person = _person_colours(_median(colours[self.cheeks]), _median(colours[self.scalp]))
-        drawn = colours[self.places].astype(np.float32)
+        drawn = colours.take(self.places, axis=0).astype(np.float32)
         for layer in self.layers:
-            below = drawn[layer.among]
+            below = drawn.take(layer.among, axis=0)
             colour = 255 * person[layer.colour] if isinstance(layer.colour, str) else below * layer.colour
             drawn[layer.among] = below + layer.opacity * (colour - below)
         return drawn
@@ -164,7 +164,7 @@ class FaceDetail:
         drawn = canvas.draw(flat)
         detailed = canvas.with_drawn(flat, drawn).reshape(atlas.shape)
         skin, eyes = (np.float32(part.strength(atlas, detailed, known)) for part in (self._skin, self._eyes))
-        before = flat[canvas.places].astype(np.float32)
+        before = flat.take(canvas.places, axis=0).astype(np.float32)
         weakened = before + np.where(self._in_eyes, eyes, skin) * (drawn - before)
         return canvas.with_drawn(flat, weakened).reshape(atlas.shape)
 

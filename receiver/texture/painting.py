@@ -112,13 +112,14 @@ class Painter:
 
     def _unseen_clothes(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
         """Clothes of which next to nothing is known (S, S), and those of their texels that are not."""
-        seen = known.reshape(-1)[self._layout.texel]
-        part_of_texel = np.where(self._vertex >= 0, part[self._vertex], 0)
+        seen = known.reshape(-1).take(self._layout.texel)
+        # Of texels of no vertex, −1, it is the skin.
+        part_of_texel = np.append(part, 0).astype(np.uint8).take(self._vertex)
         worn = {name: part_of_texel == PARTS.index(name) for name in _CLOTHES}
         return {
             name: self._layout.texel[here & ~seen].astype(np.int64)
             for name, here in worn.items()
-            if here.any() and seen[here].mean() < _SEEN_SHARE
+            if np.count_nonzero(here & seen) < _SEEN_SHARE * np.count_nonzero(here)
         }
 
 
@@ -162,13 +163,16 @@ def _filled(colours: ByteArray, known: BoolArray, prior: FloatArray, prior_weigh
         prior: (n, n, 3) 0…255, what they are like where nothing is known; n = `_FILLED_SIZE`.
         prior_weight: of no difference from the prior, and its growth from level to level.
     """
-    size = len(prior)
-    mask = known.astype(np.uint8)
-    weighted = cv2.merge([*cv2.split(cv2.copyTo(colours, mask)), mask]).astype(np.float32)
-    half = np.asarray(cv2.resize(weighted, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-    half[..., :3] -= prior * half[..., 3:]
-    filled = np.rint(prior + _pull_push(half, *prior_weight)).clip(0, 255).astype(np.uint8)
-    return np.asarray(cv2.resize(filled, (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR), np.uint8)
+    size, mask = (len(prior), len(prior)), known.astype(np.uint8)
+    # Planes: with the channels last, NumPy's inner loops would be of three steps.
+    planes = [*cv2.split(cv2.copyTo(colours, mask)), mask]
+    halves = [cv2.resize(plane.astype(np.float32), size, interpolation=cv2.INTER_AREA) for plane in planes]
+    half = np.stack(halves, dtype=np.float32)
+    priors = np.stack(cv2.split(prior))
+    half[:3] -= priors * half[3]
+    filled = np.rint(priors + _pull_push(half, *prior_weight)).clip(0, 255).astype(np.uint8)
+    whole = cv2.resize(cv2.merge(list(filled)), (ATLAS_SIZE, ATLAS_SIZE), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(whole, np.uint8)
 
 
 def _resized(colours: FloatArray) -> FloatArray:
@@ -187,16 +191,16 @@ def _soft_regions(coarse_region: IntArray, colours: FloatArray) -> FloatArray:
 
 
 def _pull_push(weighted: FloatArray, prior_weight: float, growth: float) -> FloatArray:
-    """(n, n, 3) differences everywhere, from differences (n, n, 4) times their weight, and weight 0…1."""
-    size = len(weighted)
-    weight = weighted[..., 3:]
-    known = weighted[..., :3] / np.maximum(weight, 1e-6)
+    """(3, n, n) differences everywhere, from differences times their weight, and weight 0…1, (4, n, n)."""
+    size, weight = weighted.shape[1], weighted[3]
+    known = weighted[:3] / np.maximum(weight, 1e-6)
     if size <= _SMALLEST_SIZE:
         return np.asarray(known * (weight / (weight + prior_weight)))
-    coarse = np.asarray(cv2.resize(weighted, (size // 2, size // 2), interpolation=cv2.INTER_AREA), np.float32)
+    half = (size // 2, size // 2)
+    coarse = np.stack([cv2.resize(plane, half, interpolation=cv2.INTER_AREA) for plane in weighted])
     # A quarter of a known square counts as a whole one: averages must not fade where little is known.
-    scale = np.minimum(4 * coarse[..., 3:], 1) / np.maximum(coarse[..., 3:], 1e-6)
+    scale = np.minimum(4 * coarse[3], 1) / np.maximum(coarse[3], 1e-6)
     pulled = _pull_push(np.asarray(coarse * scale, np.float32), growth * prior_weight, growth)
-    below = cv2.resize(pulled, (size, size), interpolation=cv2.INTER_LINEAR)
+    below = np.stack([cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR) for plane in pulled])
     share = weight / (1 + prior_weight)
     return np.asarray(share * known + (1 - weight) * below / (1 + prior_weight))
