@@ -7,6 +7,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
+from common.weights import captured
 from common.weights.config import DeviceConfig
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
@@ -45,8 +46,15 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     return labels
 
 
-def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretended_gpu(monkeypatch):
+def cannot_capture(*_: object) -> None:
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(captures: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_gpu(monkeypatch), monkeypatch.context() as patch:
+        if not captures:
+            patch.setattr(captured, "CudaGraph", cannot_capture)
         labels = labelled("cuda")
     assert len(labels) == FRAMES
     for (person,), (other,) in zip(labels, labelled("cpu"), strict=True):
