@@ -15,7 +15,7 @@ from common.labels import LABEL_SIZE, group_slices
 from common.weights.devices import CPU, device_of
 from common.weights.inference import NetworkInUse, in_use
 from receiver.body.skinning import TemplateSkinning
-from receiver.surface.binding import SurfaceBinding
+from receiver.surface.binding import SurfaceCarrying
 
 
 class BonesNetwork(nn.Module):
@@ -56,21 +56,21 @@ class PeopleNetwork(nn.Module):
 
     Args:
         bones: a `BonesNetwork`, maybe in use.
-        surface: the mesh that all people have in common; None to leave it out.
+        surface: of the mesh that all people have in common; None to leave it out.
     """
 
     def __init__(
         self,
         bones: Callable[[Tensor], tuple[Tensor, ...]],
         skinning: TemplateSkinning,
-        surface: SurfaceBinding | None,
+        surface: SurfaceCarrying | None,
     ) -> None:
         super().__init__()
-        self.bones, self.skinning, self._surface = bones, skinning, surface
+        self.bones, self.skinning, self.surface = bones, skinning, surface
 
     @classmethod
     def in_use(
-        cls, bones: BonesNetwork, skinning: TemplateSkinning, surface: SurfaceBinding
+        cls, bones: BonesNetwork, skinning: TemplateSkinning, surface: SurfaceCarrying
     ) -> tuple[NetworkInUse, NetworkInUse]:
         """On the device of its parts: with surfaces, and without.
 
@@ -92,5 +92,5 @@ class PeopleNetwork(nn.Module):
         positions, rotations, *others = self.bones(labels_BE)
         shape = labels_BE[:, group_slices()["shape"]]
         vertices = self.skinning(shape, positions, rotations, displacement, shares)
-        surface = () if self._surface is None else (self._surface.carried(vertices, rotations),)
+        surface = () if self.surface is None else (self.surface(vertices, rotations),)
         return vertices, positions, rotations, *others, *surface

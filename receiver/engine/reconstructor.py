@@ -87,7 +87,7 @@ class Reconstructor:
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))
         )
         self._network, self._without_surfaces = PeopleNetwork.in_use(
-            BonesNetwork(labels, KeypointKinematics(body)), self._skin.skinning, self._surfaces.binding
+            BonesNetwork(labels, KeypointKinematics(body)), self._skin.skinning, self._surfaces.binding.carrying
         )
         # Captured at the start, not in the first frame.
         self._network(torch.zeros(1, LABEL_SIZE), *stacked([self._skin.bare]))

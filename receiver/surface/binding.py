@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from scipy.spatial import cKDTree
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
@@ -43,6 +43,25 @@ class PosedTemplate:
     faces: Int32Array
 
 
+class SurfaceCarrying(nn.Module):
+    """Carries the mesh's vertices with posed templates.
+
+    Args:
+        followed: (N, V') sparse; the places, smoothed along the mesh.
+        levers: (N, 3 S) sparse; from the places to the vertices in the rest pose, metres, times skinning weights.
+    """
+
+    def __init__(self, followed: scipy.sparse.csr_array, levers: scipy.sparse.csr_array) -> None:
+        super().__init__()
+        self.product = SparseProduct(scipy.sparse.hstack([followed, levers]))
+
+    def forward(self, vertices: Tensor, rotations: Tensor) -> Tensor:
+        """Vertices (B, N, 3) on templates (B, V', 3) with bones (B, S, 3, 3)."""
+        axes = rotations.permute(1, 3, 0, 2).flatten(0, 1)
+        carried: Tensor = self.product(torch.cat([vertices.transpose(0, 1), axes])).transpose(0, 1)
+        return carried.contiguous()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceBinding:
     """A mesh bound to the template.
@@ -50,13 +69,12 @@ class SurfaceBinding:
     Args:
         faces: (F, 3) triangles of the mesh, wound outwards.
         places: (N, V') sparse; barycentric coordinates of each vertex's place.
-        carrying: (N, V' + 3 S); the places, smoothed along the mesh, beside the levers from these to the vertices in
-            the rest pose, metres, times skinning weights.
+        carrying: moves the mesh.
     """
 
     faces: Int32Array
     places: scipy.sparse.csr_array
-    carrying: SparseProduct
+    carrying: SurfaceCarrying
 
     @classmethod
     def bind(cls, mesh: SurfaceMesh, template: PosedTemplate, smoothing_iterations: int) -> Self:
@@ -73,13 +91,7 @@ class SurfaceBinding:
         offsets = mesh.vertices - followed @ template.vertices
         turned = np.linalg.solve(_blended(weights, template.rotations), offsets[..., None])[..., 0]
         levers = scipy.sparse.csr_array((weights[:, :, None] * turned[:, None]).reshape(len(weights), -1))
-        return cls(mesh.faces, places, SparseProduct(scipy.sparse.hstack([followed, levers])))
-
-    def carried(self, vertices: Tensor, rotations: Tensor) -> Tensor:
-        """The mesh's vertices (B, N, 3) on posed templates (B, V', 3) with bones (B, S, 3, 3)."""
-        axes = rotations.permute(1, 3, 0, 2).flatten(0, 1)
-        carried: Tensor = self.carrying(torch.cat([vertices.transpose(0, 1), axes])).transpose(0, 1)
-        return carried.contiguous()
+        return cls(mesh.faces, places, SurfaceCarrying(followed, levers))
 
     def coloured(self, colours: ByteArray) -> ByteArray:
         """(N, 3) colours of the mesh's vertices from those of the template (V', 3)."""

@@ -78,7 +78,7 @@ class PeopleSurfaces:
         """The mesh that all people have in common, on a posed template."""
         posed = (torch.from_numpy(each[None]) for each in (body.mesh.vertices, body.joint_rotations))
         device = device_of(self.binding.carrying)
-        vertices = self.binding.carried(*(each.to(device) for each in posed))[0]
+        vertices = self.binding.carrying(*(each.to(device) for each in posed))[0]
         return self.coloured(to_numpy(vertices), body.mesh.colours)
 
     def coloured(self, vertices: FloatArray, colours: ByteArray | None) -> SurfaceMesh:

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from common.body.model import BodyModel
+from common.texture.atlas import AtlasLayout
 from common.weights import inference
 from receiver.engine.reconstructor import Reconstructor
+from receiver.texture.atlas_completion import AtlasCompletion
 from sender.clothing.stage import ClothingStage
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
@@ -21,7 +24,7 @@ from sender.semantics.stage import SemanticsStage
 from sender.wears.stage import WearsReader
 
 ROWS = 4
-SENDERS = {"perception", "detector", "semantics", "clothing", "wears"}
+DAEMONS = {"perception", "detector", "semantics", "clothing", "wears", "bones", "diffusion", "atlas_completion"}
 
 
 def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[nn.Module, Sequence[Tensor]]]:
@@ -36,6 +39,7 @@ def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple
         PerceptionStage.load(TrackingConfig())
         for stage in (SemanticsStage, ClothingStage, WearsReader, Reconstructor):
             stage.load()
+        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load()))
     return found
 
 
@@ -68,7 +72,7 @@ def on_gpu(tensor: Tensor) -> Tensor:
 
 def test_all_networks_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = networks_of_both_daemons(monkeypatch)
-    assert networks.keys() >= SENDERS
+    assert networks.keys() >= DAEMONS
     assert {name: found for name, network in networks.items() if (found := list(faults(*network)))} == {}
 
 

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -12,6 +13,8 @@ from common.body.model import BodyModel, KeypointKinematics, skin
 from common.labels import LABEL_SIZE
 from receiver.body.skinning import BodySkin
 from receiver.engine.people_network import BonesNetwork, PeopleNetwork
+from receiver.surface.binding import SurfaceCarrying
+from tests.integration.test_captured_networks import faults
 
 PEOPLE = 3
 
@@ -24,7 +27,8 @@ def body() -> BodySkin:
 @pytest.fixture(scope="module")
 def network(body: BodySkin) -> PeopleNetwork:
     bones = BonesNetwork(LabelSpace.load(), KeypointKinematics(body.model))
-    return PeopleNetwork(bones, body.skinning, None).eval()
+    draw = partial(sparse.random, 50, density=0.01, format="csr", random_state=0)
+    return PeopleNetwork(bones, body.skinning, SurfaceCarrying(draw(len(body.template)), draw(3 * 52))).eval()
 
 
 def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
@@ -39,7 +43,7 @@ def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: 
     labels, displacement, shares = inputs(body)
     space, kinematics = LabelSpace.load(), KeypointKinematics(body.model)
     with torch.inference_mode():
-        vertices, positions, rotations, keypoints, colours = network(labels, displacement, shares)
+        vertices, positions, rotations, keypoints, colours, _ = network(labels, displacement, shares)
         parameters = space.decode(labels)
         posed = body.template.posed(body.model, parameters, displacement)
         legs = body.span.vertices
@@ -64,12 +68,11 @@ class Operations(TorchDispatchMode):
 
 
 def test_a_pass_is_one_graph_of_few_operations_whatever_the_batch(body: BodySkin, network: PeopleNetwork) -> None:
-    exported = torch.export.export(network, inputs(body), strict=False)
-    made_on_the_host = {"aten.lift_fresh_copy.default", "aten._to_copy.default", "aten.item.default"}
-    assert not made_on_the_host & {str(node.target) for node in exported.graph.nodes}
-    counts = set()
+    assert list(faults(network, inputs(body, 1))) == []
+    counts = []
     for people in (1, 16):
         with torch.inference_mode(), Operations() as operations:
             network(*inputs(body, people))
-        counts.add(operations.count)
-    assert len(counts) == 1 and counts.pop() < 250
+        counts.append(operations.count)
+    # One tensor is contiguous only with one person.
+    assert counts[1] <= counts[0] + 1 < 200

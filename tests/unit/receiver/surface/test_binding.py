@@ -34,7 +34,7 @@ def bound(mesh: SurfaceMesh, template: SurfaceMesh, smoothing_iterations: int) -
 def carried(binding: SurfaceBinding, vertices: FloatArray, rotations: FloatArray) -> FloatArray:
     """The mesh of the second of two people; the first is somewhere else."""
     both = (torch.from_numpy(np.stack([each + 1, each])) for each in (vertices, rotations))
-    return np.asarray(binding.carried(*both)[1].numpy())
+    return np.asarray(binding.carrying(*both)[1].numpy())
 
 
 @pytest.mark.parametrize("smoothing_iterations", [0, 1])
