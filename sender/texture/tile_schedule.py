@@ -31,8 +31,8 @@ _FACE_WEIGHT = 3.0
 _TILE_BYTES, _TEXEL_BYTES = 40.0, (0.12, 0.12, 0.11, 0.08)
 # Fewer texels say little about the bytes that one takes.
 _LEAST_TEXELS = 200
-# Intervals, the shortest times from one observation to the next: before the first tile, and from one plan to the next;
-# growth and limit of the pause between two versions of a tile.
+# Intervals, the shortest times from one observation to the next: before the first tile, and from one plan to the next,
+# which takes twice as long after an empty one; growth and limit of the pause between two versions of a tile.
 _FIRST_INTERVAL, _PLAN_INTERVAL, _INTERVAL_GROWTH, _MAX_INTERVAL = 3, 2, 2, 96
 # Bytes at once, and for each interval.
 _MOST_BYTES, _BYTES_PER_INTERVAL = 3500.0, 333.0
@@ -65,7 +65,7 @@ class TileSchedule:
         self._texel_bytes = np.array([_TEXEL_BYTES[tile.level] for tile in TILES])
         self._versions: Counter[Tile] = Counter()
         self._due: dict[Tile, int] = {}
-        self._now = self._planned_at = 0
+        self._now, self._plan_at = 0, _FIRST_INTERVAL
         self._allowance = _MOST_BYTES
         self._plan: list[Tile] = []
         self._plan_is_due = False
@@ -75,8 +75,8 @@ class TileSchedule:
         """Takes note of an observation, so long after the last one; after some time `next` plans anew."""
         self._now += intervals
         self._allowance = min(self._allowance + intervals * _BYTES_PER_INTERVAL, _MOST_BYTES)
-        if self._now >= (self._planned_at + _PLAN_INTERVAL if self._planned_at else _FIRST_INTERVAL):
-            self._planned_at = self._now
+        if self._now >= self._plan_at:
+            self._plan_at = self._now + _PLAN_INTERVAL
             self._plan_is_due |= bool(self._memory.known.any())
 
     def next(self) -> tuple[Tile, bytes] | None:
@@ -86,6 +86,8 @@ class TileSchedule:
             self._atlas = _Atlas(self._layout, self._memory)
             first = [tile for tile in TILES if tile.level == _FIRST_LEVEL]
             self._plan = self._worthwhile(self._atlas) if self._versions else first
+            if not self._plan:
+                self._plan_at += _PLAN_INTERVAL
         if not self._plan or self._atlas is None or self._allowance <= 0:
             return None
         tile = self._plan.pop(0)
