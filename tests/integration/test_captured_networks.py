@@ -6,6 +6,8 @@ waits for or a shape that depends on values would end a capture, and is found in
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
-from common.weights import inference
+from common.weights.inference import NetworkInUse
 from receiver.engine.reconstructor import Reconstructor
 from receiver.texture.atlas_completion import AtlasCompletion
 from sender.clothing.stage import ClothingStage
@@ -22,37 +24,38 @@ from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
 from sender.wears.stage import WearsReader
+from tests.support.pretended_gpu import is_on_gpu, pretended_gpu
 
 ROWS = 4
-DAEMONS = {"perception", "detector", "semantics", "clothing", "wears", "bones", "diffusion", "atlas_completion"}
+NAMES = {"perception", "detector", "semantics", "clothing", "wears", "people", "diffusion", "atlas_completion"}
 
 
-def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[nn.Module, Sequence[Tensor]]]:
-    """Name → network and example inputs, of all that they hand to `in_use`."""
-    found: dict[str, tuple[nn.Module, Sequence[Tensor]]] = {}
+def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, nn.Module, Sequence[Tensor]]]:
+    """Name, network and inputs of all that they capture at the start."""
+    found: list[tuple[str, nn.Module, Sequence[Tensor]]] = []
 
-    def note(network: nn.Module, example: Sequence[Tensor], name: str, *_: object) -> None:
-        found[name] = (network, example)
+    def note(used: NetworkInUse, *inputs: Tensor, run: Any = NetworkInUse.__call__) -> tuple[Tensor, ...]:
+        assert used._captured is not None
+        found.append((used._captured._name, used._network, inputs))
+        outputs: tuple[Tensor, ...] = run(used, *inputs)
+        return outputs
 
-    with monkeypatch.context() as patch:
-        patch.setattr(inference, "_compiled", note)
-        PerceptionStage.load(TrackingConfig())
+    with pretended_gpu(monkeypatch) as gpu, monkeypatch.context() as patch:
+        patch.setattr(NetworkInUse, "__call__", note)
+        PerceptionStage.load(TrackingConfig(), gpu)
         for stage in (SemanticsStage, ClothingStage, WearsReader, Reconstructor):
-            stage.load()
-        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load()))
+            stage.load(device=gpu)
+        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load()), gpu)
     return found
 
 
 def faults(network: nn.Module, example: Sequence[Tensor]) -> Iterator[str]:
     """What of a network cannot be captured."""
-    there, batch = copy.deepcopy(network), [one.expand(ROWS, *one.shape[1:]) for one in example]
-    with FakeTensorMode(), torch.no_grad():
-        for module in there.modules():
-            for name, tensor in list(module.named_parameters(recurse=False)):
-                module._parameters[name] = nn.Parameter(on_gpu(tensor), False)
-            for name, buffer in list(module.named_buffers(recurse=False)):
-                module._buffers[name] = on_gpu(buffer)
-        inputs = tuple(on_gpu(one) for one in batch)
+    batch = [one.expand(ROWS, *one.shape[1:]) for one in example]
+    with FakeTensorMode(), torch.no_grad(), mock.patch.object(Tensor, "__deepcopy__", in_its_place):
+        with mock.patch.object(nn.Parameter, "__deepcopy__", in_its_place):
+            there = copy.deepcopy(network)
+        inputs = tuple(torch.empty(one.shape, dtype=one.dtype, device="cuda") for one in batch)
         program = torch.export.export(there, inputs, strict=False)
     for node in program.graph.nodes:
         value = node.meta.get("val")
@@ -65,15 +68,17 @@ def faults(network: nn.Module, example: Sequence[Tensor]) -> Iterator[str]:
                 yield f"the shape of {node.target} depends on values"
 
 
-def on_gpu(tensor: Tensor) -> Tensor:
-    """A fake one of the same shape."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+def in_its_place(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """A fake copy, on the device where the tensor is, or pretends to be."""
+    place = torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda" if is_on_gpu(tensor) else "cpu")
+    memo[id(tensor)] = copied = nn.Parameter(place, False) if isinstance(tensor, nn.Parameter) else place
+    return copied
 
 
 def test_all_networks_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = networks_of_both_daemons(monkeypatch)
-    assert networks.keys() >= DAEMONS
-    assert {name: found for name, network in networks.items() if (found := list(faults(*network)))} == {}
+    assert {name for name, *_ in networks} == NAMES
+    assert [(name, fault) for name, network, inputs in networks for fault in faults(network, inputs)] == []
 
 
 class Uncapturable(nn.Module):
