@@ -1,4 +1,4 @@
-"""All of a batch's people in one pass: the same as part by part, and fit for a graph."""
+"""All of a batch's people in one pass: the same as part by part, in few operations."""
 
 from functools import partial
 
@@ -14,7 +14,6 @@ from common.labels import LABEL_SIZE
 from receiver.body.skinning import BodySkin
 from receiver.engine.people_network import BonesNetwork, PeopleNetwork
 from receiver.surface.binding import SurfaceCarrying
-from tests.integration.test_captured_networks import faults
 
 PEOPLE = 3
 
@@ -67,8 +66,7 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_pass_is_one_graph_of_few_operations_whatever_the_batch(body: BodySkin, network: PeopleNetwork) -> None:
-    assert list(faults(network, inputs(body, 1))) == []
+def test_a_pass_has_few_operations_whatever_the_batch(body: BodySkin, network: PeopleNetwork) -> None:
     counts = []
     for people in (1, 16):
         with torch.inference_mode(), Operations() as operations:
