@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -139,7 +140,9 @@ class SenderChild:
     def kill(self) -> None:
         """Ends a process that has taken pictures and does not answer any more."""
         if self.was_ready and self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            # `Process.kill` asks for the exit code first, which asyncio then does not get of one that has just ended.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
         """Ends the process and its sessions, and removes its files. Safe to call twice."""
