@@ -58,7 +58,7 @@ def int8_weight_bits() -> int:
     """Bits of the weights that this machine's CPU multiplies by 8-bit inputs exactly, and faster than in float32.
 
     8 with VNNI, with which convolutions and matrix products are twice as fast.  7 with AVX2 alone, which adds two
-    products in 16 bits, and gains in convolutions only, as which matrix products are written.  0 without both.
+    products in 16 bits and gains in convolutions only: matrix products are written as convolutions.  0 without both.
     """
     if torch.cpu._is_vnni_supported():
         return 8

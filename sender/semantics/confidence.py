@@ -23,6 +23,7 @@ from common.weights.devices import to_numpy
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.crop import CROP_MARGIN
+from sender.perception.inference.verifier import log_odds
 from sender.perception.network.output import PerceptionOutput
 
 WEIGHTS_NAME: Final = "confidence"
@@ -42,7 +43,7 @@ EVIDENCE: Final = 5
 # Label entries of a limb whose deviation counts: the leading ones move it most.
 _LEADING_ENTRIES: Final = 3
 _MAX_LOGIT: Final = 8.0
-_LEAST_DISTANCE, _LEAST_SIGMA, _LEAST_SCORE = 0.01, 1e-3, 0.02
+_LEAST_DISTANCE, _LEAST_SIGMA = 0.01, 1e-3
 # (L, 3) those entries, and (K, L) the weights of a limb's keypoints in their mean.
 _LEADING: Final = np.array([np.arange(_LEADING_ENTRIES) + group_slices()[limb].start for limb in LIMBS])
 _MEANS: Final = np.stack([np.isin(np.arange(17), each) / np.float32(len(each)) for each in LIMBS.values()], axis=1)
@@ -61,13 +62,13 @@ def evidence(
     """
     apart = np.linalg.norm(projected_BK2 - to_numpy(output.keypoints_2d), axis=-1) * CROP_MARGIN
     visible = to_numpy(output.visible_logit).clip(-_MAX_LOGIT, _MAX_LOGIT)
-    score = score_B.clip(_LEAST_SCORE, 1 - _LEAST_SCORE)
+    log_odds_B = to_numpy(log_odds(torch.from_numpy(score_B)))
     columns = (
         np.log(np.maximum(to_numpy(output.keypoints_sigma) @ _MEANS, _LEAST_SIGMA)),
         visible @ _MEANS,
         np.log(apart @ _MEANS + _LEAST_DISTANCE),
         np.log(np.maximum(sigma_BE[:, _LEADING].mean(axis=2), _LEAST_SIGMA)),
-        np.broadcast_to(np.log(score / (1 - score))[:, None], (len(score_B), len(LIMBS))),
+        np.broadcast_to(log_odds_B[:, None], (len(score_B), len(LIMBS))),
     )
     return np.stack(columns, axis=-1)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, group_slices
+from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
@@ -21,9 +22,8 @@ _POSE = np.concatenate(
 )
 # Nobody turns by more from one frame to the next, radians; two poses turned by less from each other agree.
 _MAX_TURN = np.radians(100.0)
+# Facing the camera: where the orientation is missing.
 _UPRIGHT = np.array([1, 0, 0, 0, 1, 0], np.float32)
-# Keeps axes finite.
-_LEAST = 1e-12
 # So long the frames must agree on another pose, seconds.
 _AGREED_S = 0.2
 
@@ -71,17 +71,7 @@ class FacingResolver:
 
 def turn_between(first: FloatArray, second: FloatArray) -> float:
     """Angle between the orientations of two label vectors (LABEL_SIZE,), radians."""
-    (x, y), (other_x, other_y) = _axes(first), _axes(second)
-    # Of the third axes, by Lagrange's identity.
-    third = (x @ other_x) * (y @ other_y) - (x @ other_y) * (y @ other_x)
-    cosine = (x @ other_x + y @ other_y + third - 1) / 2
-    return math.acos(min(max(float(cosine), -1.0), 1.0))
-
-
-def _axes(labels: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The first two columns of the root's orientation; upright and facing the camera where it is missing."""
-    entries = labels[_ORIENTATION]
-    first, second = (entries if entries.any() else _UPRIGHT).reshape(2, 3)
-    x = first / max(math.sqrt(first @ first), _LEAST)
-    second = second - (x @ second) * x
-    return x, second / max(math.sqrt(second @ second), _LEAST)
+    entries = np.stack([first, second])[:, _ORIENTATION]
+    one, other = orientation(np.where(entries.any(axis=1, keepdims=True), entries, _UPRIGHT), CROSS)
+    cosine = (float((one * other).sum()) - 1) / 2
+    return math.acos(min(max(cosine, -1.0), 1.0))

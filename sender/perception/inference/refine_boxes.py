@@ -119,16 +119,18 @@ def uncut_box(output: PerceptionOutput, crop: CropBox, width: int, height: int) 
     None where no side does.  A box that follows a person cannot grow beyond its crop: somebody who gets up fast would
     leave it.  In a crop that is rolled, the sides are those of the crop.
     """
+    corner, keypoints = np.array([crop.left, crop.top]), output.keypoints_2d[0].numpy()
+    at_low = (keypoints.min(axis=0) < _CUT_KEYPOINT) & (corner > 0)
+    at_high = (keypoints.max(axis=0) > 1 - _CUT_KEYPOINT) & (corner + crop.side < [width, height])
     mask: BoolArray = np.greater(output.mask_logits[0].numpy(), 0)
-    if mask.mean() <= _MIN_MASK_SHARE:
+    # Hardly anybody's keypoints are at a side: masks take longer.
+    if not (at_low.any() or at_high.any()) or mask.mean() <= _MIN_MASK_SHARE:
         return None
-    (low, high), keypoints = _mask_corners(mask), output.keypoints_2d[0].numpy()
-    at_low = (low < _CUT_MASK) & (keypoints.min(axis=0) < _CUT_KEYPOINT) & (np.array([crop.left, crop.top]) > 0)
-    inside = np.array([crop.left, crop.top]) + crop.side < [width, height]
-    at_high = (high > 1 - _CUT_MASK) & (keypoints.max(axis=0) > 1 - _CUT_KEYPOINT) & inside
-    if not (at_low.any() or at_high.any()):
+    low, high = _mask_corners(mask)
+    cut = np.concatenate([at_low & (low < _CUT_MASK), at_high & (high > 1 - _CUT_MASK)])
+    if not cut.any():
         return None
-    beyond = _BEYOND_CUT * crop.side * np.concatenate([-at_low.astype(np.float32), at_high.astype(np.float32)])
+    beyond = _BEYOND_CUT * crop.side * cut * np.array([-1, -1, 1, 1])
     return np.asarray(person_box(output, crop) + beyond, np.float32)
 
 

@@ -38,7 +38,8 @@ class ViewTurns:
     """Keeps what was seen of each identity in the last two frames.
 
     Args:
-        live: frames are rare because the machine is busy, and a second view would make them rarer.
+        live: whether the source is a camera. Its frames are rare when the machine is busy, and a second view of each
+            would make them rarer.
     """
 
     def __init__(self, *, live: bool = False) -> None:
