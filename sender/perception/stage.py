@@ -261,9 +261,12 @@ class PerceptionStage:
 
 
 def box_gain(last_s: float | None, time_s: float | None) -> float:
-    """Share of the way to its new box that a track's box moves between two frames; times as in `process`."""
-    step_s = _BOX_LAG_S if last_s is None or time_s is None else max(time_s - last_s, 0.0)
-    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S))
+    """Share of the way to its new box that a track's box moves between two frames; times as in `process`.
+
+    Where the clock does not advance, that of frames at the usual rate.
+    """
+    step_s = 0.0 if last_s is None or time_s is None else time_s - last_s
+    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S if step_s > 0 else 1))
 
 
 def smoothed_box(old: Box, new: Box, gain: float) -> Box:

@@ -287,6 +287,7 @@ def test_box_within_dead_band_does_not_move() -> None:
 
 def test_box_moves_further_where_frames_are_rare() -> None:
     assert box_gain(None, 7.0) == box_gain(7.0, None) == pytest.approx(0.6)
+    assert box_gain(7.0, 7.0) == box_gain(7.0, 1.0) == pytest.approx(0.6)
     assert box_gain(7.0, 7.0 + 1 / 30) == pytest.approx(0.6)
     assert 0.9 < box_gain(7.0, 7.1) < 1
 
