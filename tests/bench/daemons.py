@@ -67,10 +67,10 @@ class Daemon:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=file, stderr=file)
 
     def wait_until(self, done: Callable[[], bool]) -> None:
-        """Raises OutputError if the daemon ends before, or takes too long."""
+        """Raises OutputError if the daemon fails before, or takes too long."""
         end = time.monotonic() + _LIMIT_S
         while not done():
-            if self.process.poll() is not None or time.monotonic() > end:
+            if self.process.poll() or time.monotonic() > end:
                 self.process.kill()
                 raise OutputError(f"a daemon failed: {self.log.read_text(errors='replace')[-600:]}")
             time.sleep(_LOOK_S)
@@ -145,7 +145,6 @@ class Pair:
             self._camera.start()
         self.sender.wait_until(lambda: len(self._frames()) >= WARM_UP)
         self.sender.wait_until(self._look)
-        self.sender.end()
         first, last = self._looks[0], self._looks[-1]
         count, frames = last.frames - first.frames, self._frames()[first.frames : last.frames]
         ages = np.array([frame["age_ms"] for frame in frames])
@@ -205,6 +204,7 @@ def play(checkout: Path, kind: str, cores: int | None) -> Figures:
         try:
             return pair.figures()
         finally:
+            pair.sender.end()
             pair.receiver.end()
 
 
@@ -225,10 +225,13 @@ def _work(options: argparse.Namespace) -> None:
             for version, checkout in checkouts.items():
                 runs[version].append(play(checkout, kind, options.cores))
         for version, figures in runs.items():
-            systems[version + kind] = {key: float(np.median([run[key] for run in figures])) for key in figures[0]}
+            # A stage that a run never came to has no time there.
+            keys = [key for key in figures[0] if all(key in run for run in figures)]
+            systems[version + kind] = {key: float(np.median([run[key] for run in figures])) for key in keys}
         if options.against:
             theirs = systems[f"against: {kind}"]
-            systems[f"ratio: {kind}"] = {key: value / theirs[key] for key, value in systems[kind].items()}
+            ratios = {key: value / theirs[key] for key, value in systems[kind].items() if theirs.get(key)}
+            systems[f"ratio: {kind}"] = ratios
     print(report.table(systems))
     report.write_json(options, systems)
 
