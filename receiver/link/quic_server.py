@@ -135,17 +135,18 @@ class QuicListener:
         self._lines = RepeatedLines(logger, clock)
         self._socket: _Socket | None = None
 
-    async def start(self, listen: Address) -> None:
-        """Opens the port. Raises OutputError if it cannot be used."""
+    async def start(self, listen: Address) -> int:
+        """Opens the port; returns its number. Raises OutputError if it cannot be used."""
         loop = asyncio.get_running_loop()
         try:
-            _, self._socket = await loop.create_datagram_endpoint(
+            transport, self._socket = await loop.create_datagram_endpoint(
                 lambda: _Socket(self._files, self._begin), local_addr=(listen.host, listen.port)
             )
         except OSError as error:
             raise OutputError(
                 f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port"
             ) from error
+        return int(transport.get_extra_info("sockname")[1])
 
     async def stop(self) -> None:
         """Closes the port; the streams have ended before."""

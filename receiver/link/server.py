@@ -42,6 +42,7 @@ _STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
 _LAST_WORDS_S = 0.5
 _OWN_LISTEN = Address("127.0.0.1", 0)
+_PORT_ATTEMPTS = 8
 
 
 class LinkServer:
@@ -107,35 +108,47 @@ class LinkServer:
 
     async def start(self) -> Address:
         """Starts to listen; returns the address with the chosen port. Raises OutputError if the port cannot be used."""
-        listen = self._config.listen if self._public else _OWN_LISTEN
-        _try_to_bind(listen)
         self._server = grpc.aio.server(options=_options(self._security.max_sessions))
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}), self._health_service())
         )
-        try:
-            own_port = self._server.add_insecure_port(str(_OWN_LISTEN))
-            self._own_address = replace(_OWN_LISTEN, port=own_port)
-            if not self._public:
-                port = own_port
-            elif self._credentials is None:
-                port = self._server.add_insecure_port(str(listen))
-            else:
-                port = self._server.add_secure_port(str(listen), self._credentials)
-        except RuntimeError as error:
-            raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
+        port = await self._open(self._config.listen if self._public else _OWN_LISTEN)
         await self._server.start()
-        if self._quic is not None:
-            try:
-                await self._quic.start(Address(listen.host, port))
-            except OutputError:
-                await self._server.stop(None)
-                raise
         self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
         limit = ConnectionLimit(port, _most_connections(self._security.max_sessions), self._service.peers)
         self._limit = asyncio.create_task(limit.watch(), name="link connection limit")
-        return Address(listen.host, port)
+        return Address(self._config.listen.host if self._public else _OWN_LISTEN.host, port)
+
+    async def _open(self, listen: Address) -> int:
+        """Opens the ports of this machine and of others; returns the number of the latter, the same for TCP and UDP.
+
+        The system chooses a number (port 0) for one of them, and it may be taken for the other: then it chooses again.
+        """
+        attempts = _PORT_ATTEMPTS if self._quic is not None and listen.port == 0 else 1
+        while True:
+            attempts -= 1
+            port = listen.port if self._quic is None else await self._quic.start(listen)
+            try:
+                return self._open_tcp(replace(listen, port=port))
+            except OutputError:
+                if self._quic is not None:
+                    await self._quic.stop()
+                if attempts <= 0:
+                    raise
+
+    def _open_tcp(self, listen: Address) -> int:
+        _try_to_bind(listen)
+        try:
+            if self._own_address is None:
+                self._own_address = replace(_OWN_LISTEN, port=self._server.add_insecure_port(str(_OWN_LISTEN)))
+            if not self._public:
+                return self._own_address.port
+            if self._credentials is None:
+                return int(self._server.add_insecure_port(str(listen)))
+            return int(self._server.add_secure_port(str(listen), self._credentials))
+        except RuntimeError as error:
+            raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
 
     def admit(self, sender: OwnSender) -> tuple[Address, str]:
         """Lets a process of the receiver connect; returns where, and the token that it has to present."""

@@ -14,9 +14,10 @@ import receiver.link.config
 import sender.link.transport.security
 from common.blobs import Blob
 from common.errors import OutputError, PeerError, UsageError
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
+from receiver.link.quic_server import QuicListener
 from sender.link.client import LinkClient
 from sender.link.observer import Fate
 from sender.link.transport.quic_transport import QuicTransport
@@ -124,6 +125,24 @@ async def test_unencrypted_and_taken_ports_are_refused(link: LinkFixture, ours: 
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OutputError, match="cannot listen on UDP"):
             await link.server(RecordingPipeline(), port=taken.getsockname()[1], security=at_receiver(ours), quic=True)
+
+
+async def test_a_chosen_port_is_free_for_both_protocols(
+    link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[socket.socket] = []
+    start = QuicListener.start
+
+    async def start_where_tcp_is_taken(listener: QuicListener, listen: Address) -> int:
+        port = await start(listener, listen)
+        if not taken:
+            taken.append(bound_socket(Address(listen.host, port)))
+            taken[0].listen(1)
+        return port
+
+    monkeypatch.setattr(QuicListener, "start", start_where_tcp_is_taken)
+    assert await deliver(link, at_receiver(ours), at_sender(ours)) == list(range(20))
+    taken[0].close()
 
 
 async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, ours: Authority) -> None:
