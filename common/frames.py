@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from common.arrays import FloatArray
-from common.labels import GROUP_BY_NAME
+from common.labels import GROUP_BY_NAME, LIMBS
 
 IDENTITIES = 256
 """Number of distinct identities within a session."""
@@ -64,7 +64,7 @@ class PersonLabels:
         score: the sender's confidence that this is a person, 0…1.
         labels: group name → entries in units of standard deviations (a prefix of the group or all of it).
         sigma: group name → standard deviation of each entry; exists only at the sender, not transmitted.
-        confidence: group name → 0…1, transmitted in 4 bits.
+        confidence: group name → 0…1, transmitted in 4 bits; 0 for a limb that nobody sees.
     """
 
     identity: int
@@ -91,6 +91,11 @@ class LabelFrame:
     captured_at: float
     camera: Camera
     people: tuple[PersonLabels, ...]
+
+
+def unseen_limbs(person: PersonLabels) -> frozenset[str]:
+    """The limbs (`common.labels.LIMBS`) that the sender says nobody sees: their labels are a guess."""
+    return frozenset(limb for limb in LIMBS if person.confidence.get(limb) == 0.0)
 
 
 def check_header(frame: LabelFrame) -> None:

@@ -51,6 +51,9 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("surface", 24, fast=False),
 )
 
+LIMBS: tuple[str, ...] = ("head", "left_arm", "right_arm", "left_leg", "right_leg")
+"""The groups that somebody may not see of a person (`common.frames.unseen_limbs`)."""
+
 GROUP_BY_NAME: Mapping[str, LabelGroup] = {group.name: group for group in GROUPS}
 GROUP_NAMES: tuple[str, ...] = tuple(group.name for group in GROUPS)
 FAST_GROUPS: tuple[str, ...] = tuple(group.name for group in GROUPS if group.fast)

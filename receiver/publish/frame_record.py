@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import Camera
 from common.imaging.focal_length import focal_sigma
+from common.labels import LIMBS
 from receiver.decode.person_scale import PersonScale
 from receiver.link.session import SenderClock
 
@@ -53,6 +54,7 @@ class PersonRecord:
         scale: how tall the person is, and how sure height and distance are; None if that is not known.
         unseen: attributes of `wears` of whose garments no camera has seen anything, so that shape and colour are what
             is usual: `layer`, `bottom`, `shoes`.  What shows a person should say so.
+        unseen_limbs: limbs that no camera sees in this frame (`common.frames.unseen_limbs`): their pose is invented.
     """
 
     identity: int
@@ -64,6 +66,7 @@ class PersonRecord:
     wears: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     scale: PersonScale | None = None
     unseen: tuple[str, ...] = ()
+    unseen_limbs: Set[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -134,9 +137,10 @@ def encode_line(fields: dict[str, Any]) -> str:
     return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
-def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray) -> dict[str, Any]:
-    """Keypoints and joints, (17, 3) each, as the JSON object that all outputs have of them."""
-    return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d)}
+def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray, unseen_limbs: Set[str]) -> dict[str, Any]:
+    """Keypoints and joints, (17, 3) each, and what is seen, as the JSON object that all outputs have of them."""
+    seen = {limb: limb not in unseen_limbs for limb in LIMBS}
+    return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d), "seen": seen}
 
 
 def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _person(person: PersonRecord) -> dict[str, Any]:
     return {
         "id": person.identity,
         "score": _number(person.score),
-        **pose_as_dict(person.keypoints_2d, person.joints_3d),
+        **pose_as_dict(person.keypoints_2d, person.joints_3d, person.unseen_limbs),
         **scale_as_dict(person.scale),
         "surface": person.surface,
         "body": person.body,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
 from common.codec.frame_codec import DecodedFrame
-from common.frames import LabelFrame
+from common.frames import LabelFrame, unseen_limbs
 from common.io.telemetry import timed
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
@@ -120,4 +120,5 @@ class FramePublisher:
             wears.likeliest() if wears else {},
             person.scale,
             person.body.texture.unseen if person.body.texture else (),
+            unseen_limbs(person.labels),
         )

@@ -41,6 +41,7 @@ class PersonShown(BaseModel):
         unsure: the attributes of `wears` that the picture does not show surely.
         keypoints_2d: 17 × x, y, score; COCO order, pixels of the upright picture.
         joints_3d: 17 × x, y, z; metres, camera space (x right, y down, z forward).
+        seen: limb → whether the picture shows it; null in models of older receivers.
         height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null if unknown.
         distance_sigma_m: standard deviation of the distance to the middle of the hips, likewise.
     """
@@ -55,6 +56,7 @@ class PersonShown(BaseModel):
     unsure: list[str] = []
     keypoints_2d: list[Row]
     joints_3d: list[Row]
+    seen: dict[str, bool] | None = None
     height_m: float | None = None
     height_sigma_m: float | None = None
     distance_sigma_m: float | None = None

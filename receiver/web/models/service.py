@@ -12,6 +12,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from common.clock import Clock
+from common.frames import unseen_limbs
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.editing import Edits
 from receiver.mesh.formats import MESH_FORMATS
@@ -199,7 +200,7 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
     keypoints = person.keypoints_2d * np.array([scale, scale, 1.0], np.float32)
     identity = person.labels.identity
     return {
-        **pose_as_dict(keypoints, person.joints_3d),
+        **pose_as_dict(keypoints, person.joints_3d, unseen_limbs(person.labels)),
         **scale_as_dict(person.scale),
         "textured_body": person.body.texture is not None,
         "identity": identity,

@@ -14,6 +14,7 @@ from common.frames import (
     LabelFrame,
     PersonLabels,
     check_frame,
+    unseen_limbs,
 )
 
 CAMERA = Camera(480, 640, 800.0)
@@ -77,3 +78,9 @@ def test_check_frame_at_the_limits(fields: dict[str, Any]) -> None:
 def test_check_frame_beyond_the_limits(fields: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         check_frame(replace(FRAME, **fields))
+
+
+def test_limbs_of_no_confidence_at_all_are_unseen() -> None:
+    confidence = {"head": 1 / 15, "left_leg": 0.0, "right_leg": 0.0, "hands": 0.0, "shape": 0.0}
+    assert unseen_limbs(replace(PERSON, confidence=confidence)) == {"left_leg", "right_leg"}
+    assert not unseen_limbs(replace(PERSON, confidence={})), "nothing is known of them"

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from common.frames import Camera
+from common.labels import LIMBS
 from receiver.decode.person_scale import PersonScale
 from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line
 
 
 def _person() -> PersonRecord:
     points = np.arange(51, dtype=np.float32).reshape(17, 3) / 7.0
-    return PersonRecord(3, 0.987654321, points, -points, "meshes/000005.glb", None)
+    return PersonRecord(3, 0.987654321, points, -points, "meshes/000005.glb", unseen_limbs={"left_leg"})
 
 
 def test_line_has_the_documented_fields() -> None:
@@ -40,7 +41,8 @@ def test_line_has_the_documented_fields() -> None:
     assert (read["age_ms"], read["clock_error_ms"]) == (41.1235, None)
     assert read["bytes"] == {"total": 210, "root": 14}
     person = read["people"][0]
-    assert list(person) == ["id", "score", "keypoints_2d", "joints_3d", "surface", "body"]
+    assert list(person) == ["id", "score", "keypoints_2d", "joints_3d", "seen", "surface", "body"]
+    assert person["seen"] == {limb: limb != "left_leg" for limb in LIMBS}
     assert (person["id"], person["score"], person["surface"], person["body"]) == (3, 0.9877, "meshes/000005.glb", None)
     np.testing.assert_allclose(person["keypoints_2d"], _person().keypoints_2d, atol=6e-5)
     np.testing.assert_allclose(person["joints_3d"], _person().joints_3d, atol=6e-5)
