@@ -12,7 +12,7 @@ from receiver.engine.engine import EngineObserver
 from receiver.link.refusals import Refusal
 from receiver.status import ReceiverStatus
 
-STAGES = ("codec", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
+STAGES = ("codec", "motion", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
 

@@ -1,6 +1,6 @@
 """The way of a frame at the receiver.
 
-link ─ codec ─ [ engine: decode ─ diffusion ─ surface, and the skinned body ] ─ publish
+link ─ codec ─ motion ─ [ engine: decode ─ diffusion ─ surface, and the skinned body ] ─ publish
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
+from receiver.motion.hidden import HiddenLimbs
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
 from receiver.publish.observer import ObservedSender, SessionObserver
@@ -61,6 +62,7 @@ class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
     decoder: FrameDecoder
+    hidden: HiddenLimbs
     writer: SessionWriter
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
@@ -142,7 +144,7 @@ class ReceiverPipeline:
         observers = () if session.upload else self._observers
         if isinstance(session.own, ObservedSender):
             observers = (*observers, *session.own.observers)
-        return _SessionState(self._new_decoder(), writer, people, handlers, observers)
+        return _SessionState(self._new_decoder(), HiddenLimbs(), writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -250,6 +252,9 @@ class ReceiverPipeline:
             self._metrics.frame_dropped(DropReason.UNDECODABLE)
             raise
         stages_ms["codec"] = span.ms
+        with self._metrics.stage("motion") as span:
+            decoded = replace(decoded, frame=state.hidden.complete(decoded.frame))
+        stages_ms["motion"] = span.ms
         self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})
         return decoded
 

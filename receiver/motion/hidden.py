@@ -1,0 +1,216 @@
+"""What nobody saw of people is generated: limbs that the sender says it does not see (`common.frames.unseen_limbs`).
+
+Their pose is a sample of the mixture (`receiver.motion.mixture`), given what is seen.  It stays while the person does
+what they do: the component k changes if another one is clearly likelier for a while, and the sample with the same ε
+follows the seen body only where that really moves.  A limb goes from where it was last seen to its generated pose, and
+back, without a jump.  Unseen legs stand where they are (`receiver.motion.legs`).
+"""
+
+import functools
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from common.arrays import Float64Array, FloatArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.frames import LabelFrame, PersonLabels, unseen_limbs
+from common.labels import LIMBS, concatenate, group_slices
+from receiver.motion.legs import LEGS, Legs, Pelvis
+from receiver.motion.mixture import ENTRIES, MODES, POSE, SIZE, SPEED_S, PoseMixture, speed_of
+
+_GROUPS = (*LIMBS, "hands")
+_ARMS = ("left_arm", "right_arm")
+_SHAPE = group_slices()["shape"]
+# Seconds in which a limb goes from where it was last seen to its generated pose, comes back, and changes the mode.
+_GOING_S, _COMING_S, _CHANGING_S = 0.7, 0.15, 0.6
+# Time constants of the means of what is likely, and of what is seen; of a sample that follows the seen body.
+_LIKELY_S, _SEEN_S, _FOLLOWING_S = 0.7, 0.4, 0.4
+# Change of a sample from which on it is followed, and to which it is: standard deviations of an entry.
+_MOVED, _REACHED = 0.4, 0.05
+# A person who was away for longer begins anew.
+_FORGOTTEN_S = 1.0
+
+
+@dataclass(eq=False)
+class _Blend:
+    """The way of a group of labels from what was shown to what is to be shown."""
+
+    offset: Float64Array
+    began_s: float
+    takes_s: float
+
+    def left(self, now_s: float) -> float:
+        """Share of the offset that is left: 1 at first, then 0."""
+        share = min(max((now_s - self.began_s) / self.takes_s, 0.0), 1.0)
+        return 1 - share * share * (3 - 2 * share)
+
+
+@dataclass(eq=False)
+class _Person:
+    """What is remembered of a person.
+
+    Attributes:
+        hidden, known: the groups that nobody sees, and those of them of which something was sent.
+        likely: (K,) the mean of log π_k.
+        x: (D,) the mean of what is seen.
+        k: the component.
+        sample: (D,) the generated entries.
+        following: whether the sample follows the seen body.
+        shown: (D,) what was shown last.
+        pelvis, held: the pelvis, and the one that unseen legs hang on.
+        path: positions of the pelvis over the last `SPEED_S`, and their times.
+    """
+
+    gumbel: Float64Array
+    noise: Float64Array
+    at_s: float = -np.inf
+    hidden: frozenset[str] = frozenset()
+    likely: Float64Array = field(default_factory=lambda: np.zeros(0))
+    x: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
+    k: int | None = None
+    sample: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
+    following: bool = False
+    shown: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
+    blends: dict[str, _Blend] = field(default_factory=dict)
+    pelvis: Pelvis | None = None
+    held: Pelvis | None = None
+    path: deque[tuple[float, Float64Array]] = field(default_factory=deque)
+
+    def speed(self, position: Float64Array, now_s: float) -> float:
+        """The entry of x for the speed of the pelvis, which is now here; people stand still until it is known."""
+        self.path.append((now_s, position))
+        while now_s - self.path[0][0] > SPEED_S:
+            self.path.popleft()
+        since_s, start = self.path[0]
+        return float(speed_of((position - start) * (SPEED_S / max(now_s - since_s, SPEED_S / 2))))
+
+    def notice(self, x: Float64Array, log_shares: Float64Array, now_s: float, *, fresh: bool) -> None:
+        """Adds what is seen now to the means."""
+        passed_s = now_s - self.at_s
+        self.x = x if fresh else _towards(self.x, x, passed_s / _SEEN_S)
+        self.likely = log_shares if fresh else _towards(self.likely, log_shares, passed_s / _LIKELY_S)
+
+    def follow(self, sample: Float64Array, now_s: float) -> None:
+        """Lets the sample follow the one that the seen body asks for, if it is far from there."""
+        largest = float(np.abs(sample - self.sample).max())
+        self.following = largest > (_REACHED if self.following else _MOVED)
+        if self.following:
+            self.sample = _towards(self.sample, sample, (now_s - self.at_s) / _FOLLOWING_S)
+
+
+def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Array:
+    """An exponential mean after a time, in time constants."""
+    return np.asarray(mean + (1 - np.exp(-share)) * (value - mean))
+
+
+@functools.cache
+def _learned() -> tuple[PoseMixture, Legs]:
+    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load())
+
+
+class HiddenLimbs:
+    """Completes the people of a session, frame after frame.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    def __init__(self) -> None:
+        self._mixture, self._legs = _learned()
+        self._people: dict[int, _Person] = {}
+        self._source = ""
+
+    def complete(self, frame: LabelFrame) -> LabelFrame:
+        """The frame with generated labels for the limbs of its people that nobody sees; call it in order."""
+        if frame.source != self._source:
+            self._source, self._people = frame.source, {}
+        people = tuple(self._completed(person, frame.captured_at) for person in frame.people)
+        return replace(frame, people=people)
+
+    def mode(self, identity: int) -> str | None:
+        """What a person is taken to do (`MODES`); None of people who are seen whole."""
+        person = self._people.get(identity)
+        return None if person is None or person.k is None else MODES[self._mixture.modes[person.k]]
+
+    def _completed(self, labels: PersonLabels, now_s: float) -> PersonLabels:
+        unseen = unseen_limbs(labels)
+        hidden = unseen | ({"hands"} if unseen.issuperset(_ARMS) else set())
+        person = self._people.get(labels.identity)
+        if person is None or not 0 <= now_s - person.at_s <= _FORGOTTEN_S:
+            person = _Person(*self._mixture.drawn(labels.identity))
+            self._people[labels.identity] = person
+        vector = concatenate(labels.labels)
+        aim = vector[POSE].astype(np.float64)
+        if not (hidden or person.hidden or person.blends):
+            person.shown, person.at_s = aim, now_s
+            return labels
+        jumps = self._generate(person, labels, hidden, vector, now_s)
+        for name in hidden:
+            aim[ENTRIES[name]] = person.sample[ENTRIES[name]]
+        completed = self._blended(person, aim, jumps, now_s)
+        if not hidden.isdisjoint(LEGS):
+            self._stand(person, hidden, completed, vector[_SHAPE])
+        person.shown, person.at_s, person.hidden = completed, now_s, hidden
+        changed = hidden | person.blends.keys()
+        known = {name: completed[ENTRIES[name]].astype(np.float32) for name in changed}
+        return replace(labels, labels={**labels.labels, **known})
+
+    def _generate(
+        self, person: _Person, labels: PersonLabels, hidden: frozenset[str], vector: FloatArray, now_s: float
+    ) -> Mapping[str, float]:
+        """Updates mode and sample; returns the groups whose aim jumps, and how long they take for it."""
+        jumps = dict.fromkeys(person.hidden - hidden, _COMING_S)
+        jumps |= dict.fromkeys(hidden - person.hidden, _GOING_S)
+        if not hidden:
+            person.k = person.held = None
+            return jumps
+        pelvis = Pelvis.of(vector)
+        person.held = pelvis if person.held is None else person.held.dragged(pelvis)
+        person.pelvis, speed = pelvis, person.speed(pelvis.position, now_s)
+        x = np.concatenate([vector[POSE], pelvis.down, [speed]])
+        given = self._mixture.given(hidden, frozenset(hidden & labels.labels.keys()))
+        before, fresh = person.k, person.k is None or hidden != person.hidden
+        person.notice(x, given.log_shares(x), now_s, fresh=fresh)
+        person.k = self._mixture.chosen(person.likely, person.gumbel, before)
+        sample = np.zeros(SIZE)
+        sample[given.hidden] = given.sample(person.x, person.k, person.noise)
+        sample = self._plausible(sample, hidden)
+        if fresh or person.k != before:
+            person.sample, person.following = sample, False
+            return dict.fromkeys(hidden, _CHANGING_S) | jumps
+        person.follow(sample, now_s)
+        return jumps
+
+    def _plausible(self, sample: Float64Array, hidden: frozenset[str]) -> Float64Array:
+        if not hidden.issuperset(LEGS):
+            return sample
+        bent = self._legs.within_limits(np.stack([sample[ENTRIES[name]] for name in LEGS]))
+        for name, row in zip(LEGS, bent, strict=True):
+            sample[ENTRIES[name]] = row
+        return sample
+
+    @staticmethod
+    def _blended(person: _Person, aim: Float64Array, jumps: Mapping[str, float], now_s: float) -> Float64Array:
+        """(D,) the aim, and what is left of the way there."""
+        if np.isfinite(person.at_s):
+            for name, takes_s in jumps.items():
+                offset = person.shown[ENTRIES[name]] - aim[ENTRIES[name]]
+                person.blends[name] = _Blend(offset, person.at_s, takes_s)
+        completed = aim.copy()
+        for name, blend in list(person.blends.items()):
+            left = blend.left(now_s)
+            completed[ENTRIES[name]] += left * blend.offset
+            if not left:
+                del person.blends[name]
+        return completed
+
+    def _stand(self, person: _Person, hidden: frozenset[str], x: Float64Array, shape: FloatArray) -> None:
+        """Lets unseen legs stand where they are, in place."""
+        assert person.held is not None and person.pelvis is not None
+        legs = np.stack([x[ENTRIES[name]] for name in LEGS])
+        for name, row in zip(LEGS, self._legs.standing(legs, shape, person.held, person.pelvis), strict=True):
+            if name in hidden:
+                x[ENTRIES[name]] = row

@@ -1,0 +1,154 @@
+"""Legs that nobody sees stand where they are: feet do not follow what jitters in the pelvis that they hang on.
+
+The pelvis drags its held copy along, as on a leash.  The feet are where they would be below the held pelvis, as far as
+hips that turn let the legs of the true one reach there.
+
+Shapes: L = 2 legs, left and right; a leg has 3 joints: hip, knee, ankle.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import JOINT_INDEX
+from common.body.label_space import GROUP_JOINTS, TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
+from common.body.model import BodyModel
+from common.labels import LABEL_SIZE, group_slices
+
+LEGS = ("left_leg", "right_leg")
+# How far the pelvis moves and turns before its held copy follows.
+_LEASH_M, _LEASH_RAD = 0.04, 0.08
+# It jumps where somebody else, or a new scene, is shown.
+_JUMP_M = 0.6
+_KNEE_MIN_RAD = 0.03
+_SLICES = group_slices()
+_ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
+_TINY = 1e-9
+# (3, 9): the entries of the matrix that multiplies as each axis does in a vector product.
+_GENERATORS = -np.array([np.cross(np.eye(3)[axis], np.eye(3)) for axis in range(3)]).reshape(3, 9)
+
+
+@dataclass(frozen=True, eq=False)
+class Pelvis:
+    """Orientation (3, 3) and position (3,) of the root joint in camera space, metres."""
+
+    rotation: Float64Array
+    position: Float64Array
+
+    @classmethod
+    def of(cls, labels: FloatArray) -> "Pelvis":
+        """That of labels (LABEL_SIZE,): upright and facing the camera if they have no orientation."""
+        root = labels[_ROOT].astype(np.float64)
+        first, second = root[:3], root[3:6]
+        if not (first.any() and second.any()):
+            first, second = np.eye(3)[:2]
+        first = first / np.linalg.norm(first)
+        second = second - (first @ second) * first
+        second = second / (np.linalg.norm(second) + _TINY)
+        x, y, log_depth = root[6:] * TRANSLATION_SCALE + TRANSLATION_MEAN
+        depth = np.exp(np.clip(log_depth, -3.0, 6.0))
+        return cls(np.stack([first, second, _cross(first) @ second], 1), np.array([x * depth, y * depth, depth]))
+
+    @property
+    def down(self) -> Float64Array:
+        """(3,) which way is down in the frame of the pelvis, by a camera that is held level."""
+        return np.asarray(self.rotation[1])
+
+    def dragged(self, to: "Pelvis") -> "Pelvis":
+        """Moved and turned towards another one until it is within the leash."""
+        step = to.position - self.position
+        distance = float(np.linalg.norm(step))
+        if distance > _JUMP_M:
+            return to
+        turn = vectors_of(self.rotation.T @ to.rotation)
+        angle = float(np.linalg.norm(turn))
+        pull, twist = max(1 - _LEASH_M / (distance + _TINY), 0), max(1 - _LEASH_RAD / (angle + _TINY), 0)
+        return Pelvis(self.rotation @ matrices_of(twist * turn), self.position + pull * step)
+
+
+class Legs:
+    """Legs between labels and space."""
+
+    def __init__(self, space: LabelSpace, body: BodyModel) -> None:
+        with torch.no_grad():
+            rows, _ = space.decode_vectors(torch.cat([torch.zeros(1, LABEL_SIZE), torch.eye(LABEL_SIZE)]))
+        order = [joint for joints in GROUP_JOINTS.values() for joint in joints]
+        joints = [[order.index(joint) for joint in GROUP_JOINTS[leg]] for leg in LEGS]
+        vectors = rows.double().numpy()[:, joints].reshape(len(rows), 2, 9)
+        self._mean = vectors[0]
+        own = [vectors[1:][_SLICES[leg], number] - vectors[0, number] for number, leg in enumerate(LEGS)]
+        self._synthesis = np.stack(own)
+        self._analysis = np.linalg.inv(self._synthesis)
+        rest = body.rest_joints.double().numpy()
+        places = [[JOINT_INDEX[joint] for joint in GROUP_JOINTS[leg]] for leg in LEGS]
+        above = [[0, *each[:-1]] for each in places]
+        # (1 + shape, L, 3, 3): from the joint above to each joint, of the mean body and by its shape.
+        self._bones = rest[:, places] - rest[:, above]
+
+    def vectors(self, entries: Float64Array) -> Float64Array:
+        """(L, 3, 3) rotation vectors of the label entries (L, 9)."""
+        return np.asarray((self._mean + (entries[:, None] @ self._synthesis)[:, 0]).reshape(2, 3, 3))
+
+    def entries(self, vectors: Float64Array) -> Float64Array:
+        """The inverse of `vectors`."""
+        return np.asarray(((vectors.reshape(2, 1, 9) - self._mean[:, None]) @ self._analysis)[:, 0])
+
+    def within_limits(self, entries: Float64Array) -> Float64Array:
+        """Label entries (L, 9) of legs whose knees do not bend backwards."""
+        vectors = self.vectors(entries)
+        vectors[:, 1, 0] = np.maximum(vectors[:, 1, 0], _KNEE_MIN_RAD)
+        return self.entries(vectors)
+
+    def standing(self, entries: Float64Array, shape: FloatArray, held: Pelvis, pelvis: Pelvis) -> Float64Array:
+        """Label entries (L, 9) of legs that point from a pelvis to where the given ones reach below the held pelvis.
+
+        Knees do not bend for it: those of straight legs would move by a multiple of what the pelvis does.
+
+        Args:
+            shape: (10,) coefficients of the body.
+        """
+        bones = self._bones[0] + np.tensordot(shape.astype(np.float64), self._bones[1:], 1)
+        hip, knee, ankle = matrices_of(self.vectors(entries)).transpose(1, 0, 2, 3)
+        thigh_world = held.rotation @ hip
+        along = _applied(thigh_world, bones[:, 1] + _applied(knee, bones[:, 2]))
+        moved = held.position - pelvis.position + bones[:, 0] @ (held.rotation - pelvis.rotation).T
+        swing = _between(along, along + moved)
+        foot = (swing @ thigh_world @ knee).transpose(0, 2, 1) @ thigh_world @ knee @ ankle
+        local = [pelvis.rotation.T @ swing @ thigh_world, knee, foot]
+        return self.entries(vectors_of(np.stack(local, axis=1)))
+
+
+def _between(start: Float64Array, end: Float64Array) -> Float64Array:
+    """(L, 3, 3) the shortest rotations from vectors (L, 3) to others, which point nearly alike."""
+    lengths = np.sqrt(np.square(start).sum(1) * np.square(end).sum(1))
+    axis = _applied(_cross(start), end) / lengths[:, None]
+    cross = _cross(axis)
+    cosine = (start * end).sum(1) / lengths
+    return np.asarray(np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, _TINY)[:, None, None])
+
+
+def _applied(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
+    return np.asarray((matrices @ vectors[..., None])[..., 0])
+
+
+def _cross(vectors: Float64Array) -> Float64Array:
+    """(..., 3) a → (..., 3, 3), which multiplies as a × does."""
+    return np.asarray(vectors @ _GENERATORS).reshape(*vectors.shape, 3)
+
+
+def matrices_of(vectors: Float64Array) -> Float64Array:
+    """Rotation vectors (..., 3), radians → (..., 3, 3), by Rodrigues' formula."""
+    squares = np.square(vectors).sum(-1)[..., None, None] + _TINY**2
+    angle, cross = np.sqrt(squares), _cross(vectors)
+    return np.asarray(np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / squares * (cross @ cross))
+
+
+def vectors_of(matrices: Float64Array) -> Float64Array:
+    """The inverse of `matrices_of`, of angles below 180°."""
+    flat = matrices.reshape(*matrices.shape[:-2], 9)
+    axis = flat @ _GENERATORS.T / 2
+    sine = np.sqrt(np.square(axis).sum(-1)) + _TINY
+    angle = np.arctan2(sine, (flat[..., 0] + flat[..., 4] + flat[..., 8] - 1) / 2)
+    return np.asarray(axis * (angle / sine)[..., None])

@@ -1,0 +1,163 @@
+"""The mixture of poses (paper §5.1, eq. 19–21): q(z'|y') = Σ π_k N(μ_k, Σ_k).
+
+A component k belongs to a mode of what a body does: standing, striding, sitting, crouching, lying.  x has the label
+entries of trunk and limbs, which way is down in the frame of the pelvis, and how fast that moves.  Of a person whose
+limbs are not all seen, π_k and the components are conditioned on what is seen, in closed form.  The last means that a
+sender sent of limbs which it does not see are weak evidence: they are seen, too, with more noise.
+
+k is drawn by the Gumbel-max trick and ε by the identity's seed: z' = μ_k + L_k ε (21), with μ_k and L_k of the unseen
+entries given the seen ones.  The same person in the same situation does the same thing.
+
+Shapes: K components, D = 65 entries of x, of which O are observed and H hidden.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
+
+import numpy as np
+
+from common.arrays import Float64Array, IntArray
+from common.errors import WeightsError
+from common.labels import group_slices
+from common.weights.loader import load_weights
+
+WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}
+MODES = ("stand", "stride", "sit", "crouch", "lie")
+"""What a body does; `mode` of a component is an index into it."""
+_SLICES = group_slices()
+POSE = slice(_SLICES["torso"].start, _SLICES["hands"].stop)
+"""The entries of x among all labels; behind them, x has three more for down, and one for speed."""
+SIZE = POSE.stop - POSE.start + 4
+ENTRIES = {
+    name: np.arange(SIZE)[each.start - POSE.start : each.stop - POSE.start]
+    for name, each in _SLICES.items()
+    if POSE.start <= each.start < POSE.stop
+}
+"""Label group → its entries of x."""
+DOWN, SPEED = slice(SIZE - 4, SIZE - 1), SIZE - 1
+SPEED_S = 0.5
+"""Seconds over which the speed of a pelvis is that between two positions."""
+_STILL_MPS = 0.1
+
+_SEED = 69
+# Standard deviations of what a sender says: of entries of limbs that it sees, and of limbs that it does not see.
+_SEEN_SIGMA, _UNSEEN_SIGMA = 0.5, 1.5
+# Of the direction of down (cameras are held level within 12°), and of speed.
+_DOWN_SIGMA, _SPEED_SIGMA = 0.2, 0.5
+# Errors of a sender's entries depend on each other, so that together they tell less than their number says.
+_TEMPER = 0.5
+# A mode, and a component of it, stay until another one is likelier by so many nats.
+_MODE_STAYS, _STAYS = 1.5, 4.0
+# Share of the Gumbel noise in the choice of a mode: what is seen decides it, unless that tells little.
+_MODE_NOISE = 0.5
+_TINY = 1e-12
+# Of a normal distribution what is rare in it is left out: bodies have limits.
+_MOST = 1.5
+
+
+def speed_of(moved_m: Float64Array) -> Float64Array:
+    """The entry of x for how far (..., 3) pelvises have moved in `SPEED_S`, metres: horizontally."""
+    return np.asarray(np.log(_STILL_MPS + np.linalg.norm(moved_m[..., ::2], axis=-1) / SPEED_S), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenSeen:
+    """The mixture of hidden entries given the observed ones.
+
+    Args:
+        observed, hidden: (O,) and (H,) their places in x.
+        means: (K, D) μ_k.
+        whitening: (K O, O) the inverse of the Cholesky factor of the observed entries' covariance, with noise.
+        centre: (K O,) the whitened means.
+        offset: (K,) log π_k, and the normalisation.
+        gain: (K, H, O) of the regression of the hidden entries.
+        factor: (K, H, H) Cholesky factor of their covariance that remains.
+    """
+
+    observed: IntArray
+    hidden: IntArray
+    means: Float64Array
+    whitening: Float64Array
+    centre: Float64Array
+    offset: Float64Array
+    gain: Float64Array
+    factor: Float64Array
+
+    def log_shares(self, x: Float64Array) -> Float64Array:
+        """(K,) log π_k given the observed entries of x, up to a constant."""
+        white = (self.whitening @ x[self.observed] - self.centre).reshape(len(self.offset), -1)
+        return np.asarray(self.offset - 0.5 * _TEMPER * np.square(white).sum(1))
+
+    def sample(self, x: Float64Array, k: int, noise: Float64Array) -> Float64Array:
+        """z' (H,) of component k with the noise ε (D,) of the person (21)."""
+        mean = self.means[k, self.hidden] + self.gain[k] @ (x[self.observed] - self.means[k, self.observed])
+        return np.asarray(mean + self.factor[k] @ noise[self.hidden])
+
+
+class PoseMixture:
+    """The learned mixture.
+
+    Args:
+        shares: (K,) π_k of which nothing is seen.
+        means: (K, D) μ_k.
+        factors: (K, D, D) Cholesky factors of Σ_k.
+        modes: (K,) index into `MODES` of each component.
+    """
+
+    def __init__(self, shares: Float64Array, means: Float64Array, factors: Float64Array, modes: IntArray) -> None:
+        self.shares, self.means, self.modes = shares, means, modes
+        self._covariances = factors @ factors.transpose(0, 2, 1)
+        self.given = lru_cache(64)(self._given)
+        """`GivenSeen` of the groups that are hidden, and those of them whose means are weak evidence."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """That of the package. Raises WeightsError if it is missing or of another version."""
+        tensors = load_weights(WEIGHTS_NAME, ARCHITECTURE)
+        try:
+            shares, means, factors = (tensors[name].double().numpy() for name in ("shares", "means", "factors"))
+            return cls(shares, means, factors, tensors["modes"].long().numpy())
+        except KeyError as error:
+            raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
+
+    def chosen(self, log_shares: Float64Array, gumbel: Float64Array, before: int | None = None) -> int:
+        """k: first the mode, then a component of it; the ones before stay unless others are clearly likelier.
+
+        Args:
+            log_shares: (K,) log π_k, up to a constant.
+            gumbel: (modes + K,) noise that `drawn` gives the person.
+            before: k until now.
+        """
+        scores = log_shares + gumbel[len(MODES) :]
+        likeliest = log_shares.max()
+        totals = np.bincount(self.modes, np.exp(log_shares - likeliest), len(MODES))
+        by_mode = np.log(totals + _TINY) + _MODE_NOISE * gumbel[: len(MODES)]
+        if before is not None:
+            scores[before] += _STAYS
+            by_mode[self.modes[before]] += _MODE_STAYS
+        return int(np.where(self.modes == by_mode.argmax(), scores, -np.inf).argmax())
+
+    def drawn(self, identity: int) -> tuple[Float64Array, Float64Array]:
+        """What the seed of an identity draws: (modes + K,) Gumbel noise for k, and ε (D,)."""
+        gumbel = np.random.default_rng([_SEED, identity, 0]).gumbel(size=len(MODES) + len(self.shares))
+        return gumbel, np.random.default_rng([_SEED, identity, 1]).normal(size=SIZE).clip(-_MOST, _MOST)
+
+    def _given(self, hidden: frozenset[str], weak: frozenset[str]) -> GivenSeen:
+        sigma = np.full(SIZE, _SEEN_SIGMA)
+        sigma[DOWN], sigma[SPEED] = _DOWN_SIGMA, _SPEED_SIGMA
+        for name in hidden:
+            sigma[ENTRIES[name]] = _UNSEEN_SIGMA if name in weak else np.inf
+        observed = np.flatnonzero(np.isfinite(sigma))
+        unseen = np.sort(np.concatenate([ENTRIES[name] for name in hidden]))
+        within = self._covariances[:, observed[:, None], observed] + np.diag(sigma[observed] ** 2)
+        across = self._covariances[:, unseen[:, None], observed]
+        gain = np.asarray(np.linalg.solve(within, across.transpose(0, 2, 1)).transpose(0, 2, 1), np.float64)
+        left = self._covariances[:, unseen[:, None], unseen] - gain @ across.transpose(0, 2, 1)
+        whitening = np.linalg.inv(np.linalg.cholesky(within))
+        log_volume = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(1)
+        offset = np.log(self.shares) + _TEMPER * log_volume
+        centre = (whitening @ self.means[:, observed, None]).ravel()
+        whitening = whitening.reshape(-1, len(observed))
+        factor = np.asarray(np.linalg.cholesky(left), np.float64)
+        return GivenSeen(observed, unseen, self.means, whitening, centre, offset, gain, factor)

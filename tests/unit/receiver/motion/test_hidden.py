@@ -1,0 +1,144 @@
+"""Limbs that nobody sees: what is generated of them, and how it moves."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import FloatArray
+from common.body.label_space import GROUP_JOINTS, LabelSpace
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
+from common.frames import LabelFrame, PersonLabels
+from common.labels import LIMBS, concatenate, group_slices
+from receiver.motion.hidden import HiddenLimbs
+from tests.support.label_motion import frame_of, person
+
+LEGS = ("left_leg", "right_leg")
+KNEES_AND_ANKLES = slice(13, 17)
+
+
+@pytest.fixture(scope="module")
+def space() -> LabelSpace:
+    return LabelSpace.load()
+
+
+@pytest.fixture(scope="module")
+def kinematics() -> KeypointKinematics:
+    return KeypointKinematics(BodyModel.load())
+
+
+@pytest.fixture(scope="module")
+def standing(space: LabelSpace) -> FloatArray:
+    """Labels of somebody who stands 3 m before the camera."""
+    with torch.inference_mode():
+        return np.asarray(space.encode(BodyParameters.rest(1))[0].numpy(), np.float32)
+
+
+def seen_but(labels: FloatArray, unseen: tuple[str, ...], identity: int = 0) -> PersonLabels:
+    confidence = {limb: 0.0 if limb in unseen else 0.8 for limb in LIMBS}
+    return replace(person(labels, identity), confidence=confidence)
+
+
+def frames(labels: FloatArray, unseen: tuple[str, ...], start: int, count: int, identity: int = 0) -> list[LabelFrame]:
+    return [frame_of(number, seen_but(labels, unseen, identity)) for number in range(start, start + count)]
+
+
+def completed(limbs: HiddenLimbs, given: list[LabelFrame]) -> FloatArray:
+    """(T, LABEL_SIZE) of the only person."""
+    return np.stack([concatenate(limbs.complete(frame).people[0].labels) for frame in given])
+
+
+def joints(space: LabelSpace, kinematics: KeypointKinematics, labels: FloatArray) -> FloatArray:
+    with torch.inference_mode():
+        return np.asarray(kinematics(space.decode(torch.from_numpy(labels)))[0].numpy())
+
+
+def test_people_who_are_seen_whole_stay_as_they_are(standing: FloatArray) -> None:
+    frame = frame_of(0, seen_but(standing, ()))
+    assert HiddenLimbs().complete(frame).people[0] is frame.people[0]
+
+
+def test_only_unseen_limbs_are_generated_at_once_and_by_the_identity(standing: FloatArray) -> None:
+    first, again, other = (
+        completed(HiddenLimbs(), frames(standing, LEGS, 0, 1, identity))[0] for identity in (3, 3, 4)
+    )
+    legs = np.zeros(len(standing), bool)
+    for name in LEGS:
+        legs[group_slices()[name]] = True
+    assert np.array_equal(first[~legs], standing[~legs])
+    assert np.abs(first - standing)[legs].max() > 0.1
+    assert np.array_equal(first, again) and not np.allclose(first, other, atol=0.01)
+
+
+def test_hands_go_with_both_arms(standing: FloatArray) -> None:
+    one = completed(HiddenLimbs(), frames(standing, ("left_arm",), 0, 1))[0]
+    both = completed(HiddenLimbs(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
+    hands = group_slices()["hands"]
+    assert np.array_equal(one[hands], standing[hands]) and not np.allclose(both[hands], standing[hands])
+
+
+def test_a_person_seen_anew_may_lack_groups(standing: FloatArray) -> None:
+    known = seen_but(standing, LEGS)
+    never_sent = replace(known, labels={name: row for name, row in known.labels.items() if name not in LEGS})
+    labels = HiddenLimbs().complete(frame_of(0, never_sent)).people[0].labels
+    assert all(len(labels[name]) == 9 for name in LEGS)
+
+
+@pytest.mark.parametrize("identity", [0, 1, 2, 3])
+def test_unseen_legs_stand_still_while_what_is_seen_jitters(
+    space: LabelSpace, kinematics: KeypointKinematics, standing: FloatArray, identity: int
+) -> None:
+    rng, limbs, rows = np.random.default_rng(identity), HiddenLimbs(), []
+    for number in range(60):
+        noisy = standing + rng.normal(scale=0.02, size=len(standing)).astype(np.float32)
+        noisy[7] = standing[7]  # 1 mm up and down is the pelvis's own
+        noisy[group_slices()["shape"]] = standing[group_slices()["shape"]]
+        frame = frame_of(number, seen_but(noisy, LEGS, identity))
+        rows.append(concatenate(limbs.complete(frame).people[0].labels))
+    moved = np.linalg.norm(np.diff(joints(space, kinematics, np.stack(rows)), axis=0), axis=2)
+    assert moved[5:, KNEES_AND_ANKLES].mean() < 0.5 * moved[5:, 11:13].mean()
+
+
+def test_a_limb_goes_out_of_sight_and_comes_back_without_a_jump(standing: FloatArray) -> None:
+    limbs = HiddenLimbs()
+    seen = completed(limbs, frames(standing, (), 0, 5))
+    gone = completed(limbs, frames(standing, LEGS, 5, 40))
+    back = completed(limbs, frames(standing, (), 45, 10))
+    largest = max(np.abs(after - before).max() for before, after in pairwise(np.concatenate([seen, gone])))
+    difference = np.abs(gone[-1] - standing).max()
+    assert difference > 0.1 and largest < 0.2 * difference
+    assert np.allclose(gone[25:], gone[-1], atol=1e-4), "it stays there"
+    assert 0.1 * difference < np.abs(back[1] - standing).max() < difference
+    assert np.allclose(back[6:], standing, atol=1e-5), "within a fifth of a second"
+
+
+def test_the_mode_stays_for_a_frame_that_looks_otherwise(space: LabelSpace, standing: FloatArray) -> None:
+    lying = BodyParameters.rest(1)
+    lying.rotations[:, 0] = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    with torch.inference_mode():
+        labels = np.asarray(space.encode(lying)[0].numpy(), np.float32)
+    limbs = HiddenLimbs()
+    modes = []
+    for number in range(60):
+        known = seen_but(labels if number >= 20 else standing, LEGS)
+        never_sent = {name: row for name, row in known.labels.items() if name not in LEGS}
+        limbs.complete(frame_of(number, replace(known, labels=never_sent)))
+        modes.append(limbs.mode(0))
+    assert len(set(modes[:22])) == 1 and modes[0] != "lie" == modes[-1]
+
+
+def test_people_begin_anew_in_another_source(standing: FloatArray) -> None:
+    limbs = HiddenLimbs()
+    completed(limbs, frames(standing, (), 0, 3))
+    other = [replace(frame, source="other.jpg") for frame in frames(standing, LEGS, 3, 1)]
+    assert np.array_equal(completed(limbs, other), completed(HiddenLimbs(), other))
+
+
+def test_knees_do_not_bend_backwards(space: LabelSpace, standing: FloatArray) -> None:
+    labels = np.stack([completed(HiddenLimbs(), frames(standing, LEGS, 0, 1, identity))[0] for identity in range(100)])
+    vectors, _ = space.decode_vectors(torch.from_numpy(labels))
+    order = [joint for joints in GROUP_JOINTS.values() for joint in joints]
+    knees = vectors[:, [order.index("lowerleg01.L"), order.index("lowerleg01.R")], 0]
+    assert knees.min() > 0.02
