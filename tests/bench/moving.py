@@ -5,9 +5,10 @@
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
-Errors are relative to the midpoint of the hips, in the camera's axes.  `acceleration_error_mm` is the mean error of the
-second difference of a keypoint's position in time.  `side_in_front` is the share of frames in which the line between
-the hips points to the true side, less than 90° off: a person who is taken for their own back has it reversed.
+Errors are relative to the midpoint of the hips, in the camera's axes, but those of `measures.in_the_world`.
+`acceleration_error_mm` is the mean error of the second difference of a keypoint's position in time.  `side_in_front` is
+the share of frames in which the line between the hips points to the true side, less than 90° off: a person who is taken
+for their own back has it reversed.
 """
 
 import argparse
@@ -37,7 +38,7 @@ class Followed:
     """What a system says of one clip.
 
     Args:
-        joints: (T, 17, 3) relative to the midpoint of the hips, metres; NaN in frames without a person.
+        joints: (T, 17, 3) in the camera's axes, metres; NaN in frames without a person.
         truth: (T, 17, 3) likewise.
     """
 
@@ -47,19 +48,19 @@ class Followed:
     def figures(self) -> dict[str, float]:
         """Means over the frames with a person."""
         seen = np.isfinite(self.joints).all(axis=(1, 2))
-        pairs = list(zip(self.joints[seen], self.truth[seen], strict=True))
-        joints, truth = (measures.second_difference(places) for places in (self.joints, self.truth))
-        acceleration = np.linalg.norm(joints - truth, axis=-1)
-        across = (self.joints[:, _LEFT_HIP] - self.joints[:, _RIGHT_HIP])[seen]
-        true_across = (self.truth[:, _LEFT_HIP] - self.truth[:, _RIGHT_HIP])[seen]
+        joints, truth = (np.stack([measures.centred(frame) for frame in each]) for each in (self.joints, self.truth))
+        pairs = list(zip(joints[seen], truth[seen], strict=True))
+        changes = measures.second_difference(joints) - measures.second_difference(truth)
+        across, true_across = ((each[:, _LEFT_HIP] - each[:, _RIGHT_HIP])[seen] for each in (joints, truth))
         return {
             "seen": float(seen.mean()),
-            "mpjpe_mm": measures.mean_distance_mm(self.joints[seen], self.truth[seen]),
+            "mpjpe_mm": measures.mean_distance_mm(joints[seen], truth[seen]),
             "pa_mpjpe_mm": float(
                 np.mean([measures.mean_distance_mm(measures.procrustes(own, true), true) for own, true in pairs])
             ),
-            "acceleration_error_mm": 1000 * float(np.nanmean(acceleration)),
+            "acceleration_error_mm": 1000 * float(np.nanmean(np.linalg.norm(changes, axis=-1))),
             "side_in_front": float(((across * true_across).sum(axis=-1) > 0).mean()),
+            **measures.in_the_world(self.joints, self.truth),
         }
 
 
@@ -85,9 +86,8 @@ class MovingSender:
             self._semantics["per frame"].reset()
             for name, semantics in self._semantics.items():
                 people = semantics.label(observed, CAMERA, index / _FPS)
-                joints[name].append(measures.centred(self._joints(people[0])) if people else np.full((17, 3), np.nan))
-        truth = np.stack([measures.centred(frame) for frame in clip.joints_3d])
-        return {name: Followed(np.stack(rows), truth) for name, rows in joints.items()}
+                joints[name].append(self._joints(people[0]).astype(np.float64) if people else np.full((17, 3), np.nan))
+        return {name: Followed(np.stack(rows), clip.joints_3d.astype(np.float64)) for name, rows in joints.items()}
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ the true one whose projected keypoints are nearest, if they are within a fifth o
     exchanged              share of these frames with left and right of both shoulders and hips exchanged
     known                  share of the true joints on which three views agree; the others are left out
     mpjpe_mm, pa_mpjpe_mm  of the 12 body joints, relative to the hips, in the camera's axes
+    …                      where people stand: see `measures.in_the_world`
     acceleration_mm        median error of the second difference of a joint's place, millimetres a frame²
 """
 
@@ -80,6 +81,7 @@ class FollowedPerson:
             "mpjpe_mm": _known(np.mean, 1000 * distance),
             "pa_mpjpe_mm": _known(np.mean, np.concatenate([np.zeros(0), *map(_aligned, joints[seen], truth[seen])])),
             "acceleration_mm": _known(np.median, 1000 * acceleration),
+            **measures.in_the_world(self.joints, self.truth),
         }
 
 

@@ -33,6 +33,18 @@ def test_procrustes_inverts_a_similarity_and_does_not_mirror() -> None:
     assert measures.mean_distance_mm(measures.procrustes(truth * [-1, 1, 1], truth), truth) > 100
 
 
+def test_feet_that_slide_and_a_path_that_is_off_are_told_from_a_wrong_scale() -> None:
+    truth = np.tile(np.random.default_rng(2).normal(size=(17, 3)) + np.array([0.0, 0.0, 4.0]), (20, 1, 1))
+    same = measures.in_the_world(truth * 1.1, truth)
+    assert same["foot_slide_mm"] == same["depth_acceleration_mm"] == 0 and same["path_mm"] == pytest.approx(0, abs=1e-6)
+    assert same["foot_height_mm"] == pytest.approx(0, abs=1e-6) and same["path_unscaled_mm"] > 300
+    shaken = truth.copy()
+    shaken[::2, :, 0] += 0.01
+    assert measures.in_the_world(shaken, truth)["foot_slide_mm"] == pytest.approx(10)
+    truth[:, measures.ANKLES] += np.linspace(0, 1, 20)[:, None, None]
+    assert np.isnan(measures.in_the_world(truth, truth)["foot_slide_mm"])
+
+
 def test_distances_are_in_millimetres_and_centred_is_independent_of_position() -> None:
     assert measures.mean_distance_mm(np.zeros((5, 3)), np.tile([0.003, 0.0, 0.004], (5, 1))) == pytest.approx(5)
     keypoints = np.random.default_rng(3).normal(size=(17, 3))
