@@ -27,6 +27,8 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
+from receiver.motion.bones import Bones
+from receiver.motion.playout import Playout
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
@@ -111,14 +113,15 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(), _recorders(config)
-    motion = None if config.vmc.address is None else MotionSender(config.vmc.address, engine.skeleton)
+    playout = Playout(config.playout)
+    motion = _motion(config, engine, playout)
     device = resolve_device(config.device.device) if isinstance(engine, LocalEngine) else CPU
     inpainter = TextureInpainter(observe=partial(metrics.stage_took, "completion"), device=device)
     pipeline = ReceiverPipeline(
         engine,
         directory,
         metrics,
-        observers=[hub, *recorders, *([] if motion is None else [motion])],
+        observers=[playout, hub, *recorders, *([] if motion is None else [motion])],
         load=load,
         inpainter=inpainter,
     )
@@ -151,6 +154,13 @@ async def _serve(
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: Playout) -> MotionSender | None:
+    if config.vmc.address is None:
+        return None
+    played = None if config.playout.playout == "off" else (playout.screen(), Bones.load())
+    return MotionSender(config.vmc.address, engine.skeleton, played=played)
 
 
 def _link(

@@ -7,6 +7,7 @@ from common.io.config import LogConfig, MetricsConfig
 from common.weights.config import DeviceConfig
 from receiver.engine.config import EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
+from receiver.motion.config import PlayoutConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig
@@ -26,6 +27,7 @@ class ReceiverConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    playout: PlayoutConfig = field(default_factory=PlayoutConfig)
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)
     uploads: UploadConfig = field(default_factory=UploadConfig)

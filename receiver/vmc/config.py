@@ -14,7 +14,9 @@ class VmcConfig:
     """Motion for programs that show avatars."""
 
     vmc: str | None = option(
-        None, help="send the followed person's skeleton to this HOST:PORT as VMC over OSC, 30 times a second"
+        None,
+        help="send the followed person's skeleton to this HOST:PORT as VMC over OSC, 60 times a second, 30 with "
+        "--playout off",
     )
 
     def __post_init__(self) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from common.arrays import Float64Array
+from common.arrays import Float64Array, FloatArray
 from receiver.mesh.mesh_files import Y_UP
-from receiver.mesh.skinned_glb import PosedBody
 
 _FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 _PHALANGES = ("Proximal", "Intermediate", "Distal")
@@ -23,6 +22,8 @@ _SIDES = (("L", "Left"), ("R", "Right"))
 # Bones with one direction, and where they point to.
 _NEXT = {"UpperLeg": "LowerLeg", "LowerLeg": "Foot", "UpperArm": "LowerArm", "LowerArm": "Hand"}
 _DOWN, _FORWARDS = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+# Bones of one person differ by less from frame to frame.
+_SAME_M = 1e-4
 _SIDEWAYS = {"Left": np.array([1.0, 0.0, 0.0]), "Right": np.array([-1.0, 0.0, 0.0])}
 
 
@@ -87,33 +88,37 @@ class Humanoid:
         if missing:
             raise ValueError(f"the skeleton has no {missing[0]}")
         self._joint = {bone: index[joint] for bone, (joint, _) in BONES.items()}
-        self._parent = {bone: parent for bone, (_, parent) in BONES.items()}
+        # In the order of the bones; the hips are their own parent.
+        order = list(BONES)
+        self._joints = np.array(list(self._joint.values()))
+        self._parents = np.array([order.index(parent or "Hips") for _, parent in BONES.values()])
+        self._lengths_m: Float64Array = np.zeros(len(order))
+        self._rest: Float64Array = np.zeros((len(order), 3, 3))
 
-    def pose(self, body: PosedBody, origin: Float64Array) -> dict[str, BonePose]:
+    def pose(self, positions: FloatArray, rotations: FloatArray, origin: Float64Array) -> dict[str, BonePose]:
         """The bones of a body.
 
         Args:
+            positions, rotations: (J, 3) metres and (J, 3, 3) of its joints in camera space.
             origin: (3,) what is the origin of Unity's scene, y up.
         """
-        positions = (body.joint_positions * Y_UP).astype(np.float64)
-        rotations = (body.joint_rotations * Y_UP[:, None] * Y_UP).astype(np.float64)
-        turned = {bone: self._turned(bone, positions, rotations) for bone in BONES}
-        bones = {}
-        for bone, parent in self._parent.items():
-            place, rotation = positions[self._joint[bone]] - origin, turned[bone]
-            if parent is not None:
-                place = turned[parent].T @ (positions[self._joint[bone]] - positions[self._joint[parent]])
-                rotation = turned[parent].T @ turned[bone]
-            x, y, z, w = Rotation.from_matrix(rotation).as_quat().tolist()
-            # Mirrored along x, a rotation about x keeps its sense, and those about y and z change it.
-            bones[bone] = BonePose((-float(place[0]), float(place[1]), float(place[2])), (x, -y, -z, w))
-        return bones
-
-    def _turned(self, bone: str, positions: Float64Array, rotations: Float64Array) -> Float64Array:
-        """(3, 3) rotation G of a bone in the scene."""
-        own: Float64Array = rotations[self._joint[bone]]
-        rest = self._at_rest(bone, positions, rotations)
-        return own if rest is None else own @ rest
+        places = (positions * Y_UP).astype(np.float64)
+        turns = (rotations * Y_UP[:, None] * Y_UP).astype(np.float64)
+        spans = places[self._joints] - places[self._joints[self._parents]]
+        lengths_m = np.linalg.norm(spans, axis=1)
+        # How bodies are at rest follows from their shape, which changes seldom.
+        if np.abs(lengths_m - self._lengths_m).max() > _SAME_M:
+            at_rest = (self._at_rest(bone, places, turns) for bone in BONES)
+            self._rest = np.stack([np.eye(3) if rest is None else rest for rest in at_rest])
+            self._lengths_m = lengths_m
+        turned = turns[self._joints] @ self._rest
+        above = turned[self._parents].transpose(0, 2, 1)
+        spans, local = (above @ spans[..., None])[..., 0], above @ turned
+        spans[0], local[0] = places[self._joints[0]] - origin, turned[0]
+        # Mirrored along x, a rotation about x keeps its sense, and those about y and z change it.
+        quaternions = (Rotation.from_matrix(local).as_quat() * (1, -1, -1, 1)).tolist()
+        found = zip(BONES, (spans * (-1, 1, 1)).tolist(), quaternions, strict=True)
+        return {bone: BonePose(tuple(place), tuple(rotation)) for bone, place, rotation in found}
 
     def _at_rest(self, bone: str, positions: Float64Array, rotations: Float64Array) -> Float64Array | None:
         """(3, 3) T⁻¹, from the T-pose to the bone's rest pose; None if they are the same."""

@@ -1,38 +1,46 @@
 """Sends the skeleton of the followed person to programs that show avatars: `receiver --vmc HOST:PORT`.
 
-The protocol is Virtual Motion Capture (https://protocol.vmc.info/english), messages of OSC over UDP. Thirty times a
-second go `/VMC/Ext/OK`, `/VMC/Ext/T`, `/VMC/Ext/Root/Pos` and a `/VMC/Ext/Bone/Pos` for each bone, in bundles that fit
-a packet.
+The protocol is Virtual Motion Capture (https://protocol.vmc.info/english), messages of OSC over UDP. Sixty times a
+second, thirty without playout, go `/VMC/Ext/OK`, `/VMC/Ext/T`, `/VMC/Ext/Root/Pos` and a `/VMC/Ext/Bone/Pos` for each
+bone, in bundles that fit a packet.
 """
 
 import asyncio
 import contextlib
 import logging
 import socket
+import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
-from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from common.arrays import Float64Array
+from common.arrays import Float64Array, FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address
+from common.labels import concatenate
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.motion.bones import Bones
+from receiver.motion.playout import Screen
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.humanoid import BonePose, Humanoid
 
 logger = logging.getLogger(__name__)
 
-RATE_HZ = 30
-# Ethernet's packet of 1,500 bytes, less the headers of IP and UDP; a bundle has 16 bytes, and 4 before each message.
-_MAX_BYTES, _BUNDLE_BYTES, _LENGTH_BYTES = 1452, 16, 4
+RATE_HZ, PLAYED_HZ = 30, 60
+"""Poses a second: as frames come, and with playout."""
+# Ethernet's packet of 1,500 bytes, less the headers of IP and UDP.
+_MAX_BYTES = 1452
+# A bundle of OSC that is due at once; before each message its length.
+_BUNDLE = b"#bundle\0" + struct.pack(">Q", 1)
+_LENGTH = struct.Struct(">I")
+_BONE = struct.Struct(">7f")
 # Somebody who is out of sight for longer makes way for others.
 _FOLLOWED_S = 2.0
 _MADE_UP_S = 0.2
@@ -46,12 +54,20 @@ class MotionSender(SessionObserver):
 
     Args:
         skeleton: of all bodies.
+        played: what is shown of sessions that are played out, and who poses it; None without playout.
 
     Raises:
         OutputError: the host is not known.
     """
 
-    def __init__(self, address: Address, skeleton: Skeleton, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        address: Address,
+        skeleton: Skeleton,
+        clock: Clock = SYSTEM_CLOCK,
+        played: tuple[Screen, Bones] | None = None,
+    ) -> None:
+        self._played = played
         self._humanoid = Humanoid(skeleton.names)
         self._clock = clock
         try:
@@ -65,7 +81,7 @@ class MotionSender(SessionObserver):
         self._seen_s = self._began_s = clock.monotonic()
         self._origin: Float64Array = np.zeros(3)
         self._body: PosedBody | None = None
-        self._bones: list[OscMessage] = []
+        self._bones: list[bytes] = []
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """Takes the followed person's body."""
@@ -92,14 +108,13 @@ class MotionSender(SessionObserver):
             self.send()
             now_s = self._clock.monotonic()
             # What a busy event loop delays is made up for, but not a longer halt.
-            due_s = max(due_s + 1 / RATE_HZ, now_s - _MADE_UP_S)
+            due_s = max(due_s + 1 / (RATE_HZ if self._played is None else PLAYED_HZ), now_s - _MADE_UP_S)
             await asyncio.sleep(max(due_s - now_s, 0))
 
     def send(self) -> None:
         """Sends the newest pose once; a network that is down is not reported, because the next one is due at once."""
-        if self._body is not None:
-            self._bones = list(_bone_messages(self._humanoid.pose(self._body, self._origin)))
-            self._body = None
+        if (pose := self._pose()) is not None:
+            self._bones = list(_bone_messages(self._humanoid.pose(*pose, self._origin)))
         state = [
             _message("/VMC/Ext/OK", int(bool(self._bones))),
             _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),
@@ -107,6 +122,16 @@ class MotionSender(SessionObserver):
         for packet in _packets([*state, *self._bones]):
             with contextlib.suppress(OSError):
                 self._socket.sendto(packet, self._target)
+
+    def _pose(self) -> tuple[FloatArray, FloatArray] | None:
+        """Joints and their rotations if they are others than before: as the person is shown now, else the newest."""
+        body, self._body = self._body, None
+        if self._played is not None and self._followed is not None:
+            (screen, bones), (number, identity) = self._played, self._followed
+            if (frame := screen.frame(number)) is not None:
+                shown = [person.labels for person in frame.people if person.identity == identity]
+                return bones.pose(concatenate(shown[0])) if shown else None
+        return None if body is None else (body.joint_positions, body.joint_rotations)
 
     def close(self) -> None:
         """Frees the socket."""
@@ -119,26 +144,31 @@ def _floor_below(body: PosedBody) -> Float64Array:
     return np.array([hips[0], lowest, hips[2]], np.float64)
 
 
-def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[OscMessage]:
+def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[bytes]:
     yield _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
     for name, pose in bones.items():
-        yield _message("/VMC/Ext/Bone/Pos", name, *pose.position, *pose.rotation)
+        yield _bone_head(name) + _BONE.pack(*pose.position, *pose.rotation)
 
 
-def _message(address: str, *values: str | float | int) -> OscMessage:
+@lru_cache
+def _bone_head(name: str) -> bytes:
+    """A bone's message without its numbers."""
+    return _message("/VMC/Ext/Bone/Pos", name, *_UNTURNED.position, *_UNTURNED.rotation)[: -_BONE.size]
+
+
+def _message(address: str, *values: str | float | int) -> bytes:
     builder = OscMessageBuilder(address)
     for value in values:
         builder.add_arg(value)
-    return builder.build()
+    return builder.build().dgram
 
 
-def _packets(messages: Sequence[OscMessage]) -> Iterator[bytes]:
+def _packets(messages: Sequence[bytes]) -> Iterator[bytes]:
     """Bundles of the messages, each as large as a packet may be."""
-    bundle, size = OscBundleBuilder(IMMEDIATELY), _BUNDLE_BYTES
+    packet = _BUNDLE
     for message in messages:
-        if size + _LENGTH_BYTES + message.size > _MAX_BYTES:
-            yield bundle.build().dgram
-            bundle, size = OscBundleBuilder(IMMEDIATELY), _BUNDLE_BYTES
-        bundle.add_content(message)
-        size += _LENGTH_BYTES + message.size
-    yield bundle.build().dgram
+        if len(packet) + _LENGTH.size + len(message) > _MAX_BYTES:
+            yield packet
+            packet = _BUNDLE
+        packet += _LENGTH.pack(len(message)) + message
+    yield packet

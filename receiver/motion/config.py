@@ -1,0 +1,17 @@
+"""Options of the playout."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from common.io.options import option
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutConfig:
+    """When the people of live sessions are shown."""
+
+    playout: Literal["live", "smooth", "off"] = option(
+        "live",
+        help="how page and VMC show live people: live = predicted to the present, smooth = between the labels that "
+        "have arrived, later, off = as the frames come",
+    )

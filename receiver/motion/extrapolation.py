@@ -1,0 +1,47 @@
+"""What somebody does next: the interface of predictors, and the one that knows nothing about motion."""
+
+from typing import Final, Protocol
+
+import numpy as np
+
+from common.arrays import Float64Array, FloatArray
+from receiver.motion.steps import SLOW, between, moved
+
+MOST_LABELS: Final = 8
+"""How many labels of a person a predictor is given, at most."""
+
+
+class MotionPredictor(Protocol):
+    """Continues motion."""
+
+    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+        """The label vector (LABEL_SIZE,) of a person at a moment, finite.
+
+        Args:
+            times_s: (n,) seconds of capture, increasing; up to `MOST_LABELS`.
+            labels: (n, LABEL_SIZE) decoded and completed, the newest last.
+            at_s: not before the newest.
+        """
+
+
+class DampedExtrapolation:
+    """The last change goes on, ever slower: by v τ (1 − exp(−t / τ)) after the time t, at a speed v.
+
+    Args:
+        tau_s: after this time the speed has fallen to 1/e.
+        span_s: the change is that of the last labels that are at least so far apart: noise counts less then.
+    """
+
+    def __init__(self, tau_s: float = 0.15, span_s: float = 0.1) -> None:
+        self._tau_s, self._span_s = tau_s, span_s
+
+    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+        """See `MotionPredictor`."""
+        newest: FloatArray = labels[-1]
+        if len(labels) < 2:
+            return newest.copy()
+        before = max(int(np.searchsorted(times_s[:-1], times_s[-1] - self._span_s, side="right")) - 1, 0)
+        share = self._tau_s * -np.expm1((times_s[-1] - at_s) / self._tau_s) / (times_s[-1] - times_s[before])
+        step = between(labels[before], newest) * share
+        step[SLOW] = 0.0
+        return moved(newest, step)

@@ -1,0 +1,129 @@
+"""The clock of what is shown: labels arrive when they can, and screens ask for people at their own rate.
+
+    decoder ─ Playout (labels of everybody, when they arrive) ─ Screen (a moment, without jumps) ─ VMC, page
+
+Only sessions of live cameras are played out: of a file or a replay every frame is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from common.arrays import FloatArray
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.frame_codec import DecodedFrame
+from common.frames import LabelFrame, PersonLabels
+from common.labels import FAST_GROUPS, concatenate, group_slices
+from receiver.decode.session_decoder import FrameDecoder
+from receiver.link.session import Session
+from receiver.motion.config import PlayoutConfig
+from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.sender_time import SenderTime
+from receiver.motion.shown import STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
+from receiver.publish.observer import SessionObserver
+
+
+@dataclass(slots=True)
+class _Played:
+    """A live session: its newest frame, and the tracks of everybody by identity."""
+
+    link: Session
+    time: SenderTime
+    newest: LabelFrame | None = None
+    tracks: dict[int, Track] = field(default_factory=dict)
+
+    def take(self, frame: LabelFrame, now_s: float) -> None:
+        """Takes everybody's labels, also of a frame that comes late."""
+        self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
+        for person in frame.people:
+            labels, track = concatenate(person.labels), self.tracks.get(person.identity)
+            added = Track.begin(frame.captured_at, labels) if track is None else track.add(frame.captured_at, labels)
+            self.tracks[person.identity] = added
+        if self.newest is None or frame.sequence > self.newest.sequence:
+            self.newest = frame
+
+
+class Playout(SessionObserver):
+    """Keeps the newest labels of everybody in live sessions.
+
+    Args:
+        predictor: continues motion.
+    """
+
+    def __init__(
+        self, config: PlayoutConfig, predictor: MotionPredictor | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._live, self._on = config.playout == "live", config.playout != "off"
+        self._clock = clock
+        predicted = Predicted(predictor or DampedExtrapolation())
+        self._way: Way = predicted if self._live else Interpolated(predicted)
+        self._sessions: dict[int, _Played] = {}
+
+    def screen(self, ahead_s: float = 0.0) -> "Screen":
+        """One who shows people; `ahead_s` is how long it takes from asking to showing."""
+        return Screen(self, self._way, ahead_s if self._live else 0.0)
+
+    def session_began(self, number: int, session: Session) -> None:
+        """Plays it out if it is live."""
+        if self._on and session.real_time and not session.replayed:
+            self._sessions[number] = _Played(session, SenderTime(delayed=not self._live))
+
+    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
+        """Takes everybody's labels."""
+        if (played := self._sessions.get(number)) is not None:
+            played.take(decoded.frame, self._clock.wall())
+
+    def session_ended(self, number: int) -> None:
+        """Forgets it."""
+        self._sessions.pop(number, None)
+
+    def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, Track], float] | None:
+        """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
+
+        None if the session is not played out, or has no frame yet.
+        """
+        played = self._sessions.get(number)
+        if played is None or played.newest is None:
+            return None
+        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.link.clock)
+
+
+class Screen:
+    """Shows people of any sessions at its own rate; see `Playout.screen`."""
+
+    def __init__(self, playout: Playout, way: Way, ahead_s: float) -> None:
+        self._playout, self._way, self._ahead_s = playout, way, ahead_s
+        self._people: dict[int, dict[int, ShownPerson]] = {}
+        self._shown: dict[int, LabelFrame] = {}
+        self._newest: dict[int, LabelFrame] = {}
+
+    def frame(self, number: int) -> LabelFrame | None:
+        """The people of a session's newest frame as they are shown now, with this moment as the time of capture.
+
+        The same object as before when nothing has changed; None if the session is not played out.
+        """
+        moment = self._playout.moment(number)
+        if moment is None:
+            for forgotten in (self._people, self._shown, self._newest):
+                forgotten.pop(number, None)
+            return None
+        newest, tracks, now_s = moment
+        # When labels stay away everything has come to rest.
+        at_s = min(now_s + self._ahead_s, newest.captured_at + STILL_S)
+        shown = self._shown.get(number)
+        if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
+            return shown
+        had = self._people.get(number, {})
+        has = {person.identity: had.get(person.identity) or ShownPerson(self._way) for person in newest.people}
+        people = tuple(
+            _with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in newest.people
+        )
+        self._people[number], self._newest[number] = has, newest
+        self._shown[number] = shown = replace(newest, captured_at=at_s, people=people)
+        return shown
+
+
+def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:
+    """The person with the groups of what somebody does from labels (LABEL_SIZE,)."""
+    slices = group_slices()
+    moving = {name: labels[slices[name]] for name in FAST_GROUPS if name in person.labels}
+    return replace(person, labels={**person.labels, **moving})

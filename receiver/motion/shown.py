@@ -1,0 +1,155 @@
+"""What is shown of a person: what the labels say about a moment, without a jump when others arrive.
+
+A label that arrives changes what is expected. The difference between what was shown and what is expected now decays
+within `CORRECTION_S`, by a cubic that begins with its value and speed and ends with neither, so that what is shown
+keeps its velocity.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+
+from common.arrays import Float64Array, FloatArray
+from common.labels import LABEL_SIZE
+from receiver.motion.extrapolation import MOST_LABELS, MotionPredictor
+from receiver.motion.steps import SLOW, between, moved
+
+CORRECTION_S: Final = 0.075
+# Motion goes on for so long after the newest label, then comes to rest.
+_FREE_S, _REST_S = 0.35, 0.2
+STILL_S: Final = _FREE_S + _REST_S + CORRECTION_S
+"""So long after the newest label nothing moves any more."""
+# Who was out of sight for longer may be somebody else, and begins anew.
+_ABSENT_S = 1.0
+_DIFFERENCE_S = 2e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """The newest labels of a person.
+
+    Args:
+        times_s: (n,) of capture, increasing.
+        labels: (n, LABEL_SIZE).
+        began_s: when the person was first seen.
+    """
+
+    times_s: Float64Array
+    labels: FloatArray
+    began_s: float
+
+    @classmethod
+    def begin(cls, captured_s: float, labels: FloatArray) -> Self:
+        """With the first labels (LABEL_SIZE,)."""
+        return cls(np.array([captured_s]), labels[None], captured_s)
+
+    def add(self, captured_s: float, labels: FloatArray) -> "Track":
+        """With further ones, also those that come late; those that are known change nothing."""
+        if abs(captured_s - self.times_s[-1]) > _ABSENT_S:
+            return Track.begin(captured_s, labels)
+        place = bisect_left(self.times_s, captured_s)
+        if place < len(self.times_s) and self.times_s[place] == captured_s:
+            return self
+        times_s = np.insert(self.times_s, place, captured_s)[-MOST_LABELS:]
+        return Track(times_s, np.insert(self.labels, place, labels, axis=0)[-MOST_LABELS:], self.began_s)
+
+
+Way = Callable[[Track, float], FloatArray]
+"""What a track says about a moment: labels (LABEL_SIZE,)."""
+
+
+class Predicted:
+    """Goes on beyond the newest labels, and comes to rest when none arrive."""
+
+    def __init__(self, predictor: MotionPredictor) -> None:
+        self._predictor = predictor
+
+    def __call__(self, track: Track, at_s: float) -> FloatArray:
+        """See `Way`."""
+        ahead_s = max(at_s - float(track.times_s[-1]), 0.0)
+        if ahead_s > _FREE_S:
+            rest_s = min(ahead_s - _FREE_S, _REST_S)
+            ahead_s = _FREE_S + rest_s - rest_s * rest_s / (2 * _REST_S)
+        return self._predictor.predict(track.times_s, track.labels, float(track.times_s[-1]) + ahead_s)
+
+
+class Interpolated:
+    """Between two labels by the cubic of their velocities, which are those of parabolas through three labels.
+
+    Args:
+        beyond: what is shown after the newest.
+    """
+
+    def __init__(self, beyond: Way) -> None:
+        self._beyond = beyond
+
+    def __call__(self, track: Track, at_s: float) -> FloatArray:
+        """See `Way`."""
+        times_s, labels = track.times_s, track.labels
+        if at_s >= times_s[-1]:
+            return self._beyond(track, at_s)
+        place = bisect_left(times_s, at_s)
+        if place == 0:
+            return np.asarray(labels[0])
+        first = max(place - 2, 0)
+        steps = [between(*labels[start : start + 2]) for start in range(first, min(place + 1, len(labels) - 1))]
+        spans_s = np.diff(times_s[first : place + 2])
+        here = place - 1 - first
+        speeds = [step / span_s for step, span_s in zip(steps, spans_s, strict=True)]
+
+        def speed(index: int) -> Float64Array:
+            """Where two spans meet, or at the end of one."""
+            if not 0 < index < len(speeds):
+                return np.asarray(speeds[min(index, len(speeds) - 1)])
+            one_s, other_s = spans_s[index - 1 : index + 1]
+            return np.asarray((other_s * speeds[index - 1] + one_s * speeds[index]) / (one_s + other_s))
+
+        span_s = float(spans_s[here])
+        share = (at_s - float(times_s[place - 1])) / span_s
+        value = share * share * (3 - 2 * share) * steps[here]
+        value += span_s * share * (1 - share) * ((1 - share) * speed(here) - share * speed(here + 1))
+        value[SLOW] = 0.0
+        return moved(labels[place - 1], value)
+
+
+class ShownPerson:
+    """One person on one screen; time may not go back."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._track: Track | None = None
+        self._since_s = -math.inf
+        self._error = self._error_speed = np.zeros(LABEL_SIZE)
+
+    def pose(self, track: Track, at_s: float) -> FloatArray:
+        """The labels (LABEL_SIZE,) that are shown at a moment on the sender's clock."""
+        labels = self._way(track, at_s)
+        if self._track is None or track.began_s != self._track.began_s:
+            self._since_s = -math.inf
+        elif track is not self._track:
+            self._correct(self._track, track, labels, at_s)
+        self._track = track
+        return labels if at_s >= self._since_s + CORRECTION_S else moved(labels, self._left(at_s)[0])
+
+    def _correct(self, before: Track, track: Track, labels: FloatArray, at_s: float) -> None:
+        """Begins with the difference from what was shown of other labels."""
+        soon_s = at_s + _DIFFERENCE_S
+        left, left_speed = self._left(at_s)
+        was = self._way(before, at_s)
+        apart = between(labels, was), between(self._way(track, soon_s), self._way(before, soon_s))
+        error_speed = left_speed + (apart[1] - apart[0]) / _DIFFERENCE_S
+        error = between(labels, moved(was, left))
+        error[SLOW] = error_speed[SLOW] = 0.0
+        self._error, self._error_speed, self._since_s = error, error_speed, at_s
+
+    def _left(self, at_s: float) -> tuple[Float64Array, Float64Array]:
+        """What is left of the difference, and its speed: a cubic to zero."""
+        share = min((at_s - self._since_s) / CORRECTION_S, 1.0)
+        rest = 1 - share
+        left = rest * rest * ((1 + 2 * share) * self._error + share * CORRECTION_S * self._error_speed)
+        speed = -6 * share * rest / CORRECTION_S * self._error + rest * (1 - 3 * share) * self._error_speed
+        return left, speed

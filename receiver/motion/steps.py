@@ -1,0 +1,69 @@
+"""Steps from one label vector to another, in numbers that can be added, scaled and blended.
+
+A step has the size of the labels: the first three numbers are a rotation vector in the axes of the body, the next three
+are 0, the three behind them are metres in camera space, and the others are differences of entries.
+"""
+
+import math
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.arrays import Float64Array, FloatArray
+from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE
+from common.labels import GROUPS, ROTATION_SCALE, group_slices
+
+SLOW = np.repeat([not group.fast for group in GROUPS], [group.size for group in GROUPS])
+"""(LABEL_SIZE,) which entries say who it is, not what they do."""
+
+_TURN, _PLACE = slice(0, 3), slice(6, 9)
+_ROOT = group_slices()["root"]
+_MEAN, _SCALE = np.array(TRANSLATION_MEAN), np.array(TRANSLATION_SCALE)
+# Of depths as `decode_root` takes them.
+_LOG_DEPTHS = (-3.0, 6.0)
+_SMALLEST = 1e-6
+
+
+def between(start: FloatArray, end: FloatArray) -> Float64Array:
+    """(LABEL_SIZE,) the step from one label vector (LABEL_SIZE,) to another; orientation turns the short way."""
+    step = end.astype(np.float64) - start
+    turn = _orientation(start).T @ _orientation(end)
+    step[_ROOT] = 0.0
+    step[_TURN] = Rotation.from_matrix(turn).as_rotvec()
+    step[_PLACE] = _place(end) - _place(start)
+    return step
+
+
+def moved(start: FloatArray, step: Float64Array) -> FloatArray:
+    """(LABEL_SIZE,) where a step leads to: the inverse of `between`."""
+    end = start + step
+    turned = _orientation(start) @ Rotation.from_rotvec(step[_TURN]).as_matrix()
+    end[_ROOT.start : _PLACE.start] = turned[:, :2].T.ravel() / ROTATION_SCALE
+    x, y, z = _place(start) + step[_PLACE]
+    z = max(z, math.exp(_LOG_DEPTHS[0]))
+    end[_PLACE] = (np.array([x / z, y / z, math.log(z)]) - _MEAN) / _SCALE
+    return end.astype(np.float32)
+
+
+def _orientation(labels: FloatArray) -> Float64Array:
+    """(3, 3) by Gram-Schmidt, as `decode_orientation`."""
+    a1, a2, a3, b1, b2, b3 = labels[_ROOT.start : _PLACE.start].tolist()
+    length = math.sqrt(a1 * a1 + a2 * a2 + a3 * a3)
+    if length < _SMALLEST:
+        return np.eye(3)
+    a1, a2, a3 = a1 / length, a2 / length, a3 / length
+    along = a1 * b1 + a2 * b2 + a3 * b3
+    b1, b2, b3 = b1 - along * a1, b2 - along * a2, b3 - along * a3
+    length = math.sqrt(b1 * b1 + b2 * b2 + b3 * b3)
+    if length < _SMALLEST:
+        return np.eye(3)
+    b1, b2, b3 = b1 / length, b2 / length, b3 / length
+    third = a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1
+    return np.array([(a1, b1, third[0]), (a2, b2, third[1]), (a3, b3, third[2])])
+
+
+def _place(labels: FloatArray) -> Float64Array:
+    """(3,) metres, as `decode_root`."""
+    x, y, log_depth = (labels[_PLACE] * _SCALE + _MEAN).tolist()
+    depth = math.exp(min(max(log_depth, _LOG_DEPTHS[0]), _LOG_DEPTHS[1]))
+    return np.array([x * depth, y * depth, depth])
