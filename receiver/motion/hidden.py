@@ -19,7 +19,7 @@ from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.legs import LEGS, Legs, Pelvis
-from receiver.motion.mixture import ENTRIES, MODES, POSE, SIZE, SPEED_S, PoseMixture, speed_of
+from receiver.motion.mixture import DOWN, ENTRIES, MODES, POSE, SIZE, SPEED_S, PoseMixture, speed_of
 
 _GROUPS = (*LIMBS, "hands")
 _ARMS = ("left_arm", "right_arm")
@@ -150,9 +150,9 @@ class HiddenLimbs:
         jumps = self._generate(person, labels, hidden, vector, now_s)
         for name in hidden:
             aim[ENTRIES[name]] = person.sample[ENTRIES[name]]
-        completed = self._blended(person, aim, jumps, now_s)
         if not hidden.isdisjoint(LEGS):
-            self._stand(person, hidden, completed, vector[_SHAPE])
+            self._stand(person, hidden, aim, vector[_SHAPE])
+        completed = self._blended(person, aim, jumps, now_s)
         person.shown, person.at_s, person.hidden = completed, now_s, hidden
         changed = hidden | person.blends.keys()
         known = {name: completed[ENTRIES[name]].astype(np.float32) for name in changed}
@@ -211,6 +211,8 @@ class HiddenLimbs:
         """Lets unseen legs stand where they are, in place."""
         assert person.held is not None and person.pelvis is not None
         legs = np.stack([x[ENTRIES[name]] for name in LEGS])
-        for name, row in zip(LEGS, self._legs.standing(legs, shape, person.held, person.pelvis), strict=True):
+        # The error of the pelvis's tilt does not tilt the legs: they stand below it as the sample has it.
+        held = person.held.tilted(person.sample[DOWN])
+        for name, row in zip(LEGS, self._legs.standing(legs, shape, held, person.pelvis), strict=True):
             if name in hidden:
                 x[ENTRIES[name]] = row

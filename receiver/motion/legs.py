@@ -22,7 +22,8 @@ LEGS = ("left_leg", "right_leg")
 _LEASH_M, _LEASH_RAD = 0.04, 0.08
 # It jumps where somebody else, or a new scene, is shown.
 _JUMP_M = 0.6
-_KNEE_MIN_RAD = 0.03
+# The rest pose bends the knee by 0.17.
+_KNEE_MIN_RAD = -0.15
 _SLICES = group_slices()
 _ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
 _TINY = 1e-9
@@ -55,6 +56,11 @@ class Pelvis:
     def down(self) -> Float64Array:
         """(3,) which way is down in the frame of the pelvis, by a camera that is held level."""
         return np.asarray(self.rotation[1])
+
+    def tilted(self, down: Float64Array) -> "Pelvis":
+        """As it is, but with another direction (3,) of down in its frame."""
+        down = down / (np.linalg.norm(down) + _TINY)
+        return Pelvis(self.rotation @ _between(down[None], self.down[None])[0], self.position)
 
     def dragged(self, to: "Pelvis") -> "Pelvis":
         """Moved and turned towards another one until it is within the leash."""

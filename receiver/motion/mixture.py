@@ -41,10 +41,19 @@ SPEED_S = 0.5
 _STILL_MPS = 0.1
 
 _SEED = 69
-# Standard deviations of what a sender says: of entries of limbs that it sees, and of limbs that it does not see.
-_SEEN_SIGMA, _UNSEEN_SIGMA = 0.5, 1.5
-# Of the direction of down (cameras are held level within 12°), and of speed.
-_DOWN_SIGMA, _SPEED_SIGMA = 0.2, 0.5
+# What a sender says is the mean of a posterior: of the leading entries, offset + share · truth, and noise so large that
+# the truth would have this deviation about (sent − offset) / share.  Of the others it tells nothing.  Measured on
+# rendered people of the validation split who are cut at the waist or above.
+_LIMB = ((0.0, 0.0, 0.0, 0.0), (0.95, 0.52, 0.56, 0.7), (0.37, 0.9, 0.9, 0.85))
+_SENT = {
+    "torso": ((0.0, 0.0), (0.52, 0.35), (0.76, 0.78)),
+    "head": ((0.0, 0.0, 0.0), (0.83, 0.57, 0.3), (0.5, 0.62, 0.89)),
+    **dict.fromkeys(("left_arm", "right_arm", "left_leg", "right_leg"), _LIMB),
+}
+# Of limbs that it does not see.
+_GUESSED = dict.fromkeys(_SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
+# Of the direction of down: cameras are held level within 12°.  Of speed.
+_DOWN_SIGMA, _SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
 # Errors of a sender's entries depend on each other, so that together they tell less than their number says.
 _TEMPER = 0.5
 # A mode, and a component of it, stay until another one is likelier by so many nats.
@@ -66,7 +75,8 @@ class GivenSeen:
     """The mixture of hidden entries given the observed ones.
 
     Args:
-        observed, hidden: (O,) and (H,) their places in x.
+        observed, hidden: (O,) and (H,) their places in x; down is both, since it is seen with noise.
+        shift, share: (O,) a sender says shift + share · truth of the observed ones.
         means: (K, D) μ_k.
         whitening: (K O, O) the inverse of the Cholesky factor of the observed entries' covariance, with noise.
         centre: (K O,) the whitened means.
@@ -77,6 +87,8 @@ class GivenSeen:
 
     observed: IntArray
     hidden: IntArray
+    shift: Float64Array
+    share: Float64Array
     means: Float64Array
     whitening: Float64Array
     centre: Float64Array
@@ -86,13 +98,17 @@ class GivenSeen:
 
     def log_shares(self, x: Float64Array) -> Float64Array:
         """(K,) log π_k given the observed entries of x, up to a constant."""
-        white = (self.whitening @ x[self.observed] - self.centre).reshape(len(self.offset), -1)
+        white = (self.whitening @ self._read(x) - self.centre).reshape(len(self.offset), -1)
         return np.asarray(self.offset - 0.5 * _TEMPER * np.square(white).sum(1))
 
     def sample(self, x: Float64Array, k: int, noise: Float64Array) -> Float64Array:
         """z' (H,) of component k with the noise ε (D,) of the person (21)."""
-        mean = self.means[k, self.hidden] + self.gain[k] @ (x[self.observed] - self.means[k, self.observed])
+        mean = self.means[k, self.hidden] + self.gain[k] @ (self._read(x) - self.means[k, self.observed])
         return np.asarray(mean + self.factor[k] @ noise[self.hidden])
+
+    def _read(self, x: Float64Array) -> Float64Array:
+        """(O,) the observed entries of x, if there were no noise."""
+        return (x[self.observed] - self.shift) / self.share
 
 
 class PoseMixture:
@@ -144,12 +160,14 @@ class PoseMixture:
         return gumbel, np.random.default_rng([_SEED, identity, 1]).normal(size=SIZE).clip(-_MOST, _MOST)
 
     def _given(self, hidden: frozenset[str], weak: frozenset[str]) -> GivenSeen:
-        sigma = np.full(SIZE, _SEEN_SIGMA)
+        shift, share, sigma = np.zeros(SIZE), np.ones(SIZE), np.full(SIZE, np.inf)
         sigma[DOWN], sigma[SPEED] = _DOWN_SIGMA, _SPEED_SIGMA
-        for name in hidden:
-            sigma[ENTRIES[name]] = _UNSEEN_SIGMA if name in weak else np.inf
+        for name in (_SENT.keys() - hidden) | weak & _GUESSED.keys():
+            said = (_GUESSED if name in hidden else _SENT)[name]
+            leading = ENTRIES[name][: len(said[0])]
+            shift[leading], share[leading], sigma[leading] = said
         observed = np.flatnonzero(np.isfinite(sigma))
-        unseen = np.sort(np.concatenate([ENTRIES[name] for name in hidden]))
+        unseen = np.concatenate([*(ENTRIES[name] for name in sorted(hidden)), np.arange(SIZE)[DOWN]])
         within = self._covariances[:, observed[:, None], observed] + np.diag(sigma[observed] ** 2)
         across = self._covariances[:, unseen[:, None], observed]
         gain = np.asarray(np.linalg.solve(within, across.transpose(0, 2, 1)).transpose(0, 2, 1), np.float64)
@@ -160,4 +178,6 @@ class PoseMixture:
         centre = (whitening @ self.means[:, observed, None]).ravel()
         whitening = whitening.reshape(-1, len(observed))
         factor = np.asarray(np.linalg.cholesky(left), np.float64)
-        return GivenSeen(observed, unseen, self.means, whitening, centre, offset, gain, factor)
+        return GivenSeen(
+            observed, unseen, shift[observed], share[observed], self.means, whitening, centre, offset, gain, factor
+        )

@@ -6,6 +6,8 @@ import pytest
 from receiver.motion.mixture import ENTRIES, MODES, SIZE, PoseMixture
 from receiver.train.poses import fitted, modes_of
 
+# What senders say of the leading entry of the trunk, of its truth.
+SAID = 0.52
 LEGS = frozenset(("left_leg", "right_leg"))
 
 
@@ -21,14 +23,14 @@ def two_modes() -> PoseMixture:
 
 def test_seen_entries_choose_the_mode_and_move_the_unseen_ones() -> None:
     given = two_modes().given(LEGS, frozenset())
-    x, leg = np.zeros(SIZE), ENTRIES["left_leg"][0]
+    x, place = np.zeros(SIZE), list(given.hidden).index(ENTRIES["left_leg"][0])
     for value, mode in ((0.0, 0), (4.0, 1)):
-        x[ENTRIES["torso"][0]] = value
+        x[ENTRIES["torso"][0]] = SAID * value
         assert given.log_shares(x).argmax() == mode
-        assert given.sample(x, mode, np.zeros(SIZE))[list(given.hidden).index(leg)] == pytest.approx(value)
-    x[ENTRIES["torso"][0]] = 1.0
-    # Regression on an entry of variance 1 that is seen with a deviation of 0.5.
-    assert given.sample(x, 0, np.zeros(SIZE))[list(given.hidden).index(leg)] == pytest.approx(0.9 / 1.25)
+        assert given.sample(x, mode, np.zeros(SIZE))[place] == pytest.approx(value)
+    x[ENTRIES["torso"][0]] = SAID
+    # Regression on an entry of variance 1 that is seen with noise.
+    assert given.sample(x, 0, np.zeros(SIZE))[place] == pytest.approx(0.9 / (1 + 0.76**2))
 
 
 def test_a_guess_of_unseen_limbs_tells_less_than_their_sight() -> None:
