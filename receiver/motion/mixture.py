@@ -45,15 +45,15 @@ _SEED = 69
 # the truth would have this deviation about (sent − offset) / share.  Of the others it tells nothing.  Measured on
 # rendered people of the validation split who are cut at the waist or above.
 _LIMB = ((0.0, 0.0, 0.0, 0.0), (0.95, 0.52, 0.56, 0.7), (0.37, 0.9, 0.9, 0.85))
-_SENT = {
+SENT = {
     "torso": ((0.0, 0.0), (0.52, 0.35), (0.76, 0.78)),
     "head": ((0.0, 0.0, 0.0), (0.83, 0.57, 0.3), (0.5, 0.62, 0.89)),
     **dict.fromkeys(("left_arm", "right_arm", "left_leg", "right_leg"), _LIMB),
 }
 # Of limbs that it does not see.
-_GUESSED = dict.fromkeys(_SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
+GUESSED = dict.fromkeys(SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
 # Of the direction of down: cameras are held level within 12°.  Of speed.
-_DOWN_SIGMA, _SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
+DOWN_SIGMA, _SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
 # Errors of a sender's entries depend on each other, so that together they tell less than their number says.
 _TEMPER = 0.5
 # A mode, and a component of it, stay until another one is likelier by so many nats.
@@ -161,9 +161,9 @@ class PoseMixture:
 
     def _given(self, hidden: frozenset[str], weak: frozenset[str]) -> GivenSeen:
         shift, share, sigma = np.zeros(SIZE), np.ones(SIZE), np.full(SIZE, np.inf)
-        sigma[DOWN], sigma[SPEED] = _DOWN_SIGMA, _SPEED_SIGMA
-        for name in (_SENT.keys() - hidden) | weak & _GUESSED.keys():
-            said = (_GUESSED if name in hidden else _SENT)[name]
+        sigma[DOWN], sigma[SPEED] = DOWN_SIGMA, _SPEED_SIGMA
+        for name in (SENT.keys() - hidden) | weak & GUESSED.keys():
+            said = (GUESSED if name in hidden else SENT)[name]
             leading = ENTRIES[name][: len(said[0])]
             shift[leading], share[leading], sigma[leading] = said
         observed = np.flatnonzero(np.isfinite(sigma))
