@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from common.arrays import FloatArray
-from common.labels import GROUP_BY_NAME, LIMBS
+from common.labels import GROUP_BY_NAME, LIMBS, MAY_BE_UNSEEN
 
 IDENTITIES = 256
 """Number of distinct identities within a session."""
@@ -95,7 +95,12 @@ class LabelFrame:
 
 def unseen_limbs(person: PersonLabels) -> frozenset[str]:
     """The limbs (`common.labels.LIMBS`) that the sender says nobody sees: their labels are a guess."""
-    return frozenset(limb for limb in LIMBS if person.confidence.get(limb) == 0.0)
+    return unseen_groups(person) & frozenset(LIMBS)
+
+
+def unseen_groups(person: PersonLabels) -> frozenset[str]:
+    """The same with the hands, which are unseen where both arms are."""
+    return frozenset(group for group in MAY_BE_UNSEEN if person.confidence.get(group) == 0.0)
 
 
 def check_header(frame: LabelFrame) -> None:

@@ -52,7 +52,9 @@ GROUPS: tuple[LabelGroup, ...] = (
 )
 
 LIMBS: tuple[str, ...] = ("head", "left_arm", "right_arm", "left_leg", "right_leg")
-"""The groups that somebody may not see of a person (`common.frames.unseen_limbs`)."""
+"""The groups of which nobody may see anything (`common.frames.unseen_limbs`), …"""
+MAY_BE_UNSEEN: tuple[str, ...] = (*LIMBS, "hands")
+"""… and what goes with them: the confidence of an unseen group is 0."""
 
 GROUP_BY_NAME: Mapping[str, LabelGroup] = {group.name: group for group in GROUPS}
 GROUP_NAMES: tuple[str, ...] = tuple(group.name for group in GROUPS)

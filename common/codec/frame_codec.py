@@ -8,7 +8,8 @@ The encoder predicts from the newest frame that the receiver acknowledged and na
 their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame; one
 that a frame does not have keeps its prediction on both sides.  Slow groups (identity, clothes) are first sent coarsely
 and then refined, one group at a time, until their quantiser step is as fine as ρ demands; after that they are sent only
-when they change (`common.codec.plan`).
+when they change (`common.codec.plan`).  Fast groups that nobody sees are sent once, coarsely, and rest until they are
+seen again.
 """
 
 from collections import OrderedDict
@@ -357,9 +358,17 @@ class FrameCodec:
             person = content.people[number]
             target, present = vector_of(person.labels)
             under_way = self._under_way.people.get(person.identity) if lag else None
-            view = with_newer(before, under_way, 0, SLOW_GROUPS, sequence - _UNDER_WAY_FRAMES)
+            view = with_newer(before, under_way, 0, SLOW_GROUPS | before.unseen, sequence - _UNDER_WAY_FRAMES)
             plan = choose_plan(
-                self._tables, view, person, target, present, content.levels[number], self._progressive, sequence
+                self._tables,
+                view,
+                under_way or before,
+                person,
+                target,
+                present,
+                content.levels[number],
+                self._progressive,
+                sequence,
             )
         plan = code_plan(coder, before, plan)
         prediction = predict(self._tables, before, plan.level, lag)

@@ -32,7 +32,7 @@ from common.frames import IDENTITIES, MAX_PEOPLE, Camera
 
 _T = TypeVar("_T")
 
-CODEC_VERSION: Final = 2
+CODEC_VERSION: Final = 3
 MAX_PACKET_BYTES: Final = 1 << 16
 """Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
 MAX_TIME_RESIDUAL_MS: Final = 1 << 24

@@ -7,6 +7,9 @@ Prediction: x̂_j = x + j/2 · v · lag for j = 0, 1, 2 (zero-order hold, half a
 since the acknowledged state.  Each entry keeps the running mean error of each of the three predictors and uses the
 best; the same mean selects its frequency table, together with the magnitude of the residuals that the frame has had so
 far.  Neither choice is transmitted.  A fast group that is not in a packet is extrapolated by half.
+
+A limb that nobody sees (`common.frames.unseen_limbs`), or hands, have the confidence 0.  Such a group stays as it was
+sent last and is not expected in a packet; in one that has it, all its entries are as unknown as a new person's.
 """
 
 from bisect import bisect_right
@@ -22,13 +25,15 @@ from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, qu
 from common.codec.range_coder import SymbolCoder, table_symbols
 from common.codec.tables import SCALES, CodecTables
 from common.frames import MAX_FRAME_SEQUENCE
-from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, group_slices
+from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, MAY_BE_UNSEEN, group_slices
 
 SCORES: Final = 64
 CONFIDENCES: Final = 16
 UNKNOWN_LEVEL: Final = -1
 
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
+UNSEEN: Final[BoolArray] = np.isin(GROUP_NAMES, MAY_BE_UNSEEN)
+"""Groups that are unseen where their confidence is 0."""
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
 _SLICES: Final = tuple(group_slices().items())
@@ -78,6 +83,12 @@ class PersonState:
     confidence: IntArray
     score: int
     updated: IntArray
+
+    @property
+    def unseen(self) -> BoolArray:
+        """(G,) groups that nobody sees."""
+        unseen: BoolArray = UNSEEN & (self.confidence == 0)
+        return unseen
 
     def checksum(self, seed: int) -> int:
         """CRC-32 over the state, which differs where two decoders would go on differently."""
@@ -168,16 +179,16 @@ def check_person(person: PersonState) -> None:
 def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -> PersonPlan:
     """Writes `plan`, or reads one when it is None.
 
-    All fast groups and nothing else, each as in the reference, costs a tenth of a bit.
+    All fast groups that are seen and nothing else, each as in the reference, costs a tenth of a bit.
     """
-    usual = PersonPlan(FAST, state.level, state.confidence, state.score)
+    usual = PersonPlan(FAST & ~state.unseen, state.level, state.confidence, state.score)
     if (state.level[FAST] >= 0).all() and not coder.rare_flag(None if plan is None else not _is_same(plan, usual)):
         return usual
-    sent, level, confidence = FAST.copy(), np.maximum(state.level, 0), state.confidence.copy()
+    sent, level, confidence = usual.sent.copy(), np.maximum(state.level, 0), state.confidence.copy()
     score = _code_if_changed(coder, state.score, None if plan is None else plan.score, SCORES)
     for g in range(len(GROUPS)):
-        unusual = None if plan is None else bool(plan.sent[g]) != bool(FAST[g])
-        sent[g] = coder.rare_flag(unusual) != bool(FAST[g])
+        unusual = None if plan is None else bool(plan.sent[g]) != bool(usual.sent[g])
+        sent[g] = coder.rare_flag(unusual) != bool(usual.sent[g])
         if sent[g]:
             plan_level = None if plan is None else int(plan.level[g])
             plan_confidence = None if plan is None else int(plan.confidence[g])
@@ -210,13 +221,19 @@ def predict(tables: CodecTables, state: PersonState, level: IntArray, lag: int) 
     best = state.spread.argmin(axis=0)
     best[_ORIENTATION] = state.spread[:, _TANGENT].sum(axis=1).argmin()
     growth = _LAG_GROWTH[min(lag, len(_LAG_GROWTH) - 1)]
-    spread = np.where(state.age > 0, (state.spread[best, _COLUMNS] * growth) >> 4, tables.key_spread)
+    spread = np.where(_is_known(state), (state.spread[best, _COLUMNS] * growth) >> 4, tables.key_spread)
     step = steps(tables.base_step, np.maximum(level, 0))
     scale, shift = tables.scale_of(spread, step)
     centre = candidates[best, _COLUMNS]
     orientation = rotation_of(centre[_ORIENTATION].tolist())
     centre[_ORIENTATION] = entries_of(orientation)
     return Prediction(centre, step, scale, shift, candidates, orientation, growth, lag)
+
+
+def _is_known(state: PersonState) -> BoolArray:
+    """(E,) entries from which the next frame's can be told."""
+    known: BoolArray = (state.age > 0) & ~state.unseen[GROUP_OF_ENTRY]
+    return known
 
 
 def residuals(prediction: Prediction, target: IntArray) -> IntArray:
@@ -284,10 +301,10 @@ def advance(
 ) -> PersonState:
     """The state after a frame whose entries have the decoded `values` (E,).
 
-    Fast groups that were not sent move on by half their velocity, which is halved.
+    Fast groups that were not sent move on by half their velocity, which is halved; that of unseen ones is zero.
     """
     sent = plan.sent[GROUP_OF_ENTRY]
-    known_before = state.age > 0
+    known_before = _is_known(state)
     error = np.abs(values - prediction.candidates)
     error[:, _TANGENT] = _orientation_errors(prediction, values)
     error = np.minimum(error, LIMIT) * 16 // prediction.growth
@@ -297,14 +314,16 @@ def advance(
     # The next update of a slow group changes it by about one step, independently of the last change.
     spread = np.where(sent & ~_FAST_ENTRY, prediction.step >> 1, spread)
     change = (values - state.values) // prediction.lag if prediction.lag else np.zeros_like(values)
-    velocity = np.where(known_before & _FAST_ENTRY, np.where(sent, change, state.velocity >> 1), 0)
+    confidence = np.where(plan.sent, plan.confidence, state.confidence)
+    moving = known_before & _FAST_ENTRY & ~(UNSEEN & (confidence == 0))[GROUP_OF_ENTRY]
+    velocity = np.where(moving, np.where(sent, change, state.velocity >> 1), 0)
     return PersonState(
         values=np.where(sent, values, np.where(_FAST_ENTRY, prediction.candidates[1], state.values)),
         velocity=velocity,
         spread=spread,
         age=np.minimum(state.age + sent, _MAX_AGE),
         level=np.where(plan.sent, plan.level, state.level),
-        confidence=np.where(plan.sent, plan.confidence, state.confidence),
+        confidence=confidence,
         score=plan.score,
         updated=np.where(plan.sent, sequence, state.updated),
     )

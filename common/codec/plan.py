@@ -3,14 +3,18 @@
 import numpy as np
 
 from common.arrays import BoolArray, Float64Array, IntArray
-from common.codec.person import CONFIDENCES, FAST, SCORES, PersonPlan, PersonState
-from common.codec.quantiser import GROUP_OF_ENTRY, steps
+from common.codec.person import CONFIDENCES, FAST, SCORES, UNSEEN, PersonPlan, PersonState
+from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, steps
 from common.codec.tables import CodecTables
 from common.frames import PersonLabels
-from common.labels import GROUP_NAMES
+from common.labels import GROUP_NAMES, group_slices
 
 # ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
 _FIRST_SLOW_LEVEL, _REFINEMENT_LEVELS, _SLOW_PERIOD_FRAMES = 9, 3, 2
+# ρ level of groups that nobody sees.  They are sent again when the mean of their leading entries has moved by one σ on
+# average, and so many frames have passed.
+_UNSEEN_LEVEL, _UNSEEN_PERIOD_FRAMES = 9, 30
+_LEADING = np.array([np.arange(3) + group.start for group in group_slices().values()])
 # Smaller changes of a level are not worth the bits that announce them; smaller ones of a confidence are mostly noise.
 _LEVEL_HYSTERESIS, _CONFIDENCE_HYSTERESIS, _SCORE_HYSTERESIS = 1, 3, 6
 
@@ -18,6 +22,7 @@ _LEVEL_HYSTERESIS, _CONFIDENCE_HYSTERESIS, _SCORE_HYSTERESIS = 1, 3, 6
 def choose_plan(
     tables: CodecTables,
     before: PersonState,
+    newest: PersonState,
     person: PersonLabels,
     target: IntArray,
     present: BoolArray,
@@ -25,9 +30,13 @@ def choose_plan(
     progressive: bool,
     sequence: int,
 ) -> PersonPlan:
-    """The plan of a frame: every fast group, new slow groups at their first level, and at most one of them refined.
+    """The plan of a frame: fast groups that are seen, new slow groups at their first level, and at most one refined.
+
+    Groups that nobody sees are sent coarsely when that begins, and when their means have moved far.
 
     Args:
+        before: what the receiver has, or will have when what is under way has arrived.
+        newest: after the last frame that was sent, whose confidences and score stay unless they change much.
         target: (E,) the person's entries in 2⁻¹⁶ σ.
         present: (G,) groups that the person has.
         levels: (G,) finest level of each group.
@@ -35,20 +44,38 @@ def choose_plan(
     """
     known = before.level >= 0
     near = known & (np.abs(levels - before.level) <= _LEVEL_HYSTERESIS)
-    fast_level = np.where(near, before.level, levels)
+    confidence = _confidence(newest, person)
+    unseen = UNSEEN & (confidence == 0)
+    fast_level = np.where(unseen, _UNSEEN_LEVEL, np.where(near, before.level, levels))
     step_down = np.where(known, before.level - _REFINEMENT_LEVELS, _FIRST_SLOW_LEVEL if progressive else 0)
     level = np.where(FAST, fast_level, np.maximum(levels, step_down))
-    sent = present & (FAST | ~known)
+    rests = known & unseen & before.unseen & ~_moved(before, target, sequence)
+    sent = present & ((FAST & ~rests) | ~known)
     excess = _slow_excess(tables, before, target, level)
     due = ~FAST & known & present & (sequence - before.updated >= _SLOW_PERIOD_FRAMES) & (excess > 1.0)
     if due.any():
         sent[int(np.argmax(np.where(due, excess, 0.0)))] = True
-    confidence = np.array([_share(person.confidence.get(name, 1.0), CONFIDENCES) for name in GROUP_NAMES])
-    same = known & (np.abs(confidence - before.confidence) <= _CONFIDENCE_HYSTERESIS)
-    confidence = np.where(same, before.confidence, confidence)
     score = _share(person.score, SCORES)
-    score = before.score if known.any() and abs(score - before.score) <= _SCORE_HYSTERESIS else score
+    near_score = known.any() and abs(score - newest.score) <= _SCORE_HYSTERESIS
+    score = newest.score if near_score else score
     return PersonPlan(sent, level, np.where(sent, confidence, before.confidence), score)
+
+
+def _confidence(newest: PersonState, person: PersonLabels) -> IntArray:
+    """(G,) what is sent of each confidence; 0 of a limb is exact."""
+    stated = np.array([person.confidence.get(name, 1.0) for name in GROUP_NAMES])
+    unseen = UNSEEN & (stated == 0)
+    confidence = np.array([_share(value, CONFIDENCES) for value in stated.tolist()])
+    confidence = np.where(UNSEEN & ~unseen, np.maximum(confidence, 1), confidence)
+    near = np.abs(confidence - newest.confidence) <= _CONFIDENCE_HYSTERESIS
+    return np.where((newest.level >= 0) & near & (newest.unseen == unseen), newest.confidence, confidence)
+
+
+def _moved(before: PersonState, target: IntArray, sequence: int) -> BoolArray:
+    """(G,) groups whose means are far from what was sent last, which is some time ago."""
+    distance = np.abs(target - before.values)[_LEADING].mean(axis=1)
+    moved: BoolArray = (distance > UNIT) & (sequence - before.updated >= _UNSEEN_PERIOD_FRAMES)
+    return moved
 
 
 def _share(value: float, size: int) -> int:

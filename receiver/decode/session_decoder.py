@@ -4,17 +4,18 @@ Smoothing changes what is shown, not the states that later packets are predicted
 """
 
 from collections import deque
+from collections.abc import Set
 from dataclasses import replace
 from typing import Final, Protocol
 
 import numpy as np
 
-from common.arrays import FloatArray, IntArray
+from common.arrays import BoolArray, FloatArray, IntArray
 from common.codec.frame_codec import DecodedFrame, FrameCodec
 from common.codec.orientation import ENTRIES
 from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
-from common.frames import PersonLabels
+from common.frames import PersonLabels, unseen_groups
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 
 _FRAMES: Final = 8
@@ -47,28 +48,34 @@ class FrameDecoder(Protocol):
 
 
 class LabelSmoothing:
-    """One person's last frames."""
+    """One person's last frames, with the entries that were seen in each."""
 
     def __init__(self) -> None:
-        self._last: deque[tuple[float, FloatArray]] = deque(maxlen=_FRAMES)
+        self._last: deque[tuple[float, FloatArray, BoolArray]] = deque(maxlen=_FRAMES)
 
     def remembers(self, now_s: float) -> bool:
         """Whether a frame was added recently enough to smooth one that is captured now."""
-        return any(0 <= now_s - captured_at <= _MAX_AGE_S for captured_at, _ in self._last)
+        return any(0 <= now_s - captured_at <= _MAX_AGE_S for captured_at, *_ in self._last)
 
-    def smooth(self, captured_at: float, labels: FloatArray, levels: IntArray) -> FloatArray:
+    def smooth(
+        self, captured_at: float, labels: FloatArray, levels: IntArray, unseen: Set[str] = frozenset()
+    ) -> FloatArray:
         """Adds a frame; returns its smoothed labels, (E,) in σ. Slow groups are as they were decoded.
+
+        A limb that was unseen in one of the frames is not smoothed: its labels were a guess.
 
         Args:
             captured_at: seconds.
             labels: (E,) as decoded, in σ.
             levels: (groups,) ρ levels of the frame.
+            unseen: groups that nobody sees.
         """
-        self._last.append((captured_at, labels))
-        frames = np.stack([row for time_s, row in self._last if 0 <= captured_at - time_s <= _MAX_AGE_S])
+        self._last.append((captured_at, labels, ~np.isin(GROUP_NAMES, list(unseen))[GROUP_OF_ENTRY]))
+        recent = [each for each in self._last if 0 <= captured_at - each[0] <= _MAX_AGE_S]
+        frames, seen = np.stack([row for _, row, _ in recent]), np.all([mask for _, _, mask in recent], axis=0)
         step = steps(load_tables().base_step, levels)[_STEP_OF_ENTRY] / UNIT
         moved = (frames.max(axis=0) - frames.min(axis=0)) / step
-        resting = np.clip((_MOVING - moved) / (_MOVING - _RESTING), 0, 1) * _FAST_ENTRY
+        resting = np.clip((_MOVING - moved) / (_MOVING - _RESTING), 0, 1) * _FAST_ENTRY * seen
         return np.asarray(labels + resting * (_newest(frames) - labels), np.float32)
 
 
@@ -117,6 +124,7 @@ class SessionDecoder:
     def _smoothed(self, person: PersonLabels, decoded: DecodedFrame) -> PersonLabels:
         smoothing = self._smoothing.setdefault(person.identity, LabelSmoothing())
         levels = rho_levels(decoded.rho_by_person[person.identity])
-        smooth = split(smoothing.smooth(decoded.frame.captured_at, concatenate(person.labels), levels))
+        unseen = unseen_groups(person)
+        smooth = split(smoothing.smooth(decoded.frame.captured_at, concatenate(person.labels), levels, unseen))
         known = {name: smooth[name] for name in FAST_GROUPS if name in person.labels}
         return replace(person, labels={**person.labels, **known})

@@ -20,7 +20,7 @@ import numpy as np
 import common
 from common.arrays import Float64Array, FloatArray
 from common.errors import WeightsError
-from common.frames import PersonLabels
+from common.frames import PersonLabels, unseen_groups
 from common.labels import GROUPS, LABEL_SIZE, split
 
 IMPORTANCE_FILE: Final = Path(common.__file__).parent / "weights" / "importance.json"
@@ -66,7 +66,7 @@ class Importance:
         """ω in mm of each group for this person in this frame.
 
         A group whose uncertainty equals the person's average keeps the table's value; so do all groups of a person
-        without `sigma`.
+        without `sigma`.  What nobody sees has none.
 
         Raises:
             ValueError: a group's uncertainty is empty or not finite.
@@ -74,9 +74,10 @@ class Importance:
         known = [name for name in self.omega if name in person.sigma]
         uncertainty = {name: self._uncertainty(name, person.sigma[name]) for name in known}
         if not uncertainty:
-            return dict(self.omega)
+            return self._of_seen(person, self.omega)
         average = math.sqrt(sum(value**2 for value in uncertainty.values()) / len(uncertainty))
-        return {name: omega * _shift(uncertainty.get(name, average), average) for name, omega in self.omega.items()}
+        shifts = {name: _shift(uncertainty.get(name, average), average) for name in self.omega}
+        return self._of_seen(person, {name: omega * shifts[name] for name, omega in self.omega.items()})
 
     def shifts(self, person: PersonLabels) -> dict[str, float]:
         """Factor of each group's weight for its uncertainty in this frame; 1 for an average one.
@@ -93,6 +94,10 @@ class Importance:
             name: math.sqrt(self._squares[name][: len(sigma)] @ np.square(sigma, dtype=np.float64))
             for name, sigma in person.sigma.items()
         }
+
+    @staticmethod
+    def _of_seen(person: PersonLabels, weights: Mapping[str, float]) -> dict[str, float]:
+        return {**weights, **dict.fromkeys(unseen_groups(person), 0.0)}
 
     @cached_property
     def _squares(self) -> Mapping[str, Float64Array]:

@@ -1,7 +1,7 @@
 """The semantics stage: perception's output for each person → semantic labels in the frame's camera space."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -31,6 +31,7 @@ from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother
+from sender.semantics.visibility import SteadyConfidence, limb_log_odds
 
 WEIGHTS_NAME = "semantics"
 
@@ -100,7 +101,7 @@ class Predictor(nn.Module):
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; keeps each identity's colours and filter state from frame to frame.
+    """Turns observations into `PersonLabels`; keeps each identity's colours, filter state and confidences.
 
     Args:
         smoother: smooths the labels over time, if given.
@@ -118,6 +119,7 @@ class SemanticsStage:
         self._smoother = smoother
         self._confidence = confidence
         self._space = space
+        self._steady = SteadyConfidence()
         self._colours: dict[int, RegionColours] = {}
         self._corrections: dict[int, FloatArray] = {}
 
@@ -153,6 +155,7 @@ class SemanticsStage:
     def reset(self) -> None:
         self._colours.clear()
         self._corrections.clear()
+        self._steady.reset()
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -168,11 +171,15 @@ class SemanticsStage:
         if not observed:
             return ()
         fit = self.fit(observed, camera)
-        confidence = self._confidence.limbs(fit.evidence) if self._confidence else [{} for _ in observed]
-        return tuple(
-            _person_labels(person, self._labels(person, fit.in_frame(row, person.crop, camera), time_s), sigma, limbs)
-            for row, (person, sigma, limbs) in enumerate(zip(observed, fit.sigma, confidence, strict=True))
-        )
+        limbs = self._confidence.limbs(fit.evidence) if self._confidence else [{} for _ in observed]
+        made = []
+        for row, person in enumerate(observed):
+            entries = fit.in_frame(row, person.crop, camera)
+            labels = _person_labels(person, self._labels(person, entries, time_s), fit.sigma[row], limbs[row])
+            seen = limb_log_odds(person.output, fit.keypoints[row], person.crop, camera)
+            steady = self._steady.steady(person.identity, time_s, labels.confidence, seen)
+            made.append(replace(labels, confidence=steady))
+        return tuple(made)
 
     def fit(self, observed: Sequence[ObservedPerson], camera: Camera) -> Fit:
         """The bodies that fit what perception saw of B ≥ 1 people, before any smoothing."""

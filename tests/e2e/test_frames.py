@@ -24,16 +24,18 @@ from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
 
 FRAMES = 2
+HIPS_PX = 290
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some frames of the demo clip, as image files."""
+    """Some frames of the demo clip, as image files; the last one ends at the hips."""
     folder = tmp_path_factory.mktemp("images")
     with av.open(str(DEMO_CLIP)) as clip:
         for index, frame in enumerate(clip.decode(video=0)):
             if index % 40 == 0 and index // 40 < FRAMES:
-                Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{index:03d}.png")
+                shown = slice(None if index < 40 else HIPS_PX)
+                Image.fromarray(frame.to_ndarray(format="rgb24")[shown]).save(folder / f"{index:03d}.png")
     return folder
 
 
@@ -68,8 +70,12 @@ def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, images: Pat
     lines = lines_of(out)
     assert [line["seq"] for line in lines] == list(range(FRAMES))
     assert [line["source"] for line in lines] == sorted(path.name for path in images.iterdir())
-    for line in lines:
+    for line, legs_seen in zip(lines, (True, False), strict=True):
         (person,) = line["people"]
+        assert {limb for limb, seen in person["seen"].items() if not seen} == (
+            set() if legs_seen else {"left_leg", "right_leg"}
+        )
+        assert {point[2] > 0 for point in person["keypoints_2d"][-4:]} == {legs_seen}
         assert len(person["keypoints_2d"]) == len(person["joints_3d"]) == 17
         assert set(line["rho"]) <= set(GROUP_NAMES)
         assert 0 < line["bytes"]["total"] <= 600

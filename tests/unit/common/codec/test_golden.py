@@ -1,10 +1,11 @@
-"""Golden stream: version 1 of the codec must write and read the same bytes as when it was released.
+"""Golden stream: the codec must write and read the same bytes as when it was released.
 
-`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v2.bin`; use it only for a new codec version or new tables.
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v3.bin`; use it only for a new codec version or new tables.
 """
 
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate
 from tests.support.label_motion import MODEL_HASH, frame_of, person
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v2.bin"
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v3.bin"
 LAG = 2
 
 
@@ -26,7 +27,9 @@ def frames() -> list[LabelFrame]:
         phase = (t * (1 + entry % 5) + 7 * entry) % 64
         vector = ((np.abs(phase - 32) - 16) / 16).astype(np.float32)
         vector[-34:] = ((entry[-34:] * 37 % 101) - 50) / np.float32(32)
-        result.append(frame_of(t, person(vector, 3), *([person(-vector, 200)] if t % 20 > 9 else [])))
+        hidden = dict.fromkeys(("left_leg", "right_leg"), 0.0) if 5 < t < 30 else {}
+        shown = replace(person(vector, 3), confidence=hidden)
+        result.append(frame_of(t, shown, *([person(-vector, 200)] if t % 20 > 9 else [])))
     return result
 
 

@@ -78,7 +78,7 @@ def test_a_person_at_rest_does_not_flicker(walk: FloatArray) -> None:
 def test_groups_that_never_arrive_stay_unknown_and_lost_ones_are_the_codecs(
     walk: FloatArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LabelSmoothing, "smooth", lambda _, captured_at, labels, levels: labels)
+    monkeypatch.setattr(LabelSmoothing, "smooth", lambda _, captured_at, labels, levels, unseen: labels)
     for lost, since in ((FAST_GROUPS, 0), (["left_leg", "root"], 0), (["left_arm"], 5), (["root"], 3)):
         link = Link()
         for number, row in enumerate(walk[:8]):

@@ -1,0 +1,121 @@
+"""Which limbs nobody sees, and steady confidences of the others.
+
+A limb is seen by one of its outer keypoints: elbow or wrist, knee or ankle, any of the head's.  Both the heat map and
+the fitted body have to place it in the picture, and perception has to think it visible.  In a stream the evidence is
+averaged, sooner upwards than downwards: a limb that comes into view is seen within 0.2 s, one that a hand covers for a
+moment stays seen.
+
+The thresholds are of the validation split: of rendered legs and arms whose outer keypoints are all visible, 99.5 % are
+kept; of legs below the edge of the picture, 83 to 90 % are found (in photographs 97 % and 83 %).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from common.arrays import FloatArray
+from common.frames import Camera
+from common.labels import LIMBS, MAY_BE_UNSEEN
+from common.weights.devices import to_numpy
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+
+LEAST_CONFIDENCE: Final = 1 / 15
+"""Of a limb that is seen; the confidence of others is 0."""
+
+# COCO keypoints of which one has to be seen.
+_OUTER: Final = {
+    "head": [0, 1, 2, 3, 4],
+    "left_arm": [7, 9],
+    "right_arm": [8, 10],
+    "left_leg": [13, 15],
+    "right_leg": [14, 16],
+}
+_ARMS: Final = {"left_arm", "right_arm"}
+# Log odds of being visible, beyond which more of them says no more, …
+_SURE: Final = 3.0
+# … below which a limb is unseen, and above which it is seen again.
+_UNSEEN, _SEEN = -0.5, 0.3
+# What is added for the head: all its keypoints are hidden in who turns away.
+_TURNED_AWAY: Final = 1.0
+# Time constants of the means, seconds: of log odds that rise and fall, and of the confidences.
+_UP_S, _DOWN_S = 0.1, 0.5
+_CONFIDENCE_S: Final = 0.5
+# After a longer gap, the means start again.
+_FORGET_S: Final = 0.5
+
+
+def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
+    """(L,) of the limbs of one person: the largest log odds that one of their outer keypoints is visible.
+
+    Args:
+        output: perception's, of one crop.
+        fitted_K2: keypoints of the fitted body, crop units.
+    """
+    pixels = crop.to_pixels(np.stack([to_numpy(output.keypoints_2d[0]), fitted_K2]))
+    inside = ((pixels > 0) & (pixels < [camera.width, camera.height])).all(axis=(0, 2))
+    visible = np.where(inside, to_numpy(output.visible_logit[0]).clip(-_SURE, _SURE), -_SURE)
+    return np.array([visible[_OUTER[limb]].max() + _TURNED_AWAY * (limb == "head") for limb in LIMBS], np.float32)
+
+
+@dataclass(slots=True)
+class _Person:
+    """Running means: (L,) log odds of the limbs, and the confidence of each group."""
+
+    time_s: float
+    log_odds: FloatArray
+    unseen: frozenset[str]
+    confidence: dict[str, float]
+
+
+class SteadyConfidence:
+    """The confidences that are sent: averaged over time, and 0 for what nobody sees."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everybody, for a new source."""
+        self._people: dict[int, _Person] = {}
+
+    def steady(
+        self, identity: int, time_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray
+    ) -> dict[str, float]:
+        """The confidence of each group of a person; that of hands is 0 if both arms are unseen.
+
+        Args:
+            time_s: of the frame, on the source's clock; where it does not advance, this frame alone decides.
+            confidence: of each group in this frame.
+            log_odds_L: of `limb_log_odds`.
+        """
+        person = self._people.get(identity)
+        if person is None or not 0.0 < time_s - person.time_s <= _FORGET_S:
+            person = _Person(time_s, log_odds_L, _below(log_odds_L, frozenset()), dict(confidence))
+            self._people[identity] = person
+        else:
+            _add(person, time_s - person.time_s, confidence, log_odds_L)
+        hidden = {*person.unseen, *(["hands"] if person.unseen >= _ARMS else [])}
+        return {
+            group: 0.0 if group in hidden else max(value, LEAST_CONFIDENCE) if group in MAY_BE_UNSEEN else value
+            for group, value in person.confidence.items()
+        }
+
+
+def _add(person: _Person, step_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray) -> None:
+    gain = 1 - np.exp(-step_s / np.where(log_odds_L > person.log_odds, _UP_S, _DOWN_S))
+    person.log_odds = np.asarray(person.log_odds + gain * (log_odds_L - person.log_odds), np.float32)
+    person.unseen = _below(person.log_odds, person.unseen)
+    share = 1 - math.exp(-step_s / _CONFIDENCE_S)
+    for group, value in confidence.items():
+        known = person.confidence.get(group, value)
+        person.confidence[group] = known + share * (value - known)
+    person.time_s += step_s
+
+
+def _below(log_odds_L: FloatArray, unseen: frozenset[str]) -> frozenset[str]:
+    """The limbs that are unseen now, some of which were `unseen` before."""
+    limits = [_SEEN if limb in unseen else _UNSEEN for limb in LIMBS]
+    return frozenset(limb for limb, value, limit in zip(LIMBS, log_odds_L, limits, strict=True) if value < limit)

@@ -1,0 +1,113 @@
+"""What nobody sees: it is sent once, rests, and costs nothing, whatever packets are lost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.arrays import FloatArray
+from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.frames import LabelFrame, unseen_groups
+from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, group_slices
+from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
+
+LEGS = frozenset({"left_leg", "right_leg"})
+
+
+def hiding(motion: FloatArray, hidden: range, groups: frozenset[str] = LEGS) -> list[LabelFrame]:
+    """A clip in which groups are unseen for some frames."""
+    shown = [replace(person(row), confidence=dict.fromkeys(GROUP_NAMES, 0.8)) for row in motion]
+    unseen = [replace(each, confidence={**each.confidence, **dict.fromkeys(groups, 0.0)}) for each in shown]
+    return [frame_of(t, (unseen if t in hidden else shown)[t]) for t in range(len(motion))]
+
+
+def legs(decoded: DecodedFrame) -> FloatArray:
+    return np.concatenate([decoded.frame.people[0].labels[name] for name in sorted(LEGS)])
+
+
+def size(results: list[tuple[EncodedFrame, DecodedFrame]]) -> float:
+    return float(np.mean([len(encoded.payload) for encoded, _ in results[-30:]]))
+
+
+@pytest.mark.parametrize("lag", [1, 2, 5])
+def test_unseen_groups_are_sent_once_and_rest(lag: int) -> None:
+    frames = hiding(moving_labels(60, seed=1), range(20, 40))
+    results = transmit(frames, FINE_RHO, lag)
+    for frame, (_, decoded) in zip(frames, results, strict=True):
+        assert unseen_groups(decoded.frame.people[0]) == unseen_groups(frame.people[0])
+    sent = [
+        frame.sequence
+        for frame, (encoded, _) in zip(frames, results, strict=True)
+        if "left_leg" in encoded.bytes_by_group
+    ]
+    assert sent == [*range(20 + lag), *range(40, 60)], "until the receiver is known to have them"
+    assert all(not LEGS & decoded.rho.keys() for _, decoded in results[20 + lag : 40])
+    at_rest = [legs(decoded) for _, decoded in results[20 + lag - 1 : 40]]
+    assert all((each == at_rest[0]).all() for each in at_rest)
+    means = np.concatenate([frames[20 + lag - 1].people[0].labels[name] for name in sorted(LEGS)])
+    assert np.abs(at_rest[0] - means).max() < 0.5, "coarse"
+    again = np.concatenate([frames[40].people[0].labels[name] for name in sorted(LEGS)])
+    assert np.abs(legs(results[40][1]) - again).max() < 0.2
+
+
+def test_unseen_groups_cost_nothing() -> None:
+    motion = moving_labels(90, seed=2)
+    whole, cut = (transmit(hiding(motion, hidden), FINE_RHO) for hidden in (range(0), range(90)))
+    bare = [replace(frame, people=(without_legs(frame),)) for frame in hiding(motion, range(0))]
+    assert size(cut) < 0.85 * size(whole)
+    assert size(cut) <= size(transmit(bare, FINE_RHO)) + 0.5, "the legs of this one are not even known"
+
+
+def without_legs(frame: LabelFrame) -> object:
+    (shown,) = frame.people
+    return replace(shown, labels={name: values for name, values in shown.labels.items() if name not in LEGS})
+
+
+def test_unseen_group_that_moves_far_is_sent_again_at_most_once_a_second() -> None:
+    still = np.repeat(moving_labels(1, seed=3), 200, axis=0)
+    drifting = still.copy()
+    drifting[:, group_slices()["left_leg"]] += np.linspace(0, 12, 200, dtype=np.float32)[:, None]
+    for motion, times in ((still, 0), (drifting, 6)):
+        frames = hiding(motion, range(200))
+        results = transmit(frames, FINE_RHO)
+        sent = [t for t, (encoded, _) in enumerate(results) if t > 5 and "left_leg" in encoded.bytes_by_group]
+        assert len(sent) in (times, times - 1) and (np.diff(sent) >= 30).all()
+        off = frames[-1].people[0].labels["left_leg"] - results[-1][1].frame.people[0].labels["left_leg"]
+        assert np.abs(off).max() < 3.5
+
+
+def test_lost_packets_do_not_change_what_is_unseen() -> None:
+    rng = np.random.default_rng(4)
+    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    motion, decoded_frames = moving_labels(300, seed=4), 0
+    for t in range(300):
+        (frame,) = hiding(motion[t : t + 1], range(t // 25 % 2), frozenset(MAY_BE_UNSEEN))
+        frame = replace(frame, sequence=t, captured_at=frame.captured_at + t / 30)
+        payload = encoder.encode(frame, FINE_RHO).payload
+        if rng.random() < 0.5:
+            continue
+        decoded = decoder.decode(payload, t).frame.people[0]
+        assert unseen_groups(decoded) == unseen_groups(frame.people[0])
+        decoded_frames += 1
+        if rng.random() < 0.5:
+            encoder.acknowledge(t)
+        if t % 50 == 0:
+            other = FrameCodec(MODEL_HASH)
+            other.restore(decoder.snapshot())
+            decoder = other
+    assert decoded_frames > 100
+
+
+def test_confidence_is_the_same_in_all_frames_under_way() -> None:
+    """Even and odd frames descend from each other; what the limbs' confidence was must not alternate."""
+    people = [person(row) for row in moving_labels(60, seed=5)]
+    frames = [frame_of(t, replace(each, confidence={"head": 0.4 + t % 2 / 10})) for t, each in enumerate(people)]
+    found = [decoded.frame.people[0].confidence["head"] for _, decoded in transmit(frames, FINE_RHO)]
+    assert found[0] != found[1] and len(set(found[2:])) == 1, "two key frames, then one value"
+
+
+def test_confidence_of_a_limb_that_is_seen_is_never_zero() -> None:
+    (frame,) = [frame_of(0, replace(person(moving_labels(1, seed=6)[0]), confidence=dict.fromkeys(GROUP_NAMES, 0.01)))]
+    ((_, decoded),) = transmit([frame], FINE_RHO)
+    assert not unseen_groups(decoded.frame.people[0])
+    assert decoded.frame.people[0].confidence["left_leg"] == 1 / 15

@@ -1,0 +1,87 @@
+"""What nobody sees, by one frame and over time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import FloatArray
+from common.frames import Camera
+from common.labels import LIMBS, MAY_BE_UNSEEN
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.semantics.visibility import LEAST_CONFIDENCE, SteadyConfidence, limb_log_odds
+
+FPS = 30
+CONFIDENCE = dict.fromkeys(("torso", *MAY_BE_UNSEEN), 0.4)
+
+
+def odds(**limbs: float) -> FloatArray:
+    return np.array([limbs.get(limb, 3.0) for limb in LIMBS], np.float32)
+
+
+def unseen_after(*stretches: tuple[float, FloatArray]) -> list[set[str]]:
+    """What is unseen at the end of each stretch (seconds, log odds) of a stream."""
+    steady, found, number = SteadyConfidence(), [], 0
+    for seconds, log_odds in stretches:
+        for _ in range(round(seconds * FPS)):
+            stated = steady.steady(0, number / FPS, CONFIDENCE, log_odds)
+            number += 1
+        found.append({group for group, value in stated.items() if value == 0})
+    return found
+
+
+def test_limb_that_leaves_is_unseen_after_a_while_and_seen_again_soon() -> None:
+    gone, shown = odds(left_leg=-3.0), odds(left_leg=1.5)
+    assert unseen_after((1, shown), (0.1, gone), (0.2, shown), (1.0, gone), (0.2, shown)) == [
+        *(set(), set(), set()),
+        {"left_leg"},
+        set(),
+    ]
+
+
+def test_single_frames_change_nothing() -> None:
+    gone, shown = odds(left_leg=-3.0), odds(left_leg=2.0)
+    frame = 1 / FPS
+    assert unseen_after((1, gone), (frame, shown), (1, gone)) == [{"left_leg"}] * 3
+    assert unseen_after((1, shown), (frame, gone), (1, shown)) == [set()] * 3
+
+
+def test_doubtful_limb_stays_what_it_was() -> None:
+    doubtful = odds(head=-0.1)
+    assert unseen_after((1, doubtful)) == [set()]
+    assert unseen_after((1, odds(head=-2)), (5, doubtful)) == [{"head"}] * 2
+
+
+def test_pictures_are_decided_each_by_itself_and_people_too() -> None:
+    steady = SteadyConfidence()
+    for identity, leg in ((0, -1.0), (0, 0.0), (1, -1.0), (0, -1.0)):
+        stated = steady.steady(identity, 0.0, CONFIDENCE, odds(left_leg=leg))
+        assert (stated["left_leg"] == 0) == (leg < -0.5)
+
+
+def test_hands_go_with_both_arms() -> None:
+    assert unseen_after((1, odds(left_arm=-3))) == [{"left_arm"}]
+    assert unseen_after((1, odds(left_arm=-3, right_arm=-3))) == [{"left_arm", "right_arm", "hands"}]
+
+
+def test_confidences_are_steady_and_not_zero() -> None:
+    steady, found = SteadyConfidence(), []
+    for number in range(60):
+        stated = {**CONFIDENCE, "head": 0.5 + 0.2 * (-1) ** number, "left_leg": 0.0}
+        found.append(steady.steady(0, number / FPS, stated, odds()))
+    assert np.ptp([each["head"] for each in found[30:]]) < 0.05
+    assert found[-1]["left_leg"] == LEAST_CONFIDENCE and found[-1]["torso"] == pytest.approx(0.4)
+
+
+def test_limb_is_seen_by_outer_keypoints_in_the_picture() -> None:
+    camera, crop = Camera(100, 60, 100.0), CropBox(0, 0, 100)
+    places, logits = torch.full((1, 17, 2), 0.4), torch.full((1, 17), 2.0)
+    logits[0, [0, 1, 2, 3, 4, 9]] = -2.0
+    places[0, [13, 15], 1], places[0, 14, 1] = 0.7, 0.59
+    fitted = places[0].numpy().copy()
+    fitted[16] = 0.9, 1.2
+    nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
+    output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=logits)
+    np.testing.assert_allclose(limb_log_odds(output, fitted, crop, camera), [-1, 2, 2, -3, 2])
