@@ -24,7 +24,6 @@ from common.arrays import IntArray
 from common.codec.frame_state import (
     NO_REFERENCES,
     REMEMBERED_FRAMES,
-    SLOW_GROUPS,
     FrameReferences,
     FrameState,
     Newest,
@@ -32,7 +31,6 @@ from common.codec.frame_state import (
     newest_groups,
     state_seal,
     to_frame,
-    with_newer,
 )
 from common.codec.packet import (
     CHECK_SIZE,
@@ -76,8 +74,6 @@ MODEL_HASH_SIZE: Final = 8
 _MAX_LAG: Final = 1 << 20
 # Frames kept between two streams: one more than a usual window of unacknowledged frames.
 _KEPT_FRAMES: Final = 5
-# After so many frames without acknowledgement, a slow group counts as lost.
-_UNDER_WAY_FRAMES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,18 +354,8 @@ class FrameCodec:
             person = content.people[number]
             target, present = vector_of(person.labels)
             under_way = self._under_way.people.get(person.identity) if lag else None
-            view = with_newer(before, under_way, 0, SLOW_GROUPS | before.unseen, sequence - _UNDER_WAY_FRAMES)
-            plan = choose_plan(
-                self._tables,
-                view,
-                under_way or before,
-                person,
-                target,
-                present,
-                content.levels[number],
-                self._progressive,
-                sequence,
-            )
+            states, levels = (before, under_way or before), content.levels[number]
+            plan = choose_plan(self._tables, *states, person, target, present, levels, self._progressive, sequence)
         plan = code_plan(coder, before, plan)
         prediction = predict(self._tables, before, plan.level, lag)
         residual = None if target is None else residuals(prediction, target)

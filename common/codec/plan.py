@@ -3,6 +3,7 @@
 import numpy as np
 
 from common.arrays import BoolArray, Float64Array, IntArray
+from common.codec.frame_state import SLOW_GROUPS, with_newer
 from common.codec.person import CONFIDENCES, FAST, SCORES, UNSEEN, PersonPlan, PersonState
 from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, steps
 from common.codec.tables import CodecTables
@@ -11,6 +12,8 @@ from common.labels import GROUP_NAMES, group_slices
 
 # ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
 _FIRST_SLOW_LEVEL, _REFINEMENT_LEVELS, _SLOW_PERIOD_FRAMES = 9, 3, 2
+# After so many frames without acknowledgement, a group that is under way counts as lost.
+_UNDER_WAY_FRAMES = 16
 # ρ level of groups that nobody sees.  They are sent again when the mean of their leading entries has moved by one σ on
 # average, and so many frames have passed.
 _UNSEEN_LEVEL, _UNSEEN_PERIOD_FRAMES = 9, 30
@@ -35,13 +38,15 @@ def choose_plan(
     Groups that nobody sees are sent coarsely when that begins, and when their means have moved far.
 
     Args:
-        before: what the receiver has, or will have when what is under way has arrived.
-        newest: after the last frame that was sent, whose confidences and score stay unless they change much.
+        before: of the reference.
+        newest: after the last frame that was sent; its confidences and score stay unless they change much, and slow and
+            unseen groups of it that are under way are not sent again.
         target: (E,) the person's entries in 2⁻¹⁶ σ.
         present: (G,) groups that the person has.
         levels: (G,) finest level of each group.
         progressive: whether slow groups are first sent coarsely.
     """
+    before = with_newer(before, newest, 0, SLOW_GROUPS | before.unseen, sequence - _UNDER_WAY_FRAMES)
     known = before.level >= 0
     near = known & (np.abs(levels - before.level) <= _LEVEL_HYSTERESIS)
     confidence = _confidence(newest, person)
