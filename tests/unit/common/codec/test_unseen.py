@@ -7,7 +7,7 @@ import pytest
 
 from common.arrays import FloatArray
 from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
-from common.frames import LabelFrame, unseen_groups
+from common.frames import LabelFrame, PersonLabels, unseen_groups
 from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, group_slices
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
 
@@ -58,7 +58,7 @@ def test_unseen_groups_cost_nothing() -> None:
     assert size(cut) <= size(transmit(bare, FINE_RHO)) + 0.5, "the legs of this one are not even known"
 
 
-def without_legs(frame: LabelFrame) -> object:
+def without_legs(frame: LabelFrame) -> PersonLabels:
     (shown,) = frame.people
     return replace(shown, labels={name: values for name, values in shown.labels.items() if name not in LEGS})
 
