@@ -40,6 +40,7 @@ from receiver.recording.replay import Replay
 from receiver.texture.inpainting import TextureInpainter
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
+from receiver.web.live.posing import LivePoses
 
 if TYPE_CHECKING:
     from receiver.web.server import WebServer
@@ -133,6 +134,8 @@ async def _serve(
     background = [asyncio.create_task(keep_within_limits(directory), name="retention")]
     if motion is not None:
         background.append(asyncio.create_task(motion.run(), name="motion"))
+    if config.playout.playout != "off":
+        background.append(asyncio.create_task(LivePoses(hub, playout, pipeline.pose).run(), name="poses"))
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, link, hub, directory, metrics)

@@ -19,6 +19,7 @@ from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import FrameDecoder, SessionDecoder
 from receiver.engine.engine import (
     Priority,
+    ReconstructedPerson,
     ReconstructionEngine,
     ReconstructionRequest,
     ReconstructionResult,
@@ -67,6 +68,7 @@ class _SessionState:
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
     observers: Sequence[SessionObserver]
+    published: ReconstructionRequest | None = None
     logged_late: bool = False
     logged_left_out: bool = False
 
@@ -179,9 +181,25 @@ class ReceiverPipeline:
             record = await self._publisher.publish(
                 session, state.writer, decoded, result, stages_ms, request.appearance
             )
+        state.published = request
         for observer in state.observers:
             observer.frame_published(state.writer.number, record, result.people)
         return FrameOutcome.PUBLISHED
+
+    async def pose(self, number: int, frame: LabelFrame) -> tuple[ReconstructedPerson, ...] | None:
+        """People of a session as they are at another moment, if nobody waits for the engine; nothing is published.
+
+        None before the first frame is published; people who were not in the newest one are left out.
+        """
+        states = (state for state in self._sessions.values() if state.writer.number == number)
+        state = next(states, None)
+        if state is None or (published := state.published) is None:
+            return None
+        known = {person.identity for person in published.frame.people}
+        shown = replace(frame, people=tuple(person for person in frame.people if person.identity in known))
+        surfaces = any(observer.shows_surfaces(number) for observer in state.observers)
+        request = replace(published, frame=shown, priority=Priority.REPLAY, surfaces=surfaces)
+        return (await self._engine.reconstruct(request)).people
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         """Gives a blob to the handler of its kind.

@@ -47,25 +47,28 @@ class Playout(SessionObserver):
 
     Args:
         predictor: continues motion.
+
+    Attributes:
+        live: whether people are shown as they are predicted to be now.
     """
 
     def __init__(
         self, config: PlayoutConfig, predictor: MotionPredictor | None = None, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._live, self._on = config.playout == "live", config.playout != "off"
+        self.live, self._on = config.playout == "live", config.playout != "off"
         self._clock = clock
         predicted = Predicted(predictor or DampedExtrapolation())
-        self._way: Way = predicted if self._live else Interpolated(predicted)
+        self._way: Way = predicted if self.live else Interpolated(predicted)
         self._sessions: dict[int, _Played] = {}
 
-    def screen(self, ahead_s: float = 0.0) -> "Screen":
-        """One who shows people; `ahead_s` is how long it takes from asking to showing."""
-        return Screen(self, self._way, ahead_s if self._live else 0.0)
+    def screen(self) -> "Screen":
+        """One who shows people."""
+        return Screen(self, self._way)
 
     def session_began(self, number: int, session: Session) -> None:
         """Plays it out if it is live."""
         if self._on and session.real_time and not session.replayed:
-            self._sessions[number] = _Played(session, SenderTime(delayed=not self._live))
+            self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
 
     def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         """Takes everybody's labels."""
@@ -88,10 +91,15 @@ class Playout(SessionObserver):
 
 
 class Screen:
-    """Shows people of any sessions at its own rate; see `Playout.screen`."""
+    """Shows people of any sessions at its own rate; see `Playout.screen`.
 
-    def __init__(self, playout: Playout, way: Way, ahead_s: float) -> None:
-        self._playout, self._way, self._ahead_s = playout, way, ahead_s
+    Attributes:
+        ahead_s: how long it takes from asking to showing; what is shown later than live does not hurry.
+    """
+
+    def __init__(self, playout: Playout, way: Way) -> None:
+        self._playout, self._way = playout, way
+        self.ahead_s = 0.0
         self._people: dict[int, dict[int, ShownPerson]] = {}
         self._shown: dict[int, LabelFrame] = {}
         self._newest: dict[int, LabelFrame] = {}
@@ -108,7 +116,7 @@ class Screen:
             return None
         newest, tracks, now_s = moment
         # When labels stay away everything has come to rest.
-        at_s = min(now_s + self._ahead_s, newest.captured_at + STILL_S)
+        at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.captured_at + STILL_S)
         shown = self._shown.get(number)
         if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
             return shown

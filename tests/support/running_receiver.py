@@ -44,13 +44,17 @@ def live_session(*, live: bool = True, durable: bool = False, replayed: bool = F
     )
 
 
-def packets(frames: int, source: str = "clip.mp4", scores: tuple[float, ...] = (0.9,)) -> Iterator[FrameMessage]:
+def packets(
+    frames: int, source: str = "clip.mp4", scores: tuple[float, ...] = (0.9,), interval_s: float = 0.0
+) -> Iterator[FrameMessage]:
     """Frames predicted from each other, as if each had been acknowledged before the next one left; of persons 3, 4…"""
     codec = FrameCodec(MODEL)
     for sequence in range(frames):
         labels = {group.name: np.full(group.size, 0.1 * sequence, np.float32) for group in GROUPS}
         people = tuple(PersonLabels(3 + number, score, labels) for number, score in enumerate(scores))
-        encoded = codec.encode(LabelFrame(sequence, source, 1000.0, Camera(640, 480, 768.0), people), {})
+        encoded = codec.encode(
+            LabelFrame(sequence, source, 1000.0 + interval_s * sequence, Camera(640, 480, 768.0), people), {}
+        )
         yield FrameMessage(sequence, encoded.payload)
         codec.acknowledge(sequence)
 

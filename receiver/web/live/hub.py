@@ -8,6 +8,7 @@ import asyncio
 import functools
 import io
 import logging
+import math
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ MeshKind = Literal["surface", "body"]
 
 _RATE_WINDOW_S = 2.0
 _REMEMBERED_ENDED = 64
+# People who were shown as they are predicted so lately will be again.
+_POSED_S = 0.5
 # In the newest frames of all sessions, for whoever begins to watch; each has a mesh, and perhaps a texture.
 _REMEMBERED_PEOPLE = 128
 
@@ -56,6 +59,7 @@ class LiveFrame:
         session: number of the session in the output directory.
         fps: published frames of the session per second.
         preview: a small JPEG of what the sender sees.
+        blend_ms: how long people take to get there from where they were; 0 in an instant.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class LiveFrame:
         people: Sequence[ReconstructedPerson],
         fps: float,
         preview: bytes | None = None,
+        blend_ms: float = 0.0,
     ) -> None:
         self.session = session
         self.record = record
         self.fps = fps
         self.preview = preview
+        self.blend_ms = blend_ms
         self._people = people
         self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
@@ -105,6 +111,7 @@ class LiveSession:
         source: of the newest frame.
         connected: whether it has not ended.
         preview: the newest small JPEG of what its sender sees.
+        posed_s: when people were last shown as they are predicted.
     """
 
     number: int
@@ -113,6 +120,7 @@ class LiveSession:
     connected: bool = True
     newest: LiveFrame | None = None
     preview: bytes | None = None
+    posed_s: float = -math.inf
     published: deque[float] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
@@ -151,13 +159,13 @@ class Watcher:
     def watch(self, session: int | None, *, surfaces: bool = True) -> None:
         """Chooses a session, or all that are live with None, and begins with its newest frame."""
         self._session, self._wants_surfaces, self._watches = session, surfaces, True
-        chosen = {number: state for number, state in self._hub.sessions.items() if self._chosen(number)}
+        chosen = {number: state for number, state in self._hub.sessions.items() if self.chooses(number)}
         self._frames = {number: state.newest for number, state in chosen.items() if state.newest is not None}
         self._wake.set()
 
     def offer(self, frame: LiveFrame) -> None:
         """A frame was published; it takes the place of an older one that was not taken."""
-        if self._chosen(frame.session):
+        if self.chooses(frame.session):
             self._skipped += frame.session in self._frames
             self._frames[frame.session] = frame
             self._wake.set()
@@ -196,9 +204,10 @@ class Watcher:
 
     def shows_surface(self, session: int) -> bool:
         """Whether it shows the surfaces of a session's people."""
-        return self._wants_surfaces and self._chosen(session)
+        return self._wants_surfaces and self.chooses(session)
 
-    def _chosen(self, session: int) -> bool:
+    def chooses(self, session: int) -> bool:
+        """Whether it watches a session."""
         if self._session is not None or not self._watches:
             return self._watches and self._session == session
         state = self._hub.sessions.get(session)
@@ -251,6 +260,22 @@ class LiveHub(SessionObserver):
         if state.source != record.source:
             state.source = record.source
             self._tell_sessions()
+        # Those of the past are not shown between those that are predicted to now.
+        if self.clock.monotonic() - state.posed_s > _POSED_S:
+            self._offer(frame)
+
+    def is_watched(self, number: int) -> bool:
+        """Whether a browser watches a session."""
+        return any(watcher.chooses(number) for watcher in self._watchers)
+
+    def people_posed(self, number: int, people: Sequence[ReconstructedPerson], blend_s: float) -> None:
+        """The people of a session are shown as they are predicted, with the record of the newest frame."""
+        state = self.sessions.get(number)
+        if state is not None and (newest := state.newest) is not None:
+            state.posed_s = self.clock.monotonic()
+            self._offer(LiveFrame(number, newest.record, people, newest.fps, state.preview, 1e3 * blend_s))
+
+    def _offer(self, frame: LiveFrame) -> None:
         for watcher in self._watchers:
             watcher.offer(frame)
 

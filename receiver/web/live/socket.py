@@ -215,6 +215,7 @@ class LiveSocket:
             "session": frame.session,
             "record": frame.record_fields,
             "fps": round(frame.fps, 2),
+            "blend_ms": round(frame.blend_ms),
             "link": link,
             "traffic": {} if session is None else _traffic(session.link.traffic),
         }

@@ -44,13 +44,6 @@ test("a person's arrays are views of the message", () => {
   assert.equal(decoded!.colours, null);
 });
 
-test("what is not sent is empty or null", () => {
-  const frame = decodeMessage(message({ ...FRAME, people: [] }));
-  assert.ok(frame.type === "frame");
-  assert.deepEqual(frame.link, {});
-  assert.equal(frame.traffic, null);
-});
-
 test("texture coordinates have indices of their width", () => {
   const section = (offset: number, count: number, type?: string) => ({ offset, count, type });
   const decoded = decodeMessage(

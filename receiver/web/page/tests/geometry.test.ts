@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Mesh } from "three";
 import { FloorLevel } from "../src/scene/floor-level.ts";
-import { latticeNormals } from "../src/scene/normals.ts";
+import { Materials } from "../src/scene/materials.ts";
+import { sumNormals } from "../src/scene/normals.ts";
+import { PersonMesh } from "../src/scene/person-mesh.ts";
 import { Unwrapping } from "../src/scene/unwrapping.ts";
 
 /** A tetrahedron, wound counter-clockwise from outside. */
@@ -13,16 +16,38 @@ const CORNERS = [
   [0, 0, 1],
 ];
 
-test("lattice normals become those of the scaled mesh by the inverse transpose of the scale", () => {
-  const scale = [0.002, 0.0005, 0.001];
-  const lattice = new Uint16Array(CORNERS.flatMap((corner) => corner.map((value) => 1000 * value)));
+test("normals are those of the triangles around, weighted by area", () => {
   const normals = new Float32Array(12).fill(99);
-  latticeNormals(lattice, FACES, normals);
-  const expected = referenceNormals(CORNERS.map((corner) => corner.map((value, axis) => 1000 * value * scale[axis]!)));
+  sumNormals(new Float32Array(CORNERS.flat()), FACES, normals);
+  const expected = referenceNormals(CORNERS);
   for (let vertex = 0; vertex < 4; vertex++) {
-    const transformed = unit([0, 1, 2].map((axis) => normals[3 * vertex + axis]! / scale[axis]!));
-    transformed.forEach((value, axis) => assert.ok(Math.abs(value - expected[vertex]![axis]!) < 1e-6));
+    const found = unit([...normals.subarray(3 * vertex, 3 * vertex + 3)]);
+    found.forEach((value, axis) => assert.ok(Math.abs(value - expected[vertex]![axis]!) < 1e-6));
   }
+});
+
+test("people go on from where they are to where they are next", () => {
+  const person = new PersonMesh(new Materials());
+  const shown = () => (person.object.children[0] as Mesh).geometry.getAttribute("position").array[0]!;
+  const at = (x: number, blendMs: number) => {
+    const vertices = new Uint16Array(CORNERS.flat());
+    const mesh = { id: 0, origin: [x, 0, 0], scale: [1, 1, 1], vertices, topology: "body", colours: null } as const;
+    person.update(mesh, FACES, null, 0, blendMs);
+    return performance.now();
+  };
+  at(1, 40);
+  assert.equal(shown(), 1);
+  let now = at(3, 40);
+  assert.equal(shown(), 1);
+  assert.equal(person.advance(now + 20), true);
+  assert.ok(shown() > 1.9 && shown() < 2.2, String(shown()));
+  assert.equal(person.box.min.x, 3);
+  now = at(0, 40);
+  assert.ok(shown() > 1.9);
+  assert.equal(person.advance(now + 60), false);
+  assert.equal(shown(), 0);
+  at(5, 0);
+  assert.equal(shown(), 5);
 });
 
 test("copies on seams have the places and the normals of their vertices", () => {
@@ -36,10 +61,10 @@ test("copies on seams have the places and the normals of their vertices", () => 
   });
   assert.deepEqual([...unwrapping.faces], [0, 2, 1, 4, 1, 3, 4, 3, 5, 1, 2, 3]);
   assert.equal(unwrapping.vertices, 6);
-  const positions = new Uint16Array(20);
+  const positions = new Float32Array(20);
   positions.set(CORNERS.flat());
   const normals = new Float32Array(18);
-  latticeNormals(positions.subarray(0, 12), FACES, normals);
+  sumNormals(positions.subarray(0, 12), FACES, normals);
   unwrapping.fill(positions);
   unwrapping.fill(normals);
   assert.deepEqual([...positions], [...CORNERS.flat(), ...CORNERS[0]!, ...CORNERS[2]!, 0, 0]);

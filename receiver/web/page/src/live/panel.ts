@@ -80,7 +80,9 @@ export class Panel {
 
   /** Takes a frame that arrived at `time`, seconds. */
   add(shown: Shown, time: number): void {
-    if (shown.fps !== null) this.#history.add(time, shown.record.bytes);
+    // The record of a frame comes again with people who are predicted beyond it.
+    const known = this.#newest?.record.seq === shown.record.seq;
+    if (shown.fps !== null && !known) this.#history.add(time, shown.record.bytes);
     this.#newest = shown;
     this.#schedule(REFRESH_MS);
   }

@@ -141,7 +141,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
     const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
     this.#stage.retain((key) => keys.has(key) || others(key));
-    for (const person of frame.people) this.#draw(frame.session, person);
+    for (const person of frame.people) this.#draw(frame.session, person, frame.blend_ms);
     this.#viewport.moved(record, `${frame.session}:`);
     this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
@@ -175,13 +175,13 @@ export class LiveView implements View, LiveListener, TimelineListener {
     return this.#viewport.stage;
   }
 
-  #draw(session: number, person: LivePerson): void {
+  #draw(session: number, person: LivePerson, blendMs: number): void {
     const { topology } = person;
     const faces = this.#topologies.get(topology);
     if (!faces) return;
     const unwrapping = this.#unwrappings.get(topology) ?? null;
     const place = SESSION_DISTANCE_M * this.#picker.place(session);
-    this.#stage.people.person(`${session}:${person.id}`).update(person, faces, unwrapping, place);
+    this.#stage.people.person(`${session}:${person.id}`).update(person, faces, unwrapping, place, blendMs);
   }
 
   #drawn(): void {

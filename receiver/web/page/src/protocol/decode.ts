@@ -1,6 +1,6 @@
 /** Reads the binary messages of the live stream into typed arrays that share the message's memory. */
 
-import type { BinaryMessage, FrameRecord, Indices, LinkReport, LivePerson, Traffic, Vector } from "./messages.ts";
+import type { BinaryMessage, Indices, LiveFrame, LivePerson, Vector } from "./messages.ts";
 
 /** The receiver sent something that this page does not understand. */
 export class ProtocolError extends Error {}
@@ -20,16 +20,7 @@ interface PersonHeader {
   colours?: Section;
 }
 
-interface FrameHeader {
-  type: "frame";
-  id: number;
-  session: number;
-  record: FrameRecord;
-  fps: number;
-  link?: LinkReport;
-  traffic?: Traffic;
-  people: PersonHeader[];
-}
+type FrameHeader = Omit<LiveFrame, "people"> & { people: PersonHeader[] };
 
 type Header =
   | FrameHeader
@@ -73,12 +64,7 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
         cornerVertices: payload.indices(header.corner_vertices),
       };
     case "frame":
-      return {
-        ...header,
-        link: header.link ?? {},
-        traffic: header.traffic ?? null,
-        people: header.people.map((person) => decodePerson(person, payload)),
-      };
+      return { ...header, people: header.people.map((person) => decodePerson(person, payload)) };
     case "texture": {
       const { session, person, mime } = header;
       return { type: "texture", session, person, picture: new Blob([payload.rest()], { type: mime }) };

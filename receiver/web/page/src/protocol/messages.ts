@@ -88,6 +88,8 @@ export interface LiveFrame {
   session: number;
   record: FrameRecord;
   fps: number;
+  /** How long people take from where they were; 0 in an instant. */
+  blend_ms: number;
   link: LinkReport;
   /** Null if the receiver does not tell. */
   traffic: Traffic | null;

@@ -1,19 +1,14 @@
-/** Vertex normals of quantised meshes, without dequantising them. */
+/** Vertex normals of meshes in motion. */
 
 import type { Indices } from "../protocol/messages.ts";
 
 /**
- * Sums the cross products of the triangles at each vertex, in the lattice of the quantised positions.
- *
- * Positions are q = S⁻¹(p − o) with a diagonal S. Cross products of edges transform with the cofactors of S, which are
- * det(S)·S⁻¹: what comes out is S times the area-weighted normal, up to a factor common to all vertices. That is what a
- * vertex shader with the matrix S⁻ᵀ (`normalMatrix` of an object scaled by S) turns into the true normal when it
- * normalises. So no vertex is dequantised or normalised here.
+ * Sums the cross products of the triangles at each vertex: normals weighted by area, which the shader normalises.
  *
  * @param positions x, y, z interleaved.
  * @param normals receives x, y, z of each vertex; at least as long as `positions`.
  */
-export function latticeNormals(positions: Uint16Array, faces: Indices, normals: Float32Array): void {
+export function sumNormals(positions: Float32Array, faces: Indices, normals: Float32Array): void {
   normals.fill(0, 0, positions.length);
   const corners = faces.length;
   for (let corner = 0; corner < corners; corner += 3) {

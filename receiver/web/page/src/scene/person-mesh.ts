@@ -1,7 +1,7 @@
 /** One person in the scene: a mesh whose buffers are reused from frame to frame. */
 
 import * as THREE from "three";
-import { latticeNormals } from "./normals.ts";
+import { sumNormals } from "./normals.ts";
 import type { Indices, LivePerson } from "../protocol/messages.ts";
 import { matt, type Look, type Materials } from "./materials.ts";
 import { freeTexture, readTexture } from "./texture.ts";
@@ -10,7 +10,7 @@ import type { Unwrapping } from "./unwrapping.ts";
 /** Buffers have room for meshes that are larger by this: surfaces are, from frame to frame. */
 const GROWTH = 1.25;
 const ATTRIBUTES = [
-  ["position", Uint16Array, false],
+  ["position", Float32Array, false],
   ["normal", Float32Array, false],
   ["color", Uint8Array, true],
 ] as const;
@@ -30,6 +30,11 @@ export class PersonMesh {
   #stored = false;
   /** How many numbers of the positions are of this frame: the buffer may be longer. */
   #measured = 0;
+  /** Where the vertices come from and go to, and when they set out. */
+  #from = new Float32Array(0);
+  #to = new Float32Array(0);
+  #start = 0;
+  #blendMs = 0;
   #unwrapping: Unwrapping | null = null;
   #textured: THREE.MeshStandardMaterial | null = null;
   /** Numbers the changes of the texture, so that one that was decoded too late is not put on. */
@@ -51,27 +56,48 @@ export class PersonMesh {
   }
 
   /**
-   * Shows a frame of the live stream; the arrays are copied into the buffers, so the message can be freed.
+   * Shows a frame of the live stream.
    *
    * @param unwrapping of a mesh that may have a texture.
    * @param place metres to the right.
+   * @param blendMs how long the vertices take from where they are, with `advance`.
    */
-  update(person: LivePerson, faces: Indices, unwrapping: Unwrapping | null, place: number): void {
+  update(person: LivePerson, faces: Indices, unwrapping: Unwrapping | null, place: number, blendMs: number): void {
     const { vertices, colours, origin, scale } = person;
     this.#hasColours = colours !== null || (this.#hasColours && !this.#stored);
     const laidOut = this.#layOut(vertices.length / 3, faces, unwrapping);
     const { position, normal, color } = this.#solid.geometry.attributes;
-    position!.array.set(vertices);
-    latticeNormals(vertices, faces, normal!.array as Float32Array);
+    const shown = position!.array as Float32Array;
+    // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
+    const to = Float32Array.from(vertices);
+    for (let k = 0; k < to.length; k += 3) {
+      to[k] = origin[0] + place + scale[0] * to[k]!;
+      to[k + 1] = -origin[1] - scale[1] * to[k + 1]!;
+      to[k + 2] = -origin[2] - scale[2] * to[k + 2]!;
+    }
+    if (laidOut || blendMs === 0) shown.set(to);
+    [this.#from, this.#to] = [shown.slice(0, to.length), to];
+    [this.#start, this.#blendMs] = [performance.now(), blendMs];
+    sumNormals(to, faces, normal!.array as Float32Array);
     if (colours) color!.array.set(colours);
-    this.#measured = vertices.length;
+    this.#measured = to.length;
     this.#upload(laidOut || colours !== null);
     if (colours || !unwrapping) this.#wear(null);
-    // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
-    this.object.position.set(origin[0] + place, -origin[1], -origin[2]);
-    this.object.scale.set(scale[0], -scale[1], -scale[2]);
     this.measure();
     this.#apply();
+  }
+
+  /** Takes the vertices on their way; returns whether there is way left. */
+  advance(now: number): boolean {
+    if (this.#blendMs === 0) return false;
+    const share = Math.min(1, (now - this.#start) / this.#blendMs);
+    const attribute = this.#solid.geometry.getAttribute("position") as THREE.BufferAttribute;
+    const [shown, from, to] = [attribute.array as Float32Array, this.#from, this.#to];
+    for (let k = 0; k < to.length; k++) shown[k] = from[k]! + share * (to[k]! - from[k]!);
+    this.#unwrapping?.fill(shown);
+    touch(attribute, this.#unwrapping ? 3 * this.#unwrapping.vertices : to.length);
+    if (share === 1) this.#blendMs = 0;
+    return share < 1;
   }
 
   /**
@@ -83,10 +109,9 @@ export class PersonMesh {
     this.#replace(geometry);
     this.#hasColours = geometry.hasAttribute("color");
     this.#stored = true;
+    this.#blendMs = 0;
     this.#faces = this.#unwrapping = null;
     this.#wear(texture);
-    this.object.position.set(0, 0, 0);
-    this.object.scale.set(1, 1, 1);
     this.#measured = 3 * geometry.getAttribute("position").count;
     this.measure();
     this.#apply();
@@ -118,11 +143,11 @@ export class PersonMesh {
 
   /** Measures the box: what the mesh is in has been turned. */
   measure(): void {
-    const { position } = this.#solid.geometry.attributes;
+    const array = this.#blendMs ? this.#to : this.#solid.geometry.attributes["position"]!.array;
     this.object.updateWorldMatrix(true, false);
     this.box.makeEmpty();
     for (let k = 0; k < this.#measured; k += 3) {
-      this.box.expandByPoint(this.#corner.fromArray(position!.array, k).applyMatrix4(this.object.matrixWorld));
+      this.box.expandByPoint(this.#corner.fromArray(array, k).applyMatrix4(this.object.matrixWorld));
     }
   }
 

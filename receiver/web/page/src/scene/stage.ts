@@ -239,7 +239,10 @@ export class Stage {
 
   /** Returns whether the view glides on. */
   #draw(seconds: number): boolean {
-    const moving = [this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
+    const now = performance.now();
+    const blending = this.people.people.map((person) => person.advance(now)).includes(true);
+    this.#key.stale ||= blending;
+    const moving = [blending, this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
     this.#ground.level = this.floor.level;
     this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
     this.#numbers.place(this.people);
