@@ -30,11 +30,10 @@ export class PersonMesh {
   #stored = false;
   /** How many numbers of the positions are of this frame: the buffer may be longer. */
   #measured = 0;
-  /** Where the vertices come from and go to, and when they set out. */
-  #from = new Float32Array(0);
+  /** Where the vertices go to, until when, and when they were where they are shown. */
   #to = new Float32Array(0);
-  #start = 0;
-  #blendMs = 0;
+  #end = 0;
+  #shownAt = 0;
   #unwrapping: Unwrapping | null = null;
   #textured: THREE.MeshStandardMaterial | null = null;
   /** Numbers the changes of the texture, so that one that was decoded too late is not put on. */
@@ -76,12 +75,12 @@ export class PersonMesh {
       to[k + 2] = -origin[2] - scale[2] * to[k + 2]!;
     }
     if (laidOut || blendMs === 0) shown.set(to);
-    [this.#from, this.#to] = [shown.slice(0, to.length), to];
-    [this.#start, this.#blendMs] = [performance.now(), blendMs];
+    [this.#to, this.#shownAt] = [to, performance.now()];
+    this.#end = this.#shownAt + blendMs;
     sumNormals(to, faces, normal!.array as Float32Array);
     if (colours) color!.array.set(colours);
     this.#measured = to.length;
-    this.#upload(laidOut || colours !== null);
+    this.#upload("position", "normal", ...(laidOut || colours ? ["color"] : []));
     if (colours || !unwrapping) this.#wear(null);
     this.measure();
     this.#apply();
@@ -89,15 +88,14 @@ export class PersonMesh {
 
   /** Takes the vertices on their way; returns whether there is way left. */
   advance(now: number): boolean {
-    if (this.#blendMs === 0) return false;
-    const share = Math.min(1, (now - this.#start) / this.#blendMs);
-    const attribute = this.#solid.geometry.getAttribute("position") as THREE.BufferAttribute;
-    const [shown, from, to] = [attribute.array as Float32Array, this.#from, this.#to];
-    for (let k = 0; k < to.length; k++) shown[k] = from[k]! + share * (to[k]! - from[k]!);
-    this.#unwrapping?.fill(shown);
-    touch(attribute, this.#unwrapping ? 3 * this.#unwrapping.vertices : to.length);
-    if (share === 1) this.#blendMs = 0;
-    return share < 1;
+    if (this.#shownAt >= this.#end) return false;
+    const share = Math.min(1, (now - this.#shownAt) / (this.#end - this.#shownAt));
+    const shown = this.#solid.geometry.getAttribute("position").array as Float32Array;
+    const to = this.#to;
+    for (let k = 0; k < to.length; k++) shown[k]! += share * (to[k]! - shown[k]!);
+    this.#shownAt = now;
+    this.#upload("position");
+    return now < this.#end;
   }
 
   /**
@@ -109,7 +107,7 @@ export class PersonMesh {
     this.#replace(geometry);
     this.#hasColours = geometry.hasAttribute("color");
     this.#stored = true;
-    this.#blendMs = 0;
+    this.#end = 0;
     this.#faces = this.#unwrapping = null;
     this.#wear(texture);
     this.#measured = 3 * geometry.getAttribute("position").count;
@@ -143,7 +141,7 @@ export class PersonMesh {
 
   /** Measures the box: what the mesh is in has been turned. */
   measure(): void {
-    const array = this.#blendMs ? this.#to : this.#solid.geometry.attributes["position"]!.array;
+    const array = this.#shownAt < this.#end ? this.#to : this.#solid.geometry.attributes["position"]!.array;
     this.object.updateWorldMatrix(true, false);
     this.box.makeEmpty();
     for (let k = 0; k < this.#measured; k += 3) {
@@ -212,11 +210,10 @@ export class PersonMesh {
     this.#solid.geometry = this.#wire.geometry = geometry;
   }
 
-  /** Sends positions and normals to the graphics card, with the copies on seams; colours if they have changed. */
-  #upload(colours: boolean): void {
+  /** Sends attributes to the graphics card, with the copies on seams. */
+  #upload(...names: readonly string[]): void {
     const length = this.#unwrapping ? 3 * this.#unwrapping.vertices : this.#measured;
-    for (const [name] of ATTRIBUTES) {
-      if (name === "color" && !colours) continue;
+    for (const name of names) {
       const attribute = this.#solid.geometry.getAttribute(name) as THREE.BufferAttribute;
       this.#unwrapping?.fill(attribute.array as Float32Array);
       touch(attribute, length);

@@ -239,8 +239,7 @@ export class Stage {
 
   /** Returns whether the view glides on. */
   #draw(seconds: number): boolean {
-    const now = performance.now();
-    const blending = this.people.people.map((person) => person.advance(now)).includes(true);
+    const blending = this.people.people.filter((person) => person.advance(performance.now())).length > 0;
     this.#key.stale ||= blending;
     const moving = [blending, this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
     this.#ground.level = this.floor.level;
