@@ -49,16 +49,16 @@ def test_single_frames_change_nothing() -> None:
 
 
 def test_doubtful_limb_stays_what_it_was() -> None:
-    doubtful = odds(head=-0.1)
+    doubtful = odds(head=-0.6)
     assert unseen_after((1, doubtful)) == [set()]
     assert unseen_after((1, odds(head=-2)), (5, doubtful)) == [{"head"}] * 2
 
 
 def test_pictures_are_decided_each_by_itself_and_people_too() -> None:
     steady = SteadyConfidence()
-    for identity, leg in ((0, -1.0), (0, 0.0), (1, -1.0), (0, -1.0)):
+    for identity, leg in ((0, -1.1), (0, 0.0), (1, -1.1), (0, -1.1)):
         stated = steady.steady(identity, 0.0, CONFIDENCE, odds(left_leg=leg))
-        assert (stated["left_leg"] == 0) == (leg < -0.5)
+        assert (stated["left_leg"] == 0) == (leg < -1)
 
 
 def test_hands_go_with_both_arms() -> None:
@@ -84,4 +84,4 @@ def test_limb_is_seen_by_outer_keypoints_in_the_picture() -> None:
     fitted[16] = 0.9, 1.2
     nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
     output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=logits)
-    np.testing.assert_allclose(limb_log_odds(output, fitted, crop, camera), [-1, 2, 2, -3, 2])
+    np.testing.assert_allclose(limb_log_odds(output, fitted, crop, camera), [-2, 2, 2, -3, 2])
