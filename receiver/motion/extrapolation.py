@@ -9,6 +9,8 @@ from receiver.motion.steps import SLOW, between, moved
 
 MOST_LABELS: Final = 8
 """How many labels of a person a predictor is given, at most."""
+# A camera's frames; labels that are nearer tell no speed.
+_LEAST_APART_S = 0.015
 
 
 class MotionPredictor(Protocol):
@@ -41,7 +43,8 @@ class DampedExtrapolation:
         if len(labels) < 2:
             return newest.copy()
         before = max(int(np.searchsorted(times_s[:-1], times_s[-1] - self._span_s, side="right")) - 1, 0)
-        share = self._tau_s * -np.expm1((times_s[-1] - at_s) / self._tau_s) / (times_s[-1] - times_s[before])
+        apart_s = max(times_s[-1] - times_s[before], _LEAST_APART_S)
+        share = self._tau_s * -np.expm1((times_s[-1] - at_s) / self._tau_s) / apart_s
         step = between(labels[before], newest) * share
         step[SLOW] = 0.0
         return moved(newest, step)

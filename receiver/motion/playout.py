@@ -60,10 +60,12 @@ class Playout(SessionObserver):
         predicted = Predicted(predictor or DampedExtrapolation())
         self._way: Way = predicted if self.live else Interpolated(predicted)
         self._sessions: dict[int, _Played] = {}
+        self._screens: list[Screen] = []
 
     def screen(self) -> "Screen":
         """One who shows people."""
-        return Screen(self, self._way)
+        self._screens.append(screen := Screen(self, self._way))
+        return screen
 
     def session_began(self, number: int, session: Session) -> None:
         """Plays it out if it is live."""
@@ -78,6 +80,8 @@ class Playout(SessionObserver):
     def session_ended(self, number: int) -> None:
         """Forgets it."""
         self._sessions.pop(number, None)
+        for screen in self._screens:
+            screen.forget(number)
 
     def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, Track], float] | None:
         """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
@@ -111,8 +115,6 @@ class Screen:
         """
         moment = self._playout.moment(number)
         if moment is None:
-            for forgotten in (self._people, self._shown, self._newest):
-                forgotten.pop(number, None)
             return None
         newest, tracks, now_s = moment
         # When labels stay away everything has come to rest.
@@ -128,6 +130,11 @@ class Screen:
         self._people[number], self._newest[number] = has, newest
         self._shown[number] = shown = replace(newest, captured_at=at_s, people=people)
         return shown
+
+    def forget(self, number: int) -> None:
+        """A session has ended."""
+        for forgotten in (self._people, self._shown, self._newest):
+            forgotten.pop(number, None)
 
 
 def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:

@@ -7,7 +7,7 @@ import numpy as np
 
 from receiver.link.session import SenderClock
 
-_WINDOW_S: Final = 5.0
+_WINDOW_S, _MOST_ARRIVALS = 5.0, 256
 # Less sure clocks say less than the arrival of the frames.
 _MOST_ERROR_S: Final = 0.1
 # Time on the screen may pass so much faster or slower; more is seen. Beyond a leap it jumps: a clock was set.
@@ -26,7 +26,7 @@ class SenderTime:
     def __init__(self, *, delayed: bool) -> None:
         self._delayed = delayed
         # Arrival, age at arrival, and that of the frame before at this time; the ages include the clocks' offset.
-        self._arrivals: deque[tuple[float, float, float]] = deque()
+        self._arrivals: deque[tuple[float, float, float]] = deque(maxlen=_MOST_ARRIVALS)
         self._behind_s: float | None = None
         self._asked_s = 0.0
 
