@@ -8,6 +8,7 @@ from common.frames import Camera, LabelFrame
 from common.weights.manifest import model_hash
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from receiver.mesh.render import depth_map
+from receiver.motion.hidden import HiddenLimbs
 from receiver.wears.received import ReceivedWears
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
@@ -61,7 +62,7 @@ class WholeSystem:
     def __init__(self, limits: TrackerConfig) -> None:
         self._sender, self.receiver = FrameSender(limits), Receiver()
         self._wears, self._received = WearsStage(WearsReader.load()), ReceivedWears()
-        self._codec, self._importance = CodecPair(model_hash()), Importance.load()
+        self._codec, self._importance, self._hidden = CodecPair(model_hash()), Importance.load(), HiddenLimbs()
 
     def send(self, frame: CapturedFrame) -> Sent:
         """Passes one frame through sender and codec; tracking starts again when the source changes."""
@@ -77,7 +78,7 @@ class WholeSystem:
         sizes = {**passed.encoded.bytes_by_group, "wears": float(sum(len(blob.data) for blob in blobs))}
         worn = {person.identity: self._received.of(person.identity) for person in labels.people}
         appearance = {identity: PersonAppearance(None, *each) for identity, each in worn.items()}
-        return Sent(observed, labels, passed.frame, sizes, appearance)
+        return Sent(observed, labels, self._hidden.complete(passed.frame), sizes, appearance)
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
         """Passes one frame through all stages, without colours of the surface."""
