@@ -1,8 +1,9 @@
 """What nobody saw of people is generated: limbs that the sender says it does not see (`common.frames.unseen_limbs`).
 
-Their pose is a sample of the mixture (`receiver.motion.mixture`), given what is seen.  It stays while the person does
-what they do: the component k changes if another one is clearly likelier for a while, and the sample with the same ε
-follows the seen body only where that really moves.  A limb goes from where it was last seen to its generated pose, and
+Their pose is a sample of the mixture (`receiver.motion.mixture`), given what is seen, which the diffusion
+(`receiver.motion.diffusion`) brings near real poses.  It stays while the person does what they do: the component k
+changes if another one is clearly likelier for a while, and the pose of the same ε follows the seen body only where that
+really moves.  A limb goes from where it was last seen to its generated pose, and
 back, without a jump.  Unseen legs stand where they are (`receiver.motion.legs`).
 """
 
@@ -18,6 +19,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
+from receiver.motion.diffusion import PoseDiffusion
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, MODES, POSE, SIZE, SPEED_S, PoseMixture, speed_of
 
@@ -28,8 +30,10 @@ _SHAPE = group_slices()["shape"]
 _GOING_S, _COMING_S, _CHANGING_S = 0.7, 0.15, 0.6
 # Time constants of the means of what is likely, and of what is seen; of a sample that follows the seen body.
 _LIKELY_S, _SEEN_S, _FOLLOWING_S = 0.7, 0.4, 0.4
-# Change of a sample from which on it is followed, and to which it is: standard deviations of an entry.
-_MOVED, _REACHED = 0.4, 0.05
+# Change of the mixture's sample from which on it is followed: standard deviations of an entry.
+_MOVED = 0.4
+# Largest entry of a pose: what is seen may be labels of damaged packets.
+_MOST = 8.0
 # A person who was away for longer begins anew.
 _FORGOTTEN_S = 1.0
 
@@ -57,8 +61,8 @@ class _Person:
         likely: (K,) the mean of log π_k.
         x: (D,) the mean of what is seen.
         k: the component.
-        sample: (D,) the generated entries.
-        following: whether the sample follows the seen body.
+        start: (D,) the sample of the mixture that the pose was made of.
+        pose: (D,) the generated entries, which `sample` goes to.
         shown: (D,) what was shown last.
         pelvis, held: the pelvis, and the one that unseen legs hang on.
         path: positions of the pelvis over the last `SPEED_S`, and their times.
@@ -71,8 +75,9 @@ class _Person:
     likely: Float64Array = field(default_factory=lambda: np.zeros(0))
     x: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     k: int | None = None
+    start: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
+    pose: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     sample: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
-    following: bool = False
     shown: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     blends: dict[str, _Blend] = field(default_factory=dict)
     pelvis: Pelvis | None = None
@@ -93,13 +98,6 @@ class _Person:
         self.x = x if fresh else _towards(self.x, x, passed_s / _SEEN_S)
         self.likely = log_shares if fresh else _towards(self.likely, log_shares, passed_s / _LIKELY_S)
 
-    def follow(self, sample: Float64Array, now_s: float) -> None:
-        """Lets the sample follow the one that the seen body asks for, if it is far from there."""
-        largest = float(np.abs(sample - self.sample).max())
-        self.following = largest > (_REACHED if self.following else _MOVED)
-        if self.following:
-            self.sample = _towards(self.sample, sample, (now_s - self.at_s) / _FOLLOWING_S)
-
 
 def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Array:
     """An exponential mean after a time, in time constants."""
@@ -107,19 +105,23 @@ def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Ar
 
 
 @functools.cache
-def _learned() -> tuple[PoseMixture, Legs]:
-    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load())
+def _learned() -> tuple[PoseMixture, Legs, PoseDiffusion]:
+    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load()), PoseDiffusion.load()
 
 
 class HiddenLimbs:
     """Completes the people of a session, frame after frame.
 
+    Args:
+        refined: whether the diffusion brings samples of the mixture near real poses.
+
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self) -> None:
-        self._mixture, self._legs = _learned()
+    def __init__(self, *, refined: bool = True) -> None:
+        self._mixture, self._legs, diffusion = _learned()
+        self._diffusion = diffusion if refined else None
         self._people: dict[int, _Person] = {}
         self._source = ""
 
@@ -171,26 +173,37 @@ class HiddenLimbs:
         person.held = pelvis if person.held is None else person.held.dragged(pelvis)
         person.pelvis, speed = pelvis, person.speed(pelvis.position, now_s)
         x = np.concatenate([vector[POSE], pelvis.down, [speed]])
-        given = self._mixture.given(hidden, frozenset(hidden & labels.labels.keys()))
+        known = frozenset(hidden & labels.labels.keys())
+        given = self._mixture.given(hidden, known)
         before, fresh = person.k, person.k is None or hidden != person.hidden
         person.notice(x, given.log_shares(x), now_s, fresh=fresh)
         person.k = self._mixture.chosen(person.likely, person.gumbel, before)
-        sample = np.zeros(SIZE)
-        sample[given.hidden] = given.sample(person.x, person.k, person.noise)
-        sample = self._plausible(sample, hidden)
-        if fresh or person.k != before:
-            person.sample, person.following = sample, False
+        start = np.zeros(SIZE)
+        start[given.hidden] = given.sample(person.x, person.k, person.noise[0])
+        jumps_to = fresh or person.k != before
+        if jumps_to or np.abs(start - person.start).max() > _MOVED:
+            person.start, person.pose = start, self._pose(person, start, hidden, known)
+        if jumps_to:
+            person.sample = person.pose
             return dict.fromkeys(hidden, _CHANGING_S) | jumps
-        person.follow(sample, now_s)
+        person.sample = _towards(person.sample, person.pose, (now_s - person.at_s) / _FOLLOWING_S)
         return jumps
 
-    def _plausible(self, sample: Float64Array, hidden: frozenset[str]) -> Float64Array:
-        if not hidden.issuperset(LEGS):
-            return sample
-        bent = self._legs.within_limits(np.stack([sample[ENTRIES[name]] for name in LEGS]))
-        for name, row in zip(LEGS, bent, strict=True):
-            sample[ENTRIES[name]] = row
-        return sample
+    def _pose(
+        self, person: _Person, start: Float64Array, hidden: frozenset[str], known: frozenset[str]
+    ) -> Float64Array:
+        """(D,) a pose that bodies take, near a sample of the mixture."""
+        assert person.k is not None
+        mode = int(self._mixture.modes[person.k])
+        pose = start
+        if self._diffusion is not None:
+            pose = self._diffusion.refined(start, person.x, hidden, known, mode, person.noise[1])
+        pose = pose.clip(-_MOST, _MOST)
+        if hidden.issuperset(LEGS):
+            legs = self._legs.within_limits(np.stack([pose[ENTRIES[name]] for name in LEGS]))
+            for name, row in zip(LEGS, legs, strict=True):
+                pose[ENTRIES[name]] = row
+        return pose
 
     @staticmethod
     def _blended(person: _Person, aim: Float64Array, jumps: Mapping[str, float], now_s: float) -> Float64Array:

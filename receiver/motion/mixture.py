@@ -11,6 +11,7 @@ entries given the seen ones.  The same person in the same situation does the sam
 Shapes: K components, D = 65 entries of x, of which O are observed and H hidden.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
@@ -41,19 +42,21 @@ SPEED_S = 0.5
 _STILL_MPS = 0.1
 
 _SEED = 69
+Said = tuple[Sequence[float], Sequence[float], Sequence[float]]
+"""Offset, share and deviation of the leading entries of a group."""
 # What a sender says is the mean of a posterior: of the leading entries, offset + share · truth, and noise so large that
 # the truth would have this deviation about (sent − offset) / share.  Of the others it tells nothing.  Measured on
 # rendered people of the validation split who are cut at the waist or above.
 _LIMB = ((0.0, 0.0, 0.0, 0.0), (0.95, 0.52, 0.56, 0.7), (0.37, 0.9, 0.9, 0.85))
-SENT = {
+SENT: Mapping[str, Said] = {
     "torso": ((0.0, 0.0), (0.52, 0.35), (0.76, 0.78)),
     "head": ((0.0, 0.0, 0.0), (0.83, 0.57, 0.3), (0.5, 0.62, 0.89)),
     **dict.fromkeys(("left_arm", "right_arm", "left_leg", "right_leg"), _LIMB),
 }
 # Of limbs that it does not see.
-GUESSED = dict.fromkeys(SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
+GUESSED: Mapping[str, Said] = dict.fromkeys(SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
 # Of the direction of down: cameras are held level within 12°.  Of speed.
-DOWN_SIGMA, _SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
+DOWN_SIGMA, SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
 # Errors of a sender's entries depend on each other, so that together they tell less than their number says.
 _TEMPER = 0.5
 # A mode, and a component of it, stay until another one is likelier by so many nats.
@@ -62,7 +65,7 @@ _MODE_STAYS, _STAYS = 1.5, 4.0
 _MODE_NOISE = 0.5
 _TINY = 1e-12
 # Of a normal distribution what is rare in it is left out: bodies have limits.
-_MOST = 1.5
+_MOST = 2.2
 
 
 def speed_of(moved_m: Float64Array) -> Float64Array:
@@ -155,13 +158,13 @@ class PoseMixture:
         return int(np.where(self.modes == by_mode.argmax(), scores, -np.inf).argmax())
 
     def drawn(self, identity: int) -> tuple[Float64Array, Float64Array]:
-        """What the seed of an identity draws: (modes + K,) Gumbel noise for k, and ε (D,)."""
+        """What the seed of an identity draws: (modes + K,) Gumbel noise for k, and ε (2, D), also for the diffusion."""
         gumbel = np.random.default_rng([_SEED, identity, 0]).gumbel(size=len(MODES) + len(self.shares))
-        return gumbel, np.random.default_rng([_SEED, identity, 1]).normal(size=SIZE).clip(-_MOST, _MOST)
+        return gumbel, np.random.default_rng([_SEED, identity, 1]).normal(size=(2, SIZE)).clip(-_MOST, _MOST)
 
     def _given(self, hidden: frozenset[str], weak: frozenset[str]) -> GivenSeen:
         shift, share, sigma = np.zeros(SIZE), np.ones(SIZE), np.full(SIZE, np.inf)
-        sigma[DOWN], sigma[SPEED] = DOWN_SIGMA, _SPEED_SIGMA
+        sigma[DOWN], sigma[SPEED] = DOWN_SIGMA, SPEED_SIGMA
         for name in (SENT.keys() - hidden) | weak & GUESSED.keys():
             said = (GUESSED if name in hidden else SENT)[name]
             leading = ENTRIES[name][: len(said[0])]

@@ -15,12 +15,11 @@ Shapes: B people, D = 18 entries of x, E = 24 entries of `surface`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray
 from common.body.surface_space import SURFACE_SIZE
@@ -28,6 +27,7 @@ from common.wear_kinds import VALUES
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.loader import load_recorded
+from receiver.denoising import Denoiser, HeunStep, flow, levels
 from receiver.outfits.mixture import SIZE, Draw, Kinds
 
 WEIGHTS_NAME, KIND = "diffusion", "outfits-1"
@@ -37,7 +37,6 @@ _STEPS = 16
 # What people wear has ends: largest |x|.
 _MOST = 2.5
 _CONDITION = sum(map(len, VALUES.values())) + 2 * SURFACE_SIZE
-_LEVELS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +47,12 @@ class DiffusionConfig:
     depth: int = 3
 
 
-class OutfitDenoiser(nn.Module):
-    """D(x; σ, u_m) = c_skip x + c_out F(c_in x, σ, u_m), preconditioned for data of variance 1 (Karras et al. 2022)."""
+class OutfitDenoiser(Denoiser):
+    """That of x, with u_m of `condition`."""
 
     def __init__(self, config: DiffusionConfig) -> None:
-        super().__init__()
-        self.config, width = config, config.width
-        self.enter = nn.Linear(SIZE + _CONDITION + _LEVELS, width)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-            for _ in range(config.depth)
-        )
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, SIZE)
-        nn.init.zeros_(self.leave.weight)
-
-    def forward(self, x_BD: Tensor, sigma_B: Tensor, condition_BC: Tensor) -> Tensor:
-        """Noisy x (B, D), σ (B,) and u_m of `condition` → x (B, D) without noise."""
-        sigma = sigma_B[:, None]
-        total = (sigma.square() + 1).sqrt()
-        h = self.enter(torch.cat([x_BD / total, condition_BC, _levels(sigma_B)], 1))
-        for block in self.blocks:
-            h = h + block(h)
-        out: Tensor = x_BD / total.square() + self.leave(self.norm(h)) * sigma / total
-        return out
-
-
-def _levels(sigma_B: Tensor) -> Tensor:
-    """(B, 32) sinusoidal embedding of log σ."""
-    frequencies = torch.exp(torch.linspace(math.log(0.25), math.log(16.0), _LEVELS // 2, device=sigma_B.device))
-    angle = (0.25 * math.pi) * sigma_B.log()[:, None] * frequencies
-    return torch.cat([angle.sin(), angle.cos()], 1)
+        super().__init__(SIZE, _CONDITION, config.width, config.depth)
+        self.config = config
 
 
 def condition(kinds: Kinds, surface: FloatArray, share: Float64Array) -> FloatArray:
@@ -94,32 +69,9 @@ def condition(kinds: Kinds, surface: FloatArray, share: Float64Array) -> FloatAr
     return np.concatenate([np.array(chosen, np.float32), seen.ravel()])
 
 
-class HeunStep(nn.Module):
-    """A step along the probability flow, by Heun's method (Karras et al. 2022, algorithm 1)."""
-
-    def __init__(self, denoiser: OutfitDenoiser) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-
-    def forward(self, x_BD: Tensor, sigma_B: Tensor, following_B: Tensor, condition_BC: Tensor) -> tuple[Tensor, ...]:
-        """x (B, D) at σ (B,) → x at the σ that follows, which is 0 in the last step."""
-        sigma, following = sigma_B[:, None], following_B[:, None]
-        first = (x_BD - self.denoiser(x_BD, sigma_B, condition_BC)) / sigma
-        predicted = x_BD + (following - sigma) * first
-        # At 0 there is no slope.
-        least = following_B.clamp_min(SIGMA_MIN / 2)
-        second = (predicted - self.denoiser(predicted, least, condition_BC)) / least[:, None]
-        corrected = x_BD + (following - sigma) * 0.5 * (first + second)
-        return (torch.where(following > 0, corrected, predicted),)
-
-
-def flow(step: Callable[..., tuple[Tensor, ...]], noise_BD: Tensor, condition_BC: Tensor) -> Tensor:
+def sample(step: Callable[..., tuple[Tensor, ...]], noise_BD: Tensor, condition_BC: Tensor) -> Tensor:
     """x (B, D) from noise of N(0, I) along the probability flow, by a `HeunStep`."""
-    sigmas = [SIGMA_MAX * (SIGMA_MIN / SIGMA_MAX) ** (step / (_STEPS - 1)) for step in range(_STEPS)] + [0.0]
-    x = math.sqrt(SIGMA_MAX**2 + 1) * noise_BD
-    for ends in pairwise(sigmas):
-        (x,) = step(x, *(x.new_full((len(x),), sigma) for sigma in ends), condition_BC)
-    return x
+    return flow(step, math.sqrt(SIGMA_MAX**2 + 1) * noise_BD, levels(SIGMA_MAX, SIGMA_MIN, _STEPS), condition_BC)
 
 
 class OutfitDiffusion:
@@ -138,5 +90,5 @@ class OutfitDiffusion:
     def sample(self, drawn: Draw, surface: FloatArray, share: Float64Array) -> Float64Array:
         """x (D,) of what was drawn for a person, given what was seen; arguments as for `condition`."""
         u_m = torch.from_numpy(condition(drawn.kinds, surface, share))[None]
-        x = flow(self._step, torch.from_numpy(drawn.noise)[None].float(), u_m)[0]
+        x = sample(self._step, torch.from_numpy(drawn.noise)[None].float(), u_m)[0]
         return np.asarray(x.double().numpy().clip(-_MOST, _MOST), np.float64)

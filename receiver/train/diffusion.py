@@ -24,16 +24,16 @@ from common.body.template import BodyTemplate
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
 from common.wear_kinds import VALUES
+from receiver.denoising import HeunStep, denoising_loss
 from receiver.outfits.diffusion import (
     KIND,
     SIGMA_MAX,
     SIGMA_MIN,
     WEIGHTS_NAME,
     DiffusionConfig,
-    HeunStep,
     OutfitDenoiser,
     condition,
-    flow,
+    sample,
 )
 from receiver.outfits.dressing import Dresser
 from receiver.outfits.guidance import explained
@@ -155,7 +155,8 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
     def step(self, network: OutfitDenoiser, batch: Seen) -> tuple[Tensor, Mapping[str, Tensor]]:
         level = _LEVEL_MEAN + _LEVEL_DEVIATION * torch.randn_like(batch.x[:, 0])
         noise = torch.randn_like(batch.x)
-        return denoising_loss(network, batch, level.exp().clamp(SIGMA_MIN, SIGMA_MAX), noise), {}
+        sigma = level.exp().clamp(SIGMA_MIN, SIGMA_MAX)
+        return denoising_loss(network, batch.x, batch.condition, sigma, noise), {}
 
     def evaluate(self, network: OutfitDenoiser) -> dict[str, float]:
         """Losses at some confidences, and how far samples are from the truth beside those of the mixture."""
@@ -167,24 +168,16 @@ class DiffusionTraining(Recipe[OutfitDenoiser, Seen]):
         for confidence in _CONFIDENCES:
             seen = self._val.seen(rows, torch.full((len(rows),), confidence), generator)
             seen = Seen(*(each.to(self.device) for each in seen))
-            loss = denoising_loss(
-                network, seen, level.clamp(SIGMA_MIN, SIGMA_MAX).to(self.device), noise.to(self.device)
-            )
-            sample = flow(HeunStep(network), noise.to(self.device), seen.condition)
-            scores |= {f"loss_{confidence}": float(loss), f"error_{confidence}": _error(sample, seen.x)}
+            sigma = level.clamp(SIGMA_MIN, SIGMA_MAX).to(self.device)
+            loss = denoising_loss(network, seen.x, seen.condition, sigma, noise.to(self.device))
+            drawn = sample(HeunStep(network), noise.to(self.device), seen.condition)
+            scores |= {f"loss_{confidence}": float(loss), f"error_{confidence}": _error(drawn, seen.x)}
         return scores
 
 
 def _error(sample: Tensor, true: Tensor) -> float:
     """Root mean square distance of an entry, of which the mixture's own is √2."""
     return float((sample - true).square().mean().sqrt())
-
-
-def denoising_loss(network: OutfitDenoiser, seen: Seen, sigma_B: Tensor, noise: Tensor) -> Tensor:
-    """EDM's weighted loss (Karras et al. 2022), in which every noise level counts alike."""
-    denoised: Tensor = network(seen.x + sigma_B[:, None] * noise, sigma_B, seen.condition)
-    weight = (sigma_B.square() + 1) / sigma_B.square()
-    return (weight[:, None] * (denoised - seen.x).square()).mean()
 
 
 if __name__ == "__main__":

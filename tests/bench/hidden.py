@@ -9,7 +9,7 @@ said of them has a sender's errors, also of their unseen legs, as they were meas
     seated_right        whether the thighs are bent as one who sits, where the truth sits, stands or strides
     knees_mm, ankles_mm distance from the true ones
 
-The systems: the mean of all poses; the mean that was sent, which was shown before legs were generated; samples.
+The systems: the mean of all poses; the mean that was sent; samples of the mixture, and of the diffusion behind it.
 
 With `--webcam FOLDER` also the movement of unseen knees and ankles in real clips, millimetres a frame.
 """
@@ -115,9 +115,9 @@ def person_of(labels: FloatArray, identity: int) -> PersonLabels:
     return PersonLabels(identity, 1.0, split(labels), confidence=confidence)
 
 
-def generated(labels: FloatArray, identity: int) -> FloatArray:
+def generated(labels: FloatArray, identity: int, *, refined: bool = True) -> FloatArray:
     """(N, LABEL_SIZE) with generated legs; each person is the first one of a picture."""
-    limbs = HiddenLimbs()
+    limbs = HiddenLimbs(refined=refined)
     frames = (
         LabelFrame(row, f"{row}.jpg", 0.0, _CAMERA, (person_of(each, (identity + row) % 256),))
         for row, each in enumerate(labels)
@@ -189,7 +189,8 @@ def poses_table(windows: MotionWindows, count: int, seed: int) -> dict[str, Figu
     systems: dict[str, Callable[[int], FloatArray]] = {
         "mean pose": lambda _: mean,
         "sent mean": lambda _: said,
-        "generated": lambda sample: generated(said, 50 * sample),
+        "mixture": lambda sample: generated(said, 50 * sample, refined=False),
+        "mixture, diffusion": lambda sample: generated(said, 50 * sample),
     }
     return {
         name: figures([shown(system(sample)) for sample in range(_SAMPLES)], people, tree, today, people.modes)
@@ -201,13 +202,13 @@ def movement(folder: Path) -> dict[str, Figures]:
     """Median over clips of the mean movement of hips, knees and ankles, as sent and with generated legs."""
     sender, space = FrameSender(TrackerConfig(max_people=1)), LabelSpace.load()
     kinematics = KeypointKinematics(BodyModel.load())
-    rows: dict[str, list[FloatArray]] = {"sent mean": [], "generated": []}
+    rows: dict[str, list[FloatArray]] = {"sent mean": [], "mixture, diffusion": []}
     for path in sorted(folder.glob("*.mkv")):
         limbs = HiddenLimbs()
         with VideoFileSource(path) as source:
             frames = [sender.label(frame) for frame in source]
         frames = [_without_legs(frame, index / _FPS) for index, frame in enumerate(frames)]
-        for name, shown in (("sent mean", frames), ("generated", [limbs.complete(frame) for frame in frames])):
+        for name, shown in (("sent mean", frames), ("mixture, diffusion", [limbs.complete(frame) for frame in frames])):
             labels = np.stack([concatenate(frame.people[0].labels) for frame in shown if frame.people])
             joints = kinematics(space.decode(torch.from_numpy(labels)))[0].numpy()
             rows[name].append(np.linalg.norm(np.diff(joints[:, 11:], axis=0), axis=2).mean(0))

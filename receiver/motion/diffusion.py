@@ -1,0 +1,113 @@
+"""The diffusion of unseen limbs (paper §5.2, eq. 26 and 27): from a sample of the mixture to a pose that bodies take.
+
+A sample of a Gaussian mode is near real poses only where the mode is one.  With some noise it starts the probability
+flow of a learned denoiser, which knows what is seen (u_m), and ends near them.  (26) and (27) themselves have no
+learned denoiser and cannot be inverted (`receiver.outfits.diffusion`).
+
+Shapes: B samples, D = 64 entries of x without speed, G groups of labels.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import Float64Array
+from common.weights.devices import CPU
+from common.weights.inference import in_use
+from common.weights.loader import load_recorded
+from receiver.denoising import Denoiser, HeunStep, flow, levels
+from receiver.motion.mixture import DOWN, ENTRIES, MODES, SENT, SIZE, SPEED
+
+WEIGHTS_NAME, KIND = "pose_diffusion", "pose-1"
+GROUPS = tuple(ENTRIES)
+MASK = torch.stack([torch.isin(torch.arange(SPEED), torch.from_numpy(ENTRIES[name])) for name in GROUPS]).float()
+"""(G, D) which entries are of each group."""
+SAID = np.concatenate([ENTRIES[name][: len(said[0])] for name, said in SENT.items()])
+"""The entries of which senders say something."""
+_CONDITION = len(SAID) + 2 * len(GROUPS) + (DOWN.stop - DOWN.start) + 1 + len(MODES)
+# The noise with which the flow starts, where it ends, and its steps.  The start is noisier than the flow takes it for:
+# on validation poses, less of the variety is lost so.
+_START, _END, _STEPS, _NOISIER = 0.5, 0.05, 3, 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class PoseDiffusionConfig:
+    """Sizes of the denoiser."""
+
+    width: int = 256
+    depth: int = 3
+
+
+class PoseDenoiser(Denoiser):
+    """That of standardised x, of which entries that are seen are 0.
+
+    Attributes:
+        mean, scale: (D,) of x.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: PoseDiffusionConfig, dropout: float = 0.0) -> None:
+        super().__init__(SPEED, _CONDITION, config.width, config.depth, dropout)
+        self.config = config
+        self.register_buffer("mean", torch.zeros(SPEED))
+        self.register_buffer("scale", torch.ones(SPEED))
+
+
+def condition(said: Tensor, hidden: Tensor, known: Tensor, modes: Tensor) -> Tensor:
+    """u_m (B, C).
+
+    Args:
+        said: (B, SIZE) x as it was sent and seen.
+        hidden, known: (B, G) bool, the groups that nobody sees, and those of them of which something was sent.
+        modes: (B,) index into `MODES`.
+    """
+    told = (~hidden | known).float()
+    entries = said[:, SAID] * (told @ MASK)[:, SAID]
+    flags = [hidden.float(), (hidden & known).float(), torch.nn.functional.one_hot(modes, len(MODES)).float()]
+    return torch.cat([entries, said[:, DOWN], said[:, SPEED:], *flags], 1)
+
+
+def generated(hidden: Tensor) -> Tensor:
+    """(B, D) 1 for the entries that are generated of hidden groups (B, G): theirs, and down."""
+    mask = hidden.float() @ MASK
+    mask[:, DOWN] = 1
+    return mask
+
+
+class PoseDiffusion:
+    """The trained diffusion in use."""
+
+    def __init__(self, denoiser: PoseDenoiser) -> None:
+        self._mean, self._scale = denoiser.mean.clone(), denoiser.scale.clone()
+        example = torch.zeros(1, SPEED), torch.ones(1), torch.ones(1), torch.zeros(1, _CONDITION)
+        self._step = in_use(HeunStep(denoiser), example, WEIGHTS_NAME, device=CPU)
+
+    @classmethod
+    def load(cls) -> Self:
+        """With the package's weights. Raises WeightsError if they are missing or of another version."""
+        return cls(load_recorded(WEIGHTS_NAME, KIND, PoseDiffusionConfig, PoseDenoiser))
+
+    @torch.inference_mode()
+    def refined(
+        self,
+        sample: Float64Array,
+        said: Float64Array,
+        hidden: Collection[str],
+        known: Collection[str],
+        mode: int,
+        noise: Float64Array,
+    ) -> Float64Array:
+        """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
+        unseen, sent = (torch.tensor([[name in names for name in GROUPS]]) for names in (hidden, known))
+        u_m = condition(torch.from_numpy(said)[None].float(), unseen, sent, torch.tensor([mode]))
+        mask = generated(unseen)
+        start = (torch.from_numpy(sample[:SPEED])[None].float() - self._mean) / self._scale
+        start = mask * (start + _NOISIER * _START * torch.from_numpy(noise[:SPEED])[None].float())
+        x = self._mean + self._scale * flow(self._step, start, levels(_START, _END, _STEPS), u_m)[0]
+        return np.concatenate([x.double().numpy() * mask[0].numpy(), np.zeros(SIZE - SPEED)])

@@ -1,0 +1,65 @@
+"""The training of the diffusion of unseen limbs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.body.anatomy import JOINTS
+from common.synthetic.motion.retarget import motion_of
+from common.synthetic.motion.windows import write_windows
+from common.training.run import parse
+from common.weights.loader import load_weights
+from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condition
+from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
+from receiver.train import pose_diffusion
+from receiver.train.pose_diffusion import PoseDiffusionTraining, said_of
+from tests.support.training_examples import flags_of_examples, train_on_gpu
+
+LEGS = frozenset(("left_leg", "right_leg"))
+
+
+def test_examples_parse() -> None:
+    for flags in flags_of_examples(pose_diffusion):
+        assert parse(PoseDiffusionTraining, flags).windows
+
+
+def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = {joint: np.tile(np.eye(3), (40, 1, 1)) for joint in JOINTS}
+    names = ("cmu/013_18", "cmu/009_01")
+    write_windows([motion_of(name, world, np.zeros((40, 3)), 30.0) for name in names], tmp_path / "windows", 30.0)
+    flags = ["--windows", str(tmp_path / "windows"), "--batch", "8"]
+    train_on_gpu(monkeypatch, PoseDiffusionTraining, tmp_path, *flags)
+    exported = load_weights(WEIGHTS_NAME, directory=tmp_path / "weights")
+    assert exported.keys() == load_weights(WEIGHTS_NAME).keys()
+
+
+def test_what_is_said_of_hidden_limbs_is_nearer_to_the_mean() -> None:
+    x = torch.full((4000, SIZE), 2.0)
+    hidden = torch.tensor([[name == "left_leg" for name in GROUPS]]).expand(len(x), -1)
+    said = said_of(x, hidden, torch.Generator().manual_seed(0)).mean(0)
+    left, right = said[ENTRIES["left_leg"][0]], said[ENTRIES["right_leg"][0]]
+    assert left == pytest.approx(0.49 * 2 - 0.25, abs=0.05) and right == pytest.approx(0.95 * 2, abs=0.05)
+
+
+def test_condition_has_nothing_of_hidden_groups_that_were_never_sent() -> None:
+    hidden = torch.tensor([[name in LEGS for name in GROUPS]])
+    said, modes = torch.ones(1, SIZE), torch.tensor([0])
+    changed = said.clone()
+    changed[:, ENTRIES["left_leg"]] = 5.0
+    first, second = (condition(each, hidden, torch.zeros_like(hidden), modes) for each in (said, changed))
+    assert torch.equal(first, second)
+    assert not torch.equal(condition(changed, hidden, hidden, modes), condition(said, hidden, hidden, modes))
+
+
+def test_a_pose_has_the_generated_entries_alone() -> None:
+    rng = np.random.default_rng(0)
+    said = np.concatenate([rng.normal(size=SIZE - 4), [0.0, 1.0, 0.0, -2.3]])
+    diffusion = PoseDiffusion.load()
+    first, again = (diffusion.refined(np.zeros(SIZE), said, LEGS, LEGS, 0, np.zeros(SIZE)) for _ in range(2))
+    own = np.zeros(SIZE, bool)
+    for name in LEGS:
+        own[ENTRIES[name]] = True
+    own[DOWN] = True
+    assert np.array_equal(first, again) and first[own].all() and not first[~own].any() and first[SPEED] == 0
