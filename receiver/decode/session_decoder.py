@@ -4,8 +4,8 @@ Smoothing changes what is shown, not the states that later packets are predicted
 """
 
 from collections import deque
-from collections.abc import Set
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final, Protocol
 
 import numpy as np
@@ -58,7 +58,7 @@ class LabelSmoothing:
         return any(0 <= now_s - captured_at <= _MAX_AGE_S for captured_at, *_ in self._last)
 
     def smooth(
-        self, captured_at: float, labels: FloatArray, levels: IntArray, unseen: Set[str] = frozenset()
+        self, captured_at: float, labels: FloatArray, levels: IntArray, unseen: frozenset[str] = frozenset()
     ) -> FloatArray:
         """Adds a frame; returns its smoothed labels, (E,) in σ. Slow groups are as they were decoded.
 
@@ -70,13 +70,19 @@ class LabelSmoothing:
             levels: (groups,) ρ levels of the frame.
             unseen: groups that nobody sees.
         """
-        self._last.append((captured_at, labels, ~np.isin(GROUP_NAMES, list(unseen))[GROUP_OF_ENTRY]))
+        self._last.append((captured_at, labels, _seen_entries(unseen)))
         recent = [each for each in self._last if 0 <= captured_at - each[0] <= _MAX_AGE_S]
         frames, seen = np.stack([row for _, row, _ in recent]), np.all([mask for _, _, mask in recent], axis=0)
         step = steps(load_tables().base_step, levels)[_STEP_OF_ENTRY] / UNIT
         moved = (frames.max(axis=0) - frames.min(axis=0)) / step
         resting = np.clip((_MOVING - moved) / (_MOVING - _RESTING), 0, 1) * _FAST_ENTRY * seen
         return np.asarray(labels + resting * (_newest(frames) - labels), np.float32)
+
+
+@lru_cache(maxsize=64)
+def _seen_entries(unseen: frozenset[str]) -> BoolArray:
+    """(E,) entries of other groups."""
+    return ~np.isin(GROUP_NAMES, list(unseen))[GROUP_OF_ENTRY]
 
 
 def _newest(frames: FloatArray) -> FloatArray:
