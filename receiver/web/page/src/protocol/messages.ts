@@ -10,8 +10,6 @@ export interface PersonRecord {
   id: number;
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
-  /** Whether the picture shows each limb; not in frames of older receivers. */
-  seen?: Readonly<Record<string, boolean>>;
   surface: string | null;
   body: string | null;
 }
