@@ -30,7 +30,7 @@ from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
-from receiver.motion.hidden import HiddenLimbs
+from receiver.motion.hidden import HiddenLimbs, learned
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
 from receiver.publish.observer import ObservedSender, SessionObserver
@@ -101,6 +101,8 @@ class ReceiverPipeline:
         self._observers = observers
         self._load = load or LiveLoad()
         self._new_decoder = new_decoder or partial(SessionDecoder, model_hash())
+        # The first session does not wait for it.
+        learned()
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)

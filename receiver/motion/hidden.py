@@ -105,7 +105,8 @@ def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Ar
 
 
 @functools.cache
-def _learned() -> tuple[PoseMixture, Legs, PoseDiffusion]:
+def learned() -> tuple[PoseMixture, Legs, PoseDiffusion]:
+    """What all sessions share, loaded once. Raises WeightsError if weights are missing or of another version."""
     return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load()), PoseDiffusion.load()
 
 
@@ -120,7 +121,7 @@ class HiddenLimbs:
     """
 
     def __init__(self, *, refined: bool = True) -> None:
-        self._mixture, self._legs, diffusion = _learned()
+        self._mixture, self._legs, diffusion = learned()
         self._diffusion = diffusion if refined else None
         self._people: dict[int, _Person] = {}
         self._source = ""
