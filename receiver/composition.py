@@ -1,6 +1,7 @@
 """Wires the receiver's components from its configuration."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from common.codec.packet import CODEC_VERSION
+from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import loaded, stop_on_signals
 from common.io.status_line import StatusLine, showing
@@ -29,6 +31,7 @@ from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.bones import Bones
 from receiver.motion.playout import Playout
+from receiver.motion.predictor import LearnedMotion
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
@@ -44,6 +47,9 @@ from receiver.web.live.posing import LivePoses
 
 if TYPE_CHECKING:
     from receiver.web.server import WebServer
+
+
+logger = logging.getLogger(__name__)
 
 
 def receive(
@@ -135,6 +141,7 @@ async def _serve(
     if motion is not None:
         background.append(asyncio.create_task(motion.run(), name="motion"))
     if config.playout.playout != "off":
+        background.append(asyncio.create_task(_learn(playout), name="motion network"))
         background.append(asyncio.create_task(LivePoses(hub, playout, pipeline.pose).run(), name="poses"))
     try:
         # Before senders can connect: its imports keep the event loop busy.
@@ -157,6 +164,14 @@ async def _serve(
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+async def _learn(playout: Playout) -> None:
+    """Loads the motion network beside everything else: motion is extrapolated until then."""
+    try:
+        playout.predict_by(await asyncio.to_thread(LearnedMotion.load))
+    except WeightsError as error:
+        logger.error("%s; people are shown as their last movement goes on", error)
 
 
 def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: Playout) -> MotionSender | None:

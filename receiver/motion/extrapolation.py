@@ -7,7 +7,7 @@ import numpy as np
 from common.arrays import Float64Array, FloatArray
 from receiver.motion.steps import SLOW, between, moved
 
-MOST_LABELS: Final = 8
+MOST_LABELS: Final = 121
 """How many labels of a person a predictor is given, at most."""
 # A camera's frames; labels that are nearer tell no speed.
 _LEAST_APART_S = 0.015

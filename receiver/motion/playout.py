@@ -57,10 +57,14 @@ class Playout(SessionObserver):
     ) -> None:
         self.live, self._on = config.playout == "live", config.playout != "off"
         self._clock = clock
-        predicted = Predicted(predictor or DampedExtrapolation())
-        self._way: Way = predicted if self.live else Interpolated(predicted)
+        self._predicted = Predicted(predictor or DampedExtrapolation())
+        self._way: Way = self._predicted if self.live else Interpolated(self._predicted)
         self._sessions: dict[int, _Played] = {}
         self._screens: list[Screen] = []
+
+    def predict_by(self, predictor: MotionPredictor) -> None:
+        """Continues motion by another predictor from here on."""
+        self._predicted.predictor = predictor
 
     def screen(self) -> "Screen":
         """One who shows people."""

@@ -66,7 +66,7 @@ class Predicted:
     """Goes on beyond the newest labels, and comes to rest when none arrive."""
 
     def __init__(self, predictor: MotionPredictor) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
 
     def __call__(self, track: Track, at_s: float) -> FloatArray:
         """See `Way`."""
@@ -74,7 +74,7 @@ class Predicted:
         if ahead_s > _FREE_S:
             rest_s = min(ahead_s - _FREE_S, _REST_S)
             ahead_s = _FREE_S + rest_s - rest_s * rest_s / (2 * _REST_S)
-        return self._predictor.predict(track.times_s, track.labels, float(track.times_s[-1]) + ahead_s)
+        return self.predictor.predict(track.times_s, track.labels, float(track.times_s[-1]) + ahead_s)
 
 
 class Interpolated:

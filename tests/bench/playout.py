@@ -40,6 +40,7 @@ from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.playout import Playout
+from receiver.motion.predictor import LearnedMotion
 from receiver.motion.shown import Interpolated, Predicted, Track
 from receiver.motion.steps import moved
 from tests.bench import report
@@ -51,7 +52,7 @@ from tests.support.label_motion import person
 
 SEED = 0
 RATES = (30.0, 10.0, 5.0, 3.0)
-PREDICTORS: Mapping[str, Callable[[], MotionPredictor]] = {"damped": DampedExtrapolation}
+PREDICTORS: Mapping[str, Callable[[], MotionPredictor]] = {"damped": DampedExtrapolation, "learned": LearnedMotion.load}
 """What can be predicted with, by the name in the table."""
 DISPLAY_HZ, DEMO_HZ = 60.0, 30.0
 _LAG_S, _NOISE_M = 0.06, 0.012

@@ -3,8 +3,7 @@
 Axes are ours, of a camera that a person at the start faces: x to the person's left, y down, z away from the camera;
 metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies have the reference skeleton's size.
 
-    write_windows(read_motions(Path("motions"), MOVING), Path("windows"), fps=30.0)
-    windows = open_windows(Path("windows"))
+    windows = made_windows(Path("motions"), Path("windows"), fps=30.0)
 """
 
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from common.synthetic.dataset.split import Split, clip_split
 from common.synthetic.motion.clips import clip_kind, clip_subject
 from common.synthetic.motion.reference_skeleton import forward_kinematics, tip_positions
 from common.synthetic.motion.retarget import SIDES, Motion, resample
+from common.synthetic.motion.sources import MOVING, read_motions
 
 _VERSION = 1
 _FIELDS = ("joints", "rotations", "root", "curl", "contacts")
@@ -109,6 +109,21 @@ def open_windows(directory: Path) -> MotionWindows:
     for field in _FIELDS:
         arrays[field] = np.load(directory / f"{field}.npy", mmap_mode="r")
     return MotionWindows(**arrays)
+
+
+def made_windows(motions: Path, directory: Path, fps: float) -> MotionWindows:
+    """The windows in `directory`, which are first made from the folder of all sources if they are not there.
+
+    Raises:
+        FileNotFoundError: they have to be made, and a source is missing.
+        ValueError: another version of this program wrote them, or they have another frame rate.
+    """
+    if not (directory / "clips.npz").exists():
+        write_windows(read_motions(motions, MOVING), directory, fps)
+    windows = open_windows(directory)
+    if windows.fps != fps:
+        raise ValueError(f"{directory} has {windows.fps:g} frames a second, not {fps:g}; remove it")
+    return windows
 
 
 def _frames(motion: Motion) -> tuple[NDArray[Any], ...]:

@@ -1,0 +1,102 @@
+"""Trains the motion network: what somebody does next, from labels with errors like a sender's.
+
+The clips of all sources of motion are read once, into `--windows`.  The loss is the distance of
+the joints from the true ones up to 0.6 s after the newest labels, and that of their velocities.  CPU recipe: an hour
+on one core.
+
+Examples:
+  python -m receiver.train.motion --motions motions --out runs/motion --export
+  python -m receiver.train.motion --motions motions --windows windows --out runs/motion --resume --export
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.body.label_space import LabelSpace
+from common.synthetic.motion.windows import made_windows
+from common.training.recipe import Defaults, Recipe
+from common.training.run import main
+from receiver.motion.history import after_change
+from receiver.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork
+from receiver.train.motion_samples import FPS, MOST_AFTER_S, Clips, Joints, Samples, Wanted, samples
+
+_RATES = (30, 24, 20, 15, 12, 10, 8, 6, 5, 4, 3)
+_MOST_NOISE = 1.5
+_VELOCITY_WEIGHT, _POSE_WEIGHT, _ENTRY_WEIGHT = 0.02, 0.5, 0.02
+# What the scores are of: the delay of a link, labels a second, moments.
+_LAG_S, _SCORED_RATES, _SCORED = 0.06, (30, 10, 5, 3), 3000
+
+
+class MotionTraining(Recipe[MotionNetwork, Samples]):
+    """The joints at the time of display."""
+
+    name = WEIGHTS_NAME
+    kind = KIND
+    defaults = Defaults(60.0, batch=384, rate=1.5e-3, weight_decay=1e-2, evaluate_minutes=5.0, log_every=100)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--motions", type=Path, required=True, metavar="DIR", help="folder with a folder for each source")
+        add("--windows", type=Path, metavar="DIR", help="folder of their frames, which are made once (OUT/windows)")
+        add("--plain", action="store_true", help="multi-layer perceptrons instead of ViTs and decoder")
+
+    def prepare(self) -> MotionNetwork:
+        folder = self.options.windows or self.options.out / "windows"
+        windows, space = made_windows(self.options.motions, folder, FPS), LabelSpace.load()
+        self._train, self._val = (Clips(windows, split, space) for split in ("train", "val"))
+        self._joints = Joints().to(self.device)
+        self.facts = {"frames": len(self._train.usable), "shipped": self.options.shipped}
+        parts = not self.options.plain
+        return self.or_shipped(MotionNetwork(MotionConfig(scales=parts, recurrent=parts)))
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Samples]:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        while True:
+            rate = torch.tensor(_RATES)[torch.randint(len(_RATES), (count,), generator=generator)].float()
+            noise, stays, share = torch.rand(3, count, generator=generator)
+            reach = (_LAG_S + 1.5 / rate + 0.1).clamp(max=MOST_AFTER_S)
+            yield samples(self._train, Wanted(rate, _MOST_NOISE * noise, stays, share * reach, varied=True), generator)
+
+    def step(self, network: MotionNetwork, batch: Samples) -> tuple[Tensor, Mapping[str, Tensor]]:
+        read = network.context(batch.tokens, batch.newest, batch.counts)
+        errors, entries = [], []
+        for after_s, true in ((batch.after_s, batch.first), (batch.after_s + batch.step_s, batch.second)):
+            predicted = after_change(batch.now, network.unfolding(*read, after_s)[0])
+            errors.append(self._joints(predicted, batch.size) - self._joints(true, batch.size))
+            entries.append((predicted.entries - true.entries).abs().mean())
+        world = torch.stack([_lengths(each) for each in errors]).mean()
+        pose = torch.stack([_lengths(each - each[:, :1]) for each in errors]).mean()
+        velocity = _lengths((errors[1] - errors[0]) / batch.step_s[:, None]).mean()
+        loss = world + _POSE_WEIGHT * pose + _VELOCITY_WEIGHT * velocity + _ENTRY_WEIGHT * sum(entries)
+        return loss, {"world_mm": 1e3 * world, "pose_mm": 1e3 * pose, "velocity": velocity}
+
+    def evaluate(self, network: MotionNetwork) -> dict[str, float]:
+        """Distance of joints in the world, millimetres, between 60 ms and one label more after labels with noise."""
+        scores = {}
+        for rate in _SCORED_RATES:
+            generator = torch.Generator().manual_seed(rate)
+            after_s = _LAG_S + torch.rand(_SCORED, generator=generator) / rate
+            wanted = Wanted(
+                torch.full((_SCORED,), rate), torch.ones(_SCORED), torch.zeros(_SCORED), after_s, varied=False
+            )
+            one = samples(self._val, wanted, generator).to(self.device)
+            predicted = after_change(one.now, network(one.tokens, one.newest, one.counts, one.after_s))
+            for name, poses in (("held", one.now), ("predicted", predicted)):
+                error = self._joints(poses, one.size) - self._joints(one.first, one.size)
+                scores[f"{name}_{rate}_mm"] = 1e3 * float(_lengths(error).mean())
+        return scores
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    """Of vectors along the last axis, with a gradient at 0."""
+    return (vectors.square().sum(-1) + 1e-8).sqrt()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(MotionTraining))

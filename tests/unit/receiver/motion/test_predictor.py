@@ -1,0 +1,96 @@
+"""The motion network in use."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import SHAPE_SIZE
+from common.body.label_space import LabelSpace
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.labels import group_slices
+from common.synthetic.motion.motion_table import clips
+from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.history import POSE
+from receiver.motion.predictor import LearnedMotion
+
+FPS = 30.0
+MOVING = np.r_[0:9, POSE.start : POSE.stop]
+_ROOT = group_slices()["root"]
+
+
+@pytest.fixture(scope="module")
+def motion() -> LearnedMotion:
+    return LearnedMotion.load()
+
+
+def walk() -> FloatArray:
+    """Labels (T, LABEL_SIZE) of a walk of the test split, 6 m before the camera."""
+    (clip,) = (clip for clip in clips("test") if clip.name == "deepmimic/long_walk3")
+    bodies = BodyParameters(
+        axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors)),
+        torch.zeros(len(clip.root_translation), 4),
+        torch.zeros(len(clip.root_translation), SHAPE_SIZE),
+        torch.from_numpy(clip.root_translation) + torch.tensor([0.0, 1.0, 8.0]),
+    )
+    return LabelSpace.load().encode(bodies).numpy()
+
+
+def gliding(speed_mps: float, rate: float, count: int = 30) -> tuple[Float64Array, FloatArray]:
+    """Times, and labels of somebody in the rest pose who moves to the left before the camera, 4 m away."""
+    times = np.arange(count) / rate
+    bodies = BodyParameters.rest(count, 4.0)
+    bodies.translation[:, 0] += torch.from_numpy(speed_mps * (times - times[-1])).float()
+    return times, LabelSpace.load().encode(bodies).numpy()
+
+
+def position(labels: FloatArray) -> FloatArray:
+    return LabelSpace.load().decode(torch.from_numpy(labels)[None]).translation[0].numpy()
+
+
+@pytest.mark.parametrize("every", [2, 6, 10])
+def test_walks_that_nobody_trained_on_go_on_where_extrapolation_is_further_off(
+    motion: LearnedMotion, every: int
+) -> None:
+    labels = walk()
+    times, newest = np.arange(len(labels)) / FPS, range(60, len(labels) - 6, 7)
+
+    def off(predictor: MotionPredictor) -> float:
+        """Mean error of the entries 0.2 s after the newest of labels that come so rarely."""
+        rows = [np.arange(t % every, t + 1, every) for t in newest]
+        shown = [predictor.predict(times[each], labels[each], times[each[-1]] + 0.2) for each in rows]
+        return float(np.abs(np.stack(shown) - labels[np.array(newest) + 6])[:, MOVING].mean())
+
+    assert off(motion) < 0.8 * off(DampedExtrapolation())
+
+
+def test_those_who_stand_stay(motion: LearnedMotion) -> None:
+    labels = np.repeat(walk()[:1], 30, axis=0)
+    times = np.arange(30) / 5.0
+    shown = motion.predict(times, labels, times[-1] + 0.2)
+    np.testing.assert_allclose(position(shown), position(labels[-1]), atol=0.02)
+    assert np.abs(shown - labels[-1])[MOVING].mean() < 0.03
+
+
+def test_noise_of_one_label_is_smoothed(motion: LearnedMotion) -> None:
+    rng = np.random.default_rng(1)
+    times, labels = gliding(0.0, 30.0)
+    noisy = labels.copy()
+    noisy[:, POSE] += 0.1 * rng.normal(size=noisy[:, POSE].shape).astype(np.float32)
+    shown = motion.predict(times, noisy, times[-1] + 0.05)
+    assert np.abs((shown - labels[-1])[POSE]).mean() < 0.6 * np.abs((noisy - labels)[-1, POSE]).mean()
+    assert np.array_equal(shown[POSE.stop :], noisy[-1, POSE.stop :])
+
+
+def test_one_label_is_enough_and_people_are_not_mixed_up(motion: LearnedMotion) -> None:
+    times, labels = gliding(1.2, 10.0)
+    once = motion.predict(times[-1:], labels[-1:], times[-1] + 0.1)
+    assert np.isfinite(once).all() and np.linalg.norm(position(once) - position(labels[-1])) < 0.1
+    turned = labels.copy()
+    turn = axis_angle_to_matrix(torch.tensor([0.0, 1.0, 0.0])).numpy()
+    turned[:, _ROOT][:, :6] = np.concatenate([turn[:, 0], turn[:, 1]]) / 0.6
+    first = motion.predict(times, labels, times[-1] + 0.1)
+    second = motion.predict(times, turned, times[-1] + 0.1)
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(first, motion.predict(times, labels, times[-1] + 0.1))
