@@ -34,6 +34,7 @@ TOKEN_SIZE: Final = CHANGE_SIZE + 2
 
 _TIMES_S: Final = tuple(window * token / WINDOW_TOKENS for window in WINDOWS_S for token in range(WINDOW_TOKENS))
 _LEAST_AGE_S = 0.02
+_TINY = 1e-12
 _TURN, _PLACE = slice(POSE_SIZE, POSE_SIZE + 3), slice(POSE_SIZE + 3, CHANGE_SIZE)
 
 
@@ -69,9 +70,9 @@ def chosen_labels(ages_s: Tensor) -> tuple[Tensor, Tensor]:
 
 def heading(orientation: Tensor) -> Tensor:
     """(B, 3, 3) rotations about the vertical that turn the line between the hips of (B, 3, 3) into the x-axis."""
-    left, zero = orientation[:, :, 0], torch.zeros_like(orientation[:, 0, 0])
-    angle = torch.atan2(left[:, 2], left[:, 0])
-    sine, cosine, one = angle.sin(), angle.cos(), torch.ones_like(zero)
+    left = orientation[:, ::2, 0]
+    cosine, sine = (left / left.square().sum(1, keepdim=True).clamp_min(_TINY).sqrt()).unbind(1)
+    zero, one = torch.zeros_like(sine), torch.ones_like(sine)
     rows = torch.stack([cosine, zero, sine, zero, one, zero, -sine, zero, cosine], 1)
     return rows.reshape(-1, 3, 3)
 
@@ -101,6 +102,6 @@ def after_change(newest: Poses, change: Tensor) -> Poses:
     rotation = axis_angle_to_matrix(change[:, _TURN])
     return Poses(
         newest.entries + change[:, :POSE_SIZE],
-        turn.mT @ rotation @ turn @ newest.orientation,
-        newest.position + (turn.mT @ change[:, _PLACE, None])[..., 0],
+        turn.transpose(1, 2) @ rotation @ turn @ newest.orientation,
+        newest.position + (turn.transpose(1, 2) @ change[:, _PLACE, None])[..., 0],
     )

@@ -1,35 +1,51 @@
 """The motion network in use: poses of a person at any moment after the newest labels."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, decode_root
-from common.body.rotations import matrix_to_rotation_6d
 from common.frames import NEAR_M
 from common.labels import ROTATION_SCALE, group_slices
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.loader import load_recorded
-from receiver.motion.history import NEWEST_SIZE, POSE, TOKEN_SIZE, TOKENS, Poses, after_change, chosen_labels, tokens
-from receiver.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork
+from receiver.motion.history import (
+    NEWEST_SIZE,
+    POSE,
+    POSE_SIZE,
+    TOKEN_SIZE,
+    TOKENS,
+    Poses,
+    after_change,
+    chosen_labels,
+    tokens,
+)
+from receiver.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
 
 # People whose state is kept between two moments.
 _MOST_STATES: Final = 64
 _ROOT: Final = group_slices()["root"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _State:
-    """What a person's labels were read to, and the newest pose (1, …)."""
+class MomentNetwork(nn.Module):
+    """What was read of a person and a time (1, 1) after the newest labels, seconds → the pose then, as columns."""
 
-    read: tuple[Tensor, ...]
-    newest: Poses
+    def __init__(self, unfolding: UnfoldingNetwork) -> None:
+        super().__init__()
+        self.unfolding = unfolding
+
+    def forward(
+        self, state: Tensor, seen: Tensor, entries: Tensor, orientation: Tensor, position: Tensor, after_s: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Entries (1, P), orientation (1, 6) and position (1, 3)."""
+        (change,) = self.unfolding(state, seen, after_s)
+        pose = after_change(Poses(entries, orientation, position), change)
+        return pose.entries, pose.orientation[:, :, :2].transpose(1, 2).reshape(-1, 6), pose.position
 
 
 class LearnedMotion:
@@ -40,10 +56,11 @@ class LearnedMotion:
 
     def __init__(self, network: MotionNetwork, device: torch.device = CPU) -> None:
         read = torch.zeros(1, TOKENS, TOKEN_SIZE), torch.zeros(1, NEWEST_SIZE), torch.ones(1, TOKENS)
-        after = *network.context(*read), torch.zeros(1, 1)
+        newest = torch.zeros(1, POSE_SIZE), torch.eye(3)[None], torch.zeros(1, 3)
+        moment = *network.context(*read), *newest, torch.zeros(1, 1)
         self._context = in_use(network.context, read, f"{WEIGHTS_NAME} context", device=device)
-        self._unfolding = in_use(network.unfolding, after, WEIGHTS_NAME, device=device)
-        self._states: OrderedDict[bytes, _State] = OrderedDict()
+        self._moment = in_use(MomentNetwork(network.unfolding), moment, WEIGHTS_NAME, device=device)
+        self._states: OrderedDict[bytes, tuple[Tensor, ...]] = OrderedDict()
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
@@ -59,10 +76,10 @@ class LearnedMotion:
         while len(self._states) > _MOST_STATES:
             self._states.popitem(last=False)
         after = torch.tensor([[at_s - times_s[-1]]], dtype=torch.float32)
-        (change,) = self._unfolding(*state.read, after)
-        return _with_pose(labels[-1], after_change(state.newest, change))
+        return _with_pose(labels[-1], *self._moment(*state, after))
 
-    def _read(self, times_s: Float64Array, labels: FloatArray) -> _State:
+    def _read(self, times_s: Float64Array, labels: FloatArray) -> tuple[Tensor, ...]:
+        """What the labels of a person say, and the newest pose."""
         ages = torch.from_numpy((times_s[-1] - times_s[::-1]).astype(np.float32))[None]
         chosen, counts = chosen_labels(ages)
         rows = torch.from_numpy(labels).flip(0)[chosen[0]]
@@ -70,15 +87,15 @@ class LearnedMotion:
         poses = Poses(rows[None, :, POSE], orientation[None], position[None])
         read, newest = tokens(poses, ages[:, chosen[0]])
         context = self._context(read, newest, counts.float())
-        return _State(context, Poses(*(column[:, 0] for column in poses.columns())))
+        return *context, *(column[:, 0].contiguous() for column in poses.columns())
 
 
-def _with_pose(labels: FloatArray, pose: Poses) -> FloatArray:
+def _with_pose(labels: FloatArray, entries: Tensor, orientation: Tensor, position: Tensor) -> FloatArray:
     """The label vector (LABEL_SIZE,) with a pose (1, …)."""
     out = labels.copy()
-    x, y, z = pose.position[0].tolist()
+    x, y, z = position[0].tolist()
     z = max(z, NEAR_M)
-    out[POSE] = pose.entries[0].numpy()
-    out[_ROOT][:6] = matrix_to_rotation_6d(pose.orientation)[0].numpy() / ROTATION_SCALE
+    out[POSE] = entries[0].numpy()
+    out[_ROOT][:6] = orientation[0].numpy() / ROTATION_SCALE
     out[_ROOT][6:] = (np.array([x / z, y / z, np.log(z)]) - TRANSLATION_MEAN) / TRANSLATION_SCALE
     return out
