@@ -140,6 +140,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         contextlib.closing(Visitor(running.page)) as visitor,
     ):
         flags = ["--camera", "demo", "--realtime", "--peer", running.address, "--metrics", sender_metrics]
+        flags += ["--channel", "awgn:10dB"]
         sending = subprocess.Popen([sys.executable, "-m", "sender", *flags], stdout=subprocess.PIPE, text=True)
         try:
             yield Scraped(found, _until_enough_is_scraped(found, sending, visitor))
@@ -149,13 +150,14 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
 
 
 def _until_enough_is_scraped(found: Prometheus, sending: subprocess.Popen[str], visitor: Visitor) -> float:
-    """Waits until rates over acknowledged frames are possible, and recorded; returns that moment."""
+    """Waits until rates over frames and pictures are possible, and recorded; returns that moment."""
     until_s = time.monotonic() + TIMEOUT_S
     scrapes = 'count_over_time((bodywire_sender_frames_total{fate="acknowledged"} > 0)[1m:1s])'
     recorded = "instance:bodywire_sender_bytes_per_frame:mean5m > 0"
+    pictures = "rate(bodywire_receiver_channel_uses_total[30s]) > 0"
     while time.monotonic() < until_s:
         visitor.visit()
-        if found.values(scrapes) >= [SCRAPES_OF_SENDER] and found.values(recorded):
+        if found.values(scrapes) >= [SCRAPES_OF_SENDER] and found.values(recorded) and found.values(pictures):
             return time.time()
         assert sending.poll() is None, "the sender ended before enough was scraped"
         time.sleep(0.25)
