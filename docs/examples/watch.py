@@ -69,8 +69,12 @@ if __name__ == "__main__":
     parser.add_argument("--mesh", choices=("surface", "body"), default="surface")
     parser.add_argument("--ply", metavar="FILE")
     options = parser.parse_args()
+    printed = None
     for record, people in watch(options.address, options.mesh):
         sizes = ", ".join(f"person {number}: {len(mesh[0])} vertices" for number, mesh in people.items())
-        print(f"frame {record['seq']}, {record['bytes']['total']} bytes: {sizes or 'nobody'}")
+        # Between the frames that a sender sends, people are shown as they are predicted, with the record of the newest.
+        if record != printed:
+            print(f"frame {record['seq']}, {record['bytes']['total']} bytes: {sizes or 'nobody'}")
+            printed = record
         if options.ply and people:
             write_ply(options.ply, *next(iter(people.values())))

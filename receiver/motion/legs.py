@@ -13,9 +13,10 @@ import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX
-from common.body.label_space import GROUP_JOINTS, TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
+from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
 from common.labels import LABEL_SIZE, group_slices
+from receiver.motion.steps import orientation_of, place_of
 
 LEGS = ("left_leg", "right_leg")
 # How far the pelvis moves and turns before its held copy follows.
@@ -25,7 +26,6 @@ _JUMP_M = 0.6
 # The rest pose bends the knee by 0.17.
 _KNEE_MIN_RAD = -0.15
 _SLICES = group_slices()
-_ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
 _TINY = 1e-9
 # (3, 9): the entries of the matrix that multiplies as each axis does in a vector product.
 _GENERATORS = -np.array([np.cross(np.eye(3)[axis], np.eye(3)) for axis in range(3)]).reshape(3, 9)
@@ -41,16 +41,7 @@ class Pelvis:
     @classmethod
     def of(cls, labels: FloatArray) -> "Pelvis":
         """That of labels (LABEL_SIZE,): upright and facing the camera if they have no orientation."""
-        root = labels[_ROOT].astype(np.float64)
-        first, second = root[:3], root[3:6]
-        if not (first.any() and second.any()):
-            first, second = np.eye(3)[:2]
-        first = first / np.linalg.norm(first)
-        second = second - (first @ second) * first
-        second = second / (np.linalg.norm(second) + _TINY)
-        x, y, log_depth = root[6:] * TRANSLATION_SCALE + TRANSLATION_MEAN
-        depth = np.exp(np.clip(log_depth, -3.0, 6.0))
-        return cls(np.stack([first, second, _cross(first) @ second], 1), np.array([x * depth, y * depth, depth]))
+        return cls(orientation_of(labels), place_of(labels))
 
     @property
     def down(self) -> Float64Array:

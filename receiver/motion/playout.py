@@ -18,7 +18,7 @@ from receiver.link.session import Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.sender_time import SenderTime
-from receiver.motion.shown import STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
+from receiver.motion.shown import ABSENT_S, STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
 from receiver.publish.observer import SessionObserver
 
 
@@ -40,6 +40,9 @@ class _Played:
             self.tracks[person.identity] = added
         if self.newest is None or frame.sequence > self.newest.sequence:
             self.newest = frame
+            # Whoever was away for longer begins anew.
+            known = self.tracks.items()
+            self.tracks = {who: track for who, track in known if abs(track.times_s[-1] - frame.captured_at) <= ABSENT_S}
 
 
 class Playout(SessionObserver):

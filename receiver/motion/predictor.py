@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from common.arrays import Float64Array, FloatArray
-from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, decode_root
-from common.frames import NEAR_M
-from common.labels import ROTATION_SCALE, group_slices
+from common.body.label_space import decode_root
+from common.labels import group_slices
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.loader import load_recorded
@@ -26,6 +25,7 @@ from receiver.motion.history import (
     tokens,
 )
 from receiver.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
+from receiver.motion.steps import root_entries
 
 # People whose state is kept between two moments.
 _MOST_STATES: Final = 64
@@ -93,9 +93,6 @@ class LearnedMotion:
 def _with_pose(labels: FloatArray, entries: Tensor, orientation: Tensor, position: Tensor) -> FloatArray:
     """The label vector (LABEL_SIZE,) with a pose (1, …)."""
     out = labels.copy()
-    x, y, z = position[0].tolist()
-    z = max(z, NEAR_M)
     out[POSE] = entries[0].numpy()
-    out[_ROOT][:6] = orientation[0].numpy() / ROTATION_SCALE
-    out[_ROOT][6:] = (np.array([x / z, y / z, np.log(z)]) - TRANSLATION_MEAN) / TRANSLATION_SCALE
+    out[_ROOT] = root_entries(orientation[0].double().numpy(), position[0].double().numpy())
     return out

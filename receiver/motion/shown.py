@@ -23,8 +23,8 @@ CORRECTION_S: Final = 0.075
 _FREE_S, _REST_S = 0.35, 0.2
 STILL_S: Final = _FREE_S + _REST_S + CORRECTION_S
 """So long after the newest label nothing moves any more."""
-# Who was out of sight for longer may be somebody else, and begins anew.
-_ABSENT_S = 1.0
+ABSENT_S: Final = 1.0
+"""Who was out of sight for longer may be somebody else, and begins anew."""
 _DIFFERENCE_S = 2e-3
 
 
@@ -49,7 +49,7 @@ class Track:
 
     def add(self, captured_s: float, labels: FloatArray) -> "Track":
         """With further ones, also those that come late; those that are known change nothing."""
-        if abs(captured_s - self.times_s[-1]) > _ABSENT_S:
+        if abs(captured_s - self.times_s[-1]) > ABSENT_S:
             return Track.begin(captured_s, labels)
         place = bisect_left(self.times_s, captured_s)
         if place < len(self.times_s) and self.times_s[place] == captured_s:

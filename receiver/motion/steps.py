@@ -29,22 +29,26 @@ _NEAR_HALF_TURN = 0.1
 def between(start: FloatArray, end: FloatArray) -> Float64Array:
     """(LABEL_SIZE,) the step from one label vector (LABEL_SIZE,) to another; orientation turns the short way."""
     step = end.astype(np.float64) - start
-    turn = _orientation(start).T @ _orientation(end)
+    turn = orientation_of(start).T @ orientation_of(end)
     step[_ROOT] = 0.0
     step[_TURN] = _rotation_vector(turn)
-    step[_PLACE] = _place(end) - _place(start)
+    step[_PLACE] = place_of(end) - place_of(start)
     return step
 
 
 def moved(start: FloatArray, step: Float64Array) -> FloatArray:
     """(LABEL_SIZE,) where a step leads to: the inverse of `between`."""
     end = start + step
-    turned = _orientation(start) @ Rotation.from_rotvec(step[_TURN]).as_matrix()
-    end[_ROOT.start : _PLACE.start] = turned[:, :2].T.ravel() / ROTATION_SCALE
-    x, y, z = _place(start) + step[_PLACE]
-    z = max(z, math.exp(_LOG_DEPTHS[0]))
-    end[_PLACE] = (np.array([x / z, y / z, math.log(z)]) - _MEAN) / _SCALE
+    turned = orientation_of(start) @ Rotation.from_rotvec(step[_TURN]).as_matrix()
+    end[_ROOT] = root_entries(turned[:, :2].T.ravel(), place_of(start) + step[_PLACE])
     return end.astype(np.float32)
+
+
+def root_entries(axes: Float64Array, place: Float64Array) -> Float64Array:
+    """(9,) the root's entries of the first two axes (6,) of an orientation, and of a place (3,), metres."""
+    x, y, z = place
+    z = max(z, math.exp(_LOG_DEPTHS[0]))
+    return np.concatenate([axes / ROTATION_SCALE, (np.array([x / z, y / z, math.log(z)]) - _MEAN) / _SCALE])
 
 
 def _rotation_vector(turn: Float64Array) -> Float64Array:
@@ -58,8 +62,8 @@ def _rotation_vector(turn: Float64Array) -> Float64Array:
     return axis * (2 * math.atan2(sine, cosine) / sine if sine > _SMALLEST else 2.0)
 
 
-def _orientation(labels: FloatArray) -> Float64Array:
-    """(3, 3) by Gram-Schmidt, as `decode_orientation`."""
+def orientation_of(labels: FloatArray) -> Float64Array:
+    """(3, 3) of labels by Gram-Schmidt, as `decode_orientation`: upright, facing the camera, if they have none."""
     a1, a2, a3, b1, b2, b3 = labels[_ROOT.start : _PLACE.start].tolist()
     length = math.sqrt(a1 * a1 + a2 * a2 + a3 * a3)
     if length < _SMALLEST:
@@ -75,8 +79,8 @@ def _orientation(labels: FloatArray) -> Float64Array:
     return np.array([(a1, b1, third[0]), (a2, b2, third[1]), (a3, b3, third[2])])
 
 
-def _place(labels: FloatArray) -> Float64Array:
-    """(3,) metres, as `decode_root`."""
+def place_of(labels: FloatArray) -> Float64Array:
+    """(3,) metres, of labels, as `decode_root`."""
     x, y, log_depth = (labels[_PLACE] * _SCALE + _MEAN).tolist()
     depth = math.exp(min(max(log_depth, _LOG_DEPTHS[0]), _LOG_DEPTHS[1]))
     return np.array([x * depth, y * depth, depth])

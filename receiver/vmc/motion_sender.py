@@ -114,7 +114,9 @@ class MotionSender(SessionObserver):
     def send(self) -> None:
         """Sends the newest pose once; a network that is down is not reported, because the next one is due at once."""
         if (pose := self._pose()) is not None:
-            self._bones = list(_bone_messages(self._humanoid.pose(*pose, self._origin)))
+            # Labels of damaged packets may be beyond the numbers of a message; the pose before stays.
+            with contextlib.suppress(ArithmeticError, ValueError):
+                self._bones = list(_bone_messages(self._humanoid.pose(*pose, self._origin)))
         state = [
             _message("/VMC/Ext/OK", int(bool(self._bones))),
             _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),

@@ -55,11 +55,11 @@ class LivePoses:
 
     async def _show(self, number: int, blend_s: float) -> bool:
         """Returns whether anything has changed."""
-        frame = self._screen.frame(number)
-        if frame is None or frame is self._shown[number]:
-            return False
-        self._shown[number] = frame
         try:
+            frame = self._screen.frame(number)
+            if frame is None or frame is self._shown[number]:
+                return False
+            self._shown[number] = frame
             people = await self._pose(number, frame)
         except Exception:
             # As for the frames that are published, which tell their senders; the next one may do.
