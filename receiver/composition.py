@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -137,12 +137,7 @@ async def _serve(
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
-    background = [asyncio.create_task(keep_within_limits(directory), name="retention")]
-    if motion is not None:
-        background.append(asyncio.create_task(motion.run(), name="motion"))
-    if config.playout.playout != "off":
-        background.append(asyncio.create_task(_learn(playout), name="motion network"))
-        background.append(asyncio.create_task(LivePoses(hub, playout, pipeline.pose).run(), name="poses"))
+    background = _started(_endless(config, directory, motion, playout, LivePoses(hub, playout, pipeline.pose)))
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, link, hub, directory, metrics)
@@ -164,6 +159,35 @@ async def _serve(
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+def _endless(
+    config: ReceiverConfig,
+    directory: SessionDirectory,
+    motion: MotionSender | None,
+    playout: Playout,
+    poses: LivePoses,
+) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+    """What runs beside the link, with names."""
+    yield "retention", keep_within_limits(directory)
+    if motion is not None:
+        yield "motion", motion.run()
+    if config.playout.playout != "off":
+        yield "motion network", _learn(playout)
+        yield "poses", poses.run()
+
+
+def _started(endless: Iterable[tuple[str, Coroutine[None, None, None]]]) -> list[asyncio.Task[None]]:
+    tasks = [asyncio.create_task(each, name=name) for name, each in endless]
+    for task in tasks:
+        task.add_done_callback(_report)
+    return tasks
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """Tells of an error that ended what runs in the background: nobody waits for it."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s ended: %s", task.get_name(), error, exc_info=error)
 
 
 async def _learn(playout: Playout) -> None:

@@ -131,8 +131,6 @@ class HiddenLimbs:
         if frame.source != self._source:
             self._source, self._people = frame.source, {}
         people = tuple(self._completed(person, frame.captured_at) for person in frame.people)
-        known = self._people.items()
-        self._people = {who: each for who, each in known if abs(frame.captured_at - each.at_s) <= _FORGOTTEN_S}
         return replace(frame, people=people)
 
     def mode(self, identity: int) -> str | None:

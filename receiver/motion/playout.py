@@ -115,10 +115,13 @@ class Screen:
         self._shown: dict[int, LabelFrame] = {}
         self._newest: dict[int, LabelFrame] = {}
 
-    def frame(self, number: int) -> LabelFrame | None:
+    def frame(self, number: int, only: int | None = None) -> LabelFrame | None:
         """The people of a session's newest frame as they are shown now, with this moment as the time of capture.
 
         The same object as before when nothing has changed; None if the session is not played out.
+
+        Args:
+            only: identity of the one who is shown; everybody without it.
         """
         moment = self._playout.moment(number)
         if moment is None:
@@ -130,10 +133,9 @@ class Screen:
         if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
             return shown
         had = self._people.get(number, {})
-        has = {person.identity: had.get(person.identity) or ShownPerson(self._way) for person in newest.people}
-        people = tuple(
-            _with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in newest.people
-        )
+        seen = [person for person in newest.people if only in (None, person.identity)]
+        has = {person.identity: had.get(person.identity) or ShownPerson(self._way) for person in seen}
+        people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
         self._people[number], self._newest[number] = has, newest
         self._shown[number] = shown = replace(newest, captured_at=at_s, people=people)
         return shown

@@ -130,7 +130,7 @@ class MotionSender(SessionObserver):
         body, self._body = self._body, None
         if self._played is not None and self._followed is not None:
             (screen, bones), (number, identity) = self._played, self._followed
-            if (frame := screen.frame(number)) is not None:
+            if (frame := screen.frame(number, identity)) is not None:
                 shown = [person.labels for person in frame.people if person.identity == identity]
                 return bones.pose(concatenate(shown[0])) if shown else None
         return None if body is None else (body.joint_positions, body.joint_rotations)

@@ -211,12 +211,16 @@ def test_people_leave_and_an_identity_comes_back_as_somebody_else() -> None:
     played.take(T0, at_rest(), 3, 5)
     assert [each.identity for each in played.frame().people] == [3, 5]
     played.now_s += 0.1
+    one = played.screen.frame(1, only=5)
+    assert one is not None and [each.identity for each in one.people] == [5]
     played.take(T0 + 0.1, at_rest(), 5)
     assert [each.identity for each in played.frame().people] == [5]
     elsewhere = moved(at_rest(), np.r_[np.zeros(6), 1.0, 0, 1, np.zeros(LABEL_SIZE - 9)])
     played.now_s = T0 + 2.0
     played.take(T0 + 2.0, elsewhere, 3)
     np.testing.assert_allclose(played.labels(), elsewhere, atol=1e-6)
+    moment = played.playout.moment(1)
+    assert moment is not None and moment[1].keys() == {3}
 
 
 def test_a_correction_ends_in_time() -> None:
