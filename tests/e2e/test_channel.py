@@ -1,7 +1,6 @@
 """A session over a simulated channel: pictures arrive beside the meshes."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
     with receiver(tmp_path / "out") as peer:
-        printed = send(clip, peer, "--channel", "awgn:4dB")
+        send(clip, peer, "--channel", "awgn:4dB")
         send(clip, peer, "--channel", "rayleigh:4dB", "--channel-rate", "1/24")
         code, _ = peer.terminate()
     assert code == 0
@@ -47,7 +46,6 @@ def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
         assert all(0.9 * ratio < line["channel_uses"] / (3 * 256**2) <= ratio for line in arrived)
         picture = np.asarray(Image.open(channel / arrived[0]["picture"]))
         assert picture.shape == (256, 256, 3) and picture.std() > 10
-    assert re.search(r"encoded \d+ pictures for awgn:4dB: \d+ channel uses each, bandwidth ratio 1/1\d\.\d", printed)
 
 
 def test_bad_channel_is_a_usage_error() -> None:
