@@ -20,8 +20,9 @@ from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.diffusion import PoseDiffusion
+from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
-from receiver.motion.mixture import DOWN, ENTRIES, MODES, POSE, SIZE, SPEED_S, PoseMixture, speed_of
+from receiver.motion.mixture import DOWN, ENTRIES, MODES, SIZE, SPEED_S, PoseMixture, speed_of
 
 _GROUPS = (*LIMBS, "hands")
 _ARMS = ("left_arm", "right_arm")

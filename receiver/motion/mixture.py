@@ -22,14 +22,14 @@ from common.arrays import Float64Array, IntArray
 from common.errors import WeightsError
 from common.labels import group_slices
 from common.weights.loader import load_weights
+from receiver.motion.history import POSE, POSE_SIZE
 
 WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}
 MODES = ("stand", "stride", "sit", "crouch", "lie")
 """What a body does; `mode` of a component is an index into it."""
 _SLICES = group_slices()
-POSE = slice(_SLICES["torso"].start, _SLICES["hands"].stop)
-"""The entries of x among all labels; behind them, x has three more for down, and one for speed."""
-SIZE = POSE.stop - POSE.start + 4
+SIZE = POSE_SIZE + 4
+"""D: x has the labels' entries of the pose, then three for down, and one for speed."""
 ENTRIES = {
     name: np.arange(SIZE)[each.start - POSE.start : each.stop - POSE.start]
     for name, each in _SLICES.items()

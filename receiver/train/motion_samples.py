@@ -25,13 +25,13 @@ from common.synthetic.dataset.split import Split
 from common.synthetic.motion.reference_skeleton import PARENTS, REST_POSITIONS, TIPS
 from common.synthetic.motion.windows import MotionWindows
 from common.tensor_rows import TensorRows
+from receiver.motion.extrapolation import MOST_LABELS
 from receiver.motion.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
 
 FPS: Final = 60
 STEP: Final = 2
 """Frames between the two moments after the newest labels whose poses are known."""
 MOST_AFTER_S: Final = 0.6
-LABELS: Final = 121
 
 # How irregular the times between labels are.
 _JITTER = 0.3
@@ -218,7 +218,7 @@ def _labels_before(
     clips: Clips, moment: Tensor, wanted: Wanted, fps: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The frames (B, K) of the labels that tokens are made of, and whether they count; `fps` (B, 1) of each clip."""
-    spread = _JITTER * (2 * torch.rand(len(moment), LABELS - 1, generator=generator) - 1) * wanted.varied
+    spread = _JITTER * (2 * torch.rand(len(moment), MOST_LABELS - 1, generator=generator) - 1) * wanted.varied
     back = F.pad((fps / wanted.rate[:, None] * (1 + spread)).cumsum(1).round().long(), (1, 0))
     known = moment[:, None] - back >= clips.first[moment][:, None]
     label, counts = chosen_labels(torch.where(known, back / fps, torch.inf))
