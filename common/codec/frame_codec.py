@@ -8,8 +8,8 @@ The encoder predicts from the newest frame that the receiver acknowledged and na
 their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame; one
 that a frame does not have keeps its prediction on both sides.  Slow groups (identity, clothes) are first sent coarsely
 and then refined, one group at a time, until their quantiser step is as fine as ρ demands; after that they are sent only
-when they change (`common.codec.plan`).  Fast groups that nobody sees are sent once, coarsely, and rest until they are
-seen again.
+when they change (`common.codec.plan`).  Fast groups that nobody sees are sent coarsely until
+acknowledged, and rest until they are seen again.
 """
 
 from collections import OrderedDict
