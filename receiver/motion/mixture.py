@@ -21,7 +21,7 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.errors import WeightsError
 from common.labels import group_slices
-from common.weights.loader import load_weights
+from common.weights import loader
 from receiver.motion.history import POSE, POSE_SIZE
 
 WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}
@@ -133,7 +133,7 @@ class PoseMixture:
     @classmethod
     def load(cls) -> Self:
         """That of the package. Raises WeightsError if it is missing or of another version."""
-        tensors = load_weights(WEIGHTS_NAME, ARCHITECTURE)
+        tensors = loader.load_weights(WEIGHTS_NAME, ARCHITECTURE)
         try:
             shares, means, factors = (tensors[name].double().numpy() for name in ("shares", "means", "factors"))
             return cls(shares, means, factors, tensors["modes"].long().numpy())

@@ -35,6 +35,7 @@ from tests.bench.crops import TruePerson, Truth, truth_fields
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.perceived import CropSender, LabelJoints
 from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
+from tests.integration.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12
 # The detector sees frames at a lower resolution: smaller people are not asked for, and some frames have no others.
@@ -143,4 +144,7 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,
     "picture_diffusion": lambda test: transmitted_pictures(test, completed=True),
+    "motion": lambda _: continued_motion(),
+    "poses": lambda _: unseen_legs(refined=False),
+    "pose_diffusion": lambda _: unseen_legs(refined=True),
 }

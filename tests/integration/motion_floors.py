@@ -1,0 +1,71 @@
+"""Figures of the networks that generate motion, on clips of the package that no training used."""
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import SHAPE_SIZE
+from common.body.label_space import LabelSpace
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.labels import group_slices
+from common.synthetic.dataset.split import Split
+from common.synthetic.motion.motion_table import Clip, clips
+from receiver.motion.diffusion import PoseDiffusion
+from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.history import POSE
+from receiver.motion.legs import LEGS, Pelvis
+from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
+from receiver.motion.predictor import LearnedMotion
+
+_EVERY, _AHEAD = 6, 6
+_MOVING = np.r_[group_slices()["root"], POSE]
+_LEG_ENTRIES = np.concatenate([ENTRIES[name] for name in LEGS])
+
+
+def labels_of(clip: Clip) -> FloatArray:
+    """(T, LABEL_SIZE) of a clip 8 m before the camera."""
+    count = len(clip.root_translation)
+    place = torch.from_numpy(clip.root_translation) + torch.tensor([0.0, 1.0, 8.0])
+    rotations = axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors))
+    bodies = BodyParameters(rotations, torch.zeros(count, 4), torch.zeros(count, SHAPE_SIZE), place)
+    return LabelSpace.load().encode(bodies).numpy()
+
+
+def continued_motion() -> list[float]:
+    """Error of predicted entries 0.2 s after labels at 5 a second, over that of damped extrapolation."""
+
+    def off(predictor: MotionPredictor) -> float:
+        errors = []
+        for labels in map(labels_of, clips("test")):
+            times_s = np.arange(len(labels)) / 30.0
+            for newest in range(30, len(labels) - _AHEAD, 11):
+                rows = np.arange(newest % _EVERY, newest + 1, _EVERY)
+                shown = predictor.predict(times_s[rows], labels[rows], times_s[newest + _AHEAD])
+                errors.append(np.abs(shown - labels[newest + _AHEAD])[_MOVING].mean())
+        return float(np.mean(errors))
+
+    return [off(LearnedMotion.load()) / off(DampedExtrapolation())]
+
+
+def unseen_legs(*, refined: bool) -> list[float]:
+    """Distance of generated legs from the nearest ones that are trained on, standard deviations of entries."""
+    mixture, diffusion = PoseMixture.load(), PoseDiffusion.load() if refined else None
+    real, hidden, distances = cKDTree(_legs("train")), frozenset(LEGS), []
+    with np.errstate(divide="ignore"):  # the logarithm of the shares of a mixture that knows nothing
+        given = mixture.given(hidden, frozenset())
+    for number, labels in enumerate(np.concatenate([labels_of(clip)[::15] for clip in clips("test")])):
+        gumbel, noise = mixture.drawn(number % 256)
+        x = np.concatenate([labels[POSE], Pelvis.of(labels).down, [speed_of(np.zeros(3))]])
+        k, sample = mixture.chosen(given.log_shares(x), gumbel), np.zeros(SIZE)
+        sample[given.hidden] = given.sample(x, k, noise[0])
+        if diffusion is not None:
+            sample = diffusion.refined(sample, x, hidden, (), int(mixture.modes[k]), noise[1])
+        distances.append(float(real.query(sample[_LEG_ENTRIES])[0]))
+    return distances
+
+
+def _legs(split: Split) -> Float64Array:
+    """(N, 18) of every third frame."""
+    return np.concatenate([labels_of(clip)[::3, POSE][:, _LEG_ENTRIES] for clip in clips(split)]).astype(np.float64)
