@@ -156,7 +156,7 @@ async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, o
     sending.post(Blob("noise", 1, bytes(3000)))
     for sequence in range(150):
         await sending.send(label_frame(sequence))
-        await calm(0.025)
+        await calm(0.04)
     relay.loses = lambda number, forward: False
     await sending.drain()
     await relay.stop()
