@@ -1,12 +1,11 @@
 """Trains the motion network: what somebody does next, from labels with errors like a sender's.
 
-The clips of all sources of motion are read once, into `--windows`.  The loss is the distance of
-the joints from the true ones up to 0.6 s after the newest labels, and that of their velocities.  CPU recipe: an hour
-on one core.
+The loss is the distance of the joints from the true ones up to 0.6 s after the newest labels, and that of their
+velocities.  CPU recipe: an hour on one core.
 
 Examples:
-  python -m receiver.train.motion --motions motions --out runs/motion --export
-  python -m receiver.train.motion --motions motions --windows windows --out runs/motion --resume --export
+  python -m receiver.train.motion --windows windows60 --out runs/motion --export
+  python -m receiver.train.motion --windows windows60 --out runs/motion --resume --export
 """
 
 import argparse
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.synthetic.motion.windows import made_windows
+from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
 from receiver.motion.history import after_change
@@ -42,13 +41,11 @@ class MotionTraining(Recipe[MotionNetwork, Samples]):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--motions", type=Path, required=True, metavar="DIR", help="folder with a folder for each source")
-        add("--windows", type=Path, metavar="DIR", help="folder of their frames, which are made once (OUT/windows)")
+        add("--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows, 60 frames a second")
         add("--plain", action="store_true", help="multi-layer perceptrons instead of ViTs and decoder")
 
     def prepare(self) -> MotionNetwork:
-        folder = self.options.windows or self.options.out / "windows"
-        windows, space = made_windows(self.options.motions, folder, FPS), LabelSpace.load()
+        windows, space = open_windows(self.options.windows, FPS), LabelSpace.load()
         self._train, self._val = (Clips(windows, split, space) for split in ("train", "val"))
         self._joints = Joints().to(self.device)
         self.facts = {"frames": len(self._train.usable), "shipped": self.options.shipped}

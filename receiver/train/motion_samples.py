@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import JOINT_INDEX, SHAPE_SIZE
+from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, ancestors
 from common.body.rotations import axis_angle_to_matrix
@@ -102,7 +102,8 @@ class Clips:
         rows, clip = windows.starts(split, 1)
         ends = np.searchsorted(rows, windows.lengths.cumsum())[clip]
         starts = np.searchsorted(rows, windows.lengths.cumsum() - windows.lengths)[clip]
-        blocks = [_bodies(windows, each, space) for each in np.split(rows, range(_BLOCK, len(rows), _BLOCK))]
+        usual = space.decode_vectors(torch.zeros(1, LABEL_SIZE))[1][0].tolist()
+        blocks = [windows.bodies(each, usual) for each in np.split(rows, range(_BLOCK, len(rows), _BLOCK))]
         self.poses = Poses.concatenate([_poses(bodies, space) for bodies in blocks])
         self.mirrored = Poses.concatenate([_poses(bodies.mirrored(), space) for bodies in blocks])
         self.first = torch.from_numpy(starts)
@@ -113,17 +114,6 @@ class Clips:
         """Poses (B, …) of frames (B, …), mirrored where that is true (B,)."""
         where, pairs = mirrored, zip(self.mirrored.columns(), self.poses.columns(), strict=True)
         return Poses(*(torch.where(_behind(where, one[frames]), one[frames], other[frames]) for one, other in pairs))
-
-
-def _bodies(
-    windows: MotionWindows, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", space: LabelSpace
-) -> BodyParameters:
-    rotations, root, curl = (
-        torch.from_numpy(np.asarray(each[rows])) for each in (windows.rotations, windows.root, windows.curl)
-    )
-    usual = space.decode_vectors(torch.zeros(1, LABEL_SIZE))[1]
-    curl = torch.where(curl.isnan(), usual, curl)
-    return BodyParameters(axis_angle_to_matrix(rotations), curl, torch.zeros(len(rows), SHAPE_SIZE), root)
 
 
 def _poses(bodies: BodyParameters, space: LabelSpace) -> Poses:

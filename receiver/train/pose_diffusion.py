@@ -4,7 +4,7 @@ Poses are those of `receiver.train.poses`; some of their groups are hidden, and 
 senders have.  CPU recipe: 5 minutes on one core.
 
 Examples:
-  python -m receiver.train.pose_diffusion --windows windows --out runs/pose_diffusion --export
+  python -m receiver.train.pose_diffusion --windows windows30 --out runs/pose_diffusion --export
 """
 
 import argparse
@@ -31,7 +31,7 @@ from receiver.motion.diffusion import (
     generated,
 )
 from receiver.motion.mixture import DOWN, DOWN_SIGMA, ENTRIES, GUESSED, SENT, SIZE, SPEED, SPEED_SIGMA
-from receiver.train.poses import Poses
+from receiver.train.poses import FPS, Poses
 
 _STRIDE, _VALIDATION_STRIDE = 2, 6
 _DROPOUT = 0.1
@@ -89,10 +89,11 @@ class PoseDiffusionTraining(Recipe[PoseDenoiser, Described]):
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows")
+        folder = "folder of common.synthetic.motion.windows, 30 frames a second"
+        parser.add_argument("--windows", type=Path, required=True, help=folder)
 
     def prepare(self) -> PoseDenoiser:
-        windows = open_windows(self.options.windows)
+        windows = open_windows(self.options.windows, FPS)
         self._poses, self._val = Poses(windows, "train", _STRIDE), Poses(windows, "val", _VALIDATION_STRIDE)
         network = PoseDenoiser(PoseDiffusionConfig(), _DROPOUT)
         x, weights = self._poses.x[:, :SPEED], self._poses.weights / self._poses.weights.sum()

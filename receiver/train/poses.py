@@ -5,10 +5,11 @@ and their mirror images count alike.  People before cameras stand, sit and gestu
 shares of kinds of motion are set.
 
 Examples:
-  python -m receiver.train.poses --windows windows
+  python -m receiver.train.poses --windows windows30
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,6 @@ import torch
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
 from common.io.command_line import parser_of
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.windows import MotionWindows, open_windows
@@ -46,6 +45,9 @@ SHARES: Mapping[str, float] = {
 SEED = 1
 LYING = MODES.index("lie")
 _STRIDE = 3  # every so many frames
+FPS = 30.0
+# Of hands whose fingers were not captured, radians.
+_CURL = (0.3, 0.3, 0.3, 0.3)
 _STEPS, _CLUSTER_STEPS = 40, 20
 # Least standard deviation of an entry within a component.
 _FLOOR = 0.06
@@ -79,9 +81,8 @@ class Poses:
         modes = modes_of(np.asarray(windows.joints[rows]), kinds == "sit")
         counts = {kind: float((kinds == kind).sum()) for kind in SHARES}
         weights = np.array([SHARES[kind] / counts[kind] for kind in kinds.tolist()])
-        rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(windows.rotations[rows])))
-        curl = torch.from_numpy(np.nan_to_num(windows.curl[rows], nan=0.3))
-        one = BodyParameters(rotations, curl, torch.zeros(len(rows), 10), torch.zeros(len(rows), 3))
+        one = windows.bodies(rows, _CURL)
+        one = replace(one, translation=torch.zeros_like(one.translation))
         self.parameters = type(one).concatenate([one, one.mirrored()])
         self.weights, self.modes = np.tile(weights / weights.sum() / 2, 2), np.tile(modes, 2)
         pose = LabelSpace.load().encode_pose(self.parameters.rotations, self.parameters.curl)
@@ -207,12 +208,14 @@ def scores(poses: Poses, mixture: Fitted, modes: IntArray) -> dict[str, float]:
 
 def main() -> None:
     parser = parser_of("python -m receiver.train.poses", __doc__)
-    parser.add_argument("--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows")
+    parser.add_argument(
+        "--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows, 30 frames a second"
+    )
     parser.add_argument(
         "--weights", type=Path, default=WEIGHTS_DIRECTORY, help="folder to write (default: the package's)"
     )
     arguments = parser.parse_args()
-    windows = open_windows(arguments.windows)
+    windows = open_windows(arguments.windows, FPS)
     poses = Poses(windows, "train")
     mixture, modes = learned(poses)
     measured = scores(Poses(windows, "val"), mixture, modes)

@@ -38,7 +38,7 @@ from common.synthetic.motion.windows import MotionWindows, open_windows
 from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.legs import LEGS
 from receiver.motion.mixture import DOWN_SIGMA, GUESSED, MODES, SENT
-from receiver.train.poses import Poses, modes_of
+from receiver.train.poses import FPS, Poses, modes_of
 from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackerConfig
 from tests.bench import report
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @torch.inference_mode()
 def _work(options: argparse.Namespace) -> None:
-    systems = poses_table(open_windows(options.windows), options.poses, options.seed)
+    systems = poses_table(open_windows(options.windows, FPS), options.poses, options.seed)
     for name, each in (movement(options.webcam) if options.webcam else {}).items():
         systems[name] |= each
     report.publish(options, systems, "legs that nobody sees")

@@ -27,8 +27,7 @@ import torch
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel
 from common.clock import Clock
 from common.codec.frame_codec import MODEL_HASH_SIZE, DecodedFrame
 from common.labels import LABEL_SIZE, concatenate
@@ -97,18 +96,15 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
     yield Motion("demo", demo, joints(demo))
     if folder is None:
         return
-    windows = open_windows(folder)
+    windows = open_windows(folder, DISPLAY_HZ)
     clips = zip(windows.names, windows.lengths.cumsum(), windows.lengths, strict=True)
     tested = [clip for clip in clips if clip_split(clip[0]) == "test" and clip[2] >= 2 * _SETTLED_S * DISPLAY_HZ]
     for _, end, length in tested[::every]:
-        rows = slice(end - length, end - length + min(length, int(seconds * DISPLAY_HZ)))
-        place = windows.root[rows] - windows.root[rows].mean(0) * [1, 0, 1]
-        place += [0, _CAMERA_HEIGHT_M, max(_DISTANCE_M, 1 - place[:, 2].min())]
-        turns = axis_angle_to_matrix(torch.from_numpy(np.array(windows.rotations[rows])))
-        curl = np.where(np.isnan(windows.curl[rows]), np.array(_CURL, np.float32), windows.curl[rows])
-        body = BodyParameters(
-            turns, torch.from_numpy(curl), torch.zeros(len(turns), 10), torch.from_numpy(place.astype(np.float32))
-        )
+        first = end - length
+        body = windows.bodies(np.arange(first, first + min(length, int(seconds * DISPLAY_HZ))), _CURL)
+        place = body.translation - body.translation.mean(0) * torch.tensor([1, 0, 1])
+        depth = max(_DISTANCE_M, 1 - float(place[:, 2].min()))
+        body = replace(body, translation=place + torch.tensor([0, _CAMERA_HEIGHT_M, depth]))
         labels = joints.space.encode(body).numpy()
         yield Motion("test motions", labels, joints(labels))
 

@@ -1,36 +1,23 @@
 """Figures of the networks that generate motion, on clips of the package that no training used."""
 
 import numpy as np
-import torch
 from scipy.spatial import cKDTree
 
-from common.arrays import Float64Array, FloatArray
-from common.body.anatomy import SHAPE_SIZE
-from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.arrays import Float64Array
 from common.labels import group_slices
 from common.synthetic.dataset.split import Split
-from common.synthetic.motion.motion_table import Clip, clips
+from common.synthetic.motion.motion_table import clips
 from receiver.motion.diffusion import PoseDiffusion
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Pelvis
 from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
 from receiver.motion.predictor import LearnedMotion
+from tests.support.made_motion import labels_of
 
 _EVERY, _AHEAD = 6, 6
 _MOVING = np.r_[group_slices()["root"], POSE]
 _LEG_ENTRIES = np.concatenate([ENTRIES[name] for name in LEGS])
-
-
-def labels_of(clip: Clip) -> FloatArray:
-    """(T, LABEL_SIZE) of a clip 8 m before the camera."""
-    count = len(clip.root_translation)
-    place = torch.from_numpy(clip.root_translation) + torch.tensor([0.0, 1.0, 8.0])
-    rotations = axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors))
-    bodies = BodyParameters(rotations, torch.zeros(count, 4), torch.zeros(count, SHAPE_SIZE), place)
-    return LabelSpace.load().encode(bodies).numpy()
 
 
 def continued_motion() -> list[float]:

@@ -3,20 +3,24 @@
 Axes are ours, of a camera that a person at the start faces: x to the person's left, y down, z away from the camera;
 metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies have the reference skeleton's size.
 
-    windows = made_windows(Path("motions"), Path("windows"), fps=30.0)
+    python -m common.synthetic.motion.windows --motions motions --fps 30 --out windows
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.anatomy import JOINT_INDEX
+from common.body.anatomy import JOINT_INDEX, SHAPE_SIZE
+from common.body.model import BodyParameters
+from common.body.rotations import axis_angle_to_matrix
+from common.io.command_line import parser_of
 from common.synthetic.dataset.split import Split, clip_split
 from common.synthetic.motion.clips import clip_kind, clip_subject
 from common.synthetic.motion.reference_skeleton import forward_kinematics, tip_positions
@@ -70,6 +74,13 @@ class MotionWindows:
         first, clip = np.array(found, dtype=np.int64).reshape(-1, 2).T
         return first, clip
 
+    def bodies(self, rows: IntArray, curl: Sequence[float]) -> BodyParameters:
+        """Bodies of mean shape (N,) in frames (N,); `curl` (4,) where the source has no fingers."""
+        rotations, root, known = (np.asarray(each[rows]) for each in (self.rotations, self.root, self.curl))
+        curls = np.where(np.isnan(known), np.asarray(curl, np.float32), known)
+        turns, shape = axis_angle_to_matrix(torch.from_numpy(rotations)), torch.zeros(len(rows), SHAPE_SIZE)
+        return BodyParameters(turns, torch.from_numpy(curls), shape, torch.from_numpy(root))
+
     def take(self, starts: IntArray, frames: int) -> dict[str, NDArray[Any]]:
         """(N, frames, …) of each array of frames, for windows that begin at `starts` (N,)."""
         rows = starts[:, None] + np.arange(frames)
@@ -94,36 +105,26 @@ def write_windows(motions: Iterable[Motion], directory: Path, fps: float) -> Non
     )
 
 
-def open_windows(directory: Path) -> MotionWindows:
+def open_windows(directory: Path, fps: float | None = None) -> MotionWindows:
     """Opens a folder of `write_windows`; its frames are mapped, not read.
+
+    Args:
+        fps: that they must have, if given.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: another version of this program wrote them.
+        ValueError: another version of this program wrote them, or they have another frame rate.
     """
     with np.load(directory / "clips.npz", allow_pickle=False) as clips:
         if clips["version"] != _VERSION:
             raise ValueError(f"{directory} has version {clips['version']}, not {_VERSION}; write it again")
         arrays: dict[str, Any] = {key: tuple(clips[key].tolist()) for key in ("names", "kinds", "subjects")}
         arrays |= {"lengths": clips["lengths"], "fps": float(clips["fps"])}
+    if fps is not None and arrays["fps"] != fps:
+        raise ValueError(f"{directory} has {arrays['fps']:g} frames a second, not {fps:g}; write it again")
     for field in _FIELDS:
         arrays[field] = np.load(directory / f"{field}.npy", mmap_mode="r")
     return MotionWindows(**arrays)
-
-
-def made_windows(motions: Path, directory: Path, fps: float) -> MotionWindows:
-    """The windows in `directory`, which are first made from the folder of all sources if they are not there.
-
-    Raises:
-        FileNotFoundError: they have to be made, and a source is missing.
-        ValueError: another version of this program wrote them, or they have another frame rate.
-    """
-    if not (directory / "clips.npz").exists():
-        write_windows(read_motions(motions, MOVING), directory, fps)
-    windows = open_windows(directory)
-    if windows.fps != fps:
-        raise ValueError(f"{directory} has {windows.fps:g} frames a second, not {fps:g}; remove it")
-    return windows
 
 
 def _frames(motion: Motion) -> tuple[NDArray[Any], ...]:
@@ -143,3 +144,16 @@ def contacts(points: Float64Array, fps: float) -> BoolArray:
     """(T, P, 3) points of soles → (T, P) whether they are near the floor and hardly move."""
     speed_mps = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * fps
     return np.asarray((points[..., 1] > -_CONTACT_HEIGHT_M) & (speed_mps < _CONTACT_SPEED_MPS))
+
+
+def main() -> None:
+    parser = parser_of("python -m common.synthetic.motion.windows", __doc__)
+    parser.add_argument("--motions", type=Path, required=True, help="folder with a folder for each source")
+    parser.add_argument("--fps", type=float, required=True, help="frames a second")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    options = parser.parse_args()
+    write_windows(read_motions(options.motions, MOVING), options.out, options.fps)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,11 +17,6 @@ def body() -> BodyModel:
 
 
 @pytest.fixture(scope="module")
-def space() -> LabelSpace:
-    return LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
 def people(body: BodyModel) -> BodyParameters:
     poses = PoseSampler("test", 20_000_000).sample(200)
     rotations = axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors))

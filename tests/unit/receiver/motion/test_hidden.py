@@ -9,7 +9,7 @@ import torch
 
 from common.arrays import FloatArray
 from common.body.label_space import GROUP_JOINTS, LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
+from common.body.model import BodyParameters, KeypointKinematics
 from common.frames import LabelFrame, PersonLabels
 from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.hidden import HiddenLimbs
@@ -17,16 +17,6 @@ from tests.support.label_motion import frame_of, person
 
 LEGS = ("left_leg", "right_leg")
 KNEES_AND_ANKLES = slice(13, 17)
-
-
-@pytest.fixture(scope="module")
-def space() -> LabelSpace:
-    return LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
-def kinematics() -> KeypointKinematics:
-    return KeypointKinematics(BodyModel.load())
 
 
 @pytest.fixture(scope="module")

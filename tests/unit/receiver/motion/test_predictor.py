@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from common.arrays import Float64Array, FloatArray
-from common.body.anatomy import SHAPE_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -14,6 +13,7 @@ from common.synthetic.motion.motion_table import clips
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.history import POSE
 from receiver.motion.predictor import LearnedMotion
+from tests.support.made_motion import labels_of
 
 FPS = 30.0
 MOVING = np.r_[0:9, POSE.start : POSE.stop]
@@ -26,15 +26,9 @@ def motion() -> LearnedMotion:
 
 
 def walk() -> FloatArray:
-    """Labels (T, LABEL_SIZE) of a walk of the test split, 6 m before the camera."""
+    """Labels (T, LABEL_SIZE) of a walk of the test split, before the camera."""
     (clip,) = (clip for clip in clips("test") if clip.name == "deepmimic/long_walk3")
-    bodies = BodyParameters(
-        axis_angle_to_matrix(torch.from_numpy(clip.rotation_vectors)),
-        torch.zeros(len(clip.root_translation), 4),
-        torch.zeros(len(clip.root_translation), SHAPE_SIZE),
-        torch.from_numpy(clip.root_translation) + torch.tensor([0.0, 1.0, 8.0]),
-    )
-    return LabelSpace.load().encode(bodies).numpy()
+    return labels_of(clip)
 
 
 def gliding(speed_mps: float, rate: float, count: int = 30) -> tuple[Float64Array, FloatArray]:

@@ -6,30 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
-from common.synthetic.motion.retarget import Motion, motion_of
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
 from receiver.train import motion
 from receiver.train.motion import MotionTraining
 from receiver.train.motion_samples import FPS, Clips, Joints, Wanted, samples
+from tests.support.made_motion import gliding
 from tests.support.training_examples import flags_of_examples, train_on_gpu
 
 SPEED_MPS = 1.2
 
 
-def gliding(name: str, frames: int = 240) -> Motion:
-    """Somebody in the rest pose who glides to the left."""
-    world = {joint: np.tile(np.eye(3), (frames, 1, 1)) for joint in JOINTS}
-    root = np.zeros((frames, 3))
-    root[:, 0] = SPEED_MPS * np.arange(frames) / FPS
-    return motion_of(name, world, root, float(FPS))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_windows([gliding("cmu/013_18"), gliding("cmu/009_01")], tmp_path / "windows", float(FPS))
+    motions = [gliding(name, 240, SPEED_MPS, FPS) for name in ("cmu/013_18", "cmu/009_01")]
+    write_windows(motions, tmp_path / "windows", FPS)
     return tmp_path / "windows"
 
 
@@ -57,6 +49,6 @@ def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Pa
 def test_training_learns_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [vars(parse(MotionTraining, flags))["export"] for flags in flags_of_examples(motion)] == [True, True]
     monkeypatch.setattr(motion, "_SCORED", 300)
-    flags = ("--motions", str(tmp_path), "--windows", str(folder), "--batch", "64", "--rate", "0.002", "--plain")
+    flags = ("--windows", str(folder), "--batch", "64", "--rate", "0.002", "--plain")
     _, document = train_on_gpu(monkeypatch, MotionTraining, tmp_path, *flags, steps=30)
     assert document["scores"]["predicted_3_mm"] < 0.7 * document["scores"]["held_3_mm"]

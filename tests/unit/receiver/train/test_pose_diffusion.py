@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from common.body.anatomy import JOINTS
-from common.synthetic.motion.retarget import motion_of
 from common.synthetic.motion.windows import write_windows
 from common.training.run import parse
 from common.weights.loader import load_weights
@@ -15,6 +13,7 @@ from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condi
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
 from receiver.train import pose_diffusion
 from receiver.train.pose_diffusion import PoseDiffusionTraining, said_of
+from tests.support.made_motion import gliding
 from tests.support.training_examples import flags_of_examples, train_on_gpu
 
 LEGS = frozenset(("left_leg", "right_leg"))
@@ -26,9 +25,7 @@ def test_examples_parse() -> None:
 
 
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = {joint: np.tile(np.eye(3), (40, 1, 1)) for joint in JOINTS}
-    names = ("cmu/013_18", "cmu/009_01")
-    write_windows([motion_of(name, world, np.zeros((40, 3)), 30.0) for name in names], tmp_path / "windows", 30.0)
+    write_windows([gliding(name, 40) for name in ("cmu/013_18", "cmu/009_01")], tmp_path / "windows", 30.0)
     flags = ["--windows", str(tmp_path / "windows"), "--batch", "8"]
     train_on_gpu(monkeypatch, PoseDiffusionTraining, tmp_path, *flags)
     exported = load_weights(WEIGHTS_NAME, directory=tmp_path / "weights")

@@ -1,20 +1,14 @@
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.body.anatomy import JOINTS
-from common.synthetic.motion.retarget import Motion, motion_of
 from common.synthetic.motion.windows import open_windows, write_windows
+from tests.support.made_motion import gliding
 
-
-def _standing(name: str, frames: int, speed_mps: float = 0.0) -> Motion:
-    """Somebody in the rest pose who glides to the left."""
-    world = {joint: np.tile(np.eye(3), (frames, 1, 1)) for joint in JOINTS}
-    root = np.zeros((frames, 3))
-    root[:, 0] = speed_mps * np.arange(frames) / 30.0
-    return motion_of(name, world, root, 30.0, curl=np.full((frames, 4), 0.2))
+_standing = partial(gliding, curl=0.2)
 
 
 def test_windows_lie_inside_clips_of_the_split(tmp_path: Path) -> None:
@@ -46,3 +40,10 @@ def test_folder_of_another_version_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "clips.npz", version=0)
     with pytest.raises(ValueError, match="version 0"):
         open_windows(tmp_path)
+
+
+def test_folder_of_another_frame_rate_is_refused(tmp_path: Path) -> None:
+    write_windows([_standing("stands", 3)], tmp_path, 30.0)
+    assert open_windows(tmp_path, 30.0).fps == 30
+    with pytest.raises(ValueError, match="30 frames a second, not 60"):
+        open_windows(tmp_path, 60.0)

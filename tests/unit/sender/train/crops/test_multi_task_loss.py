@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.body.model import BodyModel, KeypointKinematics
+from common.body.model import KeypointKinematics
 from common.body.rotations import matrix_to_rotation_6d
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -26,11 +26,6 @@ from sender.train.photographs.crops import PhotographCrops
 from tests.unit.sender.train.crops.test_batches import random_crops
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
-
-
-@pytest.fixture(scope="module")
-def kinematics() -> KeypointKinematics:
-    return KeypointKinematics(BodyModel.load())
 
 
 @pytest.fixture
