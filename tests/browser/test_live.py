@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from receiver.export.rigging import posed, rig_one
 from receiver.export.skin_weights import load_body_skin
@@ -128,6 +128,27 @@ def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, c
     page.goto(server.address)
     page.get_by_role("combobox", name="Session").select_option("All live sessions")
     page.wait_for_selector(".viewport[data-textured='2']")
+    page.get_by_role("combobox", name="Session").select_option("1")
+    page.wait_for_selector(".viewport[data-textured='1']")
+
+
+def test_scene_turns_with_somebody_whose_texture_alone_has_come(
+    page: Page, server: PageServer, checkered: MeshTexture
+) -> None:
+    server.texture, server.sessions = checkered, 2
+
+    def without_frames_of_the_second(socket: WebSocketRoute) -> None:
+        def forward(message: str | bytes) -> None:
+            if not (isinstance(message, bytes) and b'"frame"' in message and b'"session":2' in message[:4096]):
+                socket.send(message)
+
+        socket.connect_to_server().on_message(forward)
+
+    page.route_web_socket("**/live", without_frames_of_the_second)
+    page.goto(server.address)
+    page.get_by_role("combobox", name="Session").select_option("All live sessions")
+    page.wait_for_selector(".viewport[data-textured='1']")
+    page.wait_for_timeout(1000)
     page.get_by_role("combobox", name="Session").select_option("1")
     page.wait_for_selector(".viewport[data-textured='1']")
 

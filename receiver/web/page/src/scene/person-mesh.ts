@@ -139,9 +139,11 @@ export class PersonMesh {
     this.#solid.geometry.dispose();
   }
 
-  /** Measures the box: what the mesh is in has been turned. */
+  /** Measures the box: what the mesh is in has been turned. A texture may come before the first mesh. */
   measure(): void {
-    const array = this.#shownAt < this.#end ? this.#to : this.#solid.geometry.attributes["position"]!.array;
+    const position = this.#solid.geometry.attributes["position"];
+    if (!position) return;
+    const array = this.#shownAt < this.#end ? this.#to : position.array;
     this.object.updateWorldMatrix(true, false);
     this.box.makeEmpty();
     for (let k = 0; k < this.#measured; k += 3) {
