@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray
+from common.arrays import FloatArray, Int32Array
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
@@ -36,7 +36,6 @@ from receiver.engine.engine import (
     ReconstructionResult,
 )
 from receiver.engine.people_network import BonesNetwork, PeopleNetwork
-from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.displacements import Displacements
@@ -98,16 +97,14 @@ class Reconstructor:
         return self._skin.skeleton
 
     @property
+    def faces(self) -> Int32Array:
+        """(F, 3) triangles of every body."""
+        return self._skin.template.faces
+
+    @property
     def batch_people(self) -> int:
         """Most people in one pass: on a GPU as many as a graph has rows."""
         return BATCH_PEOPLE if self._device == CPU else MOST_ROWS
-
-    @property
-    def topology(self) -> PeopleTopology:
-        """What all people have in common."""
-        return PeopleTopology(
-            self._skin.template.faces, self._painter.corners, self._surfaces.faces, self._surfaces.corners
-        )
 
     @classmethod
     def load(

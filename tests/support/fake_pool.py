@@ -8,7 +8,7 @@ from typing import Any
 
 from receiver.engine.engine import ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, ReplicaLost
-from tests.support.fake_reconstructor import SKELETON, TOPOLOGY, tetrahedron_of
+from tests.support.fake_reconstructor import SKELETON, TETRAHEDRON, tetrahedron_of
 
 
 @dataclass
@@ -69,7 +69,7 @@ class FakePool:
 
     @property
     def facts(self) -> PoolFacts:
-        return PoolFacts("test", SKELETON, TOPOLOGY)
+        return PoolFacts("test", SKELETON, TETRAHEDRON.faces)
 
     def share(self, value: object) -> FakeReference:
         self.shared.append(FakeReference(value, str(len(self.shared))))

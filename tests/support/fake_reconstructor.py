@@ -16,8 +16,6 @@ from receiver.engine.engine import (
     RequestWithdrawn,
 )
 from receiver.engine.reconstructor import InferredFrame
-from receiver.engine.topology import PeopleTopology
-from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -25,8 +23,6 @@ TETRAHEDRON = SurfaceMesh(
     np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float32),
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=np.int32),
 )
-CORNERS = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-TOPOLOGY = PeopleTopology(TETRAHEDRON.faces, CORNERS, TETRAHEDRON.faces, replace(CORNERS))
 SKELETON = Skeleton(("root",), np.array([-1]), np.zeros((4, 4), np.uint8), np.eye(4, dtype=np.float32)[[0] * 4])
 
 
@@ -53,7 +49,7 @@ class FakeReconstructor:
     """
 
     skeleton = SKELETON
-    topology = TOPOLOGY
+    faces = TETRAHEDRON.faces
     batch_people = BATCH_PEOPLE
 
     def __init__(self, bad_source: str = "") -> None:
@@ -86,6 +82,7 @@ class FakeEngine:
     """
 
     skeleton = SKELETON
+    faces = TETRAHEDRON.faces
 
     def __init__(self) -> None:
         self.queue_ms = 0.0

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
-from receiver.engine.engine import EngineObserver
+from receiver.engine.engine import EngineObserver, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton
 
@@ -208,8 +208,14 @@ class PoolEngine(BatchingEngine):
             if isinstance(outcome, Exception):
                 part.frame.fail(outcome)
             else:
-                whole = self._pool.facts.topology.restored_to(outcome)
-                part.frame.complete(part.number, whole, self._clock.monotonic())
+                part.frame.complete(part.number, self._with_known_faces(outcome), self._clock.monotonic())
+
+    def _with_known_faces(self, result: ReconstructionResult) -> ReconstructionResult:
+        """The answer with one array of triangles for all bodies, by which files of them are made faster."""
+        faces = self._pool.facts.faces
+        bodies = [replace(each.body, mesh=replace(each.body.mesh, faces=faces)) for each in result.people]
+        people = (replace(each, body=body) for each, body in zip(result.people, bodies, strict=True))
+        return replace(result, people=tuple(people))
 
     async def _watch_replicas(self) -> None:
         while True:

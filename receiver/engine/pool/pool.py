@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from common.arrays import Int32Array
 from common.errors import BodywireError
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
-from receiver.engine.topology import PeopleTopology
 from receiver.mesh.skinned_glb import Skeleton
 
 
@@ -45,8 +45,7 @@ class BatchDone:
     """What a replica made of a batch.
 
     Args:
-        outcomes: for each person its result, or the error that it failed with; from a replica without the topology of
-            bodies.
+        outcomes: for each person its result, or the error that it failed with.
         stages_ms: time of the network pass by stage; times of surfaces are in the results.
         busy_s: how long the replica has had work since its last answer to anybody.
     """
@@ -58,11 +57,16 @@ class BatchDone:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """What replicas have in common: versions, weights and options; and what their answers leave out of every body."""
+    """What replicas have in common.
+
+    Args:
+        build: versions, weights and options.
+        faces: (F, 3) triangles of all bodies.
+    """
 
     build: str
     skeleton: Skeleton
-    topology: PeopleTopology
+    faces: Int32Array
 
 
 class Pool(Protocol):

@@ -58,7 +58,7 @@ class Replica:
         self, settings: ReplicaSettings, load: Callable[[ReplicaSettings], Reconstructor] = ReplicaSettings.load
     ) -> None:
         self._reconstructor = load(settings)
-        self._facts = PoolFacts(settings.build, self._reconstructor.skeleton, self._reconstructor.topology)
+        self._facts = PoolFacts(settings.build, self._reconstructor.skeleton, self._reconstructor.faces)
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = ThreadPoolExecutor(settings.threads, thread_name_prefix="surface")
         self._textures: OrderedDict[str, ReceivedTexture] = OrderedDict()
@@ -107,7 +107,7 @@ class Replica:
         if isinstance(person, Exception):
             return person
         try:
-            return self._facts.topology.removed_from(self._reconstructor.extract(person))
+            return self._reconstructor.extract(person)
         except Exception as error:  # any error belongs to the person
             return error
 
