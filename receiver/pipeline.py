@@ -199,8 +199,7 @@ class ReceiverPipeline:
             return None
         known = {person.identity for person in published.frame.people}
         shown = replace(frame, people=tuple(person for person in frame.people if person.identity in known))
-        surfaces = any(observer.shows_surfaces(number) for observer in state.observers)
-        request = replace(published, frame=shown, priority=Priority.REPLAY, surfaces=surfaces)
+        request = replace(published, frame=shown, priority=Priority.REPLAY)
         return (await self._engine.reconstruct(request)).people
 
     def on_blob(self, session: Session, blob: Blob) -> None:
@@ -287,8 +286,6 @@ class ReceiverPipeline:
             await state.people.appearance(labels, real_time=session.real_time),
             priority=_priority(session),
             still=not session.recorded,
-            surfaces=state.writer.wants_meshes(labels.sequence)
-            or any(observer.shows_surfaces(state.writer.number) for observer in state.observers),
         )
 
     async def _in_time(self, request: ReconstructionRequest, arrival: Arrival) -> ReconstructionResult | None:

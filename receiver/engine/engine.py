@@ -4,10 +4,9 @@ A request carries all that its result depends on, so an engine keeps no state of
 and a replay call the same engine, in this process or elsewhere.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from functools import cached_property
 from typing import Protocol
 
 from common.arrays import FloatArray
@@ -81,7 +80,6 @@ class ReconstructionRequest:
         split_from: number of people of the whole frame that this is a part of; None for a whole frame.
         still: a picture, not a frame of a stream: surfaces are solved in the pose, so that they do not pass through
             themselves.
-        surfaces: whether somebody waits for the surfaces; otherwise each is made if it is asked for.
     """
 
     account: Hashable
@@ -91,7 +89,6 @@ class ReconstructionRequest:
     split_from: int | None = None
     priority: Priority = Priority.LIVE
     still: bool = False
-    surfaces: bool = True
 
     @property
     def people_in_frame(self) -> int:
@@ -113,12 +110,12 @@ class ReconstructionRequest:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReconstructedPerson:
     """One person of a frame, in camera space (x right, y down, z forward), metres.
 
     Args:
-        made_surface: the watertight mesh around the displaced template, or a function that makes it.
+        surface: the watertight mesh around the displaced template.
         body: the displaced template, skinned: fixed topology and vertex order.
         keypoints_2d: (17, 3) x, y in source pixels and a score, COCO order.
         joints_3d: (17, 3) metres.
@@ -128,7 +125,7 @@ class ReconstructedPerson:
     """
 
     labels: PersonLabels
-    made_surface: SurfaceMesh | Callable[[], SurfaceMesh]
+    surface: SurfaceMesh
     body: PosedBody
     keypoints_2d: FloatArray
     joints_3d: FloatArray
@@ -141,11 +138,6 @@ class ReconstructedPerson:
         """The texture of the body, for the surface; None if there is none, or if its place is not known."""
         texture, corners = self.body.texture, self.surface_corners
         return None if texture is None or corners is None else replace(texture, corners=corners)
-
-    @cached_property
-    def surface(self) -> SurfaceMesh:
-        """The watertight mesh around the displaced template."""
-        return self.made_surface if isinstance(self.made_surface, SurfaceMesh) else self.made_surface()
 
 
 @dataclass(frozen=True, slots=True)

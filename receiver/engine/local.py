@@ -60,7 +60,7 @@ class LocalEngine(BatchingEngine):
                 part.frame.fail(inferred)
             if isinstance(inferred, Exception) or part.frame.result.done():
                 self._finish(part)
-            elif not inferred.solves:
+            elif inferred.still is None:
                 part.frame.complete(part.number, self._reconstructor.extract(inferred), self._clock.monotonic())
                 self._finish(part)
             else:

@@ -56,31 +56,27 @@ class PeopleNetwork(nn.Module):
 
     Args:
         bones: a `BonesNetwork`, maybe in use.
-        surface: of the mesh that all people have in common; None to leave it out.
+        surface: of the mesh that all people have in common.
     """
 
     def __init__(
         self,
         bones: Callable[[Tensor], tuple[Tensor, ...]],
         skinning: TemplateSkinning,
-        surface: SurfaceCarrying | None,
+        surface: SurfaceCarrying,
     ) -> None:
         super().__init__()
         self.bones, self.skinning, self.surface = bones, skinning, surface
 
     @classmethod
-    def in_use(
-        cls, bones: BonesNetwork, skinning: TemplateSkinning, surface: SurfaceCarrying
-    ) -> tuple[NetworkInUse, NetworkInUse]:
-        """On the device of its parts: with surfaces, and without.
+    def in_use(cls, bones: BonesNetwork, skinning: TemplateSkinning, surface: SurfaceCarrying) -> NetworkInUse:
+        """On the device of its parts.
 
         Of the CPU, OpenVINO takes the many small products of bones; sparse ones are faster for all people at once.
         """
         device = device_of(bones)
         small = in_use(bones, [torch.zeros(1, LABEL_SIZE)], "bones") if device == CPU else bones
-        networks = (cls(small, skinning, each).eval() for each in (surface, None))
-        with_surfaces, without = (NetworkInUse(each, "float32", device, name="people") for each in networks)
-        return with_surfaces, without
+        return NetworkInUse(cls(small, skinning, surface).eval(), "float32", device, name="people")
 
     def forward(self, labels_BE: Tensor, displacement: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
         """Templates (B, V', 3) in camera space, what `BonesNetwork` has, and surfaces (B, N, 3).
@@ -92,5 +88,4 @@ class PeopleNetwork(nn.Module):
         positions, rotations, *others = self.bones(labels_BE)
         shape = labels_BE[:, group_slices()["shape"]]
         vertices = self.skinning(shape, positions, rotations, displacement, shares)
-        surface = () if self.surface is None else (self.surface(vertices, rotations),)
-        return vertices, positions, rotations, *others, *surface
+        return vertices, positions, rotations, *others, self.surface(vertices, rotations)

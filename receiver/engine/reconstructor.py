@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -54,13 +54,12 @@ class InferredFrame:
     """One request after the networks; `extract` completes it.
 
     Args:
-        people: the surfaces of a still are not made yet.
-        solves: whether `extract` takes long.
+        still: the request if it is of a still, whose surfaces `extract` solves, which takes long.
     """
 
     people: tuple[ReconstructedPerson, ...]
     stages_ms: Mapping[str, float]
-    solves: bool = True
+    still: ReconstructionRequest | None = None
 
 
 class Reconstructor:
@@ -85,7 +84,7 @@ class Reconstructor:
         self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))
         )
-        self._network, self._without_surfaces = PeopleNetwork.in_use(
+        self._network = PeopleNetwork.in_use(
             BonesNetwork(labels, KeypointKinematics(body)), self._skin.skinning, self._surfaces.binding.carrying
         )
         # Captured at the start, not in the first frame.
@@ -134,9 +133,7 @@ class Reconstructor:
                 self._displacements.clothes(person, each.worn) for person, each in zip(people, appearance, strict=True)
             ]
         with self._timed("body", stages_ms):
-            carried = any(request.surfaces and not request.still for request in requests)
-            network = self._network if carried else self._without_surfaces
-            batch = _Batch(requests, network(labels_BE, *stacked(worn)))
+            batch = _Batch(requests, self._network(labels_BE, *stacked(worn)))
             scales = self._scales.scales(people, batch.cameras, batch.joints_BK3, batch.confidence_BK.mean(axis=1))
             made = [
                 self._person(batch, row, *each)
@@ -144,7 +141,9 @@ class Reconstructor:
             ]
         rows = iter(made)
         return [
-            InferredFrame(tuple(itertools.islice(rows, len(request.frame.people))), stages_ms, request.still)
+            InferredFrame(
+                tuple(itertools.islice(rows, len(request.frame.people))), stages_ms, request if request.still else None
+            )
             for request in requests
         ]
 
@@ -152,9 +151,13 @@ class Reconstructor:
         """Solves the surfaces of a still in their poses."""
         stages_ms, people = dict(frame.stages_ms), frame.people
         with self._timed("surface", stages_ms):
-            if frame.solves:
-                people = tuple(replace(person, made_surface=person.surface) for person in people)
+            if (request := frame.still) is not None:
+                people = tuple(replace(person, surface=self._solved(request, person.body)) for person in people)
         return ReconstructionResult(people, stages_ms if people else {})
+
+    def _solved(self, request: ReconstructionRequest, body: PosedBody) -> SurfaceMesh:
+        pixels_per_metre = request.frame.camera.focal_px / max(float(body.joint_positions[0, 2]), NEAR_M)
+        return self._surfaces.solved(body, pixels_per_metre, request.people_in_frame)
 
     @staticmethod
     @contextmanager
@@ -181,15 +184,9 @@ class Reconstructor:
         mesh = SurfaceMesh(batch.vertices[row], self._skin.template.faces, colours)
         texture = None if paint is None else paint.texture
         body = PosedBody(mesh, batch.positions[row], batch.rotations[row], texture, worn.reweighted)
-        surface: SurfaceMesh | partial[SurfaceMesh] = partial(self._surfaces.carried, body)
-        if request.still:
-            pixels_per_metre = request.frame.camera.focal_px / max(float(batch.positions[row, 0, 2]), NEAR_M)
-            surface = partial(self._surfaces.solved, body, pixels_per_metre, request.people_in_frame)
-        elif batch.surfaces is not None and request.surfaces:
-            surface = self._surfaces.coloured(batch.surfaces[row], colours)
         return ReconstructedPerson(
             labels,
-            surface,
+            self._surfaces.coloured(batch.surfaces[row], colours),
             body,
             batch.keypoints_BK3[row],
             batch.joints_BK3[row],
@@ -228,8 +225,9 @@ class _Batch:
     def __init__(self, requests: Sequence[ReconstructionRequest], outputs: Sequence[Tensor]) -> None:
         self.requests = [request for request in requests for _ in request.frame.people]
         self.cameras = [request.frame.camera for request in self.requests]
-        self.vertices, self.positions, self.rotations, self.joints_BK3, self.colours, *surfaces = map(to_numpy, outputs)
-        self.surfaces: FloatArray | None = surfaces[0] if surfaces else None
+        self.vertices, self.positions, self.rotations, self.joints_BK3, self.colours, self.surfaces = map(
+            to_numpy, outputs
+        )
         people = [person for request in requests for person in request.frame.people]
         self.confidence_BK = keypoint_confidence(people)
         self.keypoints_BK3 = self._keypoints_2d()

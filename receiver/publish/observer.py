@@ -27,10 +27,6 @@ class SessionObserver:
     def blob_taken(self, number: int, blob: Blob) -> None:
         """A blob was taken; it counts for the frames that follow."""
 
-    def shows_surfaces(self, number: int) -> bool:
-        """Whether surfaces of the session's people are looked at; others are made if they are asked for later."""
-        return False
-
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written; `people` are in the order of the record's, and must not be changed."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import ByteArray, FloatArray, Int32Array
+from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import JOINTS, REGION_INDEX
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -68,18 +68,6 @@ class PeopleSurfaces:
         self._visible = template.outside | face.eye_vertices
         self.binding, self.corners = self._bound(body, clothes, corners)
         self._coloured = lru_cache(_COLOURED_PEOPLE)(lambda colours: self.binding.coloured(colours.array))
-
-    @property
-    def faces(self) -> Int32Array:
-        """(F, 3) triangles of the carried mesh."""
-        return self.binding.faces
-
-    def carried(self, body: PosedBody) -> SurfaceMesh:
-        """The mesh that all people have in common, on a posed template."""
-        posed = (torch.from_numpy(each[None]) for each in (body.mesh.vertices, body.joint_rotations))
-        device = device_of(self.binding.carrying)
-        vertices = self.binding.carrying(*(each.to(device) for each in posed))[0]
-        return self.coloured(to_numpy(vertices), body.mesh.colours)
 
     def coloured(self, vertices: FloatArray, colours: ByteArray | None) -> SurfaceMesh:
         """The carried mesh with vertices (N, 3), in the colours of the template (V', 3), which must not be changed."""

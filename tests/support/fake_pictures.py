@@ -37,7 +37,7 @@ def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPer
         corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
         body = replace(person.body, texture=MeshTexture(corners, JPEG))
         person = replace(person, body=body, scale=PersonScale(1.70004, 0.14, 0.3))
-    return replace(person, made_surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
+    return replace(person, surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 
 
 class FakePictures(ChildPictures):

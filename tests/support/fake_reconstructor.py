@@ -65,8 +65,10 @@ class FakeReconstructor:
         self.batches.append(list(requests))
         if any(request.frame.source == self._bad_source for request in requests):
             raise ValueError("a label group is too long")
-        people = [tuple(request.frame.people) for request in requests]
-        return [InferredFrame(row, {"decode": 1.0}) for row in people]  # type: ignore[arg-type]
+        return [
+            InferredFrame(request.frame.people, {"decode": 1.0}, request)  # type: ignore[arg-type]
+            for request in requests
+        ]
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
         self.surface_gate.wait(10)

@@ -63,7 +63,7 @@ class Page:
         shown = tetrahedron_of(PersonLabels(0, 0.9, {}))
         if coloured:
             mesh = replace(shown.surface, colours=np.full((4, 3), 90 + sequence, np.uint8))
-            shown = replace(shown, made_surface=mesh, body=replace(shown.body, mesh=mesh))
+            shown = replace(shown, surface=mesh, body=replace(shown.body, mesh=mesh))
         if texture:
             corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
             body = replace(shown.body, texture=MeshTexture(corners, texture))

@@ -307,7 +307,7 @@ def _crowded(frame: PlayedFrame, places: Sequence[float]) -> PlayedFrame:
             for mesh in (person.surface, person.body.mesh)
         )
         labels = replace(person.labels, identity=identity)
-        people.append(replace(person, labels=labels, made_surface=surface, body=replace(person.body, mesh=body)))
+        people.append(replace(person, labels=labels, surface=surface, body=replace(person.body, mesh=body)))
         records.append(replace(record, identity=identity, joints_3d=record.joints_3d + moved))
     return PlayedFrame(replace(frame.record, people=tuple(records)), tuple(people))
 
@@ -328,7 +328,7 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
         made = tetrahedron_of(PersonLabels(person["id"], person["score"], {}))
         body = posed(rig_one(person["id"], read_body(output / person["body"]), WORN))
         surface = read_mesh(output / person["surface"])
-        people.append(replace(made, made_surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
+        people.append(replace(made, surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
         paths = (person["surface"], person["body"])
         records.append(PersonRecord(person["id"], person["score"], keypoints, joints, *paths))
     record = FrameRecord(

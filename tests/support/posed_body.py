@@ -1,11 +1,13 @@
 """A small posed body for exact checks: a box with two joints, the second bent."""
 
 import numpy as np
+import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.surface.people import PeopleSurfaces
 
 
 def box(colours: bool = False, lift_m: float = 0.0) -> SurfaceMesh:
@@ -25,3 +27,10 @@ def posed_box() -> tuple[PosedBody, Skeleton]:
     rotations = Rotation.from_euler("xyz", [[0, 20, 0], [0, 20, 40]], degrees=True).as_matrix().astype(np.float32)
     positions = np.array([[0.1, 0.0, 3.0], [0.15, -0.4, 3.05]], dtype=np.float32)
     return PosedBody(mesh, positions, rotations), skeleton
+
+
+def carried_surface(surfaces: PeopleSurfaces, body: PosedBody) -> SurfaceMesh:
+    """The mesh that all people have in common, on one of them."""
+    carrying, posed = surfaces.binding.carrying, (body.mesh.vertices, body.joint_rotations)
+    (vertices,) = carrying(*(torch.from_numpy(each[None]) for each in posed))
+    return surfaces.coloured(vertices.numpy(), body.mesh.colours)

@@ -196,7 +196,7 @@ class PoolEngine(BatchingEngine):
         appearance = request.appearance_of(person)
         texture = self._shared.reference((*part.frame.session, person.identity), appearance.texture)
         bare = {person.identity: replace(appearance, texture=None)}
-        return PersonWork(replace(request, appearance=bare, surfaces=True), texture)
+        return PersonWork(replace(request, appearance=bare), texture)
 
     def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
         self._rate.add(len(batch), done.busy_s)

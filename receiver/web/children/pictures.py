@@ -102,9 +102,6 @@ class _Results(SessionObserver):
         for expected in list(self._expected.values()):
             expected.fail(error)
 
-    def shows_surfaces(self, number: int) -> bool:
-        return True
-
     def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
         self.arrived += 1
         expected = self._expected.get(decoded.frame.source)

@@ -153,12 +153,11 @@ class Watcher:
         self._sessions_changed = True
         self._wake = asyncio.Event()
         self._wake.set()  # the sessions are waiting already
-        self._wants_surfaces = False
         self._skipped = 0
 
-    def watch(self, session: int | None, *, surfaces: bool = True) -> None:
+    def watch(self, session: int | None) -> None:
         """Chooses a session, or all that are live with None, and begins with its newest frame."""
-        self._session, self._wants_surfaces, self._watches = session, surfaces, True
+        self._session, self._watches = session, True
         chosen = {number: state for number, state in self._hub.sessions.items() if self.chooses(number)}
         self._frames = {number: state.newest for number, state in chosen.items() if state.newest is not None}
         self._wake.set()
@@ -202,10 +201,6 @@ class Watcher:
         skipped, self._skipped = self._skipped, 0
         return skipped
 
-    def shows_surface(self, session: int) -> bool:
-        """Whether it shows the surfaces of a session's people."""
-        return self._wants_surfaces and self.chooses(session)
-
     def chooses(self, session: int) -> bool:
         """Whether it watches a session."""
         if self._session is not None or not self._watches:
@@ -244,10 +239,6 @@ class LiveHub(SessionObserver):
         self.sessions[number] = LiveSession(number, session, source=earlier.source if earlier else "")
         self._forget_old()
         self._tell_sessions()
-
-    def shows_surfaces(self, number: int) -> bool:
-        """Whether a browser watches the session's surfaces."""
-        return any(watcher.shows_surface(number) for watcher in self._watchers)
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written."""

@@ -130,7 +130,7 @@ class LiveSocket:
             self._kind, self._wants_textures = message.mesh, message.textures
             self._previews.clear()
             self._wants_previews = message.preview
-            self._watcher.watch(message.session, surfaces=message.mesh == "surface")
+            self._watcher.watch(message.session)
 
     async def _send(self) -> None:
         while True:

@@ -72,23 +72,6 @@ async def test_session_sets_the_priority(receiver: RunningReceiver) -> None:
         assert receiver.engine.requests[-1].priority is priority
 
 
-async def test_surfaces_are_made_for_files_and_for_those_who_look(tmp_path: Path) -> None:
-    class Browser(SessionObserver):
-        looks = False
-
-        def shows_surfaces(self, number: int) -> bool:
-            return self.looks
-
-    browser = Browser()
-    async with RunningReceiver(tmp_path, mesh_every=3, observers=[SessionObserver(), browser]) as receiver:
-        session = await receiver.begin()
-        frames = list(packets(5))
-        await receiver.handle(session, *frames[:4])
-        browser.looks = True
-        await receiver.handle(session, *frames[4:])
-    assert [request.surfaces for request in receiver.engine.requests] == [True, False, False, True, True]
-
-
 async def test_people_of_live_sessions_are_counted(tmp_path: Path) -> None:
     receiver = RunningReceiver(tmp_path, load=(load := LiveLoad()))
     load._clock = receiver.clock

@@ -143,14 +143,6 @@ def test_result_does_not_depend_on_earlier_frames(reconstructor: Reconstructor) 
     np.testing.assert_array_equal(streamed.surface.vertices, alone.surface.vertices)
 
 
-def test_surface_that_nobody_waits_for_is_made_when_it_is_asked_for(reconstructor: Reconstructor) -> None:
-    request = ReconstructionRequest("account", "a", frame(0))
-    (expected,) = reconstructor.reconstruct(request).people
-    (person,) = reconstructor.reconstruct(replace(request, surfaces=False)).people
-    assert not isinstance(person.made_surface, SurfaceMesh)
-    np.testing.assert_array_equal(person.surface.vertices, expected.surface.vertices)
-
-
 def test_surface_of_a_still_is_solved_in_its_pose(reconstructor: Reconstructor) -> None:
     request = ReconstructionRequest("account", "a", frame(0, 2))
     first, second = (person.surface for person in reconstructor.reconstruct(request).people)

@@ -20,6 +20,7 @@ from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
+from tests.support.posed_body import carried_surface
 from tests.support.recorded_person import body_parameters
 
 
@@ -55,24 +56,24 @@ def test_points_of_the_surface_have_the_colour_of_the_skin_below(
     )
     if still:
         mesh = surfaces.solved(person, 300.0, 1)
-        carried = carried_texture(mesh, person.mesh, person.texture)
+        shown = carried_texture(mesh, person.mesh, person.texture)
     else:
-        mesh = surfaces.carried(person)
-        carried = replace(person.texture, corners=surfaces.corners)
-    assert carried.jpeg == person.texture.jpeg and carried.unseen_share == 0.25
-    np.testing.assert_array_equal(carried.corners.vertex[carried.corners.faces], mesh.faces)
-    assert len(carried.corners.vertex) < 1.35 * len(mesh.vertices)
+        mesh = carried_surface(surfaces, person)
+        shown = replace(person.texture, corners=surfaces.corners)
+    assert shown.jpeg == person.texture.jpeg and shown.unseen_share == 0.25
+    np.testing.assert_array_equal(shown.corners.vertex[shown.corners.faces], mesh.faces)
+    assert len(shown.corners.vertex) < 1.35 * len(mesh.vertices)
     # Points within the triangles, where a triangle across a seam would show.
     weights = np.random.default_rng(5).dirichlet((1, 1, 1), len(mesh.faces)).astype(np.float32)
     points = np.einsum("fk,fkc->fc", weights, mesh.vertices[mesh.faces])
-    coordinates = np.einsum("fk,fkc->fc", weights, carried.corners.coordinates[carried.corners.faces])
-    shown = sample_jpeg(carried.jpeg, coordinates).astype(float)
+    coordinates = np.einsum("fk,fkc->fc", weights, shown.corners.coordinates[shown.corners.faces])
+    colours = sample_jpeg(shown.jpeg, coordinates).astype(float)
     normals = triangle_normals(mesh.vertices, mesh.faces)
     below, places = nearest_places(points, normals, person.mesh.vertices, person.mesh.faces)
     texture = person.texture.corners
     expected = sample_jpeg(
         person.texture.jpeg, np.einsum("fk,fkc->fc", places, texture.coordinates[texture.faces[below]])
     ).astype(float)
-    difference = np.abs(shown - expected)[:, :2].max(axis=1)
+    difference = np.abs(colours - expected)[:, :2].max(axis=1)
     assert np.mean(difference > 12) < 0.02
     assert np.mean(difference) < 3

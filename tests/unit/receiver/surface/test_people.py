@@ -19,6 +19,7 @@ from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
+from tests.support.posed_body import carried_surface
 
 PEOPLE = 4
 
@@ -54,13 +55,13 @@ def test_carried_surface_is_one_watertight_piece_near_the_solved_one(
     surfaces: PeopleSurfaces, bodies: list[PosedBody]
 ) -> None:
     for body in bodies:
-        carried, solved = surfaces.carried(body), surfaces.solved(body, 300.0, 1)
-        assert is_watertight_piece(carried.vertices, carried.faces)
-        assert surface_distances(measured(carried), measured(solved))["chamfer_mm"] < 3
+        mesh, solved = carried_surface(surfaces, body), surfaces.solved(body, 300.0, 1)
+        assert is_watertight_piece(mesh.vertices, mesh.faces)
+        assert surface_distances(measured(mesh), measured(solved))["chamfer_mm"] < 3
 
 
 def test_everybody_has_the_same_triangles(surfaces: PeopleSurfaces, bodies: list[PosedBody]) -> None:
-    first, *others = (surfaces.carried(body) for body in bodies)
+    first, *others = (carried_surface(surfaces, body) for body in bodies)
     assert all(other.faces is first.faces for other in others)
 
 
@@ -73,6 +74,6 @@ def test_no_edge_is_stretched_where_arms_and_shoulders_fold(
         turns[0, JOINTS.index(joint), 2] = sign * np.deg2rad(arms_deg)
     pose = replace(BodyParameters.rest(), rotations=axis_angle_to_matrix(turns))
     with torch.inference_mode():
-        mesh = surfaces.carried(skin.pose(skin.templates(pose)))
+        mesh = carried_surface(surfaces, skin.pose(skin.templates(pose)))
     lengths = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[:, [0, 1, 2, 0]]], axis=1), axis=2)
     assert lengths.max() < 0.06
