@@ -16,14 +16,13 @@ PAGE_OUTPUT = Path("receiver/web/static")
 MODULES = PAGE / "node_modules"
 
 
-class BuildWire(Command):
-    """Compiles `proto/**/*.proto` into the wheel, or beside the sources (ignored by git) for an editable install.
+class _Generated(Command):
+    """A sub-command of `build` that makes files of the wheel, or beside the sources for an editable install.
 
-    A sub-command of `build` and not a `build_py` subclass, because setuptools turns an error in a customised `build_py`
-    of an editable install into a warning.
+    Not a `build_py` subclass, because setuptools turns an error in a customised `build_py` of an editable install into
+    a warning.
     """
 
-    description = "generate protobuf and gRPC stubs"
     user_options: ClassVar[list[tuple[str, str | None, str]]] = []
 
     def initialize_options(self) -> None:
@@ -32,6 +31,15 @@ class BuildWire(Command):
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build", ("build_lib", "build_lib"))
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+
+class BuildWire(_Generated):
+    """Compiles `proto/**/*.proto`; git ignores the stubs."""
+
+    description = "generate protobuf and gRPC stubs"
 
     def run(self) -> None:
         # Imported here: an sdist or `--version` needs no compiler.
@@ -52,29 +60,18 @@ class BuildWire(Command):
     def get_outputs(self) -> list[str]:
         return [f"{self.build_lib}/{name}" for name in self._stubs()]
 
-    def get_output_mapping(self) -> dict[str, str]:
-        return {}
-
     def _stubs(self) -> list[str]:
         stems = [str(Path(path).relative_to(PROTO_ROOT).with_suffix("")) for path in self.get_source_files()]
         return [stem + ending for stem in stems for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")]
 
 
-class BuildPage(Command):
-    """Bundles `receiver/web/page` into the wheel, or beside it (ignored by git) for an editable install.
+class BuildPage(_Generated):
+    """Bundles `receiver/web/page`, with Node and npm from a Python package; git ignores the bundle.
 
-    Node and npm come from a Python package. Nothing is done where the page has been built from the same sources.
+    Nothing is done where the page has been built from the same sources.
     """
 
     description = "bundle the web page"
-    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
-
-    def initialize_options(self) -> None:
-        self.build_lib: str | None = None
-        self.editable_mode = False
-
-    def finalize_options(self) -> None:
-        self.set_undefined_options("build", ("build_lib", "build_lib"))
 
     def run(self) -> None:
         sources = self.get_source_files()
@@ -94,9 +91,6 @@ class BuildPage(Command):
 
     def get_outputs(self) -> list[str]:
         return sorted(str(path) for path in self._output.rglob("*") if path.is_file())
-
-    def get_output_mapping(self) -> dict[str, str]:
-        return {}
 
     @property
     def _output(self) -> Path:

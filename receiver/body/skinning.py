@@ -1,6 +1,5 @@
 """The displaced template: one closed mesh with clothes and hair, bound to its skeleton."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,21 +10,12 @@ from torch.nn import functional as F
 
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import SKELETON
-from common.body.model import BodyModel, BodyOutput, BodyParameters
+from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.weights.devices import device_of, to_numpy
-from receiver.body.spanning import Clothes, LegSpan, stacked
+from receiver.body.spanning import Clothes, LegSpan
 from receiver.body.sparse_product import SparseProduct
-from receiver.mesh.skinned_glb import PosedBody, Reweighted, Skeleton, skeleton_from_dense
-from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.texture.painting import Paint
-
-
-@dataclass(frozen=True, slots=True)
-class PosedTemplates(BodyOutput):
-    """Posed templates of B people; `reweighted`: of each, what is not skinned as all bodies are."""
-
-    reweighted: tuple[Reweighted | None, ...]
+from receiver.mesh.skinned_glb import Skeleton, skeleton_from_dense
 
 
 class TemplateSkinning(nn.Module):
@@ -94,14 +84,6 @@ class BodySkin:
         span = LegSpan(template)
         return cls(model, template, skeleton, span, TemplateSkinning(model, template, span))
 
-    def templates(self, parameters: BodyParameters, worn: Sequence[Clothes] | None = None) -> PosedTemplates:
-        """(B, V', 3) templates in camera space, in what each person wears, or bare."""
-        worn = worn or [self.bare] * len(parameters)
-        positions, rotations = self.model.forward_kinematics(parameters)
-        clothes = (each.to(positions.device) for each in stacked(worn))
-        vertices = self.skinning(parameters.shape, positions, rotations, *clothes)
-        return PosedTemplates(vertices, positions, rotations, tuple(each.reweighted for each in worn))
-
     @property
     def bare(self) -> Clothes:
         """Nothing is worn."""
@@ -110,30 +92,6 @@ class BodySkin:
     def skeleton_with(self, influences: int) -> Skeleton:
         """The skeleton with as many weights of each vertex as `influences`, a multiple of 4."""
         return skeleton_from_dense(SKELETON, np.array(self.model.parents), self.template.weights, influences)
-
-    def pose(
-        self,
-        output: PosedTemplates,
-        index: int = 0,
-        region_colours: FloatArray | None = None,
-        paint: Paint | None = None,
-    ) -> PosedBody:
-        """Selects one body of a batch and colours it.
-
-        Args:
-            region_colours: (R, 3) RGB 0…1 of the body's regions; ignored if `paint` is given.
-            paint: of the person, from a texture atlas.
-        """
-        colours = None if region_colours is None else self.coloured(region_colours)
-        return PosedBody(
-            SurfaceMesh(
-                to_numpy(output.vertices[index]), self.template.faces, colours if paint is None else paint.vertices
-            ),
-            to_numpy(output.joint_positions[index]),
-            to_numpy(output.joint_rotations[index]),
-            paint.texture if paint is not None else None,
-            output.reweighted[index],
-        )
 
     def coloured(self, region_colours: FloatArray) -> ByteArray:
         """(V', 3) the colours of the template's vertices by those of the regions (R, 3), RGB 0…1."""

@@ -19,9 +19,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
-from common.io.addresses import Address
+from common.io.addresses import Address, address_key
 from receiver.web.metrics import WebMetrics
-from receiver.web.rate_limits import address_key
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """Limits on how often something may be tried, by key: an account, a client's address, or both."""
 
-import ipaddress
 import time
 
 from limits import parse_many
@@ -11,9 +10,6 @@ from receiver.web.refused import Refused
 
 # With more keys at a time all are forgotten: attackers with as many addresses must not fill the memory.
 _KEYS = 20_000
-_IPV6_PREFIX = 64
-# What is longer is no address.
-_MOST_CHARACTERS = 64
 
 
 class RateLimits:
@@ -43,24 +39,3 @@ class RateLimits:
         """Forgets the tries of a key."""
         for limit in self._limits:
             self._windows.clear(limit, key)
-
-
-def address_key(host: str | None) -> str:
-    """What one client's addresses have in common: an IPv4 address, or the first 64 bits of an IPv6 address."""
-    host = (host or "")[:_MOST_CHARACTERS]
-    try:
-        address = ipaddress.ip_address(unmapped(host.partition("%")[0]))
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-    return str(address)
-
-
-def unmapped(host: str) -> str:
-    """The IPv4 address that an IPv6 socket shows as ::ffff:a.b.c.d; others as they are."""
-    try:
-        mapped = ipaddress.IPv6Address(host).ipv4_mapped
-    except ValueError:
-        return host
-    return str(mapped) if mapped else host

@@ -14,11 +14,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from common.errors import OutputError
-from common.io.addresses import Address, bound_socket
+from common.io.addresses import Address, bound_socket, unmapped
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
-from receiver.web.rate_limits import unmapped
 
 logger = logging.getLogger(__name__)
 

@@ -27,14 +27,3 @@ class ByteBudget:
         while self._spent and self._spent[0][0] <= now_ms - self._window_ms:
             self._spent_bytes -= self._spent.popleft()[1]
         return self._most_bytes - self._spent_bytes
-
-    def wait_ms(self, size: float, now_ms: float) -> float:
-        """Time until so many bytes are left; a size above the whole budget waits for an empty window."""
-        missing = min(size, self._most_bytes) - self.left(now_ms)
-        for at_ms, spent in self._spent:
-            if missing <= 0:
-                break
-            missing -= spent
-            if missing <= 0:
-                return at_ms + self._window_ms - now_ms
-        return 0.0

@@ -31,6 +31,7 @@ from sender.train.crops.semantic_samples import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 from tests.bench.shells import ShellMaker
+from tests.support.posed_templates import pose, templates
 
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""
@@ -146,12 +147,12 @@ class Truth:
         if "surface" in batch:
             vectors[:, group_slices()["surface"]] = _tensor(batch["surface"])
         labels = people_of(vectors)
-        bare, posed = self.skin.templates(parameters), self.body(parameters)
+        bare, posed = templates(self.skin, parameters), self.body(parameters)
         masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
         size = batch["mask"].shape[1]
         people = []
         for row, keypoints in enumerate(batch["joints_3d"]):
-            mesh = self.skin.pose(bare, row, colours[row].numpy()).mesh
+            mesh = pose(self.skin, bare, row, colours[row].numpy()).mesh
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
             skin = Surface(mesh.vertices, mesh.faces)

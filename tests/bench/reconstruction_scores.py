@@ -19,6 +19,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
+from tests.support.posed_templates import pose, templates
 
 # Two views, front and side, wide enough for raised arms.
 VIEW = Camera(160, 160, 240.0)
@@ -60,7 +61,7 @@ class Receiver:
     def bare(self, person: PersonLabels) -> SurfaceMesh:
         """The skinned body that labels describe, without clothes, in camera space."""
         parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
-        return self._skin.pose(self._skin.templates(parameters)).mesh
+        return pose(self._skin, templates(self._skin, parameters)).mesh
 
 
 def figures(

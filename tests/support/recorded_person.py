@@ -13,6 +13,7 @@ from receiver.export.recorded_session import BodyAt
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.skinned_glb import encode_body
 from receiver.texture.painting import Paint
+from tests.support.posed_templates import pose, templates
 
 FRAMES = 3
 
@@ -38,8 +39,8 @@ def recorded_person(folder: Path, displacement: Tensor | None = None, paint: Pai
     """
     skin = BodySkin.from_model(BodyModel.load())
     worn = None if displacement is None else [skin.span.clothes(displacement)] * FRAMES
-    output = skin.templates(body_parameters(), worn)
+    output = templates(skin, body_parameters(), worn)
     bodies = [BodyAt(0.1 * number, folder / f"{number:06d}.body.glb") for number in range(FRAMES)]
     for number, body in enumerate(bodies):
-        body.path.write_bytes(encode_body(skin.pose(output, number, paint=paint), skin.skeleton))
+        body.path.write_bytes(encode_body(pose(skin, output, number, paint=paint), skin.skeleton))
     return rig(0, bodies, LeftOut())

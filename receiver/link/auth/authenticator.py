@@ -1,10 +1,10 @@
 """Identifies senders by token, certificate or address."""
 
 from dataclasses import dataclass
-from ipaddress import IPv6Network, ip_address
 from typing import Any
 from urllib.parse import unquote
 
+from common.io.addresses import address_key
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.own_senders import OwnSender, OwnSenders
 
@@ -89,9 +89,5 @@ def host_of(peer: str) -> str:
     kind, _, text = host.partition(":")
     if kind != "ipv6":
         return host
-    try:
-        address = ip_address(text.strip("[]").partition("%")[0])
-    except ValueError:
-        return host
-    mapped = getattr(address, "ipv4_mapped", None)
-    return f"ipv4:{mapped}" if mapped else f"ipv6:{IPv6Network((int(address), 64), strict=False)}"
+    key = address_key(text.strip("[]"))
+    return f"{'ipv6' if ':' in key else 'ipv4'}:{key}"

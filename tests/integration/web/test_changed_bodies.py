@@ -13,6 +13,7 @@ from receiver.mesh.body_file import parse_body
 from receiver.mesh.skinned_glb import PosedBody
 from tests.support.checkered_texture import checkered_texture
 from tests.support.fake_pictures import KINDS, FakePictures, picture
+from tests.support.posed_templates import pose, templates
 from tests.support.recorded_person import body_parameters
 from tests.support.web_service import Site
 
@@ -26,7 +27,7 @@ def textured_body() -> PosedBody:
     """Somebody of the body model, in a pose."""
     _, skin = load_body_skin()
     colours = np.full((len(skin.template.rest), 3), 120, np.uint8)
-    body = skin.pose(skin.templates(body_parameters()), 1)
+    body = pose(skin, templates(skin, body_parameters()), 1)
     return replace(body, mesh=replace(body.mesh, colours=colours), texture=checkered_texture())
 
 

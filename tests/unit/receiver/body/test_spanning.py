@@ -18,6 +18,7 @@ from receiver.mesh.skinned_glb import PosedBody, encode_body
 from receiver.outfits.dressing import Dresser
 from receiver.outfits.shells import Shells
 from tests.support.glb_reader import Glb
+from tests.support.posed_templates import pose, templates
 from tests.unit.receiver.outfits.test_mixture import sample, wears
 
 
@@ -51,7 +52,7 @@ def gap_m(skin: BodySkin, rest: FloatArray, posed: FloatArray) -> float:
 
 def test_a_skirt_stays_whole_in_a_stride(skin: BodySkin, dresser: Dresser) -> None:
     skirt = displaced(dresser, "skirt_long")
-    body = skin.pose(skin.templates(striding(), [skin.span.clothes(skirt)]))
+    body = pose(skin, templates(skin, striding(), [skin.span.clothes(skirt)]))
     own = skin.template.posed(skin.model, striding(), skirt[None]).vertices[0].numpy()
     rest = skin.template.rest + skirt.numpy()
     assert gap_m(skin, rest, body.mesh.vertices) < 0.04 < 0.2 < gap_m(skin, rest, own)
@@ -75,7 +76,7 @@ def posed_by_others(skin: BodySkin, bound: PosedBody, wanted: PosedBody) -> Floa
 @pytest.mark.parametrize("bottom", ["skirt_long", "trousers"])
 def test_other_programs_pose_a_published_body_alike(skin: BodySkin, dresser: Dresser, bottom: str) -> None:
     worn = [skin.span.clothes(displaced(dresser, bottom))]
-    standing, wanted = (skin.pose(skin.templates(striding(share), worn)) for share in (0.0, 1.0))
+    standing, wanted = (pose(skin, templates(skin, striding(share), worn)) for share in (0.0, 1.0))
     error_mm = 1e3 * np.linalg.norm(posed_by_others(skin, standing, wanted) - wanted.mesh.vertices, axis=1)
     # A file has four weights of a vertex, the body model up to seven.
     assert np.quantile(error_mm, 0.99) < 2 and error_mm.max() < 8
@@ -83,14 +84,14 @@ def test_other_programs_pose_a_published_body_alike(skin: BodySkin, dresser: Dre
 
 def test_a_skirt_that_is_bound_in_a_stride_stays_whole_in_the_opposite_one(skin: BodySkin, dresser: Dresser) -> None:
     skirt = displaced(dresser, "skirt_long")
-    bound, wanted = (skin.pose(skin.templates(striding(share), [skin.span.clothes(skirt)])) for share in (-1.0, 1.0))
+    bound, wanted = (pose(skin, templates(skin, striding(share), [skin.span.clothes(skirt)])) for share in (-1.0, 1.0))
     assert gap_m(skin, skin.template.rest + skirt.numpy(), posed_by_others(skin, bound, wanted)) < 0.04
 
 
 def test_trousers_follow_their_own_leg_only(skin: BodySkin, dresser: Dresser) -> None:
     trousers = displaced(dresser, "trousers")
     worn = skin.span.clothes(trousers)
-    output = skin.templates(striding(), [worn])
+    output = templates(skin, striding(), [worn])
     own = skin.template.posed(skin.model, striding(), trousers[None]).vertices
     assert worn.shares is None and output.reweighted == (None,)
     torch.testing.assert_close(output.vertices, own, rtol=0, atol=1e-6)

@@ -13,6 +13,7 @@ from receiver.export.reshaping import BODY_DENSITY_KG_M3, ShapeChange, reshaped
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import signed_volume_m3
 from tests.support.glb_reader import Glb
+from tests.support.posed_templates import pose, templates
 from tests.support.recorded_person import FRAMES, body_parameters, recorded_person
 
 MODEL = BodyModel.load()
@@ -66,10 +67,10 @@ def test_other_body_is_the_body_models(character: Character) -> None:
     known, glb = body_parameters(), Glb(encode_characters([other], "session-1"))
     root = torch.from_numpy(to_y_up(other.motion.root_positions))
     shape = known.shape + torch.from_numpy(change).float()
-    output = SKIN.templates(BodyParameters(known.rotations, known.curl, shape, root))
+    output = templates(SKIN, BodyParameters(known.rotations, known.curl, shape, root))
     for number in range(FRAMES):
         glb.show_key(number)
-        expected = to_y_up(SKIN.pose(output, number).mesh.vertices)
+        expected = to_y_up(pose(SKIN, output, number).mesh.vertices)
         assert np.linalg.norm(glb.skinned_vertices() - expected, axis=1).max() < 1e-3
 
 

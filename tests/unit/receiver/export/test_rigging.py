@@ -20,6 +20,7 @@ from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.glb_reader import Glb
+from tests.support.posed_templates import pose, templates
 from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh, skeleton
 
 
@@ -159,14 +160,14 @@ def test_body_model_is_posed_with_all_its_weights(tmp_path: Path) -> None:
     curl = torch.rand(3, 4, generator=generator)
     shape = torch.randn(1, 10, generator=generator).expand(3, 10)
     translation = torch.tensor([[0.0, 0.1, 3.0], [0.1, 0.1, 3.0], [0.2, 0.0, 3.2]])
-    output = skin.templates(BodyParameters(axis_angle_to_matrix(axes), curl, shape, translation))
+    output = templates(skin, BodyParameters(axis_angle_to_matrix(axes), curl, shape, translation))
     bodies = []
     for number in range(3):
         path = tmp_path / f"{number:06d}.body.glb"
-        path.write_bytes(encode_body(skin.pose(output, number), skin.skeleton))
+        path.write_bytes(encode_body(pose(skin, output, number), skin.skeleton))
         bodies.append(BodyAt(0.1 * number, path))
     glb = Glb(encode_characters([rig(0, bodies, LeftOut())], "session-1"))
     for number in range(3):
         glb.show_key(number)
-        expected = to_y_up(skin.pose(output, number).mesh.vertices)
+        expected = to_y_up(pose(skin, output, number).mesh.vertices)
         assert np.linalg.norm(glb.skinned_vertices() - expected, axis=1).max() < 1e-4

@@ -21,6 +21,7 @@ from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.support.posed_body import carried_surface
+from tests.support.posed_templates import pose, templates
 from tests.support.recorded_person import body_parameters
 
 
@@ -40,7 +41,7 @@ def person(body: BodyModel) -> PosedBody:
     colours[layout.texel, :2] = np.rint(255 * ((places - low) / (high - low))[:, [1, 0]])
     picture = encode_jpeg(layout.extended(colours.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
     corners = template_corners(body, skin.template)
-    posed = skin.pose(skin.templates(body_parameters()), 0)
+    posed = pose(skin, templates(skin, body_parameters()), 0)
     return replace(posed, texture=MeshTexture(corners, picture, 0.25))
 
 

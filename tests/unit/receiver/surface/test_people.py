@@ -20,6 +20,7 @@ from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
 from tests.support.posed_body import carried_surface
+from tests.support.posed_templates import pose, templates
 
 PEOPLE = 4
 
@@ -43,8 +44,8 @@ def bodies(skin: BodySkin) -> list[PosedBody]:
     rest = BodyParameters.rest(PEOPLE)
     shape = torch.randn(PEOPLE, 10, generator=generator)
     with torch.inference_mode():
-        output = skin.templates(BodyParameters(rotations, rest.curl, shape, rest.translation))
-    return [skin.pose(output, row) for row in range(PEOPLE)]
+        output = templates(skin, BodyParameters(rotations, rest.curl, shape, rest.translation))
+    return [pose(skin, output, row) for row in range(PEOPLE)]
 
 
 def measured(mesh: SurfaceMesh) -> Surface:
@@ -72,8 +73,8 @@ def test_no_edge_is_stretched_where_arms_and_shoulders_fold(
     turns = torch.zeros(1, len(JOINTS), 3)
     for joint, sign in (("upperarm01.L", 1), ("upperarm01.R", -1)):
         turns[0, JOINTS.index(joint), 2] = sign * np.deg2rad(arms_deg)
-    pose = replace(BodyParameters.rest(), rotations=axis_angle_to_matrix(turns))
+    arms = replace(BodyParameters.rest(), rotations=axis_angle_to_matrix(turns))
     with torch.inference_mode():
-        mesh = carried_surface(surfaces, skin.pose(skin.templates(pose)))
+        mesh = carried_surface(surfaces, pose(skin, templates(skin, arms)))
     lengths = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[:, [0, 1, 2, 0]]], axis=1), axis=2)
     assert lengths.max() < 0.06

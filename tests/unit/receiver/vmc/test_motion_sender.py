@@ -27,6 +27,7 @@ from receiver.vmc.motion_sender import RATE_HZ, MotionSender
 from tests.support.fake_reconstructor import SKELETON, tetrahedron_of
 from tests.support.glb_reader import Glb
 from tests.support.osc_reader import Message, messages
+from tests.support.posed_templates import pose, templates
 from tests.support.published_session import OWNER, frame_record
 from tests.support.recorded_person import FRAMES, body_parameters
 
@@ -102,9 +103,9 @@ def in_scene(bones: dict[str, Any], bone: str) -> Rotation:
 def people() -> list[ReconstructedPerson]:
     """One person in three poses, of random shape."""
     skin = BodySkin.from_model(BodyModel.load())
-    output = skin.templates(body_parameters())
+    output = templates(skin, body_parameters())
     made = tetrahedron_of(PersonLabels(3, 1.0, {}))
-    return [replace(made, body=skin.pose(output, number)) for number in range(FRAMES)]
+    return [replace(made, body=pose(skin, output, number)) for number in range(FRAMES)]
 
 
 def angle_deg(one: Any, other: Any) -> float:

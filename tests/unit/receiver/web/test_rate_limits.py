@@ -1,6 +1,7 @@
 import pytest
 
-from receiver.web.rate_limits import RateLimits, address_key
+from common.io.addresses import address_key
+from receiver.web.rate_limits import RateLimits
 from receiver.web.refused import Refused
 from tests.support.web_service import ManualClock, limits_by
 
