@@ -90,4 +90,5 @@ def host_of(peer: str) -> str:
     if kind != "ipv6":
         return host
     key = address_key(text.strip("[]"))
-    return f"{'ipv6' if ':' in key else 'ipv4'}:{key}"
+    # Of an IPv4 address on an IPv6 socket, the key is that address.
+    return f"{'ipv4' if '.' in key else kind}:{key}"
