@@ -30,7 +30,8 @@ from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
-from receiver.motion.hidden import HiddenLimbs, learned
+from receiver.motion.hidden import learned
+from receiver.motion.session_motion import SessionMotion
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
 from receiver.publish.observer import ObservedSender, SessionObserver
@@ -63,7 +64,7 @@ class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
     decoder: FrameDecoder
-    hidden: HiddenLimbs
+    motion: SessionMotion
     writer: SessionWriter
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
@@ -148,7 +149,7 @@ class ReceiverPipeline:
         observers = () if session.upload else self._observers
         if isinstance(session.own, ObservedSender):
             observers = (*observers, *session.own.observers)
-        return _SessionState(self._new_decoder(), HiddenLimbs(), writer, people, handlers, observers)
+        return _SessionState(self._new_decoder(), SessionMotion(), writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
@@ -272,7 +273,7 @@ class ReceiverPipeline:
             raise
         stages_ms["codec"] = span.ms
         with self._metrics.stage("motion") as span:
-            decoded = replace(decoded, frame=state.hidden.complete(decoded.frame))
+            decoded = replace(decoded, frame=state.motion.complete(decoded.frame))
         stages_ms["motion"] = span.ms
         self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})
         return decoded

@@ -1,7 +1,8 @@
-"""Legs that nobody sees stand where they are: feet do not follow what jitters in the pelvis that they hang on.
+"""Legs between labels and space.
 
-The pelvis drags its held copy along, as on a leash.  The feet are where they would be below the held pelvis, as far as
-hips that turn let the legs of the true one reach there.
+Legs that nobody sees stand where they are: feet do not follow what jitters in the pelvis that they hang on.  The pelvis
+drags its held copy along, as on a leash.  The feet are where they would be below the held pelvis, as far as hips that
+turn let the legs of the true one reach there.
 
 Shapes: L = 2 legs, left and right; a leg has 3 joints: hip, knee, ankle.
 """
@@ -25,6 +26,10 @@ _LEASH_M, _LEASH_RAD = 0.04, 0.08
 _JUMP_M = 0.6
 # The rest pose bends the knee by 0.17.
 _KNEE_MIN_RAD = -0.15
+# Lengths of a leg over that of a straight one: knees neither fold nor lock.
+_SHORTEST, _LONGEST = 0.3, 0.9995
+# Sine of the angle of the knee below which its axis is that of the thigh.
+_STRAIGHT = 0.05
 _SLICES = group_slices()
 _TINY = 1e-9
 # (3, 9): the entries of the matrix that multiplies as each axis does in a vector product.
@@ -65,8 +70,49 @@ class Pelvis:
         return Pelvis(self.rotation @ matrices_of(twist * turn), self.position + pull * step)
 
 
+@dataclass(frozen=True, eq=False)
+class LegChain:
+    """Both legs in camera space, metres.
+
+    Args:
+        hips: (L, 3) positions.
+        thigh, shin: (L, 3) from the hips to the knees, from the knees to the ankles.
+        turns: (3, L, 3, 3) orientations of thighs, shins and feet.
+    """
+
+    hips: Float64Array
+    thigh: Float64Array
+    shin: Float64Array
+    turns: Float64Array
+
+    @property
+    def ankles(self) -> Float64Array:
+        """(L, 3) positions."""
+        return np.asarray(self.hips + self.thigh + self.shin)
+
+    def reaching(self, ankles: Float64Array) -> Float64Array:
+        """(3, L, 3, 3) orientations of the legs whose ankles are at positions (L, 3), or as near as they reach.
+
+        The knee bends about the axis about which it is bent; then the leg turns about the hip.  The foot keeps its
+        orientation (two-bone inverse kinematics).
+        """
+        thighs, shins, feet = self.turns
+        squares = np.square(self.thigh).sum(1), np.square(self.shin).sum(1)
+        product = np.sqrt(squares[0] * squares[1])
+        longest, wanted = np.sqrt(squares[0]) + np.sqrt(squares[1]), ankles - self.hips
+        length = np.linalg.norm(wanted, axis=1).clip(_SHORTEST * longest, _LONGEST * longest)
+        cosines = (squares[0] + squares[1] - np.square([_norms(self.thigh + self.shin), length])) / (2 * product)
+        now, bent = np.arccos(cosines.clip(-1, 1))
+        across = np.cross(self.thigh, self.shin)
+        straight = _norms(across) < _STRAIGHT * product
+        across = np.where(straight[:, None], thighs[..., 0], across)
+        bend = matrices_of((now - bent)[:, None] * across / _norms(across)[:, None])
+        swing = _between(self.thigh + _applied(bend, self.shin), wanted)
+        return np.stack([swing @ thighs, swing @ bend @ shins, feet])
+
+
 class Legs:
-    """Legs between labels and space."""
+    """The label entries of both legs, of one body model."""
 
     def __init__(self, space: LabelSpace, body: BodyModel) -> None:
         with torch.no_grad():
@@ -98,6 +144,24 @@ class Legs:
         vectors[:, 1, 0] = np.maximum(vectors[:, 1, 0], _KNEE_MIN_RAD)
         return self.entries(vectors)
 
+    def chain(self, entries: Float64Array, shape: FloatArray, pelvis: Pelvis) -> LegChain:
+        """The legs of label entries (L, 9) and a shape (10,), below a pelvis."""
+        bones = self._bones_of(shape)
+        hip, knee, ankle = matrices_of(self.vectors(entries)).transpose(1, 0, 2, 3)
+        thighs = pelvis.rotation @ hip
+        shins = thighs @ knee
+        hips = pelvis.position + bones[:, 0] @ pelvis.rotation.T
+        turns = np.stack([thighs, shins, shins @ ankle])
+        return LegChain(hips, _applied(thighs, bones[:, 1]), _applied(shins, bones[:, 2]), turns)
+
+    def entries_of(self, turns: Float64Array, pelvis: Pelvis) -> Float64Array:
+        """Label entries (L, 9) of legs with orientations (3, L, 3, 3)."""
+        above = np.stack([np.broadcast_to(pelvis.rotation, turns.shape[1:]), *turns[:2]])
+        return self.entries(vectors_of((above.swapaxes(2, 3) @ turns).swapaxes(0, 1)))
+
+    def _bones_of(self, shape: FloatArray) -> Float64Array:
+        return np.asarray(self._bones[0] + np.tensordot(shape.astype(np.float64), self._bones[1:], 1))
+
     def standing(self, entries: Float64Array, shape: FloatArray, held: Pelvis, pelvis: Pelvis) -> Float64Array:
         """Label entries (L, 9) of legs that point from a pelvis to where the given ones reach below the held pelvis.
 
@@ -106,15 +170,11 @@ class Legs:
         Args:
             shape: (10,) coefficients of the body.
         """
-        bones = self._bones[0] + np.tensordot(shape.astype(np.float64), self._bones[1:], 1)
-        hip, knee, ankle = matrices_of(self.vectors(entries)).transpose(1, 0, 2, 3)
-        thigh_world = held.rotation @ hip
-        along = _applied(thigh_world, bones[:, 1] + _applied(knee, bones[:, 2]))
-        moved = held.position - pelvis.position + bones[:, 0] @ (held.rotation - pelvis.rotation).T
-        swing = _between(along, along + moved)
-        foot = (swing @ thigh_world @ knee).transpose(0, 2, 1) @ thigh_world @ knee @ ankle
-        local = [pelvis.rotation.T @ swing @ thigh_world, knee, foot]
-        return self.entries(vectors_of(np.stack(local, axis=1)))
+        chain = self.chain(entries, shape, held)
+        hips = pelvis.position + self._bones_of(shape)[:, 0] @ pelvis.rotation.T
+        swing = _between(chain.thigh + chain.shin, chain.ankles - hips)
+        thighs, shins, feet = chain.turns
+        return self.entries_of(np.stack([swing @ thighs, swing @ shins, feet]), pelvis)
 
 
 def _between(start: Float64Array, end: Float64Array) -> Float64Array:
@@ -128,6 +188,10 @@ def _between(start: Float64Array, end: Float64Array) -> Float64Array:
 
 def _applied(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
     return np.asarray((matrices @ vectors[..., None])[..., 0])
+
+
+def _norms(vectors: Float64Array) -> Float64Array:
+    return np.asarray(np.sqrt(np.square(vectors).sum(1)))
 
 
 def _cross(vectors: Float64Array) -> Float64Array:

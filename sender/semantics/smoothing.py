@@ -53,6 +53,8 @@ _POSITION_MIN_CUTOFF_HZ = 1.0
 _POSITION_SPEED_GAIN = 10.0
 # The distance's cutoff frequency over that of the other groups: one frame tells little of it.
 _DISTANCE_SHARE = 0.5
+# The distance is low-pass filtered once more: its acceleration is half as large, and its error the same.
+_DISTANCE_CUTOFF_HZ = 2.5
 # β of each group.
 _SPEED_GAINS = np.full(len(_SMOOTHED), _SPEED_GAIN, np.float32)
 _SPEED_GAINS[_SMOOTHED.index(_IMAGE_POSITION)] = _POSITION_SPEED_GAIN
@@ -74,6 +76,7 @@ class _FilterState:
     speed: FloatArray
     noise: FloatArray
     last: tuple[FloatArray, ...]
+    distance: FloatArray
     frames: int = 1
 
     def add(self, labels: FloatArray, step_s: float) -> None:
@@ -127,7 +130,9 @@ class LabelSmoother:
         state = self._states.get(identity)
         if state is None or not 0.0 < time_s - state.time_s <= _FORGET_S:
             zeros = np.zeros_like(labels)
-            self._states[identity] = _FilterState(time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),))
+            self._states[identity] = _FilterState(
+                time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),), labels[_DISTANCE]
+            )
             self._facing.forget(identity)
             self._views.forget(identity)
             return self._views.mean(identity, view, self._facing.resolve(identity, time_s, labels))
@@ -141,7 +146,10 @@ class LabelSmoother:
         state.frames = min(state.frames + 1, _SHAPE_FRAMES)
         value[_SHAPE] = state.value[_SHAPE] + (labels[_SHAPE] - state.value[_SHAPE]) / np.float32(state.frames)
         state.time_s, state.value = time_s, value
-        return value.copy()
+        state.distance = state.distance + _gain(_DISTANCE_CUTOFF_HZ, step_s) * (value[_DISTANCE] - state.distance)
+        smoothed = value.copy()
+        smoothed[_DISTANCE] = state.distance
+        return smoothed
 
 
 def _gain(cutoff_hz: float | FloatArray, step_s: float) -> FloatArray:

@@ -1,7 +1,9 @@
 """3D error over time on rendered clips of one moving person: `python -m tests.bench.moving`.
 
-    clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire    (as the sender works)
+    clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
+
+`bodywire` is what the sender sends, `received` what the receiver shows of it.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -19,6 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Float64Array
+from common.weights.manifest import model_hash
+from receiver.motion.session_motion import SessionMotion
+from sender.importance.importance import Importance
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
@@ -26,9 +31,10 @@ from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
+from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-SYSTEMS = ("bodywire", "per frame")
+SYSTEMS = ("bodywire", "per frame", "received")
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
 
@@ -75,17 +81,24 @@ class MovingSender:
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
         self._joints = LabelJoints()
+        self._importance = Importance.load()
 
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
         self._perception.reset()
         self._semantics["bodywire"].reset()
+        pair, motion = CodecPair(model_hash()), SessionMotion()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS}
         for index, image in enumerate(decoded(clip.encoded)):
             observed = self._perception.process(image, CAMERA, index / _FPS)
             self._semantics["per frame"].reset()
-            for name, semantics in self._semantics.items():
-                people = semantics.label(observed, CAMERA, index / _FPS)
+            found = {name: each.label(observed, CAMERA, index / _FPS) for name, each in self._semantics.items()}
+            for person in found["bodywire"]:
+                rho = unconstrained_rho(self._importance, person)
+                passed = pair.send(as_frame(person, index, CAMERA), rho)
+                found["received"] = motion.complete(passed.frame).people
+            for name in SYSTEMS:
+                people = found.get(name)
                 joints[name].append(self._joints(people[0]).astype(np.float64) if people else np.full((17, 3), np.nan))
         return {name: Followed(np.stack(rows), clip.joints_3d.astype(np.float64)) for name, rows in joints.items()}
 

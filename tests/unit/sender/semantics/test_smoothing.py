@@ -26,6 +26,13 @@ def test_jitter_at_rest_is_reduced() -> None:
     assert distance < 0.45 * arm
 
 
+def test_distance_is_accelerated_less_than_what_is_filtered_once() -> None:
+    labels = np.random.default_rng(0).normal(0, 0.1, (150, LABEL_SIZE))
+    labels += np.sin(np.arange(150) / 10)[:, None]
+    distance, arm = (np.diff(run(labels)[30:, which], n=2, axis=0).std() for which in (ROOT.stop - 1, ARM))
+    assert distance < 0.35 * arm
+
+
 def test_noise_does_not_pass_for_speed() -> None:
     labels = np.zeros((240, LABEL_SIZE))
     noise = np.random.default_rng(1).normal(0, 1, labels[:, LEG].shape)

@@ -1,0 +1,157 @@
+"""Feet that stand stay where they are: neither perception's errors nor what the codec rounds lets them slide.
+
+How likely a foot stands follows from its speed across the line of sight, where perception sees well.  The place of such
+a foot is held, on a leash: a short one across the line of sight, a long one along it, because distances are uncertain.
+The legs reach for the places (`LegChain.reaching`), and the body follows them in distance.  Whoever moves pulls the
+leash: a foot that leaves is not held back by more than its length, and a fast one not at all.
+
+Shapes: L = 2 legs, left and right.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+
+from common.arrays import Float64Array
+from common.frames import LabelFrame, PersonLabels, unseen_limbs
+from common.labels import concatenate, group_slices
+from receiver.motion.legs import LEGS, Legs, Pelvis
+from receiver.motion.steps import root_entries
+
+# Chosen on rendered clips of the training split, as sent and decoded.
+_LEASH_M, _DEPTH_LEASH_M = 0.03, 0.15
+# A foot with this speed across the line of sight, or along it, stands with a probability of 1/e.
+_STEP_MPS, _DEPTH_STEP_MPS = 0.6, 0.9
+# Time constants: of the speed; of the leash, which slowly gives way; of the body's distance while feet stand, and while
+# none does; of its return to what was measured.
+_SPEED_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 3.0, 0.8, 0.5, 1.5
+# The same of the distance itself: a frame tells little of it.
+_DISTANCE_S = 0.1
+# Probability from which on the body follows a foot.
+_STANDS = 0.3
+# After a longer gap, and after a jump, a person begins anew.
+_FORGOTTEN_S, _JUMP_M = 0.5, 0.6
+_TINY = 1e-6
+_SLICES: Final = group_slices()
+_ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
+
+
+@dataclass(eq=False)
+class _Person:
+    """What is remembered of a person.
+
+    Attributes:
+        seen: (L,) 1 for each leg that was seen, else 0.
+        distance_m: of the pelvis along its line of sight, smoothed.
+        held: (L, 3) places of the ankles.
+        ankles: (L, 3) where they were measured.
+        velocity: (L, 3) of the ankles, metres a second.
+        shift_m: how much further away the body is shown than `distance_m`.
+    """
+
+    at_s: float
+    seen: Float64Array
+    distance_m: float
+    held: Float64Array
+    ankles: Float64Array
+    velocity: Float64Array = field(default_factory=lambda: np.zeros((len(LEGS), 3)))
+    shift_m: float = 0.0
+
+    def goes_on(self, now_s: float, distance_m: float) -> bool:
+        """Whether what is measured now continues what was."""
+        return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < _JUMP_M
+
+    def hold(self, ankles: Float64Array, ray: Float64Array, seen: Float64Array, passed_s: float) -> None:
+        """Moves the held places, and the body in distance.
+
+        Args:
+            ankles: (L, 3) where they would be without the shift.
+            ray: (3,) the line of sight of the body.
+            seen: (L,) as the attribute.
+        """
+        away = _lengths(ankles)
+        rays = ankles / away
+        self.velocity += _share(passed_s, _SPEED_S) * ((ankles - self.ankles) / passed_s - self.velocity)
+        along = np.square((self.velocity * rays).sum(1))
+        across = np.square(self.velocity).sum(1) - along
+        stands = seen * self.seen * np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2)
+        self.ankles, self.seen = ankles, seen
+        self.held = _leashed(self.held, ankles + self.shift_m * ray, stands[:, None], passed_s / _RELAX_S)
+        aim, share = 0.0, _share(passed_s, _AWAY_S)
+        if stands.max() > _STANDS:
+            further = ((self.held - ankles) * rays).sum(1)
+            aim, share = float(further @ stands / stands.sum()), _share(passed_s, _FOLLOWS_S)
+        self.shift_m = (self.shift_m + share * (aim - self.shift_m)) * math.exp(-passed_s / _RETURNS_S)
+
+
+def _leashed(held: Float64Array, ankles: Float64Array, stands: Float64Array, relaxed: float) -> Float64Array:
+    """Places (L, 3) that are moved towards the ankles, to the end of their leashes or by a share of the way.
+
+    Args:
+        stands: (L, 1) probabilities: shares of the leashes' lengths.
+        relaxed: least share.
+    """
+    held_away, away = _lengths(held), _lengths(ankles)
+    direction = held / held_away
+    across = ankles / away - direction
+    far = _lengths(across) * held_away
+    direction = _directions(direction + across * np.maximum(1 - _LEASH_M * stands / far, relaxed))
+    further = away - held_away
+    pulled = np.maximum(1 - _DEPTH_LEASH_M * stands / (np.abs(further) + _TINY), relaxed)
+    return np.asarray(direction * (held_away + pulled * further))
+
+
+class PlantedFeet:
+    """Holds the feet of a session's people, frame after frame."""
+
+    def __init__(self, legs: Legs) -> None:
+        self._legs = legs
+        self._people: dict[int, _Person] = {}
+        self._source = ""
+
+    def settle(self, frame: LabelFrame) -> LabelFrame:
+        """The frame with feet that stand; call it in order, with complete labels."""
+        if frame.source != self._source:
+            self._source, self._people = frame.source, {}
+        return replace(frame, people=tuple(self._settled(person, frame.captured_at) for person in frame.people))
+
+    def _settled(self, labels: PersonLabels, now_s: float) -> PersonLabels:
+        vector = concatenate(labels.labels)
+        entries = np.stack([vector[_SLICES[leg]] for leg in LEGS]).astype(np.float64)
+        pelvis = Pelvis.of(vector)
+        chain = self._legs.chain(entries, vector[_SHAPE], pelvis)
+        distance_m = float(np.linalg.norm(pelvis.position))
+        ray = pelvis.position / distance_m
+        unseen = unseen_limbs(labels)
+        seen = np.array([leg not in unseen for leg in LEGS], np.float64)
+        person = self._people.get(labels.identity)
+        if person is None or not person.goes_on(now_s, distance_m):
+            self._people[labels.identity] = _Person(now_s, seen, distance_m, chain.ankles, chain.ankles)
+            return labels
+        passed_s, person.at_s = now_s - person.at_s, now_s
+        person.distance_m += _share(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
+        nearer = (person.distance_m - distance_m) * ray
+        person.hold(chain.ankles + nearer, ray, seen, passed_s)
+        moved = nearer + person.shift_m * ray
+        pelvis = replace(pelvis, position=pelvis.position + moved)
+        reaching = self._legs.entries_of(replace(chain, hips=chain.hips + moved).reaching(person.held), pelvis)
+        axes = pelvis.rotation[:, :2].T.ravel()
+        known = {"root": root_entries(axes, pelvis.position).astype(np.float32)}
+        known |= {leg: row.astype(np.float32) for leg, row in zip(LEGS, reaching, strict=True) if leg not in unseen}
+        return replace(labels, labels={**labels.labels, **known})
+
+
+def _share(passed_s: float, constant_s: float) -> float:
+    """Share of its way that an exponential mean goes in a time."""
+    return 1 - math.exp(-passed_s / constant_s)
+
+
+def _lengths(vectors: Float64Array) -> Float64Array:
+    """(L, 1) of vectors (L, 3)."""
+    return np.asarray(np.sqrt(np.square(vectors).sum(1, keepdims=True)) + _TINY)
+
+
+def _directions(vectors: Float64Array) -> Float64Array:
+    return np.asarray(vectors / _lengths(vectors))
