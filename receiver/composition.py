@@ -29,10 +29,10 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
-from receiver.motion.bones import Bones
-from receiver.motion.playout import Playout
 from receiver.motion.predictor import LearnedMotion
 from receiver.pipeline import ReceiverPipeline
+from receiver.playout.bones import Bones
+from receiver.playout.playout import Playout
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory

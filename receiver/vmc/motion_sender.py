@@ -25,8 +25,8 @@ from common.labels import concatenate
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
-from receiver.motion.bones import Bones
-from receiver.motion.playout import Screen
+from receiver.playout.bones import Bones
+from receiver.playout.playout import Screen
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.humanoid import BonePose, Humanoid

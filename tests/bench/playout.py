@@ -36,12 +36,12 @@ from common.synthetic.motion.windows import open_windows
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.config import PlayoutConfig
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
-from receiver.motion.playout import Playout
 from receiver.motion.predictor import LearnedMotion
-from receiver.motion.shown import Interpolated, Predicted, Track
 from receiver.motion.steps import moved
+from receiver.playout.config import PlayoutConfig
+from receiver.playout.playout import Playout
+from receiver.playout.shown import Interpolated, Predicted, Track
 from tests.bench import report
 from tests.bench.rate import demo_truth
 from tests.bench.rates import as_frame

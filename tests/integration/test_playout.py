@@ -10,9 +10,9 @@ import numpy as np
 from common.body.model import BodyModel
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
-from receiver.motion.bones import Bones
-from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout import Playout
+from receiver.playout.bones import Bones
+from receiver.playout.config import PlayoutConfig
+from receiver.playout.playout import Playout
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender
 from receiver.web.live.hub import LiveHub

@@ -15,10 +15,10 @@ from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, concatenate, group_slices
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.session import Session
-from receiver.motion.config import PlayoutConfig
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
-from receiver.motion.sender_time import SenderTime
-from receiver.motion.shown import ABSENT_S, STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
+from receiver.playout.config import PlayoutConfig
+from receiver.playout.sender_time import SenderTime
+from receiver.playout.shown import ABSENT_S, STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
 from receiver.publish.observer import SessionObserver
 
 

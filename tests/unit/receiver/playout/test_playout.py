@@ -15,11 +15,11 @@ from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.config import PlayoutConfig
 from receiver.motion.extrapolation import DampedExtrapolation
-from receiver.motion.playout import Playout
-from receiver.motion.shown import CORRECTION_S, STILL_S
 from receiver.motion.steps import SLOW, between, moved
+from receiver.playout.config import PlayoutConfig
+from receiver.playout.playout import Playout
+from receiver.playout.shown import CORRECTION_S, STILL_S
 from tests.support.label_motion import frame_of, person, with_rotation
 
 T0 = 1_800_000_000.0
