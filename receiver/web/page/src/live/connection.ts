@@ -1,15 +1,7 @@
 /** The live stream: connects, reconnects, and acknowledges what was shown. */
 
 import { decodeMessage, ProtocolError } from "../protocol/decode.ts";
-import type {
-  LiveFrame,
-  MeshKind,
-  Preview,
-  TextMessage,
-  Texture,
-  TextureCoordinates,
-  Topology,
-} from "../protocol/messages.ts";
+import type { BinaryMessage, MeshKind, TextMessage } from "../protocol/messages.ts";
 import { socketAddress } from "../shell/api.ts";
 import { Backoff } from "./backoff.ts";
 
@@ -24,12 +16,7 @@ export interface Watch {
 
 export interface LiveListener {
   state(state: ConnectionState): void;
-  text(message: TextMessage): void;
-  topology(topology: Topology): void;
-  textureCoordinates(coordinates: TextureCoordinates): void;
-  frame(frame: LiveFrame): void;
-  texture(texture: Texture): void;
-  preview(preview: Preview): void;
+  message(message: TextMessage | BinaryMessage): void;
 }
 
 export class LiveConnection {
@@ -69,9 +56,9 @@ export class LiveConnection {
     else socket?.close(1000);
   }
 
-  watch(change: Partial<Watch>): void {
-    this.#watch = { ...this.#watch, ...change };
-    if (this.#chosen) this.#send({ type: "watch", ...this.#watch });
+  watch(watch: Watch): void {
+    this.#watch = watch;
+    if (this.#chosen) this.#send({ type: "watch", ...watch });
   }
 
   /** Acknowledges a frame: the receiver sends at most two ahead of this. */
@@ -88,30 +75,21 @@ export class LiveConnection {
     this.#listener.state("open");
     if (typeof data === "string") {
       const message = JSON.parse(data) as TextMessage;
-      this.#listener.text(message);
+      this.#listener.message(message);
       if (message.type === "sessions" && !this.#chosen) {
         this.#chosen = true;
-        this.watch({});
+        this.watch(this.#watch);
       }
       return;
     }
     try {
-      this.#deliver(data);
+      this.#listener.message(decodeMessage(data));
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       // A page of another version than the receiver's: a new connection does not help, a reload may.
       console.error(`The receiver sent ${error.message}. Reload the page.`);
       this.#socket?.close(4000);
     }
-  }
-
-  #deliver(data: ArrayBuffer): void {
-    const message = decodeMessage(data);
-    if (message.type === "topology") this.#listener.topology(message);
-    else if (message.type === "texture_coordinates") this.#listener.textureCoordinates(message);
-    else if (message.type === "frame") this.#listener.frame(message);
-    else if (message.type === "texture") this.#listener.texture(message);
-    else this.#listener.preview(message);
   }
 
   #lost(socket: WebSocket): void {

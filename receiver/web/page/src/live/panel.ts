@@ -1,7 +1,7 @@
 /** The figures beside the scene. */
 
 import { h, setText } from "../shell/dom.ts";
-import type { FrameRecord, LinkReport, Traffic } from "../protocol/messages.ts";
+import type { FrameRecord, LinkReport, LiveFrame, Traffic } from "../protocol/messages.ts";
 import { ByteChart } from "./byte-chart.ts";
 import { ByteHistory } from "./history.ts";
 import { LABELS, type Label } from "./labels.ts";
@@ -10,15 +10,8 @@ import { stageTimes } from "./stage-times.ts";
 import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "./units.ts";
 import type { Session } from "../sessions/types.ts";
 
-/** What one frame tells the panel. */
-export interface Shown {
-  record: FrameRecord;
-  link: LinkReport;
-  /** Null for frames from the disk. */
-  fps: number | null;
-  /** Null for frames from the disk. */
-  traffic: Traffic | null;
-}
+/** What one frame tells the panel; frames from the disk have their record only. */
+type Shown = Pick<LiveFrame, "record"> & Partial<Pick<LiveFrame, "link" | "fps" | "traffic">>;
 
 /** As often as figures can be read; drawing text costs more than drawing people where there is no graphics card. */
 const REFRESH_MS = 500;
@@ -82,7 +75,7 @@ export class Panel {
   add(shown: Shown, time: number): void {
     // The record of a frame comes again with people who are predicted beyond it.
     const known = this.#newest?.record.seq === shown.record.seq;
-    if (shown.fps !== null && !known) this.#history.add(time, shown.record.bytes);
+    if (shown.fps !== undefined && !known) this.#history.add(time, shown.record.bytes);
     this.#newest = shown;
     this.#schedule(REFRESH_MS);
   }

@@ -10,6 +10,7 @@ import { RECORDED, Viewport } from "../scene/viewport.ts";
 import { recordedSession, type Session } from "../sessions/types.ts";
 import { clockMinutes } from "./units.ts";
 import type {
+  BinaryMessage,
   Indices,
   LiveFrame,
   LivePerson,
@@ -19,8 +20,6 @@ import type {
   Status,
   TextMessage,
   Texture,
-  TextureCoordinates,
-  Topology,
 } from "../protocol/messages.ts";
 import { LiveConnection, type ConnectionState, type LiveListener, type Watch } from "./connection.ts";
 import { EmptyMessage } from "./empty.ts";
@@ -106,21 +105,21 @@ export class LiveView implements View, LiveListener, TimelineListener {
     else this.#lost();
   }
 
-  text(message: TextMessage): void {
-    if (message.type === "sessions") this.#setSessions(message.sessions);
-    this.#showState();
+  message(message: TextMessage | BinaryMessage): void {
+    if (message.type === "frame") this.#frame(message);
+    else if (message.type === "preview") this.#showPreview(message);
+    else if (message.type === "texture") this.#dress(message);
+    else if (message.type === "topology") this.#topologies.set(message.name, message.faces);
+    else if (message.type === "texture_coordinates") {
+      const faces = this.#topologies.get(message.topology);
+      if (faces) this.#unwrappings.set(message.topology, new Unwrapping(faces, message));
+    } else {
+      if (message.type === "sessions") this.#setSessions(message.sessions);
+      this.#showState();
+    }
   }
 
-  topology(topology: Topology): void {
-    this.#topologies.set(topology.name, topology.faces);
-  }
-
-  textureCoordinates(coordinates: TextureCoordinates): void {
-    const faces = this.#topologies.get(coordinates.topology);
-    if (faces) this.#unwrappings.set(coordinates.topology, new Unwrapping(faces, coordinates));
-  }
-
-  texture({ session, person, picture }: Texture): void {
+  #dress({ session, person, picture }: Texture): void {
     // Who is not shown now gets a new one with the next appearance.
     if (!this.#picker.shows(session) || this.#timeline.isRecorded) return;
     // A picture that cannot be decoded leaves clay.
@@ -128,30 +127,27 @@ export class LiveView implements View, LiveListener, TimelineListener {
     dressed.then(() => this.#stage.invalidate()).catch(() => undefined);
   }
 
-  frame(frame: LiveFrame): void {
+  #frame(frame: LiveFrame): void {
     this.#timeline.newest(frame.session, frame.record.seq);
     if (!this.#picker.shows(frame.session) || this.#timeline.isRecorded) {
       this.#connection.shown(frame.id);
       return;
     }
-    const { record, link, fps, traffic } = frame;
-    if (frame.session === this.#picker.measured) {
-      this.#panel.add({ record, link, fps, traffic }, performance.now() / 1e3);
-    }
+    if (frame.session === this.#picker.measured) this.#panel.add(frame, performance.now() / 1e3);
     const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
     const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
     this.#stage.retain((key) => keys.has(key) || others(key));
     for (const person of frame.people) this.#draw(frame.session, person, frame.blend_ms);
-    this.#viewport.moved(record, `${frame.session}:`);
+    this.#viewport.moved(frame.record, `${frame.session}:`);
     this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);
   }
 
-  preview(preview: Preview): void {
-    if (!this.#picker.shows(preview.session)) return;
+  #showPreview({ session, picture }: Preview): void {
+    if (!this.#picker.shows(session)) return;
     const previous = this.#picture.src;
-    this.#picture.src = URL.createObjectURL(preview.picture);
+    this.#picture.src = URL.createObjectURL(picture);
     if (previous) URL.revokeObjectURL(previous);
     this.#preview.hidden = this.#timeline.isRecorded || !this.#picker.isLive;
   }
@@ -160,7 +156,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#viewport.showStored(frame);
     this.#noteWhoIsSeen();
     this.#preview.hidden = true;
-    this.#panel.add({ record: frame.record, link: {}, fps: null, traffic: null }, performance.now() / 1e3);
+    this.#panel.add({ record: frame.record }, performance.now() / 1e3);
     this.#showState();
   }
 

@@ -23,11 +23,6 @@ export interface Session {
   age_ms: number | null;
 }
 
-/** The session of a clip that was uploaded now, and what of the clip is damaged or missing. */
-export interface Clip extends Session {
-  warnings: string[];
-}
-
 export function sessionPath(number: number): string {
   return `/api/sessions/${number}`;
 }

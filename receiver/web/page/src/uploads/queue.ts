@@ -5,7 +5,7 @@ import { explain, RequestError } from "../shell/api.ts";
 import { fill, h, iconButton, setText } from "../shell/dom.ts";
 import { fileSize } from "../live/units.ts";
 import { kindOf } from "./files.ts";
-import { uploadClip, uploadPicture } from "./upload.ts";
+import { upload } from "./upload.ts";
 
 const AT_ONCE = 2;
 /** The receiver is busy: a file waits and tries again. */
@@ -116,21 +116,19 @@ export class UploadQueue {
   /** Returns the address of what came of a file; null if that failed. */
   async #upload(entry: Entry): Promise<string | null> {
     const { file, row, state, abort, cancel } = entry;
-    const clip = kindOf(file) === "clip";
+    const kind = kindOf(file)!;
     const stage = (name: string, done?: number) => {
       // A picture that has arrived becomes a model in any case.
-      cancel.hidden = !clip && name !== "upload";
+      cancel.hidden = kind === "picture" && name !== "upload";
       const share = done === undefined || done >= 1 ? "" : `, ${Math.round(100 * done)} %`;
       setText(state, `${STAGES.get(name) ?? name}${share}`);
     };
     for (let attempt = 1; ; attempt++) {
       stage("upload");
       try {
-        const made = clip
-          ? await uploadClip(this.#app.api, file, stage, abort.signal)
-          : await uploadPicture(this.#app.api, file, stage, abort.signal);
-        const href = "number" in made ? `#sessions/${made.number}` : `#models/${made.id}`;
-        const warnings = "warnings" in made ? made.warnings : [];
+        const { model, session } = await upload(this.#app.api, file, kind, stage, abort.signal);
+        const href = model ? `#models/${model.id}` : `#sessions/${session!.number}`;
+        const warnings = session?.warnings ?? [];
         row.dataset["state"] = "done";
         fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"), ` ${warnings.join("; ")}`);
         if (warnings.length > 0) this.#app.say(`${file.name}: ${warnings.join("; ")}`);

@@ -2,13 +2,18 @@
 
 import type { Api } from "../shell/api.ts";
 import { RequestError, sentence } from "../shell/api.ts";
-import type { Model } from "../models/types.ts";
-import type { Clip } from "../sessions/types.ts";
+import type { Kind } from "./files.ts";
 
-export type UploadEvent<T> =
-  | { event: "stage"; stage: string; done?: number }
-  | ({ event: "done" } & T)
-  | { event: "error"; status: number; detail: string };
+/** A picture becomes a model, a clip a session. */
+interface Done {
+  event: "done";
+  model?: { id: string };
+  /** `warnings`: what of the clip is damaged or missing. */
+  session?: { number: number; warnings: string[] };
+}
+
+type UploadEvent =
+  { event: "stage"; stage: string; done?: number } | Done | { event: "error"; status: number; detail: string };
 
 /** Is called when a stage begins, and where that is known with how much of it is done, 0 to 1. */
 export type OnStage = (stage: string, done?: number) => void;
@@ -16,32 +21,20 @@ export type OnStage = (stage: string, done?: number) => void;
 /** How long a file waits where the recogniser runs already. */
 const STARTS_MS = 1e3;
 
-/** @throws RequestError with a sentence for the user. */
-export async function uploadPicture(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Model> {
-  const form = new FormData();
-  form.append("image", file, file.name || "picture");
-  return (await upload<{ model: Model }>(api, "/upload", form, "queue", onStage, signal)).model;
-}
+/** The stage in which the recogniser starts: if it lasts, it becomes `starting`. */
+const WAYS: Readonly<Record<Kind, { path: string; field: string; starts: string }>> = {
+  picture: { path: "/upload", field: "image", starts: "queue" },
+  clip: { path: "/api/sessions", field: "clip", starts: "clip" },
+};
 
-/** Ends when the clip has become a session; aborting cancels it. @throws RequestError with a sentence for the user. */
-export async function uploadClip(api: Api, file: File, onStage: OnStage, signal?: AbortSignal): Promise<Clip> {
+/** Ends when something has come of the file; aborting cancels it. @throws RequestError with a sentence for the user. */
+export async function upload(api: Api, file: File, kind: Kind, onStage: OnStage, signal: AbortSignal): Promise<Done> {
+  const { path, field, starts } = WAYS[kind];
   const form = new FormData();
-  form.append("clip", file, file.name);
-  return (await upload<{ session: Clip }>(api, "/api/sessions", form, "clip", onStage, signal)).session;
-}
-
-/** @param starts the stage in which the recogniser starts: if it lasts, it becomes `starting`. */
-async function upload<T>(
-  api: Api,
-  path: string,
-  form: FormData,
-  starts: string,
-  onStage: OnStage,
-  signal?: AbortSignal,
-): Promise<T> {
-  const lines = new JsonLines<UploadEvent<T>>();
+  form.append(field, file, file.name || kind);
+  const lines = new JsonLines<UploadEvent>();
   let starting: ReturnType<typeof setTimeout> | undefined;
-  let result: T | undefined;
+  let result: Done | undefined;
   let failure: RequestError | undefined;
   const take = (text: string) => {
     for (const event of lines.take(text)) {
