@@ -1,5 +1,7 @@
 """The live view: people are drawn and move, modes, recording, reconnection, sessions, acknowledgements."""
 
+import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -139,10 +141,14 @@ def test_scene_turns_with_somebody_whose_texture_alone_has_come(
 
     def without_frames_of_the_second(socket: WebSocketRoute) -> None:
         def forward(message: str | bytes) -> None:
-            if not (isinstance(message, bytes) and b'"frame"' in message and b'"session":2' in message[:4096]):
+            if isinstance(message, bytes) and b'"frame"' in message and b'"session":2' in message[:4096]:
+                number = int(re.findall(rb'"id":(\d+)', message)[0])
+                connection.send(json.dumps({"type": "shown", "id": number}))
+            else:
                 socket.send(message)
 
-        socket.connect_to_server().on_message(forward)
+        connection = socket.connect_to_server()
+        connection.on_message(forward)
 
     page.route_web_socket("**/live", without_frames_of_the_second)
     page.goto(server.address)
