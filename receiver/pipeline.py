@@ -46,19 +46,6 @@ from receiver.texture.received_texture import ReceivedTextures
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
-    """How senders share the receiver's computing time.
-
-    Args:
-        peer_people: most people reconstructed in a frame, of the highest scores: more than stand before a camera.
-        live_wait_ms: longest wait of a live frame once a newer one has arrived; what comes later is of no use.
-    """
-
-    peer_people: int = 16
-    live_wait_ms: float = 500.0
-
-
 @dataclass(slots=True)
 class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
@@ -80,6 +67,8 @@ class ReceiverPipeline:
     Args:
         new_decoder: makes the decoder of a session; by default that of the networks that ship.
         inpainter: estimates what no camera has seen of people; without it, that is filled from the surroundings.
+        peer_people: most people reconstructed in a frame, of the highest scores: more than stand before a camera.
+        live_wait_ms: longest wait of a live frame once a newer one has arrived; what comes later is of no use.
     """
 
     def __init__(
@@ -88,17 +77,18 @@ class ReceiverPipeline:
         directory: SessionDirectory,
         metrics: ReceiverMetrics,
         clock: Clock = SYSTEM_CLOCK,
-        sharing: Sharing | None = None,
         observers: Sequence[SessionObserver] = (),
         load: LiveLoad | None = None,
         inpainter: TextureInpainter | None = None,
         new_decoder: Callable[[], FrameDecoder] | None = None,
+        peer_people: int = 16,
+        live_wait_ms: float = 500.0,
     ) -> None:
         self._engine = engine
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
-        self._sharing = sharing or Sharing()
+        self._peer_people, self._live_wait_ms = peer_people, live_wait_ms
         self._observers = observers
         self._load = load or LiveLoad()
         self._new_decoder = new_decoder or partial(SessionDecoder, model_hash())
@@ -167,7 +157,7 @@ class ReceiverPipeline:
         decoded = self._decode(session, state, frame, stages_ms)
         for observer in state.observers:
             observer.frame_decoded(state.writer.number, decoded, frame.payload, state.decoder)
-        self._load.received(session.session_id, min(len(decoded.frame.people), self._sharing.peer_people))
+        self._load.received(session.session_id, min(len(decoded.frame.people), self._peer_people))
         state.people.begin(decoded.frame)
         may_drop = _priority(session) is Priority.LIVE
         request = result = None
@@ -299,12 +289,12 @@ class ReceiverPipeline:
         finally:
             withdrawal.cancel()
         # A live frame may wait for twice as long before it is dropped.
-        self._load.waited(delayed=result.stages_ms.get("queue", 0.0) > self._sharing.live_wait_ms / 2)
+        self._load.waited(delayed=result.stages_ms.get("queue", 0.0) > self._live_wait_ms / 2)
         return result
 
     def _within_limit(self, session: Session, state: _SessionState, labels: LabelFrame) -> LabelFrame:
         """The frame with the people of the highest scores that one sender may have, in the same order."""
-        excess = len(labels.people) - self._sharing.peer_people
+        excess = len(labels.people) - self._peer_people
         if excess <= 0:
             return labels
         if not state.logged_left_out:
@@ -313,16 +303,16 @@ class ReceiverPipeline:
                 "frames of %s have up to %d people, the %d of the highest scores are reconstructed",
                 session.sender,
                 len(labels.people),
-                self._sharing.peer_people,
+                self._peer_people,
             )
         self._metrics.people_left_out(excess)
         by_score = sorted(labels.people, key=lambda person: person.score, reverse=True)
-        chosen = {person.identity for person in by_score[: self._sharing.peer_people]}
+        chosen = {person.identity for person in by_score[: self._peer_people]}
         return replace(labels, people=tuple(person for person in labels.people if person.identity in chosen))
 
     def _left_s(self, arrival: Arrival) -> float:
         """How long a frame may still wait."""
-        return self._sharing.live_wait_ms / 1e3 - (self._clock.monotonic() - arrival.at_s)
+        return self._live_wait_ms / 1e3 - (self._clock.monotonic() - arrival.at_s)
 
     async def _withdraw_when_late(self, request: ReconstructionRequest, arrival: Arrival) -> None:
         await asyncio.sleep(max(self._left_s(arrival), 0.0))

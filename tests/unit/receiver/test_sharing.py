@@ -20,7 +20,6 @@ from common.wire.convert import (
 from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.pipeline import Sharing
 from tests.support.fake_link import FakeEnd, fake_link, settle
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 
@@ -34,7 +33,7 @@ async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledge
 
 async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed(tmp_path: Path) -> None:
     end, server = fake_link()
-    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=250)) as receiver:
+    async with RunningReceiver(tmp_path, live_wait_ms=250) as receiver:
         session = await receiver.begin(live_session())
         lines = RepeatedLines(logging.getLogger(__name__), receiver.clock)
         limiter = RateLimits(1e9, 1e9, receiver.clock).of_stream(session.account)
@@ -73,7 +72,7 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
 async def test_other_frames_are_not_dropped(
     tmp_path: Path, live: bool, durable: bool, waited_s: float, superseded: bool
 ) -> None:
-    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=250)) as receiver:
+    async with RunningReceiver(tmp_path, live_wait_ms=250) as receiver:
         session = await receiver.begin(live_session(live=live, durable=durable))
         arrival = Arrival(receiver.now_s - waited_s)
         if superseded:
@@ -86,7 +85,7 @@ async def test_other_frames_are_not_dropped(
 async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_one_arrives(
     tmp_path: Path, live: bool
 ) -> None:
-    async with RunningReceiver(tmp_path, sharing=Sharing(live_wait_ms=0)) as receiver:
+    async with RunningReceiver(tmp_path, live_wait_ms=0) as receiver:
         session = await receiver.begin(live_session(live=live))
         receiver.engine.gate.clear()
         arrival = Arrival(receiver.now_s)
@@ -102,7 +101,7 @@ async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_on
 
 
 async def test_people_of_the_highest_scores_are_reconstructed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with RunningReceiver(tmp_path, sharing=Sharing(peer_people=2)) as receiver:
+    async with RunningReceiver(tmp_path, peer_people=2) as receiver:
         with caplog.at_level(logging.WARNING):
             await receiver.handle(await receiver.begin(), *packets(2, scores=(0.5, 0.2, 1.0, 0.1)))
     for line in receiver.lines():
