@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray
+from common.frames import Camera
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -21,11 +22,13 @@ class Motion:
         rotations: (N, J, 4) unit quaternions x, y, z, w relative to the parent, of the same hemisphere from frame to
             frame; the identity is the rest pose.
         root_positions: (N, 3) metres.
+        legs_seen: (N, 2) whether a camera sees the left and the right leg; None if that was not recorded.
     """
 
     times_s: Float64Array
     rotations: FloatArray
     root_positions: FloatArray
+    legs_seen: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -50,6 +53,32 @@ class Motion:
             rotations = continuous(np.stack(slerped, axis=1).astype(np.float32))
         root = [np.interp(inside, self.times_s, self.root_positions[:, axis]) for axis in range(3)]
         return Motion(times_s, rotations, np.stack(root, axis=1).astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """From the camera's axes, y up and z back, to a world whose floor is y = 0, with the camera above the origin.
+
+    Args:
+        rotation: (3, 3).
+        height_m: of the camera.
+    """
+
+    rotation: Float64Array
+    height_m: float
+
+    @property
+    def position(self) -> Float64Array:
+        """(3,) of the camera, metres."""
+        return np.array([0.0, self.height_m, 0.0])
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The camera that recorded characters, in their world."""
+
+    placement: Placement
+    lens: Camera
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +120,25 @@ def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:
         if parent >= 0:
             positions[joint] += positions[parent]
     return positions
+
+
+def joint_transforms(
+    rotations: FloatArray, parents: list[int], offsets: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Forward kinematics: orientations (N, J, 3, 3), and positions (N, J, 3) relative to the root, metres.
+
+    Args:
+        rotations: (N, J, 4) as in `Motion`.
+        offsets: (J, 3) as in `Character`.
+    """
+    shape = rotations.shape[:2]
+    orientations = Rotation.from_quat(rotations.reshape(-1, 4)).as_matrix().reshape(*shape, 3, 3)
+    positions = np.zeros((*shape, 3))
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            positions[:, joint] = positions[:, parent] + orientations[:, parent] @ offsets[joint]
+            orientations[:, joint] = orientations[:, parent] @ orientations[:, joint]
+    return orientations, positions
 
 
 def continuous(rotations: FloatArray) -> FloatArray:

@@ -105,6 +105,9 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="change a colour of everybody: top=#336699; parts: skin, hair, top, bottom, shoes; may be repeated",
     )
+    parser.add_argument(
+        "--in-place", action="store_true", help="leave everybody's path along the floor out, for game engines"
+    )
     parser.add_argument("--force", action="store_true", help="replace what an earlier export has written")
 
 

@@ -39,11 +39,11 @@ class Edits:
         Raises:
             UsageError: a flag has a wrong value, or is not for the format.
         """
-        for flag in ("wear", "tint", "shape"):
+        for flag in ("wear", "tint", "shape", "in-place"):
             reason = "which has the meshes as they were published" if only_published else ""
-            if options.format == "bvh" and flag != "shape":
+            if options.format == "bvh" and flag in ("wear", "tint"):
                 reason = "which has no mesh"
-            if reason and getattr(options, flag):
+            if reason and getattr(options, flag.replace("-", "_")):
                 raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
         return cls.parse(options.wear, options.tint, options.shape)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UsageError
+from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
 from common.io.regular_file import open_regular
 from common.text import printable
 from common.wears import check_kinds
@@ -27,10 +28,17 @@ _MAX_TIME_S = 1e11
 
 @dataclass(frozen=True, slots=True)
 class BodyAt:
-    """A published body: `path` of its file, and `time_s` since the beginning of the recording."""
+    """A published body.
+
+    Args:
+        time_s: since the beginning of the recording.
+        path: of its file.
+        legs_seen: whether a camera saw the left and the right leg.
+    """
 
     time_s: float
     path: Path
+    legs_seen: tuple[bool, bool] = (True, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class RecordedSession:
         kinds: by identity what people wear, attribute → its likeliest value, as far as it was known at last.
         damaged_lines: number of lines of `frames.jsonl` that could not be read.
         file_stem: what files that are made of it are called.
+        lens: of the camera that recorded it; None in records without one.
     """
 
     number: int
@@ -49,12 +58,13 @@ class RecordedSession:
     kinds: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     damaged_lines: int = 0
     file_stem: str = "session"
+    lens: Camera | None = None
 
     def cut(self, from_s: float, to_s: float) -> "RecordedSession":
         """The part between two times, on a clock that starts at `from_s`. Raises UsageError if it has no body."""
         people = {
             person: [
-                BodyAt(max(body.time_s - from_s, 0.0), body.path)
+                replace(body, time_s=max(body.time_s - from_s, 0.0))
                 for body in bodies
                 if from_s - _SAME_TIME_S <= body.time_s <= to_s + _SAME_TIME_S
             ]
@@ -83,10 +93,11 @@ class _Lines:
 
     numbers: set[int] = field(default_factory=set)
     captured_at: list[float] = field(default_factory=list)
-    bodies: list[list[tuple[int, str | None]]] = field(default_factory=list)
+    bodies: list[list[tuple[int, str | None, tuple[bool, bool]]]] = field(default_factory=list)
     kinds: dict[int, Mapping[str, str]] = field(default_factory=dict)
     damaged: int = 0
     source: str = ""
+    lens: Camera | None = None
 
 
 def read_session(directory: Path, number: int | None) -> RecordedSession:
@@ -112,12 +123,12 @@ def read_session(directory: Path, number: int | None) -> RecordedSession:
         raise UsageError(f"{directory} has no session {number}; it has {_sessions(lines.numbers)}")
     people: dict[int, list[BodyAt]] = {}
     for time_s, bodies in zip(_times_s(lines), lines.bodies, strict=True):
-        for person, path in bodies:
+        for person, path, legs_seen in bodies:
             if path is not None:
-                people.setdefault(person, []).append(BodyAt(time_s, directory / path))
+                people.setdefault(person, []).append(BodyAt(time_s, directory / path, legs_seen))
     _check_bodies(number, lines, people)
     stem = file_stem(number, _name(directory, number), lines.source)
-    return RecordedSession(number, people, lines.kinds, lines.damaged, stem)
+    return RecordedSession(number, people, lines.kinds, lines.damaged, stem, lines.lens)
 
 
 def _name(directory: Path, number: int) -> str:
@@ -151,7 +162,11 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
     try:
         record: Any = json.loads(line)
         session, captured_at = int(record["session"]), float(record["captured_at"])
-        bodies = [(int(person["id"]), mesh_path(person["body"])) for person in record["people"]]
+        bodies = [
+            (int(person["id"]), mesh_path(person["body"]), _legs_seen(person.get("seen", {})))
+            for person in record["people"]
+        ]
+        lens = _lens(record["camera"]) if "camera" in record else None
         kinds = {
             int(person["id"]): _likeliest_kinds(person["wears"]) for person in record["people"] if "wears" in person
         }
@@ -165,7 +180,19 @@ def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
         lines.captured_at.append(captured_at)
         lines.bodies.append(bodies)
         lines.kinds |= kinds
+        lines.lens = lens or lines.lens
         lines.source = str(record.get("source", ""))
+
+
+def _legs_seen(seen: Any) -> tuple[bool, bool]:
+    return bool(seen.get("left_leg", True)), bool(seen.get("right_leg", True))
+
+
+def _lens(camera: Any) -> Camera:
+    lens = Camera(int(camera["width"]), int(camera["height"]), float(camera["focal_px"]))
+    if not (lens.width > 0 and lens.height > 0 and MIN_FOCAL_PX <= lens.focal_px <= MAX_FOCAL_PX):
+        raise ValueError("no camera has such a lens")
+    return lens
 
 
 def _likeliest_kinds(wears: Any) -> Mapping[str, str]:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
 from common.errors import UsageError
 from common.weights.devices import to_numpy
-from receiver.export.character import Character, Motion
+from receiver.export.character import Character, Motion, joint_transforms
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.triangle_mesh import SurfaceMesh, signed_volume_m3
@@ -119,20 +118,8 @@ def _coefficients(mesh: SurfaceMesh, directions: _Directions, change: ShapeChang
 
 def _on_the_floor(motion: Motion, parents: list[int], before: Float64Array, after: Float64Array) -> Motion:
     """The motion with the root raised or lowered by as much as the lowest joint has come down or gone up."""
-    rise = _lowest(motion, parents, before) - _lowest(motion, parents, after)
+    heights = [joint_transforms(motion.rotations, parents, offsets)[1][:, :, 1] for offsets in (before, after)]
+    rise = heights[0].min(axis=1) - heights[1].min(axis=1)
     root_positions = motion.root_positions.copy()
     root_positions[:, 1] += rise.astype(np.float32)
     return dataclasses.replace(motion, root_positions=root_positions)
-
-
-def _lowest(motion: Motion, parents: list[int], offsets: Float64Array) -> Float64Array:
-    """(N,) height of the lowest joint relative to the root, by forward kinematics."""
-    rotations: list[Rotation] = []
-    positions = np.zeros((len(parents), len(motion), 3))
-    for joint, parent in enumerate(parents):
-        local = Rotation.from_quat(motion.rotations[:, joint])
-        rotations.append(rotations[parent] * local if parent >= 0 else local)
-        if parent >= 0:
-            positions[joint] = positions[parent] + rotations[parent].apply(offsets[joint])
-    lowest: Float64Array = positions[:, :, 1].min(axis=0)
-    return lowest

@@ -2,6 +2,7 @@
 
 Every published body is bound in the pose of its own frame, and its shape may differ from frame to frame, because the
 sender refines it. A character has one shape: that of the frame whose bones are nearest to the median of all frames.
+Where a frame's body is larger than it, the character is nearer by as much, so that it is as large in the image.
 Its mesh is brought into the rest pose by inverse linear blend skinning,
 
     v_rest = (Σ_j w_j R_j)⁻¹ (v − Σ_j w_j (p_j − R_j r_j)),
@@ -78,7 +79,9 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds
                 left_out.reason = left_out.reason or str(error)
                 continue
             times_s = np.array([body.time_s for body in poses.bodies])
-            motion = _strictly_increasing(Motion(times_s, rotations, translations[:, 0]))
+            legs_seen = np.array([body.legs_seen for body in poses.bodies])
+            roots = translations[:, 0] * _relative_sizes(translations, body.pose)
+            motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen))
             return _character(identity, body, _latest_painted(poses.bodies, body), motion, kinds)
     raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
@@ -140,10 +143,19 @@ def _by_suitability(translations: FloatArray, rotations: FloatArray) -> Iterator
     yield from order.tolist()
 
 
+def _relative_sizes(translations: FloatArray, chosen: LocalPose) -> FloatArray:
+    """(N, 1) how much larger the chosen body is than that of each frame, by the length of all bones."""
+    lengths_m = np.linalg.norm(translations[:, 1:], axis=2).sum(axis=1)
+    chosen_m = np.linalg.norm(chosen.translations[1:], axis=1).sum()
+    sizes = np.divide(chosen_m, lengths_m, out=np.ones_like(lengths_m), where=lengths_m > 0)
+    return np.asarray(sizes[:, None], np.float32)
+
+
 def _strictly_increasing(motion: Motion) -> Motion:
     """Without the frames whose time is that of the one before in the precision of the files."""
     kept = np.unique(motion.times_s.astype(np.float32), return_index=True)[1]
-    return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept])
+    legs_seen = None if motion.legs_seen is None else motion.legs_seen[kept]
+    return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept], legs_seen)
 
 
 def _latest_painted(bodies: Sequence[BodyAt], chosen: BodyFile) -> BodyFile:

@@ -9,12 +9,13 @@ import numpy as np
 
 from common.errors import UsageError
 from common.text import printable
-from receiver.export.character import Character
+from receiver.export.character import Character, View
 from receiver.export.destination import check_destination, new_folder, sequence_file, write_file
 from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.bvh import encode_bvh
 from receiver.export.formats.usd_scene import check_installed, encode_usdz
+from receiver.export.ground.grounding import grounded, in_place
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.body_file import read_body
@@ -93,23 +94,31 @@ def _write_animations(
     options: argparse.Namespace,
     left_out: LeftOut,
 ) -> Iterator[str]:
-    for path, people in destinations.items():
-        characters = [
-            edits.applied(rig(person, session.people[person], left_out, session.kinds.get(person, {})))
-            for person in people
-        ]
-        write_file(path, _encoded(characters, session, options))
+    people = [person for group in destinations.values() for person in group]
+    rigged = [
+        edits.applied(rig(person, session.people[person], left_out, session.kinds.get(person, {}))) for person in people
+    ]
+    placed, placement = grounded(rigged)
+    if options.in_place:
+        placed, placement = [in_place(character) for character in placed], None
+    view = View(placement, session.lens) if placement and session.lens else None
+    by_person = dict(zip(people, placed, strict=True))
+    for path, group in destinations.items():
+        characters = [by_person[person] for person in group]
+        write_file(path, _encoded(characters, view, session, options))
         yield f"{path}: {_described(characters)}"
 
 
-def _encoded(characters: Sequence[Character], session: RecordedSession, options: argparse.Namespace) -> Iterable[bytes]:
+def _encoded(
+    characters: Sequence[Character], view: View | None, session: RecordedSession, options: argparse.Namespace
+) -> Iterable[bytes]:
     """The parts of an animation's file."""
     if options.format == "bvh":
         (character,) = characters
         return encode_bvh(character)
     if options.format == "usdz":
-        return [encode_usdz(characters)]
-    return [encode_characters(characters, f"session-{session.number}")]
+        return [encode_usdz(characters, view)]
+    return [encode_characters(characters, f"session-{session.number}", view)]
 
 
 def _described(characters: Sequence[Character]) -> str:

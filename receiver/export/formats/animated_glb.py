@@ -5,12 +5,15 @@ Constant channels are left out, because their nodes have the value already. Spec
 3.7.3 (skins) and 3.11 (animations).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
-from receiver.export.character import Character
+from common.frames import NEAR_M, Camera
+from receiver.export.character import Character, Placement, View
 from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, joint_nodes
 
@@ -18,8 +21,8 @@ from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, joint_nod
 _CONSTANT = {"rotation": 1e-6, "translation": 1e-5}
 
 
-def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
-    """Encodes a GLB file (`characters`: at least one)."""
+def encode_characters(characters: Sequence[Character], animation: str, view: View | None = None) -> bytes:
+    """Encodes a GLB file (`characters`: at least one), with the camera if `view` says where it is."""
     writer = GlbWriter()
     nodes: list[Node] = []
     scene: list[int] = []
@@ -42,9 +45,24 @@ def encode_characters(characters: Sequence[Character], animation: str) -> bytes:
         skins.append(add_skin(writer, f"{character.name}-skeleton", root, rest, unrotated))
         _add_channels(writer, character, root, samplers, channels)
     document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}
+    if view is not None:
+        document["cameras"] = [_camera(view.lens)]
+        scene.append(len(nodes))
+        nodes.append({"camera": 0, "name": "camera", **_pose(view.placement)})
     if channels:  # glTF has no animation without channels
         document["animations"] = [{"name": animation, "samplers": samplers, "channels": channels}]
     return writer.to_bytes(document)
+
+
+def _camera(lens: Camera) -> Node:
+    fov_rad = 2 * math.atan(lens.height / (2 * lens.focal_px))
+    perspective = {"aspectRatio": lens.width / lens.height, "yfov": fov_rad, "znear": NEAR_M}
+    return {"type": "perspective", "name": "camera", "perspective": perspective}
+
+
+def _pose(placement: Placement) -> Node:
+    rotation = Rotation.from_matrix(placement.rotation).as_quat()
+    return {"translation": placement.position.tolist(), "rotation": rotation.tolist()}
 
 
 def _joints(character: Character, root: int) -> list[Node]:

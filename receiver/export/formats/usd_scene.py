@@ -12,14 +12,21 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.errors import UsageError
-from receiver.export.character import Character
+from receiver.export.character import Character, View
 from receiver.mesh.glb import LINEAR
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import vertex_normals
 
+# Width of the film of a camera: only its ratio to the focal length matters.
+_APERTURE_MM = 36.0
 
-def encode_usdz(characters: Sequence[Character]) -> bytes:
-    """A USDZ file, with the median rate of the first character. Raises UsageError if `usd-core` is not installed."""
+
+def encode_usdz(characters: Sequence[Character], view: View | None = None) -> bytes:
+    """A USDZ file, with the median rate of the first character, and with the camera if `view` says where it is.
+
+    Raises:
+        UsageError: `usd-core` is not installed.
+    """
     check_installed()
     from pxr import Sdf, Usd, UsdGeom, UsdUtils
 
@@ -36,11 +43,25 @@ def encode_usdz(characters: Sequence[Character]) -> bytes:
         stage.SetDefaultPrim(scene)
         for character in characters:
             _add_character(stage, character, rate, Path(folder))
+        if view is not None:
+            _add_camera(stage, view)
         stage.GetRootLayer().Save()
         package = Path(folder) / "session.usdz"
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(stage.GetRootLayer().realPath), str(package)):
             raise RuntimeError("usd-core could not package the scene")
         return package.read_bytes()
+
+
+def _add_camera(stage: Any, view: View) -> None:
+    from pxr import Gf, UsdGeom
+
+    camera, lens, placement = UsdGeom.Camera.Define(stage, "/session/camera"), view.lens, view.placement
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[3, :3] = placement.rotation.T, placement.position  # USD's vectors are rows
+    camera.AddTransformOp().Set(Gf.Matrix4d(matrix.tolist()))
+    camera.CreateHorizontalApertureAttr(_APERTURE_MM)
+    camera.CreateVerticalApertureAttr(_APERTURE_MM * lens.height / lens.width)
+    camera.CreateFocalLengthAttr(_APERTURE_MM * lens.focal_px / lens.width)
 
 
 def check_installed() -> None:

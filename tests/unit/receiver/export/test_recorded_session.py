@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
+from common.frames import Camera
 from receiver.export.recorded_session import RecordedSession, read_session
 
 
@@ -50,6 +51,17 @@ def test_other_sessions_are_not_read_and_the_only_one_needs_no_number(tmp_path: 
 def test_clock_that_stands_still_or_is_set_back(tmp_path: Path, late: float) -> None:
     out = write_lines(tmp_path, [line(0, 50.0), line(1, 50.1), line(2, late), line(3, late + 0.1), line(4, late + 0.2)])
     np.testing.assert_allclose(times(read_session(out, 1)), [0.0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
+
+
+def test_seen_legs_and_the_lens_are_read(tmp_path: Path) -> None:
+    first, second = line(0, 50.0), line(1, 50.1)
+    first["people"][0]["seen"] = {"head": True, "left_leg": False, "right_leg": True}
+    first["camera"] = {"width": 640, "height": 480, "focal_px": 700.5, "focal_sigma": 0.1}
+    session = read_session(write_lines(tmp_path, [first, second]), 1)
+    assert [body.legs_seen for body in session.people[0]] == [(False, True), (True, True)]
+    assert session.lens == Camera(640, 480, 700.5)
+    second["camera"] = {"width": 640, "height": 480, "focal_px": 0.0}
+    assert read_session(write_lines(tmp_path, [first, second]), 1).damaged_lines == 1
 
 
 def test_part_has_its_own_clock(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""People on the ground: feet that stand are still and on the floor, and feet that leave it leave it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from common.arrays import BoolArray, Float64Array
+from receiver.export.character import Character, Motion
+from receiver.export.ground.grounding import grounded, in_place
+from tests.support.moving_character import CAMERA_HEIGHT_M, ankles, moving_character, perceived
+
+WALK, JUMP = "deepmimic/long_walk3", "deepmimic/jump"
+_STANDS_M = 0.004
+
+
+@pytest.fixture(scope="module")
+def walk() -> Character:
+    return moving_character(WALK)
+
+
+def stands(character: Character) -> BoolArray:
+    """(N − 1, 2) ankles that move by less than 4 mm to the next frame."""
+    return np.asarray(np.linalg.norm(np.diff(ankles(character), axis=0), axis=2) < _STANDS_M)
+
+
+def slide_mm(character: Character, standing: BoolArray) -> float:
+    steps: Float64Array = np.linalg.norm(np.diff(ankles(character), axis=0), axis=2)
+    return 1000 * float(steps[standing].mean())
+
+
+def turned(character: Character, degrees: float) -> Character:
+    """As a camera sees the character that looks down by so much."""
+    turn, motion = Rotation.from_euler("x", degrees, degrees=True), character.motion
+    rotations = motion.rotations.copy()
+    rotations[:, 0] = (turn * Rotation.from_quat(rotations[:, 0])).as_quat()
+    roots = turn.apply(motion.root_positions).astype(np.float32)
+    return replace(character, motion=Motion(motion.times_s, rotations, roots))
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_feet_of_a_walk_slide_no_more_and_the_floor_is_at_zero(walk: Character, seed: int) -> None:
+    seen, standing = perceived(walk, seed), stands(walk)
+    (placed,), placement = grounded([seen])
+    assert placement is not None and placement.height_m == pytest.approx(CAMERA_HEIGHT_M, abs=0.25)
+    assert slide_mm(seen, standing) > 15 and slide_mm(placed, standing) < 3
+    height_m = ankles(placed)[:-1, :, 1][standing]
+    rest_m = placed.rest_positions[[placed.skeleton.names.index(f"foot.{side}") for side in "LR"], 1].mean()
+    assert np.abs(height_m - rest_m).mean() < 0.015
+
+
+def test_arms_are_as_they_were(walk: Character) -> None:
+    seen = perceived(walk, 1)
+    (placed,), _ = grounded([seen])
+    arms = [index for index, name in enumerate(walk.skeleton.names) if "arm" in name or "finger" in name]
+    np.testing.assert_array_equal(placed.motion.rotations[:, arms], seen.motion.rotations[:, arms])
+    np.testing.assert_array_equal(placed.motion.times_s, seen.motion.times_s)
+
+
+def test_who_jumps_leaves_the_floor() -> None:
+    jump = moving_character(JUMP)
+    true_m = ankles(jump)[:, :, 1].min(axis=1)
+    true_m = true_m - np.percentile(true_m, 10)
+    (placed,), _ = grounded([perceived(jump, 3)])
+    found_m = ankles(placed)[:, :, 1].min(axis=1)
+    found_m = found_m - np.percentile(found_m, 10)
+    assert true_m.max() > 0.25 and found_m.max() > 0.8 * true_m.max()
+    # Heels rise first.
+    in_the_air = true_m > 0.1
+    off, found_off = np.flatnonzero(in_the_air), np.flatnonzero(found_m > 0.1)
+    assert abs(int(found_off[0]) - int(off[0])) <= 2 and abs(int(found_off[-1]) - int(off[-1])) <= 2
+
+
+def test_people_share_the_ground_and_what_a_tilted_camera_sees_is_upright(walk: Character) -> None:
+    people = [turned(perceived(each, 4), 12) for each in (walk, moving_character("cmu/007_10"))]
+    placed, placement = grounded(people)
+    assert placement is not None
+    up = placement.rotation @ Rotation.from_euler("x", 12, degrees=True).apply([0, 1, 0])
+    assert np.degrees(np.arccos(up[1])) < 7
+    lowest = [ankles(each)[:, :, 1].min() for each in placed]
+    assert np.ptp(lowest) < 0.03
+
+
+def test_without_evidence_of_a_ground_nothing_changes(walk: Character) -> None:
+    unseen = replace(walk.motion, legs_seen=np.zeros((len(walk.motion), 2), np.bool_))
+    short = Motion(walk.motion.times_s[:4], walk.motion.rotations[:4], walk.motion.root_positions[:4])
+    for motion in (unseen, short):
+        character = replace(walk, motion=motion)
+        assert grounded([character]) == ([character], None)
+    other = replace(walk, skeleton=replace(walk.skeleton, names=tuple(f"bone-{n}" for n in range(52))))
+    assert grounded([other]) == ([other], None)
+
+
+def test_leg_that_nobody_sees_does_not_stand(walk: Character) -> None:
+    seen = perceived(walk, 1)
+    legs_seen = np.ones((len(seen.motion), 2), np.bool_)
+    legs_seen[:, 0] = False
+    (placed,), placement = grounded([replace(seen, motion=replace(seen.motion, legs_seen=legs_seen))])
+    assert placement is not None
+    standing = stands(walk)
+    assert slide_mm(placed, standing * np.array([False, True])) < 3
+    assert slide_mm(placed, standing * np.array([True, False])) > 3
+
+
+def test_in_place_nobody_moves_along_the_floor(walk: Character) -> None:
+    stays = in_place(walk)
+    np.testing.assert_array_equal(stays.motion.root_positions[:, [0, 2]], 0)
+    np.testing.assert_array_equal(stays.motion.root_positions[:, 1], walk.motion.root_positions[:, 1])
+    np.testing.assert_array_equal(stays.motion.rotations, walk.motion.rotations)
