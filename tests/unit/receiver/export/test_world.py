@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from receiver.export.command import main
 from receiver.export.rigging import posed
+from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.bvh_reader import Bvh
 from tests.support.glb_reader import Glb
@@ -36,7 +37,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         path = f"meshes/{frame}-p0.body.glb"
         body = posed(dataclasses.replace(walk, motion=motion))
-        (folder / path).write_bytes(encode_body(body, walk.skeleton))
+        (folder / path).write_bytes(encode_body(body, load_body_skin()[1].skeleton))
         person = {"id": 0, "body": path}
         line = {"seq": frame, "session": 1, "captured_at": 50 + frame / 30, "people": [person], "camera": _LENS}
         lines.append(json.dumps(line) + "\n")
