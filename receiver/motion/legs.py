@@ -94,16 +94,18 @@ class LegChain:
         """(3, L, 3, 3) orientations of the legs whose ankles are at positions (L, 3), or as near as they reach.
 
         The knee bends about the axis about which it is bent; then the leg turns about the hip.  The foot keeps its
-        orientation (two-bone inverse kinematics).
+        orientation (two-bone inverse kinematics).  Straight knees bend less than that takes: they would move by a
+        multiple of what the ankles do.
         """
         thighs, shins, feet = self.turns
         squares = np.square(self.thigh).sum(1), np.square(self.shin).sum(1)
         product = np.sqrt(squares[0] * squares[1])
         longest, wanted = np.sqrt(squares[0]) + np.sqrt(squares[1]), ankles - self.hips
-        length = np.linalg.norm(wanted, axis=1).clip(_SHORTEST * longest, _LONGEST * longest)
-        cosines = (squares[0] + squares[1] - np.square([_norms(self.thigh + self.shin), length])) / (2 * product)
+        across, is_long = np.cross(self.thigh, self.shin), _norms(self.thigh + self.shin)
+        to_be = _norms(wanted).clip(_SHORTEST * longest, _LONGEST * longest)
+        to_be = is_long + _norms(across) / product * (to_be - is_long)
+        cosines = (squares[0] + squares[1] - np.square([is_long, to_be])) / (2 * product)
         now, bent = np.arccos(cosines.clip(-1, 1))
-        across = np.cross(self.thigh, self.shin)
         straight = _norms(across) < _STRAIGHT * product
         across = np.where(straight[:, None], thighs[..., 0], across)
         bend = matrices_of((now - bent)[:, None] * across / _norms(across)[:, None])

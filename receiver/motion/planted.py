@@ -26,7 +26,7 @@ _LEASH_M, _DEPTH_LEASH_M = 0.03, 0.15
 _STEP_MPS, _DEPTH_STEP_MPS = 0.6, 0.9
 # Time constants: of the speed; of the leash, which slowly gives way; of the body's distance while feet stand, and while
 # none does; of its return to what was measured.
-_SPEED_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 3.0, 0.8, 0.5, 1.5
+_SPEED_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 3.0, 0.4, 0.5, 1.5
 # The same of the distance itself: a frame tells little of it.
 _DISTANCE_S = 0.1
 # Probability from which on the body follows a foot.
