@@ -1,7 +1,7 @@
 """3D error on real people before calibrated cameras: `python -m tests.bench.multiview --folder DIR`.
 
-    one view ─ perception, semantics ─ joints of everybody published ─┐
-    all views ─ triangulated keypoints (multiview_truth) ─────────────┴─ errors
+    one view ─ perception, semantics, the receiver's motion ─ joints of everybody published ─┐
+    all views ─ triangulated keypoints (multiview_truth) ────────────────────────────────────┴─ errors
 
 Every view is a clip of its own: the sender knows nothing of the others or of the calibration.  A published person is
 the true one whose projected keypoints are nearest, if they are within a fifth of its size on average.
@@ -18,13 +18,14 @@ the true one whose projected keypoints are nearest, if they are within a fifth o
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray, IntArray
+from receiver.motion.session_motion import SessionMotion
 from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackingConfig
 from tests.bench import measures, report
@@ -142,9 +143,11 @@ class ViewSender:
         Raises:
             SourceError: the clip is missing or damaged.
         """
+        motion = SessionMotion()
         with VideoFileSource(clip) as source:
             for frame in islice(source, limit):
-                people = self._sender.label(frame).people
+                sent = replace(self._sender.label(frame), captured_at=frame.media_time_s)
+                people = motion.complete(sent).people
                 joints = [self._joints(person) for person in people]
                 yield [
                     PublishedPerson(person.identity, own, frame.camera.project(own))
