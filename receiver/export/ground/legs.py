@@ -1,8 +1,7 @@
 """Legs that reach feet which stand (Kovar et al., "Footskate Cleanup for Motion Capture Editing", 2002).
 
 A foot that stands on heel and ball is flat, between the two; one that stands on either turns about it.  What that
-changes of a foot fades before and after it stands.  The knee bends as far as the ankle is from the hip, in the plane
-that it is in, and the leg swings to the ankle.  The ground is y = 0.
+changes of a foot fades before and after it stands.  The ground is y = 0.
 
 Shapes: N frames.
 """
@@ -15,10 +14,9 @@ from scipy.spatial.transform import Rotation
 from common.arrays import BoolArray, Float64Array, FloatArray
 from receiver.export.character import continuous
 from receiver.export.ground.walker import Stance, Walker, segments
+from receiver.motion.legs import LegChain
 
 _FADES_S = 0.2
-# A leg that is straight has no plane, and bends by large angles for little.
-_STRAIGHTEST = 0.9998
 _UP = np.array([0.0, 1.0, 0.0])
 
 
@@ -36,10 +34,10 @@ def placed_legs(walker: Walker, roots: Float64Array, places: Mapping[Stance, Flo
                 standing[stance.frames, stance.point % 2] = place * [1, 0, 1]
         at = [roots + walker.positions[:, joint] for joint in (hip, knee, ankle)]
         turned, target = _placed_foot(walker, leg, at[2], standing)
-        thigh, shin = _bent(at[0], at[1], at[2], target, walker.orientations[:, knee, :, 0])
-        worlds = [thigh @ walker.orientations[:, hip], shin @ walker.orientations[:, knee], turned]
+        turns = np.stack([walker.orientations[:, hip], walker.orientations[:, knee], turned])
+        chain = LegChain(at[0], at[1] - at[0], at[2] - at[1], turns)
         above = walker.orientations[:, walker.skeleton.parents[hip]]
-        for joint, world in zip((hip, knee, ankle), worlds, strict=True):
+        for joint, world in zip((hip, knee, ankle), chain.reaching(target), strict=True):
             rotations[:, joint] = Rotation.from_matrix(above.transpose(0, 2, 1) @ world).as_quat()
             above = world
     return continuous(rotations.astype(np.float32))
@@ -100,39 +98,3 @@ def _faded(walker: Walker, change: Float64Array, known: BoolArray) -> Float64Arr
 def _eased(share: Float64Array) -> Float64Array:
     share = np.clip(share, 0, 1)
     return np.asarray(share * share * (3 - 2 * share))
-
-
-def _bent(
-    hip: Float64Array, knee: Float64Array, ankle: Float64Array, target: Float64Array, hinge: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Rotations (N, 3, 3) of thigh and shin in the world by which an ankle reaches a target, as far as it can.
-
-    Args:
-        hip, knee, ankle, target: (N, 3).
-        hinge: (N, 3) axis about which a straight knee bends.
-    """
-    thigh_m, shin_m, before_m = (np.linalg.norm(each, axis=1) for each in (knee - hip, ankle - knee, ankle - hip))
-    wanted_m = np.linalg.norm(target - hip, axis=1)
-    wanted_m = np.clip(wanted_m, np.abs(thigh_m - shin_m) + 1e-3, (thigh_m + shin_m) * _STRAIGHTEST)
-    inside = [
-        np.arccos(np.clip((thigh_m**2 + shin_m**2 - each**2) / (2 * thigh_m * shin_m), -1, 1))
-        for each in (before_m, wanted_m)
-    ]
-    plane = np.cross(knee - hip, ankle - knee)
-    along = (ankle - hip) / before_m[:, None]
-    across = hinge - (hinge * along).sum(axis=1, keepdims=True) * along
-    straight = np.linalg.norm(plane, axis=1) < 0.02 * thigh_m * shin_m
-    axis = np.where(straight[:, None], across, plane)
-    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-9)
-    bend = Rotation.from_rotvec(axis * (inside[0] - inside[1])[:, None]).as_matrix()
-    reached = knee - hip + np.einsum("nab,nb->na", bend, ankle - knee)
-    swing = _between(reached, target - hip)
-    return swing, swing @ bend
-
-
-def _between(start: Float64Array, end: Float64Array) -> Float64Array:
-    """(N, 3, 3) the shortest rotations from vectors (N, 3) to others."""
-    axis = np.cross(start, end)
-    sine = np.linalg.norm(axis, axis=1)
-    angle = np.arctan2(sine, (start * end).sum(axis=1))
-    return np.asarray(Rotation.from_rotvec(axis * (angle / np.maximum(sine, 1e-12))[:, None]).as_matrix())
