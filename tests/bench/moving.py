@@ -3,7 +3,8 @@
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
 
-`bodywire` is what the sender sends, `received` what the receiver shows of it.
+`bodywire` is what the sender sends, `received` what the receiver shows of it, and `exported` the animation that
+`receiver export` makes of that.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import Float64Array
+from common.frames import PersonLabels
 from common.weights.manifest import model_hash
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
@@ -29,12 +31,13 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
+from tests.bench.exported import ExportedJoints
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-SYSTEMS = ("bodywire", "per frame", "received")
+SYSTEMS = ("bodywire", "per frame", "received", "exported")
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
 
@@ -80,7 +83,7 @@ class MovingSender:
     def __init__(self) -> None:
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
-        self._joints = LabelJoints()
+        self._joints, self._exported = LabelJoints(), ExportedJoints()
         self._importance = Importance.load()
 
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
@@ -88,7 +91,8 @@ class MovingSender:
         self._perception.reset()
         self._semantics["bodywire"].reset()
         pair, motion = CodecPair(model_hash()), SessionMotion()
-        joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS}
+        joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
+        received: list[PersonLabels | None] = []
         for index, image in enumerate(decoded(clip.encoded)):
             observed = self._perception.process(image, CAMERA, index / _FPS)
             self._semantics["per frame"].reset()
@@ -97,10 +101,13 @@ class MovingSender:
                 rho = unconstrained_rho(self._importance, person)
                 passed = pair.send(as_frame(person, index, CAMERA), rho)
                 found["received"] = motion.complete(passed.frame).people
-            for name in SYSTEMS:
+            received.append(next(iter(found.get("received", ())), None))
+            for name in joints:
                 people = found.get(name)
                 joints[name].append(self._joints(people[0]).astype(np.float64) if people else np.full((17, 3), np.nan))
-        return {name: Followed(np.stack(rows), clip.joints_3d.astype(np.float64)) for name, rows in joints.items()}
+        stacked = {name: np.stack(rows) for name, rows in joints.items()}
+        stacked["exported"] = self._exported(received, _FPS)
+        return {name: Followed(rows, clip.joints_3d.astype(np.float64)) for name, rows in stacked.items()}
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
