@@ -123,7 +123,7 @@ def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:
 
 
 def joint_transforms(
-    rotations: FloatArray, parents: list[int], offsets: Float64Array
+    rotations: FloatArray | Float64Array, parents: list[int], offsets: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
     """Forward kinematics: orientations (N, J, 3, 3), and positions (N, J, 3) relative to the root, metres.
 

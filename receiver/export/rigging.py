@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import UsageError
-from receiver.export.character import Character, Motion, continuous, rest_positions
+from receiver.export.character import Character, Motion, continuous, joint_transforms, rest_positions
 from receiver.export.recorded_session import BodyAt
 from receiver.export.skin_weights import full_weights
 from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
@@ -201,10 +200,5 @@ def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float6
 
 def world_transforms(pose: LocalPose) -> tuple[Float64Array, Float64Array]:
     """Rotations (J, 3, 3) and positions (J, 3) of the joints in the scene."""
-    local = Rotation.from_quat(pose.rotations).as_matrix()
-    rotations, positions = local.copy(), pose.translations.copy()
-    for joint, parent in enumerate(pose.parents):
-        if parent >= 0:
-            rotations[joint] = rotations[parent] @ local[joint]
-            positions[joint] = positions[parent] + rotations[parent] @ pose.translations[joint]
-    return rotations, positions
+    rotations, positions = joint_transforms(pose.rotations[None], list(pose.parents), pose.translations)
+    return rotations[0], positions[0] + pose.translations[0]

@@ -34,6 +34,7 @@ _FLOOR_M, _REACH_M = 0.01, 0.004
 _STRAIGHTEST = 0.995
 _TILT = np.radians(1.5)
 _AXES = np.arange(3)
+_DIFFERENCE = np.array([1.0, -1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,12 @@ class _Rows:
         self._parts: list[tuple[IntArray, IntArray, Float64Array]] = []
         self._right: list[Float64Array] = []
 
-    def add(self, columns: IntArray, factors: Float64Array, right: Float64Array, weight: npt.ArrayLike) -> None:
+    def add(self, columns: IntArray, factors: npt.ArrayLike, right: Float64Array, weight: npt.ArrayLike) -> None:
         """M rows: columns (M, Q), factors (M, Q), right sides (M,), and one over the standard deviation of each."""
         weights = np.broadcast_to(weight, len(right))
         rows = np.repeat(np.arange(self._count, self._count + len(right)), columns.shape[1])
-        self._parts.append((rows, columns.ravel(), (factors * weights[:, None]).ravel()))
+        spread = np.broadcast_to(np.asarray(factors, np.float64), columns.shape)
+        self._parts.append((rows, columns.ravel(), (spread * weights[:, None]).ravel()))
         self._right.append(right * weights)
         self._count += len(right)
 
@@ -73,7 +75,9 @@ class _Rows:
         rows, columns, factors = (np.concatenate(each) for each in zip(*self._parts, strict=True))
         matrix = coo_array((factors, (rows, columns)), shape=(self._count, self._size)).tocsr()
         normal = (matrix.T @ matrix + 1e-9 * eye_array(self._size)).tocsc()
-        return np.asarray(splu(normal).solve(matrix.T @ np.concatenate(self._right)))
+        # The matrix is symmetric and positive definite: it needs no pivots.
+        factored = splu(normal, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        return np.asarray(factored.solve(matrix.T @ np.concatenate(self._right)))
 
 
 def solve(
@@ -144,11 +148,10 @@ def _add_accelerations(rows: _Rows, walker: Walker, own: IntArray) -> None:
     for part in segments(walker.motion.times_s):
         steps, columns = np.diff(walker.motion.times_s[part]), own[part]
         before, after = 1 / steps[:-1], 1 / steps[1:]
-        mean = (steps[1:] + steps[:-1]) / 2
-        factors = np.stack([before, -before - after, after], axis=1) / mean[:, None]
-        for axis, deviation in enumerate(_ACCELERATIONS_MPS2):
-            triples = np.stack([columns[:-2, axis], columns[1:-1, axis], columns[2:, axis]], axis=1)
-            rows.add(triples, factors, np.zeros(len(factors)), 1 / deviation)
+        factors = np.stack([before, -before - after, after], axis=1) * 2 / (steps[1:] + steps[:-1])[:, None]
+        triples = np.stack([columns[:-2], columns[1:-1], columns[2:]], axis=2).reshape(-1, 3)
+        weights = np.tile(1 / np.array(_ACCELERATIONS_MPS2), len(factors))
+        rows.add(triples, factors.repeat(3, axis=0), np.zeros(len(triples)), weights)
 
 
 def _add_stance(
@@ -163,19 +166,16 @@ def _add_stance(
     """A sole that stands still, where the pose has it, and no further from the hip than the leg is long."""
     frames, root = own[stance.frames], roots[stance.frames]
     sole = walker.points[stance.frames, stance.point]
-    count = len(sole)
-    correlated = np.sqrt(min(count, _INDEPENDENT) / count) / _POSE_M
-    step = sole[1:] - sole[:-1]
-    for axis in range(3):
-        both = np.stack([np.full(count, column[axis]), frames[:, axis]], axis=1)
-        residual = (place - root - sole)[:, axis] / _POSE_M
-        rows.add(both, np.tile([1.0, -1.0], (count, 1)), sole[:, axis], correlated * _huber(residual, 1.5))
-        both = np.stack([frames[1:, axis], frames[:-1, axis]], axis=1)
-        residual = (root[1:] - root[:-1] + step)[:, axis] / _STEP_M
-        rows.add(both, np.tile([1.0, -1.0], (count - 1, 1)), -step[:, axis], _huber(residual, 1.5) / _STEP_M)
+    independent = np.sqrt(min(len(sole), _INDEPENDENT) / len(sole))
+    pairs = np.stack([np.broadcast_to(column, frames.shape), frames], axis=2).reshape(-1, 2)
+    weights = independent / _POSE_M * _huber((place - root - sole) / _POSE_M, 1.5)
+    rows.add(pairs, _DIFFERENCE, sole.ravel(), weights.ravel())
+    pairs = np.stack([frames[1:], frames[:-1]], axis=2).reshape(-1, 2)
+    step = np.diff(sole, axis=0)
+    weights = _huber((np.diff(root, axis=0) + step) / _STEP_M, 1.5) / _STEP_M
+    rows.add(pairs, _DIFFERENCE, -step.ravel(), weights.ravel())
     hip, _, ankle = walker.legs[stance.leg]
-    from_hip = sole - walker.positions[stance.frames, ankle]
-    from_hip = -from_hip - walker.positions[stance.frames, hip]
+    from_hip = walker.positions[stance.frames, ankle] - walker.positions[stance.frames, hip] - sole
     leg = place - root + from_hip
     length, longest = np.linalg.norm(leg, axis=1), walker.reach_m[stance.leg]
     far = length > longest * (1 + _STRAIGHTEST) / 2
