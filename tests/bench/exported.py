@@ -52,4 +52,5 @@ class ExportedJoints:
     def _size_m(self, shape: torch.Tensor) -> torch.Tensor:
         """(T, 1) the length of all bones."""
         rest = self._model.rest_joints_of(shape)
-        return (rest[:, 1:] - rest[:, self._model.parents[1:]]).norm(dim=2).sum(dim=1, keepdim=True)
+        lengths: torch.Tensor = torch.linalg.norm(rest[:, 1:] - rest[:, self._model.parents[1:]], dim=2)
+        return lengths.sum(dim=1, keepdim=True)
