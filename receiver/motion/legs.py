@@ -90,12 +90,12 @@ class LegChain:
         """(L, 3) positions."""
         return np.asarray(self.hips + self.thigh + self.shin)
 
-    def reaching(self, ankles: Float64Array) -> Float64Array:
+    def reaching(self, ankles: Float64Array, *, exactly: bool = False) -> Float64Array:
         """(3, L, 3, 3) orientations of the legs whose ankles are at positions (L, 3), or as near as they reach.
 
         The knee bends about the axis about which it is bent; then the leg turns about the hip.  The foot keeps its
-        orientation (two-bone inverse kinematics).  Straight knees bend less than that takes: they would move by a
-        multiple of what the ankles do.
+        orientation (two-bone inverse kinematics).  Unless they must reach exactly, straight knees bend less than that
+        takes: they would move by a multiple of what the ankles do.
         """
         thighs, shins, feet = self.turns
         squares = np.square(self.thigh).sum(1), np.square(self.shin).sum(1)
@@ -103,7 +103,8 @@ class LegChain:
         longest, wanted = np.sqrt(squares[0]) + np.sqrt(squares[1]), ankles - self.hips
         across, is_long = np.cross(self.thigh, self.shin), _norms(self.thigh + self.shin)
         to_be = _norms(wanted).clip(_SHORTEST * longest, _LONGEST * longest)
-        to_be = is_long + _norms(across) / product * (to_be - is_long)
+        if not exactly:
+            to_be = is_long + _norms(across) / product * (to_be - is_long)
         cosines = (squares[0] + squares[1] - np.square([is_long, to_be])) / (2 * product)
         now, bent = np.arccos(cosines.clip(-1, 1))
         straight = _norms(across) < _STRAIGHT * product

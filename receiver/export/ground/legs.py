@@ -37,7 +37,7 @@ def placed_legs(walker: Walker, roots: Float64Array, places: Mapping[Stance, Flo
         turns = np.stack([walker.orientations[:, hip], walker.orientations[:, knee], turned])
         chain = LegChain(at[0], at[1] - at[0], at[2] - at[1], turns)
         above = walker.orientations[:, walker.skeleton.parents[hip]]
-        for joint, world in zip((hip, knee, ankle), chain.reaching(target), strict=True):
+        for joint, world in zip((hip, knee, ankle), chain.reaching(target, exactly=True), strict=True):
             rotations[:, joint] = Rotation.from_matrix(above.transpose(0, 2, 1) @ world).as_quat()
             above = world
     return continuous(rotations.astype(np.float32))

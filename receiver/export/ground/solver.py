@@ -19,6 +19,7 @@ from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
 
 from common.arrays import Float64Array, IntArray
+from common.frames import NEAR_M
 from receiver.export.ground.walker import Stance, Walker, segments
 
 _ITERATIONS = 3
@@ -134,10 +135,10 @@ def _improved(walkers: Sequence[Walker], before: Solution, expected_up: Float64A
 def _add_measured(rows: _Rows, walker: Walker, own: IntArray, roots: Float64Array) -> None:
     """Where the image shows the root, weakly along the line of sight."""
     measured = walker.motion.root_positions.astype(np.float64)
-    distance_m = np.linalg.norm(measured, axis=1)
+    distance_m = np.maximum(np.linalg.norm(measured, axis=1), NEAR_M)
     sight = measured / distance_m[:, None]
     side = np.cross(sight, [0.0, 1.0, 0.0])
-    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-6)
     for direction, deviation in ((side, _ACROSS), (np.cross(side, sight), _ACROSS), (sight, _ALONG)):
         residual = ((roots - measured) * direction).sum(axis=1) / (deviation * distance_m)
         weight = _huber(residual, 2.0) / (deviation * distance_m)

@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.special import expit
 
 from common.arrays import BoolArray, Float64Array, IntArray
+from common.frames import NEAR_M
 from receiver.export.character import Character, Motion, joint_transforms
 from receiver.mesh.skinned_glb import Skeleton
 
@@ -130,7 +131,7 @@ class Walker:
     def _speeds(self) -> Float64Array:
         """(N, P) metres a second across the lines of sight, which perception knows better than what is along them."""
         places = self.motion.root_positions[:, None].astype(np.float64) + self.points
-        distance_m = np.linalg.norm(places, axis=2, keepdims=True)
+        distance_m = np.maximum(np.linalg.norm(places, axis=2, keepdims=True), NEAR_M)
         sights = _filtered(places / distance_m, self.motion, _SPEED_S)
         if len(sights) < 2:
             return np.zeros(sights.shape[:2])
@@ -172,11 +173,7 @@ def _unit(vectors: Float64Array) -> Float64Array:
 
 def _sole(character: Character, ankle: int) -> Float64Array | None:
     """(2, 3) heel and ball of a foot, with its shoe, relative to the ankle; None if it has no vertices."""
-    skeleton = character.skeleton
-    strongest = np.take_along_axis(
-        skeleton.vertex_joints, skeleton.vertex_weights.argmax(axis=1, keepdims=True), axis=1
-    )[:, 0]
-    foot = character.mesh.vertices[strongest == ankle].astype(np.float64)
+    foot = character.mesh.vertices[character.skeleton.vertex_joints[:, 0] == ankle].astype(np.float64)
     if not len(foot):
         return None
     lowest = foot[:, 1].min()

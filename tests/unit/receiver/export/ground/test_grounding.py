@@ -92,6 +92,15 @@ def test_without_evidence_of_a_ground_nothing_changes(walk: Character) -> None:
     assert grounded([other]) == ([other], None)
 
 
+@pytest.mark.parametrize("place", [(0, 0, 0), (0, 3, 0), (0, 0, 3)])
+def test_roots_where_no_camera_sees_them_leave_all_numbers_finite(
+    walk: Character, place: tuple[float, float, float]
+) -> None:
+    roots = np.tile(np.array(place, np.float32), (len(walk.motion), 1))
+    (placed,), _ = grounded([replace(walk, motion=replace(walk.motion, root_positions=roots))])
+    assert np.isfinite(placed.motion.root_positions).all() and np.isfinite(placed.motion.rotations).all()
+
+
 def test_leg_that_nobody_sees_does_not_stand(walk: Character) -> None:
     seen = perceived(walk, 1)
     legs_seen = np.ones((len(seen.motion), 2), np.bool_)
