@@ -11,7 +11,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import PersonLabels
-from common.labels import LIMBS, concatenate, group_slices
+from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.planted import PlantedFeet
 from tests.support.label_motion import frame_of, person
@@ -137,3 +137,9 @@ def test_legs_point_at_what_is_out_of_reach(legs: Legs) -> None:
     shown = legs.chain(legs.entries_of(chain.reaching(below), pelvis), SHAPE, pelvis)
     across = np.cross(shown.ankles - chain.hips, below - chain.hips)
     assert np.allclose(across, 0, atol=1e-6)
+
+
+def test_labels_that_no_body_has_stay_finite(legs: Legs) -> None:
+    labels = np.random.default_rng(3).normal(0, 6, (10 * FRAMES, LABEL_SIZE)).astype(np.float32)
+    labels[:, DISTANCE] = 0.1 * np.sin(np.arange(10 * FRAMES))
+    assert np.isfinite(settled(legs, labels)).all()
