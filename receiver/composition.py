@@ -28,6 +28,7 @@ from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
+from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.predictor import LearnedMotion
 from receiver.pipeline import ReceiverPipeline
@@ -119,7 +120,7 @@ async def _serve(
     if isinstance(engine, PoolEngine):
         await engine.start()
         load = LiveLoad(engine.capacity)
-    hub, recorders = LiveHub(), _recorders(config)
+    hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), _recorders(config)
     playout = Playout(config.playout)
     motion = _motion(config, engine, playout)
     device = resolve_device(config.device.device) if isinstance(engine, LocalEngine) else CPU

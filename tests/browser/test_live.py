@@ -16,7 +16,7 @@ from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, scrub
-from tests.browser.pictures import differing_share, scene, somebody_is_drawn
+from tests.browser.pictures import differing_share, scene, settled, somebody_is_drawn
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
@@ -105,6 +105,24 @@ def test_page_opens_with_the_body_and_remembers_the_surface(live: Page) -> None:
     live.wait_for_selector(".viewport[data-frame]")
     expect(surface).to_have_attribute("aria-pressed", "true")
     assert somebody_is_drawn(live)
+
+
+def test_legs_that_no_camera_sees_can_be_left_out(page: Page, server: PageServer) -> None:
+    shown = server.frames[-1]
+    people = tuple(replace(one, unseen_limbs={"left_leg", "right_leg"}) for one in shown.record.people)
+    server.frames, server.most_frames = [replace(shown, record=replace(shown.record, people=people))], 1
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    assert somebody_is_drawn(page)
+    canvas = page.locator("canvas").first
+    canvas.focus()
+    whole = settled(canvas, canvas)
+    page.keyboard.press("u")
+    expect(page.get_by_role("button", name="Only limbs that are seen")).to_have_attribute("aria-pressed", "true")
+    cut = settled(canvas, canvas)
+    assert differing_share(whole, cut) > 0.005
+    page.keyboard.press("u")
+    assert differing_share(whole, settled(canvas, canvas)) < 0.001
 
 
 def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, checkered: MeshTexture) -> None:

@@ -28,6 +28,7 @@ from receiver.export.rigging import posed, rig_one
 from receiver.export.skin_weights import load_body_skin
 from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
+from receiver.mesh.limbs import limbs_of_vertices
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.config import PublishConfig
@@ -168,7 +169,7 @@ class PageServer:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         self._in_loop = loop.call_soon_threadsafe
         self._stop = lambda: loop.call_soon_threadsafe(stopped.set)
-        self.hub = LiveHub()
+        self.hub = LiveHub(limbs=limbs_of_vertices(load_body_skin()[1].skeleton))
         server = WebServer(WebConfig(http=Address("127.0.0.1", self._port), http_token="none"), SecurityConfig())
         self._port = server.address.port
         async with AsyncExitStack() as opened:

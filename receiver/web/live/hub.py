@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from PIL import Image as Pillow
 
-from common.arrays import Int32Array
+from common.arrays import ByteArray, Int32Array
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructedPerson
@@ -210,10 +210,15 @@ class Watcher:
 
 
 class LiveHub(SessionObserver):
-    """The sessions of this process, and who watches them; `clock` times frames and paces what is beside them."""
+    """The sessions of this process, and who watches them.
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.clock = clock
+    Args:
+        clock: times frames and paces what is beside them.
+        limbs: of the vertices of bodies (`receiver.mesh.limbs`), if they are known.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, limbs: ByteArray | None = None) -> None:
+        self.clock, self.limbs = clock, limbs
         self.sessions: dict[int, LiveSession] = {}
         """Those of this process that are remembered, by number; the newest last."""
         self._watchers: list[Watcher] = []

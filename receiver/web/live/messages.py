@@ -84,14 +84,15 @@ def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
     return struct.pack("<I", len(text)) + text + payload
 
 
-def topology_message(name: str, faces: Int32Array, vertex_count: int) -> bytes:
-    """A topology that meshes have in common: (F, 3) faces over `vertex_count` vertices."""
+def topology_message(name: str, faces: Int32Array, vertex_count: int, limbs: ByteArray | None = None) -> bytes:
+    """A topology that meshes have in common: (F, 3) faces over `vertex_count` vertices, and the vertices' limbs."""
     payload = Payload()
     header = {
         "type": "topology",
         "name": name,
         "vertices": vertex_count,
         "faces": _add_indices(payload, faces, vertex_count),
+        **({} if limbs is None else {"limbs": payload.add(limbs)}),
     }
     return payload.message(header)
 

@@ -21,6 +21,7 @@ from common.version import package_version
 from common.wire.traffic import Traffic
 from receiver.web.live.hub import LiveFrame, LiveHub, LiveMesh, MeshKind, Watcher
 from receiver.web.live.messages import (
+    BODY_TOPOLOGY,
     frame_message,
     preview_message,
     texture_coordinates_message,
@@ -148,7 +149,8 @@ class LiveSocket:
             name = mesh.mesh.topology
             if name not in self._topologies:
                 self._topologies.add(name)
-                await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices)))
+                limbs = self._hub.limbs if name == BODY_TOPOLOGY else None
+                await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices), limbs))
         if self._wants_previews and frame.preview and frame.preview is not self._previews.get(frame.session):
             self._previews[frame.session] = frame.preview
             await self._websocket.send_bytes(preview_message(frame.session, frame.preview))

@@ -22,6 +22,7 @@ test("a topology has indices of its width", () => {
   const short = decodeMessage(
     message({ type: "topology", name: "body", vertices: 3, faces: { ...faces, type: "u16" } }, [0, 0, 1, 0, 2, 0]),
   );
+  assert.ok(short.type === "topology" && short.limbs === null);
   assert.ok(short.type === "topology" && short.faces instanceof Uint16Array);
   assert.deepEqual([...short.faces], [0, 1, 2]);
   const wide = decodeMessage(

@@ -11,7 +11,6 @@ import { recordedSession, type Session } from "../sessions/types.ts";
 import { clockMinutes } from "./units.ts";
 import type {
   BinaryMessage,
-  Indices,
   LiveFrame,
   LivePerson,
   MeshKind,
@@ -20,6 +19,7 @@ import type {
   Status,
   TextMessage,
   Texture,
+  Topology,
 } from "../protocol/messages.ts";
 import { LiveConnection, type ConnectionState, type LiveListener, type Watch } from "./connection.ts";
 import { EmptyMessage } from "./empty.ts";
@@ -43,15 +43,19 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #empty = new EmptyMessage();
   readonly #timeline: Timeline;
   readonly #viewport: Viewport;
+  readonly #seenToggle = iconButton("seen", "Only limbs that are seen (U)", () => this.#toggleSeen(), {
+    "aria-pressed": "false",
+  });
   readonly #panelToggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), { "aria-controls": "panel" });
   readonly #element: HTMLElement;
   readonly #connection: LiveConnection;
   #ended: Session | null = null;
-  readonly #topologies = new Map<string, Indices>();
+  readonly #topologies = new Map<string, Topology>();
   readonly #unwrappings = new Map<string, Unwrapping>();
   readonly #unacknowledged: number[] = [];
   #camera: CameraControl | null = null;
   #mesh: MeshKind = recall("mesh") === "surface" ? "surface" : "body";
+  #onlySeen = false;
   /** Whether frames came of what is watched that showed nobody yet, or somebody at some time. */
   #seen: "unseen" | "left" | null = null;
   #open = false;
@@ -92,6 +96,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const key = event.key.toLowerCase();
     if (this.#viewport.toolbar.key(event)) return true;
     if (key === "m") this.#setMesh(this.#mesh === "surface" ? "body" : "surface");
+    else if (key === "u") this.#toggleSeen();
     else if (key === "p") this.#togglePanel();
     else if (key === "l") this.#timeline.backToLive();
     else if (key === " ") this.#timeline.togglePlaying();
@@ -109,9 +114,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
     if (message.type === "frame") this.#frame(message);
     else if (message.type === "preview") this.#showPreview(message);
     else if (message.type === "texture") this.#dress(message);
-    else if (message.type === "topology") this.#topologies.set(message.name, message.faces);
+    else if (message.type === "topology") this.#topologies.set(message.name, message);
     else if (message.type === "texture_coordinates") {
-      const faces = this.#topologies.get(message.topology);
+      const faces = this.#topologies.get(message.topology)?.faces;
       if (faces) this.#unwrappings.set(message.topology, new Unwrapping(faces, message));
     } else {
       if (message.type === "sessions") this.#setSessions(message.sessions);
@@ -137,7 +142,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const keys = new Set(frame.people.map(({ id }) => `${frame.session}:${id}`));
     const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
     this.#stage.retain((key) => keys.has(key) || others(key));
-    for (const person of frame.people) this.#draw(frame.session, person, frame.blend_ms);
+    for (const person of frame.people) this.#draw(frame, person);
     this.#viewport.moved(frame.record, `${frame.session}:`);
     this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
@@ -171,13 +176,16 @@ export class LiveView implements View, LiveListener, TimelineListener {
     return this.#viewport.stage;
   }
 
-  #draw(session: number, person: LivePerson, blendMs: number): void {
-    const { topology } = person;
-    const faces = this.#topologies.get(topology);
-    if (!faces) return;
-    const unwrapping = this.#unwrappings.get(topology) ?? null;
+  #draw({ session, record, blend_ms: blendMs }: LiveFrame, person: LivePerson): void {
+    const topology = this.#topologies.get(person.topology);
+    if (!topology) return;
+    const unwrapping = this.#unwrappings.get(person.topology) ?? null;
     const place = SESSION_DISTANCE_M * this.#picker.place(session);
-    this.#stage.people.person(`${session}:${person.id}`).update(person, faces, unwrapping, place, blendMs);
+    const mesh = this.#stage.people.person(`${session}:${person.id}`);
+    const seen = Object.values(record.people.find(({ id }) => id === person.id)?.seen ?? {});
+    const unseen = seen.flatMap((is, limb) => (is ? [] : [limb]));
+    mesh.leaveOut(this.#onlySeen ? unseen : [], topology.limbs);
+    mesh.update(person, topology.faces, unwrapping, place, blendMs);
   }
 
   #drawn(): void {
@@ -296,6 +304,13 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#timeline.reload();
   }
 
+  /** Leaves out the limbs of bodies that no camera sees; the newest frame comes again. */
+  #toggleSeen(): void {
+    this.#onlySeen = !this.#onlySeen;
+    this.#seenToggle.setAttribute("aria-pressed", String(this.#onlySeen));
+    this.#connection.watch(this.#watch());
+  }
+
   #togglePanel(): void {
     const shown = this.#element.classList.toggle("with-panel");
     remember("panel", shown ? "shown" : "hidden");
@@ -315,7 +330,8 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const close = iconButton("close", "Close the figures", () => this.#togglePanel(), attributes);
     this.#panel.element.prepend(close);
     const { top, bottom, toolbar } = this.#viewport;
-    const meshes = h("div", { class: "group", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
+    const buttons = [...this.#meshes.values(), this.#seenToggle];
+    const meshes = h("div", { class: "group", role: "group", "aria-label": "Mesh" }, ...buttons);
     toolbar.element.prepend(meshes);
     toolbar.element.append(h("div", { class: "group" }, this.#panelToggle));
     top.prepend(this.#picker.element);

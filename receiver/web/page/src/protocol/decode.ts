@@ -24,7 +24,7 @@ type FrameHeader = Omit<LiveFrame, "people"> & { people: PersonHeader[] };
 
 type Header =
   | FrameHeader
-  | { type: "topology"; name: string; faces: Section }
+  | { type: "topology"; name: string; faces: Section; limbs?: Section }
   | {
       type: "texture_coordinates";
       topology: string;
@@ -52,8 +52,11 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
   const header = parse(utf8.decode(new Uint8Array(message, LENGTH_BYTES, start - LENGTH_BYTES)));
   const payload = new Payload(message, start);
   switch (header.type) {
-    case "topology":
-      return { type: "topology", name: header.name, faces: payload.indices(header.faces, 3) };
+    case "topology": {
+      const { name, faces, limbs } = header;
+      const bytes = limbs ? payload.bytes(limbs.offset, limbs.count) : null;
+      return { type: "topology", name, faces: payload.indices(faces, 3), limbs: bytes };
+    }
     case "texture_coordinates":
       return {
         type: "texture_coordinates",

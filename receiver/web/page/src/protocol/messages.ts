@@ -10,6 +10,8 @@ export interface PersonRecord {
   id: number;
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
+  /** Which limbs a camera sees; the pose of the others is invented. */
+  seen: Readonly<Record<string, boolean>>;
   surface: string | null;
   body: string | null;
 }
@@ -65,6 +67,8 @@ export interface Topology {
   type: "topology";
   name: string;
   faces: Indices;
+  /** Of each vertex the place of its limb in `seen`, a higher number for the trunk; null if they are not known. */
+  limbs: Uint8Array | null;
 }
 
 /** One person of a live frame: position = origin + scale · vertices. The arrays are views of the message. */

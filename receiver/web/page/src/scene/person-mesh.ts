@@ -26,6 +26,9 @@ export class PersonMesh {
   readonly #corner = new THREE.Vector3();
   #faces: Indices | null = null;
   #look: Look = "colour";
+  /** Limbs that are left out, and those of the vertices. */
+  #leftOut: readonly number[] = [];
+  #limbs: Uint8Array | null = null;
   #hasColours = false;
   #stored = false;
   /** How many numbers of the positions are of this frame: the buffer may be longer. */
@@ -84,6 +87,12 @@ export class PersonMesh {
     if (colours || !unwrapping) this.#wear(null);
     this.measure();
     this.#apply();
+  }
+
+  /** From the next `update` on these limbs are not drawn; `limbs` has that of each vertex. */
+  leaveOut(leftOut: readonly number[], limbs: Uint8Array | null): void {
+    if (limbs === this.#limbs && String(leftOut) === String(this.#leftOut)) return;
+    [this.#leftOut, this.#limbs, this.#faces] = [leftOut, limbs, null];
   }
 
   /** Takes the vertices on their way; returns whether there is way left. */
@@ -172,17 +181,25 @@ export class PersonMesh {
 
   /** Makes room for a mesh, and takes its triangles if they are others; returns whether either was needed. */
   #layOut(vertices: number, faces: Indices, unwrapping: Unwrapping | null): boolean {
-    const drawn = unwrapping?.faces ?? faces;
-    const grown = this.#reserve(unwrapping?.vertices ?? vertices, drawn);
+    const all = unwrapping?.faces ?? faces;
+    const grown = this.#reserve(unwrapping?.vertices ?? vertices, all);
     if (!grown && faces === this.#faces && unwrapping === this.#unwrapping) return false;
     [this.#faces, this.#unwrapping, this.#stored] = [faces, unwrapping, false];
     const { geometry } = this.#solid;
+    const drawn = this.#drawn(all, faces);
     geometry.index!.array.set(drawn);
     touch(geometry.index!, drawn.length);
     geometry.setDrawRange(0, drawn.length);
     if (unwrapping) geometry.setAttribute("uv", new THREE.BufferAttribute(unwrapping.coordinates, 2, true));
     else geometry.deleteAttribute("uv");
     return true;
+  }
+
+  /** Those of all triangles that belong to no limb that is left out; `faces` are the same over the mesh's vertices. */
+  #drawn(all: Indices, faces: Indices): Indices {
+    const [limbs, leftOut] = [this.#limbs, this.#leftOut];
+    if (leftOut.length === 0 || !limbs) return all;
+    return all.filter((_, corner) => !leftOut.includes(limbs[faces[corner - (corner % 3)]!]!));
   }
 
   /** Makes buffers with room for a mesh unless they have it; they keep what was in them. */

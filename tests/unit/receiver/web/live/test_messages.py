@@ -59,7 +59,8 @@ def test_mesh_brings_neither_faces_nor_known_colours() -> None:
 
 def test_topology_of_a_large_mesh_has_wide_indices() -> None:
     faces = np.array([[0, 1, 70_000]], np.int32)
-    header, payload = read(topology_message("body", faces, 70_001))
+    header, payload = read(topology_message("body", faces, 70_001, np.arange(9, dtype=np.uint8)))
+    assert list(payload[header["limbs"]["offset"] :][: header["limbs"]["count"]]) == list(range(9))
     assert header["vertices"] == 70_001 and header["faces"]["type"] == "u32"
     np.testing.assert_array_equal(array(payload, header["faces"], "<u4"), faces)
 
