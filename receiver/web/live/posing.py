@@ -1,6 +1,6 @@
 """Meshes of people as they are predicted to be, for the browsers that watch live sessions.
 
-A browser shows a mesh for as long as it takes until the next one: it blends from one to the other.
+A browser blends from where people are to the newest mesh, which shows them as they will be when it is there.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ MOST_HZ: Final = 30.0
 # Of the time of the networks that others do not need, and of what they take, the smoothed mean.
 _SHARE, _SMOOTHING = 1 / 3, 0.9
 _UNWATCHED_S = 0.1
+# Meshes take longer on their way by this than until the next one is due: one that is late stops nobody.
+_LATE: Final = 1.25
 
 Pose = Callable[[int, LabelFrame], Awaitable[tuple[ReconstructedPerson, ...] | None]]
 """Reconstructs people of a session by its number; None if nothing is known of it yet."""
@@ -46,12 +48,13 @@ class LivePoses:
         began_s = self._clock.monotonic()
         watched = [number for number in self._hub.sessions if self._hub.is_watched(number)]
         self._shown = {number: self._shown.get(number) for number in watched}
-        blend_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
+        period_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
+        blend_s = _LATE * period_s
         self._screen.ahead_s = self._spent_s + blend_s
         if any(await asyncio.gather(*(self._show(number, blend_s) for number in watched))):
             spent_s = self._clock.monotonic() - began_s
             self._spent_s += (1 - _SMOOTHING) * (spent_s - self._spent_s)
-        return blend_s if watched else _UNWATCHED_S
+        return period_s if watched else _UNWATCHED_S
 
     async def _show(self, number: int, blend_s: float) -> bool:
         """Returns whether anything has changed."""
