@@ -34,7 +34,7 @@ MeshKind = Literal["surface", "body"]
 
 _RATE_WINDOW_S = 2.0
 _REMEMBERED_ENDED = 64
-# People who were shown as they are predicted so lately will be again.
+# After a frame people are shown as they are predicted within this time, if they ever were.
 _POSED_S = 0.5
 # In the newest frames of all sessions, for whoever begins to watch; each has a mesh, and perhaps a texture.
 _REMEMBERED_PEOPLE = 128
@@ -111,7 +111,8 @@ class LiveSession:
         source: of the newest frame.
         connected: whether it has not ended.
         preview: the newest small JPEG of what its sender sees.
-        posed_s: when people were last shown as they are predicted.
+        unposed_s: when the first frame was published after people were last shown as they are predicted; infinite
+            before that frame, minus infinity if they never were.
     """
 
     number: int
@@ -120,7 +121,7 @@ class LiveSession:
     connected: bool = True
     newest: LiveFrame | None = None
     preview: bytes | None = None
-    posed_s: float = -math.inf
+    unposed_s: float = -math.inf
     published: deque[float] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
@@ -257,7 +258,8 @@ class LiveHub(SessionObserver):
             state.source = record.source
             self._tell_sessions()
         # Those of the past are not shown between those that are predicted to now.
-        if self.clock.monotonic() - state.posed_s > _POSED_S:
+        state.unposed_s = min(state.unposed_s, self.clock.monotonic())
+        if self.clock.monotonic() - state.unposed_s > _POSED_S:
             self._offer(frame)
 
     def is_watched(self, number: int) -> bool:
@@ -268,7 +270,7 @@ class LiveHub(SessionObserver):
         """The people of a session are shown as they are predicted, with the record of the newest frame."""
         state = self.sessions.get(number)
         if state is not None and (newest := state.newest) is not None:
-            state.posed_s = self.clock.monotonic()
+            state.unposed_s = math.inf
             self._offer(LiveFrame(number, newest.record, people, newest.fps, state.preview, 1e3 * blend_s))
 
     def _offer(self, frame: LiveFrame) -> None:

@@ -49,6 +49,23 @@ def sequences(watcher: Watcher) -> list[tuple[int, int]]:
     return taken
 
 
+def test_frame_after_a_pause_is_not_shown_between_people_who_are_predicted() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(1)
+        published.frame(1, 0)
+        published.hub.people_posed(1, [], 0.03)
+        published.now_s += 5.0
+        assert sequences(watcher) == [(1, 0)]
+        published.frame(1, 1)
+        assert sequences(watcher) == []
+        # Nobody is predicted any more.
+        published.now_s += 0.6
+        published.frame(1, 2)
+        assert sequences(watcher) == [(1, 2)]
+
+
 def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> None:
     published = Published()
     for number in (1, 2):
