@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from common.body.label_space import TRANSLATION_SCALE
 from common.labels import LABEL_SIZE, group_slices
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.smoothing import LabelSmoother
@@ -62,6 +63,16 @@ def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
     late = (labels - run(labels))[30:] * FPS / 1.6
     assert late[:, position].max() < 0.1
     assert late[:, distance].min() > 0.5
+
+
+def test_distance_is_that_of_the_averaged_body() -> None:
+    labels = np.zeros((120, LABEL_SIZE))
+    labels[:, SHAPE.start] = np.where(np.arange(120) % 20 < 10, 1.0, -1.0)
+    larger_m = -0.097 * labels[:, SHAPE.start] / TRANSLATION_SCALE[2]
+    labels[:, ROOT.stop - 1] = larger_m
+    apart = labels.copy()
+    apart[:, SHAPE.start] = 0.0
+    assert run(labels)[40:, ROOT.stop - 1].std() < 0.6 * run(apart)[40:, ROOT.stop - 1].std()
 
 
 def test_shape_settles_and_follows_somebody_else() -> None:
