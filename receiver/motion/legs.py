@@ -101,7 +101,7 @@ class LegChain:
         squares = np.square(self.thigh).sum(1), np.square(self.shin).sum(1)
         product = np.sqrt(squares[0] * squares[1])
         longest, wanted = np.sqrt(squares[0]) + np.sqrt(squares[1]), ankles - self.hips
-        across, is_long = np.cross(self.thigh, self.shin), _norms(self.thigh + self.shin)
+        across, is_long = _applied(_cross(self.thigh), self.shin), _norms(self.thigh + self.shin)
         to_be = _norms(wanted).clip(_SHORTEST * longest, _LONGEST * longest)
         if not exactly:
             to_be = is_long + _norms(across) / product * (to_be - is_long)
