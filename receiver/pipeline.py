@@ -245,8 +245,11 @@ class ReceiverPipeline:
         self._sessions[session.session_id].decoder.restore(state)
 
     def skip(self, session: Session, frame: FrameMessage) -> None:
-        """Decodes a frame that later ones are predicted from. Raises WireError."""
-        self._sessions[session.session_id].decoder.decode(frame.payload, frame.sequence)
+        """Decodes a frame on which later ones depend. Raises WireError."""
+        state = self._sessions[session.session_id]
+        decoded = state.decoder.decode(frame.payload, frame.sequence)
+        if not session.has_handled(frame.sequence):
+            state.motion.complete(decoded.frame)
 
     def _decode(
         self, session: Session, state: _SessionState, frame: FrameMessage, stages_ms: dict[str, float]
