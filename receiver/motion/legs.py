@@ -8,6 +8,7 @@ Shapes: L = 2 legs, left and right; a leg has 3 joints: hip, knee, ankle.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from receiver.motion.steps import orientation_of, place_of
 LEGS = ("left_leg", "right_leg")
 # How far the pelvis moves and turns before its held copy follows.
 _LEASH_M, _LEASH_RAD = 0.04, 0.08
-# It jumps where somebody else, or a new scene, is shown.
-_JUMP_M = 0.6
+JUMP_M: Final = 0.6
+"""Who moves by more between two frames jumps: somebody else, or a new scene, is shown."""
 # The rest pose bends the knee by 0.17.
 _KNEE_MIN_RAD = -0.15
 # Lengths of a leg over that of a straight one: knees neither fold nor lock.
@@ -62,7 +63,7 @@ class Pelvis:
         """Moved and turned towards another one until it is within the leash."""
         step = to.position - self.position
         distance = float(np.linalg.norm(step))
-        if distance > _JUMP_M:
+        if distance > JUMP_M:
             return to
         turn = vectors_of(self.rotation.T @ to.rotation)
         angle = float(np.linalg.norm(turn))

@@ -17,7 +17,7 @@ import numpy as np
 from common.arrays import Float64Array
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
-from receiver.motion.legs import LEGS, Legs, Pelvis
+from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
 from receiver.motion.steps import root_entries
 
 # Chosen on rendered clips of the training split, as sent and decoded.
@@ -31,8 +31,8 @@ _SPEED_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 3.0, 0.4, 0.5, 1.5
 _DISTANCE_S = 0.1
 # Probability from which on the body follows a foot.
 _STANDS = 0.3
-# After a longer gap, and after a jump, a person begins anew.
-_FORGOTTEN_S, _JUMP_M = 0.5, 0.6
+# After a longer gap a person begins anew.
+_FORGOTTEN_S = 0.5
 _TINY = 1e-6
 _SLICES: Final = group_slices()
 _ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
@@ -61,7 +61,7 @@ class _Person:
 
     def goes_on(self, now_s: float, distance_m: float) -> bool:
         """Whether what is measured now continues what was."""
-        return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < _JUMP_M
+        return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < JUMP_M
 
     def hold(self, ankles: Float64Array, ray: Float64Array, seen: Float64Array, passed_s: float) -> None:
         """Moves the held places, and the body in distance.

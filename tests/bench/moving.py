@@ -3,8 +3,8 @@
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
 
-`bodywire` is what the sender sends, `received` what the receiver shows of it, and `exported` the animation that
-`receiver export` makes of that.
+`bodywire` is what the sender sends, `received` what the receiver shows of it, `feet free` that without holding the feet
+that stand (`receiver.motion.planted`), and `exported` the animation that `receiver export` makes of `received`.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -24,6 +24,7 @@ import numpy as np
 from common.arrays import Float64Array
 from common.frames import PersonLabels
 from common.weights.manifest import model_hash
+from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from sender.perception.config import TrackingConfig
@@ -37,7 +38,7 @@ from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-SYSTEMS = ("bodywire", "per frame", "received", "exported")
+SYSTEMS = ("bodywire", "per frame", "feet free", "received", "exported")
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
 
@@ -90,7 +91,7 @@ class MovingSender:
         """What each system says of a clip."""
         self._perception.reset()
         self._semantics["bodywire"].reset()
-        pair, motion = CodecPair(model_hash()), SessionMotion()
+        pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
         received: list[PersonLabels | None] = []
         for index, image in enumerate(decoded(clip.encoded)):
@@ -100,6 +101,7 @@ class MovingSender:
             for person in found["bodywire"]:
                 rho = unconstrained_rho(self._importance, person)
                 passed = pair.send(as_frame(person, index, CAMERA), rho)
+                found["feet free"] = feet_free.complete(passed.frame).people
                 found["received"] = motion.complete(passed.frame).people
             received.append(next(iter(found.get("received", ())), None))
             for name in joints:
