@@ -31,6 +31,7 @@ from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.predictor import LearnedMotion
+from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
 from receiver.playout.bones import Bones
 from receiver.playout.playout import Playout
@@ -132,6 +133,7 @@ async def _serve(
         observers=[playout, hub, *recorders, *([] if motion is None else [motion])],
         load=load,
         inpainter=inpainter,
+        new_motion=partial(SessionMotion, config.motion.motion),
     )
     metrics.watch_queue(lambda: engine.queued_people)
     link = _link(config, pipeline, metrics, load, directory.shared, public=recording is None)

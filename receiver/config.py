@@ -7,6 +7,7 @@ from common.io.config import LogConfig, MetricsConfig
 from common.weights.config import DeviceConfig
 from receiver.engine.config import EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
+from receiver.motion.config import GeneratedMotionConfig
 from receiver.playout.config import PlayoutConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
@@ -27,6 +28,7 @@ class ReceiverConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     recording: RecordConfig = field(default_factory=RecordConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    motion: GeneratedMotionConfig = field(default_factory=GeneratedMotionConfig)
     playout: PlayoutConfig = field(default_factory=PlayoutConfig)
     web: WebConfig = field(default_factory=WebConfig)
     accounts: AccountsConfig = field(default_factory=AccountsConfig)

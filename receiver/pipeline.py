@@ -69,6 +69,7 @@ class ReceiverPipeline:
         inpainter: estimates what no camera has seen of people; without it, that is filled from the surroundings.
         peer_people: most people reconstructed in a frame, of the highest scores: more than stand before a camera.
         live_wait_ms: longest wait of a live frame once a newer one has arrived; what comes later is of no use.
+        new_motion: makes the motion of a session.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ReceiverPipeline:
         new_decoder: Callable[[], FrameDecoder] | None = None,
         peer_people: int = 16,
         live_wait_ms: float = 500.0,
+        new_motion: Callable[[], SessionMotion] = SessionMotion,
     ) -> None:
         self._engine = engine
         self._directory = directory
@@ -92,6 +94,7 @@ class ReceiverPipeline:
         self._observers = observers
         self._load = load or LiveLoad()
         self._new_decoder = new_decoder or partial(SessionDecoder, model_hash())
+        self._new_motion = new_motion
         # The first session does not wait for it.
         learned()
         self._sessions: dict[bytes, _SessionState] = {}
@@ -139,7 +142,7 @@ class ReceiverPipeline:
         observers = () if session.upload else self._observers
         if isinstance(session.own, ObservedSender):
             observers = (*observers, *session.own.observers)
-        return _SessionState(self._new_decoder(), SessionMotion(), writer, people, handlers, observers)
+        return _SessionState(self._new_decoder(), self._new_motion(), writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.

@@ -1,15 +1,17 @@
 """The diffusion of unseen limbs (paper §5.2, eq. 26 and 27): from a sample of the mixture to a pose that bodies take.
 
 A sample of a Gaussian mode is near real poses only where the mode is one.  With some noise it starts the probability
-flow of a learned denoiser, which knows what is seen (u_m), and ends near them.  (26) and (27) themselves have no
-learned denoiser and cannot be inverted (`receiver.outfits.diffusion`).
+flow of a learned denoiser, which knows what is seen (u_m), and ends near them (Karras et al. 2022).
+
+`PaperDiffusion` is (26) and (27) to the letter.  They have no learned denoiser, and (27) does not invert (26): it takes
+u_m away where (26) added u_m ⊙ ε, so that poses shrink to the mean and noise stays in them.
 
 Shapes: B samples, D = 64 entries of x without speed, G groups of labels.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ _CONDITION = len(SAID) + 2 * len(GROUPS) + (DOWN.stop - DOWN.start) + 1 + len(MO
 # The noise with which the flow starts, where it ends, and its steps.  The start is noisier than the flow takes it for:
 # on validation poses, less of the variety is lost so.
 _START, _END, _STEPS, _NOISIER = 0.5, 0.05, 3, 1.3
+_PAPER_C: Final = (0.99, 0.99, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +83,34 @@ def generated(hidden: Tensor) -> Tensor:
     return mask
 
 
+def load_denoiser() -> PoseDenoiser:
+    """With the package's weights. Raises WeightsError if they are missing or of another version."""
+    return load_recorded(WEIGHTS_NAME, KIND, PoseDiffusionConfig, PoseDenoiser)
+
+
+class PoseRefiner(Protocol):
+    """Brings samples of the mixture near poses that bodies take."""
+
+    def refined(
+        self,
+        sample: Float64Array,
+        said: Float64Array,
+        hidden: Collection[str],
+        known: Collection[str],
+        mode: int,
+        noise: Float64Array,
+    ) -> Float64Array:
+        """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
+        ...
+
+
 class PoseDiffusion:
-    """The trained diffusion in use."""
+    """The trained diffusion in use (`PoseRefiner`)."""
 
     def __init__(self, denoiser: PoseDenoiser) -> None:
         self._mean, self._scale = denoiser.mean.clone(), denoiser.scale.clone()
         example = torch.zeros(1, SPEED), torch.ones(1), torch.ones(1), torch.zeros(1, _CONDITION)
         self._step = in_use(HeunStep(denoiser), example, WEIGHTS_NAME, device=CPU)
-
-    @classmethod
-    def load(cls) -> Self:
-        """With the package's weights. Raises WeightsError if they are missing or of another version."""
-        return cls(load_recorded(WEIGHTS_NAME, KIND, PoseDiffusionConfig, PoseDenoiser))
 
     @torch.inference_mode()
     def refined(
@@ -103,7 +122,7 @@ class PoseDiffusion:
         mode: int,
         noise: Float64Array,
     ) -> Float64Array:
-        """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
+        """See `PoseRefiner`."""
         unseen, sent = (torch.tensor([[name in names for name in GROUPS]]) for names in (hidden, known))
         u_m = condition(torch.from_numpy(said)[None].float(), unseen, sent, torch.tensor([mode]))
         mask = generated(unseen)
@@ -111,3 +130,28 @@ class PoseDiffusion:
         start = mask * (start + _NOISIER * _START * torch.from_numpy(noise[:SPEED])[None].float())
         x = self._mean + self._scale * flow(self._step, start, levels(_START, _END, _STEPS), u_m)[0]
         return np.concatenate([x.double().numpy() * mask[0].numpy(), np.zeros(SIZE - SPEED)])
+
+
+class PaperDiffusion:
+    """The paper's diffusion (`PoseRefiner`): u_m is the mixture's sample, standardised."""
+
+    def __init__(self, denoiser: PoseDenoiser) -> None:
+        self._mean, self._scale = denoiser.mean.double().numpy(), denoiser.scale.double().numpy()
+
+    def refined(
+        self,
+        sample: Float64Array,
+        said: Float64Array,
+        hidden: Collection[str],
+        known: Collection[str],
+        mode: int,
+        noise: Float64Array,
+    ) -> Float64Array:
+        """See `PoseRefiner`; only sample, hidden and noise are used."""
+        unseen = generated(torch.tensor([[name in hidden for name in GROUPS]]))[0].double().numpy()
+        u_m = x = (sample[:SPEED] - self._mean) / self._scale
+        for c in _PAPER_C:
+            x = np.sqrt(c) * x + np.sqrt(1 - c) * u_m * noise[:SPEED]  # (26)
+        for c in reversed(_PAPER_C):
+            x = (x - np.sqrt(1 - c) * u_m) / np.sqrt(c)  # (27)
+        return np.concatenate([unseen * (self._mean + self._scale * x), np.zeros(SIZE - SPEED)])

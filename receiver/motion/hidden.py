@@ -19,7 +19,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
-from receiver.motion.diffusion import PoseDiffusion
+from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, MODES, SIZE, SPEED_S, PoseMixture, speed_of
@@ -106,24 +106,26 @@ def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Ar
 
 
 @functools.cache
-def learned() -> tuple[PoseMixture, Legs, PoseDiffusion]:
+def learned() -> tuple[PoseMixture, Legs, Mapping[str, PoseRefiner]]:
     """What all sessions share, loaded once. Raises WeightsError if weights are missing or of another version."""
-    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load()), PoseDiffusion.load()
+    denoiser = load_denoiser()
+    refiners: Mapping[str, PoseRefiner] = {"learned": PoseDiffusion(denoiser), "paper": PaperDiffusion(denoiser)}
+    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load()), refiners
 
 
 class HiddenLimbs:
     """Completes the people of a session, frame after frame.
 
     Args:
-        refined: whether the diffusion brings samples of the mixture near real poses.
+        diffusion: which one brings samples of the mixture near real poses, as `--motion` has it; None leaves them.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, *, refined: bool = True) -> None:
-        self._mixture, self._legs, diffusion = learned()
-        self._diffusion = diffusion if refined else None
+    def __init__(self, diffusion: str | None = "learned") -> None:
+        self._mixture, self._legs, refiners = learned()
+        self._refiner = None if diffusion is None else refiners[diffusion]
         self._people: dict[int, _Person] = {}
         self._source = ""
 
@@ -198,8 +200,8 @@ class HiddenLimbs:
         assert person.k is not None
         mode = int(self._mixture.modes[person.k])
         pose = start
-        if self._diffusion is not None:
-            pose = self._diffusion.refined(start, person.x, hidden, known, mode, person.noise[1])
+        if self._refiner is not None:
+            pose = self._refiner.refined(start, person.x, hidden, known, mode, person.noise[1])
         pose = pose.clip(-_MOST, _MOST)
         if hidden.issuperset(LEGS):
             legs = self._legs.within_limits(np.stack([pose[ENTRIES[name]] for name in LEGS]))

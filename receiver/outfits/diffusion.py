@@ -1,7 +1,7 @@
 """The diffusion of outfits: the measures z' of clothes and hair, given what is known of them.
 
-It stands where the paper (§5.2) diffuses points.  Of its equations nothing computes (22) to (25); (26) and (27), whose
-reverse step has no learned denoiser and cannot invert the forward one, are replaced by that of Karras et al. 2022.
+It stands where the paper (§5.2) diffuses points.  (26) and (27), whose reverse step has no learned denoiser and cannot
+invert the forward one (`receiver.motion.diffusion` measures them), are replaced by that of Karras et al. 2022.
 
 In the coordinates of its component, x = L_k⁻¹ (z' − μ_k), the mixture's z' is N(0, I).  The diffusion knows more: how
 the measures of real outfits depend on each other across the parts of the body, and which ones agree with the `surface`

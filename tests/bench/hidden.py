@@ -9,7 +9,7 @@ said of them has a sender's errors, also of their unseen legs, as they were meas
     seated_right        whether the thighs are bent as one who sits, where the truth sits, stands or strides
     knees_mm, ankles_mm distance from the true ones
 
-The systems: the mean of all poses; the mean that was sent; samples of the mixture, and of the diffusion behind it.
+The systems: the mean of all poses; the mean that was sent; samples of the mixture, and of the diffusions behind it.
 
 With `--webcam FOLDER` also the movement of unseen knees and ankles in real clips, millimetres a frame.
 """
@@ -115,9 +115,9 @@ def person_of(labels: FloatArray, identity: int) -> PersonLabels:
     return PersonLabels(identity, 1.0, split(labels), confidence=confidence)
 
 
-def generated(labels: FloatArray, identity: int, *, refined: bool = True) -> FloatArray:
+def generated(labels: FloatArray, identity: int, diffusion: str | None = "learned") -> FloatArray:
     """(N, LABEL_SIZE) with generated legs; each person is the first one of a picture."""
-    limbs = HiddenLimbs(refined=refined)
+    limbs = HiddenLimbs(diffusion)
     frames = (
         LabelFrame(row, f"{row}.jpg", 0.0, _CAMERA, (person_of(each, (identity + row) % 256),))
         for row, each in enumerate(labels)
@@ -189,7 +189,8 @@ def poses_table(windows: MotionWindows, count: int, seed: int) -> dict[str, Figu
     systems: dict[str, Callable[[int], FloatArray]] = {
         "mean pose": lambda _: mean,
         "sent mean": lambda _: said,
-        "mixture": lambda sample: generated(said, 50 * sample, refined=False),
+        "mixture": lambda sample: generated(said, 50 * sample, None),
+        "mixture, (26) and (27)": lambda sample: generated(said, 50 * sample, "paper"),
         "mixture, diffusion": lambda sample: generated(said, 50 * sample),
     }
     return {

@@ -7,7 +7,7 @@ from common.arrays import Float64Array
 from common.labels import group_slices
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.motion_table import clips
-from receiver.motion.diffusion import PoseDiffusion
+from receiver.motion.diffusion import PoseDiffusion, load_denoiser
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Pelvis
@@ -38,7 +38,7 @@ def continued_motion() -> list[float]:
 
 def unseen_legs(*, refined: bool) -> list[float]:
     """Distance of generated legs from the nearest ones that are trained on, standard deviations of entries."""
-    mixture, diffusion = PoseMixture.load(), PoseDiffusion.load() if refined else None
+    mixture, diffusion = PoseMixture.load(), PoseDiffusion(load_denoiser()) if refined else None
     real, hidden, distances = cKDTree(_legs("train")), frozenset(LEGS), []
     with np.errstate(divide="ignore"):  # the logarithm of the shares of a mixture that knows nothing
         given = mixture.given(hidden, frozenset())

@@ -132,3 +132,10 @@ def test_knees_do_not_bend_backwards(space: LabelSpace, standing: FloatArray) ->
     order = [joint for joints in GROUP_JOINTS.values() for joint in joints]
     knees = vectors[:, [order.index("lowerleg01.L"), order.index("lowerleg01.R")], 0]
     assert knees.min() > -0.16, "the rest pose bends them by 0.17"
+
+
+def test_the_papers_diffusion_generates_other_legs(standing: FloatArray) -> None:
+    learned, paper, bare = (
+        completed(HiddenLimbs(diffusion), frames(standing, LEGS, 0, 1))[0] for diffusion in ("learned", "paper", None)
+    )
+    assert not any(np.allclose(one, other, atol=0.01) for one, other in ((learned, paper), (paper, bare)))

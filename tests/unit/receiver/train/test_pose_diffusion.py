@@ -9,7 +9,7 @@ import torch
 from common.synthetic.motion.windows import write_windows
 from common.training.run import parse
 from common.weights.loader import load_weights
-from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condition
+from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condition, load_denoiser
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
 from receiver.train import pose_diffusion
 from receiver.train.pose_diffusion import PoseDiffusionTraining, said_of
@@ -53,7 +53,7 @@ def test_condition_has_nothing_of_hidden_groups_that_were_never_sent() -> None:
 def test_a_pose_has_the_generated_entries_alone() -> None:
     rng = np.random.default_rng(0)
     said = np.concatenate([rng.normal(size=SIZE - 4), [0.0, 1.0, 0.0, -2.3]])
-    diffusion = PoseDiffusion.load()
+    diffusion = PoseDiffusion(load_denoiser())
     first, again = (diffusion.refined(np.zeros(SIZE), said, LEGS, LEGS, 0, np.zeros(SIZE)) for _ in range(2))
     own = np.zeros(SIZE, bool)
     for name in LEGS:
