@@ -36,6 +36,12 @@ class RatedEncoder:
     def acknowledge(self, sequence: int) -> None:
         self._codec.acknowledge(sequence)
 
+    def expect(self, sequence: int) -> None:
+        self._codec.expect(sequence)
+
+    def rewind(self) -> None:
+        self._codec.rewind()
+
     def reset(self) -> None:
         self._codec.reset()
 

@@ -1,15 +1,15 @@
-"""Codec between label frames and packets; it predicts each frame from the last acknowledged one.
+"""Codec between label frames and packets; it predicts each frame from one that the receiver has or is to have.
 
     LabelFrame ─ plan ─ predict(reference) ─ quantise ─ range coder ─ seal ─→ payload
                               ▲                                                  │
        states by sequence ────┴───── advance ◄── dequantise ◄── range coder ◄────┘ verify
 
-The encoder predicts from the newest frame that the receiver acknowledged and names it in the header.  Both ends keep
-their last states, so a lost or skipped frame does not break prediction.  Fast groups are sent with every frame; one
-that a frame does not have keeps its prediction on both sides.  Slow groups (identity, clothes) are first sent coarsely
-and then refined, one group at a time, until their quantiser step is as fine as ρ demands; after that they are sent only
-when they change (`common.codec.plan`).  Fast groups that nobody sees are sent coarsely until
-acknowledged, and rest until they are seen again.
+The encoder predicts from the newest frame that the receiver acknowledged or is expected to have, and names it in the
+header. Both ends keep their last states, so a lost frame does not break prediction from acknowledged ones. Fast groups
+are sent with every frame; one that a frame does not have keeps its prediction on both sides. Slow groups (identity,
+clothes) are first sent coarsely and then refined, one group at a time, until their quantiser step is as fine as ρ
+demands; after that they are sent only when they change (`common.codec.plan`). Fast groups that nobody sees are sent
+coarsely until acknowledged, and rest until they are seen again.
 """
 
 from collections import OrderedDict
@@ -166,6 +166,7 @@ class FrameCodec:
         self._under_way = self._shown = Newest()
         self._needed_from = 0
         self._acknowledged: int | None = None
+        self._expected: int | None = None
         self._last_sent = -1
 
     def acknowledge(self, sequence: int) -> None:
@@ -176,6 +177,16 @@ class FrameCodec:
         for number in [number for number in self._sent if number < sequence and number not in keep]:
             del self._sent[number]
         self._acknowledged = sequence
+
+    def expect(self, sequence: int) -> None:
+        """Predicts from this frame, the newest, before it is acknowledged: the link hardly ever loses one."""
+        self._expected = sequence
+
+    def rewind(self) -> None:
+        """Predicts from acknowledged frames again: one that was expected to arrive was lost, and others with it."""
+        while self._expected is not None and self._sent and next(reversed(self._sent)) != self._acknowledged:
+            self._sent.popitem()
+        self._expected = None
 
     def encode(
         self,
@@ -248,7 +259,7 @@ class FrameCodec:
         frame = to_frame(replace(coded.state, people=shown.people))
         _check_content(frame)
         self._remember(self._received, coded.state)
-        # References only move on: no later packet names a frame before the last one's references. A key frame has none.
+        # Unless frames are lost, no later packet names a frame before the last one's references. A key frame has none.
         self._needed_from = references.oldest(self._needed_from)
         if references.first is None or sequence > self._shown.sequence:
             self._shown = shown
@@ -286,15 +297,15 @@ class FrameCodec:
 
     def _references(self, sequence: int, time_ms: int) -> FrameReferences:
         """The states that the next frame is predicted from; none if it has to be a key frame."""
-        first = None if self._acknowledged is None else self._sent.get(self._acknowledged)
+        newest = self._acknowledged if self._expected is None else self._expected
+        first = None if newest is None else self._sent.get(newest)
         if first is None or sequence - first.sequence > _MAX_LAG:
             return NO_REFERENCES
         late_ms = time_ms - first.clock.predicted_ms(sequence - first.sequence)
         if abs(late_ms) >= MAX_TIME_RESIDUAL_MS:
             return NO_REFERENCES
-        return FrameReferences(
-            first, next((state for state in self._sent.values() if state.sequence < first.sequence), None)
-        )
+        before = (state for state in reversed(self._sent.values()) if state.sequence < first.sequence)
+        return FrameReferences(first, next(before, None))
 
     def _find_references(self, sequence: int, lags: References) -> FrameReferences:
         if lags == KEY:
@@ -321,8 +332,7 @@ class FrameCodec:
 
     def _code(self, coder: SymbolCoder, sequence: int, references: FrameReferences, content: _Content | None) -> _Coded:
         """Writes `content`, or reads it when it is None: everything behind the references."""
-        reference = references.first
-        lag = sequence - reference.sequence if reference else 0
+        reference, lag = references.first, references.lags(sequence).lag
         clock = code_clock(
             coder, self._tables, reference.clock if reference else None, lag, content.time_ms if content else None
         )

@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 
 from common.clock import Clock
-from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, OutputError, WireError
+from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, MissingReference, OutputError, WireError
 from common.io.logs import RepeatedLines
 from common.wire.convert import (
     AckStatus,
@@ -227,9 +227,11 @@ class Connection:
         try:
             outcome = await self._handler.on_frame(self._session, frame, message.arrival)
         except WireError as error:
-            self._rejected_in_a_row += 1
             self._session.rejected(frame.sequence)
-            self._log("frame", f"frame {frame.sequence} of {self._session.sender} rejected: {error}")
+            # Behind a lost frame come those that the sender has predicted from it meanwhile.
+            if not (self._session.live and isinstance(error, MissingReference)):
+                self._rejected_in_a_row += 1
+                self._log("frame", f"frame {frame.sequence} of {self._session.sender} rejected: {error}")
             return AckStatus.REJECTED, str(error)
         except BodywireError as error:
             raise stream_failure(error) from error

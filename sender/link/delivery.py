@@ -186,8 +186,8 @@ class FrameDelivery:
     async def next_message(self) -> FrameMessage:
         """Waits until a frame may leave, and encodes it."""
         frame = await self._next_frame()
-        encoded = self._session.encode(frame)
         now_s = self._clock.monotonic()
+        encoded = self._session.encode(frame, expected=self._session.live and not self._losses.frequent(now_s))
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
@@ -280,6 +280,7 @@ class FrameDelivery:
                     self._give_up(overdue)
 
     def _give_up(self, lost: InFlight) -> None:
+        self._session.lose(lost.frame.sequence)
         self.window.acknowledged(lost.frame.sequence)
         self._finish(lost.frame, Fate.LOST)
         self.notify()
@@ -325,13 +326,19 @@ class FrameDelivery:
             raise PeerError(f"the receiver acknowledged {self._unexpected} frames that were not in flight")
 
     def _reject(self, ack: Acknowledgement) -> None:
+        follows = self._session.is_unsure(ack.sequence)
         in_flight = self._session.reject(ack.sequence)
-        self._rejections += 1
-        logger.warning("the receiver rejected frame %d: %s", ack.sequence, ack.reason)
+        if follows:
+            # It was predicted from a frame that did not arrive, or that was rejected before it.
+            self._losses.lost(self._clock.monotonic())
+        else:
+            self._rejections += 1
+        level = logging.DEBUG if follows else logging.WARNING
+        logger.log(level, "the receiver rejected frame %d: %s", ack.sequence, ack.reason)
         if in_flight is not None:
             self._rejections_of[ack.sequence] = self._rejections_of.get(ack.sequence, 0) + 1
             if self._session.live:
-                self._finish(in_flight.frame, Fate.REJECTED)
+                self._finish(in_flight.frame, Fate.LOST if follows else Fate.REJECTED)
         if self._rejections >= _MAX_REJECTIONS:
             raise PeerError(f"the receiver rejected {self._rejections} frames in a row: {ack.reason}")
         if self._rejections_of.get(ack.sequence, 0) >= _MAX_REJECTIONS:

@@ -6,6 +6,7 @@ window, or one that no frame follows, is given up after a time like TCP's retran
 doubles from the third one on: a fresh frame can leave and show whether the link is back.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 from sender.link.send_window import InFlight
@@ -16,6 +17,8 @@ _INITIAL_TIMEOUT_S = 0.5
 # A small packet that often costs nothing, and finds the end of an outage soon.
 _MAX_TIMEOUT_S = 0.5
 _DEVIATIONS = 4.0
+# Frames that are predicted from a lost one are lost with it, for a round trip: too many if it happens more often.
+_CALM_S = 10.0
 
 
 class Losses:
@@ -30,6 +33,15 @@ class Losses:
         self._deviation_s = 0.0
         self._given_up = 0
         self._last_s = 0.0
+        self._lost_s = -math.inf
+
+    def lost(self, now_s: float) -> None:
+        """Records that a frame was lost."""
+        self._lost_s = now_s
+
+    def frequent(self, now_s: float) -> bool:
+        """Whether a frame was lost recently."""
+        return now_s - self._lost_s < _CALM_S
 
     def answered(self, sequences: Collection[int], in_flight: Sequence[InFlight], now_s: float) -> list[InFlight]:
         """Handles answers to frames in flight; returns those that were sent before the last of them, without one."""
@@ -40,7 +52,10 @@ class Losses:
         newest_s = max(known)
         self._learn(now_s - newest_s)
         self._given_up = 0
-        return [item for item in in_flight if item.sent_at_s < newest_s and item.frame.sequence not in sequences]
+        lost = [item for item in in_flight if item.sent_at_s < newest_s and item.frame.sequence not in sequences]
+        if lost:
+            self.lost(now_s)
+        return lost
 
     def overdue(self, in_flight: Sequence[InFlight], now_s: float) -> InFlight | None:
         """The frame in flight to be given up now, if none was answered for too long."""
@@ -51,6 +66,7 @@ class Losses:
             return None
         self._given_up += 1
         self._last_s = now_s
+        self.lost(now_s)
         return oldest
 
     @property

@@ -30,13 +30,19 @@ class Payload(Protocol):
 
 
 class FrameEncoder(Protocol):
-    """Encodes a frame when it leaves, predicted from the last acknowledged state."""
+    """Encodes a frame when it leaves, predicted from the last state that the receiver has or is expected to have."""
 
     def encode(self, frame: LabelFrame) -> Payload:
         """Encodes one frame; encoding the same frame again replaces the state remembered for it."""
 
     def acknowledge(self, sequence: int) -> None:
         """Marks a frame, as last encoded, as decoded by the receiver: later frames may be predicted from it."""
+
+    def expect(self, sequence: int) -> None:
+        """Lets later frames be predicted from the frame that was encoded last, before it is acknowledged."""
+
+    def rewind(self) -> None:
+        """Predicts from acknowledged frames again, until the next `expect`."""
 
     def reset(self) -> None:
         """Forgets every state: the next frame is a key frame."""
@@ -49,6 +55,9 @@ class SenderSession:
         self._hello = hello
         self._encoder = encoder
         self._reference: int | None = None
+        self._expected: int | None = None
+        # Frames in flight that are predicted from others in flight.
+        self._unsure: set[int] = set()
         self._next_unsent = 0
         self.window = SendWindow(window, live=hello.live)
 
@@ -67,10 +76,26 @@ class SenderSession:
         oldest = self.window.oldest_unacknowledged
         return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
 
-    def encode(self, frame: LabelFrame) -> Payload:
-        """Encodes a frame that leaves now."""
+    def encode(self, frame: LabelFrame, *, expected: bool) -> Payload:
+        """Encodes a frame that leaves now (`expected`: later ones may be predicted from it at once)."""
         self._next_unsent = max(self._next_unsent, frame.sequence + 1)
-        return self._encoder.encode(frame)
+        encoded = self._encoder.encode(frame)
+        if self._expected not in (None, self._reference) and not encoded.key:
+            self._unsure.add(frame.sequence)
+        if expected:
+            self._encoder.expect(frame.sequence)
+            self._expected = frame.sequence
+        return encoded
+
+    def lose(self, sequence: int) -> None:
+        """Predicts from acknowledged frames again: one was lost."""
+        self._unsure.discard(sequence)
+        self._expected = None
+        self._encoder.rewind()
+
+    def is_unsure(self, sequence: int) -> bool:
+        """Whether a frame in flight is predicted from one that may have been lost."""
+        return sequence in self._unsure
 
     def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:
         """Removes an acknowledged frame from the window; None if it was not in flight.
@@ -80,18 +105,21 @@ class SenderSession:
                 time, and later frames must not be predicted from it.
         """
         in_flight = self.window.acknowledged(sequence)
+        self._unsure.discard(sequence)
         if in_flight is not None and decoded:
             self._encoder.acknowledge(sequence)
             self._reference = sequence
         return in_flight
 
     def reject(self, sequence: int) -> InFlight | None:
-        """Handles a frame that the receiver could not decode: the next one is a key frame.
+        """Handles a frame that the receiver could not decode: unless it follows from a loss, the next is a key frame.
 
         Returns:
             None if it was not in flight.
         """
-        self._encoder.reset()
+        if not self.is_unsure(sequence):
+            self._encoder.reset()
+        self.lose(sequence)
         return self.window.rejected(sequence)
 
     def begin(self, welcome: Welcome) -> None:
@@ -118,10 +146,12 @@ class SenderSession:
         """
         self._refuse_claims(welcome)
         resumption = self.window.resume(welcome.next_sequence)
+        self._expected, self._unsure = None, set()
         # Lost frames are encoded again, and an encoder only moves forward: without a reset it can continue only if no
         # frame was lost, from a state that both ends have.
         known = {frame.sequence for frame in resumption.delivered} | {self._reference}
         if welcome.resumed and welcome.decodable_from in known and not resumption.lost:
+            self._encoder.rewind()
             self._encoder.acknowledge(welcome.decodable_from)
             self._reference = welcome.decodable_from
         else:

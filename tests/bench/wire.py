@@ -87,7 +87,9 @@ def figures(packets: Packets, begin_s: float, intervals: int) -> Figures:
     return found | {"wire_packets": float(count[:, 0].mean()), "back_packets": float(count[:, 1].mean())}
 
 
-def send_encrypted(rtt_ms: float, hold_ms: float, seconds: float, *source_flags: str) -> tuple[Sent, Packets]:
+def send_encrypted(
+    rtt_ms: float, hold_ms: float, seconds: float, *source_flags: str, quic: bool = False
+) -> tuple[Sent, Packets]:
     """Runs sender and receiver over one link without limit.
 
     Raises:
@@ -103,17 +105,18 @@ def send_encrypted(rtt_ms: float, hold_ms: float, seconds: float, *source_flags:
         try:
             if not log.next_line_starts_with("ready"):
                 raise OutputError("the packet log did not start; see its error above")
-            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate), *source_flags]
-            tls = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+            over = ["--quic"] if quic else []
+            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate), *source_flags, *over]
+            tls = ["--tls-cert", str(certificate), "--tls-key", str(key), *over]
             sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls])
         finally:
             log.terminate()
         return sent, Packets.read(logged)
 
 
-def measure(rtt_ms: float, hold_ms: float, seconds: float) -> Figures:
+def measure(rtt_ms: float, hold_ms: float, seconds: float, *, quic: bool) -> Figures:
     """Measures one link."""
-    sent, packets = send_encrypted(rtt_ms, hold_ms, seconds)
+    sent, packets = send_encrypted(rtt_ms, hold_ms, seconds, quic=quic)
     began_s = sent.source[0]["began_at"] + _SETTLING_S
     sizes = [line["bytes"] for line in sent.shown]
     intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
@@ -130,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hold-ms", type=float, nargs="+", default=HOLD_MS, help="reconstruction times (default: %(default)s)"
     )
+    parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
     report.add_amount(parser, "--seconds", "per link", 30.0, 15.0, float)
     return report.run(parser, _work, arguments)
 
@@ -141,7 +145,7 @@ def _work(options: argparse.Namespace) -> None:
     for rtt_ms in options.rtt_ms:
         for hold_ms in options.hold_ms:
             name = f"round trip {rtt_ms:g} ms, reconstruction {hold_ms:g} ms"
-            systems[name] = measure(rtt_ms, hold_ms, seconds)
+            systems[name] = measure(rtt_ms, hold_ms, seconds, quic=options.quic)
             report.progress(f"{name}: {systems[name]}")
     report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {seconds:g} s a link")
 

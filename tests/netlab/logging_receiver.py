@@ -112,12 +112,13 @@ def main() -> None:
     parser.add_argument("--tls-cert", type=Path, help="serve encrypted, with this certificate and --tls-key")
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--full-while", type=Path, help="frames cannot be written while this file exists")
+    parser.add_argument("--quic", action="store_true", help="take senders over QUIC too")
     options = parser.parse_args()
     shown = already_shown(options.log)
     security = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
     with open(options.log, "a", encoding="utf-8") as log:
         pipeline = LoggingPipeline(log, shown, options.full_while, options.hold_ms / 1e3)
-        asyncio.run(serve(options.listen, pipeline, security, beside=pipeline.watch()))
+        asyncio.run(serve(options.listen, pipeline, security, beside=pipeline.watch(), quic=options.quic))
 
 
 if __name__ == "__main__":

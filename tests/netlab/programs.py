@@ -28,6 +28,7 @@ class FixedRate:
     def __init__(self, model: bytes = MODEL, rho: float = 0.2) -> None:
         self._codec, self._rho = FrameCodec(model), dict.fromkeys(GROUP_NAMES, rho)
         self.acknowledge, self.reset = self._codec.acknowledge, self._codec.reset
+        self.expect, self.rewind = self._codec.expect, self._codec.rewind
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
         """See `FrameEncoder.encode`."""
@@ -60,15 +61,17 @@ async def serve(
     *,
     beside: Coroutine[None, None, None] | None = None,
     on_use: OnUse | None = None,
+    quic: bool = False,
 ) -> None:
     """Gives frames to a handler until SIGTERM.
 
     Args:
         beside: runs meanwhile.
+        quic: take senders over QUIC too.
     """
     stop = terminated()
     server = LinkServer(
-        ListenConfig(listen=listen),
+        ListenConfig(listen=listen, quic=quic),
         handler,
         model_hash=MODEL,
         codec_version=CODEC_VERSION,

@@ -21,6 +21,7 @@ from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
+from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
@@ -45,6 +46,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
     account, traffic = LinkAccount(rate, metrics), Traffic()
+    transport = Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca))
     link = LinkClient(
         config,
         new_hello("source", options.model, live=True),
@@ -52,7 +54,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         observer=account,
         pacer=rate,
         traffic=traffic,
-        transport=Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca)),
+        transport=QuicTransport(transport) if options.quic else transport,
     )
     await link.connect()
     await asyncio.sleep(max(0.0, options.start_at - time.time()))
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")
+    parser.add_argument("--quic", action="store_true", help="send over QUIC, with --tls-ca")
     options = parser.parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
     asyncio.run(send(options, people))

@@ -90,7 +90,7 @@ class CountingCodec:
         self.encoded: list[tuple[int, int]] = []
         self._last = -1
         self._sent: set[int] = set()
-        self._reference = -1
+        self._reference = self._expected = -1
         self._received: set[int] = set()
 
     def encode(self, frame: LabelFrame) -> CountedPayload:
@@ -98,13 +98,20 @@ class CountingCodec:
             raise ValueError(f"frame {frame.sequence} after {self._last}")
         self._last = frame.sequence
         self._sent.add(frame.sequence)
-        self.encoded.append((frame.sequence, self._reference))
-        payload = self._FORMAT.pack(b"BWct", frame.sequence, self._reference)
-        return CountedPayload(payload, self._reference < 0)
+        reference = max(self._reference, self._expected)
+        self.encoded.append((frame.sequence, reference))
+        payload = self._FORMAT.pack(b"BWct", frame.sequence, reference)
+        return CountedPayload(payload, reference < 0)
 
     def acknowledge(self, sequence: int) -> None:
         if sequence in self._sent:
             self._reference = max(self._reference, sequence)
+
+    def expect(self, sequence: int) -> None:
+        self._expected = sequence
+
+    def rewind(self) -> None:
+        self._expected = -1
 
     def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
         if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):
@@ -128,7 +135,7 @@ class CountingCodec:
     def reset(self) -> None:
         self._sent.clear()
         self._received.clear()
-        self._reference = -1
+        self._reference = self._expected = -1
         self._last = -1
 
 

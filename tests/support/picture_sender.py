@@ -43,6 +43,7 @@ class Encoder:
     def __init__(self, codec: FrameCodec) -> None:
         self._codec = codec
         self.acknowledge, self.reset = codec.acknowledge, codec.reset
+        self.expect, self.rewind = codec.expect, codec.rewind
 
     def encode(self, frame: LabelFrame) -> EncodedFrame:
         return self._codec.encode(frame, {})

@@ -215,6 +215,25 @@ def test_lost_frames_do_not_break_prediction() -> None:
             encoder.acknowledge(frame.sequence)
 
 
+def test_expected_frames_are_predicted_from_until_one_is_lost() -> None:
+    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
+    frames = clip(10, seed=15)
+    references = []
+    for frame in frames:
+        encoded = encoder.encode(frame, FINE_RHO)
+        references.append(encoded.reference)
+        encoder.expect(frame.sequence)
+        if frame.sequence == 2:
+            encoder.acknowledge(2)
+        if frame.sequence == 6:
+            with pytest.raises(MissingReference, match="frame 5"):
+                decoder.decode(encoded.payload, 6)
+            encoder.rewind()
+        elif frame.sequence != 5:
+            assert fast_error(frame, decoder.decode(encoded.payload, frame.sequence)).max() < 0.25
+    assert references == [None, 0, 1, 2, 3, 4, 5, 2, 7, 8]
+
+
 def test_key_frame_when_acknowledgements_are_missing() -> None:
     encoder = FrameCodec(MODEL_HASH)
     encoded = []

@@ -38,11 +38,31 @@ async def test_live_send_when_window_is_full_supersedes_the_older_waiting_frame(
     await link.send(*range(5))
     assert [await receive_frame(end), await receive_frame(end)] == [0, 1]
     assert link.observer.fates == [(2, Fate.SUPERSEDED), (3, Fate.SUPERSEDED)]
-    assert link.codec.encoded == [(0, -1), (1, -1)]
+    assert link.codec.encoded == [(0, -1), (1, 0)]
     await reply(end, ack(0))
     assert await receive_frame(end) == 4
-    # Encoded only now, so predicted from the frame acknowledged in the meantime.
-    assert link.codec.encoded[-1] == (4, 0)
+    assert link.codec.encoded[-1] == (4, 1), "predicted from the frame sent before"
+
+
+async def test_live_frames_behind_a_rejected_one_are_lost_with_it_and_the_next_follows_the_acknowledged_one(
+    connected: Connected,
+) -> None:
+    link, end = await connected(WELCOME, live=True)
+    await link.send(0)
+    await reply(end, ack(0))
+    for sequence in (1, 2):
+        await link.send(sequence)
+    assert link.codec.encoded[-1] == (2, 1)
+    # The receiver has not decoded frame 1.
+    await reply(end, ack(2, AckStatus.REJECTED))
+    await link.send(3)
+    assert link.codec.encoded[-1] == (3, 0)
+    await reply(end, ack(3))
+    await link.send(4)
+    await reply(end, ack(1))
+    await link.send(5)
+    assert link.codec.encoded[-2:] == [(4, 3), (5, 3)], "losses are frequent now"
+    assert (2, Fate.LOST) in link.observer.fates
 
 
 async def test_file_send_waits_for_room_and_loses_nothing(connected: Connected) -> None:

@@ -21,6 +21,15 @@ def test_answer_gives_up_the_frames_before_it_but_not_those_behind() -> None:
     assert numbers(Losses().answered({7}, flying, 0.15)) == [], "answered before"
 
 
+def test_losses_are_frequent_for_ten_seconds_after_one() -> None:
+    losses = Losses()
+    losses.answered({0}, in_flight(f0=0.0, f1=0.03), 0.1)
+    assert not losses.frequent(0.1)
+    losses.answered({1}, in_flight(f0=0.0, f1=0.03), 0.1)
+    assert losses.frequent(10.0)
+    assert not losses.frequent(10.2)
+
+
 def test_oldest_frame_is_given_up_after_what_answers_took() -> None:
     losses = Losses()
     for index in range(40):
