@@ -1,14 +1,10 @@
 """Messages over QUIC (RFC 9000): what may be lost in datagrams (RFC 9221), everything else on one stream, in order.
 
 An item on the stream is a variable-length integer, its length times four plus its kind, and its content.
-
-`aioquic` has no public way to send acknowledgements together with data, to see what waits to be sent, or to ask senders
-for certificates: all uses of its internals are in this module.
 """
 
 import asyncio
 import itertools
-import logging
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,11 +12,8 @@ from enum import IntEnum
 from typing import Any
 
 from aioquic import tls
-from aioquic._buffer import Buffer
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.buffer import encode_uint_var
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import (
     ConnectionTerminated,
     DatagramFrameReceived,
@@ -35,21 +28,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.wire.certificates import CERTIFICATE_NOT_TRUSTED, CERTIFICATE_REQUIRED
 from common.wire.convert import MAX_PARSED_BYTES
+from common.wire.quic_connection import Buffer, LinkConnection
 from common.wire.stream import StreamBroken
 from common.wire.traffic import CarryingConnection
 
-# A shorter packet for each frame; several connections of one address still differ.
-RECEIVER_ID_BYTES, SENDER_ID_BYTES = 8, 2
 MAX_DATAGRAM_BYTES = 1100
-_ALPN = "bodywire"
 _STREAM = 0
-_IDLE_TIMEOUT_S = 30.0
-# Acknowledgements of packets ride with those of frames, which may wait for 50 ms; those of long packets, which belong
-# to blobs and packet trains, open the peer's congestion window.
-_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.06, 0.002
-_LONG_PACKET_BYTES = 600
-# A datagram that waits for the congestion window behind so many others is out of date.
-_MAX_DATAGRAMS_OUT = 32
 # Of a peer that sends faster than it is read, and of one that does not acknowledge.
 _MAX_DATAGRAMS_IN, _MAX_ITEMS_IN, _MAX_BYTES_IN, _MAX_BYTES_OUT = 256, 4096, 8_388_608, 4_194_304
 # Before this end has sent anything: a token and a Hello, and room for what others may put in their place.
@@ -73,38 +57,6 @@ class Item(IntEnum):
     TOKEN = 2  # only as the first item, from a sender that has a token
 
 
-def configuration(*, is_sender: bool) -> QuicConfiguration:
-    """The settings of one end, without certificates."""
-    return QuicConfiguration(
-        is_client=is_sender,
-        alpn_protocols=[_ALPN],
-        connection_id_length=SENDER_ID_BYTES if is_sender else RECEIVER_ID_BYTES,
-        idle_timeout=_IDLE_TIMEOUT_S,
-        max_datagram_frame_size=65_536,
-    )
-
-
-def request_certificate(connection: Any) -> None:
-    """Makes a receiver's new connection ask the sender for a certificate, which is not checked yet."""
-    initialize = connection._initialize
-
-    def requesting(peer_cid: bytes) -> None:
-        initialize(peer_cid)
-        connection.tls._request_client_certificate = True
-
-    connection._initialize = requesting
-
-
-class _Unpaced:
-    """Frames leave when they are encoded, and packet trains at once: the link paces itself."""
-
-    def next_send_time(self, now: float) -> None: ...
-
-    def update_after_send(self, now: float) -> None: ...
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None: ...
-
-
 class _CountedTransport(asyncio.BaseTransport):
     """Sends the packets of one connection."""
 
@@ -126,10 +78,9 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         ip_bytes: see there.
     """
 
-    def __init__(self, quic: QuicConnection, stream_handler: Any = None) -> None:
-        super().__init__(quic, stream_handler)
-        internals: Any = quic
-        internals._loss._pacer = _Unpaced()
+    def __init__(self, connection: LinkConnection) -> None:
+        super().__init__(connection)
+        self._link = connection
         self.token = ""
         self.number, self.ip_bytes = next(_NUMBERS), 0
         self._received = bytearray()
@@ -137,13 +88,11 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         self._datagrams: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._items = 0
-        self._has_sent = False
+        self._has_sent = self._has_stream = False
         self._changed = asyncio.Event()
         self._handshaken = False
         self._finished = False
         self._broken: StreamBroken | None = None
-        # aioquic logs every connection that fails.
-        logging.getLogger("quic").setLevel(logging.CRITICAL)
 
     @property
     def broken(self) -> StreamBroken | None:
@@ -153,13 +102,14 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
     @property
     def peer(self) -> tuple[str, int]:
         """Address and port of the other end."""
-        host, port = self._quic._network_paths[0].addr[:2]
+        address: Any = self._link.get_peer_address()
+        host, port = address[:2]
         return str(host), int(port)
 
     @property
     def certificate(self) -> Any:
         """The peer's certificate, whose key it has proved to have; None without one."""
-        return self._quic.tls._peer_certificate
+        return self._link.certificate
 
     def verify_certificate(self, authority: bytes) -> None:
         """Checks a sender's certificate: dates, chain and purpose.
@@ -173,7 +123,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         if self.certificate is None:
             raise StreamBroken("UNAUTHENTICATED", CERTIFICATE_REQUIRED)
         try:
-            tls.verify_certificate(self.certificate, self._quic.tls._peer_certificate_chain, cadata=authority)
+            tls.verify_certificate(self.certificate, self._link.certificate_chain, cadata=authority)
             purposes = self.certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
             trusted = ExtendedKeyUsageOID.CLIENT_AUTH in purposes
         except x509.ExtensionNotFound:
@@ -197,15 +147,10 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Handles a packet."""
-        self.carried(data, addr)
-        internals: Any = self._quic
-        internals._ack_delay = _ACK_DELAY_S
-        if len(data) >= _LONG_PACKET_BYTES:
-            internals._ack_delay = _LONG_PACKET_ACK_DELAY_S
-            space = internals._spaces.get(tls.Epoch.ONE_RTT)
-            if space is not None and space.ack_at is not None:
-                space.ack_at = min(space.ack_at, self._loop.time() + _LONG_PACKET_ACK_DELAY_S)
         super().datagram_received(data, addr)
+        # A packet of another address may belong to another connection.
+        if self._link.get_peer_address() == addr:
+            self.carried(data, addr)
 
     def quic_event_received(self, event: QuicEvent) -> None:
         match event:
@@ -216,14 +161,13 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
                 while len(self._datagrams) > _MAX_DATAGRAMS_IN:
                     self._datagrams.popleft()
             case StreamDataReceived(stream_id=stream) if stream == _STREAM:
+                self._has_stream = True
                 self._received += event.data
                 self._take_items()
                 self._finished = self._finished or event.end_stream
             case StreamDataReceived() | StreamReset():
                 self.fail(StreamBroken("INVALID_ARGUMENT", "a connection has one stream, which is not reset"))
             case HandshakeCompleted():
-                # The peer acknowledges as late as this end does.
-                self._quic._loss.max_ack_delay = _ACK_DELAY_S
                 self._handshaken = True
             case ConnectionTerminated():
                 code = "UNAUTHENTICATED" if event.error_code in _TLS_ALERTS else "UNAVAILABLE"
@@ -237,12 +181,12 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
 
     def finish(self, status: StreamBroken | None) -> None:
         """Ends the stream: with a status, or in good order; without a stream, the connection."""
-        if self._quic._streams.get(_STREAM) is None:
+        if not self._has_stream:
             self.fail(status or StreamBroken("CANCELLED", "the connection has no stream"))
         elif self._broken is None and status is not None:
             self.send(Item.STATUS, f"{status.code} {status.reason}".encode(), last=True)
         elif self._broken is None:
-            self._quic.send_stream_data(_STREAM, b"", end_stream=True)
+            self._link.send_stream_data(_STREAM, b"", end_stream=True)
             self.transmit()
 
     def fail(self, reason: StreamBroken) -> None:
@@ -307,19 +251,13 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         if self._broken is not None:
             raise self._broken
         self._has_sent = True
-        space = self._quic._spaces[tls.Epoch.ONE_RTT]
-        if space.ack_at is not None:
-            space.ack_at = 0.0
         if droppable and len(content) <= MAX_DATAGRAM_BYTES:
-            waiting = self._quic._datagrams_pending
-            while len(waiting) >= _MAX_DATAGRAMS_OUT:
-                waiting.popleft()
-            self._quic.send_datagram_frame(content)
+            self._link.send_datagram_frame(content)
         else:
-            self._quic.send_stream_data(_STREAM, encode_uint_var(len(content) << 2 | kind) + content, last)
+            self._has_stream = True
+            self._link.send_stream_data(_STREAM, encode_uint_var(len(content) << 2 | kind) + content, last)
         self.transmit()
-        stream = self._quic._streams.get(_STREAM)
-        if stream is not None and len(stream.sender._buffer) > _MAX_BYTES_OUT:
+        if self._link.backlog_bytes(_STREAM) > _MAX_BYTES_OUT:
             self.fail(StreamBroken("DEADLINE_EXCEEDED", "the peer does not read"))
 
 

@@ -2,15 +2,23 @@
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
 from aioquic import tls
-from aioquic.asyncio.server import QuicServer
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
+from aioquic.quic.packet import (
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.retry import TOKEN_LIFETIME, QuicRetryTokenHandler
 from cryptography.x509.oid import NameOID
 
 from common.clock import Clock
@@ -18,12 +26,8 @@ from common.errors import OutputError
 from common.io.addresses import Address
 from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
-from common.wire.quic import (
-    QuicConnectionOfMessages,
-    QuicStream,
-    configuration,
-    request_certificate,
-)
+from common.wire.quic import QuicConnectionOfMessages, QuicStream
+from common.wire.quic_connection import Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.admission import BeginRate
 from receiver.link.auth.authenticator import host_of
@@ -32,7 +36,9 @@ from receiver.link.handshake import PendingHandshakes
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT_S = 10.0
-_LONG_HEADER = b"\x80"
+# Of the identifier until the handshake is over; then it is short, and another one is tried if it is taken.
+_VALIDATED_ID_BYTES = 8
+_ID_ATTEMPTS = 8
 # Of one address, with as many at once: a handshake takes milliseconds of the processor.
 _HANDSHAKES_PER_S = 20
 # For the status of a stream to arrive, sent again if need be.
@@ -74,8 +80,11 @@ class _NoRoom(Exception):
     """There are too many connections."""
 
 
-class _Socket(QuicServer):
-    """The UDP port: each connection has the newest certificates; validates addresses first.
+class _Socket(asyncio.DatagramProtocol):
+    """The UDP port: each connection has the newest certificates; validates addresses first (RFC 9000, section 8.1).
+
+    Connections have short identifiers, which several may share: a packet from a known address is for the connection of
+    that address, and one from another address for the connection that can decrypt it, whose sender has moved.
 
     Args:
         begin: called with each new connection and the host that it is from; raises _NoRoom to drop it.
@@ -84,20 +93,114 @@ class _Socket(QuicServer):
     def __init__(self, files: CertificateFiles, begin: Callable[[QuicConnectionOfMessages, str], None]) -> None:
         self._files, self._begin = files, begin
         self._served: Certificates | None = None
-        self._host = ""
-        super().__init__(configuration=self._settings(), create_protocol=self._accept, retry=True)
+        self._tokens = QuicRetryTokenHandler()
+        self._used_s: dict[bytes, float] = {}
+        self._connections: dict[bytes, list[_Accepted]] = {}
+        self._transport: Any = None
+        self._settings()
+
+    def close(self) -> None:
+        """Ends the connections and closes the port."""
+        for connection in {each for found in self._connections.values() for each in found}:
+            connection.close()
+        self._transport.close()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Handles a packet; one that aioquic does not understand in an unforeseen way is dropped."""
         try:
-            if isinstance(data, bytes) and data[:1] >= _LONG_HEADER:
-                self._configuration = self._settings()
-                self._host = host_of(peer_name(*addr[:2]))
-            super().datagram_received(data, addr)
+            assert isinstance(data, bytes)
+            header = pull_quic_header(Buffer(data=data), host_cid_length=self._settings().connection_id_length)
+            if header.version is None:
+                self._pass_on(data, header, addr)
+            else:
+                self._shake_hands(data, header, addr)
         except _NoRoom:
             logger.debug("no room for another QUIC connection, from %s", addr)
         except Exception as error:
             logger.debug("dropped a QUIC packet of %s: %r", addr, error)
+
+    def _pass_on(self, data: bytes, header: QuicHeader, addr: Any) -> None:
+        found = self._connections.get(header.destination_cid, ())
+        known = next((connection for connection in found if connection.is_at(addr)), None)
+        if known is not None:
+            known.datagram_received(data, addr)
+            return
+        for connection in tuple(found):
+            connection.datagram_received(data, addr)
+            if connection.is_at(addr):
+                return
+
+    def _shake_hands(self, data: bytes, header: QuicHeader, addr: Any) -> None:
+        initial = header.packet_type is QuicPacketType.INITIAL
+        if not initial or header.token:
+            for connection in self._connections.get(header.destination_cid, ()):
+                if connection.is_at(addr):
+                    connection.datagram_received(data, addr)
+                    return
+        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+            # Its answer might be longer.
+            return
+        versions = self._settings().supported_versions
+        if header.version not in versions and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
+            ids = {"source_cid": header.destination_cid, "destination_cid": header.source_cid}
+            self._transport.sendto(encode_quic_version_negotiation(supported_versions=versions, **ids), addr)
+        elif initial and not header.token:
+            self._ask_for_token(header, addr)
+        elif initial:
+            self._accept(data, header, addr)
+
+    def _ask_for_token(self, header: QuicHeader, addr: Any) -> None:
+        """Sends what only a client at this address gets, shorter than its packet."""
+        assert header.version is not None
+        validated = os.urandom(_VALIDATED_ID_BYTES)
+        original = header.destination_cid
+        token = self._tokens.create_token(
+            address=addr,
+            original_destination_connection_id=original,
+            retry_source_connection_id=validated,
+            now=asyncio.get_running_loop().time(),
+        )
+        retry = encode_quic_retry(
+            version=header.version,
+            source_cid=validated,
+            destination_cid=header.source_cid,
+            original_destination_cid=original,
+            retry_token=token,
+        )
+        self._transport.sendto(retry, addr)
+
+    def _accept(self, data: bytes, header: QuicHeader, addr: Any) -> None:
+        """Begins a connection. Raises ValueError for a token that is used, old, or of another address."""
+        validated, now_s = header.destination_cid, asyncio.get_running_loop().time()
+        original = self._tokens.validate_token(address=addr, destination_cid=validated, token=header.token, now=now_s)
+        self._used_s = {each: at_s for each, at_s in self._used_s.items() if now_s - at_s <= TOKEN_LIFETIME}
+        if validated in self._used_s:
+            raise ValueError("its token has begun a connection")
+        for _ in range(_ID_ATTEMPTS):
+            connection = LinkConnection(
+                configuration=self._settings(),
+                original_destination_connection_id=original,
+                retry_source_connection_id=validated,
+                asks_for_certificate=self._files.current().authority is not None,
+            )
+            if connection.host_cid not in self._connections:
+                break
+        accepted = _Accepted(connection, self._forget, (validated, connection.host_cid))
+        self._begin(accepted, host_of(peer_name(*addr[:2])))
+        self._used_s[validated] = now_s
+        for identifier in accepted.identifiers:
+            self._connections.setdefault(identifier, []).append(accepted)
+        accepted.connection_made(self._transport)
+        accepted.datagram_received(data, addr)
+
+    def _forget(self, ended: "_Accepted") -> None:
+        for identifier in ended.identifiers:
+            left = [each for each in self._connections.pop(identifier, ()) if each is not ended]
+            if left:
+                self._connections[identifier] = left
 
     def _settings(self) -> QuicConfiguration:
         files = self._files.current()
@@ -111,12 +214,29 @@ class _Socket(QuicServer):
             self._served, self._settings_served = files, settings
         return self._settings_served
 
-    def _accept(self, connection: QuicConnection, stream_handler: object = None) -> QuicConnectionOfMessages:
-        if self._files.current().authority is not None:
-            request_certificate(connection)
-        accepted = QuicConnectionOfMessages(connection)
-        self._begin(accepted, self._host)
-        return accepted
+
+class _Accepted(QuicConnectionOfMessages):
+    """A sender's connection.
+
+    Args:
+        on_end: called when it has ended.
+        identifiers: what its packets are addressed to.
+    """
+
+    def __init__(
+        self, connection: LinkConnection, on_end: Callable[["_Accepted"], None], identifiers: tuple[bytes, bytes]
+    ) -> None:
+        super().__init__(connection)
+        self._on_end, self.identifiers = on_end, identifiers
+
+    def is_at(self, addr: Any) -> bool:
+        """Whether its sender has this address."""
+        return bool(self._link.get_peer_address() == addr)
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        super().quic_event_received(event)
+        if isinstance(event, ConnectionTerminated):
+            self._on_end(self)
 
 
 class QuicListener:

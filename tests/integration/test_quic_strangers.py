@@ -15,10 +15,11 @@ from receiver.link.server import LinkServer
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.integration.test_quic import at_receiver, at_sender
-from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic
+from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.support.certificate_authority import Authority
-from tests.support.fake_link import until
+from tests.support.fake_link import label_frame, until
 from tests.support.link_fixture import LinkFixture, send_all
+from tests.support.lossy_relay import LossyRelay
 from tests.support.recording_pipeline import RecordingPipeline
 
 
@@ -105,6 +106,71 @@ async def test_items_before_hello_end_the_connection(besieged: Besieged, ours: A
         client.put(flood)
         assert await client.end()
     await besieged.serve_honest()
+
+
+async def test_captured_packets_that_are_sent_again_do_nothing(
+    link: LinkFixture, ours: Authority, besieged: Besieged
+) -> None:
+    relay = LossyRelay(besieged.address)
+    transport = QuicTransport(Transport(at_sender(ours)))
+    client, observer = link.client(await relay.start(), transport=transport, live=True)
+    await client.connect()
+    async with stranger(besieged.address) as other:
+        for sequence in range(10):
+            await client.send(label_frame(sequence))
+            await besieged.pipeline.until_decoded(sequence)
+            for packet in relay.captured:
+                relay.repeat(packet)
+                other.send(packet)
+        await client.drain()
+        assert (besieged.pipeline.decoded, observer.connections) == (list(range(10)), 1)
+        await until(lambda: not besieged.server._quic._hosts)
+        answered = other.received_bytes
+        for packet in relay.captured:
+            relay.repeat(packet)
+            other.send(packet)
+        await asyncio.sleep(0.2)
+    await relay.stop()
+    assert not besieged.server._quic._hosts and not besieged.server.sessions
+    # Only the first packet, without a token, is answered: by a shorter one.
+    assert answered < 11 * 1200 and other.received_bytes - answered < 1200
+
+
+async def test_answers_to_addresses_that_are_not_validated_are_short(
+    link: LinkFixture, ours: Authority, besieged: Besieged
+) -> None:
+    relay = LossyRelay(besieged.address)
+    transport = QuicTransport(Transport(at_sender(ours)))
+    client, observer = link.client(await relay.start(), transport=transport, live=True)
+    await client.connect()
+    for sequence in range(20):
+        await client.send(label_frame(sequence))
+        await besieged.pipeline.until_decoded(sequence)
+    async with stranger(besieged.address) as other:
+        first = relay.captured[0]
+        for packet in (first, b"\xc0\0\0\0\7" + first[5:], first[:1100], b"\xc0\0\0\0\7" + first[5:1100]):
+            before = other.received_bytes
+            other.send(packet)
+            await asyncio.sleep(0.05)
+            assert other.received_bytes - before <= (len(packet) if len(packet) >= 1200 else 0)
+        # A packet that the receiver has not seen looks as if the sender had moved.
+        relay.loses = lambda number, forward: forward
+        known, before = len(relay.captured), other.received_bytes
+        await client.send(label_frame(20))
+        await until(lambda: len(relay.captured) > known)
+        unseen = relay.captured[known:]
+        for packet in unseen:
+            other.send(packet)
+        await besieged.pipeline.until_decoded(20)
+        await asyncio.sleep(0.3)
+        assert other.received_bytes - before <= 3 * sum(map(len, unseen))
+        relay.loses = lambda number, forward: False
+        for sequence in range(21, 30):
+            await client.send(label_frame(sequence))
+            await besieged.pipeline.until_decoded(sequence)
+    await client.drain()
+    await relay.stop()
+    assert observer.connections == 1
 
 
 async def test_strangers_leave_one_line_in_the_log(

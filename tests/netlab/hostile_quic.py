@@ -11,7 +11,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
 from common.io.addresses import Address
-from common.wire.quic import configuration
+from common.wire.quic_connection import LinkConnection, configuration
 
 HALF_OPEN = 2
 """Flights of a client that answers the validation of its address, and no more."""
@@ -73,7 +73,7 @@ async def hostile_quic(
     settings.server_name = address.host
     settings.cadata = None if authority is None else authority.read_bytes()
     made: Any = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: HostileQuic(QuicConnection(configuration=settings), flights), remote_addr=(address.host, address.port)
+        lambda: HostileQuic(LinkConnection(configuration=settings), flights), remote_addr=(address.host, address.port)
     )
     transport, client = made
     try:
@@ -84,4 +84,36 @@ async def hostile_quic(
         yield client
     finally:
         client._flights = 0
+        transport.close()
+
+
+class Stranger(asyncio.DatagramProtocol):
+    """Sends packets from an address of its own.
+
+    Attributes:
+        received_bytes: of the answers.
+    """
+
+    received_bytes = 0
+    _transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received_bytes += len(data)
+
+    def send(self, packet: bytes) -> None:
+        """Sends a packet."""
+        self._transport.sendto(packet)
+
+
+@asynccontextmanager
+async def stranger(address: Address) -> AsyncIterator[Stranger]:
+    """Somebody who sends to an address."""
+    loop = asyncio.get_running_loop()
+    transport, made = await loop.create_datagram_endpoint(Stranger, remote_addr=(address.host, address.port))
+    try:
+        yield made
+    finally:
         transport.close()

@@ -19,12 +19,14 @@ class LossyRelay(asyncio.DatagramProtocol):
     Attributes:
         loses: may be replaced at any time.
         ip_bytes: of all packets, headers included.
+        captured: the packets to the receiver, lost ones too.
     """
 
     def __init__(self, target: Address, loses: Loses = lambda number, forward: False) -> None:
         self._target = (target.host, target.port)
         self.loses = loses
         self.ip_bytes = 0
+        self.captured: list[bytes] = []
         self._count = 0
         self._sender: Any = None
         self._transport: Any = None
@@ -43,6 +45,10 @@ class LossyRelay(asyncio.DatagramProtocol):
         self._forward, _ = await loop.create_datagram_endpoint(lambda: _Back(self), remote_addr=self._target)
         old.close()
 
+    def repeat(self, packet: bytes) -> None:
+        """Sends a packet to the receiver again."""
+        self._forward.sendto(packet)
+
     async def stop(self) -> None:
         """Closes both sockets."""
         self._transport.close()
@@ -50,6 +56,7 @@ class LossyRelay(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self._sender = addr
+        self.captured.append(data)
         self.ip_bytes += len(data) + _HEADER_BYTES
         if self._passes(forward=True):
             self._forward.sendto(data)

@@ -6,11 +6,11 @@ from typing import Any
 
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream, configuration
+from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream
+from common.wire.quic_connection import LinkConnection, configuration
 from common.wire.stream import StreamBroken
 from sender.link.transport.transport import Transport
 
@@ -67,7 +67,7 @@ class QuicTransport:
         try:
             at = (await self._transport.names.addresses(peer))[0]
             transport, connection = await loop.create_datagram_endpoint(
-                lambda: QuicConnectionOfMessages(QuicConnection(configuration=settings)), remote_addr=(at.host, at.port)
+                lambda: QuicConnectionOfMessages(LinkConnection(configuration=settings)), remote_addr=(at.host, at.port)
             )
         except OSError as error:
             raise StreamBroken("UNAVAILABLE", error.strerror or str(error)) from error

@@ -1,0 +1,113 @@
+"""A QUIC connection as the link wants it: rare acknowledgements beside data, no pacing, short headers.
+
+`aioquic` has no public settings for that, nor for asking senders for certificates, nor does it tell what waits to be
+sent: `LinkConnection` overrides or reads its internals, and nothing else does.
+"""
+
+import logging
+from typing import Any
+
+from aioquic import tls
+from aioquic._buffer import Buffer as Buffer  # `aioquic.buffer` does not export it
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from cryptography import x509
+
+# In the header of every packet to this end. A sender has one connection at a time on its port; connections of a
+# receiver that have the same are told apart by their senders' addresses and by their keys.
+_CONNECTION_ID_BYTES = 1
+_ALPN = "bodywire"
+_IDLE_TIMEOUT_S = 30.0
+# Packets are acknowledged so late, or beside data once they have waited for half of it; long ones, which belong to
+# blobs and packet trains, open the peer's congestion window.
+_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.3, 0.002
+_LONG_PACKET_BYTES = 600
+# A datagram that waits for the congestion window behind so many others is out of date.
+_MAX_DATAGRAMS_OUT = 32
+
+# aioquic logs every connection that fails.
+logging.getLogger("quic").setLevel(logging.CRITICAL)
+
+
+def configuration(*, is_sender: bool) -> QuicConfiguration:
+    """The settings of one end, without certificates."""
+    return QuicConfiguration(
+        is_client=is_sender,
+        alpn_protocols=[_ALPN],
+        connection_id_length=_CONNECTION_ID_BYTES,
+        idle_timeout=_IDLE_TIMEOUT_S,
+        max_datagram_frame_size=65_536,
+    )
+
+
+class _Unpaced:
+    """Frames leave when they are encoded, and packet trains at once: the link paces itself."""
+
+    def next_send_time(self, now: float) -> None: ...
+
+    def update_after_send(self, now: float) -> None: ...
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None: ...
+
+
+class LinkConnection(QuicConnection):
+    """One end of a connection.
+
+    Args:
+        asks_for_certificate: the sender has to send one, which is not checked yet.
+        options: of `QuicConnection`.
+    """
+
+    def __init__(self, *, asks_for_certificate: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self._asks_for_certificate = asks_for_certificate
+        self._ack_delay = _ACK_DELAY_S
+        recovery: Any = self._loss
+        recovery._pacer = _Unpaced()
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """The peer's, whose key it has proved to have; None without one."""
+        return self.tls._peer_certificate
+
+    @property
+    def certificate_chain(self) -> list[x509.Certificate]:
+        """What the peer has sent behind its certificate."""
+        return self.tls._peer_certificate_chain
+
+    def backlog_bytes(self, stream: int) -> int:
+        """Bytes of a stream that were not sent, or not acknowledged."""
+        found = self._streams.get(stream)
+        return 0 if found is None else len(found.sender._buffer)
+
+    def send_datagram_frame(self, data: bytes) -> None:
+        """Sends a datagram; of those that wait for the congestion window, the oldest are dropped."""
+        while len(self._datagrams_pending) >= _MAX_DATAGRAMS_OUT:
+            self._datagrams_pending.popleft()
+        super().send_datagram_frame(data)
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Handles a packet."""
+        super().receive_datagram(data, addr, now)
+        if len(data) >= _LONG_PACKET_BYTES:
+            for space in self._spaces.values():
+                if space.ack_at is not None:
+                    space.ack_at = min(space.ack_at, now + _LONG_PACKET_ACK_DELAY_S)
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self.tls._request_client_certificate = self._asks_for_certificate
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # The peer acknowledges as late as this end does.
+        self._loss.max_ack_delay = _ACK_DELAY_S
+
+    def _replenish_connection_ids(self) -> None:
+        """Issues no further ones: a connection has the same on every path."""
+
+    def _write_application(self, builder: Any, network_path: Any, now: float) -> None:
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        if self._datagrams_pending and space.ack_at is not None and space.ack_at - now < _ACK_DELAY_S / 2:
+            space.ack_at = now
+        super()._write_application(builder, network_path, now)
