@@ -28,6 +28,8 @@ _SOLE_M, _HEEL, _BALL = 0.02, 0.08, 0.72
 _GAP_S = 0.25
 # Gaussians over time: what jitters faster is noise of perception.
 _POSE_S, _SPEED_S = 0.05, 0.083
+# By how much longer the filters of sender and receiver delay the distance than the pose.
+_DISTANCE_LATE_S = 0.2
 # Of the logistic regression: of 1, of metres above the ground, of metres above the lowest point, and of ln(m/s + 0.05).
 _INTERCEPT, _HEIGHT, _LIFT, _SPEED = -1.05, -8.0, -8.5, -1.2
 _SPEED_FLOOR_MPS = 0.05
@@ -60,7 +62,7 @@ class Walker:
     """The motion of a person, smoothed as far as it moves the feet.
 
     Args:
-        motion: with smooth rotations of pelvis and legs.
+        motion: with smooth rotations of pelvis and legs, and distances that are not late.
         legs: (L, 3) the joints of hips, knees and ankles.
         orientations, positions: of the joints, (N, J, 3, 3) and relative to the root (N, J, 3) metres.
         soles: (L, 2, 3) heel and ball in the frame of the ankle, metres.
@@ -88,7 +90,7 @@ class Walker:
         if found[0] is None or found[1] is None:
             return None
         soles = np.array(found)
-        motion = _smoothed(character.motion, [0, *legs.ravel()])
+        motion = _timely(_smoothed(character.motion, [0, *legs.ravel()]))
         orientations, positions = joint_transforms(motion.rotations, skeleton.parents.tolist(), character.offsets)
         points = positions[:, legs[:, 2], None] + np.einsum("nlab,lpb->nlpa", orientations[:, legs[:, 2]], soles)
         seen = np.ones((len(motion), 2), np.bool_) if motion.legs_seen is None else motion.legs_seen
@@ -157,6 +159,17 @@ def _smoothed(motion: Motion, joints: list[int]) -> Motion:
     smooth = _filtered(rotations[:, joints].astype(np.float64), motion, _POSE_S)
     rotations[:, joints] = _unit(smooth).astype(np.float32)
     return Motion(motion.times_s, rotations, motion.root_positions, motion.legs_seen)
+
+
+def _timely(motion: Motion) -> Motion:
+    """The motion with the distances of what was seen when its poses were."""
+    roots, times_s = motion.root_positions.astype(np.float64), motion.times_s
+    distance_m = np.maximum(np.linalg.norm(roots, axis=1), NEAR_M)
+    later_m = [
+        np.interp(times_s[part] + _DISTANCE_LATE_S, times_s[part], distance_m[part]) for part in segments(times_s)
+    ]
+    roots *= (np.concatenate(later_m) / distance_m)[:, None]
+    return Motion(times_s, motion.rotations, roots.astype(np.float32), motion.legs_seen)
 
 
 def _filtered(values: Float64Array, motion: Motion, sigma_s: float) -> Float64Array:

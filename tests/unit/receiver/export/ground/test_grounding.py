@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from common.arrays import BoolArray, Float64Array
 from receiver.export.character import Character, Motion
 from receiver.export.ground.grounding import grounded, in_place
+from receiver.export.ground.walker import Walker
 from tests.support.moving_character import CAMERA_HEIGHT_M, ankles, moving_character, perceived
 
 WALK, JUMP = "deepmimic/long_walk3", "deepmimic/jump"
@@ -48,6 +49,17 @@ def test_feet_of_a_walk_slide_no_more_and_the_floor_is_at_zero(walk: Character, 
     height_m = ankles(placed)[:-1, :, 1][standing]
     rest_m = placed.rest_positions[[placed.skeleton.names.index(f"foot.{side}") for side in "LR"], 1].mean()
     assert np.abs(height_m - rest_m).mean() < 0.015
+
+
+def test_distances_that_filters_delay_are_those_of_their_poses(walk: Character) -> None:
+    motion, late_frames = walk.motion, 6
+    distance_m = np.linalg.norm(motion.root_positions, axis=1, keepdims=True)
+    late_m = np.concatenate([distance_m[:1].repeat(late_frames, axis=0), distance_m[:-late_frames]])
+    late = replace(motion, root_positions=(motion.root_positions / distance_m * late_m).astype(np.float32))
+    walker = Walker.from_character(replace(walk, motion=late))
+    assert walker is not None
+    apart_m = np.linalg.norm(walker.motion.root_positions - motion.root_positions, axis=1)[:-late_frames]
+    assert apart_m.max() < 0.01 < np.abs(late_m - distance_m).max()
 
 
 def test_arms_are_as_they_were(walk: Character) -> None:
