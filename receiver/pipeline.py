@@ -11,7 +11,7 @@ from functools import partial
 
 from common.blobs import PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
@@ -145,7 +145,7 @@ class ReceiverPipeline:
         return _SessionState(self._new_decoder(), self._new_motion(), writer, people, handlers, observers)
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
-        """Decodes, reconstructs and publishes one frame; a late one of a live session is only decoded.
+        """Decodes, reconstructs and publishes frames, in order; late ones of a live session are only decoded.
 
         Raises:
             WireError: the packet must not be used.
@@ -157,9 +157,25 @@ class ReceiverPipeline:
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         stages_ms: dict[str, float] = {}
-        decoded = self._decode(session, state, frame, stages_ms)
+        packet = self._decode(session, state, frame, stages_ms)
         for observer in state.observers:
-            observer.frame_decoded(state.writer.number, decoded, frame.payload, state.decoder)
+            observer.packet_decoded(state.writer.number, packet, frame.payload, state.decoder)
+        superseded = Arrival(arrival.at_s)
+        superseded.superseded.set()
+        for decoded in packet[:-1]:
+            await self._reconstruct(session, state, decoded, superseded, dict(stages_ms))
+            session.handled(decoded.frame.sequence)
+        return await self._reconstruct(session, state, packet[-1], arrival, stages_ms)
+
+    async def _reconstruct(
+        self,
+        session: Session,
+        state: _SessionState,
+        decoded: DecodedFrame,
+        arrival: Arrival,
+        stages_ms: dict[str, float],
+    ) -> FrameOutcome:
+        """Reconstructs and publishes a frame; raises as `on_frame`."""
         self._load.received(session.session_id, min(len(decoded.frame.people), self._peer_people))
         state.people.begin(decoded.frame)
         may_drop = _priority(session) is Priority.LIVE
@@ -250,17 +266,17 @@ class ReceiverPipeline:
     def skip(self, session: Session, frame: FrameMessage) -> None:
         """Decodes a frame on which later ones depend. Raises WireError."""
         state = self._sessions[session.session_id]
-        decoded = state.decoder.decode(frame.payload, frame.sequence)
-        if not session.has_handled(frame.sequence):
-            state.motion.complete(decoded.frame)
+        for decoded in state.decoder.decode_bundle(frame.payload, frame.sequences):
+            if not session.has_handled(decoded.frame.sequence):
+                state.motion.complete(decoded.frame)
 
     def _decode(
         self, session: Session, state: _SessionState, frame: FrameMessage, stages_ms: dict[str, float]
-    ) -> DecodedFrame:
+    ) -> Sequence[DecodedFrame]:
         try:
             with self._metrics.stage("codec") as span:
                 session.check_leap(frame.sequence)
-                decoded = state.decoder.decode(frame.payload, frame.sequence)
+                packet = state.decoder.decode_bundle(frame.payload, frame.sequences)
         except (MalformedPacket, ChecksumMismatch):
             self._metrics.frame_dropped(DropReason.MALFORMED)
             raise
@@ -269,10 +285,11 @@ class ReceiverPipeline:
             raise
         stages_ms["codec"] = span.ms
         with self._metrics.stage("motion") as span:
-            decoded = replace(decoded, frame=state.motion.complete(decoded.frame))
+            packet = [replace(decoded, frame=state.motion.complete(decoded.frame)) for decoded in packet]
         stages_ms["motion"] = span.ms
-        self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})
-        return decoded
+        for decoded in packet:
+            self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})
+        return packet
 
     async def _request(self, session: Session, state: _SessionState, labels: LabelFrame) -> ReconstructionRequest:
         labels = self._within_limit(session, state, labels)

@@ -1,5 +1,7 @@
 """What the link tells the rest of the sender: measurements for rate control and metrics, and totals of the session."""
 
+from collections.abc import Sequence
+
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from common.wire.convert import Welcome
@@ -38,14 +40,14 @@ class LinkAccount(LinkObserver):
     def failed_over(self) -> None:
         self._metrics.failed_over()
 
-    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
         self.payload_bytes += len(encoded.payload)
-        self._rate.on_sent(frame.sequence, len(encoded.payload), self._clock.monotonic_ms())
-        self._metrics.frame_sent({group: round(share) for group, share in encoded.bytes_by_group.items()})
+        self._rate.on_sent(frames[-1].sequence, len(encoded.payload), self._clock.monotonic_ms())
+        self._metrics.frames_sent(len(frames), {group: round(share) for group, share in encoded.bytes_by_group.items()})
 
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+    def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
         self._rate.on_acknowledged(sample, self._clock.monotonic_ms())
-        self._metrics.frame_acknowledged(sample.round_trip_time_ms)
+        self._metrics.frames_acknowledged(len(frames), sample.round_trip_time_ms)
         state = self._rate.state
         self._metrics.set_link(state.bandwidth_bps or 0.0, state.delay_ms or 0.0, state.capacity.bps or 0.0, state.f)
 

@@ -121,12 +121,13 @@ class SenderMetrics(DaemonMetrics):
             for group, confidence in person.confidence.items():
                 self._confidence.labels(group).observe(confidence)
 
-    def frame_sent(self, bytes_by_group: Mapping[str, int]) -> None:
-        """Counts a sent frame; `bytes_by_group` may have keys that are no label group, such as `header`."""
+    def frames_sent(self, count: int, bytes_by_group: Mapping[str, int]) -> None:
+        """Counts the frames of a message; `bytes_by_group` may have keys that are no label group, such as `header`."""
         self._count_frame("sent", bytes_by_group)
+        self._frames.labels("sent").inc(count - 1)
 
-    def frame_acknowledged(self, round_trip_ms: float) -> None:
-        self._frames.labels("acknowledged").inc()
+    def frames_acknowledged(self, count: int, round_trip_ms: float) -> None:
+        self._frames.labels("acknowledged").inc(count)
         self._round_trip.observe(round_trip_ms / 1e3)
 
     def set_rate(self, group: str, rho: float) -> None:

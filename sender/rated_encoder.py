@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES
 from sender.importance.importance import Importance
@@ -25,10 +26,10 @@ class RatedEncoder:
         self._rate = rate
         self._metrics = metrics
 
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
+    def encode(self, *frames: LabelFrame) -> EncodedFrame:
         with self._metrics.stage("codec"):
-            rho, rho_by_person = self._rho(frame)
-            encoded = self._codec.encode(frame, rho, rho_by_person)
+            rho, rho_by_person = self._rho(frames[-1])
+            encoded = self._codec.encode_bundle(frames, rho, rho_by_person)
         for group, value in rho.items():
             self._metrics.set_rate(group, value)
         return encoded

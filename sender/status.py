@@ -1,7 +1,7 @@
 """The sender's figures of the last seconds, for its status line."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
@@ -45,16 +45,17 @@ class SenderStatus(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self._connected = False
 
-    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
         with self._lock:
             self._payload.add(len(encoded.payload), self._clock.monotonic())
-            self._people = len(frame.people)
+            self._people = len(frames[-1].people)
 
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+    def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
         with self._lock:
             self._round_trip_ms = sample.round_trip_time_ms
-            self._captured_at = frame.captured_at
-            self._delivered(frame)
+            self._captured_at = frames[-1].captured_at
+            for frame in frames:
+                self._delivered(frame)
 
     def recorded(self, frame: LabelFrame) -> None:
         """A frame was recorded by a sender without a receiver."""

@@ -10,10 +10,13 @@ are sent with every frame; one that a frame does not have keeps its prediction o
 clothes) are first sent coarsely and then refined, one group at a time, until their quantiser step is as fine as ρ
 demands; after that they are sent only when they change (`common.codec.plan`). Fast groups that nobody sees are sent
 coarsely until acknowledged, and rest until they are seen again.
+
+A packet may have a bundle of up to eight frames: the first is predicted as above, each other one from the one before
+it, in one stream with one check. Only the last one's state is kept: later packets are predicted from that.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
@@ -21,6 +24,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import IntArray
+from common.codec.coded_frame import Coded, DecodedFrame, EncodedFrame, bytes_of_each, rho_of, shares_of, total_bits
 from common.codec.frame_state import (
     NO_REFERENCES,
     REMEMBERED_FRAMES,
@@ -33,17 +37,19 @@ from common.codec.frame_state import (
     to_frame,
 )
 from common.codec.packet import (
-    CHECK_SIZE,
     CODEC_VERSION,
     KEY,
+    MAX_BUNDLE,
     MAX_TIME_RESIDUAL_MS,
     References,
     Scene,
     body_of,
+    can_share_packet,
     check_seed,
     code_clock,
     code_references,
     code_scene,
+    follow,
     rounded_camera,
     seal,
     shorten_source,
@@ -52,7 +58,6 @@ from common.codec.packet import (
 from common.codec.person import (
     CODED_ENTRIES,
     GroupCoder,
-    PersonPlan,
     PersonState,
     advance,
     code_plan,
@@ -67,65 +72,13 @@ from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
 from common.codec.snapshot import decode_snapshot, encode_snapshot
 from common.codec.tables import CodecTables, load
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
-from common.frames import MAX_FRAME_SEQUENCE, LabelFrame, PersonLabels, check_frame, check_header
+from common.frames import MAX_FRAME_SEQUENCE, MAX_PEOPLE, LabelFrame, PersonLabels, check_frame, check_header
 from common.labels import GROUP_NAMES, LABEL_SIZE
 
 MODEL_HASH_SIZE: Final = 8
 _MAX_LAG: Final = 1 << 20
 # Frames kept between two streams: one more than a usual window of unacknowledged frames.
 _KEPT_FRAMES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
-    """The result of `FrameCodec.encode`.
-
-    Args:
-        bytes_by_group: share of each group in the packet, plus `header` (header, check, plans); sums to its length.
-        bits_ideal: −Σ log₂ p over all range-coded symbols.
-        bits_coded: 8 × the bytes of the range coder's output.
-        key: whether it is a key frame, which needs no reference.
-        reference: sequence number of the frame it is predicted from, None in a key frame.
-    """
-
-    payload: bytes
-    bytes_by_group: Mapping[str, float]
-    bits_ideal: float
-    bits_coded: int
-    key: bool
-    sequence: int
-    reference: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
-    """The result of `FrameCodec.decode`.
-
-    Args:
-        frame: the people with their known groups, without `sigma`.
-        reference: sequence number of the frame it was predicted from, None in a key frame.
-        bytes_by_group: as in `EncodedFrame`.
-        rho_by_person: identity → group name → ρ of the person's groups in the packet.
-    """
-
-    frame: LabelFrame
-    reference: int | None
-    bytes_by_group: Mapping[str, float]
-    rho_by_person: Mapping[int, Mapping[str, float]]
-
-    @property
-    def rho(self) -> Mapping[str, float]:
-        """Group name → ρ of the groups in the packet, for the first person."""
-        return next(iter(self.rho_by_person.values()), {})
-
-
-@dataclass
-class _Coded:
-    """What was coded: the state that follows, the plans of the people, and the bits of each group."""
-
-    state: FrameState
-    plans: list[PersonPlan]
-    bits: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -194,80 +147,113 @@ class FrameCodec:
         rho: Mapping[str, float],
         rho_by_person: Mapping[int, Mapping[str, float]] | None = None,
     ) -> EncodedFrame:
-        """Encodes a frame.
+        """Encodes a frame; see `encode_bundle`."""
+        return self.encode_bundle((frame,), rho, rho_by_person)
+
+    def encode_bundle(
+        self,
+        frames: Sequence[LabelFrame],
+        rho: Mapping[str, float],
+        rho_by_person: Mapping[int, Mapping[str, float]] | None = None,
+    ) -> EncodedFrame:
+        """Encodes frames into one packet.
 
         Args:
-            frame: up to 32 people.
+            frames: one, or several for which `can_share_packet` holds.
             rho: group name → ρ, from 0 (fine) to 1 (coarse); 0 for groups without one.
             rho_by_person: identity → ρ in place of `rho`, for some people.
 
         Raises:
-            ValueError: the sequence does not increase, ρ or a field is out of range (`check_header`), or labels are
-                not finite or not in the vocabulary.
+            ValueError: the frames do not fit one packet, the sequence does not increase, ρ or a field is out of range
+                (`check_header`), or labels are not finite or not in the vocabulary.
         """
-        check_header(frame)
-        if frame.sequence <= self._last_sent:
-            raise ValueError(f"sequence numbers must increase: {frame.sequence} after {self._last_sent}")
-        scene = Scene(
-            rounded_camera(frame.camera),
-            shorten_source(frame.source),
-            tuple(person.identity for person in frame.people),
-        )
-        common, own = rho_levels(rho), rho_by_person or {}
-        levels = tuple(
-            rho_levels(own[person.identity]) if person.identity in own else common for person in frame.people
-        )
-        content = _Content(round(frame.captured_at * 1000), scene, frame.people, levels)
-        references = self._references(frame.sequence, content.time_ms)
+        contents = self._contents(frames, rho, rho_by_person or {})
+        sequences = [frame.sequence for frame in frames]
+        references, under_way = self._references(sequences[0], contents[0].time_ms), self._under_way
         writer = self._writer()
-        code_references(writer, references.lags(frame.sequence))
-        coded = self._code(writer, frame.sequence, references, content)
+        code_references(writer, references.lags(sequences[0]))
+        try:
+            coded = self._code_bundle(writer, sequences, references, contents)
+        except ValueError:
+            self._under_way = under_way
+            raise
         body = writer.finish()
-        payload = seal(body, self._seed(frame.sequence, references))
-        self._remember(self._sent, coded.state)
-        self._under_way = newest_groups(coded.state, references.first, self._under_way)
-        self._last_sent = frame.sequence
+        payload = seal(body, self._seed(sequences, references))
+        self._remember(self._sent, coded[-1].state)
+        self._last_sent = sequences[-1]
         return EncodedFrame(
             payload=payload,
-            bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
+            bytes_by_group=shares_of(total_bits(coded), len(payload)),
             bits_ideal=writer.bits,
             bits_coded=8 * len(body),
             key=references.first is None,
-            sequence=frame.sequence,
+            sequence=sequences[-1],
             reference=references.first.sequence if references.first else None,
         )
 
+    def _contents(
+        self, frames: Sequence[LabelFrame], rho: Mapping[str, float], own: Mapping[int, Mapping[str, float]]
+    ) -> list[_Content]:
+        """What is written of the frames of a packet. Raises as `encode_bundle`."""
+        if not can_share_packet(frames):
+            raise ValueError("these frames do not fit one packet")
+        common, contents, before = rho_levels(rho), list[_Content](), self._last_sent
+        levels_of = {identity: rho_levels(values) for identity, values in own.items()}
+        for frame in frames:
+            check_header(frame)
+            if frame.sequence <= before:
+                raise ValueError(f"sequence numbers must increase: {frame.sequence} after {before}")
+            identities = tuple(person.identity for person in frame.people)
+            scene = Scene(rounded_camera(frame.camera), shorten_source(frame.source), identities)
+            levels = tuple(levels_of.get(identity, common) for identity in identities)
+            before = frame.sequence
+            contents.append(_Content(round(frame.captured_at * 1000), scene, frame.people, levels))
+        return contents
+
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+        """Decodes a packet of one frame; see `decode_bundle`."""
+        return self.decode_bundle(payload, (sequence,))[0]
+
+    def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> tuple[DecodedFrame, ...]:
         """Decodes a packet; a refused one leaves the states as they were.
 
         Args:
-            sequence: the frame's number, which the message around the packet has.
+            sequences: the frames' numbers, which the message around the packet has.
 
         Raises:
             WireError: the packet is refused: `ChecksumMismatch`, `MalformedPacket`, or `MissingReference`, after which
                 the sender must send a key frame.
         """
-        if not 0 <= sequence <= MAX_FRAME_SEQUENCE:
-            raise MalformedPacket(f"a packet with sequence {sequence}, which is not in 0…2^53 - 2")
+        _check_sequences(sequences)
         body = body_of(payload)
         reader = SymbolReader(self._tables, body)
-        references = self._find_references(sequence, code_references(reader, None))
-        verify(payload, self._seed(sequence, references))
-        coded = self._code(reader, sequence, references, None)
+        references = self._find_references(sequences[0], code_references(reader, None))
+        verify(payload, self._seed(sequences, references))
+        coded = self._code_bundle(reader, sequences, references, None)
         reader.check_length()
-        shown = newest_groups(coded.state, references.first, self._shown)
-        frame = to_frame(replace(coded.state, people=shown.people))
-        _check_content(frame)
-        self._remember(self._received, coded.state)
+        shown, newest, reference = list[Newest](), self._shown, references.first
+        for part in coded:
+            shown.append(newest := newest_groups(part.state, reference, newest))
+            reference = part.state
+        frames = [to_frame(replace(part.state, people=each.people)) for part, each in zip(coded, shown, strict=True)]
+        for frame in frames:
+            _check_content(frame)
+        self._remember(self._received, coded[-1].state)
         # Unless frames are lost, no later packet names a frame before the last one's references. A key frame has none.
         self._needed_from = references.oldest(self._needed_from)
-        if references.first is None or sequence > self._shown.sequence:
-            self._shown = shown
-        return DecodedFrame(
-            frame=frame,
-            reference=references.first.sequence if references.first else None,
-            bytes_by_group=_bytes_by_group(coded.bits, len(payload)),
-            rho_by_person=dict(zip(coded.state.scene.identities, map(_rho, coded.plans), strict=True)),
+        if references.first is None or sequences[-1] > self._shown.sequence:
+            self._shown = shown[-1]
+        earlier = [references.first, *(part.state for part in coded)]
+        return tuple(
+            DecodedFrame(
+                frame=frame,
+                reference=before.sequence if before else None,
+                bytes_by_group=shares,
+                rho_by_person=dict(zip(part.state.scene.identities, map(rho_of, part.plans), strict=True)),
+            )
+            for frame, before, part, shares in zip(
+                frames, earlier, coded, bytes_of_each(coded, len(payload)), strict=False
+            )
         )
 
     def _writer(self) -> SymbolWriter:
@@ -319,9 +305,9 @@ class FrameCodec:
             )
         return FrameReferences(*states)
 
-    def _seed(self, sequence: int, references: FrameReferences) -> bytes:
+    def _seed(self, sequences: Sequence[int], references: FrameReferences) -> bytes:
         first, second = references.first, references.second
-        return check_seed(self._hash, sequence, (first.seal if first else 0, second.seal if second else 0))
+        return check_seed(self._hash, sequences, (first.seal if first else 0, second.seal if second else 0))
 
     @staticmethod
     def _remember(states: OrderedDict[int, FrameState], state: FrameState) -> None:
@@ -330,14 +316,34 @@ class FrameCodec:
         while len(states) > REMEMBERED_FRAMES:
             states.popitem(last=False)
 
-    def _code(self, coder: SymbolCoder, sequence: int, references: FrameReferences, content: _Content | None) -> _Coded:
-        """Writes `content`, or reads it when it is None: everything behind the references."""
+    def _code_bundle(
+        self,
+        coder: SymbolCoder,
+        sequences: Sequence[int],
+        references: FrameReferences,
+        contents: Sequence[_Content] | None,
+    ) -> list[Coded]:
+        """Writes `contents`, or reads them when they are None: everything behind the references."""
+        coded, people = list[Coded](), 0
+        for number, sequence in enumerate(sequences):
+            part = self._code(coder, sequence, references, contents[number] if contents else None)
+            if contents is not None:
+                self._under_way = newest_groups(part.state, references.first, self._under_way)
+            people += len(part.state.scene.identities)
+            if number and people > MAX_PEOPLE:
+                raise MalformedPacket(f"the packet has more than {MAX_PEOPLE} people in its frames")
+            coded.append(part)
+            references = FrameReferences(part.state)
+        return coded
+
+    def _code(self, coder: SymbolCoder, sequence: int, references: FrameReferences, content: _Content | None) -> Coded:
+        """Writes `content`, or reads it when it is None: one frame."""
         reference, lag = references.first, references.lags(sequence).lag
         clock = code_clock(
             coder, self._tables, reference.clock if reference else None, lag, content.time_ms if content else None
         )
         scene = code_scene(coder, reference.scene if reference else None, content.scene if content else None)
-        coded = _Coded(FrameState(sequence, clock, scene, {}, 0), [], {})
+        coded = Coded(FrameState(sequence, clock, scene, {}, 0), [], {})
         people: dict[int, PersonState] = {}
         for number, identity in enumerate(scene.identities):
             before = references.person(identity) or unknown_person(self._tables)
@@ -352,7 +358,7 @@ class FrameCodec:
     def _code_person(
         self,
         coder: SymbolCoder,
-        coded: _Coded,
+        coded: Coded,
         lag: int,
         before: PersonState,
         content: _Content | None,
@@ -380,21 +386,15 @@ class FrameCodec:
         return advance(self._tables, before, plan, prediction, values, sequence)
 
 
+def _check_sequences(sequences: Sequence[int]) -> None:
+    """Raises MalformedPacket for frames that no packet has."""
+    if not follow(sequences) or not 0 <= sequences[0] <= sequences[-1] <= MAX_FRAME_SEQUENCE:
+        raise MalformedPacket(f"a packet with frames {list(sequences)[:MAX_BUNDLE]}, which no packet has")
+
+
 def _check_content(frame: LabelFrame) -> None:
     """Raises MalformedPacket for a frame whose content is out of range."""
     try:
         check_frame(frame)
     except ValueError as error:
         raise MalformedPacket(f"the packet has absurd content: {error}") from error
-
-
-def _rho(plan: PersonPlan) -> dict[str, float]:
-    return {name: int(plan.level[g]) / 15 for g, name in enumerate(GROUP_NAMES) if plan.sent[g]}
-
-
-def _bytes_by_group(bits: Mapping[str, float], total: int) -> dict[str, float]:
-    """Shares in a packet of `total` bytes, which may be fewer than the information of its groups and the check."""
-    information_bytes = max(sum(bits.values()) / 8, 1e-9)
-    scale = min(1.0, (total - CHECK_SIZE) / information_bytes) / 8
-    shares = {name: round(scale * value, 2) for name, value in bits.items() if value > 0}
-    return {**shares, "header": round(total - sum(shares.values()), 2)}

@@ -1,6 +1,7 @@
 """Packet format: one range-coded stream, and a checksum of 16 bits.
 
     key · [lag · gap · time] · [camera · source · identities] · people … │ check 2 B
+    behind the people, of each further frame of a bundle: time · [camera · source · identities] · people …
 
 Everything before the check is one stream of the range coder, so that no field takes whole bytes.  In steady state the
 header is about four bits: the flag of a key frame, the lags to its references, the capture time as its difference from
@@ -19,8 +20,9 @@ latest, which is refused and followed by a key frame.  A key frame has 16 more b
 
 import struct
 from binascii import crc_hqx
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Self, TypeVar
 
 import numpy as np
@@ -28,13 +30,19 @@ import numpy as np
 from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
 from common.errors import ChecksumMismatch, MalformedPacket
-from common.frames import IDENTITIES, MAX_PEOPLE, Camera
+from common.frames import IDENTITIES, MAX_PEOPLE, Camera, LabelFrame
 
 _T = TypeVar("_T")
 
 CODEC_VERSION: Final = 3
 MAX_PACKET_BYTES: Final = 1 << 16
 """Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
+MAX_BUNDLE: Final = 8
+"""Most frames of a packet."""
+MAX_BUNDLE_SPAN: Final = 64
+"""Most frames from the first to the last one of a packet, with those that it leaves out."""
+MAX_BUNDLE_S: Final = 60.0
+"""Most seconds between the captures of the first and the last frame of a packet."""
 MAX_TIME_RESIDUAL_MS: Final = 1 << 24
 """Larger differences between a capture time and its prediction need a key frame."""
 CHECK_SIZE: Final = 2
@@ -226,9 +234,9 @@ def verify(payload: bytes, seed: bytes) -> None:
         raise ChecksumMismatch("the packet was damaged, or is from other networks, another frame or another reference")
 
 
-def check_seed(codec_hash: bytes, sequence: int, seals: tuple[int, int]) -> bytes:
-    """Seed of a packet's check: version and networks, sequence number, and the states of the references (32 bits)."""
-    return codec_hash + struct.pack("<QII", sequence, *seals)
+def check_seed(codec_hash: bytes, sequences: Sequence[int], seals: tuple[int, int]) -> bytes:
+    """Seed of a packet's check: version and networks, sequence numbers, and the states of the references (32 bits)."""
+    return codec_hash + struct.pack(f"<{len(sequences)}QII", *sequences, *seals)
 
 
 def _check(body: bytes, seed: bytes) -> int:
@@ -244,3 +252,18 @@ def rounded_camera(camera: Camera) -> Camera:
 def shorten_source(source: str) -> str:
     """The last 255 bytes of the name in UTF-8; a character that has no UTF-8 encoding becomes a question mark."""
     return source.encode(errors="replace")[-255:].decode(errors="ignore")
+
+
+def follow(sequences: Sequence[int]) -> bool:
+    """Whether frames of these numbers may be in one packet."""
+    in_order = all(before < after for before, after in pairwise(sequences))
+    return 1 <= len(sequences) <= MAX_BUNDLE and in_order and sequences[-1] - sequences[0] <= MAX_BUNDLE_SPAN
+
+
+def can_share_packet(frames: Sequence[LabelFrame]) -> bool:
+    """Whether frames may be encoded into one packet: up to eight, in order, near each other, with up to 32 people."""
+    if len(frames) == 1:
+        return True
+    times_s, people = [frame.captured_at for frame in frames], sum(len(frame.people) for frame in frames)
+    near = max(times_s) - min(times_s) <= MAX_BUNDLE_S
+    return follow([frame.sequence for frame in frames]) and near and people <= MAX_PEOPLE

@@ -2,6 +2,7 @@
 
     frames   number of records │ a column of each number of the records │ data of each record
     record   kind · sequence · capture time · size of the data
+    bundle   number of earlier frames 1 B · steps from each frame to the next 1 B │ packet
     blob     kind (1 B of length, UTF-8) · key 4 B │ data
 
 A column has the differences from record to record, as 64-bit numbers: first the lowest byte of each, then the next
@@ -9,6 +10,7 @@ ones, because these compress.
 """
 
 import enum
+import itertools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,11 +38,15 @@ class RecordKind(enum.IntEnum):
     FRAME = 0
     KEY_FRAME = 1
     STATE = 2
+    BUNDLE = 3
+    KEY_BUNDLE = 4
 
 
 # Of kind, sequence, capture time and size, of which none is below 0.
 _MOST: Final = np.array([max(RecordKind), _MAX_NUMBER, _MAX_NUMBER, MAX_RECORD_BYTES], _COLUMN)
 _COLUMNS: Final = len(_MOST)
+_BUNDLES: Final = (RecordKind.BUNDLE, RecordKind.KEY_BUNDLE)
+_KEYS: Final = (RecordKind.KEY_FRAME, RecordKind.KEY_BUNDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +54,18 @@ class RecordedFrame:
     """One packet.
 
     Args:
-        sequence: of the frame.
-        captured_us: microseconds since the epoch on the sender's clock.
+        sequence: of the frame, or of the last one of a bundle.
+        captured_us: its capture, microseconds since the epoch on the sender's clock.
         key: it decodes without any earlier frame.
         payload: the packet, opaque.
+        earlier: numbers of the other frames of a bundle, each within 255 of the next.
     """
 
     sequence: int
     captured_us: int
     key: bool
     payload: bytes
+    earlier: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +113,33 @@ def decode_records(content: bytes) -> list[Record]:
         if kind == RecordKind.STATE:
             records.append(RecordedState(sequence, data))
         else:
-            records.append(RecordedFrame(sequence, captured_us, kind == RecordKind.KEY_FRAME, data))
+            earlier, payload = _earlier(sequence, data) if kind in _BUNDLES else ((), data)
+            records.append(RecordedFrame(sequence, captured_us, kind in _KEYS, payload, earlier))
     return records
+
+
+def _earlier(sequence: int, data: bytes) -> tuple[tuple[int, ...], bytes]:
+    """The other frames of a bundle, and the packet. Raises RecordingError if the data do not have them."""
+    steps = data[1 : 1 + data[0]] if data else b""
+    if not steps or len(steps) != data[0] or 0 in steps or sum(steps) > sequence:
+        raise RecordingError("a bundle does not have its frames")
+    *earlier, _ = itertools.accumulate(steps, initial=sequence - sum(steps))
+    return tuple(earlier), data[1 + len(steps) :]
 
 
 def _row(record: Record) -> tuple[int, int, int, int]:
     """Kind, sequence, capture time and size of a record."""
     if isinstance(record, RecordedState):
         return RecordKind.STATE, record.sequence, 0, len(record.data)
-    kind = RecordKind.KEY_FRAME if record.key else RecordKind.FRAME
-    return kind, record.sequence, record.captured_us, len(record.payload)
+    kind = (RecordKind.KEY_BUNDLE if record.key else RecordKind.BUNDLE) if record.earlier else RecordKind(record.key)
+    return kind, record.sequence, record.captured_us, len(_data(record))
 
 
 def _data(record: Record) -> bytes:
-    return record.data if isinstance(record, RecordedState) else record.payload
+    if isinstance(record, RecordedState):
+        return record.data
+    steps = bytes(after - before for before, after in itertools.pairwise((*record.earlier, record.sequence)))
+    return bytes([len(steps)]) + steps + record.payload if steps else record.payload
 
 
 def encode_blob(blob: Blob) -> bytes:

@@ -29,7 +29,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.codec.bit_allocation import RATE_DISTORTION_FILE
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
 from common.codec.quantiser import LEVELS, UNIT, to_fixed
 from common.codec.range_coder import SymbolWriter, table_symbols

@@ -6,8 +6,9 @@ and two times of its acknowledgement are left.
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate, pairwise
 
-from common.codec.packet import MAX_PACKET_BYTES
+from common.codec.packet import MAX_BUNDLE, MAX_BUNDLE_SPAN, MAX_PACKET_BYTES, follow
 from common.errors import MalformedPacket
 from common.frames import MAX_FRAME_SEQUENCE
 from common.text import printable
@@ -23,22 +24,31 @@ FRAME_FIELDS_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class FrameMessage:
-    """One encoded frame.
+    """One encoded frame, or a bundle of them.
 
     Args:
-        sequence: rises from frame to frame, unless one is sent again; live senders leave gaps.
+        sequence: of the last frame; rises from frame to frame, unless one is sent again; live senders leave gaps.
         payload: opaque to the link.
-        may_wait: the acknowledgement may wait for that of the next frame.
+        may_wait: the acknowledgement may wait for that of the next message.
+        earlier: numbers of the other frames of a bundle, in order.
     """
 
     sequence: int
     payload: bytes
     may_wait: bool = False
+    earlier: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        require_sequence(self.sequence)
+        require_sequence(self.sequences[0])
         require(self.sequence <= MAX_FRAME_SEQUENCE, "frames are numbered up to 2^53 - 2")
+        rule = f"a bundle has up to {MAX_BUNDLE} frames in order, within {MAX_BUNDLE_SPAN}"
+        require(not self.earlier or follow(self.sequences), rule)
         require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
+
+    @property
+    def sequences(self) -> tuple[int, ...]:
+        """The numbers of its frames, in order."""
+        return *self.earlier, self.sequence
 
 
 class AckStatus(Enum):
@@ -52,10 +62,10 @@ class AckStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The receiver's answer to one frame, sent after its reconstruction.
+    """The receiver's answer to one frame, or a bundle, sent after its reconstruction.
 
     Args:
-        sequence: the frame's; `NO_SEQUENCE` if the message could not be parsed.
+        sequence: the frame's, the last one's of a bundle; `NO_SEQUENCE` if the message could not be parsed.
         status: after a rejected frame, the next one must be a key frame.
         received_us: when the frame arrived, microseconds since the epoch on the receiver's clock.
         spacing_us: since the previous frame of this stream arrived; 0 for the first.
@@ -113,12 +123,26 @@ class Position:
 
 def frame_to_proto(frame: FrameMessage, before: Position) -> pb.Frame:
     """As a protobuf message behind `before`."""
-    return pb.Frame(payload=frame.payload, gap=before.gap(frame.sequence), may_wait=frame.may_wait)
+    left_out = [after - number - 1 for number, after in pairwise(frame.sequences)]
+    return pb.Frame(
+        payload=frame.payload,
+        gap=before.gap(frame.sequences[0]),
+        may_wait=frame.may_wait,
+        earlier=len(frame.earlier),
+        left_out=left_out if any(left_out) else (),
+    )
 
 
 def frame_from_proto(frame: pb.Frame, before: Position) -> FrameMessage:
     """The inverse of `frame_to_proto`. Raises MalformedPacket if a field is out of range."""
-    return FrameMessage(before.sequence_at(frame.gap), frame.payload, frame.may_wait)
+    first = before.sequence_at(frame.gap)
+    require(frame.earlier < MAX_BUNDLE, f"a bundle has up to {MAX_BUNDLE} frames")
+    require(
+        len(frame.left_out) in (0, frame.earlier), "a bundle names what it leaves out behind each frame, or nothing"
+    )
+    steps = [1 + left_out for left_out in frame.left_out or (0,) * frame.earlier]
+    *earlier, sequence = accumulate(steps, initial=first)
+    return FrameMessage(sequence, frame.payload, frame.may_wait, tuple(earlier))
 
 
 def acknowledgements_to_proto(

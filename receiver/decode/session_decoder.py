@@ -4,6 +4,7 @@ Smoothing changes what is shown, not the states that later packets are predicted
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Protocol
@@ -11,7 +12,8 @@ from typing import Final, Protocol
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.orientation import ENTRIES
 from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
@@ -34,7 +36,7 @@ _STEP_OF_ENTRY[_ORIENTATION + 3 : _ORIENTATION + ENTRIES] -= 3
 class FrameDecoder(Protocol):
     """The codec's decoder, with the states that later frames are predicted from (`FrameCodec`)."""
 
-    def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
+    def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> Sequence[DecodedFrame]:
         """Decodes a packet. Raises WireError if it must not be decoded; the state stays as it was then."""
 
     def keep_only(self, sequence: int) -> None:
@@ -105,8 +107,14 @@ class SessionDecoder:
         self._smoothing: dict[int, LabelSmoothing] = {}
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
-        """Decodes a packet; raises as `FrameCodec.decode`."""
-        decoded = self._codec.decode(payload, sequence)
+        """Decodes a packet of one frame; raises as `FrameCodec.decode`."""
+        return self.decode_bundle(payload, (sequence,))[0]
+
+    def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> Sequence[DecodedFrame]:
+        """Decodes a packet; raises as `FrameCodec.decode_bundle`."""
+        return [self._shown(decoded) for decoded in self._codec.decode_bundle(payload, sequences)]
+
+    def _shown(self, decoded: DecodedFrame) -> DecodedFrame:
         if decoded.reference is None:
             self._smoothing.clear()
         people = tuple(self._smoothed(person, decoded) for person in decoded.frame.people)

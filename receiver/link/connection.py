@@ -220,14 +220,19 @@ class Connection:
             self._rejected_in_a_row += 1
             self._handler.on_unused(self._session, frame)
             return AckStatus.REJECTED, message.reason
-        if self._session.has_handled(frame.sequence):
+        handled = [self._session.has_handled(sequence) for sequence in frame.sequences]
+        if all(handled):
             self._handler.on_unused(self._session, frame)
             return AckStatus.DUPLICATE, ""
         self._handling = True
         try:
+            if any(handled):
+                raise MalformedPacket("a bundle repeats frames that were handled")
             outcome = await self._handler.on_frame(self._session, frame, message.arrival)
         except WireError as error:
-            self._session.rejected(frame.sequence)
+            for sequence in frame.sequences:
+                if not self._session.has_handled(sequence):
+                    self._session.rejected(sequence)
             # Behind a lost frame come those that the sender has predicted from it meanwhile.
             if not (self._session.live and isinstance(error, MissingReference)):
                 self._rejected_in_a_row += 1
@@ -238,7 +243,8 @@ class Connection:
         finally:
             self._handling = False
         self._rejected_in_a_row = 0
-        self._session.handled(frame.sequence)
+        for sequence in frame.sequences:
+            self._session.handled(sequence)
         return AckStatus.LATE if outcome is FrameOutcome.LATE else AckStatus.DECODED, ""
 
     def _wall_ns(self) -> int:

@@ -5,12 +5,12 @@
 Only sessions of live cameras are played out: of a file or a replay every frame is shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.arrays import FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, concatenate, group_slices
 from receiver.decode.session_decoder import FrameDecoder
@@ -79,10 +79,13 @@ class Playout(SessionObserver):
         if self._on and session.real_time and not session.replayed:
             self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
+    def packet_decoded(
+        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
+    ) -> None:
         """Takes everybody's labels."""
         if (played := self._sessions.get(number)) is not None:
-            played.take(decoded.frame, self._clock.wall())
+            for each in decoded:
+                played.take(each.frame, self._clock.wall())
 
     def session_ended(self, number: int) -> None:
         """Forgets it."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.blobs import Blob
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnSender
@@ -21,8 +21,10 @@ class SessionObserver:
     def session_began(self, number: int, session: Session) -> None:
         """A session begins; one that an earlier receiver has recorded keeps its number."""
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
-        """A packet was decoded, right before its frame is reconstructed; the decoder has the state behind it."""
+    def packet_decoded(
+        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
+    ) -> None:
+        """A packet was decoded, right before its frames are reconstructed; the decoder has the state behind it."""
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         """A blob was taken; it counts for the frames that follow."""

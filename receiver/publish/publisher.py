@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame, unseen_limbs
 from common.io.telemetry import timed
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult

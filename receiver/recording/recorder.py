@@ -5,10 +5,11 @@ decoder's state is recorded too: a replay can begin there.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from common.blobs import Blob
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.errors import OutputError
 from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
@@ -48,7 +49,9 @@ class FileRecorder(SessionObserver):
         logger.info("recording session %d to %s", number, writer.path)
         self._sessions[number] = _SessionRecording(BackgroundRecording(writer))
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
+    def packet_decoded(
+        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
+    ) -> None:
         recording = self._sessions.get(number)
         if recording is not None:
             recording.add(decoded, payload, decoder)
@@ -81,10 +84,11 @@ class _SessionRecording:
         self._entry_us: int | None = None
         self._frames_since_entry = 0
 
-    def add(self, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
+    def add(self, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder) -> None:
         """Records a packet that was decoded last."""
-        labels, key = decoded.frame, decoded.reference is None
-        frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), key, payload)
+        labels, key = decoded[-1].frame, decoded[0].reference is None
+        earlier = tuple(each.frame.sequence for each in decoded[:-1])
+        frame = RecordedFrame(labels.sequence, round(labels.captured_at * 1e6), key, payload, earlier)
         entry_point = key and not self._begun
         if entry_point:
             self._begun = True

@@ -131,10 +131,10 @@ class Replay:
             await self._take_frame(item, stop)
 
     async def _take_frame(self, frame: RecordedFrame, stop: asyncio.Event) -> None:
-        message = FrameMessage(frame.sequence, frame.payload)
+        message = FrameMessage(frame.sequence, frame.payload, earlier=frame.earlier)
         if self._first is None:
             # Numbers begin anywhere: where a recording or a part of it begins.
-            self._session.next_sequence = max(self._session.next_sequence, frame.sequence)
+            self._session.next_sequence = max(self._session.next_sequence, message.sequences[0])
         # Behind the first one, only a clock that was set back has earlier times.
         too_early = self._first is None and frame.captured_us < self._from_us
         if too_early or self._session.has_handled(frame.sequence):
@@ -144,7 +144,7 @@ class Replay:
             if stop.is_set():
                 return
             await self._handler.on_frame(self._session, message, Arrival(self._clock.monotonic()))
-            self._played += 1
+            self._played += len(message.sequences)
         self._session.handled(frame.sequence)
 
     async def _until_due(self, captured_us: int, stop: asyncio.Event) -> None:

@@ -27,7 +27,7 @@ from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
 from sender.link.losses import Losses
 from sender.link.observer import Fate, LinkObserver
-from sender.link.send_window import InFlight
+from sender.link.send_window import Frames, InFlight
 from sender.link.session import SenderSession
 
 # After a frame that waited for the window, this many frames are acknowledged at once: a second at 30 frames a second.
@@ -127,16 +127,15 @@ class FrameDelivery:
         await self._changed.wait()
 
     def offer(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame; in a live session it replaces the one that waits."""
+        """Takes a frame; those that wait leave together, and a live one may supersede some of them."""
         for blob in ahead:
             check_size(blob)
         if self._session.live:
             self._congestion_window.offered(self._clock.monotonic_ms())
-        replaced = self.window.offer(frame)
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)
-        if replaced is not None:
-            self._finish(replaced, Fate.SUPERSEDED)
+        for superseded in self.window.offer(frame):
+            self._finish(superseded, Fate.SUPERSEDED)
         self.notify()
 
     def post(self, blob: Blob) -> None:
@@ -184,33 +183,34 @@ class FrameDelivery:
         raise StreamBroken("DEADLINE_EXCEEDED", f"the receiver drains for more than {_MAX_DRAIN_S:g} s")
 
     async def next_message(self) -> FrameMessage:
-        """Waits until a frame may leave, and encodes it."""
-        frame = await self._next_frame()
+        """Waits until frames may leave, and encodes them."""
+        frames = await self._next_frames()
         now_s = self._clock.monotonic()
-        encoded = self._session.encode(frame, expected=self._session.live and not self._losses.frequent(now_s))
+        encoded = self._session.encode(*frames, expected=self._session.live and not self._losses.frequent(now_s))
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
         held_back = self.window.held_back
-        self.window.sent(InFlight(frame, now_s, message_bytes, spacing_ms, held_back))
-        self._observer.sent(frame, encoded)
+        self.window.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back))
+        self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
         may_wait = self._delayed_acknowledgement.may_wait(
             held_back=held_back, room=self.window.room, wanted_soon=wanted_soon
         )
-        return FrameMessage(frame.sequence, encoded.payload, may_wait)
+        *earlier, last = (frame.sequence for frame in frames)
+        return FrameMessage(last, encoded.payload, may_wait, tuple(earlier))
 
-    async def _next_frame(self) -> LabelFrame:
-        """Waits until window and meter let a frame leave; in a live session it is then the newest one."""
+    async def _next_frames(self) -> Frames:
+        """Waits until window and meter let frames leave; in a live session the newest one is then among them."""
         while True:
-            frame = None if self._paused.is_set() else self.window.ready()
-            if frame is None:
+            frames = () if self._paused.is_set() else self.window.ready()
+            if not frames:
                 await self.change()
                 continue
             wait_ms = self._meter.frame_wait_ms(self._clock.monotonic_ms())
             if wait_ms <= 0:
-                return frame
+                return frames
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_ms / 1e3):
                     await self.change()
@@ -221,23 +221,23 @@ class FrameDelivery:
         return None if in_flight is None else in_flight.sent_at_s
 
     async def chunks_ahead(self) -> AsyncIterator[Chunk]:
-        """Waits until a frame may leave, and yields the parts of its blobs, each when the meter lets it leave."""
-        most_bytes, begun = self._meter.part_bytes(MAX_CHUNK_BYTES), None
-        # A live frame may be replaced meanwhile.
-        while (frame := await self._next_frame()) is not begun:
-            begun = frame
-            for chunk in self._background.ahead(self._belonging(frame), most_bytes):
+        """Waits until frames may leave, and yields the parts of their blobs, each when the meter lets it leave."""
+        most_bytes, begun = self._meter.part_bytes(MAX_CHUNK_BYTES), set[int]()
+        # Others may come meanwhile.
+        while new := [frame for frame in await self._next_frames() if frame.sequence not in begun]:
+            begun |= {frame.sequence for frame in new}
+            for chunk in self._background.ahead(self._belonging(new), most_bytes):
                 while (wait_ms := self._meter.frame_wait_ms(self._clock.monotonic_ms())) > 0:
                     await asyncio.sleep(wait_ms / 1e3)
                 yield chunk
 
-    def _belonging(self, frame: LabelFrame) -> Sequence[Blob]:
-        """The blobs of a frame that leaves, and of frames that it replaces: nothing else brings what those wear."""
-        own = self._ahead.get(frame.sequence, ())
+    def _belonging(self, frames: Sequence[LabelFrame]) -> Sequence[Blob]:
+        """The blobs of frames that leave, and of those that they replace: nothing else brings what those wear."""
+        own = [blob for frame in frames for blob in self._ahead.get(frame.sequence, ())]
+        blobs = tuple({(blob.kind, blob.key): blob for blob in (*self._inherited, *own)}.values())
         if self._inherited:
-            own = tuple({(blob.kind, blob.key): blob for blob in (*self._inherited, *own)}.values())
-            self._ahead[frame.sequence], self._inherited = own, ()
-        return own
+            self._ahead[frames[-1].sequence], self._inherited = blobs, ()
+        return blobs
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
@@ -280,9 +280,9 @@ class FrameDelivery:
                     self._give_up(overdue)
 
     def _give_up(self, lost: InFlight) -> None:
-        self._session.lose(lost.frame.sequence)
-        self.window.acknowledged(lost.frame.sequence)
-        self._finish(lost.frame, Fate.LOST)
+        self._session.lose(lost.sequence)
+        self.window.acknowledged(lost.sequence)
+        self._finish_all(lost, Fate.LOST)
         self.notify()
 
     def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:
@@ -313,8 +313,8 @@ class FrameDelivery:
         self._rejections = self._unexpected = 0
         sample = self._measure(ack, in_flight)
         self.window.size = self._congestion_window.update(sample, self._clock.monotonic_ms())
-        self._observer.acknowledged(in_flight.frame, sample)
-        self._finish(in_flight.frame, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
+        self._observer.acknowledged(in_flight.frames, sample)
+        self._finish_all(in_flight, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
         return sample
 
     def _expect_no_more(self, ack: Acknowledgement) -> None:
@@ -338,11 +338,15 @@ class FrameDelivery:
         if in_flight is not None:
             self._rejections_of[ack.sequence] = self._rejections_of.get(ack.sequence, 0) + 1
             if self._session.live:
-                self._finish(in_flight.frame, Fate.LOST if follows else Fate.REJECTED)
+                self._finish_all(in_flight, Fate.LOST if follows else Fate.REJECTED)
         if self._rejections >= _MAX_REJECTIONS:
             raise PeerError(f"the receiver rejected {self._rejections} frames in a row: {ack.reason}")
         if self._rejections_of.get(ack.sequence, 0) >= _MAX_REJECTIONS:
             raise PeerError(f"the receiver rejected frame {ack.sequence} {_MAX_REJECTIONS} times: {ack.reason}")
+
+    def _finish_all(self, message: InFlight, fate: Fate) -> None:
+        for frame in message.frames:
+            self._finish(frame, fate)
 
     def _finish(self, frame: LabelFrame, fate: Fate) -> None:
         self._rejections_of.pop(frame.sequence, None)

@@ -45,14 +45,14 @@ class Losses:
 
     def answered(self, sequences: Collection[int], in_flight: Sequence[InFlight], now_s: float) -> list[InFlight]:
         """Handles answers to frames in flight; returns those that were sent before the last of them, without one."""
-        times_s = {frame.frame.sequence: frame.sent_at_s for frame in in_flight}
+        times_s = {message.sequence: message.sent_at_s for message in in_flight}
         known = [times_s[sequence] for sequence in sequences if sequence in times_s]
         if not known:
             return []
         newest_s = max(known)
         self._learn(now_s - newest_s)
         self._given_up = 0
-        lost = [item for item in in_flight if item.sent_at_s < newest_s and item.frame.sequence not in sequences]
+        lost = [item for item in in_flight if item.sent_at_s < newest_s and item.sequence not in sequences]
         if lost:
             self.lost(now_s)
         return lost

@@ -33,11 +33,11 @@ class LinkObserver:
     def failed_over(self) -> None:
         """A handshake succeeded with another receiver than the last one."""
 
-    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
-        """A frame was encoded and is about to be sent, perhaps again."""
+    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+        """The frames of a message were encoded and are about to be sent, perhaps again."""
 
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
-        """A frame was acknowledged, which measured the link."""
+    def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
+        """The frames of a message were acknowledged, which measured the link."""
 
     def probed(self, measurement: PacketTrainSample) -> None:
         """A packet train measured the link."""

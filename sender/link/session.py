@@ -30,13 +30,13 @@ class Payload(Protocol):
 
 
 class FrameEncoder(Protocol):
-    """Encodes a frame when it leaves, predicted from the last state that the receiver has or is expected to have."""
+    """Encodes frames when they leave, predicted from the last state that the receiver has or is expected to have."""
 
-    def encode(self, frame: LabelFrame) -> Payload:
-        """Encodes one frame; encoding the same frame again replaces the state remembered for it."""
+    def encode(self, *frames: LabelFrame) -> Payload:
+        """Encodes the frames of a message; encoding a frame again replaces the state remembered for it."""
 
     def acknowledge(self, sequence: int) -> None:
-        """Marks a frame, as last encoded, as decoded by the receiver: later frames may be predicted from it."""
+        """Marks a message, as last encoded, as decoded by the receiver: later frames may be predicted from its last."""
 
     def expect(self, sequence: int) -> None:
         """Lets later frames be predicted from the frame that was encoded last, before it is acknowledged."""
@@ -76,15 +76,16 @@ class SenderSession:
         oldest = self.window.oldest_unacknowledged
         return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
 
-    def encode(self, frame: LabelFrame, *, expected: bool) -> Payload:
-        """Encodes a frame that leaves now (`expected`: later ones may be predicted from it at once)."""
-        self._next_unsent = max(self._next_unsent, frame.sequence + 1)
-        encoded = self._encoder.encode(frame)
+    def encode(self, *frames: LabelFrame, expected: bool) -> Payload:
+        """Encodes the frames of a message that leaves now (`expected`: later ones may be predicted from it at once)."""
+        last = frames[-1].sequence
+        self._next_unsent = max(self._next_unsent, last + 1)
+        encoded = self._encoder.encode(*frames)
         if self._expected not in (None, self._reference) and not encoded.key:
-            self._unsure.add(frame.sequence)
+            self._unsure.add(last)
         if expected:
-            self._encoder.expect(frame.sequence)
-            self._expected = frame.sequence
+            self._encoder.expect(last)
+            self._expected = last
         return encoded
 
     def lose(self, sequence: int) -> None:
@@ -94,7 +95,7 @@ class SenderSession:
         self._encoder.rewind()
 
     def is_unsure(self, sequence: int) -> bool:
-        """Whether a frame in flight is predicted from one that may have been lost."""
+        """Whether a message in flight is predicted from one that may have been lost."""
         return sequence in self._unsure
 
     def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:

@@ -29,7 +29,8 @@ from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.clock import Clock
-from common.codec.frame_codec import MODEL_HASH_SIZE, DecodedFrame
+from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import MODEL_HASH_SIZE
 from common.labels import LABEL_SIZE, concatenate
 from common.synthetic.dataset.split import clip_split
 from common.synthetic.motion.windows import open_windows
@@ -134,7 +135,7 @@ class Receiver:
     def take(self, number: int, captured_s: float, labels: FloatArray) -> None:
         """A label has arrived."""
         frame = replace(as_frame(person(labels), number), captured_at=captured_s)
-        self._playout.frame_decoded(1, DecodedFrame(frame, None, {}, {}), b"", self._decoder)
+        self._playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {})], b"", self._decoder)
 
     def shown(self) -> tuple[FloatArray, float]:
         """The labels that are shown now, and how long ago their moment was."""

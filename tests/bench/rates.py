@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.decode.session_decoder import SessionDecoder
 from sender.congestion.samples import LinkSample

@@ -54,8 +54,9 @@ class DurablePipeline(RecordingPipeline):
 
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         outcome = await super().on_frame(session, frame, arrival)
-        record = FrameRecord(frame.sequence, "clip", 0.0, 0.0, None, {}, {}, {}, ())
-        self._writers[session.session_id].append(record)
+        for sequence in frame.sequences:
+            record = FrameRecord(sequence, "clip", 0.0, 0.0, None, {}, {}, {}, ())
+            self._writers[session.session_id].append(record)
         return outcome
 
 

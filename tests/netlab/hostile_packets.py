@@ -13,9 +13,10 @@ import zstandard
 
 from common.arrays import IntArray
 from common.blobs import SIGNAL, TEXTURE, WEARS
-from common.codec.frame_codec import FrameCodec, _Coded, _Content
+from common.codec.coded_frame import Coded
+from common.codec.frame_codec import FrameCodec, _Content
 from common.codec.frame_state import FrameReferences, FrameState, to_frame
-from common.codec.packet import CHECK_SIZE, References, Scene, code_references, seal
+from common.codec.packet import CHECK_SIZE, References, Scene, code_references, follow, seal
 from common.codec.person import PersonState
 from common.codec.range_coder import SymbolCoder, SymbolWriter
 from common.codec.tables import ALPHABET
@@ -45,10 +46,15 @@ _NOW_MS: Final = 1_800_000_000_000
 
 
 class HostilePacket(NamedTuple):
-    """A packet, and the sequence number of the message around it."""
+    """A packet, and the sequence numbers of the message around it."""
 
     sequence: int
     payload: bytes
+    earlier: tuple[int, ...] = ()
+
+    @property
+    def sequences(self) -> tuple[int, ...]:
+        return *self.earlier, self.sequence
 
 
 def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[HostilePacket]:
@@ -67,9 +73,12 @@ def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[Host
         sequence = last if rng.random() > 0.05 else _pick(rng, COUNTS)
         # Leaps that a receiver accepts are the new beginning; behind them it would take frames for duplicates.
         last = max(last, sequence) if sequence < 2**32 else last
-        payload, state = _packet(rng, hostile, sequence, _references(rng, known, sequence))
-        yield HostilePacket(sequence, payload)
-        if state is not None:
+        earlier = _earlier(rng, sequence) if rng.random() < 0.2 else ()
+        possible = follow((*earlier, sequence)) and min((*earlier, sequence)) >= 0
+        written = (*earlier, sequence) if possible else (sequence,)
+        payload, state = _packet(rng, hostile, written, _references(rng, known, written[0]))
+        yield HostilePacket(sequence, payload, earlier)
+        if state is not None and possible:
             known = [*known, state][-_REMEMBERED:]
 
 
@@ -86,7 +95,7 @@ def packet_mutations(rng: np.random.Generator, packet: bytes, codec: FrameCodec,
     """Damaged versions of a key packet of `codec`; a quarter of them gets right checks."""
     for data in mutations(rng, packet):
         whole = len(data) >= CHECK_SIZE and rng.random() < 0.25
-        yield seal(data[:-CHECK_SIZE], codec._seed(sequence, FrameReferences())) if whole else data
+        yield seal(data[:-CHECK_SIZE], codec._seed((sequence,), FrameReferences())) if whole else data
 
 
 def hostile_messages(rng: np.random.Generator) -> Iterator[bytes]:
@@ -117,6 +126,13 @@ def hostile_blobs(rng: np.random.Generator) -> Iterator[bytes]:
 
 def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
     return choices[int(rng.integers(len(choices)))]
+
+
+def _earlier(rng: np.random.Generator, sequence: int) -> tuple[int, ...]:
+    """Other frames of a bundle; now and then not in order, too many, or too far apart."""
+    absurd = rng.random() < 0.2
+    steps = rng.integers(-1 if absurd else 1, 30 if absurd else 9, size=int(rng.integers(1, 12 if absurd else 8)))
+    return tuple((sequence - steps[::-1].cumsum()[::-1]).tolist())
 
 
 def _references(rng: np.random.Generator, known: Sequence[FrameState], sequence: int) -> FrameReferences:
@@ -159,7 +175,7 @@ class _HostileCodec(FrameCodec):
     def _code_person(
         self,
         coder: SymbolCoder,
-        coded: _Coded,
+        coded: Coded,
         lag: int,
         before: PersonState,
         content: _Content | None,
@@ -197,25 +213,28 @@ class _AbsurdWriter(SymbolWriter):
 
 
 def _packet(
-    rng: np.random.Generator, codec: _HostileCodec, sequence: int, references: FrameReferences
+    rng: np.random.Generator, codec: _HostileCodec, sequences: Sequence[int], references: FrameReferences
 ) -> tuple[bytes, FrameState | None]:
     """A packet, and the state of a decoder that has accepted it; None if it cannot be accepted."""
     writer = _AbsurdWriter(rng, codec)
     time_ms = min(max(_time_ms(rng, references.first), -(2**61)), 2**61)
     content = _Content(time_ms, _scene(rng, references.first), (), ())
     absurd_lag = rng.random() < 0.03
-    lags = References(1 + _pick(rng, COUNTS[:20]), int(rng.integers(3))) if absurd_lag else references.lags(sequence)
+    lags = references.lags(sequences[0])
+    if absurd_lag:
+        lags = References(1 + _pick(rng, COUNTS[:20]), int(rng.integers(3)))
     state = None
     code_references(writer, lags)
     try:
-        state = codec._code(writer, sequence, references, content if rng.random() < 0.95 else None).state
+        contents = [content] * len(sequences) if rng.random() < 0.95 else None
+        state = codec._code_bundle(writer, sequences, references, contents)[-1].state
     except MalformedPacket:
         absurd_lag = True
     body = writer.finish()
     damaged = rng.random() < 0.2
     if damaged:
         body = _pick(rng, (b"", rng.bytes(int(rng.integers(200))), bytes(1 << 17), body + b"\x00"))
-    payload = seal(body, codec._seed(sequence, references))
+    payload = seal(body, codec._seed(sequences, references))
     if damaged or absurd_lag or state is None:
         return payload, None
     try:
@@ -250,7 +269,7 @@ def packet_of(codec: FrameCodec, writer: SymbolWriter, sequence: int, content: _
     """The key packet of what a codec writes for `content`, whatever its ranges."""
     code_references(writer, References(0, 0))
     codec._code(writer, sequence, FrameReferences(), content)
-    return seal(writer.finish(), codec._seed(sequence, FrameReferences()))
+    return seal(writer.finish(), codec._seed((sequence,), FrameReferences()))
 
 
 def _flip(data: bytearray, rng: np.random.Generator) -> None:
@@ -314,6 +333,9 @@ def _hello(rng: np.random.Generator) -> Any:
 
 def _frame(rng: np.random.Generator) -> Any:
     frame = pb.Frame(gap=_count(rng), payload=_bytes(rng, 60), may_wait=bool(rng.integers(2)))
+    if rng.random() < 0.3:
+        frame.earlier = _count32(rng) if rng.random() < 0.3 else int(rng.integers(8))
+        frame.left_out.extend([_count32(rng) for _ in range(int(rng.integers(9)))])
     return pb.ClientMessage(frame=frame)
 
 

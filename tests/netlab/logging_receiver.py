@@ -58,11 +58,12 @@ class LoggingPipeline:
             if self._full_while is not None and self._full_while.exists():
                 raise OutputError("the disk is full")
         decoder = self._decoders.setdefault(session.session_id, FrameCodec(MODEL))
-        labels = decoder.decode(frame.payload, frame.sequence).frame
+        packet = decoder.decode_bundle(frame.payload, frame.sequences)
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
-        more = {"captured_at": labels.captured_at, "bytes": len(frame.payload)}
-        self._write("shown", session.session_id.hex(), seq=frame.sequence, **more)
+        for decoded in packet:
+            more = {"captured_at": decoded.frame.captured_at, "bytes": sum(decoded.bytes_by_group.values())}
+            self._write("shown", session.session_id.hex(), seq=decoded.frame.sequence, **more)
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,8 +46,9 @@ class Log(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self.write("disconnected", reason=reason)
 
-    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
-        self.write("sent", seq=frame.sequence)
+    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+        for frame in frames:
+            self.write("sent", seq=frame.sequence)
 
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         self.write("ended", seq=frame.sequence, fate=fate.value)

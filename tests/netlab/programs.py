@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import Coroutine
 
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address
@@ -30,9 +31,9 @@ class FixedRate:
         self.acknowledge, self.reset = self._codec.acknowledge, self._codec.reset
         self.expect, self.rewind = self._codec.expect, self._codec.rewind
 
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
+    def encode(self, *frames: LabelFrame) -> EncodedFrame:
         """See `FrameEncoder.encode`."""
-        return self._codec.encode(frame, self._rho)
+        return self._codec.encode_bundle(frames, self._rho)
 
 
 def new_hello(name: str, model: bytes = MODEL, *, live: bool) -> Hello:

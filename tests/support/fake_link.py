@@ -3,10 +3,10 @@
 import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from common.wire.convert import ClientMessages, ServerMessages
@@ -82,7 +82,11 @@ class CountedPayload:
 
 
 class CountingCodec:
-    """Frames as (sequence, reference): decodes exactly if the reference was decoded before, as the real codec does."""
+    """Frames as (sequence, reference): decodes exactly if the reference was decoded before, as the real codec does.
+
+    Attributes:
+        encoded: the last frame of each message, and its reference.
+    """
 
     _FORMAT = struct.Struct(">4sqq")
 
@@ -93,9 +97,10 @@ class CountingCodec:
         self._reference = self._expected = -1
         self._received: set[int] = set()
 
-    def encode(self, frame: LabelFrame) -> CountedPayload:
-        if frame.sequence <= self._last:
-            raise ValueError(f"frame {frame.sequence} after {self._last}")
+    def encode(self, *frames: LabelFrame) -> CountedPayload:
+        frame = frames[-1]
+        if frames[0].sequence <= self._last:
+            raise ValueError(f"frame {frames[0].sequence} after {self._last}")
         self._last = frame.sequence
         self._sent.add(frame.sequence)
         reference = max(self._reference, self._expected)
@@ -112,6 +117,10 @@ class CountingCodec:
 
     def rewind(self) -> None:
         self._expected = -1
+
+    def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> list[DecodedFrame]:
+        last = self.decode(payload, sequences[-1])
+        return [*(replace(last, frame=label_frame(sequence)) for sequence in sequences[:-1]), last]
 
     def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
         if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from common.arrays import FloatArray
-from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame, EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.orientation import entries_of, rotation_of
 from common.codec.quantiser import UNIT, to_fixed
 from common.codec.tables import CodecTables

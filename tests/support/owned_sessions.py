@@ -64,7 +64,7 @@ class OwnedPipeline(RecordingPipeline):
         assert session.session_id in self.present
         outcome = await super().on_frame(session, frame, arrival)
         assert session.session_id in self.present
-        self.disk.frames[session.session_id].append(frame.sequence)
+        self.disk.frames[session.session_id].extend(frame.sequences)
         return outcome
 
     async def on_session_end(self, session: Session) -> None:

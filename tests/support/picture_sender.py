@@ -15,7 +15,8 @@ import numpy as np
 
 from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.codec.frame_codec import EncodedFrame, FrameCodec
+from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
 from common.frames import LabelFrame, PersonLabels
@@ -45,8 +46,8 @@ class Encoder:
         self.acknowledge, self.reset = codec.acknowledge, codec.reset
         self.expect, self.rewind = codec.expect, codec.rewind
 
-    def encode(self, frame: LabelFrame) -> EncodedFrame:
-        return self._codec.encode(frame, {})
+    def encode(self, *frames: LabelFrame) -> EncodedFrame:
+        return self._codec.encode_bundle(frames, {})
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from common.blobs import Blob
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage
 from receiver.decode.session_decoder import FrameDecoder
@@ -44,20 +44,20 @@ class RecordingPipeline:
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         self.arrivals.append(arrival)
         decoded = self._decode(session, frame)
-        self.decoded.append(frame.sequence)
+        self.decoded += frame.sequences
         if decoded.reference is None:
             self.keys.append(frame.sequence)
         self._changed.set()
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        self.done.append(frame.sequence)
+        self.done += frame.sequences
         return FrameOutcome.PUBLISHED
 
     def _decode(self, session: Session, frame: FrameMessage) -> DecodedFrame:
         session.check_leap(frame.sequence)
         decoder = self._decoders.setdefault(session.session_id, self._new_decoder())
-        return decoder.decode(frame.payload, frame.sequence)
+        return decoder.decode_bundle(frame.payload, frame.sequences)[0]
 
     def on_blob(self, session: Session, blob: Blob) -> None:
         if blob.kind == "broken":

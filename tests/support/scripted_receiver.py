@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.frames import LabelFrame
 from common.io.addresses import Address
@@ -47,10 +47,10 @@ class RecordingObserver(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self.losses.append(reason)
 
-    def sent(self, frame: LabelFrame, encoded: Payload) -> None:
-        self.sent_frames.append(frame.sequence)
+    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+        self.sent_frames += [frame.sequence for frame in frames]
 
-    def acknowledged(self, frame: LabelFrame, sample: LinkSample) -> None:
+    def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
         self.samples.append(sample)
 
     def probed(self, measurement: PacketTrainSample) -> None:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.decode.session_decoder import FrameDecoder
@@ -102,11 +102,14 @@ class _Results(SessionObserver):
         for expected in list(self._expected.values()):
             expected.fail(error)
 
-    def frame_decoded(self, number: int, decoded: DecodedFrame, payload: bytes, decoder: FrameDecoder) -> None:
-        self.arrived += 1
-        expected = self._expected.get(decoded.frame.source)
-        if expected is not None and not expected.arrived.done():
-            expected.arrived.set_result(len(payload))
+    def packet_decoded(
+        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
+    ) -> None:
+        for each in decoded:
+            self.arrived += 1
+            expected = self._expected.get(each.frame.source)
+            if expected is not None and not expected.arrived.done():
+                expected.arrived.set_result(round(sum(each.bytes_by_group.values())))
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         expected = self._expected.get(record.source)

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.blobs import TEXTURE
 from common.codec.frame_codec import FrameCodec
+from common.codec.packet import follow
 from common.frames import LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.convert import (
@@ -123,7 +124,9 @@ async def _sessions(target: Target, rng: random.Random, packets: Iterator[Hostil
             async with HostileClient(target).session(Identity.make(rng)) as (stream, _welcome):
                 for packet in islice(packets, _PACKETS_PER_SESSION):
                     sequence = min(max(packet.sequence, 0), MAX_SEQUENCE - 1)
-                    await stream.send(FrameMessage(sequence, packet.payload[:MAX_PAYLOAD_BYTES] or b"\x00"))
+                    earlier = packet.earlier if follow(packet.sequences) and packet.sequences[0] >= 0 else ()
+                    payload = packet.payload[:MAX_PAYLOAD_BYTES] or b"\x00"
+                    await stream.send(FrameMessage(sequence, payload, earlier=earlier))
                     decoded += (await acknowledgement(stream)).status is AckStatus.DECODED
         except StreamEnded as ended:
             end = result_of(ended)

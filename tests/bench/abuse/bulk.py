@@ -71,7 +71,7 @@ def targets() -> Mapping[str, Target]:
         fresh = copy.copy(decoder)
         fresh._received = OrderedDict(decoder._received)
         lags = code_references(SymbolReader(load(), body), None)
-        packet = seal(body, decoder._seed(sequence, decoder._find_references(sequence, lags)))
+        packet = seal(body, decoder._seed((sequence,), decoder._find_references(sequence, lags)))
         check_frame(fresh.decode(packet, sequence).frame)
 
     def absurd(messages: Callable[[np.random.Generator], Iterator[bytes]]) -> Callable[[], Iterator[bytes]]:

@@ -38,7 +38,7 @@ SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.sch
 
 async def receive(receiver: RunningReceiver, session: Session, packet: HostilePacket) -> None:
     """What the link does with a frame; the directory ignores what it has already."""
-    await receiver.handle(session, FrameMessage(packet.sequence, packet.payload))
+    await receiver.handle(session, FrameMessage(packet.sequence, packet.payload, earlier=packet.earlier))
     session.handled(packet.sequence)
 
 
@@ -59,7 +59,7 @@ async def test_hostile_frames_are_refused_or_published_as_strict_json(receiver: 
     for packet in itertools.islice(hostile_frames(np.random.default_rng(61), FrameCodec(MODEL_HASH)), 300):
         with suppress(WireError):
             await receive(receiver, session, packet)
-            published += 1
+            published += len(packet.sequences)
     lines = [
         json.loads(line, parse_constant=refuse_constant)
         for line in (receiver.out / "frames.jsonl").read_text(encoding="utf-8").splitlines()

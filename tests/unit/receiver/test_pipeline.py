@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from common.arrays import ByteArray
 from common.blobs import MAX_PREVIEW_BYTES, PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
-from common.errors import MalformedPacket, MissingReference, WireError
+from common.codec.frame_codec import FrameCodec
+from common.errors import MalformedPacket, MissingReference, OutputError, WireError
 from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
@@ -22,13 +24,15 @@ from common.wears import Wears
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import Priority, ReconstructedPerson
 from receiver.link.admission import LiveLoad
+from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.own_senders import OwnKind
 from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.texture.inpainting import TextureInpainter
-from tests.support.running_receiver import RunningReceiver, live_session, packets
+from tests.support.fake_link import label_frame
+from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 GREY = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8)
@@ -56,6 +60,49 @@ async def test_each_frame_is_written_with_its_meshes(receiver: RunningReceiver) 
     # A receiver that is restarted goes on behind the frames on disk.
     await receiver.pipeline.on_session_end(session)
     assert (await receiver.begin()).next_sequence == 3
+
+
+def bundled(frames: int, size: int) -> list[FrameMessage]:
+    """Frames in bundles, from 0 on."""
+    encoder, messages = FrameCodec(MODEL), list[FrameMessage]()
+    for first in range(0, frames, size):
+        bundle = [label_frame(sequence) for sequence in range(first, first + size)]
+        payload = encoder.encode_bundle(bundle, {}).payload
+        encoder.acknowledge(first + size - 1)
+        messages.append(FrameMessage(first + size - 1, payload, earlier=tuple(range(first, first + size - 1))))
+    return messages
+
+
+async def test_each_frame_of_a_bundle_is_written_in_order(receiver: RunningReceiver) -> None:
+    session = await receiver.begin()
+    await receiver.handle(session, *bundled(8, 4))
+    assert [line["seq"] for line in receiver.lines()] == list(range(8))
+    assert receiver.count("received") == receiver.count("published") == 8
+
+
+async def test_failure_within_a_bundle_repeats_no_frame(receiver: RunningReceiver) -> None:
+    session, publish, left = await receiver.begin(), receiver.pipeline._publisher.publish, 2
+
+    async def failing(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OutputError("the disk is full")
+        return await publish(*arguments)
+
+    receiver.pipeline._publisher.publish = failing  # type: ignore[assignment, method-assign]
+    (message,) = bundled(4, 4)
+    with pytest.raises(OutputError):
+        await receiver.handle(session, message)
+    assert session.next_sequence == 2 and [line["seq"] for line in receiver.lines()] == [0, 1]
+
+
+async def test_earlier_frames_of_a_late_live_bundle_are_only_decoded(receiver: RunningReceiver) -> None:
+    session = await receiver.begin(live_session())
+    arrival = Arrival(receiver.now_s - 0.6)
+    (message,) = bundled(4, 4)
+    assert await receiver.pipeline.on_frame(session, message, arrival) is FrameOutcome.PUBLISHED
+    assert receiver.count("late") == 3 and [line["seq"] for line in receiver.lines()] == [3]
 
 
 async def test_session_sets_the_priority(receiver: RunningReceiver) -> None:

@@ -104,7 +104,7 @@ def test_uncertainty_of_each_person_changes_the_bytes() -> None:
 def test_account_counts_only_acknowledged_frames() -> None:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
     frame = frame_of()
-    account.sent(frame, FrameCodec(bytes(8)).encode(frame, {}))
+    account.sent((frame,), FrameCodec(bytes(8)).encode(frame, {}))
     account.ended(frame, Fate.ACKNOWLEDGED)
     account.ended(frame, Fate.SUPERSEDED)
     assert account.acknowledged_frames == 1

@@ -16,12 +16,12 @@ def metrics(registry: CollectorRegistry) -> SenderMetrics:
 
 
 def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
-    metrics.frame_sent({"root": 12, "header": 20})
-    metrics.frame_sent({"root": 10, "shape": 5})
+    metrics.frames_sent(1, {"root": 12, "header": 20})
+    metrics.frames_sent(2, {"root": 10, "shape": 5})
     sizes = {group: registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": group}) for group in
              ("root", "header", "shape")}  # fmt: skip
     assert sizes == {"root": 22, "header": 20, "shape": 5}
-    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}) == 2
+    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}) == 3
 
 
 def test_rate_and_link_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
@@ -54,14 +54,14 @@ def test_offered_frame_counts_people_and_confidence(metrics: SenderMetrics, regi
 
 def test_an_account_below_zero_ends_no_sender() -> None:
     metrics = SenderMetrics()
-    metrics.frame_sent({"root": 12, "header": -1})
+    metrics.frames_sent(1, {"root": 12, "header": -1})
     assert metrics.registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "root"}) == 12
 
 
 def test_several_cameras_are_summed_and_the_worst_state_shows() -> None:
     first, second = SenderMetrics(), SenderMetrics(CollectorRegistry())
     for number, camera in enumerate((first, second), 1):
-        camera.frame_sent({"root": 10 * number})
+        camera.frames_sent(1, {"root": 10 * number})
         camera.frame_offered([PersonLabels(0, 0.9, {})] * number)
         camera.set_link(bandwidth_bps=8.0, rtt_ms=1e3 * number, capacity_bps=0.0, stress=0.0)
         with camera.stage("codec"):

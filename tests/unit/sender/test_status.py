@@ -47,9 +47,9 @@ class Testbed:
         labels = split(np.zeros(LABEL_SIZE, np.float32))
         crowd = tuple(PersonLabels(identity, 0.9, labels) for identity in range(people))
         frame = LabelFrame(sequence, "clip", self.now_s - 0.08, Camera(8, 8, 10.0), crowd)
-        self.status.sent(frame, CountedPayload(bytes(50), False))
+        self.status.sent((frame,), CountedPayload(bytes(50), False))
         self.traffic.count(LABELS, 80)
-        self.status.acknowledged(frame, sample(rtt_ms=12.0, sequence=sequence))
+        self.status.acknowledged((frame,), sample(rtt_ms=12.0, sequence=sequence))
 
     @property
     def line(self) -> str:

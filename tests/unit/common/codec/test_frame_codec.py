@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import REMEMBERED_FRAMES
 from common.codec.quantiser import UNIT
 from common.codec.tables import load
@@ -179,7 +180,7 @@ def test_packet_of_another_frame_state_model_or_tables_is_refused() -> None:
     for codec, sequence in ((decoder, 1), (FrameCodec(b"another."), 0), (other_tables, 0)):
         with pytest.raises(ChecksumMismatch):
             codec.decode(payload, sequence)
-    with pytest.raises(MalformedPacket, match="sequence -1"):
+    with pytest.raises(MalformedPacket, match=r"frames \[-1\]"):
         decoder.decode(payload, -1)
     decoder.decode(payload, 0)
     encoder.acknowledge(0)

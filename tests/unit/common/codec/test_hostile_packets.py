@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from common.codec.frame_codec import FrameCodec, _Content
 from common.codec.frame_state import FrameReferences
 from common.codec.packet import MAX_PACKET_BYTES, References, Scene, code_references, seal
+from common.codec.quantiser import rho_levels
 from common.codec.range_coder import SymbolWriter
 from common.errors import MalformedPacket, WireError
 from common.frames import Camera, LabelFrame, PersonLabels, check_frame
@@ -38,12 +39,14 @@ def decode_all(decoder: FrameCodec, packets: Iterator[HostilePacket], count: int
     accepted = 0
     for packet in itertools.islice(packets, count):
         with unchanged_when_refused(decoder):
-            decoded = decoder.decode(packet.payload, packet.sequence)
+            decoded = decoder.decode_bundle(packet.payload, packet.sequences)
             accepted += 1
-            check_frame(decoded.frame)
-            assert all(share >= 0 for share in decoded.bytes_by_group.values())
-            assert sum(decoded.bytes_by_group.values()) == pytest.approx(len(packet.payload), abs=0.1)
-            assert all(0 <= rho <= 1 for rho in decoded.rho.values())
+            for each in decoded:
+                check_frame(each.frame)
+                assert all(share >= 0 for share in each.bytes_by_group.values())
+                assert all(0 <= rho <= 1 for rho in each.rho.values())
+            shares = sum(sum(each.bytes_by_group.values()) for each in decoded)
+            assert shares == pytest.approx(len(packet.payload), abs=0.1)
     return accepted
 
 
@@ -67,7 +70,7 @@ def test_mutations_of_a_packet_are_refused_or_valid(seed: int) -> None:
 @given(data=st.binary(max_size=300))
 def test_arbitrary_bytes_are_refused(data: bytes) -> None:
     decoder = FrameCodec(MODEL_HASH)
-    sealed = seal(data, decoder._seed(0, FrameReferences()))
+    sealed = seal(data, decoder._seed((0,), FrameReferences()))
     decode_all(decoder, iter((HostilePacket(0, data), HostilePacket(0, sealed))), 2)
 
 
@@ -104,7 +107,23 @@ def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
     codec._code(writer, 5, references, content)
     body = writer.finish() + bytes(9)
     with pytest.raises(MalformedPacket, match="bits for"):
-        codec.decode(seal(body, codec._seed(5, references)), 5)
+        codec.decode(seal(body, codec._seed((5,), references)), 5)
+
+
+def test_bundle_with_a_crowd_in_each_frame_is_malformed() -> None:
+    codec = FrameCodec(MODEL_HASH)
+    scene = Scene(CAMERA, "x", tuple(range(20)))
+    people = tuple(PersonLabels(identity, 1.0, split(np.zeros(LABEL_SIZE, np.float32))) for identity in range(20))
+    contents = [_Content(NOW_MS, scene, people, (rho_levels({}),) * 20)] * 2
+    writer = SymbolWriter(codec._tables)
+    code_references(writer, References(0, 0))
+    for number in (4, 5):
+        codec._code(writer, number, FrameReferences(), contents[0])
+    payload = seal(writer.finish(), codec._seed((4, 5), FrameReferences()))
+    with pytest.raises(WireError):
+        FrameCodec(MODEL_HASH).decode_bundle(payload, (4, 5))
+    with pytest.raises(MalformedPacket, match="more than 32 people"):
+        FrameCodec(MODEL_HASH)._code_bundle(writer, (4, 5), FrameReferences(), contents)
 
 
 def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
@@ -116,7 +135,7 @@ def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
     code_references(writer, References(1, 0))
     decoder._code(writer, 5, references, content)
     with pytest.raises(MalformedPacket, match="capture"):
-        decoder.decode(seal(writer.finish(), decoder._seed(5, references)), 5)
+        decoder.decode(seal(writer.finish(), decoder._seed((5,), references)), 5)
 
 
 def test_longest_code_for_every_entry_is_short_and_refused() -> None:

@@ -22,7 +22,7 @@ from common.errors import ChecksumMismatch, MalformedPacket
 from common.frames import Camera
 
 SCENE = Scene(Camera(640, 480, 600.5), "clip é.mp4", (3, 0, 255))
-SEED = check_seed(b"hash", 7, (1, 2))
+SEED = check_seed(b"hash", (7,), (1, 2))
 
 
 def test_references_round_trip() -> None:
@@ -92,7 +92,7 @@ def test_each_single_bit_error_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [check_seed(b"hush", 7, (1, 2)), check_seed(b"hash", 8, (1, 2)), check_seed(b"hash", 7, (1, 3))]
+    "other", [check_seed(b"hush", (7,), (1, 2)), check_seed(b"hash", (8,), (1, 2)), check_seed(b"hash", (7,), (1, 3))]
 )
 def test_packet_with_another_seed_is_refused(other: bytes) -> None:
     with pytest.raises(ChecksumMismatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.codec.frame_codec import DecodedFrame, EncodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame, EncodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels, unseen_groups
 from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, group_slices
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit

@@ -62,7 +62,15 @@ _hellos = st.builds(
     protocol_version=st.integers(0, 2**32 - 1),
     session_secret=st.binary(min_size=32, max_size=32),
 )
-_frames = st.builds(FrameMessage, _frame_sequences, st.binary(min_size=1, max_size=600), st.booleans())
+_payloads = st.binary(min_size=1, max_size=600)
+_frames = st.builds(FrameMessage, _frame_sequences, _payloads, st.booleans()) | st.builds(
+    lambda first, steps, payload: FrameMessage(
+        first + sum(steps), payload, earlier=tuple(itertools.accumulate(steps[:-1], initial=first))
+    ),
+    st.integers(0, MAX_FRAME_SEQUENCE - 56),
+    st.lists(st.integers(1, 8), min_size=1, max_size=7),
+    _payloads,
+)
 _welcomes = st.builds(
     Welcome,
     accepted=st.booleans(),
@@ -128,6 +136,14 @@ def test_decode_client_when_a_field_is_invalid() -> None:
         pb.ClientMessage(frame=pb.Frame(gap=2**63 - 1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(gap=-(2**63), payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(payload=bytes(MAX_PAYLOAD_BYTES + 1))),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", earlier=8)),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", earlier=2**32 - 1)),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", left_out=[0])),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", earlier=2, left_out=[1])),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", earlier=1, left_out=[64])),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", earlier=1, left_out=[2**32 - 1])),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", gap=MAX_FRAME_SEQUENCE, earlier=1)),
+        pb.ClientMessage(frame=pb.Frame(payload=b"p", gap=-1, earlier=1)),
         pb.ClientMessage(heartbeat=pb.Heartbeat(sent_ns=-1)),
         pb.ClientMessage(chunk=pb.Chunk(blob=0, data=b"d", kind="k", total=1)),
         pb.ClientMessage(chunk=pb.Chunk(blob=1, data=b"", kind="k", total=1)),

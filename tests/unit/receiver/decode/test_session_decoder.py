@@ -8,7 +8,8 @@ import pytest
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
-from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.codec.quantiser import UNIT, steps
 from common.codec.tables import load as load_tables
 from common.frames import LabelFrame

@@ -22,7 +22,7 @@ from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.session import Claim, SenderClock
-from tests.support.fake_link import MODEL, SECRET, SESSION, new_session, settle
+from tests.support.fake_link import MODEL, SECRET, SESSION, label_frame, new_session, settle
 from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.scripted_sender import WELCOME, ScriptedSender
 
@@ -75,6 +75,41 @@ async def test_frame_handled_before_is_a_duplicate(sender: ScriptedSender) -> No
     await sender.write(frame)
     assert (await sender.receive_ack()).status is AckStatus.DUPLICATE
     assert (sender.pipeline.done, sender.pipeline.unused) == ([0], [0])
+
+
+def bundle(sender: ScriptedSender, *sequences: int) -> FrameMessage:
+    encoded = sender.codec.encode(*(label_frame(sequence) for sequence in sequences))
+    return FrameMessage(sequences[-1], encoded.payload, earlier=sequences[:-1])
+
+
+async def test_bundle_is_acknowledged_once_and_a_duplicate_when_it_comes_again(sender: ScriptedSender) -> None:
+    frames = bundle(sender, 0, 1, 3)
+    await sender.write(frames)
+    acknowledged = await sender.receive_ack()
+    assert (acknowledged.sequence, acknowledged.status) == (3, AckStatus.DECODED)
+    assert sender.session.next_sequence == 4 and sender.session.decodable_from == 3
+    await sender.write(frames)
+    assert (await sender.receive_ack()).status is AckStatus.DUPLICATE
+    # The window counts messages.
+    await sender.write(bundle(sender, *range(4, 12)), bundle(sender, *range(12, 20)))
+    assert [(await sender.receive_ack()).sequence for _ in range(2)] == [11, 19]
+    assert sender.pipeline.done == [0, 1, 3, *range(4, 20)]
+
+
+async def test_bundle_that_repeats_handled_frames_is_rejected(sender: ScriptedSender) -> None:
+    await sender.send([0])
+    await sender.receive_ack()
+    sender.codec.reset()
+    await sender.write(bundle(sender, 0, 1))
+    answer = await sender.receive_ack()
+    assert answer.status is AckStatus.REJECTED and "repeats frames that were handled" in answer.reason
+    await sender.write(sender.frame(2))
+    assert (await sender.receive_ack()).status is AckStatus.DECODED
+    # Frame 1 was never handled: it may come again, even behind later ones.
+    sender.codec.reset()
+    await sender.write(sender.frame(1))
+    assert (await sender.receive_ack()).status is AckStatus.DECODED
+    assert sender.pipeline.done == [0, 2, 1]
 
 
 async def test_undecodable_messages_are_rejected_and_end_the_stream(sender: ScriptedSender) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
 from common.clock import Clock
-from common.codec.frame_codec import DecodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
 from receiver.link.auth.ownership import SessionOwner
@@ -58,7 +58,7 @@ class Played:
         people = [person(labels, identity) for identity in identities or (0,)]
         self.frames += 1
         frame = replace(frame_of(self.frames if sequence is None else sequence, *people), captured_at=captured_s)
-        self.playout.frame_decoded(1, DecodedFrame(frame, None, {}, {}), b"", None)  # type: ignore[arg-type]
+        self.playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {})], b"", None)  # type: ignore[arg-type]
 
     def frame(self) -> LabelFrame:
         frame = self.screen.frame(1)

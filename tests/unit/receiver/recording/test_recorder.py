@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.blobs import PREVIEW, TEXTURE, Blob
-from common.codec.frame_codec import DecodedFrame, FrameCodec
+from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
 from common.frames import LabelFrame
 from common.recording.reader import Recording
@@ -45,18 +46,22 @@ def record(
     lag: int = 1,
     keys: Sequence[int] = (),
     begins: int = 0,
+    bundle: int = 1,
 ) -> list[DecodedFrame]:
-    """Decodes and records frames whose acknowledgements arrive `lag` frames late; returns what was decoded."""
+    """Decodes and records frames whose acknowledgements arrive `lag` packets late; returns what was decoded."""
     encoder, decoder, decoded = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH), list[DecodedFrame]()
-    for frame in frames:
-        if frame.sequence == begins:
+    for first in range(0, len(frames), bundle):
+        together = frames[first : first + bundle]
+        numbers = [frame.sequence for frame in together]
+        if begins in numbers:
             recorder.session_began(1, session)
-        encoder.acknowledge(frame.sequence - lag)
-        if frame.sequence in keys:
+        encoder.acknowledge(numbers[-1] - lag * bundle)
+        if numbers[0] in keys:
             encoder.reset()
-        payload = encoder.encode(frame, FINE_RHO).payload
-        decoded.append(decoder.decode(payload, frame.sequence))
-        recorder.frame_decoded(1, decoded[-1], payload, decoder)
+        payload = encoder.encode_bundle(together, FINE_RHO).payload
+        packet = decoder.decode_bundle(payload, numbers)
+        recorder.packet_decoded(1, packet, payload, decoder)
+        decoded += packet
     recorder.session_ended(1)
     recorder.close()
     return decoded
@@ -70,7 +75,8 @@ def replayed(path: Path, position_us: int) -> dict[int, LabelFrame]:
             if isinstance(each, RecordedState):
                 decoder.restore(each.data)
             elif isinstance(each, RecordedFrame):
-                frames[each.sequence] = decoder.decode(each.payload, each.sequence).frame
+                for decoded in decoder.decode_bundle(each.payload, (*each.earlier, each.sequence)):
+                    frames[decoded.frame.sequence] = decoded.frame
     return frames
 
 
@@ -94,6 +100,16 @@ def test_recording_decodes_from_any_time_to_exactly_the_live_labels(tmp_path: Pa
         first = min(frames)
         assert 2 * second - 40 <= first <= 2 * second
         assert list(frames) == list(range(first, 90))
+        for sequence, frame in frames.items():
+            assert_equal(frame, live[sequence].frame)
+
+
+def test_recording_of_bundles_decodes_to_exactly_the_live_labels(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    live = record(new_recorder(path), new_session(), slow_clip(90), bundle=3)
+    for second in (0, 10, 31):
+        frames = replayed(path, second * 1_000_000)
+        assert list(frames) == list(range(min(frames), 90)) and min(frames) % 3 == 0
         for sequence, frame in frames.items():
             assert_equal(frame, live[sequence].frame)
 
@@ -125,7 +141,7 @@ def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -
         recorder.blob_taken(1, Blob(PREVIEW, 0, b"jpeg"))
         recorder.blob_taken(1, Blob(TEXTURE, sequence, b"colours"))
         payload = codec.encode(frame_of(sequence), {}).payload
-        recorder.frame_decoded(1, decoder.decode(payload, sequence), payload, decoder)
+        recorder.packet_decoded(1, [decoder.decode(payload, sequence)], payload, decoder)
     recorder.session_ended(1)
     recorder.close()
     with Recording(path) as recording:

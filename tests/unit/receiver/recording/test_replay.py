@@ -31,7 +31,7 @@ from receiver.recording.replay import Replay, open_recording
 from tests.support.label_motion import FINE_RHO, MODEL_HASH
 from tests.support.recordings import write_clip
 from tests.support.running_receiver import RunningReceiver
-from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, slow_clip
+from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, record, slow_clip
 
 MODEL = MODEL_HASH.hex()
 
@@ -101,6 +101,16 @@ def assert_same(found: ReconstructionRequest, expected: ReconstructionRequest) -
 def colours_in(request: ReconstructionRequest) -> dict[int, ByteArray]:
     textures = {key: each.texture for key, each in request.appearance.items()}
     return {key: texture.texture().colours for key, texture in textures.items() if texture is not None}
+
+
+async def test_replay_of_bundles_plays_every_frame(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    recorder = FileRecorder(RecordConfig(path), codec=1, model=MODEL, version="0.1.0")
+    live = record(recorder, new_session(), slow_clip(30), bundle=3)
+    played = await replay(path, tmp_path / "out", from_=5.0)
+    assert [request.frame.sequence for request in played.requests] == list(range(12, 30))
+    times_s = [request.frame.captured_at for request in played.requests]
+    assert times_s == [decoded.frame.captured_at for decoded in live[12:]]
 
 
 async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: Path) -> None:

@@ -67,16 +67,52 @@ async def test_live_frames_behind_a_rejected_one_are_lost_with_it_and_the_next_f
 
 async def test_file_send_waits_for_room_and_loses_nothing(connected: Connected) -> None:
     link, end = await connected(WELCOME, live=False)
-    await link.send(*range(3))
-    blocked = asyncio.create_task(link.client.send(label_frame(3)))
+    await link.send(*range(10))
+    blocked = asyncio.create_task(link.client.send(label_frame(10)))
     await settle()
     assert not blocked.done()
     await reply(end, ack(0))
     await blocked
-    for sequence in (1, 2, 3):
-        await reply(end, ack(sequence))
-    assert [await receive_frame(end) for _ in range(4)] == [0, 1, 2, 3]
-    assert link.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(4)]
+    received = [await receive_frame(end), await receive_frame(end)]
+    bundle = await receive(end)
+    assert isinstance(bundle, FrameMessage) and bundle.sequences == tuple(range(2, 10))
+    # The frames that waited leave together, and one answer settles them.
+    await reply(end, ack(1))
+    await reply(end, ack(9))
+    assert [*received, await receive_frame(end)] == [0, 1, 10]
+    await reply(end, ack(10))
+    assert link.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(11)]
+    assert link.codec.encoded == [(0, -1), (1, -1), (9, 0), (10, 1)]
+
+
+async def test_frames_of_a_bundle_that_the_receiver_has_are_not_sent_again(connected: Connected) -> None:
+    link, end = await connected(WELCOME, Welcome(True, MODEL, next_sequence=4), live=False)
+    await link.send(*range(6))
+    await reply(end, ack(0))
+    await settle()
+    # Frames 2 to 5 are on their way in one message; the receiver has written 2 and 3 when it dies.
+    end.break_off()
+    end = await link.receiver.stream()
+    message = await receive(end)
+    assert isinstance(message, FrameMessage) and message.sequences == (4, 5)
+    await reply(end, ack(5))
+    assert link.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(6)]
+
+
+async def test_rejected_bundle_of_a_file_is_sent_again(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=False)
+    await link.send(*range(4))
+    await reply(end, ack(0))
+    await reply(end, ack(1))
+    await reply(end, ack(3, AckStatus.REJECTED))
+    messages = [await receive(end) for _ in range(4)]
+    assert [isinstance(message, FrameMessage) and message.sequences for message in messages] == [
+        (0,),
+        (1,),
+        (2, 3),
+        (2, 3),
+    ]
+    assert link.codec.encoded[-1] == (3, -1)
 
 
 async def test_window_is_the_smaller_of_both_sides(connected: Connected) -> None:
@@ -158,8 +194,9 @@ async def test_resume_when_receiver_is_new_resends_from_a_key_frame(connected: C
             await reply(end, ack(0))
     end.break_off()
     end = await link.receiver.stream()
-    assert [await receive_frame(end), await receive_frame(end)] == [1, 2]
-    assert link.codec.encoded == [(0, -1), (1, 0), (2, 0), (1, -1), (2, -1)]
+    message = await receive(end)
+    assert isinstance(message, FrameMessage) and message.sequences == (1, 2)
+    assert link.codec.encoded == [(0, -1), (1, 0), (2, 0), (2, -1)]
     assert link.observer.sent_frames == [0, 1, 2, 1, 2]
 
 

@@ -7,11 +7,11 @@ from tests.support.fake_link import label_frame
 
 def in_flight(**sent_s: float) -> list[InFlight]:
     """Frames in flight, by `f` and their number."""
-    return [InFlight(label_frame(int(name[1:])), at_s, 30, None, False) for name, at_s in sent_s.items()]
+    return [InFlight((label_frame(int(name[1:])),), at_s, 30, None, False) for name, at_s in sent_s.items()]
 
 
 def numbers(lost: list[InFlight]) -> list[int]:
-    return [item.frame.sequence for item in lost]
+    return [item.sequence for item in lost]
 
 
 def test_answer_gives_up_the_frames_before_it_but_not_those_behind() -> None:
