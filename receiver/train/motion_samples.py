@@ -27,6 +27,7 @@ from common.synthetic.motion.windows import MotionWindows
 from common.tensor_rows import TensorRows
 from receiver.motion.extrapolation import MOST_LABELS
 from receiver.motion.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
+from receiver.train.motion_errors import LAG_S, Errors, with_errors
 
 FPS: Final = 60
 STEP: Final = 2
@@ -108,7 +109,8 @@ class Clips:
         self.mirrored = Poses.concatenate([_poses(bodies.mirrored(), space) for bodies in blocks])
         self.first = torch.from_numpy(starts)
         frames = np.arange(len(rows))
-        self.usable = torch.from_numpy(frames[frames + round(MOST_AFTER_S * FPS * np.exp(_SPEED)) + STEP < ends])
+        after = round((MOST_AFTER_S + LAG_S) * FPS * np.exp(_SPEED)) + STEP
+        self.usable = torch.from_numpy(frames[frames + after < ends])
 
     def at(self, frames: Tensor, mirrored: Tensor) -> Poses:
         """Poses (B, …) of frames (B, …), mirrored where that is true (B,)."""
@@ -129,6 +131,7 @@ class Wanted:
         noise: (B,) 1 moves joints by about 12 mm a coordinate.
         stays: (B,) share of its variance that stays for a while.
         after_s: (B,) when the pose is asked for, after the newest labels.
+        perceived: (B,) 1 adds perception's errors, 0 none.
         varied: whether times are irregular, and size, camera and side vary.
     """
 
@@ -136,6 +139,7 @@ class Wanted:
     noise: Tensor
     stays: Tensor
     after_s: Tensor
+    perceived: Tensor
     varied: bool
 
 
@@ -162,7 +166,7 @@ class Samples(TensorRows):
     size: Tensor
 
 
-def samples(clips: Clips, wanted: Wanted, generator: torch.Generator) -> Samples:
+def samples(clips: Clips, errors: Errors, wanted: Wanted, generator: torch.Generator) -> Samples:
     """B samples of random moments."""
     count = len(wanted.rate)
     moment = clips.usable[torch.randint(len(clips.usable), (count,), generator=generator)]
@@ -171,7 +175,8 @@ def samples(clips: Clips, wanted: Wanted, generator: torch.Generator) -> Samples
     frames, counts = _labels_before(clips, moment, wanted, fps, generator)
     ages = (moment[:, None] - frames) / fps
     later = (wanted.after_s * fps[:, 0]).round().long()
-    shown = (frames, moment + later, moment + later + STEP)
+    behind = later + (LAG_S * wanted.perceived * fps[:, 0]).round().long()
+    shown = (frames, moment + behind, moment + behind + STEP)
     seen, *true = (clips.at(each, mirrored) for each in shown)
     if wanted.varied:
         seen, *true = _mixed(clips, moment, shown, (seen, *true), generator)
@@ -181,10 +186,14 @@ def samples(clips: Clips, wanted: Wanted, generator: torch.Generator) -> Samples
         camera = _camera(count, generator)
         seen, *true = (_before_camera(each, camera, size) for each in (seen, *true))
     seen = _noisy(seen, ages, wanted, generator)
+    after_s = later[:, None] / fps
+    changes = errors.moments((ages, -after_s[:, 0], -after_s[:, 0] - STEP / fps[:, 0]), generator)
+    perceived = [_behind(wanted.perceived, each) * each for each in changes]
+    seen, *true = (with_errors(*each) for each in zip((seen, *true), perceived, strict=True))
     now = Poses(*(column[:, 0] for column in seen.columns()))
     read, newest = tokens(seen, ages)
     first, second = true
-    return Samples(read, newest, counts.float(), later[:, None] / fps, STEP / fps, now, first, second, size)
+    return Samples(read, newest, counts.float(), after_s, STEP / fps, now, first, second, size)
 
 
 def _mixed(

@@ -11,7 +11,8 @@ a trace, scaled to 5 to 60 kbit/s. 60 times a second what is shown is compared w
     delay_ms      how long ago the moment that is shown was, as far as the receiver knows
     ms            of one core for a pose
 
-Motions: the demo clip's, and with a folder of `common.synthetic.motion.windows` at 60 Hz those of its test split.
+Motions: the demo clip's, with that noise and as it is perceived and received, and with a folder of
+`common.synthetic.motion.windows` at 60 Hz those of its test split.
 """
 
 import argparse
@@ -34,18 +35,22 @@ from common.codec.frame_codec import MODEL_HASH_SIZE
 from common.labels import LABEL_SIZE, concatenate
 from common.synthetic.dataset.split import clip_split
 from common.synthetic.motion.windows import open_windows
+from common.weights.manifest import model_hash
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.predictor import LearnedMotion
+from receiver.motion.session_motion import SessionMotion
 from receiver.motion.steps import moved
 from receiver.playout.config import PlayoutConfig
 from receiver.playout.playout import Playout
 from receiver.playout.shown import Interpolated, Predicted, Track
+from sender.importance.importance import Importance
 from tests.bench import report
+from tests.bench.perceived import FrameSender, demo_frames
 from tests.bench.rate import demo_truth
-from tests.bench.rates import as_frame
+from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 from tests.support.label_motion import person
@@ -67,11 +72,16 @@ _CAMERA_HEIGHT_M, _DISTANCE_M = 1.25, 3.5
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """The truth 60 times a second: labels (T, LABEL_SIZE), joints (T, 22, 3) in camera space, metres."""
+    """The truth 60 times a second: labels (T, LABEL_SIZE), joints (T, 22, 3) in camera space, metres.
+
+    Args:
+        perceived: (T, LABEL_SIZE) labels as they are received; None for the truth with noise.
+    """
 
     name: str
     labels: FloatArray
     joints: Float64Array
+    perceived: FloatArray | None = None
 
 
 class Joints:
@@ -95,6 +105,7 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
     times_s = np.arange(0.0, float(track.times_s[-1]), 1 / DISPLAY_HZ)
     demo = np.stack([between_labels(track, at_s) for at_s in times_s.tolist()])
     yield Motion("demo", demo, joints(demo))
+    yield Motion("demo as perceived", demo, joints(demo), perceived_demo().repeat(round(DISPLAY_HZ / DEMO_HZ), 0))
     if folder is None:
         return
     windows = open_windows(folder, DISPLAY_HZ)
@@ -108,6 +119,18 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
         body = replace(body, translation=place + torch.tensor([0, _CAMERA_HEIGHT_M, depth]))
         labels = joints.space.encode(body).numpy()
         yield Motion("test motions", labels, joints(labels))
+
+
+def perceived_demo() -> FloatArray:
+    """(T, LABEL_SIZE) of the demo clip, through perception, semantics, codec and the receiver's motion."""
+    sender, importance, pair, motion = FrameSender(), Importance.load(), CodecPair(model_hash()), SessionMotion()
+    rows = []
+    for captured in demo_frames(None):
+        (sent,) = sender.label(captured).people
+        passed = pair.send(as_frame(sent, captured.sequence, captured.camera), unconstrained_rho(importance, sent))
+        (received,) = motion.complete(passed.frame).people
+        rows.append(concatenate(received.labels))
+    return np.stack(rows)
 
 
 def noisy(labels: FloatArray, rng: np.random.Generator, joints: Joints) -> FloatArray:
@@ -227,7 +250,7 @@ def measure(
     ways: dict[str, tuple[PlayoutConfig, MotionPredictor] | None] = {"held": None}
     ways["smooth"] = PlayoutConfig("smooth"), DampedExtrapolation()
     ways |= {name: (PlayoutConfig("live"), predictor) for name, predictor in predictors.items()}
-    labels = noisy(motion.labels, rng, joints)
+    labels = noisy(motion.labels, rng, joints) if motion.perceived is None else motion.perceived[: len(motion.labels)]
     links: dict[str, tuple[float, Trace | None]] = {f"{rate:g}/s": (rate, None) for rate in RATES}
     links |= {name: (RATES[0], trace) for name, trace in traces.items()}
     for link, (rate, trace) in links.items():

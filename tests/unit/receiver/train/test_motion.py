@@ -7,15 +7,24 @@ import pytest
 import torch
 
 from common.body.label_space import LabelSpace
+from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
+from common.errors import UsageError
+from common.labels import GROUP_NAMES, group_slices
+from common.synthetic.motion.motion_table import clips
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
+from receiver.motion.history import POSE, POSE_SIZE
 from receiver.train import motion
 from receiver.train.motion import MotionTraining
+from receiver.train.motion_errors import LAG_S, Errors
 from receiver.train.motion_samples import FPS, Clips, Joints, Wanted, samples
-from tests.support.made_motion import gliding
+from tests.support.label_motion import frame_of, person
+from tests.support.made_motion import gliding, labels_of
 from tests.support.training_examples import flags_of_examples, train_on_gpu
 
 SPEED_MPS = 1.2
+NO_ERRORS = Errors(torch.zeros(1, 5, POSE_SIZE + 6))
+HEAD = group_slices()["head"].start
 
 
 @pytest.fixture
@@ -25,20 +34,37 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "windows"
 
 
+@pytest.fixture
+def perceived(tmp_path: Path) -> Path:
+    """A session of somebody who walks and whose head is perceived too far to one side, a frame late."""
+    (clip,) = (clip for clip in clips("test") if clip.name == "deepmimic/long_walk3")
+    truth = labels_of(clip)[:12]
+    codec, packets = FrameCodec(bytes(MODEL_HASH_SIZE)), list[bytes]()
+    for number, labels in enumerate(truth[[0, *range(11)]]):
+        labels[HEAD] += 0.5
+        codec.acknowledge(number - 1)
+        packets.append(codec.encode(frame_of(number, person(labels)), dict.fromkeys(GROUP_NAMES, 0.0)).payload)
+    sizes, joined = [[len(packet) for packet in packets]], np.frombuffer(b"".join(packets), np.uint8)
+    (tmp_path / "perceived").mkdir()
+    for split in ("train", "val"):
+        np.savez(tmp_path / "perceived" / f"{split}.npz", packets=joined, sizes=sizes, truth=truth[None])
+    return tmp_path / "perceived"
+
+
 def test_poses_are_those_of_the_clip(folder: Path) -> None:
     windows = open_windows(folder)
-    clips = Clips(windows, "train", LabelSpace.load())
-    joints = Joints()(clips.poses[torch.arange(3)], torch.ones(3))
+    moving = Clips(windows, "train", LabelSpace.load())
+    joints = Joints()(moving.poses[torch.arange(3)], torch.ones(3))
     np.testing.assert_allclose(joints[:, :22].numpy(), windows.joints[:3], atol=1e-3)
-    mirrored = Joints()(clips.mirrored[torch.arange(1)], torch.ones(1))
+    mirrored = Joints()(moving.mirrored[torch.arange(1)], torch.ones(1))
     torch.testing.assert_close(mirrored[0, 0], joints[0, 0] * torch.tensor([-1.0, 1, 1]))
 
 
 def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Path) -> None:
-    clips = Clips(open_windows(folder), "train", LabelSpace.load())
+    moving = Clips(open_windows(folder), "train", LabelSpace.load())
     one, none = torch.ones(16), torch.zeros(16)
-    wanted = Wanted(10 * one, none, none, 0.2 * one, varied=False)
-    made = samples(clips, wanted, torch.Generator().manual_seed(0))
+    wanted = Wanted(10 * one, none, none, 0.2 * one, none, varied=False)
+    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(0))
     after = made.first.position[:, 0] - made.now.position[:, 0]
     torch.testing.assert_close(after, SPEED_MPS * made.after_s[:, 0], atol=1e-4, rtol=1e-3)
     later = made.second.position[:, 0] - made.first.position[:, 0]
@@ -46,9 +72,35 @@ def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Pa
     assert (made.counts[:, 0] == 1).all() and made.counts.sum() < made.counts.numel()
 
 
-def test_training_learns_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_those_of_received_labels_which_are_late(perceived: Path) -> None:
+    errors = Errors.read(perceived / "train.npz").changes
+    assert errors.shape == (2, 11, POSE_SIZE + 6)
+    head = HEAD - POSE.start
+    torch.testing.assert_close(errors[0, :, head], torch.full((11,), 0.5), atol=0.1, rtol=0)
+    rest = errors.clone()
+    rest[:, :, head : head + 6] = 0
+    assert rest.abs().mean() < 0.05 and errors[1, :, head : head + 6].abs().mean() > 0.05
+    with pytest.raises(UsageError, match="perceived_motion"):
+        Errors.read(perceived / "missing.npz")
+
+
+def test_perceived_labels_are_late_and_their_errors_stay(folder: Path) -> None:
+    moving = Clips(open_windows(folder), "train", LabelSpace.load())
+    one, none = torch.ones(8), torch.zeros(8)
+    errors = Errors(torch.zeros(1, 40, POSE_SIZE + 6).index_fill(2, torch.tensor([3]), 0.7))
+    wanted = Wanted(10 * one, none, none, 0.2 * one, one, varied=False)
+    made = samples(moving, errors, wanted, torch.Generator().manual_seed(0))
+    after = made.first.position[:, 0] - made.now.position[:, 0]
+    torch.testing.assert_close(after, SPEED_MPS * (made.after_s[:, 0] + LAG_S), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(made.first.entries, made.now.entries)
+    assert made.tokens[:, :, 3].abs().max() < 1e-5
+
+
+def test_training_learns_to_go_on(
+    folder: Path, perceived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert [vars(parse(MotionTraining, flags))["export"] for flags in flags_of_examples(motion)] == [True, True]
     monkeypatch.setattr(motion, "_SCORED", 300)
-    flags = ("--windows", str(folder), "--batch", "64", "--rate", "0.002", "--plain")
+    flags = ("--windows", str(folder), "--perceived", str(perceived), "--batch", "64", "--rate", "0.002", "--plain")
     _, document = train_on_gpu(monkeypatch, MotionTraining, tmp_path, *flags, steps=30)
     assert document["scores"]["predicted_3_mm"] < 0.7 * document["scores"]["held_3_mm"]
