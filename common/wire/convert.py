@@ -24,6 +24,7 @@ from common.wire.checks import (
     require_sequence,
     require_times,
 )
+from common.wire.datagrams import Datagrams, is_compact
 from common.wire.frame_messages import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
 from common.wire.frame_messages import MAX_REASON_CHARACTERS as MAX_REASON_CHARACTERS
 from common.wire.frame_messages import MAX_WINDOW as MAX_WINDOW
@@ -211,17 +212,19 @@ class _Messages(Generic[_MessageT]):
     Frames and acknowledgements are relative to those before: they are decoded in the order in which they were encoded.
 
     Args:
-        lossy: some may not arrive, or in another order: each is encoded as the first of a stream.
+        datagrams: some may not arrive, or in another order, and this codes them; others as the first of a stream.
     """
 
     _whole: type[Any]
 
-    def __init__(self, *, lossy: bool = False) -> None:
-        self._lossy = lossy
+    def __init__(self, datagrams: Datagrams | None = None) -> None:
+        self._datagrams = datagrams
         self._position = Position()
 
     def encode(self, message: _MessageT) -> bytes:
         """Serialises the next message."""
+        if self._datagrams is not None and (compact := self._datagrams.encode(message)) is not None:
+            return compact
         part: Any
         position = self._position
         match message:
@@ -245,13 +248,21 @@ class _Messages(Generic[_MessageT]):
                 the message had not been there.
         """
         message: Any
+        if self._datagrams is not None and is_compact(data):
+            from_sender = self._whole is pb.ClientMessage
+            read = self._datagrams.decode_frame if from_sender else self._datagrams.decode_answers
+            return cast(_MessageT, read(data))
         whole, position = _parse(self._whole(), data), self._position
         match whole.WhichOneof("kind"):
             case "frame":
                 message = frame_from_proto(whole.frame, position)
                 position = position.behind(message.sequence)
+                if self._datagrams is not None:
+                    self._datagrams.received(message)
             case "acknowledgements":
                 message, position = acknowledgements_from_proto(whole.acknowledgements, position)
+                if self._datagrams is not None:
+                    self._datagrams.answered(message)
             case "report":
                 message = report_from_proto(whole.report)
             case kind:
@@ -260,7 +271,7 @@ class _Messages(Generic[_MessageT]):
         return cast(_MessageT, message)
 
     def _advance(self, position: Position) -> None:
-        if not self._lossy:
+        if self._datagrams is None:
             self._position = position
 
 

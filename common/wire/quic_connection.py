@@ -20,7 +20,7 @@ _ALPN = "bodywire"
 _IDLE_TIMEOUT_S = 30.0
 # Packets are acknowledged so late, or beside data once they have waited for half of it; long ones, which belong to
 # blobs and packet trains, open the peer's congestion window.
-_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.3, 0.002
+_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.4, 0.002
 _LONG_PACKET_BYTES = 600
 # A datagram that waits for the congestion window behind so many others is out of date.
 _MAX_DATAGRAMS_OUT = 32

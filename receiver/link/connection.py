@@ -18,6 +18,7 @@ from common.wire.convert import (
     Welcome,
     encode_server,
 )
+from common.wire.datagrams import Datagrams
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from receiver.link.admission import RateLimiter
@@ -80,9 +81,10 @@ class Connection:
         self._limiter = limiter
         self._silence_s = silence_s
         lossy = stream.lossy and session.real_time
-        self._messages = ClientMessages(lossy=lossy)
+        datagrams = Datagrams() if lossy else None
+        self._messages = ClientMessages(datagrams)
         self._queue = ReceiveQueue(window, clock, lossy=lossy)
-        self._acknowledger = Acknowledger(self._stream, clock, lossy=lossy)
+        self._acknowledger = Acknowledger(self._stream, clock, datagrams)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None

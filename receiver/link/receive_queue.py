@@ -14,19 +14,20 @@ from common.wire.convert import (
     FrameMessage,
     ServerMessages,
 )
+from common.wire.datagrams import Datagrams
 from common.wire.stream import MessageStream, StreamBroken
 from receiver.link.frame_handler import Arrival
 
-WINDOW = 8
-"""Most unacknowledged frames of a sender."""
+WINDOW = 12
+"""Most frames of a sender that are not handled."""
 
 # Two clocks are read one after the other: they may differ by this much without a step.
 _CLOCK_STEP_US = 1000
 
-# Longer than between two frames, and shorter than a sender would notice when no further frame comes.
-_LONGEST_WAIT_S = 0.05
+# As long as five frames take, and shorter than a sender would notice when no further frame comes.
+_LONGEST_WAIT_S = 0.15
 # As many answers as one message has in steady state.
-_REPEATED = 2
+_REPEATED = 5
 _MAY_WAIT = (AckStatus.DECODED, AckStatus.LATE)
 
 
@@ -129,13 +130,13 @@ class Acknowledger:
     """The answers of one stream, in the order of `answer`; `run` runs beside it.
 
     Args:
-        lossy: the answers may be lost, so each message repeats the last ones of the message before.
+        datagrams: the answers may be lost, so each message repeats the last ones of the message before.
     """
 
-    def __init__(self, stream: MessageStream, clock: Clock, *, lossy: bool = False) -> None:
-        self._stream, self._clock, self._lossy = stream, clock, lossy
-        self._messages = ServerMessages(lossy=lossy)
-        self._repeated: tuple[Acknowledgement, ...] = ()
+    def __init__(self, stream: MessageStream, clock: Clock, datagrams: Datagrams | None = None) -> None:
+        self._stream, self._clock, self._lossy = stream, clock, datagrams is not None
+        self._messages = ServerMessages(datagrams)
+        self._repeated: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting_since_s = 0.0
         self._waits = asyncio.Event()
@@ -156,10 +157,10 @@ class Acknowledger:
         self._waits.clear()
         if self._waiting:
             now_s, waiting, self._waiting = self._clock.monotonic(), self._waiting, []
-            answers = tuple(_acknowledgement(*answer, now_s) for answer in waiting)
-            message = Acknowledgements((*self._repeated, *answers)[-MAX_WINDOW:])
+            answers = [_acknowledgement(*answer, now_s) for answer in (*self._repeated, *waiting)]
+            message = Acknowledgements(tuple(answers[-MAX_WINDOW:]))
             if self._lossy:
-                self._repeated = answers[-_REPEATED:]
+                self._repeated = waiting[-_REPEATED:]
             await self._stream.write(self._messages.encode(message), droppable=self._lossy)
 
     async def run(self) -> None:

@@ -31,6 +31,7 @@ from common.wire.convert import (
     Welcome,
     encode_client,
 )
+from common.wire.datagrams import Datagrams
 from common.wire.report import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from common.wire.traffic import Traffic
@@ -120,6 +121,7 @@ class LinkClient:
         self._peer: Address | None = None
         self._stream: ClientStream | None = None
         self._lossy = False
+        self._datagrams: Datagrams | None = None
         self._stopping = False
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
@@ -231,6 +233,7 @@ class LinkClient:
         self._stream = stream
         self._keepalive.restart(welcome)
         self._lossy = stream.lossy and self._session.real_time
+        self._datagrams = Datagrams() if self._lossy else None
         self._delivery.restart(welcome, lossy=self._lossy)
         self._observer.connected(welcome)
 
@@ -263,7 +266,7 @@ class LinkClient:
             await stream.close()
 
     async def _read(self, stream: MessageStream) -> None:
-        messages = ServerMessages(lossy=self._lossy)
+        messages = ServerMessages(self._datagrams)
         while (data := await stream.read()) is not None:
             self._keepalive.on_message()
             message = messages.decode(data)
@@ -287,7 +290,7 @@ class LinkClient:
             self._keepalive.on_sample(sample)
 
     async def _write(self, stream: MessageStream) -> None:
-        messages = ClientMessages(lossy=self._lossy)
+        messages = ClientMessages(self._datagrams)
         while True:
             async for chunk in self._delivery.chunks_ahead():
                 await stream.write(encode_client(chunk))

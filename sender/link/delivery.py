@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from common.blobs import Blob
@@ -25,13 +26,12 @@ from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
+from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.losses import Losses
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import Frames, InFlight
 from sender.link.session import SenderSession
 
-# After a frame that waited for the window, this many frames are acknowledged at once: a second at 30 frames a second.
-_PROMPT_FRAMES = 30
 logger = logging.getLogger(__name__)
 _DECODED = (AckStatus.DECODED, AckStatus.LATE)
 # A receiver that rejects this many frames in a row, or one frame this often, will reject the next one too: key frames
@@ -46,35 +46,6 @@ _LAST_FRAME_S = 1.0
 _LOSS_POLL_S = 0.02
 # How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
 _CLOCK_TOLERANCE_MS = 1000.0
-
-
-class DelayedAcknowledgement:
-    """Decides frame by frame, in the order in which they leave, whose acknowledgement may wait for that of the next.
-
-    An acknowledgement costs nearly as many bytes on the wire as a frame, most of them headers.  One that arrives a
-    frame later makes the next frame a few bytes longer, because it is predicted from an older one; and it keeps a place
-    in the window for longer.  So every second one may wait, as long as the window has room for it.
-    """
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Resets the state for a new stream."""
-        self._prompt_left = 0
-        self._delayed = False
-
-    def may_wait(self, *, held_back: bool, room: int, wanted_soon: bool) -> bool:
-        """Whether the acknowledgement of the frame that leaves now may wait.
-
-        Args:
-            held_back: the frame had to wait for room in the window.
-            room: how many more frames may leave before one is acknowledged.
-            wanted_soon: something else than the next frame depends on this acknowledgement.
-        """
-        self._prompt_left = _PROMPT_FRAMES if held_back else max(self._prompt_left - 1, 0)
-        self._delayed = not (self._delayed or self._prompt_left or wanted_soon or room < 1)
-        return self._delayed
 
 
 class FrameDelivery:
@@ -108,6 +79,8 @@ class FrameDelivery:
         self._delayed_acknowledgement = DelayedAcknowledgement()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
+        self._most_in_flight = max_window
+        self._prompt_hold_us: float = math.inf
         self._lossy = False
         self._losses = Losses()
         self._last_sent_s: float | None = None
@@ -151,8 +124,9 @@ class FrameDelivery:
         self._unexpected = 0
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
-        self.window.size = self._congestion_window.frames
+        self._most_in_flight = welcome.window
         self._delayed_acknowledgement.restart()
+        self._resize()
         self._background.restart(receiver_is_new=not welcome.resumed)
 
     def resume(self, welcome: Welcome) -> bool:
@@ -186,7 +160,8 @@ class FrameDelivery:
         """Waits until frames may leave, and encodes them."""
         frames = await self._next_frames()
         now_s = self._clock.monotonic()
-        encoded = self._session.encode(*frames, expected=self._session.live and not self._losses.frequent(now_s))
+        losses = self._losses.frequent(now_s)
+        encoded = self._session.encode(*frames, expected=self._session.live and not losses)
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
@@ -196,8 +171,9 @@ class FrameDelivery:
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
         may_wait = self._delayed_acknowledgement.may_wait(
-            held_back=held_back, room=self.window.room, wanted_soon=wanted_soon
+            held_back=held_back, room=self.window.room, wanted_soon=wanted_soon, losses=losses
         )
+        self._resize()
         *earlier, last = (frame.sequence for frame in frames)
         return FrameMessage(last, encoded.payload, may_wait, tuple(earlier))
 
@@ -260,6 +236,7 @@ class FrameDelivery:
 
     def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
         """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""
+        self._prompt_hold_us = acks[-1].hold_us
         if not self._lossy:
             return acks
         new = [ack for ack in acks if self.window.find(ack.sequence) is not None]
@@ -312,7 +289,8 @@ class FrameDelivery:
             return None
         self._rejections = self._unexpected = 0
         sample = self._measure(ack, in_flight)
-        self.window.size = self._congestion_window.update(sample, self._clock.monotonic_ms())
+        self._congestion_window.update(sample, self._clock.monotonic_ms())
+        self._resize()
         self._observer.acknowledged(in_flight.frames, sample)
         self._finish_all(in_flight, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
         return sample
@@ -362,6 +340,10 @@ class FrameDelivery:
             return in_flight.sent_spacing_ms
         return None if last_s is None else (in_flight.sent_at_s - last_s) * 1e3
 
+    def _resize(self) -> None:
+        delayed = self._delayed_acknowledgement.room if self._session.live else 0
+        self.window.size = min(self._congestion_window.frames + delayed, self._most_in_flight)
+
     def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
         # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
         total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
@@ -373,7 +355,8 @@ class FrameDelivery:
             sequence=ack.sequence,
             message_bytes=in_flight.message_bytes,
             round_trip_time_ms=max(total_ms - hold_ms, 0.0),
-            hold_ms=hold_ms,
+            # Without the time for which the answer waited for others.
+            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3),
             sent_spacing_ms=sent_spacing_ms,
             arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,

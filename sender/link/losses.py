@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from sender.link.send_window import InFlight
 
 # What an acknowledgement may wait for the next one, with some reserve.
-_ACK_DELAY_S = 0.06
+_ACK_DELAY_S = 0.16
 _INITIAL_TIMEOUT_S = 0.5
 # A small packet that often costs nothing, and finds the end of an outage soon.
 _MAX_TIMEOUT_S = 0.5

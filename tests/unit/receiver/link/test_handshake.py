@@ -38,7 +38,7 @@ def test_welcome_has_the_state_of_the_session() -> None:
     session = new_session()
     session.next_sequence = 7
     welcome = HANDSHAKE.welcome(session, True)
-    assert (welcome.accepted, welcome.next_sequence, welcome.window, welcome.resumed) == (True, 7, 8, True)
+    assert (welcome.accepted, welcome.next_sequence, welcome.window, welcome.resumed) == (True, 7, 12, True)
 
 
 async def test_first_message_must_be_hello() -> None:

@@ -13,6 +13,7 @@ from common.wire.convert import (
     FrameMessage,
     ServerMessages,
 )
+from common.wire.datagrams import Datagrams
 from common.wire.stream import StreamBroken
 from receiver.link import receive_queue
 from receiver.link.frame_handler import Arrival
@@ -83,8 +84,11 @@ class Fixture:
     def __init__(self, *, lossy: bool = False) -> None:
         self.now_s = 100.0
         self.end, server = fake_link()
-        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0), lossy=lossy)
-        self._received = ServerMessages(lossy=lossy)
+        datagrams = Datagrams() if lossy else None
+        if datagrams is not None:
+            datagrams.encode(frame(50))
+        self.acknowledger = Acknowledger(server, Clock(lambda: self.now_s, lambda: 0.0), datagrams)
+        self._received = ServerMessages(datagrams)
 
     async def answer(
         self, sequence: int, *, may_wait: bool = False, status: AckStatus = AckStatus.DECODED, reason: str = ""
@@ -133,9 +137,10 @@ async def test_message_that_is_no_frame_is_answered_at_once() -> None:
 
 async def test_answers_that_may_be_lost_are_repeated() -> None:
     fixture = Fixture(lossy=True)
-    for sequence in range(6):
-        await fixture.answer(sequence, may_wait=sequence not in (2, 3, 5))
-    assert [[ack.sequence for ack in await fixture.read()] for _ in range(3)] == [[0, 1, 2], [1, 2, 3], [3, 4, 5]]
+    for sequence in range(8):
+        await fixture.answer(sequence, may_wait=sequence not in (4, 5, 7))
+    numbers = [[ack.sequence for ack in await fixture.read()] for _ in range(3)]
+    assert numbers == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5], [5, 6, 7]]
 
 
 async def test_sender_that_lets_every_answer_wait_gets_them_all() -> None:

@@ -8,7 +8,8 @@ from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, Hello, Welcome
 from sender.congestion.meter import Meter
-from sender.link.delivery import DelayedAcknowledgement, FrameDelivery
+from sender.link.delayed_acknowledgement import DelayedAcknowledgement
+from sender.link.delivery import FrameDelivery
 from sender.link.observer import Fate
 from sender.link.session import SenderSession
 from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
@@ -117,33 +118,37 @@ async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own_if_live() -> 
         fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
 
 
-async def test_every_second_acknowledgement_of_live_frames_may_wait_unless_blobs_are_sent() -> None:
+async def test_acknowledgements_of_live_frames_may_wait_unless_blobs_are_sent() -> None:
     # The first is a key frame.
-    for live, blobs, expected in ((True, 0, [1, 3]), (True, 1, []), (False, 0, [])):
+    for live, blobs, expected in ((True, 0, [1, 2, 3, 4, 6]), (True, 1, []), (False, 0, [])):
         fixture, waits = Fixture(live=live), []
         for key in range(blobs):
             fixture.delivery.post(Blob("colours", key, b"abcdef"))
-        for sequence in range(5):
+        for sequence in range(7):
             fixture.delivery.offer(label_frame(sequence))
             waits += [sequence] if (await fixture.delivery.next_message()).may_wait else []
             fixture.delivery.on_acknowledgement(ack(sequence))
         assert waits == expected, (live, blobs)
 
 
-def test_every_second_acknowledgement_may_wait_with_room_for_the_next_frame() -> None:
+@pytest.mark.parametrize(("losses", "expected"), [(False, [*[True] * 4, False]), (True, [True, False])])
+def test_acknowledgements_may_wait_with_room_for_the_next_frame(losses: bool, expected: list[bool]) -> None:
     delayed = DelayedAcknowledgement()
-    waits = [delayed.may_wait(held_back=False, room=1, wanted_soon=False) for _ in range(6)]
-    assert waits == [True, False] * 3
-    assert not delayed.may_wait(held_back=False, room=0, wanted_soon=False)
-    assert not delayed.may_wait(held_back=False, room=1, wanted_soon=True)
-    assert delayed.may_wait(held_back=False, room=1, wanted_soon=False)
+    waits = [delayed.may_wait(held_back=False, room=1, wanted_soon=False, losses=losses) for _ in range(10)]
+    assert waits == expected * (10 // len(expected))
+    assert not delayed.may_wait(held_back=False, room=0, wanted_soon=False, losses=losses)
+    assert not delayed.may_wait(held_back=False, room=1, wanted_soon=True, losses=losses)
+    assert delayed.may_wait(held_back=False, room=1, wanted_soon=False, losses=losses)
 
 
 def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window() -> None:
     delayed = DelayedAcknowledgement()
-    waits = [delayed.may_wait(held_back=number == 0, room=3, wanted_soon=False) for number in range(60)]
-    assert not any(waits[:30])
-    assert waits[30:] == [True, False] * 15
-    delayed.may_wait(held_back=True, room=3, wanted_soon=False)
+    waits, rooms = [], []
+    for number in range(60):
+        waits.append(delayed.may_wait(held_back=number == 0, room=3, wanted_soon=False, losses=False))
+        rooms.append(delayed.room)
+    assert not any(waits[:30]) and not any(rooms[:30])
+    assert waits[30:] == [*[True] * 4, False] * 6
+    delayed.may_wait(held_back=True, room=3, wanted_soon=False, losses=False)
     delayed.restart()
-    assert delayed.may_wait(held_back=False, room=3, wanted_soon=False)
+    assert delayed.may_wait(held_back=False, room=3, wanted_soon=False, losses=False)

@@ -35,10 +35,10 @@ def test_oldest_frame_is_given_up_after_what_answers_took() -> None:
     for index in range(40):
         losses.answered({index}, in_flight(**{f"f{index}": float(index)}), index + 0.1)
     flying = in_flight(f50=60.0, f51=60.03)
-    assert losses.overdue(flying, 60.12) is None
-    overdue = losses.overdue(flying, 60.2)
+    assert losses.overdue(flying, 60.2) is None
+    overdue = losses.overdue(flying, 60.3)
     assert overdue is flying[0]
-    assert losses.overdue(flying[1:], 60.22) is None, "one at a time"
+    assert losses.overdue(flying[1:], 60.32) is None, "one at a time"
     assert losses.overdue([], 99.0) is None
 
 

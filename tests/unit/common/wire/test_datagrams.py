@@ -1,0 +1,103 @@
+"""Compact frames and acknowledgements come back as they were, or are refused."""
+
+import random
+
+import pytest
+
+from common.errors import MalformedPacket
+from common.wire.convert import ClientMessages, ServerMessages
+from common.wire.datagrams import Datagrams, is_compact
+from common.wire.frame_messages import Acknowledgement, Acknowledgements, AckStatus, FrameMessage
+
+
+class Ends:
+    """Sender and receiver of one stream."""
+
+    def __init__(self) -> None:
+        here, there = Datagrams(), Datagrams()
+        self.frames_out, self.answers_in = ClientMessages(here), ServerMessages(here)
+        self.frames_in, self.answers_out = ClientMessages(there), ServerMessages(there)
+
+    def send(self, sequence: int, *earlier: int, arrives: bool = True) -> int:
+        """Passes a frame on; returns the bytes around its payload."""
+        frame = FrameMessage(sequence, b"payload", sequence % 2 == 0, earlier)
+        data = self.frames_out.encode(frame)
+        if arrives:
+            assert self.frames_in.decode(data) == frame
+        return len(data) - len(frame.payload)
+
+    def answer(self, *answers: Acknowledgement) -> int:
+        """Passes answers on; returns the bytes of the message."""
+        data = self.answers_out.encode(Acknowledgements(answers))
+        found = self.answers_in.decode(data)
+        assert isinstance(found, Acknowledgements)
+        assert [(ack.sequence, ack.status, ack.reason) for ack in found.frames] == [
+            (ack.sequence, ack.status, ack.reason) for ack in answers
+        ]
+        assert [ack.hold_us for ack in found.frames] == pytest.approx([ack.hold_us for ack in answers], abs=51)
+        return len(data)
+
+
+def ack(sequence: int, hold_ms: float = 10.0, status: AckStatus = AckStatus.DECODED) -> Acknowledgement:
+    return Acknowledgement(sequence, status, 0, 0, round(hold_ms * 1e3), "why" if status is AckStatus.REJECTED else "")
+
+
+def test_frames_have_one_byte_once_one_was_answered() -> None:
+    ends = Ends()
+    assert [ends.send(sequence) for sequence in (70_000, 70_001)] == [10, 8]
+    ends.answer(ack(70_001))
+    assert [ends.send(sequence) for sequence in range(70_002, 70_010)] == [1] * 8
+    assert ends.send(70_013, 70_010, 70_011, 70_012) == 2
+    assert ends.send(70_016, 70_014) > 2
+
+
+def test_frame_far_behind_the_answered_one_is_coded_whole() -> None:
+    ends = Ends()
+    ends.send(0)
+    ends.answer(ack(0))
+    sizes = [ends.send(sequence, arrives=sequence > 90) for sequence in range(1, 100)]
+    assert sizes[:31] == [1] * 31 and min(sizes[31:]) > 1
+
+
+def test_frames_that_overtake_each_other_keep_their_numbers() -> None:
+    rng = random.Random(7)
+    ends = Ends()
+    ends.send(1000)
+    ends.answer(ack(1000))
+    sent = {sequence: ends.frames_out.encode(FrameMessage(sequence, b"p")) for sequence in range(1001, 1025)}
+    for sequence in rng.sample(sorted(sent), 12):
+        assert ends.frames_in.decode(sent[sequence]) == FrameMessage(sequence, b"p")
+
+
+def test_answers_take_a_byte_a_frame() -> None:
+    ends = Ends()
+    for sequence in range(500, 508):
+        ends.send(sequence)
+    answers = [ack(sequence, 10.0 + 33.3 * (507 - sequence)) for sequence in range(500, 508)]
+    assert ends.answer(*answers) == 10
+    late = ack(507, 10.0, AckStatus.LATE)
+    assert ends.answer(*answers[:3], ack(505, 75.0), late) == 15
+    assert ends.answer(ack(506, 40.0), ack(507, 10.0, AckStatus.REJECTED)) > 10
+
+
+def test_arrivals_at_random_times_keep_their_spacing() -> None:
+    rng = random.Random(3)
+    ends = Ends()
+    for sequence in range(16):
+        ends.send(sequence)
+    holds = sorted((rng.choice((0.0, 5.0, 40.0, 3000.0)) * rng.random() for _ in range(16)), reverse=True)
+    ends.answer(*(ack(sequence, hold_ms) for sequence, hold_ms in enumerate(holds)))
+
+
+def test_hostile_bytes_are_refused_or_are_a_message() -> None:
+    rng = random.Random(11)
+    ends = Ends()
+    ends.send(5)
+    for _ in range(3000):
+        data = bytes([0x40 | rng.randrange(256)]) + rng.randbytes(rng.randrange(24))
+        assert is_compact(data)
+        for messages in (ends.frames_in, ends.answers_in, ClientMessages(Datagrams())):
+            try:
+                messages.decode(data)
+            except MalformedPacket:
+                continue
