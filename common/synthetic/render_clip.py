@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray, Float64Array, FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import OutputError, UsageError, exit_code_of
@@ -109,8 +109,14 @@ def _distance_m(vertices: FloatArray, offset_y_m: float) -> float:
     return float(needed.max())
 
 
-def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[Drawn]:
-    """Yields the frames."""
+def draw(
+    renderer: Renderer, motion: PlacedMotion, seed: int, homographies: Float64Array | None = None
+) -> Iterator[Drawn]:
+    """Yields the frames.
+
+    Args:
+        homographies: (T, 3, 3) from pixels of the room to those of the frame; default: the camera is fixed.
+    """
     rng = np.random.default_rng(seed)
     room = np.asarray(cv2.GaussianBlur(make_room(rng, WIDTH), (0, 0), 1.2)[WIDTH - HEIGHT :], np.float32)
     appearance = sample_appearance(rng)
@@ -124,9 +130,14 @@ def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[Drawn]
     for frame in range(len(motion.vertices)):
         rendering = renderer.render([Figure(motion.vertices[frame], appearance)], view, light)
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-        background = _with_shadow(room, motion, frame)
+        seen = room if homographies is None else _warped(room, homographies[frame])
+        background = _with_shadow(seen, motion, frame)
         picture = person[..., :3] + (1 - person[..., 3:] / 255) * background
         yield Drawn(np.asarray(np.clip(picture, 0, 255), np.uint8), person[..., 3].round().astype(np.uint8))
+
+
+def _warped(room: FloatArray, homography: Float64Array) -> FloatArray:
+    return np.asarray(cv2.warpPerspective(room, homography, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
 
 
 def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArray:

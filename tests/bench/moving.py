@@ -1,4 +1,4 @@
-"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving`.
+"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving [--camera shaken]`.
 
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
@@ -32,6 +32,7 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
+from tests.bench.camera_path import HOLDS, CameraPath
 from tests.bench.exported import ExportedJoints
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
@@ -50,10 +51,12 @@ class Followed:
     Args:
         joints: (T, 17, 3) in the camera's axes, metres; NaN in frames without a person.
         truth: (T, 17, 3) likewise.
+        path: of the camera; default: it is fixed.
     """
 
     joints: Float64Array
     truth: Float64Array
+    path: CameraPath | None = None
 
     def figures(self) -> dict[str, float]:
         """Means over the frames with a person."""
@@ -70,7 +73,7 @@ class Followed:
             ),
             "acceleration_error_mm": 1000 * float(np.nanmean(np.linalg.norm(changes, axis=-1))),
             "side_in_front": float(((across * true_across).sum(axis=-1) > 0).mean()),
-            **measures.in_the_world(self.joints, self.truth),
+            **measures.in_the_world(self.joints, self.truth, self.path),
         }
 
 
@@ -109,7 +112,8 @@ class MovingSender:
                 joints[name].append(self._joints(people[0]).astype(np.float64) if people else np.full((17, 3), np.nan))
         stacked = {name: np.stack(rows) for name, rows in joints.items()}
         stacked["exported"] = self._exported(received, _FPS)
-        return {name: Followed(rows, clip.joints_3d.astype(np.float64)) for name, rows in stacked.items()}
+        truth = clip.joints_3d.astype(np.float64)
+        return {name: Followed(rows, truth, clip.path) for name, rows in stacked.items()}
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -120,11 +124,12 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
+    parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = MovingSender(), MovingClipRenderer()
+    sender, renderer = MovingSender(), MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)
@@ -134,7 +139,7 @@ def _work(options: argparse.Namespace) -> None:
         mpjpe = kinds["bodywire"][-1]["mpjpe_mm"]
         report.progress(f"clip {number} ({clip.kind}, {clip.motion}): {mpjpe:.0f} mm")
     systems = {name: summary(figures) for name, figures in sorted(kinds.items())}
-    report.publish(options, systems, f"{FRAMES} frames a clip, seed {options.seed}")
+    report.publish(options, systems, f"{FRAMES} frames a clip, {options.camera} camera, seed {options.seed}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rendered clips of one moving person before a fixed camera, with the true keypoints of every frame in 3D.
+"""Rendered clips of one moving person before a camera, with the true keypoints of every frame in 3D.
 
 The motions and identities are those of the test split.  In every third clip the person turns once around on the spot.
 """
@@ -19,9 +19,10 @@ from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
+from common.synthetic.render_clip import FOCAL_PX, FPS, HEIGHT, WIDTH, PlacedMotion, choose_clip, draw, place_motion
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
+from tests.bench.camera_path import CameraPath, Hold
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
@@ -38,12 +39,14 @@ class MovingClip:
         motion: name of the captured motion.
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
+        path: of the camera.
     """
 
     kind: Kind
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
+    path: CameraPath
 
 
 class MovingClipRenderer:
@@ -51,13 +54,14 @@ class MovingClipRenderer:
 
     Args:
         frames: T of each clip.
+        hold: of the camera.
 
     Raises:
         RendererUnavailable: OpenGL over EGL is not available.
     """
 
-    def __init__(self, frames: int = FRAMES) -> None:
-        self._frames = frames
+    def __init__(self, frames: int = FRAMES, hold: Hold = "fixed") -> None:
+        self._frames, self._hold = frames, hold
         self._model = BodyModel.load()
         self._rows = identity_rows("test", len(self._model.shape_table))
         self._renderer = Renderer(Canvas.from_model(self._model))
@@ -71,9 +75,25 @@ class MovingClipRenderer:
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
-        pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)))
+        around = placed.keypoints.mean(axis=(0, 1), dtype=np.float64)
+        path = CameraPath.drawn(
+            np.random.default_rng([seed, number, 1]), self._hold, around, np.arange(self._frames) / FPS
+        )
+        placed = _seen(placed, path)
+        homographies = None if self._hold == "fixed" else path.homographies(CAMERA, float(around[2]))
+        pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)), homographies)
         jpegs = tuple(encoded_with_noise(rng, picture) for picture, _ in pictures)
-        return MovingClip(kind, motion.name, jpegs, placed.keypoints.astype(np.float32))
+        return MovingClip(kind, motion.name, jpegs, placed.keypoints.astype(np.float32), path)
+
+
+def _seen(placed: PlacedMotion, path: CameraPath) -> PlacedMotion:
+    """A motion as a camera on a path sees it; of its parameters, the places alone are the camera's."""
+    vertices, keypoints, roots = (
+        path.seen(np.asarray(each, np.float64)).astype(np.float32)
+        for each in (placed.vertices, placed.keypoints, placed.parameters.translation[:, None])
+    )
+    parameters = replace(placed.parameters, translation=torch.from_numpy(roots[:, 0]))
+    return replace(placed, parameters=parameters, vertices=vertices, keypoints=keypoints)
 
 
 def turned(clip: Clip, heading: float, revolutions: float) -> Clip:
