@@ -17,7 +17,6 @@ from common.weights.manifest import model_hash
 from sender.capture.open import camera_name, open_source
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
-from sender.link.config import LinkConfig
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.transport import Transport
 from sender.metrics import SenderMetrics, together
@@ -88,19 +87,21 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
 def transport_of(config: SenderConfig) -> StreamOpener:
     """How streams to the receiver are opened; errors as of `opened`."""
     transport = Transport(config.security)
-    quic = config.link.transport == "quic" and not config.only_records
-    return _quic_transport(transport, config.link) if quic else transport
-
-
-def _quic_transport(transport: Transport, config: LinkConfig) -> StreamOpener:
+    if config.link.transport == "grpc" or config.only_records:
+        return transport
     try:
-        from sender.link.transport.quic_transport import QuicTransport  # needs an extra
+        from sender.link.transport.auto_transport import AutoTransport  # needs an extra
+        from sender.link.transport.quic_transport import QuicTransport
     except ImportError as error:
+        if config.link.transport == "auto":
+            return transport
         raise UsageError(
             '--transport quic needs aioquic, which is not installed: pip install "bodywire[quic]"'
         ) from error
+    if config.link.transport == "auto":
+        return AutoTransport(transport)
     quic = QuicTransport(transport)
-    quic.check(*config.peer.each)
+    quic.check(*config.link.peer.each)
     return quic
 
 

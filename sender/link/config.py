@@ -26,7 +26,9 @@ class LinkConfig:
     """
 
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
-    transport: Literal["grpc", "quic"] = option("grpc", help="quic: fewer bytes, to a receiver with --quic")
+    transport: Literal["auto", "grpc", "quic"] = option(
+        "grpc", help="quic: fewer bytes, over UDP; auto: quic where the receiver answers it"
+    )
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
     budget_kbit: float | None = option(None, help="most kbit/s of everything, both ways; labels come first")

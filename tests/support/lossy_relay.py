@@ -32,10 +32,10 @@ class LossyRelay(asyncio.DatagramProtocol):
         self._transport: Any = None
         self._forward: Any = None
 
-    async def start(self) -> Address:
+    async def start(self, port: int = 0) -> Address:
         """Returns the address to send to."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", port))
         self._forward, _ = await loop.create_datagram_endpoint(lambda: _Back(self), remote_addr=self._target)
         return Address(*self._transport.get_extra_info("sockname"))
 

@@ -45,7 +45,7 @@ class QuicTransport:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
-                    return await self._connect(peer)
+                    return await self.connect(peer, (await self._transport.names.addresses(peer))[0])
 
     async def diagnose(self, peer: Address) -> str | None:
         """See `StreamOpener.diagnose`."""
@@ -61,11 +61,11 @@ class QuicTransport:
             return None
         return f"the receiver at {peer} takes no QUIC: start it with --quic, or leave out --transport quic here"
 
-    async def _connect(self, peer: Address) -> QuicStream:
+    async def connect(self, peer: Address, at: Address) -> QuicStream:
+        """Opens a stream to a peer at an IP address. Raises StreamBroken if it refuses the connection."""
         settings, token = self._configuration(peer), self._transport.files.token(peer)
         loop = asyncio.get_running_loop()
         try:
-            at = (await self._transport.names.addresses(peer))[0]
             transport, connection = await loop.create_datagram_endpoint(
                 lambda: QuicConnectionOfMessages(LinkConnection(configuration=settings)), remote_addr=(at.host, at.port)
             )

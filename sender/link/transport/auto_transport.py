@@ -1,0 +1,59 @@
+"""QUIC where it answers, gRPC elsewhere (`--transport auto`).
+
+Networks, proxies and receivers may take no UDP, or drop it later.  A connection begins with QUIC; if that is refused,
+or takes longer than a handshake should, gRPC is tried beside it, and whichever is ready first is used.
+"""
+
+import asyncio
+
+from common.io.addresses import Address
+from common.wire.quic import QuicStream
+from sender.link.transport.grpc_stream import GrpcClientStream
+from sender.link.transport.handshake import ClientStream
+from sender.link.transport.quic_transport import QuicTransport
+from sender.link.transport.standby_connection import StandbyConnection
+from sender.link.transport.transport import Transport
+
+# How long QUIC is tried alone: its handshake takes two round trips, and some computing time.
+_ROUND_TRIPS, _LEAST_HEAD_START_S, _MOST_HEAD_START_S = 3.0, 0.3, 1.0
+# Where gRPC was ready first, it is used alone for so long: what blocks UDP does so for longer than an outage.
+_GRPC_ALONE_S = 60.0
+_POLL_S = 0.01
+
+
+class AutoTransport:
+    """A `StreamOpener` over both protocols; for peers to which nothing is encrypted, over gRPC. Raises as both do."""
+
+    def __init__(self, grpc: Transport) -> None:
+        self._grpc, self._quic = grpc, QuicTransport(grpc)
+        self._grpc_until_s: dict[Address, float] = {}
+
+    async def reach(self, peer: Address) -> ClientStream:
+        """See `StreamOpener.reach`."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        if self._grpc.files.credentials(peer) is None or began_s < self._grpc_until_s.get(peer, 0.0):
+            return await self._grpc.reach(peer)
+        at = await self._grpc.names.reachable(peer)
+        head_start_s = min(max(_ROUND_TRIPS * (loop.time() - began_s), _LEAST_HEAD_START_S), _MOST_HEAD_START_S)
+        quic: StandbyConnection[QuicStream] = StandbyConnection(lambda: self._quic.connect(peer, at))
+        grpc: StandbyConnection[GrpcClientStream] = StandbyConnection(lambda: self._grpc.reach(peer))
+        try:
+            quic.seek()
+            await quic.wait(head_start_s)
+            if not quic.is_open:
+                grpc.seek()
+            while not (quic.is_open or grpc.is_open or grpc.failed):
+                await grpc.wait(_POLL_S)
+            if quic.is_open:
+                return await quic.take()
+            stream = await grpc.take()
+            self._grpc_until_s[peer] = loop.time() + _GRPC_ALONE_S
+            return stream
+        finally:
+            await quic.dismiss()
+            await grpc.dismiss()
+
+    async def diagnose(self, peer: Address) -> str | None:
+        """See `StreamOpener.diagnose`."""
+        return await self._grpc.diagnose(peer)
