@@ -7,7 +7,7 @@ from common.wire.traffic import wire_bytes
 
 @dataclass(frozen=True, slots=True)
 class LinkSample:
-    """One acknowledged frame.
+    """One acknowledged frame, or bundle.
 
     Intervals come from monotonic clocks, each of one end.
 
@@ -15,10 +15,11 @@ class LinkSample:
         sequence: the frame's.
         message_bytes: size of its gRPC message.
         round_trip_time_ms: from sending to acknowledgement, without `hold_ms`.
-        hold_ms: decoding and reconstruction at the receiver, before the acknowledgement.
+        hold_ms: decoding and reconstruction of one of its frames at the receiver, before the acknowledgement.
         sent_spacing_ms: since the previous frame was sent on this stream; None for the first.
         arrival_spacing_ms: since the previous frame arrived at the receiver; None for the first.
         waited: the frame was ready while the window was full, so the link and not the source held it back.
+        frames: of the message.
     """
 
     sequence: int
@@ -28,6 +29,7 @@ class LinkSample:
     sent_spacing_ms: float | None
     arrival_spacing_ms: float | None
     waited: bool
+    frames: int = 1
 
     @property
     def wire_bytes(self) -> int:

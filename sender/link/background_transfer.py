@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.blobs import Blob
+from common.codec.packet import MAX_BUNDLE
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 
 class Pacer(Protocol):
-    """How fast blobs may be sent (`sender.rate.controller.RateController`)."""
+    """How fast blobs may be sent, and how labels share messages (`sender.rate.controller.RateController`)."""
+
+    @property
+    def bundle(self) -> int:
+        """Most frames of a live message."""
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes may be sent now, right behind a frame.
@@ -75,6 +80,11 @@ class BackgroundTransfer:
     def idle(self) -> bool:
         """Whether every blob posted has arrived."""
         return self._transfer is None and not self._waiting
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames of a live message."""
+        return MAX_BUNDLE if self._pacer is None else self._pacer.bundle
 
     def post(self, blob: Blob) -> None:
         """Takes a blob. Raises ValueError if the blob is empty or too large."""

@@ -104,6 +104,7 @@ class FrameDelivery:
         for blob in ahead:
             check_size(blob)
         if self._session.live:
+            self.window.bundle = self._background.most_frames
             self._congestion_window.offered(self._clock.monotonic_ms())
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)
@@ -162,6 +163,8 @@ class FrameDelivery:
         now_s = self._clock.monotonic()
         losses = self._losses.frequent(now_s)
         encoded = self._session.encode(*frames, expected=self._session.live and not losses)
+        # Encoding takes a while, and is no part of the round trip.
+        now_s = self._clock.monotonic()
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
@@ -355,9 +358,10 @@ class FrameDelivery:
             sequence=ack.sequence,
             message_bytes=in_flight.message_bytes,
             round_trip_time_ms=max(total_ms - hold_ms, 0.0),
-            # Without the time for which the answer waited for others.
-            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3),
+            # Without the time for which the answer waited for others; of a bundle, what one frame takes.
+            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3) / len(in_flight.frames),
             sent_spacing_ms=sent_spacing_ms,
             arrival_spacing_ms=spacing_ms,
             waited=in_flight.waited,
+            frames=len(in_flight.frames),
         )

@@ -11,11 +11,16 @@ from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
-from sender.rate.policy import HEADROOM, MAX_F, BudgetController, RateConfig, link_stress, rho_by_group
+from sender.rate.decision import Decision, Means, bits_at, decide, label_bytes
+from sender.rate.policy import HEADROOM, RateConfig, link_stress, rho_by_group
 
 _FRAME_RATE_WINDOW_MS = 2000.0
 _SIZE_SMOOTHING = 0.8
 _INITIAL_F = 0.5
+# One decision a second, and one at once where the capacity has fallen by so much.
+_DECISION_MS, _FALLEN = 1000.0, 0.9
+# Of the budget, what labels may use: the rest is for heartbeats, reports, and what is counted late.
+_LABELS_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,9 @@ class RateController:
         self._delay = PaperDelay()
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False)
-        self._budget = BudgetController(_INITIAL_F)
+        self._decision = Decision(_INITIAL_F, 1, 0.0)
+        self._decided_ms, self._decided_bps = -math.inf, 0.0
+        self._size_ratio: float | None = None
         self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
 
@@ -82,9 +89,28 @@ class RateController:
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
         self._capacity = self._capacity_estimator.update(sample, now_ms)
-        old_bytes = sample.wire_bytes if self._wire_bytes is None else self._wire_bytes
-        self._wire_bytes = _SIZE_SMOOTHING * old_bytes + (1 - _SIZE_SMOOTHING) * sample.wire_bytes
-        self._budget.update(self._capacity, self._source_bps(), now_ms)
+        self._wire_bytes = _smoothed(self._wire_bytes, sample.wire_bytes / sample.frames)
+        ratio = sample.message_bytes / sample.frames / label_bytes(self._decision.f)
+        self._size_ratio = _smoothed(self._size_ratio, ratio)
+        self._decide(sample, now_ms)
+
+    def _decide(self, sample: LinkSample, now_ms: float) -> None:
+        """Decides anew once a second, and at once where the capacity has fallen."""
+        measured = self._capacity.measured and self._capacity.bps is not None
+        capacity_bps = HEADROOM * (self._capacity.bps or 0.0) if measured else math.inf
+        if now_ms - self._decided_ms < _DECISION_MS and capacity_bps >= _FALLEN * self._decided_bps:
+            return
+        self._decided_ms, self._decided_bps = now_ms, capacity_bps
+        round_trip_s = (sample.round_trip_time_ms + sample.hold_ms) / 1e3
+        self._decision = decide(
+            Means(
+                capacity_bps,
+                _LABELS_SHARE * self._budget_bps,
+                max(self._source_frame_rate_hz(), 1.0),
+                round_trip_s,
+                self._size_ratio or 1.0,
+            )
+        )
 
     def rho(self, importance: Mapping[str, float]) -> dict[str, float]:
         """ρ by group for the next frame (17). Raises ValueError if there is no group, or a negative importance."""
@@ -101,9 +127,12 @@ class RateController:
         f = 0 allows the finest levels that the labels' uncertainty justifies, f = 2 the bits of the coarsest level.
         """
         table = rate_distortion()
-        coarsest_bits, finest_bits = table.bounds_bits
-        budget_bits = finest_bits * (coarsest_bits / finest_bits) ** (self._f() / MAX_F)
-        return table.allocate(budget_bits, weights, table.finest(uncertainty_mm))
+        return table.allocate(bits_at(self._f()), weights, table.finest(uncertainty_mm))
+
+    @property
+    def bundle(self) -> int:
+        """Most frames of a live message; they are those that have to wait."""
+        return self._decision.frames if self.follows_capacity else 1
 
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of blobs may follow the frame that has just left.
@@ -131,7 +160,7 @@ class RateController:
         if self._config.policy == "fixed":
             return self._config.fixed_f
         if self._config.policy == "capacity":
-            return self._budget.f
+            return self._decision.f
         bandwidth_bps, delay_ms = self._bandwidth.bandwidth_bps, self._delay.delay_ms
         if bandwidth_bps is None or delay_ms is None:
             return _INITIAL_F
@@ -148,3 +177,7 @@ class RateController:
         if len(self._offered_ms) < 2 or self._offered_ms[-1] <= self._offered_ms[0]:
             return 0.0
         return (len(self._offered_ms) - 1) / (self._offered_ms[-1] - self._offered_ms[0]) * 1e3
+
+
+def _smoothed(mean: float | None, value: float) -> float:
+    return value if mean is None else _SIZE_SMOOTHING * mean + (1 - _SIZE_SMOOTHING) * value

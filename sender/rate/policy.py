@@ -1,15 +1,11 @@
 """Policies that turn the state of the link into a compression rate ρ per label group."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from common.io.options import option
-from sender.congestion.capacity import Capacity
 
-MAX_F: Final = 2.0
-"""Largest f of `--policy capacity`; equation (18) gives at most 1."""
 # Of equation (18).
 _BANDWIDTH_RANGE_BPS: Final = (50e3, 1000e3)
 _DELAY_RANGE_MS: Final = (10.0, 300.0)
@@ -63,42 +59,6 @@ def rho_by_group(importance: Mapping[str, float], f: float) -> dict[str, float]:
     max_importance = max(importance.values()) or 1.0
     paper_f, excess = min(f, 1.0), max(f - 1.0, 0.0)
     return {group: min((1 - omega / max_importance) * paper_f + excess, 1.0) for group, omega in importance.items()}
-
-
-class BudgetController:
-    """Finds the f at which the source's bit rate fits the capacity: integral control on the logarithm of their ratio.
-
-    f rises fast and falls slowly. While the link was never seen full, f falls: quality rises with spare capacity.
-    """
-
-    _RISE_PER_S = 3.0
-    _FALL_PER_S = 0.25
-    # Limits the step after a gap between samples.
-    _MAX_STEP_S = 0.2
-
-    def __init__(self, initial_f: float) -> None:
-        self._f = initial_f
-        self._last_ms: float | None = None
-
-    @property
-    def f(self) -> float:
-        """The present f, 0 to 2; see `rho_by_group`."""
-        return self._f
-
-    def update(self, capacity: Capacity, source_bps: float, now_ms: float) -> float:
-        """Adds the capacity and the bit rate of the source at the present f, and returns the new f."""
-        elapsed_s = 0.0 if self._last_ms is None else (now_ms - self._last_ms) / 1e3
-        self._last_ms = now_ms
-        step_s = _clamp(elapsed_s, 0.0, self._MAX_STEP_S)
-        error = self._error(capacity, source_bps)
-        gain = self._RISE_PER_S if error > 0 else self._FALL_PER_S
-        self._f = _clamp(self._f + gain * error * step_s, 0.0, MAX_F)
-        return self._f
-
-    def _error(self, capacity: Capacity, source_bps: float) -> float:
-        if capacity.bps is None or not capacity.measured or source_bps <= 0:
-            return -1.0
-        return _clamp(math.log(source_bps / max(HEADROOM * capacity.bps, 1.0)), -1.0, 1.0)
 
 
 def _clamp(value: float, low: float, high: float) -> float:

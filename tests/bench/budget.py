@@ -5,16 +5,20 @@ the labels of the demo clip at 30 frames a second, alone and beside a blob that 
 
     kbit_mean, kbit_p95   everything at the sender's network device in both directions, each second; without the first
                           two, in which the connection is made
+    bytes_per_frame       the same, a frame shown
     frames_per_s          frames shown; the others were left out
     blob_bytes_per_s      of blobs that left
     age_p50_ms, p95       age of the newest frame shown, at any moment
-    error_mm              distance of the skin shown from where it is at that moment, mean over time
+    error_mm              distance of the skin shown from where it is at that moment, mean over time; shown is what
+                          the receiver predicts
+    held_mm               the same where the newest labels are shown
 
 Needs root, for the namespaces.
 """
 
 import argparse
 import sys
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,10 +28,14 @@ from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.labels import concatenate
+from receiver.motion.predictor import LearnedMotion
+from receiver.playout.config import PlayoutConfig
 from tests.bench import report
+from tests.bench.labels_over_link import Lines
 from tests.bench.link import display_ages
 from tests.bench.link import figures as age_figures
 from tests.bench.measures import mean_distance_mm, percentile
+from tests.bench.playout import Receiver
 from tests.bench.rate import demo_truth
 from tests.bench.wire import FPS, Figures, Packets, send_encrypted
 from tests.netlab.hosts import require_hosts
@@ -40,33 +48,46 @@ _BLOB_BYTES = 20_000
 _VERTEX_STRIDE = 20
 
 
-@torch.inference_mode()
-def skins() -> FloatArray:
-    """(N, V, 3) some vertices of the demo clip's person, metres, frame by frame."""
-    space, body = LabelSpace.load(), BodyModel.load()
-    labels = np.stack([concatenate(person.labels) for person in demo_truth(space, 0).people])
-    found = [body(space.decode(part)).vertices[:, ::_VERTEX_STRIDE] for part in torch.from_numpy(labels).split(16)]
-    return torch.cat(found).numpy()
+class Skin:
+    """The demo clip's person, and where its skin is."""
+
+    def __init__(self) -> None:
+        self._space, self._body = LabelSpace.load(), BodyModel.load()
+        labels = np.stack([concatenate(person.labels) for person in demo_truth(self._space, 0).people])
+        self.truth = self.of(labels)
+
+    @torch.inference_mode()
+    def of(self, labels: FloatArray) -> FloatArray:
+        """(N, V, 3) some vertices by labels (N, LABEL_SIZE), metres."""
+        parts = torch.from_numpy(labels).split(16)
+        found = [self._body(self._space.decode(part)).vertices[:, ::_VERTEX_STRIDE] for part in parts]
+        return torch.cat(found).numpy()
 
 
-def staleness_mm(vertices: FloatArray, shown: Sequence[tuple[int, float]], begin_s: float, end_s: float) -> float:
-    """Mean distance, over the ticks of the source between two moments, from the newest frame shown to the present one.
+def displayed_mm(skin: Skin, shown: Lines, began_s: float, end_s: float) -> tuple[float, float]:
+    """Mean distance of the skin shown from where it is at that moment, predicted and held; since `_SETTLING_S`.
 
     Args:
-        vertices: (N, V, 3) of a clip that the source repeats.
-        shown: number of each frame and when it was shown, seconds from frame 0 on.
+        shown: a line for each frame, with its labels; captures are ticks of the source from `began_s` on.
     """
-    numbers, at_s = (
-        np.array(column, np.float64) for column in zip(*sorted(shown, key=lambda one: one[1]), strict=True)
-    )
-    newest = np.maximum.accumulate(numbers).astype(int)
-    found = []
-    for tick in range(int(begin_s * FPS), int(end_s * FPS)):
-        index = int(np.searchsorted(at_s, tick / FPS, side="right")) - 1
-        if index >= 0:
-            pair = vertices[newest[index] % len(vertices)], vertices[tick % len(vertices)]
-            found.append(mean_distance_mm(*pair))
-    return float(np.mean(found)) if found else float("nan")
+    receiver = Receiver(PlayoutConfig("live"), LearnedMotion.load())
+    lines, predicted, held, ticks = deque(sorted(shown, key=lambda line: line["at"])), [], [], []
+    newest = lines[0]
+    for tick in range(int((end_s - began_s) * FPS)):
+        now_s = began_s + tick / FPS
+        while lines and lines[0]["at"] <= now_s:
+            line = lines.popleft()
+            receiver.now_s = line["at"] - began_s
+            receiver.take(line["seq"], line["captured_at"] - began_s, np.array(line["labels"], np.float32))
+            newest = max(newest, line, key=lambda one: one["seq"])
+        receiver.now_s = now_s - began_s
+        if tick >= _SETTLING_S * FPS and newest["at"] <= now_s:
+            ticks.append(tick % len(skin.truth))
+            predicted.append(receiver.shown()[0])
+            held.append(np.array(newest["labels"], np.float32))
+    truth = skin.truth[ticks]
+    found, old = (mean_distance_mm(skin.of(np.stack(rows)), truth) for rows in (predicted, held))
+    return found, old
 
 
 def kbit_per_second(packets: Packets, began_s: float, seconds: float) -> Float64Array:
@@ -76,27 +97,31 @@ def kbit_per_second(packets: Packets, began_s: float, seconds: float) -> Float64
     return np.bincount(second[inside], weights=packets.size[inside], minlength=int(seconds)) * 8 / 1e3
 
 
-def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, vertices: FloatArray) -> Figures:
+def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Skin, *flags: str) -> Figures:
     """Runs sender and receiver under one budget.
 
     Raises:
         OutputError: a program failed; its error is printed above.
     """
     budget = [] if budget_kbit is None else ["--budget-kbit", str(budget_kbit)]
-    sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, "--blob-bytes", str(blob_bytes), *budget)
+    source = ["--blob-bytes", str(blob_bytes), *budget, *flags]
+    sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, *source, sink_flags=["--with-labels"])
     began_s, span_s = sent.source[0]["began_at"], seconds - _SETTLING_S
     kbit = kbit_per_second(packets, began_s + _SETTLING_S, span_s)
     captured, shown = (np.array([line[key] for line in sent.shown]) for key in ("captured_at", "at"))
     ages = age_figures(display_ages(captured, shown, began_s + _SETTLING_S, began_s + seconds))
-    late = [(line["seq"], line["at"] - began_s) for line in sent.shown]
+    frames_per_s = float((shown >= began_s + _SETTLING_S).sum()) / span_s
+    error_mm, held_mm = displayed_mm(skin, sent.shown, began_s, began_s + seconds)
     return {
         "kbit_mean": float(kbit.mean()),
         "kbit_p95": percentile(kbit, 95),
-        "frames_per_s": float((shown >= began_s + _SETTLING_S).sum()) / span_s,
+        "bytes_per_frame": float(kbit.mean()) * 125 / frames_per_s,
+        "frames_per_s": frames_per_s,
         "blob_bytes_per_s": sent.source[-1]["blob_bytes"] / seconds,
         "age_p50_ms": ages["age_p50_ms"],
         "age_p95_ms": ages["age_p95_ms"],
-        "error_mm": staleness_mm(vertices, late, _SETTLING_S, seconds),
+        "error_mm": error_mm,
+        "held_mm": held_mm,
     }
 
 
@@ -108,13 +133,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     require_hosts()
-    vertices = skins()
+    skin = Skin()
     systems: dict[str, Figures] = {}
     for budget_kbit in (*BUDGETS_KBIT, None):
         for blob_bytes in (0, _BLOB_BYTES):
             limit = "no budget" if budget_kbit is None else f"{budget_kbit:g} kbit/s"
             name = limit + (" beside a blob" if blob_bytes else "")
-            systems[name] = measure(budget_kbit, blob_bytes, options.seconds, vertices)
+            systems[name] = measure(budget_kbit, blob_bytes, options.seconds, skin)
             report.progress(f"{name}: {systems[name]}")
     report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a budget")
 

@@ -88,7 +88,12 @@ def figures(packets: Packets, begin_s: float, intervals: int) -> Figures:
 
 
 def send_encrypted(
-    rtt_ms: float, hold_ms: float, seconds: float, *source_flags: str, quic: bool = False
+    rtt_ms: float,
+    hold_ms: float,
+    seconds: float,
+    *source_flags: str,
+    quic: bool = False,
+    sink_flags: Sequence[str] = (),
 ) -> tuple[Sent, Packets]:
     """Runs sender and receiver over one link without limit.
 
@@ -108,7 +113,7 @@ def send_encrypted(
             over = ["--quic"] if quic else []
             send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate), *source_flags, *over]
             tls = ["--tls-cert", str(certificate), "--tls-key", str(key), *over]
-            sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls])
+            sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls, *sink_flags])
         finally:
             log.terminate()
         return sent, Packets.read(logged)

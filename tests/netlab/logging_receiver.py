@@ -18,6 +18,7 @@ from common.clock import SYSTEM_CLOCK
 from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
 from common.io.addresses import Address
+from common.labels import concatenate
 from common.wire.convert import FrameMessage
 from receiver.link.config import SecurityConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
@@ -37,9 +38,13 @@ class LoggingPipeline:
         shown: session → one after its last frame shown before.
         full_while: the disk is full while this file exists; None if it never is.
         hold_s: from a decoded frame to its acknowledgement.
+        with_labels: lines of frames have the labels of the first person.
     """
 
-    def __init__(self, log: TextIO, shown: Mapping[str, int], full_while: Path | None, hold_s: float) -> None:
+    def __init__(
+        self, log: TextIO, shown: Mapping[str, int], full_while: Path | None, hold_s: float, with_labels: bool = False
+    ) -> None:
+        self._with_labels = with_labels
         self._log, self._shown, self._full_while, self._hold_s = log, shown, full_while, hold_s
         self._output = OutputGuard(SYSTEM_CLOCK)
         self._sessions: dict[str, Session] = {}
@@ -62,8 +67,11 @@ class LoggingPipeline:
         if self._hold_s:
             await asyncio.sleep(self._hold_s)
         for decoded in packet:
-            more = {"captured_at": decoded.frame.captured_at, "bytes": sum(decoded.bytes_by_group.values())}
-            self._write("shown", session.session_id.hex(), seq=decoded.frame.sequence, **more)
+            labels, more = decoded.frame, dict[str, Any]()
+            if self._with_labels:
+                more["labels"] = concatenate(labels.people[0].labels).tolist()
+            more |= {"captured_at": labels.captured_at, "bytes": sum(decoded.bytes_by_group.values())}
+            self._write("shown", session.session_id.hex(), seq=labels.sequence, **more)
         return FrameOutcome.PUBLISHED
 
     def on_blob(self, session: Session, blob: Blob) -> None:
@@ -110,6 +118,7 @@ def main() -> None:
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--hold-ms", type=float, default=0.0)
+    parser.add_argument("--with-labels", action="store_true", help="log the labels of the first person")
     parser.add_argument("--tls-cert", type=Path, help="serve encrypted, with this certificate and --tls-key")
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--full-while", type=Path, help="frames cannot be written while this file exists")
@@ -118,7 +127,7 @@ def main() -> None:
     shown = already_shown(options.log)
     security = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
     with open(options.log, "a", encoding="utf-8") as log:
-        pipeline = LoggingPipeline(log, shown, options.full_while, options.hold_ms / 1e3)
+        pipeline = LoggingPipeline(log, shown, options.full_while, options.hold_ms / 1e3, options.with_labels)
         asyncio.run(serve(options.listen, pipeline, security, beside=pipeline.watch(), quic=options.quic))
 
 

@@ -77,6 +77,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         "blob_bytes": traffic.by_purpose().get(OTHER, 0),
         "probing_bytes": traffic.by_purpose().get(PROBING, 0),
         "link_bytes": traffic.total_bytes,
+        "by_purpose": dict(traffic.by_purpose()),
     }
     print(json.dumps({**counters, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 

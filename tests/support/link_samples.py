@@ -68,6 +68,8 @@ class ConstantPacer:
         blob_sizes: those that it was asked for.
     """
 
+    bundle = 8
+
     def __init__(self, bytes_per_frame: int, most: int = 10**9) -> None:
         self.bytes_per_frame, self.most = bytes_per_frame, most
         self.blob_sizes: list[int] = []

@@ -123,6 +123,21 @@ def test_allotted_bits_shrink_with_the_link() -> None:
     assert all(after[name] > 0.0 for name in ("torso", "left_arm", "hands"))
 
 
+def test_decisions_are_made_once_a_second_and_at_once_when_the_capacity_falls() -> None:
+    rate, decided = RateController(RateConfig(), frame_rate_hz=30.0), []
+    for number in range(70):
+        rate.on_acknowledged(sample(sequence=number), number * 33.0)
+        decided.append(rate._decision)
+    assert len({id(decision) for decision in decided}) == 3 and rate.state.f == 0.0
+    rate.on_packet_train(PacketTrainSample(10e3, 10.0), 2300.0)
+    rate.on_acknowledged(sample(sequence=70), 2310.0)
+    assert rate.state.f > 0.5 and rate.bundle > 1
+
+
+def test_other_policies_bundle_nothing() -> None:
+    assert RateController(RateConfig(policy="paper")).bundle == 1
+
+
 def _background_bps(simulation: Simulation, begin_s: float, end_s: float) -> float:
     return sum(size * 8 for at_s, size in simulation.background if begin_s < at_s < end_s) / (end_s - begin_s)
 

@@ -1,0 +1,122 @@
+"""Messages a second × frames a message × ρ as one decision: what shows people with the least error.
+
+A person is shown where the receiver predicts them, from labels whose age grows until the next message.  Most of a
+message is headers and its acknowledgement, so finer labels and more frames a message mean fewer messages:
+
+    error² = (gain · quantisation(f))² + motion(mean age)²,   mean age = round trip / 2 + space between messages / 2
+
+Of every f the space between messages follows from what link and budget carry.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from common.codec.bit_allocation import load as rate_distortion
+from common.codec.packet import MAX_BUNDLE
+from common.labels import GROUP_NAMES
+
+MAX_F: Final = 2.0
+"""Largest f of `--policy capacity`; equation (18) gives at most 1."""
+# Bytes of a message besides labels, headers of IP and all (`tests.bench.wire`): of itself, and with half an
+# acknowledgement and TCP's own.
+_MESSAGE_BYTES: Final = 95
+_ANSWERED_MESSAGE_BYTES: Final = 220
+# Of a packet, besides label groups.
+_HEADER_BYTES: Final = 3
+# Distance of a predicted joint from the true one: so much at once, and more with each second that the newest label is
+# old.  A line through ages of 67 to 400 ms on the motions of the validation split, with perception's noise and the
+# network that ships; whether the labels before were 33 or 200 ms apart made no difference.
+_NEW_MM: Final = 8.0
+_MM_PER_S: Final = 400.0
+# Prediction takes the quantiser's steps for motion: at 7.5 messages a second they move what is shown so many times as
+# far as the labels (the same motions, f from 0.6 to 1.8).
+_GAIN: Final = 3.2
+# What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a bundle, of few
+# frames, since each adds to the size of what must arrive.
+_LABELS_PER_S: Final = 15.0
+_MOST_FRAMES: Final = 4
+_F_STEP: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What there is to send with, and what to send.
+
+    Args:
+        capacity_bps: from sender to receiver, infinite if the link was never full.
+        budget_bps: both ways together.
+        frame_rate_hz: of the source.
+        round_trip_s: with the receiver's work on a frame.
+        size_ratio: bytes of a frame's labels, divided by those of the table: several people take several times as many.
+    """
+
+    capacity_bps: float
+    budget_bps: float
+    frame_rate_hz: float
+    round_trip_s: float = 0.1
+    size_ratio: float = 1.0
+
+    def messages_per_s(self, label_bytes: float) -> float:
+        """How many messages with so many bytes of labels link and budget carry."""
+        alone = self.capacity_bps / (8 * (_MESSAGE_BYTES + label_bytes))
+        answered = self.budget_bps / (8 * (_ANSWERED_MESSAGE_BYTES + label_bytes))
+        return max(min(alone, answered), 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is sent from now on.
+
+    Args:
+        f: link stress, 0 to 2, from which ρ follows (`RateController.allocate`).
+        frames: of a message, at most.
+        error_mm: what is expected of what the receiver shows.
+    """
+
+    f: float
+    frames: int
+    error_mm: float
+
+
+def label_bytes(f: float) -> float:
+    """Mean bytes of one person's labels in a frame."""
+    return _quantised(round(f / _F_STEP))[0]
+
+
+def decide(means: Means) -> Decision:
+    """The decision of least error."""
+    return min((_option(step, means) for step in range(round(MAX_F / _F_STEP) + 1)), key=lambda one: one.error_mm)
+
+
+def _option(step: int, means: Means) -> Decision:
+    """What becomes of an f, which is a number of steps."""
+    size, quantisation_mm = _quantised(step)
+    size *= means.size_ratio
+    wanted_hz, frames = min(means.frame_rate_hz, _LABELS_PER_S), 0
+    messages_hz = 0.0
+    while frames < _MOST_FRAMES and (frames == 0 or messages_hz * frames < wanted_hz):
+        frames += 1
+        messages_hz = min(means.messages_per_s(_HEADER_BYTES + frames * size), means.frame_rate_hz)
+    age_s = means.round_trip_s / 2 + 0.5 / messages_hz
+    motion_mm = _NEW_MM + _MM_PER_S * age_s
+    return Decision(step * _F_STEP, min(frames, MAX_BUNDLE), math.hypot(_GAIN * quantisation_mm, motion_mm))
+
+
+@lru_cache(maxsize=64)
+def _quantised(step: int) -> tuple[float, float]:
+    """Bytes of a frame's labels, and how far their quantisation moves the surface, mm."""
+    table = rate_distortion()
+    rho = table.allocate(bits_at(step * _F_STEP), {}, np.zeros(len(GROUP_NAMES), np.int64))
+    levels = [round(rho[name] * (table.bits.shape[1] - 1)) for name in GROUP_NAMES]
+    rows = np.arange(len(levels))
+    return float(table.bits[rows, levels].sum()) / 8, float(np.linalg.norm(table.mm[rows, levels]))
+
+
+def bits_at(f: float) -> float:
+    """Bits of a frame's labels: at f = 0 those of the finest level, at f = 2 those of the coarsest."""
+    coarsest_bits, finest_bits = rate_distortion().bounds_bits
+    return finest_bits * math.pow(coarsest_bits / finest_bits, f / MAX_F)

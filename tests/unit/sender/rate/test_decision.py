@@ -1,0 +1,51 @@
+"""One decision: messages a second, frames a message and f, for what link and budget carry."""
+
+import math
+
+import pytest
+
+from sender.rate.decision import MAX_F, Decision, Means, decide, label_bytes
+
+FAST = Means(math.inf, math.inf, 30.0)
+
+
+def within(budget_kbit: float, **more: float) -> Decision:
+    return decide(Means(math.inf, 1e3 * budget_kbit, 30.0, **more))
+
+
+def behind(capacity_kbit: float) -> Decision:
+    return decide(Means(1e3 * capacity_kbit, math.inf, 30.0))
+
+
+def test_without_limits_single_frames_are_as_fine_as_can_be() -> None:
+    found = decide(FAST)
+    assert (found.f, found.frames) == (0.0, 1)
+
+
+def test_the_error_falls_and_labels_get_finer_with_the_budget() -> None:
+    found = [within(kbit) for kbit in (3, 5, 10, 20, 40, 60, 100)]
+    errors = [one.error_mm for one in found]
+    assert errors == sorted(errors, reverse=True)
+    assert [one.f for one in found] == sorted((one.f for one in found), reverse=True)
+    assert [one.frames for one in found] == sorted((one.frames for one in found), reverse=True)
+    assert all(0 < one.f < MAX_F for one in found[:5])
+
+
+def test_a_thin_link_is_not_charged_for_the_way_back() -> None:
+    assert behind(20).error_mm < within(20).error_mm
+    assert behind(10).f > behind(30).f
+
+
+def test_bundles_make_up_for_few_messages() -> None:
+    assert within(60).frames == 1 and within(20).frames == 2 and within(5).frames == 4
+    assert decide(Means(math.inf, 20e3, frame_rate_hz=5.0)).frames == 1
+
+
+def test_several_people_make_labels_coarser() -> None:
+    alone, crowd = within(40), within(40, size_ratio=16.0)
+    assert crowd.f > alone.f and crowd.error_mm > alone.error_mm
+
+
+def test_label_bytes_fall_with_f() -> None:
+    sizes = [label_bytes(step / 10) for step in range(21)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == pytest.approx(4.0, abs=0.5)
